@@ -1,0 +1,1 @@
+"""Typed settings and label lists; imports nothing of Tagfleet."""

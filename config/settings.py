@@ -1,0 +1,198 @@
+"""All settings of all tiers, typed: defaults.toml < file < TAGFLEET_* environment < flags."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+_DEFAULTS = Path(__file__).with_name("defaults.toml")
+_PREFIX = "TAGFLEET_"
+
+
+class BadSetting(Exception):
+    """A setting is unknown, missing or out of range; the text is one line that names it."""
+
+
+def _expanded(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+Folder = Annotated[Path, AfterValidator(_expanded)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WebSettings(_Section):
+    threads: Count
+    max_image_mb: Count
+    max_request_mb: Count
+
+
+class QueueSettings(_Section):
+    visibility_timeout_s: Annotated[float, Field(ge=1, le=43_200)]
+    max_receives: Count
+
+
+class WorkerSettings(_Section):
+    engine: Literal["auto", "openvino", "torch"]
+    threads: Annotated[int, Field(ge=0)]
+    batch_size: Count
+    batch_wait_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    prefetch: Count
+    fetch_threads: Count
+    decode_threads: Count
+    decode_memory_mb: Annotated[int, Field(ge=16)]
+    decode_timeout_s: Seconds
+    isolate_receive: Annotated[int, Field(ge=2)]
+    heartbeat_s: Seconds
+    abandoned_s: Seconds
+
+
+class ControllerSettings(_Section):
+    tick_s: Seconds
+    max_workers: Annotated[int, Field(ge=0)]
+    drain_goal_s: Seconds
+    utilisation: Annotated[float, Field(gt=0, le=1)]
+    linger_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    stabilisation_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    boot_prior_s: Seconds
+    throughput_prior: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    boot_deadline_s: Seconds
+    lost_after_s: Seconds
+    drain_deadline_s: Seconds
+    breaker_failures: Count
+    breaker_reset_s: Seconds
+    lease_s: Seconds
+    dry_run: bool
+
+
+class CollectorSettings(_Section):
+    sweep_s: Seconds
+
+
+class PoolSettings(_Section):
+    """One tagger, its input queue and its workers."""
+
+    tagger: str
+    top_k: Count = 5
+    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
+    fallback: str = ""
+
+
+class Settings(_Section):
+    home: Folder
+    cache: Folder
+    weights: str
+    backend: Literal["local"]
+    host: str
+    port: Annotated[int, Field(ge=0, le=65_535)]
+    log_level: Literal["debug", "info", "warning", "error"]
+    log_format: Literal["console", "json"]
+    web: WebSettings
+    queue: QueueSettings
+    worker: WorkerSettings
+    controller: ControllerSettings
+    collector: CollectorSettings
+    pools: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")], PoolSettings] = Field(min_length=1)
+
+    @property
+    def weights_folder(self) -> Path:
+        return Path(self.weights).expanduser().absolute() if self.weights else self.home / "weights"
+
+    @property
+    def default_pool(self) -> str:
+        return next(iter(self.pools))
+
+
+def load(environ: Mapping[str, str], *, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Merge the four sources and check the result.
+
+    `flags` maps dotted names (`worker.batch_size`) to values; None values are left out.
+    Raises BadSetting, whose text names the setting and where it came from.
+    """
+    merged = tomllib.loads(_DEFAULTS.read_text())
+    chosen = file or (Path(environ[_PREFIX + "CONFIG"]) if environ.get(_PREFIX + "CONFIG") else None)
+    if chosen is not None:
+        _merge(merged, _read(chosen))
+    _merge(merged, _from_environment(environ, merged))
+    for name, value in (flags or {}).items():
+        if value is not None:
+            _merge(merged, _nested(name.split("."), value))
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise BadSetting(_one_line(error)) from None
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The settings as TAGFLEET_* variables, so that a child process loads exactly these."""
+    found: dict[str, str] = {}
+
+    def walk(name: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                walk(f"{name}__{key.replace('-', '_')}" if name else key, inner)
+        else:
+            found[_PREFIX + name.upper()] = str(value)
+
+    walk("", settings.model_dump(mode="json"))
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadSetting(f"settings file {path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadSetting(f"settings file {path}: {error}") from None
+
+
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """TAGFLEET_WORKER__BATCH_SIZE=16 → {"worker": {"batch_size": "16"}}; a name that is no setting is refused."""
+    found: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.startswith(_PREFIX) or name in _NOT_SETTINGS:
+            continue
+        path = name[len(_PREFIX) :].lower().split("__")
+        if path[0] not in known:
+            raise BadSetting(f"environment variable {name}: there is no setting {'.'.join(path)!r}")
+        if path[0] == "pools" and len(path) > 1:
+            path[1] = path[1].replace("_", "-")
+        _merge(found, _nested(path, value))
+    return found
+
+
+_NOT_SETTINGS = {_PREFIX + name for name in ("CONFIG", "URL", "TEST_DATA", "INSTANCE", "LIFELINE")}
+"""Variables of our prefix that speak to one command or to the tests, not to the settings."""
+
+
+def _nested(path: list[str], value: Any) -> dict[str, Any]:
+    for part in reversed(path):
+        value = {part: value}
+    return value  # type: ignore[no-any-return]  # a path has at least one part
+
+
+def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    given = re.sub(r"\s+", " ", repr(first["input"]))[:60]
+    problem = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
+    return f"setting {name}: {problem} (given: {given})"

@@ -1,0 +1,51 @@
+"""Every error that Tagfleet raises on purpose. A message says what happened, to what, and what to do."""
+
+from __future__ import annotations
+
+
+class TagfleetError(Exception):
+    """Base of all; its text is written for the person who meets it."""
+
+
+class NotFound(TagfleetError):
+    """The store has no object under this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"no object {key!r} in the store")
+        self.key = key
+
+
+class PreconditionFailed(TagfleetError):
+    """A conditional put lost: the object is there already, is gone, or changed since it was read."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"object {key!r} changed since it was read")
+        self.key = key
+
+
+class Unavailable(TagfleetError):
+    """A part that Tagfleet stands on does not answer now: disk full, locked, down. Retrying may help."""
+
+
+class PartialSend(Unavailable):
+    """Some messages of one `send` were not accepted; `unsent` holds their positions in the call."""
+
+    def __init__(self, queue: str, unsent: list[int]) -> None:
+        super().__init__(f"queue {queue}: {len(unsent)} messages were not accepted")
+        self.unsent = unsent
+
+
+class BadMessage(TagfleetError):
+    """A queue message that this version cannot read; its body stays as it is and ends in the dead letters."""
+
+
+class BadImage(TagfleetError):
+    """The image can never be tagged (no image, damaged, too large). The text is shown to its owner."""
+
+
+class WeightsMissing(TagfleetError):
+    """A tagger's weights were found in none of the places where they are looked for."""
+
+
+class WeightsInvalid(TagfleetError):
+    """A weights file is damaged or belongs to another network."""

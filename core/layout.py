@@ -1,0 +1,42 @@
+"""Where everything lies in the store, and how queues are named. The only place that spells keys."""
+
+from __future__ import annotations
+
+WORKERS = "fleet/workers/"
+DRAINS = "fleet/drain/"
+POOLS = "fleet/pools/"
+DECISIONS = "fleet/decisions/"
+CONTROLLER = "fleet/controller.json"
+RESULTS_QUEUE = "results"
+
+
+def image_key(batch_id: str, image_id: str) -> str:
+    return f"images/{batch_id}/{image_id}"
+
+
+def thumbnail_key(batch_id: str, image_id: str) -> str:
+    return f"thumbnails/{batch_id}/{image_id}.jpg"
+
+
+def result_key(batch_id: str, image_id: str) -> str:
+    return f"results/{batch_id}/{image_id}.json"
+
+
+def model_prefix(name: str, version: str = "") -> str:
+    return f"models/{name}/{version}/" if version else f"models/{name}/"
+
+
+def worker_key(worker_id: str) -> str:
+    return f"{WORKERS}{worker_id}.json"
+
+
+def drain_key(worker_id: str) -> str:
+    return f"{DRAINS}{worker_id}"
+
+
+def pool_key(pool: str) -> str:
+    return f"{POOLS}{pool}.json"
+
+
+def jobs_queue(pool: str) -> str:
+    return f"jobs-{pool}"

@@ -1,0 +1,137 @@
+"""What travels on the queues: a `Job` in, an `OutputMessage` with a `Result` out; frozen, versioned, checked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import BadMessage
+
+MAX_NAME = 1024
+"""Longest file name kept, in characters; longer ones are cut by the web tier."""
+
+MAX_INLINE_RESULT = 200_000
+"""Bytes of a result that still travel on the output queue; a larger one is read from the store."""
+
+M = TypeVar("M", bound=BaseModel)
+
+Confidence = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    v: Literal[1] = 1
+
+
+class TagOptions(BaseModel):
+    """What a batch asks of its tagger; None leaves the pool's default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    top_k: Annotated[int, Field(ge=1, le=1000)] | None = None
+    min_confidence: Confidence | None = None
+
+
+class Job(_Message):
+    """One image to tag."""
+
+    batch_id: str
+    image_id: str
+    key: str
+    name: str
+    tagger: str
+    submitted_at: float
+    options: TagOptions = TagOptions()
+
+
+class Box(BaseModel):
+    """Where a tag was seen: x, y, width, height relative to the image, each 0..1."""
+
+    model_config = ConfigDict(frozen=True)
+    box: tuple[float, float, float, float]
+    confidence: Confidence | None = None
+
+
+class Tag(BaseModel):
+    """`confidence` is 0..1, or None where the model gives none; it is never invented."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    confidence: Confidence | None
+    source: Literal["model", "person"] = "model"
+    instances: tuple[Box, ...] = ()
+
+
+class Timings(BaseModel):
+    """Milliseconds of each stage; `queue` runs from submission to receipt by a worker."""
+
+    model_config = ConfigDict(frozen=True)
+    queue: float = 0.0
+    fetch: float = 0.0
+    decode: float = 0.0
+    infer: float = 0.0
+
+
+class Result(_Message):
+    """What became of one image: tags, or an error that its owner can read."""
+
+    batch_id: str
+    image_id: str
+    name: str
+    tagger: str
+    tags: tuple[Tag, ...] = ()
+    caption: str | None = None
+    error: str | None = None
+    worker: str = ""
+    finished_at: float = 0.0
+    timings_ms: Timings = Timings()
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+class OutputMessage(_Message):
+    """A key-value pair (file name → labels) with the full result beside it, or where it lies in the store."""
+
+    key: str
+    value: tuple[str, ...]
+    result: Result | None = None
+    result_key: str | None = None
+
+
+def encode(message: Job | Result | OutputMessage) -> str:
+    return message.model_dump_json(exclude_defaults=False)
+
+
+def decode_job(body: str) -> Job:
+    """Raises BadMessage."""
+    return _decode(Job, body)
+
+
+def decode_result(body: str | bytes) -> Result:
+    """Raises BadMessage."""
+    return _decode(Result, body)
+
+
+def decode_output(body: str) -> OutputMessage:
+    """Raises BadMessage."""
+    return _decode(OutputMessage, body)
+
+
+def output_of(result: Result, result_key: str) -> str:
+    """The body that goes onto the output queue for a result that is stored under `result_key`."""
+    value = tuple(tag.name for tag in result.tags)
+    body = encode(OutputMessage(key=result.name, value=value, result=result, result_key=result_key))
+    if len(body.encode()) <= MAX_INLINE_RESULT:
+        return body
+    return encode(OutputMessage(key=result.name, value=(), result_key=result_key))
+
+
+def _decode(kind: type[M], body: str | bytes) -> M:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        raise BadMessage(f"not a {kind.__name__} message: {where}: {first['msg']}") from None

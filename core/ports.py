@@ -1,0 +1,192 @@
+"""The three ports: an object store, a queue, a fleet.
+
+Each has a local implementation (`core.local`) and leaves room for another; one contract suite
+(`tests/contract`) holds for all of them. Value types are immutable; times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import BinaryIO, NewType, Protocol
+
+Etag = NewType("Etag", str)
+"""Names one version of one object. Opaque: only equality means anything."""
+
+
+# --- object store -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IfAbsent:
+    """Put only where no object is (If-None-Match: *)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IfMatch:
+    """Put only over the version that was read (If-Match)."""
+
+    etag: Etag
+
+
+Condition = IfAbsent | IfMatch
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    data: bytes
+    etag: Etag
+    content_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    key: str
+    size: int
+    etag: Etag
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class UploadForm:
+    """A presigned POST: send `fields` and then the file as multipart/form-data to `url`."""
+
+    url: str
+    fields: dict[str, str]
+
+
+class ObjectStore(Protocol):
+    """Keys are `/`-joined segments of letters, digits, `.`, `_`, `-`; a put is atomic and durable when it returns."""
+
+    def put(
+        self,
+        key: str,
+        data: bytes | BinaryIO,
+        *,
+        content_type: str = "application/octet-stream",
+        condition: Condition | None = None,
+    ) -> Etag:
+        """Store `data` under `key`, replacing what is there unless `condition` forbids it.
+
+        A file object is streamed from its current position, never held whole in memory.
+        Raises PreconditionFailed if the condition does not hold, Unavailable if the store cannot take it.
+        """
+
+    def get(self, key: str) -> Blob:
+        """The object's bytes and etag. Raises NotFound, Unavailable."""
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose key starts with `prefix` and sorts after `start_after`, in the order of their keys."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove the objects; those already gone are no error."""
+
+    def upload_form(self, key: str, *, content_type: str, max_bytes: int, expires_s: int) -> UploadForm | None:
+        """A form by which a browser uploads straight into the store; None where the store has none."""
+
+
+# --- queue ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message in flight. `receipt` names this delivery: a later receive of the message outdates it."""
+
+    body: str
+    receipt: str
+    receive_count: int
+    sent_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Approximate counts of messages, read at `read_at`."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+    dead: int
+    read_at: float
+
+    @property
+    def outstanding(self) -> int:
+        return self.visible + self.in_flight + self.delayed
+
+
+class Queue(Protocol):
+    """At-least-once delivery with SQS's semantics.
+
+    A received message is hidden for the visibility timeout and comes back unless it is deleted;
+    after `max_receives` deliveries it goes to the dead letters instead.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def send(self, bodies: Sequence[str]) -> None:
+        """Append messages; they are durable when this returns. Raises PartialSend, Unavailable."""
+
+    def receive(self, limit: int, wait_s: float) -> list[Delivery]:
+        """Up to `limit` messages, oldest first where that is known; waits up to `wait_s` for the first one."""
+
+    def delete(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge. An outdated receipt deletes nothing and is no error."""
+
+    def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
+        """Hide the messages for `seconds` from now (a heartbeat); 0 gives them back. Outdated receipts are ignored."""
+
+    def depth(self) -> Depth: ...
+
+    def dead_letters(self) -> Queue:
+        """The queue of messages that were received `max_receives` times and never deleted."""
+
+    def redrive(self, limit: int) -> int:
+        """Move up to `limit` dead letters back into this queue as new messages; returns how many."""
+
+
+# --- fleet ------------------------------------------------------------------------------------
+
+
+class InstanceState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A machine (or process) that runs one worker; the worker's id in the roster is the instance's id.
+
+    `billable` while it is not GONE. A GONE instance is listed for a while, then no more.
+    """
+
+    id: str
+    pool: str
+    state: InstanceState
+    launched_at: float
+    token: str = ""
+    market: str = "on-demand"
+    type: str = "process"
+    zone: str = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What came of a launch: a shortfall is data, not an exception."""
+
+    instances: list[Instance] = field(default_factory=list)
+    shortfall: int = 0
+    reason: str = ""
+
+
+class Fleet(Protocol):
+    def instances(self) -> list[Instance]:
+        """Every instance of ours, of all pools. Raises Unavailable: "unknown" is never an empty list."""
+
+    def launch(self, pool: str, count: int, token: str) -> Launch:
+        """Start `count` workers of `pool`. Idempotent: the same token again returns the instances of the first call."""
+
+    def terminate(self, ids: Sequence[str]) -> None:
+        """End these instances: asked to stop first, then ended. Unknown and gone ids are no error."""

@@ -1,0 +1,156 @@
+"""How controller, workers and web tier know of each other: small JSON objects kept in the store under `fleet/`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core import layout
+from core.errors import NotFound
+from core.ports import Etag, ObjectStore
+
+
+class WorkerState(StrEnum):
+    """starting → warming → idle ⇄ busy → draining → drained"""
+
+    STARTING = "starting"
+    WARMING = "warming"
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    DRAINED = "drained"
+
+    @property
+    def ready(self) -> bool:
+        return self in (WorkerState.IDLE, WorkerState.BUSY)
+
+
+class _Object(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+K = TypeVar("K", bound=_Object)
+
+
+class BootTimings(_Object):
+    """Seconds from the launch to the end of each phase."""
+
+    process: float
+    imports: float
+    weights: float
+    first_inference: float
+    ready: float
+
+
+class Heartbeat(_Object):
+    """What a worker says of itself. `seq` grows with each beat: a reader tells life by its change, not by clocks."""
+
+    worker_id: str
+    pool: str
+    tagger: str
+    state: WorkerState
+    seq: int
+    at: float
+    state_since: float
+    started_at: float
+    held: int = 0
+    """Messages in flight that this worker holds, from receipt to acknowledgement."""
+    images_done: int = 0
+    images_failed: int = 0
+    busy_seconds: float = 0.0
+    """Time spent with work in hand; images_done / busy_seconds is the throughput."""
+    rate: float = 0.0
+    """Images/s over the last ten seconds or so of work; 0 before the first."""
+    boot: BootTimings | None = None
+    engine: str = ""
+    rss_bytes: int = 0
+    notice: str = ""
+    """What the worker failed at, in a sentence: its store is unavailable, its weights are damaged."""
+
+
+class PoolStatus(_Object):
+    """Which tagger a pool really serves; `notice` says, in sentences for people, why it is not the wanted one."""
+
+    pool: str
+    wanted: str
+    serves: str
+    state: Literal["preparing", "ready", "failed"]
+    notice: str = ""
+    at: float
+
+
+class DecisionRecord(_Object):
+    """One decision of the controller about one pool, with every term that made it."""
+
+    at: float
+    pool: str
+    action: str
+    """`hold`, `launch 2`, `drain 1` and the like."""
+    reason: str
+    terms: dict[str, Any]
+
+
+class Roster:
+    """Reads and writes the fleet's objects. Unreadable ones are passed over: a newer version may have written them."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        self._put(layout.worker_key(heartbeat.worker_id), heartbeat)
+
+    def workers(self) -> list[Heartbeat]:
+        return list(self._all(layout.WORKERS, Heartbeat))
+
+    def forget(self, worker_ids: list[str]) -> None:
+        """Remove the heartbeat and the drain wish of workers that are gone."""
+        keys = [key for id_ in worker_ids for key in (layout.worker_key(id_), layout.drain_key(id_))]
+        if keys:
+            self._store.delete(keys)
+
+    def wish_drain(self, worker_id: str) -> None:
+        self._store.put(layout.drain_key(worker_id), b"")
+
+    def drain_wished(self, worker_id: str) -> bool:
+        try:
+            self._store.get(layout.drain_key(worker_id))
+        except NotFound:
+            return False
+        return True
+
+    def drain_wishes(self) -> set[str]:
+        return {info.key.removeprefix(layout.DRAINS) for info in self._store.list(layout.DRAINS)}
+
+    def controller_version(self) -> Etag | None:
+        """Changes whenever a live controller renews its lease; None when there never was one."""
+        try:
+            return self._store.get(layout.CONTROLLER).etag
+        except NotFound:
+            return None
+
+    def set_pool(self, status: PoolStatus) -> None:
+        self._put(layout.pool_key(status.pool), status)
+
+    def pools(self) -> list[PoolStatus]:
+        return list(self._all(layout.POOLS, PoolStatus))
+
+    def record_decision(self, decision: DecisionRecord) -> None:
+        """Keeps the latest decision of each pool; the history is in the controller's log."""
+        self._put(f"{layout.DECISIONS}{decision.pool}.json", decision)
+
+    def decisions(self) -> list[DecisionRecord]:
+        return list(self._all(layout.DECISIONS, DecisionRecord))
+
+    def _put(self, key: str, value: _Object) -> None:
+        self._store.put(key, value.model_dump_json().encode(), content_type="application/json")
+
+    def _all(self, prefix: str, kind: type[K]) -> list[K]:
+        found = []
+        for info in self._store.list(prefix):
+            try:
+                found.append(kind.model_validate_json(self._store.get(info.key).data))
+            except (NotFound, ValidationError):
+                continue
+        return found

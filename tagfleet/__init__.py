@@ -1,0 +1,19 @@
+"""Tagfleet's command and its Python client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tagfleet.client import Client
+
+__version__ = "0.1.0"
+__all__ = ["Client", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Client":  # imported when asked for: a worker's start needs no HTTP library
+        from tagfleet.client import Client
+
+        return Client
+    raise AttributeError(name)

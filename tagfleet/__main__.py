@@ -1,0 +1,3 @@
+from tagfleet.cli import main
+
+main()
