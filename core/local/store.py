@@ -1,0 +1,215 @@
+"""An object store in a folder.
+
+    ROOT/objects/   the object `a/b/c` is the file `a+/b+/c`: with `+`, which no key may hold, marking folders,
+                    the keys `a` and `a/b` live side by side as they do on S3
+    ROOT/locks/     one lock for all keys of the same hash; whoever changes an object holds it
+    ROOT/partial/   objects being written; what a killed process leaves is swept when a store is next made
+
+An object is written aside, flushed, and renamed into place, so that a reader sees a whole version or none.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mimetypes
+import os
+import re
+import secrets
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from core.errors import NotFound, PreconditionFailed
+from core.local.files import guarded, locked, sync_folder
+from core.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
+
+_SEGMENT = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,200}$")
+_MAX_KEY = 1024
+_CHUNK = 1 << 20
+_LOCKS = 256
+_SWEEP_AFTER_S = 60.0
+_DEFAULT_TYPE = "application/octet-stream"
+
+
+class LocalStore:
+    """Safe for several threads and processes. A bad key raises ValueError.
+
+    The content type is not kept: `get` guesses it from the key's ending. Folders stay when their last object
+    goes: removing one could pull it away under a put of another process.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._objects = str(root / "objects")
+        self._partial = str(root / "partial")
+        self._locks = str(root / "locks")
+        self._durable_folders: set[str] = set()
+        with guarded("make the store in", root):
+            for folder in (self._objects, self._partial, self._locks):
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            self._sweep()
+
+    def put(
+        self,
+        key: str,
+        data: bytes | BinaryIO,
+        *,
+        content_type: str = _DEFAULT_TYPE,
+        condition: Condition | None = None,
+    ) -> Etag:
+        folder, path = self._place(key)
+        partial = f"{self._partial}/{os.getpid()}-{secrets.token_hex(8)}"
+        with guarded("write to the store in", self._root):
+            fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)  # says to `_sweep` that its writer lives
+            self._fill(fd, data)
+            with guarded("write to the store in", self._root):
+                self._make_folder(folder)
+                with self._lock(key):
+                    return self._publish(fd, partial, key, path, condition)
+        finally:
+            os.close(fd)
+            with suppress(OSError):
+                os.unlink(partial)  # noqa: PTH108  # there only if the put failed
+
+    def get(self, key: str) -> Blob:
+        _, path = self._place(key)
+        with guarded("read from the store in", self._root):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                self._check_root()
+                raise NotFound(key) from None
+            with os.fdopen(fd, "rb", buffering=0) as file:
+                return Blob(file.readall(), _etag(os.fstat(fd)), mimetypes.guess_type(key)[0] or _DEFAULT_TYPE)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        above = prefix.rpartition("/")[0]
+        segments = above.split("/") if above else []
+        if not all(_SEGMENT.match(segment) for segment in segments):
+            return iter(())
+        folder = "/".join([self._objects, *(f"{segment}+" for segment in segments)])
+        return self._walk(folder, f"{above}/" if above else "", prefix, start_after)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        places = [(key, self._place(key)) for key in keys]
+        with guarded("delete from the store in", self._root):
+            for key, (_, path) in places:
+                with self._lock(key), suppress(FileNotFoundError):
+                    os.unlink(path)  # noqa: PTH108
+            for folder in {folder for _, (folder, _) in places}:
+                with suppress(FileNotFoundError):
+                    sync_folder(folder)
+
+    def upload_form(self, key: str, *, content_type: str, max_bytes: int, expires_s: int) -> UploadForm | None:
+        return None
+
+    def _place(self, key: str) -> tuple[str, str]:
+        """The folder and the file of `key`."""
+        segments = key.split("/")
+        if len(key) > _MAX_KEY or not all(map(_SEGMENT.match, segments)):
+            raise ValueError(
+                f"store key {key[:80]!r}: up to {_MAX_KEY} characters in segments of up to 200 letters, digits,"
+                " '.', '_' and '-', joined by '/'; no segment is empty, '.' or '..'"
+            )
+        folder = "/".join([self._objects, *(f"{segment}+" for segment in segments[:-1])])
+        return folder, f"{folder}/{segments[-1]}"
+
+    def _lock(self, key: str) -> AbstractContextManager[None]:
+        return locked(f"{self._locks}/{zlib.crc32(key.encode()) % _LOCKS:02x}")
+
+    def _fill(self, fd: int, data: bytes | BinaryIO) -> None:
+        """Write all of `data` and flush it. Errors of reading a file object are its owner's, and pass unchanged."""
+        if isinstance(data, bytes):
+            with guarded("write to the store in", self._root):
+                _write(fd, data)
+        else:
+            while chunk := data.read(_CHUNK):
+                with guarded("write to the store in", self._root):
+                    _write(fd, chunk)
+        with guarded("write to the store in", self._root):
+            os.fsync(fd)
+
+    def _make_folder(self, folder: str) -> None:
+        """Make `folder` and see that the names that lead to it are durable.
+
+        Once per folder and store, even where the folder is there: its maker may not have come to flushing it.
+        """
+        if folder in self._durable_folders or folder == self._objects:
+            return
+        above = folder.rpartition("/")[0]
+        self._make_folder(above)
+        with suppress(FileExistsError):
+            os.mkdir(folder)  # noqa: PTH102
+        sync_folder(above)
+        self._durable_folders.add(folder)
+
+    def _publish(self, fd: int, partial: str, key: str, path: str, condition: Condition | None) -> Etag:
+        """Rename the written object into place if `condition` holds. The key's lock is held."""
+        try:
+            old = os.stat(path)  # noqa: PTH116
+        except FileNotFoundError:
+            old = None
+        if condition is not None:
+            there = _etag(old) if old else None
+            if there != (None if isinstance(condition, IfAbsent) else condition.etag):
+                raise PreconditionFailed(key)
+        # The kernel's own time stamps stand still for milliseconds, and clocks step back: no two versions share one.
+        now = max(time.time_ns(), old.st_mtime_ns + 1 if old else 0)
+        os.utime(fd, ns=(now, now))
+        etag = _etag(os.fstat(fd))
+        os.rename(partial, path)  # noqa: PTH104
+        sync_folder(path.rpartition("/")[0])
+        return etag
+
+    def _walk(self, folder: str, above: str, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        """Objects under `folder`, whose keys start with `above`. Reads one folder at a time, only those asked for."""
+        with guarded("list the store in", self._root):
+            try:
+                names = os.listdir(folder)  # noqa: PTH208
+            except FileNotFoundError:
+                self._check_root()
+                return
+        for key in sorted(above + name.replace("+", "/") for name in names):
+            if not (key.startswith(prefix) or (key[-1] == "/" and prefix.startswith(key))):
+                continue
+            path = f"{folder}/{key[len(above) :]}"
+            if key[-1] == "/":
+                if key > start_after or start_after.startswith(key):
+                    yield from self._walk(path[:-1] + "+", key, prefix, start_after)
+            elif key > start_after:
+                with guarded("list the store in", self._root):
+                    try:
+                        found = os.stat(path)  # noqa: PTH116
+                    except FileNotFoundError:
+                        continue  # deleted since the folder was read
+                yield ObjectInfo(key, found.st_size, _etag(found), found.st_mtime)
+
+    def _check_root(self) -> None:
+        """An object may be missing; a store that is missing is another matter."""
+        os.stat(self._objects)  # noqa: PTH116
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half written: old, and locked by nobody."""
+        for name in os.listdir(self._partial):  # noqa: PTH208
+            path = Path(self._partial, name)
+            with suppress(FileNotFoundError, BlockingIOError):
+                if time.time() - path.stat().st_mtime < _SWEEP_AFTER_S:
+                    continue  # its writer may not have come to locking it
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+
+
+def _etag(found: os.stat_result) -> Etag:
+    return Etag(f"{found.st_mtime_ns:x}-{found.st_ino:x}-{found.st_size:x}")
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
