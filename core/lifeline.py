@@ -1,0 +1,38 @@
+"""Ends a process when the one that started it is gone, be it by kill -9.
+
+The parent keeps the write end of a pipe open and never writes; the child inherits the read end, whose number
+TAGFLEET_LIFELINE names. When the parent dies the kernel closes the pipe, and the child sends itself SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import threading
+from collections.abc import MutableMapping
+
+VARIABLE = "TAGFLEET_LIFELINE"
+
+
+def watch(environ: MutableMapping[str, str]) -> bool:
+    """Watch the pipe that `environ` names, in a daemon thread; False where it names none that is open here.
+
+    The variable is taken out of `environ`, and the pipe closed to children: it was meant for this process alone.
+    """
+    try:
+        fd = int(environ.pop(VARIABLE, ""))
+        is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except (ValueError, OverflowError, OSError):
+        return False
+    if not is_pipe:
+        return False
+    os.set_inheritable(fd, False)
+    threading.Thread(target=_wait_for_end, args=(fd,), name="lifeline", daemon=True).start()
+    return True
+
+
+def _wait_for_end(fd: int) -> None:
+    while os.read(fd, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,186 @@
+"""A fleet of worker processes on this machine. They outlive the controller; a later one finds them by their files."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from config import settings as config
+from config.settings import Settings
+from core.errors import Unavailable
+from core.local import instances as journal
+from core.local.files import guarded
+from core.local.instances import Record
+from core.ports import Instance, Launch
+
+_ANNOUNCE = 'printf \'{"pid": %d}\\n\' $$ >> "$0" && exec "$@"'
+"""Run by sh: the new process writes its id down before it becomes the worker. So no worker ever runs that could not
+be found again, wherever its launcher was killed."""
+_KEPT_LOGS = 100
+_LEFTOVER_S = 60.0
+_NOT_FOR_WORKERS = ("TAGFLEET_LIFELINE", "TAGFLEET_CONFIG")
+"""Workers outlive whoever starts them, and get their settings one by one."""
+
+
+class LocalFleet:
+    """Several of these, in several processes, may look after the same `root`.
+
+    An instance's id follows from its launch's token and its number, and its file is made only where none is: a
+    replay starts what the first call never came to, and nothing twice. A file whose launcher was killed before
+    the worker was started counts as gone, and is not started by a replay. Tokens are known for `keep_gone_s`
+    after their instance was first found gone.
+
+    `terminate` sends SIGTERM; whoever calls `instances` or `terminate` `grace_s` later sends SIGKILL to the whole
+    process group. `clock` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        worker_command: Sequence[str],
+        settings: Settings,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        grace_s: float = 8.0,
+        keep_gone_s: float = 600.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._root = root.absolute()
+        self._logs = settings.home / "logs"
+        self._command = list(worker_command)
+        self._environ = {name: value for name, value in environ.items() if name not in _NOT_FOR_WORKERS}
+        self._environ |= config.as_environment(settings)
+        self._grace_s = grace_s
+        self._keep_gone_s = keep_gone_s
+        self._clock = clock
+        self._children: dict[str, _Child] = {}
+        for folder in (self._root, self._logs):
+            with guarded("make the folder", folder):
+                folder.mkdir(parents=True, exist_ok=True)
+
+    def instances(self) -> list[Instance]:
+        found = [self._tend(record) for record in self._records()]
+        return sorted(
+            (record.instance for record in found if record and not record.failed), key=lambda i: (i.launched_at, i.id)
+        )
+
+    def launch(self, pool: str, count: int, token: str) -> Launch:
+        digest = hashlib.sha256(token.encode()).hexdigest()[:12]
+        launched, reasons = [], []
+        for number in range(count):
+            record = self._ensure(f"wrk-{digest}-{number}", pool, token)
+            if record.failed:
+                reasons.append(record.failed)
+            else:
+                launched.append(record.instance)
+        self._prune_logs()
+        return Launch(launched, len(reasons), reasons[0] if reasons else "")
+
+    def terminate(self, ids: Sequence[str]) -> None:
+        for id_ in ids:
+            path = journal.path_of(self._root, id_)
+            record = journal.read(path) if path.parent == self._root else None
+            if record is None or not record.alive:
+                continue
+            if record.stop_at is None:
+                now = self._clock()
+                journal.append(path, stop_at=now)
+                record = replace(record, stop_at=now)
+            self._tend(record)
+
+    def _records(self) -> list[Record]:
+        with guarded("list the instances in", self._root):
+            names = sorted(os.listdir(self._root))  # noqa: PTH208
+        found = []
+        for name in names:
+            path = self._root / name
+            if name.startswith("."):
+                if journal.is_abandoned(path, _LEFTOVER_S, time.time()):
+                    path.unlink(missing_ok=True)
+            elif name.endswith(journal.SUFFIX) and (record := journal.read(path)):
+                found.append(record)
+        return found
+
+    def _ensure(self, id: str, pool: str, token: str) -> Record:
+        """Start the instance unless its file is there."""
+        path = journal.path_of(self._root, id)
+        fd = journal.create(path, pool=pool, token=token, launched_at=self._clock())
+        if fd is not None:
+            try:
+                self._spawn(id, pool, fd)
+            except OSError as error:
+                journal.append(path, failed=f"cannot start a worker: {error.strerror or error}")
+            finally:
+                os.close(fd)
+        record = journal.read(path)
+        if record is None:
+            raise Unavailable(f"instance file {path} vanished while its worker was started; is {self._root} in use?")
+        return record
+
+    def _spawn(self, id: str, pool: str, fd: int) -> None:
+        if shutil.which(self._command[0], path=self._environ.get("PATH")) is None:
+            raise FileNotFoundError(errno.ENOENT, f"there is no program {self._command[0]}")
+        arguments = [*self._command, "--pool", pool, "--instance", id]
+        with (self._logs / f"worker-{id}.log").open("ab") as log:
+            self._children[id] = _Child(
+                ["/bin/sh", "-c", _ANNOUNCE, str(journal.path_of(self._root, id)), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environ,
+                pass_fds=(fd,),
+                start_new_session=True,
+            )
+
+    def _tend(self, record: Record) -> Record | None:
+        """Bring forward what is due on an instance. None once it is forgotten."""
+        path = journal.path_of(self._root, record.id)
+        now = self._clock()
+        if record.alive:
+            self._press(record, path, now)
+            return record
+        child = self._children.get(record.id)
+        if child is not None:
+            if child.poll() is None:
+                return replace(record, alive=True)  # on its way out: the lock goes first
+            journal.append(path, exit_status=child.returncode)
+            del self._children[record.id]
+        if record.gone_at is None:
+            journal.append(path, gone_at=now)
+        elif now - record.gone_at > self._keep_gone_s:
+            path.unlink(missing_ok=True)
+            return None
+        return record
+
+    def _press(self, record: Record, path: Path, now: float) -> None:
+        """Send the signal that is due. The lock is held, so the process id, and group, is still the worker's."""
+        if record.stop_at is None or record.pid is None:
+            return
+        with suppress(ProcessLookupError):
+            if now - record.stop_at >= self._grace_s:
+                os.killpg(record.pid, signal.SIGKILL)
+            elif record.term_at is None:
+                os.kill(record.pid, signal.SIGTERM)
+                journal.append(path, term_at=now)
+
+    def _prune_logs(self) -> None:
+        """Keep the logs of the newest workers, and of those whose file is there."""
+        with guarded("list the logs in", self._logs):
+            logs = {path: path.stat().st_mtime for path in self._logs.glob("worker-*.log")}
+            for path in sorted(logs, key=logs.__getitem__)[:-_KEPT_LOGS]:
+                if not journal.path_of(self._root, path.stem.removeprefix("worker-")).exists():
+                    path.unlink(missing_ok=True)
+
+
+class _Child(subprocess.Popen[bytes]):
+    def __del__(self) -> None:
+        """No warning: a worker may outlive its fleet object."""

@@ -1,0 +1,151 @@
+"""One instance's file: a journal of JSON lines that is only ever appended to, and a lock that says whether it lives.
+
+    {"pool": "resnet50", "token": "…", "launched_at": 1700000000.0}     whole before the file has its name
+    {"pid": 4711}                                                       by the new process, before it is the worker
+    {"stop_at": …}  {"term_at": …}                                      asked to end; SIGTERM sent
+    {"gone_at": …}  {"exit_status": 0}                                  found dead; where its parent learned it
+    {"failed": "…"}                                                     never started, and why
+
+The exclusive flock is taken before the file has its name and inherited by the worker; the kernel frees it when the
+last process that has it dies. So a file that is there and not locked is an instance that is gone, whatever became
+of its launcher, and a process id is used only while its owner lives. Those who look take the lock shared: they
+do not take each other for a worker.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from core.errors import Unavailable
+from core.local.files import guarded
+from core.ports import Instance, InstanceState
+
+SUFFIX = ".jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What an instance's file says, and whether somebody holds its lock."""
+
+    id: str
+    alive: bool
+    pool: str
+    token: str
+    launched_at: float
+    pid: int | None = None
+    stop_at: float | None = None
+    term_at: float | None = None
+    gone_at: float | None = None
+    exit_status: int | None = None
+    failed: str = ""
+
+    @property
+    def instance(self) -> Instance:
+        return Instance(self.id, self.pool, self._state, self.launched_at, self.token)
+
+    @property
+    def _state(self) -> InstanceState:
+        if not self.alive:
+            return InstanceState.GONE
+        if self.stop_at is not None:
+            return InstanceState.STOPPING
+        return InstanceState.RUNNING if self.pid is not None else InstanceState.PENDING
+
+
+_ENTRIES = {field.name for field in fields(Record)} - {"id", "alive"}
+
+
+def path_of(root: Path, id: str) -> Path:
+    return root / (id + SUFFIX)
+
+
+def create(path: Path, **first: Any) -> int | None:
+    """Make the file, holding its lock: the descriptor that holds it, or None where the file is there already."""
+    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    with guarded("make the instance file", path):
+        fd = os.open(aside, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            _write_line(fd, first)
+            os.fsync(fd)
+            os.link(aside, path)
+        except FileExistsError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+        finally:
+            with suppress(OSError):
+                aside.unlink()
+    return fd
+
+
+def append(path: Path, **entry: Any) -> None:
+    """Add a line; an instance that was cleaned up meanwhile is no error."""
+    with guarded("write the instance file", path), suppress(FileNotFoundError):
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            _write_line(fd, entry)
+        finally:
+            os.close(fd)
+
+
+def read(path: Path) -> Record | None:
+    """None where the file is gone, or is none of ours. Raises Unavailable where a live instance's is unreadable."""
+    with guarded("read the instance file", path):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb") as file:
+            alive = not _lock_is_free(fd)  # before reading: of the dead we read the last word
+            lines = file.read().splitlines()
+    found = _merged(lines)
+    if found.keys() >= {"pool", "token", "launched_at"}:
+        return Record(id=path.name.removesuffix(SUFFIX), alive=alive, **found)
+    if alive:
+        raise Unavailable(f"instance file {path} is damaged, and its process lives: end it by hand (fuser -k {path})")
+    return None
+
+
+def is_abandoned(path: Path, older_than_s: float, now: float) -> bool:
+    """Whether a file that is not yet under its name was left by a launcher that died."""
+    with guarded("look at", path), suppress(FileNotFoundError), path.open("rb") as file:
+        return now - os.fstat(file.fileno()).st_mtime > older_than_s and _lock_is_free(file.fileno())
+    return False
+
+
+def _merged(lines: list[bytes]) -> dict[str, Any]:
+    """What the lines say together. The first to say something said it; what a later version says is left out."""
+    found: dict[str, Any] = {}
+    for line in lines:
+        with suppress(ValueError):  # torn by a full disk
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                found = {name: entry[name] for name in entry if name in _ENTRIES} | found
+    return found
+
+
+def _lock_is_free(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return True
+
+
+def _write_line(fd: int, entry: dict[str, Any]) -> None:
+    """One write, which no other's can part; it starts on a new line, so that a torn one spoils only itself."""
+    line = b"\n" + json.dumps(entry).encode() + b"\n"
+    if os.write(fd, line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
