@@ -57,7 +57,10 @@ class UploadForm:
 
 
 class ObjectStore(Protocol):
-    """Keys are `/`-joined segments of letters, digits, `.`, `_`, `-`; a put is atomic and durable when it returns."""
+    """Keys are `/`-joined segments of letters, digits, `.`, `_`, `-`; a put is atomic and durable when it returns.
+
+    No segment is empty, `.` or `..`; any other key raises ValueError.
+    """
 
     def put(
         self,
