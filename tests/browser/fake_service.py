@@ -1,0 +1,308 @@
+"""The HTTP contract served from memory: a test decides when photos are tagged, fail, or are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Flask, Response, jsonify, request
+from PIL import Image
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from web_tier.pages import pages
+
+NOW = "2026-06-19T14:03:00Z"
+LATER = "2026-06-19T14:03:04Z"
+
+
+class FakeService:
+    """State and switches. Everything a test changes here reaches open pages at once."""
+
+    def __init__(self) -> None:
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.items: dict[str, dict[str, Any]] = {}
+        self.models: list[dict[str, Any]] = []
+        self.fleet: dict[str, Any] = {"queues": {}, "workers": [], "pools": [], "decisions": []}
+        self.refusals: list[tuple[int, str]] = []
+        """Answers to the next uploads, before any is taken."""
+        self.streams = True
+        """False: /events answers 503, as where streams cannot be had."""
+        self.uploads_allowed = threading.Event()
+        self.uploads_allowed.set()
+        self.upload_sizes: list[int] = []
+        self.streams_opened: list[str] = []
+        self._changes: dict[str, list[str]] = {}
+        self._contents: dict[str, bytes] = {}
+        self._numbers = itertools.count(1)
+        self._changed = threading.Condition()
+        self._up = True
+
+    # --- what a test does -------------------------------------------------------------------------------------
+
+    def tag(self, name: str, *tags: tuple[str, float | None]) -> None:
+        found = [{"name": tag, "confidence": value, "source": "model", "instances": []} for tag, value in tags]
+        self._finish(name, status="succeeded", tags=found)
+
+    def fail(self, name: str, error: str) -> None:
+        self._finish(name, status="failed", error=error)
+
+    def workers(self, batch_id: str, *, ready: int, booting: int) -> None:
+        with self._changed:
+            self.batches[batch_id]["workers"] = {"ready": ready, "booting": booting}
+            self._changes[batch_id].append("")
+            self._changed.notify_all()
+
+    def only_batch(self) -> dict[str, Any]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.batches, timeout=10)
+            (batch,) = self.batches.values()
+            return batch
+
+    def wait_for_images(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.items) >= count, timeout=30)
+
+    def put_batch(self, title: str, items: int = 0) -> str:
+        """A batch that another browser uploaded."""
+        batch = self.create({"title": title})
+        for n in range(items):
+            self.store(batch["id"], f"photo-{n:05}.jpg", b"photo %d" % n)
+        return str(batch["id"])
+
+    # --- what the API does ------------------------------------------------------------------------------------
+
+    def create(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        with self._changed:
+            batch_id = f"bat_{next(self._numbers):06}"
+            self._changes[batch_id] = []
+            self.batches[batch_id] = {
+                "id": batch_id,
+                "status": "open",
+                "tagger": "resnet50",
+                "workers": {"ready": 1, "booting": 0},
+                "rate": None,
+                "eta_s": None,
+                "created_at": NOW,
+                "closed_at": None,
+                "completed_at": None,
+                "metadata": metadata,
+                "options": {},
+            }
+            self._changed.notify_all()
+            return self.view(batch_id)
+
+    def store(self, batch_id: str, name: str, content: bytes) -> dict[str, Any]:
+        digest = hashlib.sha256(content).hexdigest()
+        with self._changed:
+            for item in self.items.values():
+                if (item["batch_id"], item["name"], item["sha256"]) == (batch_id, name, digest):
+                    return item
+            image_id = f"img_{next(self._numbers):06}"
+            self._contents[image_id] = content
+            self.items[image_id] = {
+                "image_id": image_id,
+                "batch_id": batch_id,
+                "name": name,
+                "sha256": digest,
+                "bytes": len(content),
+                "status": "queued",
+                "error": None,
+                "caption": None,
+                "tags": [],
+                "timings_ms": None,
+                "tagger": None,
+                "created_at": NOW,
+                "finished_at": None,
+            }
+            self._changes[batch_id].append(image_id)
+            self._changed.notify_all()
+            return self.items[image_id]
+
+    def close(self, batch_id: str) -> dict[str, Any]:
+        with self._changed:
+            if not self.batches[batch_id]["closed_at"]:
+                self.batches[batch_id] |= {"closed_at": NOW, "status": "in_progress"}
+            self._complete(batch_id)
+            return self.view(batch_id)
+
+    def view(self, batch_id: str) -> dict[str, Any]:
+        mine = [item for item in self.items.values() if item["batch_id"] == batch_id]
+        done = [item for item in mine if item["status"] in ("succeeded", "failed")]
+        failed = [item for item in done if item["status"] == "failed"]
+        counts = {"total": len(mine), "completed": len(done), "failed": len(failed)}
+        return self.batches[batch_id] | {"request_counts": counts}
+
+    def events(self, batch_id: str, seen: int) -> Iterator[str]:
+        while True:
+            with self._changed:
+                changes = self._changes[batch_id]
+                self._changed.wait_for(lambda: len(changes) > seen or not self._up, timeout=60)
+                if not self._up:
+                    return
+                new = list(enumerate(changes[seen:], start=seen + 1))
+                batch = self.view(batch_id)
+            for number, image_id in new:
+                if image_id:
+                    yield f"id: {number}\nevent: item\ndata: {json.dumps(self.items[image_id])}\n\n"
+                seen = number
+            kind = "completed" if batch["status"] == "completed" else "batch"
+            yield f"event: {kind}\ndata: {json.dumps(batch)}\n\n"
+            if kind == "completed":
+                return
+
+    def thumbnail(self, image_id: str) -> tuple[bytes, str]:
+        try:
+            image = Image.open(io.BytesIO(self._contents[image_id])).convert("RGB")
+        except OSError:
+            svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path fill="#999" d="M1 1h6v6H1z"/></svg>'
+            return svg, "image/svg+xml"
+        image.thumbnail((256, 256))
+        out = io.BytesIO()
+        image.save(out, "JPEG")
+        return out.getvalue(), "image/jpeg"
+
+    def end_streams(self) -> None:
+        with self._changed:
+            self._up = False
+            self._changed.notify_all()
+
+    def resume_streams(self) -> None:
+        self._up = True
+
+    def _finish(self, name: str, **outcome: Any) -> None:
+        with self._changed:
+            item = next(item for item in self.items.values() if item["name"] == name)
+            timings = {"queue": 812.0, "fetch": 2.0, "decode": 4.2, "infer": 21.0}
+            item |= {"finished_at": LATER, "tagger": "resnet50@1", "timings_ms": timings, **outcome}
+            self._changes[item["batch_id"]].append(item["image_id"])
+            self._complete(item["batch_id"])
+            self._changed.notify_all()
+
+    def _complete(self, batch_id: str) -> None:
+        counts = self.view(batch_id)["request_counts"]
+        if self.batches[batch_id]["closed_at"] and counts["total"] == counts["completed"]:
+            self.batches[batch_id] |= {"status": "completed", "completed_at": LATER}
+        self._changes[batch_id].append("")
+        self._changed.notify_all()
+
+
+def build(service: FakeService, *, max_request_mb: int = 64) -> Flask:
+    app = Flask("fake")
+    app.config |= {"MAX_IMAGE_MB": 64, "MAX_REQUEST_MB": max_request_mb}
+    api = Blueprint("api", "fake_api", url_prefix="/api/v1")
+
+    @app.get("/healthz")
+    def healthz() -> Any:
+        return {"status": "ok"}
+
+    @api.post("/batches")
+    def create() -> Any:
+        return service.create(request.get_json()["metadata"]), 201
+
+    @api.get("/batches")
+    def batches() -> Any:
+        newest = sorted(service.batches, reverse=True)
+        start = newest.index(request.args["cursor"]) if "cursor" in request.args else 0
+        limit = int(request.args["limit"])
+        rest = newest[start + limit :]
+        return {"batches": [service.view(id) for id in newest[start : start + limit]], "next_cursor": next(iter(rest), None)}
+
+    @api.get("/batches/<batch_id>")
+    def batch(batch_id: str) -> Any:
+        if batch_id not in service.batches:
+            return problem(404, f"There is no batch {batch_id}.")
+        return service.view(batch_id)
+
+    @api.post("/batches/<batch_id>/images")
+    def upload(batch_id: str) -> Any:
+        files = request.files.getlist("files")
+        service.uploads_allowed.wait(timeout=60)
+        if service.refusals:
+            return problem(*service.refusals.pop(0))
+        if service.batches[batch_id]["closed_at"]:
+            return problem(409, f"Batch {batch_id} is closed: start a new one.")
+        service.upload_sizes.append(len(files))
+        return {"images": [service.store(batch_id, part.filename or "", part.read()) for part in files]}, 201
+
+    @api.post("/batches/<batch_id>/close")
+    def close(batch_id: str) -> Any:
+        return service.close(batch_id)
+
+    @api.get("/batches/<batch_id>/results")
+    def results(batch_id: str) -> Any:
+        mine = [item for item in service.items.values() if item["batch_id"] == batch_id]
+        start, limit = int(request.args.get("cursor", 0)), int(request.args.get("limit", 100))
+        more = str(start + limit) if start + limit < len(mine) else None
+        return {"results": mine[start : start + limit], "next_cursor": more}
+
+    @api.get("/batches/<batch_id>/events")
+    def events(batch_id: str) -> Any:
+        if not service.streams:
+            return problem(503, "No streams today.")
+        last = request.headers.get("Last-Event-ID") or request.args.get("last_event_id") or "0"
+        service.streams_opened.append(last)
+        return Response(service.events(batch_id, int(last)), mimetype="text/event-stream")
+
+    @api.get("/images/<image_id>/thumbnail")
+    def thumbnail(image_id: str) -> Any:
+        body, kind = service.thumbnail(image_id)
+        return Response(body, mimetype=kind)
+
+    @api.get("/models")
+    def models() -> Any:
+        return {"models": service.models}
+
+    @api.get("/fleet")
+    def fleet() -> Any:
+        return service.fleet
+
+    app.register_blueprint(api)
+    app.register_blueprint(pages)
+    return app
+
+
+def problem(status: int, detail: str) -> Any:
+    answer = jsonify(title="Refused", status=status, detail=detail, request_id="req_1")
+    answer.status_code = status
+    answer.mimetype = "application/problem+json"
+    return answer
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+class RunningService(FakeService):
+    """The fake behind a real socket; it can go away and come back at the same address."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._port = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        self.resume_streams()
+        app = build(self)
+        self._server: BaseWSGIServer = make_server("127.0.0.1", self._port, app, threaded=True, request_handler=_Quiet)
+        self._server.daemon_threads = True  # type: ignore[attr-defined]  # a mixin's attribute
+        self._server.block_on_close = False  # type: ignore[attr-defined]
+        self._port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.uploads_allowed.set()
+        self.end_streams()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

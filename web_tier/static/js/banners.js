@@ -1,0 +1,62 @@
+// What concerns every view: the server is away, or a pool has something to say.
+
+import { connection, models } from './api.js';
+import { byId, el, say, setText, sync } from './dom.js';
+
+/** @typedef {import('./types.js').Model} Model */
+/** @typedef {{key: string, kind: 'warn'|'bad'|'info', text: string}} Banner */
+
+const PREPARING_MS = 1000;
+const CALM_MS = 30_000;
+
+/** @param {Model[]} pools @returns {Banner[]} */
+function bannersOf(pools) {
+  /** @type {Banner[]} */
+  const banners = [];
+  for (const { pool, state, notice } of pools) {
+    if (state === 'preparing') {
+      const text = 'Preparing the tagger: the first time takes about 20 s. Photos that you drop now are tagged as soon as it is ready.';
+      banners.push({ key: `${pool} preparing`, kind: 'info', text });
+    }
+    if (notice) banners.push({ key: pool, kind: state === 'failed' ? 'bad' : 'warn', text: notice });
+  }
+  return banners;
+}
+
+/** Watches the server and its pools for as long as the page is open. */
+export function watch() {
+  /** @type {Banner[]} */
+  let fromPools = [];
+  const draw = () => {
+    const away = { key: 'away', kind: /** @type {const} */ ('bad'), text: `Tagfleet does not answer at ${location.host}. Trying again; nothing that was uploaded is lost.` };
+    sync(
+      byId('banners'),
+      connection.away ? [away, ...fromPools] : fromPools,
+      (banner) => banner.key,
+      () => el('p'),
+      (element, banner) => {
+        element.className = `banner banner-${banner.kind}`;
+        setText(element, banner.text);
+      },
+    );
+  };
+  const ask = async () => {
+    let calm = true;
+    try {
+      const { models: pools } = await models();
+      fromPools = bannersOf(pools);
+      calm = !pools.some(({ state }) => state === 'preparing');
+    } catch {
+      calm = !connection.away;
+    }
+    draw();
+    await connection.pause((calm ? CALM_MS : PREPARING_MS) / 1000);
+    ask();
+  };
+  connection.addEventListener('away', draw);
+  connection.addEventListener('back', draw);
+  ask();
+}
+
+/** A sentence about what happens before a batch exists. @param {string} text */
+export const gathering = (text) => say(byId('gathering'), text);

@@ -1,0 +1,142 @@
+// Following a batch: a stream of events, and questions whenever the stream is quiet.
+
+import { ROOT, connection, getBatch, lost, results } from './api.js';
+
+/** @typedef {import('./types.js').Batch} Batch */
+/** @typedef {import('./types.js').Item} Item */
+
+const QUIET_MS = 2000;
+const PAGE = 1000;
+
+/**
+ * Calls `onItem` and `onBatch` with what changes, until the batch is completed or `stop()`.
+ *
+ * EventSource resumes by itself after a broken connection, but gives up for good at an HTTP error; then a
+ * new one takes over where the old one ended. While nothing is heard of either, the batch is asked for and,
+ * when it has moved on, its results: so the page lives where a proxy holds streams back.
+ */
+export class Follower {
+  /** @type {EventSource|null} */ #source = null;
+  #lastId = '';
+  #heardAt = 0;
+  #finishing = false;
+  #stopped = false;
+  /** Images whose outcome was heard of. @type {Set<string>} */ #final = new Set();
+  /** @type {number|undefined} */ #timer;
+
+  /**
+   * @param {string} batchId
+   * @param {{onItem: (item: Item) => void, onBatch: (batch: Batch) => void, onGone: (message: string) => void}} listener
+   */
+  constructor(batchId, listener) {
+    this.batchId = batchId;
+    this.listener = listener;
+  }
+
+  async start() {
+    let batch;
+    try {
+      batch = await getBatch(this.batchId);
+    } catch (error) {
+      const failure = /** @type {import('./api.js').ApiError} */ (error);
+      if (!failure.passing) {
+        this.listener.onGone(failure.message);
+        return;
+      }
+      await connection.pause(1);
+      if (!this.#stopped) this.start();
+      return;
+    }
+    if (this.#stopped) return;
+    this.listener.onBatch(batch);
+    if (batch.status === 'completed') {
+      await this.#finish(batch);
+      return;
+    }
+    this.#open();
+    this.#timer = setInterval(() => this.#ask(), QUIET_MS);
+  }
+
+  stop() {
+    this.#stopped = true;
+    this.#source?.close();
+    clearInterval(this.#timer);
+  }
+
+  #open() {
+    const from = this.#lastId ? `?last_event_id=${encodeURIComponent(this.#lastId)}` : '';
+    const source = new EventSource(`${ROOT}/batches/${encodeURIComponent(this.batchId)}/events${from}`);
+    this.#source = source;
+    source.addEventListener('item', (event) => {
+      this.#heard(event);
+      this.#item(JSON.parse(event.data));
+    });
+    source.addEventListener('batch', (event) => {
+      this.#heard(event);
+      this.listener.onBatch(JSON.parse(event.data));
+    });
+    source.addEventListener('completed', (event) => {
+      this.#heard(event);
+      source.close();
+      this.#finish(JSON.parse(event.data));
+    });
+  }
+
+  /** @param {MessageEvent} event */
+  #heard(event) {
+    this.#heardAt = performance.now();
+    if (event.lastEventId) this.#lastId = event.lastEventId;
+  }
+
+  /** @param {Item} item */
+  #item(item) {
+    if (item.status === 'succeeded' || item.status === 'failed') this.#final.add(item.image_id);
+    this.listener.onItem(item);
+  }
+
+  async #ask() {
+    if (performance.now() - this.#heardAt < QUIET_MS || this.#stopped) return;
+    try {
+      const batch = await getBatch(this.batchId);
+      if (this.#stopped) return;
+      if (batch.status === 'completed') {
+        await this.#finish(batch);
+        return;
+      }
+      this.listener.onBatch(batch);
+      if (batch.request_counts.completed > this.#final.size) await this.#catchUp();
+      if (this.#source?.readyState === EventSource.CLOSED) this.#open();
+    } catch (error) {
+      if (/** @type {import('./api.js').ApiError} */ (error).away) lost();
+    }
+  }
+
+  async #catchUp() {
+    /** @type {string|null} */
+    let cursor = null;
+    do {
+      /** @type {{results: Item[], next_cursor: string|null}} */
+      const page = await results(this.batchId, PAGE, cursor);
+      if (this.#stopped) return;
+      page.results.forEach((item) => this.#item(item));
+      cursor = page.next_cursor;
+    } while (cursor);
+  }
+
+  /** @param {Batch} batch */
+  async #finish(batch) {
+    if (this.#finishing) return;
+    this.#finishing = true;
+    while (this.#final.size < batch.request_counts.completed && !this.#stopped) {
+      try {
+        await this.#catchUp();
+        break;
+      } catch {
+        await connection.pause(1);
+      }
+    }
+    if (this.#stopped) return;
+    this.stop();
+    this.listener.onBatch(batch);
+  }
+}

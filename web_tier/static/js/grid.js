@@ -1,0 +1,68 @@
+// A grid of cards of which only those near the window exist, so that ten thousand photos cost what fifty do.
+
+/** @typedef {import('./entries.js').Entry} Entry */
+/** @typedef {import('./card.js').Card} Card */
+
+const SPARE_ROWS = 3;
+
+export class Grid {
+  /** @type {Entry[]} */ #entries = [];
+  /** @type {Map<string, Card>} */ #cards = new Map();
+
+  /** @param {HTMLElement} room holds the list and is as high as all cards @param {(entry: Entry) => Card} make */
+  constructor(room, make) {
+    this.room = room;
+    this.list = /** @type {HTMLElement} */ (room.firstElementChild);
+    this.make = make;
+    const draw = () => this.draw();
+    addEventListener('scroll', draw, { passive: true });
+    new ResizeObserver(draw).observe(room);
+    addEventListener('resize', draw);
+  }
+
+  /** @param {Entry[]} entries */
+  show(entries) {
+    this.#entries = entries;
+    this.draw();
+  }
+
+  /** Redraws the cards that exist. */
+  refresh() {
+    for (const card of this.#cards.values()) card.update();
+  }
+
+  draw() {
+    const style = getComputedStyle(this.list);
+    const columns = style.gridTemplateColumns.split(' ').filter(Boolean).length || 1;
+    const gap = parseFloat(style.rowGap) || 0;
+    const height = parseFloat(style.gridAutoRows) + gap;
+    if (this.room.offsetParent === null || !(height > 0)) return;
+    const rows = Math.ceil(this.#entries.length / columns);
+    const top = this.room.getBoundingClientRect().top;
+    const last = Math.max(0, Math.ceil((innerHeight - top) / height) + SPARE_ROWS);
+    const first = Math.min(Math.max(0, rows - 1), Math.max(0, Math.floor(-top / height) - SPARE_ROWS));
+    this.room.style.height = `${Math.max(0, rows * height - gap)}px`;
+    this.list.style.transform = `translateY(${first * height}px)`;
+    this.#fill(first * columns, Math.min(this.#entries.length, last * columns));
+  }
+
+  /** @param {number} from @param {number} to positions, `to` excluded */
+  #fill(from, to) {
+    const wanted = this.#entries.slice(from, to);
+    const keys = new Set(wanted.map((entry) => entry.key));
+    for (const [key, card] of this.#cards) {
+      if (keys.has(key)) continue;
+      card.remove();
+      this.#cards.delete(key);
+    }
+    wanted.forEach((entry, n) => {
+      let card = this.#cards.get(entry.key);
+      if (!card) {
+        card = this.make(entry);
+        this.#cards.set(entry.key, card);
+      }
+      card.place(from + n + 1, this.#entries.length);
+      if (this.list.children[n] !== card.element) this.list.insertBefore(card.element, this.list.children[n] ?? null);
+    });
+  }
+}

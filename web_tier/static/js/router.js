@@ -1,0 +1,48 @@
+// Views by address within one document, so that an upload goes on while its owner looks elsewhere.
+
+import { byId } from './dom.js';
+
+/**
+ * @typedef {{show: (argument: string) => void, hide: () => void}} View
+ * @typedef {'home'|'batch'|'fleet'} ViewName
+ */
+
+/** @param {string} path @returns {[ViewName, string]} */
+export function parse(path) {
+  const batch = /^\/batches\/([^/]+)$/.exec(path);
+  if (batch) return ['batch', decodeURIComponent(batch[1])];
+  return [path === '/fleet' ? 'fleet' : 'home', ''];
+}
+
+/** @param {Record<ViewName, View>} views @returns {(path: string) => void} goes to a path as a link would */
+export function route(views) {
+  /** @type {View|null} */
+  let current = null;
+  const show = () => {
+    const [name, argument] = parse(location.pathname);
+    current?.hide();
+    for (const other of Object.keys(views)) byId(`view-${other}`).hidden = other !== name;
+    for (const link of document.querySelectorAll('[data-view]')) {
+      if (link.getAttribute('data-view') === name) link.setAttribute('aria-current', 'page');
+      else link.removeAttribute('aria-current');
+    }
+    current = views[name];
+    current.show(argument);
+  };
+  /** @param {string} path */
+  const go = (path) => {
+    if (path !== location.pathname) history.pushState(null, '', path);
+    show();
+    scrollTo(0, 0);
+    /** @type {HTMLElement|null} */ (document.querySelector('.view:not([hidden]) h1'))?.focus({ preventScroll: true });
+  };
+  addEventListener('popstate', show);
+  document.addEventListener('click', (event) => {
+    const link = /** @type {Element} */ (event.target).closest('a[data-route]');
+    if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    go(link.getAttribute('href') ?? '/');
+  });
+  show();
+  return go;
+}

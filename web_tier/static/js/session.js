@@ -1,0 +1,138 @@
+// One batch as this browser knows it: its photos, its upload from here, its progress on the server.
+
+import { ApiError, closeBatch, connection, createBatch } from './api.js';
+import { Entries } from './entries.js';
+import { Follower } from './events.js';
+import { Uploader } from './upload.js';
+
+/** @typedef {import('./types.js').Batch} Batch */
+/** @typedef {import('./types.js').Item} Item */
+/** @typedef {import('./dropping.js').Found} Found */
+
+const MAX_REQUEST_BYTES = Number(document.body.dataset.maxRequestMb) * 2 ** 20 * 0.99; // the rest of the request needs room too
+
+/** What people will know the batch by. @param {Found[]} found */
+export function titleOf(found) {
+  const folders = new Set(found.map(({ name }) => (name.includes('/') ? name.split('/')[0] : '')));
+  const [first] = folders;
+  if (folders.size === 1 && first) return first;
+  const { name } = found[0];
+  const rest = found.length - 1;
+  return rest ? `${name.split('/').at(-1)} and ${rest} more` : name;
+}
+
+/** A key that works where crypto.randomUUID does not: on a page that came without TLS. */
+const randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+
+/** Fires 'change' whenever anything about the batch changes. */
+export class Session extends EventTarget {
+  /** @type {Batch|null} */ batch = null;
+  entries = new Entries();
+  /** @type {Uploader|null} */ uploader = null;
+  /** Why there is nothing to show. */ missing = '';
+  /** Why the batch could not be closed. */ trouble = '';
+  #closing = false;
+
+  /** @param {string} id */
+  constructor(id) {
+    super();
+    this.id = id;
+    this.follower = new Follower(id, {
+      onItem: (item) => {
+        this.entries.update(item);
+        this.#changed();
+      },
+      onBatch: (batch) => {
+        this.batch = batch;
+        this.#changed();
+      },
+      onGone: (message) => {
+        this.missing = message;
+        this.#changed();
+      },
+    });
+  }
+
+  /**
+   * A new batch for what was dropped; waits for a server that is away.
+   * @param {Found[]} found @param {(text: string) => void} say @returns {Promise<Session>}
+   * @throws {ApiError} when the server refuses for good
+   */
+  static async create(found, say) {
+    const key = randomKey();
+    for (;;) {
+      try {
+        const session = new Session((await createBatch({ title: titleOf(found) }, key)).id);
+        session.add(found);
+        return session;
+      } catch (error) {
+        if (!(error instanceof ApiError) || !error.passing) throw error;
+        say(`${error.message} Trying again.`);
+        await connection.pause(Math.max(1, error.retryAfter));
+      }
+    }
+  }
+
+  start() {
+    this.follower.start();
+  }
+
+  stop() {
+    this.follower.stop();
+  }
+
+  get uploading() {
+    return this.uploader?.busy ?? false;
+  }
+
+  /** Photos may still be added from here. */
+  get open() {
+    return !this.#closing && !this.missing && (this.batch === null || this.batch.status === 'open');
+  }
+
+  /** @param {Found[]} found */
+  add(found) {
+    if (!this.uploader) {
+      this.uploader = new Uploader(this.id, MAX_REQUEST_BYTES);
+      this.uploader.addEventListener('change', () => {
+        this.#closeIfDone();
+        this.#changed();
+      });
+      this.uploader.addEventListener('stored', (event) => {
+        for (const { entry, item } of /** @type {CustomEvent} */ (event).detail) this.entries.stored(entry, item);
+      });
+    }
+    this.uploader.add(this.entries.addFiles(found));
+    this.#closeIfDone();
+    this.#changed();
+  }
+
+  /** No more photos: the batch can be completed. */
+  async close() {
+    if (this.#closing) return;
+    this.#closing = true;
+    for (;;) {
+      try {
+        const batch = await closeBatch(this.id);
+        if (this.batch?.status !== 'completed') this.batch = batch;
+        this.trouble = '';
+        this.#changed();
+        return;
+      } catch (error) {
+        const failure = /** @type {ApiError} */ (error);
+        this.trouble = failure.message;
+        this.#changed();
+        if (!failure.passing) return;
+        await connection.pause(Math.max(1, failure.retryAfter));
+      }
+    }
+  }
+
+  #closeIfDone() {
+    if (this.uploader && !this.uploader.busy && !this.uploader.stuck.size) this.close();
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event('change'));
+  }
+}

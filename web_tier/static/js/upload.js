@@ -1,0 +1,201 @@
+// Uploading many files in a few requests at once, and again where one fails.
+
+import { alive, connection, lost } from './api.js';
+import { send } from './transfer.js';
+
+/** @typedef {import('./entries.js').Entry} Entry */
+/** @typedef {import('./types.js').Item} Item */
+
+const GROUP_FILES = 8;
+const GROUP_BYTES = 4e6;
+const AT_ONCE = 3;
+const ATTEMPTS = 6;
+const LONGEST_PAUSE_S = 15;
+const RATE_WINDOW_MS = 5000;
+
+/**
+ * The files of the next request: small ones travel together, a large one alone.
+ * @template {{bytes: number}} T
+ * @param {T[]} queue @returns {T[]} a beginning of `queue`, one at least
+ */
+export function nextGroup(queue) {
+  let bytes = 0;
+  let n = 0;
+  while (n < queue.length && n < GROUP_FILES && (n === 0 || bytes + queue[n].bytes <= GROUP_BYTES)) bytes += queue[n++].bytes;
+  return queue.slice(0, n);
+}
+
+/** Exponential, with jitter so that parallel requests part. @param {number} attempt from 1 */
+const backOff = (attempt) => Math.min(LONGEST_PAUSE_S, 0.5 * 2 ** (attempt - 1)) * (0.75 + Math.random() / 2);
+
+/** Uploads into one batch. Fires 'change' (detail: Entry[]) and 'stored' (detail: {entry, item}[]). */
+export class Uploader extends EventTarget {
+  /** @type {Entry[]} */ #queue = [];
+  /** @type {Set<Entry[]>} */ #active = new Set();
+  /** @type {{at: number, bytes: number}[]} */ #samples = [];
+  /** Numbers of this upload. */ total = { files: 0, bytes: 0 };
+  settled = { files: 0, bytes: 0 };
+  /** Given up for now; another try may do better. @type {Set<Entry>} */ stuck = new Set();
+
+  /** @param {string} batchId @param {number} maxBytes a larger file is never sent: the server would hang up on it */
+  constructor(batchId, maxBytes) {
+    super();
+    this.batchId = batchId;
+    this.maxBytes = maxBytes;
+  }
+
+  get busy() {
+    return this.#queue.length + this.#active.size > 0;
+  }
+
+  /** Bytes gone, those on the way included. */
+  get sent() {
+    let bytes = this.settled.bytes;
+    for (const group of this.#active) for (const entry of group) bytes += entry.upload?.sent ?? 0;
+    return bytes;
+  }
+
+  /** Bytes a second over the last few seconds; 0 before anything is known. @param {number} now ms */
+  rate(now) {
+    this.#samples.push({ at: now, bytes: this.sent });
+    while (this.#samples.length > 2 && now - this.#samples[0].at > RATE_WINDOW_MS) this.#samples.shift();
+    const first = this.#samples[0];
+    return now - first.at < 300 ? 0 : Math.max(0, ((this.sent - first.bytes) / (now - first.at)) * 1000);
+  }
+
+  /** @param {Entry[]} entries */
+  add(entries) {
+    for (const entry of entries) {
+      this.total.files += 1;
+      this.total.bytes += entry.bytes;
+      entry.upload = { state: 'waiting', sent: 0, reason: '' };
+      if (entry.bytes > this.maxBytes) this.#refuse([entry], 'Too large to be sent at all.', false);
+      else this.#queue.push(entry);
+    }
+    this.#pump();
+  }
+
+  /** Takes up again what is stuck. @param {Entry[]} [entries] all of it, unless told */
+  again(entries = [...this.stuck]) {
+    const taken = entries.filter((entry) => this.stuck.delete(entry));
+    for (const entry of taken) {
+      this.total.files -= 1;
+      this.total.bytes -= entry.bytes;
+      this.settled.files -= 1;
+      this.settled.bytes -= entry.bytes;
+    }
+    this.add(taken);
+    this.#changed(taken);
+  }
+
+  #pump() {
+    while (this.#active.size < AT_ONCE && this.#queue.length) {
+      const group = nextGroup(this.#queue);
+      this.#queue.splice(0, group.length);
+      this.#active.add(group);
+      this.#run(group).finally(() => {
+        this.#active.delete(group);
+        this.#pump();
+        this.#changed(group);
+      });
+    }
+  }
+
+  /** @param {Entry[]} group */
+  async #run(group) {
+    for (let attempt = 1; ; attempt += 1) {
+      this.#mark(group, 'sending', '');
+      try {
+        const items = await send(this.batchId, group.map(asFile), (sent) => this.#spread(group, sent));
+        this.#store(group, items);
+        return;
+      } catch (error) {
+        const failure = /** @type {import('./api.js').ApiError} */ (error);
+        if (!failure.passing) {
+          await this.#refuseEach(group, failure.message);
+          return;
+        }
+        const unreadable = failure.status === 0 ? await withoutFile(group) : [];
+        if (unreadable.length) {
+          this.#refuse(unreadable, 'Could not be read from your disk; was it moved or changed?', false);
+          group.splice(0, group.length, ...group.filter((entry) => !unreadable.includes(entry)));
+          if (!group.length) return;
+          continue;
+        }
+        const away = failure.away && !(await alive());
+        if (away) {
+          lost();
+          attempt -= 1; // waiting for a server that is away is no attempt
+        } else if (attempt >= ATTEMPTS) {
+          this.#refuse(group, failure.message, true);
+          return;
+        }
+        const pause = Math.max(failure.retryAfter, backOff(Math.max(1, attempt)));
+        this.#mark(group, 'retrying', away ? 'Waiting for the server.' : `${failure.message} Trying again.`);
+        await connection.pause(pause);
+      }
+    }
+  }
+
+  /** A refused request may hold innocent files: each gets its own answer. @param {Entry[]} group @param {string} reason */
+  async #refuseEach(group, reason) {
+    if (group.length === 1) {
+      this.#refuse(group, reason, false);
+      return;
+    }
+    for (const entry of group) await this.#run([entry]);
+  }
+
+  /** @param {Entry[]} entries @param {string} reason @param {boolean} hopeful trying again may help */
+  #refuse(entries, reason, hopeful) {
+    this.#settle(entries);
+    if (hopeful) entries.forEach((entry) => this.stuck.add(entry));
+    this.#mark(entries, hopeful ? 'stuck' : 'refused', reason);
+  }
+
+  /** @param {Entry[]} group @param {Item[]} items */
+  #store(group, items) {
+    this.#settle(group);
+    for (const entry of group) entry.upload = null;
+    this.dispatchEvent(new CustomEvent('stored', { detail: group.map((entry, n) => ({ entry, item: items[n] })) }));
+  }
+
+  /** @param {Entry[]} entries */
+  #settle(entries) {
+    for (const entry of entries) {
+      if (entry.upload) entry.upload.sent = 0;
+      this.settled.files += 1;
+      this.settled.bytes += entry.bytes;
+    }
+  }
+
+  /** A request's progress, told of its files in their order. @param {Entry[]} group @param {number} sent bytes */
+  #spread(group, sent) {
+    for (const entry of group) {
+      const mine = Math.min(entry.bytes, sent);
+      if (entry.upload) entry.upload.sent = mine;
+      sent -= mine;
+    }
+    this.#changed(group);
+  }
+
+  /** @param {Entry[]} entries @param {import('./entries.js').Upload['state']} state @param {string} reason */
+  #mark(entries, state, reason) {
+    for (const entry of entries) entry.upload = { state, sent: 0, reason };
+    this.#changed(entries);
+  }
+
+  /** @param {Entry[]} entries */
+  #changed(entries) {
+    this.dispatchEvent(new CustomEvent('change', { detail: entries }));
+  }
+}
+
+/** @param {Entry} entry */
+const asFile = (entry) => ({ file: /** @type {File} */ (entry.file), name: entry.name });
+
+/** Those whose file is gone from the disk; a browser tells that by the same error as a broken connection. @param {Entry[]} group */
+async function withoutFile(group) {
+  const readable = await Promise.all(group.map(({ file }) => file?.slice(0, 1).arrayBuffer().then(() => true, () => false)));
+  return group.filter((_, n) => !readable[n]);
+}
