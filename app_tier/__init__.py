@@ -1,0 +1,1 @@
+"""The worker: takes jobs off a queue, tags their images, stores the results."""

@@ -83,6 +83,7 @@ class PoolSettings(_Section):
     """One tagger, its input queue and its workers."""
 
     tagger: str
+    weights: str = ""
     top_k: Count = 5
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
     fallback: str = ""

@@ -1,0 +1,67 @@
+"""The networks as torch modules, weights and normalisation inside; imported only to run or convert one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from app_tier.networks import Network
+from core.errors import WeightsInvalid
+
+_BOOKKEEPING = "num_batches_tracked"  # of training; many checkpoints leave it out
+
+
+class PixelNetwork(nn.Module):
+    """(N, H, W, 3) uint8 pixels → (N, outputs) float32: scales, normalises and runs the network."""
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).mul(255).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor(std).mul(255).reciprocal().view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        mean, scale = self.get_buffer("mean"), self.get_buffer("scale")
+        outputs: Tensor = self.network((pixels.permute(0, 3, 1, 2).to(mean.dtype) - mean) * scale)
+        return outputs
+
+
+def build(network: Network, weights: Path) -> PixelNetwork:
+    """The network in evaluation mode, fp32, on the CPU. Raises WeightsInvalid if the file does not fit it."""
+    module = _bare(network.name)
+    module.load_state_dict(_state(network, weights, module), strict=False)
+    return PixelNetwork(module.eval(), network.mean, network.std).eval()
+
+
+def _bare(name: str) -> nn.Module:
+    if name == "resnet50":
+        return torchvision.models.resnet50()  # type: ignore[no-any-return]  # torchvision is untyped
+    import timm
+
+    return timm.create_model(f"tf_{name.replace('-', '_')}", pretrained=False)
+
+
+def _state(network: Network, weights: Path, module: nn.Module) -> dict[str, Tensor]:
+    """The checkpoint's tensors under the module's names. Never unpickles anything but tensors."""
+    try:
+        if weights.suffix == ".safetensors":
+            found = load_file(weights)
+        else:
+            found = torch.load(weights, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
+        raise WeightsInvalid(f"{weights} cannot be read as weights: {error}") from None
+    wanted = module.state_dict()
+    if network.package:  # the package's names differ from timm's; its order and shapes do not
+        found = dict(zip(wanted, found.values(), strict=False))
+    found = {name: tensor.float() for name, tensor in found.items() if not name.endswith(_BOOKKEEPING)}
+    wanted = {name: tensor for name, tensor in wanted.items() if not name.endswith(_BOOKKEEPING)}
+    wrong = [name for name, tensor in wanted.items() if name not in found or found[name].shape != tensor.shape]
+    if wrong or len(found) != len(wanted):
+        what = f"its tensor {wrong[0]!r} is missing or of another shape" if wrong else "it has tensors too many"
+        raise WeightsInvalid(f"{weights} does not hold weights of {network.name}: {what}")
+    return found

@@ -1,0 +1,93 @@
+"""OpenVINO on the CPU. A network is converted once and kept, so that a worker's start needs no torch."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+
+from app_tier.engines import Outputs, Pixels, golden
+from app_tier.networks import Network
+
+_FORMAT = 1  # of a kept engine; grows when conversion changes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A converted network on disk: `model.xml`, `model.bin` and the reference's outputs for the golden picture."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.xml"
+
+    def golden_outputs(self) -> Outputs:
+        outputs: Outputs = np.load(self.folder / "golden.npy", allow_pickle=False)
+        return outputs
+
+
+class OpenVinoEngine:
+    """`bf16` is used where the processor has it, fp32 elsewhere."""
+
+    def __init__(self, kept: Kept, threads: int, *, bf16: bool) -> None:
+        core = ov.Core()
+        bf16 = bf16 and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        compiled = core.compile_model(
+            kept.model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,  # one batch at a time on all threads: two streams were no faster
+            },
+        )
+        self.bf16 = bf16
+        self.name = f"openvino {'bf16' if bf16 else 'fp32'}"
+        self._request = compiled.create_infer_request()
+
+    def infer(self, batch: Pixels) -> Outputs:
+        outputs: Outputs = self._request.infer({0: batch})[0]
+        return outputs.copy()  # the request reuses its own buffer
+
+
+def keep(network: Network, weights: Path, weights_hash: str, cache: Path) -> Kept:
+    """The kept conversion of these weights, made now if it is not there (about 10 s, imports torch).
+
+    Its folder is named by what went into it and appears whole or not at all, so several processes may race.
+    """
+    name = f"{network.name}-{weights_hash[:16]}-openvino{ov.get_version().split('-')[0]}-{_FORMAT}"
+    kept = Kept(cache / "engines" / name)
+    if not kept.folder.is_dir():
+        kept.folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=kept.folder.parent, prefix=".making-"))
+        try:
+            _convert(network, weights, made)
+            made.replace(kept.folder)
+        except OSError:
+            if not kept.folder.is_dir():  # else another process was first, and that one serves as well
+                raise
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    return kept
+
+
+def _convert(network: Network, weights: Path, folder: Path) -> None:
+    import torch
+
+    from app_tier.engines import modules
+
+    module = modules.build(network, weights)
+    picture = golden.pixels(network.crop)
+    with torch.inference_mode():
+        np.save(folder / "golden.npy", module(torch.from_numpy(picture))[0].numpy())
+    shape = ov.PartialShape([-1, network.crop, network.crop, 3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch deprecates the tracing that OpenVINO still uses
+        model = ov.convert_model(module, example_input=torch.from_numpy(picture), input=(shape, ov.Type.u8))
+    ov.save_model(model, folder / "model.xml", compress_to_fp16=False)

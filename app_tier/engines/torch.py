@@ -1,0 +1,30 @@
+"""torch: on CUDA where there is a GPU, else the slow, exact reference on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from app_tier.engines import Outputs, Pixels, modules
+from app_tier.networks import Network
+
+
+class TorchEngine:
+    """On CUDA bf16, channels_last and compiled; on the CPU plain fp32."""
+
+    def __init__(self, network: Network, weights: Path, threads: int) -> None:
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        module: torch.nn.Module = modules.build(network, weights)
+        if self._device.type == "cuda":
+            module = module.to(self._device, torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module = torch.compile(module, dynamic=True)  # type: ignore[assignment]
+        else:
+            torch.set_num_threads(threads)
+        self.name = "torch cuda bf16" if self._device.type == "cuda" else "torch cpu fp32"
+        self._module = module
+
+    def infer(self, batch: Pixels) -> Outputs:
+        with torch.inference_mode():
+            outputs: Outputs = self._module(torch.from_numpy(batch).to(self._device)).float().cpu().numpy()
+        return outputs

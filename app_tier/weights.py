@@ -1,0 +1,160 @@
+"""Finds a network's weights: a path in the settings, the weights folder, the store, its package, a download."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+from app_tier.networks import Network
+from core import layout
+from core.errors import WeightsInvalid, WeightsMissing
+from core.ports import ObjectStore
+
+FIRST_BYTE_S = 5.0
+"""A download that has not begun by then is given up: there is no internet."""
+
+Progress = Callable[[int, int], None]
+"""Called with bytes so far and bytes in all (0 where unknown)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    path: Path
+    sha256: str
+    origin: str
+    """Where they came from, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where to look. `path` is the pool's own setting; `folder` holds NAME.safetensors."""
+
+    path: str
+    folder: Path
+    store: ObjectStore
+    cache: Path
+
+
+def find(network: Network, places: Places, *, download: Progress | None = None) -> Weights:
+    """The first weights found, in the order of this module's first line; `download` allows the last step.
+
+    Raises WeightsMissing, which says where one may put them, and WeightsInvalid for a download with a wrong hash.
+    """
+    for path, origin in _candidates(network, places):
+        if path.is_file():
+            return Weights(path, _sha256(path), origin)
+    why = ""
+    if download is not None and network.download:
+        try:
+            path = _downloaded(network.download, places.cache / "weights", download)
+            return Weights(path, _sha256(path), "downloaded")
+        except WeightsMissing as error:
+            why = f" ({error})"
+    raise WeightsMissing(
+        f"weights of {network.name} were not found{why}; put {network.name}.safetensors into {places.folder}, "
+        "or set TAGFLEET_WEIGHTS to the folder that has it, and start again"
+    )
+
+
+def _candidates(network: Network, places: Places) -> Iterator[tuple[Path, str]]:
+    if places.path:
+        path = Path(places.path).expanduser()
+        if not path.is_file():
+            raise WeightsMissing(f"weights of {network.name}: the settings name {path}, which is no file")
+        yield path, "settings"
+    yield places.folder / f"{network.name}.safetensors", "weights folder"
+    if stored := _stored(network.name, places):
+        yield stored, "store"
+    if network.package:
+        yield from ((path, "package") for path in _packaged(network.package))
+    if network.download:
+        yield places.cache / "weights" / Path(network.download).name, "download cache"
+
+
+def _stored(name: str, places: Places) -> Path | None:
+    """The newest version's `model.safetensors` under the store's models/, copied into the cache."""
+    found = [info for info in places.store.list(layout.model_prefix(name)) if info.key.endswith("/model.safetensors")]
+    if not found:
+        return None
+    newest = max(found, key=lambda info: info.modified)
+    version = newest.key.split("/")[-2]
+    path = places.cache / "weights" / f"{name}-{version}-{newest.etag.strip(chr(34))}.safetensors"
+    if not path.is_file():
+        _write(path, lambda file: file.write(places.store.get(newest.key).data))
+    return path
+
+
+def _packaged(package: str) -> Iterator[Path]:
+    spec = find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        yield from sorted(Path(folder).glob("models/*.pth"))
+
+
+def _downloaded(url: str, folder: Path, progress: Progress) -> Path:
+    path = folder / Path(url).name
+    response = _open(url)
+    digest = hashlib.sha256()
+
+    def copy(file: IO[bytes]) -> None:
+        total, done = int(response.headers.get("Content-Length") or 0), 0
+        while chunk := response.read(1 << 20):
+            digest.update(chunk)
+            file.write(chunk)
+            done += len(chunk)
+            progress(done, total)
+        if not digest.hexdigest().startswith(path.stem.rpartition("-")[2]):
+            raise WeightsInvalid(f"{url}: the download is damaged (its SHA-256 is not what its name says)")
+
+    try:
+        with response:
+            _write(path, copy)
+    except OSError as error:
+        raise WeightsMissing(f"{url}: the download broke off ({error})") from None
+    return path
+
+
+def _open(url: str) -> HTTPResponse:
+    """The response, once its first byte is there. In a thread: a name look-up has no time limit of its own."""
+    outcome: list[HTTPResponse | OSError] = []
+
+    def connect() -> None:
+        try:
+            outcome.append(urllib.request.urlopen(url, timeout=FIRST_BYTE_S))  # noqa: S310  # https, from our own table
+        except OSError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=connect, daemon=True, name="download")
+    thread.start()
+    thread.join(FIRST_BYTE_S)
+    got = outcome[0] if outcome else TimeoutError(f"no answer within {FIRST_BYTE_S:.0f} s")
+    if isinstance(got, OSError):
+        reason = getattr(got, "reason", got)
+        raise WeightsMissing(f"{url} cannot be reached: {reason}")
+    return got
+
+
+def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    """Make the file whole or not at all, so that a killed download leaves nothing that looks like weights."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            fill(file)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

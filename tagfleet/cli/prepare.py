@@ -1,0 +1,33 @@
+"""`tagfleet prepare`"""
+
+import sys
+import time
+
+import click
+
+from app_tier.prepare import prepare
+from config.settings import Settings
+from core import telemetry
+from core.wiring import Backend
+from tagfleet.cli.common import with_settings
+
+
+@click.command("prepare")
+@with_settings("weights", "cache")
+def command(settings: Settings) -> None:
+    """Get every pool's weights and convert its engine, so that workers start fast."""
+    telemetry.configure("prepare", level=settings.log_level, format=settings.log_format)
+    backend = Backend(settings)
+    failed = False
+    for pool in settings.pools:
+        status = prepare(pool, settings, backend, time.time, _progress)
+        failed |= status.state == "failed"
+        click.echo(f"{pool}: {status.state}" + (f", serves {status.serves}" if status.serves else ""))
+        if status.notice:
+            click.echo(f"  {status.notice}")
+    sys.exit(1 if failed else 0)
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\r  downloading {done / 1e6:.0f} of {total / 1e6:.0f} MB", nl=done >= total > 0, err=True)
