@@ -37,11 +37,14 @@ class Backend:
         """The output queue of all pools."""
         return self._queue(layout.RESULTS_QUEUE)
 
-    def fleet(self, worker_command: Sequence[str]) -> Fleet:
-        """`worker_command` starts one worker when `--pool P --instance I` are appended to it."""
+    def fleet(self, worker_command: Sequence[str], *, grace_s: float = 8.0) -> Fleet:
+        """`worker_command` starts one worker when `--pool P --instance I` are appended to it.
+
+        A worker that was told to end and has not after `grace_s` is killed.
+        """
         from core.local.fleet import LocalFleet
 
-        return LocalFleet(self.settings.home / "instances", worker_command, self.settings)
+        return LocalFleet(self.settings.home / "instances", worker_command, self.settings, grace_s=grace_s)
 
     def _queue(self, name: str) -> Queue:
         from core.local.queue import LocalQueue

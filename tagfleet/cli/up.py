@@ -1,0 +1,28 @@
+"""`tagfleet up`"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import click
+
+from config.settings import Settings
+from tagfleet.cli.common import with_settings
+
+
+@click.command("up")
+@with_settings("host", "port", "weights", "controller.max_workers", "log_level")
+def command(settings: Settings) -> None:
+    """Run everything on this machine: the page and the API, and workers that come and go with the work.
+
+    Ctrl-C (or SIGTERM) stops it all; a new start finds every batch, image and result again.
+    """
+    from tagfleet.supervisor import supervise
+
+    supervise(settings, _say)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # a terminal that was closed must not end the deployment in disorder
+        click.echo(f"{time.strftime('%H:%M:%S')}  {line}")

@@ -1,0 +1,132 @@
+"""One child process: started in a session of its own, started again when it dies, ended with all that it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+_STEADY_S = 30.0
+"""A child that lived this long is started again at once the next time, as it were new."""
+_MAX_LOG_BYTES = 10 * 1024 * 1024
+
+
+class Child:
+    """`lifeline` is the read end of the pipe that tells the child when we are gone."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        lifeline: int,
+        log: Path,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._environ = dict(environ)
+        self._lifeline = lifeline
+        self._clock = clock
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._failures = 0
+        self._start_at: float | None = None
+        self.exit_code = 0
+        """Of the last process: negative where a signal killed it."""
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        """False once it is dead; what it had started itself is then dead too."""
+        if self._process is None:
+            return False
+        # Not reaped before its group is killed: until then nobody else can get its number.
+        if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return True
+        self._signal(signal.SIGKILL)
+        self.exit_code = self._process.wait()
+        self._process = None
+        return False
+
+    def start(self) -> None:
+        self._start_at = None
+        self._started_at = self._clock()
+        _rotate(self.log)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603  # our own command
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environ,
+                pass_fds=(self._lifeline,),
+                start_new_session=True,
+            )
+
+    def tend(self) -> str | None:
+        """Start it again when it is dead and its pause is over; a sentence when there is something to tell."""
+        if self.alive:
+            return None
+        now = self._clock()
+        if self._start_at is None:
+            self._failures = 0 if now - self._started_at >= _STEADY_S else self._failures + 1
+            pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** max(0, self._failures - 1))
+            self._start_at = now + pause
+            return f"{self.name} {self.ending}; it is started again in {pause:g} s. {self.last_words}"
+        if now >= self._start_at:
+            try:
+                self.start()
+            except OSError as error:
+                self._start_at = now + _LONGEST_PAUSE_S
+                return f"{self.name} cannot be started: {error}; it is tried again in {_LONGEST_PAUSE_S:g} s"
+        return None
+
+    def terminate(self) -> None:
+        """Ask it to end. Its own children are its own business until it is dead."""
+        if self._process is not None and self.alive:
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+
+    @property
+    def ending(self) -> str:
+        if self.exit_code >= 0:
+            return f"ended with exit code {self.exit_code}"
+        return f"was killed by {signal.Signals(-self.exit_code).name}"
+
+    @property
+    def last_words(self) -> str:
+        """The last line of its log, and where the rest is."""
+        with suppress(OSError), self.log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
+            lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+            if lines:
+                return f"Its log ends: {lines[-1].strip()} ({self.log})"
+        return f"Its log: {self.log}"
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the whole group: a dead gunicorn leaves workers behind."""
+        assert self._process is not None  # noqa: S101  # for the type checker
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+
+def _rotate(log: Path) -> None:
+    """Keep one old log beside the present one."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > _MAX_LOG_BYTES:
+            log.replace(log.with_name(log.name + ".1"))

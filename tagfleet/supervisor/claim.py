@@ -1,0 +1,87 @@
+"""What must hold before anything is started: the home folder is ours alone, and the address is free."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import ipaddress
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from config.settings import BadSetting
+from core.errors import TagfleetError
+
+_LOCK = "up.lock"
+_POLL_S = 0.05
+
+
+class CannotStart(TagfleetError):
+    """This deployment cannot be started here and now."""
+
+
+def check_host(host: str) -> None:
+    """Raises BadSetting unless only this machine can reach `host`: nothing asks for a key yet."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise BadSetting(f"setting host: {host!r} is no loopback address, and others must not reach an open service")
+
+
+@contextmanager
+def claimed(home: Path) -> Iterator[bool]:
+    """Hold `home` for this process; says whether the last owner was killed. Raises CannotStart if somebody has it."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        fd = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotStart(f"cannot use {home} (setting home): {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(f"`tagfleet up` runs already for {home}: {_owner(fd)}") from None
+        yield os.fstat(fd).st_size > 0
+        os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
+
+
+def sign(home: Path, url: str) -> None:
+    """Write down who holds `home`, for whoever tries next."""
+    (home / _LOCK).write_text(json.dumps({"pid": os.getpid(), "url": url}))
+
+
+def _owner(fd: int) -> str:
+    try:
+        owner = json.loads(os.pread(fd, 4096, 0))
+        return f"process {owner['pid']}, {owner['url']}"
+    except (ValueError, KeyError, TypeError):
+        return "it is just starting"
+
+
+def free_port(host: str, port: int, *, patience_s: float) -> int:
+    """The port, or a free one for 0. Waits up to `patience_s` for one that is being left. Raises CannotStart."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                return int(probe.getsockname()[1])
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise CannotStart(f"cannot listen on {host}:{port}: {error.strerror}") from None
+            if time.monotonic() >= deadline:
+                raise CannotStart(
+                    f"port {port} of {host} is taken by another program; "
+                    f"choose another one with --port or TAGFLEET_PORT, {port + 1} for instance"
+                ) from None
+        time.sleep(_POLL_S)
