@@ -1,0 +1,33 @@
+"""The controller as a process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from config.settings import Settings
+from controller.loop import Controller, Ports
+from core.roster import DecisionRecord
+from core.wiring import Backend
+
+
+def run(
+    backend: Backend,
+    settings: Settings,
+    worker_command: Sequence[str],
+    stop: threading.Event,
+    *,
+    dry_run: bool = False,
+    on_plan: Callable[[list[DecisionRecord]], None] = lambda _records: None,
+) -> None:
+    """Keep the fleet at the size that its queues call for until `stop` is set; workers outlive this.
+
+    `worker_command` starts one worker when `--pool P --instance I` are appended. A dry run changes nothing, and hands
+    each plan that differs from the one before to `on_plan`.
+    """
+    ports = Ports(
+        store=backend.store,
+        fleet=backend.fleet(worker_command),
+        queues={pool: backend.jobs(pool) for pool in settings.pools},
+    )
+    Controller(ports, settings.controller, dry_run=dry_run, on_plan=on_plan).run(stop)

@@ -1,0 +1,261 @@
+"""The controller's words: what it sees, what it may do, what it remembers, what it plans. Frozen values, no behaviour.
+
+Time is told in durations that grow from one observation to the next, never in moments: no clock is compared with
+another one, and a clock that jumps moves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from config.settings import ControllerSettings
+from core.ports import Depth
+
+# --- what is seen -----------------------------------------------------------------------------
+
+
+class Stage(StrEnum):
+    """requested → pending → booting → warming → idle ⇄ busy → draining → drained → terminating → gone
+
+    Aside: `boot_failed` (not ready by its deadline, or gone before) and `lost` (its heartbeat stands still).
+    An instance of ours that the ledger does not know is an orphan: it is adopted, at the stage it is found in.
+    """
+
+    REQUESTED = "requested"
+    PENDING = "pending"
+    BOOTING = "booting"
+    WARMING = "warming"
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    DRAINED = "drained"
+    TERMINATING = "terminating"
+    GONE = "gone"
+    BOOT_FAILED = "boot_failed"
+    LOST = "lost"
+
+    @property
+    def coming(self) -> bool:
+        """Will be ready, as far as is known."""
+        return self in (Stage.REQUESTED, Stage.PENDING, Stage.BOOTING, Stage.WARMING)
+
+    @property
+    def ready(self) -> bool:
+        return self in (Stage.IDLE, Stage.BUSY)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One instance that is not gone, or a launch that was asked for and is not listed yet."""
+
+    id: str
+    stage: Stage
+    age_s: float = 0.0
+    """Since its launch."""
+    stage_s: float = 0.0
+    """How long it has been idle, or asked to drain."""
+    held: int = 0
+    """Messages in flight that it holds."""
+    ours: bool = True
+    """False for a worker that somebody started by hand: it is capacity, but is neither billed nor touched."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What happened in a pool since the observation before."""
+
+    arrived: float = 0.0
+    """Images: growth of the queue plus completions; below 0 where counts lag."""
+    handled: int = 0
+    throughputs: tuple[float, ...] = ()
+    """Images/s of single workers, each over a second of work or more."""
+    boots: tuple[float, ...] = ()
+    """Seconds from launch to ready of workers that became ready."""
+    failures: int = 0
+    """Launches refused, and instances that were gone or past their deadline before they were ready."""
+    notice: str = ""
+    """What the failed one said of itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """`unread` says, in a clause, which reading failed; what stands beside it is then from an earlier one."""
+
+    pool: str
+    depth: Depth
+    workers: tuple[Worker, ...] = ()
+    news: News = News()
+    unread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    elapsed_s: float
+    """Since the observation before."""
+    pools: tuple[PoolView, ...]
+
+
+# --- what is allowed and wanted ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings of the section `[controller]` that decisions depend on; seconds and images/s."""
+
+    max_workers: int
+    drain_goal_s: float
+    utilisation: float
+    linger_s: float
+    stabilisation_s: float
+    boot_prior_s: float
+    throughput_prior: float
+    boot_deadline_s: float
+    lost_after_s: float
+    drain_deadline_s: float
+    breaker_failures: int
+    breaker_reset_s: float
+
+
+def policy_of(settings: ControllerSettings) -> Policy:
+    return Policy(**settings.model_dump(include=set(Policy.__slots__)))
+
+
+# --- what is remembered -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMemory:
+    """What one decision hands to the next; it is kept in the ledger and survives the controller."""
+
+    throughputs: tuple[float, ...] = ()
+    boots: tuple[float, ...] = ()
+    arrivals: tuple[float, float] = (0.0, 0.0)
+    """The two smoothing stages of the arrival rate, images/s."""
+    quiet_s: float = 0.0
+    """How long nothing has been outstanding and nothing was completed."""
+    below_s: float | None = None
+    """How long the target has stayed below the fleet; None where it is not."""
+    starved_s: float | None = None
+    """How long the pool has wanted a worker and had none; None where that is not so."""
+    failures: int = 0
+    """Failed boots and refused launches in a row."""
+    retry_in_s: float = 0.0
+    """No launch before this has run down."""
+    notice: str = ""
+
+
+Memory = Mapping[str, PoolMemory]
+
+
+# --- what is planned --------------------------------------------------------------------------
+
+
+class Rule(StrEnum):
+    """Which rule made a decision; changes of it, not of numbers, are worth a line in the log."""
+
+    UNREAD = "unread"
+    REST = "rest"
+    ENOUGH = "enough"
+    LAUNCH = "launch"
+    TRIAL = "trial"
+    CAP = "cap"
+    BACK_OFF = "back_off"
+    BREAKER = "breaker"
+    SETTLING = "settling"
+    LINGER = "linger"
+    SCALE_IN = "scale_in"
+    MAKE_ROOM = "make_room"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Every number that made a decision. Counts are of this pool unless they say otherwise."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+    dead: int
+    orphaned: int
+    """Fo: in flight, and held by no live worker."""
+    arrival_rate: float
+    throughput: float
+    boot_s: float
+    utilisation: float
+    drain_goal_s: float
+    requested: int
+    booting: int
+    idle: int
+    busy: int
+    draining: int
+    ending: int
+    by_hand: int
+    """Workers, among those counted above, that are not of our fleet."""
+    head_start_s: float
+    """What the booting ones have behind them: the sum of max(0, B − remaining_i)."""
+    backlog: float
+    """Q: images that will still wait when a new worker is up."""
+    wanted: int
+    """N*: the workers that the work needs."""
+    needed: int
+    """What our fleet must supply: N* without those started by hand, and no more than the back-off lets try."""
+    granted: int
+    """Its share of the cap."""
+    cap: int
+    billable: int
+    """Instances of all pools that are not gone, launches asked for included."""
+    below_s: float | None
+    starved_s: float | None
+    failures: int
+    retry_in_s: float
+
+    @property
+    def coming(self) -> int:
+        return self.requested + self.booting
+
+    @property
+    def ready(self) -> int:
+        return self.idle + self.busy
+
+    @property
+    def supply(self) -> int:
+        """Workers that are ready or will be; those that leave are none."""
+        return self.coming + self.ready
+
+    @property
+    def own(self) -> int:
+        """The supply without those started by hand."""
+        return self.supply - self.by_hand
+
+    @property
+    def outstanding(self) -> int:
+        return self.visible + self.in_flight + self.delayed
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    pool: str
+    launch: int
+    drain: tuple[str, ...]
+    terminate: tuple[str, ...]
+    rule: Rule
+    reason: str
+    """One plain sentence."""
+    terms: Terms
+
+    @property
+    def action(self) -> str:
+        """`hold`, or `launch 2`, `drain 1`, `end 1` and what of them goes together."""
+        counts = {"launch": self.launch, "drain": len(self.drain), "end": len(self.terminate)}
+        return ", ".join(f"{verb} {count}" for verb, count in counts.items() if count) or "hold"
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        return {"rule": str(self.rule), **asdict(self.terms)}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    pools: tuple[PoolPlan, ...]

@@ -1,0 +1,245 @@
+"""The policy: what is seen and remembered → what to do, and why. Pure: no clock, no I/O, no logging.
+
+    Q  = max(0, V + D + Fo + λ·B − μ·(ready·B + Σ_booting max(0, B − remaining_i)))
+    N* = ceil(λ/(ρ·μ) + Q/(μ·L)), at least the busy ones, at least 1 while anything waits or is in flight
+
+V visible, D delayed, Fo in flight but held by no live worker; λ arrivals/s, μ images/s a worker, B seconds from launch
+to ready (all three learned, `controller.learning`); ρ the utilisation and L the drain goal of the settings. Q is what
+will still wait when a worker launched now is up: work that the fleet clears without it calls for none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from controller.learning import arrival_rate, boot_time, learn, throughput
+from controller.model import (
+    Memory,
+    Observation,
+    Plan,
+    Policy,
+    PoolMemory,
+    PoolPlan,
+    PoolView,
+    Rule,
+    Stage,
+    Terms,
+    Worker,
+)
+from controller.reasons import sentence
+
+_FIRST_BACK_OFF_S = 1.0
+
+
+def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Plan, Memory]:
+    """One decision for every pool, under one cap.
+
+    No pool is given both launches and drains. Drained, lost and overdue instances are ended; a worker that may be
+    working never is. A pool whose reading failed is left as it is.
+    """
+    elapsed = observation.elapsed_s
+    billable = sum(worker.ours for view in observation.pools for worker in view.workers)
+    terms: dict[str, Terms] = {}
+    remembered = dict(memory)
+    for view in observation.pools:
+        known = _remember(view, memory.get(view.pool, PoolMemory()), elapsed, policy)
+        weighed = weigh(view, known, billable, policy)
+        below = _lasting(weighed.own > weighed.needed, known.below_s, elapsed)
+        starved = _lasting(weighed.needed > 0 and weighed.own == 0, known.starved_s, elapsed)
+        if not view.unread:
+            known = replace(known, below_s=below, starved_s=starved)
+        terms[view.pool] = replace(weighed, below_s=known.below_s, starved_s=known.starved_s)
+        remembered[view.pool] = known
+
+    shares = share_out(terms, policy.max_workers)
+    terms = {pool: replace(each, granted=shares[pool]) for pool, each in terms.items()}
+    asked = {view.pool: _asked(view, terms[view.pool], policy) for view in observation.pools}
+
+    free = policy.max_workers - billable
+    leaving = billable - sum(each.own for each in terms.values())
+    room = max(0, sum(count for count, _ in asked.values()) - free - leaving)
+    plans = {}
+    for view in sorted(observation.pools, key=lambda view: _rank(view.pool, terms[view.pool], 0)):
+        plan = _plan(view, terms[view.pool], asked[view.pool], max(0, free), room, policy)
+        free -= plan.launch
+        room -= len(plan.drain)
+        plans[view.pool] = replace(plan, reason=sentence(plan, view, remembered[view.pool].notice, policy))
+    return Plan(tuple(plans[view.pool] for view in observation.pools)), remembered
+
+
+# --- the formula ------------------------------------------------------------------------------
+
+
+def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy) -> Terms:
+    """The terms of a pool, from the counts of its queue and workers to N*."""
+    depth, workers = view.depth, view.workers
+    boot, speed = boot_time(memory, policy), throughput(memory, policy)
+    rate = arrival_rate(memory, boot)
+    at = {stage: [worker for worker in workers if worker.stage is stage] for stage in Stage}
+    coming = [worker for worker in workers if worker.stage.coming]
+    idle, busy, draining = (len(at[stage]) for stage in (Stage.IDLE, Stage.BUSY, Stage.DRAINING))
+    held = sum(worker.held for worker in workers if worker.stage.ready or worker.stage is Stage.DRAINING)
+    orphaned = max(0, depth.in_flight - held)
+    head_start = sum(boot - max(0.0, boot - worker.age_s) for worker in coming)
+    by_hand = sum(not worker.ours for worker in workers if worker.stage.coming or worker.stage.ready)
+
+    waiting = depth.visible + depth.delayed + orphaned
+    backlog = max(0.0, waiting + rate * boot - speed * ((idle + busy) * boot + head_start))
+    wanted = math.ceil(rate / (policy.utilisation * speed) + backlog / (speed * policy.drain_goal_s))
+    wanted = max(wanted, busy, min(1, depth.outstanding))
+
+    own = len(coming) + idle + busy - by_hand
+    return Terms(
+        visible=depth.visible,
+        in_flight=depth.in_flight,
+        delayed=depth.delayed,
+        dead=depth.dead,
+        orphaned=orphaned,
+        arrival_rate=rate,
+        throughput=speed,
+        boot_s=boot,
+        utilisation=policy.utilisation,
+        drain_goal_s=policy.drain_goal_s,
+        requested=len(at[Stage.REQUESTED]),
+        booting=len(coming) - len(at[Stage.REQUESTED]),
+        idle=idle,
+        busy=busy,
+        draining=draining,
+        ending=len(workers) - len(coming) - idle - busy - draining,
+        by_hand=by_hand,
+        head_start_s=head_start,
+        backlog=backlog,
+        wanted=wanted,
+        needed=own if view.unread else _within_reach(max(0, wanted - by_hand), own, len(coming), memory),
+        granted=0,
+        cap=policy.max_workers,
+        billable=billable,
+        below_s=memory.below_s,
+        starved_s=memory.starved_s,
+        failures=memory.failures,
+        retry_in_s=memory.retry_in_s,
+    )
+
+
+# --- boot failures ----------------------------------------------------------------------------
+
+
+def _remember(view: PoolView, memory: PoolMemory, elapsed_s: float, policy: Policy) -> PoolMemory:
+    """Learn, count failures in a row, and run the back-off down."""
+    memory = learn(view, memory, elapsed_s, policy)
+    news = view.news
+    failures = news.failures + (0 if news.boots else memory.failures)
+    if not failures:
+        return replace(memory, failures=0, retry_in_s=0.0, notice="")
+    if not news.failures:
+        return replace(memory, retry_in_s=max(0.0, memory.retry_in_s - elapsed_s))
+    return replace(memory, failures=failures, retry_in_s=_pause(failures, policy), notice=news.notice)
+
+
+def _pause(failures: int, policy: Policy) -> float:
+    """Doubles from one second with each failure in a row, until the circuit breaker opens."""
+    if failures >= policy.breaker_failures:
+        return policy.breaker_reset_s
+    return min(_FIRST_BACK_OFF_S * 2.0 ** (failures - 1), policy.breaker_reset_s)
+
+
+def _within_reach(wanted: int, own: int, coming: int, memory: PoolMemory) -> int:
+    """After a failed boot launches are tried one by one, each after its pause, until one of them is ready.
+
+    A pool asks for no more of the cap than that, so that one whose workers do not boot takes no room from the others.
+    """
+    if not memory.failures or wanted <= own:
+        return wanted
+    return own if memory.retry_in_s > 0 or coming else own + 1
+
+
+# --- the cap ----------------------------------------------------------------------------------
+
+
+def share_out(terms: Mapping[str, Terms], cap: int) -> dict[str, int]:
+    """Max-min fair: one worker after the other goes to the pool that has fewest, until all have what they need.
+
+    Of pools that have equally few, one that had no worker for the drain goal L comes first, then one that keeps a
+    worker it has, then the one with most work, then by name. So pools that share too small a cap take turns of L.
+    """
+    shares = dict.fromkeys(terms, 0)
+    for _ in range(max(0, cap)):
+        short = [pool for pool in terms if shares[pool] < terms[pool].needed]
+        if not short:
+            break
+        shares[min(short, key=lambda pool: _rank(pool, terms[pool], shares[pool]))] += 1
+    return shares
+
+
+def _rank(pool: str, terms: Terms, share: int) -> tuple[int, bool, bool, int, str]:
+    patient = terms.starved_s is None or terms.starved_s < terms.drain_goal_s
+    return share, patient, terms.own <= share, -terms.outstanding, pool
+
+
+# --- one pool ---------------------------------------------------------------------------------
+
+
+def _asked(view: PoolView, terms: Terms, policy: Policy) -> tuple[int, Rule]:
+    """How many launches its share allows and its work can use, before the cap's free room is looked at."""
+    if view.unread:
+        return 0, Rule.UNREAD
+    if not terms.outstanding and not terms.supply:
+        return 0, Rule.REST
+    if terms.supply >= terms.wanted or (terms.supply and not terms.backlog):
+        return 0, Rule.ENOUGH
+    if terms.retry_in_s > 0:
+        return 0, Rule.BREAKER if terms.failures >= policy.breaker_failures else Rule.BACK_OFF
+    if terms.granted < terms.needed and terms.granted <= terms.own:
+        return 0, Rule.CAP
+    return max(0, terms.granted - terms.own), Rule.TRIAL if terms.failures else Rule.LAUNCH
+
+
+def _plan(view: PoolView, terms: Terms, asked: tuple[int, Rule], free: int, room: int, policy: Policy) -> PoolPlan:
+    count, rule = asked
+    launch = min(count, free)
+    if count and not launch:
+        rule = Rule.CAP
+    drain: tuple[str, ...] = ()
+    if not view.unread and terms.own > terms.granted:
+        drain, rule = _drains(view, terms, room, rule, policy)
+    terminate = () if view.unread else tuple(worker.id for worker in view.workers if _to_end(worker, policy))
+    return PoolPlan(view.pool, launch, drain, terminate, rule, "", terms)
+
+
+def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy) -> tuple[tuple[str, ...], Rule]:
+    """Whom to drain of a pool that has more than its share: the idle, and of them the longest idle first.
+
+    Where another pool waits for room, or the cap was lowered, at once, and busy ones too if the share is less than the
+    work needs; else only what was not needed for the stabilisation window and has been idle for the linger.
+    """
+    surplus = terms.own - terms.granted
+    ours = [worker for worker in view.workers if worker.ours]
+    idle = sorted((w for w in ours if w.stage is Stage.IDLE), key=lambda w: (-w.stage_s, w.id))
+    busy = sorted((w for w in ours if w.stage is Stage.BUSY), key=lambda w: (w.held, w.id))
+    if room:
+        spare = surplus - sum(w.stage.coming for w in ours) - len(idle) if terms.granted < terms.needed else 0
+        chosen = (idle + busy[: max(0, spare)])[: min(surplus, room)]
+        if chosen:
+            return tuple(worker.id for worker in chosen), Rule.MAKE_ROOM
+    if terms.below_s is None:
+        return (), rule
+    if terms.below_s < policy.stabilisation_s:
+        return (), Rule.SETTLING
+    linger = max(policy.linger_s, terms.boot_s)
+    ripe = tuple(worker.id for worker in idle if worker.stage_s >= linger)[:surplus]
+    return ripe, Rule.SCALE_IN if ripe else Rule.LINGER
+
+
+def _to_end(worker: Worker, policy: Policy) -> bool:
+    """Ended are only those that cannot be working any more, or had their time."""
+    if worker.stage is Stage.DRAINING:
+        return worker.ours and worker.stage_s >= policy.drain_deadline_s
+    return worker.ours and worker.stage in (Stage.DRAINED, Stage.LOST, Stage.BOOT_FAILED)
+
+
+def _lasting(holds: bool, since_s: float | None, elapsed_s: float) -> float | None:
+    if not holds:
+        return None
+    return 0.0 if since_s is None else since_s + elapsed_s

@@ -1,0 +1,156 @@
+"""The sentence that goes with each plan of a pool: what is so, and what follows."""
+
+from __future__ import annotations
+
+from controller.model import Policy, PoolPlan, PoolView, Rule, Stage, Terms
+
+
+def sentence(plan: PoolPlan, view: PoolView, notice: str, policy: Policy) -> str:
+    """One plain sentence without a full stop. `notice` is what a worker that failed to boot said of itself."""
+    said = f"{_because(plan, view, notice, policy)}: {_therefore(plan)}"
+    ended = [f"{worker.id} ({_fault(worker.stage)})" for worker in view.workers if worker.id in plan.terminate]
+    return f"{said}; end {', '.join(ended)}" if ended else said
+
+
+def _because(plan: PoolPlan, view: PoolView, notice: str, policy: Policy) -> str:
+    match plan.rule:
+        case Rule.UNREAD:
+            return view.unread
+        case Rule.REST:
+            return (
+                "nothing waits and the last workers leave"
+                if plan.terms.draining
+                else "nothing waits and no worker runs"
+            )
+        case Rule.ENOUGH:
+            return _enough(plan.terms)
+        case Rule.LAUNCH:
+            return _launch(plan)
+        case Rule.CAP:
+            return _cap(plan.terms)
+        case Rule.TRIAL | Rule.BACK_OFF | Rule.BREAKER:
+            return _failing(plan, notice)
+        case _:
+            return _too_many(plan, view, policy)
+
+
+def _therefore(plan: PoolPlan) -> str:
+    if plan.launch:
+        return f"launch {plan.launch}"
+    if plan.drain:
+        return f"drain {len(plan.drain)}"
+    match plan.rule:
+        case Rule.UNREAD:
+            return "nothing is changed"
+        case Rule.REST:
+            return "rest"
+        case Rule.ENOUGH if _waiting(plan.terms):
+            return "wait"
+        case Rule.TRIAL:
+            return "wait for the trial"
+        case _:
+            return "hold"
+
+
+def _enough(terms: Terms) -> str:
+    waiting = _waiting(terms)
+    if waiting:
+        them = "it" if waiting == 1 else "them"
+        seconds = waiting / (terms.throughput * terms.supply)
+        return f"{_work(terms)}, {_workers(terms)} and will clear {them} in {_s(seconds)}"
+    if terms.outstanding or not terms.arrival_rate:
+        return f"{_work(terms)} and {_workers(terms)}"
+    return f"nothing waits, {_workers(terms)} and {terms.arrival_rate:.1f} images arrive a second"
+
+
+def _launch(plan: PoolPlan) -> str:
+    terms = plan.terms
+    short = terms.wanted - terms.supply - plan.launch
+    limit = f"; {_count(short, 'more')} wanted, beyond its share of the cap of {terms.cap}" if short > 0 else ""
+    if not terms.supply:
+        return f"{_work(terms)} and no worker runs{limit}"
+    seconds = _waiting(terms) / (terms.throughput * terms.supply)
+    goal = f"would need {_s(seconds)}, the goal is {_s(terms.drain_goal_s)}"
+    return f"{_work(terms)}, {_workers(terms)} and {goal}{limit}"
+
+
+def _cap(terms: Terms) -> str:
+    wish = f"{_work(terms)} and {_count(terms.wanted, 'worker')} wanted"
+    if terms.granted > terms.own:
+        others = (
+            f"{_count(terms.billable, 'instance')} of all pools, leaving ones included, fill the cap of {terms.cap}"
+        )
+        return f"{wish}, but {others}"
+    return f"{wish}, but its share of the cap (max_workers = {terms.cap}) is {terms.granted}"
+
+
+def _failing(plan: PoolPlan, notice: str) -> str:
+    terms = plan.terms
+    failed = "the last boot failed" if terms.failures == 1 else f"{terms.failures} boots in a row failed"
+    look = f"see the worker's log, it said: {notice}" if notice else "see the worker's log"
+    if plan.rule is Rule.TRIAL:
+        return f"{_work(terms)} and {failed}, so workers are tried one by one ({look})"
+    breaker = " and the circuit breaker is open" if plan.rule is Rule.BREAKER else ""
+    return f"{_work(terms)}, but {failed}{breaker}, next try in {_s(terms.retry_in_s)} ({look})"
+
+
+def _too_many(plan: PoolPlan, view: PoolView, policy: Policy) -> str:
+    terms = plan.terms
+    match plan.rule:
+        case Rule.MAKE_ROOM if terms.billable > terms.cap:
+            return f"{_count(terms.billable, 'instance')} run and the cap is {terms.cap}"
+        case Rule.MAKE_ROOM:
+            return f"another pool waits for room under the cap of {terms.cap}"
+        case Rule.SETTLING:
+            settled = f"{_s(terms.below_s or 0)} of {_s(policy.stabilisation_s)}"
+            return f"{_work(terms)} and {_count(terms.own - terms.granted, 'worker')} too many for {settled}"
+        case Rule.SCALE_IN:
+            idle = min(worker.stage_s for worker in view.workers if worker.id in plan.drain)
+            return f"{_work(terms)} and {_count(len(plan.drain), 'worker')} idle for {_s(idle)}"
+        case _:
+            return _linger(view, terms, max(policy.linger_s, terms.boot_s))
+
+
+def _linger(view: PoolView, terms: Terms, linger_s: float) -> str:
+    idle = [worker.stage_s for worker in view.workers if worker.ours and worker.stage is Stage.IDLE]
+    if not idle:
+        return f"{_work(terms)} and {_workers(terms)}, too many, but none is idle"
+    return f"{_work(terms)} and {_workers(terms)}, idle for {_s(max(idle))} of {_s(linger_s)}"
+
+
+def _work(terms: Terms) -> str:
+    waiting = _waiting(terms)
+    if waiting:
+        return f"{_count(waiting, 'image')} {'waits' if waiting == 1 else 'wait'}"
+    if terms.in_flight:
+        return f"{_count(terms.in_flight, 'image')} {_are(terms.in_flight)} in work"
+    return "nothing waits"
+
+
+def _workers(terms: Terms) -> str:
+    ready, coming = terms.ready, terms.coming
+    if ready and coming:
+        return f"{_count(ready, 'worker')} {_are(ready)} ready, {coming} {_are(coming)} booting"
+    if coming:
+        return f"{_count(coming, 'worker')} {_are(coming)} booting"
+    return f"{_count(ready, 'worker')} {_are(ready)} ready"
+
+
+def _fault(stage: Stage) -> str:
+    return "its time to drain is over" if stage is Stage.DRAINING else stage.replace("_", " ")
+
+
+def _waiting(terms: Terms) -> int:
+    return terms.visible + terms.delayed + terms.orphaned
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 or word == 'more' else 's'}"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _s(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:,.0f} s"

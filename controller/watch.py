@@ -1,0 +1,241 @@
+"""Turns readings of the fleet, the roster and the queues into observations. No I/O; keeps what it saw last.
+
+A worker is alive while its heartbeat's `seq` changes. How long it has stood still is counted on this process's own
+clock, in the time between good readings only: a controller that slept, or could not read, blames nobody for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from controller.ledger import Intent
+from controller.model import News, Observation, Policy, PoolView, Stage, Worker
+from core.ports import Depth, Instance, InstanceState
+from core.roster import Heartbeat, WorkerState
+
+_SAMPLE_S = 1.0
+"""Seconds of work that make one sample of throughput."""
+_NO_DEPTH = Depth(visible=0, in_flight=0, delayed=0, dead=0, read_at=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One look at everything. `depths` holds a clause that says why where a queue could not be read."""
+
+    at: float
+    """Wall clock, only to tell the age of an instance that was launched before our time."""
+    instances: Sequence[Instance]
+    heartbeats: Sequence[Heartbeat]
+    drain_wishes: Collection[str]
+    depths: Mapping[str, Depth | str]
+
+
+@dataclass(slots=True)
+class _Sight:
+    """What is known of one worker; seconds are on our clock."""
+
+    pool: str
+    age_s: float
+    fresh: bool
+    """Launched under our eyes: all that it did, it did on our watch."""
+    beat: Heartbeat | None = None
+    silent_s: float = 0.0
+    moved: bool = False
+    asked_s: float | None = None
+    """Since it was asked to drain, or began to on its own."""
+    ready: bool = False
+    failed: bool = False
+    sampled: tuple[int, float] = (0, 0.0)
+    """Images handled and busy seconds at the last sample of throughput."""
+
+
+@dataclass(slots=True)
+class _Pool:
+    handled: int = 0
+    """Images handled by its workers, as far as it was seen."""
+    reported: int = 0
+    """How many of them an observation has told."""
+    total: int | None = None
+    """Outstanding, dead and handled together: it grows by what arrives."""
+    depth: Depth = _NO_DEPTH
+    news: News = field(default_factory=News)
+
+
+class Watch:
+    """One per term of office: a controller that takes over starts a new one."""
+
+    def __init__(self, pools: Collection[str], policy: Policy) -> None:
+        self._policy = policy
+        self._configured = frozenset(pools)
+        self._sights: dict[str, _Sight] = {}
+        self._pools: dict[str, _Pool] = {}
+        self._last = tuple(PoolView(pool, _NO_DEPTH) for pool in pools)
+        self.forgettable: list[str] = []
+        """Workers that are gone and still in the roster."""
+
+    def observe(self, reading: Reading, intents: Sequence[Intent], elapsed_s: float) -> Observation:
+        """`elapsed_s` runs from the last good reading. A queue that could not be read leaves its pool `unread`."""
+        listed = {instance.id: instance for instance in reading.instances}
+        beats = {beat.worker_id: beat for beat in reading.heartbeats}
+        names = self._configured | {instance.pool for instance in reading.instances}
+        for name in names:
+            self._pools.setdefault(name, _Pool())
+        workers: dict[str, list[Worker]] = {name: [] for name in names}
+        for pool, worker in self._ours(reading, listed, beats, intents, elapsed_s):
+            workers[pool].append(worker)
+        for pool, worker in self._by_hand(listed, beats, elapsed_s):
+            workers[pool].append(worker)
+        for intent in intents:
+            for number in range(intent.unseen(reading.instances)):
+                workers.setdefault(intent.pool, []).append(Worker(f"{intent.token}/{number}", Stage.REQUESTED))
+        for id_ in self._sights.keys() - listed.keys() - beats.keys():
+            del self._sights[id_]
+        self._last = tuple(
+            self._view(name, workers[name], reading.depths.get(name, _NO_DEPTH)) for name in sorted(workers)
+        )
+        return Observation(elapsed_s, self._last)
+
+    def blind(self, reason: str) -> Observation:
+        """What was seen last, marked as unread: the fleet or the roster did not answer. No time passes."""
+        return Observation(0.0, tuple(replace(view, unread=reason, news=News()) for view in self._last))
+
+    def refused(self, pool: str, reason: str) -> None:
+        """A launch brought nothing."""
+        self._tell(pool, News(failures=1, notice=reason))
+
+    # --- workers ------------------------------------------------------------------------------
+
+    def _ours(
+        self,
+        reading: Reading,
+        listed: Mapping[str, Instance],
+        beats: Mapping[str, Heartbeat],
+        intents: Sequence[Intent],
+        elapsed_s: float,
+    ) -> list[tuple[str, Worker]]:
+        found = []
+        tokens = {intent.token for intent in intents}
+        self.forgettable = []
+        for instance in listed.values():
+            sight, beat = self._sights.get(instance.id), beats.get(instance.id)
+            if sight is None:
+                age = max(0.0, reading.at - instance.launched_at)
+                sight = self._sights[instance.id] = _Sight(instance.pool, age, fresh=instance.token in tokens)
+                settled = instance.state is InstanceState.GONE or (beat is not None and beat.state.ready)
+                sight.ready = settled and not sight.fresh
+            else:
+                sight.age_s += elapsed_s
+            self._hear(sight, beat, elapsed_s)
+            self._asked(sight, instance.id in reading.drain_wishes, elapsed_s)
+            stage = self._stage(instance.state, sight)
+            self._judge(sight, stage)
+            if stage is not Stage.GONE:
+                found.append((instance.pool, self._worker(instance.id, stage, sight)))
+            elif beat is not None or instance.id in reading.drain_wishes:
+                self.forgettable.append(instance.id)
+        return found
+
+    def _by_hand(
+        self, listed: Mapping[str, Instance], beats: Mapping[str, Heartbeat], elapsed_s: float
+    ) -> list[tuple[str, Worker]]:
+        """Heartbeats without an instance. One counts from its first change on: it may be left from a dead worker."""
+        found = []
+        for id_ in beats.keys() - listed.keys():
+            beat = beats[id_]
+            sight = self._sights.setdefault(id_, _Sight(beat.pool, 0.0, fresh=False))
+            self._hear(sight, beat, elapsed_s)
+            self._asked(sight, False, elapsed_s)
+            stage = self._stage(InstanceState.RUNNING, sight)
+            if sight.silent_s >= self._policy.lost_after_s:
+                self.forgettable.append(id_)
+            elif sight.moved and beat.pool in self._configured:
+                found.append((beat.pool, replace(self._worker(id_, stage, sight), ours=False)))
+        return found
+
+    def _hear(self, sight: _Sight, beat: Heartbeat | None, elapsed_s: float) -> None:
+        before = sight.beat
+        if beat is None or (before is not None and beat.seq == before.seq):
+            sight.silent_s += elapsed_s
+            return
+        sight.silent_s, sight.beat, sight.moved = 0.0, beat, before is not None
+        handled = beat.images_done + beat.images_failed
+        if before is None and not sight.fresh:
+            sight.sampled = (handled, beat.busy_seconds)
+        elif pool := self._pools.get(sight.pool):
+            pool.handled += max(0, handled - (before.images_done + before.images_failed if before else 0))
+        images, busy = handled - sight.sampled[0], beat.busy_seconds - sight.sampled[1]
+        if images > 0 and busy >= _SAMPLE_S:
+            self._tell(sight.pool, News(throughputs=(images / busy,)))
+        elif images >= 0 and busy >= 0:
+            return
+        sight.sampled = (handled, beat.busy_seconds)
+
+    @staticmethod
+    def _asked(sight: _Sight, wished: bool, elapsed_s: float) -> None:
+        if sight.asked_s is not None:
+            sight.asked_s += elapsed_s
+        elif wished or (sight.beat and sight.beat.state is WorkerState.DRAINING):
+            sight.asked_s = 0.0
+
+    def _stage(self, state: InstanceState, sight: _Sight) -> Stage:
+        if state is InstanceState.GONE:
+            return Stage.GONE
+        if state is InstanceState.STOPPING:
+            return Stage.TERMINATING
+        beat = sight.beat
+        if beat and beat.state is WorkerState.DRAINED:
+            return Stage.DRAINED
+        if sight.ready and sight.silent_s >= self._policy.lost_after_s:
+            return Stage.LOST
+        if sight.asked_s is not None:
+            return Stage.DRAINING
+        if beat and beat.state.ready:
+            return Stage.BUSY if beat.held or beat.state is WorkerState.BUSY else Stage.IDLE
+        if sight.age_s >= self._policy.boot_deadline_s:
+            return Stage.BOOT_FAILED
+        if beat and beat.state is WorkerState.WARMING:
+            return Stage.WARMING
+        return Stage.PENDING if state is InstanceState.PENDING and beat is None else Stage.BOOTING
+
+    def _judge(self, sight: _Sight, stage: Stage) -> None:
+        """Tell, once each, that a worker became ready or failed to."""
+        beat = sight.beat
+        if not sight.ready and beat and beat.state.ready:
+            sight.ready = True
+            self._tell(sight.pool, News(boots=(beat.boot.ready if beat.boot else sight.age_s,)))
+        asked = sight.asked_s is not None or (beat and beat.state is WorkerState.DRAINED)
+        if stage in (Stage.GONE, Stage.BOOT_FAILED) and not (sight.ready or sight.failed or asked):
+            sight.failed = True
+            self._tell(sight.pool, News(failures=1, notice=beat.notice if beat else ""))
+
+    @staticmethod
+    def _worker(id_: str, stage: Stage, sight: _Sight) -> Worker:
+        beat = sight.beat
+        idle_s = max(0.0, beat.at - beat.state_since) + sight.silent_s if beat else 0.0
+        stage_s = sight.asked_s or 0.0 if stage is Stage.DRAINING else idle_s
+        return Worker(id_, stage, sight.age_s, stage_s, beat.held if beat else 0)
+
+    # --- pools --------------------------------------------------------------------------------
+
+    def _view(self, name: str, workers: list[Worker], depth: Depth | str) -> PoolView:
+        pool = self._pools.setdefault(name, _Pool())
+        news, pool.news = pool.news, News()
+        if isinstance(depth, str):
+            return PoolView(name, pool.depth, tuple(workers), news, unread=depth)
+        pool.depth = depth
+        total = depth.outstanding + depth.dead + pool.handled
+        arrived = 0 if pool.total is None else total - pool.total
+        handled = pool.handled - pool.reported
+        pool.total, pool.reported = total, pool.handled
+        return PoolView(name, depth, tuple(workers), replace(news, arrived=arrived, handled=handled))
+
+    def _tell(self, name: str, more: News) -> None:
+        pool = self._pools.setdefault(name, _Pool())
+        news = pool.news
+        pool.news = News(
+            throughputs=news.throughputs + more.throughputs,
+            boots=news.boots + more.boots,
+            failures=news.failures + more.failures,
+            notice=more.notice or news.notice,
+        )

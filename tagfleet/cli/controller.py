@@ -1,0 +1,66 @@
+"""`tagfleet controller`"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import click
+from click.core import ParameterSource
+
+from config.settings import Settings
+from core import lifeline, telemetry
+from core.roster import DecisionRecord
+from core.wiring import Backend
+from tagfleet.cli.common import with_settings
+
+
+@click.group("controller", invoke_without_command=True)
+@click.option("--dry-run", is_flag=True, help="change nothing; print what would be done, whenever that changes")
+@with_settings("controller.max_workers")
+@click.pass_context
+def command(context: click.Context, settings: Settings, dry_run: bool) -> None:
+    """Start and stop workers as the queues fill and empty, until SIGTERM; the workers outlive it."""
+    context.obj = settings
+    if context.invoked_subcommand is not None:
+        return
+    from controller.main import run
+
+    telemetry.configure("controller", level=settings.log_level, format=settings.log_format)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # By a thread: the handler may have interrupted the main thread inside the event's own lock.
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
+    lifeline.watch(os.environ)
+    run(
+        Backend(settings),
+        settings,
+        [sys.executable, "-m", "tagfleet", "worker"],
+        stop,
+        dry_run=dry_run or settings.controller.dry_run,
+        on_plan=_show,
+    )
+
+
+@command.command("explain")
+@click.option("--pool", default=None, help="only this pool")
+@with_settings()
+@click.pass_context
+def explain_command(context: click.Context, settings: Settings, pool: str | None) -> None:
+    """Print the last decision of each pool, with every term that made it."""
+    if not any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("home", "config_file")):
+        settings = context.obj  # given before `explain`, if at all
+    records = [record for record in Backend(settings).roster.decisions() if pool in (None, record.pool)]
+    if not records:
+        which = f" about the pool {pool!r}" if pool else ""
+        raise click.ClickException(f"no decision{which} is kept in {settings.home}: has a controller run there?")
+    _show(records)
+
+
+def _show(records: list[DecisionRecord]) -> None:
+    from controller.explain import explain
+
+    click.echo(explain(records, time.time()) + "\n")
