@@ -26,7 +26,7 @@ from core.errors import NotFound, PreconditionFailed
 from core.local.files import guarded, locked, sync_folder
 from core.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
 
-_SEGMENT = re.compile(r"(?!\.\.?$)[A-Za-z0-9._-]{1,200}$")
+_SEGMENT = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,200}\Z")
 _MAX_KEY = 1024
 _CHUNK = 1 << 20
 _LOCKS = 256

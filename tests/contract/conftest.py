@@ -1,0 +1,181 @@
+"""The implementations that go through the contract suites.
+
+Each port has a protocol here that says what a suite needs to know of an implementation beside the port itself. To
+send another implementation through a suite, write that class for it and add it to the fixture's `params`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from config.settings import Settings
+from core.local.fleet import LocalFleet
+from core.local.instances import path_of, read
+from core.local.queue import LocalQueue
+from core.local.store import LocalStore
+from core.ports import Fleet, ObjectStore, Queue
+
+
+class Stores(Protocol):
+    def open(self) -> ObjectStore:
+        """Another client of one and the same store."""
+
+    def unavailable(self) -> ObjectStore:
+        """A client of a store that cannot be reached."""
+
+
+class Queues(Protocol):
+    visibility_timeout_s: float
+    max_receives: int
+    exact: bool
+    """Whether counts are exact, and a receive returns the oldest messages and all that it may."""
+
+    def open(self, name: str) -> Queue:
+        """Another client of the queue of this name, which is made if it is not there."""
+
+    def unavailable(self) -> Queue: ...
+
+    def now(self) -> float: ...
+
+    def pass_time(self, seconds: float) -> None: ...
+
+
+class Fleets(Protocol):
+    def open(self) -> Fleet:
+        """Another client of one and the same fleet; its workers run until they are asked to stop."""
+
+    def stubborn(self) -> Fleet:
+        """A client of that same fleet whose workers do not stop when they are asked."""
+
+    def without_capacity(self) -> Fleet:
+        """A client of that same fleet which can start nothing now."""
+
+    def unavailable(self) -> Fleet: ...
+
+    def crash(self, id: str) -> None:
+        """End an instance behind the fleet's back."""
+
+    def pass_time(self, seconds: float) -> None: ...
+
+
+class LocalStores:
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self._folder = folder
+
+    def open(self) -> ObjectStore:
+        return LocalStore(self._folder / "store")
+
+    def unavailable(self) -> ObjectStore:
+        store = LocalStore(self._folder / "unmounted")
+        (self._folder / "unmounted").rename(self._folder / "elsewhere")
+        return store
+
+
+class LocalQueues:
+    visibility_timeout_s = 30.0
+    max_receives = 3
+    exact = True
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self._folder = folder
+        self._now = 1_700_000_000.0
+
+    def open(self, name: str) -> Queue:
+        return self._open(self._folder / "queues.db", name)
+
+    def unavailable(self) -> Queue:
+        queue = self._open(self._folder / "unmounted" / "queues.db", "jobs")
+        (self._folder / "unmounted").rename(self._folder / "elsewhere")
+        return queue
+
+    def now(self) -> float:
+        return self._now
+
+    def pass_time(self, seconds: float) -> None:
+        self._now += seconds
+
+    def _open(self, path: Path, name: str) -> Queue:
+        return LocalQueue(
+            path,
+            name,
+            visibility_timeout_s=self.visibility_timeout_s,
+            max_receives=self.max_receives,
+            clock=self.now,
+        )
+
+
+class LocalFleets:
+    _SLEEP = "import signal, time; signal.signal(signal.SIGTERM, signal.{}); time.sleep(600)"
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self._root = folder / "instances"
+        self._settings = settings
+        self._ahead = 0.0
+
+    def open(self) -> Fleet:
+        return self._open(sys.executable, "-c", self._SLEEP.format("SIG_DFL"))
+
+    def stubborn(self) -> Fleet:
+        return self._open(sys.executable, "-c", self._SLEEP.format("SIG_IGN"))
+
+    def without_capacity(self) -> Fleet:
+        return self._open("no-such-program")
+
+    def unavailable(self) -> Fleet:
+        root = self._root.with_name("unmounted")
+        fleet = LocalFleet(root, ["true"], self._settings)
+        root.rename(root.with_name("elsewhere"))
+        return fleet
+
+    def crash(self, id: str) -> None:
+        record = read(path_of(self._root, id))
+        assert record is not None
+        assert record.pid is not None
+        os.kill(record.pid, signal.SIGKILL)
+
+    def pass_time(self, seconds: float) -> None:
+        self._ahead += seconds
+
+    def _open(self, *command: str) -> Fleet:
+        return LocalFleet(self._root, command, self._settings, clock=lambda: time.time() + self._ahead)
+
+
+@pytest.fixture(params=[LocalStores])
+def stores(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings) -> Stores:
+    return request.param(tmp_path, settings)
+
+
+@pytest.fixture(params=[LocalQueues])
+def queues(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings) -> Queues:
+    return request.param(tmp_path, settings)
+
+
+@pytest.fixture(params=[LocalFleets])
+def fleets(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings):
+    made: Fleets = request.param(tmp_path, settings)
+    yield made
+    fleet = made.open()
+    fleet.terminate([instance.id for instance in fleet.instances()])
+    made.pass_time(60)
+    eventually(lambda: all(instance.state == "gone" for instance in fleet.instances()))
+
+
+def eventually(condition: Callable[[], object], *, within_s: float = 30) -> None:
+    """Wait until `condition` holds; fail where it never does."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to hold"
+        time.sleep(0.01)
+
+
+@pytest.fixture(name="eventually")
+def _eventually() -> Callable[..., None]:
+    return eventually
