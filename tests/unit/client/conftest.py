@@ -199,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
             f"id: {number}\nevent: item\ndata: {json.dumps(item, ensure_ascii=False)}\n\n"
             for number, item in enumerate(self.service.items[id], 1)
         ][start:]
-        if cut is None:
+        if cut is None and self.service.batches[id]["status"] == "completed":
             events.append(f"event: completed\ndata: {json.dumps(self.service.batch(id))}\n\n")
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")

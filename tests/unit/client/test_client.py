@@ -67,6 +67,7 @@ def test_the_bytes_arrive_as_they_were(service, client, tmp_path):
 def test_names_arrive_as_they_were(client, name):
     batch = client.create_batch()
     assert [item.name for item in client.upload(batch, [(name, io.BytesIO(b"bytes"))])] == [name]
+    client.close(batch)
     assert [item.name for item in client.stream(batch)] == [name]
 
 
@@ -171,13 +172,14 @@ def test_a_file_that_cannot_be_read_costs_only_itself(service, client, tmp_path)
 def test_a_broken_stream_goes_on_where_it_broke(service, client, tmp_path):
     batch = client.create_batch()
     client.upload(batch, photos(tmp_path, 10))
+    client.close(batch)
     service.cut_streams_after.extend([4, 0, 3])
     assert [item.name for item in client.stream(batch)] == [f"{number:03}.jpg" for number in range(10)]
     assert service.last_event_ids == [None, "4", "4", "7"]
 
 
 def test_a_busy_stream_is_asked_for_again(service, client):
-    batch = client.create_batch()
+    batch = client.close(client.create_batch())
     service.plan("/events", busy, broken)
     assert [event.id for event in client.events(batch) if isinstance(event, Batch)] == [batch.id]
 

@@ -1,0 +1,151 @@
+"""`tagfleet tag PATHS…`"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from config import settings as config
+from tagfleet.client import Batch, Client, ClientError
+from tagfleet.tagging import report
+from tagfleet.tagging.journal import Journal
+from tagfleet.tagging.photos import find
+from tagfleet.tagging.run import Outcome, tag
+
+_INTERRUPTED = 130
+
+
+@click.command("tag")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--url", help="the service  [default: TAGFLEET_URL, else this machine at TAGFLEET_PORT]")
+@click.option("--tagger", metavar="POOL", help="which tagger  [default: the service's first]")
+@click.option("--format", type=click.Choice(report.FORMATS), default="table", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="write to a file, not to stdout")
+@click.option("--top-k", type=click.IntRange(1, 1000), help="at most so many tags for each image")
+@click.option("--min-confidence", type=click.FloatRange(0, 1), help="only tags at least so sure, 0 to 1")
+def command(
+    paths: tuple[Path, ...],
+    url: str | None,
+    tagger: str | None,
+    format: str,
+    output: Path | None,
+    top_k: int | None,
+    min_confidence: float | None,
+) -> None:
+    """Tag photos and folders of photos with a running Tagfleet.
+
+    The tags go to stdout, everything else to stderr. After an interruption the same command goes on where it was.
+    Exit code: 0 all tagged, 1 some failed, 2 wrong usage, 130 interrupted.
+    """
+    settings = config.load(os.environ)
+    url = url or os.environ.get("TAGFLEET_URL") or f"http://127.0.0.1:{settings.port}"
+    found = find(paths)
+    _say_passed_over(found.passed_over)
+    if not found.files:
+        raise click.ClickException("there is nothing to tag: no image was found")
+    options = {"top_k": top_k, "min_confidence": min_confidence}
+    try:
+        with Client(url) as client:
+            journal = Journal(settings.cache / "uploads", client.url, paths, {"tagger": tagger, **options})
+            shown = _Shown()
+            with shown.bars:
+                outcome = tag(
+                    client, found.files, journal, shown, tagger=tagger, options=options, begun=shown.say_batch
+                )
+            with report.opened(output) as out:
+                report.write(client.results(outcome.batch), format, out)
+            sys.exit(_summary(client, outcome, shown.seconds))
+    except KeyboardInterrupt:
+        _tell("interrupted: what was sent is being tagged; the same command goes on where this one was")
+        sys.exit(_INTERRUPTED)
+    except ClientError as error:
+        raise click.ClickException(str(error)) from None
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'output'}: {error.strerror}") from None
+
+
+class _Shown:
+    """Two bars on stderr, uploading and tagging, each with its own rate; silent where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self.bars = Bars(
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._upload = self.bars.add_task("uploading", total=None, rate="")
+        self._tag = self.bars.add_task("tagging", total=None, rate="")
+        self._begun = time.monotonic()
+        self._files = self._bytes = 0
+        self._kept = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+    def say_batch(self, batch: Batch) -> None:
+        self.bars.console.print(f"batch {batch.id}", style="dim", highlight=False)
+
+    def begin(self, total: int, uploaded: int) -> None:
+        if uploaded:
+            self.bars.console.print(f"{uploaded} of {total} images are there already", highlight=False)
+        self._kept = uploaded
+        self._begun = time.monotonic()
+        self.bars.update(self._upload, total=total, completed=uploaded)
+        self.bars.update(self._tag, total=total)
+
+    def uploaded(self, files: int, bytes: int) -> None:
+        self._files += files
+        self._bytes += bytes
+        rate = f"{self._files / self.seconds:.0f}/s {self._bytes / self.seconds / 1e6:.1f} MB/s"
+        self.bars.update(self._upload, completed=self._kept + self._files, rate=rate)
+
+    def tagged(self, batch: Batch) -> None:
+        rate = f"{batch.rate:.0f}/s" if batch.rate else _waiting_for(batch)
+        self.bars.update(self._tag, completed=batch.completed, rate=rate)
+
+
+def _waiting_for(batch: Batch) -> str:
+    if batch.completed or batch.workers.get("ready"):
+        return ""
+    return "a worker is starting" if batch.workers.get("booting") else "waiting for a worker"
+
+
+def _summary(client: Client, outcome: Outcome, seconds: float) -> int:
+    """Says what failed and why; returns the exit code."""
+    batch, unreadable = outcome.batch, outcome.unreadable
+    for item in client.results(batch, status="failed") if batch.failed else ():
+        error = item.error or "failed"
+        _tell(error if item.name in error else f"{item.name}: {error}")
+    for problem in unreadable:
+        _tell(str(problem))
+    failed = batch.failed + len(unreadable)
+    total = batch.total + len(unreadable)
+    _tell(f"{total - failed} of {total} images tagged{f', {failed} failed' if failed else ''}, in {seconds:.1f} s")
+    return 1 if failed else 0
+
+
+def _say_passed_over(reasons: Counter[str]) -> None:
+    if total := reasons.total():
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+        _tell(f"{total} {'file was' if total == 1 else 'files were'} passed over: {why}")
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)

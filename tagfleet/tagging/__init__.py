@@ -1,0 +1,1 @@
+"""What `tagfleet tag` does: find photos, send each once, follow them, report their tags."""

@@ -1,0 +1,44 @@
+"""Remembers which batch a `tagfleet tag` was filling, so that the next one of the same kind goes on with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """One small file in `folder` for each (service, paths, options); gone once the batch is done."""
+
+    def __init__(self, folder: Path, url: str, paths: Sequence[Path], options: dict[str, Any]) -> None:
+        about = {"url": url, "paths": sorted(str(path.resolve()) for path in paths), "options": options}
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+        self._path = folder / f"{digest}.json"
+        self._about = about
+
+    def batch_id(self) -> str | None:
+        """The batch that was begun; None where none was, or nobody can tell."""
+        try:
+            return str(json.loads(self._path.read_text())["batch"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def begin(self, batch_id: str) -> None:
+        """Raises OSError."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self._path.with_suffix(".new")
+        aside.write_text(json.dumps({"batch": batch_id, **self._about}))
+        aside.replace(self._path)
+
+    def end(self) -> None:
+        with suppress(OSError):
+            self._path.unlink()
+
+
+def sha256(path: Path) -> str:
+    """Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

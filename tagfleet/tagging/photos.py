@@ -1,0 +1,86 @@
+"""Which files of the given paths are sent, and under which names."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_TYPES = mimetypes.MimeTypes(())
+"""Python's own table: what is an image must not depend on the machine's /etc/mime.types."""
+_NO_IMAGES = frozenset(
+    f".{extension}"
+    for extension in (
+        *("aae", "cfg", "conf", "db", "docx", "gz", "ini", "lock", "log", "lrv", "m4v", "md", "mkv", "odt", "pptx"),
+        *("rar", "rst", "tgz", "thm", "toml", "torrent", "xlsx", "xmp", "yaml", "yml", "7z"),
+    )
+)
+"""What lies beside photos and is not in that table."""
+
+
+@dataclass
+class Found:
+    """`files` maps each image's name to its path, in the order of sending; `passed_over` counts the rest by reason."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+
+def find(paths: Sequence[Path]) -> Found:
+    """Files as they are given, folders with all that is in them.
+
+    A name is relative to the folder that was given; with several paths it begins with that folder's name. Within a
+    folder, hidden files and files whose extension says that they are no images are passed over; an unknown
+    extension, or none, is sent: the service looks at the bytes.
+    """
+    found = Found()
+    for path in paths:
+        if not path.is_dir():
+            _add(found, path.name, path)
+            continue
+        prefix = f"{path.resolve().name}/" if len(paths) > 1 else ""
+        for relative in _walk(path, found.passed_over):
+            _add(found, prefix + relative, path / relative)
+    return found
+
+
+def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[str]:
+    for here, folders, names in os.walk(folder):
+        passed_over["hidden"] += sum(name.startswith(".") for name in (*folders, *names))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            path = Path(here, name)
+            if reason := _unwanted(path):
+                passed_over[reason] += 1
+            else:
+                yield path.relative_to(folder).as_posix()
+
+
+def _unwanted(path: Path) -> str:
+    extension = path.suffix.lower()
+    kind, _ = _TYPES.guess_type(f"x{extension}", strict=False)
+    if extension in _NO_IMAGES or (kind and not kind.startswith("image/")):
+        return "no images by their extension"
+    if not path.is_file():
+        return "broken links" if path.is_symlink() else "no regular files"
+    return ""
+
+
+def _add(found: Found, name: str, path: Path) -> None:
+    """Two files of one name: the later one gets its whole path for a name. The same file twice is sent once."""
+    other = found.files.get(_text(name))
+    if other is not None:
+        if other.resolve() == path.resolve():
+            return
+        name = path.as_posix().lstrip("/")
+    found.files[_text(name)] = path
+
+
+def _text(name: str) -> str:
+    """A name that is no UTF-8 on the disk still becomes text."""
+    return os.fsencode(name).decode("utf-8", "replace")

@@ -1,0 +1,73 @@
+"""Writes the tags of a batch for people, for spreadsheets, for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TextIO
+
+from tagfleet.client import Item, Tag
+
+_COLUMNS = ("name", "status", "tags", "confidences", "caption", "error")
+_NAME_WIDTH = 40
+
+
+def write(items: Iterable[Item], format: str, out: TextIO) -> None:
+    """One line for each item, in the order they come; nothing is held."""
+    _FORMATS[format](items, out)
+
+
+@contextmanager
+def opened(path: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that has its name only once it is whole. Raises OSError."""
+    if path is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _table(items: Iterable[Item], out: TextIO) -> None:
+    """Names are padded so that tags stand in a column; a line is never cut, so that it can be searched."""
+    for item in items:
+        tags = ", ".join(map(_with_confidence, item.tags)) or "no tag reaches the minimum confidence"
+        out.write(f"{_one_line(item.name):<{_NAME_WIDTH}}  {tags if item.status == 'succeeded' else item.status}\n")
+
+
+def _csv(items: Iterable[Item], out: TextIO) -> None:
+    """Tags and confidences are joined by `;`, in the same order."""
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    for item in items:
+        names = ";".join(tag.name for tag in item.tags)
+        confidences = ";".join("" if tag.confidence is None else f"{tag.confidence:.4f}" for tag in item.tags)
+        rows.writerow([item.name, item.status, names, confidences, item.caption or "", item.error or ""])
+
+
+def _jsonl(items: Iterable[Item], out: TextIO) -> None:
+    for item in items:
+        out.write(json.dumps(asdict(item), ensure_ascii=False) + "\n")
+
+
+_FORMATS: dict[str, Callable[[Iterable[Item], TextIO], None]] = {"table": _table, "csv": _csv, "jsonl": _jsonl}
+FORMATS = tuple(_FORMATS)
+
+
+def _with_confidence(tag: Tag) -> str:
+    return tag.name if tag.confidence is None else f"{tag.name} {tag.confidence:.0%}"
+
+
+def _one_line(name: str) -> str:
+    """Control characters in a file name must not draw on a terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)

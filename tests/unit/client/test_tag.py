@@ -1,0 +1,153 @@
+"""`tagfleet tag` against the service of the conftest."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tagfleet.cli.tag import command
+
+Tag = Callable[..., Result]
+
+
+@pytest.fixture
+def tag(service, tmp_path) -> Tag:
+    environment = {"TAGFLEET_URL": service.url, "TAGFLEET_CACHE": str(tmp_path / "cache"), "TAGFLEET_HOME": "/nowhere"}
+    return lambda *arguments: CliRunner(env=environment).invoke(command, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def album(tmp_path) -> Path:
+    folder = tmp_path / "album"
+    for name in ("a.jpg", "rome/b.HEIC", "rome/no-extension", ".hidden/c.jpg", ".d.jpg", "notes.txt", "film.mp4"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return folder
+
+
+def test_a_folder_gets_its_tags(service, tag, album):
+    result = tag(album)
+    assert result.exit_code == 0, result.output
+    assert [line.split(maxsplit=1) for line in result.stdout.splitlines()] == [
+        ["a.jpg", "dog 93%"],
+        ["rome/b.HEIC", "dog 93%"],
+        ["rome/no-extension", "dog 93%"],
+    ]
+    assert "4 files were passed over: 2 hidden, 2 no images by their extension" in result.stderr
+    assert "3 of 3 images tagged, in" in result.stderr
+    assert service.batch("bat_0")["status"] == "completed"
+
+
+def test_a_file_that_is_given_by_name_is_sent_whatever_it_is(service, tag, album):
+    assert tag(album / "notes.txt").exit_code == 0
+    assert service.received == [["notes.txt"]]
+
+
+def test_names_of_several_folders_do_not_collide(service, tag, album, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.jpg").write_bytes(b"another")
+    again = tmp_path / "again" / "other"
+    again.mkdir(parents=True)
+    (again / "a.jpg").write_bytes(b"a third")
+    assert tag(album, other, again, album / "a.jpg", album).exit_code == 0
+    [names] = service.received
+    assert names == [
+        "album/a.jpg",
+        "album/rome/b.HEIC",
+        "album/rome/no-extension",
+        "other/a.jpg",
+        str(again / "a.jpg").lstrip("/"),
+        "a.jpg",
+    ]
+
+
+def test_the_options_reach_the_service(service, tag, album):
+    tag(album, "--tagger", "lite", "--top-k", "3", "--min-confidence", "0.5")
+    assert service.batches["bat_0"]["tagger"] == "lite"
+    assert service.batches["bat_0"]["options"] == {"top_k": 3, "min_confidence": 0.5}
+
+
+def test_what_failed_is_said_with_its_reason(service, tag, album):
+    service.fail = lambda name: "b.HEIC is damaged: 3 bytes are missing" if "b.HEIC" in name else None
+    result = tag(album)
+    assert result.exit_code == 1
+    assert "rome/b.HEIC: b.HEIC is damaged: 3 bytes are missing\n" in result.stderr
+    assert "2 of 3 images tagged, 1 failed" in result.stderr
+
+
+def test_csv_and_jsonl(service, tag, album, tmp_path):
+    rows = list(csv.DictReader(io.StringIO(tag(album, "--format", "csv").stdout)))
+    assert rows[0] == {
+        "name": "a.jpg",
+        "status": "succeeded",
+        "tags": "dog",
+        "confidences": "0.9300",
+        "caption": "",
+        "error": "",
+    }
+    out = tmp_path / "tags.jsonl"
+    result = tag(album, "--format", "jsonl", "--output", out)
+    assert result.stdout == ""
+    assert [json.loads(line)["name"] for line in out.read_text().splitlines()] == [row["name"] for row in rows]
+    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+def test_an_interrupted_upload_goes_on_and_sends_nothing_twice(service, tag, album):
+    def refuse(handler):
+        handler.body()
+        handler.problem(400, "Bad Request", "not now")
+
+    for number in range(30):
+        (album / f"more{number:02}.jpg").write_bytes(bytes([number]))
+    service.plan("/images", refuse)
+    assert tag(album).exit_code == 1
+    (album / "a.jpg").write_bytes(b"it was changed meanwhile")
+    arrived = {item["name"] for item in service.items["bat_0"]}
+    assert 0 < len(arrived) < 33
+    service.received.clear()
+    result = tag(album)
+    assert result.exit_code == 0, result.output
+    resent = [name for names in service.received for name in names]
+    everything = {item["name"] for item in service.items["bat_0"]}
+    assert sorted(resent) == sorted(everything - arrived | {"a.jpg"})
+    assert list(service.batches) == ["bat_0"]
+    assert f"{33 - len(resent)} of 33 images are there already" in result.stderr
+
+
+def test_a_finished_batch_is_not_gone_on_with(service, tag, album):
+    tag(album)
+    tag(album)
+    assert list(service.batches) == ["bat_0", "bat_1"]
+
+
+def test_a_service_that_lost_the_batch_gets_a_new_one(service, tag, album):
+    def refuse(handler):
+        handler.body()
+        handler.problem(400, "Bad Request", "not now")
+
+    service.plan("/images", refuse)
+    tag(album)
+    del service.batches["bat_0"]
+    assert tag(album).exit_code == 0
+    assert list(service.batches) == ["bat_1"]
+
+
+def test_nobody_there(tag, album, service):
+    url = "http://127.0.0.1:9"
+    result = tag(album, "--url", url)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == f"Error: no Tagfleet at {url}: start it with `tagfleet up`"
+
+
+def test_wrong_usage(tag, tmp_path):
+    assert tag(tmp_path / "nothing.jpg").exit_code == 2
+    assert tag().exit_code == 2
+    assert "there is nothing to tag" in tag(tmp_path).stderr
