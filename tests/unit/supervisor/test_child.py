@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tagfleet.supervisor.child import Child
+
+SLEEPER = "import time; print('here', flush=True); time.sleep(60)"
+WITH_A_CHILD = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEPER!r}]).pid, flush=True)"
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make(tmp_path, clock) -> Iterator[Callable[[str], Child]]:
+    read, write = os.pipe()
+    made: list[Child] = []
+
+    def make(code: str) -> Child:
+        child = Child(
+            "web",
+            [sys.executable, "-c", code],
+            environ=os.environ,
+            lifeline=read,
+            log=tmp_path / "logs" / "web.log",
+            clock=clock,
+        )
+        made.append(child)
+        return child
+
+    yield make
+    for child in made:
+        child.kill()
+        until(lambda child=child: not child.alive)
+    os.close(read)
+    os.close(write)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def log(child: Child) -> str:
+    return child.log.read_text() if child.log.exists() else ""
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_it_runs_in_a_session_of_its_own_and_ends_when_asked(make):
+    child = make(SLEEPER)
+    child.start()
+    assert child.pid
+    assert os.getsid(child.pid) == child.pid
+    assert child.tend() is None
+    child.terminate()
+    until(lambda: not child.alive)
+    assert child.exit_code == -signal.SIGTERM
+
+
+def test_what_it_started_dies_with_it(make):
+    child = make(WITH_A_CHILD)
+    child.start()
+    until(lambda: not child.alive)
+    until(lambda: gone(int(log(child))))
+
+
+def test_a_dead_one_is_started_again_after_growing_pauses(make, clock, tmp_path):
+    child = make("import sys; sys.exit('out of luck')")
+    child.start()
+    pauses = []
+    for _ in range(7):
+        until(lambda: not child.alive)
+        said = child.tend()
+        assert said
+        assert said.startswith("web ended with exit code 1; it is started again in ")
+        assert said.endswith(f" s. Its log ends: out of luck ({tmp_path}/logs/web.log)")
+        pause = float(said.partition("again in ")[2].partition(" s")[0])
+        pauses.append(pause)
+        clock.now += pause - 0.01
+        assert child.tend() is None
+        assert child.pid is None
+        clock.now += 0.02
+        assert child.tend() is None
+        assert child.pid
+    assert pauses == [0.5, 1, 2, 4, 8, 10, 10]
+
+
+def test_a_steady_one_is_forgiven(make, clock):
+    child = make(SLEEPER)
+    for _ in range(3):
+        child.start()
+        clock.now += 31
+        child.kill()
+        until(lambda: not child.alive)
+        said = child.tend()
+        assert said
+        assert said.startswith("web was killed by SIGKILL; it is started again in 0.5 s.")
+
+
+def test_a_large_log_is_put_aside(make):
+    child = make("print('new')")
+    child.log.parent.mkdir()
+    with child.log.open("wb") as file:
+        file.truncate(11 * 1024 * 1024)
+    child.start()
+    until(lambda: not child.alive)
+    assert log(child) == "new\n"
+    assert child.log.with_name("web.log.1").stat().st_size == 11 * 1024 * 1024
+
+
+def test_it_inherits_its_lifeline_and_no_other_file(make):
+    child = make(
+        "import os\nfor fd in range(3, 64):\n try: print(os.readlink(f'/proc/self/fd/{fd}'))\n except OSError: pass"
+    )
+    child.start()
+    until(lambda: not child.alive)
+    [inherited] = log(child).splitlines()
+    assert inherited.startswith("pipe:")

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from config.settings import BadSetting
+from tagfleet.supervisor.claim import CannotStart, check_host, claimed, free_port, sign
+
+HOLDER = (
+    "import sys, time, pathlib\n"
+    "from tagfleet.supervisor.claim import claimed, sign\n"
+    "home = pathlib.Path(sys.argv[1])\n"
+    "with claimed(home):\n"
+    "    sign(home, 'http://127.0.0.1:8000'); print('held', flush=True); time.sleep(60)\n"
+)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_is_fine(host):
+    check_host(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::", "example.org", ""])
+def test_any_other_host_is_refused(host):
+    with pytest.raises(BadSetting, match=r"^setting host: .* is no loopback address"):
+        check_host(host)
+
+
+def test_a_home_has_one_owner_who_is_named(tmp_path):
+    home = tmp_path / "deep" / "home"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(home)], stdout=subprocess.PIPE)
+    with holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(CannotStart, match=rf"runs already for {home}: process {holder.pid}, http://127.0.0.1:8000"),
+            claimed(home),
+        ):
+            pass
+        holder.send_signal(signal.SIGKILL)
+    with claimed(home) as left_behind:
+        assert left_behind
+        sign(home, "http://127.0.0.1:8001")
+    with claimed(home) as left_behind:
+        assert not left_behind
+
+
+def test_a_home_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotStart, match=r"cannot use .*file/home \(setting home\)"), claimed(tmp_path / "file/home"):
+        pass
+
+
+def test_the_port_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(CannotStart, match=rf"port {port} of 127.0.0.1 is taken .* --port or TAGFLEET_PORT"):
+            free_port("127.0.0.1", port, patience_s=0)
+    assert free_port("127.0.0.1", port, patience_s=0) == port
+    assert free_port("127.0.0.1", 0, patience_s=0) > 0
+
+
+def test_a_port_that_is_being_left_is_waited_for():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        code = "import sys, time; sys.stdin.read()"
+        leaving = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, pass_fds=(server.fileno(),))
+        os.set_blocking(server.fileno(), False)
+    with leaving:
+        assert leaving.stdin
+        leaving.stdin.close()
+        assert free_port("127.0.0.1", port, patience_s=30) == port
