@@ -16,7 +16,7 @@ def configure(process: str, *, level: str = "info", format: Literal["console", "
     renderer: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _add_ids,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info if json else _pass,
@@ -26,12 +26,24 @@ def configure(process: str, *, level: str = "info", format: Literal["console", "
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
+    bind(process=process)
     logging.basicConfig(stream=sys.stderr, level=max(number, logging.WARNING), format="%(name)s: %(message)s")
+
+
+_ids: dict[str, str] = {}  # of the process: context variables would not reach its threads
+
+
+def bind(**ids: str) -> None:
+    """Add ids (worker, batch) to every line that this process logs from now on."""
+    _ids.update(ids)
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:
     return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger())
+
+
+def _add_ids(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {**event, **_ids}
 
 
 def _pass(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -33,7 +33,7 @@ class ImageNetTagger:
     ) -> None:
         self.name = network.name
         self.version = f"{network.name}@{weights_hash[:8]}"
-        self.labels = labels.load(network.labels)
+        self.labels: Sequence[str] = labels.load(network.labels)
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
         self.engine = engine

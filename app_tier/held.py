@@ -1,0 +1,99 @@
+"""The messages this worker has in flight: their room, their visibility heartbeats, the time spent with any in hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from core import telemetry
+from core.errors import Unavailable
+from core.ports import Delivery, Queue
+
+
+class Held:
+    """Everything received and neither acknowledged nor given back, prefetched messages too.
+
+    Every third of the visibility timeout all of them are hidden for one timeout more, counted from then: a crash
+    hides nothing for longer than that, however long the messages had been held.
+    """
+
+    def __init__(self, queue: Queue, *, limit: int, visibility_timeout_s: float, clock: Callable[[], float]) -> None:
+        self._queue = queue
+        self._limit = limit
+        self._timeout_s = visibility_timeout_s
+        self._clock = clock
+        self._held: dict[str, Delivery] = {}
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._busy_since: float | None = None
+        self._busy_seconds = 0.0
+        self._heart = threading.Thread(target=self._beat, name="visibility", daemon=True)
+
+    def start(self) -> None:
+        self._heart.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._heart.join()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def wait_for_room(self, at_least: int, timeout_s: float) -> int:
+        """How many more messages fit; waits for `at_least`, at most `timeout_s`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._limit - len(self._held) >= at_least, timeout_s)
+            return self._limit - len(self._held)
+
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._held, timeout_s)
+
+    def add(self, deliveries: Sequence[Delivery]) -> None:
+        with self._changed:
+            if not self._held:
+                self._busy_since = self._clock()
+            self._held.update((delivery.receipt, delivery) for delivery in deliveries)
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Delete the messages from the queue: their results are safe. Raises Unavailable, and holds them still."""
+        self._queue.delete(deliveries)
+        self._forget(deliveries)
+
+    def give_back(self, deliveries: Sequence[Delivery], delay_s: float = 0.0) -> None:
+        """Let others have the messages, after `delay_s`. If the queue can't be told, the timeout tells it."""
+        self._forget(deliveries)
+        try:
+            self._queue.set_visibility(deliveries, delay_s)
+        except Unavailable as error:
+            telemetry.logger().warning(
+                "messages not given back, their timeout will", count=len(deliveries), why=str(error)
+            )
+
+    def give_all_back(self) -> None:
+        self.give_back(list(self._held.values()))
+
+    def busy_seconds(self) -> float:
+        """Time with at least one message held, since the start."""
+        with self._changed:
+            running = 0.0 if self._busy_since is None else self._clock() - self._busy_since
+            return self._busy_seconds + running
+
+    def _forget(self, deliveries: Sequence[Delivery]) -> None:
+        with self._changed:
+            for delivery in deliveries:
+                self._held.pop(delivery.receipt, None)
+            if not self._held and self._busy_since is not None:
+                self._busy_seconds += self._clock() - self._busy_since
+                self._busy_since = None
+            self._changed.notify_all()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(self._timeout_s / 3):
+            with self._changed:
+                deliveries = list(self._held.values())
+            try:
+                if deliveries:
+                    self._queue.set_visibility(deliveries, self._timeout_s)
+            except Unavailable as error:
+                telemetry.logger().warning("heartbeat of held messages failed, tried again", why=str(error))

@@ -1,0 +1,108 @@
+"""The end of an image's way: store the result, then send it, then acknowledge the job. In that order, always."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from app_tier.held import Held
+from core import layout, telemetry
+from core.errors import BadMessage, NotFound, PartialSend, Unavailable
+from core.messages import Job, Result, decode_result, encode, output_of
+from core.ports import Delivery, ObjectStore, Queue
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    delivery: Delivery
+    result: Result
+    stored: bool = False
+    """The result was found in the store: an earlier delivery got that far."""
+
+
+class Trouble:
+    """Repeats what is unavailable, with growing pauses; `notice` says for the heartbeat what is waited for."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.notice = ""
+        self._stop = stop
+
+    def ride_out(self, step: Callable[[], T], tries: int | None = None) -> T:
+        """What `step` returns, once it does not raise Unavailable.
+
+        Raises the last Unavailable after `tries` (None: no end), or as soon as this worker is told to stop.
+        """
+        pause = _FIRST_PAUSE_S
+        for attempt in itertools.count(1):
+            try:
+                outcome = step()
+            except Unavailable as error:
+                if not self.notice:
+                    telemetry.logger().warning("waiting for a part that is unavailable", why=str(error))
+                self.notice = str(error)
+                if attempt == tries or self._stop.wait(pause):
+                    raise
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            else:
+                self.notice = ""
+                return outcome
+        raise AssertionError  # count() has no end
+
+
+class Outbox:
+    """Writes finished groups. While the store is unavailable they are held and tried again, not lost and not redone."""
+
+    def __init__(self, store: ObjectStore, results: Queue, held: Held, trouble: Trouble) -> None:
+        self._store = store
+        self._results = results
+        self._held = held
+        self._trouble = trouble
+
+    def deliver(self, group: Sequence[Finished]) -> bool:
+        """False if this worker was told to stop before the group was safe: its messages are given back."""
+        deliveries = [finished.delivery for finished in group]
+        try:
+            for finished in group:
+                if not finished.stored:
+                    self._trouble.ride_out(partial(self._put, finished.result))
+            self._send([output_of(finished.result, _key(finished.result)) for finished in group])
+            self._trouble.ride_out(lambda: self._held.acknowledge(deliveries))
+        except Unavailable:
+            self._held.give_back(deliveries)
+            return False
+        return True
+
+    def found(self, job: Job) -> Result | None:
+        """The result of this image if an earlier delivery stored it. Raises Unavailable."""
+        try:
+            return decode_result(self._store.get(layout.result_key(job.batch_id, job.image_id)).data)
+        except (NotFound, BadMessage):
+            return None
+
+    def _put(self, result: Result) -> None:
+        self._store.put(_key(result), encode(result).encode(), content_type="application/json")
+
+    def _send(self, bodies: list[str]) -> None:
+        left = bodies
+
+        def send() -> None:
+            nonlocal left
+            try:
+                self._results.send(left)
+            except PartialSend as error:
+                left = [left[index] for index in error.unsent]
+                raise
+
+        self._trouble.ride_out(send)
+
+
+def _key(result: Result) -> str:
+    return layout.result_key(result.batch_id, result.image_id)

@@ -1,0 +1,287 @@
+"""The worker's stages, joined by bounded queues: receive → fetch → decode → infer → store and acknowledge.
+
+Bounded queues are the back-pressure; `Held` bounds the whole. No stage loses a message: whatever happens, it is
+acknowledged after its result is safe, or given back, or (the process killed) comes back by its timeout.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from app_tier.held import Held
+from app_tier.images import DecodeBudget, Decoder
+from app_tier.isolation import IsolatedDecoder
+from app_tier.persistence import Finished, Outbox, Trouble
+from app_tier.taggers import Frame, Tagger
+from config.settings import WorkerSettings
+from core import telemetry
+from core.errors import BadImage, BadMessage, NotFound, Unavailable
+from core.messages import Job, Result, Tag, Timings, decode_job
+from core.ports import Delivery, ObjectStore, Queue
+
+RECEIVE_WAIT_S = 1.0
+_FETCH_TRIES = 5
+_GIVE_BACK_DELAY_S = 10.0
+
+
+@dataclass(slots=True)
+class Work:
+    """One image on its way through the stages."""
+
+    delivery: Delivery
+    job: Job
+    data: bytes = b""
+    frame: Frame | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Runs until it is drained or fails. `failure` says why it stopped by itself; `hung_since` feeds a watchdog."""
+
+    def __init__(
+        self,
+        *,
+        tagger: Tagger,
+        jobs: Queue,
+        results: Queue,
+        store: ObjectStore,
+        settings: WorkerSettings,
+        visibility_timeout_s: float,
+        worker_id: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._tagger = tagger
+        self._jobs = jobs
+        self._store = store
+        self._settings = settings
+        self._worker_id = worker_id
+        self._clock = clock
+        self.draining = threading.Event()
+        self.held = Held(jobs, limit=settings.prefetch, visibility_timeout_s=visibility_timeout_s, clock=time.monotonic)
+        self.trouble = Trouble(self.draining)
+        self._outbox = Outbox(store, results, self.held, self.trouble)
+        self._decoder = Decoder(tagger.side, DecodeBudget(settings.decode_memory_mb))
+        self._isolated = IsolatedDecoder(tagger.side, settings.decode_memory_mb, settings.decode_timeout_s)
+        self._to_fetch: queue.Queue[Work | None] = queue.Queue()
+        self._to_decode: queue.Queue[Work | None] = queue.Queue(settings.decode_threads)
+        self._to_isolate: queue.Queue[Work | None] = queue.Queue()
+        self._to_infer: queue.Queue[Work | None] = queue.Queue(3 * settings.batch_size)
+        self._to_finish: queue.Queue[list[Finished] | None] = queue.Queue(4)
+        self._decoding_since: dict[int, float] = {}
+        self._count = threading.Lock()
+        self._on_the_way = 0  # received and not yet at `infer`: worth waiting for
+        self.images_done = 0
+        self.images_failed = 0
+        self.failure: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(stage,), name=name, daemon=True)
+            for name, stage, count in (
+                ("receive", self._receive, 1),
+                ("fetch", self._fetch, settings.fetch_threads),
+                ("decode", self._decode, settings.decode_threads),
+                ("isolate", self._isolate, 1),
+                ("infer", self._infer, 1),
+                ("finish", self._finish, 2),
+            )
+            for _ in range(count)
+        ]
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self.held.start()
+        for thread in self._threads:
+            thread.start()
+
+    def drained(self, timeout_s: float) -> bool:
+        """After `draining` is set: whether everything in hand is finished or given back, within `timeout_s`."""
+        self._threads[0].join(timeout_s)  # its last receive may still bring messages
+        return not self._threads[0].is_alive() and self.held.wait_until_empty(timeout_s)
+
+    def close(self) -> None:
+        """End all threads; after `drained`, when the queues between them are empty."""
+        for inlet in (self._to_fetch, self._to_decode, self._to_isolate, self._to_infer, self._to_finish):
+            for _ in self._threads:
+                with suppress(queue.Full):  # more ends than readers; none is left waiting
+                    inlet.put_nowait(None)
+        for thread in self._threads:
+            thread.join()
+        self._isolated.close()
+        self.held.close()
+
+    def hung_for(self) -> float:
+        """Seconds that the slowest decode now under way has taken."""
+        started = list(self._decoding_since.values())
+        return time.monotonic() - min(started) if started else 0.0
+
+    def _guarded(self, stage: Callable[[], None]) -> None:
+        try:
+            stage()
+        except BaseException as error:  # noqa: BLE001  # a stage has no caller: its failure ends the worker
+            telemetry.logger().exception("a stage of the pipeline failed", stage=threading.current_thread().name)
+            self.failure = error
+            self.draining.set()
+
+    # --- stages -------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        while not self.draining.is_set():
+            room = self.held.wait_for_room(max(1, self._settings.prefetch // 4), RECEIVE_WAIT_S)
+            if not room:
+                continue
+            try:
+                deliveries = self.trouble.ride_out(partial(self._jobs.receive, room, RECEIVE_WAIT_S))
+            except Unavailable:
+                return
+            self.held.add(deliveries)
+            for delivery in deliveries:
+                self._admit(delivery)
+
+    def _admit(self, delivery: Delivery) -> None:
+        try:
+            job = decode_job(delivery.body)
+        except BadMessage as error:
+            telemetry.logger().error("a message that is no job goes to the dead letters", why=str(error))
+            self.held.give_back([delivery])
+            return
+        work = Work(delivery, job)
+        work.timings["queue"] = max(0.0, (self._clock() - job.submitted_at) * 1000)
+        self._move(+1)
+        self._to_fetch.put(work)
+
+    def _fetch(self) -> None:
+        while (work := self._to_fetch.get()) is not None:
+            if self._returned(work):
+                continue
+            try:
+                if not self._finished_before(work):
+                    self._fetch_bytes(work)
+            except NotFound:
+                self._fail(work, "its bytes are no longer in the store")
+            except Unavailable:
+                self._move(-1)
+                self.held.give_back([work.delivery], _GIVE_BACK_DELAY_S)
+
+    def _finished_before(self, work: Work) -> bool:
+        """Whether an earlier delivery stored the result and was cut off before it could acknowledge."""
+        if work.delivery.receive_count == 1:
+            return False
+        result = self.trouble.ride_out(partial(self._outbox.found, work.job), _FETCH_TRIES)
+        if result is not None:
+            self._move(-1)
+            self._to_finish.put([Finished(work.delivery, result, stored=True)])
+        return result is not None
+
+    def _fetch_bytes(self, work: Work) -> None:
+        started = time.perf_counter()
+        work.data = self.trouble.ride_out(partial(self._store.get, work.job.key), _FETCH_TRIES).data
+        work.timings["fetch"] = _ms_since(started)
+        alone = work.delivery.receive_count >= self._settings.isolate_receive
+        (self._to_isolate if alone else self._to_decode).put(work)
+
+    def _decode(self) -> None:
+        me = threading.get_ident()
+        while (work := self._to_decode.get()) is not None:
+            if self._returned(work):
+                continue
+            self._decoding_since[me] = time.monotonic()
+            self._decode_with(self._decoder, work)
+            del self._decoding_since[me]
+
+    def _isolate(self) -> None:
+        while (work := self._to_isolate.get()) is not None:
+            if not self._returned(work):
+                self._decode_with(self._isolated, work)
+
+    def _decode_with(self, decoder: Decoder | IsolatedDecoder, work: Work) -> None:
+        started = time.perf_counter()
+        try:
+            work.frame = self._tagger.preprocess(decoder.decode(work.data))
+        except BadImage as error:
+            self._fail(work, str(error))
+            return
+        work.data = b""
+        work.timings["decode"] = _ms_since(started)
+        self._to_infer.put(work)
+        self._move(-1)
+
+    def _infer(self) -> None:
+        while batch := self._next_batch():
+            started = time.perf_counter()
+            frames = np.stack([work.frame for work in batch])  # type: ignore[misc]  # decoded: each has its frame
+            tags = self._tagger.infer(frames, [work.job.options for work in batch])
+            each = _ms_since(started) / len(batch)
+            for work in batch:
+                work.timings["infer"] = each
+            self._to_finish.put([self._finished(work, tags=found) for work, found in zip(batch, tags, strict=True)])
+
+    def _next_batch(self) -> list[Work]:
+        """Full, or what came within `batch_wait_ms` of its first image; not waiting when nothing is on its way."""
+        first = self._to_infer.get()
+        if first is None:
+            return []
+        batch = [first]
+        until = time.monotonic() + self._settings.batch_wait_ms / 1000
+        while len(batch) < self._settings.batch_size:
+            left = until - time.monotonic() if self._on_the_way else 0.0
+            try:
+                work = self._to_infer.get(timeout=left) if left > 0 else self._to_infer.get_nowait()
+            except queue.Empty:
+                break
+            if work is None:
+                break
+            batch.append(work)
+        return batch
+
+    def _finish(self) -> None:
+        while (group := self._to_finish.get()) is not None:
+            if self._outbox.deliver(group):
+                with self._count:
+                    self.images_done += sum(finished.result.ok for finished in group)
+                    self.images_failed += sum(not finished.result.ok for finished in group)
+
+    # --- what stages share --------------------------------------------------------------------
+
+    def _returned(self, work: Work) -> bool:
+        """While draining, what has not started is given back at once."""
+        if self.draining.is_set():
+            self._move(-1)
+            self.held.give_back([work.delivery])
+            return True
+        return False
+
+    def _fail(self, work: Work, why: str) -> None:
+        """A permanent failure is a result like any other: stored, sent, acknowledged."""
+        self._move(-1)
+        self._to_finish.put([self._finished(work, error=f"{work.job.name}: {why}")])
+
+    def _finished(self, work: Work, *, tags: tuple[Tag, ...] = (), error: str | None = None) -> Finished:
+        job = work.job
+        result = Result(
+            batch_id=job.batch_id,
+            image_id=job.image_id,
+            name=job.name,
+            tagger=self._tagger.version,
+            tags=tags,
+            error=error,
+            worker=self._worker_id,
+            finished_at=self._clock(),
+            timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in work.timings.items()}),
+        )
+        return Finished(work.delivery, result)
+
+    def _move(self, change: int) -> None:
+        with self._count:
+            self._on_the_way += change
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000

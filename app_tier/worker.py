@@ -1,0 +1,222 @@
+"""A worker's life: starting → warming → idle ⇄ busy → draining → drained, told to the roster as it goes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app_tier import serving
+from app_tier.pipeline import Pipeline
+from app_tier.taggers import Tagger
+from config.settings import Settings
+from core import telemetry
+from core.errors import Unavailable
+from core.ports import Etag
+from core.roster import BootTimings, Heartbeat, WorkerState
+from core.wiring import Backend
+
+_RATE_WINDOW_S = 10.0
+_DRAIN_POLL_S = 0.2
+EXIT_HUNG = 70
+
+
+class Hung(Exception):
+    """A decode takes longer than it may. Its thread can't be stopped, only the process can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """`launched_at` is when the process was started, Unix seconds; `managed` workers were launched by a fleet."""
+
+    worker_id: str
+    pool: str
+    launched_at: float
+    managed: bool
+
+
+class Worker:
+    """Serves one pool until it is asked to drain, is abandoned, or fails."""
+
+    def __init__(self, identity: Identity, settings: Settings, backend: Backend, clock: Callable[[], float]) -> None:
+        self._identity = identity
+        self._settings = settings
+        self._backend = backend
+        self._clock = clock
+        self._seq = 0
+        self._state = WorkerState.STARTING
+        self._state_since = clock()
+        self._tagger: Tagger | None = None
+        self._pipeline: Pipeline | None = None
+        self._boot: BootTimings | None = None
+        self._samples: deque[tuple[float, float, int]] = deque([(0.0, 0.0, 0)])  # at, busy seconds, images
+        self._controller: tuple[Etag | None, float] = (None, time.monotonic())
+        self.asked_to_drain = threading.Event()
+
+    def run(self) -> None:
+        """Boot, serve, drain. Returns when drained; raises what made it fail, TagfleetError or not."""
+        process_up = self._clock()
+        self._enter(WorkerState.STARTING)
+        self._warm(process_up)
+        pipeline = self._pipeline = self._start()
+        self._enter(WorkerState.IDLE)
+        telemetry.logger().info("worker ready", after_s=self._boot and self._boot.ready, tagger=self._version())
+        try:
+            while not self._must_stop(pipeline):
+                self._enter(WorkerState.BUSY if len(pipeline.held) else WorkerState.IDLE)
+                self.asked_to_drain.wait(self._settings.worker.heartbeat_s)
+            self._drain(pipeline)
+        except Hung:
+            pipeline.held.give_all_back()
+            raise
+        if pipeline.failure is not None:
+            raise pipeline.failure
+        pipeline.close()
+
+    # --- boot ---------------------------------------------------------------------------------
+
+    def _warm(self, process_up: float) -> None:
+        launched = self._identity.launched_at
+        pool = self._settings.pools[self._identity.pool]
+        imported = self._clock()
+        self._enter(WorkerState.WARMING)
+        choice = serving.choose(pool, self._settings, self._backend.store)
+        if choice.notice:
+            telemetry.logger().warning(choice.notice)
+        weighed = self._clock()
+        self._tagger = serving.load(choice, pool, self._settings)
+        inferred = self._clock()
+        self._boot = BootTimings(
+            process=round(process_up - launched, 3),
+            imports=round(imported - launched, 3),
+            weights=round(weighed - launched, 3),
+            first_inference=round(inferred - launched, 3),
+            ready=round(self._clock() - launched, 3),
+        )
+
+    def _start(self) -> Pipeline:
+        assert self._tagger is not None  # noqa: S101  # warmed
+        pipeline = Pipeline(
+            tagger=self._tagger,
+            jobs=self._backend.jobs(self._identity.pool),
+            results=self._backend.results,
+            store=self._backend.store,
+            settings=self._settings.worker,
+            visibility_timeout_s=self._settings.queue.visibility_timeout_s,
+            worker_id=self._identity.worker_id,
+            clock=self._clock,
+        )
+        pipeline.start()
+        return pipeline
+
+    # --- service ------------------------------------------------------------------------------
+
+    def _must_stop(self, pipeline: Pipeline) -> bool:
+        if pipeline.hung_for() > self._settings.worker.decode_timeout_s:
+            telemetry.logger().error("a decode hangs: this worker ends and its messages go back")
+            raise Hung
+        if self.asked_to_drain.is_set() or pipeline.draining.is_set():
+            return True
+        try:
+            return self._backend.roster.drain_wished(self._identity.worker_id) or self._abandoned(pipeline)
+        except Unavailable as error:
+            pipeline.trouble.notice = str(error)
+            return False
+
+    def _abandoned(self, pipeline: Pipeline) -> bool:
+        """An idle worker whose controller shows no life ends itself: on a rented machine, idling costs."""
+        version, since = self._controller
+        now = time.monotonic()
+        if len(pipeline.held) or not self._identity.managed:
+            self._controller = (version, now)
+            return False
+        if now - since < self._settings.worker.abandoned_s:
+            return False
+        seen = self._backend.roster.controller_version()
+        self._controller = (seen, now)
+        if seen != version:
+            return False
+        telemetry.logger().warning("no controller renews its lease: draining", after_s=round(now - since))
+        return True
+
+    def _drain(self, pipeline: Pipeline) -> None:
+        pipeline.draining.set()
+        self._enter(WorkerState.DRAINING)
+        while pipeline.failure is None and not pipeline.drained(_DRAIN_POLL_S):
+            if pipeline.hung_for() > self._settings.worker.decode_timeout_s:
+                raise Hung
+            self._beat()
+        if pipeline.failure is not None:
+            pipeline.held.give_all_back()
+        self._enter(WorkerState.DRAINED)
+        telemetry.logger().info("worker drained", images=pipeline.images_done, failed=pipeline.images_failed)
+
+    # --- what it says of itself ---------------------------------------------------------------
+
+    def _enter(self, state: WorkerState) -> None:
+        if state is not self._state:
+            self._state, self._state_since = state, self._clock()
+        self._beat()
+
+    def _beat(self) -> None:
+        """One heartbeat. If the store can't take it the worker goes on: its silence says so."""
+        self._seq += 1
+        pipeline = self._pipeline
+        try:
+            self._backend.roster.beat(
+                Heartbeat(
+                    worker_id=self._identity.worker_id,
+                    pool=self._identity.pool,
+                    tagger=self._version(),
+                    state=self._state,
+                    seq=self._seq,
+                    at=self._clock(),
+                    state_since=self._state_since,
+                    started_at=self._identity.launched_at,
+                    held=len(pipeline.held) if pipeline else 0,
+                    images_done=pipeline.images_done if pipeline else 0,
+                    images_failed=pipeline.images_failed if pipeline else 0,
+                    busy_seconds=round(pipeline.held.busy_seconds(), 3) if pipeline else 0.0,
+                    rate=self._rate(pipeline) if pipeline else 0.0,
+                    boot=self._boot,
+                    engine=getattr(getattr(self._tagger, "engine", None), "name", ""),
+                    rss_bytes=_rss_bytes(),
+                    notice=pipeline.trouble.notice if pipeline else "",
+                )
+            )
+        except Unavailable as error:
+            telemetry.logger().warning("heartbeat not written", why=str(error))
+
+    def _version(self) -> str:
+        return self._tagger.version if self._tagger else ""
+
+    def _rate(self, pipeline: Pipeline) -> float:
+        """Images per busy second over the last window."""
+        now = time.monotonic()
+        self._samples.append((now, pipeline.held.busy_seconds(), pipeline.images_done + pipeline.images_failed))
+        while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_WINDOW_S:
+            self._samples.popleft()
+        (_, busy_then, done_then), (_, busy, done) = self._samples[0], self._samples[-1]
+        return round((done - done_then) / (busy - busy_then), 2) if busy > busy_then else 0.0
+
+
+def _rss_bytes() -> int:
+    """Resident memory of this process now; 0 where /proc is not."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123  # read each second
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def process_started_at(now: float) -> float:
+    """When this process was started, Unix seconds; `now` where /proc does not tell."""
+    try:
+        with open("/proc/self/stat", encoding="ascii") as file:  # noqa: PTH123
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        return now - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, AttributeError):
+        return now
