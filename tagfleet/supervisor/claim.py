@@ -58,6 +58,14 @@ def sign(home: Path, url: str) -> None:
     (home / _LOCK).write_text(json.dumps({"pid": os.getpid(), "url": url}))
 
 
+def address_of(home: Path) -> str | None:
+    """Where the deployment of `home` can be reached, or could when its `up` was killed; None after an orderly end."""
+    try:
+        return str(json.loads((home / _LOCK).read_text())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _owner(fd: int) -> str:
     try:
         owner = json.loads(os.pread(fd, 4096, 0))

@@ -26,6 +26,7 @@ class Narrator:
     """The first view is where the story begins: old workers' boots and old batches are no news; a notice still is."""
 
     _workers: dict[str, Heartbeat] = field(default_factory=dict)
+    _states: dict[str, str] = field(default_factory=dict)
     _notices: dict[str, str] = field(default_factory=dict)
     _decisions: dict[str, float] | None = None
     _done: set[str] | None = None
@@ -35,9 +36,15 @@ class Narrator:
         return [*self._of_pools(view), *self._of_decisions(view), *self._of_workers(view), *self._of_batches(view)]
 
     def _of_pools(self, view: View) -> Iterator[str]:
+        before, self._states = self._states, {pool.pool: pool.state for pool in view.pools}
         for pool in view.pools:
+            old = before.get(pool.pool)
+            if pool.state == "preparing" and old != "preparing":
+                yield f"pool {pool.pool}: getting {pool.serves} ready; the first time this may take a minute"
             if pool.notice and self._is_news(pool.pool, pool.notice):
                 yield f"pool {pool.pool}: {pool.notice}"
+            if pool.state == "ready" and old == "preparing":
+                yield f"pool {pool.pool}: {pool.serves} is ready"
 
     def _of_decisions(self, view: View) -> Iterator[str]:
         told = self._decisions
@@ -45,7 +52,7 @@ class Narrator:
         for decision in view.decisions:
             news = told is not None and told.get(decision.pool) != decision.at
             if news and decision.action.startswith("launch"):
-                yield f"pool {decision.pool}: {decision.action}: {decision.reason}"
+                yield f"pool {decision.pool}: {decision.reason}"
 
     def _of_workers(self, view: View) -> Iterator[str]:
         first, before = self._done is None, self._workers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ _NO_IMAGES = frozenset(
     )
 )
 """What lies beside photos and is not in that table."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass
@@ -82,5 +85,5 @@ def _add(found: Found, name: str, path: Path) -> None:
 
 
 def _text(name: str) -> str:
-    """A name that is no UTF-8 on the disk still becomes text."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    """A name that is no UTF-8 on the disk, or has control characters in it, as the service will keep it."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", os.fsencode(name).decode("utf-8", "replace"))

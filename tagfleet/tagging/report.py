@@ -42,7 +42,7 @@ def _table(items: Iterable[Item], out: TextIO) -> None:
     """Names are padded so that tags stand in a column; a line is never cut, so that it can be searched."""
     for item in items:
         tags = ", ".join(map(_with_confidence, item.tags)) or "no tag reaches the minimum confidence"
-        out.write(f"{_one_line(item.name):<{_NAME_WIDTH}}  {tags if item.status == 'succeeded' else item.status}\n")
+        out.write(f"{printable(item.name):<{_NAME_WIDTH}}  {tags if item.status == 'succeeded' else item.status}\n")
 
 
 def _csv(items: Iterable[Item], out: TextIO) -> None:
@@ -68,6 +68,6 @@ def _with_confidence(tag: Tag) -> str:
     return tag.name if tag.confidence is None else f"{tag.name} {tag.confidence:.0%}"
 
 
-def _one_line(name: str) -> str:
+def printable(name: str) -> str:
     """Control characters in a file name must not draw on a terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 from core.roster import BootTimings, DecisionRecord, Heartbeat, PoolStatus, WorkerState
 from tagfleet.client.model import Batch
 from tagfleet.supervisor.narrator import Narrator, View
@@ -29,14 +31,14 @@ def batch(status: str, *, completed: int = 0, failed: int = 0, total: int = 30, 
     return Batch(id, status, "resnet50", total, completed, failed)
 
 
-def pool(notice: str) -> PoolStatus:
-    return PoolStatus(
-        pool="resnet50", wanted="resnet50", serves="efficientnet-lite0", state="ready", notice=notice, at=0
-    )
+def pool(notice: str, state: Literal["preparing", "ready", "failed"] = "ready") -> PoolStatus:
+    return PoolStatus(pool="resnet50", wanted="resnet50", serves="efficientnet-lite0", state=state, notice=notice, at=0)
 
 
 def decision(action: str, at: float) -> DecisionRecord:
-    return DecisionRecord(at=at, pool="resnet50", action=action, reason="30 images wait", terms={})
+    return DecisionRecord(
+        at=at, pool="resnet50", action=action, reason="30 images wait and no worker runs: launch 1", terms={}
+    )
 
 
 def told(*views: View) -> list[list[str]]:
@@ -94,7 +96,7 @@ def test_what_was_there_at_the_start_is_no_news_but_notices_are():
 
 def test_launches_are_told_with_their_reason():
     views = [View(decisions=[decision("hold", 1)]), View(decisions=[decision("launch 1", 2)])] * 2
-    assert told(*views)[1] == ["pool resnet50: launch 1: 30 images wait"]
+    assert told(*views)[1] == ["pool resnet50: 30 images wait and no worker runs: launch 1"]
 
 
 def test_a_batch_begins_and_ends_once():
@@ -122,3 +124,13 @@ def test_a_batch_begins_and_ends_once():
 def test_a_batch_that_went_on_over_a_restart_is_told_when_it_ends():
     views = [View(batches=[batch("queued")]), View(batches=[batch("completed", completed=30)])]
     assert told(*views)[1] == ["batch bat_1: 30 of 30 tagged"]
+
+
+def test_getting_ready_is_told():
+    views = [View(pools=[pool("", "preparing")])] * 2 + [View(pools=[pool("no weights")])] * 2
+    assert told(*views) == [
+        ["pool resnet50: getting efficientnet-lite0 ready; the first time this may take a minute"],
+        [],
+        ["pool resnet50: no weights", "pool resnet50: efficientnet-lite0 is ready"],
+        [],
+    ]

@@ -1,0 +1,60 @@
+# Needs make and Python 3.11 or newer; everything else is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
+
+.PHONY: help run test test-browser check bench clean
+
+help:
+	@echo "make run             start Tagfleet on http://127.0.0.1:8000 (TAGFLEET_PORT=9000 make run: another port)"
+	@echo "make test            all tests"
+	@echo "make test-browser    only those that drive a browser"
+	@echo "make check           lint, types, layers of imports, and all tests"
+	@echo "make bench           measure: engine, one process, the whole fleet"
+	@echo "make clean           remove the virtual environment and all caches"
+	@echo ""
+	@echo "PYTHON=python3.12 make …   uses that interpreter"
+
+run: $(VENV)/run.stamp
+	@$(BIN)/tagfleet up
+
+test: $(VENV)/dev.stamp
+	$(BIN)/pytest
+
+test-browser: $(VENV)/dev.stamp
+	$(BIN)/pytest tests/browser
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/run.stamp: requirements.txt pyproject.toml | $(BIN)/pip
+	@echo "installing requirements.txt into $(VENV); the first time this takes some minutes"
+	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Tagfleet needs Python 3.11 or newer, and '$(PYTHON)' is not; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments; on Debian and Ubuntu: sudo apt install python3-venv" >&2; \
+	  exit 1; }
+	@$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,80 @@
+"""`tagfleet dead-letters`"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from config.settings import BadSetting, Settings
+from core.errors import BadMessage
+from core.messages import decode_job
+from core.ports import Delivery, Queue
+from core.wiring import Backend
+from tagfleet.cli.common import with_settings
+from tagfleet.tagging.report import printable
+
+
+@click.group("dead-letters")
+def command() -> None:
+    """Images that were given up after too many attempts."""
+
+
+@command.command("list")
+@click.option("--pool", help="only this pool  [default: all]")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="at most so many of each pool")
+@with_settings()
+def list_command(settings: Settings, pool: str | None, limit: int) -> None:
+    """Show them and leave them where they are: name, batch, deliveries, when it was sent."""
+    found = 0
+    for name, queue in _queues(settings, pool):
+        with _looked_at(queue.dead_letters(), limit) as letters:
+            for letter in letters:
+                click.echo(f"{name}  {_line(letter)}")
+        found += len(letters)
+        if (dead := queue.depth().dead) > len(letters):
+            click.echo(f"{name}  and {dead - len(letters)} more", err=True)
+    if not found:
+        click.echo("no dead letters", err=True)
+
+
+@command.command("redrive")
+@click.option("--pool", help="only this pool  [default: all]")
+@click.option("--limit", type=click.IntRange(1), help="at most so many of each pool  [default: all]")
+@with_settings()
+def redrive_command(settings: Settings, pool: str | None, limit: int | None) -> None:
+    """Send them back into their queue, to be tried again from the first attempt on."""
+    for name, queue in _queues(settings, pool):
+        dead = queue.depth().dead
+        count = queue.redrive(dead if limit is None else limit) if dead else 0
+        click.echo(f"{name}: {count} of {dead} dead letters sent back")
+
+
+def _queues(settings: Settings, pool: str | None) -> list[tuple[str, Queue]]:
+    if pool is not None and pool not in settings.pools:
+        raise BadSetting(f"--pool: there is no pool {pool!r}; there are {', '.join(settings.pools)}")
+    backend = Backend(settings)
+    return [(name, backend.jobs(name)) for name in settings.pools if pool in (None, name)]
+
+
+@contextmanager
+def _looked_at(queue: Queue, limit: int) -> Iterator[list[Delivery]]:
+    """Receives letters and gives all of them back; a kill in between costs nothing but the visibility timeout."""
+    letters: list[Delivery] = []
+    try:
+        while len(letters) < limit and (more := queue.receive(limit - len(letters), 0)):
+            letters.extend(more)
+        yield letters
+    finally:
+        queue.set_visibility(letters, 0)
+
+
+def _line(letter: Delivery) -> str:
+    sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.sent_at))
+    try:
+        job = decode_job(letter.body)
+    except BadMessage as error:
+        return f"{sent}  received {letter.receive_count} times  {error}"
+    return f"{sent}  received {letter.receive_count} times  {job.batch_id}  {printable(job.name)}"
