@@ -56,6 +56,7 @@ def _smoothed(stages: tuple[float, float], arrived: float, elapsed_s: float, tim
     """
     if elapsed_s <= 0:
         return stages
+    elapsed_s = max(_LEAST, elapsed_s)
     first, second = stages
     weight = 1 - math.exp(-elapsed_s / time_s)
     first += weight * (arrived / elapsed_s - first)

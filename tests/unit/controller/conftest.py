@@ -1,0 +1,38 @@
+"""A world with settings small enough to read along."""
+
+from __future__ import annotations
+
+import pytest
+
+from config.settings import ControllerSettings, Settings
+from controller.model import Policy, policy_of
+from tests.unit.controller.fakes import World
+
+
+@pytest.fixture
+def controls(settings: Settings) -> ControllerSettings:
+    """μ 8 images/s, B 2 s, L 10 s, a cap of 4; settle 3 s, linger 5 s."""
+    return settings.controller.model_copy(
+        update={
+            "max_workers": 4,
+            "drain_goal_s": 10.0,
+            "linger_s": 5.0,
+            "stabilisation_s": 3.0,
+            "boot_prior_s": 2.0,
+            "throughput_prior": 8.0,
+            "boot_deadline_s": 20.0,
+            "lost_after_s": 6.0,
+            "drain_deadline_s": 10.0,
+            "breaker_reset_s": 30.0,
+        }
+    )
+
+
+@pytest.fixture
+def policy(controls: ControllerSettings) -> Policy:
+    return policy_of(controls)
+
+
+@pytest.fixture
+def world(controls: ControllerSettings) -> World:
+    return World(controls)

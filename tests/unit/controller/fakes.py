@@ -1,0 +1,333 @@
+"""A small world in memory: a store, queues and a fleet whose workers boot, work, drain and die on a clock of their own.
+
+Each call of a port passes `World.call`, where a test may have it fail, or have the controller die before or after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from config.settings import ControllerSettings
+from controller.loop import Controller, Ports
+from core.errors import NotFound, PreconditionFailed, Unavailable
+from core.ports import (
+    Blob,
+    Condition,
+    Delivery,
+    Depth,
+    Etag,
+    IfAbsent,
+    IfMatch,
+    Instance,
+    InstanceState,
+    Launch,
+    ObjectInfo,
+    Queue,
+    UploadForm,
+)
+from core.roster import BootTimings, Heartbeat, Roster, WorkerState
+
+
+class Crash(BaseException):
+    """The controller's process is gone: nothing in it may catch this."""
+
+
+@dataclass
+class Stored:
+    data: bytes
+    etag: Etag
+    modified: float
+
+
+class FakeStore:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.objects: dict[str, Stored] = {}
+        self.version = 0
+
+    def put(
+        self,
+        key: str,
+        data: bytes | BinaryIO,
+        *,
+        content_type: str = "application/octet-stream",
+        condition: Condition | None = None,
+    ) -> Etag:
+        with self.world.call("put", key):
+            there = self.objects.get(key)
+            if isinstance(condition, IfAbsent) and there is not None:
+                raise PreconditionFailed(key)
+            if isinstance(condition, IfMatch) and (there is None or there.etag != condition.etag):
+                raise PreconditionFailed(key)
+            self.version += 1
+            content = data if isinstance(data, bytes) else data.read()
+            self.objects[key] = Stored(content, Etag(f"v{self.version}"), self.world.now)
+            return self.objects[key].etag
+
+    def get(self, key: str) -> Blob:
+        with self.world.call("get", key):
+            if key not in self.objects:
+                raise NotFound(key)
+            return Blob(self.objects[key].data, self.objects[key].etag)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        with self.world.call("list", prefix):
+            found = [
+                ObjectInfo(key, len(one.data), one.etag, one.modified)
+                for key, one in sorted(self.objects.items())
+                if key.startswith(prefix) and key > start_after
+            ]
+        return iter(found)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        with self.world.call("delete", *keys):
+            for key in keys:
+                self.objects.pop(key, None)
+
+    def upload_form(self, key: str, *, content_type: str, max_bytes: int, expires_s: int) -> UploadForm | None:
+        return None
+
+
+class FakeQueue:
+    """Counts only: the controller reads nothing but the depth."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self._name = name
+        self.visible = 0
+        self.hidden = 0
+        self.dead = 0
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def depth(self) -> Depth:
+        with self.world.call("depth", self._name):
+            return Depth(self.visible, self.hidden, 0, self.dead, self.world.now)
+
+    def send(self, bodies: Sequence[str]) -> None:
+        self.visible += len(bodies)
+
+    def receive(self, limit: int, wait_s: float) -> list[Delivery]:
+        raise AssertionError("the controller takes no messages")
+
+    def delete(self, deliveries: Sequence[Delivery]) -> None:
+        raise AssertionError("the controller deletes no messages")
+
+    def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
+        raise AssertionError("the controller holds no messages")
+
+    def dead_letters(self) -> Queue:
+        raise AssertionError("the controller reads no dead letters")
+
+    def redrive(self, limit: int) -> int:
+        raise AssertionError("the controller redrives nothing")
+
+
+@dataclass
+class FakeWorker:
+    """An instance and the process in it."""
+
+    id: str
+    pool: str
+    token: str
+    launched_at: float
+    alive: bool = True
+    stopping: bool = False
+    hung: bool = False
+    doomed: bool = False
+    """Dies before it is ready."""
+    beat: Heartbeat | None = None
+    held: int = 0
+    done: int = 0
+
+    @property
+    def instance(self) -> Instance:
+        state = InstanceState.GONE if not self.alive else InstanceState.RUNNING
+        if self.alive and self.stopping:
+            state = InstanceState.STOPPING
+        return Instance(self.id, self.pool, state, self.launched_at, self.token)
+
+    @property
+    def busy(self) -> bool:
+        return self.alive and not self.hung and self.held > 0
+
+
+@dataclass
+class FakeFleet:
+    world: World
+    workers: dict[str, FakeWorker] = field(default_factory=dict)
+    listed: bool = True
+    """Where not, new instances are not listed yet."""
+    room: int = 1000
+    """Beyond so many the fleet has no capacity."""
+    launches: list[tuple[str, int, str]] = field(default_factory=list)
+    killed_busy: list[str] = field(default_factory=list)
+
+    def instances(self) -> list[Instance]:
+        with self.world.call("instances"):
+            return [one.instance for one in self.workers.values() if self.listed or one.launched_at < self.world.now]
+
+    def launch(self, pool: str, count: int, token: str) -> Launch:
+        with self.world.call("launch", pool, str(count), token):
+            again = [one.instance for one in self.workers.values() if one.token == token]
+            if again:
+                return Launch(again)
+            self.launches.append((pool, count, token))
+            fits = max(0, min(count, self.room - len(self.alive)))
+            new = [FakeWorker(f"{token}-{n}", pool, token, self.world.now) for n in range(fits)]
+            self.workers |= {one.id: one for one in new}
+            return Launch([one.instance for one in new], count - fits, "no capacity" if fits < count else "")
+
+    def terminate(self, ids: Sequence[str]) -> None:
+        with self.world.call("terminate", *ids):
+            for one in (self.workers[id_] for id_ in ids if id_ in self.workers):
+                if one.busy:
+                    self.killed_busy.append(one.id)
+                one.stopping = True
+
+    @property
+    def alive(self) -> list[FakeWorker]:
+        return [one for one in self.workers.values() if one.alive]
+
+
+class World:
+    """`step(seconds)` lets the workers live; controllers come from `controller()`."""
+
+    boot_s = 2.0
+    batch = 8
+    """Images a worker takes, and finishes, a second."""
+
+    def __init__(self, settings: ControllerSettings, pools: Sequence[str] = ("resnet50",)) -> None:
+        self.settings = settings
+        self.now = 1_700_000_000.0
+        self.calls: list[str] = []
+        self.fuse: int | None = None
+        """The controller dies at the call that brings this to 0."""
+        self.fuse_after = False
+        self.broken: set[str] = set()
+        """Calls that answer Unavailable; a call is named by its verb, or its verb and first argument."""
+        self.lost_answers: set[str] = set()
+        """Calls that do their work and then answer Unavailable."""
+        self.store = FakeStore(self)
+        self.fleet = FakeFleet(self)
+        self.queues = {pool: FakeQueue(self, f"jobs-{pool}") for pool in pools}
+        self.configured = list(pools)
+        self.roster = Roster(self.store)
+        self._inside = 0
+
+    def controller(self, *, dry_run: bool = False) -> Controller:
+        ports = Ports(self.store, self.fleet, {pool: self.queues[pool] for pool in self.configured})
+        return Controller(ports, self.settings, dry_run=dry_run, clock=lambda: self.now, wall=lambda: self.now)
+
+    def call(self, *what: str) -> _Call:
+        return _Call(self, what)
+
+    @property
+    def queue(self) -> FakeQueue:
+        return next(iter(self.queues.values()))
+
+    @property
+    def outstanding(self) -> int:
+        return sum(queue.visible + queue.hidden for queue in self.queues.values())
+
+    def step(self, seconds: float = 1.0) -> None:
+        """A worker boots, then takes and finishes a batch a step; it obeys drain wishes and SIGTERM after its batch."""
+        self.now += seconds
+        for one in self.fleet.alive:
+            if one.hung:
+                if one.stopping:
+                    self.kill(one)
+            elif one.doomed or (one.stopping and not one.beat):
+                self.kill(one)
+            elif one.beat or self.now - one.launched_at >= self.boot_s:
+                self._work(one)
+
+    def kill(self, one: FakeWorker) -> None:
+        """What it held comes back to the queue."""
+        queue = self.queues[one.pool]
+        queue.visible, queue.hidden, one.held = queue.visible + one.held, queue.hidden - one.held, 0
+        one.alive = False
+
+    def _work(self, one: FakeWorker) -> None:
+        queue = self.queues[one.pool]
+        queue.hidden, one.done, one.held = queue.hidden - one.held, one.done + one.held, 0
+        if one.beat and one.beat.state is WorkerState.DRAINED:
+            one.alive = False
+        elif one.stopping or f"fleet/drain/{one.id}" in self.store.objects:
+            self.say(one, WorkerState.DRAINED)
+        else:
+            one.held = min(queue.visible, self.batch)
+            queue.visible, queue.hidden = queue.visible - one.held, queue.hidden + one.held
+            self.say(one, WorkerState.BUSY if one.held else WorkerState.IDLE)
+
+    def say(self, one: FakeWorker, state: WorkerState) -> None:
+        before = one.beat
+        own_clock = self.now + 5_000  # nobody may compare it with theirs
+        since = before.state_since if before and before.state is state else own_clock
+        boot = self.boot_s
+        one.beat = Heartbeat(
+            worker_id=one.id,
+            pool=one.pool,
+            tagger="fake",
+            state=state,
+            seq=before.seq + 1 if before else 1,
+            at=own_clock,
+            state_since=since,
+            started_at=one.launched_at,
+            held=one.held,
+            images_done=one.done,
+            busy_seconds=one.done / self.batch,
+            boot=BootTimings(process=boot, imports=boot, weights=boot, first_inference=boot, ready=boot),
+        )
+        with self.outside():
+            self.roster.beat(one.beat)
+
+    def outside(self) -> _Outside:
+        """Calls in here are the workers' or the test's, not the controller's."""
+        return _Outside(self)
+
+
+class _Call:
+    def __init__(self, world: World, what: tuple[str, ...]) -> None:
+        self.world = world
+        self.names = {what[0], " ".join(what[:2])}
+        self.text = " ".join(what)
+
+    def __enter__(self) -> None:
+        if self.world._inside:
+            return
+        self.world.calls.append(self.text)
+        if self.names & self.world.broken:
+            raise Unavailable(f"{self.text}: not now")
+        self._burn(after=False)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.world._inside or kind is not None:
+            return
+        self._burn(after=True)
+        if self.names & self.world.lost_answers:
+            raise Unavailable(f"{self.text}: the answer was lost")
+
+    def _burn(self, *, after: bool) -> None:
+        world = self.world
+        if world.fuse is None or world.fuse_after is not after:
+            return
+        world.fuse -= 1
+        if world.fuse <= 0:
+            world.fuse = None
+            raise Crash
+
+
+class _Outside:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def __enter__(self) -> None:
+        self.world._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.world._inside -= 1

@@ -1,0 +1,374 @@
+"""The policy: single decisions told as sentences, and what holds for every decision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.model import News, Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage, Worker
+from controller.policy import decide
+from core.ports import Depth
+
+POLICY = Policy(
+    max_workers=4,
+    drain_goal_s=30.0,
+    utilisation=0.8,
+    linger_s=30.0,
+    stabilisation_s=15.0,
+    boot_prior_s=3.0,
+    throughput_prior=20.0,
+    boot_deadline_s=120.0,
+    lost_after_s=15.0,
+    drain_deadline_s=60.0,
+    breaker_failures=3,
+    breaker_reset_s=60.0,
+)
+SETTLED = PoolMemory(below_s=100.0)
+
+
+def view(*workers: Worker, pool: str = "p", visible: int = 0, in_flight: int = 0, **more: News | str) -> PoolView:
+    return PoolView(pool, Depth(visible, in_flight, 0, 0, 0.0), workers, **more)  # type: ignore[arg-type]
+
+
+def one(
+    looked: PoolView, memory: PoolMemory | None = None, policy: Policy = POLICY, elapsed_s: float = 1.0
+) -> PoolPlan:
+    plan, _ = decide(Observation(elapsed_s, (looked,)), {looked.pool: memory or PoolMemory()}, policy)
+    return plan.pools[0]
+
+
+def idle(id: str, seconds: float = 0.0) -> Worker:
+    return Worker(id, Stage.IDLE, age_s=100.0, stage_s=seconds)
+
+
+def busy(id: str, held: int = 8) -> Worker:
+    return Worker(id, Stage.BUSY, age_s=100.0, held=held)
+
+
+def booting(id: str, age_s: float = 0.0) -> Worker:
+    return Worker(id, Stage.BOOTING, age_s=age_s)
+
+
+# --- growing ----------------------------------------------------------------------------------
+
+
+def test_at_rest() -> None:
+    assert one(view()).reason == "nothing waits and no worker runs: rest"
+
+
+def test_from_zero_one_image_is_enough() -> None:
+    assert one(view(visible=1)).reason == "1 image waits and no worker runs: launch 1"
+
+
+def test_work_in_flight_that_nobody_holds_calls_for_a_worker() -> None:
+    plan = one(view(in_flight=8))
+    assert plan.terms.orphaned == 8
+    assert plan.launch == 1
+
+
+def test_nothing_is_launched_that_could_not_help() -> None:
+    assert one(view(booting("a", 1.0), visible=2)).reason == (
+        "2 images wait, 1 worker is booting and will clear them in 0.1 s: wait"
+    )
+
+
+def test_a_backlog_beyond_the_goal() -> None:
+    plan = one(view(busy("a"), visible=1_200, in_flight=8))
+    assert plan.terms.backlog == 1_200 - 20 * 3
+    assert plan.reason == "1,200 images wait, 1 worker is ready and would need 60 s, the goal is 30 s: launch 1"
+
+
+def test_the_formula_by_hand() -> None:
+    memory = PoolMemory(throughputs=(10.0,) * 3, boots=(4.0,) * 3, arrivals=(8.0, 8.0))
+    looked = view(busy("a", 3), idle("b"), booting("c", 1.0), booting("d", 9.0), visible=800, in_flight=20)
+    terms = one(looked, memory, elapsed_s=0.0).terms
+    assert terms.orphaned == 17
+    assert terms.head_start_s == 1 + 4
+    assert terms.backlog == pytest.approx(800 + 17 + 8 * 4 - 10 * (2 * 4 + 5))
+    assert terms.wanted == 4  # ceil(8/(0.8·10) + 719/(10·30)) = ceil(1 + 2.4)
+
+
+def test_the_cap_is_named() -> None:
+    plan = one(view(busy("a"), visible=9_000, in_flight=8), policy=replace(POLICY, max_workers=1))
+    assert plan.action == "hold"
+    assert (
+        plan.reason == "9,000 images wait and 15 workers wanted, but its share of the cap (max_workers = 1) is 1: hold"
+    )
+
+
+def test_draining_ones_are_no_capacity_but_are_billed() -> None:
+    leaving = Worker("a", Stage.DRAINING, stage_s=1.0)
+    plan = one(view(leaving, visible=5), policy=replace(POLICY, max_workers=1))
+    assert plan.launch == 0
+    assert plan.rule is Rule.CAP
+    assert one(view(leaving, visible=5), policy=replace(POLICY, max_workers=2)).launch == 1
+
+
+def test_lost_and_overdue_ones_are_ended_and_replaced() -> None:
+    plan = one(view(Worker("a", Stage.LOST), Worker("b", Stage.DRAINING, stage_s=60.0), visible=5))
+    assert plan.reason == "5 images wait and no worker runs: launch 1; end a (lost), b (its time to drain is over)"
+
+
+# --- shrinking --------------------------------------------------------------------------------
+
+
+def test_shrinks_only_after_the_target_stayed_below_for_the_window() -> None:
+    memory: dict[str, PoolMemory] = {}
+    looked = view(idle("a", 500.0))
+    for second in range(17):
+        plan, after = decide(Observation(1.0, (looked,)), memory, POLICY)
+        memory = dict(after)
+        assert bool(plan.pools[0].drain) is (second >= 15)
+
+
+def test_a_window_that_was_interrupted_starts_anew() -> None:
+    memory: dict[str, PoolMemory] = {"p": SETTLED}
+    _, after = decide(Observation(1.0, (view(idle("a", 500.0), visible=1),)), memory, POLICY)
+    plan, _ = decide(Observation(1.0, (view(idle("a", 500.0)),)), after, POLICY)
+    assert plan.pools[0].rule is Rule.SETTLING
+
+
+def test_an_idle_worker_lingers_and_for_a_boot_time_at_least() -> None:
+    assert one(view(idle("a", 29.0)), SETTLED).rule is Rule.LINGER
+    assert one(view(idle("a", 30.0)), SETTLED).reason == "nothing waits and 1 worker idle for 30 s: drain 1"
+    slow = replace(SETTLED, boots=(90.0,) * 3)
+    assert one(view(idle("a", 89.0)), slow).rule is Rule.LINGER
+
+
+def test_the_longest_idle_goes_first_and_a_busy_one_never() -> None:
+    looked = view(idle("a", 40.0), idle("b", 50.0), busy("c"), in_flight=8)
+    assert one(looked, SETTLED).drain == ("b", "a")
+    plan = one(view(busy("a"), busy("b"), idle("c", 50.0), in_flight=16), SETTLED)
+    assert plan.drain == ("c",)
+
+
+def test_a_lowered_cap_drains_at_once_and_busy_ones_only_where_no_idle_one_is_left() -> None:
+    workers = (idle("a"), busy("b", 9), busy("c", 2))
+    looked = view(*workers, visible=500, in_flight=11)
+    assert one(looked, policy=replace(POLICY, max_workers=2)).drain == ("a",)
+    plan = one(looked, policy=replace(POLICY, max_workers=1))
+    assert plan.drain == ("a", "c")
+    assert plan.reason == "3 instances run and the cap is 1: drain 2"
+
+
+def test_a_reading_that_failed_changes_nothing() -> None:
+    plan = one(view(idle("a", 500.0), Worker("b", Stage.LOST), visible=500, unread="the queue cannot be read"), SETTLED)
+    assert plan.action == "hold"
+    assert plan.reason == "the queue cannot be read: nothing is changed"
+
+
+# --- several pools ----------------------------------------------------------------------------
+
+
+def test_too_small_a_cap_is_shared_evenly_and_what_one_does_not_need_goes_to_the_others() -> None:
+    pools = (
+        view(pool="a", visible=9_000),
+        view(pool="b", visible=9_000),
+        view(pool="c", visible=1),
+    )
+    plan, _ = decide(Observation(1.0, pools), {}, replace(POLICY, max_workers=8))
+    assert [each.terms.granted for each in plan.pools] == [4, 3, 1]
+    assert [each.launch for each in plan.pools] == [4, 3, 1]
+
+
+def test_an_idle_worker_makes_room_for_another_pool_without_lingering() -> None:
+    pools = (view(idle("x", 1.0), pool="a"), view(pool="b", visible=5))
+    plan, _ = decide(Observation(1.0, pools), {}, replace(POLICY, max_workers=1))
+    assert plan.pools[0].reason == "another pool waits for room under the cap of 1: drain 1"
+    assert plan.pools[1].rule is Rule.CAP
+
+
+def test_pools_that_share_one_worker_take_turns() -> None:
+    policy = replace(POLICY, max_workers=1)
+    pools = (view(busy("x"), pool="a", visible=900, in_flight=8), view(pool="b", visible=5))
+    memory: dict[str, PoolMemory] = {}
+    for second in range(31):
+        plan, after = decide(Observation(1.0, pools), memory, policy)
+        memory = dict(after)
+        assert bool(plan.pools[0].drain) is (second == 30), "after the drain goal"
+    left = (view(pool="a", visible=900), view(pool="b", visible=5))
+    plan, _ = decide(Observation(1.0, left), memory, policy)
+    assert [each.launch for each in plan.pools] == [0, 1]
+
+
+def test_a_pool_whose_workers_do_not_boot_takes_no_room_from_the_others() -> None:
+    broken = PoolMemory(failures=3, retry_in_s=50.0, starved_s=900.0)
+    pools = (view(busy("x"), pool="a", visible=900, in_flight=8), view(pool="b", visible=5))
+    plan, _ = decide(Observation(1.0, pools), {"b": broken}, replace(POLICY, max_workers=1))
+    assert plan.pools[0].action == "hold"
+    assert plan.pools[1].rule is Rule.BREAKER
+
+
+# --- boot failures ----------------------------------------------------------------------------
+
+
+def test_the_breaker_opens_waits_tries_one_and_closes() -> None:
+    memory: dict[str, PoolMemory] = {}
+    failed = News(failures=3, notice="the weights are damaged")
+    plan, after = decide(Observation(1.0, (view(visible=900, news=failed),)), memory, POLICY)
+    assert plan.pools[0].reason == (
+        "900 images wait, but 3 boots in a row failed and the circuit breaker is open, next try in 60 s "
+        "(see the worker's log, it said: the weights are damaged): hold"
+    )
+    plan, after = decide(Observation(60.0, (view(visible=900),)), after, POLICY)
+    assert plan.pools[0].action == "launch 1"
+    plan, after = decide(Observation(1.0, (view(booting("a"), visible=900),)), after, POLICY)
+    assert plan.pools[0].rule is Rule.TRIAL
+    assert plan.pools[0].launch == 0
+    plan, after = decide(Observation(1.0, (view(idle("a"), visible=900, news=News(boots=(2.0,))),)), after, POLICY)
+    assert plan.pools[0].launch == 1
+    assert after["p"].failures == 0
+
+
+# --- what holds always ------------------------------------------------------------------------
+
+stages = st.sampled_from([stage for stage in Stage if stage is not Stage.GONE])
+seconds = st.floats(0, 200)
+workers = st.builds(
+    Worker, st.just(""), stages, seconds, seconds, st.integers(0, 64), st.sampled_from([True] * 5 + [False])
+)
+news = st.builds(
+    News,
+    arrived=st.integers(-50, 500).map(float),
+    handled=st.integers(0, 100),
+    throughputs=st.lists(st.floats(0.1, 100), max_size=2).map(tuple),
+    boots=st.lists(st.floats(0.1, 100), max_size=2).map(tuple),
+    failures=st.integers(0, 2),
+)
+depths = st.builds(
+    Depth, st.integers(0, 5_000), st.integers(0, 300), st.integers(0, 9), st.integers(0, 9), st.just(0.0)
+)
+lasting = st.none() | seconds
+memories = st.builds(
+    PoolMemory,
+    throughputs=st.lists(st.floats(0.1, 100), max_size=4).map(tuple),
+    boots=st.lists(st.floats(0.1, 100), max_size=4).map(tuple),
+    arrivals=st.tuples(st.floats(-5, 50), st.floats(-5, 50)),
+    quiet_s=seconds,
+    below_s=lasting,
+    starved_s=lasting,
+    failures=st.integers(0, 4),
+    retry_in_s=st.floats(0, 60),
+)
+caps = st.integers(0, 12)
+
+
+@st.composite
+def worlds(draw: st.DrawFn, pools: int = 3) -> tuple[Observation, dict[str, PoolMemory], Policy]:
+    names = ["a", "b", "c"][: draw(st.integers(1, pools))]
+    views, memory = [], {}
+    for name in names:
+        crew = draw(st.lists(workers, max_size=6))
+        crew = [replace(worker, id=f"{name}{number}") for number, worker in enumerate(crew)]
+        unread = draw(st.sampled_from(["", "", "", "its queue cannot be read"]))
+        views.append(PoolView(name, draw(depths), tuple(crew), draw(news), unread))
+        memory[name] = draw(memories)
+    return Observation(draw(st.floats(0, 10)), tuple(views)), memory, replace(POLICY, max_workers=draw(caps))
+
+
+@given(worlds())
+def test_launches_stay_within_the_cap(world: tuple[Observation, dict[str, PoolMemory], Policy]) -> None:
+    plan, _ = decide(*world)
+    billable = sum(worker.ours for view in world[0].pools for worker in view.workers)
+    assert all(pool.launch >= 0 for pool in plan.pools)
+    assert sum(pool.launch for pool in plan.pools) <= max(0, world[2].max_workers - billable)
+
+
+@given(worlds())
+def test_no_pool_launches_and_drains_at_once(world: tuple[Observation, dict[str, PoolMemory], Policy]) -> None:
+    assert not any(pool.launch and pool.drain for pool in decide(*world)[0].pools)
+
+
+@given(worlds())
+def test_a_failed_reading_never_changes_a_pool(world: tuple[Observation, dict[str, PoolMemory], Policy]) -> None:
+    plan, _ = decide(*world)
+    for looked, pool in zip(world[0].pools, plan.pools, strict=True):
+        if looked.unread:
+            assert pool.action == "hold"
+            assert looked.unread in pool.reason
+
+
+@given(worlds())
+def test_whom_it_drains_and_ends(world: tuple[Observation, dict[str, PoolMemory], Policy]) -> None:
+    plan, _ = decide(*world)
+    for looked, pool in zip(world[0].pools, plan.pools, strict=True):
+        crew = {worker.id: worker for worker in looked.workers}
+        drained, ended = [crew[id_] for id_ in pool.drain], [crew[id_] for id_ in pool.terminate]
+        assert all(worker.ours for worker in drained + ended)
+        assert all(worker.stage.ready for worker in drained)
+        kept_idle = [w for w in looked.workers if w.ours and w.stage is Stage.IDLE and w.id not in pool.drain]
+        if any(worker.stage is Stage.BUSY for worker in drained):
+            assert not kept_idle
+        idle_drained = [worker.stage_s for worker in drained if worker.stage is Stage.IDLE]
+        assert all(worker.stage_s <= min(idle_drained) for worker in kept_idle if idle_drained)
+        for worker in ended:
+            overdue = worker.stage is Stage.DRAINING and worker.stage_s >= POLICY.drain_deadline_s
+            assert overdue or worker.stage in (Stage.DRAINED, Stage.LOST, Stage.BOOT_FAILED)
+
+
+@given(worlds())
+def test_a_plan_applied_makes_the_next_one_a_no_op(world: tuple[Observation, dict[str, PoolMemory], Policy]) -> None:
+    observation, memory, policy = world
+    plan, after = decide(observation, memory, policy)
+    again, _ = decide(Observation(0.0, applied(observation, plan)), after, policy)
+    assert [pool.action for pool in again.pools] == ["hold"] * len(plan.pools)
+
+
+def applied(observation: Observation, plan: Plan) -> tuple[PoolView, ...]:
+    views = []
+    for looked, pool in zip(observation.pools, plan.pools, strict=True):
+        crew = [
+            replace(worker, stage=Stage.TERMINATING)
+            if worker.id in pool.terminate
+            else replace(worker, stage=Stage.DRAINING, stage_s=0.0)
+            if worker.id in pool.drain
+            else worker
+            for worker in looked.workers
+        ]
+        crew += [Worker(f"new{number}", Stage.REQUESTED) for number in range(pool.launch)]
+        views.append(replace(looked, workers=tuple(crew), news=News()))
+    return tuple(views)
+
+
+@given(worlds(), st.integers(0, 5_000))
+def test_more_work_never_calls_for_fewer_workers(
+    world: tuple[Observation, dict[str, PoolMemory], Policy], extra: int
+) -> None:
+    observation, memory, policy = world
+    first, *others = observation.pools
+    more = replace(first, depth=replace(first.depth, visible=first.depth.visible + extra))
+    before = decide(observation, memory, policy)[0].pools[0]
+    after = decide(Observation(observation.elapsed_s, (more, *others)), memory, policy)[0].pools[0]
+    assert after.terms.wanted >= before.terms.wanted
+    assert after.terms.granted >= before.terms.granted
+    assert len(after.drain) <= len(before.drain)
+    if not others:
+        assert after.launch >= before.launch
+
+
+@given(worlds(), caps)
+def test_a_larger_cap_never_launches_less(world: tuple[Observation, dict[str, PoolMemory], Policy], extra: int) -> None:
+    observation, memory, policy = world
+    larger = replace(policy, max_workers=policy.max_workers + extra)
+    before, after = decide(observation, memory, policy)[0], decide(observation, memory, larger)[0]
+    assert sum(pool.launch for pool in after.pools) >= sum(pool.launch for pool in before.pools)
+
+
+@given(worlds())
+def test_the_same_twice_and_in_any_order_of_the_pools(world: tuple[Observation, dict[str, PoolMemory], Policy]) -> None:
+    observation, memory, policy = world
+    turned = Observation(observation.elapsed_s, observation.pools[::-1])
+    plan, after = decide(observation, memory, policy)
+    assert decide(observation, memory, policy) == (plan, after)
+    assert decide(turned, memory, policy) == (Plan(plan.pools[::-1]), after)
+
+
+@given(worlds())
+def test_every_plan_says_why_in_one_plain_sentence(world: tuple[Observation, dict[str, PoolMemory], Policy]) -> None:
+    for pool in decide(*world)[0].pools:
+        assert ": " in pool.reason
+        assert "\n" not in pool.reason
+        assert set(pool.numbers) > {"rule", "wanted", "backlog", "arrival_rate", "throughput", "boot_s"}
