@@ -22,7 +22,7 @@ from core.local.files import guarded
 from core.local.instances import Record
 from core.ports import Instance, Launch
 
-_ANNOUNCE = r"""printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" """
+_ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" """
 """Run by sh: the new process writes its id down before it becomes the worker. So no worker ever runs that could not
 be found again, wherever its launcher was killed."""
 _KEPT_LOGS = 100

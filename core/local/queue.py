@@ -58,7 +58,6 @@ _COUNTS = """
 """
 _DEAD = "-dead"
 _NEVER = 1 << 62
-_BUSY_S = 10.0
 _POLL_S = (0.001, 0.02)
 """First and longest pause between two looks of an idle `receive`; each look takes about 10 µs."""
 
@@ -66,7 +65,8 @@ _POLL_S = (0.001, 0.02)
 class LocalQueue:
     """Safe for several threads, which share one connection under a lock, and for several processes.
 
-    Make it, or use it first, after a fork: SQLite's connections do not survive one. `clock` gives Unix seconds.
+    Make it, or use it first, after a fork: SQLite's connections do not survive one. `clock` gives Unix seconds;
+    a file that others keep locked for `busy_timeout_s` raises Unavailable.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class LocalQueue:
         visibility_timeout_s: float,
         max_receives: int,
         clock: Callable[[], float] = time.time,
+        busy_timeout_s: float = 10.0,
     ) -> None:
         if name.endswith(_DEAD):
             raise ValueError(f"queue {name!r}: names that end in {_DEAD} are kept for dead letters")
@@ -85,7 +86,7 @@ class LocalQueue:
         self._max_receives = max_receives
         self._visibility_timeout_s = visibility_timeout_s
         self._clock = clock
-        self._db = _Database(path, name)
+        self._db = _Database(path, name, busy_timeout_s)
 
     def send(self, bodies: Sequence[str]) -> None:
         """All or none: this queue has no PartialSend."""
@@ -220,8 +221,9 @@ class _DeadLetters(LocalQueue):
 class _Database:
     """One connection, guarded by a lock and opened at its first use; SQLite's errors become Unavailable."""
 
-    def __init__(self, path: Path, queue: str) -> None:
+    def __init__(self, path: Path, queue: str, busy_timeout_s: float) -> None:
         self._path = path
+        self._busy_timeout_s = busy_timeout_s
         self._queue = queue
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -267,7 +269,9 @@ class _Database:
                 self._connection.close()  # another file is there now; what is sent into a removed one is lost
                 self._connection = None
             with locked(f"{self._path}.lock"):  # two first users must not both turn a new file into a WAL one
-                connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+                connection = sqlite3.connect(
+                    self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+                )
                 try:
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.executescript(_SCHEMA)
@@ -292,7 +296,7 @@ class _Database:
 
 
 _ADVICE = {
-    sqlite3.SQLITE_BUSY: f"another process has kept it locked for {_BUSY_S:.0f} s; is one stopped, or its disk stuck?",
+    sqlite3.SQLITE_BUSY: "another process keeps it locked; is one stopped, or its disk stuck? It is safe to try again",
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
     sqlite3.SQLITE_READONLY: "it cannot be written; check its owner and permissions, and those of its folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that its folder is there and may be written",

@@ -60,6 +60,9 @@ class Fleets(Protocol):
 
     def unavailable(self) -> Fleet: ...
 
+    def booted(self, id: str) -> bool:
+        """Whether the instance's worker has come up, so far that it would obey or defy."""
+
     def crash(self, id: str) -> None:
         """End an instance behind the fleet's back."""
 
@@ -113,7 +116,7 @@ class LocalQueues:
 
 
 class LocalFleets:
-    _SLEEP = "import signal, time; signal.signal(signal.SIGTERM, signal.{}); time.sleep(600)"
+    _SLEEP = "import signal, time; signal.signal(signal.SIGTERM, signal.{}); print('up', flush=True); time.sleep(600)"
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._root = folder / "instances"
@@ -134,6 +137,9 @@ class LocalFleets:
         fleet = LocalFleet(root, ["true"], self._settings)
         root.rename(root.with_name("elsewhere"))
         return fleet
+
+    def booted(self, id: str) -> bool:
+        return "up" in (self._settings.home / "logs" / f"worker-{id}.log").read_text()
 
     def crash(self, id: str) -> None:
         record = read(path_of(self._root, id))
