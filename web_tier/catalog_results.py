@@ -11,9 +11,8 @@ from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
 
 from core import layout
 from core.messages import Job, Result, TagOptions
-from web_tier.catalog import AnyRow
+from web_tier.catalog import AnyRow, Catalog
 from web_tier.catalog_tables import batches, images
-from web_tier.database import Database
 
 _FINISHED = ("succeeded", "failed")
 
@@ -53,11 +52,8 @@ class Recorded:
     """Ids that belong to no image of this catalogue."""
 
 
-class ResultCatalog:
-    """Every method is one transaction and may raise Unavailable; times are Unix seconds."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class ResultCatalog(Catalog):
+    """What the collector does beyond that, in the same manner."""
 
     def record(self, outcomes: Sequence[Outcome], now: float) -> Recorded:
         """Write down what is new: the first result of an image counts, whatever comes again changes nothing."""

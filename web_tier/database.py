@@ -12,10 +12,15 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from config.settings import Settings
 from core.errors import TagfleetError, Unavailable
 
 _BUSY_S = 10.0
 _MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def catalog_path(settings: Settings) -> Path:
+    return settings.home / "catalog.db"
 
 
 class Database:

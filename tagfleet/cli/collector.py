@@ -1,0 +1,33 @@
+"""`tagfleet collector`"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import click
+
+from config.settings import Settings
+from core import lifeline, telemetry
+from core.wiring import Backend
+from tagfleet.cli.common import with_settings
+
+
+@click.command("collector")
+@with_settings()
+def command(settings: Settings) -> None:
+    """Bring results from the output queue into the catalogue."""
+    from web_tier.catalog_results import ResultCatalog
+    from web_tier.collector import Collector
+    from web_tier.database import Database, catalog_path, migrate
+
+    telemetry.configure("collector", level=settings.log_level, format=settings.log_format)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    lifeline.watch(os.environ)
+    migrate(catalog_path(settings))
+    catalog = ResultCatalog(Database(catalog_path(settings)))
+    Collector(Backend(settings), catalog, settings, time.time).run(stop)

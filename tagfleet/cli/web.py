@@ -1,0 +1,22 @@
+"""`tagfleet web`"""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from config.settings import Settings
+from core import lifeline, telemetry
+from tagfleet.cli.common import with_settings
+
+
+@click.command("web")
+@with_settings("host", "port")
+def command(settings: Settings) -> None:
+    """Serve the page and the REST API."""
+    from web_tier import serve
+
+    telemetry.configure("web", level=settings.log_level, format=settings.log_format)
+    lifeline.watch(os.environ)
+    serve.run(settings)

@@ -1,0 +1,47 @@
+"""The web tier's application: the REST API and, beside it, the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from apiflask import APIBlueprint, APIFlask
+
+from config.settings import Settings
+from core.wiring import Backend
+from web_tier import batches, events, fleet, guard, images, openapi, problems
+from web_tier.catalog import Catalog
+from web_tier.database import Database, catalog_path
+from web_tier.pages import pages
+from web_tier.parts import Clock, assemble
+
+_MAX_BODY = 2 << 20
+"""Bytes of a request that brings no images."""
+
+
+def create_app(
+    backend: Backend, settings: Settings, clock: Clock, *, stopping: Callable[[], bool] = lambda: False
+) -> APIFlask:
+    """The application over a catalogue that `database.migrate` has made; used in the process that calls this.
+
+    `clock` gives Unix seconds; once `stopping` is true, event streams end.
+    """
+    app = APIFlask("web_tier", title="Tagfleet", version="1", json_errors=False, docs_path=None, static_folder=None)  # type: ignore[arg-type]  # the page brings its own
+    app.config.update(
+        MAX_CONTENT_LENGTH=_MAX_BODY,
+        MAX_IMAGE_MB=settings.web.max_image_mb,
+        MAX_REQUEST_MB=settings.web.max_request_mb,
+        AUTO_SERVERS=False,
+        AUTO_OPERATION_ID=True,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
+    parts = assemble(backend, settings, Catalog(Database(catalog_path(settings))), clock=clock, stopping=stopping)
+    guard.install(app)
+    problems.install(app)
+    openapi.install(app)
+    api = APIBlueprint("api", __name__, url_prefix="/api/v1", enable_openapi=True)
+    for module in (batches, images, events, fleet):
+        api.register_blueprint(module.blueprint(parts))
+    app.register_blueprint(api)
+    app.register_blueprint(fleet.health_blueprint(parts))
+    app.register_blueprint(pages)
+    return app

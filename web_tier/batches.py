@@ -1,0 +1,153 @@
+"""Batches: create, fill, close, look."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from apiflask import APIBlueprint
+from flask import Response, request
+from pydantic import ValidationError
+
+from core.ids import new_id
+from web_tier.catalog import Batch, BatchClosed
+from web_tier.intake import FIELD
+from web_tier.multipart import Part, parts
+from web_tier.parts import Parts
+from web_tier.present import answer, encoded, item
+from web_tier.problems import Refused
+from web_tier.schemas import BatchesOut, BatchesQuery, BatchOut, BatchRequest, ResultsOut, ResultsQuery, UploadOut
+
+_MAX_JSON = 1 << 20
+_MAX_KEY = 255
+_STATUSES = {"queued": ("received", "queued"), "succeeded": ("succeeded",), "failed": ("failed",)}
+
+
+def blueprint(own: Parts) -> APIBlueprint:
+    api = APIBlueprint("batches", __name__, tag="batches")
+
+    @api.post("/batches")
+    @api.output(BatchOut, status_code=201)
+    @api.doc(responses={200: "The batch that an earlier request with this Idempotency-Key made", 422: "Bad request"})
+    def create_batch() -> Response:
+        """Create a batch
+
+        Images are tagged as soon as they are uploaded into it. A request that repeats an Idempotency-Key gets the
+        batch of the first one.
+        """
+        wanted, payload_hash = _batch_request()
+        batch = Batch(
+            id=new_id("bat", own.clock()),
+            pool=_pool(own, wanted.tagger),
+            options=wanted.options.model_dump(),
+            metadata=wanted.metadata,
+            created_at=own.clock(),
+            closed_at=None,
+            completed_at=None,
+            change=0,
+            total=0,
+            completed=0,
+            failed=0,
+        )
+        batch, new = own.catalog.create_batch(batch, payload_hash=payload_hash, idempotency_key=_idempotency_key())
+        place = {"Location": f"/api/v1/batches/{batch.id}"}
+        return answer(own.present(batch), 201 if new else 200, place)
+
+    @api.get("/batches")
+    @api.input(BatchesQuery, location="query")
+    @api.output(BatchesOut)
+    def list_batches(query_data: BatchesQuery) -> Response:
+        """List batches, newest first"""
+        page = own.catalog.batches(query_data.limit, query_data.cursor)
+        more = page[-1].id if len(page) == query_data.limit else None
+        return answer({"batches": [own.present(batch) for batch in page], "next_cursor": more})
+
+    @api.get("/batches/<batch_id>")
+    @api.output(BatchOut)
+    def get_batch(batch_id: str) -> Response:
+        """Look at a batch"""
+        return answer(own.present(own.catalog.batch(batch_id)))
+
+    @api.post("/batches/<batch_id>/close")
+    @api.output(BatchOut)
+    def close_batch(batch_id: str) -> Response:
+        """Close a batch: it takes no more images and completes when all have their results"""
+        return answer(own.present(own.catalog.close_batch(batch_id, own.clock())))
+
+    @api.post("/batches/<batch_id>/images")
+    @api.output(UploadOut, status_code=201)
+    @api.doc(responses={409: "The batch is closed", 413: "Too large", 415: "Not multipart", 503: "Try again later"})
+    def add_images(batch_id: str) -> Response:
+        """Upload images into a batch
+
+        Each part named `files` is one image, its filename the name. The answer has one item for each, in their
+        order; a file that is too large or empty is an item that failed. The same name with the same content is
+        taken once, however often it is sent, so a request that broke off can simply be sent again.
+        """
+        batch = own.catalog.batch(batch_id)
+        if batch.closed_at is not None:
+            raise BatchClosed(f"batch {batch_id} is closed and takes no more images; create another one")
+        request.max_content_length = own.settings.web.max_request_mb << 20
+        boundary = request.mimetype_params.get("boundary")
+        if request.mimetype != "multipart/form-data" or not boundary:
+            raise Refused(415, "Send the images as multipart/form-data, each in a part named files.")
+        others: set[str] = set()
+        watched = _noting(parts(request.stream, boundary), others)
+        taken = [encoded(item(image)) for image in own.intake.take(batch, watched)]
+        if others and not taken:
+            given = ", ".join(sorted(repr(name[:40]) for name in others)[:5])
+            raise Refused(422, f"Send each image in a part named files; the request has only {given}.")
+        return Response(b'{"images":[' + b",".join(taken) + b"]}", 201, mimetype="application/json")
+
+    @api.get("/batches/<batch_id>/results")
+    @api.input(ResultsQuery, location="query")
+    @api.output(ResultsOut)
+    def list_results(batch_id: str, query_data: ResultsQuery) -> Response:
+        """List a batch's images in the order of their upload, with the results that are there"""
+        own.catalog.change(batch_id)  # a batch that is not there is no empty page
+        statuses = None if query_data.status is None else _STATUSES[query_data.status]
+        page = own.catalog.results(batch_id, query_data.limit, query_data.cursor, statuses)
+        more = str(page[-1].position) if len(page) == query_data.limit else None
+        return answer({"results": [item(image) for image in page], "next_cursor": more})
+
+    return api
+
+
+def _batch_request() -> tuple[BatchRequest, str]:
+    """The body, and a hash by which equal requests are known. An empty body asks for the defaults."""
+    if (request.content_length or 0) > _MAX_JSON:
+        raise Refused(413, f"The description of a batch may have {_MAX_JSON >> 20} MB at most.")
+    try:
+        wanted = BatchRequest.model_validate_json(request.get_data() or b"{}")
+        canonical = json.dumps(wanted.model_dump(), sort_keys=True, allow_nan=False)
+    except ValidationError as error:
+        errors = {".".join(map(str, e["loc"])) or "body": [e["msg"]] for e in error.errors(include_url=False)}
+        raise Refused(422, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), errors=errors) from None
+    except ValueError:
+        raise Refused(422, "metadata: NaN and Infinity are no JSON") from None
+    return wanted, hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _pool(own: Parts, wanted: str | None) -> str:
+    if wanted is None:
+        return own.settings.default_pool
+    if wanted not in own.settings.pools:
+        known = ", ".join(own.settings.pools)
+        raise Refused(422, f"tagger: there is no {wanted[:80]!r}; there are {known}", errors={"tagger": ["unknown"]})
+    return wanted
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= _MAX_KEY:
+        raise Refused(422, f"The Idempotency-Key must have 1 to {_MAX_KEY} characters.")
+    return key
+
+
+def _noting(incoming: Iterator[Part], others: set[str]) -> Iterator[Part]:
+    """The same parts; the names of those that hold no images go into `others`."""
+    for part in incoming:
+        if part.field != FIELD and len(others) < 5:
+            others.add(part.field)
+        yield part

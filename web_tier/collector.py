@@ -1,0 +1,217 @@
+"""The collector: brings results from the output queue into the catalogue, and looks after what was forgotten."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from config.settings import Settings
+from core import layout
+from core.errors import BadMessage, NotFound, PartialSend, Unavailable
+from core.messages import Result, decode_job, decode_output, decode_result, encode
+from core.ports import Delivery, Queue
+from core.telemetry import logger
+from core.wiring import Backend
+from web_tier.catalog_results import Outcome, ResultCatalog
+
+GROUP = 100
+_WAIT_S = 1.0
+_LINGER_S = 0.05
+_UNSENT_AFTER_S = 5.0
+_QUIET_S = 60.0
+_RECONCILE_EVERY = 30
+_BACK_OFF_S = (0.2, 5.0)
+_NAME_SHOWN = 120
+
+
+class Collector:
+    """`clock` gives Unix seconds. Whatever it is interrupted at, running it again ends in the same catalogue."""
+
+    def __init__(
+        self, backend: Backend, catalog: ResultCatalog, settings: Settings, clock: Callable[[], float]
+    ) -> None:
+        self._backend = backend
+        self._catalog = catalog
+        self._settings = settings
+        self._clock = clock
+        self._busy = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Collect until `stop` is set; the group in hand is finished. What does not answer is tried again."""
+        swept_at, sweeps = float("-inf"), 0
+        collecting, sweeping = _Trouble(stop), _Trouble(stop)
+        while not stop.is_set():
+            try:
+                self.collect(stop)
+                collecting.over()
+            except Unavailable as error:
+                collecting.wait(error)
+            if time.monotonic() - swept_at < self._settings.collector.sweep_s:
+                continue
+            swept_at = time.monotonic()
+            try:
+                self.sweep()
+                if sweeps % _RECONCILE_EVERY == 0:
+                    self.reconcile(quiet_s=_QUIET_S if sweeps else 0.0)
+                sweeps += 1
+                sweeping.over()
+            except Unavailable as error:
+                sweeping.wait(error)
+
+    def collect(self, stop: threading.Event | None = None, wait_s: float = _WAIT_S) -> int:
+        """Bring one group of results in; how many were new. Raises Unavailable only while it holds no message."""
+        queue = self._backend.results
+        deliveries = queue.receive(GROUP, wait_s)
+        until = time.monotonic() + _LINGER_S
+        while deliveries and self._busy and len(deliveries) < GROUP and (left := until - time.monotonic()) > 0:
+            deliveries += queue.receive(GROUP - len(deliveries), left)
+        self._busy = bool(deliveries)
+        return self._bring_in(deliveries, stop or threading.Event()) if deliveries else 0
+
+    def _bring_in(self, deliveries: list[Delivery], stop: threading.Event) -> int:
+        """Deletes only what is written down. The messages in hand are kept from others while the catalogue is away."""
+        trouble = _Trouble(stop)
+        while True:
+            try:
+                read = [(delivery, self._read(delivery)) for delivery in deliveries]
+                done = [delivery for delivery, result in read if result is not None]
+                new = self._record([Outcome.of(result) for _, result in read if result is not None])
+                self._backend.results.delete(done)
+            except Unavailable as error:
+                if stop.is_set():
+                    raise  # they come back after the visibility timeout
+                trouble.wait(error)
+                self._keep_hidden(deliveries)
+            else:
+                trouble.over()
+                return new
+
+    def _read(self, delivery: Delivery) -> Result | None:
+        """The result; None for a message that cannot be read, which is left to become a dead letter."""
+        try:
+            message = decode_output(delivery.body)
+            if message.result is not None:
+                return message.result
+            return decode_result(self._backend.store.get(message.result_key or "").data)
+        except (BadMessage, NotFound, ValueError) as error:  # ValueError: what it points to is no key
+            logger().error("a result cannot be read", reason=str(error), receives=delivery.receive_count)
+            return None
+
+    def _record(self, outcomes: list[Outcome]) -> int:
+        if not outcomes:
+            return 0
+        recorded = self._catalog.record(outcomes, self._clock())
+        if recorded.unknown:
+            logger().warning("results of images that are not in the catalogue", images=recorded.unknown[:5])
+        return recorded.new
+
+    def _keep_hidden(self, deliveries: list[Delivery]) -> None:
+        try:
+            self._backend.results.set_visibility(deliveries, self._settings.queue.visibility_timeout_s)
+        except Unavailable as error:
+            logger().debug("messages could not be kept hidden", reason=str(error))
+
+    def sweep(self) -> None:
+        """Send what was accepted and not sent, and give images up whose jobs are dead letters. Raises Unavailable."""
+        self._send_forgotten()
+        for pool in self._settings.pools:
+            queue = self._backend.jobs(pool)
+            if queue.depth().dead:
+                self._give_up(queue)
+
+    def _send_forgotten(self) -> None:
+        while unsent := self._catalog.unsent(self._clock() - _UNSENT_AFTER_S, GROUP):
+            logger().info("sending jobs that an upload left behind", count=len(unsent))
+            for pool in sorted({pool for pool, _ in unsent}):
+                jobs = [job for of, job in unsent if of == pool]
+                missing: set[int] = set()
+                try:
+                    self._backend.jobs(pool).send([encode(job) for job in jobs])
+                except PartialSend as error:
+                    missing = set(error.unsent)
+                self._catalog.mark_sent([job.image_id for n, job in enumerate(jobs) if n not in missing])
+                if missing:
+                    return  # the next sweep tries again
+
+    def _give_up(self, queue: Queue) -> None:
+        """The dead letters stay where they are, for whoever redrives them; a result that comes then counts."""
+        letters = queue.dead_letters()
+        seen: list[Delivery] = []
+        try:
+            while found := letters.receive(GROUP, 0):
+                seen += found
+                new = self._record([outcome for delivery in found for outcome in self._given_up(delivery)])
+                if new:
+                    logger().warning("images were given up", queue=queue.name, count=new)
+        finally:
+            letters.set_visibility(seen, 0)
+
+    def _given_up(self, delivery: Delivery) -> Iterator[Outcome]:
+        try:
+            job = decode_job(delivery.body)
+        except BadMessage as error:
+            logger().warning("a dead letter is no job", reason=str(error))
+            return
+        attempts = self._settings.queue.max_receives
+        yield Outcome(
+            image_id=job.image_id,
+            name=job.name,
+            error=f"{job.name[:_NAME_SHOWN]}: gave up after {attempts} attempts: a worker could not finish it",
+            tags=[],
+            caption=None,
+            timings=None,
+            tagger=None,
+            finished_at=self._clock(),
+            provisional=True,
+        )
+
+    def reconcile(self, *, quiet_s: float) -> int:
+        """Find results that are in the store and not in the catalogue, in unfinished batches quiet for so long.
+
+        A worker stores a result before it sends it, so a lost message cannot leave a batch waiting for ever.
+        Returns how many were found; raises Unavailable.
+        """
+        found = 0
+        for batch_id in self._catalog.waiting_batches(self._clock() - quiet_s):
+            waiting = self._catalog.waiting_images(batch_id)
+            outcomes = self._stored(batch_id, waiting)
+            while group := list(islice(outcomes, GROUP)):
+                found += self._record(group)
+        if found:
+            logger().info("found results whose messages were lost", count=found)
+        return found
+
+    def _stored(self, batch_id: str, waiting: Iterable[str]) -> Iterator[Outcome]:
+        keys = {layout.result_key(batch_id, image_id) for image_id in waiting}
+        prefix = layout.result_key(batch_id, "").removesuffix(".json")
+        for info in self._backend.store.list(prefix):
+            if info.key not in keys:
+                continue
+            try:
+                yield Outcome.of(decode_result(self._backend.store.get(info.key).data))
+            except (BadMessage, NotFound) as error:
+                logger().error("a stored result cannot be read", key=info.key, reason=str(error))
+
+
+class _Trouble:
+    """Logs once that something does not answer, waits longer each time, and says when it is over."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._pause, self._longest = _BACK_OFF_S
+        self._tries = 0
+
+    def wait(self, error: Unavailable) -> None:
+        if not self._tries:
+            logger().error("the collector waits: something does not answer", reason=str(error))
+        self._tries += 1
+        self._stop.wait(self._pause)
+        self._pause = min(2 * self._pause, self._longest)
+
+    def over(self) -> None:
+        if self._tries:
+            logger().info("the collector goes on", tries=self._tries)
+            self._tries = 0
+            self._pause = _BACK_OFF_S[0]

@@ -1,0 +1,139 @@
+"""A batch as a stream of server-sent events, which resumes where the last one broke off.
+
+An event's id is a change number of the batch. A reader who comes back with the last one it saw gets every image that
+changed since, as it is now, and none twice.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response, request
+
+from core.errors import Unavailable
+from web_tier.parts import Parts
+from web_tier.present import encoded, item
+from web_tier.problems import Refused
+from web_tier.schemas import EventsQuery
+
+POLL_S = 0.15
+PING_S = 15.0
+_LOOK_S = 1.0
+_BURST = 200
+_RETRY_MS = 1000
+
+
+_RESPONSES: Any = {
+    200: {
+        "description": "Events: `item` (its id resumes the stream), `batch`, and `completed`, which ends it",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    503: "Too many streams are open",
+}
+
+
+def blueprint(own: Parts) -> APIBlueprint:
+    api = APIBlueprint("events", __name__, tag="batches")
+    # A stream holds a thread for as long as it is open; some must be left for uploads.
+    threads = own.settings.web.threads
+    seats = threading.BoundedSemaphore(max(1, threads - max(2, threads // 4)))
+
+    @api.get("/batches/<batch_id>/events")
+    @api.input(EventsQuery, location="query")
+    @api.doc(responses=_RESPONSES)
+    def follow_batch(batch_id: str, query_data: EventsQuery) -> Response:
+        """Follow a batch by server-sent events
+
+        Starts with what is there, or after the id in Last-Event-ID (or last_event_id); ends after `completed`.
+        """
+        after = _last_event_id(query_data)
+        own.catalog.change(batch_id)  # a batch that is not there is a 404, not an empty stream
+        if not seats.acquire(blocking=False):
+            raise Refused(503, "Too many event streams are open; close some.", headers={"Retry-After": "5"})
+        stream = follow(own, batch_id, after, hung_up=_hang_up_of(request.environ.get("gunicorn.socket")))
+        response = Response(stream, mimetype="text/event-stream")
+        response.call_on_close(seats.release)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Accel-Buffering"] = "no"
+        return response
+
+    return api
+
+
+def follow(
+    own: Parts,
+    batch_id: str,
+    after: int,
+    *,
+    hung_up: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> Iterator[bytes]:
+    """The events beyond the change number `after`, in bursts; `clock` is monotonic, in seconds."""
+    yield b"retry: %d\n\n" % _RETRY_MS
+    known = -1
+    shown: dict[str, Any] = {}
+    spoke = looked = clock()
+    while not own.stopping() and not hung_up():
+        try:
+            changed = own.catalog.change(batch_id) != known
+            if changed or clock() - looked >= _LOOK_S:
+                looked = clock()
+                batch = own.catalog.batch(batch_id)
+                while images := own.catalog.changes(batch_id, after, _BURST):
+                    after = images[-1].change
+                    yield b"".join(_event("item", item(image), image.change) for image in images)
+                known = batch.change
+                state = own.present(batch)
+                if changed or _differs(state, shown):
+                    shown, spoke = state, clock()
+                    yield _event("batch", state)
+                if batch.status == "completed":
+                    yield _event("completed", state)
+                    return
+        except Unavailable:
+            yield b": the catalogue does not answer\n\n"
+            return  # the reader comes back with its last id
+        if clock() - spoke >= PING_S:
+            spoke = clock()
+            yield b": ping\n\n"
+        pause(POLL_S)
+
+
+def _differs(state: dict[str, Any], shown: dict[str, Any]) -> bool:
+    """Whether workers came or went; a rate that only fades is no news."""
+    return bool(state["workers"] != shown.get("workers"))
+
+
+def _event(kind: str, data: dict[str, Any], id: int | None = None) -> bytes:
+    head = b"" if id is None else b"id: %d\n" % id
+    return head + b"event: " + kind.encode() + b"\ndata: " + encoded(data) + b"\n\n"
+
+
+def _last_event_id(query: EventsQuery) -> int:
+    given = request.headers.get("Last-Event-ID", "")
+    if given.isascii() and given.isdigit() and len(given) < 19:
+        return int(given)
+    return query.last_event_id or 0
+
+
+def _hang_up_of(connection: object) -> Callable[[], bool]:
+    """Tells whether the reader has gone, without waiting for the next event to be refused."""
+
+    def hung_up() -> bool:
+        if not isinstance(connection, socket.socket):
+            return False
+        try:
+            peeked: bytes = connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return not peeked
+
+    return hung_up

@@ -1,0 +1,147 @@
+"""The state of the fleet, health and metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from core import layout
+from core.errors import Unavailable
+from core.ports import Depth
+from web_tier.parts import Parts
+from web_tier.present import answer
+from web_tier.problems import Refused
+from web_tier.schemas import FleetOut, HealthOut, ModelsOut
+
+_METRICS: Any = {
+    200: {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    503: "The store, a queue or the catalogue does not answer",
+}
+
+
+def blueprint(own: Parts) -> APIBlueprint:
+    api = APIBlueprint("fleet", __name__, tag="fleet")
+
+    @api.get("/models")
+    @api.output(ModelsOut)
+    def list_models() -> Response:
+        """Which tagger each pool serves, and why where it is not the wanted one"""
+        found = {status.pool: status for status in own.backend.roster.pools()}
+        models = []
+        for pool, pool_settings in own.settings.pools.items():
+            status = found.get(pool)
+            models.append(
+                {
+                    "pool": pool,
+                    "wanted": pool_settings.tagger,
+                    "serves": status.serves if status else "",
+                    "state": status.state if status else "preparing",
+                    "notice": status.notice if status else "",
+                }
+            )
+        return answer({"models": models})
+
+    @api.get("/fleet")
+    @api.output(FleetOut)
+    def get_fleet() -> Response:
+        """Queues, workers and the controller's latest decisions"""
+        roster = own.backend.roster
+        return answer(
+            {
+                "queues": {pool: asdict(depth) for pool, depth in _depths(own).items()},
+                "workers": [worker.model_dump(mode="json") for worker in own.fleet.workers()],
+                "pools": [status.model_dump(mode="json") for status in roster.pools()],
+                "decisions": [decision.model_dump(mode="json") for decision in roster.decisions()],
+            }
+        )
+
+    return api
+
+
+def health_blueprint(own: Parts) -> APIBlueprint:
+    api = APIBlueprint("health", __name__, tag="health")
+
+    @api.get("/healthz")
+    @api.output(HealthOut)
+    def healthz() -> Response:
+        """The process lives"""
+        return answer({"status": "ok"})
+
+    @api.get("/readyz")
+    @api.output(HealthOut)
+    @api.doc(responses={503: "Store, queue or catalogue does not answer; the detail says which"})
+    def readyz() -> Response:
+        """Store, queue and catalogue answer"""
+        parts: dict[str, Callable[[], object]] = {
+            "store": lambda: list(islice(own.backend.store.list(layout.POOLS), 1)),
+            "queue": own.backend.jobs(own.settings.default_pool).depth,
+            "catalogue": lambda: own.catalog.batches(1),
+        }
+        failures = []
+        for name, ask in parts.items():
+            try:
+                ask()
+            except Unavailable as error:
+                failures.append(f"{name}: {error}")
+        if failures:
+            raise Refused(503, "; ".join(failures), headers={"Retry-After": "5"})
+        return answer({"status": "ready"})
+
+    @api.get("/metrics")
+    @api.doc(responses=_METRICS)
+    def metrics() -> Response:
+        """Metrics for Prometheus"""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Metrics(own))
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    return api
+
+
+def _depths(own: Parts) -> dict[str, Depth]:
+    return {pool: own.backend.jobs(pool).depth() for pool in own.settings.pools}
+
+
+class _Metrics(Collector):
+    """Read anew for each scrape."""
+
+    def __init__(self, own: Parts) -> None:
+        self._own = own
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._queues()
+        yield self._workers()
+        totals = self._own.catalog.totals()
+        yield GaugeMetricFamily("tagfleet_batches", "Batches in the catalogue", value=totals.batches)
+        yield GaugeMetricFamily("tagfleet_batches_unfinished", "Batches not yet completed", value=totals.unfinished)
+        yield CounterMetricFamily("tagfleet_images_accepted", "Images accepted", value=totals.images)
+        finished = CounterMetricFamily("tagfleet_images_finished", "Images that reached an end", labels=["status"])
+        finished.add_metric(["succeeded"], totals.completed - totals.failed)
+        finished.add_metric(["failed"], totals.failed)
+        yield finished
+
+    def _queues(self) -> Metric:
+        family = GaugeMetricFamily("tagfleet_queue_messages", "Messages on a queue", labels=["queue", "state"])
+        depths = {layout.jobs_queue(pool): depth for pool, depth in _depths(self._own).items()}
+        depths[layout.RESULTS_QUEUE] = self._own.backend.results.depth()
+        for name, depth in depths.items():
+            for state in ("visible", "in_flight", "delayed", "dead"):
+                family.add_metric([name, state], getattr(depth, state))
+        return family
+
+    def _workers(self) -> Metric:
+        family = GaugeMetricFamily("tagfleet_workers", "Workers alive", labels=["pool", "state"])
+        counts = Counter((worker.pool, worker.state.value) for worker in self._own.fleet.workers())
+        for (pool, state), count in sorted(counts.items()):
+            family.add_metric([pool, state], count)
+        return family

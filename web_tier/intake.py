@@ -1,0 +1,183 @@
+"""Takes images into a batch: into the store, into the catalogue, onto the queue, in this order.
+
+Once the catalogue has a row, the image is accepted: a job that could not be sent then is sent by the collector's sweep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from core import layout
+from core.errors import PartialSend, Unavailable
+from core.ids import new_id
+from core.messages import Job, TagOptions, encode
+from core.ports import ObjectStore, Queue
+from core.telemetry import logger
+from web_tier.catalog import Batch, BatchClosed, Catalog, Image, NoSuchBatch, Upload
+from web_tier.multipart import Part, clean_name
+
+FIELD = "files"
+_GROUP = 100
+_IN_MEMORY = 1 << 20
+_IN_A_SENTENCE = 120
+
+
+class Intake:
+    """`max_image_bytes` is the limit of one file; `jobs` gives the queue of a pool; `clock` gives Unix seconds."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        jobs: Callable[[str], Queue],
+        catalog: Catalog,
+        *,
+        max_image_bytes: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._catalog = catalog
+        self._max_image_bytes = max_image_bytes
+        self._clock = clock
+
+    def take(self, batch: Batch, incoming: Iterable[Part]) -> Iterator[Image]:
+        """The image of each part named `files`, in their order; a file that is refused is a failed image.
+
+        Images are accepted in groups, each before it is given out. Raises Unavailable, BatchClosed, NoSuchBatch and
+        what reading a part raises; images given out before stay accepted.
+        """
+        group: list[Upload] = []
+        try:
+            for number, part in enumerate(incoming, start=1):
+                if part.field != FIELD:
+                    continue
+                upload = self._keep(batch.id, part, number)
+                if upload is not None:
+                    group.append(upload)
+                if len(group) == _GROUP:
+                    full, group = group, []
+                    yield from self._accept(batch, full)
+        except BaseException:
+            self._discard(batch.id, group)
+            raise
+        if group:
+            yield from self._accept(batch, group)
+
+    def _keep(self, batch_id: str, part: Part, number: int) -> Upload | None:
+        """Store one file under an id of its own; None for the empty part of a form in which no file was chosen."""
+        image_id = new_id("img", self._clock())
+        content = _Content(part.chunks, self._max_image_bytes)
+        name = clean_name(part.filename or "") or f"image-{number}"
+        error = None
+        try:
+            if head := content.read(_IN_MEMORY):
+                key = layout.image_key(batch_id, image_id)
+                # A small file goes in one piece; a large one streams through.
+                self._store.put(key, head if len(head) < _IN_MEMORY else content.rewound(head))  # type: ignore[arg-type]  # all that a put needs of a file
+        except _TooLarge:
+            content.skip()
+            limit = self._max_image_bytes // (1 << 20)
+            error = f"{name[:_IN_A_SENTENCE]}: larger than {limit} MB, the limit of one file (setting web.max_image_mb)"
+        if not content.size:
+            if part.filename == "":
+                return None
+            error = f"{name[:_IN_A_SENTENCE]}: the file is empty"
+        return Upload(image_id, name, content.sha256(), content.size, error)
+
+    def _accept(self, batch: Batch, group: Sequence[Upload]) -> list[Image]:
+        try:
+            images = self._catalog.add_images(batch.id, group, self._clock())
+        except (BatchClosed, NoSuchBatch):
+            self._discard(batch.id, group)
+            raise
+        added = {image.id for image in images}
+        self._discard(batch.id, [upload for upload in group if upload.id not in added])
+        own = {upload.id for upload in group}
+        fresh = {image.id: image for image in images if image.id in own and image.status == "received"}
+        if fresh:
+            self._send(batch, list(fresh.values()))
+        return images
+
+    def _send(self, batch: Batch, images: Sequence[Image]) -> None:
+        options = TagOptions.model_validate(batch.options)
+        bodies = [
+            encode(
+                Job(
+                    batch_id=batch.id,
+                    image_id=image.id,
+                    key=layout.image_key(batch.id, image.id),
+                    name=image.name,
+                    tagger=batch.pool,
+                    submitted_at=image.created_at,
+                    options=options,
+                )
+            )
+            for image in images
+        ]
+        unsent: set[int] = set()
+        try:
+            self._jobs(batch.pool).send(bodies)
+        except PartialSend as error:
+            unsent = set(error.unsent)
+            logger().warning("some jobs were not sent; the sweep sends them", batch=batch.id, unsent=len(unsent))
+        self._catalog.mark_sent([image.id for number, image in enumerate(images) if number not in unsent])
+
+    def _discard(self, batch_id: str, uploads: Sequence[Upload]) -> None:
+        """Remove stored files that no row of the catalogue names."""
+        keys = [layout.image_key(batch_id, upload.id) for upload in uploads if upload.error is None]
+        if not keys:
+            return
+        try:
+            self._store.delete(keys)
+        except Unavailable as error:
+            logger().warning("unused uploads stay in the store", keys=keys[:3], count=len(keys), reason=str(error))
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Content(io.RawIOBase):
+    """The content of a part as a file, counted and hashed on its way; reading beyond the limit raises _TooLarge."""
+
+    def __init__(self, chunks: Iterator[bytes], limit: int) -> None:
+        self._chunks = chunks
+        self._limit = limit
+        self._hash = hashlib.sha256(usedforsecurity=False)
+        self._ahead: list[bytes] = []
+        self.size = 0
+
+    def rewound(self, head: bytes) -> _Content:
+        """This file, once more from its beginning, of which `head` was read."""
+        self._ahead.insert(0, head)
+        return self
+
+    def read(self, size: int = -1) -> bytes:
+        held = sum(map(len, self._ahead))
+        while (size < 0 or held < size) and (chunk := next(self._chunks, None)) is not None:
+            self._count(chunk)
+            if self.size > self._limit:
+                raise _TooLarge
+            self._ahead.append(chunk)
+            held += len(chunk)
+        data = b"".join(self._ahead)
+        self._ahead = []
+        if 0 <= size < len(data):
+            self._ahead = [data[size:]]
+            data = data[:size]
+        return data
+
+    def skip(self) -> None:
+        """Read the rest for its size and hash only."""
+        self._ahead = []
+        for chunk in self._chunks:
+            self._count(chunk)
+
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def _count(self, chunk: bytes) -> None:
+        self._hash.update(chunk)
+        self.size += len(chunk)

@@ -1,0 +1,63 @@
+"""The last strokes of the OpenAPI description: request bodies that are read by hand, errors as problems."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, cast
+
+from apiflask import APIFlask
+from pydantic import BaseModel
+
+from web_tier.schemas import BatchRequest, Problem, UploadRequest
+
+_PLACE = "#/components/schemas/"
+_BODIES: dict[tuple[str, str], tuple[str, type[BaseModel], bool]] = {
+    ("/api/v1/batches", "post"): ("application/json", BatchRequest, False),
+    ("/api/v1/batches/{batch_id}/images", "post"): ("multipart/form-data", UploadRequest, True),
+}
+_HEADERS = {
+    ("/api/v1/batches", "post"): ("Idempotency-Key", "Repeats of a request with the same key make no second batch"),
+    ("/api/v1/batches/{batch_id}/events", "get"): ("Last-Event-ID", "The last event that was seen"),
+}
+
+
+def install(app: APIFlask) -> None:
+    app.spec_processor(_finish)  # type: ignore[arg-type]  # the description is a dict: its format is JSON
+
+
+def _finish(spec: dict[str, Any]) -> dict[str, Any]:
+    schemas = spec["components"]["schemas"]
+    for theirs in ("HTTPError", "ValidationError", "ValidationErrorDetail"):
+        schemas.pop(theirs, None)
+    for described in (BatchRequest, UploadRequest, Problem):
+        schemas |= _schemas_of(described)
+    for (path, method), (media_type, model, required) in _BODIES.items():
+        body = {"schema": _reference(model)}
+        spec["paths"][path][method]["requestBody"] = {"required": required, "content": {media_type: body}}
+    for (path, method), (name, meaning) in _HEADERS.items():
+        parameter = {"name": name, "in": "header", "description": meaning, "schema": {"type": "string"}}
+        spec["paths"][path][method]["parameters"].append(parameter)
+    for path in spec["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                if status >= "4":
+                    response["content"] = {"application/problem+json": {"schema": _reference(Problem)}}
+    return _plain_names(spec)
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _PLACE + model.__name__}
+
+
+def _schemas_of(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(ref_template=_PLACE + "{model}")
+    return {**schema.pop("$defs", {}), model.__name__: schema}
+
+
+def _plain_names(spec: dict[str, Any]) -> dict[str, Any]:
+    """APIFlask copies a nested model for each that holds it (`BatchOut.TagOptions`); here one is enough."""
+    schemas = spec["components"]["schemas"]
+    spec["components"]["schemas"] = {name.rpartition(".")[2]: schema for name, schema in sorted(schemas.items())}
+    plain = re.sub(rf'"{_PLACE}\w+\.(\w+)"', rf'"{_PLACE}\1"', json.dumps(spec))
+    return cast(dict[str, Any], json.loads(plain))

@@ -1,0 +1,51 @@
+"""Everything that the routes work with, made once per process and handed to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from config.settings import Settings
+from core.wiring import Backend
+from web_tier.catalog import Catalog
+from web_tier.fleet_view import FleetView
+from web_tier.intake import Intake
+from web_tier.present import BatchPresenter
+from web_tier.thumbnails import Thumbnails
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """`clock` gives Unix seconds; `stopping` says that the process is about to end, which ends event streams."""
+
+    settings: Settings
+    backend: Backend
+    catalog: Catalog
+    clock: Clock
+    stopping: Callable[[], bool]
+    fleet: FleetView
+    present: BatchPresenter
+    intake: Intake
+    thumbnails: Thumbnails
+
+
+def assemble(
+    backend: Backend, settings: Settings, catalog: Catalog, *, clock: Clock, stopping: Callable[[], bool]
+) -> Parts:
+    fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s, clock=time.monotonic)
+    return Parts(
+        settings=settings,
+        backend=backend,
+        catalog=catalog,
+        clock=clock,
+        stopping=stopping,
+        fleet=fleet,
+        present=BatchPresenter(catalog, fleet, clock),
+        intake=Intake(
+            backend.store, backend.jobs, catalog, max_image_bytes=settings.web.max_image_mb << 20, clock=clock
+        ),
+        thumbnails=Thumbnails(backend.store),
+    )

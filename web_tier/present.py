@@ -1,0 +1,71 @@
+"""How batches and images look from outside: the JSON of the API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Response
+
+from web_tier.catalog import Batch, Catalog, Image
+from web_tier.fleet_view import FleetView
+
+
+def encoded(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(encoded(value), status, headers, mimetype="application/json")
+
+
+def item(image: Image) -> dict[str, Any]:
+    return {
+        "image_id": image.id,
+        "batch_id": image.batch_id,
+        "name": image.name,
+        "sha256": image.sha256,
+        "bytes": image.bytes,
+        "status": "queued" if image.status == "received" else image.status,
+        "error": image.error,
+        "caption": image.caption,
+        "tags": image.tags,
+        "timings_ms": image.timings,
+        "tagger": image.tagger,
+        "created_at": _iso(image.created_at),
+        "finished_at": _iso(image.finished_at),
+    }
+
+
+class BatchPresenter:
+    """Batches with what is known of their pool's workers and of their own speed."""
+
+    def __init__(self, catalog: Catalog, fleet: FleetView, clock: Callable[[], float]) -> None:
+        self._catalog = catalog
+        self._fleet = fleet
+        self._clock = clock
+
+    def __call__(self, batch: Batch) -> dict[str, Any]:
+        waiting = batch.total - batch.completed
+        rate = self._catalog.rate(batch.id, self._clock()) if waiting and batch.completed else None
+        ready, booting = self._fleet.workers_of(batch.pool)
+        return {
+            "id": batch.id,
+            "status": batch.status,
+            "tagger": batch.pool,
+            "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
+            "workers": {"ready": ready, "booting": booting},
+            "rate": None if rate is None else round(rate, 2),
+            "eta_s": None if rate is None else round(waiting / rate, 1),
+            "created_at": _iso(batch.created_at),
+            "closed_at": _iso(batch.closed_at),
+            "completed_at": _iso(batch.completed_at),
+            "metadata": batch.metadata,
+            "options": batch.options,
+        }
+
+
+def _iso(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

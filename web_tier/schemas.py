@@ -1,0 +1,148 @@
+"""The shapes of the API's requests and answers, from which its OpenAPI description is made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.messages import Tag, TagOptions, Timings
+from core.roster import DecisionRecord, Heartbeat, PoolStatus
+
+MAX_PAGE = 1000
+_LARGEST = (1 << 63) - 1
+
+ItemStatus = Literal["queued", "succeeded", "failed"]
+BatchStatus = Literal["open", "queued", "in_progress", "completed"]
+
+
+class BatchRequest(BaseModel):
+    """`tagger` is the name of a pool (see /api/v1/models); null takes the first one."""
+
+    model_config = ConfigDict(extra="forbid")
+    tagger: str | None = None
+    options: TagOptions = TagOptions()
+    metadata: dict[str, Any] = {}
+
+
+class UploadRequest(BaseModel):
+    files: list[Annotated[str, Field(json_schema_extra={"contentMediaType": "application/octet-stream"})]]
+
+
+class RequestCounts(BaseModel):
+    """`completed` counts every image that reached an end, failed ones included."""
+
+    total: int
+    completed: int
+    failed: int
+
+
+class WorkerCounts(BaseModel):
+    ready: int
+    booting: int
+
+
+class BatchOut(BaseModel):
+    """`rate` is in images/s over the last seconds; times are ISO 8601 in UTC."""
+
+    id: str
+    status: BatchStatus
+    tagger: str
+    request_counts: RequestCounts
+    workers: WorkerCounts
+    rate: float | None
+    eta_s: float | None
+    created_at: str
+    closed_at: str | None
+    completed_at: str | None
+    metadata: dict[str, Any]
+    options: TagOptions
+
+
+class ItemOut(BaseModel):
+    """One image and what became of it; `tagger` is what really tagged it, with its version."""
+
+    image_id: str
+    batch_id: str
+    name: str
+    sha256: str
+    bytes: int
+    status: ItemStatus
+    error: str | None
+    caption: str | None
+    tags: list[Tag]
+    timings_ms: Timings | None
+    tagger: str | None
+    created_at: str
+    finished_at: str | None
+
+
+class UploadOut(BaseModel):
+    images: list[ItemOut]
+
+
+class BatchesQuery(BaseModel):
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 20
+    cursor: Annotated[str, Field(max_length=200)] | None = None
+
+
+class BatchesOut(BaseModel):
+    batches: list[BatchOut]
+    next_cursor: str | None
+
+
+class ResultsQuery(BaseModel):
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
+    cursor: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
+    status: ItemStatus | None = None
+
+
+class ResultsOut(BaseModel):
+    results: list[ItemOut]
+    next_cursor: str | None
+
+
+class EventsQuery(BaseModel):
+    last_event_id: Annotated[int, Field(ge=0, le=_LARGEST)] | None = None
+
+
+class Model(BaseModel):
+    pool: str
+    wanted: str
+    serves: str
+    state: str
+    notice: str
+
+
+class ModelsOut(BaseModel):
+    models: list[Model]
+
+
+class QueueDepth(BaseModel):
+    visible: int
+    in_flight: int
+    delayed: int
+    dead: int
+    read_at: float
+
+
+class FleetOut(BaseModel):
+    queues: dict[str, QueueDepth]
+    workers: list[Heartbeat]
+    pools: list[PoolStatus]
+    decisions: list[DecisionRecord]
+
+
+class HealthOut(BaseModel):
+    status: Literal["ok", "ready"]
+
+
+class Problem(BaseModel):
+    """RFC 9457. `request_id` names the request in the server's log; `errors` names each field that was wrong."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: dict[str, list[str]] | None = None
