@@ -13,7 +13,7 @@ def configure(process: str, *, level: str = "info", format: Literal["console", "
     """Send this process's log to stderr; called once, by a process's main."""
     number = logging.getLevelNamesMapping()[level.upper()]
     json = format == "json"
-    renderer: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
+    renderer: Any = structlog.processors.JSONRenderer() if json else _for_people()
     structlog.configure(
         processors=[
             _add_ids,
@@ -44,6 +44,11 @@ def logger() -> structlog.typing.FilteringBoundLogger:
 
 def _add_ids(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {**event, **_ids}
+
+
+def _for_people() -> Any:
+    """Tracebacks without the values of local variables: those hold what people uploaded."""
+    return structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 
 
 def _pass(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
