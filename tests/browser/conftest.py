@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -60,15 +60,15 @@ class Console:
         self._expected.append(re.compile(pattern))
 
     def watch(self, page: Page) -> None:
-        page.on("console", lambda message: self._note(message.type, f"{message.text} {message.location.get('url', '')}"))
+        page.on("console", self._note)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def unexpected(self) -> list[str]:
         return [text for text in self.complaints if not any(pattern.search(text) for pattern in self._expected)]
 
-    def _note(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
-            self.complaints.append(text)
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.text} {message.location.get('url', '')}")
 
 
 @pytest.fixture
@@ -79,7 +79,9 @@ def console() -> Iterator[Console]:
 
 
 @pytest.fixture
-def context(browser: Browser, console: Console) -> Iterator[BrowserContext]:
+def context(request: pytest.FixtureRequest, browser: Browser, console: Console) -> Iterator[BrowserContext]:
+    if "service" in request.fixturenames:
+        request.getfixturevalue("service")  # so that pages are closed before it goes
     context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
     context.set_default_timeout(15_000)
     context.on("page", console.watch)

@@ -14,6 +14,7 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from PIL import Image
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from web_tier import guard
 from web_tier.pages import pages
 
 NOW = "2026-06-19T14:03:00Z"
@@ -139,21 +140,25 @@ class FakeService:
 
     def events(self, batch_id: str, seen: int) -> Iterator[str]:
         while True:
-            with self._changed:
-                changes = self._changes[batch_id]
-                self._changed.wait_for(lambda: len(changes) > seen or not self._up, timeout=60)
-                if not self._up:
-                    return
-                new = list(enumerate(changes[seen:], start=seen + 1))
-                batch = self.view(batch_id)
+            new, batch = self._wait(batch_id, seen)
+            if not new:
+                return
+            seen += len(new)
             for number, image_id in new:
                 if image_id:
                     yield f"id: {number}\nevent: item\ndata: {json.dumps(self.items[image_id])}\n\n"
-                seen = number
             kind = "completed" if batch["status"] == "completed" else "batch"
             yield f"event: {kind}\ndata: {json.dumps(batch)}\n\n"
             if kind == "completed":
                 return
+
+    def _wait(self, batch_id: str, seen: int) -> tuple[list[tuple[int, str]], dict[str, Any]]:
+        """The changes after number `seen`, once there are any; none when the service goes away."""
+        with self._changed:
+            changes = self._changes[batch_id]
+            self._changed.wait_for(lambda: len(changes) > seen or not self._up, timeout=60)
+            new = list(enumerate(changes[seen:], start=seen + 1)) if self._up else []
+            return new, self.view(batch_id)
 
     def thumbnail(self, image_id: str) -> tuple[bytes, str]:
         try:
@@ -191,15 +196,23 @@ class FakeService:
         self._changed.notify_all()
 
 
-def build(service: FakeService, *, max_request_mb: int = 64) -> Flask:
+def build(service: FakeService) -> Flask:
     app = Flask("fake")
-    app.config |= {"MAX_IMAGE_MB": 64, "MAX_REQUEST_MB": max_request_mb}
+    app.config |= {"MAX_IMAGE_MB": 64, "MAX_REQUEST_MB": 1}
+    app.after_request(guard._add_headers)  # the real Content-Security-Policy
+    app.add_url_rule("/healthz", view_func=lambda: {"status": "ok"})
     api = Blueprint("api", "fake_api", url_prefix="/api/v1")
+    _batches(api, service)
+    _images(api, service)
+    _results(api, service)
+    api.add_url_rule("/models", "models", lambda: {"models": service.models})
+    api.add_url_rule("/fleet", "fleet", lambda: service.fleet)
+    app.register_blueprint(api)
+    app.register_blueprint(pages)
+    return app
 
-    @app.get("/healthz")
-    def healthz() -> Any:
-        return {"status": "ok"}
 
+def _batches(api: Blueprint, service: FakeService) -> None:
     @api.post("/batches")
     def create() -> Any:
         return service.create(request.get_json()["metadata"]), 201
@@ -208,9 +221,11 @@ def build(service: FakeService, *, max_request_mb: int = 64) -> Flask:
     def batches() -> Any:
         newest = sorted(service.batches, reverse=True)
         start = newest.index(request.args["cursor"]) if "cursor" in request.args else 0
-        limit = int(request.args["limit"])
-        rest = newest[start + limit :]
-        return {"batches": [service.view(id) for id in newest[start : start + limit]], "next_cursor": next(iter(rest), None)}
+        end = start + int(request.args["limit"])
+        return {
+            "batches": [service.view(id) for id in newest[start:end]],
+            "next_cursor": next(iter(newest[end:]), None),
+        }
 
     @api.get("/batches/<batch_id>")
     def batch(batch_id: str) -> Any:
@@ -218,6 +233,12 @@ def build(service: FakeService, *, max_request_mb: int = 64) -> Flask:
             return problem(404, f"There is no batch {batch_id}.")
         return service.view(batch_id)
 
+    @api.post("/batches/<batch_id>/close")
+    def close(batch_id: str) -> Any:
+        return service.close(batch_id)
+
+
+def _images(api: Blueprint, service: FakeService) -> None:
     @api.post("/batches/<batch_id>/images")
     def upload(batch_id: str) -> Any:
         files = request.files.getlist("files")
@@ -229,10 +250,13 @@ def build(service: FakeService, *, max_request_mb: int = 64) -> Flask:
         service.upload_sizes.append(len(files))
         return {"images": [service.store(batch_id, part.filename or "", part.read()) for part in files]}, 201
 
-    @api.post("/batches/<batch_id>/close")
-    def close(batch_id: str) -> Any:
-        return service.close(batch_id)
+    @api.get("/images/<image_id>/thumbnail")
+    def thumbnail(image_id: str) -> Any:
+        body, kind = service.thumbnail(image_id)
+        return Response(body, mimetype=kind)
 
+
+def _results(api: Blueprint, service: FakeService) -> None:
     @api.get("/batches/<batch_id>/results")
     def results(batch_id: str) -> Any:
         mine = [item for item in service.items.values() if item["batch_id"] == batch_id]
@@ -247,23 +271,6 @@ def build(service: FakeService, *, max_request_mb: int = 64) -> Flask:
         last = request.headers.get("Last-Event-ID") or request.args.get("last_event_id") or "0"
         service.streams_opened.append(last)
         return Response(service.events(batch_id, int(last)), mimetype="text/event-stream")
-
-    @api.get("/images/<image_id>/thumbnail")
-    def thumbnail(image_id: str) -> Any:
-        body, kind = service.thumbnail(image_id)
-        return Response(body, mimetype=kind)
-
-    @api.get("/models")
-    def models() -> Any:
-        return {"models": service.models}
-
-    @api.get("/fleet")
-    def fleet() -> Any:
-        return service.fleet
-
-    app.register_blueprint(api)
-    app.register_blueprint(pages)
-    return app
 
 
 def problem(status: int, detail: str) -> Any:

@@ -8,6 +8,7 @@ import { byId, el, say, setText, sync } from './dom.js';
 
 const PREPARING_MS = 1000;
 const CALM_MS = 30_000;
+const ENDED_MS = 12_000;
 
 /** @param {Model[]} pools @returns {Banner[]} */
 function bannersOf(pools) {
@@ -58,5 +59,17 @@ export function watch() {
   ask();
 }
 
+/** @type {number|undefined} */
+let fading;
+
 /** A sentence about what happens before a batch exists. @param {string} text */
-export const gathering = (text) => say(byId('gathering'), text);
+export function gathering(text) {
+  clearTimeout(fading);
+  say(byId('gathering'), text);
+}
+
+/** The same, for a sentence that is the end of it. @param {string} text */
+export function ended(text) {
+  gathering(text);
+  fading = setTimeout(() => gathering(''), ENDED_MS);
+}

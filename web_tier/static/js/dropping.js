@@ -62,8 +62,9 @@ function pastedName(file, now) {
 /**
  * Calls `accept` with what people bring, and `gathering` while a dropped folder is read.
  * @param {(found: Found[]) => void} accept @param {(text: string) => void} gathering
+ * @param {(text: string) => void} failed
  */
-export function listen(accept, gathering) {
+export function listen(accept, gathering, failed) {
   const veil = byId('drop-veil');
   let depth = 0;
   /** @param {DragEvent} event */
@@ -90,9 +91,8 @@ export function listen(accept, gathering) {
     lower();
     try {
       accept(await filesOf(event.dataTransfer, (n) => gathering(`Reading the folder: ${n} files so far`)));
-      gathering('');
     } catch {
-      gathering('The folder could not be read. Choose it with “Choose a folder” instead.');
+      failed('The folder could not be read. Choose it with “Choose a folder” instead.');
     }
   });
   addEventListener('paste', (event) => {

@@ -11,7 +11,6 @@
  * @property {File|null} file here in the browser; null where another session uploaded it
  * @property {Upload|null} upload null once the server has it
  * @property {Item|null} item
- * @property {string} order
  * @property {string} hay what the free-text filter looks through
  */
 
@@ -30,6 +29,11 @@ export function bucketOf(entry) {
   return phase === 'failed' || phase === 'refused' ? 'failed' : 'waiting';
 }
 
+const collator = new Intl.Collator('en', { numeric: true }); // IMG_9 before IMG_10
+
+/** By name, as in a file manager: the same before and after a reload. @param {Entry} a @param {Entry} b */
+const byName = (a, b) => collator.compare(a.name, b.name) || (a.key < b.key ? -1 : 1);
+
 /** @param {Item} item */
 const isFinal = (item) => item.status === 'succeeded' || item.status === 'failed';
 
@@ -42,28 +46,28 @@ export class Entries {
   /** Dropped files that the batch had already. */
   copies = 0;
 
-  /** In order of upload. */
+  /** In order of their names. */
   get all() {
     if (!this.#sorted) {
-      this.#all = this.#all.toSorted((a, b) => (a.order < b.order ? -1 : 1));
+      this.#all = this.#all.toSorted(byName);
       this.#sorted = true;
     }
     return this.#all;
   }
 
-  /** @param {{file: File, name: string}[]} found @returns {Entry[]} */
+  /** @param {{file: File, name: string}[]} found @returns {Entry[]} in the order in which to upload them */
   addFiles(found) {
     const made = found.map(({ file, name }) => {
       const number = String(this.#made++).padStart(9, '0');
       const hay = name.toLowerCase();
-      const entry = { key: `local-${number}`, name, bytes: file.size, file, upload: null, item: null, order: `1${number}`, hay };
+      const entry = { key: `local-${number}`, name, bytes: file.size, file, upload: null, item: null, hay };
       const twin = matchKey(name, file.size);
       this.#unmatched.set(twin, [...(this.#unmatched.get(twin) ?? []), entry]);
       return entry;
     });
     this.#all.push(...made);
     this.#sorted = false;
-    return made;
+    return made.sort(byName);
   }
 
   /** The answer to an upload; the stream may have told of the image already. @param {Entry} entry @param {Item} item */
@@ -122,7 +126,7 @@ export class Entries {
   /** @param {Item} item @returns {Entry} */
   #foreign(item) {
     const { image_id: id, name, bytes } = item;
-    const entry = { key: id, name, bytes, file: null, upload: null, item: null, order: `0${id}`, hay: '' }; // ids sort by time
+    const entry = { key: id, name, bytes, file: null, upload: null, item: null, hay: '' };
     this.#all.push(entry);
     this.#sorted = false;
     return entry;

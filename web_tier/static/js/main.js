@@ -16,10 +16,11 @@ const go = route({ home: new HomeView(), batch, fleet: new FleetView() });
 async function accept(found) {
   const files = found.filter(({ name }) => !isSystemFile(name));
   if (!files.length) {
-    banners.gathering(found.length ? 'Only hidden system files were in there.' : 'There are no files in there.');
+    banners.ended(found.length ? 'Only hidden system files were in there.' : 'There are no files in there.');
     return;
   }
   if (batch.open) {
+    banners.gathering('');
     batch.open.add(files);
     return;
   }
@@ -30,9 +31,9 @@ async function accept(found) {
     banners.gathering('');
     go(`/batches/${session.id}`);
   } catch (error) {
-    banners.gathering(`This could not be started: ${/** @type {Error} */ (error).message}`);
+    banners.ended(`This could not be started: ${/** @type {Error} */ (error).message}`);
   }
 }
 
-listen(accept, banners.gathering);
+listen(accept, banners.gathering, banners.ended);
 banners.watch();

@@ -1,0 +1,196 @@
+"""What every view must be: safe, plain about its state, and usable on any screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+Photo = Callable[..., Path]
+Snap = Callable[[Page, str], None]
+
+HOSTILE = "<img src=x onerror=document.title='owned'>"
+
+FLEET: dict[str, Any] = {
+    "queues": {"resnet50": {"visible": 31, "in_flight": 8, "delayed": 0, "dead": 1, "read_at": 1000.0}},
+    "workers": [
+        {
+            "worker_id": "ins_06a8hkq2e3",
+            "pool": "resnet50",
+            "tagger": "resnet50",
+            "state": "busy",
+            "at": 1000.0,
+            "state_since": 988.0,
+            "held": 8,
+            "images_done": 1243,
+            "images_failed": 3,
+            "rate": 83.2,
+            "boot": {"process": 0.1, "imports": 0.4, "weights": 1.1, "first_inference": 1.4, "ready": 1.6},
+            "engine": "openvino bf16",
+            "rss_bytes": 412_000_000,
+            "notice": "",
+        }
+    ],
+    "pools": [
+        {"pool": "resnet50", "wanted": "resnet50", "serves": "efficientnet-lite0", "state": "ready", "notice": ""}
+    ],
+    "decisions": [
+        {
+            "at": 996.0,
+            "pool": "resnet50",
+            "action": "launch 1",
+            "reason": "31 images wait",
+            "terms": {"B": 1.63, "V": 31},
+        }
+    ],
+}
+
+
+def test_hostile_names_tags_and_errors_are_only_text(page: Page, service: Any, photo: Photo, snap: Snap) -> None:
+    batch_id = service.put_batch(HOSTILE)
+    names = [HOSTILE, "🏖️ “été” & 100%.jpg", "it's.jpg", "x" * 300 + ".jpg", "a/b/../c.jpg"]
+    for name in names:
+        service.store(batch_id, name, photo("a.jpg").read_bytes() + name.encode())
+    service.tag(HOSTILE, (HOSTILE, 0.9))
+    service.fail("it's.jpg", HOSTILE)
+    page.goto(f"{service.url}/batches/{batch_id}")
+    expect(page.locator(".card")).to_have_count(5)
+    shown = page.locator(".card-name").evaluate_all("(all) => all.map((one) => one.title)")
+    assert sorted(shown) == sorted(names)
+    expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+    expect(page.locator(".chip")).to_have_text([f"{HOSTILE} 1"])
+    assert "owned" not in page.title().replace(HOSTILE, "")
+    assert page.locator("img[src=x]").count() == 0
+    page.locator(".card-name").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    snap(page, "hostile")
+    page.goto(service.url)
+    expect(page.locator(".recent-row")).to_contain_text(HOSTILE)
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_uploaded_hostile_names_arrive_once(page: Page, service: Any, photo: Photo) -> None:
+    page.goto(service.url)
+    page.set_input_files(
+        "#choose-files", [photo('say "cheese".jpg'), photo("🐈.jpg", (1, 2, 3)), photo("50%25.jpg", (9, 9, 9))]
+    )
+    service.wait_for_images(3)
+    expect(page.locator("#upload-part")).to_be_hidden()
+    expect(page.locator(".card-name")).to_have_text(["🐈.jpg", "50%25.jpg", 'say "cheese".jpg'])
+
+
+def test_a_pools_notice_is_a_plain_banner(page: Page, service: Any) -> None:
+    sentence = (
+        "ResNet50's weights could not be had; tags come from EfficientNet-Lite0. Put resnet50.safetensors into /w."
+    )
+    model = {"pool": "resnet50", "wanted": "resnet50", "serves": "efficientnet-lite0"}
+    service.models = [model | {"state": "preparing", "notice": ""}]
+    page.goto(service.url)
+    expect(page.locator(".banner")).to_contain_text("Preparing the tagger: the first time takes about 20 s.")
+    service.models = [model | {"state": "ready", "notice": sentence}]
+    expect(page.locator(".banner")).to_have_text(sentence)
+
+
+def test_no_worker_yet_is_explained(page: Page, service: Any, photo: Photo) -> None:
+    batch_id = service.put_batch("holiday", items=3)
+    service.close(batch_id)
+    service.fleet = FLEET | {
+        "decisions": [FLEET["decisions"][0] | {"action": "hold", "reason": "the cap is 0 workers"}]
+    }
+    service.workers(batch_id, ready=0, booting=0)
+    page.goto(f"{service.url}/batches/{batch_id}")
+    expect(page.locator("#batch-pace")).to_have_text(
+        "No worker runs yet; one is about to be started. The fleet holds: the cap is 0 workers."
+    )
+    service.workers(batch_id, ready=0, booting=1)
+    expect(page.locator("#batch-pace")).to_have_text("Starting a worker: about 2 s.")
+    service.workers(batch_id, ready=1, booting=0)
+    expect(page.locator("#batch-pace")).to_have_text("")
+
+
+def test_the_fleet(page: Page, service: Any, snap: Snap) -> None:
+    service.fleet = FLEET
+    page.goto(f"{service.url}/fleet")
+    pool = page.locator(".pool")
+    expect(pool).to_contain_text("ready, serves efficientnet-lite0 in place of resnet50")
+    expect(pool.locator("[data-figure=visible] dd")).to_have_text("31")
+    expect(pool).to_contain_text("launch 1 4 s ago")
+    expect(pool).to_contain_text("31 images wait")
+    pool.get_by_text("Every term").click()
+    expect(pool.locator(".terms")).to_contain_text("1.63")
+    row = page.get_by_role("row").nth(1)
+    expect(row).to_contain_text("busy, 12 s")
+    expect(row).to_contain_text("412 MB")
+    snap(page, "fleet")
+    service.fleet = FLEET | {"workers": []}
+    expect(page.get_by_text("No worker runs. One is started when photos come in.")).to_be_visible()
+    expect(pool.locator(".terms")).to_be_visible()  # what is unfolded stays so
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280, 3840])
+def test_no_view_scrolls_sideways(page: Page, service: Any, photo: Photo, snap: Snap, scheme: Any, width: int) -> None:
+    service.fleet = FLEET
+    service.models = [{"pool": "resnet50", "wanted": "r", "serves": "e", "state": "ready", "notice": "n" * 200}]
+    batch_id = service.put_batch("a_long_name_without_any_space_" * 4, items=30)
+    service.tag("photo-00001.jpg", ("a tag of an unusual length, as ImageNet has them", 0.7))
+    service.fail("photo-00000.jpg", "photo-00000.jpg " + "is damaged " * 20)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    for path, ready in (
+        ("/", ".recent-row"),
+        (f"/batches/{batch_id}", ".card[data-phase=failed]"),
+        ("/fleet", "tbody tr"),
+    ):
+        page.goto(service.url + path)
+        expect(page.locator(ready).first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        snap(page, f"{path.split('/')[1] or 'home'}-{width}-{scheme}")
+
+
+def test_dark_mode_is_dark(page: Page, service: Any) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto(service.url)
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert max(background) < 60
+
+
+def test_the_first_load_is_light_and_asks_no_other_host(page: Page, service: Any) -> None:
+    requests: list[Any] = []
+    page.on("requestfinished", lambda request: requests.append(request))
+    page.goto(service.url)
+    expect(page.get_by_text("Nothing here yet")).to_be_visible()
+    assert {request.url.split("/api")[0].startswith(service.url) for request in requests} == {True}
+    sizes = [request.sizes() for request in list(requests)]
+    assert sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes) <= 150_000
+
+
+def test_the_keyboard_reaches_everything(page: Page, service: Any) -> None:
+    service.put_batch("holiday", items=2)
+    page.goto(service.url)
+    expect(page.locator(".recent-row")).to_be_visible()
+    reached = []
+    for _ in range(7):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.textContent.trim().split('\\n')[0]"))
+    assert reached[:6] == ["Skip to the content", "Tagfleet", "Photos", "Fleet", "Choose photos", "Choose a folder"]
+    assert reached[6].startswith("holiday")
+    page.keyboard.press("Enter")
+    expect(page.locator("#batch-title")).to_be_focused()
+
+
+@pytest.mark.parametrize("path", ["/", "/fleet", "/batches/x"])
+def test_there_is_no_inline_script_or_style(service: Any, page: Page, console: Any, path: str) -> None:
+    console.expect("status of 404")
+    response = page.goto(service.url + path)
+    assert response
+    source = response.text()
+    assert " style=" not in source
+    assert "<style" not in source
+    assert source.count("<script") == 1
+    assert "script-src 'self'" in response.headers["content-security-policy"]
