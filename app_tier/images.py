@@ -8,17 +8,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 
+import pillow_heif
 from PIL import Image, UnidentifiedImageError
 
 from core.errors import BadImage
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
 """What is decoded, whatever a file's name says: the format comes from its first bytes."""
 
 MAX_PIXELS = 500_000_000
 """About five seconds of scaled JPEG decoding; nothing larger is tried, however little memory it would take."""
 
 _MEGABYTE = 1_000_000
+
+Image.init()  # all of Pillow's plugins; without it an allow-list may name one that is not there yet
+pillow_heif.register_heif_opener(thumbnails=False)
 
 # Pillow refuses by pixel count alone; `_cost` knows that a scaled JPEG needs little and a HEIF much.
 Image.MAX_IMAGE_PIXELS = None
@@ -156,4 +160,4 @@ def _upright(small: Image.Image, original: Image.Image) -> Image.Image:
 
 def _sentence(error: Exception) -> str:
     text = " ".join(str(error).split())[:120]
-    return text or type(error).__name__
+    return "its pixels cannot be decoded" if not text or text.startswith("decoder error") else text

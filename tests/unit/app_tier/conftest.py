@@ -1,0 +1,124 @@
+"""Real local parts, a tagger that needs no network, and images made on the spot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app_tier.engines import Pixels
+from app_tier.pipeline import Pipeline
+from app_tier.taggers import Frame
+from config.settings import Settings
+from core import layout
+from core.ids import new_id
+from core.messages import Job, Result, Tag, TagOptions, decode_output, encode
+from core.wiring import Backend
+
+
+class ColourTagger:
+    """Names the strongest channel of an image: enough to see that each result belongs to its image."""
+
+    name = "colour"
+    version = "colour@1"
+    labels: Sequence[str] = ("red", "green", "blue")
+    side = 8
+    shape = (8, 8, 3)
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def preprocess(self, image: Image.Image) -> Frame:
+        return np.asarray(image.resize((8, 8)))
+
+    def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[tuple[Tag, ...]]:
+        self.batches.append(len(frames))
+        means = frames.reshape(len(frames), -1, 3).mean(axis=1)
+        return [(Tag(name=self.labels[int(row.argmax())], confidence=float(row.max()) / 255),) for row in means]
+
+
+def picture(colour: str = "red", size: tuple[int, int] = (32, 24), format: str = "PNG", **options: object) -> bytes:
+    stream = BytesIO()
+    Image.new("RGB", size, colour).save(stream, format, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture(name="picture")
+def _picture() -> Callable[..., bytes]:
+    return picture
+
+
+@pytest.fixture
+def backend(settings: Settings) -> Backend:
+    return Backend(settings)
+
+
+@pytest.fixture
+def tagger() -> ColourTagger:
+    return ColourTagger()
+
+
+@pytest.fixture
+def submit(backend: Backend) -> Callable[..., Job]:
+    """Store an upload and send its job, as the web tier does."""
+
+    def submit(data: bytes | None, name: str = "a.png", receives: int = 0) -> Job:
+        image_id = new_id("img")
+        key = layout.image_key("bat_1", image_id)
+        if data is not None:
+            backend.store.put(key, data)
+        job = Job(batch_id="bat_1", image_id=image_id, key=key, name=name, tagger="colour", submitted_at=time.time())
+        queue = backend.jobs("resnet50")
+        queue.send([encode(job)])
+        for _ in range(receives):  # deliveries to workers that did not finish it
+            queue.set_visibility(queue.receive(1, 0), 0)
+        return job
+
+    return submit
+
+
+@pytest.fixture
+def pipeline(backend: Backend, settings: Settings, tagger: ColourTagger) -> Iterator[Pipeline]:
+    pipeline = make_pipeline(backend, settings, tagger)
+    yield pipeline
+    pipeline.draining.set()
+    assert pipeline.drained(30)
+    pipeline.close()
+
+
+def make_pipeline(backend: Backend, settings: Settings, tagger: ColourTagger) -> Pipeline:
+    return Pipeline(
+        tagger=tagger,
+        jobs=backend.jobs("resnet50"),
+        results=backend.results,
+        store=backend.store,
+        settings=settings.worker,
+        visibility_timeout_s=settings.queue.visibility_timeout_s,
+        worker_id="w1",
+        clock=time.time,
+    )
+
+
+@pytest.fixture
+def collect(backend: Backend) -> Callable[[int], dict[str, Result]]:
+    """Wait for so many results on the output queue; by image id, each once."""
+
+    def collect(count: int) -> dict[str, Result]:
+        found: dict[str, Result] = {}
+        until = time.monotonic() + 60
+        while len(found) < count:
+            assert time.monotonic() < until, f"{len(found)} of {count} results came"
+            deliveries = backend.results.receive(100, 1.0)
+            for delivery in deliveries:
+                result = decode_output(delivery.body).result
+                assert result is not None
+                assert result.image_id not in found
+                found[result.image_id] = result
+            backend.results.delete(deliveries)
+        return found
+
+    return collect

@@ -1,0 +1,192 @@
+"""The stages over real local parts: nothing lost, nothing doubled, back-pressure, drain, isolation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from app_tier.pipeline import Pipeline
+from config.settings import Settings
+from core import layout
+from core.errors import Unavailable
+from core.messages import Job, Result, decode_result, encode
+from core.wiring import Backend
+
+Submit = Callable[..., Job]
+Collect = Callable[[int], dict[str, Result]]
+
+
+def test_every_image_gets_its_own_tags(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend
+) -> None:
+    colours = ["red", "lime", "blue"] * 30
+    jobs = [submit(picture(colour), f"holiday/{colour}-{n}.png") for n, colour in enumerate(colours)]
+    pipeline.start()
+    results = collect(len(jobs))
+    for job, colour in zip(jobs, colours, strict=True):
+        result = results[job.image_id]
+        assert result.tags[0].name == {"lime": "green"}.get(colour, colour)
+        assert result.name == job.name
+        stored = backend.store.get(layout.result_key(job.batch_id, job.image_id)).data
+        assert decode_result(stored) == result
+    assert pipeline.held.wait_until_empty(10)
+    assert backend.jobs("resnet50").depth().outstanding == 0
+    assert pipeline.images_done == len(jobs)
+
+
+def test_batches_fill(pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, tagger: Any) -> None:
+    for _ in range(64):
+        submit(picture())
+    pipeline.start()
+    collect(64)
+    assert max(tagger.batches) == 8
+    assert sum(tagger.batches) == 64
+
+
+def test_a_bad_image_is_a_result_and_harms_no_other(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend
+) -> None:
+    good = [submit(picture(), f"{n}.png") for n in range(5)]
+    text = submit(b"just text", "notes.jpg")
+    gone = submit(None, "gone.jpg")
+    pipeline.start()
+    results = collect(7)
+    assert results[text.image_id].error == (
+        "notes.jpg: not an image that can be read here (JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF can)"
+    )
+    assert results[gone.image_id].error == "gone.jpg: its bytes are no longer in the store"
+    assert all(results[job.image_id].ok for job in good)
+    assert pipeline.held.wait_until_empty(10)
+    assert backend.jobs("resnet50").depth().outstanding == 0
+
+
+def test_a_message_that_is_no_job_ends_in_the_dead_letters(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend
+) -> None:
+    queue = backend.jobs("resnet50")
+    queue.send(['{"v": 99}'])
+    pipeline.start()
+    submit(picture())
+    collect(1)
+    dead = []
+    while not dead:  # bounded by the test's timeout
+        dead = queue.dead_letters().receive(1, 0.2)
+    assert dead[0].body == '{"v": 99}'
+
+
+def test_from_its_third_delivery_a_message_is_decoded_alone(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any
+) -> None:
+    suspicious = submit(picture("blue"), receives=2)
+    pipeline.start()
+    assert collect(1)[suspicious.image_id].tags[0].name == "blue"
+    assert pipeline._isolated._child is not None
+
+
+def test_a_result_that_is_stored_already_is_sent_not_made_again(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend, tagger: Any
+) -> None:
+    job = submit(picture(), receives=1)
+    earlier = Result(batch_id=job.batch_id, image_id=job.image_id, name=job.name, tagger="colour@1", worker="w0")
+    backend.store.put(layout.result_key(job.batch_id, job.image_id), encode(earlier).encode())
+    pipeline.start()
+    assert collect(1)[job.image_id].worker == "w0"
+    assert tagger.batches == []
+
+
+def test_draining_gives_back_what_has_not_started(
+    settings: Settings, submit: Submit, picture: Any, backend: Backend, tagger: Any, pipeline: Pipeline
+) -> None:
+    entered, leave = threading.Event(), threading.Event()
+    infer = tagger.infer
+
+    def slow(frames: Any, options: Sequence[Any]) -> Any:
+        entered.set()
+        leave.wait(30)
+        return infer(frames, options)
+
+    tagger.infer = slow
+    for _ in range(60):
+        submit(picture())
+    pipeline.start()
+    assert entered.wait(30)
+    pipeline.draining.set()
+    leave.set()
+    assert pipeline.drained(30)
+    depth = backend.jobs("resnet50").depth()
+    assert depth.in_flight == 0
+    assert depth.visible + pipeline.images_done == 60
+    assert 0 < pipeline.images_done < 60
+
+
+class Flaky:
+    """A port whose next calls of one method raise Unavailable."""
+
+    def __init__(self, port: Any, method: str, times: int) -> None:
+        self._port, self._method, self.left = port, method, times
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._port, name)
+        if name != self._method:
+            return attribute
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.left > 0:
+                self.left -= 1
+                raise Unavailable("the disk is full")
+            return attribute(*args, **kwargs)
+
+        return call
+
+
+@pytest.mark.parametrize(
+    ("port", "method"),
+    [("store", "put"), ("store", "get"), ("results", "send"), ("jobs", "delete"), ("jobs", "receive")],
+)
+def test_an_outage_is_ridden_out(
+    settings: Settings,
+    backend: Backend,
+    submit: Submit,
+    collect: Collect,
+    picture: Any,
+    tagger: Any,
+    port: str,
+    method: str,
+) -> None:
+    jobs = [submit(picture()) for _ in range(3)]
+    parts: dict[str, Any] = {"store": backend.store, "results": backend.results, "jobs": backend.jobs("resnet50")}
+    flaky = parts[port] = Flaky(parts[port], method, times=2)
+    pipeline = Pipeline(
+        tagger=tagger,
+        settings=settings.worker,
+        visibility_timeout_s=30,
+        worker_id="w",
+        clock=lambda: 1.0,
+        **parts,
+    )
+    pipeline.start()
+    assert set(collect(3)) == {job.image_id for job in jobs}
+    assert pipeline.held.wait_until_empty(10)
+    assert flaky.left == 0
+    assert pipeline.trouble.notice == ""
+    pipeline.draining.set()
+    assert pipeline.drained(10)
+    pipeline.close()
+
+
+def test_a_broken_tagger_stops_the_worker_and_keeps_the_messages(
+    pipeline: Pipeline, submit: Submit, picture: Any, backend: Backend, tagger: Any
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("out of order")
+
+    tagger.infer = broken
+    submit(picture())
+    pipeline.start()
+    assert pipeline.draining.wait(30)
+    assert isinstance(pipeline.failure, RuntimeError)
+    pipeline.held.give_all_back()
+    assert backend.jobs("resnet50").depth().visible == 1

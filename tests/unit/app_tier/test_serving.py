@@ -1,0 +1,259 @@
+"""Weights found or not, engines kept, the golden check, and tags that are right on real weights."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app_tier import serving, weights
+from app_tier.engines import golden, modules
+from app_tier.engines import openvino as openvino_engine
+from app_tier.images import DecodeBudget, Decoder
+from app_tier.networks import NETWORKS, Network, network
+from app_tier.prepare import prepare
+from app_tier.taggers.imagenet import ImageNetTagger, softmax
+from app_tier.weights import Places
+from config.settings import PoolSettings, Settings
+from core.errors import WeightsInvalid, WeightsMissing
+from core.messages import TagOptions
+from core.wiring import Backend
+
+LITE = PoolSettings(tagger="efficientnet-lite0")
+
+
+@pytest.fixture(scope="session")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared by the session: converting an engine takes seconds."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def cached(settings: Settings, engine_cache: Path) -> Settings:
+    return settings.model_copy(update={"cache": engine_cache})
+
+
+@pytest.fixture
+def places(settings: Settings, backend: Backend) -> Places:
+    return Places("", settings.weights_folder, backend.store, settings.cache)
+
+
+def test_the_weights_folder_comes_before_the_store(places: Places, backend: Backend) -> None:
+    backend.store.put("models/resnet50/7/model.safetensors", b"from the store")
+    found = weights.find(network("resnet50"), places)
+    assert (found.path.read_bytes(), found.origin) == (b"from the store", "store")
+    places.folder.mkdir(parents=True)
+    (places.folder / "resnet50.safetensors").write_bytes(b"from the folder")
+    found = weights.find(network("resnet50"), places)
+    assert (found.path.read_bytes(), found.origin) == (b"from the folder", "weights folder")
+
+
+def test_a_path_in_the_settings_that_is_no_file_is_an_error(places: Places) -> None:
+    wrong = Places("/nowhere/w.safetensors", places.folder, places.store, places.cache)
+    with pytest.raises(WeightsMissing, match=r"the settings name /nowhere/w\.safetensors"):
+        weights.find(network("resnet50"), wrong)
+
+
+def test_missing_weights_say_where_to_put_them(places: Places) -> None:
+    with pytest.raises(WeightsMissing, match=r"put resnet50\.safetensors into .*weights"):
+        weights.find(network("resnet50"), places)
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "7")
+            self.end_headers()
+            self.wfile.write(b"weights")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def downloadable(url: str) -> Network:
+    return replace(network("resnet50"), download=url)
+
+
+def test_a_download_is_checked_against_the_hash_in_its_name(places: Places, web: str) -> None:
+    progress: list[tuple[int, int]] = []
+    with pytest.raises(WeightsInvalid, match="the download is damaged"):
+        weights.find(downloadable(f"{web}/net-00000000.pth"), places, download=lambda *p: progress.append(p))
+    assert progress == [(7, 7)]
+    assert list((places.cache / "weights").iterdir()) == []
+    good = downloadable(f"{web}/net-{hashlib.sha256(b'weights').hexdigest()[:8]}.pth")
+    assert weights.find(good, places, download=lambda *_: None).path.read_bytes() == b"weights"
+    assert weights.find(good, places).origin == "download cache"
+
+
+def test_without_weights_the_fallback_serves_and_says_so(cached: Settings, backend: Backend) -> None:
+    pool = PoolSettings(tagger="resnet50", fallback="efficientnet-lite0")
+    choice = serving.choose(pool, cached, backend.store)
+    assert choice.network.name == "efficientnet-lite0"
+    assert choice.notice.startswith("Photos are tagged by efficientnet-lite0 instead of resnet50: weights of resnet50")
+    with pytest.raises(WeightsMissing):
+        serving.choose(PoolSettings(tagger="resnet50"), cached, backend.store)
+
+
+def test_prepare_keeps_the_engine_and_tells_the_roster(cached: Settings) -> None:
+    settings = cached.model_copy(update={"pools": {"small": LITE}})
+    backend = Backend(settings)
+    status = prepare("small", settings, backend, lambda: 5.0, lambda *_: None)
+    assert (status.state, status.serves, status.notice) == ("ready", "efficientnet-lite0@57934424", "")
+    assert backend.roster.pools() == [status]
+
+
+def test_prepare_reports_weights_that_do_not_fit(cached: Settings, backend: Backend, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.safetensors"
+    wrong.write_bytes(b"no weights at all")
+    pool = PoolSettings(tagger="efficientnet-lite0", weights=str(wrong))
+    settings = cached.model_copy(update={"pools": {"p": pool}})
+    status = prepare("p", settings, backend, lambda: 5.0, lambda *_: None)
+    assert status.state == "failed"
+    assert "wrong.safetensors cannot be read as weights" in status.notice
+    assert not list(cached.cache.glob("engines/.making-*"))
+
+
+def test_the_golden_check_notices_another_network(cached: Settings, backend: Backend) -> None:
+    choice = serving.choose(LITE, cached, backend.store)
+    tagger = serving.load(choice, LITE, cached)
+    with pytest.raises(WeightsInvalid, match="does not reproduce the reference"):
+        golden.check(tagger.engine, 224, np.linspace(-1, 1, 1000, dtype=np.float32))
+
+
+def test_engines_take_any_batch_and_agree_with_the_reference(cached: Settings, backend: Backend) -> None:
+    import torch
+
+    choice = serving.choose(LITE, cached, backend.store)
+    fast = serving.load(choice, LITE, cached).engine
+    reference = modules.build(choice.network, choice.weights.path)
+    noise = np.random.default_rng(1).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
+    for count in (1, 3, 2):
+        outputs = fast.infer(noise[:count])
+        with torch.inference_mode():
+            expected = reference(torch.from_numpy(noise[:count])).numpy()
+        assert outputs.shape == (count, 1000)
+        np.testing.assert_allclose(outputs, expected, atol=2e-3)
+
+
+def test_top_k_and_confidence_of_each_image() -> None:
+    class Fixed:
+        name = "fixed"
+
+        def infer(self, batch: np.ndarray) -> np.ndarray:
+            outputs = np.full((len(batch), 1000), -20, dtype=np.float32)
+            outputs[:, [3, 7, 11]] = np.log([0.6, 0.3, 0.1])
+            return outputs
+
+    tagger = ImageNetTagger(network("resnet50"), "0" * 64, Fixed(), TagOptions(top_k=5, min_confidence=0.05))
+    frames = np.zeros((3, 224, 224, 3), dtype=np.uint8)
+    options = [TagOptions(), TagOptions(top_k=1), TagOptions(min_confidence=0.2)]
+    found = [[(tag.name, round(tag.confidence or 0, 2)) for tag in tags] for tags in tagger.infer(frames, options)]
+    all_three = [("tiger shark", 0.6), ("cock", 0.3), ("goldfinch", 0.1)]
+    assert found == [all_three, all_three[:1], all_three[:2]]
+
+
+def test_near_ties_are_settled_by_the_exact_engine() -> None:
+    class Outputs:
+        def __init__(self, name: str, rows: list[list[float]]) -> None:
+            self.name, self.rows, self.seen = name, np.array(rows, dtype=np.float32), 0
+
+        def infer(self, batch: np.ndarray) -> np.ndarray:
+            self.seen += len(batch)
+            return self.rows[: len(batch)].copy()
+
+    far = [5.0, 1.0] + [0.0] * 998
+    close = [5.0, 5.05] + [0.0] * 998
+    settled = [5.04, 5.0] + [0.0] * 998
+    fast, exact = Outputs("fast", [far, close]), Outputs("exact", [settled])
+    tagger = ImageNetTagger(network("resnet50"), "0" * 64, fast, TagOptions(), exact=lambda: exact)
+    first, second = tagger.infer(np.zeros((2, 224, 224, 3), dtype=np.uint8), [TagOptions(top_k=1)] * 2)
+    assert (first[0].name, second[0].name) == ("tench", "tench")
+    assert exact.seen == 1
+
+
+def test_softmax_of_huge_outputs() -> None:
+    assert softmax(np.array([[1e4, 0.0]], dtype=np.float32)).tolist() == [[1.0, 0.0]]
+
+
+EXPECTED = {
+    "cat_720p.jpg": {"Egyptian cat", "tabby", "tiger cat"},
+    "hot_dog.jpg": {"hotdog"},
+    "owl.jpg": {"great grey owl", "kite"},
+    "parrot.jpg": {"macaw"},
+    "pets.jpg": {"Italian greyhound", "American Staffordshire terrier", "whippet"},
+}
+
+
+@pytest.fixture
+def real(cached: Settings, data: Path) -> tuple[serving.Choice, ImageNetTagger]:
+    settings = cached.model_copy(update={"weights": str(data / "weights")})
+    pool = settings.pools["resnet50"]
+    choice = serving.choose(pool, settings, Backend(settings).store)
+    assert choice.network.name == "resnet50"
+    return choice, serving.load(choice, pool, settings)
+
+
+def test_photos_get_the_tags_a_person_would_expect(real: tuple[serving.Choice, ImageNetTagger], data: Path) -> None:
+    _, tagger = real
+    decoder = Decoder(tagger.side, DecodeBudget(600))
+    for name, expected in EXPECTED.items():
+        frame = tagger.preprocess(decoder.decode((data / "photos" / name).read_bytes()))
+        (tags,) = tagger.infer(frame[None], [TagOptions(top_k=1)])
+        assert tags[0].name in expected, name
+
+
+def test_the_top_label_equals_fp32s_on_98_percent(real: tuple[serving.Choice, ImageNetTagger], data: Path) -> None:
+    import torch
+
+    choice, tagger = real
+    decoder = Decoder(tagger.side, DecodeBudget(600))
+    files = sorted([*(data / "photos").glob("*.jpg"), *(data / "coco" / "images").glob("*.jpg")])
+    frames = np.stack([tagger.preprocess(decoder.decode(file.read_bytes())) for file in files])
+    with torch.inference_mode():
+        reference = modules.build(choice.network, choice.weights.path)(torch.from_numpy(frames)).numpy()
+    expected = [tagger.labels[index] for index in reference.argmax(axis=1)]
+    options = [TagOptions(top_k=1, min_confidence=0.0)] * 8
+    found: list[str] = []
+    for start in range(0, len(frames), 8):
+        batch = frames[start : start + 8]
+        found += [tags[0].name for tags in tagger.infer(batch, options[: len(batch)])]
+    agreement = np.mean([one == other for one, other in zip(found, expected, strict=True)])
+    assert agreement >= 0.98
+
+
+def test_a_kept_engine_needs_no_torch(cached: Settings, backend: Backend) -> None:
+    """A worker's start must not import torch: it would take seconds."""
+    import subprocess
+    import sys
+
+    choice = serving.choose(LITE, cached, backend.store)
+    openvino_engine.keep(choice.network, choice.weights.path, choice.weights.sha256, cached.cache)
+    script = (
+        "import sys, os; from config.settings import load, PoolSettings; from core.wiring import Backend;"
+        "from app_tier import serving, worker; s = load(os.environ); p = PoolSettings(tagger='efficientnet-lite0');"
+        "serving.load(serving.choose(p, s, Backend(s).store), p, s);"
+        "print(sorted({'torch', 'torchvision', 'timm', 'flask', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    environment = {"TAGFLEET_HOME": str(cached.home), "TAGFLEET_CACHE": str(cached.cache), "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_network_has_its_labels() -> None:
+    from config import labels
+
+    assert {len(labels.load(one.labels)) for one in NETWORKS.values()} == {1000}
