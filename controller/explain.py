@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,10 @@ def explain(records: Sequence[DecisionRecord], now: float) -> str:
 
 
 def _decision(record: DecisionRecord, now: float) -> str:
-    head = f"{record.pool}: {record.action}  ({_ago(now - record.at)})\n  {record.reason}."
+    reason = textwrap.fill(
+        f"{record.reason}.", 110, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+    )
+    head = f"{record.pool}: {record.action}  ({_ago(now - record.at)})\n{reason}"
     try:
         rows = _rows(record.terms)
     except (KeyError, TypeError, ValueError, ZeroDivisionError):  # written by another version

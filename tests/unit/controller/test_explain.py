@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from controller.explain import explain
+from controller.model import Observation, Policy, PoolView, Stage, Worker
+from controller.policy import decide
+from core.ports import Depth
+from core.roster import DecisionRecord
+
+
+def record(policy: Policy) -> DecisionRecord:
+    crew = (Worker("a", Stage.BUSY, held=8), Worker("b", Stage.BOOTING, age_s=0.5))
+    looked = PoolView("resnet50", Depth(500, 12, 3, 1, 0.0), crew)
+    pool = decide(Observation(1.0, (looked,)), {}, policy)[0].pools[0]
+    stored = DecisionRecord(at=100.0, pool=pool.pool, action=pool.action, reason=pool.reason, terms=pool.numbers)
+    return DecisionRecord.model_validate_json(stored.model_dump_json())
+
+
+def test_every_term_is_there_and_the_formula_can_be_checked_by_hand(policy: Policy) -> None:
+    told = explain([record(policy)], now=104.0)
+    assert told.startswith("resnet50: launch 2  (4 s ago)\n  507 images wait, 1 worker is ready, 1 is booting and")
+    assert "V 500 visible, D 3 delayed, F 12 in flight, Fo 4 of them held by no live worker; 1 dead" in told
+    assert "487.0 images will still wait" in told
+    assert "= max(0, 500 + 3 + 4 + 0.00·2.0 − 8.0·(1·2.0 + 0.5))" in told
+    assert "= ceil(0.00 + 6.09), at least 1, at least 1" in told
+    assert max(map(len, told.splitlines())) <= 120
+    assert all(line == line.rstrip() for line in told.splitlines())
+
+
+def test_several_pools_and_ages(policy: Policy) -> None:
+    told = explain([record(policy), record(policy).model_copy(update={"pool": "other"})], now=100.0 + 600)
+    assert told.count("(10 min ago)") == 2
+    assert "\n\nother: " in told
+
+
+def test_a_record_of_another_version_is_told_as_it_stands() -> None:
+    strange = DecisionRecord(at=0.0, pool="p", action="hold", reason="r", terms={"some": 1, "terms": "x"})
+    assert explain([strange], now=9_000.0).splitlines() == [
+        "p: hold  (2 h ago)",
+        "  r.",
+        "",
+        "  some   1",
+        "  terms  x",
+    ]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controller.ledger import Book, Fenced, Intent, Ledger
+from controller.model import PoolMemory
+from core.errors import Unavailable
+from tests.unit.controller.fakes import World
+
+
+def ledger(world: World, owner: str) -> Ledger:
+    return Ledger(world.store, owner, 6.0, lambda: world.now)
+
+
+def test_what_is_written_is_read_again(world: World) -> None:
+    first = ledger(world, "a")
+    assert first.lead()
+    intent = Intent("t", "p", 2, 5.0, launched=1)
+    memory = {"p": PoolMemory(throughputs=(1.0, 2.0), below_s=3.0, notice="n")}
+    first.save(replace(first.book, intents=(intent,), known=("i",), memory=memory))
+    first.release()
+    second = ledger(world, "b")
+    assert second.lead()
+    assert (second.book.intents, second.book.known, second.book.memory) == ((intent,), ("i",), memory)
+    assert second.book.lease.epoch == 2
+
+
+def test_a_lease_is_renewed_at_a_third_of_its_length(world: World) -> None:
+    one = ledger(world, "a")
+    for _ in range(60):
+        assert one.lead()
+        world.now += 0.25
+    assert 7 <= one.book.lease.beat <= 8
+
+
+def test_renewal_changes_the_content_not_only_the_time(world: World) -> None:
+    one = ledger(world, "a")
+    one.lead()
+    before = world.store.objects["fleet/controller.json"].data
+    one.save(one.book)
+    assert world.store.objects["fleet/controller.json"].data != before
+
+
+def test_only_one_of_two_takes_a_free_lease(world: World) -> None:
+    first, second = ledger(world, "a"), ledger(world, "b")
+    assert first.lead()
+    assert not second.lead()
+
+
+def test_who_lost_the_lease_is_fenced_at_its_next_write_and_may_stand_by(world: World) -> None:
+    first, second = ledger(world, "a"), ledger(world, "b")
+    first.lead()
+    second.lead()
+    world.now += 6.0
+    assert second.lead()
+    with pytest.raises(Fenced):
+        first.save(Book())
+    assert not first.leads
+    assert not first.lead()
+
+
+def test_a_write_whose_answer_was_lost_does_not_fence_its_own_writer(world: World) -> None:
+    one = ledger(world, "a")
+    one.lead()
+    world.lost_answers = {"put"}
+    with pytest.raises(Unavailable):
+        one.save(one.book)
+    world.lost_answers = set()
+    one.save(one.book)
+    assert one.leads
+
+
+def test_a_takeover_whose_answer_was_lost_is_completed(world: World) -> None:
+    one = ledger(world, "a")
+    world.lost_answers = {"put"}
+    with pytest.raises(Unavailable):
+        one.lead()
+    world.lost_answers = set()
+    assert one.lead()
+
+
+def test_an_unreadable_ledger_says_what_to_do(world: World) -> None:
+    world.store.put("fleet/controller.json", b"{")
+    with pytest.raises(Unavailable, match=r"fleet/controller\.json .* delete it"):
+        ledger(world, "a").lead()
+
+
+def test_a_later_version_may_know_more(world: World) -> None:
+    world.store.put("fleet/controller.json", b'{"v":1,"lease":{"owner":"x","shard":3},"budget":7}')
+    assert ledger(world, "a").lead()
