@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import time
+import warnings
 
 import click
 
@@ -27,6 +28,7 @@ def command(settings: Settings, pool: str | None, instance: str | None) -> None:
     telemetry.configure("worker", level=settings.log_level, format=settings.log_format)
     worker_id = instance or f"hand-{socket.gethostname().lower()}-{os.getpid()}"
     telemetry.bind(worker=worker_id)
+    warnings.filterwarnings("ignore", module="PIL")  # damaged metadata of people's photos is no news to an operator
     identity = Identity(worker_id, pool, process_started_at(time.time()), managed=instance is not None)
     worker = Worker(identity, settings, Backend(settings), time.time)
     for number in (signal.SIGTERM, signal.SIGINT):

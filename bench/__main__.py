@@ -1,0 +1,138 @@
+"""`python -m bench`: speed, latency and memory on this machine, as ratios of one run wherever that can be."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from bench import fleet
+from bench.deployment import Deployment, wait_until
+from bench.limit import Limit
+from bench.photos import photos
+from tagfleet.client import Client
+
+_WARM_UP = 32
+
+
+@click.group(invoke_without_command=True)
+@click.option("--photos", "folder", type=click.Path(path_type=Path), help="JPEGs to use instead of made-up ones")
+@click.option("--weights", default="", help="the folder that holds resnet50.safetensors")
+@click.option("--cache", default="~/.cache/tagfleet", help="where converted engines are kept")
+@click.pass_context
+def main(ctx: click.Context, folder: Path | None, weights: str, cache: str) -> None:
+    """Measure everything; or one of the commands."""
+    ctx.obj = Bench(folder, {"TAGFLEET_WEIGHTS": weights, "TAGFLEET_CACHE": cache})
+    click.echo(_machine())
+    if ctx.invoked_subcommand is None:
+        for command in (latency, memory, speed):
+            ctx.invoke(command)
+
+
+class Bench:
+    def __init__(self, folder: Path | None, environ: dict[str, str]) -> None:
+        self.folder = folder
+        self.environ = environ
+
+    @contextmanager
+    def deployment(self, **environ: str) -> Iterator[tuple[Deployment, Client]]:
+        with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
+            deployment = Deployment(Path(scratch) / "home", {**self.environ, **environ})
+            try:
+                deployment.start()
+                with Client(deployment.url) as client:
+                    click.echo(f"tagger: {', '.join(model['serves'] for model in client.models())}")
+                    yield deployment, client
+                    deployment.stop()
+            finally:
+                deployment.kill_everything()
+
+
+@main.command()
+@click.option("--count", default=400, help="photos a round")
+@click.option("--rounds", default=5)
+@click.pass_obj
+def speed(bench: Bench, count: int, rounds: int) -> None:
+    """Images/s of engine, limit and fleet, interleaved; the last line is the ratio that counts."""
+    pictures = photos(bench.folder, count)
+    contents = [data for _, data in pictures]
+    with bench.deployment(TAGFLEET_CONTROLLER__LINGER_S="600") as (deployment, client):
+        limit = Limit(deployment.settings)
+        limit.decode_and_engine(contents[:_WARM_UP])
+        fleet.tag(client, pictures[:_WARM_UP])
+        click.echo(f"{count} photos a round, {statistics.mean(map(len, contents)) / 1000:.0f} kB each, images/s:")
+        click.echo("round   engine    limit    fleet   fleet/limit")
+        ratios = []
+        for number in range(1, rounds + 1):
+            bare, best = limit.engine(contents), limit.decode_and_engine(contents)
+            whole = count / fleet.tag(client, pictures)[1]
+            ratios.append(whole / best)
+            click.echo(f"{number:5} {bare:8.1f} {best:8.1f} {whole:8.1f}   {ratios[-1]:11.2f}")
+    low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
+    click.echo(f"fleet/limit {middle:.2f} ({low:.2f}–{high:.2f}, {rounds} rounds)")
+
+
+@main.command()
+@click.option("--count", default=30)
+@click.option("--rounds", default=5)
+@click.pass_obj
+def latency(bench: Bench, count: int, rounds: int) -> None:
+    """Seconds for a small batch from zero workers and with a warm one, and a worker's boot."""
+    pictures = photos(bench.folder, count)
+    cold, warm, boots = [], [], []
+    for _ in range(rounds):
+        with bench.deployment() as (_, client):
+            cold.append(fleet.tag(client, pictures)[1])
+            warm.append(fleet.tag(client, pictures)[1])
+            boots += [worker["boot"] for worker in client.fleet()["workers"] if worker["boot"]]
+    click.echo(f"{count} photos, all results in the catalogue:")
+    click.echo(f"  from zero workers  {_spread(cold)}")
+    click.echo(f"  with a warm worker {_spread(warm)}")
+    click.echo("a worker's boot, seconds from its launch:")
+    for phase in boots[0]:
+        click.echo(f"  {phase:18} {_spread([boot[phase] for boot in boots])}")
+
+
+@main.command()
+@click.option("--count", default=2000)
+@click.pass_obj
+def memory(bench: Bench, count: int) -> None:
+    """Growth of each process over one large batch, after its first 200 photos."""
+    pictures = photos(bench.folder, count)
+    first = 200
+    with bench.deployment(TAGFLEET_CONTROLLER__LINGER_S="600") as (deployment, client):
+        fleet.tag(client, pictures[:first])
+        before = {process: process.rss_bytes() for process in deployment.processes()}
+        fleet.tag(client, pictures)
+        wait_until(lambda: not deployment.backend.results.depth().outstanding)
+        click.echo(f"resident memory, MB, after {first} photos and after {count} more:")
+        for process, was in sorted(before.items(), key=lambda item: item[0].role):
+            now = process.rss_bytes()
+            click.echo(f"  {process.role:11} {was / 1e6:6.0f} → {now / 1e6:6.0f}   {(now - was) / 1e6:+.0f}")
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):5.2f} s ({min(values):.2f}–{max(values):.2f}, {len(values)} rounds)"
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0))
+    return f"{time.strftime('%Y-%m-%d')}, {cores} cores of {_processor()}, {platform.system()}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""A whole deployment as real processes, with a home folder of its own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from config import settings as config
+from config.settings import Settings
+from core.wiring import Backend
+
+TAGFLEET = (sys.executable, "-m", "tagfleet")
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 60) -> None:
+    """Raises TimeoutError if `condition` does not come true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("what was waited for did not come")
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    parent: int
+    role: str
+    """The sub-command: up, web, collector, controller, prepare, worker."""
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        os.kill(self.pid, number)
+
+    def rss_bytes(self) -> int:
+        """Resident memory now; 0 once it has ended."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        except (OSError, IndexError):
+            return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Deployment:
+    """One home folder and whatever runs there. Settings of the caller's own environment do not reach it."""
+
+    def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
+        self.home = home
+        self.environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("TAGFLEET_")},
+            "TAGFLEET_PORT": "0",
+            **environ,
+            "TAGFLEET_HOME": str(home),
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.up: subprocess.Popen[bytes] | None = None
+        self._out = home.with_name(f"{home.name}.out")
+        self._out.touch()
+
+    @property
+    def settings(self) -> Settings:
+        ours = {name: value for name, value in self.environ.items() if name.startswith("TAGFLEET_")}
+        return config.load(ours)
+
+    @property
+    def backend(self) -> Backend:
+        return Backend(self.settings)
+
+    @property
+    def said(self) -> str:
+        """What the present `up` has printed so far."""
+        return self._out.read_text()
+
+    @property
+    def url(self) -> str:
+        found = re.search(r"Tagfleet is at (http://\S+)", self.said)
+        return found.group(1) if found else ""
+
+    def start(self) -> None:
+        """Run `up` and wait until it is fully there: it answers, and its controller runs. Raises RuntimeError."""
+        with self._out.open("wb") as out:
+            self.up = up = subprocess.Popen(
+                [*TAGFLEET, "up"], env=self.environ, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+            )
+        wait_until(lambda: (self.url and self.find("controller")) or up.poll() is not None, 120)
+        if up.poll() is not None:
+            raise RuntimeError(self.said)
+        self.environ["TAGFLEET_PORT"] = self.url.rpartition(":")[2]  # a restart is found at the same address
+
+    def stop(self, number: signal.Signals = signal.SIGINT, *, within_s: float = 10) -> int:
+        """Ask `up` to end; its exit code. Raises TimeoutExpired if it takes longer than it promises."""
+        assert self.up
+        self.up.send_signal(number)
+        return self.up.wait(within_s)
+
+    def processes(self) -> list[Process]:
+        """Every living process whose environment names this home."""
+        mark = f"TAGFLEET_HOME={self.home}".encode()
+        found = []
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                if mark not in (folder / "environ").read_bytes().split(b"\0"):  # a zombie has none
+                    continue
+                command = (folder / "cmdline").read_bytes().split(b"\0")
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            roles = [word.decode() for before, word in itertools.pairwise(command) if before == b"tagfleet"]
+            found.append(Process(int(folder.name), parent, roles[0] if roles else "?"))
+        return found
+
+    def find(self, role: str) -> list[Process]:
+        return [process for process in self.processes() if process.role == role]
+
+    def kill_everything(self) -> None:
+        def none_left() -> bool:
+            found = self.processes()
+            for process in found:
+                process.kill()
+            return not found
+
+        wait_until(none_left)
+        if self.up:
+            self.up.wait()

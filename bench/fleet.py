@@ -1,0 +1,25 @@
+"""The whole way, as a client sees it: uploads over HTTP until the last result is in the catalogue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from io import BytesIO
+
+from tagfleet.client import Batch, Client
+
+_POLL_S = 0.05
+
+
+def tag(client: Client, photos: Sequence[tuple[str, bytes]]) -> tuple[Batch, float]:
+    """The completed batch, and the seconds from its creation to its last result. Raises RuntimeError on a loss."""
+    started = time.perf_counter()
+    batch = client.create_batch()
+    client.upload(batch, [(name, BytesIO(data)) for name, data in photos])
+    client.close(batch)
+    while (batch := client.batch(batch)).status != "completed":
+        time.sleep(_POLL_S)
+    took = time.perf_counter() - started
+    if (batch.total, batch.completed, batch.failed) != (len(photos), len(photos), 0):
+        raise RuntimeError(f"{len(photos)} photos were sent, the batch has {batch}")
+    return batch, took

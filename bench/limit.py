@@ -1,0 +1,63 @@
+"""What the machine could do at best: the bare engine, and decode + engine in one process with no queue, no store."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from app_tier import serving
+from app_tier.images import DecodeBudget, Decoder
+from app_tier.taggers import Frame
+from app_tier.taggers.imagenet import ImageNetTagger
+from config.settings import Settings
+from core.messages import TagOptions
+from core.wiring import Backend
+
+
+class Limit:
+    """The worker's own decoder, tagger and numbers of threads, fed from memory."""
+
+    def __init__(self, settings: Settings) -> None:
+        pool = settings.pools[settings.default_pool]
+        choice = serving.choose(pool, settings, Backend(settings).store)
+        self.tagger: ImageNetTagger = serving.load(choice, pool, settings)
+        self._worker = settings.worker
+        self._decoder = Decoder(self.tagger.side, DecodeBudget(settings.worker.decode_memory_mb))
+
+    def engine(self, photos: Sequence[bytes]) -> float:
+        """Images/s of the engine alone, on full batches that are decoded beforehand."""
+        size = self._worker.batch_size
+        frames = np.stack([self._frame(data) for data in photos[:size]])
+        rounds = max(1, len(photos) // size)
+        started = time.perf_counter()
+        for _ in range(rounds):
+            self.tagger.engine.infer(frames)
+        return rounds * size / (time.perf_counter() - started)
+
+    def decode_and_engine(self, photos: Sequence[bytes]) -> float:
+        """Images/s from JPEG bytes to tags, decoding and inference overlapped."""
+        waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        for item in [*photos, *[None] * self._worker.decode_threads]:
+            waiting.put(item)
+        decoded: queue.Queue[Frame] = queue.Queue(3 * self._worker.batch_size)
+
+        def decode() -> None:
+            while (data := waiting.get()) is not None:
+                decoded.put(self._frame(data))
+
+        started = time.perf_counter()
+        for _ in range(self._worker.decode_threads):
+            threading.Thread(target=decode, daemon=True).start()
+        left = len(photos)
+        while left:
+            batch = [decoded.get() for _ in range(min(left, self._worker.batch_size))]
+            self.tagger.infer(np.stack(batch), [TagOptions()] * len(batch))
+            left -= len(batch)
+        return len(photos) / (time.perf_counter() - started)
+
+    def _frame(self, data: bytes) -> Frame:
+        return self.tagger.preprocess(self._decoder.decode(data))
