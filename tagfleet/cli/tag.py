@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -21,6 +21,7 @@ from tagfleet.tagging.photos import find
 from tagfleet.tagging.run import Outcome, tag
 
 _INTERRUPTED = 130
+_NAMES_SHOWN = 4
 
 
 @click.command("tag")
@@ -141,10 +142,15 @@ def _summary(client: Client, outcome: Outcome, seconds: float) -> int:
     return 1 if failed else 0
 
 
-def _say_passed_over(reasons: Counter[str]) -> None:
-    if total := reasons.total():
-        why = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+def _say_passed_over(reasons: Mapping[str, Sequence[str]]) -> None:
+    if total := sum(map(len, reasons.values())):
+        why = "; ".join(f"{len(names)} {reason} ({_some(names)})" for reason, names in reasons.items())
         _tell(f"{total} {'file was' if total == 1 else 'files were'} passed over: {why}")
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = [report.printable(name) for name in names[:_NAMES_SHOWN]]
+    return ", ".join([*shown, "…"] if len(names) > _NAMES_SHOWN else shown)
 
 
 def _tell(line: str) -> None:

@@ -226,7 +226,9 @@ class Client:
                 return
 
     def _listen(self, batch_id: str, last_id: str | None) -> Iterator[sse.ServerEvent]:
-        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"} | (
+            {"Last-Event-ID": last_id} if last_id else {}
+        )
         decoder = sse.Decoder()
         path = f"/batches/{batch_id}/events"
         with self._transport.stream(path, headers=headers, read_timeout=_SILENCE_S) as pieces:

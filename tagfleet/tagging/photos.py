@@ -5,7 +5,6 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +14,8 @@ _TYPES = mimetypes.MimeTypes(())
 _NO_IMAGES = frozenset(
     f".{extension}"
     for extension in (
-        *("aae", "cfg", "conf", "db", "docx", "gz", "ini", "lock", "log", "lrv", "m4v", "md", "mkv", "odt", "pptx"),
-        *("rar", "rst", "tgz", "thm", "toml", "torrent", "xlsx", "xmp", "yaml", "yml", "7z"),
+        *("7z", "a", "aae", "cfg", "conf", "db", "dll", "docx", "exe", "gz", "ini", "lock", "log", "lrv", "m4v", "md"),
+        *("mkv", "o", "odt", "pptx", "rar", "rst", "so", "tgz", "thm", "toml", "torrent", "xlsx", "xmp", "yaml", "yml"),
     )
 )
 """What lies beside photos and is not in that table."""
@@ -26,10 +25,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 @dataclass
 class Found:
-    """`files` maps each image's name to its path, in the order of sending; `passed_over` counts the rest by reason."""
+    """`files` maps each image's name to its path, in the order of sending; `passed_over` has the rest by reason."""
 
     files: dict[str, Path] = field(default_factory=dict)
-    passed_over: Counter[str] = field(default_factory=Counter)
+    passed_over: dict[str, list[str]] = field(default_factory=dict)
 
 
 def find(paths: Sequence[Path]) -> Found:
@@ -50,28 +49,28 @@ def find(paths: Sequence[Path]) -> Found:
     return found
 
 
-def _walk(folder: Path, passed_over: Counter[str]) -> Iterator[str]:
+def _walk(folder: Path, passed_over: dict[str, list[str]]) -> Iterator[str]:
     for here, folders, names in os.walk(folder):
-        passed_over["hidden"] += sum(name.startswith(".") for name in (*folders, *names))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.startswith("."):
-                continue
+        for name in sorted((*folders, *names)):
             path = Path(here, name)
-            if reason := _unwanted(path):
-                passed_over[reason] += 1
-            else:
+            if reason := "hidden" if name.startswith(".") else _unwanted(path):
+                passed_over.setdefault(reason, []).append(path.relative_to(folder).as_posix())
+            elif not path.is_dir():
                 yield path.relative_to(folder).as_posix()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
 
 
 def _unwanted(path: Path) -> str:
+    if path.is_symlink() and not path.is_file():
+        return "links to folders or to nothing"
+    if path.is_dir():
+        return ""
     extension = path.suffix.lower()
     kind, _ = _TYPES.guess_type(f"x{extension}", strict=False)
-    if extension in _NO_IMAGES or (kind and not kind.startswith("image/")):
-        return "no images by their extension"
-    if not path.is_file():
-        return "broken links" if path.is_symlink() else "no regular files"
-    return ""
+    known = kind and kind != "application/octet-stream"
+    if extension in _NO_IMAGES or (known and not str(kind).startswith("image/")):
+        return "not images by their extension"
+    return "" if path.is_file() else "not regular files"
 
 
 def _add(found: Found, name: str, path: Path) -> None:

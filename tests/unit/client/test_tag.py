@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def test_a_folder_gets_its_tags(service, tag, album):
         ["rome/b.HEIC", "dog 93%"],
         ["rome/no-extension", "dog 93%"],
     ]
-    assert "4 files were passed over: 2 hidden, 2 no images by their extension" in result.stderr
+    passed_over = "2 hidden (.d.jpg, .hidden); 2 not images by their extension (film.mp4, notes.txt)"
+    assert f"4 files were passed over: {passed_over}\n" in result.stderr
     assert "3 of 3 images tagged, in" in result.stderr
     assert service.batch("bat_0")["status"] == "completed"
 
@@ -48,6 +50,25 @@ def test_a_folder_gets_its_tags(service, tag, album):
 def test_a_file_that_is_given_by_name_is_sent_whatever_it_is(service, tag, album):
     assert tag(album / "notes.txt").exit_code == 0
     assert service.received == [["notes.txt"]]
+
+
+def test_folders_are_walked_without_following_links(service, tag, album):
+    (album / "round").symlink_to(album)
+    (album / "nowhere.jpg").symlink_to(album / "gone.jpg")
+    (album / "copy.jpg").symlink_to(album / "a.jpg")
+    (album / "scan.bin").write_bytes(b"who knows")
+    result = tag(album)
+    assert service.received == [["a.jpg", "copy.jpg", "scan.bin", "rome/b.HEIC", "rome/no-extension"]]
+    assert "2 links to folders or to nothing (nowhere.jpg, round)" in result.stderr
+
+
+def test_names_are_cleaned_as_the_service_does(service, tag, tmp_path):
+    folder = tmp_path / "odd names"
+    folder.mkdir()
+    for name in (b"new\nline.jpg", b"latin-\xe9.jpg", b'quote".jpg'):
+        (folder / os.fsdecode(name)).write_bytes(name)
+    tag(folder)
+    assert sorted(service.received[0]) == ["latin-�.jpg", "new�line.jpg", 'quote".jpg']
 
 
 def test_names_of_several_folders_do_not_collide(service, tag, album, tmp_path):

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner, Result
+
+from config import settings as config
+from core.messages import Job, encode
+from core.ports import Queue
+from core.wiring import Backend
+from tagfleet.cli.dead_letters import command
+
+
+@pytest.fixture
+def environment(tmp_path) -> dict[str, str]:
+    return {"TAGFLEET_HOME": str(tmp_path), "TAGFLEET_QUEUE__MAX_RECEIVES": "1"}
+
+
+@pytest.fixture
+def queue(environment) -> Queue:
+    return Backend(config.load(environment)).jobs("resnet50")
+
+
+@pytest.fixture
+def run(environment) -> Callable[..., Result]:
+    return lambda *arguments: CliRunner(env=environment).invoke(command, arguments)
+
+
+def bury(queue: Queue, *bodies: str) -> None:
+    queue.send(bodies)
+    queue.set_visibility(queue.receive(len(bodies), 0), 0)
+
+
+def job(name: str) -> str:
+    return encode(Job(batch_id="bat_1", image_id="img_1", key="k", name=name, tagger="resnet50", submitted_at=0))
+
+
+def test_none(run):
+    result = run("list")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no dead letters\n")
+
+
+def test_listing_leaves_them_where_they_are(run, queue):
+    bury(queue, job("holiday/b.jpg"), job("line\nbreak.jpg"), "no message")
+    for _ in range(2):
+        lines = run("list").stdout.splitlines()
+        assert [line.rpartition(" times  ")[2] for line in lines] == [
+            "bat_1  holiday/b.jpg",
+            "bat_1  line\N{REPLACEMENT CHARACTER}break.jpg",
+            "not a Job message: body: Invalid JSON: expected ident at line 1 column 2",
+        ]
+    assert queue.depth().dead == 3
+    limited = run("list", "--limit", "1")
+    assert len(limited.stdout.splitlines()) == 1
+    assert limited.stderr == "resnet50  and 2 more\n"
+
+
+def test_redrive_sends_them_back(run, queue):
+    bury(queue, *(job(f"{number}.jpg") for number in range(5)))
+    assert run("redrive", "--limit", "2").stdout == "resnet50: 2 of 5 dead letters sent back\n"
+    assert (queue.depth().visible, queue.depth().dead) == (2, 3)
+    assert run("redrive", "--pool", "resnet50").stdout == "resnet50: 3 of 3 dead letters sent back\n"
+    assert (queue.depth().visible, queue.depth().dead) == (5, 0)
+
+
+def test_a_pool_that_is_none(run):
+    result = run("list", "--pool", "nothing")
+    assert str(result.exception) == "--pool: there is no pool 'nothing'; there are resnet50"
