@@ -45,7 +45,7 @@ FLEET: dict[str, Any] = {
             "pool": "resnet50",
             "action": "launch 1",
             "reason": "31 images wait",
-            "terms": {"B": 1.63, "V": 31},
+            "terms": {"boot_s": 1.63, "visible": 31},
         }
     ],
 }
@@ -100,13 +100,11 @@ def test_no_worker_yet_is_explained(page: Page, service: Any, photo: Photo) -> N
     batch_id = service.put_batch("holiday", items=3)
     service.close(batch_id)
     service.fleet = FLEET | {
-        "decisions": [FLEET["decisions"][0] | {"action": "hold", "reason": "the cap is 0 workers"}]
+        "decisions": [FLEET["decisions"][0] | {"action": "hold", "reason": "the cap is 0 workers: hold"}]
     }
     service.workers(batch_id, ready=0, booting=0)
     page.goto(f"{service.url}/batches/{batch_id}")
-    expect(page.locator("#batch-pace")).to_have_text(
-        "No worker runs yet; one is about to be started. The fleet holds: the cap is 0 workers."
-    )
+    expect(page.locator("#batch-pace")).to_have_text("No worker runs yet: the cap is 0 workers.")
     service.workers(batch_id, ready=0, booting=1)
     expect(page.locator("#batch-pace")).to_have_text("Starting a worker: about 2 s.")
     service.workers(batch_id, ready=1, booting=0)

@@ -2,7 +2,7 @@
 
 import { thumbnail } from './api.js';
 import { el, say, setShare, setText } from './dom.js';
-import { phaseOf } from './entries.js';
+import { failureOf, phaseOf } from './entries.js';
 import { bytes, percent } from './format.js';
 
 /** @typedef {import('./entries.js').Entry} Entry */
@@ -54,9 +54,8 @@ function status(entry) {
     case 'tagged':
       return entry.item?.caption ?? (entry.item?.tags.length ? '' : 'No tag is certain enough.');
     case 'failed':
-      return entry.item?.error ?? 'Failed.';
     case 'refused':
-      return entry.upload?.reason ?? '';
+      return failureOf(entry);
     case 'uploading':
       if (entry.upload?.state === 'sending') return 'Uploading';
       return entry.upload?.state === 'retrying' ? entry.upload.reason : `${bytes(entry.bytes)}, to be uploaded`;

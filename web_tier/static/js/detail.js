@@ -2,7 +2,7 @@
 
 import { showPicture, tagRow } from './card.js';
 import { byId, el, say, setText } from './dom.js';
-import { phaseOf } from './entries.js';
+import { failureOf, phaseOf } from './entries.js';
 import { bytes } from './format.js';
 
 /** @typedef {import('./entries.js').Entry} Entry */
@@ -75,7 +75,7 @@ export class Detail {
     showPicture(/** @type {HTMLImageElement} */ (byId('detail-image')), entry, true);
     setText(byId('detail-name'), entry.name);
     const phase = phaseOf(entry);
-    say(byId('detail-error'), phase === 'failed' ? (entry.item?.error ?? '') : phase === 'refused' ? (entry.upload?.reason ?? '') : '');
+    say(byId('detail-error'), phase === 'failed' || phase === 'refused' ? failureOf(entry) : '');
     byId('detail-tags').replaceChildren(...(entry.item?.tags ?? []).map(tagRow));
     byId('detail-facts').replaceChildren(...facts(entry).flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]));
     /** @type {HTMLButtonElement} */ (byId('detail-before')).disabled = this.#at === 0;

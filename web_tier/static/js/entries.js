@@ -22,6 +22,14 @@ export function phaseOf(entry) {
   return entry.item || !entry.upload ? 'waiting' : 'uploading';
 }
 
+/** Why a photo has no tags; the name is beside it, so the sentence goes without. @param {Entry} entry */
+export function failureOf({ name, item, upload }) {
+  const reason = item?.error ?? upload?.reason ?? '';
+  if (!reason.startsWith(`${name}: `)) return reason;
+  const bare = reason.slice(name.length + 2);
+  return bare.charAt(0).toUpperCase() + bare.slice(1);
+}
+
 /** The filter's button that an entry belongs to. @param {Entry} entry @returns {'tagged'|'failed'|'waiting'} */
 export function bucketOf(entry) {
   const phase = phaseOf(entry);

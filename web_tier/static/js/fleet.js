@@ -50,22 +50,34 @@ function poolCard() {
 }
 
 /** @param {unknown} value */
-const term = (value) => (typeof value === 'number' && !Number.isInteger(value) ? value.toPrecision(4).replace(/\.?0+$/, '') : typeof value === 'string' ? value : JSON.stringify(value));
+function term(value) {
+  if (value === null) return '–';
+  if (typeof value === 'number' && !Number.isInteger(value)) return String(Number(value.toPrecision(4)));
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+/** @param {import('./types.js').Model} model */
+function service({ state, wanted, serves }) {
+  const other = serves && serves.split('@')[0] !== wanted ? ` in place of ${wanted}` : '';
+  return `${state}, serves ${serves || wanted}${other}`;
+}
+
+/** Why, without the action that stands beside it. @param {import('./types.js').Decision} decision */
+export const reasonOf = ({ action, reason }) => (reason.endsWith(`: ${action}`) ? reason.slice(0, -action.length - 2) : reason);
 
 /** @param {Element} card @param {Pool} pool @param {number} now */
 function fillPool(card, { name, queue, model, decision }, now) {
   /** @param {string} query */
   const part = (query) => /** @type {HTMLElement} */ (card.querySelector(query));
   setText(part('h3'), name);
-  const serves = model ? `${model.state}, serves ${model.serves || model.wanted}${model.serves && model.serves !== model.wanted ? ` in place of ${model.wanted}` : ''}` : '';
-  say(part('.pool-serves'), serves);
+  say(part('.pool-serves'), model ? service(model) : '');
   for (const [key] of FIGURES) {
     setText(part(`[data-figure=${key}] dd`), queue ? count(queue[key]) : '–');
     part(`[data-figure=${key}]`).classList.toggle('is-bad', key === 'dead' && (queue?.dead ?? 0) > 0);
   }
   setText(part('.pool-decision strong'), decision?.action ?? 'No decision yet');
   setText(part('.pool-decision span'), decision ? ago(now, decision.at) : '');
-  setText(part('.pool-reason'), decision?.reason ?? 'The controller has not reported.');
+  setText(part('.pool-reason'), decision ? reasonOf(decision) : 'The controller has not reported.');
   const terms = Object.entries(decision?.terms ?? {});
   part('details').hidden = !terms.length;
   sync(part('.terms'), terms, ([key]) => key, ([key]) => el('div', {}, el('dt', {}, key), el('dd', {})), (row, [, value]) => setText(row.children[1], term(value)));

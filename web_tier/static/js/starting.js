@@ -1,57 +1,50 @@
 // Why nothing is being tagged yet, in a sentence, while no worker is ready.
 
 import { fleet } from './api.js';
+import { reasonOf } from './fleet.js';
 import { duration } from './format.js';
 
 /** @typedef {import('./types.js').Batch} Batch */
-/** @typedef {import('./types.js').Fleet} Fleet */
+/** @typedef {import('./types.js').Decision} Decision */
 
-/** Half of the boots that workers report were faster; null when none did. @param {Fleet} state @param {string} pool */
-function usualBoot(state, pool) {
-  const boots = state.workers.filter((worker) => worker.pool === pool && worker.boot).map((worker) => worker.boot?.ready ?? 0);
-  return boots.length ? boots.sort((a, b) => a - b)[boots.length >> 1] : null;
-}
+const ASK_MS = 2000;
+const BOOT_S = 2;
+const NO_NEWS = ['rest', 'enough']; // the controller has not looked at this work yet, or all is well
 
 /** @param {Batch} batch */
-export const needsWorker = ({ status, workers, request_counts: { total, completed } }) =>
+const needsWorker = ({ status, workers, request_counts: { total, completed } }) =>
   status !== 'completed' && workers.ready === 0 && total > completed;
 
-/**
- * @param {Batch} batch one that `needsWorker` @param {Fleet|null} state
- * @param {number|null} remembered seconds that a boot took earlier
- */
-export function sentence(batch, state, remembered) {
-  const pool = batch.tagger.split('@')[0];
-  const seconds = (state && usualBoot(state, pool)) ?? remembered ?? 2;
-  if (batch.workers.booting) return `Starting a worker: about ${duration(Math.max(1, Math.round(seconds)))}.`;
-  const decision = state?.decisions.find((one) => one.pool === pool);
-  const why = decision && decision.action.startsWith('hold') && decision.reason ? ` The fleet holds: ${decision.reason}.` : '';
-  return `No worker runs yet; one is about to be started.${why}`;
+/** @param {Batch} batch one that `needsWorker` @param {Decision|undefined} decision the latest about its pool */
+function sentence(batch, decision) {
+  const seconds = Math.round(decision?.terms.boot_s ?? BOOT_S);
+  if (batch.workers.booting) return `Starting a worker: about ${duration(Math.max(1, seconds))}.`;
+  const held = decision?.action === 'hold' && !NO_NEWS.includes(decision.terms.rule);
+  return held ? `No worker runs yet: ${reasonOf(decision)}.` : 'No worker runs yet; one is about to be started.';
 }
 
-/** Asks for the fleet while a sentence is needed, at most every two seconds. */
+/** Asks for the controller's decision while a sentence is needed. */
 export class Starting {
-  /** @type {Fleet|null} */ #state = null;
-  /** @type {number|null} */ #boot = null;
+  /** @type {Decision|undefined} */ #decision;
   #askedAt = -Infinity;
 
-  /** @param {Batch} batch @param {() => void} changed */
+  /** @param {Batch} batch @param {() => void} changed @returns {string} '' once a worker is ready */
   describe(batch, changed) {
     if (!needsWorker(batch)) return '';
     this.#ask(batch, changed);
-    return sentence(batch, this.#state, this.#boot);
+    return sentence(batch, this.#decision);
   }
 
   /** @param {Batch} batch @param {() => void} changed */
   async #ask(batch, changed) {
-    if (performance.now() - this.#askedAt < 2000) return;
+    if (performance.now() - this.#askedAt < ASK_MS) return;
     this.#askedAt = performance.now();
     try {
-      this.#state = await fleet();
-      this.#boot = usualBoot(this.#state, batch.tagger.split('@')[0]) ?? this.#boot;
+      const { decisions } = await fleet();
+      this.#decision = decisions.find(({ pool }) => pool === batch.tagger.split('@')[0]);
       changed();
     } catch {
-      // the banner tells of a server that is away; the sentence does without the fleet
+      // the banner tells of a server that is away; the sentence does without a reason
     }
   }
 }
