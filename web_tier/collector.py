@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import islice
 
 from config.settings import Settings
@@ -33,6 +34,7 @@ class Collector:
         self, backend: Backend, catalog: ResultCatalog, settings: Settings, clock: Callable[[], float]
     ) -> None:
         self._backend = backend
+        self._jobs = cache(backend.jobs)
         self._catalog = catalog
         self._settings = settings
         self._clock = clock
@@ -117,7 +119,7 @@ class Collector:
         """Send what was accepted and not sent, and give images up whose jobs are dead letters. Raises Unavailable."""
         self._send_forgotten()
         for pool in self._settings.pools:
-            queue = self._backend.jobs(pool)
+            queue = self._jobs(pool)
             if queue.depth().dead:
                 self._give_up(queue)
 
@@ -128,7 +130,7 @@ class Collector:
                 jobs = [job for of, job in unsent if of == pool]
                 missing: set[int] = set()
                 try:
-                    self._backend.jobs(pool).send([encode(job) for job in jobs])
+                    self._jobs(pool).send([encode(job) for job in jobs])
                 except PartialSend as error:
                     missing = set(error.unsent)
                 self._catalog.mark_sent([job.image_id for n, job in enumerate(jobs) if n not in missing])

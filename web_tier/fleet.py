@@ -84,7 +84,7 @@ def health_blueprint(own: Parts) -> APIBlueprint:
         """Store, queue and catalogue answer"""
         parts: dict[str, Callable[[], object]] = {
             "store": lambda: list(islice(own.backend.store.list(layout.POOLS), 1)),
-            "queue": own.backend.jobs(own.settings.default_pool).depth,
+            "queue": own.jobs(own.settings.default_pool).depth,
             "catalogue": lambda: own.catalog.batches(1),
         }
         failures = []
@@ -109,7 +109,7 @@ def health_blueprint(own: Parts) -> APIBlueprint:
 
 
 def _depths(own: Parts) -> dict[str, Depth]:
-    return {pool: own.backend.jobs(pool).depth() for pool in own.settings.pools}
+    return {pool: own.jobs(pool).depth() for pool in own.settings.pools}
 
 
 class _Metrics(Collector):

@@ -13,6 +13,8 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 from core.messages import MAX_NAME
 
 _READ = 256 * 1024
+_FEED = 16 * 1024
+"""Bytes that the decoder gets at once: it searches what it has for a boundary at every step."""
 _MAX_HEADERS = 64 * 1024
 
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -37,9 +39,10 @@ def parts(stream: IO[bytes], boundary: str) -> Iterator[Part]:
     Raises BadMultipart, and what reading from `stream` raises.
     """
     decoder = _Decoder(boundary.encode("latin-1", "replace"))
-    while not isinstance(event := _next(decoder, stream), Epilogue):
+    source = _slices(stream)
+    while not isinstance(event := _next(decoder, source), Epilogue):
         if isinstance(event, File | Field):
-            chunks = _content(decoder, stream)
+            chunks = _content(decoder, source)
             yield Part(event.name or "", event.filename if isinstance(event, File) else None, chunks)
             for _ in chunks:
                 pass
@@ -59,17 +62,23 @@ class _Decoder(MultipartDecoder):
         return super()._parse_headers(bytes(data).decode("utf-8", "replace").encode())
 
 
-def _content(decoder: MultipartDecoder, stream: IO[bytes]) -> Iterator[bytes]:
+def _slices(stream: IO[bytes]) -> Iterator[bytes]:
+    while data := stream.read(_READ):
+        for start in range(0, len(data), _FEED):
+            yield data[start : start + _FEED]
+
+
+def _content(decoder: MultipartDecoder, source: Iterator[bytes]) -> Iterator[bytes]:
     more = True
     while more:
-        event = _next(decoder, stream)
+        event = _next(decoder, source)
         assert isinstance(event, Data)  # noqa: S101  # the decoder's grammar: a part's data follows its head
         more = event.more_data
         if event.data:
             yield event.data
 
 
-def _next(decoder: MultipartDecoder, stream: IO[bytes]) -> object:
+def _next(decoder: MultipartDecoder, source: Iterator[bytes]) -> object:
     """The next event that is not a wish for more data."""
     while True:
         try:
@@ -80,4 +89,4 @@ def _next(decoder: MultipartDecoder, stream: IO[bytes]) -> object:
             return event
         if len(decoder.buffer) > _MAX_HEADERS:  # content never waits in there: it is given out as it comes
             raise BadMultipart(f"the head of a part is longer than {_MAX_HEADERS // 1024} KiB")
-        decoder.receive_data(stream.read(_READ) or None)
+        decoder.receive_data(next(source, None))

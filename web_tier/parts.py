@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from config.settings import Settings
+from core.ports import Queue
 from core.wiring import Backend
 from web_tier.catalog import Catalog
 from web_tier.fleet_view import FleetView
@@ -23,6 +25,7 @@ class Parts:
 
     settings: Settings
     backend: Backend
+    jobs: Callable[[str], Queue]
     catalog: Catalog
     clock: Clock
     stopping: Callable[[], bool]
@@ -35,17 +38,17 @@ class Parts:
 def assemble(
     backend: Backend, settings: Settings, catalog: Catalog, *, clock: Clock, stopping: Callable[[], bool]
 ) -> Parts:
+    jobs = cache(backend.jobs)  # each call would open the queue anew
     fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s, clock=time.monotonic)
     return Parts(
         settings=settings,
         backend=backend,
+        jobs=jobs,
         catalog=catalog,
         clock=clock,
         stopping=stopping,
         fleet=fleet,
         present=BatchPresenter(catalog, fleet, clock),
-        intake=Intake(
-            backend.store, backend.jobs, catalog, max_image_bytes=settings.web.max_image_mb << 20, clock=clock
-        ),
+        intake=Intake(backend.store, jobs, catalog, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
         thumbnails=Thumbnails(backend.store),
     )
