@@ -60,7 +60,8 @@ class Controller:
         self._wall = wall
         self._on_plan = on_plan
         self._memory: Memory = {}
-        self._ledger = Ledger(ports.store, self.owner, settings.lease_s, clock)
+        # It is renewed once a tick at most, and must outlive a few of them.
+        self._ledger = Ledger(ports.store, self.owner, max(settings.lease_s, 3 * settings.tick_s), clock)
         # A gap in our own watch, a suspended machine say, counts as this much at most.
         self._longest_s = max(2 * settings.tick_s, settings.lost_after_s / 3)
         self._log = telemetry.logger()

@@ -11,7 +11,8 @@ will still wait when a worker launched now is up: work that the fleet clears wit
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from controller.learning import arrival_rate, boot_time, learn, throughput
@@ -46,12 +47,7 @@ def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Pl
     for view in observation.pools:
         known = _remember(view, memory.get(view.pool, PoolMemory()), elapsed, policy)
         weighed = weigh(view, known, billable, policy)
-        below = _lasting(weighed.own > weighed.needed, known.below_s, elapsed)
-        starved = _lasting(weighed.needed > 0 and weighed.own == 0, known.starved_s, elapsed)
-        if not view.unread:
-            known = replace(known, below_s=below, starved_s=starved)
-        terms[view.pool] = replace(weighed, below_s=known.below_s, starved_s=known.starved_s)
-        remembered[view.pool] = known
+        terms[view.pool], remembered[view.pool] = (weighed, known) if view.unread else _timed(weighed, known, elapsed)
 
     shares = share_out(terms, policy.max_workers)
     terms = {pool: replace(each, granted=shares[pool]) for pool, each in terms.items()}
@@ -74,24 +70,22 @@ def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Pl
 
 def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy) -> Terms:
     """The terms of a pool, from the counts of its queue and workers to N*."""
-    depth, workers = view.depth, view.workers
+    depth, crew = view.depth, _crew(view.workers)
     boot, speed = boot_time(memory, policy), throughput(memory, policy)
     rate = arrival_rate(memory, boot)
-    at = {stage: [worker for worker in workers if worker.stage is stage] for stage in Stage}
-    coming = [worker for worker in workers if worker.stage.coming]
-    idle, busy, draining = (len(at[stage]) for stage in (Stage.IDLE, Stage.BUSY, Stage.DRAINING))
-    held = sum(worker.held for worker in workers if worker.stage.ready or worker.stage is Stage.DRAINING)
+    held = sum(worker.held for worker in view.workers if worker.stage.ready or worker.stage is Stage.DRAINING)
     orphaned = max(0, depth.in_flight - held)
-    head_start = sum(boot - max(0.0, boot - worker.age_s) for worker in coming)
-    by_hand = sum(not worker.ours for worker in workers if worker.stage.coming or worker.stage.ready)
+    head_start = sum(boot - max(0.0, boot - worker.age_s) for worker in view.workers if worker.stage.coming)
 
-    waiting = depth.visible + depth.delayed + orphaned
-    backlog = max(0.0, waiting + rate * boot - speed * ((idle + busy) * boot + head_start))
+    ready, waiting = crew["idle"] + crew["busy"], depth.visible + depth.delayed + orphaned
+    backlog = max(0.0, waiting + rate * boot - speed * (ready * boot + head_start))
     wanted = math.ceil(rate / (policy.utilisation * speed) + backlog / (speed * policy.drain_goal_s))
-    wanted = max(wanted, busy, min(1, depth.outstanding))
+    wanted = max(wanted, crew["busy"], min(1, depth.outstanding))
 
-    own = len(coming) + idle + busy - by_hand
+    coming = crew["requested"] + crew["booting"]
+    own = coming + ready - crew["by_hand"]
     return Terms(
+        **crew,
         visible=depth.visible,
         in_flight=depth.in_flight,
         delayed=depth.delayed,
@@ -102,17 +96,10 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy) -> 
         boot_s=boot,
         utilisation=policy.utilisation,
         drain_goal_s=policy.drain_goal_s,
-        requested=len(at[Stage.REQUESTED]),
-        booting=len(coming) - len(at[Stage.REQUESTED]),
-        idle=idle,
-        busy=busy,
-        draining=draining,
-        ending=len(workers) - len(coming) - idle - busy - draining,
-        by_hand=by_hand,
         head_start_s=head_start,
         backlog=backlog,
         wanted=wanted,
-        needed=own if view.unread else _within_reach(max(0, wanted - by_hand), own, len(coming), memory),
+        needed=own if view.unread else _within_reach(max(0, wanted - crew["by_hand"]), own, coming, memory),
         granted=0,
         cap=policy.max_workers,
         billable=billable,
@@ -121,6 +108,33 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy) -> 
         failures=memory.failures,
         retry_in_s=memory.retry_in_s,
     )
+
+
+def _crew(workers: Sequence[Worker]) -> dict[str, int]:
+    """The workers by what they are good for; whoever is neither capacity nor draining is on its way out."""
+    at = Counter(worker.stage for worker in workers)
+    counts = {
+        "requested": at[Stage.REQUESTED],
+        "booting": at[Stage.PENDING] + at[Stage.BOOTING] + at[Stage.WARMING],
+        "idle": at[Stage.IDLE],
+        "busy": at[Stage.BUSY],
+        "draining": at[Stage.DRAINING],
+    }
+    by_hand = sum(not worker.ours for worker in workers if worker.stage.coming or worker.stage.ready)
+    return {**counts, "ending": len(workers) - sum(counts.values()), "by_hand": by_hand}
+
+
+def _timed(terms: Terms, memory: PoolMemory, elapsed_s: float) -> tuple[Terms, PoolMemory]:
+    """How long the target has been below the fleet, and the pool without a worker that it needs."""
+    below = _lasting(terms.own > terms.needed, memory.below_s, elapsed_s)
+    starved = _lasting(terms.needed > 0 and terms.own == 0, memory.starved_s, elapsed_s)
+    return replace(terms, below_s=below, starved_s=starved), replace(memory, below_s=below, starved_s=starved)
+
+
+def _lasting(holds: bool, since_s: float | None, elapsed_s: float) -> float | None:
+    if not holds:
+        return None
+    return 0.0 if since_s is None else since_s + elapsed_s
 
 
 # --- boot failures ----------------------------------------------------------------------------
@@ -142,7 +156,7 @@ def _pause(failures: int, policy: Policy) -> float:
     """Doubles from one second with each failure in a row, until the circuit breaker opens."""
     if failures >= policy.breaker_failures:
         return policy.breaker_reset_s
-    return min(_FIRST_BACK_OFF_S * 2.0 ** (failures - 1), policy.breaker_reset_s)
+    return min(_FIRST_BACK_OFF_S * 2.0 ** min(failures - 1, 30), policy.breaker_reset_s)
 
 
 def _within_reach(wanted: int, own: int, coming: int, memory: PoolMemory) -> int:
@@ -237,9 +251,3 @@ def _to_end(worker: Worker, policy: Policy) -> bool:
     if worker.stage is Stage.DRAINING:
         return worker.ours and worker.stage_s >= policy.drain_deadline_s
     return worker.ours and worker.stage in (Stage.DRAINED, Stage.LOST, Stage.BOOT_FAILED)
-
-
-def _lasting(holds: bool, since_s: float | None, elapsed_s: float) -> float | None:
-    if not holds:
-        return None
-    return 0.0 if since_s is None else since_s + elapsed_s
