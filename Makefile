@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help run test test-browser check bench clean
+.PHONY: help run test test-browser lint check bench clean
 
 help:
 	@echo "make run             start Tagfleet on http://127.0.0.1:8000 (TAGFLEET_PORT=9000 make run: another port)"
 	@echo "make test            all tests"
 	@echo "make test-browser    only those that drive a browser"
-	@echo "make check           lint, types, layers of imports, and all tests"
+	@echo "make lint            style, types and the layers of imports"
+	@echo "make check           what CI runs: all tests, lint among them"
 	@echo "make bench           measure: engine, one process, the whole fleet"
 	@echo "make clean           remove the virtual environment and all caches"
 	@echo ""
@@ -26,12 +27,13 @@ test: $(VENV)/dev.stamp
 test-browser: $(VENV)/dev.stamp
 	$(BIN)/pytest tests/browser
 
-check: $(VENV)/dev.stamp
+lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+
+check: test
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m bench

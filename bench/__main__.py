@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from bench import fleet
+from bench import data, fleet
 from bench.deployment import Deployment, wait_until
 from bench.limit import Limit
 from bench.photos import photos
@@ -23,13 +23,26 @@ _WARM_UP = 32
 
 
 @click.group(invoke_without_command=True)
-@click.option("--photos", "folder", type=click.Path(path_type=Path), help="JPEGs to use instead of made-up ones")
-@click.option("--weights", default="", help="the folder that holds resnet50.safetensors")
+@click.option(
+    "--photos", "folder", type=click.Path(path_type=Path), help="JPEGs to tag; else the test data's, else made up"
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="folder of resnet50.safetensors; else the test data's, else random",
+)
 @click.option("--cache", default="~/.cache/tagfleet", help="where converted engines are kept")
 @click.pass_context
-def main(ctx: click.Context, folder: Path | None, weights: str, cache: str) -> None:
+def main(ctx: click.Context, folder: Path | None, weights: Path | None, cache: str) -> None:
     """Measure everything; or one of the commands."""
-    ctx.obj = Bench(folder, {"TAGFLEET_WEIGHTS": weights, "TAGFLEET_CACHE": cache})
+    found = data.test_data(os.environ)
+    folder = folder or (found and found / "coco" / "images")
+    weights = weights or (found and found / "weights")
+    if weights is None:
+        weights = Path(ctx.with_resource(tempfile.TemporaryDirectory(prefix="tagfleet-bench-weights-")))
+        data.random_weights(weights)
+        click.echo("no weights at hand: random ones, which are as fast")
+    ctx.obj = Bench(folder, {"TAGFLEET_WEIGHTS": str(weights), "TAGFLEET_CACHE": cache})
     click.echo(_machine())
     if ctx.invoked_subcommand is None:
         for command in (latency, memory, speed):
@@ -62,7 +75,7 @@ class Bench:
 def speed(bench: Bench, count: int, rounds: int) -> None:
     """Images/s of engine, limit and fleet, interleaved; the last line is the ratio that counts."""
     pictures = photos(bench.folder, count)
-    contents = [data for _, data in pictures]
+    contents = [content for _, content in pictures]
     with bench.deployment(TAGFLEET_CONTROLLER__LINGER_S="600") as (deployment, client):
         limit = Limit(deployment.settings)
         limit.decode_and_engine(contents[:_WARM_UP])

@@ -7,24 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from bench.data import test_data
 from config import settings as config
 from config.settings import Settings
-
-
-def test_data() -> Path | None:
-    """The folder of real weights and photos: TAGFLEET_TEST_DATA, or ../shared/data beside the checkout; None where neither is."""
-    named = os.environ.get("TAGFLEET_TEST_DATA")
-    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
-    return folder if folder.is_dir() else None
-
-
-test_data.__test__ = False  # type: ignore[attr-defined]  # a helper, whatever its name
 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Real weights and photos; the test is skipped in a clone that has none."""
-    folder = test_data()
+    folder = test_data(os.environ)
     if folder is None:
         pytest.skip("no test data (TAGFLEET_TEST_DATA)")
     return folder

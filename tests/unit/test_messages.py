@@ -1,0 +1,63 @@
+"""Messages survive the queue, and what is no message is refused with a reason."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import BadMessage
+from core.ids import new_id
+from core.messages import (
+    MAX_INLINE_RESULT,
+    Job,
+    Result,
+    Tag,
+    decode_job,
+    decode_output,
+    decode_result,
+    encode,
+    output_of,
+)
+
+texts = st.text(st.characters(codec="utf-8"), max_size=50)
+tags = st.builds(Tag, name=texts, confidence=st.none() | st.floats(0, 1))
+results = st.builds(Result, batch_id=texts, image_id=texts, name=texts, tagger=texts, tags=st.lists(tags).map(tuple))
+
+
+@given(
+    job=st.builds(
+        Job, key=texts, name=texts, tagger=texts, batch_id=texts, image_id=texts, submitted_at=st.floats(0, 9e9)
+    )
+)
+def test_a_job_comes_back_as_it_was(job: Job) -> None:
+    assert decode_job(encode(job)) == job
+
+
+@given(result=results)
+def test_the_output_is_name_and_labels_with_the_result_beside(result: Result) -> None:
+    output = decode_output(output_of(result, "results/b/i.json"))
+    assert (output.key, output.value) == (result.name, tuple(tag.name for tag in result.tags))
+    assert (output.result, output.result_key) == (result, "results/b/i.json")
+    assert decode_result(encode(result)) == result
+
+
+def test_a_result_too_large_for_a_message_is_pointed_at() -> None:
+    many = tuple(Tag(name=f"tag {number}", confidence=0.5) for number in range(10_000))
+    body = output_of(Result(batch_id="b", image_id="i", name="n", tagger="t", tags=many), "results/b/i.json")
+    assert len(body) < MAX_INLINE_RESULT
+    assert decode_output(body).result is None
+    assert decode_output(body).result_key == "results/b/i.json"
+
+
+@pytest.mark.parametrize("body", ["", "null", "[]", "{", '{"v": 2}', '{"v": 1, "batch_id": 3}', "\x00"])
+def test_what_is_no_job_is_refused_with_a_reason(body: str) -> None:
+    with pytest.raises(BadMessage, match="not a Job message"):
+        decode_job(body)
+
+
+def test_ids_sort_by_time_and_never_repeat() -> None:
+    ids = [new_id("img", now=1_800_000_000 + second) for second in range(50)]
+    assert ids == sorted(ids)
+    assert len({new_id("img", now=5.0) for _ in range(1000)}) == 1000
+    assert all(len(one) == 26 and one.islower() for one in ids)

@@ -1,0 +1,57 @@
+"""Settings from four sources, and the one line that a wrong one gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.settings import BadSetting, as_environment, load
+
+
+def test_the_later_source_wins(tmp_path: Path) -> None:
+    file = tmp_path / "tagfleet.toml"
+    file.write_text("port = 1\nhost = '127.0.0.2'\n[worker]\nbatch_size = 2\nprefetch = 7\n")
+    environ = {"TAGFLEET_CONFIG": str(file), "TAGFLEET_PORT": "3", "TAGFLEET_WORKER__BATCH_SIZE": "4"}
+    settings = load(environ, flags={"worker.batch_size": "5", "port": None})
+    assert (settings.host, settings.port) == ("127.0.0.2", 3)
+    assert (settings.worker.batch_size, settings.worker.prefetch) == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"TAGFLEET_PORT": "eighty"}, "setting port: Input should be a valid integer"),
+        ({"TAGFLEET_PORT": "70000"}, "setting port: Input should be less than or equal to 65535"),
+        ({"TAGFLEET_WORKER__BATCH_SIZE": "0"}, "setting worker.batch_size: Input should be greater than or equal to 1"),
+        ({"TAGFLEET_WORKER__THREDS": "2"}, "setting worker.threds: there is no such setting"),
+        ({"TAGFLEET_PROT": "80"}, "environment variable TAGFLEET_PROT: there is no setting 'prot'"),
+        ({"TAGFLEET_CONFIG": "/nowhere.toml"}, "settings file /nowhere.toml: No such file or directory"),
+        ({"TAGFLEET_CONTROLLER__UTILISATION": "nan"}, "setting controller.utilisation: "),
+        ({"TAGFLEET_POOLS__X__TOP_K": "3"}, "setting pools.x.tagger: Field required"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(environ: dict[str, str], line: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        load(environ)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+@given(
+    port=st.integers(0, 65535),
+    batch_size=st.integers(1, 10_000),
+    wait=st.floats(0, 1e6),
+    pool=st.from_regex(r"[a-z0-9][a-z0-9-]{0,9}", fullmatch=True),
+)
+def test_a_child_process_loads_exactly_the_same(port: int, batch_size: int, wait: float, pool: str) -> None:
+    flags = {
+        "port": port,
+        "worker.batch_size": batch_size,
+        "worker.batch_wait_ms": wait,
+        "pools": {pool: {"tagger": "x"}},
+    }
+    settings = load({}, flags=flags)
+    assert load(as_environment(settings)) == settings
