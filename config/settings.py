@@ -103,7 +103,7 @@ class Settings(_Section):
     worker: WorkerSettings
     controller: ControllerSettings
     collector: CollectorSettings
-    pools: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")], PoolSettings] = Field(min_length=1)
+    pools: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")], PoolSettings] = Field(min_length=1)
 
     @property
     def weights_folder(self) -> Path:
