@@ -50,7 +50,7 @@ def _rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Q", f"{t['backlog']:.1f} images will still wait when a worker launched now is up"),
         ("", "= max(0, V + D + Fo + λ·B − μ·(ready·B + head start of the booting))"),
         ("", f"= max(0, {waits} + {rate:.2f}·{boot:.1f} − {speed:.1f}·({ready}·{boot:.1f} + {t['head_start_s']:.1f}))"),
-        ("N*", f"{t['wanted']} workers wanted"),
+        ("N*", f"{t['wanted']} wanted"),
         ("", "= ceil(λ/(ρ·μ) + Q/(μ·L)), at least the busy, at least 1 while anything waits or is in flight"),
         ("", f"= ceil({flow:.2f} + {backlog:.2f}), at least {t['busy']}, at least {min(1, outstanding)}"),
         ("share", f"{t['needed']} needed of our own fleet now, {t['granted']} granted"),
