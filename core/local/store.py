@@ -17,7 +17,7 @@ import re
 import secrets
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -38,11 +38,12 @@ class LocalStore:
     """Safe for several threads and processes. A bad key raises ValueError.
 
     The content type is not kept: `get` guesses it from the key's ending. Folders stay when their last object
-    goes: removing one could pull it away under a put of another process.
+    goes: removing one could pull it away under a put of another process. `clock_ns` gives Unix nanoseconds.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._root = root
+        self._clock_ns = clock_ns
         self._objects = str(root / "objects")
         self._partial = str(root / "partial")
         self._locks = str(root / "locks")
@@ -159,7 +160,7 @@ class LocalStore:
             if there != (None if isinstance(condition, IfAbsent) else condition.etag):
                 raise PreconditionFailed(key)
         # The kernel's own time stamps stand still for milliseconds, and clocks step back: no two versions share one.
-        now = max(time.time_ns(), old.st_mtime_ns + 1 if old else 0)
+        now = max(self._clock_ns(), old.st_mtime_ns + 1 if old else 0)
         os.utime(fd, ns=(now, now))
         etag = _etag(os.fstat(fd))
         os.rename(partial, path)  # noqa: PTH104

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -154,6 +155,14 @@ def test_a_launcher_that_died_before_it_started_the_worker(lab, launch_one, even
     assert lab.states() == {id_: "gone"}
     [again] = lab.open().launch("resnet50", 1, "token").instances
     assert (again.id, again.state, again.launched_at) == (id_, "gone", 5.0)
+
+
+def test_those_who_look_do_not_take_each_other_for_a_worker(lab, launch_one, eventually):
+    id_ = launch_one(lab.open("--brief"))
+    eventually(lambda: lab.states() == {id_: "gone"})
+    with journal.path_of(lab.root, id_).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # another controller is looking just now
+        assert lab.states() == {id_: "gone"}
 
 
 def test_nobody_runs_whose_process_id_could_not_be_written_down(lab, eventually):
