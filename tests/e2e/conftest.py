@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import os
-import random
 import re
 import signal
 import subprocess
@@ -191,15 +190,15 @@ def client(deployment: Deployment) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def make_photos() -> Callable[[int], list[tuple[str, bytes]]]:
-    """Named JPEGs, no two alike, that take some work to decode."""
-    noise = Image.effect_noise((960, 720), 80).convert("RGB")
+def make_photos() -> Callable[..., list[tuple[str, bytes]]]:
+    """Named JPEGs, no two alike."""
 
-    def make(count: int) -> list[tuple[str, bytes]]:
+    def make(count: int, *, first: int = 0, size: tuple[int, int] = (960, 720)) -> list[tuple[str, bytes]]:
+        noise = Image.effect_noise(size, 80).convert("RGB")
         made = []
-        for number in range(count):
+        for number in range(first, first + count):
             out = io.BytesIO()
-            noise.paste((number % 256, number // 256, random.randrange(256)), (0, 0, 64, 64))
+            noise.paste((number % 256, number // 256 % 256, number // 65536), (0, 0, 64, 64))
             noise.save(out, "JPEG", quality=60)
             made.append((f"album/{number:04}.jpg", out.getvalue()))
         return made

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 def test_an_interrupted_tag_goes_on_and_uploads_nothing_twice(deployment, client, make_photos, until, tmp_path):
     folder = tmp_path / "album"
     folder.mkdir()
-    for name, content in make_photos(300):
+    for name, content in make_photos(300, size=(160, 120)):
         (folder / name.rpartition("/")[2]).write_bytes(content)
     (folder / "broken.jpg").write_bytes(b"no image at all")
 
