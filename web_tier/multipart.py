@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from werkzeug.datastructures import Headers
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
+from werkzeug.http import parse_options_header
 
 from core.messages import MAX_NAME
 
 _READ = 256 * 1024
-_FEED = 16 * 1024
-"""Bytes that the decoder gets at once: it searches what it has for a boundary at every step."""
-_MAX_HEADERS = 64 * 1024
+_MAX_HEAD = 64 * 1024
+_HEAD_TOO_LONG = f"the head of a part is longer than {_MAX_HEAD // 1024} KiB"
 
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -38,14 +36,15 @@ def parts(stream: IO[bytes], boundary: str) -> Iterator[Part]:
 
     Raises BadMultipart, and what reading from `stream` raises.
     """
-    decoder = _Decoder(boundary.encode("latin-1", "replace"))
-    source = _slices(stream)
-    while not isinstance(event := _next(decoder, source), Epilogue):
-        if isinstance(event, File | Field):
-            chunks = _content(decoder, source)
-            yield Part(event.name or "", event.filename if isinstance(event, File) else None, chunks)
-            for _ in chunks:
-                pass
+    body = _Body(stream, boundary.encode("latin-1", "replace"))
+    for _ in body.until_delimiter():
+        pass  # what comes before the first part is for nobody
+    while not body.at_end():
+        field, filename = _disposition(body.head())
+        content = body.until_delimiter()
+        yield Part(field, filename, content)
+        for _ in content:
+            pass
 
 
 def clean_name(name: str) -> str:
@@ -56,37 +55,74 @@ def clean_name(name: str) -> str:
     return _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", name)[:MAX_NAME]
 
 
-class _Decoder(MultipartDecoder):
-    def _parse_headers(self, data: bytes | bytearray) -> Headers:
-        """A file name need not be UTF-8 to be tagged: what is none of it is replaced."""
-        return super()._parse_headers(bytes(data).decode("utf-8", "replace").encode())
+class _Body:
+    """RFC 2046, section 5.1.1, over a buffer that holds little more than what was read last.
+
+    Werkzeug's decoder is not used: where a read ends within the last boundary, it adds a CR to the content.
+    """
+
+    def __init__(self, stream: IO[bytes], boundary: bytes) -> None:
+        self._stream = stream
+        self._delimiter = b"\r\n--" + boundary
+        self._buffer = bytearray(b"\r\n")  # so that the first delimiter looks like the others
+
+    def until_delimiter(self) -> Iterator[bytes]:
+        """What comes before the next delimiter, which is passed over."""
+        while (at := self._buffer.find(self._delimiter)) < 0:
+            surely = len(self._buffer) - len(self._delimiter) + 1
+            if surely > 0:
+                yield self._take(surely)
+            self._fill()
+        content = self._take(at)
+        del self._buffer[: len(self._delimiter)]
+        if content:
+            yield content
+
+    def at_end(self) -> bool:
+        """Whether the delimiter just passed was the last; if not, go to the line after it."""
+        while len(self._buffer) < 2:
+            self._fill()
+        if self._buffer.startswith(b"--"):
+            return True
+        if self._line().strip(b" \t"):
+            raise BadMultipart("the multipart body cannot be read: a line begins like a boundary and is none")
+        return False
+
+    def head(self) -> list[bytes]:
+        """The header lines of a part, up to the empty one."""
+        lines: list[bytes] = []
+        while line := self._line():
+            lines.append(line)
+            if sum(map(len, lines)) > _MAX_HEAD:
+                raise BadMultipart(_HEAD_TOO_LONG)
+        return lines
+
+    def _line(self) -> bytes:
+        while (at := self._buffer.find(b"\r\n")) < 0:
+            if len(self._buffer) > _MAX_HEAD:
+                raise BadMultipart(_HEAD_TOO_LONG)
+            self._fill()
+        line = self._take(at)
+        del self._buffer[:2]
+        return line
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return taken
+
+    def _fill(self) -> None:
+        data = self._stream.read(_READ)
+        if not data:
+            raise BadMultipart("the multipart body ends in the middle")
+        self._buffer += data
 
 
-def _slices(stream: IO[bytes]) -> Iterator[bytes]:
-    while data := stream.read(_READ):
-        for start in range(0, len(data), _FEED):
-            yield data[start : start + _FEED]
-
-
-def _content(decoder: MultipartDecoder, source: Iterator[bytes]) -> Iterator[bytes]:
-    more = True
-    while more:
-        event = _next(decoder, source)
-        assert isinstance(event, Data)  # noqa: S101  # the decoder's grammar: a part's data follows its head
-        more = event.more_data
-        if event.data:
-            yield event.data
-
-
-def _next(decoder: MultipartDecoder, source: Iterator[bytes]) -> object:
-    """The next event that is not a wish for more data."""
-    while True:
-        try:
-            event = decoder.next_event()
-        except ValueError as error:
-            raise BadMultipart(f"the multipart body cannot be read: {error}") from None
-        if not isinstance(event, NeedData):
-            return event
-        if len(decoder.buffer) > _MAX_HEADERS:  # content never waits in there: it is given out as it comes
-            raise BadMultipart(f"the head of a part is longer than {_MAX_HEADERS // 1024} KiB")
-        decoder.receive_data(next(source, None))
+def _disposition(lines: list[bytes]) -> tuple[str, str | None]:
+    """The name of the field and of the file. A name need not be UTF-8: what is none of it is replaced."""
+    for line in lines:
+        header, _, value = line.decode("utf-8", "replace").partition(":")
+        if header.strip().lower() == "content-disposition":
+            _, options = parse_options_header(value.strip())
+            return options.get("name", ""), options.get("filename")
+    raise BadMultipart("the multipart body cannot be read: a part has no Content-Disposition")
