@@ -38,6 +38,8 @@ class FakeService:
         self.upload_sizes: list[int] = []
         self.streams_opened: list[str] = []
         self._changes: dict[str, list[str]] = {}
+        self._stored: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._named: dict[str, dict[str, Any]] = {}
         self._contents: dict[str, bytes] = {}
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
@@ -100,9 +102,8 @@ class FakeService:
     def store(self, batch_id: str, name: str, content: bytes) -> dict[str, Any]:
         digest = hashlib.sha256(content).hexdigest()
         with self._changed:
-            for item in self.items.values():
-                if (item["batch_id"], item["name"], item["sha256"]) == (batch_id, name, digest):
-                    return item
+            if known := self._stored.get((batch_id, name, digest)):
+                return known
             image_id = f"img_{next(self._numbers):06}"
             self._contents[image_id] = content
             self.items[image_id] = {
@@ -120,6 +121,7 @@ class FakeService:
                 "created_at": NOW,
                 "finished_at": None,
             }
+            self._stored[batch_id, name, digest] = self._named[name] = self.items[image_id]
             self._changes[batch_id].append(image_id)
             self._changed.notify_all()
             return self.items[image_id]
@@ -181,7 +183,7 @@ class FakeService:
 
     def _finish(self, name: str, **outcome: Any) -> None:
         with self._changed:
-            item = next(item for item in self.items.values() if item["name"] == name)
+            item = self._named[name]
             timings = {"queue": 812.0, "fetch": 2.0, "decode": 4.2, "infer": 21.0}
             item |= {"finished_at": LATER, "tagger": "resnet50@1", "timings_ms": timings, **outcome}
             self._changes[item["batch_id"]].append(item["image_id"])
@@ -189,9 +191,10 @@ class FakeService:
             self._changed.notify_all()
 
     def _complete(self, batch_id: str) -> None:
-        counts = self.view(batch_id)["request_counts"]
-        if self.batches[batch_id]["closed_at"] and counts["total"] == counts["completed"]:
-            self.batches[batch_id] |= {"status": "completed", "completed_at": LATER}
+        if self.batches[batch_id]["closed_at"]:
+            counts = self.view(batch_id)["request_counts"]
+            if counts["total"] == counts["completed"]:
+                self.batches[batch_id] |= {"status": "completed", "completed_at": LATER}
         self._changes[batch_id].append("")
         self._changed.notify_all()
 

@@ -3,7 +3,9 @@
 import { byId } from './dom.js';
 
 /** @typedef {{file: File, name: string}} Found a file and its name, folders included ("holiday/b.jpg") */
+/** @typedef {Found & {bytes: number}} Measured */
 
+const SLICE_MS = 12;
 const SYSTEM = /^(\..*|thumbs\.db|desktop\.ini|__macosx)$/i;
 
 /** Files that a system leaves in folders and nobody means. @param {string} name */
@@ -47,6 +49,22 @@ async function walk(entry, files, progress) {
     if (!some.length) return;
     for (const child of some) await walk(child, files, progress);
   }
+}
+
+/**
+ * Asks the disk for each size, which a browser does at the first look at it, and the page would stand still meanwhile.
+ * @param {Found[]} found @returns {Promise<Measured[]>}
+ */
+export async function measure(found) {
+  const measured = [];
+  let pauseAt = performance.now() + SLICE_MS;
+  for (const { file, name } of found) {
+    measured.push({ file, name, bytes: file.size });
+    if (performance.now() < pauseAt) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    pauseAt = performance.now() + SLICE_MS;
+  }
+  return measured;
 }
 
 /** @param {FileList|File[]} list @returns {Found[]} */

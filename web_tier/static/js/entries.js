@@ -63,13 +63,13 @@ export class Entries {
     return this.#all;
   }
 
-  /** @param {{file: File, name: string}[]} found @returns {Entry[]} in the order in which to upload them */
+  /** @param {import('./dropping.js').Measured[]} found @returns {Entry[]} in the order in which to upload them */
   addFiles(found) {
-    const made = found.map(({ file, name }) => {
+    const made = found.map(({ file, name, bytes }) => {
       const number = String(this.#made++).padStart(9, '0');
       const hay = name.toLowerCase();
-      const entry = { key: `local-${number}`, name, bytes: file.size, file, upload: null, item: null, hay };
-      const twin = matchKey(name, file.size);
+      const entry = { key: `local-${number}`, name, bytes, file, upload: null, item: null, hay };
+      const twin = matchKey(name, bytes);
       this.#unmatched.set(twin, [...(this.#unmatched.get(twin) ?? []), entry]);
       return entry;
     });

@@ -54,14 +54,26 @@ export class Follower {
       return;
     }
     this.#open();
-    this.#timer = setInterval(() => this.#ask(), QUIET_MS);
+    this.#timer = setInterval(() => {
+      if (this.#source?.readyState === EventSource.CLOSED && !connection.away) this.#open();
+      if (performance.now() - this.#heardAt >= QUIET_MS) this.#ask();
+    }, QUIET_MS);
+    connection.addEventListener('back', this.#reopen);
   }
 
   stop() {
     this.#stopped = true;
     this.#source?.close();
     clearInterval(this.#timer);
+    connection.removeEventListener('back', this.#reopen);
   }
+
+  /** The browser would wait some seconds before it tries again. */
+  #reopen = () => {
+    if (this.#source?.readyState === EventSource.OPEN) return;
+    this.#source?.close();
+    this.#open();
+  };
 
   #open() {
     const from = this.#lastId ? `?last_event_id=${encodeURIComponent(this.#lastId)}` : '';
@@ -75,6 +87,7 @@ export class Follower {
       this.#heard(event);
       this.listener.onBatch(JSON.parse(event.data));
     });
+    source.addEventListener('error', () => this.#ask()); // is it only the stream, or is the server away?
     source.addEventListener('completed', (event) => {
       this.#heard(event);
       source.close();
@@ -95,7 +108,7 @@ export class Follower {
   }
 
   async #ask() {
-    if (performance.now() - this.#heardAt < QUIET_MS || this.#stopped) return;
+    if (this.#stopped || connection.away) return;
     try {
       const batch = await getBatch(this.batchId);
       if (this.#stopped) return;
@@ -105,7 +118,6 @@ export class Follower {
       }
       this.listener.onBatch(batch);
       if (batch.request_counts.completed > this.#final.size) await this.#catchUp();
-      if (this.#source?.readyState === EventSource.CLOSED) this.#open();
     } catch (error) {
       if (/** @type {import('./api.js').ApiError} */ (error).away) lost();
     }

@@ -2,7 +2,7 @@
 
 import * as banners from './banners.js';
 import { BatchView } from './batch.js';
-import { isSystemFile, listen } from './dropping.js';
+import { isSystemFile, listen, measure } from './dropping.js';
 import { FleetView } from './fleet.js';
 import { plural } from './format.js';
 import { HomeView } from './home.js';
@@ -14,17 +14,18 @@ const go = route({ home: new HomeView(), batch, fleet: new FleetView() });
 
 /** @param {import('./dropping.js').Found[]} found */
 async function accept(found) {
-  const files = found.filter(({ name }) => !isSystemFile(name));
-  if (!files.length) {
+  const wanted = found.filter(({ name }) => !isSystemFile(name));
+  if (!wanted.length) {
     banners.ended(found.length ? 'Only hidden system files were in there.' : 'There are no files in there.');
     return;
   }
+  banners.gathering(`Starting with ${plural(wanted.length, 'file')}`);
+  const files = await measure(wanted);
   if (batch.open) {
     banners.gathering('');
     batch.open.add(files);
     return;
   }
-  banners.gathering(`Starting with ${plural(files.length, 'file')}`);
   try {
     const session = await Session.create(files, banners.gathering);
     batch.adopt(session);

@@ -7,11 +7,11 @@ import { Uploader } from './upload.js';
 
 /** @typedef {import('./types.js').Batch} Batch */
 /** @typedef {import('./types.js').Item} Item */
-/** @typedef {import('./dropping.js').Found} Found */
+/** @typedef {import('./dropping.js').Measured} Measured */
 
 const MAX_REQUEST_BYTES = Number(document.body.dataset.maxRequestMb) * 2 ** 20 * 0.99; // the rest of the request needs room too
 
-/** What people will know the batch by. @param {Found[]} found */
+/** What people will know the batch by. @param {Measured[]} found */
 export function titleOf(found) {
   const folders = new Set(found.map(({ name }) => (name.includes('/') ? name.split('/')[0] : '')));
   const [first] = folders;
@@ -55,7 +55,7 @@ export class Session extends EventTarget {
 
   /**
    * A new batch for what was dropped; waits for a server that is away.
-   * @param {Found[]} found @param {(text: string) => void} say @returns {Promise<Session>}
+   * @param {Measured[]} found @param {(text: string) => void} say @returns {Promise<Session>}
    * @throws {ApiError} when the server refuses for good
    */
   static async create(found, say) {
@@ -90,7 +90,7 @@ export class Session extends EventTarget {
     return !this.#closing && !this.missing && (this.batch === null || this.batch.status === 'open');
   }
 
-  /** @param {Found[]} found */
+  /** @param {Measured[]} found */
   add(found) {
     if (!this.uploader) {
       this.uploader = new Uploader(this.id, MAX_REQUEST_BYTES);
