@@ -275,6 +275,8 @@ def test_a_worker_that_was_gone_long_before_anybody_looked_is_still_told_of(lab,
     id_ = launch_one(lab.open("--brief"))
     lab.ahead += 100_000
     eventually(lambda: lab.states() == {id_: "gone"})
+    lab.ahead += 500
+    assert lab.states() == {id_: "gone"}
 
 
 def test_a_process_that_cannot_be_started_is_a_shortfall_with_its_reason(lab):
