@@ -144,6 +144,7 @@ class LocalQueue:
         now = self._clock()
         with self._db.transaction() as run:
             self._settle(run, now)
+            run.execute(_RETURN, (self._dead_name, now))  # those that somebody looked at and gave back
             chosen = run.execute(
                 "SELECT id FROM messages WHERE queue = ? AND hidden_until IS NULL ORDER BY id LIMIT ?",
                 (self._dead_name, limit),

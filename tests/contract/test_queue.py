@@ -285,6 +285,12 @@ def test_redrive_makes_new_messages(queues, queue):
     assert delivery.sent_at >= before - 2
 
 
+def test_redrive_finds_dead_letters_that_were_looked_at_and_given_back(queues, queue):
+    exhaust(queues, queue, "poison")
+    queue.dead_letters().set_visibility(take(queue.dead_letters(), 1), 0)
+    assert queue.redrive(10) == 1
+
+
 def test_redrive_stops_at_its_limit(queues, queue):
     exhaust(queues, queue, "a", "b", "c")
     assert queue.redrive(0) == 0
