@@ -35,6 +35,7 @@ def create_app(
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     parts = assemble(backend, settings, Catalog(Database(catalog_path(settings))), clock=clock, stopping=stopping)
+    app.extensions["tagfleet"] = parts
     guard.install(app)
     problems.install(app)
     openapi.install(app)

@@ -33,17 +33,17 @@ def run(settings: Settings) -> None:
     Raises BadSetting where the host may not be served, TagfleetError where the port is taken, Unavailable where the
     home folder cannot be used.
     """
-    listener = _listen(settings)
-    migrate(catalog_path(settings))
-    host, port = listener.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    address = settings.home / ADDRESS_FILE
-    try:
-        address.write_text(url + "\n")
-    except OSError as error:
-        raise Unavailable(f"cannot write to the home folder {settings.home}: {error.strerror}") from None
-    logger().info("listening", url=url)
-    _Server(settings, listener.detach(), address).run()
+    with _listen(settings) as listener:
+        migrate(catalog_path(settings))
+        host, port = listener.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        address = settings.home / ADDRESS_FILE
+        try:
+            address.write_text(url + "\n")
+        except OSError as error:
+            raise Unavailable(f"cannot write to the home folder {settings.home}: {error.strerror}") from None
+        logger().info("listening", url=url)
+        _Server(settings, listener.detach(), address).run()
 
 
 def _listen(settings: Settings) -> socket.socket:
