@@ -21,6 +21,12 @@ def data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of converted engines, shared by all tests of a session: a conversion takes seconds."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Defaults, with everything that is kept under `tmp_path`."""

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from bench.deployment import Deployment
+
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
 Snap = Callable[[Page, str], None]
 
 SETTINGS = {
-    "TAGFLEET_PORT": "0",
     "TAGFLEET_POOLS__RESNET50__TAGGER": "efficientnet-lite0",
     "TAGFLEET_POOLS__RESNET50__FALLBACK": "",
 }
@@ -26,22 +22,14 @@ SETTINGS = {
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    ours = {"TAGFLEET_HOME": str(tmp_path / "home"), "TAGFLEET_CACHE": str(tmp_path / "cache"), "PYTHONUNBUFFERED": "1"}
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("TAGFLEET_")}
-    command = [sys.executable, "-m", "tagfleet", "up"]
-    said = ""
-    with subprocess.Popen(
-        command, env=environ | SETTINGS | ours, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as up:
-        assert up.stdout
-        while not (found := re.search(r"Tagfleet is at (http://\S+)", said)):
-            line = up.stdout.readline()
-            assert line, f"it ended: {said}"
-            said += line
-        yield found.group(1)
-        up.send_signal(signal.SIGINT)
-        up.communicate(timeout=20)
+def url(tmp_path: Path, engine_cache: Path) -> Iterator[str]:
+    deployment = Deployment(tmp_path / "home", {**SETTINGS, "TAGFLEET_CACHE": str(engine_cache)})
+    try:
+        deployment.start()
+        yield deployment.url
+        deployment.stop()
+    finally:
+        deployment.kill_everything()
 
 
 @pytest.mark.timeout(300)

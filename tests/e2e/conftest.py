@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import io
-import itertools
-import os
-import re
-import signal
 import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from config import settings as config
-from config.settings import Settings
-from core.wiring import Backend
+from bench.deployment import TAGFLEET, Process, wait_until
+from bench.deployment import Deployment as RealDeployment
 from tagfleet.client import Batch, Client, Item
 
-TAGFLEET = (sys.executable, "-m", "tagfleet")
-
 FAST = {
-    "TAGFLEET_PORT": "0",
     "TAGFLEET_POOLS__RESNET50__TAGGER": "efficientnet-lite0",
     "TAGFLEET_POOLS__RESNET50__FALLBACK": "",
     "TAGFLEET_QUEUE__VISIBILITY_TIMEOUT_S": "3",
@@ -39,74 +28,11 @@ FAST = {
 """A small tagger whose weights come with a package, and short times."""
 
 
-def _until(condition: Callable[[], object], timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not come"
-        time.sleep(0.02)
-
-
-@dataclass(frozen=True)
-class Process:
-    pid: int
-    parent: int
-    role: str
-    """The sub-command: up, web, collector, controller, prepare, worker."""
-
-    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        os.kill(self.pid, number)
-
-
-class Deployment:
-    """One home folder and whatever runs there."""
+class Deployment(RealDeployment):
+    """A deployment of the tests: the small tagger, short times, and the processes that they kill."""
 
     def __init__(self, home: Path, environ: dict[str, str]) -> None:
-        self.home = home
-        self.environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("TAGFLEET_")},
-            **FAST,
-            **environ,
-            "TAGFLEET_HOME": str(home),
-            "PYTHONUNBUFFERED": "1",
-        }
-        self.up: subprocess.Popen[bytes] | None = None
-        self._out = home.with_name("up.out")
-        self._out.touch()
-
-    @property
-    def settings(self) -> Settings:
-        ours = {name: value for name, value in self.environ.items() if name.startswith("TAGFLEET_")}
-        return config.load(ours)
-
-    @property
-    def backend(self) -> Backend:
-        return Backend(self.settings)
-
-    @property
-    def said(self) -> str:
-        """What the present `up` has printed so far."""
-        return self._out.read_text()
-
-    @property
-    def url(self) -> str:
-        found = re.search(r"Tagfleet is at (http://\S+)", self.said)
-        return found.group(1) if found else ""
-
-    def start(self) -> None:
-        """Run `up` and wait until it is fully there: it answers, and its controller runs."""
-        with self._out.open("wb") as out:
-            self.up = subprocess.Popen(
-                [*TAGFLEET, "up"], env=self.environ, stdout=out, stderr=out, stdin=subprocess.DEVNULL
-            )
-        _until(lambda: (self.url and self.find("controller")) or self.up.poll() is not None)
-        assert self.up.poll() is None, self.said
-        self.environ["TAGFLEET_PORT"] = self.url.rpartition(":")[2]  # a restart is found at the same address
-
-    def stop(self, number: signal.Signals = signal.SIGINT, *, within_s: float = 10) -> int:
-        """Ask `up` to end; its exit code. Fails if it takes longer than it promises."""
-        assert self.up
-        self.up.send_signal(number)
-        return self.up.wait(within_s)
+        super().__init__(home, {**FAST, **environ})
 
     def run(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Another command of this deployment."""
@@ -118,27 +44,6 @@ class Deployment:
             text=True,
         )
 
-    def processes(self) -> list[Process]:
-        """Every living process whose environment names this home."""
-        mark = f"TAGFLEET_HOME={self.home}".encode()
-        found = []
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdigit():
-                continue
-            try:
-                if mark not in (folder / "environ").read_bytes().split(b"\0"):  # a zombie has none
-                    continue
-                command = (folder / "cmdline").read_bytes().split(b"\0")
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            roles = [word.decode() for before, word in itertools.pairwise(command) if before == b"tagfleet"]
-            found.append(Process(int(folder.name), parent, roles[0] if roles else "?"))
-        return found
-
-    def find(self, role: str) -> list[Process]:
-        return [process for process in self.processes() if process.role == role]
-
     def the_web_worker(self) -> Process:
         [worker] = [process for process in self.find("web") if process.parent in {p.pid for p in self.find("web")}]
         return worker
@@ -148,17 +53,6 @@ class Deployment:
         assert self.up
         [found] = [process for process in self.find(role) if process.parent == self.up.pid]
         return found
-
-    def kill_everything(self) -> None:
-        _until(lambda: [process.kill() for process in self.processes()] == [])
-        if self.up:
-            self.up.wait()
-
-
-@pytest.fixture(scope="session")
-def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shared, so that only the first start of a session converts the model."""
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
@@ -235,4 +129,4 @@ def assert_each_once() -> Callable[[Deployment, str, Sequence[str]], None]:
 @pytest.fixture(scope="session")
 def until() -> Callable[..., None]:
     """Waits for a condition."""
-    return _until
+    return wait_until

@@ -81,7 +81,7 @@ def test_a_second_ctrl_c_kills_at_once(deployment, client, upload, make_photos, 
         except subprocess.TimeoutExpired:
             return False
 
-    until(ended, timeout=5)  # sooner than the first one alone would have to be
+    until(ended, timeout_s=5)  # sooner than the first one alone would have to be
     assert deployment.processes() == []
 
 

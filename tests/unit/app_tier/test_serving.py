@@ -28,12 +28,6 @@ from core.wiring import Backend
 LITE = PoolSettings(tagger="efficientnet-lite0")
 
 
-@pytest.fixture(scope="session")
-def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shared by the session: converting an engine takes seconds."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
 def cached(settings: Settings, engine_cache: Path) -> Settings:
     return settings.model_copy(update={"cache": engine_cache})
