@@ -39,7 +39,7 @@ def choose(
             raise
         fallback = network(pool.fallback)
         found = weights.find(fallback, Places("", settings.weights_folder, store, settings.cache), download=download)
-        return Choice(fallback, found, f"Photos are tagged by {fallback.name} instead of {wanted.name}: {missing}.")
+        return Choice(fallback, found, f"Photos are tagged by {fallback.name}: {missing}.")
 
 
 def load(choice: Choice, pool: PoolSettings, settings: Settings) -> ImageNetTagger:

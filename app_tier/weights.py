@@ -52,16 +52,16 @@ def find(network: Network, places: Places, *, download: Progress | None = None) 
     for path, origin in _candidates(network, places):
         if path.is_file():
             return Weights(path, _sha256(path), origin)
-    why = ""
+    why = "found nowhere"
     if download is not None and network.download:
         try:
             path = _downloaded(network.download, places.cache / "weights", download)
             return Weights(path, _sha256(path), "downloaded")
         except WeightsMissing as error:
-            why = f" ({error})"
+            why = str(error)
     raise WeightsMissing(
-        f"weights of {network.name} were not found{why}; put {network.name}.safetensors into {places.folder}, "
-        "or set TAGFLEET_WEIGHTS to the folder that has it, and start again"
+        f"the weights of {network.name} could not be had ({why}). To use {network.name}, put "
+        f"{network.name}.safetensors into {places.folder}, or name its folder in TAGFLEET_WEIGHTS, and start again"
     )
 
 
@@ -138,7 +138,8 @@ def _open(url: str) -> HTTPResponse:
     got = outcome[0] if outcome else TimeoutError(f"no answer within {FIRST_BYTE_S:.0f} s")
     if isinstance(got, OSError):
         reason = getattr(got, "reason", got)
-        raise WeightsMissing(f"{url} cannot be reached: {reason}")
+        host = url.split("/")[2]
+        raise WeightsMissing(f"{host} cannot be reached: {reason}")
     return got
 
 

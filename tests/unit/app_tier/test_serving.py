@@ -97,7 +97,7 @@ def test_without_weights_the_fallback_serves_and_says_so(cached: Settings, backe
     pool = PoolSettings(tagger="resnet50", fallback="efficientnet-lite0")
     choice = serving.choose(pool, cached, backend.store)
     assert choice.network.name == "efficientnet-lite0"
-    assert choice.notice.startswith("Photos are tagged by efficientnet-lite0 instead of resnet50: weights of resnet50")
+    assert choice.notice.startswith("Photos are tagged by efficientnet-lite0: the weights of resnet50")
     with pytest.raises(WeightsMissing):
         serving.choose(PoolSettings(tagger="resnet50"), cached, backend.store)
 
