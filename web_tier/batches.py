@@ -87,7 +87,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         """
         batch = own.catalog.batch(batch_id)
         if batch.closed_at is not None:
-            raise BatchClosed(f"batch {batch_id} is closed and takes no more images; create another one")
+            raise BatchClosed(batch_id)
         request.max_content_length = own.settings.web.max_request_mb << 20
         boundary = request.mimetype_params.get("boundary")
         if request.mimetype != "multipart/form-data" or not boundary:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, case, func, insert, select, update
+from sqlalchemy import Connection, Row, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import TagfleetError
@@ -16,6 +16,9 @@ from web_tier.database import Database
 
 class BatchClosed(TagfleetError):
     """The batch takes no more images."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"batch {batch_id} is closed and takes no more images; create another one")
 
 
 class NoSuchBatch(TagfleetError):
@@ -166,45 +169,16 @@ class Catalog:
         Raises NoSuchBatch, BatchClosed.
         """
         with self._database.writing() as connection:
-            known = {
-                (row.name, row.sha256): Image(*row)
-                for row in connection.execute(
-                    select(*_IMAGE).where(
-                        images.c.batch_id == batch_id, images.c.sha256.in_({upload.sha256 for upload in uploads})
-                    )
-                )
-            }
+            _lock_open(connection, batch_id)
+            hashes = {upload.sha256 for upload in uploads}
+            there = select(*_IMAGE).where(images.c.batch_id == batch_id, images.c.sha256.in_(hashes))
+            known = {(row.name, row.sha256): Image(*row) for row in connection.execute(there)}
             fresh: dict[tuple[str, str], Upload] = {}
             for upload in uploads:
                 if (upload.name, upload.sha256) not in known:
                     fresh.setdefault((upload.name, upload.sha256), upload)
-            refused = sum(upload.error is not None for upload in fresh.values())
-            numbers = connection.execute(
-                update(batches)
-                .where(batches.c.id == batch_id, batches.c.closed_at.is_(None))
-                .values(
-                    total=batches.c.total + len(fresh),
-                    change=batches.c.change + len(fresh),
-                    completed=batches.c.completed + refused,
-                    failed=batches.c.failed + refused,
-                    changed_at=now,
-                )
-                .returning(batches.c.total, batches.c.change)
-            ).one_or_none()
-            if numbers is None:
-                _known(connection.execute(select(batches.c.id).where(batches.c.id == batch_id)).one_or_none(), batch_id)
-                raise BatchClosed(f"batch {batch_id} is closed and takes no more images; create another one")
-            if fresh:
-                total, change = numbers
-                added = [
-                    _accepted(upload, batch_id, total - number, change - number, now)
-                    for number, upload in zip(reversed(range(len(fresh))), fresh.values(), strict=True)
-                ]
-                connection.execute(
-                    insert(images),
-                    [{"provisional": False} | {n: getattr(image, n) for n in Image.__slots__} for image in added],
-                )
-                known.update({(image.name, image.sha256): image for image in added})
+            added = _insert(connection, batch_id, list(fresh.values()), now)
+            known.update({(image.name, image.sha256): image for image in added})
         return [known[upload.name, upload.sha256] for upload in uploads]
 
     def mark_sent(self, image_ids: Sequence[str]) -> None:
@@ -282,6 +256,40 @@ def _known(row: AnyRow | None, batch_id: str) -> AnyRow:
 
 def _batch(row: AnyRow | None, batch_id: str) -> Batch:
     return Batch(*_known(row, batch_id))
+
+
+def _lock_open(connection: Connection, batch_id: str) -> None:
+    """Nobody else changes the batch until the transaction ends. Raises NoSuchBatch, BatchClosed."""
+    found = connection.execute(select(batches.c.closed_at).where(batches.c.id == batch_id).with_for_update())
+    (closed_at,) = _known(found.one_or_none(), batch_id)
+    if closed_at is not None:
+        raise BatchClosed(batch_id)
+
+
+def _insert(connection: Connection, batch_id: str, uploads: Sequence[Upload], now: float) -> list[Image]:
+    if not uploads:
+        return []
+    count = len(uploads)
+    refused = sum(upload.error is not None for upload in uploads)
+    total, change = connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id)
+        .values(
+            total=batches.c.total + count,
+            change=batches.c.change + count,
+            completed=batches.c.completed + refused,
+            failed=batches.c.failed + refused,
+            changed_at=now,
+        )
+        .returning(batches.c.total, batches.c.change)
+    ).one()
+    added = [
+        _accepted(upload, batch_id, total - count + number, change - count + number, now)
+        for number, upload in enumerate(uploads, start=1)
+    ]
+    rows = [{"provisional": False} | {name: getattr(image, name) for name in Image.__slots__} for image in added]
+    connection.execute(insert(images), rows)
+    return added
 
 
 def _accepted(upload: Upload, batch_id: str, position: int, change: int, now: float) -> Image:
