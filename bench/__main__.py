@@ -7,6 +7,7 @@ import platform
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,11 +84,18 @@ def speed(bench: Bench, count: int, rounds: int) -> None:
         click.echo(f"{count} photos a round, {statistics.mean(map(len, contents)) / 1000:.0f} kB each, images/s:")
         click.echo("round   engine    limit    fleet   fleet/limit")
         ratios = []
+        costs: Counter[str] = Counter()
         for number in range(1, rounds + 1):
-            bare, best = limit.engine(contents), limit.decode_and_engine(contents)
-            whole = count / fleet.tag(client, pictures)[1]
+            bare = limit.engine(contents)
+            with _cost(costs, "limit", deployment):
+                best = limit.decode_and_engine(contents)
+            with _cost(costs, "client", deployment):
+                whole = count / fleet.tag(client, pictures)[1]
             ratios.append(whole / best)
             click.echo(f"{number:5} {bare:8.1f} {best:8.1f} {whole:8.1f}   {ratios[-1]:11.2f}")
+    click.echo("processor time, ms an image:")
+    for role, seconds in costs.most_common():
+        click.echo(f"  {role:11} {1000 * seconds / count / rounds:6.2f}")
     low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
     click.echo(f"fleet/limit {middle:.2f} ({low:.2f}–{high:.2f}, {rounds} rounds)")
 
@@ -129,6 +137,18 @@ def memory(bench: Bench, count: int) -> None:
         for process, was in sorted(before.items(), key=lambda item: item[0].role):
             now = process.rss_bytes()
             click.echo(f"  {process.role:11} {was / 1e6:6.0f} → {now / 1e6:6.0f}   {(now - was) / 1e6:+.0f}")
+
+
+@contextmanager
+def _cost(costs: Counter[str], ours: str, deployment: Deployment) -> Iterator[None]:
+    """Add the processor seconds of this process to `ours`, and those of the deployment to each role's."""
+    before = {process: process.cpu_seconds() for process in deployment.processes()}
+    started = time.process_time()
+    yield
+    costs[ours] += time.process_time() - started
+    if ours != "limit":
+        for process in deployment.processes():
+            costs[process.role] += process.cpu_seconds() - before.get(process, 0.0)
 
 
 def _spread(values: Sequence[float]) -> str:
