@@ -7,7 +7,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +84,7 @@ def speed(bench: Bench, count: int, rounds: int) -> None:
         click.echo(f"{count} photos a round, {statistics.mean(map(len, contents)) / 1000:.0f} kB each, images/s:")
         click.echo("round   engine    limit    fleet   fleet/limit")
         ratios = []
-        costs: Counter[str] = Counter()
+        costs: defaultdict[str, float] = defaultdict(float)
         for number in range(1, rounds + 1):
             bare = limit.engine(contents)
             with _cost(costs, "limit", deployment):
@@ -94,7 +94,7 @@ def speed(bench: Bench, count: int, rounds: int) -> None:
             ratios.append(whole / best)
             click.echo(f"{number:5} {bare:8.1f} {best:8.1f} {whole:8.1f}   {ratios[-1]:11.2f}")
     click.echo("processor time, ms an image:")
-    for role, seconds in costs.most_common():
+    for role, seconds in sorted(costs.items(), key=lambda item: -item[1]):
         click.echo(f"  {role:11} {1000 * seconds / count / rounds:6.2f}")
     low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
     click.echo(f"fleet/limit {middle:.2f} ({low:.2f}–{high:.2f}, {rounds} rounds)")
@@ -140,7 +140,7 @@ def memory(bench: Bench, count: int) -> None:
 
 
 @contextmanager
-def _cost(costs: Counter[str], ours: str, deployment: Deployment) -> Iterator[None]:
+def _cost(costs: defaultdict[str, float], ours: str, deployment: Deployment) -> Iterator[None]:
     """Add the processor seconds of this process to `ours`, and those of the deployment to each role's."""
     before = {process: process.cpu_seconds() for process in deployment.processes()}
     started = time.process_time()
