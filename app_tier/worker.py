@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from app_tier import serving
 from app_tier.pipeline import Pipeline
 from app_tier.taggers import Tagger
-from config.settings import Settings
+from config.settings import PoolSettings, Settings
 from core import telemetry
 from core.errors import Unavailable
 from core.ports import Etag
@@ -39,13 +39,21 @@ class Identity:
 
 
 class Worker:
-    """Serves one pool until it is asked to drain, is abandoned, or fails."""
+    """Serves one pool until it is asked to drain, is abandoned, or fails. `load` brings the chosen tagger to life."""
 
-    def __init__(self, identity: Identity, settings: Settings, backend: Backend, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        settings: Settings,
+        backend: Backend,
+        clock: Callable[[], float],
+        load: Callable[[serving.Choice, PoolSettings, Settings], Tagger] = serving.load,
+    ) -> None:
         self._identity = identity
         self._settings = settings
         self._backend = backend
         self._clock = clock
+        self._load = load
         self._seq = 0
         self._state = WorkerState.STARTING
         self._state_since = clock()
@@ -87,7 +95,7 @@ class Worker:
         if choice.notice:
             telemetry.logger().warning(choice.notice)
         weighed = self._clock()
-        self._tagger = serving.load(choice, pool, self._settings)
+        self._tagger = self._load(choice, pool, self._settings)
         inferred = self._clock()
         self._boot = BootTimings(
             process=round(process_up - launched, 3),

@@ -70,7 +70,7 @@ class Bench:
 
 
 @main.command()
-@click.option("--count", default=400, help="photos a round")
+@click.option("--count", default=800, help="photos a round")
 @click.option("--rounds", default=5)
 @click.pass_obj
 def speed(bench: Bench, count: int, rounds: int) -> None:

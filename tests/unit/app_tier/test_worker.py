@@ -1,0 +1,156 @@
+"""A worker's life as the roster sees it: boot, service, and each of the ways it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from app_tier.worker import Hung, Identity, Worker, process_started_at
+from bench.deployment import wait_until
+from config.settings import Settings
+from core import layout
+from core.roster import Heartbeat, WorkerState
+from core.wiring import Backend
+
+
+class Life:
+    """A worker in a thread, and how it ended."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> Life:
+        self._thread.start()
+        return self
+
+    def _run(self) -> None:
+        try:
+            self.worker.run()
+        except BaseException as error:  # noqa: BLE001  # the test looks at it
+            self.error = error
+
+    def ended(self, timeout_s: float = 30) -> bool:
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+
+Begin = Callable[..., Life]
+
+
+@pytest.fixture
+def begin(settings: Settings, tagger: Any) -> Iterator[Begin]:
+    """Starts a worker with the colour tagger and short times; at the end each is drained."""
+    begun: list[Life] = []
+
+    def begin(*, managed: bool = True, **changes: Any) -> Life:
+        worker = settings.worker.model_copy(update={"heartbeat_s": 0.05, **changes})
+        pools = {"resnet50": settings.pools["resnet50"].model_copy(update={"tagger": "efficientnet-lite0"})}
+        ours = settings.model_copy(update={"worker": worker, "pools": pools})
+        identity = Identity("w1", "resnet50", time.time(), managed)
+        begun.append(Life(Worker(identity, ours, Backend(ours), time.time, lambda *_: tagger)).start())
+        return begun[-1]
+
+    yield begin
+    for life in begun:
+        life.worker.asked_to_drain.set()
+        assert life.ended()
+
+
+def beat(backend: Backend) -> Heartbeat | None:
+    return next(iter(backend.roster.workers()), None)
+
+
+def in_state(backend: Backend, state: WorkerState) -> Callable[[], bool]:
+    def check() -> bool:
+        seen = beat(backend)
+        return seen is not None and seen.state is state
+
+    return check
+
+
+def test_boot_service_and_drain_are_told(
+    begin: Begin, backend: Backend, submit: Any, collect: Any, picture: Any
+) -> None:
+    life = begin()
+    wait_until(in_state(backend, WorkerState.IDLE))
+    ready = beat(backend)
+    assert ready is not None
+    assert ready.boot is not None
+    phases = [ready.boot.process, ready.boot.imports, ready.boot.weights, ready.boot.first_inference, ready.boot.ready]
+    assert phases == sorted(phases)
+    for _ in range(20):
+        submit(picture())
+    collect(20)
+    wait_until(lambda: (seen := beat(backend)) and seen.images_done == 20 and seen.held == 0)
+    backend.roster.wish_drain("w1")
+    assert life.ended()
+    last = beat(backend)
+    assert last is not None
+    assert (last.state, last.held, life.error) == (WorkerState.DRAINED, 0, None)
+    assert last.seq > ready.seq
+    assert last.busy_seconds > 0
+
+
+def test_a_worker_without_a_living_controller_drains_itself(begin: Begin, backend: Backend) -> None:
+    life = begin(abandoned_s=0.3)
+    assert life.ended()
+    assert in_state(backend, WorkerState.DRAINED)()
+
+
+def test_a_renewed_lease_keeps_a_worker(begin: Begin, backend: Backend) -> None:
+    life = begin(abandoned_s=0.3)
+    wait_until(in_state(backend, WorkerState.IDLE))
+    for renewal in range(60):
+        backend.store.put(layout.CONTROLLER, str(renewal).encode())
+        assert not life.ended(0.02)
+
+
+def test_a_worker_started_by_hand_needs_no_controller(begin: Begin, backend: Backend) -> None:
+    life = begin(managed=False, abandoned_s=0.1)
+    wait_until(in_state(backend, WorkerState.IDLE))
+    assert not life.ended(1)
+
+
+def test_a_hung_decode_ends_the_worker_and_gives_everything_back(
+    begin: Begin, backend: Backend, submit: Any, picture: Any, tagger: Any
+) -> None:
+    release = threading.Event()
+
+    def hang(_: Any) -> Any:
+        release.wait(60)
+        raise RuntimeError("released")
+
+    tagger.preprocess = hang
+    for _ in range(5):
+        submit(picture())
+    life = begin(decode_timeout_s=0.2)
+    assert life.ended()
+    assert isinstance(life.error, Hung)
+    depth = backend.jobs("resnet50").depth()
+    assert (depth.visible, depth.in_flight) == (5, 0)
+    release.set()
+
+
+def test_a_stage_that_fails_ends_the_worker_with_its_error(
+    begin: Begin, backend: Backend, submit: Any, picture: Any, tagger: Any
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("out of order")
+
+    tagger.infer = broken
+    submit(picture())
+    life = begin()
+    assert life.ended()
+    assert str(life.error) == "out of order"
+    assert backend.jobs("resnet50").depth().visible == 1
+
+
+def test_a_process_knows_when_it_was_started() -> None:
+    now = time.time()
+    assert now - 86_400 < process_started_at(now) <= now + 0.1
