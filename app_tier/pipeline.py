@@ -164,7 +164,7 @@ class Pipeline:
             try:
                 if not self._finished_before(work):
                     self._fetch_bytes(work)
-            except NotFound:
+            except (NotFound, ValueError):  # ValueError: the store knows no such keys
                 self._fail(work, "its bytes are no longer in the store")
             except Unavailable:
                 self._move(-1)

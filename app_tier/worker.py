@@ -14,7 +14,7 @@ from app_tier.pipeline import Pipeline
 from app_tier.taggers import Tagger
 from config.settings import PoolSettings, Settings
 from core import telemetry
-from core.errors import Unavailable
+from core.errors import TagfleetError, Unavailable
 from core.ports import Etag
 from core.roster import BootTimings, Heartbeat, WorkerState
 from core.wiring import Backend
@@ -55,6 +55,7 @@ class Worker:
         self._clock = clock
         self._load = load
         self._seq = 0
+        self._notice = ""
         self._state = WorkerState.STARTING
         self._state_since = clock()
         self._tagger: Tagger | None = None
@@ -68,7 +69,12 @@ class Worker:
         """Boot, serve, drain. Returns when drained; raises what made it fail, TagfleetError or not."""
         process_up = self._clock()
         self._enter(WorkerState.STARTING)
-        self._warm(process_up)
+        try:
+            self._warm(process_up)
+        except TagfleetError as error:
+            self._notice = str(error)  # the controller shows it beside the failed boot
+            self._beat()
+            raise
         pipeline = self._pipeline = self._start()
         self._enter(WorkerState.IDLE)
         telemetry.logger().info("worker ready", after_s=self._boot and self._boot.ready, tagger=self._version())
@@ -192,7 +198,7 @@ class Worker:
                     boot=self._boot,
                     engine=getattr(getattr(self._tagger, "engine", None), "name", ""),
                     rss_bytes=_rss_bytes(),
-                    notice=pipeline.trouble.notice if pipeline else "",
+                    notice=pipeline.trouble.notice if pipeline else self._notice,
                 )
             )
         except Unavailable as error:

@@ -16,6 +16,9 @@ MAX_INLINE_RESULT = 200_000
 
 M = TypeVar("M", bound=BaseModel)
 
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
+"""A segment of a store key: nothing that came from outside may name another object."""
+
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -35,8 +38,8 @@ class TagOptions(BaseModel):
 class Job(_Message):
     """One image to tag."""
 
-    batch_id: str
-    image_id: str
+    batch_id: Id
+    image_id: Id
     key: str
     name: str
     tagger: str
@@ -75,8 +78,8 @@ class Timings(BaseModel):
 class Result(_Message):
     """What became of one image: tags, or an error that its owner can read."""
 
-    batch_id: str
-    image_id: str
+    batch_id: Id
+    image_id: Id
     name: str
     tagger: str
     tags: tuple[Tag, ...] = ()

@@ -27,8 +27,14 @@ class PixelNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         mean, scale = self.get_buffer("mean"), self.get_buffer("scale")
-        outputs: Tensor = self.network((pixels.permute(0, 3, 1, 2).to(mean.dtype) - mean) * scale)
+        normalised = (pixels.permute(0, 3, 1, 2).to(mean.dtype) - mean) * scale
+        outputs: Tensor = self.network(normalised.to(self.dtype))
         return outputs
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network; normalisation stays in fp32, where a mean of 123.675 is no 123.5."""
+        return next(self.network.parameters()).dtype
 
 
 def build(network: Network, weights: Path) -> PixelNetwork:

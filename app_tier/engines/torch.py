@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,10 +16,12 @@ class TorchEngine:
 
     def __init__(self, network: Network, weights: Path, threads: int) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        module: torch.nn.Module = modules.build(network, weights)
+        built = modules.build(network, weights)
+        module: Callable[[torch.Tensor], torch.Tensor] = built
         if self._device.type == "cuda":
-            module = module.to(self._device, torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            module = torch.compile(module, dynamic=True)  # type: ignore[assignment]
+            built.to(self._device)
+            built.network.to(dtype=torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module = torch.compile(built, dynamic=True)
         else:
             torch.set_num_threads(threads)
         self.name = "torch cuda bf16" if self._device.type == "cuda" else "torch cpu fp32"

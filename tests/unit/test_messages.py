@@ -21,14 +21,13 @@ from core.messages import (
 )
 
 texts = st.text(st.characters(codec="utf-8"), max_size=50)
+ids = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
 tags = st.builds(Tag, name=texts, confidence=st.none() | st.floats(0, 1))
-results = st.builds(Result, batch_id=texts, image_id=texts, name=texts, tagger=texts, tags=st.lists(tags).map(tuple))
+results = st.builds(Result, batch_id=ids, image_id=ids, name=texts, tagger=texts, tags=st.lists(tags).map(tuple))
 
 
 @given(
-    job=st.builds(
-        Job, key=texts, name=texts, tagger=texts, batch_id=texts, image_id=texts, submitted_at=st.floats(0, 9e9)
-    )
+    job=st.builds(Job, key=texts, name=texts, tagger=texts, batch_id=ids, image_id=ids, submitted_at=st.floats(0, 9e9))
 )
 def test_a_job_comes_back_as_it_was(job: Job) -> None:
     assert decode_job(encode(job)) == job
@@ -61,3 +60,12 @@ def test_ids_sort_by_time_and_never_repeat() -> None:
     assert ids == sorted(ids)
     assert len({new_id("img", now=5.0) for _ in range(1000)}) == 1000
     assert all(len(one) == 26 and one.islower() for one in ids)
+
+
+@pytest.mark.parametrize("evil", ["../../etc", "a/b", "", ".", "..", "a\x00b", "x" * 101])
+def test_an_id_that_is_no_segment_of_a_key_is_refused(evil: str) -> None:
+    good = Job(batch_id="bat_1", image_id="img_1", key="images/b/i", name="n", tagger="t", submitted_at=0)
+    for field in ("batch_id", "image_id"):
+        body = good.model_copy(update={field: evil}).model_dump_json()
+        with pytest.raises(BadMessage, match=field):
+            decode_job(body)

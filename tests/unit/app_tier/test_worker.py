@@ -13,6 +13,7 @@ from app_tier.worker import Hung, Identity, Worker, process_started_at
 from bench.deployment import wait_until
 from config.settings import Settings
 from core import layout
+from core.errors import WeightsMissing
 from core.roster import Heartbeat, WorkerState
 from core.wiring import Backend
 
@@ -154,3 +155,14 @@ def test_a_stage_that_fails_ends_the_worker_with_its_error(
 def test_a_process_knows_when_it_was_started() -> None:
     now = time.time()
     assert now - 86_400 < process_started_at(now) <= now + 0.1
+
+
+def test_a_boot_that_fails_says_why(settings: Settings, backend: Backend) -> None:
+    pools = {"resnet50": settings.pools["resnet50"].model_copy(update={"fallback": ""})}
+    ours = settings.model_copy(update={"pools": pools})
+    worker = Worker(Identity("w2", "resnet50", time.time(), managed=True), ours, backend, time.time)
+    with pytest.raises(WeightsMissing):
+        worker.run()
+    seen = beat(backend)
+    assert seen is not None
+    assert "the weights of resnet50 could not be had" in seen.notice
