@@ -134,7 +134,9 @@ def test_a_large_log_is_put_aside(make):
 
 def test_it_inherits_its_lifeline_and_no_other_file(make):
     child = make(
-        "import os\nfor fd in range(3, os.sysconf('SC_OPEN_MAX')):\n try: print(os.readlink(f'/proc/self/fd/{fd}'))\n except OSError: pass"
+        "import os\nfor fd in range(3, os.sysconf('SC_OPEN_MAX')):\n"
+        " try: print(os.readlink(f'/proc/self/fd/{fd}'))\n"
+        " except OSError: pass"
     )
     child.start()
     until(lambda: not child.alive)
