@@ -18,7 +18,9 @@ from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
 
-@click.group("controller", invoke_without_command=True)
+@click.group(
+    "controller", short_help="Start and stop workers as the queues fill and empty.", invoke_without_command=True
+)
 @click.option("--dry-run", is_flag=True, help="change nothing; print what would be done, whenever that changes")
 @with_settings("controller.max_workers")
 @click.pass_context
@@ -45,7 +47,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool) -> None:
     )
 
 
-@command.command("explain")
+@command.command("explain", short_help="Say why the fleet is as large as it is.")
 @click.option("--pool", default=None, help="only this pool")
 @with_settings()
 @click.pass_context

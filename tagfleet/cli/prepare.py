@@ -12,7 +12,7 @@ from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
 
-@click.command("prepare")
+@click.command("prepare", short_help="Get weights and convert engines ahead of time.")
 @with_settings("weights", "cache")
 def command(settings: Settings) -> None:
     """Get every pool's weights and convert its engine, so that workers start fast."""

@@ -22,7 +22,7 @@ _WIDTH = 79
 _SILENT_S = 5.0
 
 
-@click.command("status")
+@click.command("status", short_help="Show batches, queues and workers.")
 @with_settings("port")
 def command(settings: Settings) -> None:
     """Show the batches in progress, the queues, the workers and the controller's last decisions."""

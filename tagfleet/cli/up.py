@@ -11,7 +11,7 @@ from config.settings import Settings
 from tagfleet.cli.common import with_settings
 
 
-@click.command("up")
+@click.command("up", short_help="Run everything on this machine.")
 @with_settings("host", "port", "weights", "controller.max_workers", "log_level")
 def command(settings: Settings) -> None:
     """Run everything on this machine: the page and the API, and workers that come and go with the work.

@@ -16,7 +16,7 @@ from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
 
-@click.command("worker")
+@click.command("worker", short_help="Run one worker until it is asked to drain.")
 @with_settings("weights", "worker.engine", "worker.batch_size")
 @click.option("--pool", default=None, help="the pool to serve; the first one if not given")
 @click.option("--instance", default=None, help="this worker's id, given by the fleet that launches it")
