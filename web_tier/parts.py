@@ -11,6 +11,7 @@ from config.settings import Settings
 from core.ports import Queue
 from core.wiring import Backend
 from web_tier.catalog import Catalog
+from web_tier.database import Database
 from web_tier.fleet_view import FleetView
 from web_tier.intake import Intake
 from web_tier.present import BatchPresenter
@@ -36,8 +37,9 @@ class Parts:
 
 
 def assemble(
-    backend: Backend, settings: Settings, catalog: Catalog, *, clock: Clock, stopping: Callable[[], bool]
+    backend: Backend, settings: Settings, database: Database, *, clock: Clock, stopping: Callable[[], bool]
 ) -> Parts:
+    catalog = Catalog(database)
     jobs = cache(backend.jobs)  # each call would open the queue anew
     fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s, clock=time.monotonic)
     return Parts(
