@@ -35,6 +35,7 @@ class WebSettings(_Section):
     threads: Count
     max_image_mb: Count
     max_request_mb: Count
+    catalog_url: str
 
 
 class QueueSettings(_Section):

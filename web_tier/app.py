@@ -9,7 +9,7 @@ from apiflask import APIBlueprint, APIFlask
 from config.settings import Settings
 from core.wiring import Backend
 from web_tier import batches, events, fleet, guard, images, openapi, problems
-from web_tier.database import Database, catalog_path
+from web_tier.database import Database, catalog_url
 from web_tier.pages import pages
 from web_tier.parts import Clock, assemble
 
@@ -33,7 +33,7 @@ def create_app(
         AUTO_OPERATION_ID=True,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
-    parts = assemble(backend, settings, Database(catalog_path(settings)), clock=clock, stopping=stopping)
+    parts = assemble(backend, settings, Database(catalog_url(settings)), clock=clock, stopping=stopping)
     app.extensions["tagfleet"] = parts
     guard.install(app)
     problems.install(app)

@@ -18,7 +18,7 @@ from core.errors import TagfleetError, Unavailable
 from core.telemetry import logger
 from core.wiring import Backend
 from web_tier.app import create_app
-from web_tier.database import catalog_path, migrate
+from web_tier.database import catalog_url, migrate
 
 ADDRESS_FILE = "web.address"
 """In the home folder, while the server runs: its URL, for those who want to find it."""
@@ -34,7 +34,7 @@ def run(settings: Settings) -> None:
     home folder cannot be used.
     """
     with _listen(settings) as listener:
-        migrate(catalog_path(settings))
+        migrate(catalog_url(settings))
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         address = settings.home / ADDRESS_FILE

@@ -21,13 +21,13 @@ def command(settings: Settings) -> None:
     """Bring results from the output queue into the catalogue."""
     from web_tier.catalog_results import ResultCatalog
     from web_tier.collector import Collector
-    from web_tier.database import Database, catalog_path, migrate
+    from web_tier.database import Database, catalog_url, migrate
 
     telemetry.configure("collector", level=settings.log_level, format=settings.log_format)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     lifeline.watch(os.environ)
-    migrate(catalog_path(settings))
-    catalog = ResultCatalog(Database(catalog_path(settings)))
+    migrate(catalog_url(settings))
+    catalog = ResultCatalog(Database(catalog_url(settings)))
     Collector(Backend(settings), catalog, settings, time.time).run(stop)

@@ -18,7 +18,7 @@ from core.wiring import Backend
 from web_tier.app import create_app
 from web_tier.catalog_results import ResultCatalog
 from web_tier.collector import Collector
-from web_tier.database import Database, catalog_path, migrate
+from web_tier.database import Database, catalog_url, migrate
 
 
 @dataclass
@@ -171,9 +171,9 @@ def budget() -> Budget:
 @pytest.fixture
 def web(settings: Settings, clock: Clock, budget: Budget) -> Web:
     """Everything answers until the test lowers the budget."""
-    migrate(catalog_path(settings))
+    migrate(catalog_url(settings))
     backend = FailingBackend(settings, budget)
-    catalog = ResultCatalog(Database(catalog_path(settings)))
+    catalog = ResultCatalog(Database(catalog_url(settings)))
     return Web(
         settings=settings,
         backend=backend,
