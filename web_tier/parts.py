@@ -12,6 +12,7 @@ from core.ports import Queue
 from core.wiring import Backend
 from web_tier.catalog import Catalog
 from web_tier.database import Database
+from web_tier.feeds import Feeds
 from web_tier.fleet_view import FleetView
 from web_tier.intake import Intake
 from web_tier.present import BatchPresenter
@@ -32,6 +33,7 @@ class Parts:
     stopping: Callable[[], bool]
     fleet: FleetView
     present: BatchPresenter
+    feeds: Feeds
     intake: Intake
     thumbnails: Thumbnails
 
@@ -42,6 +44,7 @@ def assemble(
     catalog = Catalog(database)
     jobs = cache(backend.jobs)  # each call would open the queue anew
     fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s, clock=time.monotonic)
+    present = BatchPresenter(catalog, fleet, clock)
     return Parts(
         settings=settings,
         backend=backend,
@@ -50,7 +53,8 @@ def assemble(
         clock=clock,
         stopping=stopping,
         fleet=fleet,
-        present=BatchPresenter(catalog, fleet, clock),
+        present=present,
+        feeds=Feeds(catalog, present),
         intake=Intake(backend.store, jobs, catalog, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
         thumbnails=Thumbnails(backend.store),
     )
