@@ -11,6 +11,7 @@ from config.settings import Settings
 from core.ports import Queue
 from core.wiring import Backend
 from web_tier.catalog import Catalog
+from web_tier.catalog_tags import TagCatalog
 from web_tier.database import Database
 from web_tier.feeds import Feeds
 from web_tier.fleet_view import FleetView
@@ -28,7 +29,9 @@ class Parts:
     settings: Settings
     backend: Backend
     jobs: Callable[[str], Queue]
+    database: Database
     catalog: Catalog
+    tags: TagCatalog
     clock: Clock
     stopping: Callable[[], bool]
     fleet: FleetView
@@ -49,7 +52,9 @@ def assemble(
         settings=settings,
         backend=backend,
         jobs=jobs,
+        database=database,
         catalog=catalog,
+        tags=TagCatalog(database),
         clock=clock,
         stopping=stopping,
         fleet=fleet,
