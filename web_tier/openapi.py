@@ -9,6 +9,7 @@ from typing import Any, cast
 from apiflask import APIFlask
 from pydantic import BaseModel
 
+from web_tier.openapi_examples import EXAMPLES
 from web_tier.schemas import BatchRequest, Problem, UploadRequest
 
 _PLACE = "#/components/schemas/"
@@ -20,6 +21,17 @@ _HEADERS = {
     ("/api/v1/batches", "post"): ("Idempotency-Key", "Repeats of a request with the same key make no second batch"),
     ("/api/v1/batches/{batch_id}/events", "get"): ("Last-Event-ID", "The last event that was seen"),
 }
+_TAGS = {
+    "batches": "Piles of images that are tagged together",
+    "images": "Single images and what became of them",
+    "fleet": "Workers, queues and the controller's decisions",
+    "health": "For those who watch the service",
+}
+_DESCRIPTION = """\
+Create a batch, upload images into it, close it, and read the tags: page by page, or as they arrive by server-sent
+events. Every error is a problem as RFC 9457 has it, with the id under which the server's log knows the request. A
+request that got no answer may be sent again: creating a batch is safe with an `Idempotency-Key`, the rest as it is.
+"""
 
 
 def install(app: APIFlask) -> None:
@@ -40,10 +52,18 @@ def _finish(spec: dict[str, Any]) -> dict[str, Any]:
         spec["paths"][path][method]["parameters"].append(parameter)
     for path in spec["paths"].values():
         for operation in path.values():
+            operation["responses"].setdefault("default", {"description": "Any other error"})
             for status, response in operation["responses"].items():
-                if status >= "4":
+                if status >= "4":  # "default" too
                     response["content"] = {"application/problem+json": {"schema": _reference(Problem)}}
-    return _plain_names(spec)
+    spec["info"]["description"] = _DESCRIPTION
+    used = {tag for path in spec["paths"].values() for operation in path.values() for tag in operation["tags"]}
+    spec["tags"] = [{"name": tag, "description": meaning} for tag, meaning in _TAGS.items() if tag in used]
+    spec["tags"] += [{"name": tag} for tag in sorted(used - set(_TAGS))]
+    plain = _plain_names(spec)
+    for name, example in EXAMPLES.items():
+        plain["components"]["schemas"][name]["examples"] = [example]
+    return plain
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:

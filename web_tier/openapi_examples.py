@@ -1,0 +1,64 @@
+"""Examples of the description's shapes, by the names of their schemas; a test holds each against its schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_BATCH: dict[str, Any] = {
+    "id": "bat_01mcc5rm009ndjwtegjtmx",
+    "status": "in_progress",
+    "tagger": "resnet50",
+    "request_counts": {"total": 90, "completed": 41, "failed": 1},
+    "workers": {"ready": 1, "booting": 0},
+    "rate": 83.1,
+    "eta_s": 0.6,
+    "created_at": "2027-01-15T08:00:00.000+00:00",
+    "closed_at": "2027-01-15T08:00:09.412+00:00",
+    "completed_at": None,
+    "metadata": {"album": "Rome"},
+    "options": {"top_k": 5, "min_confidence": 0.05},
+}
+_ITEM: dict[str, Any] = {
+    "image_id": "img_01mcc5rm00h8zqk4w2v6na",
+    "batch_id": _BATCH["id"],
+    "name": "holiday/b.jpg",
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "bytes": 81_920,
+    "status": "succeeded",
+    "error": None,
+    "caption": None,
+    "tags": [
+        {"name": "golden retriever", "confidence": 0.93, "source": "model", "instances": []},
+        {
+            "name": "our dog",
+            "confidence": None,
+            "source": "person",
+            "instances": [{"box": [0.1, 0.2, 0.4, 0.5], "confidence": None}],
+        },
+    ],
+    "timings_ms": {"queue": 812.0, "fetch": 2.0, "decode": 4.0, "infer": 21.0},
+    "tagger": "resnet50@1dd8f080",
+    "created_at": "2027-01-15T08:00:02.105+00:00",
+    "finished_at": "2027-01-15T08:00:02.944+00:00",
+}
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "BatchRequest": {
+        "tagger": "resnet50",
+        "options": {"top_k": 3, "min_confidence": 0.2},
+        "metadata": {"album": "Rome"},
+    },
+    "BatchOut": _BATCH,
+    "BatchesOut": {"batches": [_BATCH], "next_cursor": None},
+    "ItemOut": _ITEM,
+    "UploadOut": {"images": [{**_ITEM, "status": "queued", "tags": [], "tagger": None, "finished_at": None}]},
+    "ResultsOut": {"results": [_ITEM], "next_cursor": "41"},
+    "Problem": {
+        "type": "about:blank",
+        "title": "Conflict",
+        "status": 409,
+        "detail": f"batch {_BATCH['id']} is closed and takes no more images; create another one",
+        "request_id": "req_01mcc5rm00x3h8d0c2k9fb",
+    },
+    "HealthOut": {"status": "ready"},
+}
