@@ -1,0 +1,25 @@
+"""JSON bodies, read by hand: their errors name the field, and their size has a limit of its own."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from flask import request
+from pydantic import BaseModel, ValidationError
+
+from web_tier.problems import Refused
+
+M = TypeVar("M", bound=BaseModel)
+
+_MAX_JSON = 1 << 20
+
+
+def json_body(kind: type[M]) -> M:
+    """The request's body; an empty one stands for {}. Raises Refused, which names the fields that are wrong."""
+    if (request.content_length or 0) > _MAX_JSON:
+        raise Refused(413, f"The JSON of a request may have {_MAX_JSON >> 20} MB at most; send several smaller ones.")
+    try:
+        return kind.model_validate_json(request.get_data() or b"{}")
+    except ValidationError as error:
+        errors = {".".join(map(str, e["loc"])) or "body": [e["msg"]] for e in error.errors(include_url=False)}
+        raise Refused(422, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), errors=errors) from None
