@@ -36,6 +36,16 @@ class WebSettings(_Section):
     max_image_mb: Count
     max_request_mb: Count
     catalog_url: str
+    hosts: Annotated[str, Field(pattern=r"^[A-Za-z0-9.\-:, ]*$")]
+    https: bool
+    require_keys: bool
+    session_s: Seconds
+    rate_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    rate_burst: Count
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        return frozenset(self.hosts.lower().replace(",", " ").split())
 
 
 class QueueSettings(_Section):
@@ -78,6 +88,8 @@ class ControllerSettings(_Section):
 
 class CollectorSettings(_Section):
     sweep_s: Seconds
+    expire_open_s: Seconds
+    retention_days: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class PoolSettings(_Section):

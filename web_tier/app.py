@@ -8,8 +8,23 @@ from apiflask import APIBlueprint, APIFlask
 
 from config.settings import Settings
 from core.wiring import Backend
-from web_tier import batches, events, fleet, guard, images, openapi, problems
+from web_tier import (
+    access,
+    batch_actions,
+    batches,
+    events,
+    fleet,
+    guard,
+    images,
+    keys,
+    known_images,
+    openapi,
+    problems,
+    sessions,
+    tags,
+)
 from web_tier.database import Database, catalog_url
+from web_tier.exports import routes as exports
 from web_tier.pages import pages
 from web_tier.parts import Clock, assemble
 
@@ -35,11 +50,12 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     parts = assemble(backend, settings, Database(catalog_url(settings)), clock=clock, stopping=stopping)
     app.extensions["tagfleet"] = parts
-    guard.install(app)
+    guard.install(app, settings)
+    access.install(app, parts)
     problems.install(app)
     openapi.install(app)
     api = APIBlueprint("api", __name__, url_prefix="/api/v1", enable_openapi=True)
-    for module in (batches, images, events, fleet):
+    for module in (batches, batch_actions, known_images, images, events, fleet, keys, sessions, tags, exports):
         api.register_blueprint(module.blueprint(parts))
     app.register_blueprint(api)
     app.register_blueprint(fleet.health_blueprint(parts))

@@ -30,6 +30,7 @@ class PostgreSQL:
     def engines(self) -> tuple[Engine, Engine]:
         engine = create_engine(
             self._url,
+            hide_parameters=True,  # what people upload, and secrets, have no place in a log
             pool_size=_CONNECTIONS // 2,
             max_overflow=_CONNECTIONS - _CONNECTIONS // 2,
             pool_timeout=_LOCK_S,

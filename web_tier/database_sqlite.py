@@ -25,6 +25,7 @@ class SQLite:
     def engines(self) -> tuple[Engine, Engine]:
         engine = create_engine(
             self._url,
+            hide_parameters=True,  # what people upload, and secrets, have no place in a log
             pool_size=8,
             max_overflow=-1,  # a thread that waits for a connection would hold up its client for nothing
             connect_args={"timeout": _BUSY_S, "check_same_thread": False},

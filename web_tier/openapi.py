@@ -9,22 +9,41 @@ from typing import Any, cast
 from apiflask import APIFlask
 from pydantic import BaseModel
 
+from web_tier.access import scope_of
 from web_tier.openapi_examples import EXAMPLES
 from web_tier.schemas import BatchRequest, Problem, UploadRequest
+from web_tier.schemas_access import KeyRequest, SessionRequest
 
 _PLACE = "#/components/schemas/"
 _BODIES: dict[tuple[str, str], tuple[str, type[BaseModel], bool]] = {
     ("/api/v1/batches", "post"): ("application/json", BatchRequest, False),
     ("/api/v1/batches/{batch_id}/images", "post"): ("multipart/form-data", UploadRequest, True),
+    ("/api/v1/keys", "post"): ("application/json", KeyRequest, True),
+    ("/api/v1/session", "post"): ("application/json", SessionRequest, True),
 }
 _HEADERS = {
     ("/api/v1/batches", "post"): ("Idempotency-Key", "Repeats of a request with the same key make no second batch"),
     ("/api/v1/batches/{batch_id}/events", "get"): ("Last-Event-ID", "The last event that was seen"),
 }
+_NO_KEY = {"/api/v1/session", "/healthz"}
+_SCHEMES = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key made by `tagfleet keys create`; asked for wherever other machines can reach the server",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "tagfleet",
+        "description": "What signing in with a key gives a browser; `__Host-tagfleet` where the server is behind TLS",
+    },
+}
 _TAGS = {
     "batches": "Piles of images that are tagged together",
     "images": "Single images and what became of them",
     "fleet": "Workers, queues and the controller's decisions",
+    "keys": "Who may do what, and signing in",
     "health": "For those who watch the service",
 }
 _DESCRIPTION = """\
@@ -50,8 +69,10 @@ def _finish(spec: dict[str, Any]) -> dict[str, Any]:
     for (path, method), (name, meaning) in _HEADERS.items():
         parameter = {"name": name, "in": "header", "description": meaning, "schema": {"type": "string"}}
         spec["paths"][path][method]["parameters"].append(parameter)
-    for path in spec["paths"].values():
-        for operation in path.values():
+    spec["components"]["securitySchemes"] = _SCHEMES
+    for address, path in spec["paths"].items():
+        for method, operation in path.items():
+            operation["security"] = _security(method, address)
             operation["responses"].setdefault("default", {"description": "Any other error"})
             for status, response in operation["responses"].items():
                 if status >= "4":  # "default" too
@@ -64,6 +85,14 @@ def _finish(spec: dict[str, Any]) -> dict[str, Any]:
     for name, example in EXAMPLES.items():
         plain["components"]["schemas"][name]["examples"] = [example]
     return plain
+
+
+def _security(method: str, address: str) -> list[dict[str, list[str]]]:
+    """The scope that a key or session needs; on loopback none is needed, which is the last, empty choice."""
+    if address in _NO_KEY:
+        return []
+    scope = scope_of(method.upper(), address)
+    return [{"key": [scope]}, {"session": [scope]}, {}]
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:

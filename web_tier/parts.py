@@ -10,14 +10,21 @@ from functools import cache
 from config.settings import Settings
 from core.ports import Queue
 from core.wiring import Backend
+from web_tier.batch_life import BatchLife
 from web_tier.catalog import Catalog
+from web_tier.catalog_keys import KeyCatalog
+from web_tier.catalog_life import LifeCatalog
 from web_tier.catalog_tags import TagCatalog
+from web_tier.catalog_uploads import UploadCatalog
 from web_tier.database import Database
+from web_tier.dispatch import Dispatch
 from web_tier.feeds import Feeds
 from web_tier.fleet_view import FleetView
 from web_tier.intake import Intake
 from web_tier.present import BatchPresenter
+from web_tier.rate_limits import RateLimits
 from web_tier.thumbnails import Thumbnails
+from web_tier.waits import Waits
 
 Clock = Callable[[], float]
 
@@ -37,17 +44,25 @@ class Parts:
     fleet: FleetView
     present: BatchPresenter
     feeds: Feeds
+    uploads: UploadCatalog
     intake: Intake
+    lives: LifeCatalog
+    life: BatchLife
+    waits: Waits
     thumbnails: Thumbnails
+    keys: KeyCatalog
+    limits: RateLimits
 
 
 def assemble(
     backend: Backend, settings: Settings, database: Database, *, clock: Clock, stopping: Callable[[], bool]
 ) -> Parts:
     catalog = Catalog(database)
+    uploads, lives = UploadCatalog(database), LifeCatalog(database)
     jobs = cache(backend.jobs)  # each call would open the queue anew
+    dispatch = Dispatch(jobs, uploads)
     fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s, clock=time.monotonic)
-    present = BatchPresenter(catalog, fleet, clock)
+    present = BatchPresenter(catalog, fleet, settings.collector, clock)
     return Parts(
         settings=settings,
         backend=backend,
@@ -60,6 +75,12 @@ def assemble(
         fleet=fleet,
         present=present,
         feeds=Feeds(catalog, present),
-        intake=Intake(backend.store, jobs, catalog, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
+        uploads=uploads,
+        intake=Intake(backend.store, uploads, dispatch, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
+        lives=lives,
+        life=BatchLife(backend.store, lives, dispatch, clock),
+        waits=Waits(max(1, settings.web.threads // 8), stopping=stopping),
         thumbnails=Thumbnails(backend.store),
+        keys=KeyCatalog(database),
+        limits=RateLimits(settings.web.rate_per_s, settings.web.rate_burst, clock),
     )

@@ -20,6 +20,7 @@ _COMMANDS = {
     "tag": "tag",
     "status": "status",
     "dead-letters": "dead_letters",
+    "keys": "keys",
     "version": "version",
 }
 

@@ -1,0 +1,54 @@
+"""Keys over the API, for those whose own key may operate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response
+
+from web_tier.bodies import json_body
+from web_tier.catalog_keys import Key
+from web_tier.parts import Parts
+from web_tier.present import answer, iso
+from web_tier.schemas_access import KeyRequest, KeysOut, NewKeyOut
+
+
+def blueprint(own: Parts) -> APIBlueprint:
+    api = APIBlueprint("keys", __name__, tag="keys")
+
+    @api.get("/keys")
+    @api.output(KeysOut)
+    def list_keys() -> Response:
+        """List keys, the newest first; none tells its secret"""
+        return answer({"keys": [_shown(key) for key in own.keys.listed()]})
+
+    @api.post("/keys")
+    @api.output(NewKeyOut, status_code=201)
+    @api.doc(responses={422: "Bad request"})
+    def create_key() -> Response:
+        """Make a key; the answer is the only place where it is told"""
+        wanted = json_body(KeyRequest)
+        key, secret = own.keys.create(wanted.name, wanted.scopes, own.clock())
+        return answer({**_shown(key), "key": secret}, 201)
+
+    @api.delete("/keys/<key_id>")
+    @api.output({}, status_code=204)
+    @api.doc(responses={404: "No such key"})
+    def revoke_key(key_id: str) -> Response:
+        """Revoke a key: neither it nor a session of it opens anything from now on"""
+        own.keys.revoke(key_id, own.clock())
+        return Response(status=204)
+
+    return api
+
+
+def _shown(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scopes": key.scopes,
+        "created_at": iso(key.created_at),
+        "last_used_at": iso(key.last_used_at),
+        "revoked_at": iso(key.revoked_at),
+    }
