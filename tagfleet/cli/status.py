@@ -91,6 +91,9 @@ def _pools(backend: Backend) -> Iterator[str]:
 
 
 def _decisions(backend: Backend) -> Iterator[str]:
+    if backend.roster.paused():
+        yield ""
+        yield "The fleet is paused; `tagfleet controller resume` goes on."
     for decision in backend.roster.decisions():
         yield ""
         yield f"controller on {decision.pool}: {decision.action}, {_ago(time.time() - decision.at)}"
