@@ -186,7 +186,7 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> d
     return found
 
 
-_NOT_SETTINGS = {_PREFIX + name for name in ("CONFIG", "URL", "TEST_DATA", "INSTANCE", "LIFELINE")}
+_NOT_SETTINGS = {_PREFIX + name for name in ("CONFIG", "URL", "API_KEY", "TEST_DATA", "INSTANCE", "LIFELINE")}
 """Variables of our prefix that speak to one command or to the tests, not to the settings."""
 
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "worker": "worker",
     "prepare": "prepare",
     "tag": "tag",
+    "export": "export",
     "status": "status",
     "dead-letters": "dead_letters",
     "keys": "keys",
