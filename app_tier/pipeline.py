@@ -275,6 +275,7 @@ class Pipeline:
             worker=self._worker_id,
             finished_at=self._clock(),
             timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in work.timings.items()}),
+            attempt=job.attempt,
         )
         return Finished(work.delivery, result)
 

@@ -92,6 +92,11 @@ class CollectorSettings(_Section):
     retention_days: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+class WebhookSettings(_Section):
+    allow_private: bool
+    timeout_s: Annotated[float, Field(gt=0, le=30)]
+
+
 class PoolSettings(_Section):
     """One tagger, its input queue and its workers."""
 
@@ -116,6 +121,7 @@ class Settings(_Section):
     worker: WorkerSettings
     controller: ControllerSettings
     collector: CollectorSettings
+    webhooks: WebhookSettings
     pools: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")], PoolSettings] = Field(min_length=1)
 
     @property

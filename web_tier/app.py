@@ -12,6 +12,7 @@ from web_tier import (
     access,
     batch_actions,
     batches,
+    docs,
     events,
     fleet,
     guard,
@@ -19,9 +20,11 @@ from web_tier import (
     keys,
     known_images,
     openapi,
+    operators,
     problems,
     sessions,
     tags,
+    webhooks,
 )
 from web_tier.database import Database, catalog_url
 from web_tier.exports import routes as exports
@@ -55,9 +58,10 @@ def create_app(
     problems.install(app)
     openapi.install(app)
     api = APIBlueprint("api", __name__, url_prefix="/api/v1", enable_openapi=True)
-    for module in (batches, batch_actions, known_images, images, events, fleet, keys, sessions, tags, exports):
+    for module in (batches, batch_actions, known_images, images, events, fleet, operators, keys, sessions, webhooks, tags, exports):
         api.register_blueprint(module.blueprint(parts))
     app.register_blueprint(api)
     app.register_blueprint(fleet.health_blueprint(parts))
+    app.register_blueprint(docs.blueprint(lambda: app.spec))
     app.register_blueprint(pages)
     return app

@@ -8,20 +8,27 @@ from collections.abc import Iterator
 
 from apiflask import APIBlueprint
 from flask import Response, request
-from pydantic import ValidationError
 
 from core.ids import new_id
-from web_tier.catalog import Batch, BatchClosed
+from web_tier.batch_options import settled
+from web_tier.bodies import json_body
+from web_tier.catalog import Batch, BatchClosed, Image
 from web_tier.intake import FIELD
 from web_tier.multipart import Part, parts
 from web_tier.parts import Parts
 from web_tier.present import answer, encoded, item
 from web_tier.problems import Refused
 from web_tier.schemas import BatchesOut, BatchesQuery, BatchOut, BatchRequest, ResultsOut, ResultsQuery, UploadOut
+from web_tier.tag_rows import Tagged
 
-_MAX_JSON = 1 << 20
 _MAX_KEY = 255
-_STATUSES = {"queued": ("received", "queued"), "succeeded": ("succeeded",), "failed": ("failed",)}
+_MOST_TO_WAIT_FOR = 100
+_STATUSES = {
+    "queued": ("received", "queued"),
+    "succeeded": ("succeeded",),
+    "failed": ("failed",),
+    "cancelled": ("cancelled",),
+}
 
 
 def blueprint(own: Parts) -> APIBlueprint:
@@ -37,10 +44,11 @@ def blueprint(own: Parts) -> APIBlueprint:
         batch of the first one.
         """
         wanted, payload_hash = _batch_request()
+        pool = _pool(own, wanted.tagger)
         batch = Batch(
             id=new_id("bat", own.clock()),
-            pool=_pool(own, wanted.tagger),
-            options=wanted.options.model_dump(),
+            pool=pool,
+            options=settled(wanted.options, own.settings.pools[pool].top_k).model_dump(),
             metadata=wanted.metadata,
             created_at=own.clock(),
             closed_at=None,
@@ -49,6 +57,7 @@ def blueprint(own: Parts) -> APIBlueprint:
             total=0,
             completed=0,
             failed=0,
+            changed_at=own.clock(),
         )
         batch, new = own.catalog.create_batch(batch, payload_hash=payload_hash, idempotency_key=_idempotency_key())
         place = {"Location": f"/api/v1/batches/{batch.id}"}
@@ -66,14 +75,23 @@ def blueprint(own: Parts) -> APIBlueprint:
     @api.get("/batches/<batch_id>")
     @api.output(BatchOut)
     def get_batch(batch_id: str) -> Response:
-        """Look at a batch"""
-        return answer(own.present(own.catalog.batch(batch_id)))
+        """Look at a batch
+
+        `Prefer: wait=SECONDS` delays the answer until the batch has ended.
+        """
+        applied = own.waits.until(lambda: own.catalog.batch(batch_id).ended)
+        return answer(own.present(own.catalog.batch(batch_id)), headers=applied)
 
     @api.post("/batches/<batch_id>/close")
     @api.output(BatchOut)
     def close_batch(batch_id: str) -> Response:
-        """Close a batch: it takes no more images and completes when all have their results"""
-        return answer(own.present(own.catalog.close_batch(batch_id, own.clock())))
+        """Close a batch: it takes no more images and completes when all have their results
+
+        `Prefer: wait=SECONDS` delays the answer until then.
+        """
+        own.catalog.close_batch(batch_id, own.clock())
+        applied = own.waits.until(lambda: own.catalog.batch(batch_id).ended)
+        return answer(own.present(own.catalog.batch(batch_id)), headers=applied)
 
     @api.post("/batches/<batch_id>/images")
     @api.output(UploadOut, status_code=201)
@@ -84,6 +102,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         Each part named `files` is one image, its filename the name. The answer has one item for each, in their
         order; a file that is too large or empty is an item that failed. The same name with the same content is
         taken once, however often it is sent, so a request that broke off can simply be sent again.
+        With `Prefer: wait=SECONDS` a request of up to 100 images is answered when they have their results.
         """
         batch = own.catalog.batch(batch_id)
         if batch.closed_at is not None:
@@ -94,11 +113,17 @@ def blueprint(own: Parts) -> APIBlueprint:
             raise Refused(415, "Send the images as multipart/form-data, each in a part named files.")
         others: set[str] = set()
         watched = _noting(parts(request.stream, boundary), others)
-        taken = [encoded(item(image)) for image in own.intake.take(batch, watched)]
+        ids: list[str] = []
+        taken = [encoded(item(image)) for image in _with_ids(own.intake.take(batch, watched), ids)]
         if others and not taken:
             given = ", ".join(sorted(repr(name[:40]) for name in others)[:5])
             raise Refused(422, f"Send each image in a part named files; the request has only {given}.")
-        return Response(b'{"images":[' + b",".join(taken) + b"]}", 201, mimetype="application/json")
+        applied = {}
+        if len(ids) <= _MOST_TO_WAIT_FOR:
+            applied = own.waits.until(lambda: not any(image.waits for image in own.uploads.accepted(ids)))
+        if applied:
+            taken = [encoded(item(image)) for image in own.uploads.accepted(ids)]
+        return Response(b'{"images":[' + b",".join(taken) + b"]}", 201, applied, mimetype="application/json")
 
     @api.get("/batches/<batch_id>/results")
     @api.input(ResultsQuery, location="query")
@@ -107,7 +132,8 @@ def blueprint(own: Parts) -> APIBlueprint:
         """List a batch's images in the order of their upload, with the results that are there"""
         own.catalog.change(batch_id)  # a batch that is not there is no empty page
         statuses = None if query_data.status is None else _STATUSES[query_data.status]
-        page = own.catalog.results(batch_id, query_data.limit, query_data.cursor, statuses)
+        tagged = Tagged(name=query_data.tag or None, min_confidence=query_data.min_confidence)
+        page = own.catalog.results(batch_id, query_data.limit, query_data.cursor, statuses, tagged)
         more = str(page[-1].position) if len(page) == query_data.limit else None
         return answer({"results": [item(image) for image in page], "next_cursor": more})
 
@@ -116,14 +142,9 @@ def blueprint(own: Parts) -> APIBlueprint:
 
 def _batch_request() -> tuple[BatchRequest, str]:
     """The body, and a hash by which equal requests are known. An empty body asks for the defaults."""
-    if (request.content_length or 0) > _MAX_JSON:
-        raise Refused(413, f"The description of a batch may have {_MAX_JSON >> 20} MB at most.")
+    wanted = json_body(BatchRequest)
     try:
-        wanted = BatchRequest.model_validate_json(request.get_data() or b"{}")
         canonical = json.dumps(wanted.model_dump(), sort_keys=True, allow_nan=False)
-    except ValidationError as error:
-        errors = {".".join(map(str, e["loc"])) or "body": [e["msg"]] for e in error.errors(include_url=False)}
-        raise Refused(422, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), errors=errors) from None
     except ValueError:
         raise Refused(422, "metadata: NaN and Infinity are no JSON") from None
     return wanted, hashlib.sha256(canonical.encode()).hexdigest()
@@ -143,6 +164,13 @@ def _idempotency_key() -> str | None:
     if key is not None and not 0 < len(key) <= _MAX_KEY:
         raise Refused(422, f"The Idempotency-Key must have 1 to {_MAX_KEY} characters.")
     return key
+
+
+def _with_ids(images: Iterator[Image], ids: list[str]) -> Iterator[Image]:
+    """The same images; their ids go into `ids`."""
+    for image in images:
+        ids.append(image.id)
+        yield image
 
 
 def _noting(incoming: Iterator[Part], others: set[str]) -> Iterator[Part]:

@@ -10,20 +10,39 @@ from apiflask import APIFlask
 from pydantic import BaseModel
 
 from web_tier.access import scope_of
+from web_tier.fleet_schemas import RedriveRequest
 from web_tier.openapi_examples import EXAMPLES
-from web_tier.schemas import BatchRequest, Problem, UploadRequest
+from web_tier.schemas import BatchRequest, CheckRequest, KnownRequest, Problem, RetryRequest, UploadRequest
 from web_tier.schemas_access import KeyRequest, SessionRequest
+from web_tier.schemas_webhooks import WebhookRequest
+from web_tier.tag_schemas import BulkEdit, FeedbackRequest, TagEdit, Undo
+from web_tier.waits import LONGEST_S
 
 _PLACE = "#/components/schemas/"
 _BODIES: dict[tuple[str, str], tuple[str, type[BaseModel], bool]] = {
     ("/api/v1/batches", "post"): ("application/json", BatchRequest, False),
     ("/api/v1/batches/{batch_id}/images", "post"): ("multipart/form-data", UploadRequest, True),
+    ("/api/v1/batches/{batch_id}/images/known", "post"): ("application/json", KnownRequest, True),
+    ("/api/v1/batches/{batch_id}/retry", "post"): ("application/json", RetryRequest, False),
+    ("/api/v1/fleet/dead-letters/redrive", "post"): ("application/json", RedriveRequest, False),
+    ("/api/v1/images/check", "post"): ("application/json", CheckRequest, True),
+    ("/api/v1/batches/{batch_id}/tags", "patch"): ("application/json", BulkEdit, True),
+    ("/api/v1/batches/{batch_id}/tags/undo", "post"): ("application/json", Undo, True),
+    ("/api/v1/images/{image_id}/tags", "patch"): ("application/json", TagEdit, True),
+    ("/api/v1/images/{image_id}/tags/undo", "post"): ("application/json", Undo, True),
+    ("/api/v1/images/{image_id}/feedback", "post"): ("application/json", FeedbackRequest, True),
     ("/api/v1/keys", "post"): ("application/json", KeyRequest, True),
     ("/api/v1/session", "post"): ("application/json", SessionRequest, True),
+    ("/api/v1/webhooks", "post"): ("application/json", WebhookRequest, True),
 }
+_WAIT = f"`wait=SECONDS`, {LONGEST_S} at most: answer when the results are there, or then as far as things are"
 _HEADERS = {
     ("/api/v1/batches", "post"): ("Idempotency-Key", "Repeats of a request with the same key make no second batch"),
     ("/api/v1/batches/{batch_id}/events", "get"): ("Last-Event-ID", "The last event that was seen"),
+    ("/api/v1/batches/{batch_id}", "get"): ("Prefer", _WAIT),
+    ("/api/v1/batches/{batch_id}/close", "post"): ("Prefer", _WAIT),
+    ("/api/v1/batches/{batch_id}/images", "post"): ("Prefer", _WAIT),
+    ("/api/v1/batches/{batch_id}/retry", "post"): ("Prefer", _WAIT),
 }
 _NO_KEY = {"/api/v1/session", "/healthz"}
 _SCHEMES = {
@@ -42,8 +61,10 @@ _SCHEMES = {
 _TAGS = {
     "batches": "Piles of images that are tagged together",
     "images": "Single images and what became of them",
+    "tags": "Correcting tags, and finding images by them",
     "fleet": "Workers, queues and the controller's decisions",
     "keys": "Who may do what, and signing in",
+    "webhooks": "Who is told when a batch ends",
     "health": "For those who watch the service",
 }
 _DESCRIPTION = """\
@@ -61,8 +82,9 @@ def _finish(spec: dict[str, Any]) -> dict[str, Any]:
     schemas = spec["components"]["schemas"]
     for theirs in ("HTTPError", "ValidationError", "ValidationErrorDetail"):
         schemas.pop(theirs, None)
-    for described in (BatchRequest, UploadRequest, Problem):
-        schemas |= _schemas_of(described)
+    described: list[type[BaseModel]] = [Problem, *(body[1] for body in _BODIES.values())]
+    for model in described:
+        schemas |= _schemas_of(model)
     for (path, method), (media_type, model, required) in _BODIES.items():
         body = {"schema": _reference(model)}
         spec["paths"][path][method]["requestBody"] = {"required": required, "content": {media_type: body}}

@@ -16,6 +16,7 @@ from web_tier.catalog_keys import KeyCatalog
 from web_tier.catalog_life import LifeCatalog
 from web_tier.catalog_tags import TagCatalog
 from web_tier.catalog_uploads import UploadCatalog
+from web_tier.catalog_webhooks import WebhookCatalog
 from web_tier.database import Database
 from web_tier.dispatch import Dispatch
 from web_tier.feeds import Feeds
@@ -25,6 +26,7 @@ from web_tier.present import BatchPresenter
 from web_tier.rate_limits import RateLimits
 from web_tier.thumbnails import Thumbnails
 from web_tier.waits import Waits
+from web_tier.webhook_post import Postman, postman_of
 
 Clock = Callable[[], float]
 
@@ -52,6 +54,8 @@ class Parts:
     thumbnails: Thumbnails
     keys: KeyCatalog
     limits: RateLimits
+    webhooks: WebhookCatalog
+    postman: Postman
 
 
 def assemble(
@@ -83,4 +87,6 @@ def assemble(
         thumbnails=Thumbnails(backend.store),
         keys=KeyCatalog(database),
         limits=RateLimits(settings.web.rate_per_s, settings.web.rate_burst, clock),
+        webhooks=WebhookCatalog(database),
+        postman=postman_of(settings.webhooks, clock),
     )

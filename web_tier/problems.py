@@ -15,6 +15,7 @@ from web_tier.catalog import BatchClosed, KeyReused, NoSuchBatch
 from web_tier.catalog_keys import NoSuchKey
 from web_tier.catalog_life import BatchCancelled
 from web_tier.catalog_tags import NoSuchEdit, NoSuchImage
+from web_tier.catalog_webhooks import NoSuchWebhook
 from web_tier.multipart import BadMultipart
 from web_tier.present import encoded
 
@@ -24,6 +25,7 @@ _OURS: dict[type[Exception], int] = {
     NoSuchImage: 404,
     NoSuchEdit: 404,
     NoSuchKey: 404,
+    NoSuchWebhook: 404,
     BatchClosed: 409,
     BatchCancelled: 409,
     KeyReused: 422,

@@ -31,7 +31,7 @@ def test_a_batch_from_creation_to_completion(web):
     assert done["status"] == "completed"
     assert done["completed_at"] is not None
     assert done["metadata"] == {"album": "été"}
-    assert done["request_counts"] == {"total": 2, "completed": 2, "failed": 1}
+    assert done["request_counts"] == {"total": 2, "completed": 2, "failed": 1, "cancelled": 0}
     item = web.get(f"/images/{first['image_id']}")
     assert item["tags"] == [{"name": "dog", "confidence": 0.5, "source": "model", "instances": []}]
     assert set(item["timings_ms"]) == {"queue", "fetch", "decode", "infer"}
