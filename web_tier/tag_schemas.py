@@ -16,9 +16,9 @@ MAX_IMAGES = 1000
 _MAX_TAGS = 100
 _Sought = Annotated[str, Field(max_length=200)]
 
-TagName = Annotated[str, Field(min_length=1, max_length=MAX_TAG, examples=["our dog"]), AfterValidator(clean_tag)]
+TagName = Annotated[str, Field(min_length=1, max_length=MAX_TAG), AfterValidator(clean_tag)]
 TagNames = Annotated[list[TagName], Field(max_length=_MAX_TAGS)]
-EditId = Annotated[str, Field(max_length=64, pattern=r"^[0-9a-z_]+$", examples=["edt_01mcc5rm00k2c7d8e9fgh3"])]
+EditId = Annotated[str, Field(max_length=64, pattern=r"^[0-9a-z_]+$")]
 
 
 class _Body(BaseModel):
@@ -51,7 +51,7 @@ class Undo(_Body):
     edit_id: EditId
 
 
-class FeedbackIn(_Body):
+class FeedbackRequest(_Body):
     """`accept` and `reject` judge a tag that the image has; `add` names one that is missing."""
 
     tag: TagName

@@ -9,6 +9,7 @@ from apiflask import APIBlueprint
 from flask import Response
 
 from core.ids import new_id
+from web_tier.bodies import json_body
 from web_tier.catalog import Image
 from web_tier.catalog_tags import Edit, NoSuchImage
 from web_tier.parts import Parts
@@ -19,7 +20,7 @@ from web_tier.tag_schemas import (
     BulkEdit,
     BulkEditedOut,
     EditedOut,
-    FeedbackIn,
+    FeedbackRequest,
     ImageOut,
     ImagesOut,
     SearchOut,
@@ -45,73 +46,71 @@ def blueprint(own: Parts) -> APIBlueprint:
 
 def _correcting(api: APIBlueprint, own: Parts) -> None:
     @api.patch("/images/<image_id>/tags")
-    @api.input(TagEdit, location="json")
     @api.output(EditedOut)
     @api.doc(responses=_NO_IMAGE)
-    def edit_tags(image_id: str, json_data: TagEdit) -> Response:
+    def edit_tags(image_id: str) -> Response:
         """Correct the tags of an image
 
         What a person adds or removes stands over whatever the tagger says later. `edit_id` takes it back.
         """
-        edit = Edit(new_id("edt", own.clock()), _verdicts(json_data))
+        wanted = json_body(TagEdit)
+        edit = Edit(new_id("edt", own.clock()), _verdicts(wanted))
         return _edited(own, _image(own, image_id), edit)
 
     @api.post("/images/<image_id>/tags/undo")
-    @api.input(Undo, location="json")
     @api.output(ImageOut)
     @api.doc(responses=_NO_EDIT)
-    def undo_edit(image_id: str, json_data: Undo) -> Response:
+    def undo_edit(image_id: str) -> Response:
         """Take an edit of an image's tags back
 
         The tags are as if that edit had never been; other edits stay. Doing it twice does it once.
         """
+        wanted = json_body(Undo)
         batch_id = _image(own, image_id).batch_id
-        (image,) = own.tags.undo(batch_id, json_data.edit_id, own.clock(), image_id)
+        (image,) = own.tags.undo(batch_id, wanted.edit_id, own.clock(), image_id)
         return answer({"image": item(image)})
 
     @api.post("/images/<image_id>/feedback")
-    @api.input(FeedbackIn, location="json")
     @api.output(EditedOut)
     @api.doc(responses=_NO_IMAGE)
-    def give_feedback(image_id: str, json_data: FeedbackIn) -> Response:
+    def give_feedback(image_id: str) -> Response:
         """Say that a tag is right, wrong or missing
 
         It is kept for taggers that learn, and corrects the image too: what is accepted or added is a person's tag from
         then on, what is rejected goes. `edit_id` takes it back.
         """
+        wanted = json_body(FeedbackRequest)
         image = _image(own, image_id)
-        there = tag_key(json_data.tag) in {tag_key(tag["name"]) for tag in image.tags}
-        if json_data.verdict != "add" and not there:
-            sentence = (
-                f"{image.name[:80]} has no tag {json_data.tag!r} to {json_data.verdict}; add is for what is missing"
-            )
+        there = tag_key(wanted.tag) in {tag_key(tag["name"]) for tag in image.tags}
+        if wanted.verdict != "add" and not there:
+            sentence = f"{image.name[:80]} has no tag {wanted.tag!r} to {wanted.verdict}; add is for what is missing"
             raise Refused(422, sentence, errors={"tag": ["the image has no such tag"]})
-        verdict = Verdict(json_data.tag, wanted=json_data.verdict != "reject")
-        return _edited(own, image, Edit(new_id("edt", own.clock()), [verdict], feedback=json_data.verdict))
+        verdict = Verdict(wanted.tag, wanted=wanted.verdict != "reject")
+        return _edited(own, image, Edit(new_id("edt", own.clock()), [verdict], feedback=wanted.verdict))
 
 
 def _in_bulk(api: APIBlueprint, own: Parts) -> None:
     @api.patch("/batches/<batch_id>/tags")
-    @api.input(BulkEdit, location="json")
     @api.output(BulkEditedOut)
     @api.doc(responses={404: "There is no such batch, or it has not all of these images"})
-    def edit_tags_of_many(batch_id: str, json_data: BulkEdit) -> Response:
+    def edit_tags_of_many(batch_id: str) -> Response:
         """Correct the tags of several images of a batch
 
         All of them or, where one is missing, none. `edit_id` takes it back.
         """
-        edit = Edit(new_id("edt", own.clock()), _verdicts(json_data))
-        image_ids = list(dict.fromkeys(json_data.image_ids))
+        wanted = json_body(BulkEdit)
+        edit = Edit(new_id("edt", own.clock()), _verdicts(wanted))
+        image_ids = list(dict.fromkeys(wanted.image_ids))
         images = own.tags.edit(batch_id, image_ids, edit, own.clock())
         return answer({"images": [item(image) for image in images], "edit_id": edit.id})
 
     @api.post("/batches/<batch_id>/tags/undo")
-    @api.input(Undo, location="json")
     @api.output(ImagesOut)
     @api.doc(responses=_NO_EDIT)
-    def undo_edit_of_many(batch_id: str, json_data: Undo) -> Response:
+    def undo_edit_of_many(batch_id: str) -> Response:
         """Take an edit back from all images of a batch that it touched"""
-        images = own.tags.undo(batch_id, json_data.edit_id, own.clock())
+        wanted = json_body(Undo)
+        images = own.tags.undo(batch_id, wanted.edit_id, own.clock())
         return answer({"images": [item(image) for image in images]})
 
 
