@@ -58,7 +58,20 @@ def create_app(
     problems.install(app)
     openapi.install(app)
     api = APIBlueprint("api", __name__, url_prefix="/api/v1", enable_openapi=True)
-    for module in (batches, batch_actions, known_images, images, events, fleet, operators, keys, sessions, webhooks, tags, exports):
+    for module in (
+        batches,
+        batch_actions,
+        known_images,
+        images,
+        events,
+        fleet,
+        operators,
+        keys,
+        sessions,
+        webhooks,
+        tags,
+        exports,
+    ):
         api.register_blueprint(module.blueprint(parts))
     app.register_blueprint(api)
     app.register_blueprint(fleet.health_blueprint(parts))

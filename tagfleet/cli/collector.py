@@ -20,8 +20,11 @@ from tagfleet.cli.common import with_settings
 def command(settings: Settings) -> None:
     """Bring results from the output queue into the catalogue."""
     from web_tier.catalog_results import ResultCatalog
+    from web_tier.catalog_samples import SampleCatalog
     from web_tier.collector import Collector
     from web_tier.database import Database, catalog_url, migrate
+    from web_tier.fleet_view import FleetView
+    from web_tier.sampler import Sampler
 
     telemetry.configure("collector", level=settings.log_level, format=settings.log_format)
     stop = threading.Event()
@@ -29,5 +32,10 @@ def command(settings: Settings) -> None:
         signal.signal(number, lambda *_: stop.set())
     lifeline.watch(os.environ)
     migrate(catalog_url(settings))
-    catalog = ResultCatalog(Database(catalog_url(settings)))
-    Collector(Backend(settings), catalog, settings, time.time).run(stop)
+    database = Database(catalog_url(settings))
+    catalog = ResultCatalog(database)
+    backend = Backend(settings)
+    fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s, clock=time.monotonic)
+    sampler = Sampler(SampleCatalog(database), [backend.jobs(pool) for pool in settings.pools], fleet)
+    threading.Thread(target=sampler.run, args=(stop,), name="sampler", daemon=True).start()
+    Collector(backend, catalog, settings, time.time).run(stop)
