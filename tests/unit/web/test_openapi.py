@@ -38,11 +38,13 @@ _REQUESTS = 15
 
 
 @pytest.fixture
-def app(web, settings) -> Iterator[APIFlask]:
+def app(web) -> Iterator[APIFlask]:
     """The same service as `web`, in which event streams end at once."""
-    app = create_app(web.backend, settings, web.clock, stopping=lambda: True)
+    app = create_app(web.backend, web.settings, web.clock, stopping=lambda: True)
     yield app
-    app.extensions["tagfleet"].thumbnails.close()
+    own = app.extensions["tagfleet"]
+    own.thumbnails.close()
+    own.database.close()
 
 
 @pytest.fixture
