@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, Table, Text
 
-from web_tier.catalog_tables import metadata
+from web_tier.catalog_tables import batches, metadata
 
 api_keys = Table(
     "api_keys",
@@ -62,3 +62,6 @@ deliveries = Table(
 
 `batch_id` names no row that must be there: a batch may be deleted while its last event is on its way.
 """
+
+Index("ix_batches_completed_at", batches.c.completed_at)
+"""By which ends are found that webhooks were not told of yet."""

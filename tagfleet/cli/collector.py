@@ -22,7 +22,10 @@ def command(settings: Settings) -> None:
     from web_tier.catalog_results import ResultCatalog
     from web_tier.catalog_samples import SampleCatalog
     from web_tier.collector import Collector
+    from web_tier.catalog_webhooks import WebhookCatalog
     from web_tier.database import Database, catalog_url, migrate
+    from web_tier.webhook_post import postman_of
+    from web_tier.webhook_sender import WebhookSender
     from web_tier.fleet_view import FleetView
     from web_tier.sampler import Sampler
 
@@ -33,6 +36,8 @@ def command(settings: Settings) -> None:
     lifeline.watch(os.environ)
     migrate(catalog_url(settings))
     database = Database(catalog_url(settings))
+    sender = WebhookSender(WebhookCatalog(database), postman_of(settings.webhooks, time.time), time.time)
+    threading.Thread(target=sender.run, args=(stop,), name="webhooks", daemon=True).start()
     catalog = ResultCatalog(database)
     backend = Backend(settings)
     fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s, clock=time.monotonic)

@@ -53,8 +53,10 @@ def upgrade() -> None:
     op.create_index("ix_deliveries_webhook_id_batch_id_event_occurred_at", "deliveries", unique, unique=True)
     op.create_index("ix_deliveries_next_at", "deliveries", ["next_at"])
     op.create_index("ix_deliveries_occurred_at", "deliveries", ["occurred_at"])
+    op.create_index("ix_batches_completed_at", "batches", ["completed_at"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_batches_completed_at", "batches")
     for name in ("deliveries", "webhooks", "sessions", "api_keys"):
         op.drop_table(name)
