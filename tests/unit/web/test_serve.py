@@ -7,8 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -17,16 +16,9 @@ import pytest
 from config import settings as config
 from config.settings import BadSetting, Settings
 from core.errors import TagfleetError, Unavailable
+from tests.unit.web.processes import wait_for
 from web_tier import serve
 from web_tier.database import catalog_url, migrate
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        assert process is None or process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
 
 
 @pytest.fixture
