@@ -36,7 +36,9 @@ class Service(Calls):
         """The addresses that are told of events, each with how its last delivery went."""
         return self._read(lambda data: list(data["webhooks"]), self._transport.json("GET", "/webhooks"))
 
-    def create_webhook(self, url: str, events: Sequence[str]) -> dict[str, Any]:
+    def create_webhook(
+        self, url: str, events: Sequence[str] = ("batch.completed", "batch.cancelled")
+    ) -> dict[str, Any]:
         """Have events sent to `url`. Its `secret`, told this once, is what `webhooks.verify` needs."""
         body = {"url": url, "events": list(events)}
         return self._read(dict, self._transport.json("POST", "/webhooks", json=body, repeat=False))
