@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
@@ -19,6 +20,7 @@ READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = ("pages", "docs", "openapi", "health.healthz", "api.sessions")
 """Endpoints, and blueprints of them, that need no key: what anyone may read in our source, and the way to sign in."""
 _OPERATORS = ("/api/v1/keys", "/api/v1/webhooks", "/api/v1/fleet/dead-letters")
+_LOOK_S = 5.0
 _CHALLENGE = 'Bearer realm="Tagfleet"'
 
 
@@ -91,6 +93,24 @@ def session_key(own: Parts) -> Key | None:
     """The live key of the request's session."""
     token = request.cookies.get(cookie_name(own))
     return own.keys.key_of_session(token, own.clock()) if token else None
+
+
+def lapse_of(own: Parts) -> Callable[[], bool]:
+    """Tells an answer that lasts whether the key or session it was given for has ended; looks every few seconds."""
+    if g.get("key") is None:
+        return lambda: False
+    secret, token = _bearer(), request.cookies.get(cookie_name(own), "")
+    looked = own.clock()
+
+    def lapsed() -> bool:
+        nonlocal looked
+        now = own.clock()
+        if abs(now - looked) < _LOOK_S:
+            return False
+        looked = now
+        return (own.keys.key_of(secret) if secret is not None else own.keys.key_of_session(token, now)) is None
+
+    return lapsed
 
 
 def wrong_key(own: Parts) -> NoReturn:

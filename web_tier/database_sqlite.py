@@ -39,6 +39,7 @@ class SQLite:
         """Raises Unavailable where the folder cannot be used."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.touch(mode=0o600)  # webhooks' secrets are in it
             lock = self._path.with_suffix(".lock").open("w")
         except OSError as error:
             raise Unavailable(f"catalogue {self._path}: {error.strerror}; is the setting home right?") from error

@@ -16,6 +16,7 @@ from apiflask import APIBlueprint
 from flask import Response, request
 
 from core.errors import Unavailable
+from web_tier import access
 from web_tier.catalog import NoSuchBatch
 from web_tier.feeds import Look
 from web_tier.parts import Parts
@@ -54,7 +55,8 @@ def blueprint(own: Parts) -> APIBlueprint:
         own.catalog.change(batch_id)  # a batch that is not there is a 404, not an empty stream
         if not seats.acquire(blocking=False):
             raise Refused(503, "Too many event streams are open; close some.", headers={"Retry-After": "5"})
-        stream = follow(own, batch_id, after, hung_up=_hang_up_of(request.environ.get("gunicorn.socket")))
+        hung_up = _hang_up_of(request.environ.get("gunicorn.socket"))
+        stream = follow(own, batch_id, after, hung_up=hung_up, lapsed=access.lapse_of(own))
         response = Response(stream, mimetype="text/event-stream")
         response.call_on_close(seats.release)
         response.headers["Cache-Control"] = "no-store"
@@ -70,16 +72,22 @@ def follow(
     after: int,
     *,
     hung_up: Callable[[], bool] = lambda: False,
+    lapsed: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[bytes]:
-    """The events beyond the change number `after`, in bursts; `clock` is monotonic, in seconds."""
+    """The events beyond the change number `after`, in bursts, until the reader's key has `lapsed`.
+
+    `clock` is monotonic, in seconds.
+    """
     yield b"retry: %d\n\n" % _RETRY_MS
     shown: Look | None = None
     spoke = clock()
     with own.feeds.of(batch_id) as feed:
         while not own.stopping() and not hung_up():
             try:
+                if lapsed():
+                    return  # a reader who comes back is asked for a key that is live
                 look = feed.look(clock())
                 if look is not shown:
                     while burst := feed.after(after, look):

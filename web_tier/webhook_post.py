@@ -114,7 +114,7 @@ class Postman:
     def _exchange(self, target: Target, request: bytes) -> int | None:
         """The status of the answer, of which nothing more is read. Raises OSError."""
         until = time.monotonic() + self._timeout_s
-        with socket.create_connection((target.address, target.port), self._timeout_s) as plain:
+        with _connected(target, until) as plain:
             plain.settimeout(_left(until))
             connection = self._tls.wrap_socket(plain, server_hostname=target.host) if target.tls else plain
             with connection:
@@ -128,6 +128,18 @@ class Postman:
                     said += more
         found = _STATUS_LINE.match(said)
         return None if found is None else int(found[1])
+
+
+def _connected(target: Target, until: float) -> socket.socket:
+    """To the first of the addresses that takes it; those that do not answer share the time. Raises OSError."""
+    for number, address in enumerate(target.addresses, start=1):
+        share = _left(until) / (len(target.addresses) - number + 1)
+        try:
+            return socket.create_connection((address, target.port), share)
+        except OSError:
+            if number == len(target.addresses):
+                raise
+    raise AssertionError("a target has an address")
 
 
 def _left(until: float) -> float:

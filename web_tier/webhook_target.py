@@ -25,13 +25,13 @@ class BadTarget(TagfleetError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL, and the one address to connect to for it: the name is not looked up a second time."""
+    """A URL, and the addresses to connect to for it: the name is not looked up a second time."""
 
     host: str
     port: int
     tls: bool
     path: str
-    address: str
+    addresses: tuple[str, ...]
 
     @property
     def authority(self) -> str:
@@ -65,7 +65,7 @@ def target_of(url: str, *, allow_private: bool, resolve: Resolve = look_up) -> T
         raise BadTarget(
             f"{host[:100]} lies in a private network, where webhooks do not go (setting webhooks.allow_private)"
         )
-    return Target(host, port, tls, path, addresses[0])
+    return Target(host, port, tls, path, tuple(addresses))
 
 
 def is_public(address: str) -> bool:

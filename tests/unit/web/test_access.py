@@ -10,7 +10,7 @@ from web_tier import exposure
 from web_tier.access import scope_of
 from web_tier.app import create_app
 from web_tier.catalog_keys import KeyCatalog
-from web_tier.database import Database, catalog_url
+from web_tier.database import Database, catalog_url, migrate
 
 HERE = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 
@@ -355,3 +355,26 @@ def test_a_proxy_before_loopback_is_no_way_around_keys(flags):
 )
 def test_where_this_machine_finds_it(host, url):
     assert exposure.url_of(host, 80) == url
+
+
+@pytest.mark.parametrize("by_session", [True, False])
+def test_a_stream_ends_with_the_key_it_was_opened_with(guarded, key, keys, web, by_session):
+    client = guarded()
+    key_id, secret = key("read", "write")
+    batch = client.post("/api/v1/batches", json={}, headers=bearer(secret)).json["id"]
+    if by_session:
+        signed_in(client, secret)
+    answer = client.get(f"/api/v1/batches/{batch}/events", headers={} if by_session else bearer(secret))
+    events = answer.response
+    assert next(events).startswith(b"retry")
+    assert b"event: batch" in next(events)
+    keys.revoke(key_id, web.clock())
+    web.clock.now += 6
+    assert b"".join(events) == b""
+    answer.close()
+
+
+def test_others_on_this_machine_cannot_read_the_catalogue(settings):
+    """Webhooks' secrets are in it as they are."""
+    migrate(catalog_url(settings))
+    assert (settings.home / "catalog.db").stat().st_mode & 0o077 == 0

@@ -215,3 +215,10 @@ def test_tls_is_checked_against_the_name_not_the_address(tmp_path):
     assert "TLS failed" in (wrong.error or "")
     assert "TLS failed" in (strangers.error or "")
     assert len(receiver.came) == 1
+
+
+def test_an_address_that_does_not_answer_is_passed_over():
+    """As with a name that has an IPv6 address and a machine that has none."""
+    with receiving() as receiver:
+        two = postman(lambda *_: ["127.99.0.1", "127.0.0.1"])
+        assert two.post(f"http://x.example:{receiver.port}/", SECRET, "m", b"").status == 204
