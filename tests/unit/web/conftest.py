@@ -142,6 +142,7 @@ class Web:
             tags=() if error else (Tag(name=tag, confidence=0.5),),
             error=error,
             finished_at=1.0,
+            attempt=job.attempt,
         )
 
     @staticmethod
