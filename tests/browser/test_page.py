@@ -173,11 +173,12 @@ def test_the_keyboard_reaches_everything(page: Page, service: Any) -> None:
     page.goto(service.url)
     expect(page.locator(".recent-row")).to_be_visible()
     reached = []
-    for _ in range(7):
+    for _ in range(8):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.textContent.trim().split('\\n')[0]"))
-    assert reached[:6] == ["Skip to the content", "Tagfleet", "Photos", "Fleet", "Choose photos", "Choose a folder"]
-    assert reached[6].startswith("holiday")
+    views = ["Photos", "Batches", "Fleet"]
+    assert reached[:7] == ["Skip to the content", "Tagfleet", *views, "Choose photos", "Choose a folder"]
+    assert reached[7].startswith("holiday")
     page.keyboard.press("Enter")
     expect(page.locator("#batch-title")).to_be_focused()
 
