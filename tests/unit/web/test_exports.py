@@ -147,6 +147,7 @@ def test_names_are_kept_where_they_can_be():
     assert safe_path("C:\\photos\\..\\a?.jpg") == "C_/photos/a_.jpg"
     assert safe_path("/etc/../NUL.txt") == "etc/_NUL.txt"
     assert safe_path("a.xmp/b.jpg") == "a.xmp_/b.jpg"
+    assert safe_path("é" * 500) == "é" * 90
     unique = UniqueNames()
     assert [unique("x/a.jpg") for _ in range(3)] == ["x/a.jpg", "x/a (2).jpg", "x/a (3).jpg"]
 
@@ -226,6 +227,18 @@ def test_it_begins_before_all_is_read(write):
 def test_an_export_of_a_batch_that_is_deleted_meanwhile_breaks_off(write):
     with pytest.raises(NoSuchBatch):
         list(write(Source(Many(300, deleted=True), "bat")))
+
+
+def test_coco_has_no_annotation_of_an_image_that_came_after_its_list():
+    class Growing(Many):
+        def results(self, batch_id: str, limit: int, after: int = 0) -> list[Image]:
+            page = super().results(batch_id, limit, after)
+            if not page:
+                self.count = 9
+            return page
+
+    coco = json.loads(b"".join(as_coco(Source(Growing(3), "bat"))))
+    assert {image["id"] for image in coco["images"]} == {one["image_id"] for one in coco["annotations"]} == {1, 2, 3}
 
 
 def test_the_archive_unpacks_into_its_folder(tmp_path: Path):

@@ -36,6 +36,17 @@ def test_what_a_person_confirms_keeps_its_place_its_spelling_and_its_boxes():
     assert shown[1]["instances"] == said("dog")[0]["instances"]
 
 
+def test_of_two_tags_of_one_name_the_first_counts():
+    """ImageNet has two cranes, the bird and the machine; the more confident one comes first."""
+    (shown,) = merged([said("crane")[0] | {"confidence": 0.9}, said("Crane")[0]], {})
+    assert (shown["name"], shown["confidence"]) == ("crane", 0.9)
+
+
+def test_people_s_tags_come_in_the_order_in_which_they_were_last_added():
+    given = [Verdict("a", True), Verdict("b", True), Verdict("a", False), Verdict("a", True)]
+    assert [tag["name"] for tag in merged([], standing(given))] == ["b", "a"]
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [(" a  dog\n", "a dog"), ("e\u0301te\u0301", "\u00e9t\u00e9"), ("a\x00b\x1b[1m", "a b [1m"), ("🐕", "🐕")],
