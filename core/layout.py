@@ -24,6 +24,11 @@ def result_key(batch_id: str, image_id: str) -> str:
     return f"results/{batch_id}/{image_id}.json"
 
 
+def cancelled_key(batch_id: str) -> str:
+    """There as soon as the batch was cancelled."""
+    return f"results/{batch_id}/cancelled"
+
+
 def batch_prefixes(batch_id: str) -> tuple[str, ...]:
     """Everything that is kept of a batch lies under these."""
     return f"images/{batch_id}/", f"thumbnails/{batch_id}/", f"results/{batch_id}/"

@@ -21,7 +21,7 @@ def blueprint(own: Parts) -> APIBlueprint:
 
         A batch that has ended stays as it is.
         """
-        return answer(own.present(own.lives.cancel(batch_id, own.clock())))
+        return answer(own.present(own.life.cancel(batch_id)))
 
     @api.post("/batches/<batch_id>/retry")
     @api.output(RetryOut)

@@ -11,7 +11,7 @@ from core import layout
 from core.errors import Unavailable
 from core.ports import ObjectStore
 from core.telemetry import logger
-from web_tier.catalog import NoSuchBatch
+from web_tier.catalog import Batch, NoSuchBatch
 from web_tier.catalog_life import LifeCatalog
 from web_tier.dispatch import Dispatch
 
@@ -32,6 +32,16 @@ class BatchLife:
         self._catalog = catalog
         self._dispatch = dispatch
         self._clock = clock
+
+    def cancel(self, batch_id: str) -> Batch:
+        """Cancel what waits in the batch, and tell the workers, who drop its jobs. Raises NoSuchBatch, Unavailable."""
+        batch = self._catalog.cancel(batch_id, self._clock())
+        if batch.status == "cancelled":
+            try:
+                self._store.put(layout.cancelled_key(batch_id), b"")
+            except Unavailable as error:  # their results are ignored anyway
+                logger().warning("workers do not know of a cancelled batch", batch=batch_id, reason=str(error))
+        return batch
 
     def retry(self, batch_id: str, image_ids: Collection[str] | None = None) -> int:
         """Have failed images tagged anew, all or some; how many. Those whose bytes are not there stay failed.

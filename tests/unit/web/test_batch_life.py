@@ -68,8 +68,16 @@ def test_a_cancelled_batch_keeps_its_results_and_ignores_late_ones(web):
         "late.jpg",
         "never.jpg",
     ]
+    assert layout.cancelled_key(batch) in stored(web, batch), "workers drop the jobs that are left"
     assert web.send(batch, ("more.jpg", b"4")).status_code == 409
     assert 'tagfleet_images_finished_total{status="cancelled"} 2.0' in web.client.get("/metrics").text
+
+
+def test_a_batch_is_cancelled_while_the_store_is_away(web, budget):
+    batch = web.batch()
+    web.upload(batch, ("a.jpg", b"1"))
+    budget.calls = 0
+    assert post(web, f"/batches/{batch}/cancel").json["status"] == "cancelled"
 
 
 def test_who_follows_a_batch_sees_each_image_cancelled_and_the_end(web):
