@@ -19,7 +19,7 @@ def json_body(kind: type[M]) -> M:
     if (request.content_length or 0) > _MAX_JSON:
         raise Refused(413, f"The JSON of a request may have {_MAX_JSON >> 20} MB at most; send several smaller ones.")
     try:
-        return kind.model_validate_json(request.get_data() or b"{}")
+        return kind.model_validate_json(request.get_data() or b"{}", strict=True)  # `true` is no 1
     except ValidationError as error:
         errors = {".".join(map(str, e["loc"])) or "body": [e["msg"]] for e in error.errors(include_url=False)}
         raise Refused(422, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), errors=errors) from None

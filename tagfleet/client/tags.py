@@ -42,7 +42,7 @@ class Tags(Calls):
         return self._read(lambda data: Edit(data["edit_id"], list(map(Item.from_json, data["images"]))), answer)
 
     def undo(self, edit: Edit) -> list[Item]:
-        """The images as they were before the edit. Raises Conflict where it was undone already."""
+        """The images without what the edit did; undoing it once more changes nothing."""
         if len(edit.images) == 1:
             path = f"/images/{edit.images[0].image_id}/tags/undo"
             return [self._read(lambda data: Item.from_json(data["image"]), self._undone(path, edit))]

@@ -38,7 +38,8 @@ _RESPONSES: Any = {
     200: {
         "description": "The file; a connection that ends early is a file that is not whole",
         "content": {
-            of.mimetype: {"schema": {"type": "string", "contentMediaType": of.mimetype}} for of in _FORMATS.values()
+            of.mimetype: {"schema": {"type": "object" if of.mimetype == "application/json" else "string"}}
+            for of in _FORMATS.values()
         },
     },
     404: "There is no such batch",

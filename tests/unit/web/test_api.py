@@ -117,6 +117,7 @@ def test_an_idempotency_key_makes_one_batch(web):
     [
         ('{"tagger": "nope"}', "nope"),
         ('{"options": {"top_k": 0}}', "options.top_k"),
+        ('{"options": {"top_k": true}}', "options.top_k"),
         ('{"options": {"min_confidence": 1.5}}', "options.min_confidence"),
         ('{"speed": 9}', "speed"),
         ('{"metadata": {"a": NaN}}', "metadata"),
