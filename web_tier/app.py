@@ -24,6 +24,7 @@ from web_tier import (
     problems,
     sessions,
     tags,
+    uploads,
     webhooks,
 )
 from web_tier.database import Database, catalog_url
@@ -61,6 +62,7 @@ def create_app(
     for module in (
         batches,
         batch_actions,
+        uploads,
         known_images,
         images,
         events,
