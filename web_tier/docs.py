@@ -35,7 +35,7 @@ class Operation:
     id: str
     method: str
     path: str
-    title: str
+    title: Markup
     says: str
     parameters: list[Field]
     body: Markup | None
@@ -92,7 +92,7 @@ def _operation(spec: dict[str, Any], path: str, method: str, operation: dict[str
         id=operation["operationId"],
         method=method.upper(),
         path=path,
-        title=operation.get("summary", ""),
+        title=_inline(operation.get("summary", "")),
         says=operation.get("description", ""),
         parameters=[
             Field(each["name"], _type(each["schema"]), each.get("required", False), _where(each))
@@ -162,14 +162,16 @@ def _bounds(schema: dict[str, Any]) -> Iterator[str]:
 
 def _curl(spec: dict[str, Any], path: str, method: str, body: dict[str, Any] | None) -> str:
     """A command that may be tried, with the shape's own example for a body."""
-    words = ["curl"] if method == "get" else ["curl", "-X", method.upper()]
+    words = [f"'http://127.0.0.1:8000{path}'"]
+    if method != "get":
+        words = ["-X", method.upper(), *words]
     for media, content in (body or {}).get("content", {}).items():
         if media == "multipart/form-data":
-            words = ["curl", "-F", f"files=@{_CURL_FILE}"]
+            words = [*words[2:], "-F", f"files=@{_CURL_FILE}"]  # a form is posted anyway
         elif examples := _schema(spec, content["schema"]).get("examples"):
             given = json.dumps(examples[0], ensure_ascii=False).replace("'", "'\\''")
             words += ["-H", f"'Content-Type: {media}'", "-d", f"'{given}'"]
-    return " ".join([*words, f"'http://127.0.0.1:8000{path}'"])
+    return " ".join(["curl", *words])
 
 
 def _schema(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -184,12 +186,13 @@ def _pretty(example: Any) -> str:
 
 def _text(said: str) -> Markup:
     """Docstrings as HTML: paragraphs, and what stands between backticks as code."""
-    paragraphs = [
-        Markup("").join(
-            Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece)
-            for number, piece in enumerate(paragraph.split("`"))
-        )
-        for paragraph in said.split("\n\n")
-        if paragraph.strip()
-    ]
+    paragraphs = [_inline(paragraph) for paragraph in said.split("\n\n") if paragraph.strip()]
     return Markup("").join(map(Markup("<p>{}</p>").format, paragraphs))
+
+
+def _inline(said: str) -> Markup:
+    pieces = [
+        Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece)
+        for number, piece in enumerate(said.split("`"))
+    ]
+    return Markup("").join(pieces)
