@@ -10,6 +10,7 @@ from apiflask import APIFlask
 from flask import g, request
 
 from core.errors import Unavailable
+from core.telemetry import logger
 from web_tier.catalog_keys import SCOPES, Key
 from web_tier.exposure import asks_for_keys
 from web_tier.parts import Parts
@@ -116,6 +117,7 @@ def lapse_of(own: Parts) -> Callable[[], bool]:
 def wrong_key(own: Parts) -> NoReturn:
     """Refuse a key that is none; the answer does not say whether it ever was one."""
     own.limits.guess(request.remote_addr)
+    logger().warning("a wrong key was sent", address=request.remote_addr, request_id=g.request_id)
     _refuse("This key is not known here; it may have been revoked.", error="invalid_token")
 
 

@@ -26,8 +26,9 @@ from web_tier.webhook_post import Outcome
 
 EVENTS = ("batch.completed", "batch.cancelled", "batch.expired")
 
+ANNOUNCED_FOR_S = 7 * 86_400.0
+
 _GROUP = 100
-_ANNOUNCED_FOR_S = 7 * 86_400.0
 _KEPT_S = 14 * 86_400.0
 """Longer than ends are announced for: what is forgotten is not announced again."""
 _CLAIMED_S = 60.0
@@ -104,13 +105,14 @@ class WebhookCatalog:
         if not gone.rowcount:
             raise NoSuchWebhook(f"there is no webhook {webhook_id[:80]!r}")
 
-    def announce(self, now: float) -> int:
+    def announce(self, now: float, over_s: float = ANNOUNCED_FOR_S) -> int:
         """Write down what webhooks are to be told of batches that ended since they were made; how much was new.
 
-        A batch whose images were tried again ends again, and is announced again.
+        Looks at the ends of the last `over_s` seconds. A batch whose images were tried again ends again, and is
+        announced again.
         """
         with self._database.reading() as connection:
-            rows = connection.execute(_UNANNOUNCED.where(batches.c.completed_at > now - _ANNOUNCED_FOR_S)).all()
+            rows = connection.execute(_UNANNOUNCED.where(batches.c.completed_at > now - over_s)).all()
         if not rows:
             return 0
         new = [_delivery(row, now) for row in rows]

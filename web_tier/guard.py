@@ -61,8 +61,7 @@ def _check_host(names: frozenset[str], *, addresses: bool) -> None:
         name = ""
     if name in names or (addresses and _is_address(name)):
         return
-    known = ", ".join(sorted(names))
-    raise Refused(403, f"This server does not go by the name in this request, only by {known} (setting web.hosts).")
+    raise Refused(403, "This server does not go by the name in this request; the setting web.hosts gives it names.")
 
 
 def _is_address(name: str) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response
+from flask import Response, g
 
+from core.telemetry import logger
 from web_tier.bodies import json_body
 from web_tier.catalog_keys import Key
 from web_tier.parts import Parts
@@ -30,6 +31,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         """Make a key; the answer is the only place where it is told"""
         wanted = json_body(KeyRequest)
         key, secret = own.keys.create(wanted.name, wanted.scopes, own.clock())
+        logger().info("a key was made", key=key.id, scopes=key.scopes, by=_by())
         return answer({**_shown(key), "key": secret}, 201)
 
     @api.delete("/keys/<key_id>")
@@ -38,9 +40,16 @@ def blueprint(own: Parts) -> APIBlueprint:
     def revoke_key(key_id: str) -> Response:
         """Revoke a key: neither it nor a session of it opens anything from now on"""
         own.keys.revoke(key_id, own.clock())
+        logger().info("a key was revoked", key=key_id, by=_by())
         return Response(status=204)
 
     return api
+
+
+def _by() -> str:
+    """Whose key it was done with, for the log."""
+    key: Key | None = g.get("key")
+    return key.id if key is not None else "nobody's key"
 
 
 def _shown(key: Key) -> dict[str, Any]:

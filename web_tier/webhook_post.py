@@ -106,6 +106,8 @@ class Postman:
             return Outcome(None, f"{target.authority}: TLS failed: {error.reason or error}")
         except OSError as error:
             return Outcome(None, f"{target.authority}: {error.strerror or error}")
+        except ValueError:  # TLS takes some names for none that the resolver has an address for
+            return Outcome(None, f"{target.authority} is no name for TLS")
         if status is None:
             return Outcome(None, f"{target.authority} answered with something that is no HTTP")
         refused = f"it answered {status}" + ("; redirects are not followed" if 300 <= status < 400 else "")

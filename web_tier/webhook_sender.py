@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from core.errors import Unavailable
 from core.telemetry import logger
-from web_tier.catalog_webhooks import Delivery, WebhookCatalog
+from web_tier.catalog_webhooks import ANNOUNCED_FOR_S, Delivery, WebhookCatalog
 from web_tier.webhook_post import Outcome, Postman
 
 LOOK_S = 1.0
@@ -16,7 +16,9 @@ RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """The pauses between attempts: what Standard Webhooks recommends, three days in all."""
 
 _JITTER = (0.9, 1.1)
-_FORGET_EVERY = 3600
+_ALL_EVERY = 3600
+_RECENT_S = 600.0
+"""Longer than the end of a batch is on its way into the catalogue."""
 _GONE = 410
 
 
@@ -33,23 +35,27 @@ class WebhookSender:
         looks, trouble = 0, False
         while not stop.is_set():
             try:
-                self.look(stop)
-                if looks % _FORGET_EVERY == 0:
+                if looks % _ALL_EVERY == 0:
                     self._catalog.forget(self._clock())
+                    self.look(stop)
+                else:
+                    self.look(stop, over_s=_RECENT_S)
                 looks, trouble = looks + 1, False
             except Unavailable as error:
                 if not trouble:
                     logger().error("webhooks wait: something does not answer", reason=str(error))
                 trouble = True
+            except Exception as error:  # noqa: BLE001  # a thread has no caller; what is due now is due again in a minute
+                logger().error("webhooks failed", exc_info=error)
             stop.wait(LOOK_S)
 
-    def look(self, stop: threading.Event | None = None) -> int:
+    def look(self, stop: threading.Event | None = None, *, over_s: float = ANNOUNCED_FOR_S) -> int:
         """Find what is due and make one attempt at each; how many were made. Raises Unavailable.
 
-        A receiver that just failed is left alone until the next look, so that it does not hold up the others for
-        longer than one timeout.
+        Batches count that ended in the last `over_s` seconds. A receiver that just failed is left alone until the next
+        look, so that it does not hold up the others for longer than one timeout.
         """
-        while self._catalog.announce(self._clock()):
+        while self._catalog.announce(self._clock(), over_s):
             pass
         tired: set[str] = set()
         attempts = 0

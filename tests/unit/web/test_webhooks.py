@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
 
 from tagfleet.client.webhooks import verify
 from tests.unit.web.receiver import receiving
+from web_tier.access_tables import webhooks
 from web_tier.app import create_app
 from web_tier.catalog_webhooks import WebhookCatalog
 from web_tier.webhook_post import Postman
@@ -241,3 +244,12 @@ def test_an_address_allowed_once_is_judged_anew_at_each_sending(client, web, rec
     WebhookSender(catalog, Postman(allow_private=False, timeout_s=10, clock=clock), clock).look()
     assert receiver.came == []
     assert "https://" in (catalog.listed()[0].last_error or "")
+
+
+def test_an_error_of_the_database_repeats_no_secret(client, receiver, catalog, web):
+    hook(client, receiver)
+    (webhook,) = catalog.listed()
+    values = {name: getattr(webhook, name) for name in webhook.__dataclass_fields__}
+    with pytest.raises(IntegrityError) as caught, web.catalog.database.writing() as connection:
+        connection.execute(insert(webhooks), values)
+    assert webhook.secret not in str(caught.value)
