@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from web_tier.openapi_examples_access import EXAMPLES as ACCESS_EXAMPLES
+
 _BATCH: dict[str, Any] = {
     "id": "bat_01mcc5rm009ndjwtegjtmx",
     "status": "in_progress",
@@ -45,6 +47,21 @@ _ITEM: dict[str, Any] = {
     "finished_at": "2027-01-15T08:00:02.944+00:00",
 }
 _EDIT = "edt_01mcc5rm00k2c7d8e9fgh3"
+_SAMPLE = {
+    "at": 1_800_000_005.0,
+    "visible": 41,
+    "in_flight": 8,
+    "dead": 0,
+    "workers": {"busy": 1},
+    "rate": 83.1,
+}
+_DECISION = {
+    "at": 1_800_000_001.2,
+    "pool": "resnet50",
+    "action": "launch 1",
+    "reason": "90 images wait and no worker runs: launch 1",
+    "terms": {"rule": "launch", "visible": 90, "wanted": 1},
+}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "BatchRequest": {
@@ -78,5 +95,23 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "detail": f"batch {_BATCH['id']} is closed and takes no more images; create another one",
         "request_id": "req_01mcc5rm00x3h8d0c2k9fb",
     },
+    "PauseOut": {"paused": True},
+    "DrainOut": {"worker_id": "lau_01mcc5rm00q7w9x3y5z2ab-0"},
+    "DeadLettersOut": {
+        "dead_letters": [
+            {
+                "pool": "resnet50",
+                "batch_id": _BATCH["id"],
+                "image_id": _ITEM["image_id"],
+                "name": _ITEM["name"],
+                "received": 6,
+                "sent_at": 1_800_000_002.1,
+            }
+        ]
+    },
+    "RedriveRequest": {"pool": "resnet50"},
+    "RedriveOut": {"redriven": 1},
+    "HistoryOut": {"samples": [_SAMPLE], "decisions": [_DECISION]},
     "HealthOut": {"status": "ready"},
+    **ACCESS_EXAMPLES,
 }

@@ -81,7 +81,8 @@ def resume_command(context: click.Context, settings: Settings) -> None:
 def _chosen(context: click.Context, settings: Settings) -> Settings:
     """The settings of a sub-command, or those of the options given before it."""
     given = any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("home", "config_file"))
-    return settings if given else context.obj  # type: ignore[no-any-return]  # `command` put them there
+    chosen: Settings = settings if given else context.obj
+    return chosen
 
 
 def _show(records: list[DecisionRecord], *, paused: bool = False) -> None:
