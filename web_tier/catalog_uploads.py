@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from web_tier.catalog import IMAGE_COLUMNS, BatchClosed, Catalog, Image, Upload, read_batch
 from web_tier.catalog_tables import batches, images
@@ -47,13 +47,20 @@ class UploadCatalog(Catalog):
             found = {row.id: Image(*row) for row in rows}
         return [found[image_id] for image_id in image_ids if image_id in found]
 
-    def with_content(self, hashes: Collection[str], batch_id: str | None = None) -> list[Image]:
-        """Images whose bytes have one of these sha256, oldest first; those of one batch, or of all."""
-        query = select(*IMAGE_COLUMNS).where(images.c.sha256.in_(hashes), images.c.stored).order_by(images.c.id)
+    def with_content(self, hashes: Collection[str], batch_id: str | None = None) -> dict[str, Image]:
+        """By sha256 the latest image whose bytes have it; of one batch, or of all."""
+        latest = select(func.max(images.c.id)).where(images.c.sha256.in_(hashes), images.c.stored)
         if batch_id is not None:
-            query = query.where(images.c.batch_id == batch_id)
+            latest = latest.where(images.c.batch_id == batch_id)
+        query = select(*IMAGE_COLUMNS).where(images.c.id.in_(latest.group_by(images.c.sha256)))
         with self._database.reading() as connection:
-            return [Image(*row) for row in connection.execute(query)]
+            return {row.sha256: Image(*row) for row in connection.execute(query)}
+
+    def stored_in(self, batch_id: str, hashes: Collection[str]) -> list[Image]:
+        """Images of a batch whose bytes have one of these sha256, under whatever name."""
+        query = select(*IMAGE_COLUMNS).where(images.c.batch_id == batch_id, images.c.sha256.in_(hashes))
+        with self._database.reading() as connection:
+            return [Image(*row) for row in connection.execute(query.where(images.c.stored))]
 
 
 def _lock_open(connection: Connection, batch_id: str) -> None:

@@ -26,7 +26,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         if wanted.batch_id is not None:
             own.catalog.change(wanted.batch_id)  # a batch that is not there is no empty one
         found = own.uploads.with_content(set(wanted.sha256), wanted.batch_id)
-        return answer({"known": {image.sha256: image.id for image in found}})
+        return answer({"known": {sha256: image.id for sha256, image in found.items()}})
 
     @api.post("/batches/<batch_id>/images/known")
     @api.output(KnownOut, status_code=201)

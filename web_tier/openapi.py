@@ -12,7 +12,16 @@ from pydantic import BaseModel
 from web_tier.access import scope_of
 from web_tier.fleet_schemas import RedriveRequest
 from web_tier.openapi_examples import EXAMPLES
-from web_tier.schemas import BatchRequest, CheckRequest, KnownRequest, Problem, RetryRequest, UploadRequest
+from web_tier.schemas import (
+    BatchRequest,
+    CheckRequest,
+    FormRequest,
+    KnownRequest,
+    Problem,
+    RetryRequest,
+    UploadedRequest,
+    UploadRequest,
+)
 from web_tier.schemas_access import KeyRequest, SessionRequest
 from web_tier.schemas_webhooks import WebhookRequest
 from web_tier.tag_schemas import BulkEdit, FeedbackRequest, TagEdit, Undo
@@ -25,6 +34,8 @@ _BODIES: dict[tuple[str, str], tuple[str, type[BaseModel], bool]] = {
     ("/api/v1/batches/{batch_id}/images/known", "post"): ("application/json", KnownRequest, True),
     ("/api/v1/batches/{batch_id}/retry", "post"): ("application/json", RetryRequest, False),
     ("/api/v1/fleet/dead-letters/redrive", "post"): ("application/json", RedriveRequest, False),
+    ("/api/v1/batches/{batch_id}/images/uploaded", "post"): ("application/json", UploadedRequest, True),
+    ("/api/v1/uploads", "post"): ("application/json", FormRequest, True),
     ("/api/v1/images/check", "post"): ("application/json", CheckRequest, True),
     ("/api/v1/batches/{batch_id}/tags", "patch"): ("application/json", BulkEdit, True),
     ("/api/v1/batches/{batch_id}/tags/undo", "post"): ("application/json", Undo, True),
@@ -36,8 +47,12 @@ _BODIES: dict[tuple[str, str], tuple[str, type[BaseModel], bool]] = {
     ("/api/v1/webhooks", "post"): ("application/json", WebhookRequest, True),
 }
 _WAIT = f"`wait=SECONDS`, {LONGEST_S} at most: answer when the results are there, or then as far as things are"
+_ONE_EDIT = "Repeats of a request with the same key make no second edit"
 _HEADERS = {
     ("/api/v1/batches", "post"): ("Idempotency-Key", "Repeats of a request with the same key make no second batch"),
+    ("/api/v1/batches/{batch_id}/tags", "patch"): ("Idempotency-Key", _ONE_EDIT),
+    ("/api/v1/images/{image_id}/tags", "patch"): ("Idempotency-Key", _ONE_EDIT),
+    ("/api/v1/images/{image_id}/feedback", "post"): ("Idempotency-Key", _ONE_EDIT),
     ("/api/v1/batches/{batch_id}/events", "get"): ("Last-Event-ID", "The last event that was seen"),
     ("/api/v1/batches/{batch_id}", "get"): ("Prefer", _WAIT),
     ("/api/v1/batches/{batch_id}/close", "post"): ("Prefer", _WAIT),

@@ -79,6 +79,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "CheckRequest": {"sha256": [_ITEM["sha256"]], "batch_id": None},
     "CheckOut": {"known": {_ITEM["sha256"]: _ITEM["image_id"]}},
     "KnownRequest": {"images": [{"name": _ITEM["name"], "sha256": _ITEM["sha256"]}]},
+    "FormRequest": {"batch_id": _BATCH["id"]},
+    "FormOut": {
+        "image_id": _ITEM["image_id"],
+        "url": "https://store.example/",
+        "fields": {"key": f"images/{_BATCH['id']}/{_ITEM['image_id']}"},
+        "expires_at": "2027-01-15T08:15:00.000+00:00",
+    },
     "KnownOut": {"images": [_ITEM, None]},
     "TagEdit": {"add": ["our dog"], "remove": ["sofa"]},
     "BulkEdit": {"image_ids": [_ITEM["image_id"]], "add": ["our dog"], "remove": []},

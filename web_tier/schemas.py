@@ -120,6 +120,31 @@ class CheckOut(BaseModel):
     known: dict[str, str]
 
 
+class FormRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    batch_id: str
+
+
+class FormOut(BaseModel):
+    """Send `fields` and then the file, in a part named `file`, as multipart/form-data to `url`, before `expires_at`."""
+
+    image_id: str
+    url: str
+    fields: dict[str, str]
+    expires_at: str
+
+
+class UploadedImage(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    image_id: Annotated[str, Field(pattern=r"^img_[0-9a-z]{22}$")]
+    name: Annotated[str, Field(max_length=10_000)]
+
+
+class UploadedRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    images: Annotated[list[UploadedImage], Field(max_length=MAX_KNOWN)]
+
+
 class KnownImage(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: Annotated[str, Field(max_length=10_000)]

@@ -1,4 +1,4 @@
-"""Images come in: multipart bodies, streamed into the store."""
+"""Images come in: multipart bodies, streamed into the store, and what the store's own forms took."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from apiflask import APIBlueprint
 from flask import Response, request
 
-from web_tier.catalog import BatchClosed, Image
+from core import layout
+from core.ids import new_id
+from web_tier.bodies import json_body
+from web_tier.catalog import Batch, BatchClosed, Image
 from web_tier.intake import FIELD
 from web_tier.multipart import Part, parts
 from web_tier.parts import Parts
-from web_tier.present import encoded, item
+from web_tier.present import answer, encoded, iso, item
 from web_tier.problems import Refused
-from web_tier.schemas import UploadOut
+from web_tier.schemas import FormOut, FormRequest, KnownOut, UploadedRequest, UploadOut
 
 _MOST_TO_WAIT_FOR = 100
+_FORM_S = 900
 
 
 def blueprint(own: Parts) -> APIBlueprint:
@@ -32,9 +36,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         taken once, however often it is sent, so a request that broke off can simply be sent again.
         With `Prefer: wait=SECONDS` a request of up to 100 images is answered when they have their results.
         """
-        batch = own.catalog.batch(batch_id)
-        if batch.closed_at is not None:
-            raise BatchClosed(batch_id)
+        batch = _open_batch(own, batch_id)
         request.max_content_length = own.settings.web.max_request_mb << 20
         boundary = request.mimetype_params.get("boundary")
         if request.mimetype != "multipart/form-data" or not boundary:
@@ -53,7 +55,52 @@ def blueprint(own: Parts) -> APIBlueprint:
             taken = [encoded(item(image)) for image in own.uploads.accepted(ids)]
         return Response(b'{"images":[' + b",".join(taken) + b"]}", 201, applied, mimetype="application/json")
 
+    @api.post("/uploads")
+    @api.output(FormOut, status_code=201)
+    @api.doc(responses={404: "The store of this deployment takes no uploads itself", 409: "The batch is closed"})
+    def create_upload() -> Response:
+        """Get a form that takes one image straight into the store
+
+        Afterwards name the image to `/batches/{batch_id}/images/uploaded`. Only some stores have such forms; where this
+        one has none, send images to `/batches/{batch_id}/images`.
+        """
+        batch = _open_batch(own, json_body(FormRequest).batch_id)
+        now = own.clock()
+        image_id = new_id("img", now)
+        form = own.backend.store.upload_form(
+            layout.image_key(batch.id, image_id),
+            content_type="application/octet-stream",
+            max_bytes=own.settings.web.max_image_mb << 20,
+            expires_s=_FORM_S,
+        )
+        if form is None:
+            instead = f"send the images to /api/v1/batches/{batch.id}/images"
+            raise Refused(404, f"The store of this deployment takes no uploads itself; {instead}.")
+        shown = {"image_id": image_id, "url": form.url, "fields": form.fields, "expires_at": iso(now + _FORM_S)}
+        return answer(shown, 201)
+
+    @api.post("/batches/<batch_id>/images/uploaded")
+    @api.output(KnownOut, status_code=201)
+    @api.doc(responses={409: "The batch is closed", 503: "Try again later"})
+    def add_uploaded_images(batch_id: str) -> Response:
+        """Add images whose bytes went straight into the store
+
+        The answer has one item for each, in their order, or null where the store has no bytes.
+        """
+        batch = _open_batch(own, batch_id)
+        wanted = json_body(UploadedRequest).images
+        taken = own.intake.take_stored(batch, [(image.image_id, image.name) for image in wanted])
+        return answer({"images": [None if image is None else item(image) for image in taken]}, 201)
+
     return api
+
+
+def _open_batch(own: Parts, batch_id: str) -> Batch:
+    """Raises NoSuchBatch, BatchClosed."""
+    batch = own.catalog.batch(batch_id)
+    if batch.closed_at is not None:
+        raise BatchClosed(batch_id)
+    return batch
 
 
 def _with_ids(images: Iterator[Image], ids: list[str]) -> Iterator[Image]:

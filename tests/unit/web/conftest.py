@@ -67,7 +67,7 @@ class FailingBackend(Backend):
 
     @cached_property
     def store(self) -> Any:
-        return Failing(super().store, self.budget, "put", "delete")
+        return Failing(super().store, self.budget, "put", "copy", "delete")
 
     def jobs(self, pool: str) -> Any:
         return Failing(super().jobs(pool), self.budget, "send")

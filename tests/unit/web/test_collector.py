@@ -134,7 +134,12 @@ def test_an_image_in_the_dead_letters_failed_until_its_result_comes(web):
         (item,) = web.get(f"/batches/{batch}/results")["results"]
         assert item["status"] == "failed"
         assert "a.jpg: gave up after 5 attempts" in item["error"]
-        assert web.get(f"/batches/{batch}")["request_counts"] == {"total": 1, "completed": 1, "failed": 1, "cancelled": 0}
+        assert web.get(f"/batches/{batch}")["request_counts"] == {
+            "total": 1,
+            "completed": 1,
+            "failed": 1,
+            "cancelled": 0,
+        }
     assert web.get(f"/batches/{batch}")["status"] == "completed"
 
     assert queue.redrive(10) == 1, "the sweep gave the dead letters back"

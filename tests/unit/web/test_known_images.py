@@ -79,6 +79,23 @@ def test_an_image_whose_bytes_are_gone_must_be_uploaded(web):
     assert web.get(f"/batches/{second}")["request_counts"]["total"] == 0
 
 
+@pytest.mark.parametrize("calls", range(5))
+def test_a_request_that_broke_off_can_be_sent_again(web, budget, calls):
+    """Whatever stops answering, in the end each image is there once, and has its job."""
+    first, second = web.batch(), web.batch()
+    web.upload(first, ("a.jpg", b"one"), ("b.jpg", b"two"))
+    web.jobs()
+    wanted = (("a.jpg", sha(b"one")), ("b.jpg", sha(b"two")))
+    budget.calls = calls
+    add(web, second, *wanted)
+    budget.calls = 100
+    assert None not in add(web, second, *wanted).json["images"]
+    web.clock.now += 60
+    web.collector.sweep()
+    assert sorted({job.name for job in web.jobs()}) == ["a.jpg", "b.jpg"]
+    assert web.get(f"/batches/{second}")["request_counts"]["total"] == 2
+
+
 def test_many_known_images_are_taken_in_groups(web):
     first, second = web.batch(), web.batch()
     web.upload(first, ("a.jpg", b"one"))
