@@ -47,7 +47,7 @@ def command(
     """Tag photos and folders of photos with a running Tagfleet.
 
     The tags go to stdout, everything else to stderr. After an interruption the same command goes on where it was.
-    Exit code: 0 all tagged, 1 some failed, 2 wrong usage, 130 interrupted.
+    Exit code: 0 all tagged, 1 some failed or were cancelled, 2 wrong usage, 130 interrupted.
     """
     settings = config.load(os.environ)
     found = find(paths)
@@ -140,8 +140,10 @@ def _summary(client: Client, outcome: Outcome, seconds: float) -> int:
         _tell(str(problem))
     failed = batch.failed + len(unreadable)
     total = batch.total + len(unreadable)
-    _tell(f"{total - failed} of {total} images tagged{f', {failed} failed' if failed else ''}, in {seconds:.1f} s")
-    return 1 if failed else 0
+    missed = {"failed": failed, "cancelled": batch.cancelled}
+    but = "".join(f", {count} {what}" for what, count in missed.items() if count)
+    _tell(f"{total - sum(missed.values())} of {total} images tagged{but}, in {seconds:.1f} s")
+    return 1 if any(missed.values()) else 0
 
 
 def _say_passed_over(reasons: Mapping[str, Sequence[str]]) -> None:

@@ -60,7 +60,8 @@ class Service:
     def batch(self, id: str) -> dict[str, Any]:
         items = self.items[id]
         failed = sum(item["status"] == "failed" for item in items)
-        counts = {"total": len(items), "completed": len(items), "failed": failed}
+        cancelled = sum(item["status"] == "cancelled" for item in items)
+        counts = {"total": len(items), "completed": len(items), "failed": failed, "cancelled": cancelled}
         return {**self.batches[id], "request_counts": counts}
 
     def add(self, batch: str, name: str, content: bytes) -> dict[str, Any]:
