@@ -8,10 +8,12 @@ from apiflask import APIBlueprint
 from flask import Response, g
 
 from core.telemetry import logger
+from web_tier.access import scopes_of
 from web_tier.bodies import json_body
 from web_tier.catalog_keys import Key
 from web_tier.parts import Parts
 from web_tier.present import answer, iso
+from web_tier.problems import Refused
 from web_tier.schemas_access import KeyRequest, KeysOut, NewKeyOut
 
 
@@ -26,10 +28,15 @@ def blueprint(own: Parts) -> APIBlueprint:
 
     @api.post("/keys")
     @api.output(NewKeyOut, status_code=201)
-    @api.doc(responses={422: "Bad request"})
+    @api.doc(responses={403: "Your own key lacks a scope", 422: "Bad request"})
     def create_key() -> Response:
-        """Make a key; the answer is the only place where it is told"""
+        """Make a key; the answer is the only place where it is told
+
+        A key passes on no scope that it has not itself.
+        """
         wanted = json_body(KeyRequest)
+        if missing := sorted(set(wanted.scopes) - set(scopes_of(g.get("key")))):
+            raise Refused(403, f"Your own key has not the scope {', '.join(missing)}, and cannot pass it on.")
         key, secret = own.keys.create(wanted.name, wanted.scopes, own.clock())
         logger().info("a key was made", key=key.id, scopes=key.scopes, by=_by())
         return answer({**_shown(key), "key": secret}, 201)

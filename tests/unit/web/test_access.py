@@ -140,7 +140,7 @@ def test_a_key_in_the_address_is_no_key(guarded, key):
 
 def test_a_key_is_made_listed_used_and_revoked(guarded, key, web):
     client = guarded()
-    _, operator = key("operate")
+    _, operator = key("read", "operate")
     made = client.post("/api/v1/keys", json={"name": "phone", "scopes": ["read"]}, headers=bearer(operator))
     assert made.status_code == 201
     assert made.json["key"].startswith("tf_")
@@ -156,6 +156,13 @@ def test_a_key_is_made_listed_used_and_revoked(guarded, key, web):
         assert client.delete(f"/api/v1/keys/{made.json['id']}", headers=bearer(operator)).status_code == 204
     assert client.get("/api/v1/batches", headers=phone).status_code == 401
     assert client.delete("/api/v1/keys/key_none", headers=bearer(operator)).status_code == 404
+
+
+def test_a_key_passes_on_no_scope_that_it_has_not(guarded, key, keys):
+    _, operator = key("operate")
+    answer = guarded().post("/api/v1/keys", json={"name": "more", "scopes": ["write"]}, headers=bearer(operator))
+    assert answer.status_code == 403
+    assert [entry.name for entry in keys.listed()] == ["somebody"]
 
 
 def test_the_catalogue_keeps_no_secret(web, keys, guarded, key):
