@@ -10,7 +10,7 @@ from flask import Response, request
 
 from core.ids import new_id
 from web_tier.batch_options import settled
-from web_tier.bodies import json_body
+from web_tier.bodies import idempotency_key, json_body
 from web_tier.catalog import Batch
 from web_tier.parts import Parts
 from web_tier.present import answer, item
@@ -18,7 +18,6 @@ from web_tier.problems import Refused
 from web_tier.schemas import BatchesOut, BatchesQuery, BatchOut, BatchRequest, ResultsOut, ResultsQuery
 from web_tier.tag_rows import Tagged
 
-_MAX_KEY = 255
 _STATUSES = {
     "queued": ("received", "queued"),
     "succeeded": ("succeeded",),
@@ -55,7 +54,7 @@ def blueprint(own: Parts) -> APIBlueprint:
             failed=0,
             changed_at=own.clock(),
         )
-        batch, new = own.catalog.create_batch(batch, payload_hash=payload_hash, idempotency_key=_idempotency_key())
+        batch, new = own.catalog.create_batch(batch, payload_hash=payload_hash, idempotency_key=idempotency_key())
         place = {"Location": f"/api/v1/batches/{batch.id}"}
         return answer(own.present(batch), 201 if new else 200, place)
 
@@ -121,10 +120,3 @@ def _pool(own: Parts, wanted: str | None) -> str:
         known = ", ".join(own.settings.pools)
         raise Refused(422, f"tagger: there is no {wanted[:80]!r}; there are {known}", errors={"tagger": ["unknown"]})
     return wanted
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not 0 < len(key) <= _MAX_KEY:
-        raise Refused(422, f"The Idempotency-Key must have 1 to {_MAX_KEY} characters.")
-    return key

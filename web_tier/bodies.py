@@ -1,4 +1,4 @@
-"""JSON bodies, read by hand: their errors name the field, and their size has a limit of its own."""
+"""JSON bodies, read by hand: their errors name the field, and their size has a limit of its own; idempotency keys."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from web_tier.problems import Refused
 M = TypeVar("M", bound=BaseModel)
 
 _MAX_JSON = 1 << 20
+_MAX_KEY = 255
 
 
 def json_body(kind: type[M]) -> M:
@@ -23,3 +24,11 @@ def json_body(kind: type[M]) -> M:
     except ValidationError as error:
         errors = {".".join(map(str, e["loc"])) or "body": [e["msg"]] for e in error.errors(include_url=False)}
         raise Refused(422, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), errors=errors) from None
+
+
+def idempotency_key() -> str | None:
+    """What the request calls itself, so that a repeat of it is known; None where it does not say. Raises Refused."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= _MAX_KEY:
+        raise Refused(422, f"The Idempotency-Key must have 1 to {_MAX_KEY} characters.")
+    return key

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from core.errors import TagfleetError
-from web_tier.catalog import IMAGE_COLUMNS, Image, read_batch
+from web_tier.catalog import IMAGE_COLUMNS, Image, KeyReused, read_batch
 from web_tier.catalog_tables import batches, images, tags, verdicts
 from web_tier.database import Database
 from web_tier.tag_rows import Tagged, begins, show
-from web_tier.verdicts import Verdict
+from web_tier.verdicts import Verdict, tag_key
 
 _NAMED = 3
+_JUDGES = ("accept", "reject")
 
 
 class NoSuchImage(TagfleetError):
@@ -23,6 +24,10 @@ class NoSuchImage(TagfleetError):
 
 class NoSuchEdit(TagfleetError):
     """These images were never part of an edit of this id."""
+
+
+class NotTagged(TagfleetError):
+    """Feedback judges a tag that the image does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,16 @@ class TagCatalog:
         self._database = database
 
     def edit(self, batch_id: str, image_ids: Sequence[str], edit: Edit, now: float) -> list[Image]:
-        """The images as they are after it, each with a new change number. Raises NoSuchBatch, NoSuchImage."""
+        """The images as they are after it, each with a new change number; an edit that is there is not made again.
+
+        Raises NoSuchBatch, NoSuchImage, NotTagged; KeyReused where another edit has its id.
+        """
         with self._database.writing() as connection:
             _lock(connection, batch_id, image_ids)
+            if _is_there(connection, edit, image_ids):
+                return _images(connection, image_ids)
+            if edit.feedback in _JUDGES:
+                _check_tagged(connection, edit, image_ids)
             rows = [
                 {
                     "edit_id": edit.id,
@@ -134,6 +146,27 @@ def _lock(connection: Connection, batch_id: str, image_ids: Sequence[str]) -> No
         named = ", ".join(repr(id_[:80]) for id_ in sorted(missing)[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise NoSuchImage(f"batch {batch_id} has no image {named}{more}")
+
+
+def _is_there(connection: Connection, edit: Edit, image_ids: Sequence[str]) -> bool:
+    """Whether this edit was made before. Raises KeyReused where it was another one."""
+    query = select(verdicts.c.image_id, verdicts.c.name, verdicts.c.wanted, verdicts.c.feedback)
+    there = {tuple(row) for row in connection.execute(query.where(verdicts.c.edit_id == edit.id))}
+    own = {(id_, verdict.name, verdict.wanted, edit.feedback) for id_ in image_ids for verdict in edit.verdicts}
+    if there and there != own:
+        raise KeyReused("this Idempotency-Key came with another edit before; use a new key")
+    return bool(there)
+
+
+def _check_tagged(connection: Connection, edit: Edit, image_ids: Sequence[str]) -> None:
+    """Raises NotTagged unless the images have the tags of the edit."""
+    for name, shown in connection.execute(select(images.c.name, images.c.tags).where(images.c.id.in_(image_ids))):
+        there = {tag_key(tag["name"]) for tag in shown}
+        for verdict in edit.verdicts:
+            if tag_key(verdict.name) not in there:
+                raise NotTagged(
+                    f"{name[:80]} has no tag {verdict.name!r} to {edit.feedback}; add is for what is missing"
+                )
 
 
 _UPDATE_IMAGE = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,9 @@ from apiflask import APIBlueprint
 from flask import Response
 
 from core.ids import new_id
-from web_tier.bodies import json_body
+from web_tier.bodies import idempotency_key, json_body
 from web_tier.catalog import Image
-from web_tier.catalog_tags import Edit, NoSuchImage
+from web_tier.catalog_tags import Edit, NoSuchImage, NotTagged
 from web_tier.parts import Parts
 from web_tier.present import answer, item
 from web_tier.problems import Refused
@@ -30,7 +31,7 @@ from web_tier.tag_schemas import (
     TagsQuery,
     Undo,
 )
-from web_tier.verdicts import Verdict, tag_key
+from web_tier.verdicts import Verdict
 
 _NO_IMAGE: Any = {404: "There is no such image"}
 _NO_EDIT: Any = {404: "There is no such image or batch, or it has no such edit"}
@@ -54,7 +55,7 @@ def _correcting(api: APIBlueprint, own: Parts) -> None:
         What a person adds or removes stands over whatever the tagger says later. `edit_id` takes it back.
         """
         wanted = json_body(TagEdit)
-        edit = Edit(new_id("edt", own.clock()), _verdicts(wanted))
+        edit = Edit(_edit_id(own), _verdicts(wanted))
         return _edited(own, _image(own, image_id), edit)
 
     @api.post("/images/<image_id>/tags/undo")
@@ -80,13 +81,11 @@ def _correcting(api: APIBlueprint, own: Parts) -> None:
         then on, what is rejected goes. `edit_id` takes it back.
         """
         wanted = json_body(FeedbackRequest)
-        image = _image(own, image_id)
-        there = tag_key(wanted.tag) in {tag_key(tag["name"]) for tag in image.tags}
-        if wanted.verdict != "add" and not there:
-            sentence = f"{image.name[:80]} has no tag {wanted.tag!r} to {wanted.verdict}; add is for what is missing"
-            raise Refused(422, sentence, errors={"tag": ["the image has no such tag"]})
         verdict = Verdict(wanted.tag, wanted=wanted.verdict != "reject")
-        return _edited(own, image, Edit(new_id("edt", own.clock()), [verdict], feedback=wanted.verdict))
+        try:
+            return _edited(own, _image(own, image_id), Edit(_edit_id(own), [verdict], feedback=wanted.verdict))
+        except NotTagged as error:
+            raise Refused(422, str(error), errors={"tag": ["the image has no such tag"]}) from None
 
 
 def _in_bulk(api: APIBlueprint, own: Parts) -> None:
@@ -99,7 +98,7 @@ def _in_bulk(api: APIBlueprint, own: Parts) -> None:
         All of them or, where one is missing, none. `edit_id` takes it back.
         """
         wanted = json_body(BulkEdit)
-        edit = Edit(new_id("edt", own.clock()), _verdicts(wanted))
+        edit = Edit(_edit_id(own), _verdicts(wanted))
         image_ids = list(dict.fromkeys(wanted.image_ids))
         images = own.tags.edit(batch_id, image_ids, edit, own.clock())
         return answer({"images": [item(image) for image in images], "edit_id": edit.id})
@@ -132,6 +131,14 @@ def _searching(api: APIBlueprint, own: Parts) -> None:
         page = own.tags.search(wanted, query_data.limit, query_data.cursor)
         more = page[-1].id if len(page) == query_data.limit else None
         return answer({"images": [item(image) for image in page], "next_cursor": more})
+
+
+def _edit_id(own: Parts) -> str:
+    """New, or the same for all requests with one Idempotency-Key: without it undoing one repeat would leave another."""
+    key = idempotency_key()
+    if key is None:
+        return new_id("edt", own.clock())
+    return f"edt_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 def _verdicts(wanted: TagEdit) -> Sequence[Verdict]:
