@@ -171,8 +171,8 @@ class FakeService:
         mine = [item for item in self.items.values() if item["batch_id"] == batch_id]
         statuses = Counter(item["status"] for item in mine)
         failed, cancelled = statuses["failed"], statuses["cancelled"]
-        counts = {"total": len(mine), "completed": statuses["succeeded"] + failed, "failed": failed}
-        counts["cancelled"] = cancelled
+        ended = statuses["succeeded"] + failed + cancelled
+        counts = {"total": len(mine), "completed": ended, "failed": failed, "cancelled": cancelled}
         return self.batches[batch_id] | {"request_counts": counts}
 
     def events(self, batch_id: str, seen: int) -> Iterator[str]:

@@ -92,3 +92,10 @@ def test_no_violations_when_signing_in(page: Page, service: Any, scheme: str, co
     expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
     page.evaluate(AXE)
     assert page.evaluate(FIND) == []
+
+
+def test_axe_does_look(page: Page, service: Any) -> None:
+    page.goto(service.url)
+    page.evaluate(AXE)
+    page.evaluate("document.querySelector('main').append(document.createElement('button'))")
+    assert any(complaint.startswith("button-name") for complaint in page.evaluate(FIND))

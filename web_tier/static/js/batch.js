@@ -136,10 +136,11 @@ export class BatchView {
 
   /** @param {Session} session @param {ReturnType<import('./entries.js').Entries['counts']>} counts */
   #drawProgress({ batch, entries, uploader }, counts) {
-    const server = batch?.request_counts ?? { total: 0, completed: 0, failed: 0 };
+    const server = batch?.request_counts ?? { total: 0, completed: 0, failed: 0, cancelled: 0 };
     const total = Math.max(server.total + counts.refused, counts.all);
     const failed = Math.max(server.failed + counts.refused, counts.failed);
-    const done = Math.max(server.completed + counts.refused, counts.tagged + counts.failed);
+    const cancelled = Math.max(server.cancelled, counts.cancelled);
+    const done = Math.max(server.completed - server.cancelled + counts.refused, counts.tagged + counts.failed);
     const bar = byId('batch-bar');
     setShare(bar.children[0], total ? (done - failed) / total : 0);
     setShare(bar.children[1], total ? failed / total : 0);
@@ -149,7 +150,7 @@ export class BatchView {
     const waiting = batch && !connection.away ? this.#starting.describe(batch, this.#redraw) : '';
     let pace = waiting || [batch?.rate ? `${rate(batch.rate)} images/s` : '', batch?.eta_s ? `${about(batch.eta_s)} left` : ''].filter(Boolean).join(', ');
     if (finished) {
-      const asServer = { ...batch, request_counts: { total, completed: done, failed } };
+      const asServer = { ...batch, request_counts: { total, completed: done + cancelled, failed, cancelled } };
       [line, pace] = outcome(asServer);
     }
     const known = (uploader?.recognised ?? 0) - entries.copies;

@@ -1,7 +1,7 @@
 // One batch in a list: its first photos, its name, how far it is.
 
 import { results, thumbnail } from './api.js';
-import { outcome, titleOf } from './batchtext.js';
+import { outcome, taggedOf, titleOf } from './batchtext.js';
 import { el, setShare, setText } from './dom.js';
 import { isOver } from './events.js';
 import { about, count, dateTime } from './format.js';
@@ -12,11 +12,11 @@ const PICTURES = 4;
 
 /** @param {Batch} batch */
 function progress(batch) {
-  const { total, completed, failed } = batch.request_counts;
+  const { total, failed } = batch.request_counts;
   if (isOver(batch)) return outcome(batch).filter(Boolean).join(' · ');
   const left = batch.eta_s ? `, ${about(batch.eta_s)} left` : '';
   const open = batch.status === 'open' ? ', upload not finished' : '';
-  return `${count(completed - failed)} of ${count(total)} tagged${failed ? `, ${count(failed)} failed` : ''}${left}${open}`;
+  return `${count(taggedOf(batch.request_counts))} of ${count(total)} tagged${failed ? `, ${count(failed)} failed` : ''}${left}${open}`;
 }
 
 /** @param {Batch} batch */
@@ -33,9 +33,9 @@ export function fillBatchRow(element, batch) {
   setText(title, titleOf(batch));
   setText(when, `${dateTime(batch.created_at)} · ${batch.tagger}`);
   setText(how, progress(batch));
-  const { total, completed, failed } = batch.request_counts;
+  const { total, failed } = batch.request_counts;
   /** @type {HTMLElement} */ (bar).hidden = isOver(batch);
-  setShare(bar.children[0], total ? (completed - failed) / total : 0);
+  setShare(bar.children[0], total ? taggedOf(batch.request_counts) / total : 0);
   setShare(bar.children[1], total ? failed / total : 0);
   pictures(/** @type {HTMLElement} */ (element.querySelector('.recent-pictures')), batch);
 }

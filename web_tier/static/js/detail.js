@@ -107,7 +107,7 @@ export class Detail {
     byId('detail-add').hidden = item?.status !== 'succeeded';
     showTags(byId('detail-tags'), item?.tags ?? [], (tag) =>
       editableRow(tag, {
-        correct: (to) => this.#change({ remove: [tag.name], add: [to] }),
+        correct: (to) => this.#change(to.toLowerCase() === tag.name.toLowerCase() ? { add: [to] } : { remove: [tag.name], add: [to] }),
         remove: () => this.#change({ remove: [tag.name] }),
         accept: () => this.#accept(tag.name),
         look: (on) => pointOut(byId('detail-picture'), on ? tag.name : ''),

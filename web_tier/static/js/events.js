@@ -149,8 +149,7 @@ export class Follower {
   async #finish(batch) {
     if (this.#finishing) return;
     this.#finishing = true;
-    const ended = batch.request_counts.completed + (batch.request_counts.cancelled ?? 0);
-    while (this.#final.size < ended && !this.#stopped) {
+    while (this.#final.size < batch.request_counts.completed && !this.#stopped) {
       try {
         await this.#catchUp();
         break;

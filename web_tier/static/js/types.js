@@ -9,7 +9,7 @@
  */
 /**
  * @typedef {{id: string, status: 'open'|'queued'|'in_progress'|'completed'|'cancelling'|'cancelled'|'expired', tagger: string,
- *   request_counts: {total: number, completed: number, failed: number, cancelled?: number}, workers: {ready: number, booting: number},
+ *   request_counts: {total: number, completed: number, failed: number, cancelled: number}, workers: {ready: number, booting: number},
  *   rate: number|null, eta_s: number|null, created_at: string, closed_at: string|null, completed_at: string|null,
  *   metadata: Record<string, any>}} Batch
  */
