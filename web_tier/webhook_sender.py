@@ -25,10 +25,13 @@ _GONE = 410
 class WebhookSender:
     """`clock` gives Unix seconds. Each event is sent at least once, to each receiver under one id."""
 
-    def __init__(self, catalog: WebhookCatalog, postman: Postman, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, catalog: WebhookCatalog, postman: Postman, clock: Callable[[], float], *, pause_s: float = LOOK_S
+    ) -> None:
         self._catalog = catalog
         self._postman = postman
         self._clock = clock
+        self._pause_s = pause_s
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop` is set. While the catalogue does not answer it waits."""
@@ -47,7 +50,7 @@ class WebhookSender:
                 trouble = True
             except Exception as error:  # noqa: BLE001  # a thread has no caller; what is due now is due again in a minute
                 logger().error("webhooks failed", exc_info=error)
-            stop.wait(LOOK_S)
+            stop.wait(self._pause_s)
 
     def look(self, stop: threading.Event | None = None, *, over_s: float = ANNOUNCED_FOR_S) -> int:
         """Find what is due and make one attempt at each; how many were made. Raises Unavailable.

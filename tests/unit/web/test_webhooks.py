@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
+from core.errors import Unavailable
 from tagfleet.client.webhooks import verify
 from tests.unit.web.receiver import receiving
 from web_tier.access_tables import webhooks
 from web_tier.app import create_app
 from web_tier.catalog_webhooks import WebhookCatalog
+from web_tier.database import Database, catalog_url
 from web_tier.webhook_post import Postman
 from web_tier.webhook_sender import RETRY_AFTER_S, WebhookSender
 
@@ -253,3 +256,47 @@ def test_an_error_of_the_database_repeats_no_secret(client, receiver, catalog, w
     with pytest.raises(IntegrityError) as caught, web.catalog.database.writing() as connection:
         connection.execute(insert(webhooks), values)
     assert webhook.secret not in str(caught.value)
+
+
+def test_two_collectors_tell_each_end_once(client, web, receiver, catalog, postman, clock):
+    hook(client, receiver)
+    for _ in range(10):
+        ended(web)
+    others = Database(catalog_url(web.settings))
+    senders = [WebhookSender(each, postman, clock) for each in (catalog, WebhookCatalog(others))]
+    together = threading.Barrier(2)
+
+    def work(sender: WebhookSender) -> None:
+        together.wait()
+        for _ in range(3):  # one whose announcement was taken from it finds the rest at its next look
+            sender.look()
+
+    threads = [threading.Thread(target=work, args=(sender,)) for sender in senders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    others.close()
+    told = [json.loads(body)["data"]["id"] for _, _, body in receiver.came]
+    assert len(told) == len(set(told)) == 10
+
+
+def test_the_sender_s_thread_waits_while_the_catalogue_does_not_answer(client, web, receiver, catalog, postman, clock):
+    class Away(WebhookCatalog):
+        """Does not answer at first, then fails in a way that nobody foresaw, then is itself."""
+
+        looks = 0
+
+        def announce(self, *arguments: float) -> int:
+            self.looks += 1
+            if self.looks < 3:
+                raise (Unavailable("the catalogue is away"), ZeroDivisionError())[self.looks - 1]
+            stop.set()
+            return super().announce(*arguments)
+
+    hook(client, receiver)
+    ended(web)
+    stop = threading.Event()
+    WebhookSender(Away(web.catalog.database), postman, clock, pause_s=0).run(stop)
+    assert receiver.came == [], "it was told to stop before it sent"
+    assert len(catalog.due(clock.now)) == 1
