@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -30,7 +31,7 @@ class Tags(Calls):
     def edit_tags(self, image: Item | str, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Edit:
         """Add and remove tags of one image."""
         body = {"add": list(add), "remove": list(remove)}
-        answer = self._transport.json("PATCH", f"/images/{image_id(image)}/tags", json=body)
+        answer = self._transport.json("PATCH", f"/images/{image_id(image)}/tags", json=body, headers=_once())
         return self._read(lambda data: Edit(data["edit_id"], [Item.from_json(data["image"])]), answer)
 
     def edit_tags_of_many(
@@ -38,7 +39,7 @@ class Tags(Calls):
     ) -> Edit:
         """Add and remove tags of several images of a batch: one edit, undone as one."""
         body = {"image_ids": list(map(image_id, images)), "add": list(add), "remove": list(remove)}
-        answer = self._transport.json("PATCH", f"/batches/{batch_id(batch)}/tags", json=body)
+        answer = self._transport.json("PATCH", f"/batches/{batch_id(batch)}/tags", json=body, headers=_once())
         return self._read(lambda data: Edit(data["edit_id"], list(map(Item.from_json, data["images"]))), answer)
 
     def undo(self, edit: Edit) -> list[Item]:
@@ -52,8 +53,13 @@ class Tags(Calls):
     def feedback(self, image: Item | str, tag: str, verdict: Literal["accept", "reject", "add"]) -> Item:
         """Say of a tag that it is right, wrong, or missing."""
         body = {"tag": tag, "verdict": verdict}
-        answer = self._transport.json("POST", f"/images/{image_id(image)}/feedback", json=body)
+        answer = self._transport.json("POST", f"/images/{image_id(image)}/feedback", json=body, headers=_once())
         return self._read(lambda data: Item.from_json(data["image"]), answer)
 
     def _undone(self, path: str, edit: Edit) -> object:
         return self._transport.json("POST", path, json={"edit_id": edit.id})
+
+
+def _once() -> dict[str, str]:
+    """However often the transport repeats a request with these headers, it makes one edit."""
+    return {"Idempotency-Key": secrets.token_hex(16)}
