@@ -82,3 +82,23 @@ def test_the_tags_of_an_earlier_catalogue_are_found(engine):
         kept = connection.execute(select(images.c.tags, images.c.edited, images.c.said).order_by(images.c.id)).all()
     assert [tuple(row) for row in rows] == [("img_1", "crane", "Crane", 0.9, "model")]
     assert [tuple(row) for row in kept] == [(said, False, None), ([], False, None)]
+
+
+def test_files_that_were_refused_at_their_upload_are_known_to_have_no_bytes(engine):
+    run(command.downgrade, "0001", engine)
+    ends = {
+        "img_refused": {"status": "failed", "tagger": None, "provisional": False},
+        "img_failed": {"status": "failed", "tagger": "t@1", "provisional": False},
+        "img_given_up": {"status": "failed", "tagger": None, "provisional": True},
+        "img_waiting": {"status": "queued", "tagger": None, "provisional": False},
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(batches).values(_BATCH))
+        for number, (id_, end) in enumerate(ends.items()):
+            values = {"id": id_, "name": id_, "position": number, "change": number, "tags": []}
+            connection.execute(insert(images).values(_IMAGE | values | end))
+    run(command.upgrade, "head", engine)
+    with engine.connect() as connection:
+        rows = connection.execute(select(images.c.id, images.c.stored, images.c.attempt)).all()
+    assert {row.id for row in rows if not row.stored} == {"img_refused"}
+    assert {row.attempt for row in rows} == {0}

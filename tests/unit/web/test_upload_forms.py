@@ -31,7 +31,9 @@ def forms(web):
     """The client of a service whose store has forms, over the same catalogue and queues."""
     backend = Backend(web.settings)
     backend.__dict__["store"] = FormStore(backend.store)
-    return create_app(backend, web.settings, web.clock).test_client()
+    app = create_app(backend, web.settings, web.clock)
+    yield app.test_client()
+    app.extensions["tagfleet"].database.close()
 
 
 def asked(forms, batch: str) -> dict[str, Any]:
