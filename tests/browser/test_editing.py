@@ -231,3 +231,26 @@ def test_search_over_all_batches(page: Page, service: Any, snap: Snap) -> None:
     expect(page.locator("#found .card-name")).to_have_text(["a.jpg"])
     page.get_by_role("button", name="Show all batches").click()
     expect(page.locator("#all-batches .recent-row")).to_have_count(2)
+
+
+def test_hostile_tags_are_only_text_wherever_they_show(page: Page, service: Any, photo: Photo) -> None:
+    hostile = "<img src=x onerror=document.title='owned'>"
+    batch_id = service.put_batch("holiday")
+    service.store(batch_id, "a.jpg", photo("a.jpg").read_bytes())
+    service.tag("a.jpg", (hostile, 0.9), boxes={hostile: [[0.1, 0.1, 0.5, 0.5]]})
+    page.goto(f"{service.url}/batches/{batch_id}")
+    card(page, "a.jpg").get_by_role("checkbox").check()
+    page.locator("#selected-add input").fill("<")
+    expect(page.locator("#selected-add").get_by_role("option")).to_have_text(f"{hostile} 1")
+    page.keyboard.press("Escape")
+    card(page, "a.jpg").locator(".card-name").click()
+    expect(page.locator("#detail-picture text")).to_have_text(hostile)
+    page.get_by_role("button", name=f"Remove {hostile}").click()
+    expect(page.locator("#edited-text")).to_have_text(f"“{hostile}” removed.")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#detail-tags .tag")).to_have_count(1)
+    page.goto(f"{service.url}/batches")
+    page.locator("#all-tags .chip").click()
+    expect(page.locator("#found-about")).to_have_text(f"1 photo tagged “{hostile}”")
+    assert page.locator("img[src=x]").count() == 0
+    assert "owned" not in page.title()
