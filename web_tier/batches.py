@@ -6,7 +6,7 @@ import hashlib
 import json
 
 from apiflask import APIBlueprint
-from flask import Response, request
+from flask import Response
 
 from core.ids import new_id
 from web_tier.batch_options import settled
