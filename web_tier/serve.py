@@ -40,6 +40,7 @@ def run(settings: Settings) -> None:
         url = exposure.url_of(host, port)
         address = settings.home / ADDRESS_FILE
         try:
+            settings.home.mkdir(parents=True, exist_ok=True)
             address.write_text(url + "\n")
         except OSError as error:
             raise Unavailable(f"cannot write to the home folder {settings.home}: {error.strerror}") from None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
+import httpx
 import pytest
 
+from tests.unit.web.processes import served
 from web_tier.app import create_app
 from web_tier.catalog import Batch, Upload
 from web_tier.catalog_results import Outcome, ResultCatalog
@@ -122,6 +125,30 @@ def test_the_same_idempotency_key_on_two_hosts_makes_one_batch(web, hosts):
     together(lambda: create(hosts[0], "bat_a"), lambda: create(hosts[1], "bat_b"))
     assert len(set(made)) == 1
     assert len(web.catalog.batches(10)) == 1
+
+
+@pytest.fixture
+def servers(cataloged) -> Iterator[list[httpx.Client]]:
+    """Two processes that serve one home folder and one catalogue."""
+    with ExitStack() as open_:
+        urls = [open_.enter_context(served(cataloged)).url for _ in range(2)]
+        yield [open_.enter_context(httpx.Client(base_url=url, timeout=60, trust_env=False)) for url in urls]
+
+
+@pytest.mark.e2e
+def test_two_processes_serve_any_batch(servers):
+    first, second = servers
+    batch = first.post("/api/v1/batches").json()["id"]
+    for number, server in enumerate((first, second)):
+        sent = server.post(f"/api/v1/batches/{batch}/images", files={"files": (f"{number}.jpg", b"%d" % number)})
+        assert sent.status_code == 201
+    both = [server.get(f"/api/v1/batches/{batch}/results").json() for server in servers]
+    assert both[0] == both[1]
+    assert [item["name"] for item in both[0]["results"]] == ["0.jpg", "1.jpg"]
+    with second.stream("GET", f"/api/v1/batches/{batch}/events") as events:
+        lines = events.iter_lines()
+        first.post(f"/api/v1/batches/{batch}/cancel")
+        assert any(line.startswith("data: ") and '"status":"cancelled"' in line for line in lines)
 
 
 def test_what_one_host_takes_the_other_shows(web):
