@@ -39,7 +39,10 @@ def blueprint(own: Parts) -> APIBlueprint:
     @api.delete("/batches/<batch_id>")
     @api.output({}, status_code=204)
     def delete_batch(batch_id: str) -> tuple[str, int]:
-        """Delete a batch with all its images, thumbnails and results"""
+        """Delete a batch with all its images, thumbnails and results
+
+        It is gone at once; of a large one the last bytes go within minutes.
+        """
         own.life.delete(batch_id)
         return "", 204
 

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 DAY_S = 86_400.0
 _GROUP = 100
+_AT_ONCE = 2000
 _SETTLED_S = 60.0
 
 
@@ -62,13 +63,13 @@ class BatchLife:
         return count
 
     def delete(self, batch_id: str) -> None:
-        """Remove the batch from the catalogue, then its bytes; the collector finishes what does not answer now.
+        """Remove the batch from the catalogue, then its bytes; the collector finishes what cannot be done at once.
 
         Raises NoSuchBatch, and Unavailable where the catalogue does not answer: then nothing was deleted.
         """
         self._catalog.delete(batch_id, self._clock())
         try:
-            purge(self._store, batch_id)
+            purge(self._store, batch_id, _AT_ONCE)
         except Unavailable as error:
             logger().warning("the collector will remove what is left of a batch", batch=batch_id, reason=str(error))
 
@@ -111,22 +112,30 @@ class Housekeeping:
                 self._catalog.delete(batch_id, now)
             except NoSuchBatch:
                 continue  # its owner was faster
-            purge(self._store, batch_id)
             logger().info("deleted a batch that is older than collector.retention_days", batch=batch_id)
 
     def _purge(self) -> None:
         """Once more, when uploads, workers and thumbnails that were under way at the deletion have come to an end."""
         now = self._clock()
+        left = _AT_ONCE  # results wait meanwhile
         for batch_id in self._catalog.unpurged(now - _SETTLED_S):
-            purge(self._store, batch_id)
+            left -= purge(self._store, batch_id, left)
+            if not left:
+                return  # the next sweep goes on
             self._catalog.mark_purged(batch_id, now)
 
 
-def purge(store: ObjectStore, batch_id: str) -> None:
-    """Remove all bytes of a batch: images, thumbnails and results. Raises Unavailable."""
-    for prefix in layout.batch_prefixes(batch_id):
-        for group in _groups(info.key for info in store.list(prefix)):
-            store.delete(group)
+def purge(store: ObjectStore, batch_id: str, most: int) -> int:
+    """Remove up to `most` objects of a batch: images, thumbnails, results. How many; fewer where none is left.
+
+    Raises Unavailable.
+    """
+    there = (info.key for prefix in layout.batch_prefixes(batch_id) for info in store.list(prefix))
+    removed = 0
+    for group in _groups(islice(there, most)):
+        store.delete(group)
+        removed += len(group)
+    return removed
 
 
 def _groups(of: Iterable[T]) -> Iterator[list[T]]:

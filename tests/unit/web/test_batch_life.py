@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from config.settings import Settings
 from core import layout
 from core.messages import encode
-from web_tier.batch_life import DAY_S, Housekeeping
+from web_tier.batch_life import DAY_S, Housekeeping, purge
 from web_tier.catalog import Batch, Upload
 from web_tier.catalog_life import LifeCatalog
 from web_tier.catalog_results import Outcome
@@ -311,6 +311,16 @@ def test_a_deletion_that_broke_off_is_finished_by_the_sweep(web, budget):
     assert stored(web, batch) == []
 
 
+def test_of_a_large_batch_the_sweeps_remove_the_rest(web):
+    keys = [layout.image_key("bat_1", f"img_{number}") for number in range(250)]
+    for key in keys:
+        web.backend.store.put(key, b"1")
+    assert purge(web.backend.store, "bat_1", 120) == 120
+    assert [info.key for info in web.backend.store.list("images/bat_1/")] == sorted(keys)[120:]
+    assert purge(web.backend.store, "bat_1", 200) == 130
+    assert purge(web.backend.store, "bat_1", 200) == 0
+
+
 def test_what_was_under_way_at_the_deletion_is_removed_later(web):
     batch = web.batch()
     web.client.delete(f"/api/v1/batches/{batch}")
@@ -366,7 +376,10 @@ def test_a_batch_is_kept_for_as_long_as_the_settings_say(web, days, left):
     web.close(waiting)
     web.clock.now += 8 * DAY_S
     ages = keeping_for(web.settings, days).collector
-    Housekeeping(web.backend.store, LifeCatalog(web.catalog.database), ages, web.clock).sweep()
+    house = Housekeeping(web.backend.store, LifeCatalog(web.catalog.database), ages, web.clock)
+    house.sweep()
+    web.clock.now += 61
+    house.sweep()
     found = {batch["id"] for batch in web.get("/batches")["batches"]}
     assert found == ({ended, waiting} if left else {waiting}), "what still waits is never deleted"
     assert bool(stored(web, ended)) == left
