@@ -14,8 +14,7 @@ from typing import Any
 
 import fake_fleet
 import fake_routes
-from fake_routes import problem
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask
 from PIL import Image
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -245,76 +244,12 @@ def build(service: FakeService) -> Flask:
     app.after_request(guard._add_headers)  # the real Content-Security-Policy
     app.add_url_rule("/healthz", view_func=lambda: {"status": "ok"})
     api = Blueprint("api", "fake_api", url_prefix="/api/v1")
-    _batches(api, service)
-    _images(api, service)
-    _results(api, service)
     fake_routes.add(api, service)
     api.add_url_rule("/models", "models", lambda: {"models": service.models})
     api.add_url_rule("/fleet", "fleet", lambda: service.fleet)
     app.register_blueprint(api)
     app.register_blueprint(pages)
     return app
-
-
-def _batches(api: Blueprint, service: FakeService) -> None:
-    @api.post("/batches")
-    def create() -> Any:
-        return service.create(request.get_json()["metadata"]), 201
-
-    @api.get("/batches")
-    def batches() -> Any:
-        newest = sorted(service.batches, reverse=True)
-        start = newest.index(request.args["cursor"]) if "cursor" in request.args else 0
-        end = start + int(request.args["limit"])
-        return {
-            "batches": [service.view(id) for id in newest[start:end]],
-            "next_cursor": next(iter(newest[end:]), None),
-        }
-
-    @api.get("/batches/<batch_id>")
-    def batch(batch_id: str) -> Any:
-        if batch_id not in service.batches:
-            return problem(404, f"There is no batch {batch_id}.")
-        return service.view(batch_id)
-
-    @api.post("/batches/<batch_id>/close")
-    def close(batch_id: str) -> Any:
-        return service.close(batch_id)
-
-
-def _images(api: Blueprint, service: FakeService) -> None:
-    @api.post("/batches/<batch_id>/images")
-    def upload(batch_id: str) -> Any:
-        files = request.files.getlist("files")
-        service.uploads_allowed.wait(timeout=60)
-        if service.refusals:
-            return problem(*service.refusals.pop(0))
-        if service.batches[batch_id]["closed_at"]:
-            return problem(409, f"Batch {batch_id} is closed: start a new one.")
-        service.upload_sizes.append(len(files))
-        return {"images": [service.store(batch_id, part.filename or "", part.read()) for part in files]}, 201
-
-    @api.get("/images/<image_id>/thumbnail")
-    def thumbnail(image_id: str) -> Any:
-        body, kind = service.thumbnail(image_id)
-        return Response(body, mimetype=kind)
-
-
-def _results(api: Blueprint, service: FakeService) -> None:
-    @api.get("/batches/<batch_id>/results")
-    def results(batch_id: str) -> Any:
-        mine = [item for item in service.items.values() if item["batch_id"] == batch_id]
-        start, limit = int(request.args.get("cursor", 0)), int(request.args.get("limit", 100))
-        more = str(start + limit) if start + limit < len(mine) else None
-        return {"results": mine[start : start + limit], "next_cursor": more}
-
-    @api.get("/batches/<batch_id>/events")
-    def events(batch_id: str) -> Any:
-        if not service.streams:
-            return problem(503, "No streams today.")
-        last = request.headers.get("Last-Event-ID") or request.args.get("last_event_id") or "0"
-        service.streams_opened.append(last)
-        return Response(service.events(batch_id, int(last)), mimetype="text/event-stream")
 
 
 class _Quiet(WSGIRequestHandler):
