@@ -21,13 +21,13 @@ def command(settings: Settings) -> None:
     """Bring results from the output queue into the catalogue."""
     from web_tier.catalog_results import ResultCatalog
     from web_tier.catalog_samples import SampleCatalog
-    from web_tier.collector import Collector
     from web_tier.catalog_webhooks import WebhookCatalog
+    from web_tier.collector import Collector
     from web_tier.database import Database, catalog_url, migrate
-    from web_tier.webhook_post import postman_of
-    from web_tier.webhook_sender import WebhookSender
     from web_tier.fleet_view import FleetView
     from web_tier.sampler import Sampler
+    from web_tier.webhook_post import postman_of
+    from web_tier.webhook_sender import WebhookSender
 
     telemetry.configure("collector", level=settings.log_level, format=settings.log_format)
     stop = threading.Event()
