@@ -74,13 +74,29 @@ def running(environ: Mapping[str, str]) -> Iterator[Server]:
         server.run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         options = " ".join(("-h ''", f"-k {folder}", *(f"-c {setting}" for setting in _NOT_DURABLE)))
         server.run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
-        try:
+        with _ending_with_us(programs / "pg_ctl", data):
             yield server
-        finally:
             server.close()
-            server.run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _ending_with_us(pg_ctl: Path, data: str) -> Iterator[None]:
+    """The server ends with this block, and also when this process is killed: a pipe of ours closes then."""
+    script = 'cat; exec "$1" -D "$2" -w -m immediate stop'
+    ender = subprocess.Popen(
+        ["sh", "-c", script, "sh", pg_ctl, data],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        user=_unprivileged(),
+        cwd=data,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        ender.communicate()
 
 
 def _unprivileged() -> str | None:
