@@ -81,11 +81,15 @@ class Outbox:
         return True
 
     def found(self, job: Job) -> Result | None:
-        """The result of this image if an earlier delivery stored it. Raises Unavailable."""
+        """The result of this image if an earlier delivery stored it; that of an earlier attempt is none.
+
+        Raises Unavailable.
+        """
         try:
-            return decode_result(self._store.get(layout.result_key(job.batch_id, job.image_id)).data)
+            result = decode_result(self._store.get(layout.result_key(job.batch_id, job.image_id)).data)
         except (NotFound, BadMessage):
             return None
+        return result if result.attempt >= job.attempt else None
 
     def _put(self, result: Result) -> None:
         self._store.put(_key(result), encode(result).encode(), content_type="application/json")

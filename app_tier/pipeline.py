@@ -16,6 +16,7 @@ from functools import partial
 
 import numpy as np
 
+from app_tier.cancelled import Cancelled
 from app_tier.held import Held
 from app_tier.images import DecodeBudget, Decoder
 from app_tier.isolation import IsolatedDecoder
@@ -68,6 +69,7 @@ class Pipeline:
         self.held = Held(jobs, limit=settings.prefetch, visibility_timeout_s=visibility_timeout_s, clock=time.monotonic)
         self.trouble = Trouble(self.draining)
         self._outbox = Outbox(store, results, self.held, self.trouble)
+        self._cancelled = Cancelled(store, time.monotonic)
         self._decoder = Decoder(tagger.side, DecodeBudget(settings.decode_memory_mb))
         self._isolated = IsolatedDecoder(tagger.side, settings.decode_memory_mb, settings.decode_timeout_s)
         self._to_fetch: queue.Queue[Work | None] = queue.Queue()
@@ -162,13 +164,21 @@ class Pipeline:
             if self._returned(work):
                 continue
             try:
-                if not self._finished_before(work):
+                if not (self._dropped(work) or self._finished_before(work)):
                     self._fetch_bytes(work)
             except (NotFound, ValueError):  # ValueError: the store knows no such keys
                 self._fail(work, "its bytes are no longer in the store")
             except Unavailable:
                 self._move(-1)
                 self.held.give_back([work.delivery], _GIVE_BACK_DELAY_S)
+
+    def _dropped(self, work: Work) -> bool:
+        """Whether its batch was cancelled; then it is acknowledged without a result, which nobody would look at."""
+        if not self._cancelled.says(work.job.batch_id):
+            return False
+        self.trouble.ride_out(lambda: self.held.acknowledge([work.delivery]), _FETCH_TRIES)
+        self._move(-1)
+        return True
 
     def _finished_before(self, work: Work) -> bool:
         """Whether an earlier delivery stored the result and was cut off before it could acknowledge."""
@@ -275,6 +285,7 @@ class Pipeline:
             worker=self._worker_id,
             finished_at=self._clock(),
             timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in work.timings.items()}),
+            attempt=job.attempt,
         )
         return Finished(work.delivery, result)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from bench import data, fleet
+from bench import data, fleet, web
 from bench.deployment import Deployment, wait_until
 from bench.limit import Limit
 from bench.photos import photos
@@ -46,7 +46,7 @@ def main(ctx: click.Context, folder: Path | None, weights: Path | None, cache: s
     ctx.obj = Bench(folder, {"TAGFLEET_WEIGHTS": str(weights), "TAGFLEET_CACHE": cache})
     click.echo(_machine())
     if ctx.invoked_subcommand is None:
-        for command in (latency, memory, speed):
+        for command in (latency, memory, speed, web_tier):
             ctx.invoke(command)
 
 
@@ -139,6 +139,25 @@ def memory(bench: Bench, count: int) -> None:
             click.echo(f"  {process.role:11} {was / 1e6:6.0f} → {now / 1e6:6.0f}   {(now - was) / 1e6:+.0f}")
 
 
+@main.command("web")
+@click.option("--count", default=10_000, help="images of the large batch")
+@click.option("--streams", default=20, help="event streams that are open meanwhile")
+@click.option("--rounds", default=5, help="rounds of 1,000 uploads")
+@click.pass_obj
+def web_tier(bench: Bench, count: int, streams: int, rounds: int) -> None:
+    """The web tier without workers: uploads of 80 kB, memory over many of them, answers while streams are open."""
+    with bench.deployment(TAGFLEET_CONTROLLER__MAX_WORKERS="0") as (deployment, client):
+        wait_until(lambda: not deployment.find("prepare"), 300)
+        web.upload(client, 200)
+        rates = [web.upload(client, 1000)[1] for _ in range(rounds)]
+        click.echo(f"uploads of 80 kB by one client: {_spread(rates, 'files/s', 0)}")
+        batch = client.create_batch()
+        for line in web.memory(deployment, client, batch, count):
+            click.echo(line)
+        for line in web.answers(deployment, client.batch(batch), streams=streams):
+            click.echo(line)
+
+
 @contextmanager
 def _cost(costs: defaultdict[str, float], ours: str, deployment: Deployment) -> Iterator[None]:
     """Add the processor seconds of this process to `ours`, and those of the deployment to each role's."""
@@ -151,8 +170,9 @@ def _cost(costs: defaultdict[str, float], ours: str, deployment: Deployment) -> 
             costs[process.role] += process.cpu_seconds() - before.get(process, 0.0)
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):5.2f} s ({min(values):.2f}–{max(values):.2f}, {len(values)} rounds)"
+def _spread(values: Sequence[float], unit: str = "s", digits: int = 2) -> str:
+    low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return f"{middle:>5} {unit} ({low}–{high}, {len(values)} rounds)"
 
 
 def _machine() -> str:

@@ -35,6 +35,17 @@ class WebSettings(_Section):
     threads: Count
     max_image_mb: Count
     max_request_mb: Count
+    catalog_url: str
+    hosts: Annotated[str, Field(pattern=r"^[A-Za-z0-9.\-:, ]*$")]
+    https: bool
+    require_keys: bool
+    session_s: Seconds
+    rate_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    rate_burst: Count
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        return frozenset(self.hosts.lower().replace(",", " ").split())
 
 
 class QueueSettings(_Section):
@@ -77,6 +88,13 @@ class ControllerSettings(_Section):
 
 class CollectorSettings(_Section):
     sweep_s: Seconds
+    expire_open_s: Seconds
+    retention_days: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class WebhookSettings(_Section):
+    allow_private: bool
+    timeout_s: Annotated[float, Field(gt=0, le=30)]
 
 
 class PoolSettings(_Section):
@@ -103,6 +121,7 @@ class Settings(_Section):
     worker: WorkerSettings
     controller: ControllerSettings
     collector: CollectorSettings
+    webhooks: WebhookSettings
     pools: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")], PoolSettings] = Field(min_length=1)
 
     @property
@@ -173,7 +192,7 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> d
     return found
 
 
-_NOT_SETTINGS = {_PREFIX + name for name in ("CONFIG", "URL", "TEST_DATA", "INSTANCE", "LIFELINE")}
+_NOT_SETTINGS = {_PREFIX + name for name in ("CONFIG", "URL", "API_KEY", "TEST_DATA", "INSTANCE", "LIFELINE")}
 """Variables of our prefix that speak to one command or to the tests, not to the settings."""
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from core.roster import DecisionRecord
 
+PAUSED = "The fleet is paused: no worker is launched or drained until `tagfleet controller resume`."
 
-def explain(records: Sequence[DecisionRecord], now: float) -> str:
+
+def explain(records: Sequence[DecisionRecord], now: float, *, paused: bool = False) -> str:
     """Several paragraphs of text; `now` is Unix time."""
-    return "\n\n".join(_decision(record, now) for record in records)
+    return "\n\n".join(([PAUSED] if paused else []) + [_decision(record, now) for record in records])
 
 
 def _decision(record: DecisionRecord, now: float) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from config.settings import ControllerSettings
+from controller.history import History
 from controller.ledger import Book, Fenced, Intent, Ledger
 from controller.model import Memory, Observation, Plan, policy_of
 from controller.policy import decide
@@ -122,6 +123,7 @@ class Controller:
         self._memory = self._ledger.book.memory
         self._read_at = self._clock()
         self._records: dict[str, tuple[DecisionRecord, float]] = {}
+        self._history = History(self._roster)
 
     # --- observe ------------------------------------------------------------------------------
 
@@ -135,6 +137,7 @@ class Controller:
                 heartbeats=self._roster.workers(),
                 drain_wishes=self._roster.drain_wishes(),
                 depths={pool: _depth(queue) for pool, queue in self._ports.queues.items()},
+                paused=self._roster.paused(),
             )
         except Unavailable as error:
             return self._watch.blind(f"the fleet cannot be read ({error})")
@@ -172,7 +175,8 @@ class Controller:
                 self._roster.wish_drain(id_)
         with self._bearing("workers could not be launched"):
             self._intend(plan)
-            self._launch(plan)
+            if not plan.paused:
+                self._launch(plan)
         with self._bearing("workers that are gone could not be forgotten"):
             self._roster.forget(self._watch.forgettable)
 
@@ -208,12 +212,13 @@ class Controller:
 
     def _report(self, plan: Plan) -> None:
         """Log a decision when it changes; write it down when its words change too, or every so often."""
-        now, written = self._clock(), []
+        now, records, written = self._clock(), [], []
         for pool in plan.pools:
             self._say(f"pool {pool.pool}", pool.reason, key=f"{pool.rule} {pool.action}", pool=pool.pool)
             record = DecisionRecord(
                 at=self._wall(), pool=pool.pool, action=pool.action, reason=pool.reason, terms=pool.numbers
             )
+            records.append(record)
             before, at = self._records.get(pool.pool, (None, 0.0))
             if (
                 before is None
@@ -225,6 +230,7 @@ class Controller:
         if not self._dry_run:
             for record in written:
                 self._roster.record_decision(record)
+            self._history.note(records)
         elif written:
             self._on_plan(written)
 

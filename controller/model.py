@@ -96,6 +96,8 @@ class Observation:
     elapsed_s: float
     """Since the observation before."""
     pools: tuple[PoolView, ...]
+    paused: bool = False
+    """An operator wants the fleet left as it is."""
 
 
 # --- what is allowed and wanted ---------------------------------------------------------------
@@ -157,6 +159,7 @@ class Rule(StrEnum):
     """Which rule made a decision; changes of it, not of numbers, are worth a line in the log."""
 
     UNREAD = "unread"
+    PAUSED = "paused"
     REST = "rest"
     ENOUGH = "enough"
     LAUNCH = "launch"
@@ -259,3 +262,5 @@ class PoolPlan:
 @dataclass(frozen=True, slots=True)
 class Plan:
     pools: tuple[PoolPlan, ...]
+    paused: bool = False
+    """Launches that were decided before wait too."""

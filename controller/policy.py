@@ -38,7 +38,7 @@ def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Pl
     """One decision for every pool, under one cap.
 
     No pool is given both launches and drains. Drained, lost and overdue instances are ended; a worker that may be
-    working never is. A pool whose reading failed is left as it is.
+    working never is. A pool whose reading failed is left as it is, and a paused fleet neither grows nor shrinks.
     """
     elapsed = observation.elapsed_s
     billable = sum(worker.ours for view in observation.pools for worker in view.workers)
@@ -51,7 +51,7 @@ def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Pl
 
     shares = share_out(terms, policy.max_workers)
     terms = {pool: replace(each, granted=shares[pool]) for pool, each in terms.items()}
-    asked = {view.pool: _asked(view, terms[view.pool], policy) for view in observation.pools}
+    asked = {view.pool: _asked(view, terms[view.pool], observation.paused, policy) for view in observation.pools}
 
     free = policy.max_workers - billable
     leaving = billable - sum(each.own for each in terms.values())
@@ -62,7 +62,7 @@ def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Pl
         free -= plan.launch
         room -= len(plan.drain)
         plans[view.pool] = replace(plan, reason=sentence(plan, view, remembered[view.pool].notice, policy))
-    return Plan(tuple(plans[view.pool] for view in observation.pools)), remembered
+    return Plan(tuple(plans[view.pool] for view in observation.pools), observation.paused), remembered
 
 
 # --- the formula ------------------------------------------------------------------------------
@@ -195,10 +195,12 @@ def _rank(pool: str, terms: Terms, share: int) -> tuple[int, bool, bool, int, st
 # --- one pool ---------------------------------------------------------------------------------
 
 
-def _asked(view: PoolView, terms: Terms, policy: Policy) -> tuple[int, Rule]:
+def _asked(view: PoolView, terms: Terms, paused: bool, policy: Policy) -> tuple[int, Rule]:
     """How many launches its share allows and its work can use, before the cap's free room is looked at."""
     if view.unread:
         return 0, Rule.UNREAD
+    if paused:
+        return 0, Rule.PAUSED
     if not terms.outstanding and not terms.supply:
         return 0, Rule.REST
     if terms.supply >= terms.wanted or (terms.supply and not terms.backlog):
@@ -216,7 +218,7 @@ def _plan(view: PoolView, terms: Terms, asked: tuple[int, Rule], free: int, room
     if count and not launch:
         rule = Rule.CAP
     drain: tuple[str, ...] = ()
-    if not view.unread and terms.own > terms.granted:
+    if rule not in (Rule.UNREAD, Rule.PAUSED) and terms.own > terms.granted:
         drain, rule = _drains(view, terms, room, rule, policy)
     terminate = () if view.unread else tuple(worker.id for worker in view.workers if _to_end(worker, policy))
     return PoolPlan(view.pool, launch, drain, terminate, rule, "", terms)

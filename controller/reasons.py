@@ -16,6 +16,9 @@ def _because(plan: PoolPlan, view: PoolView, notice: str, policy: Policy) -> str
     match plan.rule:
         case Rule.UNREAD:
             return view.unread
+        case Rule.PAUSED:
+            workers = _workers(plan.terms) if plan.terms.supply else "no worker runs"
+            return f"{_work(plan.terms)} and {workers}, but the fleet is paused"
         case Rule.REST:
             return (
                 "nothing waits and the last workers leave"
@@ -42,6 +45,8 @@ def _therefore(plan: PoolPlan) -> str:
     match plan.rule:
         case Rule.UNREAD:
             return "nothing is changed"
+        case Rule.PAUSED:
+            return "nothing is launched or drained"
         case Rule.REST:
             return "rest"
         case Rule.ENOUGH if _waiting(plan.terms):

@@ -29,6 +29,7 @@ class Reading:
     heartbeats: Sequence[Heartbeat]
     drain_wishes: Collection[str]
     depths: Mapping[str, Depth | str]
+    paused: bool = False
 
 
 @dataclass(slots=True)
@@ -71,6 +72,7 @@ class Watch:
         self._sights: dict[str, _Sight] = {}
         self._pools: dict[str, _Pool] = {}
         self._last = tuple(PoolView(pool, _NO_DEPTH) for pool in pools)
+        self._paused = True  # until it was read: no launch that was decided earlier is carried out on a guess
         self.forgettable: list[str] = []
         """Workers that are gone and still in the roster."""
 
@@ -94,11 +96,13 @@ class Watch:
         self._last = tuple(
             self._view(name, workers[name], reading.depths.get(name, _NO_DEPTH)) for name in sorted(workers)
         )
-        return Observation(elapsed_s, self._last)
+        self._paused = reading.paused
+        return Observation(elapsed_s, self._last, self._paused)
 
     def blind(self, reason: str) -> Observation:
         """What was seen last, marked as unread: the fleet or the roster did not answer. No time passes."""
-        return Observation(0.0, tuple(replace(view, unread=reason, news=News()) for view in self._last))
+        views = tuple(replace(view, unread=reason, news=News()) for view in self._last)
+        return Observation(0.0, views, self._paused)
 
     def refused(self, pool: str, reason: str) -> None:
         """A launch brought nothing."""

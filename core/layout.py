@@ -7,6 +7,8 @@ DRAINS = "fleet/drain/"
 POOLS = "fleet/pools/"
 DECISIONS = "fleet/decisions/"
 CONTROLLER = "fleet/controller.json"
+PAUSED = "fleet/paused"
+HISTORY = "fleet/history.json"
 RESULTS_QUEUE = "results"
 
 
@@ -20,6 +22,16 @@ def thumbnail_key(batch_id: str, image_id: str) -> str:
 
 def result_key(batch_id: str, image_id: str) -> str:
     return f"results/{batch_id}/{image_id}.json"
+
+
+def cancelled_key(batch_id: str) -> str:
+    """There as soon as the batch was cancelled."""
+    return f"results/{batch_id}/cancelled"
+
+
+def batch_prefixes(batch_id: str) -> tuple[str, ...]:
+    """Everything that is kept of a batch lies under these."""
+    return f"images/{batch_id}/", f"thumbnails/{batch_id}/", f"results/{batch_id}/"
 
 
 def model_prefix(name: str, version: str = "") -> str:

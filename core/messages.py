@@ -45,6 +45,8 @@ class Job(_Message):
     tagger: str
     submitted_at: float
     options: TagOptions = TagOptions()
+    attempt: Annotated[int, Field(ge=0)] = 0
+    """Grows when the image's owner has it tried again."""
 
 
 class Box(BaseModel):
@@ -88,6 +90,8 @@ class Result(_Message):
     worker: str = ""
     finished_at: float = 0.0
     timings_ms: Timings = Timings()
+    attempt: Annotated[int, Field(ge=0)] = 0
+    """That of the job."""
 
     @property
     def ok(self) -> bool:

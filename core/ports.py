@@ -79,6 +79,9 @@ class ObjectStore(Protocol):
     def get(self, key: str) -> Blob:
         """The object's bytes and etag. Raises NotFound, Unavailable."""
 
+    def copy(self, source: str, target: str) -> Etag:
+        """Store the bytes of `source` under `target` too, replacing what is there. Raises NotFound, Unavailable."""
+
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """Objects whose key starts with `prefix` and sorts after `start_after`, in the order of their keys."""
 

@@ -92,6 +92,12 @@ class DecisionRecord(_Object):
     terms: dict[str, Any]
 
 
+class DecisionHistory(_Object):
+    """Decisions of all pools that differed from the pool's one before, oldest first."""
+
+    records: tuple[DecisionRecord, ...] = ()
+
+
 class Roster:
     """Reads and writes the fleet's objects. Unreadable ones are passed over: a newer version may have written them."""
 
@@ -142,6 +148,30 @@ class Roster:
 
     def decisions(self) -> list[DecisionRecord]:
         return list(self._all(layout.DECISIONS, DecisionRecord))
+
+    def keep_history(self, history: DecisionHistory) -> None:
+        self._put(layout.HISTORY, history)
+
+    def history(self) -> DecisionHistory:
+        """Empty where none is kept, or a newer version's cannot be read."""
+        try:
+            return DecisionHistory.model_validate_json(self._store.get(layout.HISTORY).data)
+        except (NotFound, ValidationError):
+            return DecisionHistory()
+
+    def pause(self) -> None:
+        """From now on the controller launches and drains nothing, until `resume`."""
+        self._store.put(layout.PAUSED, b"")
+
+    def resume(self) -> None:
+        self._store.delete([layout.PAUSED])
+
+    def paused(self) -> bool:
+        try:
+            self._store.get(layout.PAUSED)
+        except NotFound:
+            return False
+        return True
 
     def _put(self, key: str, value: _Object) -> None:
         self._store.put(key, value.model_dump_json().encode(), content_type="application/json")

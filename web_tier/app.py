@@ -8,9 +8,28 @@ from apiflask import APIBlueprint, APIFlask
 
 from config.settings import Settings
 from core.wiring import Backend
-from web_tier import batches, events, fleet, guard, images, openapi, problems
-from web_tier.catalog import Catalog
-from web_tier.database import Database, catalog_path
+from web_tier import (
+    access,
+    batch_actions,
+    batches,
+    dead_letters,
+    docs,
+    events,
+    fleet,
+    guard,
+    images,
+    keys,
+    known_images,
+    openapi,
+    operators,
+    problems,
+    sessions,
+    tags,
+    uploads,
+    webhooks,
+)
+from web_tier.database import Database, catalog_url
+from web_tier.exports import routes as exports
 from web_tier.pages import pages
 from web_tier.parts import Clock, assemble
 
@@ -34,15 +53,32 @@ def create_app(
         AUTO_OPERATION_ID=True,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
-    parts = assemble(backend, settings, Catalog(Database(catalog_path(settings))), clock=clock, stopping=stopping)
+    parts = assemble(backend, settings, Database(catalog_url(settings)), clock=clock, stopping=stopping)
     app.extensions["tagfleet"] = parts
-    guard.install(app)
+    guard.install(app, settings)
+    access.install(app, parts)
     problems.install(app)
     openapi.install(app)
     api = APIBlueprint("api", __name__, url_prefix="/api/v1", enable_openapi=True)
-    for module in (batches, images, events, fleet):
+    for module in (
+        batches,
+        batch_actions,
+        uploads,
+        known_images,
+        images,
+        events,
+        fleet,
+        operators,
+        dead_letters,
+        keys,
+        sessions,
+        webhooks,
+        tags,
+        exports,
+    ):
         api.register_blueprint(module.blueprint(parts))
     app.register_blueprint(api)
     app.register_blueprint(fleet.health_blueprint(parts))
+    app.register_blueprint(docs.blueprint(lambda: app.spec))
     app.register_blueprint(pages)
     return app

@@ -1,27 +1,29 @@
-"""Batches: create, fill, close, look."""
+"""Batches: create, close, look."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 
 from apiflask import APIBlueprint
-from flask import Response, request
-from pydantic import ValidationError
+from flask import Response
 
 from core.ids import new_id
-from web_tier.catalog import Batch, BatchClosed
-from web_tier.intake import FIELD
-from web_tier.multipart import Part, parts
+from web_tier.batch_options import settled
+from web_tier.bodies import idempotency_key, json_body
+from web_tier.catalog import Batch
 from web_tier.parts import Parts
-from web_tier.present import answer, encoded, item
+from web_tier.present import answer, item
 from web_tier.problems import Refused
-from web_tier.schemas import BatchesOut, BatchesQuery, BatchOut, BatchRequest, ResultsOut, ResultsQuery, UploadOut
+from web_tier.schemas import BatchesOut, BatchesQuery, BatchOut, BatchRequest, ResultsOut, ResultsQuery
+from web_tier.tag_rows import Tagged
 
-_MAX_JSON = 1 << 20
-_MAX_KEY = 255
-_STATUSES = {"queued": ("received", "queued"), "succeeded": ("succeeded",), "failed": ("failed",)}
+_STATUSES = {
+    "queued": ("received", "queued"),
+    "succeeded": ("succeeded",),
+    "failed": ("failed",),
+    "cancelled": ("cancelled",),
+}
 
 
 def blueprint(own: Parts) -> APIBlueprint:
@@ -37,10 +39,11 @@ def blueprint(own: Parts) -> APIBlueprint:
         batch of the first one.
         """
         wanted, payload_hash = _batch_request()
+        pool = _pool(own, wanted.tagger)
         batch = Batch(
             id=new_id("bat", own.clock()),
-            pool=_pool(own, wanted.tagger),
-            options=wanted.options.model_dump(),
+            pool=pool,
+            options=settled(wanted.options, own.settings.pools[pool].top_k).model_dump(),
             metadata=wanted.metadata,
             created_at=own.clock(),
             closed_at=None,
@@ -49,8 +52,9 @@ def blueprint(own: Parts) -> APIBlueprint:
             total=0,
             completed=0,
             failed=0,
+            changed_at=own.clock(),
         )
-        batch, new = own.catalog.create_batch(batch, payload_hash=payload_hash, idempotency_key=_idempotency_key())
+        batch, new = own.catalog.create_batch(batch, payload_hash=payload_hash, idempotency_key=idempotency_key())
         place = {"Location": f"/api/v1/batches/{batch.id}"}
         return answer(own.present(batch), 201 if new else 200, place)
 
@@ -66,39 +70,23 @@ def blueprint(own: Parts) -> APIBlueprint:
     @api.get("/batches/<batch_id>")
     @api.output(BatchOut)
     def get_batch(batch_id: str) -> Response:
-        """Look at a batch"""
-        return answer(own.present(own.catalog.batch(batch_id)))
+        """Look at a batch
+
+        `Prefer: wait=SECONDS` delays the answer until the batch has ended.
+        """
+        applied = own.waits.until(lambda: own.catalog.batch(batch_id).ended)
+        return answer(own.present(own.catalog.batch(batch_id)), headers=applied)
 
     @api.post("/batches/<batch_id>/close")
     @api.output(BatchOut)
     def close_batch(batch_id: str) -> Response:
-        """Close a batch: it takes no more images and completes when all have their results"""
-        return answer(own.present(own.catalog.close_batch(batch_id, own.clock())))
+        """Close a batch: it takes no more images and completes when all have their results
 
-    @api.post("/batches/<batch_id>/images")
-    @api.output(UploadOut, status_code=201)
-    @api.doc(responses={409: "The batch is closed", 413: "Too large", 415: "Not multipart", 503: "Try again later"})
-    def add_images(batch_id: str) -> Response:
-        """Upload images into a batch
-
-        Each part named `files` is one image, its filename the name. The answer has one item for each, in their
-        order; a file that is too large or empty is an item that failed. The same name with the same content is
-        taken once, however often it is sent, so a request that broke off can simply be sent again.
+        `Prefer: wait=SECONDS` delays the answer until then.
         """
-        batch = own.catalog.batch(batch_id)
-        if batch.closed_at is not None:
-            raise BatchClosed(batch_id)
-        request.max_content_length = own.settings.web.max_request_mb << 20
-        boundary = request.mimetype_params.get("boundary")
-        if request.mimetype != "multipart/form-data" or not boundary:
-            raise Refused(415, "Send the images as multipart/form-data, each in a part named files.")
-        others: set[str] = set()
-        watched = _noting(parts(request.stream, boundary), others)
-        taken = [encoded(item(image)) for image in own.intake.take(batch, watched)]
-        if others and not taken:
-            given = ", ".join(sorted(repr(name[:40]) for name in others)[:5])
-            raise Refused(422, f"Send each image in a part named files; the request has only {given}.")
-        return Response(b'{"images":[' + b",".join(taken) + b"]}", 201, mimetype="application/json")
+        own.catalog.close_batch(batch_id, own.clock())
+        applied = own.waits.until(lambda: own.catalog.batch(batch_id).ended)
+        return answer(own.present(own.catalog.batch(batch_id)), headers=applied)
 
     @api.get("/batches/<batch_id>/results")
     @api.input(ResultsQuery, location="query")
@@ -107,7 +95,8 @@ def blueprint(own: Parts) -> APIBlueprint:
         """List a batch's images in the order of their upload, with the results that are there"""
         own.catalog.change(batch_id)  # a batch that is not there is no empty page
         statuses = None if query_data.status is None else _STATUSES[query_data.status]
-        page = own.catalog.results(batch_id, query_data.limit, query_data.cursor, statuses)
+        tagged = Tagged(name=query_data.tag or None, min_confidence=query_data.min_confidence)
+        page = own.catalog.results(batch_id, query_data.limit, query_data.cursor, statuses, tagged)
         more = str(page[-1].position) if len(page) == query_data.limit else None
         return answer({"results": [item(image) for image in page], "next_cursor": more})
 
@@ -116,14 +105,9 @@ def blueprint(own: Parts) -> APIBlueprint:
 
 def _batch_request() -> tuple[BatchRequest, str]:
     """The body, and a hash by which equal requests are known. An empty body asks for the defaults."""
-    if (request.content_length or 0) > _MAX_JSON:
-        raise Refused(413, f"The description of a batch may have {_MAX_JSON >> 20} MB at most.")
+    wanted = json_body(BatchRequest)
     try:
-        wanted = BatchRequest.model_validate_json(request.get_data() or b"{}")
         canonical = json.dumps(wanted.model_dump(), sort_keys=True, allow_nan=False)
-    except ValidationError as error:
-        errors = {".".join(map(str, e["loc"])) or "body": [e["msg"]] for e in error.errors(include_url=False)}
-        raise Refused(422, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), errors=errors) from None
     except ValueError:
         raise Refused(422, "metadata: NaN and Infinity are no JSON") from None
     return wanted, hashlib.sha256(canonical.encode()).hexdigest()
@@ -136,18 +120,3 @@ def _pool(own: Parts, wanted: str | None) -> str:
         known = ", ".join(own.settings.pools)
         raise Refused(422, f"tagger: there is no {wanted[:80]!r}; there are {known}", errors={"tagger": ["unknown"]})
     return wanted
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not 0 < len(key) <= _MAX_KEY:
-        raise Refused(422, f"The Idempotency-Key must have 1 to {_MAX_KEY} characters.")
-    return key
-
-
-def _noting(incoming: Iterator[Part], others: set[str]) -> Iterator[Part]:
-    """The same parts; the names of those that hold no images go into `others`."""
-    for part in incoming:
-        if part.field != FIELD and len(others) < 5:
-            others.add(part.field)
-        yield part

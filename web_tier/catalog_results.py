@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
 
 from core import layout
-from core.messages import Job, Result, TagOptions
-from web_tier.catalog import AnyRow, Catalog
+from core.messages import Job, Result
+from web_tier.batch_options import for_jobs, kept
+from web_tier.catalog import AnyRow
 from web_tier.catalog_tables import batches, images
+from web_tier.catalog_uploads import UploadCatalog
+from web_tier.tag_rows import Shown, show
 
-_FINISHED = ("succeeded", "failed")
+_FINISHED = ("succeeded", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How one image ended. One that is `provisional` was found among the dead letters: a later result replaces it."""
 
+    batch_id: str
     image_id: str
     name: str
     error: str | None
@@ -29,11 +33,13 @@ class Outcome:
     timings: dict[str, float] | None
     tagger: str | None
     finished_at: float
+    attempt: int = 0
     provisional: bool = False
 
     @classmethod
     def of(cls, result: Result) -> Outcome:
         return cls(
+            batch_id=result.batch_id,
             image_id=result.image_id,
             name=result.name,
             error=result.error,
@@ -42,34 +48,43 @@ class Outcome:
             timings=result.timings_ms.model_dump(),
             tagger=result.tagger,
             finished_at=result.finished_at,
+            attempt=result.attempt,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     new: int
-    unknown: list[str]
-    """Ids that belong to no image of this catalogue."""
+    unknown: list[Outcome]
+    """Those that belong to no image of this catalogue."""
 
 
-class ResultCatalog(Catalog):
+class ResultCatalog(UploadCatalog):
     """What the collector does beyond that, in the same manner."""
 
     def record(self, outcomes: Sequence[Outcome], now: float) -> Recorded:
-        """Write down what is new: the first result of an image counts, whatever comes again changes nothing."""
+        """Write down what is new: the first result of an image counts, whatever comes again changes nothing.
+
+        Of its tags those are kept that the batch asked for; what people decided stands over them.
+        """
         with self._database.writing() as connection:
             ids = sorted({outcome.image_id for outcome in outcomes})
-            query = select(images.c.id, images.c.batch_id, images.c.status, images.c.provisional)
+            options = _lock_batches_of(connection, ids)
+            query = select(images.c.id, images.c.batch_id, images.c.status, images.c.provisional, images.c.attempt)
             found = {row.id: row for row in connection.execute(query.where(images.c.id.in_(ids)).with_for_update())}
             chosen: dict[str, Outcome] = {}
             for outcome in sorted(outcomes, key=lambda outcome: outcome.provisional):
                 row = found.get(outcome.image_id)
                 if row is not None and _replaces(outcome, row):
-                    chosen.setdefault(outcome.image_id, outcome)
+                    wanted = kept(outcome.tags, options[row.batch_id])
+                    chosen.setdefault(outcome.image_id, replace(outcome, tags=wanted))
             self._write(connection, chosen, found, now)
-        return Recorded(new=len(chosen), unknown=[id_ for id_ in ids if id_ not in found])
+        return Recorded(new=len(chosen), unknown=[outcome for outcome in outcomes if outcome.image_id not in found])
 
     def _write(self, connection: Connection, chosen: dict[str, Outcome], found: dict[str, AnyRow], now: float) -> None:
+        if not chosen:
+            return
+        shown = show(connection, {image_id: outcome.tags for image_id, outcome in chosen.items()})
         by_batch: dict[str, list[Outcome]] = defaultdict(list)
         for outcome in chosen.values():
             by_batch[found[outcome.image_id].batch_id].append(outcome)
@@ -97,15 +112,23 @@ class ResultCatalog(Catalog):
                 )
                 .returning(batches.c.change)
             ).scalar_one()
-            rows += [_row(outcome, change - len(group) + 1 + number) for number, outcome in enumerate(group)]
-        if rows:
-            connection.execute(_UPDATE_IMAGE, rows)
+            rows += [
+                _row(outcome, shown[outcome.image_id], number)
+                for number, outcome in enumerate(group, start=change - len(group) + 1)
+            ]
+        connection.execute(_UPDATE_IMAGE, rows)
 
     def unsent(self, before: float, limit: int) -> list[tuple[str, Job]]:
         """Images accepted before `before` whose jobs are not known to be on a queue: pool and job of each."""
         query = (
             select(
-                images.c.id, images.c.batch_id, images.c.name, images.c.created_at, batches.c.pool, batches.c.options
+                images.c.id,
+                images.c.batch_id,
+                images.c.name,
+                images.c.created_at,
+                images.c.attempt,
+                batches.c.pool,
+                batches.c.options,
             )
             .join(batches, batches.c.id == images.c.batch_id)
             .where(images.c.status == "received", images.c.created_at < before)
@@ -123,7 +146,8 @@ class ResultCatalog(Catalog):
                         name=row.name,
                         tagger=row.pool,
                         submitted_at=row.created_at,
-                        options=TagOptions.model_validate(row.options),
+                        options=for_jobs(row.options),
+                        attempt=row.attempt,
                     ),
                 )
                 for row in connection.execute(query)
@@ -132,7 +156,9 @@ class ResultCatalog(Catalog):
     def waiting_batches(self, unchanged_since: float) -> list[str]:
         """Batches with images that wait for a result, in which nothing has happened since then."""
         query = select(batches.c.id).where(
-            batches.c.completed < batches.c.total, batches.c.changed_at <= unchanged_since
+            batches.c.completed < batches.c.total,
+            batches.c.changed_at <= unchanged_since,
+            batches.c.deleted_at.is_(None),
         )
         with self._database.reading() as connection:
             return list(connection.execute(query).scalars())
@@ -147,19 +173,34 @@ class ResultCatalog(Catalog):
             return set(connection.execute(query).scalars())
 
 
+def _lock_batches_of(connection: Connection, image_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The options of each batch. Whoever changes images locks their batches first, so that nobody waits in a ring."""
+    of = select(images.c.batch_id).where(images.c.id.in_(image_ids))
+    query = select(batches.c.id, batches.c.options).where(batches.c.id.in_(of)).order_by(batches.c.id)
+    return {row.id: row.options for row in connection.execute(query.with_for_update())}
+
+
 def _replaces(outcome: Outcome, row: AnyRow) -> bool:
+    if outcome.attempt < row.attempt:
+        return False  # since then its owner has had it tried again
     return row.status not in _FINISHED or (row.provisional and not outcome.provisional)
 
 
-_FIELDS = ("error", "tags", "caption", "timings", "tagger", "finished_at", "provisional")
+_FIELDS = ("error", "caption", "timings", "tagger", "finished_at", "provisional")
+_OTHER_FIELDS = ("tags", "said", "edited", "status", "change")
 _UPDATE_IMAGE = (
     update(images)
     .where(images.c.id == bindparam("image_id"))
-    .values({images.c[name]: bindparam(f"new_{name}") for name in (*_FIELDS, "status", "change")})
+    .values({images.c[name]: bindparam(f"new_{name}") for name in (*_FIELDS, *_OTHER_FIELDS)})
 )
 
 
-def _row(outcome: Outcome, change: int) -> dict[str, Any]:
-    values = {f"new_{name}": getattr(outcome, name) for name in _FIELDS}
-    status = "failed" if outcome.error is not None else "succeeded"
-    return values | {"image_id": outcome.image_id, "new_status": status, "new_change": change}
+def _row(outcome: Outcome, shown: Shown, change: int) -> dict[str, Any]:
+    return {f"new_{name}": getattr(outcome, name) for name in _FIELDS} | {
+        "image_id": outcome.image_id,
+        "new_tags": shown.tags,
+        "new_said": shown.said,
+        "new_edited": shown.edited,
+        "new_status": "failed" if outcome.error is not None else "succeeded",
+        "new_change": change,
+    }

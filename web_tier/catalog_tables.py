@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    false,
+    text,
+    true,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -26,22 +41,31 @@ batches = Table(
     Column("changed_at", Float, nullable=False),
     Column("closed_at", Float),
     Column("completed_at", Float),
-    Column("change", Integer, nullable=False),
-    Column("total", Integer, nullable=False),
-    Column("completed", Integer, nullable=False),
-    Column("failed", Integer, nullable=False),
+    Column("change", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("completed", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False, server_default="0"),
+    Column("cancelled_at", Float),
+    Column("expired_at", Float),
+    Column("deleted_at", Float),
+    Column("purged_at", Float),
 )
+"""A deleted batch keeps its row, emptied and shown to nobody: its late results are known by it, and sums still grow.
+
+`purged_at`: what came into the store after the deletion was removed too.
+"""
 
 images = Table(
     "images",
     metadata,
     Column("id", Text, primary_key=True),
     Column("batch_id", Text, ForeignKey("batches.id"), nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("change", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("change", BigInteger, nullable=False),
     Column("name", Text, nullable=False),
     Column("sha256", Text, nullable=False),
-    Column("bytes", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
     Column("status", Text, nullable=False),
     Column("provisional", Boolean, nullable=False),
     Column("error", Text),
@@ -51,9 +75,14 @@ images = Table(
     Column("tagger", Text),
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("stored", Boolean, nullable=False, server_default=true()),
+    Column("edited", Boolean, nullable=False, server_default=false()),
+    Column("said", JSON(none_as_null=True)),
     Index(None, "batch_id", "position", unique=True),
     Index(None, "batch_id", "change", unique=True),
     Index(None, "batch_id", "sha256", "name", unique=True),
+    Index(None, "sha256"),
     Index(
         "ix_images_unsent",
         "created_at",
@@ -61,4 +90,46 @@ images = Table(
         postgresql_where=text("status = 'received'"),
     ),
 )
-"""`provisional`: failed because its job was found among the dead letters; a later result takes its place."""
+"""`provisional`: failed because its job was found among the dead letters; a later result takes its place.
+
+`attempt`: how often it was tried again; results of earlier attempts no longer count. `stored`: its bytes are in the
+store, which those of a file refused at its upload are not. `tags` are those to show; `said`: the tagger's own, where
+verdicts stand over them; `edited`: the verdicts make a difference.
+"""
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("image_id", Text, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text().with_variant(Text(collation="C"), "postgresql"), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("confidence", Float),
+    Column("source", Text, nullable=False),
+    Index(None, "key", "image_id", "name"),
+)
+"""The tags of images once more, for search: `key` is the name without its case, and sorts by code points."""
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("edit_id", Text, nullable=False, index=True),
+    Column("image_id", Text, ForeignKey("images.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("wanted", Boolean, nullable=False),
+    Column("feedback", Text),
+    Column("created_at", Float, nullable=False),
+    Column("undone_at", Float),
+)
+"""What people decided, one row for each image and tag; those that are undone stay. `feedback`: accept, reject or add,
+where it was given as such.
+"""
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("sample", JSON, nullable=False),
+)
+"""The fleet over the last hour, a ring: `slot` is the sample's moment, counted in samples, modulo the ring's length."""

@@ -15,6 +15,8 @@ from core.messages import Result, decode_job, decode_output, decode_result, enco
 from core.ports import Delivery, Queue
 from core.telemetry import logger
 from core.wiring import Backend
+from web_tier.batch_life import Housekeeping
+from web_tier.catalog_life import LifeCatalog
 from web_tier.catalog_results import Outcome, ResultCatalog
 
 GROUP = 100
@@ -38,6 +40,7 @@ class Collector:
         self._catalog = catalog
         self._settings = settings
         self._clock = clock
+        self._housekeeping = Housekeeping(backend.store, LifeCatalog(catalog.database), settings.collector, clock)
         self._busy = False
 
     def run(self, stop: threading.Event) -> None:
@@ -106,8 +109,15 @@ class Collector:
             return 0
         recorded = self._catalog.record(outcomes, self._clock())
         if recorded.unknown:
-            logger().warning("results of images that are not in the catalogue", images=recorded.unknown[:5])
+            self._unknown(recorded.unknown)
         return recorded.new
+
+    def _unknown(self, outcomes: list[Outcome]) -> None:
+        """Results of deleted batches are removed; others may belong to another catalogue, and are let be."""
+        deleted = self._housekeeping.forget_late({(outcome.batch_id, outcome.image_id) for outcome in outcomes})
+        strange = [outcome.image_id for outcome in outcomes if outcome.batch_id not in deleted]
+        if strange:
+            logger().warning("results of images that are not in the catalogue", images=strange[:5])
 
     def _keep_hidden(self, deliveries: list[Delivery]) -> None:
         try:
@@ -116,12 +126,16 @@ class Collector:
             logger().debug("messages could not be kept hidden", reason=str(error))
 
     def sweep(self) -> None:
-        """Send what was accepted and not sent, and give images up whose jobs are dead letters. Raises Unavailable."""
+        """Send what was accepted and not sent, give images up whose jobs are dead letters, and keep house.
+
+        Raises Unavailable.
+        """
         self._send_forgotten()
         for pool in self._settings.pools:
             queue = self._jobs(pool)
             if queue.depth().dead:
                 self._give_up(queue)
+        self._housekeeping.sweep()
 
     def _send_forgotten(self) -> None:
         while unsent := self._catalog.unsent(self._clock() - _UNSENT_AFTER_S, GROUP):
@@ -158,6 +172,7 @@ class Collector:
             return
         attempts = self._settings.queue.max_receives
         yield Outcome(
+            batch_id=job.batch_id,
             image_id=job.image_id,
             name=job.name,
             error=f"{job.name[:_NAME_SHOWN]}: gave up after {attempts} attempts: a worker could not finish it",
@@ -166,6 +181,7 @@ class Collector:
             timings=None,
             tagger=None,
             finished_at=self._clock(),
+            attempt=job.attempt,
             provisional=True,
         )
 

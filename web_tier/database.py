@@ -1,26 +1,56 @@
-"""The catalogue's database: connections, transactions, migrations. The only place that knows it is SQLite."""
+"""The catalogue's database: connections, transactions, migrations; on SQLite, or on PostgreSQL by its URL."""
 
 from __future__ import annotations
 
-import fcntl
-import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from config.settings import Settings
+from config.settings import BadSetting, Settings
 from core.errors import TagfleetError, Unavailable
+from web_tier.database_postgresql import PostgreSQL
+from web_tier.database_sqlite import SQLite
 
-_BUSY_S = 10.0
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
-def catalog_path(settings: Settings) -> Path:
-    return settings.home / "catalog.db"
+class Kind(Protocol):
+    """What differs between the databases that a catalogue may lie in."""
+
+    place: str
+    """The database as messages name it: without a password."""
+
+    def engines(self) -> tuple[Engine, Engine]:
+        """Over one pool of connections: for transactions that only read one state, and for those that write."""
+
+    def migrating(self, writers: Engine) -> AbstractContextManager[Connection]:
+        """One transaction for a migration; others who want to migrate wait for its end."""
+
+    def advice(self, error: BaseException | None) -> str:
+        """What happened and what to do, in a clause."""
+
+
+def catalog_url(settings: Settings) -> URL:
+    """Where the catalogue lies: the setting web.catalog_url, or a SQLite file in the home folder.
+
+    Raises BadSetting, which does not repeat the setting's value: there may be a password in it.
+    """
+    if not settings.web.catalog_url:
+        return URL.create("sqlite", database=str(settings.home / "catalog.db"))
+    try:
+        url = make_url(settings.web.catalog_url)
+    except ArgumentError:
+        url = URL.create("none")
+    if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
+        raise BadSetting(
+            "setting web.catalog_url: give a URL like postgresql://USER@HOST:5432/DATABASE, or leave it empty"
+        )
+    return url.set(drivername="postgresql+psycopg")
 
 
 class Database:
@@ -28,39 +58,29 @@ class Database:
 
     A block of `reading` sees one state of the database throughout. A block of `writing` is one transaction, which is
     on the disk when the block ends and is rolled back when it raises. Both raise Unavailable where the database
-    is locked, full or unreadable.
+    is locked, full, unreadable or away.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._readers = _engine(path)
-        self._writers = self._readers.execution_options(writes=True)
+    def __init__(self, url: URL) -> None:
+        self._kind = _kind(url)
+        self._readers, self._writers = self._kind.engines()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self._explained(), self._readers.connect() as connection:
+        with _explained(self._kind), self._readers.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        with self._explained(), self._writers.begin() as connection:
+        with _explained(self._kind), self._writers.begin() as connection:
             yield connection
 
     def close(self) -> None:
         self._readers.dispose()
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except IntegrityError:
-            raise
-        except DBAPIError as error:
-            raise _unavailable(self._path, error.orig) from error
 
-
-def migrate(path: Path) -> None:
-    """Bring the catalogue at `path` to this version's shape, making it if need be; processes take turns.
+def migrate(url: URL) -> None:
+    """Bring the catalogue at `url` to this version's shape, making it if need be; processes take turns.
 
     Raises Unavailable where it cannot be opened, TagfleetError where a newer version wrote it.
     """
@@ -70,63 +90,31 @@ def migrate(path: Path) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    kind = _kind(url)
+    _, writers = kind.engines()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            engine = _engine(path)
-            try:
-                with engine.execution_options(writes=True).begin() as connection:
-                    config.attributes["connection"] = connection
-                    command.upgrade(config, "head")
-            finally:
-                engine.dispose()
-    except OSError as error:
-        raise Unavailable(f"catalogue {path}: {error.strerror}; is the setting home right?") from error
-    except DBAPIError as error:
-        raise _unavailable(path, error.orig) from error
+        with _explained(kind), kind.migrating(writers) as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
     except CommandError as error:
-        raise TagfleetError(f"catalogue {path}: a newer version of Tagfleet wrote it; run that one ({error})") from None
+        raise TagfleetError(
+            f"catalogue {kind.place}: a newer version of Tagfleet wrote it; run that one ({error})"
+        ) from None
+    finally:
+        writers.dispose()
 
 
-def _unavailable(path: Path, error: BaseException | None) -> Unavailable:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return Unavailable(f"catalogue {path}: {_ADVICE.get(code, str(error))}")
+def _kind(url: URL) -> Kind:
+    return SQLite(url) if url.drivername == "sqlite" else PostgreSQL(url)
 
 
-_ADVICE = {
-    sqlite3.SQLITE_BUSY: f"another process has kept it locked for {_BUSY_S:.0f} s; is one stopped, or its disk stuck?",
-    sqlite3.SQLITE_FULL: "the disk is full; free some space, what was accepted is kept",
-    sqlite3.SQLITE_READONLY: "it cannot be written; check its owner and permissions, and those of its folder",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that its folder is there and may be written",
-    sqlite3.SQLITE_IOERR: "the disk reports an input/output error; check its free space and its health",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged; stop tagfleet and restore it from a copy",
-    sqlite3.SQLITE_NOTADB: "the file is no SQLite database; stop tagfleet and move it away",
-}
-
-
-def _engine(path: Path) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}",
-        pool_size=8,
-        max_overflow=-1,  # a thread that waits for a connection would hold up its client for nothing
-        connect_args={"timeout": _BUSY_S, "check_same_thread": False},
-    )
-    event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _prepare(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # sqlite3 would begin transactions by its own rules; `_begin` does it by ours
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that reads first and writes later would fail at once where another one wrote in between.
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+@contextmanager
+def _explained(kind: Kind) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        raise Unavailable(f"catalogue {kind.place}: {kind.advice(error.orig)}") from error
+    except NoConnectionFree as error:
+        raise Unavailable(f"catalogue {kind.place}: all connections are in use") from error

@@ -16,15 +16,15 @@ from apiflask import APIBlueprint
 from flask import Response, request
 
 from core.errors import Unavailable
+from web_tier import access
+from web_tier.catalog import NoSuchBatch
+from web_tier.feeds import Look
 from web_tier.parts import Parts
-from web_tier.present import encoded, item
 from web_tier.problems import Refused
 from web_tier.schemas import EventsQuery
 
 POLL_S = 0.15
 PING_S = 15.0
-_LOOK_S = 1.0
-_BURST = 200
 _RETRY_MS = 1000
 
 
@@ -55,7 +55,8 @@ def blueprint(own: Parts) -> APIBlueprint:
         own.catalog.change(batch_id)  # a batch that is not there is a 404, not an empty stream
         if not seats.acquire(blocking=False):
             raise Refused(503, "Too many event streams are open; close some.", headers={"Retry-After": "5"})
-        stream = follow(own, batch_id, after, hung_up=_hang_up_of(request.environ.get("gunicorn.socket")))
+        hung_up = _hang_up_of(request.environ.get("gunicorn.socket"))
+        stream = follow(own, batch_id, after, hung_up=hung_up, lapsed=access.lapse_of(own))
         response = Response(stream, mimetype="text/event-stream")
         response.call_on_close(seats.release)
         response.headers["Cache-Control"] = "no-store"
@@ -71,48 +72,41 @@ def follow(
     after: int,
     *,
     hung_up: Callable[[], bool] = lambda: False,
+    lapsed: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[bytes]:
-    """The events beyond the change number `after`, in bursts; `clock` is monotonic, in seconds."""
+    """The events beyond the change number `after`, in bursts, until the reader's key has `lapsed`.
+
+    `clock` is monotonic, in seconds.
+    """
     yield b"retry: %d\n\n" % _RETRY_MS
-    known = -1
-    shown: dict[str, Any] = {}
-    spoke = looked = clock()
-    while not own.stopping() and not hung_up():
-        try:
-            changed = own.catalog.change(batch_id) != known
-            if changed or clock() - looked >= _LOOK_S:
-                looked = clock()
-                batch = own.catalog.batch(batch_id)
-                while images := own.catalog.changes(batch_id, after, _BURST):
-                    after = images[-1].change
-                    yield b"".join(_event("item", item(image), image.change) for image in images)
-                known = batch.change
-                state = own.present(batch)
-                if changed or _differs(state, shown):
-                    shown, spoke = state, clock()
-                    yield _event("batch", state)
-                if batch.status == "completed":
-                    yield _event("completed", state)
+    shown: Look | None = None
+    spoke = clock()
+    with own.feeds.of(batch_id) as feed:
+        while not own.stopping() and not hung_up():
+            try:
+                if lapsed():
+                    return  # a reader who comes back is asked for a key that is live
+                look = feed.look(clock())
+                if look is not shown:
+                    while burst := feed.after(after, look):
+                        after = burst.last
+                        yield burst.events
+                    shown, spoke = look, clock()
+                    yield look.event
+                if look.ended:
+                    yield look.ended
                     return
-        except Unavailable:
-            yield b": the catalogue does not answer\n\n"
-            return  # the reader comes back with its last id
-        if clock() - spoke >= PING_S:
-            spoke = clock()
-            yield b": ping\n\n"
-        pause(POLL_S)
-
-
-def _differs(state: dict[str, Any], shown: dict[str, Any]) -> bool:
-    """Whether workers came or went; a rate that only fades is no news."""
-    return bool(state["workers"] != shown.get("workers"))
-
-
-def _event(kind: str, data: dict[str, Any], id: int | None = None) -> bytes:
-    head = b"" if id is None else b"id: %d\n" % id
-    return head + b"event: " + kind.encode() + b"\ndata: " + encoded(data) + b"\n\n"
+            except NoSuchBatch:
+                return  # deleted meanwhile; a reader who comes back is told so
+            except Unavailable:
+                yield b": the catalogue does not answer\n\n"
+                return  # the reader comes back with its last id
+            if clock() - spoke >= PING_S:
+                spoke = clock()
+                yield b": ping\n\n"
+            pause(POLL_S)
 
 
 def _last_event_id(query: EventsQuery) -> int:

@@ -62,6 +62,7 @@ def blueprint(own: Parts) -> APIBlueprint:
                 "workers": [worker.model_dump(mode="json") for worker in own.fleet.workers()],
                 "pools": [status.model_dump(mode="json") for status in roster.pools()],
                 "decisions": [decision.model_dump(mode="json") for decision in roster.decisions()],
+                "paused": roster.paused(),
             }
         )
 
@@ -126,8 +127,9 @@ class _Metrics(Collector):
         yield GaugeMetricFamily("tagfleet_batches_unfinished", "Batches not yet completed", value=totals.unfinished)
         yield CounterMetricFamily("tagfleet_images_accepted", "Images accepted", value=totals.images)
         finished = CounterMetricFamily("tagfleet_images_finished", "Images that reached an end", labels=["status"])
-        finished.add_metric(["succeeded"], totals.completed - totals.failed)
+        finished.add_metric(["succeeded"], totals.completed - totals.failed - totals.cancelled)
         finished.add_metric(["failed"], totals.failed)
+        finished.add_metric(["cancelled"], totals.cancelled)
         yield finished
 
     def _queues(self) -> Metric:

@@ -1,16 +1,19 @@
-"""What keeps other web sites out of a server that asks for no key: host and origin checks, and security headers."""
+"""What keeps other web sites out: host and origin checks, and security headers."""
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import urlsplit
 
 from apiflask import APIFlask
 from flask import Response, g, request
 
+from config.settings import Settings
 from core.ids import new_id
+from web_tier.exposure import asks_for_keys
 from web_tier.problems import Refused
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _READS = {"GET", "HEAD", "OPTIONS"}
 _HEADERS = {
     "Content-Security-Policy": "; ".join(
@@ -20,6 +23,7 @@ _HEADERS = {
             "style-src 'self'",
             "img-src 'self' blob: data:",
             "connect-src 'self'",
+            "manifest-src 'self'",
             "base-uri 'none'",
             "form-action 'none'",
             "frame-ancestors 'none'",
@@ -32,10 +36,13 @@ _HEADERS = {
 }
 
 
-def install(app: APIFlask) -> None:
+def install(app: APIFlask, settings: Settings) -> None:
+    names = _LOOPBACK | settings.web.host_names
+    keyed = asks_for_keys(settings)
+    scheme = "https" if settings.web.https else "http"
     app.before_request(_name_request)
-    app.before_request(_check_host)
-    app.before_request(_check_origin)
+    app.before_request(lambda: _check_host(names, addresses=keyed))
+    app.before_request(lambda: _check_origin(scheme))
     app.after_request(_add_headers)
 
 
@@ -43,23 +50,35 @@ def _name_request() -> None:
     g.request_id = new_id("req")
 
 
-def _check_host() -> None:
-    """A name that is not ours may be another site's, pointed at this machine (DNS rebinding)."""
+def _check_host(names: frozenset[str], *, addresses: bool) -> None:
+    """A name that is not ours may be another site's, pointed at this machine (DNS rebinding).
+
+    An address in place of a name was looked up nowhere; with `addresses` every one will do.
+    """
     try:
-        name = urlsplit(f"//{request.host}").hostname
+        name = urlsplit(f"//{request.host}").hostname or ""
     except ValueError:
-        name = None
-    if name not in _LOOPBACK:
-        raise Refused(403, "This server answers only under localhost, 127.0.0.1 and [::1].")
+        name = ""
+    if name in names or (addresses and _is_address(name)):
+        return
+    raise Refused(403, "This server does not go by the name in this request; the setting web.hosts gives it names.")
 
 
-def _check_origin() -> None:
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_origin(scheme: str) -> None:
     """A page of another origin may send a form here, but nothing of it is done."""
     if request.method in _READS:
         return
     site = request.headers.get("Sec-Fetch-Site", "none")
     origin = request.headers.get("Origin")
-    if site not in ("same-origin", "none") or (origin is not None and origin != request.host_url.rstrip("/")):
+    if site not in ("same-origin", "none") or (origin is not None and origin != f"{scheme}://{request.host}"):
         raise Refused(403, "A page of another site sent this request; only Tagfleet's own page may change anything.")
 
 

@@ -10,12 +10,13 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from core import layout
-from core.errors import PartialSend, Unavailable
+from core.errors import NotFound, Unavailable
 from core.ids import new_id
-from core.messages import Job, TagOptions, encode
-from core.ports import ObjectStore, Queue
+from core.ports import ObjectStore
 from core.telemetry import logger
-from web_tier.catalog import Batch, BatchClosed, Catalog, Image, NoSuchBatch, Upload
+from web_tier.catalog import Batch, BatchClosed, Image, NoSuchBatch, Upload
+from web_tier.catalog_uploads import UploadCatalog
+from web_tier.dispatch import Dispatch
 from web_tier.multipart import Part, clean_name
 
 FIELD = "files"
@@ -25,20 +26,20 @@ _IN_A_SENTENCE = 120
 
 
 class Intake:
-    """`max_image_bytes` is the limit of one file; `jobs` gives the queue of a pool; `clock` gives Unix seconds."""
+    """`max_image_bytes` is the limit of one file; `clock` gives Unix seconds."""
 
     def __init__(
         self,
         store: ObjectStore,
-        jobs: Callable[[str], Queue],
-        catalog: Catalog,
+        catalog: UploadCatalog,
+        dispatch: Dispatch,
         *,
         max_image_bytes: int,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
-        self._jobs = jobs
         self._catalog = catalog
+        self._dispatch = dispatch
         self._max_image_bytes = max_image_bytes
         self._clock = clock
 
@@ -64,6 +65,67 @@ class Intake:
             raise
         if group:
             yield from self._accept(batch, group)
+
+    def take_known(self, batch: Batch, wanted: Sequence[tuple[str, str]]) -> list[Image | None]:
+        """Take images by name and sha256 whose bytes some batch has; None for each that must be uploaded.
+
+        Raises Unavailable, BatchClosed, NoSuchBatch; groups accepted before that stay accepted.
+        """
+        named = [(clean_name(name) or f"image-{number}", sha256) for number, (name, sha256) in enumerate(wanted, 1)]
+        hashes = {sha256 for _, sha256 in named}
+        taken = {(image.name, image.sha256): image for image in self._catalog.stored_in(batch.id, hashes)}
+        sources = self._catalog.with_content(hashes)
+        missing = [pair for pair in dict.fromkeys(named) if pair not in taken and pair[1] in sources]
+        for start in range(0, len(missing), _GROUP):
+            copies = self._copies(batch.id, [(name, sources[sha256]) for name, sha256 in missing[start:][:_GROUP]])
+            taken |= {(image.name, image.sha256): image for image in self._accept(batch, copies)}
+        return [taken.get(pair) for pair in named]
+
+    def take_stored(self, batch: Batch, wanted: Sequence[tuple[str, str]]) -> list[Image | None]:
+        """Take images by id and name whose bytes their owner has put into the store; None for what is not there.
+
+        Raises Unavailable, BatchClosed, NoSuchBatch; groups accepted before that stay accepted.
+        """
+        ids = list(dict.fromkeys(image_id for image_id, _ in wanted))
+        names = dict(reversed(wanted))  # of two for one image the first counts
+        taken = {image.id: image for image in self._catalog.accepted(ids) if image.batch_id == batch.id}
+        missing = [image_id for image_id in ids if image_id not in taken]
+        for start in range(0, len(missing), _GROUP):
+            read = [self._read(batch.id, image_id, names[image_id]) for image_id in missing[start:][:_GROUP]]
+            group = [upload for upload in read if upload is not None]
+            images = self._accept(batch, group)
+            taken |= {upload.id: image for upload, image in zip(group, images, strict=True)}
+        return [taken.get(image_id) for image_id, _ in wanted]
+
+    def _read(self, batch_id: str, image_id: str, name: str) -> Upload | None:
+        """What the store's own form has let in; it held the size against the limit."""
+        try:
+            data = self._store.get(layout.image_key(batch_id, image_id)).data
+        except NotFound:
+            return None
+        sha256 = hashlib.sha256(data, usedforsecurity=False).hexdigest()
+        return Upload(image_id, clean_name(name) or image_id, sha256, len(data))
+
+    def _copies(self, batch_id: str, named: Sequence[tuple[str, Image]]) -> list[Upload]:
+        copies: list[Upload] = []
+        try:
+            for name, source in named:
+                copy = self._copy(batch_id, name, source)
+                if copy is not None:
+                    copies.append(copy)
+        except Unavailable:
+            self._discard(batch_id, copies)
+            raise
+        return copies
+
+    def _copy(self, batch_id: str, name: str, source: Image) -> Upload | None:
+        """Each batch has bytes of its own, so that it can be deleted without a look at the others."""
+        image_id = new_id("img", self._clock())
+        try:
+            self._store.copy(layout.image_key(source.batch_id, source.id), layout.image_key(batch_id, image_id))
+        except NotFound:
+            return None  # its batch was deleted just now
+        return Upload(image_id, name, source.sha256, source.bytes)
 
     def _keep(self, batch_id: str, part: Part, number: int) -> Upload | None:
         """Store one file under an id of its own; None for the empty part of a form in which no file was chosen."""
@@ -97,32 +159,8 @@ class Intake:
         own = {upload.id for upload in group}
         fresh = {image.id: image for image in images if image.id in own and image.status == "received"}
         if fresh:
-            self._send(batch, list(fresh.values()))
+            self._dispatch.send(batch, list(fresh.values()), self._clock())
         return images
-
-    def _send(self, batch: Batch, images: Sequence[Image]) -> None:
-        options = TagOptions.model_validate(batch.options)
-        bodies = [
-            encode(
-                Job(
-                    batch_id=batch.id,
-                    image_id=image.id,
-                    key=layout.image_key(batch.id, image.id),
-                    name=image.name,
-                    tagger=batch.pool,
-                    submitted_at=image.created_at,
-                    options=options,
-                )
-            )
-            for image in images
-        ]
-        unsent: set[int] = set()
-        try:
-            self._jobs(batch.pool).send(bodies)
-        except PartialSend as error:
-            unsent = set(error.unsent)
-            logger().warning("some jobs were not sent; the sweep sends them", batch=batch.id, unsent=len(unsent))
-        self._catalog.mark_sent([image.id for number, image in enumerate(images) if number not in unsent])
 
     def _discard(self, batch_id: str, uploads: Sequence[Upload]) -> None:
         """Remove stored files that no row of the catalogue names."""

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import gzip
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from flask import Blueprint, current_app, render_template
+from flask import Blueprint, Response, current_app, jsonify, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
 
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "HEIC", "AVIF")
 
 _STATIC = Path(__file__).with_name("static")
+_LATER = {"batches.js", "fleet.js", "keys.js", "plot.js", "plots.js", "workers.js", "types.js"}
+"""Scripts that the first view does without."""
+_ICONS = (("192", "any"), ("512", "any"), ("maskable", "maskable"))
+_TEXT = {"text/html", "text/css", "text/javascript", "application/javascript", "image/svg+xml"}
+_WORTH_PACKING = 500
 
 pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
 """Needs `MAX_IMAGE_MB` (the page says so) and `MAX_REQUEST_MB` (it never sends more) in the app's config."""
 
 
 @pages.get("/")
+@pages.get("/batches")
 @pages.get("/fleet")
+@pages.get("/keys")
 def shell() -> str:
     return _document("Tagfleet")
 
@@ -26,6 +37,89 @@ def batch(batch_id: str) -> str:
     return _document("Batch – Tagfleet")
 
 
+@pages.get("/manifest.webmanifest")
+def manifest() -> Response:
+    """What a phone or desktop needs to install the page, and to share photos with it."""
+    icons = [
+        {
+            "src": url_for("pages.static", filename=f"icons/{name}.png"),
+            "sizes": "192x192" if name == "192" else "512x512",
+            "type": "image/png",
+            "purpose": purpose,
+        }
+        for name, purpose in _ICONS
+    ]
+    described: dict[str, Any] = {
+        "name": "Tagfleet",
+        "short_name": "Tagfleet",
+        "description": "Drop photos, get tags.",
+        "id": "/",
+        "start_url": "/",
+        "scope": "/",
+        "display": "standalone",
+        "background_color": "#f6f6f4",
+        "theme_color": "#3f5bd8",
+        "icons": icons,
+        "share_target": {
+            "action": "/share",
+            "method": "POST",
+            "enctype": "multipart/form-data",
+            "params": {"files": [{"name": "files", "accept": ["image/*", ".heic", ".heif"]}]},
+        },
+    }
+    response = jsonify(described)
+    response.mimetype = "application/manifest+json"
+    return response
+
+
+@pages.get("/service-worker.js")
+def service_worker() -> Response:
+    """At the root, because a service worker rules only what lies below it."""
+    assets = [url_for("pages.static", filename=path) for path in _assets()]
+    response = Response(render_template("service-worker.js", assets=assets), mimetype="text/javascript")
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+@pages.post("/share")
+def share() -> AnyResponse:
+    """Shared photos are taken by the service worker, which has the page upload them as any others.
+
+    A browser that has dropped the worker asks here; nothing is kept, and the page says how to go on.
+    """
+    return redirect("/?shared=lost", 303)
+
+
+@pages.after_request
+def pack(response: Response) -> Response:
+    """Compress what is text; the page is fetched by phones too."""
+    if response.mimetype not in _TEXT or response.status_code != 200 or "Content-Encoding" in response.headers:
+        return response
+    response.vary.add("Accept-Encoding")
+    if not request.accept_encodings["gzip"] or "Range" in request.headers:
+        return response
+    response.direct_passthrough = False
+    plain = response.get_data()
+    if len(plain) >= _WORTH_PACKING:
+        response.set_data(_packed(plain))
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers.pop("Accept-Ranges", None)
+        tag, _ = response.get_etag()
+        if tag:
+            response.set_etag(tag, weak=True)  # the same text in other bytes
+    return response
+
+
+@lru_cache(maxsize=128)
+def _packed(plain: bytes) -> bytes:
+    return gzip.compress(plain, compresslevel=6, mtime=0)
+
+
+def _assets() -> list[str]:
+    kinds = {".js", ".css", ".svg", ".png"}
+    return sorted(str(path.relative_to(_STATIC)) for path in _STATIC.rglob("*") if path.suffix in kinds)
+
+
 def _document(title: str) -> str:
     return render_template(
         "page.html",
@@ -33,5 +127,5 @@ def _document(title: str) -> str:
         formats=FORMATS,
         max_image_mb=current_app.config["MAX_IMAGE_MB"],
         max_request_mb=current_app.config["MAX_REQUEST_MB"],
-        modules=sorted(path.name for path in (_STATIC / "js").glob("*.js") if path.name != "types.js"),
+        modules=sorted(path.name for path in (_STATIC / "js").glob("*.js") if path.name not in _LATER),
     )

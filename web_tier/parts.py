@@ -10,11 +10,23 @@ from functools import cache
 from config.settings import Settings
 from core.ports import Queue
 from core.wiring import Backend
+from web_tier.batch_life import BatchLife
 from web_tier.catalog import Catalog
+from web_tier.catalog_keys import KeyCatalog
+from web_tier.catalog_life import LifeCatalog
+from web_tier.catalog_tags import TagCatalog
+from web_tier.catalog_uploads import UploadCatalog
+from web_tier.catalog_webhooks import WebhookCatalog
+from web_tier.database import Database
+from web_tier.dispatch import Dispatch
+from web_tier.feeds import Feeds
 from web_tier.fleet_view import FleetView
 from web_tier.intake import Intake
 from web_tier.present import BatchPresenter
+from web_tier.rate_limits import RateLimits
 from web_tier.thumbnails import Thumbnails
+from web_tier.waits import Waits
+from web_tier.webhook_post import Postman, postman_of
 
 Clock = Callable[[], float]
 
@@ -26,29 +38,55 @@ class Parts:
     settings: Settings
     backend: Backend
     jobs: Callable[[str], Queue]
+    database: Database
     catalog: Catalog
+    tags: TagCatalog
     clock: Clock
     stopping: Callable[[], bool]
     fleet: FleetView
     present: BatchPresenter
+    feeds: Feeds
+    uploads: UploadCatalog
     intake: Intake
+    lives: LifeCatalog
+    life: BatchLife
+    waits: Waits
     thumbnails: Thumbnails
+    keys: KeyCatalog
+    limits: RateLimits
+    webhooks: WebhookCatalog
+    postman: Postman
 
 
 def assemble(
-    backend: Backend, settings: Settings, catalog: Catalog, *, clock: Clock, stopping: Callable[[], bool]
+    backend: Backend, settings: Settings, database: Database, *, clock: Clock, stopping: Callable[[], bool]
 ) -> Parts:
+    catalog = Catalog(database)
+    uploads, lives = UploadCatalog(database), LifeCatalog(database)
     jobs = cache(backend.jobs)  # each call would open the queue anew
+    dispatch = Dispatch(jobs, uploads)
     fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s, clock=time.monotonic)
+    present = BatchPresenter(catalog, fleet, settings.collector, clock)
     return Parts(
         settings=settings,
         backend=backend,
         jobs=jobs,
+        database=database,
         catalog=catalog,
+        tags=TagCatalog(database),
         clock=clock,
         stopping=stopping,
         fleet=fleet,
-        present=BatchPresenter(catalog, fleet, clock),
-        intake=Intake(backend.store, jobs, catalog, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
+        present=present,
+        feeds=Feeds(catalog, present),
+        uploads=uploads,
+        intake=Intake(backend.store, uploads, dispatch, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
+        lives=lives,
+        life=BatchLife(backend.store, lives, dispatch, clock),
+        waits=Waits(max(1, settings.web.threads // 8), stopping=stopping),
         thumbnails=Thumbnails(backend.store),
+        keys=KeyCatalog(database),
+        limits=RateLimits(settings.web.rate_per_s, settings.web.rate_burst, clock),
+        webhooks=WebhookCatalog(database),
+        postman=postman_of(settings.webhooks, clock),
     )

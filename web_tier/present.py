@@ -9,6 +9,8 @@ from typing import Any
 
 from flask import Response
 
+from config.settings import CollectorSettings
+from web_tier.batch_life import DAY_S
 from web_tier.catalog import Batch, Catalog, Image
 from web_tier.fleet_view import FleetView
 
@@ -32,19 +34,21 @@ def item(image: Image) -> dict[str, Any]:
         "error": image.error,
         "caption": image.caption,
         "tags": image.tags,
+        "edited": image.edited,
         "timings_ms": image.timings,
         "tagger": image.tagger,
-        "created_at": _iso(image.created_at),
-        "finished_at": _iso(image.finished_at),
+        "created_at": iso(image.created_at),
+        "finished_at": iso(image.finished_at),
     }
 
 
 class BatchPresenter:
     """Batches with what is known of their pool's workers and of their own speed."""
 
-    def __init__(self, catalog: Catalog, fleet: FleetView, clock: Callable[[], float]) -> None:
+    def __init__(self, catalog: Catalog, fleet: FleetView, ages: CollectorSettings, clock: Callable[[], float]) -> None:
         self._catalog = catalog
         self._fleet = fleet
+        self._ages = ages
         self._clock = clock
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
@@ -55,17 +59,31 @@ class BatchPresenter:
             "id": batch.id,
             "status": batch.status,
             "tagger": batch.pool,
-            "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
+            "request_counts": {
+                "total": batch.total,
+                "completed": batch.completed,
+                "failed": batch.failed,
+                "cancelled": batch.cancelled,
+            },
             "workers": {"ready": ready, "booting": booting},
             "rate": None if rate is None else round(rate, 2),
             "eta_s": None if rate is None else round(waiting / rate, 1),
-            "created_at": _iso(batch.created_at),
-            "closed_at": _iso(batch.closed_at),
-            "completed_at": _iso(batch.completed_at),
+            "created_at": iso(batch.created_at),
+            "closed_at": iso(batch.closed_at),
+            "completed_at": iso(batch.completed_at),
+            "cancelled_at": iso(batch.cancelled_at),
+            "expires_at": iso(self._expires_at(batch)),
             "metadata": batch.metadata,
             "options": batch.options,
         }
 
+    def _expires_at(self, batch: Batch) -> float | None:
+        if batch.closed_at is None:
+            return batch.changed_at + self._ages.expire_open_s
+        if batch.completed_at is None or not self._ages.retention_days:
+            return None
+        return batch.completed_at + self._ages.retention_days * DAY_S
 
-def _iso(at: float | None) -> str | None:
+
+def iso(at: float | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

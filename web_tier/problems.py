@@ -12,11 +12,25 @@ from werkzeug.exceptions import HTTPException
 from core.errors import Unavailable
 from core.telemetry import logger
 from web_tier.catalog import BatchClosed, KeyReused, NoSuchBatch
+from web_tier.catalog_keys import NoSuchKey
+from web_tier.catalog_life import BatchCancelled
+from web_tier.catalog_tags import NoSuchEdit, NoSuchImage
+from web_tier.catalog_webhooks import NoSuchWebhook
 from web_tier.multipart import BadMultipart
 from web_tier.present import encoded
 
 _RETRY_AFTER_S = 5
-_OURS: dict[type[Exception], int] = {NoSuchBatch: 404, BatchClosed: 409, KeyReused: 422, BadMultipart: 400}
+_OURS: dict[type[Exception], int] = {
+    NoSuchBatch: 404,
+    NoSuchImage: 404,
+    NoSuchEdit: 404,
+    NoSuchKey: 404,
+    NoSuchWebhook: 404,
+    BatchClosed: 409,
+    BatchCancelled: 409,
+    KeyReused: 422,
+    BadMultipart: 400,
+}
 
 
 class Refused(Exception):

@@ -6,14 +6,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.messages import Tag, TagOptions, Timings
+from core.messages import Confidence, Tag, Timings
 from core.roster import DecisionRecord, Heartbeat, PoolStatus
+from web_tier.batch_options import BatchOptions
 
 MAX_PAGE = 1000
+MAX_KNOWN = 1000
 _LARGEST = (1 << 63) - 1
 
-ItemStatus = Literal["queued", "succeeded", "failed"]
-BatchStatus = Literal["open", "queued", "in_progress", "completed"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_LONGEST_SOUGHT = 200
+
+ItemStatus = Literal["queued", "succeeded", "failed", "cancelled"]
+BatchStatus = Literal["open", "queued", "in_progress", "completed", "cancelled", "expired"]
 
 
 class BatchRequest(BaseModel):
@@ -21,7 +26,7 @@ class BatchRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     tagger: str | None = None
-    options: TagOptions = TagOptions()
+    options: BatchOptions = BatchOptions()
     metadata: dict[str, Any] = {}
 
 
@@ -30,11 +35,12 @@ class UploadRequest(BaseModel):
 
 
 class RequestCounts(BaseModel):
-    """`completed` counts every image that reached an end, failed ones included."""
+    """`completed` counts every image that reached an end, failed and cancelled ones included."""
 
     total: int
     completed: int
     failed: int
+    cancelled: int
 
 
 class WorkerCounts(BaseModel):
@@ -43,7 +49,11 @@ class WorkerCounts(BaseModel):
 
 
 class BatchOut(BaseModel):
-    """`rate` is in images/s over the last seconds; times are ISO 8601 in UTC."""
+    """`rate` is in images/s over the last seconds; times are ISO 8601 in UTC.
+
+    `expires_at`: when an open batch is closed if nothing happens in it, or one that has ended is deleted. A batch that
+    was closed so ends as `expired`.
+    """
 
     id: str
     status: BatchStatus
@@ -55,8 +65,10 @@ class BatchOut(BaseModel):
     created_at: str
     closed_at: str | None
     completed_at: str | None
+    cancelled_at: str | None
+    expires_at: str | None
     metadata: dict[str, Any]
-    options: TagOptions
+    options: BatchOptions
 
 
 class ItemOut(BaseModel):
@@ -71,6 +83,7 @@ class ItemOut(BaseModel):
     error: str | None
     caption: str | None
     tags: list[Tag]
+    edited: bool
     timings_ms: Timings | None
     tagger: str | None
     created_at: str
@@ -79,6 +92,72 @@ class ItemOut(BaseModel):
 
 class UploadOut(BaseModel):
     images: list[ItemOut]
+
+
+class RetryRequest(BaseModel):
+    """Null stands for all failed images."""
+
+    model_config = ConfigDict(extra="forbid")
+    image_ids: Annotated[list[str], Field(max_length=10_000)] | None = None
+
+
+class RetryOut(BaseModel):
+    retried: int
+    batch: BatchOut
+
+
+class CheckRequest(BaseModel):
+    """`batch_id` null looks in all batches."""
+
+    model_config = ConfigDict(extra="forbid")
+    sha256: Annotated[list[Sha256], Field(max_length=MAX_KNOWN)]
+    batch_id: str | None = None
+
+
+class CheckOut(BaseModel):
+    """The id of an image for each sha256 that is here."""
+
+    known: dict[str, str]
+
+
+class FormRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    batch_id: str
+
+
+class FormOut(BaseModel):
+    """Send `fields` and then the file, in a part named `file`, as multipart/form-data to `url`, before `expires_at`."""
+
+    image_id: str
+    url: str
+    fields: dict[str, str]
+    expires_at: str
+
+
+class UploadedImage(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    image_id: Annotated[str, Field(pattern=r"^img_[0-9a-z]{22}$")]
+    name: Annotated[str, Field(max_length=10_000)]
+
+
+class UploadedRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    images: Annotated[list[UploadedImage], Field(max_length=MAX_KNOWN)]
+
+
+class KnownImage(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: Annotated[str, Field(max_length=10_000)]
+    sha256: Sha256
+
+
+class KnownRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    images: Annotated[list[KnownImage], Field(max_length=MAX_KNOWN)]
+
+
+class KnownOut(BaseModel):
+    images: list[ItemOut | None]
 
 
 class BatchesQuery(BaseModel):
@@ -95,6 +174,8 @@ class ResultsQuery(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
     cursor: Annotated[int, Field(ge=0, le=_LARGEST)] = 0
     status: ItemStatus | None = None
+    tag: Annotated[str, Field(max_length=_LONGEST_SOUGHT)] | None = None
+    min_confidence: Confidence | None = None
 
 
 class ResultsOut(BaseModel):
@@ -131,6 +212,7 @@ class FleetOut(BaseModel):
     workers: list[Heartbeat]
     pools: list[PoolStatus]
     decisions: list[DecisionRecord]
+    paused: bool
 
 
 class HealthOut(BaseModel):

@@ -1,8 +1,7 @@
-"""The web tier as a process: gunicorn with threads, bound to this machine only."""
+"""The web tier as a process: gunicorn with threads."""
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import time
 from collections.abc import Callable
@@ -13,12 +12,13 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from config.settings import BadSetting, Settings
+from config.settings import Settings
 from core.errors import TagfleetError, Unavailable
 from core.telemetry import logger
 from core.wiring import Backend
+from web_tier import exposure
 from web_tier.app import create_app
-from web_tier.database import catalog_path, migrate
+from web_tier.database import catalog_url, migrate
 
 ADDRESS_FILE = "web.address"
 """In the home folder, while the server runs: its URL, for those who want to find it."""
@@ -30,15 +30,17 @@ _BACKLOG = 512
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then requests in hand get some seconds, and event streams end.
 
-    Raises BadSetting where the host may not be served, TagfleetError where the port is taken, Unavailable where the
-    home folder cannot be used.
+    Raises BadSetting where the host may not be served, for want of a key for instance, TagfleetError where the port
+    is taken, Unavailable where the home folder cannot be used.
     """
+    exposure.check(settings)
     with _listen(settings) as listener:
-        migrate(catalog_path(settings))
+        migrate(catalog_url(settings))
         host, port = listener.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        url = exposure.url_of(host, port)
         address = settings.home / ADDRESS_FILE
         try:
+            settings.home.mkdir(parents=True, exist_ok=True)
             address.write_text(url + "\n")
         except OSError as error:
             raise Unavailable(f"cannot write to the home folder {settings.home}: {error.strerror}") from None
@@ -48,15 +50,7 @@ def run(settings: Settings) -> None:
 
 def _listen(settings: Settings) -> socket.socket:
     host, port = settings.host, settings.port
-    try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        raise BadSetting(f"setting host: {host!r} is no address; use 127.0.0.1, ::1 or localhost") from None
-    if not address.is_loopback:
-        raise BadSetting(
-            f"setting host: {host} can be reached from other machines, and this version knows no access keys;"
-            " use 127.0.0.1, ::1 or localhost"
-        )
+    address = exposure.address_of(host)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -27,8 +27,9 @@ _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" 
 be found again, wherever its launcher was killed."""
 _KEPT_LOGS = 100
 _LEFTOVER_S = 60.0
-_NOT_FOR_WORKERS = ("TAGFLEET_LIFELINE", "TAGFLEET_CONFIG")
-"""Workers outlive whoever starts them, and get their settings one by one."""
+_NOT_FOR_WORKERS = ("TAGFLEET_LIFELINE", "TAGFLEET_CONFIG", "TAGFLEET_WEB__CATALOG_URL")
+"""Workers outlive whoever starts them, get their settings one by one, and decode what strangers sent: the catalogue's
+password is none of their business."""
 
 
 class LocalFleet:
@@ -57,8 +58,8 @@ class LocalFleet:
         self._root = root.absolute()
         self._logs = settings.home / "logs"
         self._command = list(worker_command)
-        self._environ = {name: value for name, value in environ.items() if name not in _NOT_FOR_WORKERS}
-        self._environ |= config.as_environment(settings)
+        given = {**environ, **config.as_environment(settings)}
+        self._environ = {name: value for name, value in given.items() if name not in _NOT_FOR_WORKERS}
         self._grace_s = grace_s
         self._keep_gone_s = keep_gone_s
         self._clock = clock

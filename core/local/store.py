@@ -19,6 +19,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -78,15 +79,15 @@ class LocalStore:
                 os.unlink(partial)  # noqa: PTH108  # there only if the put failed
 
     def get(self, key: str) -> Blob:
-        _, path = self._place(key)
+        with guarded("read from the store in", self._root), self._open(key) as file:
+            etag = _etag(os.fstat(file.fileno()))
+            return Blob(file.readall(), etag, mimetypes.guess_type(key)[0] or _DEFAULT_TYPE)
+
+    def copy(self, source: str, target: str) -> Etag:
         with guarded("read from the store in", self._root):
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                self._check_root()
-                raise NotFound(key) from None
-            with os.fdopen(fd, "rb", buffering=0) as file:
-                return Blob(file.readall(), _etag(os.fstat(fd)), mimetypes.guess_type(key)[0] or _DEFAULT_TYPE)
+            file = self._open(source)
+        with file:
+            return self.put(target, file)
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         above = prefix.rpartition("/")[0]
@@ -108,6 +109,14 @@ class LocalStore:
 
     def upload_form(self, key: str, *, content_type: str, max_bytes: int, expires_s: int) -> UploadForm | None:
         return None
+
+    def _open(self, key: str) -> FileIO:
+        _, path = self._place(key)
+        try:
+            return FileIO(path)
+        except FileNotFoundError:
+            self._check_root()
+            raise NotFound(key) from None
 
     def _place(self, key: str) -> tuple[str, str]:
         """The folder and the file of `key`."""

@@ -18,8 +18,10 @@ _COMMANDS = {
     "worker": "worker",
     "prepare": "prepare",
     "tag": "tag",
+    "export": "export",
     "status": "status",
     "dead-letters": "dead_letters",
+    "keys": "keys",
     "version": "version",
 }
 

@@ -1,4 +1,4 @@
-"""What the sub-commands share: the settings that flags may override."""
+"""What the sub-commands share: the settings that flags may override, and the service that some talk to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ from typing import Any
 import click
 
 from config import settings as config
+from config.settings import Settings
+
+url_option = click.option("--url", help="the service  [default: TAGFLEET_URL, else this machine at TAGFLEET_PORT]")
+api_key_option = click.option(
+    "--api-key",
+    envvar="TAGFLEET_API_KEY",
+    help="the key that the service asks for  [default: TAGFLEET_API_KEY, where others do not see it]",
+)
+
+
+def service_url(url: str | None, settings: Settings) -> str:
+    return url or os.environ.get("TAGFLEET_URL") or f"http://127.0.0.1:{settings.port}"
 
 
 def with_settings(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -53,16 +53,41 @@ def command(context: click.Context, settings: Settings, dry_run: bool) -> None:
 @click.pass_context
 def explain_command(context: click.Context, settings: Settings, pool: str | None) -> None:
     """Print the last decision of each pool, with every term that made it."""
-    if not any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("home", "config_file")):
-        settings = context.obj  # given before `explain`, if at all
-    records = [record for record in Backend(settings).roster.decisions() if pool in (None, record.pool)]
+    settings = _chosen(context, settings)
+    roster = Backend(settings).roster
+    records = [record for record in roster.decisions() if pool in (None, record.pool)]
     if not records:
         which = f" about the pool {pool!r}" if pool else ""
         raise click.ClickException(f"no decision{which} is kept in {settings.home}: has a controller run there?")
-    _show(records)
+    _show(records, paused=roster.paused())
 
 
-def _show(records: list[DecisionRecord]) -> None:
+@command.command("pause")
+@with_settings()
+@click.pass_context
+def pause_command(context: click.Context, settings: Settings) -> None:
+    """Leave the fleet as it is from now on: no worker is launched or drained. Work goes on."""
+    Backend(_chosen(context, settings)).roster.pause()
+    click.echo("paused; `tagfleet controller resume` goes on")
+
+
+@command.command("resume")
+@with_settings()
+@click.pass_context
+def resume_command(context: click.Context, settings: Settings) -> None:
+    """End a pause."""
+    Backend(_chosen(context, settings)).roster.resume()
+    click.echo("resumed")
+
+
+def _chosen(context: click.Context, settings: Settings) -> Settings:
+    """The settings of a sub-command, or those of the options given before it."""
+    given = any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("home", "config_file"))
+    chosen: Settings = settings if given else context.obj
+    return chosen
+
+
+def _show(records: list[DecisionRecord], *, paused: bool = False) -> None:
     from controller.explain import explain
 
-    click.echo(explain(records, time.time()) + "\n")
+    click.echo(explain(records, time.time(), paused=paused) + "\n")

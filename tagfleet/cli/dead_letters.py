@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
 from config.settings import BadSetting, Settings
+from core.dead_letters import looked_at
 from core.errors import BadMessage
 from core.messages import decode_job
 from core.ports import Delivery, Queue
@@ -30,7 +29,7 @@ def list_command(settings: Settings, pool: str | None, limit: int) -> None:
     """Show them and leave them where they are: name, batch, deliveries, when it was sent."""
     found = 0
     for name, queue in _queues(settings, pool):
-        with _looked_at(queue.dead_letters(), limit) as letters:
+        with looked_at(queue, limit) as letters:
             for letter in letters:
                 click.echo(f"{name}  {_line(letter)}")
         found += len(letters)
@@ -57,18 +56,6 @@ def _queues(settings: Settings, pool: str | None) -> list[tuple[str, Queue]]:
         raise BadSetting(f"--pool: there is no pool {pool!r}; there are {', '.join(settings.pools)}")
     backend = Backend(settings)
     return [(name, backend.jobs(name)) for name in settings.pools if pool in (None, name)]
-
-
-@contextmanager
-def _looked_at(queue: Queue, limit: int) -> Iterator[list[Delivery]]:
-    """Receives letters and gives all of them back; a kill in between costs nothing but the visibility timeout."""
-    letters: list[Delivery] = []
-    try:
-        while len(letters) < limit and (more := queue.receive(limit - len(letters), 0)):
-            letters.extend(more)
-        yield letters
-    finally:
-        queue.set_visibility(letters, 0)
 
 
 def _line(letter: Delivery) -> str:

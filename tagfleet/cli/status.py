@@ -6,6 +6,7 @@ which are kept in its catalogue, are asked of it.
 
 from __future__ import annotations
 
+import os
 import textwrap
 import time
 from collections.abc import Iterator
@@ -38,9 +39,10 @@ def _batches(settings: Settings) -> Iterator[str]:
     from tagfleet.client import Client, ClientError, Patience
     from tagfleet.supervisor import address_of
 
+    key = os.environ.get("TAGFLEET_API_KEY")
     url = address_of(settings.home) or f"http://127.0.0.1:{settings.port}"
     try:
-        with Client(url, timeout=5, patience=Patience(total_s=0)) as client:
+        with Client(url, api_key=key, timeout=5, patience=Patience(total_s=0)) as client:
             batches = [batch for batch in client.batches(limit=100) if not batch.completed_at and batch.total]
     except ClientError:
         yield f"The web tier does not answer at {url}; batches are not shown."
@@ -91,6 +93,9 @@ def _pools(backend: Backend) -> Iterator[str]:
 
 
 def _decisions(backend: Backend) -> Iterator[str]:
+    if backend.roster.paused():
+        yield ""
+        yield "The fleet is paused; `tagfleet controller resume` goes on."
     for decision in backend.roster.decisions():
         yield ""
         yield f"controller on {decision.pool}: {decision.action}, {_ago(time.time() - decision.at)}"

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from config import settings as config
+from tagfleet.cli.common import api_key_option, service_url, url_option
 from tagfleet.client import Batch, Client, ClientError
 from tagfleet.tagging import report
 from tagfleet.tagging.journal import Journal
@@ -26,7 +27,8 @@ _NAMES_SHOWN = 4
 
 @click.command("tag")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--url", help="the service  [default: TAGFLEET_URL, else this machine at TAGFLEET_PORT]")
+@url_option
+@api_key_option
 @click.option("--tagger", metavar="POOL", help="which tagger  [default: the service's first]")
 @click.option("--format", type=click.Choice(report.FORMATS), default="table", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="write to a file, not to stdout")
@@ -35,6 +37,7 @@ _NAMES_SHOWN = 4
 def command(
     paths: tuple[Path, ...],
     url: str | None,
+    api_key: str | None,
     tagger: str | None,
     format: str,
     output: Path | None,
@@ -44,17 +47,16 @@ def command(
     """Tag photos and folders of photos with a running Tagfleet.
 
     The tags go to stdout, everything else to stderr. After an interruption the same command goes on where it was.
-    Exit code: 0 all tagged, 1 some failed, 2 wrong usage, 130 interrupted.
+    Exit code: 0 all tagged, 1 some failed or were cancelled, 2 wrong usage, 130 interrupted.
     """
     settings = config.load(os.environ)
-    url = url or os.environ.get("TAGFLEET_URL") or f"http://127.0.0.1:{settings.port}"
     found = find(paths)
     _say_passed_over(found.passed_over)
     if not found.files:
         raise click.ClickException("there is nothing to tag: no image was found")
     options = {"top_k": top_k, "min_confidence": min_confidence}
     try:
-        with Client(url) as client:
+        with Client(service_url(url, settings), api_key=api_key) as client:
             journal = Journal(settings.cache / "uploads", client.url, paths, {"tagger": tagger, **options})
             shown = _Shown()
             with shown.bars:
@@ -138,8 +140,10 @@ def _summary(client: Client, outcome: Outcome, seconds: float) -> int:
         _tell(str(problem))
     failed = batch.failed + len(unreadable)
     total = batch.total + len(unreadable)
-    _tell(f"{total - failed} of {total} images tagged{f', {failed} failed' if failed else ''}, in {seconds:.1f} s")
-    return 1 if failed else 0
+    missed = {"failed": failed, "cancelled": batch.cancelled}
+    but = "".join(f", {count} {what}" for what, count in missed.items() if count)
+    _tell(f"{total - sum(missed.values())} of {total} images tagged{but}, in {seconds:.1f} s")
+    return 1 if any(missed.values()) else 0
 
 
 def _say_passed_over(reasons: Mapping[str, Sequence[str]]) -> None:

@@ -14,13 +14,14 @@ from tagfleet.client.errors import (
     ClientError,
     Conflict,
     ConnectionLost,
+    Denied,
     Disconnected,
     Missing,
     Refused,
     Unreachable,
     UnreadableFile,
 )
-from tagfleet.client.model import Batch, Item, Tag
+from tagfleet.client.model import Batch, Edit, Item, Tag, TagCount
 from tagfleet.client.transport import Patience
 
 __all__ = [
@@ -30,12 +31,15 @@ __all__ = [
     "ClientError",
     "Conflict",
     "ConnectionLost",
+    "Denied",
     "Disconnected",
+    "Edit",
     "Item",
     "Missing",
     "Patience",
     "Refused",
     "Tag",
+    "TagCount",
     "Unreachable",
     "UnreadableFile",
 ]

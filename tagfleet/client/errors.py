@@ -56,10 +56,14 @@ class Missing(Refused):
     """404: there is no such batch, image or page."""
 
 
+class Denied(Refused):
+    """401 or 403: the service asks for a key, or this one does not open that."""
+
+
 class Conflict(Refused):
     """409: the batch's state does not allow this, it is closed for instance."""
 
 
 def refusal(status: int, title: str, detail: str, request_id: str) -> Refused:
-    kind = {404: Missing, 409: Conflict}.get(status, Refused)
+    kind = {401: Denied, 403: Denied, 404: Missing, 409: Conflict}.get(status, Refused)
     return kind(status, title, detail, request_id)

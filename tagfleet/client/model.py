@@ -19,7 +19,9 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image of a batch. `error` is a sentence where `status` is "failed"; times are ISO 8601 in UTC."""
+    """One image of a batch. `error` is a sentence where `status` is "failed"; a person changed the tags of an `edited`
+    one; times are ISO 8601 in UTC.
+    """
 
     image_id: str
     batch_id: str
@@ -30,6 +32,7 @@ class Item:
     error: str | None = None
     caption: str | None = None
     tags: list[Tag] = field(default_factory=list)
+    edited: bool = False
     timings_ms: dict[str, float] = field(default_factory=dict)
     tagger: str | None = None
     created_at: str | None = None
@@ -37,7 +40,7 @@ class Item:
 
     @property
     def finished(self) -> bool:
-        return self.status in ("succeeded", "failed")
+        return self.status in ("succeeded", "failed", "cancelled")
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Item:
@@ -55,6 +58,7 @@ class Item:
             error=data.get("error"),
             caption=data.get("caption"),
             tags=tags,
+            edited=data.get("edited", False),
             timings_ms=data.get("timings_ms") or {},
             tagger=data.get("tagger"),
             created_at=data.get("created_at"),
@@ -64,7 +68,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`completed` counts the images that are done, the `failed` ones among them; `rate` is in images/s."""
+    """`completed` counts the images that are done, the `failed` and `cancelled` ones among them; `rate` is in images/s.
+
+    A batch is deleted at `expires_at`, if the service deletes any.
+    """
 
     id: str
     status: str
@@ -72,12 +79,14 @@ class Batch:
     total: int
     completed: int
     failed: int
+    cancelled: int = 0
     rate: float | None = None
     eta_s: float | None = None
     workers: dict[str, int] = field(default_factory=dict)
     created_at: str | None = None
     closed_at: str | None = None
     completed_at: str | None = None
+    expires_at: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -91,12 +100,30 @@ class Batch:
             total=counts["total"],
             completed=counts["completed"],
             failed=counts["failed"],
+            cancelled=counts.get("cancelled", 0),
             rate=data.get("rate"),
             eta_s=data.get("eta_s"),
             workers=data.get("workers") or {},
             created_at=data.get("created_at"),
             closed_at=data.get("closed_at"),
             completed_at=data.get("completed_at"),
+            expires_at=data.get("expires_at"),
             options=data.get("options") or {},
             metadata=data.get("metadata") or {},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TagCount:
+    """A tag, and the number of images that have it."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of tags that can be undone, and the images as it left them."""
+
+    id: str
+    images: list[Item]

@@ -47,7 +47,9 @@ class Content:
 
 
 class Transport:
-    def __init__(self, url: str, *, timeout: float, patience: Patience, connections: int) -> None:
+    def __init__(
+        self, url: str, *, timeout: float, patience: Patience, connections: int, api_key: str | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         self.patience = patience
         self.stopping = threading.Event()
@@ -56,6 +58,7 @@ class Transport:
         self._http = httpx.Client(
             base_url=self.url,
             timeout=timeout,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
             trust_env=not _loopback(host),  # a proxy has no business with our own machine
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections, keepalive_expiry=2.0),
         )
@@ -64,18 +67,9 @@ class Transport:
         self.stopping.set()
         self._http.close()
 
-    def json(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        json: Any = None,
-        headers: Mapping[str, str] | None = None,
-        content: Content | None = None,
-    ) -> Any:
-        """The answer's JSON. Raises ClientError."""
-        response = self._patiently(lambda: self._send(method, path, params, json, headers, content))
+    def json(self, method: str, path: str, **request: Any) -> Any:
+        """The answer's JSON; the arguments are those of `send`. Raises ClientError."""
+        response = self.send(method, path, **request)
         try:
             return response.json()
         except ValueError:
@@ -84,11 +78,35 @@ class Transport:
                 f"{self.url}{API}{path} answered {kind} where JSON was expected: is it a Tagfleet?"
             ) from None
 
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        content: Content | None = None,
+        repeat: bool = True,
+    ) -> httpx.Response:
+        """The answer, a success. Raises ClientError.
+
+        Without `repeat` a request is sent again only where it surely was not carried out: for what would be done twice.
+        """
+        return self._patiently(lambda: self._send(method, path, params, json, headers, content), repeat)
+
     @contextmanager
-    def stream(self, path: str, *, headers: Mapping[str, str], read_timeout: float) -> Iterator[Iterator[bytes]]:
+    def stream(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        read_timeout: float,
+        params: Mapping[str, Any] | None = None,
+    ) -> Iterator[Iterator[bytes]]:
         """The answer's bytes as they come. Raises Refused, and httpx's errors as they are: the caller resumes."""
         timeout = httpx.Timeout(self._http.timeout.connect, read=read_timeout)
-        with self._http.stream("GET", API + path, headers=dict(headers), timeout=timeout) as response:
+        with self._http.stream("GET", API + path, params=params, headers=dict(headers), timeout=timeout) as response:
             if response.status_code != 200:
                 response.read()
                 raise _refusal(response)
@@ -109,7 +127,7 @@ class Transport:
         if self.stopping.wait(seconds):
             raise Disconnected
 
-    def _patiently(self, send: Callable[[], httpx.Response]) -> httpx.Response:
+    def _patiently(self, send: Callable[[], httpx.Response], repeat: bool) -> httpx.Response:
         started = time.monotonic()
         attempt = 0
         while True:
@@ -120,6 +138,8 @@ class Transport:
                 if self.stopping.is_set():
                     raise Disconnected from None
                 problem = self.lost(error)
+                if not repeat and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                    raise problem from None
             else:
                 self._answered = True
                 if response.is_success:

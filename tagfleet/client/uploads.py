@@ -5,6 +5,7 @@ httpx's own `files=` opens everything at once and reads 64 kB at a time; this bo
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import secrets
@@ -56,6 +57,25 @@ class File:
         size = file.seek(0, io.SEEK_END) - start
         file.seek(start)
         return cls(name, file, size)
+
+    @property
+    def plain_name(self) -> str:
+        """The name as it arrives in a request: half characters are none."""
+        return self.name.encode("utf-8", "replace").decode()
+
+    def sha256(self) -> str:
+        """Of what would be sent. Raises UnreadableFile."""
+        if not isinstance(self.content, Path):
+            start = self.content.tell()
+            try:
+                return hashlib.file_digest(self.content, "sha256").hexdigest()  # type: ignore[arg-type]  # a binary file
+            finally:
+                self.content.seek(start)
+        try:
+            with self.content.open("rb", buffering=0) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise UnreadableFile(self.name, error.strerror or str(error), self) from None
 
 
 def grouped(sources: Iterable[Source]) -> Iterator[list[File]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import ipaddress
 import json
 import os
 import socket
@@ -13,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from config.settings import BadSetting
 from core.errors import TagfleetError
 
 _LOCK = "up.lock"
@@ -22,16 +20,6 @@ _POLL_S = 0.05
 
 class CannotStart(TagfleetError):
     """This deployment cannot be started here and now."""
-
-
-def check_host(host: str) -> None:
-    """Raises BadSetting unless only this machine can reach `host`: nothing asks for a key yet."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise BadSetting(f"setting host: {host!r} is no loopback address, and others must not reach an open service")
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from types import FrameType
 
 from config import settings as config
@@ -17,10 +16,11 @@ from core import lifeline
 from core.errors import TagfleetError, Unavailable
 from core.ports import InstanceState
 from core.wiring import Backend
-from tagfleet.client import Client, ClientError, Patience
+from tagfleet.client import Client, ClientError, Patience, Refused
 from tagfleet.supervisor.child import Child
-from tagfleet.supervisor.claim import check_host, claimed, free_port, sign
+from tagfleet.supervisor.claim import claimed, free_port, sign
 from tagfleet.supervisor.narrator import Narrator, View
+from web_tier import exposure
 
 Say = Callable[[str], None]
 
@@ -43,12 +43,11 @@ def supervise(settings: Settings, say: Say, environ: Mapping[str, str] = os.envi
 
     Raises BadSetting or CannotStart before anything is started.
     """
-    check_host(settings.host)
+    exposure.check(settings)
     with claimed(settings.home) as left_behind:
         port = free_port(settings.host, settings.port, patience_s=_LEFT_BEHIND_S if left_behind else 0)
         settings = settings.model_copy(update={"port": port})
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        url = f"http://{host}:{port}"
+        url = exposure.url_of(settings.host, port)
         sign(settings.home, url)
         read, write = os.pipe()
         try:
@@ -126,9 +125,15 @@ class Supervisor:
         with Client(self._url, timeout=5, patience=Patience(total_s=0)) as client:
             while not self._over.wait(pause):
                 batches = None
-                with suppress(ClientError):
+                answered = False
+                try:
                     batches = list(client.batches(limit=50))
-                if batches is not None and not announced:
+                    answered = True
+                except Refused:  # it asks for a key, which is an answer too
+                    answered = True
+                except ClientError:
+                    pass
+                if answered and not announced:
                     self._say(f"Tagfleet is at {self._url}  (Ctrl-C stops it)")
                     announced, pause = True, _LOOK_S
                 try:

@@ -29,13 +29,19 @@ def opened(path: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
-    aside = path.with_name(f".{path.name}.part")
+    with aside(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """Another name for what is being written; once that is whole, it gets the name `path`. Raises OSError."""
+    part = path.with_name(f".{path.name}.part")
     try:
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        aside.replace(path)
+        yield part
+        part.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _table(items: Iterable[Item], out: TextIO) -> None:

@@ -27,14 +27,20 @@ FLAGS = [
 SCREENSHOTS = Path(__file__).with_name("screenshots")
 
 
-def _fake_service() -> Any:
-    spec = importlib.util.spec_from_file_location("fake_service", Path(__file__).with_name("fake_service.py"))
+def _beside(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_service"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _fake_service() -> Any:
+    _beside("fake_fleet")
+    _beside("fake_routes")
+    return _beside("fake_service")
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +60,7 @@ class Console:
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
-        self._expected: list[re.Pattern[str]] = []
+        self._expected = [re.compile("registration blocked by Playwright")]
 
     def expect(self, pattern: str) -> None:
         self._expected.append(re.compile(pattern))
@@ -82,12 +88,18 @@ def console() -> Iterator[Console]:
 def context(request: pytest.FixtureRequest, browser: Browser, console: Console) -> Iterator[BrowserContext]:
     if "service" in request.fixturenames:
         request.getfixturevalue("service")  # so that pages are closed before it goes
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
+    workers: Any = "allow" if "as_app" in request.fixturenames else "block"
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB", service_workers=workers)
     context.set_default_timeout(15_000)
     context.on("page", console.watch)
     context.on("dialog", lambda dialog: dialog.accept())
     yield context
     context.close()
+
+
+@pytest.fixture
+def as_app() -> None:
+    """Pages of this test may have their service worker, which would only be in the way of others."""
 
 
 @pytest.fixture

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import itertools
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Blueprint, Flask, Response, jsonify, request
+import fake_fleet
+import fake_routes
+from flask import Blueprint, Flask
 from PIL import Image
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -35,20 +39,34 @@ class FakeService:
         """False: /events answers 503, as where streams cannot be had."""
         self.uploads_allowed = threading.Event()
         self.uploads_allowed.set()
+        self.history: dict[str, Any] = {"samples": [], "decisions": []}
+        self.dead_letters: list[dict[str, Any]] = []
+        self.keys: list[dict[str, Any]] = []
+        self.key_required = False
+        self.edits: dict[str, dict[str, Any]] = {}
         self.upload_sizes: list[int] = []
         self.streams_opened: list[str] = []
         self._changes: dict[str, list[str]] = {}
         self._stored: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._named: dict[str, dict[str, Any]] = {}
-        self._contents: dict[str, bytes] = {}
+        self.contents: dict[str, bytes] = {}
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
         self._up = True
 
     # --- what a test does -------------------------------------------------------------------------------------
 
-    def tag(self, name: str, *tags: tuple[str, float | None]) -> None:
-        found = [{"name": tag, "confidence": value, "source": "model", "instances": []} for tag, value in tags]
+    def show_fleet(self) -> None:
+        self.fleet = copy.deepcopy(fake_fleet.FLEET)
+        self.history = {"samples": fake_fleet.SAMPLES, "decisions": fake_fleet.DECISIONS}
+        self.dead_letters = [fake_fleet.DEAD]
+
+    def tag(self, name: str, *tags: tuple[str, float | None], boxes: dict[str, list[Any]] | None = None) -> None:
+        boxes = boxes or {}
+        found = [
+            {"name": tag, "confidence": value, "source": "model", "instances": _instances(boxes.get(tag, []))}
+            for tag, value in tags
+        ]
         self._finish(name, status="succeeded", tags=found)
 
     def fail(self, name: str, error: str) -> None:
@@ -103,9 +121,9 @@ class FakeService:
         digest = hashlib.sha256(content).hexdigest()
         with self._changed:
             if known := self._stored.get((batch_id, name, digest)):
-                return known
+                return self.items[known["image_id"]]
             image_id = f"img_{next(self._numbers):06}"
-            self._contents[image_id] = content
+            self.contents[image_id] = content
             self.items[image_id] = {
                 "image_id": image_id,
                 "batch_id": batch_id,
@@ -126,6 +144,21 @@ class FakeService:
             self._changed.notify_all()
             return self.items[image_id]
 
+    def change(self, image_id: str, batch_id: str = "", **fields: Any) -> None:
+        """A new state of an image, or only of its batch, told to those who watch."""
+        with self._changed:
+            if image_id:
+                old = self.items[image_id]
+                batch_id = old["batch_id"]
+                self.items[image_id] = self._named[old["name"]] = old | fields
+            self._changes[batch_id].append(image_id)
+            self._changed.notify_all()
+
+    def forget(self, batch_id: str) -> None:
+        with self._changed:
+            del self.batches[batch_id]
+            self.items = {id: item for id, item in self.items.items() if item["batch_id"] != batch_id}
+
     def close(self, batch_id: str) -> dict[str, Any]:
         with self._changed:
             if not self.batches[batch_id]["closed_at"]:
@@ -135,9 +168,10 @@ class FakeService:
 
     def view(self, batch_id: str) -> dict[str, Any]:
         mine = [item for item in self.items.values() if item["batch_id"] == batch_id]
-        done = [item for item in mine if item["status"] in ("succeeded", "failed")]
-        failed = [item for item in done if item["status"] == "failed"]
-        counts = {"total": len(mine), "completed": len(done), "failed": len(failed)}
+        statuses = Counter(item["status"] for item in mine)
+        failed, cancelled = statuses["failed"], statuses["cancelled"]
+        ended = statuses["succeeded"] + failed + cancelled
+        counts = {"total": len(mine), "completed": ended, "failed": failed, "cancelled": cancelled}
         return self.batches[batch_id] | {"request_counts": counts}
 
     def events(self, batch_id: str, seen: int) -> Iterator[str]:
@@ -164,7 +198,7 @@ class FakeService:
 
     def thumbnail(self, image_id: str) -> tuple[bytes, str]:
         try:
-            image = Image.open(io.BytesIO(self._contents[image_id])).convert("RGB")
+            image = Image.open(io.BytesIO(self.contents[image_id])).convert("RGB")
         except OSError:
             svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path fill="#999" d="M1 1h6v6H1z"/></svg>'
             return svg, "image/svg+xml"
@@ -186,6 +220,7 @@ class FakeService:
             item = self._named[name]
             timings = {"queue": 812.0, "fetch": 2.0, "decode": 4.2, "infer": 21.0}
             item |= {"finished_at": LATER, "tagger": "resnet50@1", "timings_ms": timings, **outcome}
+            self.items[item["image_id"]] = item
             self._changes[item["batch_id"]].append(item["image_id"])
             self._complete(item["batch_id"])
             self._changed.notify_all()
@@ -199,88 +234,22 @@ class FakeService:
         self._changed.notify_all()
 
 
+def _instances(boxes: list[Any]) -> list[dict[str, Any]]:
+    return [{"box": box, "confidence": None} for box in boxes]
+
+
 def build(service: FakeService) -> Flask:
     app = Flask("fake")
     app.config |= {"MAX_IMAGE_MB": 64, "MAX_REQUEST_MB": 1}
     app.after_request(guard._add_headers)  # the real Content-Security-Policy
     app.add_url_rule("/healthz", view_func=lambda: {"status": "ok"})
     api = Blueprint("api", "fake_api", url_prefix="/api/v1")
-    _batches(api, service)
-    _images(api, service)
-    _results(api, service)
+    fake_routes.add(api, service)
     api.add_url_rule("/models", "models", lambda: {"models": service.models})
     api.add_url_rule("/fleet", "fleet", lambda: service.fleet)
     app.register_blueprint(api)
     app.register_blueprint(pages)
     return app
-
-
-def _batches(api: Blueprint, service: FakeService) -> None:
-    @api.post("/batches")
-    def create() -> Any:
-        return service.create(request.get_json()["metadata"]), 201
-
-    @api.get("/batches")
-    def batches() -> Any:
-        newest = sorted(service.batches, reverse=True)
-        start = newest.index(request.args["cursor"]) if "cursor" in request.args else 0
-        end = start + int(request.args["limit"])
-        return {
-            "batches": [service.view(id) for id in newest[start:end]],
-            "next_cursor": next(iter(newest[end:]), None),
-        }
-
-    @api.get("/batches/<batch_id>")
-    def batch(batch_id: str) -> Any:
-        if batch_id not in service.batches:
-            return problem(404, f"There is no batch {batch_id}.")
-        return service.view(batch_id)
-
-    @api.post("/batches/<batch_id>/close")
-    def close(batch_id: str) -> Any:
-        return service.close(batch_id)
-
-
-def _images(api: Blueprint, service: FakeService) -> None:
-    @api.post("/batches/<batch_id>/images")
-    def upload(batch_id: str) -> Any:
-        files = request.files.getlist("files")
-        service.uploads_allowed.wait(timeout=60)
-        if service.refusals:
-            return problem(*service.refusals.pop(0))
-        if service.batches[batch_id]["closed_at"]:
-            return problem(409, f"Batch {batch_id} is closed: start a new one.")
-        service.upload_sizes.append(len(files))
-        return {"images": [service.store(batch_id, part.filename or "", part.read()) for part in files]}, 201
-
-    @api.get("/images/<image_id>/thumbnail")
-    def thumbnail(image_id: str) -> Any:
-        body, kind = service.thumbnail(image_id)
-        return Response(body, mimetype=kind)
-
-
-def _results(api: Blueprint, service: FakeService) -> None:
-    @api.get("/batches/<batch_id>/results")
-    def results(batch_id: str) -> Any:
-        mine = [item for item in service.items.values() if item["batch_id"] == batch_id]
-        start, limit = int(request.args.get("cursor", 0)), int(request.args.get("limit", 100))
-        more = str(start + limit) if start + limit < len(mine) else None
-        return {"results": mine[start : start + limit], "next_cursor": more}
-
-    @api.get("/batches/<batch_id>/events")
-    def events(batch_id: str) -> Any:
-        if not service.streams:
-            return problem(503, "No streams today.")
-        last = request.headers.get("Last-Event-ID") or request.args.get("last_event_id") or "0"
-        service.streams_opened.append(last)
-        return Response(service.events(batch_id, int(last)), mimetype="text/event-stream")
-
-
-def problem(status: int, detail: str) -> Any:
-    answer = jsonify(title="Refused", status=status, detail=detail, request_id="req_1")
-    answer.status_code = status
-    answer.mimetype = "application/problem+json"
-    return answer
 
 
 class _Quiet(WSGIRequestHandler):

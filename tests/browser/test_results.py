@@ -125,7 +125,7 @@ def test_filters(page: Page, service: Any, photo: Photo) -> None:
     service.tag("a.jpg", ("dog", 0.9))
     service.tag("b.jpg", ("cat", 0.8), ("dog", 0.1))
     service.fail("c.jpg", "c.jpg is empty")
-    expect(page.locator("#filter-status")).to_have_text("All 4 Tagged 2 Failed 1 Waiting 1", use_inner_text=False)
+    expect(page.locator("#filter-status")).to_have_text("All 4 Tagged 2 Failed 1 Waiting 1", use_inner_text=True)
     page.get_by_role("button", name="Failed 1").click()
     expect(page.locator(".card-name")).to_have_text(["c.jpg"])
     page.get_by_role("button", name="All 4").click()
@@ -157,18 +157,20 @@ def test_recent_batches_are_listed_with_their_progress(page: Page, service: Any,
     for n in range(14):
         service.put_batch(f"batch {n}", items=2)
     page.goto(service.url)
-    rows = page.locator(".recent-row")
+    rows = page.locator("#recent-list .recent-row")
     expect(rows).to_have_count(12)
     expect(rows.first).to_contain_text("batch 13")
     expect(rows.first).to_contain_text("0 of 2 tagged, upload not finished")
-    page.get_by_role("button", name="Show older batches").click()
+    page.get_by_role("link", name="All batches").click()
+    rows = page.locator("#all-batches .recent-row")
     expect(rows).to_have_count(14)
+    expect(page.locator("#batches-about")).to_have_text("14 batches")
     rows.first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("batch 13")
     page.get_by_role("button", name="Finish without the rest").click()
     expect(page.locator("#batch-open")).to_be_hidden()
     page.get_by_role("link", name="Tagfleet").click()
-    expect(rows.first).to_contain_text("0 of 2 tagged")
+    expect(page.locator("#recent-list .recent-row").first).to_contain_text("0 of 2 tagged")
 
 
 def test_a_link_to_nothing_says_so(page: Page, service: Any, console: Any) -> None:

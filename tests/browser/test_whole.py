@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -65,6 +66,7 @@ class PlayedWorker:
                 tagger="efficientnet-lite0@1",
                 tags=() if torn else (Tag(name="blue thing", confidence=0.75),),
                 error=f"{job.name}: the image is damaged" if torn else None,
+                attempt=job.attempt,
                 worker="played-1",
                 finished_at=job.submitted_at + 1,
                 timings_ms=Timings(queue=5.0),
@@ -77,9 +79,15 @@ class PlayedWorker:
 
 
 @pytest.fixture
-def url(settings: Settings, tmp_path: Path) -> Iterator[str]:
+def extra() -> dict[str, str]:
+    """Variables for the processes of `url`."""
+    return {}
+
+
+@pytest.fixture
+def url(settings: Settings, extra: dict[str, str], tmp_path: Path) -> Iterator[str]:
     """A running `tagfleet web` and `tagfleet collector`."""
-    environ = as_environment(settings) | {"PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1"}
+    environ = as_environment(settings) | {"PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1", **extra}
     command = [sys.executable, "-m", "tagfleet"]
     with (tmp_path / "collector.log").open("wb") as log:
         web = subprocess.Popen([*command, "web"], env=environ, stderr=subprocess.PIPE, text=True)
@@ -151,3 +159,124 @@ def test_the_real_documents_headers(url: str, page: Page) -> None:
     response = page.goto(url)
     assert response
     assert "script-src 'self'" in response.headers["content-security-policy"]
+
+
+def tagged(page: Page, url: str, worker: PlayedWorker, *photos: Path) -> str:
+    """A batch of these photos with their results, on show; its id."""
+    page.goto(url)
+    page.set_input_files("#choose-files", photos)
+    expect(page.locator("#upload-part")).to_be_hidden()
+    worker.tag(len(photos))
+    expect(page.locator(".card[data-phase=tagged], .card[data-phase=failed]")).to_have_count(len(photos))
+    return page.url.rsplit("/", 1)[1]
+
+
+def test_tags_by_hand_are_kept_found_and_exported(url: str, settings: Settings, page: Page, photo: Photo) -> None:
+    worker = PlayedWorker(settings)
+    batch_id = tagged(page, url, worker, photo("a.jpg"), photo("b.jpg", (1, 2, 3)))
+    rows = page.locator(".card").first.locator(".tag")
+    expect(page.locator("#batch-counts")).to_have_text("2 photos tagged")
+    page.keyboard.press("Control+a")
+    field = page.get_by_role("combobox", name="Add a tag to the selected photos")
+    field.fill("Holiday")
+    field.press("Enter")
+    expect(page.locator("#edited-text")).to_have_text("“Holiday” added on 2 photos.")
+    expect(rows).to_contain_text(["Holiday"])
+    page.locator("#selected-tags").get_by_role("button", name="blue thing").click()
+    expect(rows).to_have_text(["Holiday by hand"])
+    page.keyboard.press("Control+z")
+    expect(rows.filter(has_text="blue thing")).to_have_count(1)
+    page.reload()
+    expect(rows.filter(has_text="Holiday by hand")).to_have_count(1)
+    page.locator(".card-name").first.click()
+    page.get_by_role("button", name="Confirm blue thing").click()
+    expect(page.locator("#edited-text")).to_have_text("“blue thing” confirmed.")
+    page.goto(f"{url}/batches?tag=Holiday")
+    expect(page.locator("#found-about")).to_have_text("2 photos tagged “Holiday”")
+    page.goto(f"{url}/batches/{batch_id}")
+    for name, ending in (("CSV", ".csv"), ("JSONL", ".jsonl"), ("COCO", ".json"), ("XMP", ".zip")):
+        page.get_by_text("Export").click()
+        with page.expect_download() as download:
+            page.get_by_role("link", name=name).click()
+        assert download.value.suggested_filename.endswith(ending)
+        assert download.value.path().stat().st_size > 0
+
+
+def test_known_photos_are_not_sent_and_failed_ones_tried_again(
+    url: str, settings: Settings, page: Page, photo: Photo
+) -> None:
+    worker = PlayedWorker(settings)
+    tagged(page, url, worker, photo("a.jpg"), photo("torn.jpg", (1, 2, 3)))
+    page.get_by_role("button", name="Retry the failed one").click()
+    expect(page.locator(".card[data-phase=waiting]")).to_have_count(1)
+    worker.tag(1)
+    expect(page.locator(".card[data-phase=failed]")).to_have_count(1)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    page.goto(url)
+    page.set_input_files("#choose-files", [photo("a.jpg")])
+    expect(page.locator("#batch-pace")).to_contain_text("1 file recognised: here already, not sent again")
+    worker.tag(1)
+    expect(page.locator(".card[data-phase=tagged]")).to_have_count(1)
+    assert [one for one in sent if one.endswith("/images")] == []
+
+
+def test_a_batch_is_cancelled_and_deleted(url: str, settings: Settings, page: Page, photo: Photo) -> None:
+    worker = PlayedWorker(settings)
+    page.goto(url)
+    page.set_input_files("#choose-files", [photo("a.jpg"), photo("b.jpg", (1, 2, 3))])
+    expect(page.locator("#upload-part")).to_be_hidden()
+    worker.tag(1)
+    expect(page.locator(".card[data-phase=tagged]")).to_have_count(1)
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the rest").click()
+    expect(page.locator("#batch-counts")).to_have_text("Cancelled: 1 of 2 photos tagged")
+    expect(page.locator(".card[data-phase=cancelled]")).to_have_count(1)
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator("#recent-empty")).to_be_visible()
+
+
+def test_the_fleet_is_paused_and_a_worker_drained(url: str, settings: Settings, page: Page) -> None:
+    PlayedWorker(settings).beat(WorkerState.IDLE)
+    page.goto(f"{url}/fleet")
+    page.get_by_role("button", name="Drain played-1").click()
+    page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#fleet-paused")).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#fleet-paused")).to_be_hidden()
+    expect(page.locator("#fleet-trouble")).to_be_hidden()
+    expect(page.locator(".plot").filter(has_text="Workers").locator("strong").nth(2)).not_to_have_text("–")
+
+
+class TestKeys:
+    """Where the server asks for a key."""
+
+    @pytest.fixture
+    def extra(self, settings: Settings) -> dict[str, str]:
+        environ = as_environment(settings) | {"PATH": "/usr/bin:/bin"}
+        command = [sys.executable, "-m", "tagfleet", "keys", "create", "me", "--scope", "read", "--scope", "write"]
+        made = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        found = re.search(r"tf_[\w-]+", made.stdout)
+        assert found, made.stdout
+        return {"TAGFLEET_WEB__REQUIRE_KEYS": "true", "KEY": found.group()}
+
+    def test_the_page_signs_in(
+        self, url: str, extra: dict[str, str], settings: Settings, page: Page, photo: Photo, console: Any
+    ) -> None:
+        console.expect("status of 40[13]")
+        page.goto(url)
+        field = page.get_by_role("dialog", name="Sign in").get_by_label("Key")
+        field.fill(extra["KEY"])
+        field.press("Enter")
+        expect(page.locator("#recent-empty")).to_be_visible()
+        page.set_input_files("#choose-files", [photo("a.jpg")])
+        PlayedWorker(settings).tag(1)
+        expect(page.locator("#batch-counts")).to_have_text("1 photo tagged")
+        page.goto(f"{url}/fleet")
+        page.get_by_role("button", name="Pause").click()
+        expect(page.locator("#fleet-trouble")).to_contain_text("operate")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()

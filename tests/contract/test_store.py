@@ -56,6 +56,27 @@ def test_every_well_formed_key_can_be_used(store):
     check()
 
 
+def test_a_copy_has_the_bytes_and_a_life_of_its_own(stores, store):
+    store.put("a/source", b"\x00one" * 1000)
+    etag = store.copy("a/source", "b/target")
+    store.delete(["a/source"])
+    blob = stores.open().get("b/target")
+    assert (blob.data, blob.etag) == (b"\x00one" * 1000, etag)
+
+
+def test_a_copy_replaces_and_one_of_nothing_changes_nothing(store):
+    store.put("source", b"one")
+    first = store.put("target", b"two")
+    with pytest.raises(NotFound, match="none"):
+        store.copy("none", "target")
+    assert store.get("target").etag == first
+    assert store.copy("source", "target") != first
+    assert store.get("target").data == b"one"
+    for pair in (("source", ".."), ("..", "target")):
+        with pytest.raises(ValueError, match="key"):
+            store.copy(*pair)
+
+
 @pytest.mark.parametrize(
     "key", ["", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.", "a b", "a\n", "ä", "a\x00", "a+", "a\\b"]
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,12 +67,19 @@ def tagger() -> ColourTagger:
 def submit(backend: Backend) -> Callable[..., Job]:
     """Store an upload and send its job, as the web tier does."""
 
-    def submit(data: bytes | None, name: str = "a.png", receives: int = 0) -> Job:
+    def submit(data: bytes | None, name: str = "a.png", receives: int = 0, **fields: Any) -> Job:
         image_id = new_id("img")
         key = layout.image_key("bat_1", image_id)
         if data is not None:
             backend.store.put(key, data)
-        job = Job(batch_id="bat_1", image_id=image_id, key=key, name=name, tagger="colour", submitted_at=time.time())
+        job = Job(
+            **{"batch_id": "bat_1"} | fields,
+            image_id=image_id,
+            key=key,
+            name=name,
+            tagger="colour",
+            submitted_at=time.time(),
+        )
         queue = backend.jobs("resnet50")
         queue.send([encode(job)])
         for _ in range(receives):  # deliveries to workers that did not finish it

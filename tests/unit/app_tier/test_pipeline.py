@@ -97,6 +97,33 @@ def test_a_result_that_is_stored_already_is_sent_not_made_again(
     assert tagger.batches == []
 
 
+def test_a_result_of_an_earlier_attempt_is_made_anew(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend
+) -> None:
+    job = submit(picture("blue"), receives=1, attempt=1)
+    earlier = Result(batch_id=job.batch_id, image_id=job.image_id, name=job.name, tagger="colour@1", error="broken")
+    backend.store.put(layout.result_key(job.batch_id, job.image_id), encode(earlier).encode())
+    pipeline.start()
+    result = collect(1)[job.image_id]
+    assert (result.error, result.attempt, result.tags[0].name) == (None, 1, "blue")
+
+
+def test_jobs_of_a_cancelled_batch_are_dropped(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend, tagger: Any
+) -> None:
+    for _ in range(3):
+        submit(picture(), batch_id="bat_cancelled")
+    job = submit(picture("blue"))
+    backend.store.put(layout.cancelled_key("bat_cancelled"), b"")
+    pipeline.start()
+    assert set(collect(1)) == {job.image_id}
+    assert pipeline.held.wait_until_empty(30)
+    depth = backend.jobs("resnet50").depth()
+    assert (depth.visible, depth.in_flight) == (0, 0)
+    assert sum(tagger.batches) == 1
+    assert backend.results.depth().visible == 0
+
+
 def test_draining_gives_back_what_has_not_started(
     settings: Settings, submit: Submit, picture: Any, backend: Backend, tagger: Any, pipeline: Pipeline
 ) -> None:

@@ -32,6 +32,11 @@ class Service:
     requests: list[tuple[str, str]] = field(default_factory=list)
     received: list[list[str]] = field(default_factory=list)
     """The names in each upload, repeated ones too."""
+    asked: list[tuple[str, str, str, Any]] = field(default_factory=list)
+    """Method, path, query and JSON of each request that the `answers` below take."""
+    answers: dict[str, Any] = field(default_factory=dict)
+    """What `METHOD /path` is answered: a value as JSON, or bytes as they are."""
+    authorizations: set[str | None] = field(default_factory=set)
     last_event_ids: list[str | None] = field(default_factory=list)
     cut_streams_after: deque[int] = field(default_factory=deque)
     """How many events each of the next streams sends before its connection breaks."""
@@ -55,7 +60,8 @@ class Service:
     def batch(self, id: str) -> dict[str, Any]:
         items = self.items[id]
         failed = sum(item["status"] == "failed" for item in items)
-        counts = {"total": len(items), "completed": len(items), "failed": failed}
+        cancelled = sum(item["status"] == "cancelled" for item in items)
+        counts = {"total": len(items), "completed": len(items), "failed": failed, "cancelled": cancelled}
         return {**self.batches[id], "request_counts": counts}
 
     def add(self, batch: str, name: str, content: bytes) -> dict[str, Any]:
@@ -93,15 +99,29 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._handle("POST")
 
+    def do_PATCH(self) -> None:
+        self._handle("PATCH")
+
+    def do_DELETE(self) -> None:
+        self._handle("DELETE")
+
     def _handle(self, method: str) -> None:
         path, _, query = self.path.partition("?")
         with self.service.lock:
             self.service.requests.append((method, path))
+            self.service.authorizations.add(self.headers["Authorization"])
             fault = self.service.fault(path)
         if fault:
             fault(self)
             return
+        if (answer := self.service.answers.get(f"{method} {path.removeprefix('/api/v1')}", ...)) is not ...:
+            body = self.body()
+            self.service.asked.append((method, path, query, json.loads(body) if body else None))
+            self._plain(answer) if isinstance(answer, bytes) else self.json(200, answer)
+            return
         routes = {
+            r"POST /api/v1/images/check": self._check,
+            r"POST /api/v1/batches/(\w+)/images/known": self._known,
             r"POST /api/v1/batches": self._create,
             r"GET /api/v1/batches": self._list,
             r"POST /api/v1/batches/(\w+)/images": self._upload,
@@ -131,6 +151,27 @@ class Handler(BaseHTTPRequestHandler):
 
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def _plain(self, body: bytes) -> None:
+        self.send_response(200 if body else 204)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _check(self) -> None:
+        asked = json.loads(self.body())["sha256"]
+        with self.service.lock:
+            there = {item["sha256"]: item["image_id"] for items in self.service.items.values() for item in items}
+        self.json(200, {"known": {digest: there[digest] for digest in asked if digest in there}})
+
+    def _known(self, id: str) -> None:
+        with self.service.lock:
+            contents = {hashlib.sha256(body).hexdigest(): body for body in self.service.bodies.values()}
+            images = [
+                self.service.add(id, image["name"], contents[image["sha256"]]) if image["sha256"] in contents else None
+                for image in json.loads(self.body())["images"]
+            ]
+        self.json(200, {"images": images})
 
     def _create(self) -> None:
         payload = json.loads(self.body())

@@ -104,6 +104,28 @@ def test_what_failed_is_said_with_its_reason(service, tag, album):
     assert "2 of 3 images tagged, 1 failed" in result.stderr
 
 
+def test_a_batch_that_somebody_cancelled_is_not_called_tagged(service, tag, album):
+    def cancelled(handler):
+        (batch,) = service.batches
+        service.items[batch][0]["status"] = "cancelled"
+        handler._close(batch)
+
+    service.plan("/close", cancelled)
+    result = tag(album)
+    assert result.exit_code == 1
+    assert "2 of 3 images tagged, 1 cancelled, in" in result.stderr
+
+
+def test_what_the_service_has_is_not_sent_again(service, tag, album):
+    tag(album)
+    service.received.clear()
+    (album / "new.jpg").write_bytes(b"new")
+    result = tag(album)
+    assert result.exit_code == 0, result.output
+    assert service.received == [["new.jpg"]]
+    assert "4 of 4 images tagged" in result.stderr
+
+
 def test_csv_and_jsonl(service, tag, album, tmp_path):
     rows = list(csv.DictReader(io.StringIO(tag(album, "--format", "csv").stdout)))
     assert rows[0] == {

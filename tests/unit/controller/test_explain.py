@@ -41,3 +41,10 @@ def test_a_record_of_another_version_is_told_as_it_stands() -> None:
         "  some   1",
         "  terms  x",
     ]
+
+
+def test_a_pause_is_told_first(policy: Policy) -> None:
+    told = explain([record(policy)], now=104.0, paused=True)
+    assert told.startswith("The fleet is paused: ")
+    assert "\n\nresnet50: launch 2" in told
+    assert "paused" not in explain([record(policy)], now=104.0)

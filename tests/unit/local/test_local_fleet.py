@@ -99,6 +99,7 @@ def launch_one(lab, eventually):
 def test_a_worker_gets_its_flags_its_settings_and_its_log(lab, eventually):
     environ = {"PATH": os.environ["PATH"], "HOME": "/h", "TAGFLEET_LIFELINE": "3", "TAGFLEET_CONFIG": "x.toml"}
     settings = config.load({}, flags={"home": str(lab.home), "worker.batch_size": 7})
+    environ["TAGFLEET_WEB__CATALOG_URL"] = "postgresql://me:secret@db/tags"
     command = [sys.executable, "-c", "import os, sys, json; print(json.dumps([sys.argv[1:], dict(os.environ)]))"]
     fleet = LocalFleet(lab.root, command, settings, environ=environ)
     [instance] = fleet.launch("florence2", 1, "token").instances
@@ -107,6 +108,7 @@ def test_a_worker_gets_its_flags_its_settings_and_its_log(lab, eventually):
     arguments, found = json.loads(log.read_text())
     assert arguments == ["--pool", "florence2", "--instance", instance.id]
     assert config.load({k: v for k, v in found.items() if k.startswith("TAGFLEET_")}) == settings
+    assert "secret" not in log.read_text(), "who decodes strangers' images has no business in the catalogue"
     assert (found["HOME"], "TAGFLEET_LIFELINE" in found, "TAGFLEET_CONFIG" in found) == ("/h", False, False)
 
 

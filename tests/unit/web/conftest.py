@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,10 +16,11 @@ from core import layout
 from core.errors import Unavailable
 from core.messages import Job, Result, Tag, decode_job, output_of
 from core.wiring import Backend
+from tests.postgresql import Server, running
 from web_tier.app import create_app
 from web_tier.catalog_results import ResultCatalog
 from web_tier.collector import Collector
-from web_tier.database import Database, catalog_path, migrate
+from web_tier.database import Database, catalog_url, migrate
 
 
 @dataclass
@@ -65,7 +67,7 @@ class FailingBackend(Backend):
 
     @cached_property
     def store(self) -> Any:
-        return Failing(super().store, self.budget, "put", "delete")
+        return Failing(super().store, self.budget, "put", "copy", "delete")
 
     def jobs(self, pool: str) -> Any:
         return Failing(super().jobs(pool), self.budget, "send")
@@ -140,6 +142,7 @@ class Web:
             tags=() if error else (Tag(name=tag, confidence=0.5),),
             error=error,
             finished_at=1.0,
+            attempt=job.attempt,
         )
 
     @staticmethod
@@ -168,17 +171,41 @@ def budget() -> Budget:
     return Budget()
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[tuple[Server, str]]:
+    """A server, and the name of an empty catalogue in it that others are copied from."""
+    with running(os.environ) as server, server.database() as url:
+        migrate(url)
+        yield server, str(url.database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def cataloged(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Settings]:
+    """The settings of a deployment whose catalogue lies in this database."""
+    if request.param == "sqlite":
+        yield settings
+        return
+    server, empty = request.getfixturevalue("postgresql")
+    with server.database(like=empty) as url:
+        web = settings.web.model_copy(update={"catalog_url": url.render_as_string(hide_password=False)})
+        yield settings.model_copy(update={"web": web})
+
+
 @pytest.fixture
-def web(settings: Settings, clock: Clock, budget: Budget) -> Web:
+def web(cataloged: Settings, clock: Clock, budget: Budget) -> Iterator[Web]:
     """Everything answers until the test lowers the budget."""
-    migrate(catalog_path(settings))
-    backend = FailingBackend(settings, budget)
-    catalog = ResultCatalog(Database(catalog_path(settings)))
-    return Web(
-        settings=settings,
+    migrate(catalog_url(cataloged))
+    backend = FailingBackend(cataloged, budget)
+    database = Database(catalog_url(cataloged))
+    catalog = ResultCatalog(database)
+    app = create_app(backend, cataloged, clock)
+    yield Web(
+        settings=cataloged,
         backend=backend,
         clock=clock,
-        client=create_app(backend, settings, clock).test_client(),
-        collector=Collector(backend, catalog, settings, clock),
+        client=app.test_client(),
+        collector=Collector(backend, catalog, cataloged, clock),
         catalog=catalog,
     )
+    app.extensions["tagfleet"].database.close()
+    database.close()

@@ -31,7 +31,7 @@ def test_a_batch_from_creation_to_completion(web):
     assert done["status"] == "completed"
     assert done["completed_at"] is not None
     assert done["metadata"] == {"album": "été"}
-    assert done["request_counts"] == {"total": 2, "completed": 2, "failed": 1}
+    assert done["request_counts"] == {"total": 2, "completed": 2, "failed": 1, "cancelled": 0}
     item = web.get(f"/images/{first['image_id']}")
     assert item["tags"] == [{"name": "dog", "confidence": 0.5, "source": "model", "instances": []}]
     assert set(item["timings_ms"]) == {"queue", "fetch", "decode", "infer"}
@@ -117,6 +117,7 @@ def test_an_idempotency_key_makes_one_batch(web):
     [
         ('{"tagger": "nope"}', "nope"),
         ('{"options": {"top_k": 0}}', "options.top_k"),
+        ('{"options": {"top_k": true}}', "options.top_k"),
         ('{"options": {"min_confidence": 1.5}}', "options.min_confidence"),
         ('{"speed": 9}', "speed"),
         ('{"metadata": {"a": NaN}}', "metadata"),

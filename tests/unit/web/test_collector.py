@@ -29,7 +29,7 @@ def test_the_same_result_twice_counts_once(web):
     assert web.collect() == 0
     (item,) = web.get(f"/batches/{batch}/results")["results"]
     assert [tag["name"] for tag in item["tags"]] == ["dog"]
-    assert web.get(f"/batches/{batch}")["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+    assert web.get(f"/batches/{batch}")["request_counts"] == {"total": 1, "completed": 1, "failed": 0, "cancelled": 0}
     assert web.backend.results.depth().outstanding == 0
 
 
@@ -45,7 +45,7 @@ def test_counts_and_numbers_hold_for_any_order_of_results(web, data):
     web.catalog.add_images(made.id, [Upload(id_, id_, id_, 1) for id_ in ids], 0.0)
     arrivals = data.draw(st.lists(st.tuples(st.sampled_from(ids), st.booleans(), st.booleans()), max_size=12))
     outcomes = [
-        Outcome(id_, id_, "broken" if failed or lost else None, [], None, None, "t", 1.0, provisional=lost)
+        Outcome(made.id, id_, id_, "broken" if failed or lost else None, [], None, None, "t", 1.0, provisional=lost)
         for id_, failed, lost in arrivals
     ]
     closing = data.draw(st.integers(0, len(outcomes)))
@@ -134,7 +134,12 @@ def test_an_image_in_the_dead_letters_failed_until_its_result_comes(web):
         (item,) = web.get(f"/batches/{batch}/results")["results"]
         assert item["status"] == "failed"
         assert "a.jpg: gave up after 5 attempts" in item["error"]
-        assert web.get(f"/batches/{batch}")["request_counts"] == {"total": 1, "completed": 1, "failed": 1}
+        assert web.get(f"/batches/{batch}")["request_counts"] == {
+            "total": 1,
+            "completed": 1,
+            "failed": 1,
+            "cancelled": 0,
+        }
     assert web.get(f"/batches/{batch}")["status"] == "completed"
 
     assert queue.redrive(10) == 1, "the sweep gave the dead letters back"
@@ -144,7 +149,7 @@ def test_an_image_in_the_dead_letters_failed_until_its_result_comes(web):
     assert web.get(f"/images/{job.image_id}")["status"] == "succeeded"
     assert web.get(f"/images/{job.image_id}")["error"] is None
     done = web.get(f"/batches/{batch}")
-    assert done["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+    assert done["request_counts"] == {"total": 1, "completed": 1, "failed": 0, "cancelled": 0}
     assert done["status"] == "completed"
 
 

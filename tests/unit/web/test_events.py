@@ -112,6 +112,47 @@ def test_a_quiet_stream_pings_and_ends_when_its_reader_is_gone(web):
     assert list(reader.stream) == []
 
 
+def test_a_stream_of_a_deleted_batch_ends(web):
+    batch = web.batch()
+    reader = Reader(web, batch)
+    reader.next(1)
+    assert web.client.delete(f"/api/v1/batches/{batch}").status_code == 204
+    assert list(reader.stream) == []
+
+
+def test_a_cancelled_batch_ends_its_stream(web):
+    batch = web.batch()
+    web.upload(batch, ("a.jpg", b"one"))
+    reader = Reader(web, batch)
+    reader.next(2)
+    web.client.post(f"/api/v1/batches/{batch}/cancel")
+    told = read(b"".join(reader.stream).decode())
+    assert [(kind, data["status"]) for kind, _, data in told] == [
+        ("item", "cancelled"),
+        ("batch", "cancelled"),
+        ("completed", "cancelled"),
+    ]
+
+
+def test_readers_who_begin_at_different_times_hear_the_same(web):
+    """They share what is read, and each gets what it has not seen, once and in order."""
+    batch = web.batch()
+    readers, heard = [], []
+    for number in range(4):
+        readers.append(Reader(web, batch))
+        heard.append([])
+        web.upload(batch, *((f"{number}-{each}.jpg", b"%d" % each) for each in range(150)))
+        for reader, got in zip(readers, heard, strict=True):
+            reader.now = readers[0].now = max(reader.now, readers[0].now) + 1  # in a process they share one clock
+            while len({id for kind, id, _ in got if kind == "item"}) < 150 * (number + 1):
+                got += reader.next(1)
+    for got in heard:
+        ids = [id for kind, id, _ in got if kind == "item"]
+        assert ids == list(range(1, 601))
+    for reader in readers:
+        reader.stream.close()
+
+
 def test_streams_leave_threads_for_others(settings, web):
     """No more streams than the server can hold beside its other work; a closed one makes room."""
     batch = web.batch()

@@ -7,8 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -17,16 +16,9 @@ import pytest
 from config import settings as config
 from config.settings import BadSetting, Settings
 from core.errors import TagfleetError, Unavailable
+from tests.unit.web.processes import wait_for
 from web_tier import serve
-from web_tier.database import catalog_path, migrate
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        assert process is None or process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
+from web_tier.database import catalog_url, migrate
 
 
 @pytest.fixture
@@ -112,8 +104,13 @@ def test_a_home_that_cannot_be_used_is_one_line(settings):
 
 
 def test_processes_that_start_together_make_one_catalogue(settings):
-    script = "import sys; from pathlib import Path; from web_tier.database import migrate; migrate(Path(sys.argv[1]))"
-    command = [sys.executable, "-c", script, str(catalog_path(settings))]
+    script = """
+import sys
+from sqlalchemy import make_url
+from web_tier.database import migrate
+migrate(make_url(sys.argv[1]))
+"""
+    command = [sys.executable, "-c", script, str(catalog_url(settings))]
     together = [subprocess.Popen(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[3]) for _ in range(3)]
     assert [process.communicate()[1] for process in together] == [b""] * 3
     assert [process.returncode for process in together] == [0] * 3
@@ -121,19 +118,19 @@ def test_processes_that_start_together_make_one_catalogue(settings):
 
 def test_a_catalogue_that_is_none_is_left_alone(settings):
     settings.home.mkdir()
-    catalog_path(settings).write_text("not a database, but perhaps somebody's novel")
+    (settings.home / "catalog.db").write_text("not a database, but perhaps somebody's novel")
     with pytest.raises(Unavailable, match=r"catalog\.db: the file is no SQLite database"):
-        migrate(catalog_path(settings))
-    assert "novel" in catalog_path(settings).read_text()
+        migrate(catalog_url(settings))
+    assert "novel" in (settings.home / "catalog.db").read_text()
 
 
 def test_a_catalogue_of_a_newer_version_is_left_alone(settings):
     import sqlite3
 
-    migrate(catalog_path(settings))
-    connection = sqlite3.connect(catalog_path(settings))
+    migrate(catalog_url(settings))
+    connection = sqlite3.connect(settings.home / "catalog.db")
     connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.commit()
     connection.close()
     with pytest.raises(TagfleetError, match="newer version"):
-        migrate(catalog_path(settings))
+        migrate(catalog_url(settings))

@@ -13,6 +13,7 @@ from config.settings import Settings
 from core.errors import PartialSend
 from core.messages import MAX_NAME
 from web_tier.catalog import Batch
+from web_tier.dispatch import Dispatch
 from web_tier.intake import Intake
 from web_tier.multipart import BadMultipart, clean_name, parts
 
@@ -140,7 +141,7 @@ def test_the_same_file_is_taken_once(web):
     assert again[0] == first[1]
     assert again[1]["image_id"] not in {image["image_id"] for image in first}
     assert twice == again[2:]
-    assert web.get(f"/batches/{batch}")["request_counts"] == {"total": 4, "completed": 1, "failed": 1}
+    assert web.get(f"/batches/{batch}")["request_counts"] == {"total": 4, "completed": 1, "failed": 1, "cancelled": 0}
     stored = {info.key.rpartition("/")[2] for info in web.backend.store.list("images/")}
     assert stored == {job.image_id for job in web.jobs()} == {image["image_id"] for image in [*first, again[1]]}
 
@@ -232,7 +233,7 @@ def test_whatever_fails_at_any_point_an_accepted_image_has_one_result(web, budge
     assert {job.name for job in jobs} == {name for name, _ in files}
     web.finish(*map(web.result_of, jobs))
     assert web.collect() == 4
-    assert web.close(batch)["request_counts"] == {"total": 4, "completed": 4, "failed": 0}
+    assert web.close(batch)["request_counts"] == {"total": 4, "completed": 4, "failed": 0, "cancelled": 0}
     assert [item["name"] for item in web.get(f"/batches/{batch}/results")["results"]] == [name for name, _ in files]
     web.clock.now += 60
     web.collector.sweep()
@@ -252,7 +253,8 @@ class Lossy:
 
 def test_what_a_partial_send_left_is_sent_by_the_sweep(web):
     queue = Lossy()
-    intake = Intake(web.backend.store, lambda _: queue, web.catalog, max_image_bytes=MB, clock=web.clock)
+    dispatch = Dispatch(lambda _: queue, web.catalog)
+    intake = Intake(web.backend.store, web.catalog, dispatch, max_image_bytes=MB, clock=web.clock)
     batch: Batch = web.catalog.batch(web.batch())
     body, _ = web.multipart([(f"{number}.jpg", b"%d" % number) for number in range(5)])
     images = list(intake.take(batch, parts(io.BytesIO(body), "BOUND")))

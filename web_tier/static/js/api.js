@@ -51,12 +51,26 @@ export async function call(path, options) {
   }
   if (response.ok) {
     found();
-    return response.json();
+    return response.status === 204 ? null : response.json();
+  }
+  if (response.status === 401 && !path.startsWith('/session')) {
+    found();
+    await signedIn();
+    return call(path, options);
   }
   const error = problem(response.status, await response.text(), response.headers.get('Retry-After'));
   if (error.away) lost();
   else found();
   throw error;
+}
+
+/** @param {string} method @param {unknown} [body] @returns {RequestInit} */
+export const json = (method, body = {}) => ({ method, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+
+/** @param {Record<string, string|number|null|undefined>} values those without one are left out */
+export function query(values) {
+  const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== '');
+  return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : '';
 }
 
 /** @param {Record<string, any>} metadata @param {string} key repeats of a call under one key make one batch @returns {Promise<Batch>} */
@@ -73,12 +87,21 @@ export const closeBatch = (id) => call(`/batches/${encodeURIComponent(id)}/close
 /** @param {string} id @returns {Promise<Batch>} */
 export const getBatch = (id) => call(`/batches/${encodeURIComponent(id)}`);
 
-/** @param {string} [cursor] @returns {Promise<{batches: Batch[], next_cursor: string|null}>} */
-export const listBatches = (cursor) => call(`/batches?limit=12${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`);
+/** @param {string} id @returns {Promise<Batch>} */
+export const cancelBatch = (id) => call(`/batches/${encodeURIComponent(id)}/cancel`, { method: 'POST' });
+
+/** @param {string} id @param {string[]} [imageIds] @returns {Promise<{retried: number, batch: Batch}>} */
+export const retryBatch = (id, imageIds) => call(`/batches/${encodeURIComponent(id)}/retry`, json('POST', imageIds ? { image_ids: imageIds } : {}));
+
+/** With all its photos. @param {string} id @returns {Promise<null>} */
+export const deleteBatch = (id) => call(`/batches/${encodeURIComponent(id)}`, { method: 'DELETE' });
+
+/** @param {string|null} [cursor] @param {number} [limit] @returns {Promise<{batches: Batch[], next_cursor: string|null}>} */
+export const listBatches = (cursor, limit = 12) => call(`/batches${query({ limit, cursor })}`);
 
 /** @param {string} id @param {number} limit @param {string|null} [cursor] @returns {Promise<{results: Item[], next_cursor: string|null}>} */
 export const results = (id, limit, cursor) =>
-  call(`/batches/${encodeURIComponent(id)}/results?limit=${limit}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`);
+  call(`/batches/${encodeURIComponent(id)}/results${query({ limit, cursor })}`);
 
 /** @returns {Promise<{models: import('./types.js').Model[]}>} */
 export const models = () => call('/models');
@@ -89,7 +112,7 @@ export const fleet = () => call('/fleet');
 /** @param {string} imageId */
 export const thumbnail = (imageId) => `${ROOT}/images/${encodeURIComponent(imageId)}/thumbnail`;
 
-/** 'away' and 'back' events; while away it asks for /healthz until somebody answers. */
+/** 'away' and 'back' events; while away it asks for /healthz until somebody answers. 'locked' asks for a key, 'unlocked' ends that. */
 export const connection = new (class extends EventTarget {
   away = false;
 
@@ -120,6 +143,14 @@ export function found() {
   if (!connection.away) return;
   connection.away = false;
   connection.dispatchEvent(new Event('back'));
+}
+
+/** Waits until somebody has signed in. @returns {Promise<void>} */
+export function signedIn() {
+  return new Promise((resolve) => {
+    connection.addEventListener('unlocked', () => resolve(), { once: true });
+    connection.dispatchEvent(new Event('locked'));
+  });
 }
 
 /** Is the server itself there? @returns {Promise<boolean>} */

@@ -1,65 +1,55 @@
 // The view of one batch: its progress, its filter, its photos.
 
 import { connection } from './api.js';
+import { BatchMenu } from './batchmenu.js';
+import { outcome, titleOf } from './batchtext.js';
 import { Card } from './card.js';
-import { Detail } from './detail.js';
-import { byId, el, say, setShare, setText, setValue, soon, sync } from './dom.js';
-import { about, between, bytes, count, dateTime, duration, plural, rate } from './format.js';
+import { byId, say, setShare, setText, setValue, soon } from './dom.js';
+import { isOver } from './events.js';
+import { Filters } from './filters.js';
+import { about, bytes, count, dateTime, plural, rate } from './format.js';
 import { Grid } from './grid.js';
+import { Selecting } from './selecting.js';
 import { Session } from './session.js';
 import { Starting } from './starting.js';
 
 /** @typedef {import('./types.js').Batch} Batch */
 
 const ANNOUNCE_MS = 10_000;
-const TOP_TAGS = 12;
-
-/** @param {Batch} batch */
-export const titleOf = (batch) =>
-  typeof batch.metadata?.title === 'string' && batch.metadata.title ? batch.metadata.title : `Batch of ${dateTime(batch.created_at)}`;
-
-/** What became of a completed batch. @param {Batch} batch @returns {[string, string]} */
-export function outcome({ request_counts: { total, completed, failed }, created_at: from, completed_at: to }) {
-  if (!total) return ['Nothing was uploaded into this batch.', ''];
-  const tagged = completed - failed;
-  const seconds = to ? between(from, to) : 0;
-  const text = tagged ? `${plural(tagged, 'photo')} tagged` : `None of ${plural(total, 'photo')} could be tagged`;
-  const pace = seconds > 0 ? `took ${duration(seconds)}${completed > 1 ? `, ${rate(completed / seconds)} images/s` : ''}` : '';
-  return [failed && tagged ? `${text}, ${count(failed)} failed` : text, pace];
-}
 
 export class BatchView {
   /** @type {Map<string, Session>} */ #sessions = new Map();
   /** @type {Session|null} */ #session = null;
-  #show = 'all';
   #announcedAt = 0;
   #starting = new Starting();
-  #detail = new Detail();
   #redraw = soon(() => this.#draw());
+  #filters = new Filters(this.#redraw);
   /** @type {number|undefined} */ #clock;
-  #search = /** @type {HTMLInputElement} */ (byId('filter-text'));
 
-  constructor() {
-    this.grid = new Grid(
-      byId('results'),
-      (entry) =>
-        new Card(entry, {
-          open: (one) => this.#detail.open(one, this.#visible()),
-          again: (one) => this.#session?.uploader?.again([one]),
-        }),
-    );
-    this.#search.addEventListener('input', this.#redraw);
-    for (const button of byId('filter-status').querySelectorAll('button')) {
-      button.addEventListener('click', () => this.#filter(button.dataset.show ?? 'all'));
-    }
+  /** @param {import('./detail.js').Detail} detail @param {import('./editor.js').Editor} editor @param {(path: string) => void} go */
+  constructor(detail, editor, go) {
+    this.detail = detail;
+    this.selecting = new Selecting(editor, () => this.#visible(), this.#redraw);
+    this.menu = new BatchMenu(go, (session) => this.#forget(session));
+    this.grid = new Grid(byId('results'), (entry) => new Card(entry, this.#actions));
+    this.selecting.keyboard(this.grid, byId('view-batch'));
     byId('batch-again').addEventListener('click', () => this.#session?.uploader?.again());
     byId('batch-finish').addEventListener('click', () => this.#session?.close());
-    byId('batch-link').addEventListener('click', () => this.#copyLink());
     addEventListener('beforeunload', (event) => {
       if ([...this.#sessions.values()].some((session) => session.uploading)) event.preventDefault();
     });
     connection.addEventListener('away', this.#redraw);
+    editor.addEventListener('items', (event) => this.#session?.edited(/** @type {CustomEvent} */ (event).detail));
   }
+
+  /** What a card can be asked for. @type {import('./card.js').Actions} */
+  #actions = {
+    open: (one) => this.detail.open(one, this.#visible()),
+    again: (one) => (one.item ? this.menu.retry([one.item.image_id]) : this.#session?.uploader?.again([one])),
+    choose: (one, range) => this.selecting.choose(one, range),
+    chosen: (one) => this.selecting.chosen(one),
+    atLeast: () => this.#filters.wanted.atLeast,
+  };
 
   /** @param {Session} session made elsewhere, shown when its address is */
   adopt(session) {
@@ -81,15 +71,16 @@ export class BatchView {
     }
     this.#session = session;
     session.addEventListener('change', this.#redraw);
-    this.#search.value = '';
-    this.#filter('all');
+    this.#filters.reset();
+    this.menu.show(session);
     this.#clock = setInterval(this.#redraw, 1000); // rates and estimates move without news
     this.#draw();
   }
 
   hide() {
     clearInterval(this.#clock);
-    this.#detail.close();
+    this.detail.close();
+    this.selecting.clear();
     const session = this.#session;
     this.#session = null;
     this.grid.show([]);
@@ -100,17 +91,15 @@ export class BatchView {
     this.#sessions.delete(session.id);
   }
 
-  /** @param {string} show */
-  #filter(show) {
-    this.#show = show;
-    for (const button of byId('filter-status').querySelectorAll('button')) {
-      button.setAttribute('aria-pressed', String(button.dataset.show === show));
-    }
-    this.#redraw();
+  /** One whose batch is deleted. @param {Session} session */
+  #forget(session) {
+    session.uploader?.abandon();
+    session.stop();
+    this.#sessions.delete(session.id);
   }
 
   #visible() {
-    return this.#session?.entries.filter(this.#show, this.#search.value) ?? [];
+    return this.#session?.entries.filter(this.#filters.wanted) ?? [];
   }
 
   #draw() {
@@ -118,7 +107,7 @@ export class BatchView {
     if (!session) return;
     say(byId('batch-missing'), session.missing);
     byId('batch-body').hidden = session.missing !== '';
-    byId('batch-link').hidden = session.missing !== '';
+    this.menu.draw(session);
     if (session.missing) {
       setText(byId('batch-title'), 'No such batch');
       setText(byId('batch-about'), session.id);
@@ -129,11 +118,12 @@ export class BatchView {
     this.#drawProgress(session, counts);
     this.#drawUpload(session);
     this.#drawOpen(session);
-    this.#drawFilter(counts, session);
+    this.#filters.draw(counts, session.entries);
     const visible = this.#visible();
     this.grid.show(visible);
     this.grid.refresh();
-    this.#detail.refresh();
+    this.detail.refresh();
+    this.selecting.draw();
     say(byId('results-empty'), visible.length || !counts.all ? '' : 'No photo matches this filter.');
   }
 
@@ -145,23 +135,26 @@ export class BatchView {
   }
 
   /** @param {Session} session @param {ReturnType<import('./entries.js').Entries['counts']>} counts */
-  #drawProgress({ batch, entries }, counts) {
-    const server = batch?.request_counts ?? { total: 0, completed: 0, failed: 0 };
+  #drawProgress({ batch, entries, uploader }, counts) {
+    const server = batch?.request_counts ?? { total: 0, completed: 0, failed: 0, cancelled: 0 };
     const total = Math.max(server.total + counts.refused, counts.all);
     const failed = Math.max(server.failed + counts.refused, counts.failed);
-    const done = Math.max(server.completed + counts.refused, counts.tagged + counts.failed);
+    const cancelled = Math.max(server.cancelled, counts.cancelled);
+    const done = Math.max(server.completed - server.cancelled + counts.refused, counts.tagged + counts.failed);
     const bar = byId('batch-bar');
     setShare(bar.children[0], total ? (done - failed) / total : 0);
     setShare(bar.children[1], total ? failed / total : 0);
     setValue(bar, total ? done / total : 0);
-    const finished = batch?.status === 'completed';
+    const finished = batch !== null && isOver(batch);
     let line = total ? `${count(done - failed)} of ${plural(total, 'photo')} tagged${failed ? `, ${count(failed)} failed` : ''}` : '';
     const waiting = batch && !connection.away ? this.#starting.describe(batch, this.#redraw) : '';
     let pace = waiting || [batch?.rate ? `${rate(batch.rate)} images/s` : '', batch?.eta_s ? `${about(batch.eta_s)} left` : ''].filter(Boolean).join(', ');
     if (finished) {
-      const asServer = { ...batch, request_counts: { total, completed: done, failed } };
+      const asServer = { ...batch, request_counts: { total, completed: done + cancelled, failed, cancelled } };
       [line, pace] = outcome(asServer);
     }
+    const known = (uploader?.recognised ?? 0) - entries.copies;
+    if (known > 0) pace = [pace, `${plural(known, 'file')} recognised: here already, not sent again`].filter(Boolean).join(' · ');
     if (entries.copies) pace = [pace, `${plural(entries.copies, 'file')} left out: in the batch already`].filter(Boolean).join(' · ');
     setText(byId('batch-counts'), line || (batch ? 'Nothing here yet.' : ''));
     setText(byId('batch-pace'), pace);
@@ -205,41 +198,5 @@ export class BatchView {
     setText(byId('batch-open-text'), text);
     byId('batch-again').hidden = !stuck;
     byId('batch-finish').hidden = trouble !== '';
-  }
-
-  /** @param {ReturnType<import('./entries.js').Entries['counts']>} counts @param {Session} session */
-  #drawFilter(counts, session) {
-    for (const button of byId('filter-status').querySelectorAll('button')) {
-      const of = /** @type {'all'|'tagged'|'failed'|'waiting'} */ (button.dataset.show);
-      setText(/** @type {Element} */ (button.querySelector('.count')), count(counts[of]));
-    }
-    sync(
-      byId('top-tags'),
-      session.entries.topTags(TOP_TAGS),
-      ([name]) => name,
-      ([name]) => {
-        const chip = el('button', { type: 'button', class: 'chip' }, el('span', {}, name), ' ', el('span', { class: 'count' }));
-        chip.addEventListener('click', () => {
-          this.#search.value = this.#search.value === name ? '' : name;
-          this.#redraw();
-        });
-        return chip;
-      },
-      (chip, [name, n]) => {
-        setText(chip.children[1], count(n));
-        chip.setAttribute('aria-pressed', String(this.#search.value === name));
-      },
-    );
-  }
-
-  async #copyLink() {
-    const button = byId('batch-link');
-    try {
-      await navigator.clipboard.writeText(location.href);
-      setText(button, 'Link copied');
-    } catch {
-      setText(button, 'Copy it from the address bar'); // no clipboard without TLS
-    }
-    setTimeout(() => setText(button, 'Copy link'), 2500);
   }
 }

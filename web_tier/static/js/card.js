@@ -1,25 +1,23 @@
 // One photo: its thumbnail, and beside it its tags, its progress or the reason why it failed.
 
 import { thumbnail } from './api.js';
+import { drawBoxes } from './boxes.js';
 import { el, say, setShare, setText } from './dom.js';
-import { failureOf, phaseOf } from './entries.js';
-import { bytes, percent } from './format.js';
+import { failureOf, isSure, phaseOf } from './entries.js';
+import { bytes } from './format.js';
+import { tagRow } from './tags.js';
 
 /** @typedef {import('./entries.js').Entry} Entry */
+/**
+ * @typedef {object} Actions
+ * @property {(entry: Entry) => void} open
+ * @property {(entry: Entry) => void} again
+ * @property {(entry: Entry, range: boolean) => void} choose
+ * @property {(entry: Entry) => boolean} chosen
+ * @property {() => number} atLeast how sure a tag must be to be shown
+ */
 
 const SHOWN_TAGS = 5;
-
-/** @param {import('./types.js').Tag} tag @returns {HTMLElement} a row whose background is the bar */
-export function tagRow(tag) {
-  const row = el('li', { class: 'tag', title: tag.name }, el('span', { class: 'tag-name' }, tag.name));
-  if (tag.confidence !== null) {
-    const bar = el('span', { class: 'tag-bar', 'aria-hidden': 'true' });
-    setShare(bar, tag.confidence);
-    row.prepend(bar);
-    row.append(' ', el('span', { class: 'tag-number' }, percent(tag.confidence)));
-  }
-  return row;
-}
 
 /**
  * Shows the file that is here in the browser, else the server's thumbnail once there is one.
@@ -56,6 +54,8 @@ function status(entry) {
     case 'failed':
     case 'refused':
       return failureOf(entry);
+    case 'cancelled':
+      return 'Cancelled before its turn.';
     case 'uploading':
       if (entry.upload?.state === 'sending') return 'Uploading';
       return entry.upload?.state === 'retrying' ? entry.upload.reason : `${bytes(entry.bytes)}, to be uploaded`;
@@ -66,6 +66,7 @@ function status(entry) {
 
 export class Card {
   #drawn = '';
+  /** @type {import('./types.js').Item|null} */ #item = null;
   #image = /** @type {HTMLImageElement} */ (el('img', { alt: '', loading: 'lazy', decoding: 'async' }));
   #name = el('button', { type: 'button', class: 'card-name' });
   #status = el('p', { class: 'card-status' });
@@ -73,16 +74,29 @@ export class Card {
   #sent = el('span', { class: 'card-sent', 'aria-hidden': 'true' });
   #again = el('button', { type: 'button', class: 'card-again', hidden: '' }, 'Try again');
 
-  /** @param {Entry} entry @param {{open: (entry: Entry) => void, again: (entry: Entry) => void}} actions */
+  #picture = el('div', { class: 'card-picture' }, this.#image, this.#sent);
+  #choice = /** @type {HTMLInputElement} */ (el('input', { type: 'checkbox' }));
+
+  /** @param {Entry} entry @param {Actions} actions */
   constructor(entry, actions) {
     this.entry = entry;
+    this.actions = actions;
     this.element = el(
       'li',
-      { class: 'card' },
-      el('div', { class: 'card-picture' }, this.#image, this.#sent),
+      { class: 'card', 'data-card': entry.key },
+      this.#picture,
       el('div', { class: 'card-body' }, this.#name, this.#status, this.#tags, this.#again),
+      el('label', { class: 'card-choice' }, this.#choice),
     );
-    this.#name.addEventListener('click', () => actions.open(entry));
+    this.#choice.setAttribute('aria-label', `Select ${entry.name}`);
+    this.#choice.addEventListener('click', (event) => {
+      actions.choose(entry, event.shiftKey);
+      this.#choice.checked = actions.chosen(entry);
+    });
+    this.#name.addEventListener('click', (event) => {
+      if (event.shiftKey || event.ctrlKey || event.metaKey) actions.choose(entry, event.shiftKey);
+      else actions.open(entry);
+    });
     this.#again.addEventListener('click', () => actions.again(entry));
     setText(this.#name, entry.name.split('/').at(-1) || entry.name);
     this.#name.title = entry.name;
@@ -93,23 +107,34 @@ export class Card {
     const { entry } = this;
     const phase = phaseOf(entry);
     setShare(this.#sent, phase === 'uploading' && entry.bytes ? (entry.upload?.sent ?? 0) / entry.bytes : 0);
-    const now = `${phase} ${entry.item?.image_id} ${entry.item?.finished_at} ${entry.upload?.state} ${entry.upload?.reason}`;
-    if (now === this.#drawn) return;
+    const chosen = this.actions.chosen(entry);
+    this.#choice.checked = chosen;
+    this.element.classList.toggle('is-chosen', chosen);
+    const atLeast = this.actions.atLeast();
+    const now = `${phase} ${entry.upload?.state} ${entry.upload?.reason} ${atLeast}`;
+    if (now === this.#drawn && entry.item === this.#item) return;
     this.#drawn = now;
+    this.#item = entry.item;
+    this.#choice.disabled = phase !== 'tagged';
     this.element.dataset.phase = phase;
     say(this.#status, status(entry));
     this.#status.title = phase === 'failed' || phase === 'refused' ? (this.#status.textContent ?? '') : '';
-    this.#again.hidden = entry.upload?.state !== 'stuck';
-    const tags = entry.item?.tags ?? [];
+    this.#again.hidden = entry.upload?.state !== 'stuck' && phase !== 'failed';
+    const tags = (entry.item?.tags ?? []).filter((tag) => isSure(tag, atLeast));
     this.#tags.replaceChildren(...tags.slice(0, SHOWN_TAGS).map(tagRow));
     this.#tags.hidden = !tags.length;
     showPicture(this.#image, entry);
+    drawBoxes(this.#picture, this.#image, tags, 'slice', false);
   }
 
   /** @param {number} position from 1 @param {number} size */
   place(position, size) {
     this.element.setAttribute('aria-posinset', String(position));
     this.element.setAttribute('aria-setsize', String(size));
+  }
+
+  focus() {
+    this.#name.focus({ preventScroll: true });
   }
 
   remove() {

@@ -1,9 +1,12 @@
-// One photo in full: all its tags, and how long each step took.
+// One photo in full: all its tags to be confirmed, corrected or removed, and how long each step took.
 
-import { showPicture, tagRow } from './card.js';
+import { drawBoxes, pointOut } from './boxes.js';
+import { showPicture } from './card.js';
 import { byId, el, say, setText } from './dom.js';
 import { failureOf, phaseOf } from './entries.js';
 import { bytes } from './format.js';
+import { TagField } from './tagfield.js';
+import { editableRow, showTags } from './tags.js';
 
 /** @typedef {import('./entries.js').Entry} Entry */
 
@@ -27,14 +30,22 @@ export class Detail {
   #dialog = /** @type {HTMLDialogElement} */ (byId('detail'));
   /** @type {Entry[]} */ #entries = [];
   #at = 0;
+  /** The item whose boxes are drawn. @type {import('./types.js').Item|null} */ #boxed = null;
 
-  constructor() {
+  /** @param {import('./editor.js').Editor} editor */
+  constructor(editor) {
+    this.editor = editor;
+    new TagField(byId('detail-add'), { label: 'Add a tag', placeholder: 'Add a tag', picked: (name) => this.#change({ add: [name] }) });
     const dialog = this.#dialog;
     byId('detail-close').addEventListener('click', () => dialog.close());
     byId('detail-before').addEventListener('click', () => this.#step(-1));
     byId('detail-after').addEventListener('click', () => this.#step(1));
     dialog.addEventListener('click', (event) => event.target === dialog && dialog.close());
     dialog.addEventListener('keydown', (event) => {
+      if (event.key === 't' && !(event.target instanceof HTMLInputElement) && !byId('detail-add').hidden) {
+        event.preventDefault();
+        byId('detail-add').querySelector('input')?.focus();
+      }
       if (event.key === 'ArrowLeft') this.#step(-1);
       if (event.key === 'ArrowRight') this.#step(1);
     });
@@ -65,18 +76,52 @@ export class Detail {
     this.#draw();
   }
 
-  #draw() {
-    const entry = this.#entries[this.#at];
+  /** @param {import('./editor.js').Change} change */
+  #change(change) {
+    const { item } = this.#entries[this.#at];
+    if (item) this.editor.edit([item], change);
+  }
+
+  /** @param {string} tag */
+  #accept(tag) {
+    const { item } = this.#entries[this.#at];
+    if (item) this.editor.judge(item, tag, 'accept');
+  }
+
+  /** @param {Entry} entry */
+  #picture(entry) {
     const old = byId('detail-image');
     if (old.dataset.key !== entry.key) {
-      const image = /** @type {HTMLImageElement} */ (el('img', { id: 'detail-image', alt: '', 'data-key': entry.key }));
-      old.replaceWith(image);
+      old.replaceWith(el('img', { id: 'detail-image', alt: '', 'data-key': entry.key }));
+      this.#boxed = null;
     }
-    showPicture(/** @type {HTMLImageElement} */ (byId('detail-image')), entry, true);
+    const image = /** @type {HTMLImageElement} */ (byId('detail-image'));
+    showPicture(image, entry, true);
+    if (this.#boxed === entry.item) return;
+    this.#boxed = entry.item;
+    drawBoxes(byId('detail-picture'), image, entry.item?.tags ?? [], 'meet', true);
+  }
+
+  /** @param {import('./types.js').Item|null} item */
+  #tags(item) {
+    byId('detail-add').hidden = item?.status !== 'succeeded';
+    showTags(byId('detail-tags'), item?.tags ?? [], (tag) =>
+      editableRow(tag, {
+        correct: (to) => this.#change(to.toLowerCase() === tag.name.toLowerCase() ? { add: [to] } : { remove: [tag.name], add: [to] }),
+        remove: () => this.#change({ remove: [tag.name] }),
+        accept: () => this.#accept(tag.name),
+        look: (on) => pointOut(byId('detail-picture'), on ? tag.name : ''),
+      }),
+    );
+  }
+
+  #draw() {
+    const entry = this.#entries[this.#at];
+    this.#picture(entry);
     setText(byId('detail-name'), entry.name);
     const phase = phaseOf(entry);
     say(byId('detail-error'), phase === 'failed' || phase === 'refused' ? failureOf(entry) : '');
-    byId('detail-tags').replaceChildren(...(entry.item?.tags ?? []).map(tagRow));
+    this.#tags(entry.item);
     byId('detail-facts').replaceChildren(...facts(entry).flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]));
     /** @type {HTMLButtonElement} */ (byId('detail-before')).disabled = this.#at === 0;
     /** @type {HTMLButtonElement} */ (byId('detail-after')).disabled = this.#at === this.#entries.length - 1;

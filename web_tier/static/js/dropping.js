@@ -1,4 +1,4 @@
-// How photos get onto the page: dropped files and folders, two choosers, paste.
+// How photos get onto the page: dropped files and folders, choosers, a phone's camera, paste.
 
 import { byId } from './dom.js';
 
@@ -117,7 +117,7 @@ export function listen(accept, gathering, failed) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length) accept(files.map((file) => ({ file, name: pastedName(file, new Date()) })));
   });
-  for (const kind of ['files', 'folder']) {
+  for (const kind of ['files', 'folder', 'camera']) {
     const input = /** @type {HTMLInputElement} */ (byId(`choose-${kind}`));
     input.addEventListener('change', () => {
       const found = listed(input.files ?? []);

@@ -2,7 +2,10 @@
 
 /** @typedef {import('./types.js').Item} Item */
 /** @typedef {{state: 'waiting'|'sending'|'retrying'|'stuck'|'refused', sent: number, reason: string}} Upload */
-/** @typedef {'uploading'|'waiting'|'tagged'|'failed'|'refused'} Phase */
+/** @typedef {'uploading'|'waiting'|'tagged'|'failed'|'refused'|'cancelled'} Phase */
+/** @typedef {'all'|'tagged'|'failed'|'waiting'|'cancelled'} Show */
+/** @typedef {'name'|'latest'|'surest'|'unsure'} Order */
+/** @typedef {{show: Show, text: string, atLeast: number, order: Order}} Wanted `atLeast`: confidence, 0..1 */
 /**
  * @typedef {object} Entry
  * @property {string} key
@@ -18,6 +21,7 @@
 export function phaseOf(entry) {
   if (entry.item?.status === 'succeeded') return 'tagged';
   if (entry.item?.status === 'failed') return 'failed';
+  if (entry.item?.status === 'cancelled') return 'cancelled';
   if (entry.upload?.state === 'refused' || entry.upload?.state === 'stuck') return 'refused';
   return entry.item || !entry.upload ? 'waiting' : 'uploading';
 }
@@ -30,10 +34,10 @@ export function failureOf({ name, item, upload }) {
   return bare.charAt(0).toUpperCase() + bare.slice(1);
 }
 
-/** The filter's button that an entry belongs to. @param {Entry} entry @returns {'tagged'|'failed'|'waiting'} */
+/** The filter's button that an entry belongs to. @param {Entry} entry @returns {Exclude<Show, 'all'>} */
 export function bucketOf(entry) {
   const phase = phaseOf(entry);
-  if (phase === 'tagged') return 'tagged';
+  if (phase === 'tagged' || phase === 'cancelled') return phase;
   return phase === 'failed' || phase === 'refused' ? 'failed' : 'waiting';
 }
 
@@ -43,7 +47,20 @@ const collator = new Intl.Collator('en', { numeric: true }); // IMG_9 before IMG
 const byName = (a, b) => collator.compare(a.name, b.name) || (a.key < b.key ? -1 : 1);
 
 /** @param {Item} item */
-const isFinal = (item) => item.status === 'succeeded' || item.status === 'failed';
+export const isFinal = ({ status }) => status === 'succeeded' || status === 'failed' || status === 'cancelled';
+
+/** What a person said is certain, and where a model gives no number there is none to hold against it. @param {import('./types.js').Tag} tag @param {number} atLeast */
+export const isSure = (tag, atLeast) => tag.source === 'person' || tag.confidence === null || tag.confidence >= atLeast;
+
+/** The confidence of the surest tag; photos without one come last in both orders. @param {Entry} entry */
+const top = ({ item }) => Math.max(-1, ...(item?.tags ?? []).map(({ confidence }) => confidence ?? -1));
+
+/** @type {Record<Exclude<Order, 'name'>, (a: Entry, b: Entry) => number>} */
+const ORDERS = {
+  latest: (a, b) => (b.item?.finished_at ?? '').localeCompare(a.item?.finished_at ?? ''),
+  surest: (a, b) => top(b) - top(a),
+  unsure: (a, b) => (top(a) < 0 ? 2 : top(a)) - (top(b) < 0 ? 2 : top(b)),
+};
 
 export class Entries {
   /** @type {Entry[]} */ #all = [];
@@ -105,7 +122,7 @@ export class Entries {
 
   /** `refused` ones are among the failed, and the server knows nothing of them. */
   counts() {
-    const counts = { all: this.#all.length, tagged: 0, failed: 0, waiting: 0, refused: 0 };
+    const counts = { all: this.#all.length, tagged: 0, failed: 0, waiting: 0, cancelled: 0, refused: 0 };
     for (const entry of this.#all) {
       counts[bucketOf(entry)] += 1;
       if (phaseOf(entry) === 'refused') counts.refused += 1;
@@ -113,11 +130,18 @@ export class Entries {
     return counts;
   }
 
-  /** @param {string} show a bucket, or "all" @param {string} text @returns {Entry[]} */
-  filter(show, text) {
+  /** @param {Wanted} wanted @returns {Entry[]} */
+  filter({ show, text, atLeast, order }) {
     const needle = text.trim().toLowerCase();
-    if (show === 'all' && !needle) return this.all;
-    return this.all.filter((entry) => (show === 'all' || bucketOf(entry) === show) && entry.hay.includes(needle));
+    const some = this.all.filter((entry) => (show === 'all' || bucketOf(entry) === show) && matches(entry, needle, atLeast));
+    return order === 'name' ? some : some.sort(ORDERS[order]);
+  }
+
+  /** Failed photos wait again: their outcome is asked for anew. @param {(item: Item) => boolean} chosen */
+  retried(chosen) {
+    for (const entry of this.#all) {
+      if (entry.item && chosen(entry.item)) this.#take(entry, { ...entry.item, status: 'queued', error: null, finished_at: null });
+    }
   }
 
   /** The tags that most photos show first. @param {number} n @returns {[string, number][]} */
@@ -153,6 +177,14 @@ export class Entries {
     if (rest.length) this.#unmatched.set(twin, rest);
     else this.#unmatched.delete(twin);
   }
+}
+
+/** Confidence is asked of tagged photos only. @param {Entry} entry @param {string} needle in lower case @param {number} atLeast */
+function matches(entry, needle, atLeast) {
+  if (!entry.hay.includes(needle)) return false;
+  if (!atLeast || entry.item?.status !== 'succeeded') return true;
+  const sure = entry.item.tags.filter((tag) => isSure(tag, atLeast));
+  return needle && !entry.name.toLowerCase().includes(needle) ? sure.some(({ name }) => name.toLowerCase().includes(needle)) : sure.length > 0;
 }
 
 /** @param {string} name @param {number} bytes */

@@ -1,15 +1,19 @@
 // Following a batch: a stream of events, and questions whenever the stream is quiet.
 
 import { ROOT, connection, getBatch, lost, results } from './api.js';
+import { isFinal } from './entries.js';
 
 /** @typedef {import('./types.js').Batch} Batch */
 /** @typedef {import('./types.js').Item} Item */
+
+/** Nothing more is to come. @param {Batch} batch */
+export const isOver = ({ status }) => status === 'completed' || status === 'cancelled' || status === 'expired';
 
 const QUIET_MS = 2000;
 const PAGE = 1000;
 
 /**
- * Calls `onItem` and `onBatch` with what changes, until the batch is completed or `stop()`.
+ * Calls `onItem` and `onBatch` with what changes, until the batch is over or `stop()`.
  *
  * EventSource resumes by itself after a broken connection, but gives up for good at an HTTP error; then a
  * new one takes over where the old one ended. While nothing is heard of either, the batch is asked for and,
@@ -49,7 +53,7 @@ export class Follower {
     }
     if (this.#stopped) return;
     this.listener.onBatch(batch);
-    if (batch.status === 'completed') {
+    if (isOver(batch)) {
       await this.#finish(batch);
       return;
     }
@@ -85,7 +89,13 @@ export class Follower {
     });
     source.addEventListener('batch', (event) => {
       this.#heard(event);
-      this.listener.onBatch(JSON.parse(event.data));
+      const batch = JSON.parse(event.data);
+      if (!isOver(batch)) {
+        this.listener.onBatch(batch);
+        return;
+      }
+      source.close();
+      this.#finish(batch);
     });
     source.addEventListener('error', () => this.#ask()); // is it only the stream, or is the server away?
     source.addEventListener('completed', (event) => {
@@ -103,7 +113,7 @@ export class Follower {
 
   /** @param {Item} item */
   #item(item) {
-    if (item.status === 'succeeded' || item.status === 'failed') this.#final.add(item.image_id);
+    if (isFinal(item)) this.#final.add(item.image_id);
     this.listener.onItem(item);
   }
 
@@ -112,7 +122,7 @@ export class Follower {
     try {
       const batch = await getBatch(this.batchId);
       if (this.#stopped) return;
-      if (batch.status === 'completed') {
+      if (isOver(batch)) {
         await this.#finish(batch);
         return;
       }

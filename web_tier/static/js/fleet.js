@@ -1,135 +1,67 @@
-// The operator's view: what waits, who works, and why the controller did what it did last.
+// The operator's view: what waits, who works, and why the controller did what it did.
 
-import { connection, fleet } from './api.js';
+import { call, connection, fleet, json } from './api.js';
+import { confirmed } from './confirm.js';
 import { byId, el, say, setText, sync } from './dom.js';
-import { bytes, count, duration, plural, rate } from './format.js';
+import { count, dateTime, plural, rate } from './format.js';
+import { Plots } from './plots.js';
+import { ago, fillPool, fillTerms, poolCard, poolsOf, reasonOf } from './pools.js';
+import { fillWorker, workerRow } from './workers.js';
 
 /** @typedef {import('./types.js').Fleet} Fleet */
 /** @typedef {import('./types.js').Worker} Worker */
-/** @typedef {{name: string, queue: Fleet['queues'][string]|undefined, model: import('./types.js').Model|undefined, decision: import('./types.js').Decision|undefined}} Pool */
+/** @typedef {import('./types.js').Decision} Decision */
+/** @typedef {import('./types.js').DeadLetter} DeadLetter */
 
 const REFRESH_S = 1.5;
-const FIGURES = /** @type {const} */ ([
-  ['visible', 'waiting'],
-  ['in_flight', 'in flight'],
-  ['delayed', 'delayed'],
-  ['dead', 'dead letters'],
-]);
+const SHOWN_DECISIONS = 50;
 
 /** The servers' own clock: the latest time that any of them wrote. @param {Fleet} state */
 const nowOf = (state) =>
   Math.max(0, ...Object.values(state.queues).map((queue) => queue.read_at), ...state.workers.map((worker) => worker.at));
 
-/** @param {number} now @param {number} then */
-const ago = (now, then) => (now - then < 1.5 ? 'just now' : `${duration(Math.round(now - then))} ago`);
+/** @returns {Promise<import('./types.js').History>} */
+const history = () => call('/fleet/history');
 
-/** @param {Fleet} state @returns {Pool[]} */
-function poolsOf(state) {
-  const names = new Set([...Object.keys(state.queues), ...state.pools.map(({ pool }) => pool), ...state.decisions.map(({ pool }) => pool)]);
-  return [...names].map((name) => ({
-    name,
-    queue: state.queues[name],
-    model: state.pools.find(({ pool }) => pool === name),
-    decision: state.decisions.find(({ pool }) => pool === name),
-  }));
+/** @returns {Promise<{dead_letters: DeadLetter[]}>} */
+const deadLetters = () => call('/fleet/dead-letters');
+
+function deadRow() {
+  const labels = ['Photo', 'Pool', 'Tries', 'Batch'];
+  return el('tr', {}, ...labels.map((label, n) => el(n ? 'td' : 'th', { 'data-label': label, ...(n ? {} : { scope: 'row' }), ...(n === 2 ? { class: 'num' } : {}) })));
 }
 
-function poolCard() {
-  const figures = el('dl', { class: 'figures' }, ...FIGURES.map(([key, label]) => el('div', { 'data-figure': key }, el('dt', {}, label), el('dd', {}))));
-  const terms = el('details', {}, el('summary', {}, 'Every term'), el('dl', { class: 'terms' }));
+/** @param {Element} row @param {DeadLetter} letter */
+function fillDead(row, letter) {
+  [letter.name, letter.pool, count(letter.received)].forEach((text, n) => setText(row.children[n], text));
+  if (row.children[3].childElementCount) return;
+  row.children[3].append(el('a', { href: `/batches/${encodeURIComponent(letter.batch_id)}`, 'data-route': '' }, letter.batch_id));
+}
+
+/** @param {Decision} decision */
+function decisionRow(decision) {
+  const when = new Date(decision.at * 1000).toISOString();
+  const terms = el('dl', { class: 'terms' });
+  fillTerms(terms, decision.terms);
   return el(
-    'article',
-    { class: 'pool' },
-    el('h3', {}),
-    el('p', { class: 'muted pool-serves' }),
-    figures,
-    el('p', { class: 'pool-decision' }, el('strong', {}), ' ', el('span', { class: 'muted' })),
-    el('p', { class: 'pool-reason' }),
-    terms,
+    'li',
+    {},
+    el('p', {}, el('strong', {}, decision.action), ' ', el('span', { class: 'muted' }, `${decision.pool}, `, el('time', { datetime: when, title: dateTime(when) }))),
+    el('p', {}, reasonOf(decision)),
+    el('details', {}, el('summary', {}, 'Every term'), terms),
   );
-}
-
-/** @param {unknown} value */
-function term(value) {
-  if (value === null) return '–';
-  if (typeof value === 'number' && !Number.isInteger(value)) return String(Number(value.toPrecision(4)));
-  return typeof value === 'string' ? value : JSON.stringify(value);
-}
-
-/** @param {import('./types.js').Model} model */
-function service({ state, wanted, serves }) {
-  const other = serves && serves.split('@')[0] !== wanted ? ` in place of ${wanted}` : '';
-  return `${state}, serves ${serves || wanted}${other}`;
-}
-
-/** Why, without the action that stands beside it. @param {import('./types.js').Decision} decision */
-export const reasonOf = ({ action, reason }) => (reason.endsWith(`: ${action}`) ? reason.slice(0, -action.length - 2) : reason);
-
-/** @param {Element} card @param {Pool} pool @param {number} now */
-function fillPool(card, { name, queue, model, decision }, now) {
-  /** @param {string} query */
-  const part = (query) => /** @type {HTMLElement} */ (card.querySelector(query));
-  setText(part('h3'), name);
-  say(part('.pool-serves'), model ? service(model) : '');
-  for (const [key] of FIGURES) {
-    setText(part(`[data-figure=${key}] dd`), queue ? count(queue[key]) : '–');
-    part(`[data-figure=${key}]`).classList.toggle('is-bad', key === 'dead' && (queue?.dead ?? 0) > 0);
-  }
-  setText(part('.pool-decision strong'), decision?.action ?? 'No decision yet');
-  setText(part('.pool-decision span'), decision ? ago(now, decision.at) : '');
-  setText(part('.pool-reason'), decision ? reasonOf(decision) : 'The controller has not reported.');
-  const terms = Object.entries(decision?.terms ?? {});
-  part('details').hidden = !terms.length;
-  sync(part('.terms'), terms, ([key]) => key, ([key]) => el('div', {}, el('dt', {}, key), el('dd', {})), (row, [, value]) => setText(row.children[1], term(value)));
-}
-
-/** @param {Worker} worker */
-function boot({ boot: timings }) {
-  if (!timings) return '';
-  return duration(timings.ready);
-}
-
-/** Where a boot's time went. @param {Worker} worker */
-function bootSteps({ boot: timings }) {
-  if (!timings) return '';
-  const ends = /** @type {[string, number][]} */ ([
-    ['process', timings.process],
-    ['imports', timings.imports],
-    ['weights', timings.weights],
-    ['first image', timings.first_inference],
-    ['ready', timings.ready],
-  ]);
-  return ends.map(([name, end], n) => `${name} ${Math.max(0, end - (n ? ends[n - 1][1] : 0)).toFixed(2)} s`).join(', ');
-}
-
-const COLUMNS = ['Worker', 'State', 'Tagger', 'Images/s', 'Tagged', 'Failed', 'In hand', 'Boot', 'Memory'];
-
-function workerRow() {
-  return el('tr', {}, ...COLUMNS.map((label, n) => el(n ? 'td' : 'th', { 'data-label': label, ...(n ? {} : { scope: 'row' }), ...([3, 4, 5, 6, 8].includes(n) ? { class: 'num' } : {}) })));
-}
-
-/** @param {Element} row @param {Worker} worker @param {number} now */
-function fillWorker(row, worker, now) {
-  const since = `${worker.state}, ${duration(Math.max(1, Math.round(now - worker.state_since)))}`;
-  const texts = [
-    worker.worker_id,
-    worker.notice ? `${since}: ${worker.notice}` : since,
-    worker.engine ? `${worker.tagger}, ${worker.engine}` : worker.tagger,
-    worker.rate ? rate(worker.rate) : '–',
-    count(worker.images_done),
-    count(worker.images_failed),
-    count(worker.held),
-    boot(worker) || '–',
-    worker.rss_bytes ? bytes(worker.rss_bytes) : '–',
-  ];
-  texts.forEach((text, n) => setText(row.children[n], text));
-  row.setAttribute('data-state', worker.state);
-  row.children[7].setAttribute('title', bootSteps(worker));
 }
 
 export class FleetView {
   #shown = false;
   #loops = 0;
+  #paused = false;
+  #plots = new Plots(byId('fleet-plots'));
+
+  constructor() {
+    byId('fleet-pause').addEventListener('click', () => this.#order(this.#paused ? '/fleet/resume' : '/fleet/pause'));
+    byId('dead-redrive').addEventListener('click', () => this.#order('/fleet/dead-letters/redrive'));
+  }
 
   show() {
     document.title = 'Fleet – Tagfleet';
@@ -144,13 +76,39 @@ export class FleetView {
   /** @param {number} loop ends when a later one has begun */
   async #watch(loop) {
     while (this.#shown && loop === this.#loops) {
-      try {
-        this.#draw(await fleet());
-      } catch {
-        // the banner tells of a server that is away
-      }
+      await this.#look();
       await connection.pause(REFRESH_S);
     }
+  }
+
+  async #look() {
+    try {
+      const [state, past] = await Promise.all([fleet(), history()]);
+      this.#draw(state);
+      this.#drawDecisions(past.decisions, nowOf(state));
+      this.#plots.draw(past.samples);
+      const dead = Object.values(state.queues).some((queue) => queue.dead > 0);
+      this.#drawDead(dead ? (await deadLetters()).dead_letters : []);
+    } catch {
+      // the banner tells of a server that is away
+    }
+  }
+
+  /** @param {string} path */
+  async #order(path) {
+    try {
+      say(byId('fleet-trouble'), '');
+      await call(path, json('POST'));
+    } catch (error) {
+      say(byId('fleet-trouble'), /** @type {Error} */ (error).message);
+    }
+    await this.#look();
+  }
+
+  /** @param {Worker} worker */
+  async #drain({ worker_id: id }) {
+    const text = `${id} finishes the photos in its hands and then stops. The controller may start another one if the work needs it.`;
+    if (await confirmed({ title: 'Drain this worker?', text, yes: 'Drain' })) await this.#order(`/fleet/workers/${encodeURIComponent(id)}/drain`);
   }
 
   /** @param {Fleet} state */
@@ -160,11 +118,28 @@ export class FleetView {
     const ready = state.workers.filter(({ state: phase }) => phase === 'idle' || phase === 'busy');
     const speed = ready.reduce((sum, worker) => sum + worker.rate, 0);
     setText(byId('fleet-about'), `${plural(ready.length, 'worker')} ready${speed ? `, ${rate(speed)} images/s lately` : ''}`);
+    this.#paused = state.paused ?? false;
+    byId('fleet-paused').hidden = !this.#paused;
+    setText(byId('fleet-pause'), this.#paused ? 'Resume' : 'Pause');
     sync(byId('fleet-pools'), pools, ({ name }) => name, poolCard, (card, pool) => fillPool(card, pool, now));
     byId('pools-empty').hidden = pools.length > 0;
     const table = byId('fleet-workers');
-    sync(/** @type {Element} */ (table.querySelector('tbody')), state.workers, (worker) => worker.worker_id, workerRow, (row, worker) => fillWorker(row, worker, now));
+    const body = /** @type {Element} */ (table.querySelector('tbody'));
+    sync(body, state.workers, (worker) => worker.worker_id, (worker) => workerRow(worker, (one) => this.#drain(one)), (row, worker) => fillWorker(row, worker, now));
     table.hidden = !state.workers.length;
     byId('workers-empty').hidden = state.workers.length > 0;
+  }
+
+  /** @param {Decision[]} decisions @param {number} now */
+  #drawDecisions(decisions, now) {
+    const latest = decisions.toSorted((a, b) => b.at - a.at).slice(0, SHOWN_DECISIONS);
+    sync(byId('decisions'), latest, ({ at, pool }) => `${at} ${pool}`, decisionRow, (row, { at }) => setText(/** @type {Element} */ (row.querySelector('time')), ago(now, at)));
+    byId('decisions-empty').hidden = latest.length > 0;
+  }
+
+  /** @param {DeadLetter[]} letters */
+  #drawDead(letters) {
+    byId('dead').hidden = !letters.length;
+    sync(/** @type {Element} */ (byId('dead-letters').querySelector('tbody')), letters, (letter) => `${letter.pool} ${letter.image_id}`, deadRow, fillDead);
   }
 }

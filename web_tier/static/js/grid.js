@@ -31,11 +31,38 @@ export class Grid {
     for (const card of this.#cards.values()) card.update();
   }
 
-  draw() {
+  /** How many cards stand beside one another, and how far apart two rows begin, in pixels. */
+  #measures() {
     const style = getComputedStyle(this.list);
     const columns = style.gridTemplateColumns.split(' ').filter(Boolean).length || 1;
     const gap = parseFloat(style.rowGap) || 0;
-    const height = parseFloat(style.gridAutoRows) + gap;
+    return { columns, gap, height: parseFloat(style.gridAutoRows) + gap };
+  }
+
+  /** The entry whose card holds the focus. @returns {Entry|null} */
+  get focused() {
+    const key = document.activeElement?.closest('[data-card]')?.getAttribute('data-card');
+    return (key && this.#cards.get(key)?.entry) || null;
+  }
+
+  /** Moves the focus as an arrow key would. @param {string} arrow "ArrowLeft" and so on @returns {Entry|null} where it is now */
+  move(arrow) {
+    const { columns, height } = this.#measures();
+    const from = this.focused ? this.#entries.indexOf(this.focused) : -1;
+    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[arrow] ?? 0;
+    const to = from + by;
+    const entry = this.#entries[to];
+    if (from < 0 || !entry) return null;
+    const top = this.room.getBoundingClientRect().top + Math.floor(to / columns) * height;
+    if (top < height) scrollBy(0, top - height);
+    else if (top + height > innerHeight) scrollBy(0, top + height - innerHeight);
+    this.draw();
+    this.#cards.get(entry.key)?.focus();
+    return entry;
+  }
+
+  draw() {
+    const { columns, gap, height } = this.#measures();
     if (this.room.offsetParent === null || !(height > 0)) return;
     const rows = Math.ceil(this.#entries.length / columns);
     const top = this.room.getBoundingClientRect().top;
@@ -57,7 +84,8 @@ export class Grid {
     }
     wanted.forEach((entry, n) => {
       let card = this.#cards.get(entry.key);
-      if (!card) {
+      if (card?.entry !== entry) {
+        card?.remove();
         card = this.make(entry);
         this.#cards.set(entry.key, card);
       }

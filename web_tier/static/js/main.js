@@ -2,15 +2,30 @@
 
 import * as banners from './banners.js';
 import { BatchView } from './batch.js';
+import { prepareConfirm } from './confirm.js';
+import { Detail } from './detail.js';
 import { isSystemFile, listen, measure } from './dropping.js';
-import { FleetView } from './fleet.js';
+import { Editor } from './editor.js';
 import { plural } from './format.js';
 import { HomeView } from './home.js';
+import { Later } from './later.js';
+import { offline, takeShared } from './offline.js';
 import { route } from './router.js';
 import { Session } from './session.js';
+import { watchSignIn } from './signin.js';
 
-const batch = new BatchView();
-const go = route({ home: new HomeView(), batch, fleet: new FleetView() });
+const editor = new Editor();
+const detail = new Detail(editor);
+/** @param {string} path */
+const visit = (path) => go(path);
+const batch = new BatchView(detail, editor, visit);
+const go = route({
+  home: new HomeView(),
+  batch,
+  batches: new Later(async () => new (await import('./batches.js')).BatchesView(detail, editor, visit)),
+  fleet: new Later(async () => new (await import('./fleet.js')).FleetView()),
+  keys: new Later(async () => new (await import('./keys.js')).KeysView()),
+});
 
 /** @param {import('./dropping.js').Found[]} found */
 async function accept(found) {
@@ -38,3 +53,7 @@ async function accept(found) {
 
 listen(accept, banners.gathering, banners.ended);
 banners.watch();
+prepareConfirm();
+watchSignIn();
+offline();
+takeShared(accept, banners.ended);

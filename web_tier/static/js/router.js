@@ -4,17 +4,18 @@ import { byId } from './dom.js';
 
 /**
  * @typedef {{show: (argument: string) => void, hide: () => void}} View
- * @typedef {'home'|'batch'|'fleet'} ViewName
+ * @typedef {'home'|'batch'|'batches'|'fleet'|'keys'} ViewName
  */
 
 /** @param {string} path @returns {[ViewName, string]} */
 export function parse(path) {
   const batch = /^\/batches\/([^/]+)$/.exec(path);
   if (batch) return ['batch', decodeURIComponent(batch[1])];
-  return [path === '/fleet' ? 'fleet' : 'home', ''];
+  const name = path.slice(1);
+  return [name === 'fleet' || name === 'batches' || name === 'keys' ? name : 'home', ''];
 }
 
-/** @param {Record<ViewName, View>} views @returns {(path: string) => void} goes to a path as a link would */
+/** @param {Record<ViewName, View>} views shows the one of the current address @returns {(path: string) => void} goes to a path as a link would */
 export function route(views) {
   /** @type {View|null} */
   let current = null;
@@ -31,7 +32,7 @@ export function route(views) {
   };
   /** @param {string} path */
   const go = (path) => {
-    if (path !== location.pathname) history.pushState(null, '', path);
+    if (path !== location.pathname + location.search) history.pushState(null, '', path);
     show();
     scrollTo(0, 0);
     /** @type {HTMLElement|null} */ (document.querySelector('.view:not([hidden]) h1'))?.focus({ preventScroll: true });

@@ -1,8 +1,8 @@
 // One batch as this browser knows it: its photos, its upload from here, its progress on the server.
 
-import { ApiError, closeBatch, connection, createBatch } from './api.js';
+import { ApiError, cancelBatch, closeBatch, connection, createBatch, retryBatch } from './api.js';
 import { Entries } from './entries.js';
-import { Follower } from './events.js';
+import { Follower, isOver } from './events.js';
 import { Uploader } from './upload.js';
 
 /** @typedef {import('./types.js').Batch} Batch */
@@ -37,7 +37,11 @@ export class Session extends EventTarget {
   constructor(id) {
     super();
     this.id = id;
-    this.follower = new Follower(id, {
+    this.follower = this.#follow();
+  }
+
+  #follow() {
+    return new Follower(this.id, {
       onItem: (item) => {
         this.entries.update(item);
         this.#changed();
@@ -114,7 +118,7 @@ export class Session extends EventTarget {
     for (;;) {
       try {
         const batch = await closeBatch(this.id);
-        if (this.batch?.status !== 'completed') this.batch = batch;
+        if (!this.batch || !isOver(this.batch)) this.batch = batch;
         this.trouble = '';
         this.#changed();
         return;
@@ -126,6 +130,32 @@ export class Session extends EventTarget {
         await connection.pause(Math.max(1, failure.retryAfter));
       }
     }
+  }
+
+  /** Has failed photos tagged anew. @param {string[]} [imageIds] all of them, unless told */
+  async retry(imageIds) {
+    const { batch } = await retryBatch(this.id, imageIds);
+    const chosen = imageIds && new Set(imageIds);
+    this.entries.retried((item) => item.status === 'failed' && (!chosen || chosen.has(item.image_id)));
+    this.batch = batch;
+    this.follower.stop();
+    this.follower = this.#follow(); // the old one may have ended with the batch
+    this.follower.start();
+    this.#changed();
+  }
+
+  /** What is not tagged yet stays so; the upload from here ends too. */
+  async cancel() {
+    this.#closing = true;
+    this.uploader?.abandon();
+    this.batch = await cancelBatch(this.id);
+    this.#changed();
+  }
+
+  /** Photos as they are after an edit. @param {Item[]} items */
+  edited(items) {
+    for (const item of items) if (item.batch_id === this.id) this.entries.update(item);
+    this.#changed();
   }
 
   #closeIfDone() {

@@ -1,7 +1,7 @@
 // Why nothing is being tagged yet, in a sentence, while no worker is ready.
 
 import { fleet } from './api.js';
-import { reasonOf } from './fleet.js';
+import { reasonOf } from './pools.js';
 import { duration } from './format.js';
 
 /** @typedef {import('./types.js').Batch} Batch */

@@ -1,14 +1,15 @@
 // What the REST API speaks, for editors and type checkers; nothing here runs.
 
-/** @typedef {{name: string, confidence: number|null, source: string}} Tag */
+/** @typedef {{box: [number, number, number, number], confidence: number|null}} Instance x, y, width, height, each 0..1 of the image */
+/** @typedef {{name: string, confidence: number|null, source: string, instances?: Instance[]}} Tag */
 /**
  * @typedef {{image_id: string, batch_id: string, name: string, sha256: string, bytes: number,
- *   status: 'received'|'queued'|'succeeded'|'failed', error: string|null, caption: string|null, tags: Tag[],
+ *   status: 'received'|'queued'|'processing'|'succeeded'|'failed'|'cancelled', error: string|null, caption: string|null, tags: Tag[],
  *   timings_ms: Record<string, number>|null, tagger: string|null, created_at: string, finished_at: string|null}} Item
  */
 /**
- * @typedef {{id: string, status: 'open'|'queued'|'in_progress'|'completed', tagger: string,
- *   request_counts: {total: number, completed: number, failed: number}, workers: {ready: number, booting: number},
+ * @typedef {{id: string, status: 'open'|'queued'|'in_progress'|'completed'|'cancelling'|'cancelled'|'expired', tagger: string,
+ *   request_counts: {total: number, completed: number, failed: number, cancelled: number}, workers: {ready: number, booting: number},
  *   rate: number|null, eta_s: number|null, created_at: string, closed_at: string|null, completed_at: string|null,
  *   metadata: Record<string, any>}} Batch
  */
@@ -22,7 +23,17 @@
 /** @typedef {{at: number, pool: string, action: string, reason: string, terms: Record<string, any>}} Decision */
 /**
  * @typedef {{queues: Record<string, {visible: number, in_flight: number, delayed: number, dead: number, read_at: number}>,
- *   workers: Worker[], pools: Model[], decisions: Decision[]}} Fleet
+ *   workers: Worker[], pools: Model[], decisions: Decision[], paused?: boolean}} Fleet
+ */
+/**
+ * @typedef {{at: number, visible: number, in_flight: number, dead: number, workers: Record<string, number>, rate: number}} Sample
+ * @typedef {{samples: Sample[], decisions: Decision[]}} History
+ */
+/** @typedef {{pool: string, batch_id: string, image_id: string, name: string, received: number, sent_at: number|null}} DeadLetter */
+/** @typedef {{required: boolean, signed_in: boolean, scopes: string[]}} SignIn */
+/**
+ * @typedef {{id: string, name: string, scopes: string[], created_at: string, last_used_at: string|null,
+ *   revoked_at: string|null}} Key
  */
 
 export {};

@@ -1,6 +1,7 @@
 // Uploading many files in a few requests at once, and again where one fails.
 
-import { alive, connection, lost } from './api.js';
+import { alive, connection, lost, signedIn } from './api.js';
+import { recognise } from './recognise.js';
 import { send } from './transfer.js';
 
 /** @typedef {import('./entries.js').Entry} Entry */
@@ -8,7 +9,9 @@ import { send } from './transfer.js';
 
 const GROUP_FILES = 8;
 const GROUP_BYTES = 4e6;
-const AT_ONCE = 3;
+const AT_ONCE = 4; // of the six connections that a browser keeps to a host
+const LOOK_FILES = 64;
+const LOOK_BYTES = 64e6;
 const ATTEMPTS = 6;
 const LONGEST_PAUSE_S = 15;
 const RATE_WINDOW_MS = 5000;
@@ -18,10 +21,13 @@ const RATE_WINDOW_MS = 5000;
  * @template {{bytes: number}} T
  * @param {T[]} queue @returns {T[]} a beginning of `queue`, one at least
  */
-export function nextGroup(queue) {
+export const nextGroup = (queue) => beginning(queue, GROUP_FILES, GROUP_BYTES);
+
+/** @template {{bytes: number}} T @param {T[]} queue @param {number} files @param {number} most bytes @returns {T[]} */
+function beginning(queue, files, most) {
   let bytes = 0;
   let n = 0;
-  while (n < queue.length && n < GROUP_FILES && (n === 0 || bytes + queue[n].bytes <= GROUP_BYTES)) bytes += queue[n++].bytes;
+  while (n < queue.length && n < files && (n === 0 || bytes + queue[n].bytes <= most)) bytes += queue[n++].bytes;
   return queue.slice(0, n);
 }
 
@@ -30,11 +36,14 @@ const backOff = (attempt) => Math.min(LONGEST_PAUSE_S, 0.5 * 2 ** (attempt - 1))
 
 /** Uploads into one batch. Fires 'change' (detail: Entry[]) and 'stored' (detail: {entry, item}[]). */
 export class Uploader extends EventTarget {
+  /** Not yet compared with what the server has. @type {Entry[]} */ #unseen = [];
+  #looking = false;
   /** @type {Entry[]} */ #queue = [];
   /** @type {Set<Entry[]>} */ #active = new Set();
   /** @type {{at: number, bytes: number}[]} */ #samples = [];
   /** Numbers of this upload. */ total = { files: 0, bytes: 0 };
   settled = { files: 0, bytes: 0 };
+  /** Files whose bytes were on the server already. */ recognised = 0;
   /** Given up for now; another try may do better. @type {Set<Entry>} */ stuck = new Set();
 
   /** @param {string} batchId @param {number} maxBytes a larger file is never sent: the server would hang up on it */
@@ -45,7 +54,7 @@ export class Uploader extends EventTarget {
   }
 
   get busy() {
-    return this.#queue.length + this.#active.size > 0;
+    return this.#looking || this.#unseen.length + this.#queue.length + this.#active.size > 0;
   }
 
   /** Bytes gone, those on the way included. */
@@ -69,10 +78,37 @@ export class Uploader extends EventTarget {
       this.total.files += 1;
       this.total.bytes += entry.bytes;
       entry.upload = { state: 'waiting', sent: 0, reason: '' };
-      if (entry.bytes > this.maxBytes) this.#refuse([entry], 'Too large to be sent at all.', false);
-      else this.#queue.push(entry);
     }
-    this.#pump();
+    const fits = entries.filter(({ bytes }) => bytes <= this.maxBytes);
+    this.#unseen.push(...fits);
+    if (fits.length < entries.length) this.#refuse(entries.filter(({ bytes }) => bytes > this.maxBytes), 'Too large to be sent at all.', false);
+    if (!this.#looking) this.#look();
+  }
+
+  /** Looks, a few at a time and ahead of the upload, which files need not be sent. */
+  async #look() {
+    this.#looking = true;
+    while (this.#unseen.length) {
+      const some = beginning(this.#unseen, LOOK_FILES, LOOK_BYTES);
+      this.#unseen.splice(0, some.length);
+      const known = await recognise(this.batchId, some);
+      this.#queue.push(...some.filter((entry) => !known.has(entry)));
+      if (known.size) this.#spare(known);
+      this.#pump();
+    }
+    this.#looking = false;
+    this.#changed([]);
+  }
+
+  /** They are no part of the upload: its rate and its end are about what is sent. @param {Map<Entry, Item>} known */
+  #spare(known) {
+    for (const entry of known.keys()) {
+      this.total.files -= 1;
+      this.total.bytes -= entry.bytes;
+      entry.upload = null;
+    }
+    this.recognised += known.size;
+    this.dispatchEvent(new CustomEvent('stored', { detail: [...known].map(([entry, item]) => ({ entry, item })) }));
   }
 
   /** Takes up again what is stuck. @param {Entry[]} [entries] all of it, unless told */
@@ -86,6 +122,13 @@ export class Uploader extends EventTarget {
     }
     this.add(taken);
     this.#changed(taken);
+  }
+
+  /** Sends nothing more; what is on its way is left to arrive. */
+  abandon() {
+    const rest = [...this.#unseen.splice(0), ...this.#queue.splice(0), ...this.stuck];
+    this.stuck.clear();
+    this.#refuse(rest, 'Not sent: the batch was cancelled.', false);
   }
 
   #pump() {
@@ -111,6 +154,11 @@ export class Uploader extends EventTarget {
         return;
       } catch (error) {
         const failure = /** @type {import('./api.js').ApiError} */ (error);
+        if (failure.status === 401) {
+          await signedIn();
+          attempt -= 1;
+          continue;
+        }
         if (!failure.passing) {
           await this.#refuseEach(group, failure.message);
           return;

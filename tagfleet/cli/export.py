@@ -1,0 +1,53 @@
+"""`tagfleet export BATCH`"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from config import settings as config
+from tagfleet.cli.common import api_key_option, service_url, url_option
+from tagfleet.client import Client, ClientError
+from tagfleet.tagging.report import aside
+
+_FORMATS = ("csv", "jsonl", "coco", "xmp")
+
+
+@click.command("export")
+@click.argument("batch")
+@click.option("--format", type=click.Choice(_FORMATS), default="csv", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="write to a file, not to stdout")
+@url_option
+@api_key_option
+def command(batch: str, format: str, output: Path | None, url: str | None, api_key: str | None) -> None:
+    """Write the tags of a batch: as a table, as JSON lines, as COCO's JSON, or as a zip of XMP sidecars."""
+    if format == "xmp" and output is None and sys.stdout.isatty():
+        raise click.UsageError("a zip does not belong on a terminal: name a file with --output")
+    settings = config.load(os.environ)
+    try:
+        with Client(service_url(url, settings), api_key=api_key) as client, _opened(output) as out:
+            client.export(batch, format, out)
+    except ClientError as error:
+        raise click.ClickException(str(error)) from None
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'output'}: {error.strerror}") from None
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[BinaryIO]:
+    """Standard output, or a file that has its name only once it is whole."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+        return
+    with aside(path) as part, part.open("wb") as file:
+        yield file

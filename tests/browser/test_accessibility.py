@@ -1,0 +1,101 @@
+"""axe-core finds nothing to complain of, on any view, in the light and in the dark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+Photo = Callable[..., Path]
+Snap = Callable[[Page, str], None]
+
+AXE = (Path(__file__).with_name("vendor") / "axe-core" / "axe.min.js").read_text()
+FIND = """async () => (await axe.run()).violations.flatMap(
+  ({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`))"""
+
+
+@pytest.fixture(params=["light", "dark"])
+def scheme(request: pytest.FixtureRequest, page: Page) -> str:
+    page.emulate_media(color_scheme=request.param, reduced_motion="reduce")
+    return str(request.param)
+
+
+@pytest.fixture
+def filled(service: Any, photo: Photo) -> str:
+    """A service with something of everything to show."""
+    service.show_fleet()
+    service.fleet["paused"] = True
+    service.models = [{"pool": "resnet50", "wanted": "r", "serves": "e", "state": "ready", "notice": "A notice."}]
+    key = {"id": "key_1", "name": "camera", "scopes": ["read"], "created_at": "2026-06-19T14:03:00Z"}
+    service.keys = [key | {"last_used_at": None, "revoked_at": None}]
+    batch_id = str(service.put_batch("holiday"))
+    for number, name in enumerate(["a.jpg", "b.jpg", "c.jpg"]):
+        service.store(batch_id, name, photo(name, (90 * number, 90, 120)).read_bytes())
+    service.tag("a.jpg", ("dog", 0.9), ("wolf", 0.2), boxes={"dog": [[0.1, 0.1, 0.5, 0.5]]})
+    service.fail("b.jpg", "b.jpg: the image is damaged")
+    return batch_id
+
+
+def views(page: Page, url: str, batch_id: str) -> Iterator[str]:
+    """Opens one view after the other, and gives each one's name."""
+    page.goto(url)
+    expect(page.locator("#recent-list .recent-row")).to_be_visible()
+    expect(page.locator(".banner")).to_be_visible()
+    yield "home"
+    page.goto(f"{url}/batches")
+    expect(page.locator("#all-tags .chip")).to_have_count(2)
+    yield "batches"
+    page.goto(f"{url}/batches?tag=dog")
+    expect(page.locator("#found .card")).to_have_count(1)
+    yield "search"
+    page.goto(f"{url}/batches/{batch_id}")
+    page.locator(".card[data-phase=tagged]").get_by_role("checkbox").check()
+    expect(page.locator("#selected")).to_be_visible()
+    yield "batch"
+    page.locator(".card[data-phase=tagged] .card-name").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    yield "photo"
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Delete").click()
+    yield "question"
+    page.goto(f"{url}/fleet")
+    expect(page.locator("#dead-letters tbody tr")).to_be_visible()
+    expect(page.locator("#decisions li")).to_have_count(2)
+    yield "fleet"
+    page.goto(f"{url}/keys")
+    expect(page.locator("#keys tbody tr")).to_be_visible()
+    yield "keys"
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_violations(page: Page, service: Any, filled: str, scheme: str, width: int, snap: Snap) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    found = {}
+    for name in views(page, service.url, filled):
+        page.evaluate(AXE)
+        snap(page, f"axe-{name}-{width}-{scheme}")
+        if complaints := page.evaluate(FIND):
+            found[name] = complaints
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+    assert found == {}
+
+
+def test_no_violations_when_signing_in(page: Page, service: Any, scheme: str, console: Any) -> None:
+    console.expect("status of 401")
+    service.key_required = True
+    page.goto(service.url)
+    expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
+    page.evaluate(AXE)
+    assert page.evaluate(FIND) == []
+
+
+def test_axe_does_look(page: Page, service: Any) -> None:
+    page.goto(service.url)
+    page.evaluate(AXE)
+    page.evaluate("document.querySelector('main').append(document.createElement('button'))")
+    assert any(complaint.startswith("button-name") for complaint in page.evaluate(FIND))

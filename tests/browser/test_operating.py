@@ -1,0 +1,127 @@
+"""Operators on the page: live plots, pause, drain, dead letters; signing in and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+Photo = Callable[..., Path]
+Snap = Callable[[Page, str], None]
+
+
+@pytest.fixture
+def busy(service: Any) -> Any:
+    service.show_fleet()
+    return service
+
+
+def test_plots_show_the_last_minutes(page: Page, busy: Any, snap: Snap) -> None:
+    page.goto(f"{busy.url}/fleet")
+    queue = page.locator(".plot").filter(has_text="Queue")
+    expect(queue).to_contain_text("the last 1 min 40 s")
+    expect(queue.locator(".plot-legend li")).to_have_text(["waiting 200", "in flight 20"])
+    drawn = queue.locator(".plot-line").first.get_attribute("d") or ""
+    assert len(drawn.split("L")) == len(busy.history["samples"])
+    slider = queue.get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(queue).to_contain_text("5 s ago")
+    expect(queue.locator(".plot-legend li")).to_have_text(["waiting 190", "in flight 19"])
+    expect(slider).to_have_attribute("aria-valuetext", "waiting 190, in flight 19")
+    expect(page.locator(".plot").filter(has_text="Images per second")).to_contain_text("tagged 80")
+    snap(page, "plots")
+
+
+def test_decisions_give_their_reasons(page: Page, busy: Any) -> None:
+    page.goto(f"{busy.url}/fleet")
+    rows = page.locator("#decisions li")
+    expect(rows).to_contain_text(["enough workers run", "31 images wait"])
+    expect(rows.first).to_contain_text("20 s ago")
+    rows.last.get_by_text("Every term").click()
+    expect(rows.last.locator(".terms")).to_have_text("visible31")
+
+
+def test_pause_drain_and_redrive(page: Page, busy: Any) -> None:
+    page.goto(f"{busy.url}/fleet")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#fleet-paused")).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#fleet-paused")).to_be_hidden()
+    page.get_by_role("button", name="Drain ins_06a8hkq2e3").click()
+    page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    expect(page.locator("#fleet-workers tbody tr")).to_contain_text("draining")
+    expect(page.get_by_role("button", name="Drain ins_06a8hkq2e3")).to_be_hidden()
+    expect(page.locator("#dead-letters tbody tr")).to_contain_text("a.jpg")
+    page.get_by_role("button", name="Try them all again").click()
+    expect(page.locator("#dead")).to_be_hidden()
+    assert busy.dead_letters == []
+
+
+def test_a_refused_order_says_why(page: Page, busy: Any, console: Any) -> None:
+    console.expect("status of 404")
+    page.goto(f"{busy.url}/fleet")
+    expect(page.locator("#fleet-workers tbody tr")).to_have_count(1)
+    page.route("**/fleet/pause", lambda route: route.fulfill(status=404, json={"detail": "This key may not operate."}))
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#fleet-trouble")).to_have_text("This key may not operate.")
+
+
+def test_signing_in_and_out(page: Page, service: Any, photo: Photo, console: Any, snap: Snap) -> None:
+    console.expect("status of 401")
+    service.put_batch("holiday", items=1)
+    service.key_required = True
+    page.goto(f"{service.url}/batches")
+    dialog = page.get_by_role("dialog", name="Sign in")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_visible()
+    field = dialog.get_by_label("Key")
+    field.fill("tf_wrong")
+    field.press("Enter")
+    expect(dialog).to_contain_text("This key is not known here")
+    snap(page, "sign-in")
+    field.fill("tf_secret")
+    field.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#all-batches .recent-row")).to_have_count(1)  # what was asked for goes on
+    assert page.evaluate("document.cookie") == ""
+    expect(page.get_by_role("link", name="Keys")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(dialog).to_be_visible()
+
+
+def test_a_session_that_ends_does_not_end_an_upload(page: Page, service: Any, photo: Photo, console: Any) -> None:
+    console.expect("status of 401")
+    page.goto(service.url)
+    expect(page.locator("#recent-empty")).to_be_visible()
+    service.key_required = True
+    page.set_input_files("#choose-files", [photo("a.jpg")])
+    field = page.get_by_role("dialog", name="Sign in").get_by_label("Key")
+    field.fill("tf_secret")
+    field.press("Enter")
+    service.wait_for_images(1)
+    expect(page.locator(".card-name")).to_have_text(["a.jpg"])
+
+
+def test_keys_are_shown_once_and_revoked(page: Page, service: Any, snap: Snap) -> None:
+    page.goto(f"{service.url}/keys")
+    expect(page.locator("#keys-empty")).to_be_visible()
+    page.get_by_role("textbox", name="Name").fill("camera upload")
+    page.get_by_role("button", name="Make a key").click()
+    expect(page.locator("#key-secret")).to_have_text("tf_new_secret")
+    row = page.locator("#keys tbody tr")
+    expect(row).to_contain_text("camera upload")
+    expect(row).to_contain_text("read, write")
+    snap(page, "keys")
+    page.get_by_role("button", name="Revoke camera upload").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(row).to_contain_text("revoked")
+    page.reload()
+    expect(row).to_be_visible()
+    expect(page.locator("#key-secret")).to_be_hidden()

@@ -1,0 +1,56 @@
+"""`tagfleet export` and the key that commands send, against the service of the conftest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tagfleet.cli import cli
+from tests.unit.client.test_client import broken
+
+Run = Callable[..., Result]
+SIDECARS = b"PK\x03\x04 not quite a zip \xff"
+
+
+@pytest.fixture
+def run(service, tmp_path) -> Run:
+    service.answers["GET /batches/bat_0/export"] = SIDECARS
+    environment = {"TAGFLEET_URL": service.url, "TAGFLEET_CACHE": str(tmp_path / "cache"), "TAGFLEET_HOME": "/nowhere"}
+    return lambda *arguments, **more: CliRunner(env=environment | more).invoke(cli, [str(word) for word in arguments])
+
+
+def test_it_writes_to_stdout(service, run):
+    result = run("export", "bat_0", "--format", "jsonl")
+    assert result.exit_code == 0, result.output
+    assert result.stdout_bytes == SIDECARS
+    assert service.asked[0][2] == "format=jsonl"
+
+
+def test_it_writes_a_file_that_is_whole_or_not_there(service, run, tmp_path):
+    out = tmp_path / "tags.zip"
+    service.plan("/export", broken)
+    assert run("export", "bat_0", "--format", "xmp", "--output", out).exit_code == 1
+    assert [path for path in tmp_path.iterdir() if "tags" in path.name] == []
+    assert run("export", "bat_0", "--format", "xmp", "--output", out).exit_code == 0
+    assert out.read_bytes() == SIDECARS
+
+
+def test_no_such_batch_is_one_line(run):
+    result = run("export", "bat_nothing")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: Not Found: there is no such batch (HTTP 404, request req_1)\n"
+    assert result.stdout == ""
+
+
+def test_a_folder_that_is_not_there_is_one_line(run, tmp_path):
+    result = run("export", "bat_0", "--output", tmp_path / "gone" / "tags.csv")
+    assert result.exit_code == 1
+    assert "No such file or directory" in result.stderr
+
+
+def test_the_key_comes_from_the_environment_or_the_flag(service, run):
+    run("export", "bat_0", TAGFLEET_API_KEY="tf_one")
+    run("export", "bat_0", "--api-key", "tf_two", TAGFLEET_API_KEY="tf_one")
+    assert service.authorizations == {"Bearer tf_one", "Bearer tf_two"}

@@ -1,0 +1,87 @@
+"""Nothing is sent twice: content that the service has is named by its hash."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from tagfleet.client import BadAnswer, UnreadableFile
+
+
+def files(folder: Path, *contents: str) -> list[Path]:
+    paths = [folder / f"{content}.jpg" for content in contents]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_text(content)
+    return paths
+
+
+def sent(service) -> list[str]:
+    return [name for names in service.received for name in names]
+
+
+def test_content_of_another_batch_is_not_sent(service, client, tmp_path):
+    paths = files(tmp_path, "one", "two", "three")
+    client.upload(client.create_batch(), paths[:2])
+    service.received.clear()
+    batch = client.create_batch()
+    items = client.upload(batch, [("new name.jpg", paths[1]), paths[2], ("stream.jpg", io.BytesIO(b"one"))])
+    assert sent(service) == ["three.jpg"]
+    assert [(item.name, item.batch_id) for item in items] == [
+        ("new name.jpg", batch.id),
+        ("three.jpg", batch.id),
+        ("stream.jpg", batch.id),
+    ]
+    assert [service.bodies[item.image_id] for item in items] == [b"two", b"three", b"one"]
+
+
+def test_where_all_is_known_nothing_is_sent(service, client, tmp_path):
+    paths = files(tmp_path, *map(str, range(45)))
+    first = client.upload(client.create_batch(), paths)
+    service.received.clear()
+    again = client.upload(client.create_batch(), paths)
+    assert service.received == []
+    assert [item.name for item in again] == [item.name for item in first]
+
+
+def test_what_vanishes_between_question_and_answer_is_sent(service, client, tmp_path):
+    paths = files(tmp_path, "one", "two")
+    client.upload(client.create_batch(), paths)
+
+    def forgotten(handler):
+        handler.body()
+        handler.json(200, {"images": [None, None]})
+
+    service.plan("/images/known", forgotten)
+    service.received.clear()
+    assert [item.name for item in client.upload(client.create_batch(), paths)] == ["one.jpg", "two.jpg"]
+    assert sent(service) == ["one.jpg", "two.jpg"]
+
+
+def test_without_the_check_all_is_sent(service, client, tmp_path):
+    paths = files(tmp_path, "one")
+    for _ in range(2):
+        client.upload(client.create_batch(), paths, check=False)
+    assert sent(service) == ["one.jpg"] * 2
+    assert service.count("/images/check") == 0
+
+
+def test_a_file_that_cannot_be_read_keeps_the_others_in_their_places(service, client, tmp_path):
+    paths = files(tmp_path, "one", "two", "three")
+    client.upload(client.create_batch(), paths[2:])
+    unreadable: list[UnreadableFile] = []
+    gone = tmp_path / "gone.jpg"
+    items = client.upload(client.create_batch(), [paths[0], gone, paths[2], paths[1]], unreadable=unreadable.append)
+    assert [item.name for item in items] == ["one.jpg", "three.jpg", "two.jpg"]
+    assert [error.name for error in unreadable] == ["gone.jpg"]
+
+
+def test_an_answer_that_leaves_an_image_out_is_no_answer(service, client, tmp_path):
+    def short(handler):
+        handler.body()
+        handler.json(201, {"images": []})
+
+    service.plan("/images", short)
+    with pytest.raises(BadAnswer):
+        client.upload(client.create_batch(), files(tmp_path, "one"))

@@ -1,0 +1,166 @@
+"""A paused fleet: it works on, and neither grows nor shrinks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.history import LENGTH, History
+from controller.model import Observation, Policy, PoolView, Rule, Stage, Worker
+from controller.policy import decide
+from core.errors import Unavailable
+from core.ports import Depth
+from core.roster import DecisionRecord, Roster
+from tests.unit.controller.fakes import World
+from tests.unit.controller.test_loop import live
+
+
+def pause(world: World) -> None:
+    with world.outside():
+        world.roster.pause()
+
+
+def resume(world: World) -> None:
+    with world.outside():
+        world.roster.resume()
+
+
+def test_while_paused_no_worker_comes_and_after_it_one_does(world: World) -> None:
+    controller = world.controller()
+    pause(world)
+    world.queue.visible = 12
+    live(world, controller, 20)
+    assert not world.fleet.launches
+    plan = controller.tick()
+    assert plan is not None
+    assert plan.pools[0].reason == (
+        "12 images wait and no worker runs, but the fleet is paused: nothing is launched or drained"
+    )
+    resume(world)
+    live(world, controller, 8)
+    assert world.outstanding == 0
+
+
+def test_while_paused_workers_work_and_none_is_drained(world: World) -> None:
+    controller = world.controller()
+    world.queue.visible = 60
+    live(world, controller, 4)
+    pause(world)
+    live(world, controller, 60)
+    assert world.outstanding == 0
+    assert len(world.fleet.alive) == 1, "idle far beyond the linger"
+    resume(world)
+    live(world, controller, 5)
+    assert not world.fleet.alive
+
+
+def test_what_is_lost_is_ended_in_a_pause_too(world: World) -> None:
+    controller = world.controller()
+    world.queue.visible = 60
+    live(world, controller, 4)
+    pause(world)
+    [lost] = world.fleet.alive
+    lost.hung = True
+    live(world, controller, 10)
+    assert not lost.alive
+    assert len(world.fleet.launches) == 1, "and is not replaced"
+
+
+def test_a_launch_that_was_decided_before_the_pause_waits_for_its_end(world: World) -> None:
+    first = world.controller()
+    world.queue.visible = 5
+    world.broken = {"launch"}
+    first.tick()
+    assert not world.fleet.launches
+    pause(world)
+    world.broken = set()
+    live(world, first, 5)
+    assert not world.fleet.launches
+    resume(world)
+    live(world, first, 1)
+    [(_, count, _)] = world.fleet.launches
+    assert count == 1
+
+
+def test_a_successor_that_cannot_read_launches_nothing_on_a_guess(world: World) -> None:
+    first = world.controller()
+    world.queue.visible = 5
+    world.broken = {"launch"}
+    first.tick()
+    pause(world)
+    world.broken = {"get fleet/paused"}
+    successor = world.controller()
+    live(world, successor, 40)
+    assert not world.fleet.launches
+    resume(world)
+    world.broken = set()
+    live(world, successor, 1)
+    assert len(world.fleet.launches) == 1
+
+
+stages = st.sampled_from([stage for stage in Stage if stage is not Stage.GONE])
+workers = st.lists(st.builds(Worker, st.uuids().map(str), stages, *[st.floats(0, 500)] * 2, st.integers(0, 9)))
+depths = st.builds(Depth, *[st.integers(0, 5_000)] * 4, st.just(0.0))
+
+
+@given(pools=st.dictionaries(st.sampled_from("abc"), st.tuples(depths, workers), min_size=1), cap=st.integers(0, 5))
+def test_whatever_is_seen_a_pause_changes_no_count(small: Policy, pools: dict, cap: int) -> None:
+    views = tuple(PoolView(name, depth, tuple(crew)) for name, (depth, crew) in pools.items())
+    plan, memory = decide(Observation(1.0, views, paused=True), {}, small)
+    again, _ = decide(Observation(60.0, views, paused=True), memory, small)
+    for pool in (*plan.pools, *again.pools):
+        assert (pool.launch, pool.drain, pool.rule) == (0, (), Rule.PAUSED)
+        for worker in pools[pool.pool][1]:
+            assert worker.id not in pool.terminate or worker.stage not in (Stage.IDLE, Stage.BUSY)
+
+
+@pytest.fixture(scope="module")
+def small() -> Policy:
+    return Policy(4, 10.0, 0.8, 5.0, 3.0, 2.0, 8.0, 20.0, 6.0, 10.0, 3, 30.0)
+
+
+def record(number: int, rule: str, pool: str = "p") -> DecisionRecord:
+    return DecisionRecord(at=number, pool=pool, action="hold", reason=f"reason {number}", terms={"rule": rule})
+
+
+def kept(roster: Roster) -> list[tuple[float, str]]:
+    return [(one.at, one.pool) for one in roster.history().records]
+
+
+def test_the_history_has_each_decision_that_differs_from_its_pools_last(world: World) -> None:
+    history = History(world.roster)
+    history.note([record(1, "rest"), record(1, "rest", "q")])
+    history.note([record(2, "rest"), record(2, "launch", "q")])
+    history.note([record(3, "cap"), record(3, "launch", "q")])
+    assert kept(world.roster) == [(1, "p"), (1, "q"), (2, "q"), (3, "p")]
+
+
+def test_the_history_goes_on_after_a_restart_and_stays_short(world: World) -> None:
+    for number in range(3 * LENGTH):
+        History(world.roster).note([record(number, f"rule {number // 2}")])
+    found = kept(world.roster)
+    assert len(found) == LENGTH
+    assert found[-1] == (3 * LENGTH - 2, "p")
+
+
+def test_a_decision_that_could_not_be_kept_is_kept_at_the_next_tick(world: World) -> None:
+    history = History(world.roster)
+    world.broken = {"put fleet/history.json"}
+    with pytest.raises(Unavailable):
+        history.note([record(1, "launch")])
+    world.broken = set()
+    history.note([record(1, "launch")])
+    assert kept(world.roster) == [(1, "p")]
+
+
+def test_a_controller_keeps_its_history(world: World) -> None:
+    controller = world.controller()
+    world.queue.visible = 30
+    live(world, controller, 30)
+    kinds = [(one.terms["rule"], one.action) for one in world.roster.history().records]
+    assert kinds[0] == ("launch", "launch 1")
+    assert kinds[-1] == ("rest", "hold")
+    assert all(before != after for before, after in pairwise(kinds))

@@ -1,0 +1,86 @@
+"""What a batch asks for: what travels with its jobs, and which tags of its results are kept."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.messages import Tag
+from web_tier.batch_options import BatchOptions, for_jobs, kept, settled
+
+NAMES = st.sampled_from(["Dog", "dog", "golden retriever", "Golden  Retriever", "cat", "Straße", "STRASSE"])
+OPTIONS = st.builds(
+    BatchOptions,
+    top_k=st.none() | st.integers(1, 1000),
+    max_tags=st.none() | st.integers(1, 4),
+    include=st.lists(NAMES, max_size=3),
+    exclude=st.lists(NAMES, max_size=3),
+)
+
+
+def tag(name: str) -> dict[str, object]:
+    return {"name": name, "confidence": 0.5, "source": "model", "instances": []}
+
+
+@given(OPTIONS, st.lists(NAMES, max_size=8))
+def test_kept_tags_are_the_first_of_the_wanted_in_their_order(options, names):
+    tags = [tag(name) for name in names]
+    found = kept(tags, options.model_dump())
+    rest = iter(tags)
+    assert all(one in rest for one in found), "in their order"
+    allowed = [name.casefold().split() for name in options.include]
+    refused = [name.casefold().split() for name in options.exclude]
+    wanted = [
+        one
+        for one in tags
+        if one["name"].casefold().split() not in refused and (not allowed or one["name"].casefold().split() in allowed)
+    ]
+    assert found == wanted[: options.max_tags]
+
+
+@given(OPTIONS, st.integers(1, 5000))
+def test_options_once_settled_stay_so_and_bound_what_is_kept(options, pool_top_k):
+    done = settled(options, pool_top_k)
+    assert settled(done, 7) == done
+    if options.include or options.exclude:
+        assert done.max_tags == options.max_tags or (options.max_tags is None and done.max_tags <= 1000)
+    assert for_jobs(done.model_dump()).top_k == (1000 if options.include or options.exclude else options.top_k)
+
+
+def test_options_of_before_are_understood():
+    assert for_jobs({"top_k": 3, "min_confidence": None}).top_k == 3
+    assert kept([tag("dog")], {}) == [tag("dog")]
+
+
+def test_a_batch_keeps_the_tags_that_it_asked_for(web):
+    batch = web.batch(options={"exclude": ["DOG", "web site"], "max_tags": 2, "min_confidence": 0.1})
+    assert web.get(f"/batches/{batch}")["options"]["exclude"] == ["DOG", "web site"]
+    web.upload(batch, ("a.jpg", b"1"))
+    (job,) = web.jobs()
+    assert (job.options.top_k, job.options.min_confidence) == (1000, 0.1)
+    names = ("cat", "dog", "bird", "fish")
+    tags = tuple(Tag(name=name, confidence=0.5) for name in names)
+    web.finish(web.result_of(job).model_copy(update={"tags": tags}))
+    web.collect()
+    assert [found["name"] for found in web.get(f"/images/{job.image_id}")["tags"]] == ["cat", "bird"]
+
+
+def test_an_excluded_tag_costs_none_of_the_usual_number(web):
+    batch = web.batch(options={"exclude": ["dog"]})
+    assert web.get(f"/batches/{batch}")["options"]["max_tags"] == web.settings.pools["resnet50"].top_k
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"max_tags": 0}, "options.max_tags"),
+        ({"include": [""]}, "options.include.0"),
+        ({"exclude": "dog"}, "options.exclude"),
+        ({"exclude": ["x"] * 1001}, "options.exclude"),
+    ],
+)
+def test_wrong_options_are_refused_by_name(web, options, named):
+    answer = web.client.post("/api/v1/batches", json={"options": options})
+    assert answer.status_code == 422
+    assert named in answer.json["detail"]

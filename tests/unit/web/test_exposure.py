@@ -1,0 +1,57 @@
+"""Whether a server may start where others can reach it."""
+
+from __future__ import annotations
+
+import pytest
+
+from config import settings as config
+from config.settings import BadSetting
+from web_tier import exposure
+from web_tier.catalog_keys import KeyCatalog
+from web_tier.database import Database, catalog_url, migrate
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2"])
+def test_other_addresses_need_a_live_key_to_start(settings, host):
+    settings = settings.model_copy(update={"host": host})
+    with pytest.raises(BadSetting, match=r"^setting host: .*tagfleet keys create") as refused:
+        exposure.check(settings)
+    assert "\n" not in str(refused.value)
+    database = Database(catalog_url(settings))
+    try:
+        made, _ = KeyCatalog(database).create("me", ["read"], 1.0)
+        exposure.check(settings)
+        KeyCatalog(database).revoke(made.id, 2.0)
+        with pytest.raises(BadSetting):
+            exposure.check(settings)
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_starts_without_one(settings, host):
+    exposure.check(settings.model_copy(update={"host": host}))
+
+
+@pytest.mark.parametrize("flags", [{"web.hosts": "nas"}, {"web.require_keys": "true"}])
+def test_a_proxy_before_loopback_is_no_way_around_keys(flags):
+    assert exposure.asks_for_keys(config.load({}, flags=flags))
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
+        ("localhost", "http://127.0.0.1:80"),
+        ("192.168.1.2", "http://192.168.1.2:80"),
+    ],
+)
+def test_where_this_machine_finds_it(host, url):
+    assert exposure.url_of(host, 80) == url
+
+
+def test_others_on_this_machine_cannot_read_the_catalogue(settings):
+    """Webhooks' secrets are in it as they are."""
+    migrate(catalog_url(settings))
+    assert (settings.home / "catalog.db").stat().st_mode & 0o077 == 0

@@ -1,0 +1,104 @@
+"""Catalogues of earlier versions, brought to this version's shape with all that is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, insert, select
+
+import web_tier
+from web_tier import access_tables  # noqa: F401  # its tables belong to the catalogue too
+from web_tier.catalog_tables import batches, images, metadata, tags
+from web_tier.database import catalog_url, migrate
+
+_BATCH = {
+    "id": "bat_1",
+    "pool": "p",
+    "options": {},
+    "metadata": {},
+    "payload_hash": "",
+    "created_at": 1.0,
+    "changed_at": 1.0,
+    "change": 2,
+    "total": 2,
+    "completed": 2,
+    "failed": 0,
+}
+_IMAGE = {
+    "batch_id": "bat_1",
+    "sha256": "0",
+    "bytes": 1,
+    "status": "succeeded",
+    "provisional": False,
+    "timings": None,
+    "created_at": 1.0,
+}
+
+
+@pytest.fixture
+def engine(cataloged) -> Iterator[Engine]:
+    migrate(catalog_url(cataloged))
+    engine = create_engine(catalog_url(cataloged))
+    yield engine
+    engine.dispose()
+
+
+def run(step: Callable[[Config, str], None], revision: str, engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(web_tier.__file__).with_name("migrations")))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        step(config, revision)
+
+
+def test_migrations_lead_to_the_tables_that_the_code_has(engine):
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_tags_of_an_earlier_catalogue_are_found(engine):
+    run(command.downgrade, "0002", engine)
+    assert "tags" not in sa.inspect(engine).get_table_names()
+    said = [
+        {"name": "Crane", "confidence": 0.9, "source": "model", "instances": []},
+        {"name": "crane", "confidence": 0.1, "source": "model", "instances": []},
+    ]
+    with engine.begin() as connection:
+        connection.execute(insert(batches).values(_BATCH))
+        for number, shown in ((1, said), (2, [])):
+            values = {"id": f"img_{number}", "name": str(number), "position": number, "change": number, "tags": shown}
+            connection.execute(insert(images).values(_IMAGE | values))
+    run(command.upgrade, "head", engine)
+    with engine.connect() as connection:
+        rows = connection.execute(select(tags)).all()
+        kept = connection.execute(select(images.c.tags, images.c.edited, images.c.said).order_by(images.c.id)).all()
+    assert [tuple(row) for row in rows] == [("img_1", "crane", "Crane", 0.9, "model")]
+    assert [tuple(row) for row in kept] == [(said, False, None), ([], False, None)]
+
+
+def test_files_that_were_refused_at_their_upload_are_known_to_have_no_bytes(engine):
+    run(command.downgrade, "0001", engine)
+    ends = {
+        "img_refused": {"status": "failed", "tagger": None, "provisional": False},
+        "img_failed": {"status": "failed", "tagger": "t@1", "provisional": False},
+        "img_given_up": {"status": "failed", "tagger": None, "provisional": True},
+        "img_waiting": {"status": "queued", "tagger": None, "provisional": False},
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(batches).values(_BATCH))
+        for number, (id_, end) in enumerate(ends.items()):
+            values = {"id": id_, "name": id_, "position": number, "change": number, "tags": []}
+            connection.execute(insert(images).values(_IMAGE | values | end))
+    run(command.upgrade, "head", engine)
+    with engine.connect() as connection:
+        rows = connection.execute(select(images.c.id, images.c.stored, images.c.attempt)).all()
+    assert {row.id for row in rows if not row.stored} == {"img_refused"}
+    assert {row.attempt for row in rows} == {0}

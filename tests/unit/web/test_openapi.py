@@ -1,0 +1,120 @@
+"""The API against its own description: valid as a document, and true for whatever may be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from apiflask import APIFlask
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as bounded
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis import GenerationMode, openapi
+from schemathesis.checks import load_all_checks, not_a_server_error
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from web_tier.app import create_app
+from web_tier.openapi_examples import EXAMPLES
+
+_CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+_REQUESTS = 10
+_REFUSALS = [400, 404, 409, 413, 415, 422]
+
+
+@pytest.fixture
+def app(web) -> Iterator[APIFlask]:
+    """The same service as `web`, in which event streams end at once."""
+    app = create_app(web.backend, web.settings, web.clock, stopping=lambda: True)
+    yield app
+    own = app.extensions["tagfleet"]
+    own.thumbnails.close()
+    own.database.close()
+
+
+@pytest.fixture
+def spec(app) -> dict[str, Any]:
+    return app.test_client().get("/openapi.json").json
+
+
+def test_the_document_is_valid(spec):
+    OpenAPIV31SpecValidator(spec).validate()
+
+
+def test_the_examples_are_what_they_are_examples_of(spec):
+    for name, example in EXAMPLES.items():
+        Draft202012Validator({**spec, "$ref": f"#/components/schemas/{name}"}).validate(example)
+
+
+def test_every_operation_says_what_it_does_and_how_it_fails(spec):
+    for path, operations in spec["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], (method, path)
+            assert "application/problem+json" in operation["responses"]["default"]["content"], (method, path)
+            for status, response in operation["responses"].items():
+                if status[0] == "2" and status != "204":
+                    assert response["content"], (method, path, status)
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
+def test_whatever_is_sent_is_answered_as_described(app, web, mode):
+    """Of the right requests half name a batch and an image that are there."""
+    load_all_checks()
+    failures = {}
+    config = SchemathesisConfig.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": _REFUSALS}}})
+    for result in openapi.from_wsgi("/openapi.json", app=app, config=config).get_all_operations():
+        operation = result.ok()
+        try:
+            _try_out(operation, web, mode)
+        except Unsatisfiable:
+            assert mode is GenerationMode.NEGATIVE, operation.label  # a request without parameters is never wrong
+        except FailureGroup as error:  # the other operations are looked at too
+            failures[operation.label] = str(error)
+    assert not failures, "\n\n".join(f"{label}: {error}" for label, error in failures.items())
+
+
+def _try_out(operation: Any, web: Any, mode: GenerationMode) -> None:
+    right = mode is GenerationMode.POSITIVE
+
+    @bounded(
+        max_examples=_REQUESTS,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(mode), there=st.booleans())
+    def answers(case: Any, there: bool) -> None:
+        if right and there and case.path_parameters:
+            case.path_parameters.update(
+                {name: id for name, id in _something(web).items() if name in case.path_parameters}
+            )
+        case.call_and_validate(checks=_CHECKS if right else [*_CHECKS, negative_data_rejection])
+
+    answers()
+
+
+def _something(web: Any) -> dict[str, str]:
+    """A batch of two images, one of which has its result: a new one, as requests may do away with it."""
+    batch = web.batch()
+    image, _ = web.upload(batch, ("a.jpg", b"one"), ("b.jpg", b"two"))
+    web.finish(*(web.result_of(job) for job in web.jobs() if job.image_id == image["image_id"]))
+    web.collect()
+    return {"batch_id": batch, "image_id": image["image_id"]}

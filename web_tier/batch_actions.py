@@ -1,0 +1,49 @@
+"""What becomes of a batch: cancelled, tried again, deleted."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+from flask import Response
+
+from web_tier.bodies import json_body
+from web_tier.parts import Parts
+from web_tier.present import answer
+from web_tier.schemas import BatchOut, RetryOut, RetryRequest
+
+
+def blueprint(own: Parts) -> APIBlueprint:
+    api = APIBlueprint("batch_actions", __name__, tag="batches")
+
+    @api.post("/batches/<batch_id>/cancel")
+    @api.output(BatchOut)
+    def cancel_batch(batch_id: str) -> Response:
+        """Cancel a batch: results that are there stay, images that still wait become `cancelled`
+
+        A batch that has ended stays as it is.
+        """
+        return answer(own.present(own.life.cancel(batch_id)))
+
+    @api.post("/batches/<batch_id>/retry")
+    @api.output(RetryOut)
+    @api.doc(responses={409: "The batch was cancelled"})
+    def retry_batch(batch_id: str) -> Response:
+        """Have failed images of a batch tagged anew: those that are named, or all
+
+        Files that were refused at their upload stay failed, as their bytes were not kept. `Prefer: wait=SECONDS`
+        delays the answer until the batch has ended.
+        """
+        count = own.life.retry(batch_id, json_body(RetryRequest).image_ids)
+        applied = own.waits.until(lambda: own.catalog.batch(batch_id).ended)
+        return answer({"retried": count, "batch": own.present(own.catalog.batch(batch_id))}, headers=applied)
+
+    @api.delete("/batches/<batch_id>")
+    @api.output({}, status_code=204)
+    def delete_batch(batch_id: str) -> tuple[str, int]:
+        """Delete a batch with all its images, thumbnails and results
+
+        It is gone at once; of a large one the last bytes go within minutes.
+        """
+        own.life.delete(batch_id)
+        return "", 204
+
+    return api

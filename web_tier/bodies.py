@@ -1,0 +1,34 @@
+"""JSON bodies, read by hand: their errors name the field, and their size has a limit of its own; idempotency keys."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from flask import request
+from pydantic import BaseModel, ValidationError
+
+from web_tier.problems import Refused
+
+M = TypeVar("M", bound=BaseModel)
+
+_MAX_JSON = 1 << 20
+_MAX_KEY = 255
+
+
+def json_body(kind: type[M]) -> M:
+    """The request's body; an empty one stands for {}. Raises Refused, which names the fields that are wrong."""
+    if (request.content_length or 0) > _MAX_JSON:
+        raise Refused(413, f"The JSON of a request may have {_MAX_JSON >> 20} MB at most; send several smaller ones.")
+    try:
+        return kind.model_validate_json(request.get_data() or b"{}", strict=True)  # `true` is no 1
+    except ValidationError as error:
+        errors = {".".join(map(str, e["loc"])) or "body": [e["msg"]] for e in error.errors(include_url=False)}
+        raise Refused(422, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), errors=errors) from None
+
+
+def idempotency_key() -> str | None:
+    """What the request calls itself, so that a repeat of it is known; None where it does not say. Raises Refused."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= _MAX_KEY:
+        raise Refused(422, f"The Idempotency-Key must have 1 to {_MAX_KEY} characters.")
+    return key

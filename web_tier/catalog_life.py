@@ -1,0 +1,155 @@
+"""The catalogue as batches live in it: cancelled, tried again, closed for their owner, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, select, update
+
+from core.errors import TagfleetError
+from web_tier.catalog import BATCH_COLUMNS, IMAGE_COLUMNS, WAITING, Batch, Catalog, Image, NoSuchBatch, read_batch
+from web_tier.catalog_tables import batches, images
+
+_THERE = batches.c.deleted_at.is_(None)
+
+
+class BatchCancelled(TagfleetError):
+    """Nothing of a cancelled batch is tried again."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"batch {batch_id} was cancelled; add its images to another one to have them tagged")
+
+
+class LifeCatalog(Catalog):
+    """What becomes of whole batches, in the same manner."""
+
+    def cancel(self, batch_id: str, now: float) -> Batch:
+        """Close the batch and cancel what still waits; results stay. A batch that has ended stays as it is.
+
+        Raises NoSuchBatch.
+        """
+        with self._database.writing() as connection:
+            batch = read_batch(connection, batch_id, lock=True)
+            if batch.ended:
+                return batch
+            waiting = and_(images.c.batch_id == batch_id, images.c.status.in_(WAITING))
+            count = _renumber(connection, batch, waiting, {"status": "cancelled", "finished_at": now})
+            return _changed(
+                connection,
+                batch_id,
+                now,
+                change=batches.c.change + count + 1,  # one for the batch, which changes without any image too
+                completed=batches.c.completed + count,
+                cancelled=batches.c.cancelled + count,
+                closed_at=func.coalesce(batches.c.closed_at, now),
+                cancelled_at=now,
+                completed_at=now,
+            )
+
+    def failed_images(self, batch_id: str) -> list[str]:
+        """Ids of images that failed and whose bytes are in the store. Raises NoSuchBatch, BatchCancelled."""
+        query = select(images.c.id).where(images.c.batch_id == batch_id, _CAN_BE_TRIED).order_by(images.c.position)
+        with self._database.reading() as connection:
+            if read_batch(connection, batch_id).cancelled_at is not None:
+                raise BatchCancelled(batch_id)
+            return list(connection.execute(query).scalars())
+
+    def try_again(self, batch_id: str, image_ids: Sequence[str], now: float) -> list[Image]:
+        """Make failed images wait again, as if just accepted; gives those that did fail and can be tried.
+
+        Their earlier results no longer count. Raises NoSuchBatch, BatchCancelled.
+        """
+        with self._database.writing() as connection:
+            batch = read_batch(connection, batch_id, lock=True)
+            if batch.cancelled_at is not None:
+                raise BatchCancelled(batch_id)
+            tried = and_(images.c.batch_id == batch_id, images.c.id.in_(image_ids), _CAN_BE_TRIED)
+            afresh = {"status": "received", "provisional": False, "attempt": images.c.attempt + 1}
+            count = _renumber(connection, batch, tried, afresh | dict.fromkeys(_OF_A_RESULT))
+            if not count:
+                return []
+            _changed(
+                connection,
+                batch_id,
+                now,
+                change=batches.c.change + count,
+                completed=batches.c.completed - count,
+                failed=batches.c.failed - count,
+                completed_at=None,
+            )
+            query = select(*IMAGE_COLUMNS).where(images.c.batch_id == batch_id, images.c.change > batch.change)
+            return [Image(*row) for row in connection.execute(query.order_by(images.c.change))]
+
+    def delete(self, batch_id: str, now: float) -> None:
+        """Remove the batch and its images from sight; its bytes are for `batch_life.purge`. Raises NoSuchBatch."""
+        marking = (
+            update(batches)
+            .where(batches.c.id == batch_id, _THERE)
+            .values(deleted_at=now, changed_at=now, idempotency_key=None, options={}, metadata={})
+        )
+        with self._database.writing() as connection:
+            if not connection.execute(marking).rowcount:
+                raise NoSuchBatch(f"there is no batch {batch_id[:80]!r}")
+            connection.execute(delete(images).where(images.c.batch_id == batch_id))
+
+    def deleted(self, batch_ids: Collection[str]) -> set[str]:
+        """Those of the batches that were deleted."""
+        query = select(batches.c.id).where(batches.c.id.in_(batch_ids), ~_THERE)
+        with self._database.reading() as connection:
+            return set(connection.execute(query).scalars())
+
+    def unpurged(self, deleted_before: float) -> list[str]:
+        """Batches deleted before then whose bytes were not yet looked for a second time."""
+        return self._ids(batches.c.deleted_at < deleted_before, batches.c.purged_at.is_(None))
+
+    def mark_purged(self, batch_id: str, now: float) -> None:
+        with self._database.writing() as connection:
+            connection.execute(update(batches).where(batches.c.id == batch_id).values(purged_at=now))
+
+    def abandoned(self, unchanged_since: float) -> list[str]:
+        """Open batches in which nothing has happened since then."""
+        return self._ids(_THERE, batches.c.closed_at.is_(None), batches.c.changed_at < unchanged_since)
+
+    def expire(self, batch_id: str, unchanged_since: float, now: float) -> bool:
+        """Close a batch for its owner, unless something happened in it after all; whether it was closed."""
+        closing = (
+            update(batches)
+            .where(
+                batches.c.id == batch_id, _THERE, batches.c.closed_at.is_(None), batches.c.changed_at < unchanged_since
+            )
+            .values(
+                closed_at=now,
+                expired_at=now,
+                changed_at=now,
+                change=batches.c.change + 1,
+                completed_at=case((batches.c.completed == batches.c.total, now)),
+            )
+        )
+        with self._database.writing() as connection:
+            return bool(connection.execute(closing).rowcount)
+
+    def outlived(self, ended_before: float) -> list[str]:
+        """Batches that ended before then."""
+        return self._ids(_THERE, batches.c.completed_at < ended_before)
+
+    def _ids(self, *conditions: ColumnElement[bool]) -> list[str]:
+        with self._database.reading() as connection:
+            return list(connection.execute(select(batches.c.id).where(*conditions).order_by(batches.c.id)).scalars())
+
+
+_CAN_BE_TRIED = and_(images.c.status == "failed", images.c.stored)
+_OF_A_RESULT = ("error", "caption", "timings", "tagger", "finished_at")
+
+
+def _renumber(connection: Connection, batch: Batch, which: ColumnElement[bool], values: dict[str, Any]) -> int:
+    """Set `values` and the numbers that follow the batch's change number; how many images. The batch is locked."""
+    number = func.row_number().over(order_by=images.c.position)
+    order = select(images.c.id, (batch.change + number).label("change")).where(which).subquery()
+    changing = update(images).where(images.c.id == order.c.id).values(change=order.c.change, **values)
+    return connection.execute(changing).rowcount
+
+
+def _changed(connection: Connection, batch_id: str, now: float, **values: Any) -> Batch:
+    changing = update(batches).where(batches.c.id == batch_id).values(changed_at=now, **values)
+    return Batch(*connection.execute(changing.returning(*BATCH_COLUMNS)).one())

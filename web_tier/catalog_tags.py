@@ -1,0 +1,209 @@
+"""The catalogue as those use it who correct tags and search by them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from core.errors import TagfleetError
+from web_tier.catalog import IMAGE_COLUMNS, Image, KeyReused, read_batch
+from web_tier.catalog_tables import batches, images, tags, verdicts
+from web_tier.database import Database
+from web_tier.tag_rows import Tagged, begins, show
+from web_tier.verdicts import Verdict, tag_key
+
+_NAMED = 3
+_JUDGES = ("accept", "reject")
+
+
+class NoSuchImage(TagfleetError):
+    """The catalogue, or the batch that was named, has no such image."""
+
+
+class NoSuchEdit(TagfleetError):
+    """These images were never part of an edit of this id."""
+
+
+class NotTagged(TagfleetError):
+    """Feedback judges a tag that the image does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """The same verdicts about some images; `feedback` says as what they were given, where it was as feedback."""
+
+    id: str
+    verdicts: Sequence[Verdict]
+    feedback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagCount:
+    name: str
+    count: int
+
+
+class TagCatalog:
+    """Every method is one transaction and may raise Unavailable; times are Unix seconds."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def edit(self, batch_id: str, image_ids: Sequence[str], edit: Edit, now: float) -> list[Image]:
+        """The images as they are after it, each with a new change number; an edit that is there is not made again.
+
+        Raises NoSuchBatch, NoSuchImage, NotTagged; KeyReused where another edit has its id.
+        """
+        with self._database.writing() as connection:
+            _lock(connection, batch_id, image_ids)
+            if _is_there(connection, edit, image_ids):
+                return _images(connection, image_ids)
+            if edit.feedback in _JUDGES:
+                _check_tagged(connection, edit, image_ids)
+            rows = [
+                {
+                    "edit_id": edit.id,
+                    "image_id": image_id,
+                    "name": verdict.name,
+                    "wanted": verdict.wanted,
+                    "feedback": edit.feedback,
+                    "created_at": now,
+                }
+                for image_id in sorted(set(image_ids))
+                for verdict in edit.verdicts
+            ]
+            connection.execute(insert(verdicts), rows)
+            _settle(connection, batch_id, image_ids, now)
+            return _images(connection, image_ids)
+
+    def undo(self, batch_id: str, edit_id: str, now: float, image_id: str | None = None) -> list[Image]:
+        """Take an edit back, from one image or from all of the batch that it touched: they are as if it had never been.
+
+        Other edits stay, earlier and later ones. What is undone already stays so. Raises NoSuchBatch, NoSuchEdit.
+        """
+        touched = (
+            select(verdicts.c.image_id)
+            .join(images, images.c.id == verdicts.c.image_id)
+            .where(verdicts.c.edit_id == edit_id, images.c.batch_id == batch_id)
+            .distinct()
+            .order_by(verdicts.c.image_id)
+        )
+        if image_id is not None:
+            touched = touched.where(verdicts.c.image_id == image_id)
+        with self._database.writing() as connection:
+            ids = list(connection.execute(touched).scalars())
+            if not ids:
+                where = "batch" if image_id is None else "image"
+                raise NoSuchEdit(f"this {where} has no edit {edit_id[:80]!r}")
+            _lock(connection, batch_id, ids)
+            undone = connection.execute(
+                update(verdicts)
+                .where(verdicts.c.edit_id == edit_id, verdicts.c.image_id.in_(ids), verdicts.c.undone_at.is_(None))
+                .values(undone_at=now)
+                .returning(verdicts.c.image_id)
+            )
+            changed = sorted(set(undone.scalars()))
+            if changed:
+                _settle(connection, batch_id, changed, now)
+            return _images(connection, ids)
+
+    def tags(self, prefix: str, limit: int) -> list[TagCount]:
+        """Tags that begin with `prefix`, in any case, and how many images have each: the most frequent first."""
+        count = func.count()
+        query = (
+            select(func.max(tags.c.name), count).group_by(tags.c.key).order_by(count.desc(), tags.c.key).limit(limit)
+        )
+        if prefix:
+            query = query.where(begins(prefix))
+        with self._database.reading() as connection:
+            return [TagCount(name, number) for name, number in connection.execute(query)]
+
+    def search(self, wanted: Tagged, limit: int, before: str | None = None) -> list[Image]:
+        """Images of all batches, the newest first, starting after the image `before`."""
+        query = select(*IMAGE_COLUMNS).order_by(images.c.id.desc()).limit(limit)
+        if wanted:
+            ids = select(tags.c.image_id).where(wanted.condition()).distinct()
+            if before is not None:
+                ids = ids.where(tags.c.image_id < before)
+            query = query.where(images.c.id.in_(ids.order_by(tags.c.image_id.desc()).limit(limit)))
+        elif before is not None:
+            query = query.where(images.c.id < before)
+        with self._database.reading() as connection:
+            return [Image(*row) for row in connection.execute(query)]
+
+
+def _lock(connection: Connection, batch_id: str, image_ids: Sequence[str]) -> None:
+    """Nobody else changes the batch's images until the transaction ends.
+
+    Raises NoSuchBatch, and NoSuchImage unless it has them all.
+    """
+    read_batch(connection, batch_id, lock=True)
+    there = select(images.c.id).where(images.c.id.in_(image_ids), images.c.batch_id == batch_id)
+    missing = set(image_ids) - set(connection.execute(there).scalars())
+    if missing:
+        named = ", ".join(repr(id_[:80]) for id_ in sorted(missing)[:_NAMED])
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise NoSuchImage(f"batch {batch_id} has no image {named}{more}")
+
+
+def _is_there(connection: Connection, edit: Edit, image_ids: Sequence[str]) -> bool:
+    """Whether this edit was made before. Raises KeyReused where it was another one."""
+    query = select(verdicts.c.image_id, verdicts.c.name, verdicts.c.wanted, verdicts.c.feedback)
+    there = {tuple(row) for row in connection.execute(query.where(verdicts.c.edit_id == edit.id))}
+    own = {(id_, verdict.name, verdict.wanted, edit.feedback) for id_ in image_ids for verdict in edit.verdicts}
+    if there and there != own:
+        raise KeyReused("this Idempotency-Key came with another edit before; use a new key")
+    return bool(there)
+
+
+def _check_tagged(connection: Connection, edit: Edit, image_ids: Sequence[str]) -> None:
+    """Raises NotTagged unless the images have the tags of the edit."""
+    for name, shown in connection.execute(select(images.c.name, images.c.tags).where(images.c.id.in_(image_ids))):
+        there = {tag_key(tag["name"]) for tag in shown}
+        for verdict in edit.verdicts:
+            if tag_key(verdict.name) not in there:
+                raise NotTagged(
+                    f"{name[:80]} has no tag {verdict.name!r} to {edit.feedback}; add is for what is missing"
+                )
+
+
+_UPDATE_IMAGE = (
+    update(images)
+    .where(images.c.id == bindparam("image_id"))
+    .values({images.c[name]: bindparam(f"new_{name}") for name in ("tags", "said", "edited", "change")})
+)
+
+
+def _settle(connection: Connection, batch_id: str, image_ids: Sequence[str], now: float) -> None:
+    """Make what these images show anew from what the tagger said and the verdicts that stand."""
+    found = connection.execute(
+        select(images.c.id, images.c.tags, images.c.said).where(images.c.id.in_(image_ids)).order_by(images.c.id)
+    ).all()
+    change = connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id)
+        .values(change=batches.c.change + len(found), changed_at=now)
+        .returning(batches.c.change)
+    ).scalar_one()
+    shown = show(connection, {row.id: row.tags if row.said is None else row.said for row in found})
+    rows = [
+        {
+            "image_id": row.id,
+            "new_tags": shown[row.id].tags,
+            "new_said": shown[row.id].said,
+            "new_edited": shown[row.id].edited,
+            "new_change": number,
+        }
+        for number, row in enumerate(found, start=change - len(found) + 1)
+    ]
+    connection.execute(_UPDATE_IMAGE, rows)
+
+
+def _images(connection: Connection, image_ids: Sequence[str]) -> list[Image]:
+    """In the order in which they were asked for."""
+    found = {
+        row.id: Image(*row) for row in connection.execute(select(*IMAGE_COLUMNS).where(images.c.id.in_(image_ids)))
+    }
+    return [found[image_id] for image_id in image_ids]

@@ -1,0 +1,116 @@
+"""The catalogue as uploads use it: images are accepted, and recognised by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from web_tier.catalog import IMAGE_COLUMNS, BatchClosed, Catalog, Image, Upload, read_batch
+from web_tier.catalog_tables import batches, images
+
+
+class UploadCatalog(Catalog):
+    """What takes images in, in the same manner."""
+
+    def add_images(self, batch_id: str, uploads: Sequence[Upload], now: float) -> list[Image]:
+        """Accept `uploads`, in their order; an image of the same name and content is not added again.
+
+        Gives the image of each, new or there already.
+
+        Raises NoSuchBatch, BatchClosed.
+        """
+        with self._database.writing() as connection:
+            _lock_open(connection, batch_id)
+            hashes = {upload.sha256 for upload in uploads}
+            there = select(*IMAGE_COLUMNS).where(images.c.batch_id == batch_id, images.c.sha256.in_(hashes))
+            known = {(row.name, row.sha256): Image(*row) for row in connection.execute(there)}
+            fresh: dict[tuple[str, str], Upload] = {}
+            for upload in uploads:
+                if (upload.name, upload.sha256) not in known:
+                    fresh.setdefault((upload.name, upload.sha256), upload)
+            added = _insert(connection, batch_id, list(fresh.values()), now)
+            known.update({(image.name, image.sha256): image for image in added})
+        return [known[upload.name, upload.sha256] for upload in uploads]
+
+    def mark_sent(self, image_ids: Sequence[str]) -> None:
+        """Their jobs are on the queue. This is no change that anyone sees, and takes no number."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(images).where(images.c.id.in_(image_ids), images.c.status == "received").values(status="queued")
+            )
+
+    def accepted(self, image_ids: Sequence[str]) -> list[Image]:
+        """These images as they are now, in this order; those that were deleted are left out."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(*IMAGE_COLUMNS).where(images.c.id.in_(image_ids)))
+            found = {row.id: Image(*row) for row in rows}
+        return [found[image_id] for image_id in image_ids if image_id in found]
+
+    def with_content(self, hashes: Collection[str], batch_id: str | None = None) -> dict[str, Image]:
+        """By sha256 the latest image whose bytes have it; of one batch, or of all."""
+        latest = select(func.max(images.c.id)).where(images.c.sha256.in_(hashes), images.c.stored)
+        if batch_id is not None:
+            latest = latest.where(images.c.batch_id == batch_id)
+        query = select(*IMAGE_COLUMNS).where(images.c.id.in_(latest.group_by(images.c.sha256)))
+        with self._database.reading() as connection:
+            return {row.sha256: Image(*row) for row in connection.execute(query)}
+
+    def stored_in(self, batch_id: str, hashes: Collection[str]) -> list[Image]:
+        """Images of a batch whose bytes have one of these sha256, under whatever name."""
+        query = select(*IMAGE_COLUMNS).where(images.c.batch_id == batch_id, images.c.sha256.in_(hashes))
+        with self._database.reading() as connection:
+            return [Image(*row) for row in connection.execute(query.where(images.c.stored))]
+
+
+def _lock_open(connection: Connection, batch_id: str) -> None:
+    """Nobody else changes the batch until the transaction ends. Raises NoSuchBatch, BatchClosed."""
+    if read_batch(connection, batch_id, lock=True).closed_at is not None:
+        raise BatchClosed(batch_id)
+
+
+def _insert(connection: Connection, batch_id: str, uploads: Sequence[Upload], now: float) -> list[Image]:
+    if not uploads:
+        return []
+    count = len(uploads)
+    refused = sum(upload.error is not None for upload in uploads)
+    total, change = connection.execute(
+        update(batches)
+        .where(batches.c.id == batch_id)
+        .values(
+            total=batches.c.total + count,
+            change=batches.c.change + count,
+            completed=batches.c.completed + refused,
+            failed=batches.c.failed + refused,
+            changed_at=now,
+        )
+        .returning(batches.c.total, batches.c.change)
+    ).one()
+    added = [
+        _accepted(upload, batch_id, total - count + number, change - count + number, now)
+        for number, upload in enumerate(uploads, start=1)
+    ]
+    rows = [{"provisional": False} | {name: getattr(image, name) for name in Image.__slots__} for image in added]
+    connection.execute(insert(images), rows)
+    return added
+
+
+def _accepted(upload: Upload, batch_id: str, position: int, change: int, now: float) -> Image:
+    return Image(
+        id=upload.id,
+        batch_id=batch_id,
+        position=position,
+        change=change,
+        name=upload.name,
+        sha256=upload.sha256,
+        bytes=upload.bytes,
+        status="failed" if upload.error else "received",
+        error=upload.error,
+        caption=None,
+        tags=[],
+        timings=None,
+        tagger=None,
+        created_at=now,
+        finished_at=now if upload.error else None,
+        stored=upload.error is None,
+    )

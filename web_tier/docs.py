@@ -1,0 +1,198 @@
+"""The page at /docs: the API's description as people read it, made from /openapi.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from flask import Blueprint, render_template
+from markupsafe import Markup, escape
+
+_PLACE = "#/components/schemas/"
+_CURL_FILE = "photo.jpg"
+
+
+@dataclass(frozen=True)
+class Field:
+    name: str
+    type: Markup
+    required: bool
+    says: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: str
+    type: Markup
+    says: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    id: str
+    method: str
+    path: str
+    title: Markup
+    says: str
+    parameters: list[Field]
+    body: Markup | None
+    example: str
+    answers: list[Answer]
+
+
+@dataclass(frozen=True)
+class Group:
+    name: str
+    says: str
+    operations: list[Operation]
+
+
+@dataclass(frozen=True)
+class Shape:
+    name: str
+    says: str
+    fields: list[Field]
+    example: str
+
+
+def blueprint(description: Callable[[], Any]) -> Blueprint:
+    """`description` gives the OpenAPI document; it is asked once, for the first reader."""
+    docs = Blueprint("docs", __name__, template_folder="templates")
+
+    @cache
+    def document() -> str:
+        spec = description()
+        shapes = list(_shapes(spec))
+        return render_template("docs.html", info=spec["info"], groups=list(_groups(spec)), shapes=shapes, text=_text)
+
+    @docs.get("/docs")
+    def show() -> str:
+        return document()
+
+    return docs
+
+
+def _groups(spec: dict[str, Any]) -> Iterator[Group]:
+    for tag in spec["tags"]:
+        operations = [
+            _operation(spec, path, method, operation)
+            for path, methods in spec["paths"].items()
+            for method, operation in methods.items()
+            if tag["name"] in operation["tags"]
+        ]
+        yield Group(tag["name"], tag.get("description", ""), operations)
+
+
+def _operation(spec: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> Operation:
+    body = operation.get("requestBody")
+    return Operation(
+        id=operation["operationId"],
+        method=method.upper(),
+        path=path,
+        title=_inline(operation.get("summary", "")),
+        says=operation.get("description", ""),
+        parameters=[
+            Field(each["name"], _type(each["schema"]), each.get("required", False), _where(each))
+            for each in operation.get("parameters", ())
+        ],
+        body=_content(body) if body else None,
+        example=_curl(spec, path, method, body),
+        answers=[
+            Answer(status, _content(answer), answer["description"])
+            for status, answer in sorted(operation["responses"].items())
+        ],
+    )
+
+
+def _where(parameter: dict[str, Any]) -> str:
+    said = parameter.get("description") or parameter["schema"].get("description") or ""
+    place = {"path": "in the path", "query": "in the query", "header": "a header"}.get(parameter["in"], "")
+    return f"{place}. {said}" if said else place
+
+
+def _content(described: dict[str, Any]) -> Markup:
+    """The media types of a body, and the shape of each."""
+    found = [
+        Markup("{} <span class='muted'>{}</span>").format(_type(content.get("schema", {})), media)
+        for media, content in described.get("content", {}).items()
+    ]
+    return Markup(", ").join(found)
+
+
+def _shapes(spec: dict[str, Any]) -> Iterator[Shape]:
+    for name, schema in spec["components"]["schemas"].items():
+        required = schema.get("required", ())
+        fields = [
+            Field(field, _type(described), field in required, described.get("description", ""))
+            for field, described in schema.get("properties", {}).items()
+        ]
+        examples = schema.get("examples")
+        yield Shape(name, schema.get("description", ""), fields, _pretty(examples[0]) if examples else "")
+
+
+def _type(schema: dict[str, Any]) -> Markup:
+    """A schema in a few words; other shapes are links."""
+    if reference := schema.get("$ref"):
+        return Markup('<a href="#{0}">{0}</a>').format(reference.removeprefix(_PLACE))
+    if choices := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
+        return Markup(" or ").join(map(_type, choices))
+    if "enum" in schema:
+        return Markup(" | ").join(map(json.dumps, schema["enum"]))
+    if "const" in schema:
+        return escape(json.dumps(schema["const"]))
+    if schema.get("type") == "array":
+        return Markup("list of ") + (_type(schema["items"]) if schema.get("items") else "anything")
+    if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
+        return Markup("object of ") + _type(schema["additionalProperties"])
+    return escape(" ".join([str(schema.get("type", "bytes")), *_bounds(schema)]))
+
+
+def _bounds(schema: dict[str, Any]) -> Iterator[str]:
+    low, high = (schema.get(name) for name in ("minimum", "maximum"))
+    if low is not None and high is not None:
+        yield f"{low}–{high}"
+    elif low is not None:
+        yield f"≥ {low}"
+    if "default" in schema:
+        yield f"= {json.dumps(schema['default'])}"
+
+
+def _curl(spec: dict[str, Any], path: str, method: str, body: dict[str, Any] | None) -> str:
+    """A command that may be tried, with the shape's own example for a body."""
+    words = [f"'http://127.0.0.1:8000{path}'"]
+    if method != "get":
+        words = ["-X", method.upper(), *words]
+    for media, content in (body or {}).get("content", {}).items():
+        if media == "multipart/form-data":
+            words = [*words[2:], "-F", f"files=@{_CURL_FILE}"]  # a form is posted anyway
+        elif examples := _schema(spec, content["schema"]).get("examples"):
+            given = json.dumps(examples[0], ensure_ascii=False).replace("'", "'\\''")
+            words += ["-H", f"'Content-Type: {media}'", "-d", f"'{given}'"]
+    return " ".join(["curl", *words])
+
+
+def _schema(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    name = schema.get("$ref", "").removeprefix(_PLACE)
+    found: dict[str, Any] = spec["components"]["schemas"].get(name, schema)
+    return found
+
+
+def _pretty(example: Any) -> str:
+    return json.dumps(example, indent=2, ensure_ascii=False)
+
+
+def _text(said: str) -> Markup:
+    """Docstrings as HTML: paragraphs, and what stands between backticks as code."""
+    paragraphs = [_inline(paragraph) for paragraph in said.split("\n\n") if paragraph.strip()]
+    return Markup("").join(map(Markup("<p>{}</p>").format, paragraphs))
+
+
+def _inline(said: str) -> Markup:
+    pieces = [
+        Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece)
+        for number, piece in enumerate(said.split("`"))
+    ]
+    return Markup("").join(pieces)

@@ -1,0 +1,67 @@
+"""The route by which a batch is exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from apiflask import APIBlueprint
+from flask import Response
+from pydantic import BaseModel
+
+from web_tier.exports.coco import as_coco
+from web_tier.exports.rows import as_csv, as_json_lines
+from web_tier.exports.sidecars import as_sidecars
+from web_tier.exports.source import Source
+from web_tier.parts import Parts
+
+
+class ExportQuery(BaseModel):
+    format: Literal["csv", "jsonl", "coco", "xmp"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    write: Callable[[Source], Iterator[bytes]]
+    ending: str
+    mimetype: str
+
+
+_FORMATS = {
+    "csv": _Format(as_csv, ".csv", "text/csv"),
+    "jsonl": _Format(as_json_lines, ".jsonl", "application/x-ndjson"),
+    "coco": _Format(as_coco, ".coco.json", "application/json"),
+    "xmp": _Format(as_sidecars, ".xmp.zip", "application/zip"),
+}
+_RESPONSES: Any = {
+    200: {
+        "description": "The file; a connection that ends early is a file that is not whole",
+        "content": {
+            of.mimetype: {"schema": {"type": "object" if of.mimetype == "application/json" else "string"}}
+            for of in _FORMATS.values()
+        },
+    },
+    404: "There is no such batch",
+}
+
+
+def blueprint(own: Parts) -> APIBlueprint:
+    api = APIBlueprint("exports", __name__, tag="batches")
+
+    @api.get("/batches/<batch_id>/export")
+    @api.input(ExportQuery, location="query")
+    @api.doc(responses=_RESPONSES)
+    def export_batch(batch_id: str, query_data: ExportQuery) -> Response:
+        """Export the results of a batch, as they are now
+
+        csv: a row for each tag. jsonl: a line for each image. coco: COCO JSON, a box under `relative_bbox`, from 0 to
+        1. xmp: a zip file of XMP sidecars with the tags as keywords.
+        """
+        batch = own.catalog.batch(batch_id)
+        chosen = _FORMATS[query_data.format]
+        response = Response(chosen.write(Source(own.catalog, batch.id)), mimetype=chosen.mimetype)
+        response.headers["Content-Disposition"] = f'attachment; filename="{batch.id}{chosen.ending}"'
+        return response
+
+    return api

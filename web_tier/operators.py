@@ -1,0 +1,67 @@
+"""What operators do to the fleet: pause, drain; and its last hour."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+from flask import Response
+
+from core.telemetry import logger
+from web_tier.catalog_samples import SampleCatalog
+from web_tier.fleet_schemas import DrainOut, HistoryOut, HistoryQuery, PauseOut
+from web_tier.parts import Parts
+from web_tier.present import answer
+from web_tier.problems import Refused
+
+
+def blueprint(own: Parts) -> APIBlueprint:
+    api = APIBlueprint("operators", __name__, tag="fleet")
+    samples = SampleCatalog(own.database)
+
+    @api.post("/fleet/pause")
+    @api.output(PauseOut)
+    def pause_fleet() -> Response:
+        """Leave the fleet as it is
+
+        The controller launches and drains no worker until the fleet is resumed. Workers that run go on working;
+        those that are lost are ended, and not replaced.
+        """
+        own.backend.roster.pause()
+        logger().info("the fleet was paused")
+        return answer({"paused": True})
+
+    @api.post("/fleet/resume")
+    @api.output(PauseOut)
+    def resume_fleet() -> Response:
+        """End a pause"""
+        own.backend.roster.resume()
+        logger().info("the fleet was resumed")
+        return answer({"paused": False})
+
+    @api.post("/fleet/workers/<worker_id>/drain")
+    @api.output(DrainOut, status_code=202)
+    @api.doc(responses={404: "No such worker is alive"})
+    def drain_worker(worker_id: str) -> Response:
+        """Let a worker finish what it holds and end
+
+        Where the work needs it, the controller launches another one in its place.
+        """
+        if worker_id not in {worker.worker_id for worker in own.fleet.workers()}:
+            raise Refused(404, f"there is no live worker {worker_id[:80]!r}; GET /api/v1/fleet lists them")
+        own.backend.roster.wish_drain(worker_id)
+        logger().info("a worker was asked to drain", worker=worker_id)
+        return answer({"worker_id": worker_id}, 202)
+
+    @api.get("/fleet/history")
+    @api.input(HistoryQuery, location="query")
+    @api.output(HistoryOut)
+    def get_fleet_history(query_data: HistoryQuery) -> Response:
+        """The last hour of the fleet, and the controller's last hundred changes of mind"""
+        decisions = own.backend.roster.history().records
+        return answer(
+            {
+                "samples": [sample.model_dump() for sample in samples.after(query_data.after, own.clock())],
+                "decisions": [one.model_dump(mode="json") for one in decisions if one.at > query_data.after],
+            }
+        )
+
+    return api

@@ -1,0 +1,25 @@
+// A batch in words.
+
+import { between, count, dateTime, duration, plural, rate } from './format.js';
+
+/** @typedef {import('./types.js').Batch} Batch */
+
+/** @param {Batch} batch */
+export const titleOf = (batch) =>
+  typeof batch.metadata?.title === 'string' && batch.metadata.title ? batch.metadata.title : `Batch of ${dateTime(batch.created_at)}`;
+
+/** Photos with tags; `completed` counts all that reached an end. @param {Batch['request_counts']} counts */
+export const taggedOf = ({ completed, failed, cancelled }) => completed - failed - cancelled;
+
+/** What became of a batch that is over. @param {Batch} batch @returns {[string, string]} */
+export function outcome({ status, request_counts: counts, created_at: from, completed_at: to }) {
+  const { total, completed, failed } = counts;
+  const tagged = taggedOf(counts);
+  if (status === 'cancelled') return [`Cancelled: ${count(tagged)} of ${plural(total, 'photo')} tagged${failed ? `, ${count(failed)} failed` : ''}`, ''];
+  if (status === 'expired') return ['Expired: its photos were removed after the time that they are kept.', ''];
+  if (!total) return ['Nothing was uploaded into this batch.', ''];
+  const seconds = to ? between(from, to) : 0;
+  const text = tagged ? `${plural(tagged, 'photo')} tagged` : `None of ${plural(total, 'photo')} could be tagged`;
+  const pace = seconds > 0 ? `took ${duration(seconds)}${completed > 1 ? `, ${rate(completed / seconds)} images/s` : ''}` : '';
+  return [failed && tagged ? `${text}, ${count(failed)} failed` : text, pace];
+}

@@ -1,0 +1,118 @@
+// Changing tags, on one photo or on many, and taking each change back.
+
+import { call, json } from './api.js';
+import { byId, setText } from './dom.js';
+import { plural } from './format.js';
+
+/** @typedef {import('./types.js').Item} Item */
+/** @typedef {{add?: string[], remove?: string[]}} Change */
+/** @typedef {{text: string, steps: {batchId: string, editId: string}[]}} Done */
+
+const AT_ONCE = 500;
+const SHOWN_MS = 12_000;
+
+/** @param {Change} change @param {number} photos */
+function sentence({ add = [], remove = [] }, photos) {
+  const where = photos === 1 ? '' : ` on ${plural(photos, 'photo')}`;
+  if (add.length && remove.length) return `“${remove[0]}” is now “${add[0]}”${where}.`;
+  return add.length ? `“${add[0]}” added${where}.` : `“${remove[0]}” removed${where}.`;
+}
+
+/** Fires 'items' (detail: Item[]) with photos as they are after a change. */
+export class Editor extends EventTarget {
+  /** @type {Done[]} */ #done = [];
+  #toast = byId('edited');
+  /** @type {number|undefined} */ #fading;
+  #last = Promise.resolve();
+
+  constructor() {
+    super();
+    byId('edited-undo').addEventListener('click', () => this.undo());
+    addEventListener('keydown', (event) => {
+      if (event.key.toLowerCase() !== 'z' || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
+      const field = event.target instanceof HTMLInputElement ? event.target : null;
+      if (field?.value || !this.#done.length) return; // the field's own undo goes first
+      event.preventDefault();
+      this.undo();
+    });
+  }
+
+  /** @param {Item[]} items @param {Change} change */
+  edit(items, change) {
+    return this.#inTurn(async () => {
+      /** @type {Done} */
+      const done = { text: sentence(change, items.length), steps: [] };
+      try {
+        for (const [batchId, ids] of byBatch(items)) {
+          for (let at = 0; at < ids.length; at += AT_ONCE) {
+            const body = { image_ids: ids.slice(at, at + AT_ONCE), add: change.add ?? [], remove: change.remove ?? [] };
+            const { images, edit_id: editId } = await call(`/batches/${encodeURIComponent(batchId)}/tags`, json('PATCH', body));
+            done.steps.push({ batchId, editId });
+            this.#tell(images);
+          }
+        }
+      } finally {
+        if (done.steps.length) this.#done.push(done);
+      }
+      this.#say(done.text, true);
+    });
+  }
+
+  undo() {
+    return this.#inTurn(async () => {
+      const done = this.#done.at(-1);
+      if (!done) return;
+      for (let step = done.steps.at(-1); step; step = done.steps.at(-1)) {
+        const { batchId, editId } = step;
+        const { images } = await call(`/batches/${encodeURIComponent(batchId)}/tags/undo`, json('POST', { edit_id: editId }));
+        done.steps.pop();
+        this.#tell(images);
+      }
+      this.#done.pop();
+      this.#say('Taken back.', this.#done.length > 0);
+    });
+  }
+
+  /** What a person thinks of a tag of the model's. @param {Item} item @param {string} tag @param {'accept'|'reject'} verdict */
+  judge(item, tag, verdict) {
+    return this.#inTurn(async () => {
+      const { image } = await call(`/images/${encodeURIComponent(item.image_id)}/feedback`, json('POST', { tag, verdict }));
+      this.#tell([image]);
+      this.#say(`“${tag}” confirmed.`, this.#done.length > 0);
+    });
+  }
+
+  /** One after the other, so that taking back finds them in their order. @param {() => Promise<void>} work */
+  #inTurn(work) {
+    this.#last = this.#last.then(work).catch((error) => this.#say(`That was not kept: ${error.message}`, false));
+    return this.#last;
+  }
+
+  /** @param {Item[]} items */
+  #tell(items) {
+    this.dispatchEvent(new CustomEvent('items', { detail: items }));
+  }
+
+  /** @param {string} text @param {boolean} undo */
+  #say(text, undo) {
+    clearTimeout(this.#fading);
+    const dialog = document.querySelector('dialog.detail[open]');
+    (dialog ?? document.body).append(this.#toast); // what is outside a modal dialog can be neither seen nor pressed
+    setText(byId('edited-text'), text);
+    byId('edited-undo').hidden = !undo;
+    this.#toast.hidden = false;
+    this.#fading = setTimeout(() => (this.#toast.hidden = true), SHOWN_MS);
+  }
+}
+
+/** @param {Item[]} items @returns {Map<string, string[]>} */
+function byBatch(items) {
+  /** @type {Map<string, string[]>} */
+  const groups = new Map();
+  for (const { batch_id: batch, image_id: image } of items) {
+    const group = groups.get(batch);
+    if (group) group.push(image);
+    else groups.set(batch, [image]);
+  }
+  return groups;
+}

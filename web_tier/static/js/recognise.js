@@ -1,0 +1,56 @@
+// Which files the server has already, told by their hashes, so that their bytes are not sent again.
+
+import { call, json } from './api.js';
+
+/** @typedef {import('./entries.js').Entry} Entry */
+/** @typedef {import('./types.js').Item} Item */
+
+const AT_ONCE = 4;
+
+/** Where the page came without TLS, a browser has no hashes, and everything is sent. */
+const canHash = () => Boolean(globalThis.crypto?.subtle);
+
+/** @param {Blob} file @returns {Promise<string>} in hexadecimal @throws {DOMException} when it cannot be read */
+export async function sha256(file) {
+  const digest = await crypto.subtle.digest('SHA-256', await file.arrayBuffer()); // off the page's own thread
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** @param {Entry[]} entries @returns {Promise<Map<Entry, string>>} without those that cannot be read */
+async function hashes(entries) {
+  const found = new Map();
+  const rest = entries.filter(({ file }) => file);
+  const one = async () => {
+    for (let entry = rest.shift(); entry; entry = rest.shift()) {
+      try {
+        found.set(entry, await sha256(/** @type {File} */ (entry.file)));
+      } catch {
+        // the upload says that it cannot be read
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, one));
+  return found;
+}
+
+/**
+ * Adds those to the batch whose bytes the server has. Where that fails, nothing is recognised, and the upload decides.
+ * @param {string} batchId @param {Entry[]} entries @returns {Promise<Map<Entry, Item>>}
+ */
+export async function recognise(batchId, entries) {
+  const found = new Map();
+  if (!canHash()) return found;
+  try {
+    const digests = await hashes(entries);
+    if (!digests.size) return found;
+    const { known } = await call('/images/check', json('POST', { sha256: [...new Set(digests.values())] }));
+    const here = [...digests].filter(([, sha]) => known[sha]);
+    if (!here.length) return found;
+    const images = here.map(([{ name }, sha]) => ({ name, sha256: sha }));
+    const { images: added } = await call(`/batches/${encodeURIComponent(batchId)}/images/known`, json('POST', { images }));
+    here.forEach(([entry], n) => added[n] && found.set(entry, added[n]));
+  } catch {
+    found.clear();
+  }
+  return found;
+}
