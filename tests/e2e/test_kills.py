@@ -41,7 +41,7 @@ def test_a_part_that_up_starts_again(deployment, client, upload, make_photos, un
     assert_each_once(deployment, batch.id, [name for name, _ in photos])
     if victim in ("controller", "collector", "web"):
         until(lambda: f"{victim} was killed by SIGKILL; it is started again in 0.5 s" in deployment.said)
-        until(lambda: deployment.child(victim).pid != process.pid)
+        until(lambda: {part.pid for part in deployment.find(victim)} - {process.pid})
 
 
 def test_up_itself(deployment, client, upload, make_photos, until, assert_each_once):

@@ -99,7 +99,7 @@ def test_one_up_for_each_home_and_each_port(deployment, deploy):
     fourth = deployment.run("up", "--host", "0.0.0.0")
     _, said = fourth.communicate(timeout=30)
     assert fourth.returncode == 2
-    assert said.startswith("tagfleet: setting host: '0.0.0.0' is no loopback address")
+    assert said.startswith("tagfleet: setting host: 0.0.0.0 with these settings is open to other machines")
     assert len(said.splitlines()) == 1
 
 
