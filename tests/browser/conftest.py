@@ -65,6 +65,10 @@ class Console:
     def expect(self, pattern: str) -> None:
         self._expected.append(re.compile(pattern))
 
+    def expect_lost_connections(self) -> None:
+        """Chromium has many names for a server that went away; which one comes is a matter of microseconds."""
+        self.expect(r"net::ERR_(CONNECTION|EMPTY|INCOMPLETE|SOCKET)_")
+
     def watch(self, page: Page) -> None:
         page.on("console", self._note)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
