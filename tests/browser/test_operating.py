@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 pytestmark = pytest.mark.browser
 
@@ -45,6 +46,19 @@ def test_decisions_give_their_reasons(page: Page, busy: Any) -> None:
     expect(rows.first).to_contain_text("20 s ago")
     rows.last.get_by_text("Every term").click()
     expect(rows.last.locator(".terms")).to_have_text("visible31")
+
+
+def test_nothing_can_be_pressed_before_its_script_is_there(page: Page, busy: Any) -> None:
+    held: list[Route] = []
+    page.route("**/js/fleet.js", lambda route: held.append(route))
+    with page.expect_request("**/js/fleet.js"):
+        page.goto(f"{busy.url}/fleet", wait_until="commit")
+    expect(page.get_by_text("Pause", exact=True)).to_be_visible()
+    with pytest.raises(PlaywrightTimeout):  # a press that would do nothing is not taken
+        page.get_by_text("Pause", exact=True).click(timeout=500)
+    held[0].continue_()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#fleet-paused")).to_be_visible()
 
 
 def test_pause_drain_and_redrive(page: Page, busy: Any) -> None:

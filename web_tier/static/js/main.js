@@ -4,6 +4,7 @@ import * as banners from './banners.js';
 import { BatchView } from './batch.js';
 import { prepareConfirm } from './confirm.js';
 import { Detail } from './detail.js';
+import { byId } from './dom.js';
 import { isSystemFile, listen, measure } from './dropping.js';
 import { Editor } from './editor.js';
 import { plural } from './format.js';
@@ -22,9 +23,9 @@ const batch = new BatchView(detail, editor, visit);
 const go = route({
   home: new HomeView(),
   batch,
-  batches: new Later(async () => new (await import('./batches.js')).BatchesView(detail, editor, visit)),
-  fleet: new Later(async () => new (await import('./fleet.js')).FleetView()),
-  keys: new Later(async () => new (await import('./keys.js')).KeysView()),
+  batches: new Later(byId('view-batches'), async () => new (await import('./batches.js')).BatchesView(detail, editor, visit)),
+  fleet: new Later(byId('view-fleet'), async () => new (await import('./fleet.js')).FleetView()),
+  keys: new Later(byId('view-keys'), async () => new (await import('./keys.js')).KeysView()),
 });
 
 /** @param {import('./dropping.js').Found[]} found */

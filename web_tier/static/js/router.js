@@ -3,7 +3,7 @@
 import { byId } from './dom.js';
 
 /**
- * @typedef {{show: (argument: string) => void, hide: () => void}} View
+ * @typedef {{show: (argument: string) => void|Promise<void>, hide: () => void}} View
  * @typedef {'home'|'batch'|'batches'|'fleet'|'keys'} ViewName
  */
 
@@ -15,11 +15,11 @@ export function parse(path) {
   return [name === 'fleet' || name === 'batches' || name === 'keys' ? name : 'home', ''];
 }
 
-/** @param {Record<ViewName, View>} views shows the one of the current address @returns {(path: string) => void} goes to a path as a link would */
+/** @param {Record<ViewName, View>} views shows the one of the current address @returns {(path: string) => Promise<void>} goes to a path as a link would */
 export function route(views) {
   /** @type {View|null} */
   let current = null;
-  const show = () => {
+  const show = async () => {
     const [name, argument] = parse(location.pathname);
     current?.hide();
     for (const other of Object.keys(views)) byId(`view-${other}`).hidden = other !== name;
@@ -28,13 +28,13 @@ export function route(views) {
       else link.removeAttribute('aria-current');
     }
     current = views[name];
-    current.show(argument);
+    await current.show(argument);
   };
   /** @param {string} path */
-  const go = (path) => {
+  const go = async (path) => {
     if (path !== location.pathname + location.search) history.pushState(null, '', path);
-    show();
     scrollTo(0, 0);
+    await show(); // what is not there yet cannot be focused
     /** @type {HTMLElement|null} */ (document.querySelector('.view:not([hidden]) h1'))?.focus({ preventScroll: true });
   };
   addEventListener('popstate', show);
