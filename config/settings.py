@@ -97,6 +97,15 @@ class WebhookSettings(_Section):
     timeout_s: Annotated[float, Field(gt=0, le=30)]
 
 
+class AwsSettings(_Section):
+    """Names of the parts, as the stack made them. Credentials and the endpoint come from boto3's own chain."""
+
+    region: str
+    deployment: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=30)]
+    input_bucket: str
+    output_bucket: str
+
+
 class PoolSettings(_Section):
     """One tagger, its input queue and its workers."""
 
@@ -111,7 +120,7 @@ class Settings(_Section):
     home: Folder
     cache: Folder
     weights: str
-    backend: Literal["local"]
+    backend: Literal["local", "aws"]
     host: str
     port: Annotated[int, Field(ge=0, le=65_535)]
     log_level: Literal["debug", "info", "warning", "error"]
@@ -122,6 +131,7 @@ class Settings(_Section):
     controller: ControllerSettings
     collector: CollectorSettings
     webhooks: WebhookSettings
+    aws: AwsSettings
     pools: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")], PoolSettings] = Field(min_length=1)
 
     @property

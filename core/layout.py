@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+UPLOADS = "uploads/"
+"""What the web tier takes in; each has a job of its own."""
+DROPS = "images/"
+"""Where any program may put a file: a bucket's notification makes it a job. It can tell prefixes apart, no more."""
 WORKERS = "fleet/workers/"
 DRAINS = "fleet/drain/"
 POOLS = "fleet/pools/"
@@ -13,7 +17,7 @@ RESULTS_QUEUE = "results"
 
 
 def image_key(batch_id: str, image_id: str) -> str:
-    return f"images/{batch_id}/{image_id}"
+    return f"{UPLOADS}{batch_id}/{image_id}"
 
 
 def thumbnail_key(batch_id: str, image_id: str) -> str:
@@ -31,7 +35,7 @@ def cancelled_key(batch_id: str) -> str:
 
 def batch_prefixes(batch_id: str) -> tuple[str, ...]:
     """Everything that is kept of a batch lies under these."""
-    return f"images/{batch_id}/", f"thumbnails/{batch_id}/", f"results/{batch_id}/"
+    return f"{UPLOADS}{batch_id}/", f"thumbnails/{batch_id}/", f"results/{batch_id}/"
 
 
 def model_prefix(name: str, version: str = "") -> str:

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 from config.settings import Settings
 from core import layout
 from core.ports import Fleet, ObjectStore, Queue
 from core.roster import Roster
+
+
+class Parts(Protocol):
+    """What a deployment is built of: `core.local.parts` and `core.aws.parts` each have one. Nothing is kept here."""
+
+    def store(self) -> ObjectStore: ...
+
+    def queue(self, name: str) -> Queue: ...
+
+    def fleet(self, worker_command: Sequence[str], grace_s: float) -> Fleet: ...
 
 
 @dataclass(frozen=True)
@@ -20,9 +31,7 @@ class Backend:
 
     @cached_property
     def store(self) -> ObjectStore:
-        from core.local.store import LocalStore
-
-        return LocalStore(self.settings.home / "store")
+        return self._parts.store()
 
     @cached_property
     def roster(self) -> Roster:
@@ -30,29 +39,26 @@ class Backend:
 
     def jobs(self, pool: str) -> Queue:
         """The input queue of a pool."""
-        return self._queue(layout.jobs_queue(pool))
+        return self._parts.queue(layout.jobs_queue(pool))
 
     @cached_property
     def results(self) -> Queue:
         """The output queue of all pools."""
-        return self._queue(layout.RESULTS_QUEUE)
+        return self._parts.queue(layout.RESULTS_QUEUE)
 
     def fleet(self, worker_command: Sequence[str], *, grace_s: float = 8.0) -> Fleet:
-        """`worker_command` starts one worker when `--pool P --instance I` are appended to it.
+        """`worker_command` starts one worker on this machine when `--pool P --instance I` are appended to it.
 
         A worker that was told to end and has not after `grace_s` is killed.
         """
-        from core.local.fleet import LocalFleet
+        return self._parts.fleet(worker_command, grace_s)
 
-        return LocalFleet(self.settings.home / "instances", worker_command, self.settings, grace_s=grace_s)
+    @cached_property
+    def _parts(self) -> Parts:
+        if self.settings.backend == "aws":
+            from core.aws.parts import AwsParts
 
-    def _queue(self, name: str) -> Queue:
-        from core.local.queue import LocalQueue
+            return AwsParts(self.settings)
+        from core.local.parts import LocalParts
 
-        queue = self.settings.queue
-        return LocalQueue(
-            self.settings.home / "queues.db",
-            name,
-            visibility_timeout_s=queue.visibility_timeout_s,
-            max_receives=queue.max_receives,
-        )
+        return LocalParts(self.settings)

@@ -67,7 +67,7 @@ def test_a_batch_that_closes_during_an_upload_keeps_nothing_of_it(web):
 
     answer = web.client.post(f"/api/v1/batches/{batch}/images", input_stream=Closing(body), content_type=kind)
     assert answer.status_code == 409
-    assert list(web.backend.store.list("images/")) == []
+    assert list(web.backend.store.list("uploads/")) == []
     assert web.jobs() == []
 
 

@@ -316,7 +316,7 @@ def test_of_a_large_batch_the_sweeps_remove_the_rest(web):
     for key in keys:
         web.backend.store.put(key, b"1")
     assert purge(web.backend.store, "bat_1", 120) == 120
-    assert [info.key for info in web.backend.store.list("images/bat_1/")] == sorted(keys)[120:]
+    assert [info.key for info in web.backend.store.list("uploads/bat_1/")] == sorted(keys)[120:]
     assert purge(web.backend.store, "bat_1", 200) == 130
     assert purge(web.backend.store, "bat_1", 200) == 0
 

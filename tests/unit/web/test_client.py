@@ -55,7 +55,7 @@ def test_a_batch_s_whole_life(web, client):
     client.delete(batch)
     with pytest.raises(Missing):
         client.batch(batch)
-    assert list(web.backend.store.list("images/")) == []
+    assert list(web.backend.store.list("uploads/")) == []
 
 
 def test_known_content_needs_no_sending(web, client):

@@ -109,8 +109,8 @@ def test_an_upload_that_stalls_holds_up_nobody_and_one_that_breaks_leaves_nothin
         assert client.get(f"/api/v1/batches/{batch}").json()["request_counts"]["total"] == 1
     client.post(f"/api/v1/batches/{batch}/close")
     (whole,) = client.get(f"/api/v1/batches/{batch}/results").json()["results"]
-    kept = [info.key for info in Backend(settings).store.list("images/")]
-    assert kept == [f"images/{batch}/{whole['image_id']}"]
+    kept = [info.key for info in Backend(settings).store.list("uploads/")]
+    assert kept == [f"uploads/{batch}/{whole['image_id']}"]
     assert "Traceback" not in "".join(server.said)
 
 

@@ -67,7 +67,7 @@ def test_what_the_batch_has_is_not_added_again(web):
     assert same["image_id"] == image["image_id"]
     assert other["image_id"] == twice["image_id"] != image["image_id"]
     assert [job.name for job in web.jobs()] == ["b.jpg"]
-    keys = [info.key for info in web.backend.store.list(f"images/{batch}/")]
+    keys = [info.key for info in web.backend.store.list(f"uploads/{batch}/")]
     assert len(keys) == 2, "nothing is stored that no image names"
 
 

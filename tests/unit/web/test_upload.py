@@ -128,7 +128,7 @@ def test_an_upload_that_breaks_off_leaves_nothing_half_done(web):
     answer = web.client.post(f"/api/v1/batches/{batch}/images", data=body[:-20], content_type=kind)
     assert answer.status_code == 400
     assert web.get(f"/batches/{batch}")["request_counts"]["total"] == 0
-    assert list(web.backend.store.list("images/")) == []
+    assert list(web.backend.store.list("uploads/")) == []
 
 
 def test_the_same_file_is_taken_once(web):
@@ -142,7 +142,7 @@ def test_the_same_file_is_taken_once(web):
     assert again[1]["image_id"] not in {image["image_id"] for image in first}
     assert twice == again[2:]
     assert web.get(f"/batches/{batch}")["request_counts"] == {"total": 4, "completed": 1, "failed": 1, "cancelled": 0}
-    stored = {info.key.rpartition("/")[2] for info in web.backend.store.list("images/")}
+    stored = {info.key.rpartition("/")[2] for info in web.backend.store.list("uploads/")}
     assert stored == {job.image_id for job in web.jobs()} == {image["image_id"] for image in [*first, again[1]]}
 
 

@@ -71,7 +71,7 @@ def test_what_the_batch_has_already_is_not_kept_twice(web, forms):
     web.backend.store.put(form["fields"]["key"], b"one")
     (item,) = named(forms, batch, (form["image_id"], "a.jpg")).json["images"]
     assert item["image_id"] == image["image_id"]
-    assert len(list(web.backend.store.list(f"images/{batch}/"))) == 1
+    assert len(list(web.backend.store.list(f"uploads/{batch}/"))) == 1
 
 
 def test_an_image_of_another_batch_is_not_taken(web, forms):

@@ -1,0 +1,32 @@
+"""A deployment on one machine: files, SQLite, worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from config.settings import Settings
+from core.local.fleet import LocalFleet
+from core.local.queue import LocalQueue
+from core.local.store import LocalStore
+
+
+class LocalParts:
+    """Everything lies under the settings' `home`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def store(self) -> LocalStore:
+        return LocalStore(self._settings.home / "store")
+
+    def queue(self, name: str) -> LocalQueue:
+        queue = self._settings.queue
+        return LocalQueue(
+            self._settings.home / "queues.db",
+            name,
+            visibility_timeout_s=queue.visibility_timeout_s,
+            max_receives=queue.max_receives,
+        )
+
+    def fleet(self, worker_command: Sequence[str], grace_s: float) -> LocalFleet:
+        return LocalFleet(self._settings.home / "instances", worker_command, self._settings, grace_s=grace_s)
