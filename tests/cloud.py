@@ -1,0 +1,76 @@
+"""A cloud for the tests: moto's server, as a process of its own on loopback, put right where it differs from AWS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import boto3
+
+REGION = "eu-central-1"
+_names = count(1)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """`environ` is what a process needs to see this cloud: credentials, region, endpoint."""
+
+    endpoint: str
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def session(self) -> boto3.Session:
+        import boto3  # a third of a second that most selections of tests need not wait for
+
+        return boto3.Session(
+            aws_access_key_id=self.environ["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environ["AWS_SECRET_ACCESS_KEY"],
+            region_name=REGION,
+        )
+
+    def client(self, service: str) -> Any:
+        """A plain client of boto3's, for what a test looks at or makes beforehand."""
+        return self.session.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+
+    def name(self, stem: str) -> str:
+        """A name that no other test has: of a bucket, a queue, a deployment."""
+        return f"{stem}-{next(_names)}"
+
+    def pass_time(self, seconds: float) -> None:
+        """Set the clock of all queues ahead."""
+        request = urllib.request.Request(f"{self.endpoint}/tagfleet/pass-time", data=str(seconds).encode())
+        urllib.request.urlopen(request).close()
+
+
+@contextmanager
+def running() -> Iterator[Cloud]:
+    """Starts the server, waits until it answers, and ends it; it also ends when this process is killed."""
+    program = Path(__file__).with_name("moto_server.py")
+    process = subprocess.Popen(
+        [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    try:
+        port = process.stdout.readline().strip()
+        assert port, f"moto's server did not start; see what {program} says"
+        endpoint = f"http://127.0.0.1:{port}"
+        yield Cloud(
+            endpoint,
+            {
+                "AWS_ENDPOINT_URL": endpoint,
+                "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+                "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+                "AWS_DEFAULT_REGION": REGION,
+                "AWS_EC2_METADATA_DISABLED": "true",
+            },
+        )
+    finally:
+        process.communicate()
