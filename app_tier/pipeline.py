@@ -25,7 +25,7 @@ from app_tier.taggers import Frame, Tagger
 from config.settings import WorkerSettings
 from core import telemetry
 from core.errors import BadImage, BadMessage, NotFound, Unavailable
-from core.messages import Job, Result, Tag, Timings, decode_job
+from core.messages import Job, Result, Tag, Timings, decode_job, ids_of
 from core.ports import Delivery, ObjectStore, Queue
 
 RECEIVE_WAIT_S = 1.0
@@ -168,7 +168,8 @@ class Pipeline:
                     self._fetch_bytes(work)
             except (NotFound, ValueError):  # ValueError: the store knows no such keys
                 self._fail(work, "its bytes are no longer in the store")
-            except Unavailable:
+            except Unavailable as error:
+                telemetry.logger().warning("an image is given back", why=str(error), **ids_of(work.job))
                 self._move(-1)
                 self.held.give_back([work.delivery], _GIVE_BACK_DELAY_S)
 
@@ -195,6 +196,8 @@ class Pipeline:
         work.data = self.trouble.ride_out(partial(self._store.get, work.job.key), _FETCH_TRIES).data
         work.timings["fetch"] = _ms_since(started)
         alone = work.delivery.receive_count >= self._settings.isolate_receive
+        if alone:
+            telemetry.logger().warning("an image is decoded alone: it may have ended a worker", **ids_of(work.job))
         (self._to_isolate if alone else self._to_decode).put(work)
 
     def _decode(self) -> None:
@@ -254,6 +257,8 @@ class Pipeline:
     def _finish(self) -> None:
         while (group := self._to_finish.get()) is not None:
             if self._outbox.deliver(group):
+                for finished in group:
+                    telemetry.logger().debug("a result is delivered", ok=finished.result.ok, **ids_of(finished.result))
                 with self._count:
                     self.images_done += sum(finished.result.ok for finished in group)
                     self.images_failed += sum(not finished.result.ok for finished in group)
@@ -270,6 +275,7 @@ class Pipeline:
 
     def _fail(self, work: Work, why: str) -> None:
         """A permanent failure is a result like any other: stored, sent, acknowledged."""
+        telemetry.logger().info("an image cannot be tagged", why=why, **ids_of(work.job))
         self._move(-1)
         self._to_finish.put([self._finished(work, error=f"{work.job.name}: {why}")])
 

@@ -84,7 +84,7 @@ def _refused(error: Refused) -> Response:
 
 
 def _unavailable(error: Unavailable) -> Response:
-    logger().warning("request not served", request_id=g.get("request_id"), reason=str(error))
+    logger().warning("request not served", reason=str(error))
     return problem(503, f"{error}. Try again in some seconds.", headers={"Retry-After": str(_RETRY_AFTER_S)})
 
 
@@ -102,7 +102,7 @@ def _invalid(error: HTTPError) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    logger().error("request failed", request_id=g.get("request_id"), exc_info=error)
+    logger().error("request failed", exc_info=error)
     return problem(500, "Something went wrong in the server. Its log has the cause under this request's id.")
 
 
