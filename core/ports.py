@@ -162,6 +162,20 @@ class InstanceState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Offering:
+    """One way to get an instance: which type, where, on which market, and at what price."""
+
+    type: str = "process"
+    zone: str = "local"
+    market: str = "on-demand"
+    price: float = 0.0
+    """$/h of one instance, when it was offered."""
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.market} in {self.zone}"
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """A machine (or process) that runs one worker; the worker's id in the roster is the instance's id.
 
@@ -176,6 +190,19 @@ class Instance:
     market: str = "on-demand"
     type: str = "process"
     zone: str = "local"
+    price: float = 0.0
+    """$/h, as its offering said when it was launched."""
+
+
+class Cause(StrEnum):
+    """Why a launch fell short, and so what may help."""
+
+    CAPACITY = "capacity"
+    """The offering has no more now. The fleet has set it aside: the next one may have some."""
+    FAILURE = "failure"
+    """May pass by itself; another offering helps no more than this one."""
+    LASTING = "lasting"
+    """Stays until somebody mends what `Launch.reason` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +212,45 @@ class Launch:
     instances: list[Instance] = field(default_factory=list)
     shortfall: int = 0
     reason: str = ""
+    cause: Cause = Cause.FAILURE
 
 
 class Fleet(Protocol):
     def instances(self) -> list[Instance]:
-        """Every instance of ours, of all pools. Raises Unavailable: "unknown" is never an empty list."""
+        """Every instance of ours, of all pools; one that was launched just now may be missing for a while.
 
-    def launch(self, pool: str, count: int, token: str) -> Launch:
-        """Start `count` workers of `pool`. Idempotent: the same token again returns the instances of the first call."""
+        Raises Unavailable: "unknown" is never an empty list.
+        """
+
+    def offerings(self, pool: str) -> list[Offering]:
+        """What may be launched for `pool` now, best first; what lately had no capacity is left out.
+
+        Raises Unavailable.
+        """
+
+    def launch(self, pool: str, count: int, token: str, offering: Offering) -> Launch:
+        """Start `count` workers of `pool`. Idempotent: the same call again returns the instances of the first one.
+
+        A token belongs to one call: it is never used with another pool, count or offering. Raises Unavailable, and
+        then it is not known whether anything was launched: the same call again tells.
+        """
 
     def terminate(self, ids: Sequence[str]) -> None:
         """End these instances: asked to stop first, then ended. Unknown and gone ids are no error."""
+
+
+# --- the machine ------------------------------------------------------------------------------
+
+
+class Machine(Protocol):
+    """The rented machine that this process runs on, as those tell it who rent it out. All raise Unavailable."""
+
+    @property
+    def id(self) -> str:
+        """Its instance's id."""
+
+    @property
+    def launched_at(self) -> float: ...
+
+    def notice(self) -> str:
+        """Why it is about to be taken away, in a sentence; empty while it stays."""

@@ -68,6 +68,8 @@ class Heartbeat(_Object):
     rss_bytes: int = 0
     notice: str = ""
     """What the worker failed at, in a sentence: its store is unavailable, its weights are damaged."""
+    leaving: str = ""
+    """Why its machine is being taken away (a spot notice, say); empty while it is not."""
 
 
 class PoolStatus(_Object):

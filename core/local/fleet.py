@@ -20,7 +20,7 @@ from core.errors import Unavailable
 from core.local import instances as journal
 from core.local.files import guarded
 from core.local.instances import Record
-from core.ports import Instance, Launch
+from core.ports import Instance, Launch, Offering
 
 _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" """
 """Run by sh: the new process writes its id down before it becomes the worker. So no worker ever runs that could not
@@ -30,6 +30,10 @@ _LEFTOVER_S = 60.0
 _NOT_FOR_WORKERS = ("TAGFLEET_LIFELINE", "TAGFLEET_CONFIG", "TAGFLEET_WEB__CATALOG_URL")
 """Workers outlive whoever starts them, get their settings one by one, and decode what strangers sent: the catalogue's
 password is none of their business."""
+
+
+PROCESS = Offering()
+"""The one thing that this machine has to offer: another process, at no price."""
 
 
 class LocalFleet:
@@ -74,7 +78,10 @@ class LocalFleet:
             (record.instance for record in found if record and not record.failed), key=lambda i: (i.launched_at, i.id)
         )
 
-    def launch(self, pool: str, count: int, token: str) -> Launch:
+    def offerings(self, pool: str) -> list[Offering]:
+        return [PROCESS]
+
+    def launch(self, pool: str, count: int, token: str, offering: Offering = PROCESS) -> Launch:
         digest = hashlib.sha256(token.encode()).hexdigest()[:12]
         launched, reasons = [], []
         for number in range(count):
