@@ -15,6 +15,10 @@ class NotFound(TagfleetError):
         self.key = key
 
 
+class Unreadable(TagfleetError):
+    """An object lies there and cannot be had: too large, archived, not for these credentials. No retry helps."""
+
+
 class PreconditionFailed(TagfleetError):
     """A conditional put lost: the object is there already, is gone, or changed since it was read."""
 

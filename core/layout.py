@@ -13,6 +13,8 @@ DECISIONS = "fleet/decisions/"
 CONTROLLER = "fleet/controller.json"
 PAUSED = "fleet/paused"
 HISTORY = "fleet/history.json"
+RUNS = "runs/"
+"""How far the tagging of a bucket is, and what it sends."""
 RESULTS_QUEUE = "results"
 
 
@@ -36,6 +38,25 @@ def cancelled_key(batch_id: str) -> str:
 def batch_prefixes(batch_id: str) -> tuple[str, ...]:
     """Everything that is kept of a batch lies under these."""
     return f"{UPLOADS}{batch_id}/", f"thumbnails/{batch_id}/", f"results/{batch_id}/"
+
+
+def run_key(run_id: str) -> str:
+    """How far the run is."""
+    return f"{RUNS}{run_id}/run.json"
+
+
+def portion_key(run_id: str, number: int) -> str:
+    """Which objects belong to a portion of the run."""
+    return f"{RUNS}{run_id}/{number:05}.json"
+
+
+def part_name(number: int) -> str:
+    """The file of a portion's results."""
+    return f"part-{number:05}.parquet"
+
+
+def part_key(run_id: str, number: int) -> str:
+    return f"exports/{run_id}/{part_name(number)}"
 
 
 def model_prefix(name: str, version: str = "") -> str:
