@@ -26,7 +26,7 @@ class FakeCloudWatch:
     error: Exception | None = None
     calls: list[list[Mapping[str, Any]]] = field(default_factory=list)
 
-    def put_metric_data(self, *, Namespace: str, MetricData: Sequence[Mapping[str, Any]]) -> None:
+    def put_metric_data(self, *, Namespace: str, MetricData: Sequence[Mapping[str, Any]]) -> None:  # noqa: N803
         assert Namespace == "Tagfleet"
         if self.error:
             raise self.error
