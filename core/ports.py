@@ -92,6 +92,23 @@ class ObjectStore(Protocol):
         """A form by which a browser uploads straight into the store; None where the store has none."""
 
 
+class Source(Protocol):
+    """Objects of any bucket, where they lie: read, never changed. An address is `s3://BUCKET/KEY`, the key as it is.
+
+    What is no such address raises ValueError.
+    """
+
+    def read(self, uri: str, max_bytes: int) -> Blob:
+        """The object's bytes and etag. Raises NotFound, Unreadable (a larger one is not begun), Unavailable."""
+
+    def list(self, uri: str, start_after: str = "", *, pages: int | None = None) -> Iterator[ObjectInfo]:
+        """Objects whose address starts with `uri` and whose key sorts after `start_after`, by the bytes of their keys.
+
+        One request for each thousand, at most `pages` of them. Raises NotFound where there is no such bucket,
+        Unreadable, Unavailable.
+        """
+
+
 # --- queue ------------------------------------------------------------------------------------
 
 

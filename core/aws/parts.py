@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from config.settings import Settings
+from core.aws.metadata import Ec2Machine
 from core.ports import Fleet, ObjectStore, Queue
 
 
@@ -22,3 +24,6 @@ class AwsParts:
 
     def fleet(self, worker_command: Sequence[str], grace_s: float) -> Fleet:
         raise NotImplementedError
+
+    def machine(self) -> Ec2Machine:
+        return Ec2Machine(os.environ)
