@@ -31,6 +31,14 @@ class Unavailable(TagfleetError):
     """A part that Tagfleet stands on does not answer now: disk full, locked, down. Retrying may help."""
 
 
+class Misconfigured(Unavailable):
+    """A part answers, and refuses: credentials, a permission, a name. It goes on once somebody mends what it says.
+
+    What runs for long waits for that as for anything unavailable, and shows the line meanwhile: credentials are
+    renewed and roles are mended under running workers. A command that runs once ends with the line.
+    """
+
+
 class PartialSend(Unavailable):
     """Some messages of one `send` were not accepted; `unsent` holds their positions in the call."""
 
