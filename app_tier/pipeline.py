@@ -16,6 +16,7 @@ from functools import partial
 
 import numpy as np
 
+from app_tier.admission import Admission, measured
 from app_tier.cancelled import Cancelled
 from app_tier.held import Held
 from app_tier.images import DecodeBudget, Decoder
@@ -24,8 +25,9 @@ from app_tier.persistence import Finished, Outbox, Trouble
 from app_tier.taggers import Frame, Tagger
 from config.settings import WorkerSettings
 from core import telemetry
-from core.errors import BadImage, BadMessage, NotFound, Unavailable
-from core.messages import Job, Result, Tag, Timings, decode_job, ids_of
+from core.errors import BadImage, NotFound, Unavailable, Unreadable
+from core.messages import Job, Result, Tag, Timings, ids_of
+from core.originals import Originals
 from core.ports import Delivery, ObjectStore, Queue
 
 RECEIVE_WAIT_S = 1.0
@@ -54,6 +56,7 @@ class Pipeline:
         jobs: Queue,
         results: Queue,
         store: ObjectStore,
+        originals: Originals,
         settings: WorkerSettings,
         visibility_timeout_s: float,
         worker_id: str,
@@ -61,13 +64,14 @@ class Pipeline:
     ) -> None:
         self._tagger = tagger
         self._jobs = jobs
-        self._store = store
+        self._originals = originals
         self._settings = settings
         self._worker_id = worker_id
         self._clock = clock
         self.draining = threading.Event()
         self.held = Held(jobs, limit=settings.prefetch, visibility_timeout_s=visibility_timeout_s, clock=time.monotonic)
         self.trouble = Trouble(self.draining)
+        self._admission = Admission(jobs, self.held, self.trouble, tagger.name)
         self._outbox = Outbox(store, results, self.held, self.trouble)
         self._cancelled = Cancelled(store, time.monotonic)
         self._decoder = Decoder(tagger.side, DecodeBudget(settings.decode_memory_mb))
@@ -144,20 +148,11 @@ class Pipeline:
             except Unavailable:
                 return
             self.held.add(deliveries)
-            for delivery in deliveries:
-                self._admit(delivery)
-
-    def _admit(self, delivery: Delivery) -> None:
-        try:
-            job = decode_job(delivery.body)
-        except BadMessage as error:
-            telemetry.logger().error("a message that is no job goes to the dead letters", why=str(error))
-            self.held.give_back([delivery])
-            return
-        work = Work(delivery, job)
-        work.timings["queue"] = max(0.0, (self._clock() - job.submitted_at) * 1000)
-        self._move(+1)
-        self._to_fetch.put(work)
+            for delivery, job in self._admission.jobs(deliveries):
+                work = Work(delivery, job)
+                work.timings["queue"] = max(0.0, (self._clock() - job.submitted_at) * 1000)
+                self._move(+1)
+                self._to_fetch.put(work)
 
     def _fetch(self) -> None:
         while (work := self._to_fetch.get()) is not None:
@@ -167,7 +162,9 @@ class Pipeline:
                 if not (self._dropped(work) or self._finished_before(work)):
                     self._fetch_bytes(work)
             except (NotFound, ValueError):  # ValueError: the store knows no such keys
-                self._fail(work, "its bytes are no longer in the store")
+                self._fail(work, f"its bytes are no longer in {work.job.place}")
+            except Unreadable as error:
+                self._fail(work, str(error))
             except Unavailable as error:
                 telemetry.logger().warning("an image is given back", why=str(error), **ids_of(work.job))
                 self._move(-1)
@@ -188,12 +185,13 @@ class Pipeline:
         result = self.trouble.ride_out(partial(self._outbox.found, work.job), _FETCH_TRIES)
         if result is not None:
             self._move(-1)
-            self._to_finish.put([Finished(work.delivery, result, stored=True)])
+            self._to_finish.put([Finished(work.delivery, result, stored=True, store_only=work.job.store_only)])
         return result is not None
 
     def _fetch_bytes(self, work: Work) -> None:
         started = time.perf_counter()
-        work.data = self.trouble.ride_out(partial(self._store.get, work.job.key), _FETCH_TRIES).data
+        work.data = self.trouble.ride_out(partial(self._originals.read, work.job.key), _FETCH_TRIES).data
+        work.job = measured(work.job, work.data)
         work.timings["fetch"] = _ms_since(started)
         alone = work.delivery.receive_count >= self._settings.isolate_receive
         if alone:
@@ -292,8 +290,9 @@ class Pipeline:
             finished_at=self._clock(),
             timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in work.timings.items()}),
             attempt=job.attempt,
+            origin=job.origin,
         )
-        return Finished(work.delivery, result)
+        return Finished(work.delivery, result, store_only=job.store_only)
 
     def _move(self, change: int) -> None:
         with self._count:

@@ -65,6 +65,11 @@ class Job(_Message):
     store_only: bool = False
     """Its result is stored and not sent: whoever sent the job looks for it in the store."""
 
+    @property
+    def place(self) -> str:
+        """Where its bytes are looked for, in a sentence for its owner."""
+        return "their bucket" if "://" in self.key else "the store"
+
 
 class Box(BaseModel):
     """Where a tag was seen: x, y, width, height relative to the image, each 0..1."""
