@@ -9,6 +9,7 @@ from typing import Protocol
 
 from config.settings import Settings
 from core import layout
+from core.metrics import Metrics
 from core.originals import Originals
 from core.ports import Fleet, Machine, ObjectStore, Queue, Source
 from core.roster import Roster
@@ -24,6 +25,8 @@ class Parts(Protocol):
     def fleet(self, worker_command: Sequence[str], grace_s: float) -> Fleet: ...
 
     def machine(self) -> Machine | None: ...
+
+    def metrics(self) -> Metrics: ...
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ class Backend:
     def machine(self) -> Machine | None:
         """The machine that this process runs on; None where nobody rents it out."""
         return self._parts.machine()
+
+    def metrics(self) -> Metrics:
+        """Where the fleet's numbers go; whoever asks closes it."""
+        return self._parts.metrics()
 
     @cached_property
     def _parts(self) -> Parts:

@@ -6,7 +6,9 @@ import os
 from collections.abc import Sequence
 
 from config.settings import Settings
+from core.aws.clients import Clients
 from core.aws.metadata import Ec2Machine
+from core.aws.metrics import CloudWatchMetrics
 from core.ports import Fleet, ObjectStore, Queue
 
 
@@ -27,3 +29,8 @@ class AwsParts:
 
     def machine(self) -> Ec2Machine:
         return Ec2Machine(os.environ)
+
+    def metrics(self) -> CloudWatchMetrics:
+        """By a client of its own: a CloudWatch that hangs is given up soon, as nobody waits for it."""
+        clients = Clients(self._settings.aws.region, read_s=10.0, attempts=2)
+        return CloudWatchMetrics(clients.cloudwatch, self._settings.aws.deployment)

@@ -8,6 +8,7 @@ from config.settings import Settings
 from core.local.fleet import LocalFleet
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
+from core.metrics import NoMetrics
 
 
 class LocalParts:
@@ -34,3 +35,6 @@ class LocalParts:
     def machine(self) -> None:
         """One's own: nobody takes it away."""
         return None
+
+    def metrics(self) -> NoMetrics:
+        return NoMetrics()
