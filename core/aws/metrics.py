@@ -9,16 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from core.metrics import Metric, Sample
 from core.telemetry import logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_cloudwatch.literals import StandardUnitType
+    from mypy_boto3_cloudwatch.type_defs import MetricDatumTypeDef
 
 NAMESPACE = "Tagfleet"
 PERIOD_S = 60.0
@@ -27,17 +32,11 @@ BATCH = 500
 """Sets in one call, about 700 bytes each: PutMetricData takes 1,000, and 1 MB."""
 BUFFER = 10_000
 """Sets that wait while CloudWatch does not answer; beyond it the oldest are dropped. An hour of 14 pools."""
-_UNITS = {
+_UNITS: dict[Metric, StandardUnitType] = {
     Metric.BOOT_SECONDS: "Seconds",
     Metric.IMAGES_PER_SECOND: "Count/Second",
     Metric.SPEND_PER_HOUR: "None",
 }
-
-
-class CloudWatch(Protocol):
-    """What is used of boto3's client."""
-
-    def put_metric_data(self, *, Namespace: str, MetricData: Sequence[Mapping[str, Any]]) -> object: ...  # noqa: N803
 
 
 @dataclass(slots=True)
@@ -60,7 +59,7 @@ class CloudWatchMetrics:
     """Safe for several threads; the sending one begins with the first sample. `clock` gives Unix seconds."""
 
     def __init__(
-        self, client: CloudWatch, deployment: str, *, clock: Callable[[], float] = time.time, batch: int = BATCH
+        self, client: CloudWatchClient, deployment: str, *, clock: Callable[[], float] = time.time, batch: int = BATCH
     ) -> None:
         self._client = client
         self._deployment = deployment
@@ -68,7 +67,7 @@ class CloudWatchMetrics:
         self._batch = batch
         self._lock = threading.Lock()
         self._open: dict[tuple[int, Metric, str], _Set] = {}
-        self._waiting: deque[dict[str, Any]] = deque(maxlen=BUFFER)
+        self._waiting: deque[MetricDatumTypeDef] = deque(maxlen=BUFFER)
         self._failing = False
         self._sending = False
         self._closed = threading.Event()
@@ -115,7 +114,7 @@ class CloudWatchMetrics:
         while not self._closed.wait(PERIOD_S):
             self.flush()
 
-    def _take(self, *, everything: bool) -> list[dict[str, Any]]:
+    def _take(self, *, everything: bool) -> list[MetricDatumTypeDef]:
         now = int(self._clock() // PERIOD_S)
         with self._lock:
             over = {key: found for key, found in self._open.items() if everything or key[0] < now}
@@ -123,7 +122,7 @@ class CloudWatchMetrics:
                 del self._open[key]
         return [self._datum(*key, found) for key, found in over.items()]
 
-    def _datum(self, minute: int, metric: Metric, pool: str, found: _Set) -> dict[str, Any]:
+    def _datum(self, minute: int, metric: Metric, pool: str, found: _Set) -> MetricDatumTypeDef:
         return {
             "MetricName": metric,
             "Dimensions": [{"Name": "Deployment", "Value": self._deployment}, {"Name": "Pool", "Value": pool}],
