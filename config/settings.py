@@ -83,6 +83,8 @@ class ControllerSettings(_Section):
     breaker_failures: Count
     breaker_reset_s: Seconds
     lease_s: Seconds
+    peek_s: Seconds
+    budget_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     dry_run: bool
 
 

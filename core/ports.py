@@ -192,6 +192,10 @@ class Offering:
         return f"{self.type} {self.market} in {self.zone}"
 
 
+PROCESS = Offering()
+"""The one thing that a single machine has to offer: another process, at no price."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """A machine (or process) that runs one worker; the worker's id in the roster is the instance's id.

@@ -20,7 +20,7 @@ from core.errors import Unavailable
 from core.local import instances as journal
 from core.local.files import guarded
 from core.local.instances import Record
-from core.ports import Instance, Launch, Offering
+from core.ports import PROCESS, Instance, Launch, Offering
 
 _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" """
 """Run by sh: the new process writes its id down before it becomes the worker. So no worker ever runs that could not
@@ -30,10 +30,6 @@ _LEFTOVER_S = 60.0
 _NOT_FOR_WORKERS = ("TAGFLEET_LIFELINE", "TAGFLEET_CONFIG", "TAGFLEET_WEB__CATALOG_URL")
 """Workers outlive whoever starts them, get their settings one by one, and decode what strangers sent: the catalogue's
 password is none of their business."""
-
-
-PROCESS = Offering()
-"""The one thing that this machine has to offer: another process, at no price."""
 
 
 class LocalFleet:

@@ -13,7 +13,9 @@ from config.settings import ControllerSettings
 from controller.loop import Controller, Ports
 from core.errors import NotFound, PreconditionFailed, Unavailable
 from core.ports import (
+    PROCESS,
     Blob,
+    Cause,
     Condition,
     Delivery,
     Depth,
@@ -24,6 +26,7 @@ from core.ports import (
     InstanceState,
     Launch,
     ObjectInfo,
+    Offering,
     Queue,
     UploadForm,
 )
@@ -137,7 +140,9 @@ class FakeWorker:
     launched_at: float
     alive: bool = True
     stopping: bool = False
+    offering: Offering = PROCESS
     hung: bool = False
+    leaving: str = ""
     doomed: bool = False
     """Dies before it is ready."""
     beat: Heartbeat | None = None
@@ -149,7 +154,10 @@ class FakeWorker:
         state = InstanceState.GONE if not self.alive else InstanceState.RUNNING
         if self.alive and self.stopping:
             state = InstanceState.STOPPING
-        return Instance(self.id, self.pool, state, self.launched_at, self.token)
+        what = self.offering
+        return Instance(
+            self.id, self.pool, state, self.launched_at, self.token, what.market, what.type, what.zone, what.price
+        )
 
     @property
     def busy(self) -> bool:
@@ -164,21 +172,42 @@ class FakeFleet:
     """Where not, new instances are not listed yet."""
     room: int = 1000
     """Beyond so many the fleet has no capacity."""
+    menu: list[Offering] = field(default_factory=lambda: [PROCESS])
+    """What there is to be had, best first."""
+    sold_out: set[Offering] = field(default_factory=set)
+    """Have no capacity now."""
+    aside: dict[Offering, float] = field(default_factory=dict)
+    """When those that were asked for in vain may be asked for again."""
+    refusal: str = ""
+    """Why every launch is refused until somebody mends it."""
     launches: list[tuple[str, int, str]] = field(default_factory=list)
+    requests: dict[str, set[tuple[str, int, Offering]]] = field(default_factory=dict)
+    """What was asked for with each token."""
     killed_busy: list[str] = field(default_factory=list)
 
     def instances(self) -> list[Instance]:
         with self.world.call("instances"):
             return [one.instance for one in self.workers.values() if self.listed or one.launched_at < self.world.now]
 
-    def launch(self, pool: str, count: int, token: str) -> Launch:
+    def offerings(self, pool: str) -> list[Offering]:
+        with self.world.call("offerings", pool):
+            return [one for one in self.menu if self.aside.get(one, 0.0) <= self.world.now]
+
+    def launch(self, pool: str, count: int, token: str, offering: Offering = PROCESS) -> Launch:
         with self.world.call("launch", pool, str(count), token):
             again = [one.instance for one in self.workers.values() if one.token == token]
+            self.requests.setdefault(token, set()).add((pool, count, offering))
             if again:
-                return Launch(again)
+                return Launch(again, count - len(again), "no capacity" if len(again) < count else "")
             self.launches.append((pool, count, token))
+            if self.refusal:
+                return Launch([], count, self.refusal, Cause.LASTING)
+            if offering in self.sold_out:
+                self.aside[offering] = self.world.now + 180.0
+                return Launch([], count, f"no capacity for {offering}", Cause.CAPACITY)
             fits = max(0, min(count, self.room - len(self.alive)))
-            new = [FakeWorker(f"{token}-{n}", pool, token, self.world.now) for n in range(fits)]
+            born = self.world.now
+            new = [FakeWorker(f"{token}-{n}", pool, token, born, offering=offering) for n in range(fits)]
             self.workers |= {one.id: one for one in new}
             return Launch([one.instance for one in new], count - fits, "no capacity" if fits < count else "")
 
@@ -279,6 +308,7 @@ class World:
             state_since=since,
             started_at=one.launched_at,
             held=one.held,
+            leaving=one.leaving,
             images_done=one.done,
             busy_seconds=one.done / self.batch,
             boot=BootTimings(process=boot, imports=boot, weights=boot, first_inference=boot, ready=boot),
