@@ -6,6 +6,9 @@ UPLOADS = "uploads/"
 """What the web tier takes in; each has a job of its own."""
 DROPS = "images/"
 """Where any program may put a file: a bucket's notification makes it a job. It can tell prefixes apart, no more."""
+THUMBNAILS = "thumbnails/"
+INPUT = (UPLOADS, DROPS, THUMBNAILS)
+"""What lies in the input bucket where there are two; all else lies in the output bucket."""
 WORKERS = "fleet/workers/"
 DRAINS = "fleet/drain/"
 POOLS = "fleet/pools/"
@@ -23,7 +26,7 @@ def image_key(batch_id: str, image_id: str) -> str:
 
 
 def thumbnail_key(batch_id: str, image_id: str) -> str:
-    return f"thumbnails/{batch_id}/{image_id}.jpg"
+    return f"{THUMBNAILS}{batch_id}/{image_id}.jpg"
 
 
 def result_key(batch_id: str, image_id: str) -> str:
@@ -37,7 +40,7 @@ def cancelled_key(batch_id: str) -> str:
 
 def batch_prefixes(batch_id: str) -> tuple[str, ...]:
     """Everything that is kept of a batch lies under these."""
-    return f"{UPLOADS}{batch_id}/", f"thumbnails/{batch_id}/", f"results/{batch_id}/"
+    return f"{UPLOADS}{batch_id}/", f"{THUMBNAILS}{batch_id}/", f"results/{batch_id}/"
 
 
 def run_key(run_id: str) -> str:
