@@ -49,6 +49,7 @@ class Controller:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         on_plan: Callable[[list[DecisionRecord]], None] = lambda _records: None,
+        on_tick: Callable[[Observation, Plan], None] = lambda _observation, _plan: None,
     ) -> None:
         self.owner = new_id("ctl")
         self._ports = ports
@@ -60,6 +61,7 @@ class Controller:
         self._clock = clock
         self._wall = wall
         self._on_plan = on_plan
+        self._on_tick = on_tick
         self._memory: Memory = {}
         # It is renewed once a tick, and a standby sees that at its own next tick.
         self._ledger = Ledger(ports.store, self.owner, max(settings.lease_s, 2 * settings.tick_s), clock)
@@ -93,6 +95,7 @@ class Controller:
                 self._ledger.book = replace(self._ledger.book, memory=dict(memory))
                 self._ledger.keep()  # who was replaced while it observed and decided applies nothing
                 self._apply(plan)
+            self._on_tick(observation, plan)
             self._report(plan)
         except Fenced:
             self._say("lease", "another controller took over: standing by")
@@ -127,6 +130,7 @@ class Controller:
         self._alive: list[Instance] = []
         self._read_at = self._clock()
         self._records: dict[str, tuple[DecisionRecord, float]] = {}
+        self._decided: dict[str, tuple[str, str]] = {}
         self._history = History(self._roster)
 
     # --- observe ------------------------------------------------------------------------------
@@ -245,9 +249,13 @@ class Controller:
         """Log a decision when it changes; write it down when its words change too, or every so often."""
         now, records, written = self._clock(), [], []
         for pool in plan.pools:
-            self._say(f"pool {pool.pool}", pool.reason, key=f"{pool.rule} {pool.action}", pool=pool.pool)
+            kind = f"{pool.rule} {pool.action}"
+            if self._decided.get(pool.pool, ("",))[0] != kind:
+                self._decided[pool.pool] = kind, new_id("dec")
+            id_ = self._decided[pool.pool][1]
+            self._say(f"pool {pool.pool}", pool.reason, key=kind, pool=pool.pool, decision=id_)
             record = DecisionRecord(
-                at=self._wall(), pool=pool.pool, action=pool.action, reason=pool.reason, terms=pool.numbers
+                id=id_, at=self._wall(), pool=pool.pool, action=pool.action, reason=pool.reason, terms=pool.numbers
             )
             records.append(record)
             before, at = self._records.get(pool.pool, (None, 0.0))

@@ -80,6 +80,8 @@ class News:
     arrived: float = 0.0
     """Images: growth of the queue plus completions; below 0 where counts lag."""
     handled: int = 0
+    failed: int = 0
+    """How many of them ended with an error."""
     throughputs: tuple[float, ...] = ()
     """Images/s of single workers, each over a second of work or more."""
     boots: tuple[float, ...] = ()

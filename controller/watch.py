@@ -59,6 +59,8 @@ class _Sight:
 class _Pool:
     handled: int = 0
     """Images handled by its workers, as far as it was seen."""
+    failed: int = 0
+    """How many of them failed since the last observation."""
     reported: int = 0
     """How many of them an observation has told."""
     total: int | None = None
@@ -191,6 +193,7 @@ class Watch:
             sight.sampled = (handled, beat.busy_seconds)
         elif pool := self._pools.get(sight.pool):
             pool.handled += max(0, handled - (before.images_done + before.images_failed if before else 0))
+            pool.failed += max(0, beat.images_failed - (before.images_failed if before else 0))
         images, busy = handled - sight.sampled[0], beat.busy_seconds - sight.sampled[1]
         if images > 0 and busy >= _SAMPLE_S:
             self._tell(sight.pool, News(throughputs=(images / busy,)))
@@ -268,8 +271,10 @@ class Watch:
         total = depth.outstanding + depth.dead + pool.handled
         arrived = 0 if pool.total is None else total - pool.total
         handled = pool.handled - pool.reported
+        failed, pool.failed = pool.failed, 0
         pool.total, pool.reported = total, pool.handled
-        return PoolView(name, depth, tuple(workers), replace(news, arrived=arrived, handled=handled))
+        news = replace(news, arrived=arrived, handled=handled, failed=failed)
+        return PoolView(name, depth, tuple(workers), news)
 
     def _tell(self, name: str, more: News) -> None:
         pool = self._pools.setdefault(name, _Pool())

@@ -86,6 +86,8 @@ class PoolStatus(_Object):
 class DecisionRecord(_Object):
     """One decision of the controller about one pool, with every term that made it."""
 
+    id: str = ""
+    """`dec_…`, as in the controller's log. It stays while rule and action do: the same decision, with new numbers."""
     at: float
     pool: str
     action: str
