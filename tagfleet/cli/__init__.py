@@ -22,6 +22,7 @@ _COMMANDS = {
     "status": "status",
     "dead-letters": "dead_letters",
     "keys": "keys",
+    "loadtest": "loadtest",
     "version": "version",
 }
 
