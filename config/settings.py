@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -106,6 +107,7 @@ class AwsSettings(_Section):
     deployment: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=30)]
     input_bucket: str
     output_bucket: str
+    catalog_secret: str
 
 
 class PoolSettings(_Section):
@@ -145,8 +147,18 @@ class Settings(_Section):
         return next(iter(self.pools))
 
 
-def load(environ: Mapping[str, str], *, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
-    """Merge the four sources and check the result.
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A settings file that lies on no disk here; `name` is for messages."""
+
+    name: str
+    text: str
+
+
+def load(
+    environ: Mapping[str, str], *, file: Path | Document | None = None, flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """Merge the four sources and check the result. Without `file` TAGFLEET_CONFIG may name one.
 
     `flags` maps dotted names (`worker.batch_size`) to values; None values are left out.
     Raises BadSetting, whose text names the setting and where it came from.
@@ -180,13 +192,14 @@ def as_environment(settings: Settings) -> dict[str, str]:
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(file: Path | Document) -> dict[str, Any]:
+    name, text = (file.name, file.text) if isinstance(file, Document) else (str(file), None)
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(Path(name).read_text() if text is None else text)
     except OSError as error:
-        raise BadSetting(f"settings file {path}: {error.strerror}") from None
+        raise BadSetting(f"settings file {name}: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadSetting(f"settings file {path}: {error}") from None
+        raise BadSetting(f"settings file {name}: {error}") from None
 
 
 def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
