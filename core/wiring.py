@@ -55,9 +55,10 @@ class Backend:
     @cached_property
     def source(self) -> Source:
         """Objects of any bucket; a deployment on one machine reads them too, with the credentials of boto3's chain."""
+        from core.aws.clients import Clients
         from core.aws.sources import S3Source
 
-        return S3Source(self.settings.aws.region)
+        return S3Source(Clients(self.settings.aws.region))
 
     @cached_property
     def originals(self) -> Originals:

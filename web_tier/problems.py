@@ -13,7 +13,7 @@ from core.errors import Unavailable
 from core.telemetry import logger
 from web_tier.catalog import BatchClosed, KeyReused, NoSuchBatch
 from web_tier.catalog_keys import NoSuchKey
-from web_tier.catalog_life import BatchCancelled
+from web_tier.catalog_life import BatchCancelled, BatchStands
 from web_tier.catalog_tags import NoSuchEdit, NoSuchImage
 from web_tier.catalog_webhooks import NoSuchWebhook
 from web_tier.multipart import BadMultipart
@@ -28,6 +28,7 @@ _OURS: dict[type[Exception], int] = {
     NoSuchWebhook: 404,
     BatchClosed: 409,
     BatchCancelled: 409,
+    BatchStands: 409,
     KeyReused: 422,
     BadMultipart: 400,
 }
