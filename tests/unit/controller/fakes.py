@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from config.settings import ControllerSettings
 from controller.loop import Controller, Ports
@@ -248,9 +248,9 @@ class World:
         self.roster = Roster(self.store)
         self._inside = 0
 
-    def controller(self, *, dry_run: bool = False) -> Controller:
+    def controller(self, **options: Any) -> Controller:
         ports = Ports(self.store, self.fleet, {pool: self.queues[pool] for pool in self.configured})
-        return Controller(ports, self.settings, dry_run=dry_run, clock=lambda: self.now, wall=lambda: self.now)
+        return Controller(ports, self.settings, clock=lambda: self.now, wall=lambda: self.now, **options)
 
     def call(self, *what: str) -> _Call:
         return _Call(self, what)

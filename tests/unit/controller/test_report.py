@@ -9,8 +9,10 @@ import pytest
 from controller.model import News, Observation, PoolView, Stage, Worker
 from controller.policy import decide
 from controller.report import samples
-from core.metrics import Metric
+from core.metrics import Metric, Sample
 from core.ports import Depth
+from tests.unit.controller.fakes import World
+from tests.unit.controller.test_loop import live
 
 
 @pytest.fixture
@@ -69,3 +71,31 @@ def test_a_pool_that_could_not_be_read_says_nothing(told):
 
 def test_no_time_no_rate(told):
     assert (Metric.IMAGES_PER_SECOND, "a") not in told(PoolView("a", depth()), elapsed_s=0.0)
+
+
+def test_what_workers_failed_at_is_told_once(world: World) -> None:
+    told: list[Sample] = []
+    controller = world.controller(on_tick=lambda observation, plan: told.extend(samples(observation, plan)))
+    world.queue.visible = 20
+    live(world, controller, 4)
+    [worker] = world.fleet.alive
+    with world.outside():
+        worker.beat = worker.beat.model_copy(update={"images_failed": 3, "seq": worker.beat.seq + 1})
+        world.roster.beat(worker.beat)
+    controller.tick()
+    controller.tick()
+    assert sum(sample.value for sample in told if sample.metric is Metric.IMAGE_ERRORS) == 3
+
+
+def test_a_decision_has_one_id_in_the_log_the_record_and_the_history(world: World, capsys) -> None:
+    controller = world.controller()
+    world.queue.visible = 12
+    live(world, controller, 40)
+    with world.outside():
+        history, [last] = world.roster.history().records, world.roster.decisions()
+    ids = [record.id for record in history]
+    assert len(set(ids)) == len(ids) > 3
+    assert all(id.startswith("dec_") for id in ids)
+    assert last.id == ids[-1]
+    said = capsys.readouterr().out
+    assert all(id in said for id in ids)
