@@ -37,6 +37,9 @@ HELP = {
     "starved_s": "Seconds that the pool has wanted a worker and had none",
     "failures": "Failed boots and refused launches in a row",
     "retry_in_s": "Seconds until the next launch may be tried",
+    "price_per_hour": "US dollars per hour of the next instance",
+    "spend_per_hour": "US dollars per hour of the instances of all pools",
+    "budget_per_hour": "US dollars per hour that all instances together may cost; 0: any amount",
 }
 """By term. A term without words of its own here, a newer controller's, is exported all the same."""
 

@@ -28,3 +28,6 @@ def test_a_failed_image_is_found_by_its_ids(deployment, client):
     assert line["worker"] == log.stem.removeprefix("worker-")
     assert (line["process"], line["level"]) == ("worker", "info")
     assert "holiday" not in json.dumps(lines), "names of people's files are no business of the log"
+    [decision] = deployment.backend.roster.decisions()
+    said = [json.loads(line) for line in (deployment.home / "logs" / "controller.log").read_text().splitlines()]
+    assert decision.id in [line.get("decision") for line in said if line.get("pool") == "resnet50"]
