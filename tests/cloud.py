@@ -8,37 +8,47 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import boto3
+    from core.aws.clients import Clients
 
 REGION = "eu-central-1"
 _names = count(1)
 
 
-@dataclass(frozen=True)
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""Those of AWS's own examples, as a process gets them."""
+
+
+@dataclass
 class Cloud:
     """`environ` is what a process needs to see this cloud: credentials, region, endpoint."""
 
     endpoint: str
-    environ: dict[str, str] = field(default_factory=dict)
+    environ: dict[str, str]
+    ahead_s: float = 0.0
+    """How far the clock of its queues is ahead."""
+    _clients: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def session(self) -> boto3.Session:
-        import boto3  # a third of a second that most selections of tests need not wait for
-
-        return boto3.Session(
-            aws_access_key_id=self.environ["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environ["AWS_SECRET_ACCESS_KEY"],
-            region_name=REGION,
-        )
+    @cached_property
+    def clients(self) -> Clients:
+        """Clients as the production code has them."""
+        return clients_of(self.endpoint)
 
     def client(self, service: str) -> Any:
         """A plain client of boto3's, for what a test looks at or makes beforehand."""
-        return self.session.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+        if service not in self._clients:
+            self._clients[service] = _session().client(service, endpoint_url=self.endpoint)
+        return self._clients[service]
 
     def name(self, stem: str) -> str:
         """A name that no other test has: of a bucket, a queue, a deployment."""
@@ -48,6 +58,24 @@ class Cloud:
         """Set the clock of all queues ahead."""
         request = urllib.request.Request(f"{self.endpoint}/tagfleet/pass-time", data=str(seconds).encode())
         urllib.request.urlopen(request).close()
+        self.ahead_s += seconds
+
+
+def clients_of(endpoint: str, **options: Any) -> Clients:
+    """`options` as for `core.aws.clients.Clients`."""
+    from core.aws.clients import Clients
+
+    return Clients(REGION, session=_session(), endpoint=endpoint, **options)
+
+
+def _session() -> Any:
+    import boto3  # a third of a second that most selections of tests need not wait for
+
+    return boto3.Session(
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        region_name=REGION,
+    )
 
 
 @contextmanager
@@ -62,15 +90,6 @@ def running() -> Iterator[Cloud]:
         port = process.stdout.readline().strip()
         assert port, f"moto's server did not start; see what {program} says"
         endpoint = f"http://127.0.0.1:{port}"
-        yield Cloud(
-            endpoint,
-            {
-                "AWS_ENDPOINT_URL": endpoint,
-                "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-                "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-                "AWS_DEFAULT_REGION": REGION,
-                "AWS_EC2_METADATA_DISABLED": "true",
-            },
-        )
+        yield Cloud(endpoint, {"AWS_ENDPOINT_URL": endpoint, **CREDENTIALS})
     finally:
         process.communicate()

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pytest
 
@@ -22,9 +22,15 @@ from core.local.instances import path_of, read
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
 from core.ports import Fleet, ObjectStore, Queue
+from tests.contract.aws import S3Stores, SqsQueues
 
 
 class Stores(Protocol):
+    needs: ClassVar[tuple[str, ...]]
+    """The fixtures that it is made of."""
+    examples: ClassVar[int]
+    """How many runs of a property it is fast enough for."""
+
     def open(self) -> ObjectStore:
         """Another client of one and the same store."""
 
@@ -33,6 +39,8 @@ class Stores(Protocol):
 
 
 class Queues(Protocol):
+    needs: ClassVar[tuple[str, ...]]
+    examples: ClassVar[int]
     visibility_timeout_s: float
     max_receives: int
     exact: bool
@@ -70,7 +78,10 @@ class Fleets(Protocol):
 
 
 class LocalStores:
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    needs = ("tmp_path",)
+    examples = 40
+
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def open(self) -> ObjectStore:
@@ -86,8 +97,10 @@ class LocalQueues:
     visibility_timeout_s = 30.0
     max_receives = 3
     exact = True
+    needs = ("tmp_path",)
+    examples = 60
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._now = 1_700_000_000.0
 
@@ -154,14 +167,14 @@ class LocalFleets:
         return LocalFleet(self._root, command, self._settings, clock=lambda: time.time() + self._ahead)
 
 
-@pytest.fixture(params=[LocalStores])
-def stores(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings) -> Stores:
-    return request.param(tmp_path, settings)
+@pytest.fixture(params=[LocalStores, S3Stores])
+def stores(request: pytest.FixtureRequest) -> Stores:
+    return request.param(*map(request.getfixturevalue, request.param.needs))
 
 
-@pytest.fixture(params=[LocalQueues])
-def queues(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings) -> Queues:
-    return request.param(tmp_path, settings)
+@pytest.fixture(params=[LocalQueues, SqsQueues])
+def queues(request: pytest.FixtureRequest) -> Queues:
+    return request.param(*map(request.getfixturevalue, request.param.needs))
 
 
 @pytest.fixture(params=[LocalFleets])
