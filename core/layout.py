@@ -18,6 +18,8 @@ PAUSED = "fleet/paused"
 HISTORY = "fleet/history.json"
 RUNS = "runs/"
 """How far the tagging of a bucket is, and what it sends."""
+SETTINGS = "fleet/settings.toml"
+"""The settings file that all hosts of a deployment on AWS share."""
 RESULTS_QUEUE = "results"
 
 
