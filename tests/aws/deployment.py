@@ -101,10 +101,17 @@ class Stack:
 
     def outstanding(self, queue: str) -> int:
         """Messages that wait or are in flight."""
+        return sum(self._depth(queue))
+
+    def in_flight(self, queue: str) -> int:
+        return self._depth(queue)[1]
+
+    def _depth(self, queue: str) -> tuple[int, int]:
         url = self._sqs.get_queue_url(QueueName=f"{self.name}-{queue}")["QueueUrl"]
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         found = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(names))["Attributes"]
-        return sum(int(found[name]) for name in names)
+        waiting, in_flight = (int(found[name]) for name in names)
+        return waiting, in_flight
 
     def _make_buckets(self) -> None:
         for bucket in (self.input, self.output):
@@ -196,6 +203,11 @@ class AwsDeployment:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+    def stop(self, role: str) -> None:
+        """Ask the process to end, and wait until it has."""
+        self._processes[role].terminate()
+        self._processes[role].wait(30)
 
     def log(self, role: str) -> str:
         return (self.home / f"{role}.log").read_text()

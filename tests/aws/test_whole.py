@@ -1,4 +1,4 @@
-"""A deployment on AWS from the first photo to the last instance: real processes over HTTP, only the machines made up."""
+"""A deployment on AWS from the first photo to the last instance: real processes, only the machines are made up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_what_is_uploaded_and_what_is_dropped_is_tagged_and_then_nothing_runs(de
         sent = client.upload(batch, [(name, io.BytesIO(content)) for name, content in photos])
         stack.drop("images/2026/summer trip/é.jpg", dropped)
         client.close(batch)
-        items = [item for item in client.stream(batch)]
+        items = list(client.stream(batch))
         assert {item.status for item in items} == {"succeeded"}
         assert sorted(item.image_id for item in items) == sorted(item.image_id for item in sent)
     assert len(stack.results(f"results/{batch.id}/")) == len(photos)
