@@ -62,6 +62,7 @@ class WorkerSettings(_Section):
     prefetch: Count
     fetch_threads: Count
     decode_threads: Count
+    finish_threads: Count
     decode_memory_mb: Annotated[int, Field(ge=16)]
     decode_timeout_s: Seconds
     isolate_receive: Annotated[int, Field(ge=2)]
@@ -100,6 +101,9 @@ class WebhookSettings(_Section):
     timeout_s: Annotated[float, Field(gt=0, le=30)]
 
 
+_OFFERINGS = r"^ *([a-z0-9.-]+:(spot|on-demand)( +|$))*$"
+
+
 class AwsSettings(_Section):
     """Names of the parts, as the stack made them. Credentials and the endpoint come from boto3's own chain."""
 
@@ -108,6 +112,9 @@ class AwsSettings(_Section):
     input_bucket: str
     output_bucket: str
     catalog_secret: str
+    offerings: Annotated[str, Field(pattern=_OFFERINGS, min_length=1)]
+    subnets: Annotated[str, Field(pattern=r"^ *(subnet-[0-9a-f]+ *)*$")]
+    prices: Annotated[str, Field(pattern=r"^ *([a-z0-9.-]+:\d+(\.\d+)?( +|$))*$")]
 
 
 class PoolSettings(_Section):
@@ -118,6 +125,7 @@ class PoolSettings(_Section):
     top_k: Count = 5
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
     fallback: str = ""
+    offerings: Annotated[str, Field(pattern=_OFFERINGS)] = ""
 
 
 class Settings(_Section):

@@ -16,6 +16,11 @@ from core.roster import Heartbeat, WorkerState
 
 _SAMPLE_S = 1.0
 """Seconds of work that make one sample of throughput."""
+_ENDING = {
+    InstanceState.STOPPED: Stage.LOST,
+    InstanceState.STOPPING: Stage.TERMINATING,
+    InstanceState.GONE: Stage.GONE,
+}
 _NO_DEPTH = Depth(visible=0, in_flight=0, delayed=0, dead=0, read_at=0.0)
 
 
@@ -217,10 +222,8 @@ class Watch:
             sight.asked_s = 0.0
 
     def _stage(self, state: InstanceState, sight: _Sight) -> Stage:
-        if state is InstanceState.GONE:
-            return Stage.GONE
-        if state is InstanceState.STOPPING:
-            return Stage.TERMINATING
+        if state in _ENDING:
+            return _ENDING[state]
         beat = sight.beat
         if beat and beat.state is WorkerState.DRAINED:
             return Stage.DRAINED

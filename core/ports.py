@@ -147,6 +147,10 @@ class Queue(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def per_request(self) -> int:
+        """How many messages one request carries at most; 1 where gathering so many gains nothing."""
+
     def send(self, bodies: Sequence[str]) -> None:
         """Append messages; they are durable when this returns. Raises PartialSend, Unavailable."""
 
@@ -174,6 +178,8 @@ class Queue(Protocol):
 class InstanceState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
+    STOPPED = "stopped"
+    """Stands still and will never work again, but costs something until it is ended."""
     STOPPING = "stopping"
     GONE = "gone"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import urllib.request
@@ -55,10 +56,15 @@ class Cloud:
         return f"{stem}-{next(_names)}"
 
     def pass_time(self, seconds: float) -> None:
-        """Set the clock of all queues ahead."""
+        """Set the clock of all queues and instances ahead."""
         request = urllib.request.Request(f"{self.endpoint}/tagfleet/pass-time", data=str(seconds).encode())
         urllib.request.urlopen(request).close()
         self.ahead_s += seconds
+
+    def ec2(self, deployment: str, **wishes: object) -> None:
+        """Have EC2 fail for one deployment, or mend it again: see `moto_ec2.Faults`."""
+        body = json.dumps({"deployment": deployment, **wishes}).encode()
+        urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/tagfleet/ec2", data=body)).close()
 
 
 def clients_of(endpoint: str, **options: Any) -> Clients:

@@ -1,7 +1,8 @@
 """moto's server as a program of its own: prints its port, and ends when its standard input closes.
 
 What moto does otherwise than AWS documents is put right by the modules `moto_*` beside this file, each of which
-names the sentence that it follows. `POST /tagfleet/pass-time` with a number of seconds sets SQS's clock ahead.
+names the sentence that it follows. `POST /tagfleet/pass-time` with a number of seconds sets SQS's and EC2's clocks
+ahead; `POST /tagfleet/ec2` has EC2 fail (`moto_ec2`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import threading
 from importlib.util import find_spec
 
+import moto_ec2
 import moto_sqs
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -36,7 +38,14 @@ class _Server:
 
     def __call__(self, environ, start_response):
         if environ["PATH_INFO"] == "/tagfleet/pass-time":
-            moto_sqs.pass_time(float(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
+            seconds = float(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            moto_sqs.pass_time(seconds)
+            moto_ec2.pass_time(seconds)
+            start_response("204 No Content", [("Content-Length", "0")])
+            return []
+        if environ["PATH_INFO"] == "/tagfleet/ec2":
+            with self._one_at_a_time:
+                moto_ec2.control(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
             start_response("204 No Content", [("Content-Length", "0")])
             return []
         if environ.get("HTTP_X_AMZ_TARGET") == "AmazonSQS.ReceiveMessage":

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from config.settings import Settings
 from core.aws.clients import Clients
+from core.aws.fleet import Ec2Fleet, open_fleet
 from core.aws.metadata import Ec2Machine
 from core.aws.metrics import CloudWatchMetrics
 from core.aws.queue import SqsQueue
 from core.aws.store import S3Store
-from core.ports import Fleet
 
 
 class AwsParts:
@@ -37,8 +37,12 @@ class AwsParts:
                 self._queues[name] = SqsQueue(self.clients, deployment, name, visibility_timeout_s=timeout)
             return self._queues[name]
 
-    def fleet(self, worker_command: Sequence[str], grace_s: float) -> Fleet:
-        raise NotImplementedError
+    def fleet(self, worker_command: Sequence[str], grace_s: float) -> Ec2Fleet:
+        """What an instance runs, and how it ends, is in its launch template, not in these arguments.
+
+        Its client gives up soon: the controller asks again at its next tick, with the same token.
+        """
+        return open_fleet(Clients(self._settings.aws.region, read_s=15.0, attempts=2), self._settings)
 
     def machine(self) -> Ec2Machine:
         return Ec2Machine(os.environ)

@@ -21,8 +21,10 @@ from core.local.fleet import LocalFleet
 from core.local.instances import path_of, read
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
+from core.local.uptime import Uptime
 from core.ports import Fleet, ObjectStore, Queue
 from tests.contract.aws import S3Stores, SqsQueues
+from tests.contract.ec2 import Ec2Fleets
 
 
 class Stores(Protocol):
@@ -57,6 +59,9 @@ class Queues(Protocol):
 
 
 class Fleets(Protocol):
+    needs: ClassVar[tuple[str, ...]]
+    examples: ClassVar[int]
+
     def open(self) -> Fleet:
         """Another client of one and the same fleet; its workers run until they are asked to stop."""
 
@@ -125,11 +130,14 @@ class LocalQueues:
             visibility_timeout_s=self.visibility_timeout_s,
             max_receives=self.max_receives,
             clock=self.now,
+            uptime=Uptime(self.now, "boot"),
         )
 
 
 class LocalFleets:
     _SLEEP = "import signal, time; signal.signal(signal.SIGTERM, signal.{}); print('up', flush=True); time.sleep(600)"
+    needs = ("tmp_path", "settings")
+    examples = 8
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._root = folder / "instances"
@@ -177,13 +185,13 @@ def queues(request: pytest.FixtureRequest) -> Queues:
     return request.param(*map(request.getfixturevalue, request.param.needs))
 
 
-@pytest.fixture(params=[LocalFleets])
-def fleets(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings):
-    made: Fleets = request.param(tmp_path, settings)
+@pytest.fixture(params=[LocalFleets, Ec2Fleets])
+def fleets(request: pytest.FixtureRequest):
+    made: Fleets = request.param(*map(request.getfixturevalue, request.param.needs))
     yield made
     fleet = made.open()
     fleet.terminate([instance.id for instance in fleet.instances()])
-    made.pass_time(60)
+    made.pass_time(150)
     eventually(lambda: all(instance.state == "gone" for instance in fleet.instances()))
 
 

@@ -252,5 +252,6 @@ class _Machine(RuleBasedStateMachine):
 
 def test_any_sequence_of_calls_launches_each_token_once(fleets, eventually):
     run_state_machine_as_test(
-        lambda: _Machine(fleets, eventually), settings=settings(max_examples=8, stateful_step_count=8, deadline=None)
+        lambda: _Machine(fleets, eventually),
+        settings=settings(max_examples=fleets.examples, stateful_step_count=8, deadline=None),
     )
