@@ -18,6 +18,7 @@ import numpy as np
 
 from app_tier.admission import Admission, measured
 from app_tier.cancelled import Cancelled
+from app_tier.gathering import Gathering
 from app_tier.held import Held
 from app_tier.images import DecodeBudget, Decoder
 from app_tier.isolation import IsolatedDecoder
@@ -80,7 +81,7 @@ class Pipeline:
         self._to_decode: queue.Queue[Work | None] = queue.Queue(settings.decode_threads)
         self._to_isolate: queue.Queue[Work | None] = queue.Queue()
         self._to_infer: queue.Queue[Work | None] = queue.Queue(3 * settings.batch_size)
-        self._to_finish: queue.Queue[list[Finished] | None] = queue.Queue(4)
+        self._to_finish = Gathering(self.held, per_request=results.per_request, limit=4 * settings.batch_size)
         self._decoding_since: dict[int, float] = {}
         self._count = threading.Lock()
         self._on_the_way = 0  # received and not yet at `infer`: worth waiting for
@@ -95,7 +96,7 @@ class Pipeline:
                 ("decode", self._decode, settings.decode_threads),
                 ("isolate", self._isolate, 1),
                 ("infer", self._infer, 1),
-                ("finish", self._finish, 2),
+                ("finish", self._finish, settings.finish_threads),
             )
             for _ in range(count)
         ]
@@ -110,14 +111,16 @@ class Pipeline:
     def drained(self, timeout_s: float) -> bool:
         """After `draining` is set: whether everything in hand is finished or given back, within `timeout_s`."""
         self._threads[0].join(timeout_s)  # its last receive may still bring messages
-        return not self._threads[0].is_alive() and self.held.wait_until_empty(timeout_s)
+        received = not self._threads[0].is_alive()
+        return received and self.held.wait_until_empty(timeout_s) and self._to_finish.wait_until_delivered(timeout_s)
 
     def close(self) -> None:
         """End all threads; after `drained`, when the queues between them are empty."""
-        for inlet in (self._to_fetch, self._to_decode, self._to_isolate, self._to_infer, self._to_finish):
+        for inlet in (self._to_fetch, self._to_decode, self._to_isolate, self._to_infer):
             for _ in self._threads:
                 with suppress(queue.Full):  # more ends than readers; none is left waiting
                     inlet.put_nowait(None)
+        self._to_finish.close()
         for thread in self._threads:
             thread.join()
         self._isolated.close()
@@ -253,13 +256,14 @@ class Pipeline:
         return batch
 
     def _finish(self) -> None:
-        while (group := self._to_finish.get()) is not None:
-            if self._outbox.deliver(group):
-                for finished in group:
-                    telemetry.logger().debug("a result is delivered", ok=finished.result.ok, **ids_of(finished.result))
-                with self._count:
-                    self.images_done += sum(finished.result.ok for finished in group)
-                    self.images_failed += sum(not finished.result.ok for finished in group)
+        while group := self._to_finish.next():
+            safe = group if self._outbox.deliver(group) else []
+            with self._count:
+                self.images_done += sum(finished.result.ok for finished in safe)
+                self.images_failed += sum(not finished.result.ok for finished in safe)
+            self._to_finish.delivered(group)
+            for finished in safe:
+                telemetry.logger().debug("a result is delivered", ok=finished.result.ok, **ids_of(finished.result))
 
     # --- what stages share --------------------------------------------------------------------
 

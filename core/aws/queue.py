@@ -43,8 +43,6 @@ class SqsQueue:
     only a person changes their number at once. `clock` gives Unix seconds.
     """
 
-    per_request = FULL
-
     def __init__(
         self,
         clients: Clients,
@@ -67,6 +65,10 @@ class SqsQueue:
         self._known_url = ""
         self._dead: SqsQueue | None = None
         self._dead_count = (0, -math.inf)
+
+    @property
+    def per_request(self) -> int:
+        return FULL
 
     def send(self, bodies: Sequence[str]) -> None:
         unsent: list[int] = []
