@@ -16,6 +16,7 @@ usage: install.sh --package FILE [options]
   --wheels DIR          install from these files alone, without the network
   --gpu | --cpu         what the worker will run on; without it: a GPU where this machine has one
   --end-machine         power this machine off when its worker has ended; for instances whose shutdown terminates them
+  --seal                forget what this machine was, for an image to be made of its disk
 TEXT
 }
 
@@ -26,7 +27,7 @@ fail() {
 }
 
 read_arguments() {
-  package='' role=worker engine_cache='' gpu='' end_machine='' weights=() pip_options=(--quiet --disable-pip-version-check --no-warn-conflicts)
+  package='' role=worker engine_cache='' gpu='' end_machine='' seal='' weights=() pip_options=(--quiet --disable-pip-version-check --no-warn-conflicts)
   while (($#)); do
     case $1 in
       --package) package=${2-} && shift ;;
@@ -37,6 +38,7 @@ read_arguments() {
       --gpu) gpu=yes ;;
       --cpu) gpu=no ;;
       --end-machine) end_machine=yes ;;
+      --seal) seal=yes ;;
       --help) usage && exit ;;
       *) usage >&2 && fail "there is no option $1" ;;
     esac
@@ -102,9 +104,12 @@ copy_models() {
 prepare() {
   (
     cd $HOME_DIR
-    export TAGFLEET_HOME=$HOME_DIR TAGFLEET_CACHE=$CACHE
+    export TAGFLEET_HOME=$CACHE/preparing TAGFLEET_CACHE=$CACHE TAGFLEET_WEIGHTS=$HOME_DIR/weights
     export TORCHINDUCTOR_CACHE_DIR=$CACHE/inductor TRITON_CACHE_DIR=$CACHE/triton
     runuser -u $USER_NAME -- "$1/bin/tagfleet" prepare
+    status=$?
+    rm -rf $CACHE/preparing
+    exit $status
   )
 }
 
@@ -115,6 +120,7 @@ warm() {
     cat $PREPARE_LOG >&2
     fail "the engines cannot be prepared; the lines above say why"
   else
+    say "no engine yet ($(tail -n 1 $PREPARE_LOG))"
     say "converting engines, in an environment with torch that is removed afterwards"
     make_venv $CONVERTER gpu-worker
     TAGFLEET_WORKER__ENGINE=openvino prepare $CONVERTER || fail "the engines cannot be converted; the lines above say why"
@@ -144,6 +150,14 @@ quieten() {
     e2scrub_all.timer e2scrub_reap.service fstrim.timer dpkg-db-backup.timer logrotate.timer motd-news.timer
 }
 
+# The next machine with this disk has a name, keys and a cloud-init of its own
+seal() {
+  if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
+  rm -f /etc/ssh/ssh_host_*_key* /var/lib/dbus/machine-id
+  : >/etc/machine-id
+  rm -rf /root/.cache /var/lib/apt/lists/*
+}
+
 main() {
   read_arguments "$@"
   [[ $(id -u) == 0 ]] || fail "root only: it makes a user, and units of systemd"
@@ -160,6 +174,7 @@ main() {
   fi
   install_units
   if [[ $end_machine == yes ]]; then quieten; fi
+  if [[ $seal == yes ]]; then seal; fi
   say "done: $($VENV/bin/tagfleet version 2>&1), a $kind"
 }
 

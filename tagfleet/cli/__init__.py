@@ -22,7 +22,9 @@ _COMMANDS = {
     "status": "status",
     "dead-letters": "dead_letters",
     "keys": "keys",
+    "aws": "aws",
     "loadtest": "loadtest",
+    "ami": "ami",
     "version": "version",
 }
 
