@@ -218,7 +218,7 @@ def test_the_process_that_comes_later_takes_the_run(deployment: Deployment) -> N
 
 def test_a_run_is_not_continued_as_another_one(deployment: Deployment) -> None:
     run_of(deployment, Numbers(1))
-    with pytest.raises(RunDiffers, match="begun with another pool \\(resnet50\\).*--run NAME"):
+    with pytest.raises(RunDiffers, match=r"begun with another pool \(resnet50\).*--run NAME"):
         RunFile(deployment.store, "run_x", RunState(listing="numbers", pool="other"), lambda: 1.0)
 
 
