@@ -139,13 +139,14 @@ class Controller:
         """A fleet or a roster that does not answer blinds all pools, a queue its own."""
         now = self._clock()
         try:
+            instances, seen = self._ports.fleet.instances(), self._roster.glance()
             reading = Reading(
                 at=self._wall(),
-                instances=self._ports.fleet.instances(),
-                heartbeats=self._roster.workers(),
-                drain_wishes=self._roster.drain_wishes(),
+                instances=instances,
+                heartbeats=seen.workers,
+                drain_wishes=seen.drain_wishes,
                 depths={pool: _depth(queue) for pool, queue in self._ports.queues.items()},
-                paused=self._roster.paused(),
+                paused=seen.paused,
                 offerings={pool: self._ports.fleet.offerings(pool) for pool in self._ports.queues},
             )
         except Unavailable as error:

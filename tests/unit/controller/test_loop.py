@@ -186,7 +186,7 @@ def test_no_capacity_is_answered_with_patience_not_with_a_storm(world: World) ->
     assert world.outstanding == 0
 
 
-@pytest.mark.parametrize("broken", ["depth", "instances", "list fleet/workers/", "list fleet/drain/"])
+@pytest.mark.parametrize("broken", ["depth", "instances", "offerings", "list fleet/"])
 def test_a_failed_reading_changes_nothing_and_says_so(world: World, broken: str) -> None:
     controller = world.controller()
     world.queue.visible = 20
