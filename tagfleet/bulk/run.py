@@ -76,6 +76,14 @@ class Run:
         return self._file.state.done + self._results.counted
 
     @property
+    def total(self) -> int | None:
+        """Images in all; None until all are listed."""
+        state = self._file.state
+        if not state.listed or state.sending < state.portions:
+            return None
+        return state.sent + (self._size(state.sending) - state.offset if state.sending == state.portions else 0)
+
+    @property
     def waits_for(self) -> str:
         """What somebody should look at; empty where all goes well."""
         if self._depth is None or self._depth.outstanding or not self._depth.dead or not self._in_hand:
