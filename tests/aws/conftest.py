@@ -32,11 +32,12 @@ def image(engine_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 @pytest.fixture
 def deploy(cloud: Cloud, image: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., AwsDeployment]]:
-    """Makes deployments; none of their processes is left behind."""
+    """Makes deployments, each with what EC2 does wrong for it; none of their processes is left behind."""
     with ExitStack() as made:
 
-        def make(**options: int) -> AwsDeployment:
-            stack = Stack(cloud, cloud.name("fleet"), **options)
+        def make(*, max_workers: int, **faults: object) -> AwsDeployment:
+            stack = Stack(cloud, cloud.name("fleet"), max_workers=max_workers)
+            cloud.ec2(stack.name, **faults)
             deployment = AwsDeployment(cloud, stack, tmp_path / stack.name, image)
             return made.enter_context(deployment.running())
 

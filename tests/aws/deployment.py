@@ -65,7 +65,7 @@ fallback = ""
 class Stack:
     """What the template describes, as far as moto has it: buckets, queues, notification, launch template, settings."""
 
-    def __init__(self, cloud: Cloud, name: str, *, max_workers: int = 2) -> None:
+    def __init__(self, cloud: Cloud, name: str, *, max_workers: int) -> None:
         self._s3, self._sqs, self._ec2 = (cloud.client(service) for service in ("s3", "sqs", "ec2"))
         self.name = name
         self.input, self.output = f"{name}-in", f"{name}-out"
@@ -186,9 +186,11 @@ class AwsDeployment:
             for role in self._processes:
                 self.kill(role)
 
-    def start(self, role: str) -> None:
-        with (self.home / f"{role}.log").open("ab") as log:
-            self._processes[role] = subprocess.Popen(
+    def start(self, role: str, *, as_another: str = "") -> None:
+        """Start the process that a host's systemd would start, or one more of it, which goes by another name."""
+        name = as_another or role
+        with (self.home / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
                 [*TAGFLEET, role],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,

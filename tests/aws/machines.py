@@ -59,6 +59,10 @@ class Machines:
         self._machines: dict[str, Machine] = {}
         self.seen: list[str] = []
         """Every instance that ever had a machine here, in their order."""
+        self.markets: list[str] = []
+        """How each of them was bought: spot or on-demand."""
+        self.most = 0
+        """Instances that were paid for at one time, at most."""
 
     @contextmanager
     def switched_on(self) -> Iterator[Machines]:
@@ -114,6 +118,10 @@ class Machines:
         """The instances that are paid for, as EC2 lists them."""
         return [each["InstanceId"] for each in self._described() if each["State"]["Name"] in _BILLED]
 
+    def listed(self) -> int:
+        """How many instances there ever were, as EC2 lists them."""
+        return len(self._described())
+
     def _described(self) -> list[dict[str, Any]]:
         pages = self._ec2.get_paginator("describe_instances").paginate(
             Filters=[{"Name": "tag:tagfleet:deployment", "Values": [self._deployment]}]
@@ -121,11 +129,14 @@ class Machines:
         return [each for page in pages for held in page["Reservations"] for each in held["Instances"]]
 
     def _look(self) -> None:
-        for each in self._described():
+        described = self._described()
+        self.most = max(self.most, sum(each["State"]["Name"] in _BILLED for each in described))
+        for each in described:
             instance, state = each["InstanceId"], each["State"]["Name"]
             with self._lock:
                 machine = self._machines.get(instance)
                 if state == "running" and instance not in self.seen:
+                    self.markets.append(each.get("InstanceLifecycle", "on-demand"))
                     self._switch_on(instance, each["LaunchTime"].timestamp())
                 elif machine and state != "running":
                     self._switch_off(machine)

@@ -9,7 +9,7 @@ import pytest
 
 from bench.deployment import wait_until
 from core.metrics import Metric
-from tagfleet.client import Client, Patience
+from tagfleet.client import Client, Item, Patience
 
 pytestmark = [pytest.mark.aws, pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -63,11 +63,13 @@ def test_whatever_is_killed_every_image_has_one_result_and_nothing_runs_in_the_e
         client.close(sender.batch)
         items = list(client.stream(sender.batch))
         ended = client.batch(sender.batch)
+        told = [event.image_id for event in client.events(sender.batch.id) if isinstance(event, Item)]
     wait_until(lambda: not machines.billed(), 120)
 
     names = Counter(item.name for item in sender.sent)
     assert Counter(item.name for item in items) == names
     assert {item.status for item in items} == {"succeeded"}
+    assert Counter(told) == Counter(item.image_id for item in sender.sent)
     assert (ended.status, ended.total, ended.completed, ended.failed) == ("completed", len(items), len(items), 0)
     assert len(stack.results(f"results/{sender.batch.id}/")) == len(items)
     wait_until(lambda: not stack.outstanding("results"))
@@ -75,6 +77,7 @@ def test_whatever_is_killed_every_image_has_one_result_and_nothing_runs_in_the_e
         assert stack.outstanding(queue) == 0
     assert not machines.running
     assert len(machines.seen) >= 3
+    assert machines.most <= 2
     assert "this machine is taken away: draining" in machines.log(taken)
 
     deployment.stop("controller")
