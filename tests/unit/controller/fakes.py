@@ -142,6 +142,8 @@ class FakeWorker:
     stopping: bool = False
     offering: Offering = PROCESS
     hung: bool = False
+    halted: bool = False
+    """The machine was stopped by somebody: it stands still."""
     leaving: str = ""
     doomed: bool = False
     """Dies before it is ready."""
@@ -152,6 +154,8 @@ class FakeWorker:
     @property
     def instance(self) -> Instance:
         state = InstanceState.GONE if not self.alive else InstanceState.RUNNING
+        if self.halted and self.alive:
+            state = InstanceState.STOPPED
         if self.alive and self.stopping:
             state = InstanceState.STOPPING
         what = self.offering
@@ -280,6 +284,12 @@ class World:
         queue = self.queues[one.pool]
         queue.visible, queue.hidden, one.held = queue.visible + one.held, queue.hidden - one.held, 0
         one.alive = False
+
+    def freeze(self, one: FakeWorker) -> None:
+        """Its machine was stopped: what it held comes back to the queue, and it never moves again."""
+        queue = self.queues[one.pool]
+        queue.visible, queue.hidden, one.held = queue.visible + one.held, queue.hidden - one.held, 0
+        one.halted = one.hung = True
 
     def _work(self, one: FakeWorker) -> None:
         queue = self.queues[one.pool]
