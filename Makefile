@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help run test test-browser test-aws lint check bench clean
+.PHONY: help run test test-browser test-aws lint check bench chaos bench-peers clean
 
 help:
 	@echo "make run             start Tagfleet on http://127.0.0.1:8000 (TAGFLEET_PORT=9000 make run: another port)"
@@ -14,7 +14,9 @@ help:
 	@echo "make test-aws        those of a whole deployment on moto's server, the long ones too"
 	@echo "make lint            style, types and the layers of imports"
 	@echo "make check           what CI runs: all tests, lint among them"
+	@echo "make chaos           kill parts, fill the disk, set a clock wrong, and count every photo (up to 10 min)"
 	@echo "make bench           measure: engine, one process, the whole fleet"
+	@echo "make bench-peers     measure LitServe, BentoML and Ray Serve beside it, each in its own environment"
 	@echo "make clean           remove the virtual environment and all caches"
 	@echo ""
 	@echo "PYTHON=python3.12 make …   uses that interpreter"
@@ -22,7 +24,7 @@ help:
 run: $(VENV)/run.stamp
 	@$(BIN)/tagfleet up
 
-test: $(VENV)/dev.stamp
+test: $(VENV)/dev.stamp $(VENV)/ministack.stamp
 	$(BIN)/pytest
 
 test-browser: $(VENV)/dev.stamp
@@ -39,11 +41,17 @@ lint: $(VENV)/dev.stamp
 
 check: test
 
+chaos: $(VENV)/dev.stamp
+	$(BIN)/python -m bench chaos
+
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m bench
 
+bench-peers: $(VENV)/dev.stamp
+	$(BIN)/python -m bench.peers
+
 clean:
-	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) bench/peers/.venv-* *.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/run.stamp: requirements.txt pyproject.toml | $(BIN)/pip
@@ -54,6 +62,11 @@ $(VENV)/run.stamp: requirements.txt pyproject.toml | $(BIN)/pip
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/ministack.stamp: requirements-ministack.txt | $(BIN)/pip
+	@$(PYTHON) -m venv $(VENV)/ministack
+	@$(VENV)/ministack/bin/python -m pip --disable-pip-version-check install -q -r requirements-ministack.txt
 	@touch $@
 
 $(BIN)/pip:

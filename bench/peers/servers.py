@@ -7,11 +7,13 @@ import json
 import os
 import queue
 import secrets
+import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +59,7 @@ class NotStarted(Exception):
 
 
 class Server:
-    """One running peer. All its processes carry a mark in their environment, by which `end` finds them."""
+    """One running peer. `end` finds its processes by their session, or by a mark in their environment."""
 
     def __init__(self, peer: Peer, environ: Mapping[str, str], scratch: Path) -> None:
         """Raises environments.NotInstalled."""
@@ -148,7 +150,8 @@ class Server:
         def none_left() -> bool:
             found = self._processes()
             for pid in found:
-                os.kill(pid, 9)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             return not found
 
         wait_until(none_left)
@@ -158,11 +161,15 @@ class Server:
         mark = f"{_MARK}={self._mark}".encode()
         found = []
         for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
             try:
-                if folder.name.isdigit() and mark in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
+                state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+                ours = int(session) == self._process.pid or mark in (folder / "environ").read_bytes().split(b"\0")
             except OSError:
-                continue  # it has just ended, or is not ours
+                continue  # it has just ended, or is another user's
+            if ours and state != "Z":
+                found.append(int(folder.name))
         return found
 
 
