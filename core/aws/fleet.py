@@ -48,7 +48,8 @@ def template_name(deployment: str, pool: str) -> str:
 
 
 class Ec2Fleet:
-    """Several of these may look after the same deployment. `clock` is monotonic.
+    """Several of these may look after the same deployment. `page` is how many instances go into one call at most;
+    `clock` is monotonic.
 
     A token is EC2's ClientToken: a replay returns the first call's instances for a day after their end. An instance
     that was launched just now may be missing from `instances`; one that was listed before and is missing now is kept
@@ -57,11 +58,18 @@ class Ec2Fleet:
     """
 
     def __init__(
-        self, clients: Clients, deployment: str, menu: Menu, *, clock: Callable[[], float] = time.monotonic
+        self,
+        clients: Clients,
+        deployment: str,
+        menu: Menu,
+        *,
+        page: int = _PAGE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clients = clients
         self._deployment = deployment
         self._menu = menu
+        self._page = page
         self._clock = clock
         self._seen: dict[str, tuple[Instance, float]] = {}
 
@@ -111,8 +119,8 @@ class Ec2Fleet:
 
     def terminate(self, ids: Sequence[str]) -> None:
         wanted = [id_ for id_ in dict.fromkeys(ids) if _ID.fullmatch(id_)]
-        for start in range(0, len(wanted), _PAGE):
-            self._terminate(wanted[start : start + _PAGE])
+        for start in range(0, len(wanted), self._page):
+            self._terminate(wanted[start : start + self._page])
 
     def _request(
         self, pool: str, count: int, token: str, offering: Offering, subnet: str
@@ -157,7 +165,7 @@ class Ec2Fleet:
         with explained(f"list the instances of the deployment {self._deployment}", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_instances").paginate(
                 Filters=[{"Name": f"tag:{name}", "Values": [wanted]} for name, wanted in filters.items()],
-                PaginationConfig={"PageSize": _PAGE},
+                PaginationConfig={"PageSize": self._page},
             )
             return [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
 
