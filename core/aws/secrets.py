@@ -10,7 +10,7 @@ from core.errors import Misconfigured
 
 
 def password_of(arn: str, region: str = "") -> str:
-    """The field `password` of a secret. Raises Misconfigured where it cannot be had, Unavailable where waiting helps."""
+    """The field `password` of a secret. Raises Misconfigured or Unavailable where it cannot be had."""
     with explained(f"read the secret {arn}", "secretsmanager"):
         answer = Clients(region, threads=1).of("secretsmanager").get_secret_value(SecretId=arn)
     try:
