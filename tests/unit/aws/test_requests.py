@@ -15,6 +15,7 @@ from core.ids import new_id
 from core.messages import Job, decode_output, encode
 from core.originals import Originals
 from tests.contract.aws import made_bucket, made_queue
+from tests.contract.conftest import eventually
 from tests.unit.app_tier.conftest import ColourTagger, picture
 
 IMAGES = 120
@@ -48,6 +49,7 @@ def asked(cloud):
 
 
 def test_requests_per_image(parts, asked, settings):
+    """Results are read when all are there: a receive that waits would take the first to come, and no more."""
     store, jobs, results = parts
     data = picture()
     bodies = []
@@ -70,6 +72,7 @@ def test_requests_per_image(parts, asked, settings):
         clock=time.time,
     )
     pipeline.start()
+    eventually(lambda: pipeline.images_done == IMAGES)
     tagged = set()
     while len(tagged) < IMAGES:
         deliveries = results.receive(100, 5)

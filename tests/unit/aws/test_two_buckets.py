@@ -16,7 +16,7 @@ from tests.contract.aws import made_bucket
 UPLOADED = layout.image_key("bat_1", "img_1")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def buckets(cloud):
     return made_bucket(cloud, "input"), made_bucket(cloud, "output")
 
