@@ -214,11 +214,11 @@ class AwsDeployment:
     def log(self, role: str) -> str:
         return (self.home / f"{role}.log").read_text()
 
-    def run(self, *arguments: str) -> str:
-        """Another command of this deployment; what it says. Raises CalledProcessError."""
-        return subprocess.run(
-            [*TAGFLEET, *arguments], env=self.environ, capture_output=True, text=True, check=True, timeout=60
-        ).stdout
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Another command of this deployment."""
+        return subprocess.Popen(
+            [*TAGFLEET, *arguments], env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     def _failed(self) -> bool:
         """Raises RuntimeError where a process has ended."""
