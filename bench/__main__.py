@@ -13,13 +13,14 @@ from pathlib import Path
 
 import click
 
-from bench import data, fleet, web
+from bench import aws, controller, data, fleet, web
 from bench.chaos import disk
 from bench.chaos.run import chaos, explained
 from bench.deployment import SHORT_TIMES, Deployment, wait_until
 from bench.limit import Limit
 from bench.machine import machine
 from bench.photos import photos
+from config import settings
 from tagfleet.client import Client
 
 _WARM_UP = 32
@@ -193,6 +194,33 @@ def chaos_command(bench: Bench, count: int, seed: int, minutes: float, every: tu
     click.echo(outcome)
     if not outcome.sound:
         raise SystemExit(1)
+
+
+@main.command("aws")
+@click.option("--count", default=1000, help="photos a round")
+@click.option("--rounds", default=5)
+@click.option("--latency-ms", default=0.0, help="that S3 and SQS take for an answer; in a region S3 takes 20 to 50")
+@click.option("--threads", default=2, help="that fetch, and that finish, on AWS")
+@click.pass_obj
+def aws_(bench: Bench, count: int, rounds: int, latency_ms: float, threads: int) -> None:
+    """One worker on S3 and SQS (in memory, on loopback) beside files and SQLite: images/s, requests per 1,000."""
+    contents = [content for _, content in photos(bench.folder, count)]
+    with aws.small_cloud(latency_ms) as names, tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
+        home = {**bench.environ, "TAGFLEET_HOME": scratch}
+        local = settings.load(home)
+        threaded = {"worker.fetch_threads": threads, "worker.finish_threads": threads}
+        cloud = settings.load({**home, **names}, flags=threaded)
+        tagger = Limit(local).tagger
+        for line in aws.compared(local, cloud, tagger, contents, rounds):
+            click.echo(line)
+
+
+@main.command("controller")
+@click.option("--ticks", default=20)
+def controller_(ticks: int) -> None:
+    """A tick on AWS: seconds of work with up to 1,000 instances, and what its requests cost a month."""
+    for line in controller.report(ticks):
+        click.echo(line)
 
 
 @contextmanager
