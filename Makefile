@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help run test test-browser test-aws lint check bench chaos bench-peers clean
+.PHONY: help run test test-browser test-aws lint check bench chaos bench-peers boot-image clean
 
 help:
 	@echo "make run             start Tagfleet on http://127.0.0.1:8000 (TAGFLEET_PORT=9000 make run: another port)"
@@ -17,6 +17,7 @@ help:
 	@echo "make chaos           kill parts, fill the disk, set a clock wrong, and count every photo (up to 10 min)"
 	@echo "make bench           measure: engine, one process, the whole fleet"
 	@echo "make bench-peers     measure LitServe, BentoML and Ray Serve beside it, each in its own environment"
+	@echo "make boot-image      boot a worker's image under qemu, and say where the time went (as root; half an hour)"
 	@echo "make clean           remove the virtual environment and all caches"
 	@echo ""
 	@echo "PYTHON=python3.12 make …   uses that interpreter"
@@ -49,6 +50,9 @@ bench: $(VENV)/dev.stamp
 
 bench-peers: $(VENV)/dev.stamp
 	$(BIN)/python -m bench.peers
+
+boot-image: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.aws.boot_image /var/tmp/tagfleet-boot
 
 clean:
 	rm -rf $(VENV) bench/peers/.venv-* *.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -63,9 +63,8 @@ fallback = ""
 
 @dataclass(frozen=True)
 class Boot:
-    """`systemd` is what the guest's says of its own boot; `started_at` when qemu was, Unix seconds."""
+    """`systemd` is what the guest's says of its own boot."""
 
-    started_at: float
     ready: Heartbeat
     systemd: str
 
@@ -108,11 +107,12 @@ def main() -> None:
 
 def boot(work: Path) -> Boot:
     """Boot the disk in `work` once, until its worker has tagged a picture, drained, and ended the machine."""
-    fake = FakeMetadata(_ID, started_at := time.time())
+    fake = FakeMetadata(_ID, time.time())
     with clouds.running() as cloud, serving(fake):
         backend = _deployment(cloud)
         fake.documents |= _role(cloud)
         _give_user_data(work / "disk.ext4", cloud, fake)
+        fake.documents |= FakeMetadata(_ID, time.time()).documents  # launched now
         qemu = _machine(work)
         try:
             ready = _wait(lambda: _beat(backend, WorkerState.IDLE), qemu, _BOOT_S)
@@ -124,7 +124,7 @@ def boot(work: Path) -> Boot:
         finally:
             qemu.kill()
             qemu.communicate()
-    return Boot(started_at, ready, systemd)
+    return Boot(ready, systemd)
 
 
 # --- what the image is made of ----------------------------------------------------------------

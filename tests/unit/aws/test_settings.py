@@ -66,7 +66,7 @@ def test_an_object_that_is_not_there_ends_in_a_line(run: Run, bucket: str) -> No
 
 
 def test_an_object_that_is_no_toml_is_named() -> None:
-    with pytest.raises(BadSetting, match="^settings file s3://b/k: Invalid value"):
+    with pytest.raises(BadSetting, match=r"^settings file s3://b/k: Invalid value"):
         config.load({}, file=config.Document("s3://b/k", "backend ="))
 
 
