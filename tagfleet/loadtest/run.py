@@ -44,9 +44,9 @@ def perform(target: Target, plan: Plan, progress: Progress, *, delete: bool = Fa
 
     What does not answer is in the run, and no error. With `delete` the test's batches are deleted afterwards.
     """
-    photos = Photos(plan)
     with target.client() as control:
         taggers = {model["pool"]: model["serves"] for model in control.models()}
+        photos = Photos(plan)
         _prepare(control, target, plan, progress)
         batches = [control.create_batch(plan.tagger) for _ in range(min(plan.batches, plan.count))]
         try:
