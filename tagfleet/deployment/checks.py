@@ -20,7 +20,7 @@ def warnings(account: Account, network: Network, types: Sequence[str], markets: 
         try:
             account.allow_spot()
         except TagfleetError as error:
-            yield f"{str(error).rstrip('.')}. Without that role no spot instance starts; it exists if spot was ever used here"
+            yield f"{str(error).rstrip('.')}. Without that role no spot instance starts; the first use of spot makes it"
 
 
 def _of_limits(account: Account, types: Sequence[str], markets: Sequence[str]) -> Iterator[str]:
