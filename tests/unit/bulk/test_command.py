@@ -54,3 +54,13 @@ def test_what_makes_no_sense_is_refused(tag: Tag, arguments: tuple[str, ...], wh
     result = tag(*arguments)
     assert result.exit_code == 2
     assert why in " ".join(result.stderr.split())
+
+
+def test_where_nothing_is_to_tag_it_says_so_and_looks_again_the_next_time(tag: Tag, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text("s3://photos/notes.txt\n")
+    for _ in range(2):
+        result = tag("--list", path)
+        assert result.exit_code == 1
+        assert "1 objects end like no image (--all takes them too)" in result.stderr
+    assert not list((tmp_path / "home/store/objects").rglob("*.json"))
