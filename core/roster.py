@@ -110,7 +110,7 @@ _FEW = 4
 """So many objects are read one after the other: a thread would cost more than it saves."""
 
 
-_AT_A_LOOK = 256
+_AT_A_LOOK = 128
 """Heartbeats that are fetched at most for one look, beside new ones: a fetch over the network costs a millisecond of
 work, and a fleet of a thousand is judged as well by what most of it said a few looks ago."""
 

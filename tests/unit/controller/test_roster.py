@@ -43,10 +43,10 @@ def test_only_heartbeats_that_changed_are_fetched(world: World) -> None:
 
 
 def test_a_look_at_a_large_fleet_fetches_a_share_and_takes_no_living_worker_for_dead(world: World) -> None:
-    ids = [f"w{number:03}" for number in range(600)]
+    ids = [f"w{number:03}" for number in range(300)]
     for id_ in ids:
         world.roster.beat(beat(id_))
-    assert len(world.roster.workers()) == 600
+    assert len(world.roster.workers()) == 300
     before = dict.fromkeys(ids, 1)
     truth = 1
     read: set[str] = set()
@@ -58,14 +58,14 @@ def test_a_look_at_a_large_fleet_fetches_a_share_and_takes_no_living_worker_for_
         now = {one.worker_id: one.seq for one in world.roster.workers()}
         assert all(before[id_] < now[id_] <= truth for id_ in ids)
         gets = [call for call in asked(world) if call.startswith("get")]
-        assert len(gets) == 256
+        assert len(gets) == 128
         read |= set(gets)
         before = now
-    assert len(read) == 600, "within three looks all were read"
+    assert len(read) == 300, "within three looks all were read"
 
 
 def test_the_last_word_of_a_worker_is_read_although_it_was_passed_over_at_first(world: World) -> None:
-    ids = [f"w{number:03}" for number in range(600)]
+    ids = [f"w{number:03}" for number in range(300)]
     for seq in (1, 2):
         for id_ in ids:
             world.roster.beat(beat(id_, seq=seq).model_copy(update={"notice": f"said {seq}"}))
