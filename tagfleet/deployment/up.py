@@ -49,7 +49,9 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     network = account.network(wishes.subnets or _subnets(present))
     for warning in warnings(account, network, *_launchable(settings)):
         say(f"warning: {warning}")
-    wanted = parameters(wishes, present, image, network, settings)
+    hosts_from = wishes.host_image or _kept_host_image(present)
+    host_image = account.image(hosts_from) if hosts_from else None
+    wanted = parameters(wishes, present, image, host_image, network, settings)
     for template in _templates(settings, wanted, new=state is None):
         plan = stack.plan(_as_argument(template, clients, state), wanted)
         if plan is None:
@@ -121,6 +123,11 @@ def _image(wishes: Wishes, present: Mapping[str, str]) -> str:
             "a new deployment needs an image of its workers: bake one with `tagfleet ami bake`, give --image"
         )
     return image
+
+
+def _kept_host_image(present: Mapping[str, str]) -> str:
+    """Where there are no hosts yet, the template's parameter only stands in."""
+    return present.get("HostImage", "") if present.get("Hosts", "none") != "none" else ""
 
 
 def _subnets(present: Mapping[str, str]) -> tuple[str, ...]:

@@ -44,13 +44,17 @@ def shape(settings: Settings, parameters: Mapping[str, str]) -> Shape:
 
 
 def parameters(
-    wishes: Wishes, present: Mapping[str, str], image: Image, network: Network, settings: Settings
+    wishes: Wishes,
+    present: Mapping[str, str],
+    image: Image,
+    host_image: Image | None,
+    network: Network,
+    settings: Settings,
 ) -> dict[str, str]:
     """The template's parameters. Raises Misconfigured where hosts lack what they need."""
     chosen = {key: value for key, value in present.items() if value}
     for name, wish in {
         "Hosts": wishes.hosts,
-        "HostImage": wishes.host_image,
         "Certificate": wishes.certificate,
         "Domain": wishes.domain,
         "Clients": wishes.clients,
@@ -68,18 +72,20 @@ def parameters(
         "Subnets": ",".join(network.subnets),
         "SpendPerHour": f"{spend:g}",
     }
+    if host_image is not None:
+        chosen |= {"HostImage": host_image.id, "HostRootDevice": host_image.root_device}
     hosts = chosen.get("Hosts", "none")
-    _check_hosts(hosts, chosen, network)
+    _check_hosts(hosts, chosen, host_image, network)
     chosen.setdefault("HostImage", image.id)
     domain = chosen.get("Domain")
     chosen["Origins"] = f"https://{domain}" if hosts == "two" and domain else _OWN_PAGE
     return chosen
 
 
-def _check_hosts(hosts: str, chosen: Mapping[str, str], network: Network) -> None:
+def _check_hosts(hosts: str, chosen: Mapping[str, str], host_image: Image | None, network: Network) -> None:
     if hosts == "none":
         return
-    if not chosen.get("HostImage"):
+    if host_image is None:
         raise Misconfigured(
             f"--hosts {hosts}: hosts have an image of their own; bake one and name it with --host-image"
         )

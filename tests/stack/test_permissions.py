@@ -101,7 +101,6 @@ WORKER = [
     ("s3:PutObject", f"{OUT}/results/bat_1/img_1.json", {}),
     ("s3:PutObject", f"{OUT}/fleet/workers/i-1.json", {}),
     ("s3:ListBucket", OUT, {}),
-    ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": NAMESPACE}),
 ]
 FORBIDDEN = [
     ("Web", "ec2:RunInstances", f"{EC2}:instance/*", LAUNCHED),
@@ -156,6 +155,7 @@ FORBIDDEN = [
     ("Worker", "sqs:ReceiveMessage", "arn:aws:sqs:eu-central-1:123456789012:other-jobs-resnet50", {}),
     ("Worker", "sqs:DeleteQueue", f"{SQS}-jobs-resnet50", {}),
     ("Worker", "ec2:RunInstances", f"{EC2}:instance/*", LAUNCHED),
+    ("Worker", "cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": NAMESPACE}),
     ("Worker", "secretsmanager:GetSecretValue", "CatalogSecret", {}),
 ]
 
