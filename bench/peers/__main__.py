@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from bench import data, fleet
 from bench.deployment import Deployment
 from bench.machine import machine
 from bench.peers import environments
+from bench.peers.rounds import OURS, Runs, measure, report
 from bench.peers.servers import PEERS, NotStarted, Server
 from bench.photos import photos
 from tagfleet.client import Client
@@ -39,9 +39,9 @@ def main(count: int, rounds: int, threads: int, only: Sequence[str], cache: str)
         folder, environ = _test_data(scratch, cache)
         pictures = photos(folder, max(count, _WARM_UP))
         contents = [content for _, content in pictures]
-        runs: dict[str, Callable[[], float]] = {}
+        runs: Runs = {}
         tagfleet = stack.enter_context(_tagfleet(scratch, environ, threads))
-        runs["Tagfleet"] = lambda: tagfleet(pictures[:count])
+        runs[OURS] = lambda: tagfleet(pictures[:count])
         tagfleet(pictures[:_WARM_UP])
         missing = []
         for number, peer in enumerate(PEERS):
@@ -57,45 +57,10 @@ def main(count: int, rounds: int, threads: int, only: Sequence[str], cache: str)
                 missing.append(f"{peer.title}: not measured: {error}")
                 continue
             runs[peer.title] = lambda server=server: server.tag(contents[:count], threads)  # type: ignore[misc]
-        rates = _measure(runs, count, rounds, missing)
-    for line in _report(rates, missing, count, threads):
+        rates = measure(runs, count, rounds, missing, _say)
+    about = f"{machine()}; {count} photos a round, {threads} clients, {rounds} rounds in turn"
+    for line in report(rates, missing, about):
         click.echo(line)
-
-
-def _measure(
-    runs: dict[str, Callable[[], float]], count: int, rounds: int, missing: list[str]
-) -> dict[str, list[float]]:
-    """Images/s of each round; a peer that fails in a round is out, and goes to `missing`."""
-    rates: dict[str, list[float]] = {title: [] for title in runs}
-    for number in range(rounds):
-        order = list(runs)
-        turned = order[number % len(order) :] + order[: number % len(order)]  # nobody always comes after the same one
-        for title in turned:
-            try:
-                rates[title].append(count / runs[title]())
-            except RuntimeError as error:
-                missing.append(f"{title}: failed in round {number + 1}: {error}")
-                del rates[title], runs[title]
-        _say(f"round {number + 1}: " + ", ".join(f"{title} {found[-1]:.1f}" for title, found in rates.items()))
-    return rates
-
-
-def _report(rates: dict[str, list[float]], missing: Sequence[str], count: int, threads: int) -> Iterator[str]:
-    ours = rates["Tagfleet"]
-    yield f"{machine()}; {count} photos a round, {threads} clients, {len(ours)} rounds in turn; median (least–most)"
-    yield ""
-    yield "| | images/s | Tagfleet is so many times as fast |"
-    yield "|---|---|---|"
-    for title, theirs in rates.items():
-        ratio = "" if theirs is ours else _spread([our / their for our, their in zip(ours, theirs, strict=True)], 2)
-        yield f"| {title} | {_spread(theirs, 1)} | {ratio} |"
-    for line in missing:
-        yield f"| {line} | | |"
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
-    return f"{middle} ({low}–{high})"
 
 
 def _test_data(scratch: Path, cache: str) -> tuple[Path | None, dict[str, str]]:

@@ -28,8 +28,8 @@ def python(name: str) -> Path:
 
 
 def version(name: str) -> str:
-    """The peer and the version that is pinned."""
-    return (_HERE / f"requirements-{name}.txt").read_text().split()[0].replace("==", " ")
+    """The version that is pinned."""
+    return (_HERE / f"requirements-{name}.txt").read_text().split()[0].partition("==")[2]
 
 
 def _make(folder: Path, name: str) -> None:

@@ -25,6 +25,7 @@ _READY_S = 120
 _ANSWER_S = 120
 _MARK = "BENCH_PEER"
 _BOUNDARY = "tagfleet-bench-peers"
+_TITLES = {"litserve": "LitServe", "bentoml": "BentoML", "ray": "Ray Serve"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Peer:
 
     @property
     def title(self) -> str:
-        return f"{environments.version(self.name)}, {'our engine' if self.engine == 'openvino' else 'torch'}"
+        engine = "our engine" if self.engine == "openvino" else "torch"
+        return f"{_TITLES[self.name]} {environments.version(self.name)}, {engine}"
 
     def command(self, python: Path, port: int, scratch: Path) -> list[str]:
         if self.name == "bentoml":
