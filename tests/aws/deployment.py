@@ -45,8 +45,8 @@ throughput_prior = 2.0
 drain_goal_s = 2.0
 linger_s = 1.0
 stabilisation_s = 1.0
-lost_after_s = 5.0
-boot_deadline_s = 60.0
+lost_after_s = 8.0
+boot_deadline_s = 120.0
 
 [collector]
 sweep_s = 1.0
