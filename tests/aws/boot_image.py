@@ -51,6 +51,8 @@ region = "{region}"
 deployment = "boot"
 input_bucket = "boot-in"
 output_bucket = "boot-out"
+[queue]
+visibility_timeout_s = 3600.0
 [worker]
 abandoned_s = 3600.0
 [controller]
@@ -221,7 +223,7 @@ def _tag(backend: Backend, qemu: subprocess.Popen[str]) -> None:
 def _machine(work: Path) -> subprocess.Popen[str]:
     """The first serial port is the console, in a file; the second one is a shell."""
     command = """
-        nice -n 10 qemu-system-x86_64 -accel tcg -icount shift=1 -rtc clock=vm -cpu max -smp 1 -m 3G
+        nice -n 19 qemu-system-x86_64 -accel tcg -icount shift=1 -rtc clock=vm -cpu max -smp 1 -m 3G
         -kernel kernel -initrd initrd -append "root=/dev/vda console=ttyS0 panic=-1"
         -drive file=disk.ext4,format=raw,if=virtio -snapshot
         -netdev user,id=net -device virtio-net-pci,netdev=net,romfile=
