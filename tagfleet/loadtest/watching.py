@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from tagfleet.client import BadAnswer, Batch, Client, ClientError, Denied, Item
+from tagfleet.client import BadAnswer, Batch, Client, ClientError, Denied, Disconnected, Item
 from tagfleet.loadtest.errors import LoadTestError
 from tagfleet.loadtest.record import Boot, Sample
 from tagfleet.loadtest.sending import Book, Clock
@@ -115,6 +115,8 @@ class Listener(threading.Thread):
         try:
             for item in self._client.stream(self._batch):
                 self._book.tagged(item.name, _problem(item))
+        except Disconnected:
+            self.notice = f"the test ended before all tags of {self._batch.id} were here"
         except ClientError as error:
             self.notice = f"the tags of {self._batch.id} were not received to the end: {error}"
 
