@@ -13,6 +13,7 @@ import pytest
 from ami.bake import Bake, BakeFailed, Recipe
 from core import layout
 from core.aws.images import BAKE_TAG, BakedImage, Ec2Images
+from core.aws.passing_bucket import passing_bucket
 from core.aws.store import S3Store
 from core.errors import Unavailable
 from core.ports import ObjectStore
@@ -180,3 +181,10 @@ def test_a_base_may_be_named_by_a_parameter(kitchen: Kitchen, cloud: Cloud) -> N
     assert kitchen.images.base("resolve:ssm:/images/base") == kitchen.base
     with pytest.raises(Unavailable, match=r"there is no parameter /images/none in .*; name an image with --base"):
         kitchen.images.base("resolve:ssm:/images/none")
+
+
+def test_a_passing_bucket_is_gone_afterwards(cloud: Cloud) -> None:
+    with passing_bucket(cloud.clients, "photos-bake") as name:
+        cloud.client("s3").head_bucket(Bucket=name)
+        assert name.startswith("photos-bake-")
+    assert name not in [bucket["Name"] for bucket in cloud.client("s3").list_buckets()["Buckets"]]
