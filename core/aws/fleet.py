@@ -19,12 +19,14 @@ from core.errors import Misconfigured
 from core.ports import Cause, Instance, InstanceState, Launch, Offering
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import InstanceTypeDef, RunInstancesRequestTypeDef
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef, RunInstancesRequestTypeDef
 
 DEPLOYMENT_TAG = "tagfleet:deployment"
 POOL_TAG = "tagfleet:pool"
 TOKEN_TAG = "tagfleet:token"  # noqa: S105  # the launch intent's
 PRICE_TAG = "tagfleet:price"
+
+_OF_VOLUMES = ("Name", DEPLOYMENT_TAG, POOL_TAG)
 
 _STATES = {
     "pending": InstanceState.PENDING,
@@ -143,7 +145,8 @@ class Ec2Fleet:
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
             "TagSpecifications": [
-                {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+                {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]},
+                {"ResourceType": "volume", "Tags": [{"Key": key, "Value": tags[key]} for key in _OF_VOLUMES]},
             ],
         }
         if subnet:
@@ -161,10 +164,13 @@ class Ec2Fleet:
         return _told([], count, refusal.reason, refusal.cause)
 
     def _described(self, tag: str, value: str) -> list[InstanceTypeDef]:
-        filters = {DEPLOYMENT_TAG: self._deployment, tag: value}
+        """Those with a launch's token only: a host of the same stack may bear its name, and is none of ours to end."""
+        wanted = {DEPLOYMENT_TAG: self._deployment, tag: value}
+        filters: list[FilterTypeDef] = [{"Name": f"tag:{name}", "Values": [text]} for name, text in wanted.items()]
+        filters.append({"Name": "tag-key", "Values": [TOKEN_TAG]})
         with explained(f"list the instances of the deployment {self._deployment}", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_instances").paginate(
-                Filters=[{"Name": f"tag:{name}", "Values": [wanted]} for name, wanted in filters.items()],
+                Filters=filters,
                 PaginationConfig={"PageSize": self._page},
             )
             return [one for page in pages for group in page["Reservations"] for one in group["Instances"]]

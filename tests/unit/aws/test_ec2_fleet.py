@@ -232,6 +232,17 @@ def test_two_deployments_do_not_see_each_other(made: Ec2Fleets, fleet: Ec2Fleet,
     assert Ec2Fleets(cloud).open().instances() == []
 
 
+def test_a_host_that_bears_the_deployments_name_is_no_worker(made: Ec2Fleets, fleet: Ec2Fleet, cloud: Cloud) -> None:
+    tags = [{"Key": "tagfleet:deployment", "Value": made.deployment}]
+    cloud.client("ec2").run_instances(
+        ImageId="ami-12345678",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )
+    assert fleet.instances() == []
+
+
 def test_the_settings_make_a_fleet(cloud: Cloud, made: Ec2Fleets) -> None:
     flags = {
         "aws.deployment": made.deployment,
