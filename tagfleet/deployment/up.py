@@ -119,9 +119,7 @@ def _ready_to_change(stack: Stack, say: Say) -> StackState | None:
 def _image(wishes: Wishes, present: Mapping[str, str]) -> str:
     image = wishes.image or present.get("Image")
     if not image:
-        raise Misconfigured(
-            "a new deployment needs an image of its workers: bake one with `tagfleet ami bake`, give --image"
-        )
+        raise Misconfigured("a new deployment needs --image, an image for its workers; `tagfleet ami bake` makes one")
     return image
 
 

@@ -86,9 +86,7 @@ def _check_hosts(hosts: str, chosen: Mapping[str, str], host_image: Image | None
     if hosts == "none":
         return
     if host_image is None:
-        raise Misconfigured(
-            f"--hosts {hosts}: hosts have an image of their own; bake one and name it with --host-image"
-        )
+        raise Misconfigured(f"--hosts {hosts}: hosts have an image of their own; bake it and give --host-image")
     if len(network.zones) < 2:
         raise Misconfigured(
             f"--hosts {hosts}: the catalogue's database needs subnets in two zones, and {', '.join(network.subnets)} "
