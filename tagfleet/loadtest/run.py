@@ -157,8 +157,8 @@ class _Performance:
         self._progress.show(self._book.photos, watcher.samples[-1] if watcher.samples else None)
 
     def _settled(self) -> list[Photo]:
-        """All photos; those whose end nobody saw say so."""
-        photos = self._book.photos
+        """The photos that left; those whose end nobody saw say so."""
+        photos = [photo for photo in self._book.photos if photo.sent is not None or photo.error]
         for photo in photos:
             if photo.tagged is None and photo.error is None:
                 photo.error = "no tags in time" if photo.accepted is not None else "not accepted in time"
