@@ -105,7 +105,9 @@ class Chronicle:
     def _same(self, worker: Worker) -> bool:
         """Whether nothing is new of it: most of a large fleet, so this is quick."""
         told = self._told.get(worker.id)
-        stage = told.stage if told else None
+        if told is None or told.missed:
+            return False
+        stage = told.stage
         return stage is worker.stage or (stage is not None and stage.ready and worker.stage.ready)
 
     # --- what was seen ------------------------------------------------------------------------
@@ -118,6 +120,8 @@ class Chronicle:
             yield from self._new(instance, scene)
         elif id_ not in self._told:  # of an earlier controller, which told of it long ago
             past: list[Kind] = ["launched"] if stage.coming else ["launched", "ready"]
+            if id_ in scene.reading.drain_wishes:
+                past.append("asked_to_drain")
             if id_ not in scene.adopted and stage is not Stage.ORPHAN and stage in _KINDS:
                 past.append(_KINDS[stage])
             self._told[id_] = _Told(instance.pool, _words(instance), frozenset(past))
@@ -125,8 +129,9 @@ class Chronicle:
         if id_ in scene.adopted and "adopted" not in told.kinds:
             said = "it runs, and no launch of it is on record"
             yield self._change(id_, "adopted", "controller", said, scene, controller=scene.controller)
+        yield from self._wished(id_, scene)
         if (kind := _KINDS.get(stage)) and kind not in self._told[id_].kinds:
-            by, reason = _why(kind, worker, instance, beat, id_ in scene.reading.drain_wishes)
+            by, reason = _why(kind, worker, instance, beat)
             yield self._change(id_, kind, by, reason, scene)
 
     def _new(self, instance: Instance, scene: Scene) -> Iterator[FleetChange]:
@@ -138,6 +143,11 @@ class Chronicle:
             by, reason = {}, "the controller before this one had decided it"
         yield self._change(instance.id, "launched", "controller", reason, scene, **by)
 
+    def _wished(self, id_: str, scene: Scene) -> Iterator[FleetChange]:
+        """A wish that no controller is on record with is an operator's."""
+        if id_ in scene.reading.drain_wishes and not self._told[id_].kinds & ({"asked_to_drain"} | _ENDS):
+            yield self._change(id_, "asked_to_drain", "operator", "an operator asked for it", scene)
+
     def _missing(
         self, id_: str, instance: Instance | None, beat: Heartbeat | None, scene: Scene
     ) -> Iterator[FleetChange]:
@@ -145,6 +155,8 @@ class Chronicle:
         told = self._told[id_] = replace(self._told[id_], missed=self._told[id_].missed + 1)
         if instance is None and told.missed < _MISSED:
             return
+        yield from self._wished(id_, scene)
+        told = self._told[id_]
         if not told.kinds & _ENDS:
             kind, by, reason = _end(told, beat)
             yield self._change(id_, kind, by, reason, scene)
@@ -187,13 +199,13 @@ class Chronicle:
         )
 
 
-def _why(kind: Kind, worker: Worker, instance: Instance, beat: Heartbeat | None, wished: bool) -> tuple[By, str]:
+def _why(kind: Kind, worker: Worker, instance: Instance, beat: Heartbeat | None) -> tuple[By, str]:
     match kind:
         case "ready":
             seconds = beat.boot.ready if beat and beat.boot else worker.age_s
             return "itself", f"{seconds:.1f} s after its launch"
         case "asked_to_drain":
-            return ("operator", "an operator asked for it") if wished else ("itself", "it was stopped on its machine")
+            return "itself", "it was stopped on its machine"
         case "interrupted":
             return "owner", beat.leaving if beat else "its machine is being taken away"
         case "lost" if instance.state is InstanceState.STOPPED:
