@@ -31,7 +31,7 @@ def command() -> None:
 @click.option("--email", help="whom alarms are sent to")
 @click.option("--subnet", "subnets", multiple=True, help="where machines run  [default: those of the default VPC]")
 @click.option("--upload-days", type=click.IntRange(0), help="delete uploads after so many days; 0 keeps them")
-@click.option("--source", "sources", multiple=True, help="bucket of others whose images may be read where they lie")
+@click.option("--source", "sources", multiple=True, help="bucket of others to read images from; '' for none")
 @click.option("--replace", is_flag=True, help="have workers of an older image drain without asking")
 @click.option("--yes", is_flag=True, help="do not ask before anything is changed")
 def up_command(

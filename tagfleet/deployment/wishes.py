@@ -60,7 +60,7 @@ def parameters(
         "Clients": wishes.clients,
         "AlarmEmail": wishes.email,
         "UploadDays": None if wishes.upload_days is None else str(wishes.upload_days),
-        "Sources": ",".join(wishes.sources) or None,
+        "Sources": ",".join(wishes.sources) if wishes.sources else None,
     }.items():
         if wish is not None:
             chosen[name] = wish
@@ -76,7 +76,8 @@ def parameters(
         chosen |= {"HostImage": host_image.id, "HostRootDevice": host_image.root_device}
     hosts = chosen.get("Hosts", "none")
     _check_hosts(hosts, chosen, host_image, network)
-    chosen.setdefault("HostImage", image.id)
+    if host_image is None:
+        chosen["HostImage"] = image.id  # it stands in: an older one may be gone, and CloudFormation looks
     domain = chosen.get("Domain")
     chosen["Origins"] = f"https://{domain}" if hosts == "two" and domain else _OWN_PAGE
     return chosen

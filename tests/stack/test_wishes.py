@@ -45,6 +45,18 @@ def test_what_is_not_asked_for_stays_and_what_is_asked_for_changes() -> None:
     assert shape(config.load({}), found).sources == ("archive",)
 
 
+def test_the_image_of_hosts_that_there_are_not_is_no_old_one() -> None:
+    """CloudFormation refuses a parameter whose image is gone, whatever it is used for."""
+    present = {"Image": "ami-0", "HostImage": "ami-0", "Hosts": "none"}
+    assert asked(Wishes(), present)["HostImage"] == "ami-1"
+    assert asked(Wishes(), {**present, "Hosts": "one", "HostImage": "ami-2"}, HOST)["HostImage"] == "ami-2"
+
+
+def test_buckets_of_others_can_be_taken_from_the_workers_again() -> None:
+    assert asked(Wishes(sources=("archive", "attic")))["Sources"] == "archive,attic"
+    assert asked(Wishes(sources=("",)), {"Sources": "archive"})["Sources"] == ""
+
+
 def test_the_alarm_on_spend_rings_at_the_budget() -> None:
     settings = config.load({}, flags={"controller.budget_per_hour": "4.5"})
     assert parameters(Wishes(), {}, WORKER, None, NETWORK, settings)["SpendPerHour"] == "4.5"
