@@ -32,6 +32,10 @@ _QUIET_S = 60.0
 _RECONCILE_EVERY = 30
 _BACK_OFF_S = (0.2, 5.0)
 _NAME_SHOWN = 120
+_LETTERS = 10_000
+"""Dead letters that one sweep reads at most: results wait meanwhile."""
+_READ_AGAIN_S = 300.0
+"""Letters that were all read are read again after this, or once there are more or fewer of them."""
 
 
 class Collector:
@@ -48,6 +52,7 @@ class Collector:
         self._drops = DropCatalog(catalog.database)
         self._housekeeping = Housekeeping(backend.store, LifeCatalog(catalog.database), settings.collector, clock)
         self._busy = False
+        self._letters_read: dict[str, tuple[int, float]] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Collect until `stop` is set; the group in hand is finished. What does not answer is tried again."""
@@ -150,8 +155,12 @@ class Collector:
         self._send_forgotten()
         for pool in self._settings.pools:
             queue = self._jobs(pool)
-            if queue.depth().dead:
-                self._give_up(queue)
+            dead, now = queue.depth().dead, self._clock()
+            read, read_at = self._letters_read.get(pool, (0, 0.0))
+            if dead == read and 0 <= now - read_at < _READ_AGAIN_S:
+                continue
+            if self._give_up(queue, min(dead, _LETTERS)) == dead:
+                self._letters_read[pool] = dead, now
         self._housekeeping.sweep()
 
     def _send_forgotten(self) -> None:
@@ -168,18 +177,23 @@ class Collector:
                 if missing:
                     return  # the next sweep tries again
 
-    def _give_up(self, queue: Queue) -> None:
-        """The dead letters stay where they are, for whoever redrives them; a result that comes then counts."""
+    def _give_up(self, queue: Queue, count: int) -> int:
+        """The dead letters stay where they are, for whoever redrives them; a result that comes then counts.
+
+        Reads `count` at most, as those read first come back while others are read; returns how many.
+        """
         letters = queue.dead_letters()
         seen: list[Delivery] = []
         try:
-            while found := letters.receive(GROUP, 0):
+            while len(seen) < count and (found := letters.receive(min(GROUP, count - len(seen)), 0)):
                 seen += found
                 new = self._record([outcome for delivery in found for outcome in self._given_up(queue, delivery)])
                 if new:
                     logger().warning("images were given up", queue=queue.name, count=new)
         finally:
-            letters.set_visibility(seen, 0)
+            if len(seen) < _LETTERS:  # else they stay hidden for a while, and the next sweep reads others
+                letters.set_visibility(seen, 0)
+        return len(seen)
 
     def _given_up(self, queue: Queue, delivery: Delivery) -> Iterator[Outcome]:
         """Raises Unavailable."""

@@ -164,6 +164,52 @@ def test_a_dead_letter_does_not_replace_a_result(web):
     assert web.get(f"/batches/{batch}")["request_counts"]["failed"] == 0
 
 
+class Slow:
+    """Reading takes so long that the letters read first are back before the last ones came. Counts the receives."""
+
+    def __init__(self, queue) -> None:
+        self._queue = queue
+        self.received = 0
+
+    def __getattr__(self, name: str):
+        return getattr(self._queue, name)
+
+    def dead_letters(self):
+        return self
+
+    def receive(self, limit: int, wait_s: float) -> list:
+        letters = self._queue.dead_letters()
+        found = letters.receive(limit, wait_s)
+        letters.set_visibility(found, 0)
+        self.received += len(found)
+        assert self.received < 100, "the sweep does not end"
+        return found
+
+
+def test_letters_that_come_back_while_others_are_read_keep_no_sweep_from_its_end(web):
+    web.upload(web.batch(), *((f"{number}.jpg", b"%d" % number) for number in range(3)))
+    give_up(web)
+    slow = Slow(web.backend.jobs("resnet50"))
+    web.collector._jobs = lambda pool: slow
+    web.collector.sweep()
+    assert slow.received == 3
+
+
+def test_letters_that_were_all_read_are_read_again_when_there_are_others_or_after_a_while(web):
+    web.upload(web.batch(), ("a.jpg", b"a"))
+    give_up(web)
+    slow = Slow(web.backend.jobs("resnet50"))
+    web.collector._jobs = lambda pool: slow
+    for seconds, received in ((0, 1), (100, 1), (300, 2)):
+        web.clock.now += seconds
+        web.collector.sweep()
+        assert slow.received == received
+    web.upload(web.batch(), ("b.jpg", b"b"))
+    give_up(web)
+    web.collector.sweep()
+    assert slow.received == 4
+
+
 class Locked:
     """A catalogue that does not answer for some calls."""
 
