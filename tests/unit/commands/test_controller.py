@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from config import settings as config
-from core.roster import DecisionRecord
+from core.fleet_changes import FleetChange, FleetChanges
+from core.roster import DecisionRecord, Heartbeat
 from core.wiring import Backend
 from tagfleet.cli import cli
 
@@ -49,3 +50,75 @@ def test_a_home_given_before_or_after_the_sub_command(backend, run, tmp_path):
     assert (other.roster.paused(), backend.roster.paused()) == (True, False)
     run("controller", "resume", "--home", there)
     assert not other.roster.paused()
+
+
+def beat(backend: Backend, worker: str) -> None:
+    words = {"pool": "resnet50", "tagger": "t", "state": "idle", "seq": 1}
+    backend.roster.beat(Heartbeat(worker_id=worker, at=0.0, state_since=0.0, started_at=0.0, **words))
+
+
+def test_a_worker_is_asked_to_drain(backend, run):
+    assert run("controller", "drain", "a").stderr == "Error: there is no live worker 'a'; no worker runs\n"
+    for worker in ("b", "a"):
+        beat(backend, worker)
+    assert run("controller", "drain", "a").stdout == "a was asked to drain\n"
+    answer = run("controller", "drain", "c")
+    assert (answer.exit_code, answer.stderr) == (1, "Error: there is no live worker 'c'; there are a, b\n")
+    assert backend.roster.drain_wishes() == {"a"}
+
+
+def test_a_cap_is_said_set_and_taken_back(backend, run):
+    ours = backend.settings.controller.max_workers
+    default = f"at most {ours} worker{'' if ours == 1 else 's'}, as controller.max_workers says"
+    assert run("controller", "cap").stdout == default + "\n"
+    assert default in run("status").stdout.splitlines()
+    for most, words in ((0, "0 workers"), (1, "1 worker"), (7, "7 workers")):
+        said = f"at most {words}, set by an operator; `tagfleet controller cap default` goes back to {ours}"
+        assert run("controller", "cap", str(most)).stdout == run("controller", "cap").stdout == said + "\n"
+        assert backend.roster.cap() == most
+    assert "set by an operator" in run("status").stdout
+    assert run("controller", "cap", "default").stdout == default + "\n"
+    assert backend.roster.cap() is None
+
+
+@pytest.mark.parametrize(
+    ("nonsense", "words"),
+    [
+        ("-1", "a cap is 0 (no worker at all) to 10,000 workers, and not -1"),
+        ("10001", "a cap is 0 (no worker at all) to 10,000 workers, and not 10001"),
+        ("many", "a cap is a number of workers, or `default`, and not 'many'"),
+        ("1.5", "a cap is a number of workers, or `default`, and not '1.5'"),
+    ],
+)
+def test_a_cap_that_makes_no_sense_is_refused(backend, run, nonsense, words):
+    answer = run("controller", "cap", nonsense)
+    assert (answer.exit_code, answer.stderr) == (1, f"Error: {words}\n")
+    assert backend.roster.cap() is None
+
+
+def test_the_changelog_is_a_table(backend, run):
+    assert "no change is kept in" in run("controller", "log").stderr
+    launched = FleetChange(
+        at=1_800_000_000.0,
+        kind="launched",
+        pool="resnet50",
+        worker_id="i-1",
+        offering="g4dn.xlarge spot in us-east-1b",
+        by="controller",
+        controller="ctl_1",
+        decision="dec_1",
+        reason="31 images wait and no worker runs: launch 1",
+    )
+    taken = launched.model_copy(update={"kind": "interrupted", "worker_id": "i-2", "by": "owner", "reason": "a notice"})
+    backend.roster.keep_changes(FleetChanges(changes=(launched, taken)))
+    head, *lines = run("controller", "log").stdout.splitlines()
+    assert head.split() == ["time", "change", "pool", "worker,", "by", "whom", "and", "why"]
+    assert [line[21:] for line in lines] == [
+        "launched        resnet50  i-1, g4dn.xlarge spot in us-east-1b",
+        "by the controller ctl_1 dec_1: 31 images wait and no worker runs: launch 1",
+        "interrupted     resnet50  i-2, g4dn.xlarge spot in us-east-1b",
+        "by the machine's owner: a notice",
+    ]
+    assert run("controller", "log", "-n", "1").stdout.splitlines()[1:] == lines[2:]
+    assert run("controller", "log", "--worker", "i-1").stdout.splitlines()[1:] == lines[:2]
+    assert "no change of the pool 'other' is kept" in run("controller", "log", "--pool", "other").stderr

@@ -113,6 +113,7 @@ def test_a_key_opens_what_its_scopes_say(guarded, key):
         ("GET", "/api/v1/fleet", "read"),
         ("GET", "/api/v1/fleet/history", "read"),
         ("POST", "/api/v1/fleet/pause", "operate"),
+        ("PUT", "/api/v1/fleet/cap", "operate"),
         ("GET", "/api/v1/fleet/dead-letters", "operate"),
         ("POST", "/api/v1/fleet/workers/<worker_id>/drain", "operate"),
         ("GET", "/api/v1/webhooks", "operate"),

@@ -6,7 +6,9 @@ import threading
 
 import pytest
 
+from core import layout
 from core.errors import Unavailable
+from core.fleet_changes import FleetChange, FleetChanges
 from core.ports import Depth
 from core.roster import DecisionHistory, DecisionRecord, Heartbeat, WorkerState
 from web_tier.catalog_samples import EVERY_S, SampleCatalog
@@ -52,10 +54,62 @@ def test_draining_is_a_wish_to_a_worker_that_lives(web):
     answer = post(web, "/workers/w1/drain")
     assert (answer.status_code, answer.json) == (202, {"worker_id": "w1"})
     assert web.backend.roster.drain_wishes() == {"w1"}
+    assert post(web, "/workers/w2/drain").json["detail"] == "there is no live worker 'w2'; there are w1"
     for nobody in ("w2", "..", "%2e%2e%2fpools", "w1%00"):
         answer = post(web, f"/workers/{nobody}/drain")
         assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
     assert web.backend.roster.drain_wishes() == {"w1"}
+
+
+def put_cap(web, body: object):
+    return web.client.put("/api/v1/fleet/cap", json=body)
+
+
+def test_a_cap_is_set_and_taken_back(web):
+    ours = web.settings.controller.max_workers
+    default = {"cap": ours, "cap_source": "settings"}
+    assert {name: web.get("/fleet")[name] for name in default} == default
+    for most in (0, 12):
+        found = {"cap": most, "cap_source": "operator"}
+        assert put_cap(web, {"max_workers": most}).json == found
+        assert {name: web.get("/fleet")[name] for name in found} == found
+        assert web.backend.roster.glance().cap == most
+    for _ in range(2):
+        assert put_cap(web, {"max_workers": None}).json == default
+    assert web.backend.roster.glance().cap is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"max_workers": -1},
+        {"max_workers": 10_001},
+        {"max_workers": 1.5},
+        {"max_workers": True},
+        {"max_workers": "4"},
+    ],
+)
+def test_a_cap_that_makes_no_sense_is_refused_by_name(web, body):
+    answer = put_cap(web, body)
+    assert answer.status_code == 422
+    assert "max_workers" in answer.json["detail"]
+    assert web.backend.roster.cap() is None
+
+
+def test_a_cap_that_cannot_be_read_is_none(web):
+    web.backend.store.put(layout.CAP, b"many")
+    assert web.get("/fleet")["cap_source"] == "settings"
+
+
+def test_the_changes_of_the_fleet_are_in_the_history(web):
+    words = {"pool": "resnet50", "worker_id": "w1", "kind": "ready", "by": "itself", "reason": "1.6 s after its launch"}
+    kept = tuple(FleetChange(at=at, **words) for at in (1.0, 2.0))
+    web.backend.roster.keep_changes(FleetChanges(changes=kept))
+    found = web.get("/fleet/history?after=1")["changes"]
+    assert found == [words | {"at": 2.0, "offering": "", "controller": "", "decision": ""}]
+    web.backend.store.put(layout.CHANGES, b"{}}")
+    assert web.get("/fleet/history")["changes"] == []
 
 
 def test_dead_letters_are_listed_and_stay(web):
