@@ -12,7 +12,7 @@ from config.settings import ControllerSettings
 from controller.history import History
 from controller.ledger import Book, Fenced, Intent, Ledger
 from controller.model import Memory, Observation, Plan, policy_of
-from controller.policy import decide
+from controller.policy import Decide, decide
 from controller.watch import Reading, Watch
 from core import telemetry
 from core.errors import Unavailable
@@ -38,7 +38,8 @@ class Ports:
 class Controller:
     """One controller process. `tick` does everything once; `run` ticks until it is told to stop.
 
-    `clock` is monotonic, `wall` tells Unix time; a dry run calls nothing that changes anything.
+    `clock` is monotonic, `wall` tells Unix time; a dry run calls nothing that changes anything. `decide` is another
+    policy than ours where one is to be compared with it.
     """
 
     def __init__(
@@ -50,10 +51,13 @@ class Controller:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         on_plan: Callable[[list[DecisionRecord]], None] = lambda _records: None,
+        roster: Roster | None = None,
+        decide: Decide = decide,
     ) -> None:
         self.owner = new_id("ctl")
         self._ports = ports
-        self._roster = Roster(ports.store)
+        self._roster = roster or Roster(ports.store)
+        self._decide = decide
         self._tick_s = settings.tick_s
         self._policy = policy_of(settings)
         self._dry_run = dry_run
@@ -85,7 +89,7 @@ class Controller:
             if not self._lead():
                 return None
             observation = self._observe()
-            plan, memory = decide(observation, self._memory, self._policy)
+            plan, memory = self._decide(observation, self._memory, self._policy)
             self._memory = memory
             if not self._dry_run:
                 self._ledger.book = replace(self._ledger.book, memory=dict(memory))
@@ -151,7 +155,8 @@ class Controller:
         book = self._ledger.book
         tokens = {intent.token for intent in book.intents}
         alive = [instance for instance in reading.instances if instance.state is not InstanceState.GONE]
-        orphans = [one.id for one in alive if one.id not in book.known and one.token not in tokens]
+        known = frozenset(book.known)
+        orphans = [one.id for one in alive if one.id not in known and one.token not in tokens]
         if orphans and not self._dry_run:
             self._log.info("adopted instances that the ledger does not know", instances=orphans)
         still_open = tuple(

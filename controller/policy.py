@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from controller.learning import arrival_rate, boot_time, learn, throughput
@@ -31,6 +31,8 @@ from controller.model import (
 )
 from controller.reasons import sentence
 
+Decide = Callable[[Observation, Memory, Policy], tuple[Plan, Memory]]
+"""What `decide` is one of: others stand in `controller.simulation`."""
 _FIRST_BACK_OFF_S = 1.0
 
 
@@ -220,7 +222,7 @@ def _plan(view: PoolView, terms: Terms, asked: tuple[int, Rule], free: int, room
     drain: tuple[str, ...] = ()
     if rule not in (Rule.UNREAD, Rule.PAUSED) and terms.own > terms.granted:
         drain, rule = _drains(view, terms, room, rule, policy)
-    terminate = () if view.unread else tuple(worker.id for worker in view.workers if _to_end(worker, policy))
+    terminate = () if view.unread else tuple(worker.id for worker in view.workers if to_end(worker, policy))
     return PoolPlan(view.pool, launch, drain, terminate, rule, "", terms)
 
 
@@ -248,7 +250,7 @@ def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy)
     return ripe, Rule.SCALE_IN if ripe else Rule.LINGER
 
 
-def _to_end(worker: Worker, policy: Policy) -> bool:
+def to_end(worker: Worker, policy: Policy) -> bool:
     """Ended are only those that cannot be working any more, or had their time."""
     if worker.stage is Stage.DRAINING:
         return worker.ours and worker.stage_s >= policy.drain_deadline_s

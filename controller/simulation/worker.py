@@ -1,0 +1,81 @@
+"""A simulated worker: the instance, the process in it and what it says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.simulation.queue import Portion
+from core.ports import Instance, InstanceState
+from core.roster import BootTimings, Heartbeat, WorkerState
+
+
+@dataclass(slots=True, eq=False)
+class SimulatedWorker:
+    instance: Instance
+    listed_at: float
+    speed: float
+    """Images/s."""
+    heartbeat_s: float
+    state: WorkerState = WorkerState.STARTING
+    since: float = 0.0
+    ready_s: float | None = None
+    """From its launch to ready; None before that."""
+    held: list[Portion] = field(default_factory=list)
+    holds: int = 0
+    done: int = 0
+    busy_s: float = 0.0
+    hung_at: float | None = None
+    billed_until: float | None = None
+    """When its bill ended; None while it grows."""
+    asked: bool = False
+    """To drain: it takes no more work."""
+    boot: BootTimings | None = None
+    place: int = -1
+    """Where it stands among the idle; -1 where it does not."""
+
+    @property
+    def id(self) -> str:
+        return self.instance.id
+
+    @property
+    def alive(self) -> bool:
+        return self.instance.state in (InstanceState.PENDING, InstanceState.RUNNING)
+
+    @property
+    def working(self) -> bool:
+        """It has images in hand and would finish them."""
+        return self.alive and self.hung_at is None and self.holds > 0
+
+    def heartbeat(self, now: float) -> Heartbeat:
+        """Its last one. Made without the checks of a parsed one: a simulated day has millions."""
+        last = now if self.hung_at is None else self.hung_at
+        beat = Heartbeat.__new__(Heartbeat)
+        fields: dict[str, Any] = {
+            **_BLANK,
+            "worker_id": self.instance.id,
+            "pool": self.instance.pool,
+            "state": self.state,
+            "seq": int(last / self.heartbeat_s),
+            "at": last,
+            "state_since": self.since,
+            "started_at": self.instance.launched_at,
+            "held": self.holds,
+            "images_done": self.done,
+            "busy_seconds": self.busy_s,
+            "boot": self.boot,
+        }
+        object.__setattr__(beat, "__dict__", fields)
+        return beat
+
+
+_BLANK = Heartbeat(
+    worker_id="w",
+    pool="p",
+    tagger="simulated",
+    state=WorkerState.STARTING,
+    seq=0,
+    at=0.0,
+    state_since=0.0,
+    started_at=0.0,
+).model_dump()
