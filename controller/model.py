@@ -140,6 +140,10 @@ class PoolMemory:
     """How long nothing has been outstanding and nothing was completed."""
     below_s: float | None = None
     """How long the target has stayed below the fleet; None where it is not."""
+    ladder: tuple[tuple[float, int], ...] = ()
+    """When so many workers were needed last (`controller.surplus`)."""
+    gaps: tuple[tuple[float, int], ...] = ()
+    """How long workers were not needed before they were again."""
     starved_s: float | None = None
     """How long the pool has wanted a worker and had none; None where that is not so."""
     failures: int = 0
@@ -213,6 +217,10 @@ class Terms:
     starved_s: float | None
     failures: int
     retry_in_s: float
+    keep_s: float
+    """How long a worker that is not needed is kept."""
+    peak: int
+    """The most that was needed within that time."""
 
     @property
     def coming(self) -> int:

@@ -30,6 +30,7 @@ from controller.model import (
     Worker,
 )
 from controller.reasons import sentence
+from controller.surplus import note, peak, worth_keeping_s
 
 Decide = Callable[[Observation, Memory, Policy], tuple[Plan, Memory]]
 """What `decide` is one of: others stand in `controller.simulation`."""
@@ -81,7 +82,8 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy) -> 
 
     ready, waiting = crew["idle"] + crew["busy"], depth.visible + depth.delayed + orphaned
     backlog = max(0.0, waiting + rate * boot - speed * (ready * boot + head_start))
-    wanted = math.ceil(rate / (policy.utilisation * speed) + backlog / (speed * policy.drain_goal_s))
+    flow = rate / (policy.utilisation * speed) + backlog / (speed * policy.drain_goal_s)
+    wanted = math.ceil(flow) if depth.outstanding or flow >= 1 else 0
     wanted = max(wanted, crew["busy"], min(1, depth.outstanding))
 
     coming = crew["requested"] + crew["booting"]
@@ -109,6 +111,8 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy) -> 
         starved_s=memory.starved_s,
         failures=memory.failures,
         retry_in_s=memory.retry_in_s,
+        keep_s=max(policy.stabilisation_s, policy.linger_s, worth_keeping_s(memory.gaps, boot)),
+        peak=0,
     )
 
 
@@ -130,7 +134,11 @@ def _timed(terms: Terms, memory: PoolMemory, elapsed_s: float) -> tuple[Terms, P
     """How long the target has been below the fleet, and the pool without a worker that it needs."""
     below = _lasting(terms.own > terms.needed, memory.below_s, elapsed_s)
     starved = _lasting(terms.needed > 0 and terms.own == 0, memory.starved_s, elapsed_s)
-    return replace(terms, below_s=below, starved_s=starved), replace(memory, below_s=below, starved_s=starved)
+    ladder, gaps = note(memory.ladder, memory.gaps, terms.needed, elapsed_s)
+    return (
+        replace(terms, below_s=below, starved_s=starved, peak=peak(ladder, terms.keep_s)),
+        replace(memory, below_s=below, starved_s=starved, ladder=ladder, gaps=gaps),
+    )
 
 
 def _lasting(holds: bool, since_s: float | None, elapsed_s: float) -> float | None:
@@ -180,6 +188,9 @@ def share_out(terms: Mapping[str, Terms], cap: int) -> dict[str, int]:
     Of pools that have equally few, one that had no worker for the drain goal L comes first, then one that keeps a
     worker it has, then the one with most work, then by name. So pools that share too small a cap take turns of L.
     """
+    shares = {pool: each.needed for pool, each in terms.items()}
+    if sum(shares.values()) <= max(0, cap):
+        return shares
     shares = dict.fromkeys(terms, 0)
     for _ in range(max(0, cap)):
         short = [pool for pool in terms if shares[pool] < terms[pool].needed]
@@ -245,8 +256,9 @@ def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy)
         return (), rule
     if terms.below_s < policy.stabilisation_s:
         return (), Rule.SETTLING
-    linger = max(policy.linger_s, terms.boot_s)
-    ripe = tuple(worker.id for worker in idle if worker.stage_s >= linger)[:surplus]
+    if terms.below_s < terms.keep_s:
+        return (), Rule.LINGER
+    ripe = tuple(worker.id for worker in idle)[: max(0, terms.own - max(terms.granted, terms.peak))]
     return ripe, Rule.SCALE_IN if ripe else Rule.LINGER
 
 

@@ -170,7 +170,7 @@ class Cortex:
     """Cortex's asynchronous APIs: the average of 60 s of in-flight requests (queued ones included) / target_in_flight.
 
     Every 10 s; at most ×1.5 or one more, at least ×0.75; 5 % tolerance; never above the lowest recommendation of the
-    last minute nor below the highest of the last five. It may go to zero here when nothing was in flight for the window.
+    last minute nor below the highest of the last five. Here it may go to zero when nothing was in flight for a window.
     https://github.com/cortexlabs/cortex, docs/workloads/async/autoscaling.md and pkg/autoscaler
     """
 

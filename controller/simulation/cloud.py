@@ -6,10 +6,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from controller.simulation.queue import SimulatedQueue
+from controller.simulation.queue import Portion, SimulatedQueue
 from controller.simulation.scene import Machine, Weather
 from controller.simulation.timeline import Timeline
-from controller.simulation.worker import SimulatedWorker
+from controller.simulation.worker import SimulatedWorker, what_stays
 from core.errors import Unavailable
 from core.ports import Instance, InstanceState, Launch
 from core.roster import BootTimings, WorkerState
@@ -39,6 +39,8 @@ class Cloud:
         self.done = 0
         self.cost = 0.0
         """$ of the workers whose bill has ended."""
+        self.boots: list[float] = []
+        """Seconds of those that ended in a ready worker."""
         self.launches: dict[str, list[SimulatedWorker]] = {}
         self.wishes: set[str] = set()
         self.ended_busy: list[str] = []
@@ -141,6 +143,7 @@ class Cloud:
         instance = Instance(id_, self.pool, InstanceState.PENDING, now, token)
         speed = self.machine.throughput * (0.5 if slow else 1.0)
         one = self.workers[id_] = SimulatedWorker(instance, now + lag, speed, self.machine.heartbeat_s)
+        one.said = what_stays(id_, self.pool, now)
         self.timeline.after(boot * _PENDING_SHARE, lambda: self._running(one))
         if lot < weather.failed_boots:
             self.timeline.after(boot, lambda: self.die(one))
@@ -157,8 +160,9 @@ class Cloud:
     def _ready(self, one: SimulatedWorker) -> None:
         if not one.alive:
             return
+        self.boots.append(self.timeline.now - one.instance.launched_at)
         took = one.ready_s = self.timeline.now - one.instance.launched_at
-        one.boot = BootTimings(process=took, imports=took, weights=took, first_inference=took, ready=took)
+        one.said["boot"] = BootTimings(process=took, imports=took, weights=took, first_inference=took, ready=took)
         weather = self.weather
         if weather.death_s:
             self.timeline.after(self._faults.expovariate(1 / weather.death_s), lambda: self.die(one))
@@ -257,14 +261,17 @@ class Cloud:
         if held:
             self.timeline.after(self.machine.visibility_timeout_s, lambda: self._came_back(held))
 
-    def _came_back(self, held: list[object]) -> None:
-        self.queue.come_back(held)  # type: ignore[arg-type]
+    def _came_back(self, held: list[Portion]) -> None:
+        self.queue.come_back(held)
         self._feed()
 
     def _end(self, one: SimulatedWorker) -> None:
         one.instance = replace(one.instance, state=InstanceState.GONE)
         self._close_bill(one)
-        self.timeline.after(_LISTED_GONE_S, lambda: self.workers.pop(one.id, None) and None)
+        self.timeline.after(_LISTED_GONE_S, lambda: self._forgotten(one))
+
+    def _forgotten(self, one: SimulatedWorker) -> None:
+        del self.workers[one.id]
 
     def _close_bill(self, one: SimulatedWorker) -> None:
         if one.billed_until is None:

@@ -73,7 +73,8 @@ def summary(waits: Sequence[tuple[float, int]]) -> tuple[float, float, float, fl
         return 0.0, 0.0, 0.0, 0.0, 0.0
     ordered = sorted(waits)
     ranks = iter((0.5 * total, 0.95 * total, 0.99 * total))
-    found, seen, rank = [], 0, next(ranks)
+    found: list[float] = []
+    seen, rank = 0, next(ranks)
     for wait, count in ordered:
         seen += count
         while len(found) < 3 and seen >= rank:

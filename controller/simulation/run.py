@@ -48,6 +48,8 @@ class Run:
     left: int = 0
     ended_busy: int = 0
     length_s: float = 0.0
+    boot_s: float = 0.0
+    """Mean of the boots that ended in a ready worker; 0 where none did."""
 
 
 def simulate(trace: Trace, name: str, decide: Decide, scene: Scene, seed: int) -> Run:
@@ -106,3 +108,4 @@ def _sum_up(run: Run, cloud: Cloud) -> None:
     run.sent, run.done, run.dead, run.left = queue.sent, cloud.done, queue.dead, queue.outstanding
     run.ended_busy = len(cloud.ended_busy)
     run.length_s = now - _START
+    run.boot_s = sum(cloud.boots) / len(cloud.boots) if cloud.boots else 0.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from controller.simulation.queue import Portion
 from core.ports import Instance, InstanceState
-from core.roster import BootTimings, Heartbeat, WorkerState
+from core.roster import Heartbeat, WorkerState
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +30,8 @@ class SimulatedWorker:
     """When its bill ended; None while it grows."""
     asked: bool = False
     """To drain: it takes no more work."""
-    boot: BootTimings | None = None
+    said: dict[str, Any] = field(default_factory=dict)
+    """Fields of its heartbeat."""
     place: int = -1
     """Where it stands among the idle; -1 where it does not."""
 
@@ -50,32 +51,28 @@ class SimulatedWorker:
     def heartbeat(self, now: float) -> Heartbeat:
         """Its last one. Made without the checks of a parsed one: a simulated day has millions."""
         last = now if self.hung_at is None else self.hung_at
+        fields = self.said.copy()
+        fields["seq"] = int(last / self.heartbeat_s)
+        fields["at"] = last
+        fields["state"] = self.state
+        fields["state_since"] = self.since
+        fields["held"] = self.holds
+        fields["images_done"] = self.done
+        fields["busy_seconds"] = self.busy_s
         beat = Heartbeat.__new__(Heartbeat)
-        fields: dict[str, Any] = {
-            **_BLANK,
-            "worker_id": self.instance.id,
-            "pool": self.instance.pool,
-            "state": self.state,
-            "seq": int(last / self.heartbeat_s),
-            "at": last,
-            "state_since": self.since,
-            "started_at": self.instance.launched_at,
-            "held": self.holds,
-            "images_done": self.done,
-            "busy_seconds": self.busy_s,
-            "boot": self.boot,
-        }
         object.__setattr__(beat, "__dict__", fields)
         return beat
 
 
-_BLANK = Heartbeat(
-    worker_id="w",
-    pool="p",
-    tagger="simulated",
-    state=WorkerState.STARTING,
-    seq=0,
-    at=0.0,
-    state_since=0.0,
-    started_at=0.0,
-).model_dump()
+def what_stays(id_: str, pool: str, launched_at: float) -> dict[str, Any]:
+    """The fields of a worker's heartbeat that are the same in all of them, and room for the others."""
+    return Heartbeat(
+        worker_id=id_,
+        pool=pool,
+        tagger="simulated",
+        state=WorkerState.STARTING,
+        seq=0,
+        at=0.0,
+        state_since=0.0,
+        started_at=launched_at,
+    ).__dict__.copy()
