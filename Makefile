@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help run test test-browser lint check bench clean
+.PHONY: help run test test-browser test-aws lint check bench clean
 
 help:
 	@echo "make run             start Tagfleet on http://127.0.0.1:8000 (TAGFLEET_PORT=9000 make run: another port)"
 	@echo "make test            all tests"
 	@echo "make test-browser    only those that drive a browser"
+	@echo "make test-aws        those of a whole deployment on moto's server, the long ones too"
 	@echo "make lint            style, types and the layers of imports"
 	@echo "make check           what CI runs: all tests, lint among them"
 	@echo "make bench           measure: engine, one process, the whole fleet"
@@ -26,6 +27,9 @@ test: $(VENV)/dev.stamp
 
 test-browser: $(VENV)/dev.stamp
 	$(BIN)/pytest tests/browser
+
+test-aws: $(VENV)/dev.stamp
+	$(BIN)/pytest tests/aws -m aws
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check

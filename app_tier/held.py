@@ -13,8 +13,9 @@ from core.ports import Delivery, Queue
 class Held:
     """Everything received and neither acknowledged nor given back, prefetched messages too.
 
-    Every third of the visibility timeout all of them are hidden for one timeout more, counted from then: a crash
-    hides nothing for longer than that, however long the messages had been held.
+    Each is hidden for one visibility timeout more, counted from then, whenever a third of one has passed since it
+    came or was hidden last: a crash hides nothing for longer than that, however long the messages had been held, and
+    most are done before they cost a heartbeat.
     """
 
     def __init__(self, queue: Queue, *, limit: int, visibility_timeout_s: float, clock: Callable[[], float]) -> None:
@@ -23,6 +24,7 @@ class Held:
         self._timeout_s = visibility_timeout_s
         self._clock = clock
         self._held: dict[str, Delivery] = {}
+        self._hidden_at: dict[str, float] = {}
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._busy_since: float | None = None
@@ -54,6 +56,7 @@ class Held:
             if not self._held:
                 self._busy_since = self._clock()
             self._held.update((delivery.receipt, delivery) for delivery in deliveries)
+            self._hidden_at.update((delivery.receipt, self._clock()) for delivery in deliveries)
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Delete the messages from the queue: their results are safe. Raises Unavailable, and holds them still."""
@@ -83,17 +86,26 @@ class Held:
         with self._changed:
             for delivery in deliveries:
                 self._held.pop(delivery.receipt, None)
+                self._hidden_at.pop(delivery.receipt, None)
             if not self._held and self._busy_since is not None:
                 self._busy_seconds += self._clock() - self._busy_since
                 self._busy_since = None
             self._changed.notify_all()
 
     def _beat(self) -> None:
-        while not self._closed.wait(self._timeout_s / 3):
+        while not self._closed.wait(self._timeout_s / 6):
+            now = self._clock()
             with self._changed:
-                deliveries = list(self._held.values())
+                due = [
+                    self._held[it]
+                    for it, hidden_at in self._hidden_at.items()
+                    if now - hidden_at >= self._timeout_s / 3
+                ]
             try:
-                if deliveries:
-                    self._queue.set_visibility(deliveries, self._timeout_s)
+                if due:
+                    self._queue.set_visibility(due, self._timeout_s)
             except Unavailable as error:
                 telemetry.logger().warning("heartbeat of held messages failed, tried again", why=str(error))
+                continue
+            with self._changed:
+                self._hidden_at.update((delivery.receipt, now) for delivery in due if delivery.receipt in self._held)

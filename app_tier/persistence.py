@@ -26,6 +26,8 @@ class Finished:
     result: Result
     stored: bool = False
     """The result was found in the store: an earlier delivery got that far."""
+    store_only: bool = False
+    """The result is not sent: whoever sent the job looks for it in the store."""
 
 
 class Trouble:
@@ -73,7 +75,8 @@ class Outbox:
             for finished in group:
                 if not finished.stored:
                     self._trouble.ride_out(partial(self._put, finished.result))
-            self._send([output_of(finished.result, _key(finished.result)) for finished in group])
+            sent = [finished.result for finished in group if not finished.store_only]
+            send_all(self._results, [output_of(result, _key(result)) for result in sent], self._trouble)
             self._trouble.ride_out(lambda: self._held.acknowledge(deliveries))
         except Unavailable:
             self._held.give_back(deliveries)
@@ -94,18 +97,21 @@ class Outbox:
     def _put(self, result: Result) -> None:
         self._store.put(_key(result), encode(result).encode(), content_type="application/json")
 
-    def _send(self, bodies: list[str]) -> None:
-        left = bodies
 
-        def send() -> None:
-            nonlocal left
-            try:
-                self._results.send(left)
-            except PartialSend as error:
-                left = [left[index] for index in error.unsent]
-                raise
+def send_all(queue: Queue, bodies: list[str], trouble: Trouble) -> None:
+    """Send what was not accepted once more, until all is. Raises Unavailable when told to stop."""
+    left = bodies
 
-        self._trouble.ride_out(send)
+    def send() -> None:
+        nonlocal left
+        try:
+            queue.send(left)
+        except PartialSend as error:
+            left = [left[index] for index in error.unsent]
+            raise
+
+    if left:
+        trouble.ride_out(send)
 
 
 def _key(result: Result) -> str:

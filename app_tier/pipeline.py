@@ -16,7 +16,9 @@ from functools import partial
 
 import numpy as np
 
+from app_tier.admission import Admission, measured
 from app_tier.cancelled import Cancelled
+from app_tier.gathering import Gathering
 from app_tier.held import Held
 from app_tier.images import DecodeBudget, Decoder
 from app_tier.isolation import IsolatedDecoder
@@ -24,8 +26,9 @@ from app_tier.persistence import Finished, Outbox, Trouble
 from app_tier.taggers import Frame, Tagger
 from config.settings import WorkerSettings
 from core import telemetry
-from core.errors import BadImage, BadMessage, NotFound, Unavailable
-from core.messages import Job, Result, Tag, Timings, decode_job
+from core.errors import BadImage, NotFound, Unavailable, Unreadable
+from core.messages import Job, Result, Tag, Timings, ids_of
+from core.originals import Originals
 from core.ports import Delivery, ObjectStore, Queue
 
 RECEIVE_WAIT_S = 1.0
@@ -54,6 +57,7 @@ class Pipeline:
         jobs: Queue,
         results: Queue,
         store: ObjectStore,
+        originals: Originals,
         settings: WorkerSettings,
         visibility_timeout_s: float,
         worker_id: str,
@@ -61,13 +65,14 @@ class Pipeline:
     ) -> None:
         self._tagger = tagger
         self._jobs = jobs
-        self._store = store
+        self._originals = originals
         self._settings = settings
         self._worker_id = worker_id
         self._clock = clock
         self.draining = threading.Event()
         self.held = Held(jobs, limit=settings.prefetch, visibility_timeout_s=visibility_timeout_s, clock=time.monotonic)
         self.trouble = Trouble(self.draining)
+        self._admission = Admission(jobs, self.held, self.trouble, tagger.name)
         self._outbox = Outbox(store, results, self.held, self.trouble)
         self._cancelled = Cancelled(store, time.monotonic)
         self._decoder = Decoder(tagger.side, DecodeBudget(settings.decode_memory_mb))
@@ -76,7 +81,7 @@ class Pipeline:
         self._to_decode: queue.Queue[Work | None] = queue.Queue(settings.decode_threads)
         self._to_isolate: queue.Queue[Work | None] = queue.Queue()
         self._to_infer: queue.Queue[Work | None] = queue.Queue(3 * settings.batch_size)
-        self._to_finish: queue.Queue[list[Finished] | None] = queue.Queue(4)
+        self._to_finish = Gathering(self.held, per_request=results.per_request, limit=4 * settings.batch_size)
         self._decoding_since: dict[int, float] = {}
         self._count = threading.Lock()
         self._on_the_way = 0  # received and not yet at `infer`: worth waiting for
@@ -91,7 +96,7 @@ class Pipeline:
                 ("decode", self._decode, settings.decode_threads),
                 ("isolate", self._isolate, 1),
                 ("infer", self._infer, 1),
-                ("finish", self._finish, 2),
+                ("finish", self._finish, settings.finish_threads),
             )
             for _ in range(count)
         ]
@@ -106,14 +111,16 @@ class Pipeline:
     def drained(self, timeout_s: float) -> bool:
         """After `draining` is set: whether everything in hand is finished or given back, within `timeout_s`."""
         self._threads[0].join(timeout_s)  # its last receive may still bring messages
-        return not self._threads[0].is_alive() and self.held.wait_until_empty(timeout_s)
+        received = not self._threads[0].is_alive()
+        return received and self.held.wait_until_empty(timeout_s) and self._to_finish.wait_until_delivered(timeout_s)
 
     def close(self) -> None:
         """End all threads; after `drained`, when the queues between them are empty."""
-        for inlet in (self._to_fetch, self._to_decode, self._to_isolate, self._to_infer, self._to_finish):
+        for inlet in (self._to_fetch, self._to_decode, self._to_isolate, self._to_infer):
             for _ in self._threads:
                 with suppress(queue.Full):  # more ends than readers; none is left waiting
                     inlet.put_nowait(None)
+        self._to_finish.close()
         for thread in self._threads:
             thread.join()
         self._isolated.close()
@@ -144,20 +151,11 @@ class Pipeline:
             except Unavailable:
                 return
             self.held.add(deliveries)
-            for delivery in deliveries:
-                self._admit(delivery)
-
-    def _admit(self, delivery: Delivery) -> None:
-        try:
-            job = decode_job(delivery.body)
-        except BadMessage as error:
-            telemetry.logger().error("a message that is no job goes to the dead letters", why=str(error))
-            self.held.give_back([delivery])
-            return
-        work = Work(delivery, job)
-        work.timings["queue"] = max(0.0, (self._clock() - job.submitted_at) * 1000)
-        self._move(+1)
-        self._to_fetch.put(work)
+            for delivery, job in self._admission.jobs(deliveries):
+                work = Work(delivery, job)
+                work.timings["queue"] = max(0.0, (self._clock() - job.submitted_at) * 1000)
+                self._move(+1)
+                self._to_fetch.put(work)
 
     def _fetch(self) -> None:
         while (work := self._to_fetch.get()) is not None:
@@ -167,8 +165,11 @@ class Pipeline:
                 if not (self._dropped(work) or self._finished_before(work)):
                     self._fetch_bytes(work)
             except (NotFound, ValueError):  # ValueError: the store knows no such keys
-                self._fail(work, "its bytes are no longer in the store")
-            except Unavailable:
+                self._fail(work, f"its bytes are no longer in {work.job.place}")
+            except Unreadable as error:
+                self._fail(work, str(error))
+            except Unavailable as error:
+                telemetry.logger().warning("an image is given back", why=str(error), **ids_of(work.job))
                 self._move(-1)
                 self.held.give_back([work.delivery], _GIVE_BACK_DELAY_S)
 
@@ -187,14 +188,17 @@ class Pipeline:
         result = self.trouble.ride_out(partial(self._outbox.found, work.job), _FETCH_TRIES)
         if result is not None:
             self._move(-1)
-            self._to_finish.put([Finished(work.delivery, result, stored=True)])
+            self._to_finish.put([Finished(work.delivery, result, stored=True, store_only=work.job.store_only)])
         return result is not None
 
     def _fetch_bytes(self, work: Work) -> None:
         started = time.perf_counter()
-        work.data = self.trouble.ride_out(partial(self._store.get, work.job.key), _FETCH_TRIES).data
+        work.data = self.trouble.ride_out(partial(self._originals.read, work.job.key), _FETCH_TRIES).data
+        work.job = measured(work.job, work.data)
         work.timings["fetch"] = _ms_since(started)
         alone = work.delivery.receive_count >= self._settings.isolate_receive
+        if alone:
+            telemetry.logger().warning("an image is decoded alone: it may have ended a worker", **ids_of(work.job))
         (self._to_isolate if alone else self._to_decode).put(work)
 
     def _decode(self) -> None:
@@ -252,11 +256,14 @@ class Pipeline:
         return batch
 
     def _finish(self) -> None:
-        while (group := self._to_finish.get()) is not None:
-            if self._outbox.deliver(group):
-                with self._count:
-                    self.images_done += sum(finished.result.ok for finished in group)
-                    self.images_failed += sum(not finished.result.ok for finished in group)
+        while group := self._to_finish.next():
+            safe = group if self._outbox.deliver(group) else []
+            with self._count:
+                self.images_done += sum(finished.result.ok for finished in safe)
+                self.images_failed += sum(not finished.result.ok for finished in safe)
+            self._to_finish.delivered(group)
+            for finished in safe:
+                telemetry.logger().debug("a result is delivered", ok=finished.result.ok, **ids_of(finished.result))
 
     # --- what stages share --------------------------------------------------------------------
 
@@ -270,6 +277,7 @@ class Pipeline:
 
     def _fail(self, work: Work, why: str) -> None:
         """A permanent failure is a result like any other: stored, sent, acknowledged."""
+        telemetry.logger().info("an image cannot be tagged", why=why, **ids_of(work.job))
         self._move(-1)
         self._to_finish.put([self._finished(work, error=f"{work.job.name}: {why}")])
 
@@ -286,8 +294,9 @@ class Pipeline:
             finished_at=self._clock(),
             timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in work.timings.items()}),
             attempt=job.attempt,
+            origin=job.origin,
         )
-        return Finished(work.delivery, result)
+        return Finished(work.delivery, result, store_only=job.store_only)
 
     def _move(self, change: int) -> None:
         with self._count:

@@ -7,15 +7,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from app_tier import serving
+from app_tier.departure import Watch
 from app_tier.pipeline import Pipeline
 from app_tier.taggers import Tagger
 from config.settings import PoolSettings, Settings
 from core import telemetry
 from core.errors import TagfleetError, Unavailable
-from core.ports import Etag
+from core.ports import Etag, Machine
 from core.roster import BootTimings, Heartbeat, WorkerState
 from core.wiring import Backend
 
@@ -39,7 +41,10 @@ class Identity:
 
 
 class Worker:
-    """Serves one pool until it is asked to drain, is abandoned, or fails. `load` brings the chosen tagger to life."""
+    """Serves one pool until it is asked to drain, its machine is taken away, it is abandoned, or it fails.
+
+    `load` brings the chosen tagger to life; `machine` is None where nobody rents the machine out.
+    """
 
     def __init__(
         self,
@@ -48,12 +53,15 @@ class Worker:
         backend: Backend,
         clock: Callable[[], float],
         load: Callable[[serving.Choice, PoolSettings, Settings], Tagger] = serving.load,
+        machine: Machine | None = None,
     ) -> None:
         self._identity = identity
         self._settings = settings
         self._backend = backend
         self._clock = clock
         self._load = load
+        self._machine = machine
+        self._leaving = ""
         self._seq = 0
         self._notice = ""
         self._state = WorkerState.STARTING
@@ -69,12 +77,16 @@ class Worker:
         """Boot, serve, drain. Returns when drained; raises what made it fail, TagfleetError or not."""
         process_up = self._clock()
         self._enter(WorkerState.STARTING)
-        try:
-            self._warm(process_up)
-        except TagfleetError as error:
-            self._notice = str(error)  # the controller shows it beside the failed boot
-            self._beat()
-            raise
+        with Watch(self._machine, self._leave) if self._machine else nullcontext():
+            try:
+                self._warm(process_up)
+            except Exception as error:  # the controller shows it beside the failed boot; what ends us may be anything
+                self._notice = str(error) if isinstance(error, TagfleetError) else f"{type(error).__name__}: {error}"
+                self._beat()
+                raise
+            self._serve()
+
+    def _serve(self) -> None:
         pipeline = self._pipeline = self._start()
         self._enter(WorkerState.IDLE)
         telemetry.logger().info("worker ready", after_s=self._boot and self._boot.ready, tagger=self._version())
@@ -118,6 +130,7 @@ class Worker:
             jobs=self._backend.jobs(self._identity.pool),
             results=self._backend.results,
             store=self._backend.store,
+            originals=self._backend.originals,
             settings=self._settings.worker,
             visibility_timeout_s=self._settings.queue.visibility_timeout_s,
             worker_id=self._identity.worker_id,
@@ -168,6 +181,11 @@ class Worker:
         self._enter(WorkerState.DRAINED)
         telemetry.logger().info("worker drained", images=pipeline.images_done, failed=pipeline.images_failed)
 
+    def _leave(self, notice: str) -> None:
+        telemetry.logger().warning("this machine is taken away: draining", why=notice)
+        self._leaving = notice
+        self.asked_to_drain.set()
+
     # --- what it says of itself ---------------------------------------------------------------
 
     def _enter(self, state: WorkerState) -> None:
@@ -199,6 +217,7 @@ class Worker:
                     engine=getattr(getattr(self._tagger, "engine", None), "name", ""),
                     rss_bytes=_rss_bytes(),
                     notice=pipeline.trouble.notice if pipeline else self._notice,
+                    leaving=self._leaving,
                 )
             )
         except Unavailable as error:

@@ -9,13 +9,15 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
 
 from bench import data, fleet, web
-from bench.deployment import Deployment, wait_until
+from bench.chaos import disk
+from bench.chaos.run import chaos, explained
+from bench.deployment import SHORT_TIMES, Deployment, wait_until
 from bench.limit import Limit
 from bench.photos import photos
 from tagfleet.client import Client
@@ -36,6 +38,8 @@ _WARM_UP = 32
 @click.pass_context
 def main(ctx: click.Context, folder: Path | None, weights: Path | None, cache: str) -> None:
     """Measure everything; or one of the commands."""
+    if ctx.invoked_subcommand == "chaos":
+        disk.enter()
     found = data.test_data(os.environ)
     folder = folder or (found and found / "coco" / "images")
     weights = weights or (found and found / "weights")
@@ -156,6 +160,33 @@ def web_tier(bench: Bench, count: int, streams: int, rounds: int) -> None:
             click.echo(line)
         for line in web.answers(deployment, client.batch(batch), streams=streams):
             click.echo(line)
+
+
+@main.command("chaos")
+@click.option("--count", default=2000, help="photos")
+@click.option("--seed", default=0, help="of the choice of faults; 0: another one each time")
+@click.option("--minutes", default=9.0, help="the longest that it may take")
+@click.pass_obj
+def chaos_command(bench: Bench, count: int, seed: int, minutes: float) -> None:
+    """Kill parts, fill the disk, set a clock wrong while photos are tagged; the last line counts what came of it."""
+    seed = seed or time.time_ns() % 1_000_000
+    click.echo(f"seed {seed}")
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tagfleet-chaos-")))
+        small = stack.enter_context(disk.Disk(scratch, (64 << 20) + count * 160_000))
+        deployment = Deployment(scratch / "home", {**bench.environ, **SHORT_TIMES})
+        stack.callback(deployment.kill_everything)
+        pictures = photos(bench.folder, count)
+        try:
+            outcome = chaos(
+                deployment, small, pictures, seed=seed, every_s=(0.5, 4), within_s=60 * minutes, say=click.echo
+            )
+        except TimeoutError:
+            click.echo(explained(deployment, Path(f"chaos-{seed}")))
+            raise
+    click.echo(outcome)
+    if not outcome.sound:
+        raise SystemExit(1)
 
 
 @contextmanager

@@ -19,6 +19,16 @@ from core.wiring import Backend
 
 TAGFLEET = (sys.executable, "-m", "tagfleet")
 
+SHORT_TIMES = {
+    "TAGFLEET_QUEUE__VISIBILITY_TIMEOUT_S": "3",
+    "TAGFLEET_WORKER__HEARTBEAT_S": "0.3",
+    "TAGFLEET_CONTROLLER__TICK_S": "0.3",
+    "TAGFLEET_CONTROLLER__LEASE_S": "2",
+    "TAGFLEET_CONTROLLER__LOST_AFTER_S": "3",
+    "TAGFLEET_COLLECTOR__SWEEP_S": "1",
+}
+"""What was killed is missed, and replaced, soon."""
+
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 60) -> None:
     """Raises TimeoutError if `condition` does not come true in time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -61,6 +62,7 @@ class WorkerSettings(_Section):
     prefetch: Count
     fetch_threads: Count
     decode_threads: Count
+    finish_threads: Count
     decode_memory_mb: Annotated[int, Field(ge=16)]
     decode_timeout_s: Seconds
     isolate_receive: Annotated[int, Field(ge=2)]
@@ -83,6 +85,8 @@ class ControllerSettings(_Section):
     breaker_failures: Count
     breaker_reset_s: Seconds
     lease_s: Seconds
+    peek_s: Seconds
+    budget_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     dry_run: bool
 
 
@@ -97,6 +101,9 @@ class WebhookSettings(_Section):
     timeout_s: Annotated[float, Field(gt=0, le=30)]
 
 
+_OFFERINGS = r"^ *([a-z0-9.-]+:(spot|on-demand)( +|$))*$"
+
+
 class AwsSettings(_Section):
     """Names of the parts, as the stack made them. Credentials and the endpoint come from boto3's own chain."""
 
@@ -104,6 +111,10 @@ class AwsSettings(_Section):
     deployment: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=30)]
     input_bucket: str
     output_bucket: str
+    catalog_secret: str
+    offerings: Annotated[str, Field(pattern=_OFFERINGS, min_length=1)]
+    subnets: Annotated[str, Field(pattern=r"^ *(subnet-[0-9a-f]+ *)*$")]
+    prices: Annotated[str, Field(pattern=r"^ *([a-z0-9.-]+:\d+(\.\d+)?( +|$))*$")]
 
 
 class PoolSettings(_Section):
@@ -114,6 +125,7 @@ class PoolSettings(_Section):
     top_k: Count = 5
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
     fallback: str = ""
+    offerings: Annotated[str, Field(pattern=_OFFERINGS)] = ""
 
 
 class Settings(_Section):
@@ -143,8 +155,18 @@ class Settings(_Section):
         return next(iter(self.pools))
 
 
-def load(environ: Mapping[str, str], *, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
-    """Merge the four sources and check the result.
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A settings file that lies on no disk here; `name` is for messages."""
+
+    name: str
+    text: str
+
+
+def load(
+    environ: Mapping[str, str], *, file: Path | Document | None = None, flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """Merge the four sources and check the result. Without `file` TAGFLEET_CONFIG may name one.
 
     `flags` maps dotted names (`worker.batch_size`) to values; None values are left out.
     Raises BadSetting, whose text names the setting and where it came from.
@@ -178,13 +200,14 @@ def as_environment(settings: Settings) -> dict[str, str]:
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(file: Path | Document) -> dict[str, Any]:
+    name, text = (file.name, file.text) if isinstance(file, Document) else (str(file), None)
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(Path(name).read_text() if text is None else text)
     except OSError as error:
-        raise BadSetting(f"settings file {path}: {error.strerror}") from None
+        raise BadSetting(f"settings file {name}: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadSetting(f"settings file {path}: {error}") from None
+        raise BadSetting(f"settings file {name}: {error}") from None
 
 
 def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:

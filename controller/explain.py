@@ -58,6 +58,7 @@ def _rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("share", f"{t['needed']} needed of our own fleet now, {t['granted']} granted"),
         ("cap", f"{t['billable']} of {t['cap']} instances of all pools, leaving ones included"),
         ("scale-in", _lasting("target below the fleet", t["below_s"])),
+        ("", f"kept are the {t['peak']} that were needed within the last {t['keep_s']:.1f} s"),
         ("starved", _lasting("a worker wanted and none there", t["starved_s"])),
         ("boots", _boots(t["failures"], t["retry_in_s"])),
         ("rule", t["rule"]),

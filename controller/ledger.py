@@ -1,7 +1,8 @@
 """The controller's lease, launch intents and memory: one object in the store, changed only by compare-and-set.
 
 Who owns the lease is who wrote last. A standby takes it over when it has seen no change for the lease's length on its
-own clock, so that no two clocks are ever compared. The epoch counts the owners.
+own clock, so that no two clocks are ever compared. That length is in the lease: an owner whose ticks are slow says so,
+and is not taken for dead. The epoch counts the owners.
 
 A launch is an intent in the ledger before it is a call to the fleet, and the fleet launches once per token. So a
 controller that dies, or is replaced, at any instant leaves either no intent and no workers, or an intent that its
@@ -10,6 +11,7 @@ successor carries out with the same token.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from controller.model import PoolMemory
 from core import layout
 from core.errors import NotFound, PreconditionFailed, Unavailable
-from core.ports import Etag, IfAbsent, IfMatch, Instance, ObjectStore
+from core.ports import PROCESS, Etag, IfAbsent, IfMatch, Instance, ObjectStore, Offering
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,13 @@ class Lease:
     beat: int = 0
     """Grows with each write: content, and so the etag, changes even where nothing else does."""
     released: bool = True
+    lasts_s: float = 0.0
+    """Seconds without a write after which another may take it; 0: as long as the other's own settings say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """The will to launch `count` workers; open until the fleet lists what came of it."""
+    """The will to launch `count` workers by an offering; open until the fleet lists what came of it."""
 
     token: str
     pool: str
@@ -40,6 +44,8 @@ class Intent:
     at: float
     launched: int | None = None
     """How many the fleet launched; None while its answer is not known."""
+    offering: Offering = PROCESS
+    """Kept with its price: a replay of the token must repeat the same request to the letter."""
 
     def unseen(self, instances: Sequence[Instance]) -> int:
         """How many of its workers are not listed yet: they are billed all the same."""
@@ -59,6 +65,10 @@ class Book:
 
 
 _BOOK = TypeAdapter(Book)
+_REMEMBERED = 5
+"""Ticks of which the slowest counts for the length of the lease."""
+_SLOWEST = 5
+"""No lease is longer than so many of the settings' length: a machine that slept says nothing of its ticks."""
 
 
 class Fenced(Exception):
@@ -69,12 +79,15 @@ class Ledger:
     """`book` is this controller's own while it leads; what is set in it is written with the next `save` or renewal."""
 
     def __init__(self, store: ObjectStore, owner: str, lease_s: float, clock: Callable[[], float]) -> None:
+        """`lease_s` is two of the owner's ticks or more: a standby that ticks as it does then waits three at most."""
         self._store = store
         self._owner = owner
         self._lease_s = lease_s
         self._clock = clock
         self._etag: Etag | None = None
         self._changed_at = clock()
+        self._called_at: float | None = None
+        self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
         self.leads = False
         self.book = Book()
 
@@ -83,11 +96,20 @@ class Ledger:
 
         Raises Fenced when the lease was lost, Unavailable when that cannot be told.
         """
+        now = self._clock()
+        if self._called_at is not None:
+            self._intervals.append(now - self._called_at)
+        self._called_at = now
         if not self.leads:
             self.leads = self._take()
-        elif self._clock() - self._changed_at >= self._lease_s / 3:
-            self.save(self.book)
+        else:
+            self.keep()
         return self.leads
+
+    def keep(self) -> None:
+        """Renew the lease if a third of it is over: between the steps of a slow tick. Raises Fenced, Unavailable."""
+        if self.leads and self._clock() - self._changed_at >= self._lease_s / 3:
+            self.save(self.book)
 
     def save(self, book: Book) -> None:
         """Write `book` and renew the lease. Raises Fenced, or Unavailable: then `book` may or may not be written."""
@@ -129,11 +151,12 @@ class Ledger:
             if etag != self._etag:
                 self._etag, self._changed_at = etag, self._clock()
             lease = self.book.lease
-            waited = self._clock() - self._changed_at >= self._lease_s
+            waited = self._clock() - self._changed_at >= (lease.lasts_s or self._lease_s)
             if not (waited or lease.released or lease.owner == self._owner):
                 return False
         before = self.book.lease
         mine = Lease(self._owner, before.epoch + 1, before.beat, released=False)
+        self._intervals.clear()  # those of a standby say nothing of an owner's
         try:
             self._put(replace(self.book, lease=mine), found and found[1])
         except PreconditionFailed:
@@ -141,7 +164,9 @@ class Ledger:
         return True
 
     def _put(self, book: Book, over: Etag | None) -> None:
-        book = replace(book, lease=replace(book.lease, beat=book.lease.beat + 1))
+        slowest = min(2 * max(self._intervals, default=0.0), _SLOWEST * self._lease_s)
+        lease = replace(book.lease, beat=book.lease.beat + 1, lasts_s=max(self._lease_s, slowest))
+        book = replace(book, lease=lease)
         condition = IfAbsent() if over is None else IfMatch(over)
         before = self._clock()  # the lease runs from before the write: nobody can have seen it earlier
         self._etag = self._store.put(

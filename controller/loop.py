@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -12,18 +12,17 @@ from config.settings import ControllerSettings
 from controller.history import History
 from controller.ledger import Book, Fenced, Intent, Ledger
 from controller.model import Memory, Observation, Plan, policy_of
-from controller.policy import Decide, decide
+from controller.policy import Decide, affordable, decide
 from controller.watch import Reading, Watch
 from core import telemetry
 from core.errors import Unavailable
 from core.ids import new_id
-from core.ports import Depth, Fleet, InstanceState, ObjectStore, Queue
+from core.ports import Cause, Depth, Fleet, Instance, InstanceState, ObjectStore, Offering, Queue
 from core.roster import DecisionRecord, Roster
 
-PEEK_S = 0.25
-"""How often the queues of a fleet at rest are looked at."""
 _RECORD_S = 10.0
-"""A decision that stays the same is written anew after this."""
+_RECORD_TICKS = 12
+"""A decision that stays the same is written anew after this, whichever is longer."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class Controller:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         on_plan: Callable[[list[DecisionRecord]], None] = lambda _records: None,
+        on_tick: Callable[[Observation, Plan], None] = lambda _observation, _plan: None,
         roster: Roster | None = None,
         decide: Decide = decide,
     ) -> None:
@@ -58,15 +58,17 @@ class Controller:
         self._ports = ports
         self._roster = roster or Roster(ports.store)
         self._decide = decide
-        self._tick_s = settings.tick_s
+        self._tick_s, self._peek_s = settings.tick_s, settings.peek_s
+        self._record_s = max(_RECORD_S, _RECORD_TICKS * settings.tick_s)
         self._policy = policy_of(settings)
         self._dry_run = dry_run
         self._clock = clock
         self._wall = wall
         self._on_plan = on_plan
+        self._on_tick = on_tick
         self._memory: Memory = {}
-        # It is renewed once a tick at most, and must outlive a few of them.
-        self._ledger = Ledger(ports.store, self.owner, max(settings.lease_s, 3 * settings.tick_s), clock)
+        # It is renewed once a tick, and a standby sees that at its own next tick.
+        self._ledger = Ledger(ports.store, self.owner, max(settings.lease_s, 2 * settings.tick_s), clock)
         # A gap in our own watch, a suspended machine say, counts as this much at most.
         self._longest_s = max(2 * settings.tick_s, settings.lost_after_s / 3)
         self._log = telemetry.logger()
@@ -76,8 +78,10 @@ class Controller:
     def run(self, stop: threading.Event) -> None:
         """Tick until `stop` is set, then give the lease back. Workers are left as they are."""
         while not stop.is_set():
+            began = self._clock()
             plan = self.tick()
-            self._pause(stop, at_rest=plan is not None and _at_rest(plan))
+            left = self._tick_s - (self._clock() - began)
+            self._pause(stop, max(left, self._tick_s / 10), at_rest=plan is not None and _at_rest(plan))
         try:
             self._ledger.release()
         except (Fenced, Unavailable) as error:
@@ -93,7 +97,9 @@ class Controller:
             self._memory = memory
             if not self._dry_run:
                 self._ledger.book = replace(self._ledger.book, memory=dict(memory))
+                self._ledger.keep()  # who was replaced while it observed and decided applies nothing
                 self._apply(plan)
+            self._on_tick(observation, plan)
             self._report(plan)
         except Fenced:
             self._say("lease", "another controller took over: standing by")
@@ -125,8 +131,10 @@ class Controller:
     def _take_office(self) -> None:
         self._watch = Watch(self._ports.queues.keys(), self._policy)
         self._memory = self._ledger.book.memory
+        self._alive: list[Instance] = []
         self._read_at = self._clock()
         self._records: dict[str, tuple[DecisionRecord, float]] = {}
+        self._decided: dict[str, tuple[str, str]] = {}
         self._history = History(self._roster)
 
     # --- observe ------------------------------------------------------------------------------
@@ -135,30 +143,34 @@ class Controller:
         """A fleet or a roster that does not answer blinds all pools, a queue its own."""
         now = self._clock()
         try:
+            instances, seen = self._ports.fleet.instances(), self._roster.glance()
             reading = Reading(
                 at=self._wall(),
-                instances=self._ports.fleet.instances(),
-                heartbeats=self._roster.workers(),
-                drain_wishes=self._roster.drain_wishes(),
+                instances=instances,
+                heartbeats=seen.workers,
+                drain_wishes=seen.drain_wishes,
                 depths={pool: _depth(queue) for pool, queue in self._ports.queues.items()},
-                paused=self._roster.paused(),
+                paused=seen.paused,
+                offerings={pool: self._ports.fleet.offerings(pool) for pool in self._ports.queues},
             )
         except Unavailable as error:
             return self._watch.blind(f"the fleet cannot be read ({error})")
         elapsed, self._read_at = min(now - self._read_at, self._longest_s), now
-        observation = self._watch.observe(reading, self._ledger.book.intents, elapsed)
+        book = self._ledger.book
+        observation = self._watch.observe(reading, book.intents, elapsed, frozenset(book.known))
         self._settle(reading)
         return observation
 
     def _settle(self, reading: Reading) -> None:
-        """Close the intents whose workers are all listed (or never will be), and adopt orphans."""
+        """Close the intents whose workers are all listed (or never will be), and adopt the orphans that live."""
         book = self._ledger.book
         tokens = {intent.token for intent in book.intents}
-        alive = [instance for instance in reading.instances if instance.state is not InstanceState.GONE]
+        self._alive = [instance for instance in reading.instances if instance.state is not InstanceState.GONE]
+        alive = [one for one in self._alive if one.id not in self._watch.strays]
         known = frozenset(book.known)
-        orphans = [one.id for one in alive if one.id not in known and one.token not in tokens]
-        if orphans and not self._dry_run:
-            self._log.info("adopted instances that the ledger does not know", instances=orphans)
+        adopted = [one.id for one in alive if one.id not in known and one.token not in tokens]
+        if adopted and not self._dry_run:
+            self._log.info("adopted workers that the ledger does not know", instances=adopted)
         still_open = tuple(
             intent
             for intent in book.intents
@@ -179,34 +191,57 @@ class Controller:
             for id_ in (id_ for pool in plan.pools for id_ in pool.drain):
                 self._roster.wish_drain(id_)
         with self._bearing("workers could not be launched"):
-            self._intend(plan)
+            self._intend([(pool.pool, pool.launch) for pool in plan.pools if pool.launch])
             if not plan.paused:
                 self._launch(plan)
         with self._bearing("workers that are gone could not be forgotten"):
             self._roster.forget(self._watch.forgettable)
 
-    def _intend(self, plan: Plan) -> None:
-        """The intents are durable before anything is launched."""
-        wanted = [pool for pool in plan.pools if pool.launch]
-        if wanted:
-            intents = tuple(Intent(new_id("lau"), pool.pool, pool.launch, self._wall()) for pool in wanted)
-            self._ledger.save(replace(self._ledger.book, intents=self._ledger.book.intents + intents))
+    def _intend(self, wanted: Sequence[tuple[str, int]], tried: Collection[Offering] = ()) -> None:
+        """Write intents, by the best offering that can be paid for each: they are durable before anything is launched.
+
+        An offering that was `tried` is passed over.
+        """
+        intents: list[Intent] = []
+        for pool, count in wanted:
+            for offering in self._ports.fleet.offerings(pool):
+                fits = min(count, affordable(offering.price, self._purse(intents), self._policy))
+                if fits > 0 and offering not in tried:
+                    intents.append(Intent(new_id("lau"), pool, fits, self._wall(), offering=offering))
+                    break
+        if intents:
+            self._ledger.save(replace(self._ledger.book, intents=(*self._ledger.book.intents, *intents)))
+
+    def _purse(self, more: Sequence[Intent]) -> float:
+        """$/h that the budget still has beside every instance, every launch that may come to be, and `more`."""
+        intents = (*self._ledger.book.intents, *more)
+        open_ = sum(intent.unseen(self._alive) * intent.offering.price for intent in intents)
+        return self._policy.budget_per_hour - open_ - sum(instance.price for instance in self._alive)
 
     def _launch(self, plan: Plan) -> None:
         """Carry out every open intent, new ones and those that a crash or a failed call left, with its own token."""
-        over_cap = any(pool.terms.billable > pool.terms.cap for pool in plan.pools)
-        for intent in self._ledger.book.intents:
-            if intent.launched is not None:
-                continue
-            if over_cap or intent.pool not in self._ports.queues:
+        excess = any(pool.terms.billable > pool.terms.cap or pool.terms.over_budget for pool in plan.pools)
+        tried: set[Offering] = set()
+        while intent := next((one for one in self._ledger.book.intents if one.launched is None), None):
+            if excess or intent.pool not in self._ports.queues:
                 self._log.warning("dropped a launch that the settings no longer allow", pool=intent.pool)
                 self._replace(intent, None)
-                continue
-            launch = self._ports.fleet.launch(intent.pool, intent.count, intent.token)
-            self._replace(intent, replace(intent, launched=len(launch.instances)))
-            if launch.shortfall:
-                self._watch.refused(intent.pool, launch.reason)
-                self._log.warning("launch fell short", pool=intent.pool, by=launch.shortfall, reason=launch.reason)
+            else:
+                self._carry_out(intent, tried)
+
+    def _carry_out(self, intent: Intent, tried: set[Offering]) -> None:
+        """What an offering has no capacity for is intended anew by the next one, within the same tick."""
+        launch = self._ports.fleet.launch(intent.pool, intent.count, intent.token, intent.offering)
+        self._replace(intent, replace(intent, launched=len(launch.instances)))
+        if not launch.shortfall:
+            return
+        told = {"pool": intent.pool, "by": launch.shortfall, "offering": str(intent.offering)}
+        self._log.warning("launch fell short", reason=launch.reason, **told)
+        if launch.cause is Cause.CAPACITY:
+            tried.add(intent.offering)
+            self._intend([(intent.pool, launch.shortfall)], tried)
+        else:
+            self._watch.refused(intent.pool, launch.reason, lasting=launch.cause is Cause.LASTING)
 
     def _replace(self, old: Intent, new: Intent | None) -> None:
         book = self._ledger.book
@@ -219,16 +254,20 @@ class Controller:
         """Log a decision when it changes; write it down when its words change too, or every so often."""
         now, records, written = self._clock(), [], []
         for pool in plan.pools:
-            self._say(f"pool {pool.pool}", pool.reason, key=f"{pool.rule} {pool.action}", pool=pool.pool)
+            kind = f"{pool.rule} {pool.action}"
+            if self._decided.get(pool.pool, ("",))[0] != kind:
+                self._decided[pool.pool] = kind, new_id("dec")
+            id_ = self._decided[pool.pool][1]
+            self._say(f"pool {pool.pool}", pool.reason, key=kind, pool=pool.pool, decision=id_)
             record = DecisionRecord(
-                at=self._wall(), pool=pool.pool, action=pool.action, reason=pool.reason, terms=pool.numbers
+                id=id_, at=self._wall(), pool=pool.pool, action=pool.action, reason=pool.reason, terms=pool.numbers
             )
             records.append(record)
             before, at = self._records.get(pool.pool, (None, 0.0))
             if (
                 before is None
                 or (before.action, before.reason) != (record.action, record.reason)
-                or now - at > _RECORD_S
+                or now - at > self._record_s
             ):
                 self._records[pool.pool] = (record, now)
                 written.append(record)
@@ -256,12 +295,11 @@ class Controller:
 
     # --- wait ---------------------------------------------------------------------------------
 
-    def _pause(self, stop: threading.Event, *, at_rest: bool) -> None:
-        """One tick; a fleet at rest looks at its queues meanwhile, so that a first image need not wait for the next."""
-        left = self._tick_s
-        while left > 0 and not stop.wait(min(left, PEEK_S) if at_rest else left):
-            left -= PEEK_S if at_rest else left
-            if at_rest and any(_waits(queue) for queue in self._ports.queues.values()):
+    def _pause(self, stop: threading.Event, left: float, *, at_rest: bool) -> None:
+        """Until the next tick is due; a fleet at rest looks at its queues meanwhile: a first image need not wait."""
+        while left > 0 and not stop.wait(min(left, self._peek_s) if at_rest else left):
+            left -= self._peek_s if at_rest else left
+            if left > 0 and at_rest and any(_waits(queue) for queue in self._ports.queues.values()):
                 return
 
 

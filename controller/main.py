@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from config.settings import Settings
 from controller.loop import Controller, Ports
+from controller.report import samples
 from core.roster import DecisionRecord
 from core.wiring import Backend
 
@@ -30,4 +32,10 @@ def run(
         fleet=backend.fleet(worker_command),
         queues={pool: backend.jobs(pool) for pool in settings.pools},
     )
-    Controller(ports, settings.controller, dry_run=dry_run, on_plan=on_plan).run(stop)
+    if dry_run:
+        Controller(ports, settings.controller, dry_run=True, on_plan=on_plan).run(stop)
+        return
+    with closing(backend.metrics()) as metrics:
+        Controller(
+            ports, settings.controller, on_tick=lambda observation, plan: metrics.put(samples(observation, plan))
+        ).run(stop)

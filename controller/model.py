@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from config.settings import ControllerSettings
-from core.ports import Depth
+from core.ports import PROCESS, Depth, Offering
 
 # --- what is seen -----------------------------------------------------------------------------
 
@@ -20,8 +20,9 @@ from core.ports import Depth
 class Stage(StrEnum):
     """requested → pending → booting → warming → idle ⇄ busy → draining → drained → terminating → gone
 
-    Aside: `boot_failed` (not ready by its deadline, or gone before) and `lost` (its heartbeat stands still).
-    An instance of ours that the ledger does not know is an orphan: it is adopted, at the stage it is found in.
+    Aside: `boot_failed` (not ready by its deadline, or gone before), `lost` (its heartbeat stands still),
+    `interrupted` (its machine is being taken away) and `orphan`: an instance of ours that the ledger does not know, and
+    that gives no sign of life. One that does is adopted, at the stage it is found in.
     """
 
     REQUESTED = "requested"
@@ -36,6 +37,8 @@ class Stage(StrEnum):
     GONE = "gone"
     BOOT_FAILED = "boot_failed"
     LOST = "lost"
+    INTERRUPTED = "interrupted"
+    ORPHAN = "orphan"
 
     @property
     def coming(self) -> bool:
@@ -45,6 +48,11 @@ class Stage(StrEnum):
     @property
     def ready(self) -> bool:
         return self in (Stage.IDLE, Stage.BUSY)
+
+    @property
+    def leaving(self) -> bool:
+        """Finishes what it holds, and takes nothing more."""
+        return self in (Stage.DRAINING, Stage.INTERRUPTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +64,13 @@ class Worker:
     age_s: float = 0.0
     """Since its launch."""
     stage_s: float = 0.0
-    """How long it has been idle, or asked to drain."""
+    """How long it has been idle, asked to drain, or an orphan."""
     held: int = 0
     """Messages in flight that it holds."""
     ours: bool = True
     """False for a worker that somebody started by hand: it is capacity, but is neither billed nor touched."""
+    price: float = 0.0
+    """$/h, as agreed when it was launched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,8 @@ class News:
     arrived: float = 0.0
     """Images: growth of the queue plus completions; below 0 where counts lag."""
     handled: int = 0
+    failed: int = 0
+    """How many of them ended with an error."""
     throughputs: tuple[float, ...] = ()
     """Images/s of single workers, each over a second of work or more."""
     boots: tuple[float, ...] = ()
@@ -78,6 +90,10 @@ class News:
     """Launches refused, and instances that were gone or past their deadline before they were ready."""
     notice: str = ""
     """What the failed one said of itself."""
+    refused: str = ""
+    """Why a launch was refused, in a clause."""
+    lasting: bool = False
+    """The refusal stays until somebody mends its cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +105,8 @@ class PoolView:
     workers: tuple[Worker, ...] = ()
     news: News = News()
     unread: str = ""
+    offerings: tuple[Offering, ...] = (PROCESS,)
+    """What may be launched now, best first; empty where nothing is to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +137,8 @@ class Policy:
     drain_deadline_s: float
     breaker_failures: int
     breaker_reset_s: float
+    budget_per_hour: float = 0.0
+    """$/h that all instances together may cost; 0: any amount."""
 
 
 def policy_of(settings: ControllerSettings) -> Policy:
@@ -136,6 +156,8 @@ class PoolMemory:
     boots: tuple[float, ...] = ()
     arrivals: tuple[float, float] = (0.0, 0.0)
     """The two smoothing stages of the arrival rate, images/s."""
+    lately: float = 0.0
+    """Images/s that arrived in the last quarter of a drain goal or so."""
     quiet_s: float = 0.0
     """How long nothing has been outstanding and nothing was completed."""
     below_s: float | None = None
@@ -151,6 +173,8 @@ class PoolMemory:
     retry_in_s: float = 0.0
     """No launch before this has run down."""
     notice: str = ""
+    refused: str = ""
+    """Why the last launch was refused; empty where it was not."""
 
 
 Memory = Mapping[str, PoolMemory]
@@ -169,6 +193,8 @@ class Rule(StrEnum):
     LAUNCH = "launch"
     TRIAL = "trial"
     CAP = "cap"
+    BUDGET = "budget"
+    NO_CAPACITY = "no_capacity"
     BACK_OFF = "back_off"
     BREAKER = "breaker"
     SETTLING = "settling"
@@ -217,9 +243,15 @@ class Terms:
     starved_s: float | None
     failures: int
     retry_in_s: float
-    keep_s: float
+    price_per_hour: float = 0.0
+    """$/h of the next instance that would be launched; 0 where none is to be had, or it is free."""
+    spend_per_hour: float = 0.0
+    """$/h of all pools' billable instances, launches asked for included."""
+    budget_per_hour: float = 0.0
+    """What that may come to; 0: any amount."""
+    keep_s: float = 0.0
     """How long a worker that is not needed is kept."""
-    peak: int
+    peak: int = 0
     """The most that was needed within that time."""
 
     @property
@@ -243,6 +275,10 @@ class Terms:
     @property
     def outstanding(self) -> int:
         return self.visible + self.in_flight + self.delayed
+
+    @property
+    def over_budget(self) -> bool:
+        return 0 < self.budget_per_hour < self.spend_per_hour - 1e-9
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The policy: what is seen and remembered → what to do, and why. Pure: no clock, no I/O, no logging.
 
     Q  = max(0, V + D + Fo + λ·B − μ·(ready·B + Σ_booting max(0, B − remaining_i)))
-    N* = ceil(λ/(ρ·μ) + Q/(μ·L)), at least the busy ones, at least 1 while anything waits or is in flight
+    N* = ceil(λ/(ρ·μ) + Q/(μ·L)), at least the busy ones, at least 1 while anything waits or is in flight,
+         and 0 while nothing does and arrivals would not fill one worker
 
 V visible, D delayed, Fo in flight but held by no live worker; λ arrivals/s, μ images/s a worker, B seconds from launch
 to ready (all three learned, `controller.learning`); ρ the utilisation and L the drain goal of the settings. Q is what
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from controller.learning import arrival_rate, boot_time, learn, throughput
@@ -35,48 +36,54 @@ from controller.surplus import note, peak, worth_keeping_s
 Decide = Callable[[Observation, Memory, Policy], tuple[Plan, Memory]]
 """What `decide` is one of: others stand in `controller.simulation`."""
 _FIRST_BACK_OFF_S = 1.0
+_ROUNDING = 1e-9
+"""Prices are sums of decimal fractions: what fits but for their last bit fits."""
 
 
 def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Plan, Memory]:
-    """One decision for every pool, under one cap.
+    """One decision for every pool, under one cap and one budget.
 
     No pool is given both launches and drains. Drained, lost and overdue instances are ended; a worker that may be
     working never is. A pool whose reading failed is left as it is, and a paused fleet neither grows nor shrinks.
     """
     elapsed = observation.elapsed_s
-    billable = sum(worker.ours for view in observation.pools for worker in view.workers)
+    ours = [worker for view in observation.pools for worker in view.workers if worker.ours]
+    billable, spend = len(ours), sum(worker.price for worker in ours)
     terms: dict[str, Terms] = {}
     remembered = dict(memory)
     for view in observation.pools:
         known = _remember(view, memory.get(view.pool, PoolMemory()), elapsed, policy)
-        weighed = weigh(view, known, billable, policy)
+        weighed = weigh(view, known, billable, policy, spend)
         terms[view.pool], remembered[view.pool] = (weighed, known) if view.unread else _timed(weighed, known, elapsed)
 
-    shares = share_out(terms, policy.max_workers)
+    seats = seats_of(terms.values(), billable, policy)
+    shares = share_out(terms, seats)
     terms = {pool: replace(each, granted=shares[pool]) for pool, each in terms.items()}
     asked = {view.pool: _asked(view, terms[view.pool], observation.paused, policy) for view in observation.pools}
 
-    free = policy.max_workers - billable
+    free, purse = seats - billable, policy.budget_per_hour - spend
     leaving = billable - sum(each.own for each in terms.values())
     room = max(0, sum(count for count, _ in asked.values()) - free - leaving)
     plans = {}
     for view in sorted(observation.pools, key=lambda view: _rank(view.pool, terms[view.pool], 0)):
-        plan = _plan(view, terms[view.pool], asked[view.pool], max(0, free), room, policy)
+        payable = affordable(terms[view.pool].price_per_hour, purse, policy)
+        plan = _plan(view, terms[view.pool], asked[view.pool], max(0, min(free, payable)), room, policy)
         free -= plan.launch
+        purse -= plan.launch * plan.terms.price_per_hour
         room -= len(plan.drain)
-        plans[view.pool] = replace(plan, reason=sentence(plan, view, remembered[view.pool].notice, policy))
+        plans[view.pool] = replace(plan, reason=sentence(plan, view, remembered[view.pool], policy))
     return Plan(tuple(plans[view.pool] for view in observation.pools), observation.paused), remembered
 
 
 # --- the formula ------------------------------------------------------------------------------
 
 
-def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy) -> Terms:
+def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spend: float = 0.0) -> Terms:
     """The terms of a pool, from the counts of its queue and workers to N*."""
     depth, crew = view.depth, _crew(view.workers)
     boot, speed = boot_time(memory, policy), throughput(memory, policy)
     rate = arrival_rate(memory, boot)
-    held = sum(worker.held for worker in view.workers if worker.stage.ready or worker.stage is Stage.DRAINING)
+    held = sum(worker.held for worker in view.workers if worker.stage.ready or worker.stage.leaving)
     orphaned = max(0, depth.in_flight - held)
     head_start = sum(boot - max(0.0, boot - worker.age_s) for worker in view.workers if worker.stage.coming)
 
@@ -103,7 +110,7 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy) -> 
         head_start_s=head_start,
         backlog=backlog,
         wanted=wanted,
-        needed=own if view.unread else _within_reach(max(0, wanted - crew["by_hand"]), own, coming, memory),
+        needed=own if view.unread else _within_reach(view, max(0, wanted - crew["by_hand"]), own, coming, memory),
         granted=0,
         cap=policy.max_workers,
         billable=billable,
@@ -111,8 +118,10 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy) -> 
         starved_s=memory.starved_s,
         failures=memory.failures,
         retry_in_s=memory.retry_in_s,
+        price_per_hour=_price(view, policy.budget_per_hour - spend, policy),
+        spend_per_hour=spend,
+        budget_per_hour=policy.budget_per_hour,
         keep_s=max(policy.stabilisation_s, policy.linger_s, worth_keeping_s(memory.gaps, boot)),
-        peak=0,
     )
 
 
@@ -124,7 +133,7 @@ def _crew(workers: Sequence[Worker]) -> dict[str, int]:
         "booting": at[Stage.PENDING] + at[Stage.BOOTING] + at[Stage.WARMING],
         "idle": at[Stage.IDLE],
         "busy": at[Stage.BUSY],
-        "draining": at[Stage.DRAINING],
+        "draining": at[Stage.DRAINING] + at[Stage.INTERRUPTED],
     }
     by_hand = sum(not worker.ours for worker in workers if worker.stage.coming or worker.stage.ready)
     return {**counts, "ending": len(workers) - sum(counts.values()), "by_hand": by_hand}
@@ -156,10 +165,13 @@ def _remember(view: PoolView, memory: PoolMemory, elapsed_s: float, policy: Poli
     news = view.news
     failures = news.failures + (0 if news.boots else memory.failures)
     if not failures:
-        return replace(memory, failures=0, retry_in_s=0.0, notice="")
+        return replace(memory, failures=0, retry_in_s=0.0, notice="", refused="")
     if not news.failures:
         return replace(memory, retry_in_s=max(0.0, memory.retry_in_s - elapsed_s))
-    return replace(memory, failures=failures, retry_in_s=_pause(failures, policy), notice=news.notice)
+    if news.lasting:
+        failures = max(failures, policy.breaker_failures)
+    pause = _pause(failures, policy)
+    return replace(memory, failures=failures, retry_in_s=pause, notice=news.notice, refused=news.refused)
 
 
 def _pause(failures: int, policy: Policy) -> float:
@@ -169,17 +181,44 @@ def _pause(failures: int, policy: Policy) -> float:
     return min(_FIRST_BACK_OFF_S * 2.0 ** min(failures - 1, 30), policy.breaker_reset_s)
 
 
-def _within_reach(wanted: int, own: int, coming: int, memory: PoolMemory) -> int:
+def _within_reach(view: PoolView, wanted: int, own: int, coming: int, memory: PoolMemory) -> int:
     """After a failed boot launches are tried one by one, each after its pause, until one of them is ready.
 
-    A pool asks for no more of the cap than that, so that one whose workers do not boot takes no room from the others.
+    A pool asks for no more of the cap than that, so that one whose workers do not boot, or are not to be had, takes no
+    room from the others.
     """
+    if wanted > own and not view.offerings:
+        return own
     if not memory.failures or wanted <= own:
         return wanted
     return own if memory.retry_in_s > 0 or coming else own + 1
 
 
-# --- the cap ----------------------------------------------------------------------------------
+# --- the cap and the budget -------------------------------------------------------------------
+
+
+def affordable(price: float, purse: float, policy: Policy) -> int:
+    """How many more instances of `price` $/h the purse pays for; below 0 how many too many there are."""
+    if not policy.budget_per_hour or not price:
+        return policy.max_workers
+    return math.floor(purse / price + _ROUNDING)
+
+
+def _price(view: PoolView, purse: float, policy: Policy) -> float:
+    """$/h of the best offering that can be paid for; where none can, of the best one."""
+    prices = [offering.price for offering in view.offerings]
+    payable = (price for price in prices if affordable(price, purse, policy) > 0)
+    return next(payable, prices[0] if prices else 0.0)
+
+
+def seats_of(terms: Iterable[Terms], billable: int, policy: Policy) -> int:
+    """How many instances there may be: the cap, or what the budget pays for at the highest price that is asked."""
+    asking = [each for each in terms if each.needed > each.own] or list(terms)
+    dearest = max(asking, key=lambda each: each.price_per_hour, default=None)
+    if dearest is None:
+        return policy.max_workers
+    more = affordable(dearest.price_per_hour, policy.budget_per_hour - dearest.spend_per_hour, policy)
+    return min(policy.max_workers, max(0, billable + more))
 
 
 def share_out(terms: Mapping[str, Terms], cap: int) -> dict[str, int]:
@@ -220,8 +259,10 @@ def _asked(view: PoolView, terms: Terms, paused: bool, policy: Policy) -> tuple[
         return 0, Rule.ENOUGH
     if terms.retry_in_s > 0:
         return 0, Rule.BREAKER if terms.failures >= policy.breaker_failures else Rule.BACK_OFF
+    if not view.offerings:
+        return 0, Rule.NO_CAPACITY
     if terms.granted < terms.needed and terms.granted <= terms.own:
-        return 0, Rule.CAP
+        return 0, _limit(terms, policy)
     return max(0, terms.granted - terms.own), Rule.TRIAL if terms.failures else Rule.LAUNCH
 
 
@@ -229,7 +270,7 @@ def _plan(view: PoolView, terms: Terms, asked: tuple[int, Rule], free: int, room
     count, rule = asked
     launch = min(count, free)
     if count and not launch:
-        rule = Rule.CAP
+        rule = _limit(terms, policy)
     drain: tuple[str, ...] = ()
     if rule not in (Rule.UNREAD, Rule.PAUSED) and terms.own > terms.granted:
         drain, rule = _drains(view, terms, room, rule, policy)
@@ -237,11 +278,18 @@ def _plan(view: PoolView, terms: Terms, asked: tuple[int, Rule], free: int, room
     return PoolPlan(view.pool, launch, drain, terminate, rule, "", terms)
 
 
+def _limit(terms: Terms, policy: Policy) -> Rule:
+    """What another instance would exceed: the budget, or else the cap."""
+    purse = policy.budget_per_hour - terms.spend_per_hour
+    return Rule.BUDGET if affordable(terms.price_per_hour, purse, policy) < 1 else Rule.CAP
+
+
 def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy) -> tuple[tuple[str, ...], Rule]:
     """Whom to drain of a pool that has more than its share: the idle, and of them the longest idle first.
 
     Where another pool waits for room, or the cap was lowered, at once, and busy ones too if the share is less than the
-    work needs; else only what was not needed for the stabilisation window and has been idle for the linger.
+    work needs; else only as many as were never needed for as long as it pays to keep them (`controller.surplus`). Which
+    of them stood idle meanwhile says little: a queue hands its next message to whom it likes.
     """
     surplus = terms.own - terms.granted
     ours = [worker for worker in view.workers if worker.ours]
@@ -256,14 +304,16 @@ def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy)
         return (), rule
     if terms.below_s < policy.stabilisation_s:
         return (), Rule.SETTLING
-    if terms.below_s < terms.keep_s:
-        return (), Rule.LINGER
-    ripe = tuple(worker.id for worker in idle)[: max(0, terms.own - max(terms.granted, terms.peak))]
-    return ripe, Rule.SCALE_IN if ripe else Rule.LINGER
+    beyond = terms.own - max(terms.granted, terms.peak) if terms.below_s >= terms.keep_s else 0
+    ripe = max(0, beyond, sum(worker.stage_s >= terms.keep_s for worker in idle))
+    leaving = tuple(worker.id for worker in idle[: min(surplus, ripe)])
+    return leaving, Rule.SCALE_IN if leaving else Rule.LINGER
 
 
 def to_end(worker: Worker, policy: Policy) -> bool:
     """Ended are only those that cannot be working any more, or had their time."""
-    if worker.stage is Stage.DRAINING:
+    if worker.stage.leaving:
         return worker.ours and worker.stage_s >= policy.drain_deadline_s
+    if worker.stage is Stage.ORPHAN:
+        return worker.ours and worker.stage_s >= policy.lost_after_s
     return worker.ours and worker.stage in (Stage.DRAINED, Stage.LOST, Stage.BOOT_FAILED)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from controller.model import Policy, PoolPlan, PoolView, Rule, Stage, Terms
+from controller.model import Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage, Terms
 
 
-def sentence(plan: PoolPlan, view: PoolView, notice: str, policy: Policy) -> str:
-    """One plain sentence without a full stop. `notice` is what a worker that failed to boot said of itself."""
-    said = f"{_because(plan, view, notice, policy)}: {_therefore(plan)}"
+def sentence(plan: PoolPlan, view: PoolView, memory: PoolMemory, policy: Policy) -> str:
+    """One plain sentence without a full stop. `memory` knows why the last launch or boot failed."""
+    said = f"{_because(plan, view, memory, policy)}: {_therefore(plan)}"
     ended = [f"{worker.id} ({_fault(worker.stage)})" for worker in view.workers if worker.id in plan.terminate]
     return f"{said}; end {', '.join(ended)}" if ended else said
 
 
-def _because(plan: PoolPlan, view: PoolView, notice: str, policy: Policy) -> str:
+def _because(plan: PoolPlan, view: PoolView, memory: PoolMemory, policy: Policy) -> str:
     match plan.rule:
         case Rule.UNREAD:
             return view.unread
@@ -31,8 +31,13 @@ def _because(plan: PoolPlan, view: PoolView, notice: str, policy: Policy) -> str
             return _launch(plan)
         case Rule.CAP:
             return _cap(plan.terms)
+        case Rule.BUDGET:
+            return _budget(plan.terms)
+        case Rule.NO_CAPACITY:
+            wish = f"{_work(plan.terms)} and {_count(plan.terms.wanted, 'worker')} wanted"
+            return f"{wish}, but no offering has capacity now; each is asked again after a while"
         case Rule.TRIAL | Rule.BACK_OFF | Rule.BREAKER:
-            return _failing(plan, notice)
+            return _failing(plan, memory)
         case _:
             return _too_many(plan, view, policy)
 
@@ -89,10 +94,18 @@ def _cap(terms: Terms) -> str:
     return f"{wish}, but its share of the cap (max_workers = {terms.cap}) is {terms.granted}"
 
 
-def _failing(plan: PoolPlan, notice: str) -> str:
+def _budget(terms: Terms) -> str:
+    wish = f"{_work(terms)} and {_count(terms.wanted, 'worker')} wanted"
+    spent = f"the budget of ${terms.budget_per_hour:,.2f}/h is reached"
+    return f"{wish}, but {spent} (${terms.spend_per_hour:,.2f}/h, another ${terms.price_per_hour:,.3f}/h)"
+
+
+def _failing(plan: PoolPlan, memory: PoolMemory) -> str:
     terms = plan.terms
     failed = "the last boot failed" if terms.failures == 1 else f"{terms.failures} boots in a row failed"
-    look = f"see the worker's log, it said: {notice}" if notice else "see the worker's log"
+    look = f"see the worker's log, it said: {memory.notice}" if memory.notice else "see the worker's log"
+    if memory.refused:
+        failed, look = "the last launch was refused", memory.refused
     if plan.rule is Rule.TRIAL:
         return f"{_work(terms)} and {failed}, so workers are tried one by one ({look})"
     breaker = " and the circuit breaker is open" if plan.rule is Rule.BREAKER else ""
@@ -104,23 +117,31 @@ def _too_many(plan: PoolPlan, view: PoolView, policy: Policy) -> str:
     match plan.rule:
         case Rule.MAKE_ROOM if terms.billable > terms.cap:
             return f"{_count(terms.billable, 'instance')} run and the cap is {terms.cap}"
+        case Rule.MAKE_ROOM if terms.over_budget:
+            return f"${terms.spend_per_hour:,.2f}/h is spent and the budget is ${terms.budget_per_hour:,.2f}/h"
         case Rule.MAKE_ROOM:
-            return f"another pool waits for room under the cap of {terms.cap}"
+            limit = f"the budget of ${terms.budget_per_hour:,.2f}/h" if terms.budget_per_hour else ""
+            return f"another pool waits for room under {limit or f'the cap of {terms.cap}'}"
         case Rule.SETTLING:
             settled = f"{_s(terms.below_s or 0)} of {_s(policy.stabilisation_s)}"
             return f"{_work(terms)} and {_count(terms.own - terms.granted, 'worker')} too many for {settled}"
         case Rule.SCALE_IN:
             idle = min(worker.stage_s for worker in view.workers if worker.id in plan.drain)
-            return f"{_work(terms)} and {_count(len(plan.drain), 'worker')} idle for {_s(idle)}"
+            leaving = _count(len(plan.drain), "worker")
+            if idle >= terms.keep_s:
+                return f"{_work(terms)} and {leaving} idle for {_s(idle)}"
+            return f"{_work(terms)} and {leaving} too many for {_s(terms.keep_s)}"
         case _:
-            return _linger(view, terms, max(policy.linger_s, terms.boot_s))
+            return _linger(view, terms)
 
 
-def _linger(view: PoolView, terms: Terms, linger_s: float) -> str:
-    idle = [worker.stage_s for worker in view.workers if worker.ours and worker.stage is Stage.IDLE]
-    if not idle:
+def _linger(view: PoolView, terms: Terms) -> str:
+    if not any(worker.ours and worker.stage is Stage.IDLE for worker in view.workers):
         return f"{_work(terms)} and {_workers(terms)}, too many, but none is idle"
-    return f"{_work(terms)} and {_workers(terms)}, idle for {_s(max(idle))} of {_s(linger_s)}"
+    if terms.own <= terms.peak:
+        return f"{_work(terms)} and {_workers(terms)}, {terms.peak} were needed within the last {_s(terms.keep_s)}"
+    surplus = _count(terms.own - terms.granted, "worker")
+    return f"{_work(terms)} and {surplus} too many for {_s(terms.below_s or 0)} of {_s(terms.keep_s)}"
 
 
 def _work(terms: Terms) -> str:
@@ -142,7 +163,7 @@ def _workers(terms: Terms) -> str:
 
 
 def _fault(stage: Stage) -> str:
-    return "its time to drain is over" if stage is Stage.DRAINING else stage.replace("_", " ")
+    return "its time to drain is over" if stage.leaving else stage.replace("_", " ")
 
 
 def _waiting(terms: Terms) -> int:

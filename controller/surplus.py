@@ -1,12 +1,15 @@
 """How long workers beyond the need have stayed so, and how long it pays to keep one. Pure.
 
-A worker that is let go and needed again costs a boot; one that is kept costs the time until then. Who knew how long that
-will be would keep it if it is less than a boot (the ski-rental problem); whoever learned how long it usually is keeps it
-for the time that would have cost least so far (Irani, Shukla, Gupta, "Online strategies for dynamic power management",
-ACM TECS 2(3), 2003, and Karlin et al., "Competitive randomized algorithms for non-uniform problems", SODA 1990).
+A worker that is let go and needed again costs a boot; one that is kept costs the time until then. Who knew how long
+that will be would keep it if it is less than a boot (the ski-rental problem); whoever learned how long it usually is
+keeps it for the time that would have cost least so far (Irani, Shukla, Gupta, "Online strategies for dynamic power
+management", ACM TECS 2(3), 2003; Karlin et al., "Competitive randomized algorithms for non-uniform problems", SODA
+1990).
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 Rung = tuple[float, int]
 """Seconds since so many workers were needed last, and how many."""
@@ -30,7 +33,7 @@ def note(
     """Take in how many are needed now. The ladder goes up in both age and number; its first rung is now."""
     aged = [(min(_LONGEST_S, age + elapsed_s), count) for age, count in ladder]
     found = []
-    for (_, below), (age, count) in zip(aged, aged[1:], strict=False):
+    for (_, below), (age, count) in pairwise(aged):
         if needed > below:
             found.append((age, min(needed, count) - below))
     rungs = [(0.0, needed), *(rung for rung in aged if rung[1] > needed)]

@@ -11,11 +11,16 @@ from dataclasses import dataclass, field, replace
 
 from controller.ledger import Intent
 from controller.model import News, Observation, Policy, PoolView, Stage, Worker
-from core.ports import Depth, Instance, InstanceState
+from core.ports import PROCESS, Depth, Instance, InstanceState, Offering
 from core.roster import Heartbeat, WorkerState
 
 _SAMPLE_S = 1.0
 """Seconds of work that make one sample of throughput."""
+_ENDING = {
+    InstanceState.STOPPED: Stage.LOST,
+    InstanceState.STOPPING: Stage.TERMINATING,
+    InstanceState.GONE: Stage.GONE,
+}
 _NO_DEPTH = Depth(visible=0, in_flight=0, delayed=0, dead=0, read_at=0.0)
 
 
@@ -30,6 +35,8 @@ class Reading:
     drain_wishes: Collection[str]
     depths: Mapping[str, Depth | str]
     paused: bool = False
+    offerings: Mapping[str, Sequence[Offering]] = field(default_factory=dict)
+    """What may be launched now, by pool."""
 
 
 @dataclass(slots=True)
@@ -45,6 +52,8 @@ class _Sight:
     moved: bool = False
     asked_s: float | None = None
     """Since it was asked to drain, or began to on its own."""
+    stray_s: float | None = None
+    """Since it was first found to be unknown to the ledger; None where it is known."""
     ready: bool = False
     failed: bool = False
     sampled: tuple[int, float] = (0, 0.0)
@@ -55,6 +64,8 @@ class _Sight:
 class _Pool:
     handled: int = 0
     """Images handled by its workers, as far as it was seen."""
+    failed: int = 0
+    """How many of them failed since the last observation."""
     reported: int = 0
     """How many of them an observation has told."""
     total: int | None = None
@@ -75,26 +86,42 @@ class Watch:
         self._paused = True  # until it was read: no launch that was decided earlier is carried out on a guess
         self.forgettable: list[str] = []
         """Workers that are gone and still in the roster."""
+        self.strays: set[str] = set()
+        """Instances that neither the ledger knows nor a heartbeat vouches for: they are not to be made known."""
 
-    def observe(self, reading: Reading, intents: Sequence[Intent], elapsed_s: float) -> Observation:
-        """`elapsed_s` runs from the last good reading. A queue that could not be read leaves its pool `unread`."""
+    def observe(
+        self,
+        reading: Reading,
+        intents: Sequence[Intent],
+        elapsed_s: float,
+        known: Collection[str] | None = None,
+    ) -> Observation:
+        """`elapsed_s` runs from the last good reading. A queue that could not be read leaves its pool `unread`.
+
+        `known` are the instances that are in the ledger; None for all of them.
+        """
         listed = {instance.id: instance for instance in reading.instances}
         beats = {beat.worker_id: beat for beat in reading.heartbeats}
         names = self._configured | {instance.pool for instance in reading.instances}
         for name in names:
             self._pools.setdefault(name, _Pool())
         workers: dict[str, list[Worker]] = {name: [] for name in names}
-        for pool, worker in self._ours(reading, listed, beats, intents, elapsed_s):
+        for pool, worker in self._ours(reading, listed, beats, intents, elapsed_s, known):
             workers[pool].append(worker)
         for pool, worker in self._by_hand(listed, beats, elapsed_s):
             workers[pool].append(worker)
         for intent in intents:
             for number in range(intent.unseen(reading.instances)):
-                workers.setdefault(intent.pool, []).append(Worker(f"{intent.token}/{number}", Stage.REQUESTED))
+                asked = Worker(f"{intent.token}/{number}", Stage.REQUESTED, price=intent.offering.price)
+                workers.setdefault(intent.pool, []).append(asked)
         for id_ in self._sights.keys() - listed.keys() - beats.keys():
             del self._sights[id_]
         self._last = tuple(
-            self._view(name, workers[name], reading.depths.get(name, _NO_DEPTH)) for name in sorted(workers)
+            replace(
+                self._view(name, workers[name], reading.depths.get(name, _NO_DEPTH)),
+                offerings=tuple(reading.offerings.get(name, (PROCESS,))),
+            )
+            for name in sorted(workers)
         )
         self._paused = reading.paused
         return Observation(elapsed_s, self._last, self._paused)
@@ -104,9 +131,9 @@ class Watch:
         views = tuple(replace(view, unread=reason, news=News()) for view in self._last)
         return Observation(0.0, views, self._paused)
 
-    def refused(self, pool: str, reason: str) -> None:
-        """A launch brought nothing."""
-        self._tell(pool, News(failures=1, notice=reason))
+    def refused(self, pool: str, reason: str, *, lasting: bool = False) -> None:
+        """A launch fell short; where that is `lasting`, somebody must mend what `reason` names."""
+        self._tell(pool, News(failures=1, refused=reason, lasting=lasting))
 
     # --- workers ------------------------------------------------------------------------------
 
@@ -117,10 +144,11 @@ class Watch:
         beats: Mapping[str, Heartbeat],
         intents: Sequence[Intent],
         elapsed_s: float,
+        known: Collection[str] | None,
     ) -> list[tuple[str, Worker]]:
         found = []
         tokens = {intent.token for intent in intents}
-        self.forgettable = []
+        self.forgettable, self.strays = [], set()
         for instance in listed.values():
             sight, beat = self._sights.get(instance.id), beats.get(instance.id)
             if sight is None:
@@ -132,10 +160,12 @@ class Watch:
                 sight.age_s += elapsed_s
             self._hear(sight, beat, elapsed_s)
             self._asked(sight, instance.id in reading.drain_wishes, elapsed_s)
+            unknown = known is not None and instance.id not in known and instance.token not in tokens
+            self._vouch(sight, instance, unknown, elapsed_s)
             stage = self._stage(instance.state, sight)
             self._judge(sight, stage)
             if stage is not Stage.GONE:
-                found.append((instance.pool, self._worker(instance.id, stage, sight)))
+                found.append((instance.pool, replace(self._worker(instance.id, stage, sight), price=instance.price)))
             elif beat is not None or instance.id in reading.drain_wishes:
                 self.forgettable.append(instance.id)
         return found
@@ -168,6 +198,7 @@ class Watch:
             sight.sampled = (handled, beat.busy_seconds)
         elif pool := self._pools.get(sight.pool):
             pool.handled += max(0, handled - (before.images_done + before.images_failed if before else 0))
+            pool.failed += max(0, beat.images_failed - (before.images_failed if before else 0))
         images, busy = handled - sight.sampled[0], beat.busy_seconds - sight.sampled[1]
         if images > 0 and busy >= _SAMPLE_S:
             self._tell(sight.pool, News(throughputs=(images / busy,)))
@@ -175,25 +206,33 @@ class Watch:
             return
         sight.sampled = (handled, beat.busy_seconds)
 
+    def _vouch(self, sight: _Sight, instance: Instance, unknown: bool, elapsed_s: float) -> None:
+        """An instance that the ledger does not know is one of ours again once it speaks while we watch."""
+        if not unknown or (sight.stray_s is not None and sight.beat and not sight.silent_s):
+            sight.stray_s = None
+        elif instance.state is not InstanceState.GONE:
+            sight.stray_s = 0.0 if sight.stray_s is None else sight.stray_s + elapsed_s
+            self.strays.add(instance.id)
+
     @staticmethod
     def _asked(sight: _Sight, wished: bool, elapsed_s: float) -> None:
         if sight.asked_s is not None:
             sight.asked_s += elapsed_s
-        elif wished or (sight.beat and sight.beat.state is WorkerState.DRAINING):
+        elif wished or (sight.beat and (sight.beat.leaving or sight.beat.state is WorkerState.DRAINING)):
             sight.asked_s = 0.0
 
     def _stage(self, state: InstanceState, sight: _Sight) -> Stage:
-        if state is InstanceState.GONE:
-            return Stage.GONE
-        if state is InstanceState.STOPPING:
-            return Stage.TERMINATING
+        if state in _ENDING:
+            return _ENDING[state]
         beat = sight.beat
         if beat and beat.state is WorkerState.DRAINED:
             return Stage.DRAINED
         if sight.ready and sight.silent_s >= self._policy.lost_after_s:
             return Stage.LOST
+        if sight.stray_s is not None and (beat is None or sight.silent_s >= self._policy.lost_after_s):
+            return Stage.ORPHAN
         if sight.asked_s is not None:
-            return Stage.DRAINING
+            return Stage.INTERRUPTED if beat and beat.leaving else Stage.DRAINING
         if beat and beat.state.ready:
             return Stage.BUSY if beat.held or beat.state is WorkerState.BUSY else Stage.IDLE
         if sight.age_s >= self._policy.boot_deadline_s:
@@ -209,6 +248,8 @@ class Watch:
             sight.ready = True
             self._tell(sight.pool, News(boots=(beat.boot.ready if beat.boot else sight.age_s,)))
         asked = sight.asked_s is not None or (beat and beat.state is WorkerState.DRAINED)
+        if stage is Stage.ORPHAN:
+            sight.failed = True  # no launch of ours: its end teaches nothing
         if stage in (Stage.GONE, Stage.BOOT_FAILED) and not (sight.ready or sight.failed or asked):
             sight.failed = True
             self._tell(sight.pool, News(failures=1, notice=beat.notice if beat else ""))
@@ -217,7 +258,9 @@ class Watch:
     def _worker(id_: str, stage: Stage, sight: _Sight) -> Worker:
         beat = sight.beat
         idle_s = max(0.0, beat.at - beat.state_since) + sight.silent_s if beat else 0.0
-        stage_s = sight.asked_s or 0.0 if stage is Stage.DRAINING else idle_s
+        stage_s = sight.asked_s or 0.0 if stage.leaving else idle_s
+        if stage is Stage.ORPHAN:
+            stage_s = sight.stray_s or 0.0
         return Worker(id_, stage, sight.age_s, stage_s, beat.held if beat else 0)
 
     # --- pools --------------------------------------------------------------------------------
@@ -231,8 +274,10 @@ class Watch:
         total = depth.outstanding + depth.dead + pool.handled
         arrived = 0 if pool.total is None else total - pool.total
         handled = pool.handled - pool.reported
+        failed, pool.failed = pool.failed, 0
         pool.total, pool.reported = total, pool.handled
-        return PoolView(name, depth, tuple(workers), replace(news, arrived=arrived, handled=handled))
+        news = replace(news, arrived=arrived, handled=handled, failed=failed)
+        return PoolView(name, depth, tuple(workers), news)
 
     def _tell(self, name: str, more: News) -> None:
         pool = self._pools.setdefault(name, _Pool())
@@ -242,4 +287,6 @@ class Watch:
             boots=news.boots + more.boots,
             failures=news.failures + more.failures,
             notice=more.notice or news.notice,
+            refused=more.refused or news.refused,
+            lasting=more.lasting or news.lasting,
         )

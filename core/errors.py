@@ -15,6 +15,10 @@ class NotFound(TagfleetError):
         self.key = key
 
 
+class Unreadable(TagfleetError):
+    """An object lies there and cannot be had: too large, archived, not for these credentials. No retry helps."""
+
+
 class PreconditionFailed(TagfleetError):
     """A conditional put lost: the object is there already, is gone, or changed since it was read."""
 
@@ -25,6 +29,14 @@ class PreconditionFailed(TagfleetError):
 
 class Unavailable(TagfleetError):
     """A part that Tagfleet stands on does not answer now: disk full, locked, down. Retrying may help."""
+
+
+class Misconfigured(Unavailable):
+    """A part answers, and refuses: credentials, a permission, a name. It goes on once somebody mends what it says.
+
+    What runs for long waits for that as for anything unavailable, and shows the line meanwhile: credentials are
+    renewed and roles are mended under running workers. A command that runs once ends with the line.
+    """
 
 
 class PartialSend(Unavailable):

@@ -6,6 +6,11 @@ UPLOADS = "uploads/"
 """What the web tier takes in; each has a job of its own."""
 DROPS = "images/"
 """Where any program may put a file: a bucket's notification makes it a job. It can tell prefixes apart, no more."""
+THUMBNAILS = "thumbnails/"
+INPUT = (UPLOADS, DROPS, THUMBNAILS)
+"""What lies in the input bucket where there are two; all else lies in the output bucket."""
+FLEET = "fleet/"
+"""What the fleet's parts tell each other: little enough to be listed at once."""
 WORKERS = "fleet/workers/"
 DRAINS = "fleet/drain/"
 POOLS = "fleet/pools/"
@@ -13,6 +18,11 @@ DECISIONS = "fleet/decisions/"
 CONTROLLER = "fleet/controller.json"
 PAUSED = "fleet/paused"
 HISTORY = "fleet/history.json"
+RUNS = "runs/"
+"""How far the tagging of a bucket is, and what it sends."""
+SETTINGS = "fleet/settings.toml"
+BAKES = "fleet/bakes/"
+"""The settings file that all hosts of a deployment on AWS share."""
 RESULTS_QUEUE = "results"
 
 
@@ -21,7 +31,7 @@ def image_key(batch_id: str, image_id: str) -> str:
 
 
 def thumbnail_key(batch_id: str, image_id: str) -> str:
-    return f"thumbnails/{batch_id}/{image_id}.jpg"
+    return f"{THUMBNAILS}{batch_id}/{image_id}.jpg"
 
 
 def result_key(batch_id: str, image_id: str) -> str:
@@ -35,7 +45,26 @@ def cancelled_key(batch_id: str) -> str:
 
 def batch_prefixes(batch_id: str) -> tuple[str, ...]:
     """Everything that is kept of a batch lies under these."""
-    return f"{UPLOADS}{batch_id}/", f"thumbnails/{batch_id}/", f"results/{batch_id}/"
+    return f"{UPLOADS}{batch_id}/", f"{THUMBNAILS}{batch_id}/", f"results/{batch_id}/"
+
+
+def run_key(run_id: str) -> str:
+    """How far the run is."""
+    return f"{RUNS}{run_id}/run.json"
+
+
+def portion_key(run_id: str, number: int) -> str:
+    """Which objects belong to a portion of the run."""
+    return f"{RUNS}{run_id}/{number:05}.json"
+
+
+def part_name(number: int) -> str:
+    """The file of a portion's results."""
+    return f"part-{number:05}.parquet"
+
+
+def part_key(run_id: str, number: int) -> str:
+    return f"exports/{run_id}/{part_name(number)}"
 
 
 def model_prefix(name: str, version: str = "") -> str:

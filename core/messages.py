@@ -35,8 +35,21 @@ class TagOptions(BaseModel):
     min_confidence: Confidence | None = None
 
 
+class Origin(BaseModel):
+    """Where a file lies that some program dropped; nobody uploaded it, and the catalogue learns of it by its result."""
+
+    model_config = ConfigDict(frozen=True)
+    uri: str
+    folder: str
+    """The address of the folder whose files make up the batch."""
+    dropped_at: float
+    sha256: str = ""
+    """Of what the worker read, as `bytes` is its size; empty where it could read nothing."""
+    bytes: int = 0
+
+
 class Job(_Message):
-    """One image to tag."""
+    """One image to tag. `key` is one of the store's, or the address of an object elsewhere: `s3://BUCKET/KEY`."""
 
     batch_id: Id
     image_id: Id
@@ -47,6 +60,15 @@ class Job(_Message):
     options: TagOptions = TagOptions()
     attempt: Annotated[int, Field(ge=0)] = 0
     """Grows when the image's owner has it tried again."""
+    origin: Origin | None = None
+    """Of a dropped file."""
+    store_only: bool = False
+    """Its result is stored and not sent: whoever sent the job looks for it in the store."""
+
+    @property
+    def place(self) -> str:
+        """Where its bytes are looked for, in a sentence for its owner."""
+        return "their bucket" if "://" in self.key else "the store"
 
 
 class Box(BaseModel):
@@ -92,6 +114,8 @@ class Result(_Message):
     timings_ms: Timings = Timings()
     attempt: Annotated[int, Field(ge=0)] = 0
     """That of the job."""
+    origin: Origin | None = None
+    """That of the job, with what the worker learned of the file."""
 
     @property
     def ok(self) -> bool:
@@ -105,6 +129,11 @@ class OutputMessage(_Message):
     value: tuple[str, ...]
     result: Result | None = None
     result_key: str | None = None
+
+
+def ids_of(message: Job | Result) -> dict[str, str]:
+    """What a line of the log about this image carries."""
+    return {"batch": message.batch_id, "image": message.image_id}
 
 
 def encode(message: Job | Result | OutputMessage) -> str:

@@ -92,6 +92,23 @@ class ObjectStore(Protocol):
         """A form by which a browser uploads straight into the store; None where the store has none."""
 
 
+class Source(Protocol):
+    """Objects of any bucket, where they lie: read, never changed. An address is `s3://BUCKET/KEY`, the key as it is.
+
+    What is no such address raises ValueError.
+    """
+
+    def read(self, uri: str, max_bytes: int) -> Blob:
+        """The object's bytes and etag. Raises NotFound, Unreadable (a larger one is not begun), Unavailable."""
+
+    def list(self, uri: str, start_after: str = "", *, pages: int | None = None) -> Iterator[ObjectInfo]:
+        """Objects whose address starts with `uri` and whose key sorts after `start_after`, by the bytes of their keys.
+
+        One request for each thousand, at most `pages` of them. Raises NotFound where there is no such bucket,
+        Unreadable, Unavailable.
+        """
+
+
 # --- queue ------------------------------------------------------------------------------------
 
 
@@ -130,6 +147,10 @@ class Queue(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def per_request(self) -> int:
+        """How many messages one request carries at most; 1 where gathering so many gains nothing."""
+
     def send(self, bodies: Sequence[str]) -> None:
         """Append messages; they are durable when this returns. Raises PartialSend, Unavailable."""
 
@@ -157,8 +178,28 @@ class Queue(Protocol):
 class InstanceState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
+    STOPPED = "stopped"
+    """Stands still and will never work again, but costs something until it is ended."""
     STOPPING = "stopping"
     GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Offering:
+    """One way to get an instance: which type, where, on which market, and at what price."""
+
+    type: str = "process"
+    zone: str = "local"
+    market: str = "on-demand"
+    price: float = 0.0
+    """$/h of one instance, when it was offered."""
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.market} in {self.zone}"
+
+
+PROCESS = Offering()
+"""The one thing that a single machine has to offer: another process, at no price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +217,19 @@ class Instance:
     market: str = "on-demand"
     type: str = "process"
     zone: str = "local"
+    price: float = 0.0
+    """$/h, as its offering said when it was launched."""
+
+
+class Cause(StrEnum):
+    """Why a launch fell short, and so what may help."""
+
+    CAPACITY = "capacity"
+    """The offering has no more now. The fleet has set it aside: the next one may have some."""
+    FAILURE = "failure"
+    """May pass by itself; another offering helps no more than this one."""
+    LASTING = "lasting"
+    """Stays until somebody mends what `Launch.reason` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +239,45 @@ class Launch:
     instances: list[Instance] = field(default_factory=list)
     shortfall: int = 0
     reason: str = ""
+    cause: Cause = Cause.FAILURE
 
 
 class Fleet(Protocol):
     def instances(self) -> list[Instance]:
-        """Every instance of ours, of all pools. Raises Unavailable: "unknown" is never an empty list."""
+        """Every instance of ours, of all pools; one that was launched just now may be missing for a while.
 
-    def launch(self, pool: str, count: int, token: str) -> Launch:
-        """Start `count` workers of `pool`. Idempotent: the same token again returns the instances of the first call."""
+        Raises Unavailable: "unknown" is never an empty list.
+        """
+
+    def offerings(self, pool: str) -> list[Offering]:
+        """What may be launched for `pool` now, best first; what lately had no capacity is left out.
+
+        Raises Unavailable.
+        """
+
+    def launch(self, pool: str, count: int, token: str, offering: Offering) -> Launch:
+        """Start `count` workers of `pool`. Idempotent: the same call again returns the instances of the first one.
+
+        A token belongs to one call: it is never used with another pool, count or offering. Raises Unavailable, and
+        then it is not known whether anything was launched: the same call again tells.
+        """
 
     def terminate(self, ids: Sequence[str]) -> None:
         """End these instances: asked to stop first, then ended. Unknown and gone ids are no error."""
+
+
+# --- the machine ------------------------------------------------------------------------------
+
+
+class Machine(Protocol):
+    """The rented machine that this process runs on, as those tell it who rent it out. All raise Unavailable."""
+
+    @property
+    def id(self) -> str:
+        """Its instance's id."""
+
+    @property
+    def launched_at(self) -> float: ...
+
+    def notice(self) -> str:
+        """Why it is about to be taken away, in a sentence; empty while it stays."""

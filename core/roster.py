@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
@@ -9,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core import layout
 from core.errors import NotFound
-from core.ports import Etag, ObjectStore
+from core.ports import Etag, ObjectInfo, ObjectStore
 
 
 class WorkerState(StrEnum):
@@ -68,6 +71,8 @@ class Heartbeat(_Object):
     rss_bytes: int = 0
     notice: str = ""
     """What the worker failed at, in a sentence: its store is unavailable, its weights are damaged."""
+    leaving: str = ""
+    """Why its machine is being taken away (a spot notice, say); empty while it is not."""
 
 
 class PoolStatus(_Object):
@@ -84,6 +89,8 @@ class PoolStatus(_Object):
 class DecisionRecord(_Object):
     """One decision of the controller about one pool, with every term that made it."""
 
+    id: str = ""
+    """`dec_…`, as in the controller's log. It stays while rule and action do: the same decision, with new numbers."""
     at: float
     pool: str
     action: str
@@ -98,17 +105,46 @@ class DecisionHistory(_Object):
     records: tuple[DecisionRecord, ...] = ()
 
 
+_AT_ONCE = 32
+_FEW = 4
+"""So many objects are read one after the other: a thread would cost more than it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a controller looks at in each tick."""
+
+    workers: list[Heartbeat]
+    drain_wishes: frozenset[str]
+    paused: bool
+
+
 class Roster:
-    """Reads and writes the fleet's objects. Unreadable ones are passed over: a newer version may have written them."""
+    """Reads and writes the fleet's objects. Unreadable ones are passed over: a newer version may have written them.
+
+    Heartbeats are read frugally: a listing tells which of them changed since this object read them last, and only
+    those are fetched, many at once. Safe for several threads.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._heard: dict[str, tuple[Etag, Heartbeat | None]] = {}
 
     def beat(self, heartbeat: Heartbeat) -> None:
         self._put(layout.worker_key(heartbeat.worker_id), heartbeat)
 
     def workers(self) -> list[Heartbeat]:
-        return list(self._all(layout.WORKERS, Heartbeat))
+        return self._heartbeats(list(self._store.list(layout.WORKERS)))
+
+    def glance(self) -> Glance:
+        """The heartbeats, the drain wishes and the pause, by one listing."""
+        found = list(self._store.list(layout.FLEET))
+        wishes = (info.key.removeprefix(layout.DRAINS) for info in found if info.key.startswith(layout.DRAINS))
+        return Glance(
+            workers=self._heartbeats([info for info in found if info.key.startswith(layout.WORKERS)]),
+            drain_wishes=frozenset(wishes),
+            paused=any(info.key == layout.PAUSED for info in found),
+        )
 
     def forget(self, worker_ids: list[str]) -> None:
         """Remove the heartbeat and the drain wish of workers that are gone."""
@@ -172,6 +208,31 @@ class Roster:
         except NotFound:
             return False
         return True
+
+    def _heartbeats(self, listed: Sequence[ObjectInfo]) -> list[Heartbeat]:
+        """Those that `listed` tells of, fetching what changed. Gone ones are forgotten."""
+        heard = self._heard
+        changed = [info.key for info in listed if info.key not in heard or heard[info.key][0] != info.etag]
+        if len(changed) <= _FEW:
+            fetched = [self._fetched(key) for key in changed]
+        else:
+            with ThreadPoolExecutor(min(_AT_ONCE, len(changed))) as pool:
+                fetched = list(pool.map(self._fetched, changed))
+        news = dict(zip(changed, fetched, strict=True))
+        now = {info.key: news.get(info.key, heard.get(info.key)) for info in listed}
+        self._heard = {key: one for key, one in now.items() if one is not None}
+        return [beat for _, beat in self._heard.values() if beat is not None]
+
+    def _fetched(self, key: str) -> tuple[Etag, Heartbeat | None] | None:
+        """None where it is gone; without a heartbeat where it cannot be read, so that it is not fetched again."""
+        try:
+            blob = self._store.get(key)
+        except NotFound:
+            return None
+        try:
+            return blob.etag, Heartbeat.model_validate_json(blob.data)
+        except ValidationError:
+            return blob.etag, None
 
     def _put(self, key: str, value: _Object) -> None:
         self._store.put(key, value.model_dump_json().encode(), content_type="application/json")

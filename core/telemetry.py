@@ -16,6 +16,7 @@ def configure(process: str, *, level: str = "info", format: Literal["console", "
     renderer: Any = structlog.processors.JSONRenderer() if json else _for_people()
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             _add_ids,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -36,6 +37,12 @@ _ids: dict[str, str] = {}  # of the process: context variables would not reach i
 def bind(**ids: str) -> None:
     """Add ids (worker, batch) to every line that this process logs from now on."""
     _ids.update(ids)
+
+
+def bind_here(**ids: str) -> None:
+    """Add ids (request_id) to every line that this thread logs, in place of those before; none ends it."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**ids)
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:

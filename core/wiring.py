@@ -9,7 +9,9 @@ from typing import Protocol
 
 from config.settings import Settings
 from core import layout
-from core.ports import Fleet, ObjectStore, Queue
+from core.metrics import Metrics
+from core.originals import Originals
+from core.ports import Fleet, Machine, ObjectStore, Queue, Source
 from core.roster import Roster
 
 
@@ -21,6 +23,10 @@ class Parts(Protocol):
     def queue(self, name: str) -> Queue: ...
 
     def fleet(self, worker_command: Sequence[str], grace_s: float) -> Fleet: ...
+
+    def machine(self) -> Machine | None: ...
+
+    def metrics(self) -> Metrics: ...
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,32 @@ class Backend:
         """The output queue of all pools."""
         return self._parts.queue(layout.RESULTS_QUEUE)
 
+    @cached_property
+    def source(self) -> Source:
+        """Objects of any bucket; a deployment on one machine reads them too, with the credentials of boto3's chain."""
+        from core.aws.clients import Clients
+        from core.aws.sources import S3Source
+
+        return S3Source(Clients(self.settings.aws.region))
+
+    @cached_property
+    def originals(self) -> Originals:
+        return Originals(self.store, lambda: self.source, self.settings.web.max_image_mb << 20)
+
     def fleet(self, worker_command: Sequence[str], *, grace_s: float = 8.0) -> Fleet:
         """`worker_command` starts one worker on this machine when `--pool P --instance I` are appended to it.
 
         A worker that was told to end and has not after `grace_s` is killed.
         """
         return self._parts.fleet(worker_command, grace_s)
+
+    def machine(self) -> Machine | None:
+        """The machine that this process runs on; None where nobody rents it out."""
+        return self._parts.machine()
+
+    def metrics(self) -> Metrics:
+        """Where the fleet's numbers go; whoever asks closes it."""
+        return self._parts.metrics()
 
     @cached_property
     def _parts(self) -> Parts:

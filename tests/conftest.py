@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from bench.data import test_data
 from config import settings as config
 from config.settings import Settings
+from tests import cloud as clouds
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +33,10 @@ def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(tmp_path: Path) -> Settings:
     """Defaults, with everything that is kept under `tmp_path`."""
     return config.load({}, flags={"home": str(tmp_path / "home"), "cache": str(tmp_path / "cache"), "port": 0})
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[clouds.Cloud]:
+    """AWS as far as the tests need it, on loopback; shared by all tests of a session, so names must be unique."""
+    with clouds.running() as running:
+        yield running

@@ -117,7 +117,7 @@ def lapse_of(own: Parts) -> Callable[[], bool]:
 def wrong_key(own: Parts) -> NoReturn:
     """Refuse a key that is none; the answer does not say whether it ever was one."""
     own.limits.guess(request.remote_addr)
-    logger().warning("a wrong key was sent", address=request.remote_addr, request_id=g.request_id)
+    logger().warning("a wrong key was sent", address=request.remote_addr)
     _refuse("This key is not known here; it may have been revoked.", error="invalid_token")
 
 

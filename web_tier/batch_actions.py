@@ -16,10 +16,11 @@ def blueprint(own: Parts) -> APIBlueprint:
 
     @api.post("/batches/<batch_id>/cancel")
     @api.output(BatchOut)
+    @api.doc(responses={409: "The batch gathers dropped files"})
     def cancel_batch(batch_id: str) -> Response:
         """Cancel a batch: results that are there stay, images that still wait become `cancelled`
 
-        A batch that has ended stays as it is.
+        A batch that has ended stays as it is; one that gathers files dropped into a bucket cannot be cancelled.
         """
         return answer(own.present(own.life.cancel(batch_id)))
 
@@ -41,7 +42,8 @@ def blueprint(own: Parts) -> APIBlueprint:
     def delete_batch(batch_id: str) -> tuple[str, int]:
         """Delete a batch with all its images, thumbnails and results
 
-        It is gone at once; of a large one the last bytes go within minutes.
+        It is gone at once; of a large one the last bytes go within minutes. Files that were dropped into a bucket
+        stay there.
         """
         own.life.delete(batch_id)
         return "", 204

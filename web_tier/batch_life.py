@@ -35,7 +35,10 @@ class BatchLife:
         self._clock = clock
 
     def cancel(self, batch_id: str) -> Batch:
-        """Cancel what waits in the batch, and tell the workers, who drop its jobs. Raises NoSuchBatch, Unavailable."""
+        """Cancel what waits in the batch, and tell the workers, who drop its jobs.
+
+        Raises NoSuchBatch, BatchStands, Unavailable.
+        """
         batch = self._catalog.cancel(batch_id, self._clock())
         if batch.status == "cancelled":
             try:

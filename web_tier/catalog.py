@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, insert, select, update
+from sqlalchemy import Connection, Row, case, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
+from core import layout
 from core.errors import TagfleetError
 from web_tier.catalog_tables import batches, images
 from web_tier.database import Database
@@ -89,6 +90,13 @@ class Image:
     """Whether its bytes are in the store; those of a file refused at its upload are not."""
     edited: bool = False
     """Whether people changed what the tagger said."""
+    origin: str | None = None
+    """The address of a file that was dropped into a bucket, and stays there."""
+
+    @property
+    def key(self) -> str:
+        """Where its original lies: under a key of the store, or at an address."""
+        return self.origin or layout.image_key(self.batch_id, self.id)
 
     @property
     def waits(self) -> bool:
@@ -105,6 +113,8 @@ class Upload:
     sha256: str
     bytes: int
     error: str | None = None
+    origin: str | None = None
+    """Where a dropped file lies; its job is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +180,13 @@ class Catalog:
 
     def batches(self, limit: int, before: str | None = None) -> list[Batch]:
         """Newest first, starting after the batch `before`."""
-        query = select(*BATCH_COLUMNS).where(batches.c.deleted_at.is_(None)).order_by(batches.c.id.desc()).limit(limit)
+        age = tuple_(batches.c.created_at, batches.c.id)
+        query = select(*BATCH_COLUMNS).where(batches.c.deleted_at.is_(None)).limit(limit)
+        query = query.order_by(batches.c.created_at.desc(), batches.c.id.desc())
         if before is not None:
-            query = query.where(batches.c.id < before)
+            other = batches.alias()
+            then = select(other.c.created_at).where(other.c.id == before).scalar_subquery()
+            query = query.where(age < tuple_(then, before))
         with self._database.reading() as connection:
             return [Batch(*row) for row in connection.execute(query)]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
 
 from core.errors import TagfleetError
+from core.notifications import is_drop
 from web_tier.catalog import BATCH_COLUMNS, IMAGE_COLUMNS, WAITING, Batch, Catalog, Image, NoSuchBatch, read_batch
 from web_tier.catalog_tables import batches, images
 
@@ -21,16 +22,28 @@ class BatchCancelled(TagfleetError):
         super().__init__(f"batch {batch_id} was cancelled; add its images to another one to have them tagged")
 
 
+class BatchStands(TagfleetError):
+    """A batch that gathers what is dropped into a folder has no end that its owner could bring about."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(
+            f"batch {batch_id} gathers the files that are dropped into a folder and cannot be cancelled; "
+            "take files out of the folder, or delete the batch: the files stay where they are"
+        )
+
+
 class LifeCatalog(Catalog):
     """What becomes of whole batches, in the same manner."""
 
     def cancel(self, batch_id: str, now: float) -> Batch:
         """Close the batch and cancel what still waits; results stay. A batch that has ended stays as it is.
 
-        Raises NoSuchBatch.
+        Raises NoSuchBatch, BatchStands.
         """
         with self._database.writing() as connection:
             batch = read_batch(connection, batch_id, lock=True)
+            if is_drop(batch_id):
+                raise BatchStands(batch_id)
             if batch.ended:
                 return batch
             waiting = and_(images.c.batch_id == batch_id, images.c.status.in_(WAITING))
@@ -138,7 +151,7 @@ class LifeCatalog(Catalog):
             return list(connection.execute(select(batches.c.id).where(*conditions).order_by(batches.c.id)).scalars())
 
 
-_CAN_BE_TRIED = and_(images.c.status == "failed", images.c.stored)
+_CAN_BE_TRIED = and_(images.c.status == "failed", or_(images.c.stored, images.c.origin.is_not(None)))
 _OF_A_RESULT = ("error", "caption", "timings", "tagger", "finished_at")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
 
 from core import layout
-from core.messages import Job, Result
+from core.messages import Job, Origin, Result
 from web_tier.batch_options import for_jobs, kept
 from web_tier.catalog import AnyRow
 from web_tier.catalog_tables import batches, images
@@ -35,6 +35,8 @@ class Outcome:
     finished_at: float
     attempt: int = 0
     provisional: bool = False
+    origin: Origin | None = None
+    """Of a dropped file, which the catalogue may not know yet."""
 
     @classmethod
     def of(cls, result: Result) -> Outcome:
@@ -49,6 +51,7 @@ class Outcome:
             tagger=result.tagger,
             finished_at=result.finished_at,
             attempt=result.attempt,
+            origin=result.origin,
         )
 
 
@@ -127,6 +130,7 @@ class ResultCatalog(UploadCatalog):
                 images.c.name,
                 images.c.created_at,
                 images.c.attempt,
+                images.c.origin,
                 batches.c.pool,
                 batches.c.options,
             )
@@ -142,7 +146,7 @@ class ResultCatalog(UploadCatalog):
                     Job(
                         batch_id=row.batch_id,
                         image_id=row.id,
-                        key=layout.image_key(row.batch_id, row.id),
+                        key=row.origin or layout.image_key(row.batch_id, row.id),
                         name=row.name,
                         tagger=row.pool,
                         submitted_at=row.created_at,

@@ -50,6 +50,7 @@ batches = Table(
     Column("expired_at", Float),
     Column("deleted_at", Float),
     Column("purged_at", Float),
+    Index(None, "created_at", "id"),
 )
 """A deleted batch keeps its row, emptied and shown to nobody: its late results are known by it, and sums still grow.
 
@@ -79,6 +80,7 @@ images = Table(
     Column("stored", Boolean, nullable=False, server_default=true()),
     Column("edited", Boolean, nullable=False, server_default=false()),
     Column("said", JSON(none_as_null=True)),
+    Column("origin", Text),
     Index(None, "batch_id", "position", unique=True),
     Index(None, "batch_id", "change", unique=True),
     Index(None, "batch_id", "sha256", "name", unique=True),
@@ -93,8 +95,8 @@ images = Table(
 """`provisional`: failed because its job was found among the dead letters; a later result takes its place.
 
 `attempt`: how often it was tried again; results of earlier attempts no longer count. `stored`: its bytes are in the
-store, which those of a file refused at its upload are not. `tags` are those to show; `said`: the tagger's own, where
-verdicts stand over them; `edited`: the verdicts make a difference.
+store, which those of a file refused at its upload are not; `origin`: where the bytes of a dropped file lie. `tags` are
+those to show; `said`: the tagger's own, where verdicts stand over them; `edited`: the verdicts make a difference.
 """
 
 tags = Table(

@@ -29,7 +29,7 @@ class UploadCatalog(Catalog):
             for upload in uploads:
                 if (upload.name, upload.sha256) not in known:
                     fresh.setdefault((upload.name, upload.sha256), upload)
-            added = _insert(connection, batch_id, list(fresh.values()), now)
+            added = insert_images(connection, batch_id, list(fresh.values()), now)
             known.update({(image.name, image.sha256): image for image in added})
         return [known[upload.name, upload.sha256] for upload in uploads]
 
@@ -69,7 +69,8 @@ def _lock_open(connection: Connection, batch_id: str) -> None:
         raise BatchClosed(batch_id)
 
 
-def _insert(connection: Connection, batch_id: str, uploads: Sequence[Upload], now: float) -> list[Image]:
+def insert_images(connection: Connection, batch_id: str, uploads: Sequence[Upload], now: float) -> list[Image]:
+    """New rows at the end of a batch that the caller has locked."""
     if not uploads:
         return []
     count = len(uploads)
@@ -104,7 +105,7 @@ def _accepted(upload: Upload, batch_id: str, position: int, change: int, now: fl
         name=upload.name,
         sha256=upload.sha256,
         bytes=upload.bytes,
-        status="failed" if upload.error else "received",
+        status="failed" if upload.error else "received" if upload.origin is None else "queued",
         error=upload.error,
         caption=None,
         tags=[],
@@ -112,5 +113,6 @@ def _accepted(upload: Upload, batch_id: str, position: int, change: int, now: fl
         tagger=None,
         created_at=now,
         finished_at=now if upload.error else None,
-        stored=upload.error is None,
+        stored=upload.error is None and upload.origin is None,
+        origin=upload.origin,
     )

@@ -5,17 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 
 from config.settings import Settings
 from core import layout
-from core.errors import BadMessage, NotFound, PartialSend, Unavailable
-from core.messages import Result, decode_job, decode_output, decode_result, encode
-from core.ports import Delivery, Queue
+from core.errors import BadMessage, NotFound, PartialSend, PreconditionFailed, Unavailable
+from core.messages import Job, Result, decode_output, decode_result, encode
+from core.notifications import asked_by
+from core.ports import Delivery, IfAbsent, Queue
 from core.telemetry import logger
 from core.wiring import Backend
 from web_tier.batch_life import Housekeeping
+from web_tier.catalog_drops import DropCatalog
 from web_tier.catalog_life import LifeCatalog
 from web_tier.catalog_results import Outcome, ResultCatalog
 
@@ -40,6 +44,7 @@ class Collector:
         self._catalog = catalog
         self._settings = settings
         self._clock = clock
+        self._drops = DropCatalog(catalog.database)
         self._housekeeping = Housekeeping(backend.store, LifeCatalog(catalog.database), settings.collector, clock)
         self._busy = False
 
@@ -108,14 +113,22 @@ class Collector:
         if not outcomes:
             return 0
         recorded = self._catalog.record(outcomes, self._clock())
-        if recorded.unknown:
-            self._unknown(recorded.unknown)
-        return recorded.new
+        new, unknown = recorded.new, recorded.unknown
+        if dropped := [outcome for outcome in unknown if outcome.origin is not None]:
+            self._drops.adopt(dropped, self._settings.default_pool, self._clock())
+            adopted = self._catalog.record(dropped, self._clock())
+            new += adopted.new
+            unknown = [outcome for outcome in unknown if outcome.origin is None] + adopted.unknown
+        if unknown:
+            self._unknown(unknown)
+        return new
 
     def _unknown(self, outcomes: list[Outcome]) -> None:
         """Results of deleted batches are removed; others may belong to another catalogue, and are let be."""
         deleted = self._housekeeping.forget_late({(outcome.batch_id, outcome.image_id) for outcome in outcomes})
-        strange = [outcome.image_id for outcome in outcomes if outcome.batch_id not in deleted]
+        strange = [
+            outcome.image_id for outcome in outcomes if outcome.batch_id not in deleted and outcome.origin is None
+        ]
         if strange:
             logger().warning("results of images that are not in the catalogue", images=strange[:5])
 
@@ -158,32 +171,44 @@ class Collector:
         try:
             while found := letters.receive(GROUP, 0):
                 seen += found
-                new = self._record([outcome for delivery in found for outcome in self._given_up(delivery)])
+                new = self._record([outcome for delivery in found for outcome in self._given_up(queue, delivery)])
                 if new:
                     logger().warning("images were given up", queue=queue.name, count=new)
         finally:
             letters.set_visibility(seen, 0)
 
-    def _given_up(self, delivery: Delivery) -> Iterator[Outcome]:
+    def _given_up(self, queue: Queue, delivery: Delivery) -> Iterator[Outcome]:
+        """Raises Unavailable."""
         try:
-            job = decode_job(delivery.body)
+            jobs = asked_by(delivery.body, queue.name).jobs
         except BadMessage as error:
             logger().warning("a dead letter is no job", reason=str(error))
             return
+        for job in jobs:
+            result = self._end_of(job)
+            if job.store_only:
+                self._keep(result)
+            else:
+                yield replace(Outcome.of(result), timings=None, tagger=None, provisional=True)
+
+    def _end_of(self, job: Job) -> Result:
         attempts = self._settings.queue.max_receives
-        yield Outcome(
+        return Result(
             batch_id=job.batch_id,
             image_id=job.image_id,
             name=job.name,
+            tagger=job.tagger,
             error=f"{job.name[:_NAME_SHOWN]}: gave up after {attempts} attempts: a worker could not finish it",
-            tags=[],
-            caption=None,
-            timings=None,
-            tagger=None,
             finished_at=self._clock(),
             attempt=job.attempt,
-            provisional=True,
+            origin=job.origin,
         )
+
+    def _keep(self, result: Result) -> None:
+        """Whoever looks for results in the store finds this one, unless a worker got there after all."""
+        key = layout.result_key(result.batch_id, result.image_id)
+        with suppress(PreconditionFailed):
+            self._backend.store.put(key, encode(result).encode(), content_type="application/json", condition=IfAbsent())
 
     def reconcile(self, *, quiet_s: float) -> int:
         """Find results that are in the store and not in the catalogue, in unfinished batches quiet for so long.

@@ -50,6 +50,10 @@ def catalog_url(settings: Settings) -> URL:
         raise BadSetting(
             "setting web.catalog_url: give a URL like postgresql://USER@HOST:5432/DATABASE, or leave it empty"
         )
+    if settings.aws.catalog_secret and url.password is None:
+        from core.aws.secrets import password_of
+
+        url = url.set(password=password_of(settings.aws.catalog_secret, settings.aws.region))
     return url.set(drivername="postgresql+psycopg")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from core import layout
 from core.errors import PartialSend
 from core.messages import Job, encode
 from core.ports import Queue
@@ -32,7 +31,7 @@ class Dispatch:
                 Job(
                     batch_id=batch.id,
                     image_id=image.id,
-                    key=layout.image_key(batch.id, image.id),
+                    key=image.key,
                     name=image.name,
                     tagger=batch.pool,
                     submitted_at=submitted_at,

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from core import layout
 from core.errors import Unavailable
 from core.ports import Depth
+from web_tier import decision_metrics
 from web_tier.parts import Parts
 from web_tier.present import answer
 from web_tier.problems import Refused
@@ -122,6 +123,7 @@ class _Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         yield self._queues()
         yield self._workers()
+        yield from decision_metrics.families(self._own.backend.roster.decisions())
         totals = self._own.catalog.totals()
         yield GaugeMetricFamily("tagfleet_batches", "Batches in the catalogue", value=totals.batches)
         yield GaugeMetricFamily("tagfleet_batches_unfinished", "Batches not yet completed", value=totals.unfinished)

@@ -9,6 +9,7 @@ from apiflask import APIFlask
 from flask import Response, g, request
 
 from config.settings import Settings
+from core import telemetry
 from core.ids import new_id
 from web_tier.exposure import asks_for_keys
 from web_tier.problems import Refused
@@ -48,6 +49,7 @@ def install(app: APIFlask, settings: Settings) -> None:
 
 def _name_request() -> None:
     g.request_id = new_id("req")
+    telemetry.bind_here(request_id=g.request_id)
 
 
 def _check_host(names: frozenset[str], *, addresses: bool) -> None:
@@ -86,6 +88,7 @@ def _add_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["X-Request-Id"] = g.get("request_id", "")
+    response.call_on_close(telemetry.bind_here)  # after the last byte of a stream: the thread then serves another
     if request.path.startswith("/api/"):
         response.headers.setdefault("Cache-Control", "no-store")
     return response

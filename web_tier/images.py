@@ -43,7 +43,7 @@ def blueprint(own: Parts) -> APIBlueprint:
     def get_thumbnail(image_id: str) -> Response:
         """A small picture of an image"""
         image = _image(own, image_id)
-        jpeg = own.thumbnails.jpeg(image.batch_id, image.id)
+        jpeg = own.thumbnails.jpeg(image)
         if jpeg is None:
             return _cached(Response(_PLACEHOLDER, mimetype="image/svg+xml"), "private, max-age=300")
         return _cached(Response(jpeg, mimetype="image/jpeg"), "private, max-age=31536000, immutable")

@@ -45,6 +45,7 @@ _ITEM: dict[str, Any] = {
     "tagger": "resnet50@1dd8f080",
     "created_at": "2027-01-15T08:00:02.105+00:00",
     "finished_at": "2027-01-15T08:00:02.944+00:00",
+    "origin": None,
 }
 _EDIT = "edt_01mcc5rm00k2c7d8e9fgh3"
 _SAMPLE = {
@@ -56,6 +57,7 @@ _SAMPLE = {
     "rate": 83.1,
 }
 _DECISION = {
+    "id": "dec_01mcc5rm00x3h8d0c2k9fb",
     "at": 1_800_000_001.2,
     "pool": "resnet50",
     "action": "launch 1",

@@ -84,7 +84,7 @@ def assemble(
         lives=lives,
         life=BatchLife(backend.store, lives, dispatch, clock),
         waits=Waits(max(1, settings.web.threads // 8), stopping=stopping),
-        thumbnails=Thumbnails(backend.store),
+        thumbnails=Thumbnails(backend.store, backend.originals),
         keys=KeyCatalog(database),
         limits=RateLimits(settings.web.rate_per_s, settings.web.rate_burst, clock),
         webhooks=WebhookCatalog(database),

@@ -39,6 +39,7 @@ def item(image: Image) -> dict[str, Any]:
         "tagger": image.tagger,
         "created_at": iso(image.created_at),
         "finished_at": iso(image.finished_at),
+        "origin": image.origin,
     }
 
 

@@ -13,7 +13,7 @@ from core.errors import Unavailable
 from core.telemetry import logger
 from web_tier.catalog import BatchClosed, KeyReused, NoSuchBatch
 from web_tier.catalog_keys import NoSuchKey
-from web_tier.catalog_life import BatchCancelled
+from web_tier.catalog_life import BatchCancelled, BatchStands
 from web_tier.catalog_tags import NoSuchEdit, NoSuchImage
 from web_tier.catalog_webhooks import NoSuchWebhook
 from web_tier.multipart import BadMultipart
@@ -28,6 +28,7 @@ _OURS: dict[type[Exception], int] = {
     NoSuchWebhook: 404,
     BatchClosed: 409,
     BatchCancelled: 409,
+    BatchStands: 409,
     KeyReused: 422,
     BadMultipart: 400,
 }
@@ -84,7 +85,7 @@ def _refused(error: Refused) -> Response:
 
 
 def _unavailable(error: Unavailable) -> Response:
-    logger().warning("request not served", request_id=g.get("request_id"), reason=str(error))
+    logger().warning("request not served", reason=str(error))
     return problem(503, f"{error}. Try again in some seconds.", headers={"Retry-After": str(_RETRY_AFTER_S)})
 
 
@@ -102,7 +103,7 @@ def _invalid(error: HTTPError) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    logger().error("request failed", request_id=g.get("request_id"), exc_info=error)
+    logger().error("request failed", exc_info=error)
     return problem(500, "Something went wrong in the server. Its log has the cause under this request's id.")
 
 

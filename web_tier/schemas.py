@@ -72,7 +72,10 @@ class BatchOut(BaseModel):
 
 
 class ItemOut(BaseModel):
-    """One image and what became of it; `tagger` is what really tagged it, with its version."""
+    """One image and what became of it; `tagger` is what really tagged it, with its version.
+
+    `origin` is where a file lies that was dropped into a bucket; null for an upload.
+    """
 
     image_id: str
     batch_id: str
@@ -88,6 +91,7 @@ class ItemOut(BaseModel):
     tagger: str | None
     created_at: str
     finished_at: str | None
+    origin: str | None
 
 
 class UploadOut(BaseModel):

@@ -13,9 +13,12 @@ import threading
 from collections.abc import Sequence
 
 from core import layout
-from core.errors import NotFound, Unavailable
-from core.ports import ObjectStore
+from core.errors import NotFound, Unavailable, Unreadable
+from core.notifications import image_id, split_address
+from core.originals import Originals
+from core.ports import Blob, ObjectStore
 from core.telemetry import logger
+from web_tier.catalog import Image
 
 _DECODER = (sys.executable, "-m", "web_tier.thumbnail_decoder")
 _LENGTH = struct.Struct(">I")
@@ -26,14 +29,22 @@ _QUEUE_S = 20.0
 class Thumbnails:
     """Makes one at a time, whatever number of threads ask: the processor is there for the taggers."""
 
-    def __init__(self, store: ObjectStore, *, decoder: Sequence[str] = _DECODER, timeout_s: float = _DECODE_S) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        originals: Originals,
+        *,
+        decoder: Sequence[str] = _DECODER,
+        timeout_s: float = _DECODE_S,
+    ) -> None:
         self._store = store
+        self._originals = originals
         self._decoder = _Decoder(decoder, timeout_s)
         self._turn = threading.Lock()
 
-    def jpeg(self, batch_id: str, image_id: str) -> bytes | None:
+    def jpeg(self, image: Image) -> bytes | None:
         """The thumbnail as a JPEG; None where the image cannot be shown. Raises Unavailable."""
-        key = layout.thumbnail_key(batch_id, image_id)
+        key = layout.thumbnail_key(image.batch_id, image.id)
         kept = self._kept(key)
         if kept is not None:
             return kept or None
@@ -41,7 +52,7 @@ class Thumbnails:
             raise Unavailable("too many thumbnails are being made")
         try:
             kept = self._kept(key)  # by the one before us, perhaps
-            return (self._make(key, batch_id, image_id) if kept is None else kept) or None
+            return (self._make(key, image) if kept is None else kept) or None
         finally:
             self._turn.release()
 
@@ -54,21 +65,28 @@ class Thumbnails:
         except NotFound:
             return None
 
-    def _make(self, key: str, batch_id: str, image_id: str) -> bytes:
+    def _make(self, key: str, image: Image) -> bytes:
         """An image that the decoder refuses leaves an empty object, and is not tried again."""
         try:
-            original = self._store.get(layout.image_key(batch_id, image_id)).data
-        except NotFound:
-            return b""  # refused at its upload
-        made = self._decoder.decode(original)
+            original = self._originals.read(image.key)
+        except (NotFound, Unreadable):
+            return b""  # refused at its upload, or taken out of its bucket
+        if _replaced(image, original):
+            return b""
+        made = self._decoder.decode(original.data)
         if made is None:
-            logger().warning("no thumbnail: the decoder crashed or took too long", image=image_id)
+            logger().warning("no thumbnail: the decoder crashed or took too long", image=image.id)
             return b""
         try:
             self._store.put(key, made, content_type="image/jpeg")
         except Unavailable as error:
             logger().warning("a thumbnail could not be kept", image=image_id, reason=str(error))
         return made
+
+
+def _replaced(image: Image, original: Blob) -> bool:
+    """Whether another picture lies there now than the one that was tagged."""
+    return image.origin is not None and image_id(*split_address(image.origin), original.etag) != image.id
 
 
 class _Decoder:

@@ -1,8 +1,8 @@
 """What could have been done by somebody who knew every arrival, every boot and every worker's speed beforehand.
 
 The world is that of the trace without weather: every boot takes what boots took on average in the run that it is
-compared with, μ is exact, images flow. A plan is made by a forward sweep: at each moment as many workers as keep every wait within W, if they went on like that over the next
-`ahead` seconds,
+compared with, μ is exact, images flow. A plan is made by a forward sweep: at each moment as many workers as keep every
+wait within W, if they went on like that over the next `ahead` seconds,
 
     n(t) = ⌊max over τ in (t, t + ahead] of (A(τ − W) − S(t)) / (μ·(τ − t)) + rounding⌋
 

@@ -11,7 +11,7 @@ from controller.simulation.scene import Machine, Weather
 from controller.simulation.timeline import Timeline
 from controller.simulation.worker import SimulatedWorker, what_stays
 from core.errors import Unavailable
-from core.ports import Instance, InstanceState, Launch
+from core.ports import Cause, Instance, InstanceState, Launch, Offering
 from core.roster import BootTimings, WorkerState
 
 _PENDING_SHARE = 0.15
@@ -21,6 +21,9 @@ _LISTED_GONE_S = 60.0
 _NOTICE_S = 120.0
 """From the notice of an interruption to its end."""
 _NO_CAPACITY_S = 300.0
+_SET_ASIDE_S = 180.0
+"""An offering without capacity is not offered for so long."""
+_ZONES = ("a", "b", "c")
 
 
 class Cloud:
@@ -48,7 +51,9 @@ class Cloud:
         self._boots, self._works = self._stream(seed, "boots"), self._stream(seed, "works")
         self._faults, self._calls = self._stream(seed, "faults"), self._stream(seed, "calls")
         self._idle: list[SimulatedWorker] = []
-        self._dry_until = 0.0
+        self._offerings = [Offering("simulated", zone, "on-demand", machine.price) for zone in _ZONES]
+        self._dry_until: dict[Offering, float] = {}
+        self._aside_until: dict[Offering, float] = {}
 
     def _stream(self, seed: int, kind: str) -> random.Random:
         return random.Random(f"{seed} {self.pool} {kind}")  # noqa: S311  # a simulation's chance, not a secret
@@ -85,14 +90,21 @@ class Cloud:
         now = self.timeline.now
         return [one.instance for one in self.workers.values() if one.listed_at <= now]
 
-    def launch(self, pool: str, count: int, token: str) -> Launch:
+    def offerings(self, pool: str) -> list[Offering]:
+        now = self.timeline.now
+        return [one for one in self._offerings if self._aside_until.get(one, 0.0) <= now]
+
+    def launch(self, pool: str, count: int, token: str, offering: Offering) -> Launch:
         self._answer("the fleet")
         if token not in self.launches:
-            granted = self._granted(count)
-            self.launches[token] = [self._start(f"{token}-{number}", token) for number in range(granted)]
+            granted = self._granted(count, offering)
+            self.launches[token] = [self._start(f"{token}-{number}", token, offering) for number in range(granted)]
+            if granted < count:
+                self._aside_until[offering] = self.timeline.now + _SET_ASIDE_S
         launched = self.launches[token]
         short = count - len(launched)
-        return Launch([one.instance for one in launched], short, "no capacity" if short else "")
+        reason = f"no capacity for {offering}" if short else ""
+        return Launch([one.instance for one in launched], short, reason, Cause.CAPACITY)
 
     def terminate(self, ids: Sequence[str]) -> None:
         self._answer("the fleet")
@@ -106,12 +118,12 @@ class Cloud:
         if self.weather.outages and self._calls.random() < self.weather.outages:
             raise Unavailable(f"{part} does not answer")
 
-    def _granted(self, count: int) -> int:
+    def _granted(self, count: int, offering: Offering) -> int:
         weather, now = self.weather, self.timeline.now
-        if now < self._dry_until:
+        if now < self._dry_until.get(offering, 0.0):
             return 0
         if weather.no_capacity and self._calls.random() < weather.no_capacity:
-            self._dry_until = now + _NO_CAPACITY_S
+            self._dry_until[offering] = now + _NO_CAPACITY_S
             return 0
         if weather.partial_launches and self._calls.random() < weather.partial_launches:
             return count // 2
@@ -135,12 +147,21 @@ class Cloud:
 
     # --- the life of a worker -----------------------------------------------------------------
 
-    def _start(self, id_: str, token: str) -> SimulatedWorker:
+    def _start(self, id_: str, token: str, offering: Offering) -> SimulatedWorker:
         now, weather, chance = self.timeline.now, self.weather, self._boots
         boot = self.machine.boot_s * chance.lognormvariate(0.0, weather.boot_spread)
         lot, slow = chance.random(), chance.random() < weather.slow_workers
         lag = chance.expovariate(1 / weather.list_lag_s) if weather.list_lag_s else 0.0
-        instance = Instance(id_, self.pool, InstanceState.PENDING, now, token)
+        instance = Instance(
+            id_,
+            self.pool,
+            InstanceState.PENDING,
+            now,
+            token,
+            zone=offering.zone,
+            type=offering.type,
+            price=offering.price,
+        )
         speed = self.machine.throughput * (0.5 if slow else 1.0)
         one = self.workers[id_] = SimulatedWorker(instance, now + lag, speed, self.machine.heartbeat_s)
         one.said = what_stays(id_, self.pool, now)
@@ -281,4 +302,4 @@ class Cloud:
     def bill(self, one: SimulatedWorker, until: float) -> float:
         """$ for a worker whose bill ends, or is read, at `until`."""
         seconds = max(self.machine.least_billed_s, until - one.instance.launched_at)
-        return seconds / 3600 * self.machine.price
+        return seconds / 3600 * one.instance.price

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from controller.simulation.cloud import Cloud
 from core.errors import NotFound, PreconditionFailed
 from core.ports import Blob, Condition, Etag, IfAbsent, IfMatch, ObjectInfo, UploadForm
-from core.roster import DecisionHistory, DecisionRecord, Heartbeat, Roster
+from core.roster import DecisionHistory, DecisionRecord, Glance, Heartbeat, Roster
 
 
 class SimulatedStore:
@@ -64,6 +64,9 @@ class SimulatedRoster(Roster):
         super().__init__(store)
         self._cloud = cloud
 
+    def glance(self) -> Glance:
+        return Glance(self.workers(), frozenset(self._cloud.wishes), paused=False)
+
     def workers(self) -> list[Heartbeat]:
         now = self._cloud.timeline.now
         return [one.heartbeat(now) for one in self._cloud.workers.values() if one.ready_s is not None]
@@ -73,9 +76,6 @@ class SimulatedRoster(Roster):
 
     def wish_drain(self, worker_id: str) -> None:
         self._cloud.wish_drain(worker_id)
-
-    def drain_wishes(self) -> set[str]:
-        return self._cloud.wishes
 
     def record_decision(self, decision: DecisionRecord) -> None:
         """Nobody reads it here: a run looks at the plans."""

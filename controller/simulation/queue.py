@@ -50,6 +50,10 @@ class SimulatedQueue:
     def outstanding(self) -> int:
         return self.visible + self.held
 
+    @property
+    def per_request(self) -> int:
+        return 10
+
     # --- producers and workers ----------------------------------------------------------------
 
     def put(self, count: int) -> None:

@@ -107,14 +107,14 @@ def on_aws(controls: ControllerSettings, machine: Machine, *, max_workers: int =
             "max_workers": max_workers,
             "drain_goal_s": 60.0,
             "utilisation": 0.95,
-            "linger_s": 10.0,
-            "stabilisation_s": 10.0,
+            "linger_s": 5.0,
+            "stabilisation_s": 5.0,
             "boot_prior_s": machine.boot_s,
             "throughput_prior": machine.throughput,
             "boot_deadline_s": 600.0,
             "lost_after_s": 30.0,
             "drain_deadline_s": 150.0,
-            "lease_s": 30.0,
+            "lease_s": 10.0,
         }
     )
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
 
 from config.settings import Settings
-from core.ports import Fleet, ObjectStore, Queue
+from core.aws.clients import Clients
+from core.aws.fleet import Ec2Fleet, open_fleet
+from core.aws.metadata import Ec2Machine
+from core.aws.metrics import CloudWatchMetrics
+from core.aws.queue import SqsQueue
+from core.aws.store import S3Store
 
 
 class AwsParts:
@@ -13,12 +20,34 @@ class AwsParts:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.clients = Clients(settings.aws.region, threads=max(64, settings.web.threads))
+        self._queues: dict[str, SqsQueue] = {}
+        self._lock = threading.Lock()
 
-    def store(self) -> ObjectStore:
-        raise NotImplementedError
+    def store(self) -> S3Store:
+        aws = self._settings.aws
+        return S3Store(self.clients, input_bucket=aws.input_bucket, output_bucket=aws.output_bucket)
 
-    def queue(self, name: str) -> Queue:
-        raise NotImplementedError
+    def queue(self, name: str) -> SqsQueue:
+        """One object for each name, which keeps the queue's URL: to ask for it is a request too."""
+        with self._lock:
+            if name not in self._queues:
+                timeout = self._settings.queue.visibility_timeout_s
+                deployment = self._settings.aws.deployment
+                self._queues[name] = SqsQueue(self.clients, deployment, name, visibility_timeout_s=timeout)
+            return self._queues[name]
 
-    def fleet(self, worker_command: Sequence[str], grace_s: float) -> Fleet:
-        raise NotImplementedError
+    def fleet(self, worker_command: Sequence[str], grace_s: float) -> Ec2Fleet:
+        """What an instance runs, and how it ends, is in its launch template, not in these arguments.
+
+        Its client gives up soon: the controller asks again at its next tick, with the same token.
+        """
+        return open_fleet(Clients(self._settings.aws.region, read_s=15.0, attempts=2), self._settings)
+
+    def machine(self) -> Ec2Machine:
+        return Ec2Machine(os.environ)
+
+    def metrics(self) -> CloudWatchMetrics:
+        """By a client of its own: a CloudWatch that hangs is given up soon, as nobody waits for it."""
+        clients = Clients(self._settings.aws.region, read_s=10.0, attempts=2)
+        return CloudWatchMetrics(clients.cloudwatch, self._settings.aws.deployment)

@@ -20,7 +20,7 @@ from core.errors import Unavailable
 from core.local import instances as journal
 from core.local.files import guarded
 from core.local.instances import Record
-from core.ports import Instance, Launch
+from core.ports import PROCESS, Instance, Launch, Offering
 
 _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" """
 """Run by sh: the new process writes its id down before it becomes the worker. So no worker ever runs that could not
@@ -74,7 +74,10 @@ class LocalFleet:
             (record.instance for record in found if record and not record.failed), key=lambda i: (i.launched_at, i.id)
         )
 
-    def launch(self, pool: str, count: int, token: str) -> Launch:
+    def offerings(self, pool: str) -> list[Offering]:
+        return [PROCESS]
+
+    def launch(self, pool: str, count: int, token: str, offering: Offering = PROCESS) -> Launch:
         digest = hashlib.sha256(token.encode()).hexdigest()[:12]
         launched, reasons = [], []
         for number in range(count):

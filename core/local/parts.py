@@ -8,6 +8,7 @@ from config.settings import Settings
 from core.local.fleet import LocalFleet
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
+from core.metrics import NoMetrics
 
 
 class LocalParts:
@@ -30,3 +31,10 @@ class LocalParts:
 
     def fleet(self, worker_command: Sequence[str], grace_s: float) -> LocalFleet:
         return LocalFleet(self._settings.home / "instances", worker_command, self._settings, grace_s=grace_s)
+
+    def machine(self) -> None:
+        """One's own: nobody takes it away."""
+        return None
+
+    def metrics(self) -> NoMetrics:
+        return NoMetrics()

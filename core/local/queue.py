@@ -3,6 +3,9 @@
 A message waits while `hidden_until` is NULL and is in flight while it is a time to come. Once that has passed, the
 next receive makes it wait again, or moves it to the dead letters when it was delivered often enough. Dead letters
 are messages of the queue NAME-dead.
+
+`hidden_until` is told in the machine's uptime: the wall clock of one process may be off, or jump. After a boot all who
+held a message are gone, and it comes back at once.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pathlib import Path
 
 from core.errors import Unavailable
 from core.local.files import guarded, locked
+from core.local.uptime import Uptime
 from core.ports import Delivery, Depth
 
 _SCHEMA = """
@@ -33,7 +37,10 @@ _SCHEMA = """
     );
     CREATE INDEX IF NOT EXISTS messages_waiting ON messages (queue) WHERE hidden_until IS NULL;
     CREATE INDEX IF NOT EXISTS messages_hidden ON messages (queue, hidden_until) WHERE hidden_until IS NOT NULL;
+    CREATE TABLE IF NOT EXISTS boots (only INTEGER PRIMARY KEY CHECK (only = 1), boot TEXT NOT NULL);
 """
+_NEW_BOOT = "REPLACE INTO boots VALUES (1, ?)"
+_ALL_RETURN = "UPDATE messages SET hidden_until = 0 WHERE hidden_until IS NOT NULL"
 _READY = """
     SELECT EXISTS (SELECT 1 FROM messages WHERE queue = ? AND hidden_until IS NULL)
         OR EXISTS (SELECT 1 FROM messages WHERE queue = ? AND hidden_until <= ?)
@@ -65,8 +72,8 @@ _POLL_S = (0.001, 0.02)
 class LocalQueue:
     """Safe for several threads, which share one connection under a lock, and for several processes.
 
-    Make it, or use it first, after a fork: SQLite's connections do not survive one. `clock` gives Unix seconds;
-    a file that others keep locked for `busy_timeout_s` raises Unavailable.
+    Make it, or use it first, after a fork: SQLite's connections do not survive one. `clock` gives Unix seconds, for
+    the times that messages were sent; a file that others keep locked for `busy_timeout_s` raises Unavailable.
     """
 
     def __init__(
@@ -77,6 +84,7 @@ class LocalQueue:
         visibility_timeout_s: float,
         max_receives: int,
         clock: Callable[[], float] = time.time,
+        uptime: Uptime | None = None,
         busy_timeout_s: float = 10.0,
     ) -> None:
         if name.endswith(_DEAD):
@@ -86,7 +94,13 @@ class LocalQueue:
         self._max_receives = max_receives
         self._visibility_timeout_s = visibility_timeout_s
         self._clock = clock
-        self._db = _Database(path, name, busy_timeout_s)
+        uptime = uptime or Uptime.of_machine()
+        self._uptime = uptime.now
+        self._db = _Database(path, name, uptime.boot, busy_timeout_s)
+
+    @property
+    def per_request(self) -> int:
+        return 1
 
     def send(self, bodies: Sequence[str]) -> None:
         """All or none: this queue has no PartialSend."""
@@ -113,15 +127,14 @@ class LocalQueue:
         self._on_deliveries("DELETE FROM messages WHERE receipt = ? AND id = ? AND queue = ?", deliveries)
 
     def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
-        until = self._clock() + seconds
+        until = self._uptime() + seconds
         self._on_deliveries(
             "UPDATE messages SET hidden_until = ? WHERE receipt = ? AND id = ? AND queue = ?", deliveries, until
         )
 
     def depth(self) -> Depth:
         """Exact at `read_at`. A message whose last delivery ran out counts as dead before a receive moves it."""
-        now = self._clock()
-        values = {"name": self.name, "dead": self._dead_name, "now": now, "max": self._max_receives}
+        values = {"name": self.name, "dead": self._dead_name, "now": self._uptime(), "max": self._max_receives}
         with self._db.reading() as run:
             waiting, in_flight, returned, exhausted, dead, dead_hidden = run.execute(_COUNTS, values).fetchone()
         return Depth(
@@ -129,7 +142,7 @@ class LocalQueue:
             in_flight=in_flight,
             delayed=0,
             dead=exhausted + dead + dead_hidden,
-            read_at=now,
+            read_at=self._clock(),
         )
 
     def dead_letters(self) -> LocalQueue:
@@ -141,8 +154,8 @@ class LocalQueue:
 
         Dead letters that somebody has in flight are left alone.
         """
-        now = self._clock()
         with self._db.transaction() as run:
+            now = self._uptime()
             self._settle(run, now)
             run.execute(_RETURN, (self._dead_name, now))  # those that somebody looked at and gave back
             chosen = run.execute(
@@ -151,7 +164,7 @@ class LocalQueue:
             ).fetchall()
             run.executemany(
                 "INSERT INTO messages (queue, sent_at, body) SELECT ?, ?, body FROM messages WHERE id = ?",
-                [(self.name, now, id_) for (id_,) in chosen],
+                [(self.name, self._clock(), id_) for (id_,) in chosen],
             )
             run.executemany("DELETE FROM messages WHERE id = ?", chosen)
         return len(chosen)
@@ -163,12 +176,12 @@ class LocalQueue:
     def _ready(self) -> bool:
         """Whether a receive has anything to do. Only reads: many idle receivers do not get in a sender's way."""
         with self._db.reading() as run:
-            return bool(run.execute(_READY, (self.name, self.name, self._clock())).fetchone()[0])
+            return bool(run.execute(_READY, (self.name, self.name, self._uptime())).fetchone()[0])
 
     def _take(self, limit: int) -> list[Delivery]:
         token = secrets.token_hex(8)
         with self._db.transaction() as run:
-            now = self._clock()
+            now = self._uptime()
             self._settle(run, now)
             rows = run.execute(_TAKE, (now + self._visibility_timeout_s, token, self.name, limit)).fetchall()
         return [
@@ -201,6 +214,7 @@ class _DeadLetters(LocalQueue):
         self._max_receives = _NEVER
         self._visibility_timeout_s = parent._visibility_timeout_s
         self._clock = parent._clock
+        self._uptime = parent._uptime
         self._db = parent._db
         self._parent = parent
 
@@ -222,8 +236,9 @@ class _DeadLetters(LocalQueue):
 class _Database:
     """One connection, guarded by a lock and opened at its first use; SQLite's errors become Unavailable."""
 
-    def __init__(self, path: Path, queue: str, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, queue: str, boot: str, busy_timeout_s: float) -> None:
         self._path = path
+        self._boot = boot
         self._busy_timeout_s = busy_timeout_s
         self._queue = queue
         self._lock = threading.Lock()
@@ -276,6 +291,9 @@ class _Database:
                 try:
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.executescript(_SCHEMA)
+                    if connection.execute("SELECT boot FROM boots").fetchone() != (self._boot,):
+                        connection.execute(_ALL_RETURN)
+                        connection.execute(_NEW_BOOT, (self._boot,))
                 except BaseException:
                     connection.close()
                     raise

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import mimetypes
 import os
-import re
 import secrets
 import time
 import zlib
@@ -24,11 +23,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import NotFound, PreconditionFailed
+from core.keys import is_segment, segments_of
 from core.local.files import guarded, locked, sync_folder
 from core.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
 
-_SEGMENT = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,200}\Z")
-_MAX_KEY = 1024
 _CHUNK = 1 << 20
 _LOCKS = 256
 _SWEEP_AFTER_S = 60.0
@@ -92,7 +90,7 @@ class LocalStore:
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         above = prefix.rpartition("/")[0]
         segments = above.split("/") if above else []
-        if not all(_SEGMENT.match(segment) for segment in segments):
+        if not all(map(is_segment, segments)):
             return iter(())
         folder = "/".join([self._objects, *(f"{segment}+" for segment in segments)])
         return self._walk(folder, f"{above}/" if above else "", prefix, start_after)
@@ -120,12 +118,7 @@ class LocalStore:
 
     def _place(self, key: str) -> tuple[str, str]:
         """The folder and the file of `key`."""
-        segments = key.split("/")
-        if len(key) > _MAX_KEY or not all(map(_SEGMENT.match, segments)):
-            raise ValueError(
-                f"store key {key[:80]!r}: up to {_MAX_KEY} characters in segments of up to 200 letters, digits,"
-                " '.', '_' and '-', joined by '/'; no segment is empty, '.' or '..'"
-            )
+        segments = segments_of(key)
         folder = "/".join([self._objects, *(f"{segment}+" for segment in segments[:-1])])
         return folder, f"{folder}/{segments[-1]}"
 

@@ -23,6 +23,9 @@ _COMMANDS = {
     "status": "status",
     "dead-letters": "dead_letters",
     "keys": "keys",
+    "aws": "aws",
+    "loadtest": "loadtest",
+    "ami": "ami",
     "version": "version",
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from config import settings as config
-from config.settings import Settings
+from config.settings import Document, Settings
 
 url_option = click.option("--url", help="the service  [default: TAGFLEET_URL, else this machine at TAGFLEET_PORT]")
 api_key_option = click.option(
@@ -34,14 +34,29 @@ def with_settings(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., A
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def wrapper(*args: Any, config_file: Path | None, **kwargs: Any) -> Any:
+        def wrapper(*args: Any, config_file: str | None, **kwargs: Any) -> Any:
             overrides = {setting: kwargs.pop(name.replace("-", "_")) for name, setting in names.items()}
-            return function(config.load(os.environ, file=config_file, flags=overrides), *args, **kwargs)
+            return function(config.load(os.environ, file=_settings_file(config_file), flags=overrides), *args, **kwargs)
 
         for name, setting in reversed(names.items()):
             wrapper = click.option(f"--{name}", default=None, help=f"overrides the setting {setting}")(wrapper)
         return click.option(
-            "--config", "config_file", type=click.Path(path_type=Path), default=None, help="a TOML file of settings"
+            "--config",
+            "config_file",
+            default=None,
+            help="a TOML file of settings, or s3://BUCKET/KEY  [default: TAGFLEET_CONFIG]",
         )(wrapper)
 
     return decorate
+
+
+def _settings_file(named: str | None) -> Path | Document | None:
+    """What `--config` or TAGFLEET_CONFIG names, read already where it lies in a bucket."""
+    name = named or os.environ.get("TAGFLEET_CONFIG")
+    if not name:
+        return None
+    if not name.startswith("s3://"):
+        return Path(name)
+    from core.aws.settings import read  # a third of a second that most commands need not wait for
+
+    return Document(name, read(name))

@@ -1,4 +1,4 @@
-"""`tagfleet tag PATHS…`"""
+"""`tagfleet tag PATHS…`, and `tagfleet tag s3://…`"""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from config import settings as config
-from tagfleet.cli.common import api_key_option, service_url, url_option
+from config.settings import Settings
+from core.messages import TagOptions
+from tagfleet.cli.common import api_key_option, service_url, url_option, with_settings
+from tagfleet.cli.tag_bucket import Wanted, bucket_options, tag_bucket
 from tagfleet.client import Batch, Client, ClientError
 from tagfleet.tagging import report
 from tagfleet.tagging.journal import Journal
@@ -25,8 +28,20 @@ _INTERRUPTED = 130
 _NAMES_SHOWN = 4
 
 
+class _Place(click.ParamType[str | Path]):
+    """A path that is there, or an address in a bucket."""
+
+    name = "place"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        if value.startswith("s3://"):
+            return value
+        return Path(os.fsdecode(click.Path(exists=True).convert(value, param, ctx)))
+
+
 @click.command("tag")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("places", nargs=-1, type=_Place(), metavar="[PATHS]... | s3://BUCKET/PREFIX")
+@with_settings()
 @url_option
 @api_key_option
 @click.option("--tagger", metavar="POOL", help="which tagger  [default: the service's first]")
@@ -34,8 +49,10 @@ _NAMES_SHOWN = 4
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="write to a file, not to stdout")
 @click.option("--top-k", type=click.IntRange(1, 1000), help="at most so many tags for each image")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), help="only tags at least so sure, 0 to 1")
+@bucket_options
 def command(
-    paths: tuple[Path, ...],
+    settings: Settings,
+    places: tuple[str | Path, ...],
     url: str | None,
     api_key: str | None,
     tagger: str | None,
@@ -43,18 +60,44 @@ def command(
     output: Path | None,
     top_k: int | None,
     min_confidence: float | None,
+    **of_buckets: Any,
 ) -> None:
     """Tag photos and folders of photos with a running Tagfleet.
 
     The tags go to stdout, everything else to stderr. After an interruption the same command goes on where it was.
     Exit code: 0 all tagged, 1 some failed or were cancelled, 2 wrong usage, 130 interrupted.
+
+    Objects of a bucket are tagged where they lie, and their results become Parquet files. That takes an operator: it
+    speaks to queue and store itself, as its settings name them, and not to the service. docs/buckets.md says more.
     """
-    settings = config.load(os.environ)
+    wanted = Wanted(**of_buckets)
+    addresses = [place for place in places if isinstance(place, str)]
+    paths = [place for place in places if isinstance(place, Path)]
+    options = {"top_k": top_k, "min_confidence": min_confidence}
+    if addresses or wanted.list_ or wanted.inventory:
+        if paths or output or url:
+            raise click.UsageError("paths, --output and --url are for photos that are sent; a bucket's lie in S3")
+        sys.exit(tag_bucket(settings, addresses, tagger, TagOptions.model_validate(options), wanted))
+    if wanted.any or not paths:
+        raise click.UsageError("name what to tag: files, folders, s3://BUCKET/PREFIX, --list FILE or --inventory FILE")
+    _send(settings, paths, (url, api_key), tagger, options, format, output)
+
+
+def _send(
+    settings: Settings,
+    paths: Sequence[Path],
+    service: tuple[str | None, str | None],
+    tagger: str | None,
+    options: dict[str, Any],
+    format: str,
+    output: Path | None,
+) -> None:
+    """To a service, given by its address and key, and follow it to the end."""
+    url, api_key = service
     found = find(paths)
     _say_passed_over(found.passed_over)
     if not found.files:
         raise click.ClickException("there is nothing to tag: no image was found")
-    options = {"top_k": top_k, "min_confidence": min_confidence}
     try:
         with Client(service_url(url, settings), api_key=api_key) as client:
             journal = Journal(settings.cache / "uploads", client.url, paths, {"tagger": tagger, **options})

@@ -12,25 +12,31 @@ import click
 from app_tier.worker import EXIT_HUNG, Hung, Identity, Worker, process_started_at
 from config.settings import BadSetting, Settings
 from core import telemetry
+from core.ports import Machine
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
+
+_AUTO = "auto"
 
 
 @click.command("worker", short_help="Run one worker until it is asked to drain.")
 @with_settings("weights", "worker.engine", "worker.batch_size")
 @click.option("--pool", default=None, help="the pool to serve; the first one if not given")
-@click.option("--instance", default=None, help="this worker's id, given by the fleet that launches it")
+@click.option(
+    "--instance", default=None, help="this worker's id, given by the fleet that launches it; auto: ask the EC2 instance"
+)
 def command(settings: Settings, pool: str | None, instance: str | None) -> None:
     """Run one worker: tag what waits in a pool's queue until asked to drain (SIGTERM)."""
     pool = pool or settings.default_pool
     if pool not in settings.pools:
         raise BadSetting(f"--pool {pool}: there is no such pool; there are: {', '.join(settings.pools)}")
     telemetry.configure("worker", level=settings.log_level, format=settings.log_format)
-    worker_id = instance or f"hand-{socket.gethostname().lower()}-{os.getpid()}"
-    telemetry.bind(worker=worker_id)
+    backend = Backend(settings)
+    machine = _machine(backend) if instance == _AUTO else None
+    identity = _on(machine, pool, settings) if machine else _of(instance, pool)
+    telemetry.bind(worker=identity.worker_id)
     warnings.filterwarnings("ignore", module="PIL")  # damaged metadata of people's photos is no news to an operator
-    identity = Identity(worker_id, pool, process_started_at(time.time()), managed=instance is not None)
-    worker = Worker(identity, settings, Backend(settings), time.time)
+    worker = Worker(identity, settings, backend, time.time, machine=machine)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.asked_to_drain.set())
     try:
@@ -38,3 +44,22 @@ def command(settings: Settings, pool: str | None, instance: str | None) -> None:
     except Hung:
         sys.stderr.flush()
         os._exit(EXIT_HUNG)  # the hung thread would keep an ordinary exit waiting
+
+
+def _of(instance: str | None, pool: str) -> Identity:
+    worker_id = instance or f"hand-{socket.gethostname().lower()}-{os.getpid()}"
+    return Identity(worker_id, pool, process_started_at(time.time()), managed=instance is not None)
+
+
+def _on(machine: Machine, pool: str, settings: Settings) -> Identity:
+    """A machine's first worker counts its boot from the machine's launch, one that is started again from its own."""
+    started, launched = process_started_at(time.time()), machine.launched_at
+    of_launch = started - launched <= settings.controller.boot_deadline_s
+    return Identity(machine.id, pool, launched if of_launch else started, managed=True)
+
+
+def _machine(backend: Backend) -> Machine:
+    machine = backend.machine()
+    if machine is None:
+        raise BadSetting(f"--instance {_AUTO}: only an instance of EC2 knows its id; the setting backend is not aws")
+    return machine

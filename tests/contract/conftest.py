@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pytest
 
@@ -21,10 +21,18 @@ from core.local.fleet import LocalFleet
 from core.local.instances import path_of, read
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
+from core.local.uptime import Uptime
 from core.ports import Fleet, ObjectStore, Queue
+from tests.contract.aws import S3Stores, SqsQueues
+from tests.contract.ec2 import Ec2Fleets
 
 
 class Stores(Protocol):
+    needs: ClassVar[tuple[str, ...]]
+    """The fixtures that it is made of."""
+    examples: ClassVar[int]
+    """How many runs of a property it is fast enough for."""
+
     def open(self) -> ObjectStore:
         """Another client of one and the same store."""
 
@@ -33,6 +41,8 @@ class Stores(Protocol):
 
 
 class Queues(Protocol):
+    needs: ClassVar[tuple[str, ...]]
+    examples: ClassVar[int]
     visibility_timeout_s: float
     max_receives: int
     exact: bool
@@ -49,6 +59,9 @@ class Queues(Protocol):
 
 
 class Fleets(Protocol):
+    needs: ClassVar[tuple[str, ...]]
+    examples: ClassVar[int]
+
     def open(self) -> Fleet:
         """Another client of one and the same fleet; its workers run until they are asked to stop."""
 
@@ -70,7 +83,10 @@ class Fleets(Protocol):
 
 
 class LocalStores:
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    needs = ("tmp_path",)
+    examples = 40
+
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def open(self) -> ObjectStore:
@@ -86,8 +102,10 @@ class LocalQueues:
     visibility_timeout_s = 30.0
     max_receives = 3
     exact = True
+    needs = ("tmp_path",)
+    examples = 60
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._now = 1_700_000_000.0
 
@@ -112,11 +130,14 @@ class LocalQueues:
             visibility_timeout_s=self.visibility_timeout_s,
             max_receives=self.max_receives,
             clock=self.now,
+            uptime=Uptime(self.now, "boot"),
         )
 
 
 class LocalFleets:
     _SLEEP = "import signal, time; signal.signal(signal.SIGTERM, signal.{}); print('up', flush=True); time.sleep(600)"
+    needs = ("tmp_path", "settings")
+    examples = 8
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._root = folder / "instances"
@@ -154,23 +175,23 @@ class LocalFleets:
         return LocalFleet(self._root, command, self._settings, clock=lambda: time.time() + self._ahead)
 
 
-@pytest.fixture(params=[LocalStores])
-def stores(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings) -> Stores:
-    return request.param(tmp_path, settings)
+@pytest.fixture(params=[LocalStores, S3Stores])
+def stores(request: pytest.FixtureRequest) -> Stores:
+    return request.param(*map(request.getfixturevalue, request.param.needs))
 
 
-@pytest.fixture(params=[LocalQueues])
-def queues(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings) -> Queues:
-    return request.param(tmp_path, settings)
+@pytest.fixture(params=[LocalQueues, SqsQueues])
+def queues(request: pytest.FixtureRequest) -> Queues:
+    return request.param(*map(request.getfixturevalue, request.param.needs))
 
 
-@pytest.fixture(params=[LocalFleets])
-def fleets(request: pytest.FixtureRequest, tmp_path: Path, settings: Settings):
-    made: Fleets = request.param(tmp_path, settings)
+@pytest.fixture(params=[LocalFleets, Ec2Fleets])
+def fleets(request: pytest.FixtureRequest):
+    made: Fleets = request.param(*map(request.getfixturevalue, request.param.needs))
     yield made
     fleet = made.open()
     fleet.terminate([instance.id for instance in fleet.instances()])
-    made.pass_time(60)
+    made.pass_time(150)
     eventually(lambda: all(instance.state == "gone" for instance in fleet.instances()))
 
 

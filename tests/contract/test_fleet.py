@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from core.errors import Unavailable
-from core.ports import Fleet, InstanceState, Launch
+from core.ports import Cause, Fleet, InstanceState, Launch
 
 _tokens = count()
 
@@ -20,6 +20,11 @@ _tokens = count()
 @pytest.fixture
 def fleet(fleets):
     return fleets.open()
+
+
+def launch(fleet: Fleet, pool: str, count: int, token: str) -> Launch:
+    """By the best offering, which stays the same for as long as capacity does."""
+    return fleet.launch(pool, count, token, fleet.offerings(pool)[0])
 
 
 def states(fleet: Fleet) -> dict[str, InstanceState]:
@@ -30,13 +35,13 @@ def states(fleet: Fleet) -> dict[str, InstanceState]:
 def running(fleets, fleet, eventually):
     """Launches `count` workers and waits until they have come up; gives their ids."""
 
-    def launch(count: int, *, of: Fleet | None = None, pool: str = "resnet50") -> list[str]:
-        ids = [instance.id for instance in (of or fleet).launch(pool, count, f"running-{next(_tokens)}").instances]
+    def start(count: int, *, of: Fleet | None = None, pool: str = "resnet50") -> list[str]:
+        ids = [instance.id for instance in launch(of or fleet, pool, count, f"running-{next(_tokens)}").instances]
         assert len(ids) == count
         eventually(lambda: all(states(fleet)[id_] == "running" and fleets.booted(id_) for id_ in ids))
         return ids
 
-    return launch
+    return start
 
 
 def test_a_new_fleet_is_empty(fleet):
@@ -44,16 +49,16 @@ def test_a_new_fleet_is_empty(fleet):
 
 
 def test_launch_starts_as_many_as_asked_for(fleets, fleet, eventually):
-    launch = fleet.launch("resnet50", 3, "a-token")
-    assert (launch.shortfall, launch.reason) == (0, "")
-    assert len({instance.id for instance in launch.instances}) == 3
-    for instance in launch.instances:
+    started = launch(fleet, "resnet50", 3, "a-token")
+    assert (started.shortfall, started.reason) == (0, "")
+    assert len({instance.id for instance in started.instances}) == 3
+    for instance in started.instances:
         assert (instance.pool, instance.token) == ("resnet50", "a-token")
         assert instance.state in ("pending", "running")
         assert abs(instance.launched_at - time.time()) < 600
     other = fleets.open()
     eventually(lambda: list(states(other).values()) == ["running"] * 3)
-    assert {instance.id for instance in other.instances()} == {instance.id for instance in launch.instances}
+    assert {instance.id for instance in other.instances()} == {instance.id for instance in started.instances}
 
 
 def test_an_id_can_be_a_part_of_a_store_key(running):
@@ -69,46 +74,72 @@ def test_instances_of_all_pools_are_listed(fleet, running):
 
 
 def test_none_may_be_launched(fleet):
-    assert fleet.launch("resnet50", 0, "none") == Launch()
+    assert launch(fleet, "resnet50", 0, "none") == Launch()
     assert fleet.instances() == []
 
 
 def test_the_same_token_launches_nothing_again(fleets, fleet):
-    first = fleet.launch("resnet50", 2, "same")
+    first = launch(fleet, "resnet50", 2, "same")
     for client in (fleet, fleets.open()):
-        again = client.launch("resnet50", 2, "same")
+        again = launch(client, "resnet50", 2, "same")
         assert [instance.id for instance in again.instances] == [instance.id for instance in first.instances]
     assert len(fleet.instances()) == 2
 
 
 def test_the_same_token_returns_instances_that_are_gone(fleets, fleet, running, eventually):
-    [id_] = [instance.id for instance in fleet.launch("resnet50", 1, "short-lived").instances]
+    [id_] = [instance.id for instance in launch(fleet, "resnet50", 1, "short-lived").instances]
     eventually(lambda: states(fleet)[id_] == "running")
     fleets.crash(id_)
     eventually(lambda: states(fleet)[id_] == "gone")
-    [again] = fleet.launch("resnet50", 1, "short-lived").instances
+    [again] = launch(fleet, "resnet50", 1, "short-lived").instances
     assert (again.id, again.state) == (id_, "gone")
 
 
 def test_the_same_token_from_many_at_once_launches_once(fleets):
     with ThreadPoolExecutor(6) as pool:
-        launches = list(pool.map(lambda _: fleets.open().launch("resnet50", 2, "race"), range(6)))
-    assert len({instance.id for launch in launches for instance in launch.instances}) == 2
+        started = list(pool.map(lambda _: launch(fleets.open(), "resnet50", 2, "race"), range(6)))
+    assert len({instance.id for each in started for instance in each.instances}) == 2
     assert len(fleets.open().instances()) == 2
 
 
 def test_another_token_launches_more(fleet):
-    fleet.launch("resnet50", 1, "one")
-    fleet.launch("resnet50", 1, "two")
+    launch(fleet, "resnet50", 1, "one")
+    launch(fleet, "resnet50", 1, "two")
     assert len(fleet.instances()) == 2
 
 
+def test_an_instance_tells_what_it_was_launched_by(fleet, eventually):
+    offering = fleet.offerings("resnet50")[0]
+    [launched] = fleet.launch("resnet50", 1, "told", offering).instances
+    eventually(lambda: len(fleet.instances()) == 1)
+    for told in (launched, *fleet.instances()):
+        assert (told.type, told.zone, told.market, told.price) == (
+            offering.type,
+            offering.zone,
+            offering.market,
+            offering.price,
+        )
+
+
 def test_a_shortfall_is_data(fleets, fleet):
+    offering = fleet.offerings("resnet50")[0]
     for _ in range(2):  # a replay tells the same
-        launch = fleets.without_capacity().launch("resnet50", 2, "too-many")
-        assert (launch.instances, launch.shortfall) == ([], 2)
-        assert launch.reason
+        fell = fleets.without_capacity().launch("resnet50", 2, "too-many", offering)
+        assert (fell.instances, fell.shortfall) == ([], 2)
+        assert fell.reason
     assert fleet.instances() == []
+
+
+def test_an_offering_without_capacity_is_set_aside_for_a_while(fleets):
+    fleet = fleets.without_capacity()
+    offering = fleet.offerings("resnet50")[0]
+    if fleet.launch("resnet50", 1, "token", offering).cause is not Cause.CAPACITY:
+        pytest.skip("what this fleet lacks is not capacity")
+    assert offering not in fleet.offerings("resnet50")
+    fleets.pass_time(170)
+    assert offering not in fleet.offerings("resnet50")
+    fleets.pass_time(20)
+    assert fleet.offerings("resnet50")[0] == offering
 
 
 def test_terminate_ends_the_named_ones(fleet, running, eventually):
@@ -136,8 +167,8 @@ def test_an_instance_that_does_not_stop_is_ended(fleets, fleet, running, eventua
 
 
 def test_an_instance_may_be_terminated_before_it_runs(fleet, eventually):
-    launch = fleet.launch("resnet50", 2, "changed-my-mind")
-    fleet.terminate([instance.id for instance in launch.instances])
+    started = launch(fleet, "resnet50", 2, "changed-my-mind")
+    fleet.terminate([instance.id for instance in started.instances])
     eventually(lambda: set(states(fleet).values()) == {InstanceState.GONE})
 
 
@@ -162,7 +193,7 @@ def test_a_fleet_that_cannot_be_read_is_no_empty_fleet(fleets):
     with pytest.raises(Unavailable):
         fleet.instances()
     with pytest.raises(Unavailable):
-        fleet.launch("resnet50", 1, "token")
+        launch(fleet, "resnet50", 1, "token")
 
 
 class _Machine(RuleBasedStateMachine):
@@ -186,7 +217,7 @@ class _Machine(RuleBasedStateMachine):
     @rule(name=st.sampled_from("ab"), count=st.integers(0, 2))
     def launch(self, name, count):
         token = f"{name}-{count}-{self.run}"
-        ids = [instance.id for instance in self.fleet.launch("resnet50", count, token).instances]
+        ids = [instance.id for instance in launch(self.fleet, "resnet50", count, token).instances]
         assert len(ids) == count
         assert self.first.setdefault(token, ids) == ids
 
@@ -221,5 +252,6 @@ class _Machine(RuleBasedStateMachine):
 
 def test_any_sequence_of_calls_launches_each_token_once(fleets, eventually):
     run_state_machine_as_test(
-        lambda: _Machine(fleets, eventually), settings=settings(max_examples=8, stateful_step_count=8, deadline=None)
+        lambda: _Machine(fleets, eventually),
+        settings=settings(max_examples=fleets.examples, stateful_step_count=8, deadline=None),
     )

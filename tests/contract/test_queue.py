@@ -57,10 +57,10 @@ def test_queues_do_not_mix(queues, queue):
     assert (queue.depth().in_flight, other.depth().outstanding) == (1, 0)
 
 
-def test_a_body_stays_as_it_is(queue):
+def test_a_body_stays_as_it_is(queues, queue):
     printable = st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"], include_characters="\t\n\r")
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=queues.examples, deadline=None)
     @given(st.text(printable, min_size=1, max_size=100))
     def check(body):
         queue.send([body])

@@ -164,5 +164,6 @@ class _Machine(RuleBasedStateMachine):
 
 def test_any_sequence_of_calls_keeps_every_message_in_exactly_one_place(queues):
     run_state_machine_as_test(
-        partial(_Machine, queues), settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
+        partial(_Machine, queues),
+        settings=settings(max_examples=queues.examples, stateful_step_count=30, deadline=None),
     )

@@ -18,12 +18,16 @@ from core.errors import NotFound, PreconditionFailed, Unavailable
 from core.ports import Etag, IfAbsent, IfMatch, ObjectStore
 
 KEYS = st.lists(st.sampled_from(["a", "b", "a-b", "a.b", "a_b", "B", "0", "..."]), min_size=1, max_size=3).map("/".join)
-QUICK = settings(max_examples=40, deadline=None)
 
 
 @pytest.fixture
 def store(stores):
     return stores.open()
+
+
+@pytest.fixture
+def quick(stores):
+    return settings(max_examples=stores.examples, deadline=None)
 
 
 def test_what_is_put_is_got_by_every_client(stores, store):
@@ -44,10 +48,10 @@ def test_a_put_replaces_what_is_there(store):
     assert first != second
 
 
-def test_every_well_formed_key_can_be_used(store):
+def test_every_well_formed_key_can_be_used(store, quick):
     segment = st.text("abzAZ019._-", min_size=1, max_size=20).filter(lambda text: text not in (".", ".."))
 
-    @QUICK
+    @quick
     @given(st.lists(segment, min_size=1, max_size=4).map("/".join), st.binary(max_size=50))
     def check(key, data):
         store.put(key, data)
@@ -240,8 +244,8 @@ def test_list_tells_of_each_object(store):
     assert abs(info.modified - time.time()) < 3600  # Unix seconds, whatever the store's clock
 
 
-def test_list_goes_by_the_whole_key(stores, store):
-    @QUICK
+def test_list_goes_by_the_whole_key(stores, store, quick):
+    @quick
     @given(
         st.sets(KEYS, max_size=12),
         st.sampled_from(["", "a", "a/", "a/b", "a.", "B/", "z", "a//", "+"]),
@@ -364,7 +368,8 @@ class _Machine(RuleBasedStateMachine):
         self.objects[key], self.etags[key] = data, etag
 
 
-def test_any_sequence_of_calls_leaves_what_a_dict_would_hold(store):
+def test_any_sequence_of_calls_leaves_what_a_dict_would_hold(stores, store):
+    examples = stores.examples // 2
     run_state_machine_as_test(
-        partial(_Machine, store), settings=settings(max_examples=20, stateful_step_count=25, deadline=None)
+        partial(_Machine, store), settings=settings(max_examples=examples, stateful_step_count=25, deadline=None)
     )

@@ -11,19 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench.deployment import TAGFLEET, Process, wait_until
+from bench.deployment import SHORT_TIMES, TAGFLEET, Process, wait_until
 from bench.deployment import Deployment as RealDeployment
 from tagfleet.client import Batch, Client, Item
 
 FAST = {
     "TAGFLEET_POOLS__RESNET50__TAGGER": "efficientnet-lite0",
     "TAGFLEET_POOLS__RESNET50__FALLBACK": "",
-    "TAGFLEET_QUEUE__VISIBILITY_TIMEOUT_S": "3",
-    "TAGFLEET_WORKER__HEARTBEAT_S": "0.3",
-    "TAGFLEET_CONTROLLER__TICK_S": "0.3",
-    "TAGFLEET_CONTROLLER__LEASE_S": "2",
-    "TAGFLEET_CONTROLLER__LOST_AFTER_S": "3",
-    "TAGFLEET_COLLECTOR__SWEEP_S": "1",
+    **SHORT_TIMES,
 }
 """A small tagger whose weights come with a package, and short times."""
 

@@ -32,4 +32,4 @@ def test_an_interrupted_tag_goes_on_and_uploads_nothing_twice(deployment, client
     assert len(out.splitlines()) == 301
     [batch] = client.batches()
     assert batch.total == 301
-    assert len(list(deployment.backend.store.list(f"images/{batch.id}/"))) == 301
+    assert len(list(deployment.backend.store.list(f"uploads/{batch.id}/"))) == 301

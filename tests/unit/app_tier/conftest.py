@@ -104,6 +104,7 @@ def make_pipeline(backend: Backend, settings: Settings, tagger: ColourTagger) ->
         jobs=backend.jobs("resnet50"),
         results=backend.results,
         store=backend.store,
+        originals=backend.originals,
         settings=settings.worker,
         visibility_timeout_s=settings.queue.visibility_timeout_s,
         worker_id="w1",

@@ -13,6 +13,7 @@ from config.settings import Settings
 from core import layout
 from core.errors import Unavailable
 from core.messages import Job, Result, decode_result, encode
+from core.originals import Originals
 from core.wiring import Backend
 
 Submit = Callable[..., Job]
@@ -192,6 +193,7 @@ def test_an_outage_is_ridden_out(
         visibility_timeout_s=30,
         worker_id="w",
         clock=lambda: 1.0,
+        originals=Originals(parts["store"], lambda: backend.source, 1 << 20),
         **parts,
     )
     pipeline.start()

@@ -13,7 +13,8 @@ from app_tier.worker import Hung, Identity, Worker, process_started_at
 from bench.deployment import wait_until
 from config.settings import Settings
 from core import layout
-from core.errors import WeightsMissing
+from core.errors import Unavailable, WeightsMissing
+from core.ports import Machine
 from core.roster import Heartbeat, WorkerState
 from core.wiring import Backend
 
@@ -49,12 +50,13 @@ def begin(settings: Settings, tagger: Any) -> Iterator[Begin]:
     """Starts a worker with the colour tagger and short times; at the end each is drained."""
     begun: list[Life] = []
 
-    def begin(*, managed: bool = True, **changes: Any) -> Life:
-        worker = settings.worker.model_copy(update={"heartbeat_s": 0.05, **changes})
+    def begin(*, managed: bool = True, machine: Machine | None = None, **changes: Any) -> Life:
+        times = settings.worker.model_copy(update={"heartbeat_s": 0.05, **changes})
         pools = {"resnet50": settings.pools["resnet50"].model_copy(update={"tagger": "efficientnet-lite0"})}
-        ours = settings.model_copy(update={"worker": worker, "pools": pools})
+        ours = settings.model_copy(update={"worker": times, "pools": pools})
         identity = Identity("w1", "resnet50", time.time(), managed)
-        begun.append(Life(Worker(identity, ours, Backend(ours), time.time, lambda *_: tagger)).start())
+        worker = Worker(identity, ours, Backend(ours), time.time, lambda *_: tagger, machine)
+        begun.append(Life(worker).start())
         return begun[-1]
 
     yield begin
@@ -166,3 +168,65 @@ def test_a_boot_that_fails_says_why(settings: Settings, backend: Backend) -> Non
     seen = beat(backend)
     assert seen is not None
     assert "the weights of resnet50 could not be had" in seen.notice
+
+
+def test_a_boot_that_fails_by_an_error_of_no_kind_of_ours_says_why_too(settings: Settings, backend: Backend) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("no such device")
+
+    pools = {"resnet50": settings.pools["resnet50"].model_copy(update={"tagger": "efficientnet-lite0"})}
+    ours = settings.model_copy(update={"pools": pools})
+    with pytest.raises(ZeroDivisionError):
+        Worker(Identity("w3", "resnet50", time.time(), managed=True), ours, backend, time.time, broken).run()
+    seen = beat(backend)
+    assert seen is not None
+    assert seen.notice == "ZeroDivisionError: no such device"
+
+
+class Rented:
+    """A machine that keeps its answer to itself until `say`."""
+
+    id, launched_at = "w1", 0.0
+
+    def __init__(self) -> None:
+        self._told = threading.Event()
+        self._answer: str | Unavailable = ""
+
+    def notice(self) -> str:
+        assert self._told.wait(60)
+        if isinstance(self._answer, Unavailable):
+            raise self._answer
+        return self._answer
+
+    def say(self, answer: str | Unavailable) -> None:
+        self._answer = answer
+        self._told.set()
+
+
+def test_a_worker_whose_machine_is_taken_away_drains_at_once_and_says_why(
+    begin: Begin, backend: Backend, submit: Any, collect: Any, picture: Any
+) -> None:
+    machine = Rented()
+    life = begin(machine=machine, heartbeat_s=0.05)
+    wait_until(in_state(backend, WorkerState.IDLE))
+    submit(picture())
+    collect(1)  # the answer that does not come stalls nothing
+    machine.say("EC2 ends this spot instance at 12:03:10Z")
+    assert life.ended()
+    last = beat(backend)
+    assert last is not None
+    assert (last.state, last.leaving) == (WorkerState.DRAINED, "EC2 ends this spot instance at 12:03:10Z")
+    assert life.error is None
+
+
+def test_a_machine_that_cannot_be_asked_is_worked_on(
+    begin: Begin, backend: Backend, submit: Any, collect: Any, picture: Any
+) -> None:
+    machine = Rented()
+    machine.say(Unavailable("no answer"))
+    begin(machine=machine)
+    submit(picture())
+    collect(1)
+    seen = beat(backend)
+    assert seen is not None
+    assert (seen.leaving, seen.notice) == ("", "")

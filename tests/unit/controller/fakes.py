@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from config.settings import ControllerSettings
 from controller.loop import Controller, Ports
 from core.errors import NotFound, PreconditionFailed, Unavailable
 from core.ports import (
+    PROCESS,
     Blob,
+    Cause,
     Condition,
     Delivery,
     Depth,
@@ -24,6 +26,7 @@ from core.ports import (
     InstanceState,
     Launch,
     ObjectInfo,
+    Offering,
     Queue,
     UploadForm,
 )
@@ -137,7 +140,11 @@ class FakeWorker:
     launched_at: float
     alive: bool = True
     stopping: bool = False
+    offering: Offering = PROCESS
     hung: bool = False
+    halted: bool = False
+    """The machine was stopped by somebody: it stands still."""
+    leaving: str = ""
     doomed: bool = False
     """Dies before it is ready."""
     beat: Heartbeat | None = None
@@ -147,9 +154,14 @@ class FakeWorker:
     @property
     def instance(self) -> Instance:
         state = InstanceState.GONE if not self.alive else InstanceState.RUNNING
+        if self.halted and self.alive:
+            state = InstanceState.STOPPED
         if self.alive and self.stopping:
             state = InstanceState.STOPPING
-        return Instance(self.id, self.pool, state, self.launched_at, self.token)
+        what = self.offering
+        return Instance(
+            self.id, self.pool, state, self.launched_at, self.token, what.market, what.type, what.zone, what.price
+        )
 
     @property
     def busy(self) -> bool:
@@ -164,21 +176,42 @@ class FakeFleet:
     """Where not, new instances are not listed yet."""
     room: int = 1000
     """Beyond so many the fleet has no capacity."""
+    menu: list[Offering] = field(default_factory=lambda: [PROCESS])
+    """What there is to be had, best first."""
+    sold_out: set[Offering] = field(default_factory=set)
+    """Have no capacity now."""
+    aside: dict[Offering, float] = field(default_factory=dict)
+    """When those that were asked for in vain may be asked for again."""
+    refusal: str = ""
+    """Why every launch is refused until somebody mends it."""
     launches: list[tuple[str, int, str]] = field(default_factory=list)
+    requests: dict[str, set[tuple[str, int, Offering]]] = field(default_factory=dict)
+    """What was asked for with each token."""
     killed_busy: list[str] = field(default_factory=list)
 
     def instances(self) -> list[Instance]:
         with self.world.call("instances"):
             return [one.instance for one in self.workers.values() if self.listed or one.launched_at < self.world.now]
 
-    def launch(self, pool: str, count: int, token: str) -> Launch:
+    def offerings(self, pool: str) -> list[Offering]:
+        with self.world.call("offerings", pool):
+            return [one for one in self.menu if self.aside.get(one, 0.0) <= self.world.now]
+
+    def launch(self, pool: str, count: int, token: str, offering: Offering = PROCESS) -> Launch:
         with self.world.call("launch", pool, str(count), token):
             again = [one.instance for one in self.workers.values() if one.token == token]
+            self.requests.setdefault(token, set()).add((pool, count, offering))
             if again:
-                return Launch(again)
+                return Launch(again, count - len(again), "no capacity" if len(again) < count else "")
             self.launches.append((pool, count, token))
+            if self.refusal:
+                return Launch([], count, self.refusal, Cause.LASTING)
+            if offering in self.sold_out:
+                self.aside[offering] = self.world.now + 180.0
+                return Launch([], count, f"no capacity for {offering}", Cause.CAPACITY)
             fits = max(0, min(count, self.room - len(self.alive)))
-            new = [FakeWorker(f"{token}-{n}", pool, token, self.world.now) for n in range(fits)]
+            born = self.world.now
+            new = [FakeWorker(f"{token}-{n}", pool, token, born, offering=offering) for n in range(fits)]
             self.workers |= {one.id: one for one in new}
             return Launch([one.instance for one in new], count - fits, "no capacity" if fits < count else "")
 
@@ -219,9 +252,9 @@ class World:
         self.roster = Roster(self.store)
         self._inside = 0
 
-    def controller(self, *, dry_run: bool = False) -> Controller:
+    def controller(self, **options: Any) -> Controller:
         ports = Ports(self.store, self.fleet, {pool: self.queues[pool] for pool in self.configured})
-        return Controller(ports, self.settings, dry_run=dry_run, clock=lambda: self.now, wall=lambda: self.now)
+        return Controller(ports, self.settings, clock=lambda: self.now, wall=lambda: self.now, **options)
 
     def call(self, *what: str) -> _Call:
         return _Call(self, what)
@@ -252,6 +285,12 @@ class World:
         queue.visible, queue.hidden, one.held = queue.visible + one.held, queue.hidden - one.held, 0
         one.alive = False
 
+    def freeze(self, one: FakeWorker) -> None:
+        """Its machine was stopped: what it held comes back to the queue, and it never moves again."""
+        queue = self.queues[one.pool]
+        queue.visible, queue.hidden, one.held = queue.visible + one.held, queue.hidden - one.held, 0
+        one.halted = one.hung = True
+
     def _work(self, one: FakeWorker) -> None:
         queue = self.queues[one.pool]
         queue.hidden, one.done, one.held = queue.hidden - one.held, one.done + one.held, 0
@@ -279,6 +318,7 @@ class World:
             state_since=since,
             started_at=one.launched_at,
             held=one.held,
+            leaving=one.leaving,
             images_done=one.done,
             busy_seconds=one.done / self.batch,
             boot=BootTimings(process=boot, imports=boot, weights=boot, first_inference=boot, ready=boot),

@@ -61,6 +61,52 @@ def test_who_lost_the_lease_is_fenced_at_its_next_write_and_may_stand_by(world: 
     assert not first.lead()
 
 
+def takeover_in_ticks(world: World, tick_s: float, phase_s: float) -> int:
+    """How many ticks a standby needs after its leader, whose last tick was `phase_s` after its own, is dead."""
+    leader = Ledger(world.store, "leader", 2.0, lambda: world.now)
+    standby = Ledger(world.store, "standby", 2.0, lambda: world.now)
+    for _ in range(12):
+        assert leader.lead()
+        world.now += tick_s - phase_s
+        assert not standby.lead(), "its leader lives"
+        world.now += phase_s
+    ticks = 0
+    world.now -= phase_s
+    while not standby.leads:
+        world.now += tick_s
+        ticks += 1
+        standby.lead()
+    return ticks
+
+
+@pytest.mark.parametrize("tick_s", [1.0, 1.5, 3.0, 4.9])
+@pytest.mark.parametrize("phase", [0.0, 0.01, 0.5, 0.99])
+def test_a_standby_takes_over_within_three_ticks_however_slow_they_are(
+    world: World, tick_s: float, phase: float
+) -> None:
+    assert takeover_in_ticks(world, tick_s, phase * tick_s) <= 3
+
+
+def test_a_machine_that_slept_does_not_make_its_lease_long(world: World) -> None:
+    one, other = ledger(world, "a"), ledger(world, "b")
+    one.lead()
+    world.now += 3_600
+    one.lead()
+    assert not other.lead()
+    world.now += 5 * 6.0
+    assert other.lead()
+
+
+def test_who_was_replaced_while_it_decided_finds_out_before_it_acts(world: World) -> None:
+    first, second = ledger(world, "a"), ledger(world, "b")
+    first.lead()
+    second.lead()
+    world.now += 6.0
+    assert second.lead()
+    with pytest.raises(Fenced):
+        first.keep()
+
+
 def test_a_write_whose_answer_was_lost_does_not_fence_its_own_writer(world: World) -> None:
     one = ledger(world, "a")
     one.lead()

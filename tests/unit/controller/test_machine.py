@@ -15,18 +15,24 @@ from hypothesis.stateful import (
 
 from config.settings import ControllerSettings
 from controller.loop import Controller
+from core.ports import Offering
 from core.roster import WorkerState
 from tests.unit.controller.fakes import Crash, FakeWorker, World
 
 POOLS = ["one", "two"]
-CALLS = ["depth", "depth jobs-one", "instances", "launch", "terminate", "put", "get", "list", "delete"]
+CALLS = ["depth", "depth jobs-one", "instances", "offerings", "launch", "terminate", "put", "get", "list", "delete"]
+MENU = [Offering("gpu", "a", "spot", 0.2), Offering("gpu", "b", "spot", 0.25), Offering("gpu", "a", "on-demand", 0.5)]
+BUDGET = 0.6
 pools = st.sampled_from(POOLS)
 
 
 class Fleet(RuleBasedStateMachine):
     def __init__(self, controls: ControllerSettings) -> None:
         super().__init__()
-        self.world = World(controls.model_copy(update={"max_workers": 3, "lease_s": 3.0}), POOLS)
+        limits = {"max_workers": 3, "lease_s": 3.0, "budget_per_hour": BUDGET}
+        self.world = World(controls.model_copy(update=limits), POOLS)
+        self.world.fleet.menu = list(MENU)
+        self.strays = 0
         self.controllers: list[Controller] = []
 
     @initialize()
@@ -69,6 +75,26 @@ class Fleet(RuleBasedStateMachine):
         alive = self.world.fleet.alive
         return data.draw(st.sampled_from(alive)) if alive else None
 
+    @rule(data=st.data())
+    def a_machine_is_taken_away(self, data: st.DataObject) -> None:
+        one = self.any_worker(data)
+        if one and one.beat and one.beat.state is not WorkerState.DRAINED:
+            one.leaving, one.stopping = "a spot notice", True
+            self.world.say(one, one.beat.state)
+
+    @rule(data=st.data())
+    def somebody_stops_a_machine(self, data: st.DataObject) -> None:
+        if one := self.any_worker(data):
+            self.world.freeze(one)
+
+    @precondition(lambda self: not self.strays and not self.world.fleet.alive)
+    @rule()
+    def an_instance_comes_that_nobody_launched(self) -> None:
+        """One at most, and into an empty fleet: what others launch beside us no cap of ours can hold."""
+        self.strays += 1
+        with self.world.outside():
+            self.world.fleet.launch(POOLS[0], 1, f"stray-{self.strays}", MENU[0])
+
     # --- what happens to the controllers ------------------------------------------------------
 
     @rule(fuse=st.integers(1, 25), after=st.booleans())
@@ -94,6 +120,14 @@ class Fleet(RuleBasedStateMachine):
     def the_machine_sleeps(self) -> None:
         self.world.now += 900.0
 
+    @rule()
+    def the_ledger_is_lost(self) -> None:
+        """While nothing is on its way: an intent that was never read again is the one thing that cannot be rebuilt."""
+        fleet = self.world.fleet
+        if fleet.listed and not self.world.lost_answers:
+            self.time_passes(1)
+            self.world.store.objects.pop("fleet/controller.json", None)
+
     @rule(seconds=st.integers(1, 20), call=st.sampled_from(CALLS), lost=st.booleans())
     def a_part_does_not_answer(self, seconds: int, call: str, lost: bool) -> None:
         (self.world.lost_answers if lost else self.world.broken).add(call)
@@ -101,9 +135,13 @@ class Fleet(RuleBasedStateMachine):
         self.world.broken.clear()
         self.world.lost_answers.clear()
 
-    @rule(room=st.sampled_from([0, 1, 1000]), listed=st.booleans())
-    def the_cloud_changes(self, room: int, listed: bool) -> None:
-        self.world.fleet.room, self.world.fleet.listed = room, listed
+    @rule(room=st.sampled_from([0, 1, 1000]), listed=st.booleans(), sold_out=st.sets(st.sampled_from(MENU)))
+    def the_cloud_changes(self, room: int, listed: bool, sold_out: set[Offering]) -> None:
+        self.world.fleet.room, self.world.fleet.listed, self.world.fleet.sold_out = room, listed, sold_out
+
+    @rule(menu=st.permutations(MENU))
+    def prices_change(self, menu: list[Offering]) -> None:
+        self.world.fleet.menu = menu
 
     def tick_all(self, skip: int = 0) -> None:
         for number in range(skip, len(self.controllers)):
@@ -119,6 +157,14 @@ class Fleet(RuleBasedStateMachine):
         assert len(self.world.fleet.alive) <= self.world.settings.max_workers
 
     @invariant()
+    def committed_spend_stays_within_the_budget(self) -> None:
+        assert sum(one.offering.price for one in self.world.fleet.alive) <= BUDGET + 1e-9
+
+    @invariant()
+    def a_token_always_comes_with_the_same_request(self) -> None:
+        assert all(len(requests) == 1 for requests in self.world.fleet.requests.values())
+
+    @invariant()
     def no_busy_worker_is_ended(self) -> None:
         assert not self.world.fleet.killed_busy
 
@@ -132,7 +178,7 @@ class Fleet(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Left alone, the fleet works everything off and goes away."""
         world = self.world
-        world.fleet.room, world.fleet.listed = 1000, True
+        world.fleet.room, world.fleet.listed, world.fleet.sold_out = 1000, True, set()
         for _ in range(600):
             world.step()
             self.tick_all()

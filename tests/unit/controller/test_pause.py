@@ -91,7 +91,7 @@ def test_a_successor_that_cannot_read_launches_nothing_on_a_guess(world: World) 
     world.broken = {"launch"}
     first.tick()
     pause(world)
-    world.broken = {"get fleet/paused"}
+    world.broken = {"list fleet/"}
     successor = world.controller()
     live(world, successor, 40)
     assert not world.fleet.launches

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from controller.model import News, Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage, Worker
 from controller.policy import decide
-from core.ports import Depth
+from core.ports import Depth, Offering
 
 POLICY = Policy(
     max_workers=4,
@@ -27,6 +27,7 @@ POLICY = Policy(
     breaker_reset_s=60.0,
 )
 SETTLED = PoolMemory(below_s=100.0)
+SPOT, ON_DEMAND = Offering("g4dn.xlarge", "a", "spot", 0.16), Offering("g4dn.xlarge", "a", "on-demand", 0.526)
 
 
 def view(*workers: Worker, pool: str = "p", visible: int = 0, in_flight: int = 0, **more: News | str) -> PoolView:
@@ -82,7 +83,7 @@ def test_a_backlog_beyond_the_goal() -> None:
 
 
 def test_the_formula_by_hand() -> None:
-    memory = PoolMemory(throughputs=(10.0,) * 3, boots=(4.0,) * 3, arrivals=(8.0, 8.0))
+    memory = PoolMemory(throughputs=(10.0,) * 3, boots=(4.0,) * 3, arrivals=(8.0, 8.0), lately=8.0)
     looked = view(busy("a", 3), idle("b"), booting("c", 1.0), booting("d", 9.0), visible=800, in_flight=20)
     terms = one(looked, memory, elapsed_s=0.0).terms
     assert terms.orphaned == 17
@@ -112,6 +113,93 @@ def test_lost_and_overdue_ones_are_ended_and_replaced() -> None:
     assert plan.reason == "5 images wait and no worker runs: launch 1; end a (lost), b (its time to drain is over)"
 
 
+# --- what can be had, and what it costs -------------------------------------------------------
+
+
+def priced(looked: PoolView, *offerings: Offering) -> PoolView:
+    workers = tuple(replace(worker, price=SPOT.price) for worker in looked.workers)
+    return replace(looked, workers=workers, offerings=offerings)
+
+
+@pytest.mark.parametrize(
+    ("budget", "offerings", "launch"),
+    [
+        (0.0, "SPOT ON_DEMAND", 4),
+        (0.50, "SPOT ON_DEMAND", 3),
+        (0.50, "ON_DEMAND", 0),
+        (0.55, "ON_DEMAND", 1),
+        (0.40, "ON_DEMAND SPOT", 2),
+        (0.10, "SPOT", 0),
+    ],
+)
+def test_the_budget_limits_a_launch_to_what_it_pays_for(budget: float, offerings: str, launch: int) -> None:
+    policy = replace(POLICY, budget_per_hour=budget)
+    menu = [{"SPOT": SPOT, "ON_DEMAND": ON_DEMAND}[name] for name in offerings.split()]
+    plan = one(priced(view(visible=9_000), *menu), policy=policy)
+    assert plan.launch == launch
+    assert plan.rule is (Rule.LAUNCH if launch else Rule.BUDGET)
+
+
+def test_the_budget_is_named_with_what_is_spent() -> None:
+    plan = one(priced(view(busy("a"), visible=9_000, in_flight=8), SPOT), policy=replace(POLICY, budget_per_hour=0.3))
+    assert plan.reason == (
+        "9,000 images wait and 15 workers wanted, but the budget of $0.30/h is reached "
+        "($0.16/h, another $0.160/h): hold"
+    )
+    assert (plan.terms.spend_per_hour, plan.terms.budget_per_hour) == (0.16, 0.3)
+
+
+def test_a_budget_that_was_lowered_lets_workers_go() -> None:
+    looked = priced(view(busy("a"), busy("b"), idle("c"), visible=9_000, in_flight=16), SPOT)
+    plan = one(looked, policy=replace(POLICY, budget_per_hour=0.35))
+    assert plan.drain == ("c",)
+    assert plan.reason == "$0.48/h is spent and the budget is $0.35/h: drain 1"
+
+
+def test_pools_that_share_too_small_a_budget_make_room_for_each_other() -> None:
+    rich = priced(view(idle("a"), idle("b"), pool="rich", visible=9_000), SPOT)
+    poor = priced(view(pool="poor", visible=10), SPOT)
+    plan, _ = decide(Observation(1.0, (poor, rich)), {}, replace(POLICY, budget_per_hour=0.35))
+    assert [pool.action for pool in plan.pools] == ["hold", "drain 1"]
+    assert plan.pools[1].reason.startswith("another pool waits for room under the budget of $0.35/h")
+
+
+def test_without_capacity_anywhere_nothing_is_launched_and_no_other_pool_is_drained_for_it() -> None:
+    short = replace(view(visible=50, pool="short"), offerings=())
+    plan, _ = decide(
+        Observation(1.0, (short, view(idle("a"), pool="other", visible=50))), {}, replace(POLICY, max_workers=1)
+    )
+    assert [pool.action for pool in plan.pools] == ["hold", "hold"]
+    assert plan.pools[0].rule is Rule.NO_CAPACITY
+    assert "no offering has capacity now" in plan.pools[0].reason
+
+
+def test_an_interrupted_worker_is_no_capacity_and_is_replaced_at_once() -> None:
+    taken = Worker("a", Stage.INTERRUPTED, age_s=100.0, held=8)
+    plan = one(view(taken, visible=5, in_flight=8))
+    assert plan.launch == 1
+    assert plan.terms.orphaned == 0, "it still finishes what it holds"
+    assert one(view(replace(taken, stage_s=60.0))).terminate == ("a",)
+
+
+def test_an_orphan_is_neither_capacity_nor_spared_for_long() -> None:
+    orphan = Worker("a", Stage.ORPHAN, stage_s=14.0)
+    assert one(view(orphan, visible=5)).action == "launch 1"
+    plan = one(view(replace(orphan, stage_s=15.0)))
+    assert plan.terminate == ("a",)
+    assert plan.reason.endswith("end a (orphan)")
+
+
+def test_a_launch_that_is_refused_for_good_opens_the_breaker_and_says_what_to_mend() -> None:
+    refused = News(failures=1, refused="the launch template tagfleet-p is gone: run `tagfleet aws up`", lasting=True)
+    plan = one(view(visible=5, news=refused))
+    assert plan.rule is Rule.BREAKER
+    assert plan.reason == (
+        "5 images wait, but the last launch was refused and the circuit breaker is open, next try in 60 s "
+        "(the launch template tagfleet-p is gone: run `tagfleet aws up`): hold"
+    )
+
+
 # --- shrinking --------------------------------------------------------------------------------
 
 
@@ -131,11 +219,22 @@ def test_a_window_that_was_interrupted_starts_anew() -> None:
     assert plan.pools[0].rule is Rule.SETTLING
 
 
-def test_an_idle_worker_lingers_and_for_a_boot_time_at_least() -> None:
-    assert one(view(idle("a", 29.0)), SETTLED).rule is Rule.LINGER
+def test_an_idle_worker_lingers() -> None:
+    assert one(view(idle("a", 29.0)), PoolMemory(below_s=28.0)).rule is Rule.LINGER
     assert one(view(idle("a", 30.0)), SETTLED).reason == "nothing waits and 1 worker idle for 30 s: drain 1"
-    slow = replace(SETTLED, boots=(90.0,) * 3)
-    assert one(view(idle("a", 89.0)), slow).rule is Rule.LINGER
+
+
+def test_a_worker_that_is_usually_wanted_again_soon_is_kept_until_then() -> None:
+    often = PoolMemory(boots=(90.0,) * 3, gaps=((48.0, 1),) * 3)
+    assert one(view(idle("a", 59.0)), replace(often, below_s=58.0)).rule is Rule.LINGER
+    assert one(view(idle("a", 60.0)), replace(often, below_s=59.0)).drain == ("a",)
+
+
+def test_a_surplus_goes_though_its_messages_visit_all_workers_in_turn() -> None:
+    looked = view(idle("a", 2.0), idle("b", 1.0), idle("c", 3.0), busy("d"), in_flight=8)
+    assert one(looked, SETTLED).drain == ("c", "a", "b")
+    lately_three = replace(SETTLED, ladder=((0.0, 1), (20.0, 3)))
+    assert one(looked, lately_three).drain == ("c",)
 
 
 def test_the_longest_idle_goes_first_and_a_busy_one_never() -> None:
@@ -269,6 +368,35 @@ def worlds(draw: st.DrawFn, pools: int = 3) -> tuple[Observation, dict[str, Pool
     return Observation(draw(st.floats(0, 10)), tuple(views)), memory, replace(POLICY, max_workers=draw(caps))
 
 
+@st.composite
+def priced_worlds(draw: st.DrawFn) -> tuple[Observation, dict[str, PoolMemory], Policy]:
+    """With a budget, instances that cost something, and offerings that may be all set aside."""
+    observation, memory, policy = draw(worlds())
+    prices = st.sampled_from([0.0, 0.16, 0.526])
+    menus = st.lists(st.sampled_from([SPOT, ON_DEMAND, replace(SPOT, zone="b")]), max_size=3, unique=True).map(tuple)
+    views = tuple(
+        replace(looked, offerings=draw(menus), workers=tuple(replace(w, price=draw(prices)) for w in looked.workers))
+        for looked in observation.pools
+    )
+    return replace(observation, pools=views), memory, replace(policy, budget_per_hour=draw(st.sampled_from([0.4, 2.0])))
+
+
+@given(priced_worlds())
+def test_launches_stay_within_the_budget_and_the_cap(
+    world: tuple[Observation, dict[str, PoolMemory], Policy],
+) -> None:
+    observation, memory, policy = world
+    plan, _ = decide(observation, memory, policy)
+    ours = [worker for view in observation.pools for worker in view.workers if worker.ours]
+    spend = sum(worker.price for worker in ours)
+    more = sum(pool.launch * pool.terms.price_per_hour for pool in plan.pools)
+    assert not more or spend + more <= policy.budget_per_hour + 1e-6
+    assert sum(pool.launch for pool in plan.pools) <= max(0, policy.max_workers - len(ours))
+    for looked, pool in zip(observation.pools, plan.pools, strict=True):
+        assert not (pool.launch and (pool.drain or not looked.offerings))
+        assert ": " in pool.reason
+
+
 @given(worlds())
 def test_launches_stay_within_the_cap(world: tuple[Observation, dict[str, PoolMemory], Policy]) -> None:
     plan, _ = decide(*world)
@@ -305,8 +433,9 @@ def test_whom_it_drains_and_ends(world: tuple[Observation, dict[str, PoolMemory]
         idle_drained = [worker.stage_s for worker in drained if worker.stage is Stage.IDLE]
         assert all(worker.stage_s <= min(idle_drained) for worker in kept_idle if idle_drained)
         for worker in ended:
-            overdue = worker.stage is Stage.DRAINING and worker.stage_s >= POLICY.drain_deadline_s
-            assert overdue or worker.stage in (Stage.DRAINED, Stage.LOST, Stage.BOOT_FAILED)
+            overdue = worker.stage.leaving and worker.stage_s >= POLICY.drain_deadline_s
+            stray = worker.stage is Stage.ORPHAN and worker.stage_s >= POLICY.lost_after_s
+            assert overdue or stray or worker.stage in (Stage.DRAINED, Stage.LOST, Stage.BOOT_FAILED)
 
 
 @given(worlds())

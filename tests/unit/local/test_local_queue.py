@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from itertools import count
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from core.errors import Unavailable
 from core.local import queue as module
 from core.local.queue import LocalQueue
+from core.local.uptime import Uptime
 
 _OPEN = """
 import sys
@@ -221,13 +223,40 @@ def test_the_oldest_come_first_though_they_were_given_back_last(open_queue):
 def test_a_receipt_is_good_until_the_next_receive(open_queue):
     """A worker that was slow, and not yet replaced, may still acknowledge."""
     now = count(1_000, 20).__next__
-    queue = open_queue(clock=now)
+    queue = open_queue(uptime=Uptime(now, "boot"))
     queue.send(["slow"])
     deliveries = queue.receive(1, 0)
     assert queue.depth().in_flight == 1
     assert queue.depth().visible == 1
     queue.delete(deliveries)
     assert queue.depth().outstanding == 0
+
+
+@pytest.mark.parametrize("off_s", [3600.0, -3600.0])
+def test_a_process_whose_clock_is_off_hides_a_message_no_longer_than_another(open_queue, off_s):
+    now = [1_000.0]
+    uptime = Uptime(lambda: now[0], "boot")
+    skewed = open_queue(clock=lambda: time.time() + off_s, uptime=uptime)
+    right = open_queue(uptime=uptime)
+    right.send(["one", "two"])
+    skewed.set_visibility(skewed.receive(2, 0)[:1], 20)
+    assert right.receive(2, 0) == []
+    now[0] += 20
+    assert [delivery.body for delivery in right.receive(2, 0)] == ["one"]
+    now[0] += 10
+    assert [delivery.body for delivery in right.receive(2, 0)] == ["two"]
+
+
+def test_after_a_boot_nobody_holds_a_message_any_more(open_queue):
+    before = open_queue(uptime=Uptime(lambda: 90_000.0, "first boot"), max_receives=1)
+    before.send(["held"])
+    before.receive(1, 0)
+    before.close()
+    after = open_queue(uptime=Uptime(lambda: 10.0, "second boot"), max_receives=2)
+    assert [(one.body, one.receive_count) for one in after.receive(1, 0)] == [("held", 2)]
+    after.close()
+    again = open_queue(uptime=Uptime(lambda: 11.0, "second boot"), max_receives=2)
+    assert again.receive(1, 0) == []
 
 
 def test_fewer_receives_may_be_allowed_than_a_message_has_had(open_queue):
@@ -242,7 +271,7 @@ def test_fewer_receives_may_be_allowed_than_a_message_has_had(open_queue):
 
 def test_dead_letters_know_of_those_that_no_receive_has_moved(open_queue):
     now = [1_000.0]
-    queue = open_queue(max_receives=1, clock=lambda: now[0])
+    queue = open_queue(max_receives=1, uptime=Uptime(lambda: now[0], "boot"))
     queue.send(["poison"])
     queue.receive(1, 0)
     now[0] += 31

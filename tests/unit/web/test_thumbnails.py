@@ -115,9 +115,11 @@ while head := source.read(4):
 
 
 def test_a_decoder_that_crashes_or_hangs_costs_that_image_alone(web):
-    thumbnails = Thumbnails(web.backend.store, decoder=[sys.executable, "-c", DECODER], timeout_s=2.0)
-    for image_id in ("fine", "crash", "hang", "good"):
-        web.backend.store.put(layout.image_key("b", image_id), image_id.encode())
-    made = [thumbnails.jpeg("b", image_id) for image_id in ("fine", "crash", "good", "hang", "good", "crash")]
+    store, decoder = web.backend.store, [sys.executable, "-c", DECODER]
+    thumbnails = Thumbnails(store, web.backend.originals, decoder=decoder, timeout_s=2.0)
+    batch = web.batch()
+    uploaded = web.upload(batch, *((name, name.encode()) for name in ("fine", "crash", "hang", "good")))
+    images = {item["name"]: web.catalog.image(item["image_id"]) for item in uploaded}
+    made = [thumbnails.jpeg(images[name]) for name in ("fine", "crash", "good", "hang", "good", "crash")]
     thumbnails.close()
     assert made == [b"fine", None, b"good", None, b"good", None]

@@ -1,0 +1,183 @@
+"""The stack of a deployment as one CloudFormation template, put together from ami/template/*.yaml.
+
+Each of those files has one subject. Beside CloudFormation's own short tags they know:
+
+- a key or an entry of a resource whose name holds `<Pool>` stands there once for each pool;
+- `Each::Pool`, `Each::Subnet`, `Each::Source` in a list: its value, once for each of them;
+- `Json::Sub`: its value as a string of JSON, in which `${…}` is filled in;
+- `<name>`: a value known here; where it is the whole of a string, it keeps its type.
+
+Pure but for reading those files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from string import Template
+from typing import Any
+
+import yaml
+
+from core import layout
+from core.errors import TagfleetError
+
+_SUBJECTS = (
+    "parameters",
+    "buckets",
+    "queues",
+    "policies",
+    "roles",
+    "workers",
+    "hosts",
+    "entrance",
+    "alarms",
+    "dashboard",
+    "outputs",
+)
+_PLACEHOLDER = re.compile(r"<([A-Za-z][A-Za-z_]*)>")
+_INLINE_BYTES = 51_200
+"""A template that is sent with the request may be as large; a larger one must lie in S3."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the template's text depends on; all else are its parameters. The first pool is the default one."""
+
+    pools: Sequence[str]
+    namespace: str
+    """Of the fleet's metrics in CloudWatch."""
+    visibility_timeout_s: int = 60
+    max_receives: int = 5
+    subnets: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    """Buckets of others whose images workers may read where they lie."""
+
+
+def render(shape: Shape) -> dict[str, Any]:
+    """The template. Raises TagfleetError where two pools would have the same name in it."""
+    names = [logical_id(pool) for pool in shape.pools]
+    if len(set(names)) < len(names):
+        raise TagfleetError(f"the pools {', '.join(shape.pools)} cannot be told apart in a template; rename one")
+    whole: dict[str, Any] = {}
+    for subject in _SUBJECTS:
+        for section, content in _Expansion(shape).of(_read(subject)).items():
+            if isinstance(content, dict):
+                whole.setdefault(section, {}).update(content)
+            else:
+                whole[section] = content
+    return whole
+
+
+def body(template: Mapping[str, Any]) -> str:
+    """The template as compact JSON, which CloudFormation takes as well as YAML."""
+    return json.dumps(template, separators=(",", ":"), ensure_ascii=False)
+
+
+def fits_inline(text: str) -> bool:
+    """Whether CloudFormation takes this template with the request itself."""
+    return len(text.encode()) <= _INLINE_BYTES
+
+
+def logical_id(pool: str) -> str:
+    """`efficientnet-lite0` → `EfficientnetLite0`: CloudFormation's names have letters and digits only."""
+    return "".join(part.capitalize() for part in pool.split("-"))
+
+
+class _Expansion:
+    def __init__(self, shape: Shape) -> None:
+        default = shape.pools[0]
+        self._known: dict[str, Any] = {
+            "DefaultPool": logical_id(default),
+            "default_pool": default,
+            "namespace": shape.namespace,
+            "visibility": shape.visibility_timeout_s,
+            "receives": shape.max_receives,
+            "worker_user_data": _user_data("user_data.yaml"),
+            "host_user_data": _user_data("host_user_data.yaml"),
+        }
+        self._each: dict[str, list[dict[str, Any]]] = {
+            "Each::Pool": [
+                {"Pool": logical_id(pool), "pool": pool, "number": number} for number, pool in enumerate(shape.pools)
+            ],
+            "Each::Subnet": [{"subnet": subnet} for subnet in shape.subnets] or [{"subnet": "*"}],
+            "Each::Source": [{"source": source} for source in shape.sources],
+        }
+
+    def of(self, node: Any) -> Any:
+        return self._expanded(node, self._known)
+
+    def _expanded(self, node: Any, known: Mapping[str, Any]) -> Any:
+        if isinstance(node, str):
+            return self._filled_in(node, known)
+        if isinstance(node, list):
+            return [item for entry in node for item in self._entries(entry, known)]
+        if isinstance(node, dict):
+            if set(node) == {"Json::Sub"}:
+                return {"Fn::Sub": json.dumps(self._expanded(node["Json::Sub"], known))}
+            return dict(self._pairs(node, known))
+        return node
+
+    def _entries(self, entry: Any, known: Mapping[str, Any]) -> Iterator[Any]:
+        key = next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else None
+        if key in self._each:
+            for values in self._each[key]:
+                yield self._expanded(entry[key], {**known, **values})
+        else:
+            yield self._expanded(entry, known)
+
+    def _pairs(self, node: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        for key, value in node.items():
+            own = self._each["Each::Pool"] if "<Pool>" in key and "Pool" not in known else [{}]
+            for values in own:
+                inner = {**known, **values}
+                yield self._filled_in(key, inner), self._expanded(value, inner)
+
+    def _filled_in(self, text: str, known: Mapping[str, Any]) -> Any:
+        if (whole := _PLACEHOLDER.fullmatch(text)) and whole[1] in known:
+            value = known[whole[1]]
+            return self._filled_in(value, known) if isinstance(value, str) and value != text else value
+        return _PLACEHOLDER.sub(lambda found: str(known.get(found[1], found[0])), text)
+
+
+def _user_data(file: str) -> str:
+    """cloud-init of a machine, with what CloudFormation and this template fill in."""
+    return Template(_text(file)).substitute(
+        settings=f"s3://${{OutputBucket}}/{layout.SETTINGS}",
+        region="${AWS::Region}",
+        pool="<pool>",
+        address="${Address}",
+    )
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml brings no types
+    """YAML with CloudFormation's short tags, `!Ref` and the like."""
+
+
+def _tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        assert isinstance(node, yaml.MappingNode)  # noqa: S101  # for the type checker: YAML has no fourth kind
+        value = loader.construct_mapping(node, deep=True)
+    if suffix == "GetAtt":
+        value = value.split(".", 1)
+    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
+
+
+_Loader.add_multi_constructor("!", _tagged)
+
+
+def _read(subject: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.load(_text(f"template/{subject}.yaml"), Loader=_Loader)  # noqa: S506  # a SafeLoader with tags that make plain data
+    return found
+
+
+def _text(path: str) -> str:
+    return resources.files("ami").joinpath(path).read_text()

@@ -1,0 +1,64 @@
+"""From what comes off the queue to the jobs that it asks for: a job, or a bucket's notification of new files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from app_tier.held import Held
+from app_tier.persistence import Trouble, send_all
+from core import telemetry
+from core.errors import BadMessage, Unavailable
+from core.messages import Job, encode
+from core.notifications import asked_by
+from core.ports import Delivery, Queue
+
+
+class Admission:
+    """`tagger` names, in jobs made here, who tags."""
+
+    def __init__(self, jobs: Queue, held: Held, trouble: Trouble, tagger: str) -> None:
+        self._jobs = jobs
+        self._held = held
+        self._trouble = trouble
+        self._tagger = tagger
+
+    def jobs(self, deliveries: Sequence[Delivery]) -> Iterator[tuple[Delivery, Job]]:
+        """What is to do, each with its message. The rest is acknowledged, or given back when told to stop."""
+        for number, delivery in enumerate(deliveries):
+            try:
+                job = self._job(delivery)
+            except Unavailable:
+                self._held.give_back(deliveries[number:])
+                return
+            if job is not None:
+                yield delivery, job
+
+    def _job(self, delivery: Delivery) -> Job | None:
+        """None where nothing is left to do with this message. Raises Unavailable."""
+        try:
+            asked = asked_by(delivery.body, self._tagger)
+        except BadMessage as error:
+            telemetry.logger().error("a message that is no job goes to the dead letters", why=str(error))
+            self._held.give_back([delivery])
+            return None
+        for reason in asked.ignored:
+            telemetry.logger().debug("a notification is ignored", why=reason)
+        if len(asked.jobs) == 1:
+            return asked.jobs[0]
+        self._part(delivery, asked.jobs)
+        return None
+
+    def _part(self, delivery: Delivery, jobs: Sequence[Job]) -> None:
+        """Each file becomes a message of its own, with a life of its own; doubled by a crash, they do no harm."""
+        send_all(self._jobs, [encode(job) for job in jobs], self._trouble)
+        self._trouble.ride_out(partial(self._held.acknowledge, [delivery]))
+
+
+def measured(job: Job, data: bytes) -> Job:
+    """The job, with what a dropped file turned out to be: nobody has looked at it before."""
+    if job.origin is None:
+        return job
+    read = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    return job.model_copy(update={"origin": job.origin.model_copy(update=read)})

@@ -1,0 +1,65 @@
+"""A small disk that can be filled: a tmpfs of this process's own mount namespace, so that nobody else sees it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+_INSIDE = "TAGFLEET_CHAOS_INSIDE"
+_PIECE = bytes(1 << 20)
+
+
+def enter() -> None:
+    """Begin this program again in a mount namespace of its own, as its root; stay here where that is not allowed."""
+    if os.environ.get(_INSIDE) or not _allowed():
+        return
+    command = ["unshare", "--map-root-user", "--mount", sys.executable, *sys.orig_argv[1:]]
+    os.execvpe(command[0], command, {**os.environ, _INSIDE: "1"})
+
+
+def _allowed() -> bool:
+    try:
+        trial = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+        return subprocess.run(trial, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+class Disk:
+    """`folder` on a file system of `size_bytes`; `own` is False where none could be made: then `fill` does nothing."""
+
+    def __init__(self, folder: Path, size_bytes: int) -> None:
+        self.folder = folder
+        self.own = bool(os.environ.get(_INSIDE))
+        self._ballast = folder / "ballast"
+        if self.own:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)], check=True)
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        if not self.own:
+            return
+        with self._ballast.open("ab", buffering=0) as file:
+            for piece in (_PIECE, _PIECE[:4096]):
+                try:
+                    while file.write(piece) == len(piece):
+                        pass
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+
+    def empty(self) -> None:
+        with suppress(FileNotFoundError):
+            self._ballast.unlink()
+
+    def __enter__(self) -> Disk:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Unmount it, whoever still looks at it: the folder is empty again, as it was."""
+        if self.own:
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)

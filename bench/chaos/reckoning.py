@@ -1,0 +1,59 @@
+"""What became of every accepted photo. Pure: lists in, counts out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.messages import Result
+from tagfleet.client import Item
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """Counts of photos. Each accepted one should be tagged or dead, and none lost, doubled or unlike its result."""
+
+    accepted: int
+    tagged: int
+    dead: int
+    lost: int
+    """Neither a result nor a dead letter."""
+    doubled: int
+    """More than one result or dead letter, or both; or an item that nobody uploaded."""
+    unlike: int
+    """The catalogue tells another story than the bucket."""
+
+    @property
+    def sound(self) -> bool:
+        return not (self.lost or self.doubled or self.unlike) and self.tagged + self.dead == self.accepted
+
+    def __str__(self) -> str:
+        counts = f"accepted {self.accepted}, tagged {self.tagged}, dead {self.dead}, lost {self.lost}"
+        return f"{counts}, doubled {self.doubled}, catalogue unlike bucket {self.unlike}"
+
+
+def reckon(
+    accepted: Collection[str], bucket: Mapping[str, Result], letters: Sequence[str], catalogue: Sequence[Item]
+) -> Reckoning:
+    """`accepted` and `letters` are image ids, `bucket` the stored results by image id, `catalogue` all items."""
+    dead, items = Counter(letters), Counter(item.image_id for item in catalogue)
+    ends = {id_: (id_ in bucket) + dead[id_] for id_ in accepted}
+    strangers = (bucket.keys() | dead.keys() | items.keys()) - set(accepted)
+    return Reckoning(
+        accepted=len(ends),
+        tagged=sum(id_ in bucket for id_ in ends),
+        dead=sum(dead[id_] > 0 and id_ not in bucket for id_ in ends),
+        lost=sum(count == 0 for count in ends.values()),
+        doubled=sum(count > 1 for count in ends.values()) + len(strangers),
+        unlike=sum(not _alike(item, bucket.get(item.image_id)) or items[item.image_id] > 1 for item in catalogue)
+        + len(set(accepted) - items.keys()),
+    )
+
+
+def _alike(item: Item, result: Result | None) -> bool:
+    if result is None:
+        return item.status == "failed"
+    status = "succeeded" if result.ok else "failed"
+    tags = [(tag.name, tag.confidence) for tag in result.tags]
+    return item.status == status and [(tag.name, tag.confidence) for tag in item.tags] == tags

@@ -1,0 +1,164 @@
+"""One run: photos go in while things break; then all is left in peace, ended, and counted."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bench.chaos.disk import Disk
+from bench.chaos.faults import Faults
+from bench.chaos.reckoning import Reckoning, reckon
+from bench.chaos.skew import SkewedController
+from bench.deployment import Deployment, wait_until
+from core.dead_letters import looked_at
+from core.messages import Result, decode_job, decode_result
+from tagfleet.client import Batch, Client, ClientError, Item, Patience
+
+Photo = tuple[str, bytes]
+T = TypeVar("T")
+
+_GROUP = 10
+_SENDERS = 3
+_RETRY_S = 0.3
+_IMPATIENT = Patience(total_s=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    reckoning: Reckoning
+    faults: dict[str, int]
+    ahead_s: int
+    waiting: int
+    """Messages that are left in the queues of jobs and results."""
+    processes: int
+    """That were left when `up` had ended."""
+    seconds: float
+
+    @property
+    def sound(self) -> bool:
+        return self.reckoning.sound and not self.waiting and not self.processes
+
+    def __str__(self) -> str:
+        """The run's last line."""
+        kills = {role: count for role, count in self.faults.items() if role != "disk full"}
+        each = ", ".join(f"{role} {count}" for role, count in sorted(kills.items()))
+        clock = (
+            f"a controller's clock {self.ahead_s} s ahead" if self.ahead_s else "no clock was off (no libfaketime here)"
+        )
+        full = self.faults.get("disk full", 0)
+        disk = f"the disk full {full} times" if full else "the disk never full (mounting is not allowed here)"
+        left = f"{self.waiting} messages and {self.processes} processes left"
+        return f"{self.reckoning}; {left}; {sum(kills.values())} kills ({each}), {disk}, {clock}; {self.seconds:.0f} s"
+
+
+def chaos(
+    deployment: Deployment,
+    disk: Disk,
+    photos: Sequence[Photo],
+    *,
+    seed: int,
+    every_s: tuple[float, float],
+    within_s: float,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Outcome:
+    """Upload `photos` and break something every `every_s` seconds until all are tagged, or half of `within_s` is over.
+
+    Raises TimeoutError where the batch is not complete `within_s` after its begin.
+    """
+    started = time.monotonic()
+    deployment.start()
+    skewed = SkewedController(deployment)
+    faults = Faults(deployment, disk, seed, every_s)
+    skewed.start()
+    faults.start()
+    with Client(deployment.url, patience=_IMPATIENT) as client:
+        batch = _insist(client.create_batch)
+        with ThreadPoolExecutor(_SENDERS) as pool:
+            groups = [photos[start : start + _GROUP] for start in range(0, len(photos), _GROUP)]
+            accepted = [id_ for ids in pool.map(lambda group: _upload(client, batch, group), groups) for id_ in ids]
+        say(f"{len(accepted)} photos accepted after {time.monotonic() - started:.0f} s; {dict(faults.done)}")
+        _insist(lambda: client.close(batch))
+        _wait(client, batch, lambda: time.monotonic() - started > within_s / 2, say)
+        faults.stop()
+        _wait(client, batch, lambda: _late(started, within_s), say)
+        items = _insist(lambda: list(client.results(batch)))
+    skewed.stop()
+    backend = deployment.backend
+    wait_until(lambda: not backend.results.depth().outstanding)
+    jobs = [backend.jobs(pool) for pool in deployment.settings.pools]
+    letters = []
+    for queue in jobs:
+        with looked_at(queue, len(photos) + 1) as found:
+            letters += [decode_job(letter.body).image_id for letter in found]
+    waiting = sum(queue.depth().outstanding for queue in (*jobs, backend.results))
+    deployment.stop()
+    left = deployment.processes()
+    for process in left:
+        say(f"still there: {process}")
+    return Outcome(
+        reckoning=reckon(accepted, dict(_bucket(deployment, batch)), letters, items),
+        faults=dict(faults.done),
+        ahead_s=skewed.ahead_s,
+        waiting=waiting,
+        processes=len(left),
+        seconds=time.monotonic() - started,
+    )
+
+
+def explained(deployment: Deployment, keep: Path) -> str:
+    """What a run that did not come to its end looks like; the logs are copied to the folder `keep`."""
+    shutil.copytree(deployment.home / "logs", keep / "logs", dirs_exist_ok=True)
+    (keep / "up.log").write_text(deployment.said)
+    backend = deployment.backend
+    depths = {pool: backend.jobs(pool).depth() for pool in deployment.settings.pools}
+    lines = [f"{name}: {depth}" for name, depth in {**depths, "results": backend.results.depth()}.items()]
+    lines += map(str, backend.roster.workers())
+    lines += [f"{record.pool}: {record.action}, {record.reason}" for record in backend.roster.decisions()]
+    lines += [f"running: {process}" for process in deployment.processes()]
+    return "\n".join([*lines, f"logs: {keep}"])
+
+
+def _upload(client: Client, batch: Batch, group: Sequence[Photo]) -> list[str]:
+    sources = [(name, io.BytesIO(content)) for name, content in group]
+    items: list[Item] = _insist(lambda: client.upload(batch, sources))
+    return [item.image_id for item in items]
+
+
+def _insist(call: Callable[[], T]) -> T:
+    """As somebody who wants their photos tagged: whatever the service says, they try again."""
+    while True:
+        try:
+            return call()
+        except ClientError:
+            time.sleep(_RETRY_S)
+
+
+def _wait(client: Client, batch: Batch, over: Callable[[], bool], say: Callable[[str], None]) -> None:
+    told = 0
+    while not over():
+        now = _insist(lambda: client.batch(batch))
+        if now.status == "completed":
+            return
+        if now.completed - told >= now.total / 10:
+            told = now.completed
+            say(f"{now.completed} of {now.total} done, {now.failed} failed")
+        time.sleep(_RETRY_S)
+
+
+def _late(started: float, within_s: float) -> bool:
+    if time.monotonic() - started > within_s:
+        raise TimeoutError(f"the batch was not complete after {within_s:.0f} s")
+    return False
+
+
+def _bucket(deployment: Deployment, batch: Batch) -> Iterator[tuple[str, Result]]:
+    store = deployment.backend.store
+    for info in store.list(f"results/{batch.id}/"):
+        result = decode_result(store.get(info.key).data)
+        yield result.image_id, result

@@ -1,0 +1,115 @@
+"""boto3's clients, made in one place: time-outs, retries, pools of connections, and a count of what was asked."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+from botocore.config import Config
+
+from core.aws.errors import explained
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+LONG_POLL_S = 20
+"""The longest that SQS lets a receive wait."""
+
+
+class Clients:
+    """One client for each service, made at its first use and shared by all threads, as boto3's clients may be.
+
+    Region, credentials and endpoint come from boto3's chain (environment, profile, instance's role); `region`,
+    where it is given, goes before it. `threads` is how many requests may be under way at once; `read_s` is how long
+    an answer may keep silent, and must exceed the longest poll. `endpoint` is for tests; ordinarily the chain's
+    AWS_ENDPOINT_URL says it.
+    """
+
+    def __init__(
+        self,
+        region: str = "",
+        *,
+        session: boto3.Session | None = None,
+        endpoint: str | None = None,
+        threads: int = 64,
+        connect_s: float = 5.0,
+        read_s: float = LONG_POLL_S + 15.0,
+        attempts: int = 4,
+    ) -> None:
+        self._session = session
+        self._region = region or None
+        self._endpoint = endpoint
+        self._config = Config(
+            connect_timeout=connect_s,
+            read_timeout=read_s,
+            max_pool_connections=threads,
+            # Adaptive: where AWS throttles, this client slows down by itself before it is told to again.
+            retries={"mode": "adaptive", "total_max_attempts": attempts},
+            user_agent_extra="tagfleet",
+            tcp_keepalive=True,
+        )
+        self._made: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._requests: Counter[str] = Counter()
+
+    @property
+    def s3(self) -> S3Client:
+        return cast("S3Client", self.of("s3"))
+
+    @property
+    def sqs(self) -> SQSClient:
+        return cast("SQSClient", self.of("sqs"))
+
+    @property
+    def ec2(self) -> EC2Client:
+        return cast("EC2Client", self.of("ec2"))
+
+    @property
+    def cloudwatch(self) -> CloudWatchClient:
+        return cast("CloudWatchClient", self.of("cloudwatch"))
+
+    @property
+    def cloudformation(self) -> CloudFormationClient:
+        return cast("CloudFormationClient", self.of("cloudformation"))
+
+    def of(self, service: str) -> Any:
+        """The client of any service. Raises Misconfigured where region or profile are missing."""
+        with self._lock:
+            if service not in self._made:
+                self._made[service] = self._make(service)
+            return self._made[service]
+
+    @property
+    def region(self) -> str:
+        """The region that requests go to."""
+        return self.s3.meta.region_name
+
+    def requests(self) -> Mapping[str, int]:
+        """How often each operation was asked so far, retries included: `{"s3.PutObject": 3}`."""
+        with self._lock:
+            return dict(self._requests)
+
+    def _make(self, service: str) -> Any:
+        with explained(f"use {service.upper()}"):
+            session = self._session or boto3.Session()
+            self._session = session  # reading profiles and finding credentials is done once
+            config = self._config
+            if service == "s3":  # boto3 would presign with the outdated version 2 at some endpoints
+                config = config.merge(Config(signature_version="s3v4"))
+            client = session.client(  # type: ignore[call-overload]  # any of boto3's services
+                service, region_name=self._region, endpoint_url=self._endpoint, config=config
+            )
+        client.meta.events.register("before-send", self._count)
+        return client
+
+    def _count(self, event_name: str, **_: object) -> None:
+        """Botocore calls this before each attempt; returning None lets the request go out."""
+        with self._lock:
+            self._requests[event_name.removeprefix("before-send.")] += 1

@@ -1,0 +1,187 @@
+"""What AWS and the way to it answer, as errors of ours: one line that says what happened, to what, and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from botocore import exceptions as boto
+from botocore.exceptions import BotoCoreError, ClientError
+
+from core.errors import Misconfigured, Unavailable
+
+THROTTLED = frozenset(
+    {
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "BandwidthLimitExceeded",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "OverLimit",
+        "AWS.SimpleQueueService.OverLimit",
+        "EC2ThrottledException",
+    }
+)
+_PASSING = frozenset(
+    {"RequestTimeout", "RequestTimeoutException", "InternalError", "InternalFailure", "ServiceUnavailable"}
+    | {"OperationAborted", "ConditionalRequestConflict", "IncompleteBody", "BadDigest"}
+)
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+_UNKNOWN_KEY = frozenset(
+    {"InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure", "InvalidToken"}
+    | {"SignatureDoesNotMatch", "MissingAuthenticationToken", "IncompleteSignature", "InvalidSecurity"}
+)
+_DENIED = frozenset(
+    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess", "AllAccessDisabled"}
+    | {"403", "Forbidden", "KmsAccessDenied", "KMS.AccessDeniedException", "AuthorizationError"}
+)
+_CLOCK = frozenset({"RequestTimeTooSkewed", "InvalidSignatureException"})
+_NO_BUCKET = frozenset({"NoSuchBucket"})
+_NO_QUEUE = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "QueueDeletedRecently"})
+_ELSEWHERE = frozenset(
+    {"301", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"}
+)
+
+_ACTIONS = {
+    "ListObjectsV2": "ListBucket",
+    "HeadBucket": "ListBucket",
+    "HeadObject": "GetObject",
+    "DeleteObjects": "DeleteObject",
+    "CopyObject": "GetObject on the source and s3:PutObject on the target",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+    "SendMessageBatch": "SendMessage",
+    "DeleteMessageBatch": "DeleteMessage",
+    "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
+}
+"""IAM's action, where it is called otherwise than the operation."""
+
+_RENEW = "renew them (sign in again, or see the role of this machine)"
+
+
+def code_of(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def status_of(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def attempts_of(error: ClientError) -> int:
+    """How often botocore sent the request that got this answer."""
+    return int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) + 1
+
+
+@contextmanager
+def explained(doing: str, service: str = "") -> Iterator[None]:
+    """Turns boto3's errors into ours. `doing` says what was tried, `put objects into bucket photos`.
+
+    Raises Unavailable where waiting helps, Misconfigured where somebody has to do something. Errors of ours, and
+    calls that no AWS would take, pass unchanged.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise translated(error, doing, service) from error
+    except BotoCoreError as error:
+        if isinstance(error, boto.ParamValidationError):
+            raise
+        raise _without_answer(error, doing) from error
+
+
+def translated(error: ClientError, doing: str, service: str = "") -> Unavailable:
+    """The error of ours for an answer of AWS that is none of those that the caller knows."""
+    code, status = code_of(error), status_of(error)
+    cannot = f"cannot {doing}: "
+    if code in THROTTLED or status == 429:
+        return Unavailable(f"{cannot}AWS asks for fewer requests ({code}); it is safe to try again in a while")
+    if status >= 500 or code in _PASSING:
+        return Unavailable(f"{cannot}AWS has trouble of its own ({code or status}); it is safe to try again")
+    for codes, advice in _ADVICE:
+        if code in codes:
+            return Misconfigured(cannot + advice(error, service))
+    said = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:300]
+    return Misconfigured(f"{cannot}AWS refuses it: {code}: {said}")
+
+
+def _without_answer(error: BotoCoreError, doing: str) -> Unavailable:
+    cannot = f"cannot {doing}: "
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
+        return Misconfigured(
+            f"{cannot}no AWS credentials were found; give this machine a role, set AWS_PROFILE, or run `aws configure`"
+        )
+    if isinstance(error, boto.NoRegionError | boto.InvalidRegionError):
+        return Misconfigured(f"{cannot}no AWS region is known; set aws.region, or AWS_REGION")
+    if isinstance(error, boto.ProfileNotFound | boto.ConfigParseError | boto.ConfigNotFound):
+        return Misconfigured(f"{cannot}{_line(error)}; look at AWS_PROFILE and ~/.aws")
+    if isinstance(error, _CREDENTIALS):
+        return Misconfigured(f"{cannot}the AWS credentials cannot be renewed ({_line(error)}); {_RENEW}")
+    if isinstance(error, boto.SSLError):
+        return Misconfigured(
+            f"{cannot}no trusted connection ({_line(error)}); look at AWS_CA_BUNDLE and this host's CAs"
+        )
+    if isinstance(error, boto.ConnectTimeoutError | boto.ReadTimeoutError):
+        return Unavailable(f"{cannot}no answer in time ({_line(error)}); it is safe to try again")
+    return Unavailable(f"{cannot}the connection failed ({_line(error)}); it is safe to try again")
+
+
+_CREDENTIALS = (
+    boto.CredentialRetrievalError,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+    boto.MetadataRetrievalError,
+)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")[:200]
+
+
+def _denied(error: ClientError, service: str) -> str:
+    operation = error.operation_name
+    action = f"{service}:{_ACTIONS.get(operation, operation)}" if service else operation
+    said = str(error.response.get("Error", {}).get("Message", ""))
+    who = re.search(r"User: (\S+) is not authorized", said)
+    hint = ", or there is no such object and s3:ListBucket is missing too" if operation == "GetObject" else ""
+    return f"{who[1] if who else 'these credentials'} may not {action}{hint}; add that to the policy of the role"
+
+
+def _elsewhere(error: ClientError, service: str) -> str:
+    answer: Mapping[str, Any] = error.response
+    region = answer.get("Error", {}).get("Region") or answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get(
+        "x-amz-bucket-region"
+    )
+    return f"it lies in {f'region {region}' if region else 'another region'}; set aws.region accordingly"
+
+
+_ADVICE: tuple[tuple[frozenset[str], Callable[[ClientError, str], str]], ...] = (
+    (_EXPIRED, lambda error, service: f"the AWS credentials have expired; {_RENEW}"),
+    (_UNKNOWN_KEY, lambda error, service: f"AWS does not accept the credentials ({code_of(error)}); {_RENEW}"),
+    (
+        _CLOCK,
+        lambda error, service: f"AWS does not accept the signature ({code_of(error)}); is this host's clock right?",
+    ),
+    (_DENIED, _denied),
+    (
+        _NO_BUCKET,
+        lambda error, service: (
+            "there is no such bucket; see aws.input_bucket and aws.output_bucket, or run `tagfleet aws up`"
+        ),
+    ),
+    (
+        _NO_QUEUE,
+        lambda error, service: (
+            "there is no such queue in this region; see aws.deployment and aws.region, or run `tagfleet aws up`"
+        ),
+    ),
+    (_ELSEWHERE, _elsewhere),
+)

@@ -1,0 +1,219 @@
+"""A fleet of EC2 instances. What it knows of them is in their tags, so that any host may look after them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from config.settings import Settings
+from core.aws import refusals
+from core.aws.clients import Clients
+from core.aws.errors import code_of, explained
+from core.aws.offerings import ON_DEMAND, SPOT, Menu
+from core.aws.prices import Prices, table
+from core.errors import Misconfigured
+from core.ports import Cause, Instance, InstanceState, Launch, Offering
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import InstanceTypeDef, RunInstancesRequestTypeDef
+
+DEPLOYMENT_TAG = "tagfleet:deployment"
+POOL_TAG = "tagfleet:pool"
+TOKEN_TAG = "tagfleet:token"  # noqa: S105  # the launch intent's
+PRICE_TAG = "tagfleet:price"
+
+_STATES = {
+    "pending": InstanceState.PENDING,
+    "running": InstanceState.RUNNING,
+    "stopping": InstanceState.STOPPED,
+    "stopped": InstanceState.STOPPED,
+    "shutting-down": InstanceState.STOPPING,
+    "terminated": InstanceState.GONE,
+}
+_TAKEN_AWAY = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown", "Server.InsufficientInstanceCapacity")
+_ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
+_PAGE = 1000
+"""Instances in one answer, and ids in one call: EC2's limit for both."""
+_MISSED_S = 300.0
+"""EC2 lists what was terminated for an hour: what is missing from a list without that was merely missed."""
+
+
+def template_name(deployment: str, pool: str) -> str:
+    """The launch template of a pool; its latest version is used, as CloudFormation makes a new one of each change."""
+    return f"{deployment}-{pool}"
+
+
+class Ec2Fleet:
+    """Several of these may look after the same deployment. `clock` is monotonic.
+
+    A token is EC2's ClientToken: a replay returns the first call's instances for a day after their end. An instance
+    that was launched just now may be missing from `instances`; one that was listed before and is missing now is kept
+    for a while, as the lists of EC2 are consistent only in the end. What one object learned of lack of capacity,
+    another one has to learn by itself.
+    """
+
+    def __init__(
+        self, clients: Clients, deployment: str, menu: Menu, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clients = clients
+        self._deployment = deployment
+        self._menu = menu
+        self._clock = clock
+        self._seen: dict[str, tuple[Instance, float]] = {}
+
+    def instances(self) -> list[Instance]:
+        found = {one["InstanceId"]: one for one in self._described(DEPLOYMENT_TAG, self._deployment)}
+        now = self._clock()
+        listed = {id_: _instance(one) for id_, one in found.items()}
+        for id_, instance in listed.items():
+            before = self._seen.get(id_)
+            if instance.state is InstanceState.GONE and before and before[0].state is not InstanceState.GONE:
+                self._learn_from_end(instance, found[id_])
+        missed = {
+            id_: (instance, at)
+            for id_, (instance, at) in self._seen.items()
+            if id_ not in listed and instance.state is not InstanceState.GONE and now - at < _MISSED_S
+        }
+        self._seen = {id_: (instance, now) for id_, instance in listed.items()} | missed
+        return sorted((one for one, _ in self._seen.values()), key=lambda one: (one.launched_at, one.id))
+
+    def offerings(self, pool: str) -> list[Offering]:
+        return self._menu.of(pool)
+
+    def launch(self, pool: str, count: int, token: str, offering: Offering) -> Launch:
+        if count < 1:
+            return Launch()
+        template = template_name(self._deployment, pool)
+        doing = f"launch {offering}"
+        try:
+            subnet = self._menu.subnet(offering)
+        except Misconfigured as error:
+            return _told([], count, f"cannot {doing}: {error}", Cause.LASTING)
+        with explained(doing, "ec2"):
+            try:
+                answer = self._clients.ec2.run_instances(**self._request(pool, count, token, offering, subnet))
+            except ClientError as error:
+                if code_of(error) == refusals.MISMATCH:
+                    launched = [_instance(one) for one in self._described(TOKEN_TAG, token)]
+                    return _told(launched, count, f"{doing}: only so many are left of an earlier launch")
+                refusal = refusals.of(error, doing, template)
+                if refusal is None:
+                    raise
+                return self._refused(refusal, count, offering)
+        launched = [_instance(one) for one in answer["Instances"]]
+        if len(launched) < count:
+            self._menu.set_aside(offering.type, offering.zone, offering.market)
+        return _told(launched, count, f"EC2 had only {len(launched)} of {count}", Cause.CAPACITY)
+
+    def terminate(self, ids: Sequence[str]) -> None:
+        wanted = [id_ for id_ in dict.fromkeys(ids) if _ID.fullmatch(id_)]
+        for start in range(0, len(wanted), _PAGE):
+            self._terminate(wanted[start : start + _PAGE])
+
+    def _request(
+        self, pool: str, count: int, token: str, offering: Offering, subnet: str
+    ) -> RunInstancesRequestTypeDef:
+        """Of the arguments alone: EC2 takes a token that comes with another request for a mistake."""
+        template = template_name(self._deployment, pool)
+        tags = {
+            "Name": template,
+            DEPLOYMENT_TAG: self._deployment,
+            POOL_TAG: pool,
+            TOKEN_TAG: token,
+            PRICE_TAG: repr(offering.price),
+        }
+        request: RunInstancesRequestTypeDef = {
+            "LaunchTemplate": {"LaunchTemplateName": template, "Version": "$Latest"},
+            "InstanceType": offering.type,  # type: ignore[typeddict-item]  # any of EC2's types
+            "MinCount": 1,
+            "MaxCount": count,
+            "ClientToken": token,
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
+            "TagSpecifications": [
+                {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+            ],
+        }
+        if subnet:
+            request["SubnetId"] = subnet
+        if offering.market == SPOT:
+            once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+            request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}  # type: ignore[typeddict-item]
+        return request
+
+    def _refused(self, refusal: refusals.Refusal, count: int, offering: Offering) -> Launch:
+        if refusal.everywhere:
+            self._menu.set_all_aside(offering.type, offering.market)
+        elif refusal.cause is Cause.CAPACITY:
+            self._menu.set_aside(offering.type, offering.zone, offering.market)
+        return _told([], count, refusal.reason, refusal.cause)
+
+    def _described(self, tag: str, value: str) -> list[InstanceTypeDef]:
+        filters = {DEPLOYMENT_TAG: self._deployment, tag: value}
+        with explained(f"list the instances of the deployment {self._deployment}", "ec2"):
+            pages = self._clients.ec2.get_paginator("describe_instances").paginate(
+                Filters=[{"Name": f"tag:{name}", "Values": [wanted]} for name, wanted in filters.items()],
+                PaginationConfig={"PageSize": _PAGE},
+            )
+            return [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
+
+    def _terminate(self, ids: list[str]) -> None:
+        """One id that EC2 does not know makes it refuse them all: it is named, and left out of the next try."""
+        with explained(f"end {len(ids)} instances", "ec2"):
+            while ids:
+                try:
+                    self._clients.ec2.terminate_instances(InstanceIds=ids)
+                except ClientError as error:
+                    unknown = set(_ID.findall(str(error))) & set(ids)
+                    if not code_of(error).startswith("InvalidInstanceID") or not unknown:
+                        raise
+                    ids = [id_ for id_ in ids if id_ not in unknown]
+                else:
+                    return
+
+    def _learn_from_end(self, instance: Instance, described: InstanceTypeDef) -> None:
+        """Where EC2 takes an instance back, it has none to spare: the next launch goes elsewhere."""
+        if described.get("StateReason", {}).get("Code") in _TAKEN_AWAY:
+            self._menu.set_aside(instance.type, instance.zone, instance.market)
+
+
+def _told(launched: list[Instance], count: int, reason: str, cause: Cause = Cause.FAILURE) -> Launch:
+    short = max(0, count - len(launched))
+    return Launch(launched, short, reason, cause) if short else Launch(launched)
+
+
+def _instance(described: InstanceTypeDef) -> Instance:
+    tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
+    return Instance(
+        id=described["InstanceId"],
+        pool=tags.get(POOL_TAG, ""),
+        state=_STATES[described["State"]["Name"]],
+        launched_at=described["LaunchTime"].timestamp(),
+        token=tags.get(TOKEN_TAG, ""),
+        market=SPOT if described.get("InstanceLifecycle") == "spot" else ON_DEMAND,
+        type=str(described["InstanceType"]),
+        zone=described.get("Placement", {}).get("AvailabilityZone", ""),
+        price=_price(tags),
+    )
+
+
+def _price(tags: dict[str, str]) -> float:
+    """0 where somebody took the tag away, or wrote something else into it."""
+    try:
+        return float(tags.get(PRICE_TAG, ""))
+    except ValueError:
+        return 0.0
+
+
+def open_fleet(clients: Clients, settings: Settings) -> Ec2Fleet:
+    """The fleet that the settings describe. Raises Misconfigured where they do not fit together."""
+    aws, clock = settings.aws, time.monotonic
+    prices = Prices(clients, table(aws.prices), clock)
+    choices = {name: (pool.offerings or aws.offerings).split() for name, pool in settings.pools.items()}
+    for choice in {choice for each in choices.values() for choice in each}:
+        prices.on_demand(choice.partition(":")[0])
+    return Ec2Fleet(clients, aws.deployment, Menu(clients, choices, aws.subnets.split(), prices, clock), clock=clock)

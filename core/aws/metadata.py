@@ -1,0 +1,137 @@
+"""What EC2 tells an instance about itself: who it is, since when, and whether it is about to be taken away.
+
+Spoken to as IMDSv2 wants it: a session token by PUT, then GETs that carry it. Paths and formats are those of the EC2
+User Guide ("Spot Instance interruption notices", "EC2 instance rebalance recommendations", "Instance identity").
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from core.errors import Unavailable
+
+_ENDPOINT = "http://169.254.169.254"
+_TOKEN = "/latest/api/token"  # noqa: S105  # where one is had
+_IDENTITY = "/latest/dynamic/instance-identity/document"
+_INTERRUPTION = "/latest/meta-data/spot/instance-action"
+_REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
+_TOKEN_TTL_S = 21_600  # the longest there is
+_TIMEOUT_S = 2.0  # the service is on the same host: it answers in milliseconds or not at all
+_PAUSES_S = (0.2, 1.0)
+_DOES = {"terminate": "ends", "stop": "stops", "hibernate": "hibernates"}
+
+
+class Ec2Machine:
+    """The instance that this process runs on. Nothing is asked before it is wanted.
+
+    `environ` may hold AWS_EC2_METADATA_SERVICE_ENDPOINT and AWS_EC2_METADATA_DISABLED, with boto3's meaning.
+    """
+
+    def __init__(self, environ: Mapping[str, str], *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._endpoint = (environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or _ENDPOINT).rstrip("/")
+        self._disabled = environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
+        self._timeout_s = timeout_s
+        self._token = ""
+
+    @property
+    def id(self) -> str:
+        return str(self._identity["instanceId"])
+
+    @property
+    def launched_at(self) -> float:
+        """When EC2 took up the launch, Unix seconds; its clock counts whole seconds."""
+        return _unix(str(self._identity["pendingTime"]))
+
+    def notice(self) -> str:
+        """Why this instance is about to be taken away; empty while it is not. Raises Unavailable."""
+        interruption = self._get(_INTERRUPTION)
+        if interruption is not None:
+            told = _object(interruption)
+            return f"EC2 {_DOES.get(str(told.get('action')), 'ends')} this spot instance{_at(told.get('time'))}"
+        rebalance = self._get(_REBALANCE)
+        if rebalance is not None:
+            return f"EC2 recommends to leave this spot instance (told{_at(_object(rebalance).get('noticeTime'))})"
+        return ""
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        found = _object(self._patiently(_IDENTITY) or "")
+        if not found.get("instanceId") or not found.get("pendingTime"):
+            raise Unavailable(f"the instance metadata at {self._endpoint} does not say which instance this is")
+        return found
+
+    def _patiently(self, path: str) -> str | None:
+        """The document at `path`. At boot the service may be slow to come, and it throttles: it is asked again."""
+        for pause in _PAUSES_S:
+            try:
+                return self._get(path)
+            except Unavailable:
+                time.sleep(pause)
+        return self._get(path)
+
+    def _get(self, path: str) -> str | None:
+        """The document at `path`, None where there is none. Raises Unavailable."""
+        if self._disabled:
+            raise Unavailable("instance metadata is switched off (AWS_EC2_METADATA_DISABLED)")
+        for _ in range(2):  # a token that has run out is renewed once
+            if not self._token:
+                self._token = self._ask("PUT", _TOKEN, {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_TTL_S)})[1]
+            status, text = self._ask("GET", path, {"X-aws-ec2-metadata-token": self._token})
+            if status != http.client.UNAUTHORIZED:
+                return None if status == http.client.NOT_FOUND else text
+            self._token = ""
+        raise self._unavailable("it refuses its own tokens (401)")
+
+    def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        """Status and body: 200, of a GET also 401 or 404. No proxy is asked, whatever the environment says."""
+        where = urlsplit(self._endpoint)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=self._timeout_s)
+        try:
+            connection.request(method, where.path + path, headers=headers)
+            response = connection.getresponse()
+            text = response.read().decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unavailable(str(error) or type(error).__name__) from None
+        finally:
+            connection.close()
+        expected = (200, 401, 404) if method == "GET" else (200,)
+        if response.status not in expected:
+            raise self._unavailable(f"{response.status} {response.reason} for {path}")
+        return response.status, text
+
+    def _unavailable(self, why: str) -> Unavailable:
+        return Unavailable(
+            f"the instance metadata service at {self._endpoint} does not answer ({why}): "
+            "is this an EC2 instance, and its metadata enabled?"
+        )
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A notice that cannot be read is a notice still: empty then."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _at(moment: object) -> str:
+    """` at 12:03:10Z` of an ISO time, nothing where there is none."""
+    try:
+        return f" at {datetime.fromisoformat(str(moment)):%H:%M:%S}Z"
+    except ValueError:
+        return ""
+
+
+def _unix(moment: str) -> float:
+    try:
+        return datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        raise Unavailable(f"the instance metadata gives {moment!r} as the time of the launch") from None

@@ -1,0 +1,270 @@
+"""A queue of SQS with its dead letters. Every request carries as much as it may: requests are what SQS is paid by.
+
+Decision 12 says what of SQS it relies on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from core.aws.clients import LONG_POLL_S, Clients
+from core.aws.errors import explained
+from core.errors import PartialSend, Unavailable
+from core.ports import Delivery, Depth
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+FULL = 10
+"""Messages that one request carries at most."""
+MAX_BYTES = 256 << 10
+"""Of one request. Newer queues take 1 MiB, but 256 KiB is what every queue takes."""
+DEAD = "-dead"
+_MAX_HIDDEN_S = 43_200
+_PAUSES_S = (0.1, 0.2, 0.4, None)
+"""After each round of one request; None after the last."""
+_COUNTS: Final = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+_OUTDATED = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "InvalidIdFormat"})
+"""What SQS says of a receipt that counts no more, and (the second) of 12 h hidden; no retry changes that."""
+
+
+class SqsQueue:
+    """Safe for several threads. The queue DEPLOYMENT-NAME is there already, with its redrive policy.
+
+    Durations go to SQS in whole seconds, rounded up. The dead letters are counted every `dead_every_s` seconds, as
+    only a person changes their number at once. `clock` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        deployment: str,
+        name: str,
+        *,
+        visibility_timeout_s: float,
+        dead_every_s: float = 30.0,
+        redrive_wait_s: float = 1.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self._clients = clients
+        self._deployment = deployment
+        self._visibility_timeout_s = visibility_timeout_s
+        self._dead_every_s = dead_every_s
+        self._redrive_wait_s = redrive_wait_s
+        self._clock = clock
+        self._full_name = f"{deployment}-{name}"
+        self._known_url = ""
+        self._dead: SqsQueue | None = None
+        self._dead_count = (0, -math.inf)
+
+    @property
+    def per_request(self) -> int:
+        return FULL
+
+    def send(self, bodies: Sequence[str]) -> None:
+        unsent: list[int] = []
+        cause: Unavailable | None = None
+        for batch in _batches(bodies):
+            try:
+                unsent += self._send(batch, bodies)
+            except Unavailable as error:
+                if batch[0] == 0:
+                    raise  # nothing was accepted
+                unsent += range(batch[0], len(bodies))
+                cause = error
+                break
+        if unsent:
+            raise PartialSend(self.name, unsent) from cause
+
+    def receive(self, limit: int, wait_s: float) -> list[Delivery]:
+        """Asks for ten at a time while ten come; only the first request waits.
+
+        A limit above ten is rounded down to full requests.
+        """
+        found = self._receive(min(limit, FULL), _whole(wait_s, LONG_POLL_S))
+        while len(found) % FULL == 0 and found and limit - len(found) >= FULL:
+            with suppress(Unavailable):  # what has come is not to be lost for what might have
+                if more := self._receive(FULL, 0):
+                    found += more
+                    continue
+            break
+        return found
+
+    def delete(self, deliveries: Sequence[Delivery]) -> None:
+        def ask(entries: list[Any]) -> Mapping[str, Any]:
+            return self._sqs.delete_message_batch(QueueUrl=self._url(), Entries=entries)
+
+        self._each("delete messages of", deliveries, ask, {})
+
+    def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
+        def ask(entries: list[Any]) -> Mapping[str, Any]:
+            return self._sqs.change_message_visibility_batch(QueueUrl=self._url(), Entries=entries)
+
+        self._each("hide messages of", deliveries, ask, {"VisibilityTimeout": _whole(seconds, _MAX_HIDDEN_S)})
+
+    def depth(self) -> Depth:
+        now = self._clock()
+        dead, counted_at = self._dead_count
+        if now - counted_at >= self._dead_every_s:
+            visible, in_flight, _ = self._dead_letters()._counts()
+            dead = visible + in_flight
+            self._dead_count = dead, now
+        visible, in_flight, delayed = self._counts()
+        return Depth(visible=visible, in_flight=in_flight, delayed=delayed, dead=dead, read_at=now)
+
+    def dead_letters(self) -> SqsQueue:
+        return self._dead_letters()
+
+    def redrive(self, limit: int) -> int:
+        """Sends each again before it is deleted: a crash between the two doubles messages, and loses none."""
+        dead = self._dead_letters()
+        moved = 0
+        while moved < limit and (letters := dead.receive(min(FULL, limit - moved), self._redrive_wait_s)):
+            try:
+                self.send([letter.body for letter in letters])
+            except Unavailable as error:
+                unsent = error.unsent if isinstance(error, PartialSend) else range(len(letters))
+                left = [letters[index] for index in unsent]
+                dead.delete([letter for letter in letters if letter not in left])
+                dead.set_visibility(left, 0)
+                raise
+            dead.delete(letters)
+            moved += len(letters)
+        self._dead_count = (0, -math.inf)
+        return moved
+
+    # --- requests -----------------------------------------------------------------------------
+
+    @property
+    def _sqs(self) -> SQSClient:
+        return self._clients.sqs
+
+    def _url(self) -> str:
+        if not self._known_url:
+            self._known_url = self._sqs.get_queue_url(QueueName=self._full_name)["QueueUrl"]
+        return self._known_url
+
+    def _explained(self, doing: str) -> AbstractContextManager[None]:
+        return explained(f"{doing} queue {self._full_name}", "sqs")
+
+    def _dead_letters(self) -> SqsQueue:
+        if self._dead is None:
+            self._dead = _DeadLetters(self)
+        return self._dead
+
+    def _counts(self) -> tuple[int, int, int]:
+        with self._explained("count the messages of"):
+            found = self._sqs.get_queue_attributes(QueueUrl=self._url(), AttributeNames=_COUNTS)["Attributes"]
+        visible, in_flight, delayed = (int(found[name]) for name in _COUNTS)
+        return visible, in_flight, delayed
+
+    def _receive(self, limit: int, wait_s: int) -> list[Delivery]:
+        with self._explained("receive from"):
+            answer = self._sqs.receive_message(
+                QueueUrl=self._url(),
+                MaxNumberOfMessages=limit,
+                WaitTimeSeconds=wait_s,
+                VisibilityTimeout=_whole(self._visibility_timeout_s, _MAX_HIDDEN_S),
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+            )
+        return [
+            Delivery(
+                body=message["Body"],
+                receipt=message["ReceiptHandle"],
+                receive_count=int(message["Attributes"]["ApproximateReceiveCount"]),
+                sent_at=int(message["Attributes"]["SentTimestamp"]) / 1000,
+            )
+            for message in answer.get("Messages", [])
+        ]
+
+    def _send(self, batch: range, bodies: Sequence[str]) -> list[int]:
+        """The positions that SQS did not take, after several rounds."""
+        left = list(batch)
+        for pause in _PAUSES_S:
+            with self._explained("send to"):
+                entries: list[Any] = [{"Id": str(index), "MessageBody": bodies[index]} for index in left]
+                answer = self._sqs.send_message_batch(QueueUrl=self._url(), Entries=entries)
+            left = [int(failed["Id"]) for failed in answer.get("Failed", [])]
+            if not left or pause is None:
+                break
+            time.sleep(pause)
+        return left
+
+    def _each(
+        self,
+        doing: str,
+        deliveries: Sequence[Delivery],
+        ask: Callable[[list[Any]], Mapping[str, Any]],
+        more: Mapping[str, Any],
+    ) -> None:
+        """One request for ten receipts; those that failed and may still succeed are asked for again."""
+        receipts = list(dict.fromkeys(delivery.receipt for delivery in deliveries))
+        for start in range(0, len(receipts), FULL):
+            left = dict(enumerate(receipts[start : start + FULL]))
+            for pause in _PAUSES_S:
+                with self._explained(doing):
+                    answer = ask([{"Id": str(id_), "ReceiptHandle": receipt, **more} for id_, receipt in left.items()])
+                failed = [found for found in answer.get("Failed", []) if not _is_outdated(found["Code"])]
+                left = {int(found["Id"]): left[int(found["Id"])] for found in failed}
+                if not left:
+                    break
+                if pause is None:
+                    raise Unavailable(
+                        f"cannot {doing} queue {self._full_name}: SQS refuses {len(left)} of them"
+                        f" ({failed[0]['Code']}); it is safe to try again"
+                    )
+                time.sleep(pause)
+
+
+class _DeadLetters(SqsQueue):
+    """The dead letters of `parent`: an ordinary queue that has none of its own."""
+
+    def __init__(self, parent: SqsQueue) -> None:
+        super().__init__(
+            parent._clients,
+            parent._deployment,
+            parent.name + DEAD,
+            visibility_timeout_s=parent._visibility_timeout_s,
+            clock=parent._clock,
+        )
+
+    def depth(self) -> Depth:
+        visible, in_flight, delayed = self._counts()
+        return Depth(visible=visible, in_flight=in_flight, delayed=delayed, dead=0, read_at=self._clock())
+
+    def dead_letters(self) -> SqsQueue:
+        raise ValueError(f"queue {self.name!r} holds dead letters and has none of its own")
+
+    def redrive(self, limit: int) -> int:
+        """Nothing to move: redrive the queue that these dead letters came from."""
+        return 0
+
+
+def _batches(bodies: Sequence[str]) -> Iterator[range]:
+    """Positions of what goes into one request each."""
+    start, held = 0, 0
+    for index, body in enumerate(bodies):
+        size = len(body.encode())
+        if index > start and (index - start == FULL or held + size > MAX_BYTES):
+            yield range(start, index)
+            start, held = index, 0
+        held += size
+    if bodies:
+        yield range(start, len(bodies))
+
+
+def _whole(seconds: float, most: int) -> int:
+    return min(most, max(0, math.ceil(seconds)))
+
+
+def _is_outdated(code: str) -> bool:
+    return code.removeprefix("AWS.SimpleQueueService.") in (_OUTDATED | {"MessageNotInflight"})

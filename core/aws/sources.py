@@ -1,0 +1,82 @@
+"""Objects of any bucket on S3, read where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from core.aws.clients import Clients
+from core.aws.errors import code_of, explained
+from core.errors import NotFound, Unreadable
+from core.notifications import split_address
+from core.ports import Blob, Etag, ObjectInfo
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
+_DENIED = frozenset({"AccessDenied", "403", "Forbidden", "KMS.AccessDeniedException"})
+
+
+class S3Source:
+    """Safe for several threads. boto3 follows a bucket to another region by itself."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    @property
+    def _s3(self) -> S3Client:
+        return self._clients.s3
+
+    def read(self, uri: str, max_bytes: int) -> Blob:
+        bucket, key = split_address(uri)
+        if not key:
+            raise ValueError(f"{uri!r} names a bucket and no object in it")
+        with explained(f"read {uri}", "s3"), _told_of_one(uri):
+            answer = self._s3.get_object(Bucket=bucket, Key=key)
+            with answer["Body"] as body:
+                if answer["ContentLength"] > max_bytes:
+                    raise Unreadable(f"it is larger than the {max_bytes / (1 << 20):.0f} MB that are read at most")
+                data = body.read()
+        return Blob(data, Etag(answer["ETag"].strip('"')), answer.get("ContentType", "application/octet-stream"))
+
+    def list(self, uri: str, start_after: str = "", *, pages: int | None = None) -> Iterator[ObjectInfo]:
+        bucket, prefix = split_address(uri)
+        asked = 0
+        while pages is None or asked < pages:
+            with explained(f"list {uri}", "s3"), _absent(uri):
+                page = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=start_after)
+            asked += 1
+            for found in page.get("Contents", ()):
+                start_after = found["Key"]
+                etag = Etag(found["ETag"].strip('"'))
+                yield ObjectInfo(start_after, found["Size"], etag, found["LastModified"].timestamp())
+            if not page["IsTruncated"]:
+                return
+
+
+@contextmanager
+def _absent(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) in _ABSENT:
+            raise NotFound(uri) from None
+        raise
+
+
+@contextmanager
+def _told_of_one(uri: str) -> Iterator[None]:
+    """What is wrong with one object is no trouble of the others."""
+    try:
+        with _absent(uri):
+            yield
+    except ClientError as error:
+        if code_of(error) == "InvalidObjectState":
+            raise Unreadable("it is archived; restore it from its storage class first") from None
+        if code_of(error) in _DENIED:
+            raise Unreadable("the workers may not read it; their role needs s3:GetObject on its bucket") from None
+        raise

@@ -1,0 +1,274 @@
+"""An object store in two buckets of S3: what came in lies in one, what was made of it in the other.
+
+Decision 12 says what of S3 it relies on.
+"""
+
+from __future__ import annotations
+
+import heapq
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from core import layout
+from core.aws.clients import Clients
+from core.aws.errors import attempts_of, code_of, explained, translated
+from core.aws.multipart import put_parts
+from core.errors import Misconfigured, NotFound, PreconditionFailed, Unavailable
+from core.keys import segments_of
+from core.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+T = TypeVar("T")
+
+PART = 8 << 20
+"""Bytes of one part. A file that is smaller is put in one request, as almost every photo is."""
+_DELETED_AT_ONCE = 1000
+_ROUNDS = 5
+_FIRST_PAUSE_S = 0.2
+_MISSING = ("NoSuchKey", "404")
+_LOST = ("PreconditionFailed", "412", "NoSuchUpload", *_MISSING)
+_DEFAULT_TYPE = "application/octet-stream"
+_NONCE = "put"
+
+
+class S3Store:
+    """Safe for several threads and processes. A bad key raises ValueError.
+
+    An etag names content, not a moment: to put the same bytes again leaves it as it was. A put holds at most one part
+    (8 MiB) of a stream in memory, and a stream may have 10,000 of them.
+    """
+
+    def __init__(self, clients: Clients, *, input_bucket: str, output_bucket: str) -> None:
+        """Raises Misconfigured where a bucket has no name."""
+        for name, bucket in (("input_bucket", input_bucket), ("output_bucket", output_bucket)):
+            if not bucket:
+                raise Misconfigured(
+                    f"setting aws.{name} is empty; `tagfleet aws up` makes the buckets and says their names"
+                )
+        self._clients = clients
+        self._input = input_bucket
+        self._output = output_bucket
+
+    def put(
+        self,
+        key: str,
+        data: bytes | BinaryIO,
+        *,
+        content_type: str = _DEFAULT_TYPE,
+        condition: Condition | None = None,
+    ) -> Etag:
+        bucket = self._bucket(key)
+        head = data if isinstance(data, bytes) else _read(data)
+        about: dict[str, Any] = {"Bucket": bucket, "Key": key}
+        kind: dict[str, Any] = {"ContentType": content_type}
+        if condition is None and (isinstance(data, bytes) or len(head) < PART):
+            with explained(f"put objects into bucket {bucket}", "s3"):
+                return Etag(self._s3.put_object(**about, **kind, Body=head)["ETag"])
+        nonce = secrets.token_hex(8)  # tells our own object from another's where an answer was lost
+        kind["Metadata"] = {_NONCE: nonce}
+        if isinstance(data, bytes) or len(head) < PART:
+            whole = partial(self._s3.put_object, **about, **kind, Body=head, **_headers(condition))
+            return self._written(bucket, key, nonce, whole, rounds=_ROUNDS)
+        parts = partial(put_parts, self._s3, about, kind, head, partial(_read, data), _headers(condition))
+        return self._written(bucket, key, nonce, parts, rounds=1)  # a stream can't be read again
+
+    def get(self, key: str) -> Blob:
+        bucket = self._bucket(key)
+        doing = f"get objects from bucket {bucket}"
+
+        def read() -> Blob:
+            with explained(doing, "s3"):
+                answer = _found(key, partial(self._s3.get_object, Bucket=bucket, Key=key))
+                try:
+                    data = answer["Body"].read()
+                except BotoCoreError as error:  # its retries end where the body begins
+                    raise _BrokenOff(error) from error
+            return Blob(data, Etag(answer["ETag"]), answer.get("ContentType", _DEFAULT_TYPE))
+
+        try:
+            return _patiently(read, _BrokenOff)
+        except _BrokenOff as error:
+            raise Unavailable(f"cannot {doing}: the connection broke off again and again ({error})") from error
+
+    def copy(self, source: str, target: str) -> Etag:
+        """Objects of up to 5 GB, S3's limit of one copy."""
+        bucket, place = self._bucket(source), self._bucket(target)
+        with explained(f"copy objects from bucket {bucket} to bucket {place}", "s3"):
+            copy = partial(self._s3.copy_object, Bucket=place, Key=target, CopySource={"Bucket": bucket, "Key": source})
+            return Etag(_found(source, copy)["CopyObjectResult"]["ETag"])
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        here = [
+            bucket
+            for bucket, known in ((self._input, self._may_be_input(prefix)), (self._output, not _is_input(prefix)))
+            if known
+        ]
+        listings = [self._list(bucket, prefix, start_after) for bucket in dict.fromkeys(here)]
+        return listings[0] if len(listings) == 1 else heapq.merge(*listings, key=lambda info: info.key)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        by_bucket: dict[str, list[str]] = {}
+        for key in dict.fromkeys(keys):
+            by_bucket.setdefault(self._bucket(key), []).append(key)
+        for bucket, own in by_bucket.items():
+            for start in range(0, len(own), _DELETED_AT_ONCE):
+                self._delete(bucket, own[start : start + _DELETED_AT_ONCE])
+
+    def upload_form(self, key: str, *, content_type: str, max_bytes: int, expires_s: int) -> UploadForm | None:
+        """S3 itself refuses another key, another type, an empty or larger file, and whoever comes later."""
+        bucket = self._bucket(key)
+        with explained(f"sign an upload into bucket {bucket}", "s3"):
+            form = self._s3.generate_presigned_post(
+                bucket,
+                key,
+                Fields={"Content-Type": content_type},
+                Conditions=[{"Content-Type": content_type}, ["content-length-range", 1, max_bytes]],
+                ExpiresIn=expires_s,
+            )
+        return UploadForm(form["url"], dict(form["fields"]))
+
+    # --- requests -----------------------------------------------------------------------------
+
+    @property
+    def _s3(self) -> S3Client:
+        return self._clients.s3
+
+    def _bucket(self, key: str) -> str:
+        """Where `key` lies. Raises ValueError for a key that no store takes."""
+        segments_of(key)
+        return self._input if _is_input(key) else self._output
+
+    def _may_be_input(self, prefix: str) -> bool:
+        return any(prefix.startswith(known) or known.startswith(prefix) for known in layout.INPUT)
+
+    def _written(self, bucket: str, key: str, nonce: str, write: Callable[[], Mapping[str, Any]], rounds: int) -> Etag:
+        """The etag of what `write` wrote under its condition. Raises PreconditionFailed."""
+
+        def once() -> Etag:
+            try:
+                return Etag(write()["ETag"])
+            except ClientError as error:
+                if code_of(error) == "ConditionalRequestConflict":
+                    raise _Conflict from error
+                if code_of(error) not in _LOST:
+                    raise
+                # A request whose answer was lost is sent again by botocore, and meets what it wrote itself.
+                etag = self._own(bucket, key, nonce) if attempts_of(error) > 1 else None
+                if etag is not None:
+                    return etag
+                if code_of(error) == "NoSuchUpload":
+                    raise
+                raise PreconditionFailed(key) from error
+
+        doing = f"put objects into bucket {bucket}"
+        with explained(doing, "s3"):
+            try:
+                return _patiently(once, _Conflict, rounds)
+            except _Conflict as error:
+                raise Unavailable(f"cannot {doing}: others write {key!r} at the same time; try again") from error
+
+    def _own(self, bucket: str, key: str, nonce: str) -> Etag | None:
+        try:
+            there = self._s3.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if code_of(error) in _MISSING:
+                return None
+            raise
+        return Etag(there["ETag"]) if there["Metadata"].get(_NONCE) == nonce else None
+
+    def _list(self, bucket: str, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        more: dict[str, Any] = {"StartAfter": start_after} if start_after else {}
+        while True:
+            with explained(f"list bucket {bucket}", "s3"):
+                page = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **more)
+            for found in page.get("Contents", []):
+                if self._input == self._output or _is_input(found["Key"]) == (bucket == self._input):
+                    yield ObjectInfo(
+                        found["Key"], found["Size"], Etag(found["ETag"]), found["LastModified"].timestamp()
+                    )
+            if not page["IsTruncated"]:
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _delete(self, bucket: str, keys: Sequence[str]) -> None:
+        """S3 answers for each key; those that it could not delete now are asked for again."""
+        doing = f"delete objects from bucket {bucket}"
+        left = list(keys)
+
+        def once() -> None:
+            nonlocal left
+            with explained(doing, "s3"):
+                answer = self._s3.delete_objects(
+                    Bucket=bucket, Delete={"Objects": [{"Key": key} for key in left], "Quiet": True}
+                )
+            if not (errors := answer.get("Errors")):
+                return
+            failed = {error["Key"] for error in errors}
+            left = [key for key in left if key in failed]
+            said: Any = {"Code": errors[0]["Code"], "Message": errors[0]["Message"]}
+            why = translated(ClientError({"Error": said}, "DeleteObjects"), doing, "s3")
+            raise why if isinstance(why, Misconfigured) else _SomeLeft(why)
+
+        try:
+            _patiently(once, _SomeLeft)
+        except _SomeLeft as error:
+            raise error.args[0] from error
+
+
+class _SomeLeft(Exception):
+    """Some keys of a request were not deleted; the argument is the reason of the first of them."""
+
+
+class _BrokenOff(Exception):
+    """An object's bytes stopped coming."""
+
+
+class _Conflict(Exception):
+    """Another write of the same key was under way; S3 took neither side."""
+
+
+def _is_input(key: str) -> bool:
+    return key.startswith(layout.INPUT)
+
+
+def _headers(condition: Condition | None) -> dict[str, Any]:
+    if condition is None:
+        return {}
+    return {"IfNoneMatch": "*"} if isinstance(condition, IfAbsent) else {"IfMatch": condition.etag}
+
+
+def _read(file: BinaryIO) -> bytes:
+    """The next part, full unless the file ends. Errors of reading are its owner's, and pass unchanged."""
+    pieces: list[bytes] = []
+    left = PART
+    while left and (piece := file.read(left)):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def _found(key: str, ask: Callable[[], T]) -> T:
+    """Raises NotFound where S3 says that there is no such object."""
+    try:
+        return ask()
+    except ClientError as error:
+        if code_of(error) in _MISSING:
+            raise NotFound(key) from None
+        raise
+
+
+def _patiently(step: Callable[[], T], again: type[Exception], rounds: int = _ROUNDS) -> T:
+    """What `step` returns, once it does not raise `again`; with growing pauses. Raises its last error."""
+    for number in range(rounds - 1):
+        try:
+            return step()
+        except again:
+            time.sleep(_FIRST_PAUSE_S * 2**number)
+    return step()

@@ -1,0 +1,214 @@
+"""What a bucket says of files that were put into it, as jobs. Pure: a message's body in, jobs out.
+
+Shapes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html, the same through
+SNS, and EventBridge's, https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b32encode
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote_plus
+
+from pydantic import BaseModel, Field, ValidationError
+
+from core import layout
+from core.errors import BadMessage
+from core.messages import MAX_NAME, Job, Origin, decode_job
+
+_DIGITS = 26
+"""Of an id, five bits each: two files never share one."""
+_DROPPED = "drop_"
+
+_Bucket = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$")]
+_Key = Annotated[str, Field(min_length=1, max_length=3 * MAX_NAME)]  # 1,024 bytes, each %XX at most
+
+
+class _BucketName(BaseModel):
+    name: _Bucket
+
+
+class _Object(BaseModel):
+    key: _Key
+    size: int | None = None
+    etag: str = Field(default="", alias="eTag")
+    version: str | None = Field(default=None, alias="versionId")
+    sequencer: str = ""
+
+
+class _S3(BaseModel):
+    bucket: _BucketName
+    object: _Object
+
+
+class _Record(BaseModel):
+    source: Literal["aws:s3"] = Field(alias="eventSource")
+    name: str = Field(alias="eventName")
+    at: datetime = Field(alias="eventTime")
+    s3: _S3
+
+
+class _Records(BaseModel):
+    records: list[_Record] = Field(alias="Records")
+
+
+class _TestEvent(BaseModel):
+    event: Literal["s3:TestEvent"] = Field(alias="Event")
+
+
+class _BridgeObject(BaseModel):
+    key: _Key
+    size: int | None = None
+    etag: str = ""
+    version: str | None = Field(default=None, alias="version-id")
+    sequencer: str = ""
+
+
+class _Detail(BaseModel):
+    bucket: _BucketName
+    object: _BridgeObject
+
+
+class _BridgeEvent(BaseModel):
+    source: Literal["aws.s3"]
+    name: str = Field(alias="detail-type")
+    at: datetime = Field(alias="time")
+    detail: _Detail
+
+
+class _FromSns(BaseModel):
+    type: Literal["Notification"] = Field(alias="Type")
+    message: str = Field(alias="Message")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The jobs that a message asks for, and why it asks for fewer than it has records."""
+
+    jobs: tuple[Job, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """One file that was put into a bucket."""
+
+    bucket: str
+    key: str
+    size: int | None
+    version: str
+    """The same for the same content: a duplicate of this event has it too, a file put over this one has another."""
+    at: float
+
+
+def asked_by(body: str, tagger: str) -> Asked:
+    """The job that `body` is, or those of the files of which it tells. Raises BadMessage."""
+    try:
+        return Asked((decode_job(body),))
+    except BadMessage as error:
+        asked = _told(body, tagger)
+        if asked is None:
+            raise error from None
+        return asked
+
+
+def is_drop(batch_id: str) -> bool:
+    """Whether this batch gathers dropped files; its owner did not make it, and its originals are not ours."""
+    return batch_id.startswith(_DROPPED)
+
+
+def address(bucket: str, key: str) -> str:
+    """The key stands as it is, whatever characters it has."""
+    return f"s3://{bucket}/{key}"
+
+
+def split_address(uri: str) -> tuple[str, str]:
+    """Bucket and key of `s3://BUCKET/KEY`. Raises ValueError."""
+    scheme, found, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not found or not bucket:
+        raise ValueError(f"{uri[:200]!r} is no address of the form s3://BUCKET/KEY")
+    return bucket, key
+
+
+def image_id(bucket: str, key: str, version: str) -> str:
+    """Of a dropped file: the same for a duplicate of its event, another one for a file that replaces it."""
+    return f"img_{_digest(bucket, key, version)}"
+
+
+def _told(body: str, tagger: str) -> Asked | None:
+    """None where it is no notification of a shape that is known."""
+    if (wrapped := _parsed(_FromSns, body)) is not None:
+        body = wrapped.message
+    if _parsed(_TestEvent, body) is not None:
+        return Asked(ignored=("the test event of a new notification",))
+    puts: list[_Put | str] = []
+    if (records := _parsed(_Records, body)) is not None:
+        puts = [_put_of_record(record) for record in records.records]
+    elif (event := _parsed(_BridgeEvent, body)) is not None:
+        puts = [_put_of_event(event)]
+    else:
+        return None
+    return Asked(
+        jobs=tuple(_job(put, tagger) for put in puts if isinstance(put, _Put)),
+        ignored=tuple(put for put in puts if isinstance(put, str)),
+    )
+
+
+def _put_of_record(record: _Record) -> _Put | str:
+    if not record.name.removeprefix("s3:").startswith("ObjectCreated:"):
+        return f"{record.name[:60]} makes no file"
+    found = record.s3.object
+    # Keys are form-encoded here: "red flower.jpg" comes as "red+flower.jpg".
+    return _put(record.s3.bucket.name, unquote_plus(found.key), found, record.at)
+
+
+def _put_of_event(event: _BridgeEvent) -> _Put | str:
+    if event.name != "Object Created":
+        return f"{event.name[:60]} makes no file"
+    return _put(event.detail.bucket.name, event.detail.object.key, event.detail.object, event.at)
+
+
+def _put(bucket: str, key: str, found: _Object | _BridgeObject, at: datetime) -> _Put | str:
+    if key.endswith("/") and not found.size:
+        return "a folder is no file"
+    if "\0" in key or any("\ud800" <= character <= "\udfff" for character in key):
+        raise BadMessage(f"a file of bucket {bucket} has a name that cannot be written down: {key[:100]!r}")
+    version = found.etag.strip('"') or found.version or found.sequencer
+    return _Put(bucket, key, found.size, version, at.timestamp())
+
+
+def _job(put: _Put, tagger: str) -> Job:
+    folder, name = _folder_and_name(put.key)
+    uri = address(put.bucket, put.key)
+    return Job(
+        batch_id=f"{_DROPPED}{_digest(put.bucket, folder)}",
+        image_id=image_id(put.bucket, put.key, put.version),
+        key=uri,
+        name=name[-MAX_NAME:] or put.key,
+        tagger=tagger,
+        submitted_at=put.at,
+        origin=Origin(uri=uri, folder=address(put.bucket, folder), dropped_at=put.at, bytes=put.size or 0),
+    )
+
+
+def _folder_and_name(key: str) -> tuple[str, str]:
+    """The folder right below `images/`, or right below the bucket, and the rest of the key."""
+    below = layout.DROPS if key.startswith(layout.DROPS) else ""
+    top, slash, rest = key.removeprefix(below).partition("/")
+    return (f"{below}{top}/", rest) if slash and rest else (below, key.removeprefix(below))
+
+
+def _digest(*parts: str) -> str:
+    hashed = hashlib.sha256("\0".join(parts).encode()).digest()
+    return b32encode(hashed).decode().lower()[:_DIGITS]
+
+
+def _parsed(kind: type[Any], body: str) -> Any:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError:
+        return None

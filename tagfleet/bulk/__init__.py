@@ -1,0 +1,1 @@
+"""What `tagfleet tag s3://…` does: objects of a bucket are tagged where they lie, millions of them, in flat memory."""

@@ -1,0 +1,85 @@
+"""The files of S3 Inventory, https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote_plus
+
+from pydantic import BaseModel, Field, ValidationError
+
+_ROWS = 10_000
+
+
+class _File(BaseModel):
+    key: str
+
+
+class _Document(BaseModel):
+    bucket: str = Field(alias="sourceBucket")
+    destination: Annotated[str, Field(alias="destinationBucket")]
+    format: Annotated[Literal["CSV", "Parquet"], Field(alias="fileFormat")]
+    fields: Annotated[str, Field(alias="fileSchema")]
+    files: list[_File]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    bucket: str
+    destination: str
+    parquet: bool
+    columns: tuple[str, ...]
+    """Of CSV; those of Parquet are in its files."""
+    files: tuple[str, ...]
+
+
+def parse(data: bytes) -> Manifest:
+    """Raises ValueError with a sentence."""
+    try:
+        found = _Document.model_validate_json(data)
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise ValueError(f"no manifest of an inventory in CSV or Parquet: {where}: {first['msg']}") from None
+    return Manifest(
+        bucket=found.bucket,
+        destination=found.destination.rpartition(":")[2],
+        parquet=found.format == "Parquet",
+        columns=tuple(name.strip() for name in found.fields.split(",")),
+        files=tuple(file.key for file in found.files),
+    )
+
+
+def keys(manifest: Manifest, data: bytes) -> Iterator[str | None]:
+    """The key of each row of one file; None for rows of what is no object now. Raises ValueError."""
+    if manifest.parquet:
+        return _of_parquet(data)
+    if "Key" not in manifest.columns:
+        raise ValueError(f"no manifest of an inventory: it has no column Key but {', '.join(manifest.columns)}")
+    return _of_csv(data, manifest.columns)
+
+
+def _of_csv(data: bytes, columns: Sequence[str]) -> Iterator[str | None]:
+    with gzip.open(io.BytesIO(data), "rt", encoding="utf-8", newline="") as lines:
+        for row in csv.reader(lines):
+            fields = dict(zip(columns, row, strict=False))
+            # Keys in CSV are url-encoded, unlike those in Parquet.
+            yield unquote_plus(fields["Key"]) if _is_there(fields, "IsLatest", "IsDeleteMarker") else None
+
+
+def _of_parquet(data: bytes) -> Iterator[str | None]:
+    from pyarrow import parquet  # half a second that nothing else needs to wait for
+
+    file = parquet.ParquetFile(io.BytesIO(data))
+    wanted = [name for name in ("key", "is_latest", "is_delete_marker") if name in file.schema_arrow.names]
+    for rows in file.iter_batches(batch_size=_ROWS, columns=wanted):
+        for fields in rows.to_pylist():
+            yield fields["key"] if _is_there(fields, "is_latest", "is_delete_marker") else None
+
+
+def _is_there(fields: Mapping[str, Any], latest: str, deleted: str) -> bool:
+    return str(fields.get(latest)).lower() != "false" and str(fields.get(deleted)).lower() != "true"

@@ -1,0 +1,82 @@
+"""The results of a run as they come into the store: counted by listing them, read when a portion is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from core import layout
+from core.errors import BadMessage, NotFound
+from core.messages import Result, decode_result
+from core.ports import ObjectStore
+
+_READERS = 16
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Of a portion: the results of all positions below `low`, and so many `beyond`."""
+
+    low: int = 0
+    beyond: int = 0
+
+
+class Results:
+    """A count lists a portion's results from the first one that was missing: a request for each thousand."""
+
+    def __init__(self, store: ObjectStore, run_id: str) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._seen: dict[int, _Seen] = {}
+
+    @property
+    def counted(self) -> int:
+        """Of all portions that were counted and not forgotten."""
+        return sum(seen.low + seen.beyond for seen in self._seen.values())
+
+    def count(self, number: int) -> None:
+        """Raises Unavailable."""
+        seen = self._seen.setdefault(number, _Seen())
+        low, beyond = seen.low, 0
+        for position in self.positions(number, low):
+            if position == low:
+                low += 1
+            else:
+                beyond += 1
+        seen.low, seen.beyond = low, beyond
+
+    def complete(self, number: int, size: int) -> bool:
+        """Whether all results of a portion of this size were there when it was last counted."""
+        return self._seen.get(number, _Seen()).low >= size
+
+    def forget(self, number: int) -> None:
+        self._seen.pop(number, None)
+
+    def positions(self, number: int, first: int) -> Iterator[int]:
+        """Of a portion's results from position `first` on, in their order. Raises Unavailable."""
+        prefix = layout.result_key(self._run_id, f"{number:05}-").removesuffix(".json")
+        after = layout.result_key(self._run_id, image_id(number, first - 1)) if first else ""
+        for info in self._store.list(prefix, after):
+            yield int(info.key.removeprefix(prefix).removesuffix(".json"))
+
+    def of(self, number: int, uris: Sequence[str]) -> list[Result] | None:
+        """Those of a whole portion, in its order; None where one is gone that was there. Raises Unavailable."""
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = list(readers.map(lambda position: self._read(number, position, uris[position]), range(len(uris))))
+        there = [result for result in found if result is not None]
+        return there if len(there) == len(uris) else None
+
+    def _read(self, number: int, position: int, uri: str) -> Result | None:
+        id_ = image_id(number, position)
+        try:
+            return decode_result(self._store.get(layout.result_key(self._run_id, id_)).data)
+        except NotFound:
+            return None
+        except BadMessage as error:
+            return Result(batch_id=self._run_id, image_id=id_, name=uri, tagger="", error=str(error))
+
+
+def image_id(number: int, position: int) -> str:
+    """Of the object at a position of a portion: its results sort as they were listed."""
+    return f"{number:05}-{position:05}"

@@ -1,0 +1,141 @@
+"""How far a run is: one object in the store, changed by compare-and-set, and the portions that it is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from base64 import b32encode
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core import layout
+from core.errors import NotFound, PreconditionFailed, TagfleetError
+from core.messages import TagOptions
+from core.ports import Etag, IfAbsent, IfMatch, ObjectStore
+
+_DIGITS = 16
+
+
+class RunTaken(TagfleetError):
+    """Another process goes on with this run."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} is being worked on by another `tagfleet tag`; this one stops, nothing is lost")
+
+
+class RunDiffers(TagfleetError):
+    """A run of this name tags something else, or otherwise."""
+
+
+class Portion(BaseModel):
+    """Objects that were listed together; the position of one is its number among the results."""
+
+    model_config = ConfigDict(frozen=True)
+    uris: tuple[str, ...]
+    passed_over: int
+    """Objects between these whose keys end like no image."""
+    cursor: str
+    """The listing goes on from here."""
+    last: bool
+
+
+class RunState(BaseModel):
+    """Portions 1 to `gathered` are results in Parquet, those to `portions` are listed. Times are Unix seconds."""
+
+    model_config = ConfigDict(frozen=True)
+    v: int = 1
+    listing: str
+    pool: str
+    options: TagOptions = TagOptions()
+    everything: bool = False
+    begun_at: float = 0.0
+    finished_at: float | None = None
+    cursor: str = ""
+    listed: bool = False
+    """Whether the listing has come to its end."""
+    portions: int = 0
+    passed_over: int = 0
+    sending: int = 1
+    """The portion whose objects are being sent."""
+    offset: int = 0
+    """How many of them are."""
+    sent: int = 0
+    gathered: int = 0
+    done: int = 0
+    """Results in gathered portions, failed ones too."""
+    failed: int = 0
+    writer: str = ""
+    """The process that wrote this, and its `seq`-th version: after a lost answer it knows its own."""
+    seq: int = Field(default=0, ge=0)
+
+
+def run_id_of(listing: str, pool: str) -> str:
+    digest = hashlib.sha256(f"{pool}\n{listing}".encode()).digest()
+    return f"run_{b32encode(digest).decode().lower()[:_DIGITS]}"
+
+
+class RunFile:
+    """The state of one run as this process has it. Whoever opened it last is the one who may change it."""
+
+    def __init__(self, store: ObjectStore, run_id: str, new: RunState, clock: Callable[[], float]) -> None:
+        """Begin a run, or go on with it. Raises RunDiffers, RunTaken, Unavailable."""
+        self._store = store
+        self._writer = secrets.token_hex(8)
+        self.run_id = run_id
+        self._etag: Etag | None = None
+        self.state = new.model_copy(update={"begun_at": clock()})
+        try:
+            blob = store.get(layout.run_key(run_id))
+        except NotFound:
+            self.resumed = False
+        else:
+            self.state, self._etag, self.resumed = RunState.model_validate_json(blob.data), blob.etag, True
+            _check(run_id, self.state, new)
+        if self.state.finished_at is None:
+            self.change()
+
+    def change(self, **values: object) -> None:
+        """Raises RunTaken where another process went on with this run, Unavailable."""
+        new = self.state.model_copy(update=values | {"writer": self._writer, "seq": self.state.seq + 1})
+        key, data = layout.run_key(self.run_id), new.model_dump_json().encode()
+        condition = IfAbsent() if self._etag is None else IfMatch(self._etag)
+        try:
+            self._etag = self._store.put(key, data, content_type="application/json", condition=condition)
+        except PreconditionFailed:
+            self._etag = self._own(new)
+        self.state = new
+
+    def _own(self, new: RunState) -> Etag:
+        """The version of this very change, whose answer was lost. Raises RunTaken."""
+        try:
+            blob = self._store.get(layout.run_key(self.run_id))
+        except NotFound:
+            raise RunTaken(self.run_id) from None
+        there = RunState.model_validate_json(blob.data)
+        if (there.writer, there.seq) != (new.writer, new.seq):
+            raise RunTaken(self.run_id)
+        return blob.etag
+
+    def portion(self, number: int) -> Portion:
+        """Raises NotFound, Unavailable."""
+        return Portion.model_validate_json(self._store.get(layout.portion_key(self.run_id, number)).data)
+
+    def keep_portion(self, number: int, portion: Portion) -> Portion:
+        """The portion of this number: `portion`, unless there is one already, of which objects may have been sent."""
+        key = layout.portion_key(self.run_id, number)
+        try:
+            data = portion.model_dump_json().encode()
+            self._store.put(key, data, content_type="application/json", condition=IfAbsent())
+        except PreconditionFailed:
+            return self.portion(number)
+        return portion
+
+
+def _check(run_id: str, there: RunState, wanted: RunState) -> None:
+    for name in ("listing", "pool", "options", "everything"):
+        if getattr(there, name) != getattr(wanted, name):
+            raise RunDiffers(
+                f"run {run_id} was begun with another {name} ({getattr(there, name)}); "
+                "repeat it as it was, or give this one a name of its own: --run NAME"
+            )

@@ -1,0 +1,88 @@
+"""`tagfleet ami`"""
+
+import importlib.metadata
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from ami.bake import Bake, Recipe
+from config import settings as config
+from config.settings import BadSetting, Settings
+from core.aws.clients import Clients
+from core.aws.images import Ec2Images
+from core.wiring import Backend
+from tagfleet.cli.common import with_settings
+
+_BASE = "resolve:ssm:/aws/service/debian/release/12/latest/amd64"
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group("ami", short_help="Machine images for a fleet on EC2.")
+def command() -> None:
+    """Bake and list the machine images that workers and hosts on EC2 start from."""
+
+
+@command.command("bake")
+@with_settings()
+@click.option("--package", type=_file, required=True, help="a wheel of Tagfleet: pip wheel --no-deps -w dist .")
+@click.option("--role", type=click.Choice(["worker", "host"]), default="worker", show_default=True)
+@click.option(
+    "--base", default=_BASE, show_default=True, help="the image to start from: its id, or resolve:ssm:PARAMETER"
+)
+@click.option("--type", "type_", default="c7i.xlarge", show_default=True, help="the builder's type")
+@click.option("--weights", type=_file, multiple=True, help="NAME.safetensors for the image; may be given several times")
+@click.option("--gpu", is_flag=True, help="for workers with a GPU: torch stays, the base brings the driver")
+@click.option("--subnet", default="", help="where the builder runs  [default: the default VPC]")
+@click.option("--disk-gb", default=40, show_default=True)
+def bake(
+    settings: Settings,
+    package: Path,
+    role: str,
+    base: str,
+    type_: str,
+    weights: tuple[Path, ...],
+    gpu: bool,
+    subnet: str,
+    disk_gb: int,
+) -> None:
+    """Launch a builder, install a worker or host on it, and make an image of it. Takes about ten minutes."""
+    images = _images(settings)
+    recipe = Recipe(
+        name=f"{settings.aws.deployment}-{role}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
+        base=base,
+        type=type_,
+        role=role,
+        package=package,
+        version=importlib.metadata.version("tagfleet"),
+        weights=weights,
+        gpu=gpu,
+        environ=_pools(settings),
+        subnet=subnet,
+        disk_gb=disk_gb,
+    )
+    image = Bake(recipe, images, Backend(settings).store, click.echo).run()
+    click.echo(image.id)
+
+
+@command.command("list")
+@with_settings()
+def list_(settings: Settings) -> None:
+    """The images of this deployment, newest first."""
+    for image in _images(settings).images():
+        click.echo(f"{image.id}  {image.made_at[:16].replace('T', ' ')}  {image.state:10}  {image.name}")
+
+
+def _images(settings: Settings) -> Ec2Images:
+    if settings.backend != "aws" or not settings.aws.output_bucket:
+        raise BadSetting(
+            "images are baked for a deployment on AWS: name its settings (TAGFLEET_CONFIG=s3://BUCKET/KEY)"
+        )
+    return Ec2Images(Clients(settings.aws.region), settings.aws.deployment, settings.aws.output_bucket)
+
+
+def _pools(settings: Settings) -> dict[str, str]:
+    """The settings that say which engines to prepare; paths of this machine mean nothing on another."""
+    found = config.as_environment(settings)
+    return {name: found[name] for name in found if re.fullmatch(r"TAGFLEET_POOLS__.+(?<!__WEIGHTS)", name)}

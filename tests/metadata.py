@@ -1,0 +1,80 @@
+"""An EC2 instance's metadata service for the tests: a real HTTP server on loopback that wants IMDSv2's tokens."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+_TTL = "X-aws-ec2-metadata-token-ttl-seconds"
+_TOKEN = "X-aws-ec2-metadata-token"
+
+
+class FakeMetadata:
+    """What the service says: `interrupt` and `recommend` give notices, `forget_tokens` lets all tokens run out."""
+
+    def __init__(self, instance_id: str, launched_at: float) -> None:
+        identity = {
+            "instanceId": instance_id,
+            "pendingTime": f"{datetime.fromtimestamp(launched_at, UTC):%Y-%m-%dT%H:%M:%SZ}",
+        }
+        self.documents = {"dynamic/instance-identity/document": json.dumps(identity)}
+        self.endpoint = ""
+        self.requests: list[str] = []
+        self._tokens: set[str] = set()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"AWS_EC2_METADATA_SERVICE_ENDPOINT": self.endpoint, "AWS_EC2_METADATA_DISABLED": "false"}
+
+    def interrupt(self, time: str = "2026-01-02T12:03:10Z", action: str = "terminate") -> None:
+        self.documents["meta-data/spot/instance-action"] = json.dumps({"action": action, "time": time})
+
+    def recommend(self, time: str = "2026-01-02T12:01:00Z") -> None:
+        self.documents["meta-data/events/recommendations/rebalance"] = json.dumps({"noticeTime": time})
+
+    def forget_tokens(self) -> None:
+        self._tokens.clear()
+
+    def answer(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        self.requests.append(f"{method} {path}")
+        if method == "PUT" and path == "/latest/api/token":
+            if not 1 <= int(headers.get(_TTL.lower(), 0)) <= 21_600:
+                return 400, ""
+            self._tokens.add(token := secrets.token_hex(8))
+            return 200, token
+        if headers.get(_TOKEN.lower()) not in self._tokens:
+            return 401, ""
+        found = self.documents.get(path.removeprefix("/latest/"))
+        return (404, "") if found is None else (200, found)
+
+
+@contextmanager
+def serving(fake: FakeMetadata, *, host: str = "127.0.0.1") -> Iterator[FakeMetadata]:
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            status, body = fake.answer(self.command, self.path, headers)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_GET = do_PUT = answer  # noqa: N815  # the names that http.server calls
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer((host, 0), Handler) as server:
+        fake.endpoint = f"http://{host}:{server.server_address[1]}"
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield fake
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,73 @@
+"""moto's server as a program of its own: prints its port, and ends when its standard input closes.
+
+What moto does otherwise than AWS documents is put right by the modules `moto_*` beside this file, each of which
+names the sentence that it follows. `POST /tagfleet/pass-time` with a number of seconds sets SQS's and EC2's clocks
+ahead; `POST /tagfleet/ec2` has EC2 fail (`moto_ec2`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from importlib.util import find_spec
+
+import moto_ec2
+import moto_sqs
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+CORRECTIONS = ("moto_s3", "moto_sqs", "moto_ec2")
+
+
+class _Quiet(MotoRequestHandler):
+    def log(self, type: str, message: str, *args: object) -> None:
+        """Requests are not written down: hundreds a second would drown what goes wrong."""
+
+
+class _Server:
+    """moto behind one lock: it is not made for threads, and AWS decides races that it would let both sides win.
+
+    A receive that waits for messages stays outside; it takes its turn inside (`moto_sqs`).
+    """
+
+    def __init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._one_at_a_time = threading.RLock()
+
+    def __call__(self, environ, start_response):
+        if environ["PATH_INFO"] == "/tagfleet/pass-time":
+            seconds = float(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            moto_sqs.pass_time(seconds)
+            moto_ec2.pass_time(seconds)
+            start_response("204 No Content", [("Content-Length", "0")])
+            return []
+        if environ["PATH_INFO"] == "/tagfleet/ec2":
+            with self._one_at_a_time:
+                moto_ec2.control(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            start_response("204 No Content", [("Content-Length", "0")])
+            return []
+        if environ.get("HTTP_X_AMZ_TARGET") == "AmazonSQS.ReceiveMessage":
+            return self._moto(environ, start_response)
+        with self._one_at_a_time:
+            return self._moto(environ, start_response)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def main() -> None:
+    for name in CORRECTIONS:
+        if find_spec(name):
+            importlib.import_module(name).apply()
+    server = make_server("127.0.0.1", 0, _Server(), threaded=True, request_handler=_Quiet)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

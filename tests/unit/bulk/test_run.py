@@ -1,0 +1,266 @@
+"""A run over a bucket: killed anywhere it goes on, nothing is lost or doubled, and little is held."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from config import settings as config
+from core import layout
+from core.errors import Unavailable
+from core.messages import Job, Result, Tag, decode_job, encode
+from core.wiring import Backend
+from tagfleet.bulk.listing import Found
+from tagfleet.bulk.run import Parts, Run, drive, take
+from tagfleet.bulk.state import RunDiffers, RunFile, RunState, RunTaken
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class Fate:
+    """Counts calls to ports; at those in `at` the process is killed, before the call or just after it."""
+
+    at: dict[int, bool] = field(default_factory=dict)
+    calls: int = 0
+
+
+class Mortal:
+    """A port at whose calls the process may die."""
+
+    def __init__(self, port: Any, fate: Fate) -> None:
+        self._port, self._fate = port, fate
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._port, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._fate.calls += 1
+            after = self._fate.at.pop(self._fate.calls, None)
+            if after is False:
+                raise Killed
+            answer = attribute(*args, **kwargs)
+            if after:
+                raise Killed
+            return list(answer) if name == "list" else answer
+
+        return call
+
+
+class Numbers:
+    """A listing of so many objects, every fourth of which is no image."""
+
+    name = "numbers"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def after(self, cursor: str) -> Iterator[Found]:
+        for number in range(int(cursor or 0), self.count):
+            yield Found(uri(number), str(number + 1))
+
+    @property
+    def images(self) -> list[str]:
+        return [uri(number) for number in range(self.count) if number % 4]
+
+
+def uri(number: int) -> str:
+    return f"s3://photos/a b/{number:05}{'.jpg' if number % 4 else '.txt'}"
+
+
+class Deployment:
+    """Real local parts, and workers of a kind."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = config.load({}, flags={"home": str(home)})
+        backend = Backend(self.settings)
+        self.store, self.queue = backend.store, backend.jobs("resnet50")
+        self.results = backend.results
+        self.tagged: Counter[str] = Counter()
+        self.longest = 0
+
+    def work(self, limit: int = 10) -> None:
+        self.longest = max(self.longest, self.queue.depth().outstanding)
+        deliveries = self.queue.receive(limit, 0)
+        for delivery in deliveries:
+            job = decode_job(delivery.body)
+            self.tagged[job.key] += 1
+            result = result_of(job)
+            self.store.put(layout.result_key(job.batch_id, job.image_id), encode(result).encode())
+        self.queue.delete(deliveries)
+
+    def rows(self, run_id: str) -> list[dict[str, Any]]:
+        keys = [info.key for info in self.store.list(f"exports/{run_id}/")]
+        return [row for key in keys for row in parquet.read_table(io.BytesIO(self.store.get(key).data)).to_pylist()]
+
+
+def result_of(job: Job) -> Result:
+    failed = job.key.endswith("7.jpg")
+    tags = () if failed else (Tag(name="dog", confidence=0.5),)
+    error = "7: no image" if failed else None
+    return Result(batch_id=job.batch_id, image_id=job.image_id, name=job.name, tagger="t@1", tags=tags, error=error)
+
+
+def run_of(deployment: Deployment, listing: Numbers, fate: Fate | None = None, *, lead: int = 9) -> tuple[Run, RunFile]:
+    store, queue = deployment.store, deployment.queue
+    if fate is not None:
+        store, queue = Mortal(store, fate), Mortal(queue, fate)
+    file = RunFile(store, "run_x", RunState(listing=listing.name, pool="resnet50"), lambda: 1.0)
+    run = Run(file, listing, Parts(store, queue, lambda: 1.0), lead=lead, portion=7, chunk=4)
+    return run, file
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Deployment:
+    return Deployment(tmp_path)
+
+
+def finish(deployment: Deployment, run: Run) -> None:
+    drive(run, lambda run: deployment.work(), lambda line: None, lambda seconds: deployment.work())
+
+
+def test_every_image_is_tagged_once_and_becomes_a_row(deployment: Deployment) -> None:
+    listing = Numbers(50)
+    run, file = run_of(deployment, listing)
+    finish(deployment, run)
+    rows = deployment.rows("run_x")
+    assert [row["uri"] for row in rows] == listing.images
+    assert rows[0]["tags"] == [{"name": "dog", "confidence": 0.5}]
+    assert [row["error"] for row in rows if row["uri"].endswith("7.jpg")] == ["7: no image"] * 5
+    assert set(deployment.tagged.values()) == {1}
+    assert (file.state.sent, file.state.done, file.state.failed, file.state.passed_over) == (37, 37, 5, 13)
+    assert deployment.results.depth().outstanding == 0
+
+
+def test_the_queue_never_holds_more_than_the_lead(deployment: Deployment) -> None:
+    run, _ = run_of(deployment, Numbers(60), lead=5)
+    drive(run, lambda run: None, lambda line: None, lambda seconds: deployment.work(3))
+    assert deployment.longest <= 5
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    count=st.integers(0, 30),
+    kills=st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=4),
+    worked=st.booleans(),
+)
+def test_a_run_that_is_killed_anywhere_goes_on(count: int, kills: list[tuple[int, bool]], worked: bool) -> None:
+    listing = Numbers(count)
+    with TemporaryDirectory() as folder:
+        deployment = Deployment(Path(folder))
+        for at, after in kills:
+            fate = Fate({at: after})
+            try:
+                run, file = run_of(deployment, listing, fate)
+                finish(deployment, run)
+            except Killed:
+                if worked:
+                    deployment.work()
+                continue
+        run, file = run_of(deployment, listing)
+        finish(deployment, run)
+        while deployment.queue.depth().outstanding:
+            deployment.work()
+        assert [row["uri"] for row in deployment.rows("run_x")] == listing.images
+        assert set(deployment.tagged) == set(listing.images)
+        assert sum(deployment.tagged.values()) <= len(listing.images) + 4 * len(kills)
+        assert len(list(deployment.store.list("results/run_x/"))) == len(listing.images)
+        assert (file.state.sent, file.state.done) == (len(listing.images),) * 2
+
+
+def test_what_does_not_answer_is_tried_again(deployment: Deployment) -> None:
+    run, _ = run_of(deployment, Numbers(20))
+    step, troubles, said = run.step, [Unavailable("the disk is full")] * 3, []
+
+    def failing() -> bool:
+        if troubles:
+            raise troubles.pop()
+        return step()
+
+    run.step = failing  # type: ignore[method-assign]
+    drive(run, lambda run: None, said.append, lambda seconds: deployment.work())
+    assert said == ["the disk is full; trying again"]
+    assert len(deployment.rows("run_x")) == 15
+
+
+def test_a_lost_answer_is_no_other_process(deployment: Deployment) -> None:
+    fate = Fate()
+    file = RunFile(deployment.store, "run_x", RunState(listing="l", pool="p"), lambda: 1.0)
+    file._store = Mortal(deployment.store, fate)
+    fate.at[1] = True
+    with pytest.raises(Killed):  # stands for a connection that broke after the store had done its part
+        file.change(sent=1)
+    file.change(sent=1)
+    assert file.state.sent == 1
+
+
+def test_the_process_that_comes_later_takes_the_run(deployment: Deployment) -> None:
+    earlier, _ = run_of(deployment, Numbers(20))
+    earlier.step()
+    later, _ = run_of(deployment, Numbers(20))
+    with pytest.raises(RunTaken, match="another `tagfleet tag`"):
+        finish(deployment, earlier)
+    finish(deployment, later)
+    assert len(deployment.rows("run_x")) == 15
+
+
+def test_a_run_is_not_continued_as_another_one(deployment: Deployment) -> None:
+    run_of(deployment, Numbers(1))
+    with pytest.raises(RunDiffers, match=r"begun with another pool \(resnet50\).*--run NAME"):
+        RunFile(deployment.store, "run_x", RunState(listing="numbers", pool="other"), lambda: 1.0)
+
+
+def test_messages_that_are_gone_are_sent_again(deployment: Deployment) -> None:
+    run, _ = run_of(deployment, Numbers(10))
+    while run.step():
+        pass
+    lost = deployment.queue.receive(10, 0)
+    deployment.queue.delete(lost)
+    run._news_at -= 1000
+    run.refresh()
+    assert deployment.queue.depth().visible == 7
+    finish(deployment, run)
+    assert len(deployment.rows("run_x")) == 7
+
+
+class Uri(str):
+    """Knows how many of its kind are alive."""
+
+    __slots__ = ()
+    alive = 0
+
+    def __new__(cls, text: str) -> Uri:
+        cls.alive += 1
+        return super().__new__(cls, text)
+
+    def __del__(self) -> None:
+        Uri.alive -= 1
+
+
+def test_a_million_objects_are_never_held_together() -> None:
+    most = 0
+
+    def million() -> Iterator[Found]:
+        nonlocal most
+        for number in range(1_000_000):
+            yield Found(Uri("s3://b/k.jpg"), str(number + 1))
+            most = max(most, Uri.alive)
+
+    following, taken, last = million(), 0, False
+    while not last:
+        portion = take(following, 10_000, "", everything=True)
+        taken, last = taken + len(portion.uris), portion.last
+    assert taken == 1_000_000
+    assert most <= 2 * 10_000

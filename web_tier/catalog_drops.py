@@ -1,0 +1,116 @@
+"""The catalogue as dropped files enter it: with their results, into one batch for each folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, insert, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
+
+from core.messages import Origin
+from core.notifications import split_address
+from web_tier.batch_options import BatchOptions
+from web_tier.catalog import AnyRow, Catalog, Upload
+from web_tier.catalog_results import Outcome
+from web_tier.catalog_tables import batches, images
+from web_tier.catalog_uploads import insert_images
+
+
+class DropCatalog(Catalog):
+    """What nobody uploaded and is shown all the same, in the same manner."""
+
+    def adopt(self, outcomes: Sequence[Outcome], pool: str, now: float) -> None:
+        """Make images for dropped files that the catalogue does not know, so that their results can be recorded.
+
+        Left out are those that were dropped before their batch was deleted, and those whose name and content are
+        there already: a file that was put once more.
+        """
+        by_batch: dict[str, list[tuple[Outcome, Origin]]] = defaultdict(list)
+        for outcome in outcomes:
+            if outcome.origin is not None:
+                by_batch[outcome.batch_id].append((outcome, outcome.origin))
+        for batch_id in sorted(by_batch):
+            found = by_batch[batch_id]
+            self._ensure(batch_id, found[0][1].folder, pool, now)
+            with self._database.writing() as connection:
+                _adopt(connection, batch_id, found, now)
+
+    def _ensure(self, batch_id: str, folder: str, pool: str, now: float) -> None:
+        """The batch is there, deleted or not. It is closed: no upload goes into it."""
+        with self._database.reading() as connection:
+            if connection.execute(select(batches.c.id).where(batches.c.id == batch_id)).one_or_none():
+                return
+        values = _begun(now) | {
+            "id": batch_id,
+            "pool": pool,
+            "options": BatchOptions().model_dump(),
+            "metadata": _described(folder),
+            "payload_hash": "",
+            "change": 0,
+        }
+        try:
+            with self._database.writing() as connection:
+                connection.execute(insert(batches), values)
+        except IntegrityError:
+            return  # another collector was faster
+
+
+def _adopt(connection: Connection, batch_id: str, found: Sequence[tuple[Outcome, Origin]], now: float) -> None:
+    batch = connection.execute(select(batches).where(batches.c.id == batch_id).with_for_update()).one()
+    deleted_at = batch.deleted_at
+    wanted = [(outcome, origin) for outcome, origin in found if deleted_at is None or origin.dropped_at > deleted_at]
+    fresh = _unknown(connection, batch_id, wanted)
+    if not fresh:
+        return
+    _open_again(connection, batch, fresh[0][1].folder, now)
+    uploads = [
+        Upload(outcome.image_id, outcome.name, origin.sha256, origin.bytes, origin=origin.uri)
+        for outcome, origin in fresh
+    ]
+    insert_images(connection, batch_id, uploads, now)
+
+
+def _unknown(
+    connection: Connection, batch_id: str, found: Sequence[tuple[Outcome, Origin]]
+) -> list[tuple[Outcome, Origin]]:
+    ids = [outcome.image_id for outcome, _ in found]
+    known = set(connection.execute(select(images.c.id).where(images.c.id.in_(ids))).scalars())
+    contents = [(origin.sha256, outcome.name) for outcome, origin in found]
+    content = tuple_(images.c.sha256, images.c.name)
+    query = select(images.c.sha256, images.c.name).where(images.c.batch_id == batch_id, content.in_(contents))
+    there = {(sha256, name) for sha256, name in connection.execute(query)}
+    fresh = []
+    for outcome, origin in found:
+        if outcome.image_id not in known and (origin.sha256, outcome.name) not in there:
+            known.add(outcome.image_id)
+            there.add((origin.sha256, outcome.name))
+            fresh.append((outcome, origin))
+    return fresh
+
+
+def _open_again(connection: Connection, batch: AnyRow, folder: str, now: float) -> None:
+    """Images come into it once more. A batch that was deleted begins anew, with what was dropped since."""
+    values: dict[str, object] = {"completed_at": None}
+    if batch.deleted_at is not None:
+        values = _begun(now) | {"metadata": _described(folder), "deleted_at": None, "purged_at": None}
+    connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
+
+
+def _begun(now: float) -> dict[str, object]:
+    return {
+        "created_at": now,
+        "changed_at": now,
+        "closed_at": now,
+        "completed_at": None,
+        "total": 0,
+        "completed": 0,
+        "failed": 0,
+        "cancelled": 0,
+    }
+
+
+def _described(folder: str) -> dict[str, str]:
+    """`title` is what the page calls it."""
+    bucket, key = split_address(folder)
+    return {"title": key.rstrip("/").rpartition("/")[2] or bucket, "source": folder}
