@@ -30,12 +30,15 @@ _MARGIN = 1.25
 def note(
     ladder: tuple[Rung, ...], gaps: tuple[Gap, ...], needed: int, elapsed_s: float
 ) -> tuple[tuple[Rung, ...], tuple[Gap, ...]]:
-    """Take in how many are needed now. The ladder goes up in both age and number; its first rung is now."""
+    """Take in how many are needed now. The ladder goes up in both age and number; its first rung is now.
+
+    A gap began between the tick that still needed the worker and the next: half of that belongs to it.
+    """
     aged = [(min(_LONGEST_S, age + elapsed_s), count) for age, count in ladder]
     found = []
     for (_, below), (age, count) in pairwise(aged):
         if needed > below:
-            found.append((age, min(needed, count) - below))
+            found.append((age - elapsed_s / 2, min(needed, count) - below))
     rungs = [(0.0, needed), *(rung for rung in aged if rung[1] > needed)]
     if len(rungs) > _RUNGS:
         del rungs[-2]
