@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help run test test-browser test-aws lint check bench clean
+.PHONY: help run test test-browser test-aws lint check bench elasticity test-long clean
 
 help:
 	@echo "make run             start Tagfleet on http://127.0.0.1:8000 (TAGFLEET_PORT=9000 make run: another port)"
@@ -15,6 +15,8 @@ help:
 	@echo "make lint            style, types and the layers of imports"
 	@echo "make check           what CI runs: all tests, lint among them"
 	@echo "make bench           measure: engine, one process, the whole fleet"
+	@echo "make elasticity      simulate the controller's policy and others, and write docs/elasticity.md"
+	@echo "make test-long       the controller against 200,000 steps of anything that can happen"
 	@echo "make clean           remove the virtual environment and all caches"
 	@echo ""
 	@echo "PYTHON=python3.12 make …   uses that interpreter"
@@ -41,6 +43,12 @@ check: test
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m bench
+
+elasticity: $(VENV)/dev.stamp
+	$(BIN)/tagfleet simulate --all --docs docs
+
+test-long: $(VENV)/dev.stamp
+	$(BIN)/pytest -m long tests/unit
 
 clean:
 	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

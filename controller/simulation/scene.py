@@ -105,8 +105,8 @@ def on_aws(controls: ControllerSettings, machine: Machine, *, max_workers: int =
         update={
             "tick_s": 5.0,
             "max_workers": max_workers,
-            "drain_goal_s": 60.0,
-            "utilisation": 0.95,
+            "drain_goal_s": 120.0,
+            "utilisation": 1.0,
             "linger_s": 5.0,
             "stabilisation_s": 5.0,
             "boot_prior_s": machine.boot_s,

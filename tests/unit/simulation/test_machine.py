@@ -1,4 +1,4 @@
-"""The real loop over the simulated cloud, and anything that can happen to both; what holds is checked after each step."""
+"""The real loop over the simulated cloud, and anything that can happen to both; what holds is checked each time."""
 
 from __future__ import annotations
 

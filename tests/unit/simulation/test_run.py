@@ -29,7 +29,11 @@ def ours(trace: Trace, stage: Scene, seed: int = 1) -> Run:
     return simulate(trace, "tagfleet", decide, stage, seed)
 
 
-@given(st.lists(st.tuples(st.floats(0, 300), st.integers(1, 80)), max_size=8), st.integers(0, 99), st.sampled_from(POLICIES))
+@given(
+    st.lists(st.tuples(st.floats(0, 300), st.integers(1, 80)), max_size=8),
+    st.integers(0, 99),
+    st.sampled_from(POLICIES),
+)
 @hypothesis(max_examples=15, deadline=None)
 def test_no_image_is_lost_or_doubled_in_any_weather_under_any_policy(
     arrivals: list[tuple[float, int]], seed: int, policy: str
