@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help run test test-browser test-aws lint check bench elasticity test-long clean
+.PHONY: help run test test-browser test-aws test-long lint check bench chaos bench-peers boot-image elasticity clean
 
 help:
 	@echo "make run             start Tagfleet on http://127.0.0.1:8000 (TAGFLEET_PORT=9000 make run: another port)"
@@ -14,7 +14,10 @@ help:
 	@echo "make test-aws        those of a whole deployment on moto's server, the long ones too"
 	@echo "make lint            style, types and the layers of imports"
 	@echo "make check           what CI runs: all tests, lint among them"
+	@echo "make chaos           kill parts, fill the disk, set a clock wrong, and count every photo (up to 10 min)"
 	@echo "make bench           measure: engine, one process, the whole fleet"
+	@echo "make bench-peers     measure LitServe, BentoML and Ray Serve beside it, each in its own environment"
+	@echo "make boot-image      boot a worker's image under qemu, and say where the time went (as root; half an hour)"
 	@echo "make elasticity      simulate the controller's policy and others, and write docs/elasticity.md"
 	@echo "make test-long       the controller against 200,000 steps of anything that can happen"
 	@echo "make clean           remove the virtual environment and all caches"
@@ -24,7 +27,7 @@ help:
 run: $(VENV)/run.stamp
 	@$(BIN)/tagfleet up
 
-test: $(VENV)/dev.stamp
+test: $(VENV)/dev.stamp $(VENV)/ministack.stamp
 	$(BIN)/pytest
 
 test-browser: $(VENV)/dev.stamp
@@ -41,8 +44,17 @@ lint: $(VENV)/dev.stamp
 
 check: test
 
+chaos: $(VENV)/dev.stamp
+	$(BIN)/python -m bench chaos
+
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m bench
+
+bench-peers: $(VENV)/dev.stamp
+	$(BIN)/python -m bench.peers
+
+boot-image: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.aws.boot_image /var/tmp/tagfleet-boot
 
 elasticity: $(VENV)/dev.stamp
 	$(BIN)/tagfleet simulate --all --docs docs
@@ -51,7 +63,7 @@ test-long: $(VENV)/dev.stamp
 	$(BIN)/pytest -m long tests/unit
 
 clean:
-	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) bench/peers/.venv-* *.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/run.stamp: requirements.txt pyproject.toml | $(BIN)/pip
@@ -62,6 +74,11 @@ $(VENV)/run.stamp: requirements.txt pyproject.toml | $(BIN)/pip
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/ministack.stamp: requirements-ministack.txt | $(BIN)/pip
+	@$(PYTHON) -m venv $(VENV)/ministack
+	@$(VENV)/ministack/bin/python -m pip --disable-pip-version-check install -q -r requirements-ministack.txt
 	@touch $@
 
 $(BIN)/pip:

@@ -13,7 +13,8 @@ fetch() {
 # tell FILE: its text is this bake's outcome
 tell() {
   python3 -c 'import sys, urllib.request as r
-r.urlopen(r.Request(sys.argv[1], open(sys.argv[2], "rb").read(), method="PUT"))' "$report" "$1"
+text = {"Content-Type": "text/plain"}
+r.urlopen(r.Request(sys.argv[1], open(sys.argv[2], "rb").read(), text, method="PUT"))' "$report" "$1"
 }
 
 build() {

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from string import Template
 from typing import Any
@@ -55,6 +55,9 @@ class Shape:
     subnets: Sequence[str] = ()
     sources: Sequence[str] = ()
     """Buckets of others whose images workers may read where they lie."""
+
+    def with_pools(self, pools: Sequence[str]) -> Shape:
+        return replace(self, pools=pools)
 
 
 def render(shape: Shape) -> dict[str, Any]:
@@ -153,7 +156,7 @@ def _user_data(file: str) -> str:
     )
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml brings no types
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the fast one, where it was built
     """YAML with CloudFormation's short tags, `!Ref` and the like."""
 
 

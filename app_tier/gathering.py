@@ -10,22 +10,23 @@ from collections.abc import Sequence
 from app_tier.held import Held
 from app_tier.persistence import Finished
 
-GATHER_S = 0.5
-"""How long a finished image waits for others to share its requests, while others are in hand."""
+GATHER_S = 2.0
+"""How long a finished image waits for others to share its requests, while others are in hand: 5 images/s fill them."""
 _LOOK_AGAIN_S = 0.05
 
 
 class Gathering:
     """Takes finished images in, and hands out groups of `per_request`, or at once all there are where that is 1.
 
-    A smaller group goes out after `GATHER_S`, or as soon as this worker holds nothing else that could join it. `put`
+    A smaller group goes out after `gather_s`, or as soon as this worker holds nothing else that could join it. `put`
     waits while `limit` images are here: that is the stages' back-pressure.
     """
 
-    def __init__(self, held: Held, *, per_request: int, limit: int) -> None:
+    def __init__(self, held: Held, *, per_request: int, limit: int, gather_s: float = GATHER_S) -> None:
         self._held = held
         self._full = per_request
         self._limit = max(limit, per_request)
+        self._gather_s = gather_s
         self._waiting: deque[tuple[float, Finished]] = deque()
         self._delivering = 0
         self._closed = False
@@ -71,4 +72,4 @@ class Gathering:
         if self._closed or len(self._waiting) >= self._full:
             return True
         more_to_come = len(self._held) > len(self._waiting) + self._delivering
-        return not more_to_come or time.monotonic() - self._waiting[0][0] >= GATHER_S
+        return not more_to_come or time.monotonic() - self._waiting[0][0] >= self._gather_s

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from importlib.util import find_spec
@@ -51,12 +52,12 @@ def find(network: Network, places: Places, *, download: Progress | None = None) 
     """
     for path, origin in _candidates(network, places):
         if path.is_file():
-            return Weights(path, _sha256(path), origin)
+            return Weights(path, _fingerprint(path, places.cache), origin)
     why = "found nowhere"
     if download is not None and network.download:
         try:
             path = _downloaded(network.download, places.cache / "weights", download)
-            return Weights(path, _sha256(path), "downloaded")
+            return Weights(path, _fingerprint(path, places.cache), "downloaded")
         except WeightsMissing as error:
             why = str(error)
     raise WeightsMissing(
@@ -154,6 +155,23 @@ def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _fingerprint(path: Path, cache: Path) -> str:
+    """The file's SHA-256, remembered for as long as its size and its time of change are the same.
+
+    A worker whose engine is kept needs nothing else of the file, and a new machine reads each byte from far away.
+    """
+    about = path.stat()
+    seen = f"{path} {about.st_size} {about.st_mtime_ns} "
+    kept = cache / "weights" / f"{hashlib.sha256(bytes(path)).hexdigest()[:16]}.seen"
+    with suppress(OSError):
+        if (found := kept.read_text()).startswith(seen):
+            return found.removeprefix(seen)
+    digest = _sha256(path)
+    with suppress(OSError):  # a cache that cannot be written costs a second read, no more
+        _write(kept, lambda file: file.write((seen + digest).encode()))
+    return digest
 
 
 def _sha256(path: Path) -> str:

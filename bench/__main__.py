@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -14,15 +13,19 @@ from pathlib import Path
 
 import click
 
-from bench import data, fleet, web
+from bench import aws, controller, data, fleet, web
 from bench.chaos import disk
 from bench.chaos.run import chaos, explained
 from bench.deployment import SHORT_TIMES, Deployment, wait_until
 from bench.limit import Limit
+from bench.machine import machine
 from bench.photos import photos
+from config import settings
 from tagfleet.client import Client
 
 _WARM_UP = 32
+_TRY_AGAIN = {"TAGFLEET_CONTROLLER__BREAKER_RESET_S": "3"}
+"""Workers that are killed while they boot open the breaker, and rightly so."""
 
 
 @click.group(invoke_without_command=True)
@@ -48,7 +51,7 @@ def main(ctx: click.Context, folder: Path | None, weights: Path | None, cache: s
         data.random_weights(weights)
         click.echo("no weights at hand: random ones, which are as fast")
     ctx.obj = Bench(folder, {"TAGFLEET_WEIGHTS": str(weights), "TAGFLEET_CACHE": cache})
-    click.echo(_machine())
+    click.echo(machine())
     if ctx.invoked_subcommand is None:
         for command in (latency, memory, speed, web_tier):
             ctx.invoke(command)
@@ -166,20 +169,24 @@ def web_tier(bench: Bench, count: int, streams: int, rounds: int) -> None:
 @click.option("--count", default=2000, help="photos")
 @click.option("--seed", default=0, help="of the choice of faults; 0: another one each time")
 @click.option("--minutes", default=9.0, help="the longest that it may take")
+@click.option("--every", type=(float, float), default=(0.5, 4.0), help="seconds between two faults, from and to")
+@click.option("--tagger", default="resnet50", help="that tags the photos")
 @click.pass_obj
-def chaos_command(bench: Bench, count: int, seed: int, minutes: float) -> None:
+def chaos_command(bench: Bench, count: int, seed: int, minutes: float, every: tuple[float, float], tagger: str) -> None:
     """Kill parts, fill the disk, set a clock wrong while photos are tagged; the last line counts what came of it."""
     seed = seed or time.time_ns() % 1_000_000
     click.echo(f"seed {seed}")
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tagfleet-chaos-")))
         small = stack.enter_context(disk.Disk(scratch, (64 << 20) + count * 160_000))
-        deployment = Deployment(scratch / "home", {**bench.environ, **SHORT_TIMES})
+        deployment = Deployment(
+            scratch / "home", {**bench.environ, **SHORT_TIMES, **_TRY_AGAIN, "TAGFLEET_POOLS__RESNET50__TAGGER": tagger}
+        )
         stack.callback(deployment.kill_everything)
         pictures = photos(bench.folder, count)
         try:
             outcome = chaos(
-                deployment, small, pictures, seed=seed, every_s=(0.5, 4), within_s=60 * minutes, say=click.echo
+                deployment, small, pictures, seed=seed, every_s=every, within_s=60 * minutes, say=click.echo
             )
         except TimeoutError:
             click.echo(explained(deployment, Path(f"chaos-{seed}")))
@@ -187,6 +194,33 @@ def chaos_command(bench: Bench, count: int, seed: int, minutes: float) -> None:
     click.echo(outcome)
     if not outcome.sound:
         raise SystemExit(1)
+
+
+@main.command("aws")
+@click.option("--count", default=1000, help="photos a round")
+@click.option("--rounds", default=5)
+@click.option("--latency-ms", default=0.0, help="that S3 and SQS take for an answer; in a region S3 takes 20 to 50")
+@click.option("--threads", default=2, help="that fetch, and that finish, on AWS")
+@click.pass_obj
+def aws_(bench: Bench, count: int, rounds: int, latency_ms: float, threads: int) -> None:
+    """One worker on S3 and SQS (in memory, on loopback) beside files and SQLite: images/s, requests per 1,000."""
+    contents = [content for _, content in photos(bench.folder, count)]
+    with aws.small_cloud(latency_ms) as names, tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
+        home = {**bench.environ, "TAGFLEET_HOME": scratch}
+        local = settings.load(home)
+        threaded = {"worker.fetch_threads": threads, "worker.finish_threads": threads}
+        cloud = settings.load({**home, **names}, flags=threaded)
+        tagger = Limit(local).tagger
+        for line in aws.compared(local, cloud, tagger, contents, rounds):
+            click.echo(line)
+
+
+@main.command("controller")
+@click.option("--ticks", default=20)
+def controller_(ticks: int) -> None:
+    """A tick on AWS: seconds of work with up to 1,000 instances, and what its requests cost a month."""
+    for line in controller.report(ticks):
+        click.echo(line)
 
 
 @contextmanager
@@ -204,18 +238,6 @@ def _cost(costs: defaultdict[str, float], ours: str, deployment: Deployment) -> 
 def _spread(values: Sequence[float], unit: str = "s", digits: int = 2) -> str:
     low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
     return f"{middle:>5} {unit} ({low}–{high}, {len(values)} rounds)"
-
-
-def _machine() -> str:
-    cores = len(os.sched_getaffinity(0))
-    return f"{time.strftime('%Y-%m-%d')}, {cores} cores of {_processor()}, {platform.system()}"
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

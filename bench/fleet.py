@@ -15,7 +15,8 @@ def tag(client: Client, photos: Sequence[tuple[str, bytes]]) -> tuple[Batch, flo
     """The completed batch, and the seconds from its creation to its last result. Raises RuntimeError on a loss."""
     started = time.perf_counter()
     batch = client.create_batch()
-    client.upload(batch, [(name, BytesIO(data)) for name, data in photos])
+    # without the check, which would recognise the photos of the round before and send nothing
+    client.upload(batch, [(name, BytesIO(data)) for name, data in photos], check=False)
     client.close(batch)
     while (batch := client.batch(batch)).status != "completed":
         time.sleep(min(max((batch.eta_s or 0.0) / 4, _SHORTEST_S), _LONGEST_S))

@@ -57,12 +57,18 @@ def _rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("", f"= ceil({flow:.2f} + {backlog:.2f}), at least {t['busy']}, at least {min(1, outstanding)}"),
         ("share", f"{t['needed']} needed of our own fleet now, {t['granted']} granted"),
         ("cap", f"{t['billable']} of {t['cap']} instances of all pools, leaving ones included"),
+        ("budget", _money(t.get("spend_per_hour", 0.0), t.get("budget_per_hour", 0.0), t.get("price_per_hour", 0.0))),
         ("scale-in", _lasting("target below the fleet", t["below_s"])),
         ("", f"kept are the {t['peak']} that were needed within the last {t['keep_s']:.1f} s"),
         ("starved", _lasting("a worker wanted and none there", t["starved_s"])),
         ("boots", _boots(t["failures"], t["retry_in_s"])),
         ("rule", t["rule"]),
     ]
+
+
+def _money(spend: float, budget: float, price: float) -> str:
+    limit = f"of ${budget:,.2f}/h" if budget else "no budget is set"
+    return f"${spend:,.2f}/h for the instances of all pools, {limit}; another one costs ${price:,.3f}/h"
 
 
 def _lasting(what: str, seconds: float | None) -> str:

@@ -137,7 +137,8 @@ def ids_of(message: Job | Result) -> dict[str, str]:
 
 
 def encode(message: Job | Result | OutputMessage) -> str:
-    return message.model_dump_json(exclude_defaults=False)
+    """As JSON in characters that SQS takes: all of Unicode's but two, which a file's name may hold all the same."""
+    return message.model_dump_json(exclude_defaults=False).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 def decode_job(body: str) -> Job:

@@ -115,6 +115,14 @@ def asked_by(body: str, tagger: str) -> Asked:
         return asked
 
 
+def shown_job(body: str) -> Job:
+    """For people: the job that `body` is, or that of the first file of which it tells. Raises BadMessage."""
+    jobs = asked_by(body, "").jobs
+    if not jobs:
+        raise BadMessage("a bucket's notification of no file")
+    return jobs[0]
+
+
 def is_drop(batch_id: str) -> bool:
     """Whether this batch gathers dropped files; its owner did not make it, and its originals are not ours."""
     return batch_id.startswith(_DROPPED)

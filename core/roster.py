@@ -110,6 +110,27 @@ _FEW = 4
 """So many objects are read one after the other: a thread would cost more than it saves."""
 
 
+_AT_A_LOOK = 128
+"""Heartbeats that are fetched at most for one look, beside new ones: a fetch over the network costs a millisecond of
+work, and a fleet of a thousand is judged as well by what most of it said a few looks ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A heartbeat, as it was read under its etag, or as it must be by now."""
+
+    etag: Etag
+    beat: Heartbeat | None
+    passed: int = 0
+    """Changes of it that were seen and not fetched."""
+
+
+def _grown(before: _Heard, etag: Etag) -> _Heard:
+    """Each change that was seen is a beat or more, so the true `seq` will be beyond this one when it is fetched."""
+    beat = before.beat and before.beat.model_copy(update={"seq": before.beat.seq + 1})
+    return _Heard(etag, beat, before.passed + 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Glance:
     """What a controller looks at in each tick."""
@@ -128,7 +149,7 @@ class Roster:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._heard: dict[str, tuple[Etag, Heartbeat | None]] = {}
+        self._heard: dict[str, _Heard] = {}
 
     def beat(self, heartbeat: Heartbeat) -> None:
         self._put(layout.worker_key(heartbeat.worker_id), heartbeat)
@@ -210,29 +231,39 @@ class Roster:
         return True
 
     def _heartbeats(self, listed: Sequence[ObjectInfo]) -> list[Heartbeat]:
-        """Those that `listed` tells of, fetching what changed. Gone ones are forgotten."""
-        heard = self._heard
-        changed = [info.key for info in listed if info.key not in heard or heard[info.key][0] != info.etag]
-        if len(changed) <= _FEW:
-            fetched = [self._fetched(key) for key in changed]
-        else:
-            with ThreadPoolExecutor(min(_AT_ONCE, len(changed))) as pool:
-                fetched = list(pool.map(self._fetched, changed))
-        news = dict(zip(changed, fetched, strict=True))
-        now = {info.key: news.get(info.key, heard.get(info.key)) for info in listed}
-        self._heard = {key: one for key, one in now.items() if one is not None}
-        return [beat for _, beat in self._heard.values() if beat is not None]
+        """Those that `listed` tells of, fetching what changed: new ones all, of the others so many at a look.
 
-    def _fetched(self, key: str) -> tuple[Etag, Heartbeat | None] | None:
+        One that changed and was not fetched is told by its last content, with a `seq` that has grown: it lives.
+        """
+        heard = self._heard
+        new = [info.key for info in listed if info.key not in heard]
+        changed = {info.key: info.etag for info in listed if info.key in heard and heard[info.key].etag != info.etag}
+        behind = [info.key for info in listed if info.key in changed or (info.key in heard and heard[info.key].passed)]
+        behind.sort(key=lambda key: -heard[key].passed)
+        due = new + behind[: max(0, _AT_A_LOOK - len(new))]
+        fetched = dict(zip(due, self._fetched(due), strict=True))
+        passed = {key: _grown(heard[key], etag) for key, etag in changed.items() if key not in fetched}
+        known: dict[str, _Heard | None] = {**heard, **passed, **fetched}
+        now = {info.key: known[info.key] for info in listed}
+        self._heard = {key: one for key, one in now.items() if one is not None}
+        return [one.beat for one in self._heard.values() if one.beat is not None]
+
+    def _fetched(self, keys: Sequence[str]) -> list[_Heard | None]:
+        if len(keys) <= _FEW:
+            return [self._fetch(key) for key in keys]
+        with ThreadPoolExecutor(min(_AT_ONCE, len(keys))) as pool:
+            return list(pool.map(self._fetch, keys))
+
+    def _fetch(self, key: str) -> _Heard | None:
         """None where it is gone; without a heartbeat where it cannot be read, so that it is not fetched again."""
         try:
             blob = self._store.get(key)
         except NotFound:
             return None
         try:
-            return blob.etag, Heartbeat.model_validate_json(blob.data)
+            return _Heard(blob.etag, Heartbeat.model_validate_json(blob.data))
         except ValidationError:
-            return blob.etag, None
+            return _Heard(blob.etag, None)
 
     def _put(self, key: str, value: _Object) -> None:
         self._store.put(key, value.model_dump_json().encode(), content_type="application/json")

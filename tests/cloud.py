@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,7 @@ def clients_of(endpoint: str, **options: Any) -> Clients:
     return Clients(REGION, session=_session(), endpoint=endpoint, **options)
 
 
+@cache
 def _session() -> Any:
     import boto3  # a third of a second that most selections of tests need not wait for
 

@@ -26,6 +26,7 @@ from web_tier.catalog_results import Outcome, ResultCatalog
 GROUP = 100
 _WAIT_S = 1.0
 _LINGER_S = 0.05
+_GATHER_S = 1.0
 _UNSENT_AFTER_S = 5.0
 _QUIET_S = 60.0
 _RECONCILE_EVERY = 30
@@ -73,8 +74,11 @@ class Collector:
     def collect(self, stop: threading.Event | None = None, wait_s: float = _WAIT_S) -> int:
         """Bring one group of results in; how many were new. Raises Unavailable only while it holds no message."""
         queue = self._backend.results
+        paid = queue.per_request > 1
+        if paid and self._busy:
+            (stop or threading.Event()).wait(_GATHER_S)  # a receive that waits takes the first to come, and no more
         deliveries = queue.receive(GROUP, wait_s)
-        until = time.monotonic() + _LINGER_S
+        until = time.monotonic() + (0.0 if paid else _LINGER_S)
         while deliveries and self._busy and len(deliveries) < GROUP and (left := until - time.monotonic()) > 0:
             deliveries += queue.receive(GROUP - len(deliveries), left)
         self._busy = bool(deliveries)

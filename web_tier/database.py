@@ -51,9 +51,10 @@ def catalog_url(settings: Settings) -> URL:
             "setting web.catalog_url: give a URL like postgresql://USER@HOST:5432/DATABASE, or leave it empty"
         )
     if settings.aws.catalog_secret and url.password is None:
+        from core.aws.clients import Clients  # a third of a second that most deployments need not wait for
         from core.aws.secrets import password_of
 
-        url = url.set(password=password_of(settings.aws.catalog_secret, settings.aws.region))
+        url = url.set(password=password_of(Clients(settings.aws.region, threads=1), settings.aws.catalog_secret))
     return url.set(drivername="postgresql+psycopg")
 
 

@@ -7,7 +7,7 @@ from flask import Response
 
 from core.dead_letters import looked_at
 from core.errors import BadMessage
-from core.messages import decode_job
+from core.notifications import shown_job
 from core.ports import Delivery
 from core.telemetry import logger
 from web_tier.bodies import json_body
@@ -56,7 +56,7 @@ def blueprint(own: Parts) -> APIBlueprint:
 
 def _letter(pool: str, letter: Delivery) -> dict[str, object]:
     try:
-        job = decode_job(letter.body)
+        job = shown_job(letter.body)
         said = {"batch_id": job.batch_id, "image_id": job.image_id, "name": job.name}
     except BadMessage as error:
         said = {"batch_id": "", "image_id": "", "name": str(error)}

@@ -127,7 +127,11 @@ class Account:
             try:
                 self._clients.of("iam").create_service_linked_role(AWSServiceName="spot.amazonaws.com")
             except ClientError as error:
-                if code_of(error) not in ("InvalidInput", "InvalidInputException"):  # it is there already
+                if code_of(error) not in (
+                    "InvalidInput",
+                    "InvalidInputException",
+                    "EntityAlreadyExists",
+                ):  # it is there already
                     raise
 
 

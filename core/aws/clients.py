@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.config import Config
+from botocore.utils import parse_timestamp
 
 from core.aws.errors import explained
 
@@ -19,8 +22,18 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
+
 LONG_POLL_S = 20
 """The longest that SQS lets a receive wait."""
+
+
+def _time(value: Any) -> datetime:
+    """A time as AWS writes it; what is not ISO 8601 is botocore's to read."""
+    try:
+        read = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return parse_timestamp(value)
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
 class Clients:
@@ -44,7 +57,7 @@ class Clients:
         attempts: int = 4,
     ) -> None:
         self._session = session
-        self._region = region or None
+        self._region = region or os.environ.get("AWS_REGION")  # which boto3, of all AWS's kits, does not read
         self._endpoint = endpoint
         self._config = Config(
             connect_timeout=connect_s,
@@ -100,6 +113,9 @@ class Clients:
         with explained(f"use {service.upper()}"):
             session = self._session or boto3.Session()
             self._session = session  # reading profiles and finding credentials is done once
+            # Half the work of reading a list of a thousand instances or keys is botocore's guessing at their times.
+            factory = session._session.get_component("response_parser_factory")
+            factory.set_parser_defaults(timestamp_parser=_time)
             config = self._config
             if service == "s3":  # boto3 would presign with the outdated version 2 at some endpoints
                 config = config.merge(Config(signature_version="s3v4"))

@@ -19,12 +19,14 @@ from core.errors import Misconfigured
 from core.ports import Cause, Instance, InstanceState, Launch, Offering
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import InstanceTypeDef, RunInstancesRequestTypeDef
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef, RunInstancesRequestTypeDef
 
 DEPLOYMENT_TAG = "tagfleet:deployment"
 POOL_TAG = "tagfleet:pool"
 TOKEN_TAG = "tagfleet:token"  # noqa: S105  # the launch intent's
 PRICE_TAG = "tagfleet:price"
+
+_OF_VOLUMES = ("Name", DEPLOYMENT_TAG, POOL_TAG)
 
 _STATES = {
     "pending": InstanceState.PENDING,
@@ -48,7 +50,8 @@ def template_name(deployment: str, pool: str) -> str:
 
 
 class Ec2Fleet:
-    """Several of these may look after the same deployment. `clock` is monotonic.
+    """Several of these may look after the same deployment. `page` is how many instances go into one call at most;
+    `clock` is monotonic.
 
     A token is EC2's ClientToken: a replay returns the first call's instances for a day after their end. An instance
     that was launched just now may be missing from `instances`; one that was listed before and is missing now is kept
@@ -57,11 +60,18 @@ class Ec2Fleet:
     """
 
     def __init__(
-        self, clients: Clients, deployment: str, menu: Menu, *, clock: Callable[[], float] = time.monotonic
+        self,
+        clients: Clients,
+        deployment: str,
+        menu: Menu,
+        *,
+        page: int = _PAGE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clients = clients
         self._deployment = deployment
         self._menu = menu
+        self._page = page
         self._clock = clock
         self._seen: dict[str, tuple[Instance, float]] = {}
 
@@ -111,8 +121,8 @@ class Ec2Fleet:
 
     def terminate(self, ids: Sequence[str]) -> None:
         wanted = [id_ for id_ in dict.fromkeys(ids) if _ID.fullmatch(id_)]
-        for start in range(0, len(wanted), _PAGE):
-            self._terminate(wanted[start : start + _PAGE])
+        for start in range(0, len(wanted), self._page):
+            self._terminate(wanted[start : start + self._page])
 
     def _request(
         self, pool: str, count: int, token: str, offering: Offering, subnet: str
@@ -135,7 +145,8 @@ class Ec2Fleet:
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
             "TagSpecifications": [
-                {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+                {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]},
+                {"ResourceType": "volume", "Tags": [{"Key": key, "Value": tags[key]} for key in _OF_VOLUMES]},
             ],
         }
         if subnet:
@@ -153,11 +164,14 @@ class Ec2Fleet:
         return _told([], count, refusal.reason, refusal.cause)
 
     def _described(self, tag: str, value: str) -> list[InstanceTypeDef]:
-        filters = {DEPLOYMENT_TAG: self._deployment, tag: value}
+        """Those with a launch's token only: a host of the same stack may bear its name, and is none of ours to end."""
+        wanted = {DEPLOYMENT_TAG: self._deployment, tag: value}
+        filters: list[FilterTypeDef] = [{"Name": f"tag:{name}", "Values": [text]} for name, text in wanted.items()]
+        filters.append({"Name": "tag-key", "Values": [TOKEN_TAG]})
         with explained(f"list the instances of the deployment {self._deployment}", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_instances").paginate(
-                Filters=[{"Name": f"tag:{name}", "Values": [wanted]} for name, wanted in filters.items()],
-                PaginationConfig={"PageSize": _PAGE},
+                Filters=filters,
+                PaginationConfig={"PageSize": self._page},
             )
             return [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
 

@@ -74,7 +74,7 @@ class Ec2Images:
         return self._url("put_object", key, expires_s)
 
     def launch_builder(self, bake: str, base: str, type: str, user_data: str, *, subnet: str, disk_gb: int) -> str:
-        """One instance, whose id this returns. The same `bake` again returns the instance of the first call."""
+        """One instance, whose id this returns; repeated by boto3, the request launches no second one."""
         root = Account(self._clients).image(base).root_device
         request: RunInstancesRequestTypeDef = {
             "ImageId": base,

@@ -9,10 +9,10 @@ from core.aws.errors import explained
 from core.errors import Misconfigured
 
 
-def password_of(arn: str, region: str = "") -> str:
-    """The field `password` of a secret. Raises Misconfigured where it cannot be had, Unavailable where waiting helps."""
+def password_of(clients: Clients, arn: str) -> str:
+    """The field `password` of a secret. Raises Misconfigured or Unavailable where it cannot be had."""
     with explained(f"read the secret {arn}", "secretsmanager"):
-        answer = Clients(region, threads=1).of("secretsmanager").get_secret_value(SecretId=arn)
+        answer = clients.of("secretsmanager").get_secret_value(SecretId=arn)
     try:
         return str(json.loads(answer["SecretString"])["password"])
     except (KeyError, ValueError, TypeError):

@@ -34,7 +34,7 @@ class LocalParts:
 
     def machine(self) -> None:
         """One's own: nobody takes it away."""
-        return None
+        return
 
     def metrics(self) -> NoMetrics:
         return NoMetrics()

@@ -282,6 +282,7 @@ def drive(run: Run, show: Callable[[Run], None], say: Callable[[str], None], wai
             if not moved:
                 run.refresh()
                 moved = run.step()
+            show(run)
         except Misconfigured:
             raise
         except Unavailable as error:
@@ -291,6 +292,5 @@ def drive(run: Run, show: Callable[[Run], None], say: Callable[[str], None], wai
             wait(pause)
             continue
         pause = 0.0
-        show(run)
         if not moved:
             wait(run.poll_s)

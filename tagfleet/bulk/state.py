@@ -121,6 +121,11 @@ class RunFile:
         """Raises NotFound, Unavailable."""
         return Portion.model_validate_json(self._store.get(layout.portion_key(self.run_id, number)).data)
 
+    def forget(self) -> None:
+        """Leave nothing of a run that had nothing to do: the next one looks again. Raises Unavailable."""
+        numbers = range(1, self.state.portions + 1)
+        self._store.delete([layout.run_key(self.run_id), *(layout.portion_key(self.run_id, n) for n in numbers)])
+
     def keep_portion(self, number: int, portion: Portion) -> Portion:
         """The portion of this number: `portion`, unless there is one already, of which objects may have been sent."""
         key = layout.portion_key(self.run_id, number)

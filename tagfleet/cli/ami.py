@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import click
 
 from ami.bake import Bake, Recipe
 from config import settings as config
-from config.settings import BadSetting, Settings
+from config.settings import Settings
 from core.aws.clients import Clients
 from core.aws.images import Ec2Images
-from core.wiring import Backend
+from core.aws.passing_bucket import passing_bucket
+from core.aws.store import S3Store
 from tagfleet.cli.common import with_settings
 
 _BASE = "resolve:ssm:/aws/service/debian/release/12/latest/amd64"
@@ -48,7 +50,6 @@ def bake(
     disk_gb: int,
 ) -> None:
     """Launch a builder, install a worker or host on it, and make an image of it. Takes about ten minutes."""
-    images = _images(settings)
     recipe = Recipe(
         name=f"{settings.aws.deployment}-{role}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
         base=base,
@@ -62,7 +63,10 @@ def bake(
         subnet=subnet,
         disk_gb=disk_gb,
     )
-    image = Bake(recipe, images, Backend(settings).store, click.echo).run()
+    clients = Clients(settings.aws.region)
+    with _bucket(settings, clients) as bucket:
+        images = Ec2Images(clients, settings.aws.deployment, bucket)
+        image = Bake(recipe, images, S3Store(clients, input_bucket=bucket, output_bucket=bucket), click.echo).run()
     click.echo(image.id)
 
 
@@ -70,16 +74,15 @@ def bake(
 @with_settings()
 def list_(settings: Settings) -> None:
     """The images of this deployment, newest first."""
-    for image in _images(settings).images():
+    images = Ec2Images(Clients(settings.aws.region), settings.aws.deployment, settings.aws.output_bucket)
+    for image in images.images():
         click.echo(f"{image.id}  {image.made_at[:16].replace('T', ' ')}  {image.state:10}  {image.name}")
 
 
-def _images(settings: Settings) -> Ec2Images:
-    if settings.backend != "aws" or not settings.aws.output_bucket:
-        raise BadSetting(
-            "images are baked for a deployment on AWS: name its settings (TAGFLEET_CONFIG=s3://BUCKET/KEY)"
-        )
-    return Ec2Images(Clients(settings.aws.region), settings.aws.deployment, settings.aws.output_bucket)
+def _bucket(settings: Settings, clients: Clients) -> AbstractContextManager[str]:
+    """The deployment's; before there is one, the first images pass through a bucket of their own."""
+    named = settings.aws.output_bucket
+    return nullcontext(named) if named else passing_bucket(clients, f"{settings.aws.deployment}-bake")
 
 
 def _pools(settings: Settings) -> dict[str, str]:

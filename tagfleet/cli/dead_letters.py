@@ -9,7 +9,7 @@ import click
 from config.settings import BadSetting, Settings
 from core.dead_letters import looked_at
 from core.errors import BadMessage
-from core.messages import decode_job
+from core.notifications import shown_job
 from core.ports import Delivery, Queue
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
@@ -61,7 +61,7 @@ def _queues(settings: Settings, pool: str | None) -> list[tuple[str, Queue]]:
 def _line(letter: Delivery) -> str:
     sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.sent_at))
     try:
-        job = decode_job(letter.body)
+        job = shown_job(letter.body)
     except BadMessage as error:
         return f"{sent}  received {letter.receive_count} times  {error}"
     return f"{sent}  received {letter.receive_count} times  {job.batch_id}  {printable(job.name)}"

@@ -23,13 +23,14 @@ from tagfleet.loadtest.plan import Arrivals, Plan, Start, parse_size
 from tagfleet.loadtest.record import Photo, Report, Run, Sample
 from tagfleet.loadtest.run import Target, perform
 
+_INTERRUPTED = 130
 _CONCURRENCY, _CONCURRENCY_OF_A_RATE = 4, 64
 
 
 @click.group("loadtest", invoke_without_command=True)
 @url_option
 @api_key_option
-@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="photos")
+@click.option("--count", type=click.IntRange(1, 200_000), default=100, show_default=True, help="photos")
 @click.option(
     "--size", "sizes", multiple=True, metavar="SIZE", help="of each photo: 1900, 80kB, 2MB; several take turns  [80kB]"
 )
@@ -68,7 +69,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     """Send photos at a given concurrency or rate, and report how long their tags took.
 
     A summary goes to stdout; NAME.html has plots, NAME.json every photo. The test ends by itself, and cancels what is
-    not done then. Exit code: 0 all tagged, 1 some were not, 2 wrong usage.
+    not done then. Exit code: 0 all tagged, 1 some were not, 2 wrong usage, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
         sys.exit(_test(**given))
@@ -105,6 +106,8 @@ def _test(
             _keep(report, output)  # after each run: an hour of tests is not lost by the last one
             for line in tables.summary(run):
                 click.echo(line)
+            if run.interrupted:
+                return _INTERRUPTED
     except ClientError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:

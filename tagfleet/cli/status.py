@@ -27,12 +27,17 @@ _SILENT_S = 5.0
 @with_settings("port")
 def command(settings: Settings) -> None:
     """Show the batches in progress, the queues, the workers and the controller's last decisions."""
-    if not settings.home.is_dir():
+    if settings.backend == "local" and not settings.home.is_dir():
         raise click.ClickException(f"there is no deployment in {settings.home} (setting home)")
     backend = Backend(settings)
-    for section in (_batches(settings), _queues(backend), _workers(backend), _pools(backend), _decisions(backend)):
-        for line in section:
-            click.echo(line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…")
+    for line in (*_batches(settings), *of_fleet(backend)):
+        click.echo(line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…")
+
+
+def of_fleet(backend: Backend) -> Iterator[str]:
+    """Queues, workers, pools, decisions: what is known without a web tier."""
+    for section in (_queues(backend), _workers(backend), _pools(backend), _decisions(backend)):
+        yield from section
 
 
 def _batches(settings: Settings) -> Iterator[str]:

@@ -86,7 +86,9 @@ def tag_bucket(settings: Settings, places: Sequence[str], pool: str | None, opti
     file = RunFile(backend.store, run_id, new, time.time)
     results = str(wanted.out) if wanted.out else _place(settings, run_id)
     shown = _Shown(file, fleet, aws=settings.backend == "aws")
-    if file.state.finished_at is None:
+    if file.state.finished_at is not None:
+        shown.say(f"{run_id} is finished; to tag the same once more, give it another name: --run NAME")
+    else:
         shown.say(f"{'going on with' if file.resumed else 'beginning'} {run_id}; its results go to {results}")
     try:
         parts = Parts(backend.store, backend.jobs(pool), time.time, wanted.out)
@@ -98,6 +100,10 @@ def tag_bucket(settings: Settings, places: Sequence[str], pool: str | None, opti
             "the same command goes on where this one was"
         )
         return _INTERRUPTED
+    if not file.state.sent:
+        file.forget()
+        over = f"{file.state.passed_over:,} objects end like no image (--all takes them too)"
+        raise click.ClickException(f"there is nothing to tag in {listing.name}: {over}")
     return shown.summary(results)
 
 

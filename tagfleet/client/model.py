@@ -37,6 +37,8 @@ class Item:
     tagger: str | None = None
     created_at: str | None = None
     finished_at: str | None = None
+    origin: str | None = None
+    """Where a file lies that was dropped into a bucket; None for an upload."""
 
     @property
     def finished(self) -> bool:
@@ -59,6 +61,7 @@ class Item:
             caption=data.get("caption"),
             tags=tags,
             edited=data.get("edited", False),
+            origin=data.get("origin"),
             timings_ms=data.get("timings_ms") or {},
             tagger=data.get("tagger"),
             created_at=data.get("created_at"),

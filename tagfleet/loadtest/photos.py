@@ -11,7 +11,7 @@ from tagfleet.loadtest.pictures import Picture
 from tagfleet.loadtest.plan import Plan
 
 _DISTINCT_BYTES = 4_000_000  # of pictures that are kept to be copied, for each size
-_DISTINCT = range(2, 33)
+_DISTINCT = range(2, 17)
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
 
 

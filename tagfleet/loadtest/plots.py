@@ -68,7 +68,7 @@ def _draw_progress(axes: Axes, run: Run) -> None:
     ):
         if points := thinned(_counted(times)):
             axes.plot(*zip(*points, strict=True), label=name)
-    axes.legend()
+            axes.legend()
 
 
 def _draw_response(axes: Axes, run: Run) -> None:

@@ -69,8 +69,9 @@ class Run(BaseModel):
     samples: list[Sample] = []
     boots: list[Boot] = []
     cpu_seconds: float = 0.0
+    interrupted: bool = False
     notices: list[str] = []
-    """What the reader should know: it was interrupted, time was up, the fleet could not be watched."""
+    """What the reader should know: photos were not sent, tags not awaited, the fleet could not be watched."""
 
 
 class Report(BaseModel):

@@ -44,9 +44,9 @@ def perform(target: Target, plan: Plan, progress: Progress, *, delete: bool = Fa
 
     What does not answer is in the run, and no error. With `delete` the test's batches are deleted afterwards.
     """
-    photos = Photos(plan)
     with target.client() as control:
         taggers = {model["pool"]: model["serves"] for model in control.models()}
+        photos = Photos(plan)
         _prepare(control, target, plan, progress)
         batches = [control.create_batch(plan.tagger) for _ in range(min(plan.batches, plan.count))]
         try:
@@ -61,8 +61,7 @@ def _prepare(control: Client, target: Target, plan: Plan, progress: Progress) ->
         wait_for_no_worker(control, target.cold_s, progress.say)
     elif plan.start is Start.WARM:
         progress.say("warming up")
-        count = _WARM_UP * plan.batches
-        warm = plan.model_copy(update={"count": count, "rate": None, "seconds": _WARM_UP_S})
+        warm = plan.model_copy(update={"count": _WARM_UP, "rate": None, "seconds": _WARM_UP_S})
         batch = control.create_batch(plan.tagger)
         try:
             run = _Performance(target, warm, progress, Photos(warm, prefix="warm-up"), [batch]).run()
@@ -114,19 +113,22 @@ class _Performance:
             for part in (*listeners, watcher):
                 part.start()
             cpu = time.process_time()
+            interrupted = False
             try:
                 sender.start()
                 self._wait(lambda: sender.sending, watcher)
                 cpu_seconds = time.process_time() - cpu
+                sender.stop()
+                sending.disconnect()  # what is still under way now is too late
                 for batch in self._batches:
                     hearing.close(batch)
                 self._wait(lambda: any(listener.is_alive() for listener in listeners), watcher)
             except KeyboardInterrupt:
-                self._notices.append("interrupted: what was under way then is not in the figures")
+                interrupted = True
                 cpu_seconds = time.process_time() - cpu
-            sender.stop()
+                sender.stop()
+                sending.disconnect()
             watcher.end()
-            sending.disconnect()
             hearing.disconnect()
             for listener in listeners:
                 listener.join(_FAREWELL_S)
@@ -140,18 +142,23 @@ class _Performance:
             samples=watcher.samples,
             boots=watcher.boots,
             cpu_seconds=cpu_seconds,
+            interrupted=interrupted,
             notices=[*self._notices, *filter(None, [watcher.notice, *(listener.notice for listener in listeners)])],
         )
 
     def _wait(self, going_on: Callable[[], bool], watcher: Watcher) -> None:
         """Until it no longer goes on, or the time is up."""
         while going_on() and self._clock() < self._plan.seconds:
-            self._progress.show(self._book.photos, watcher.samples[-1] if watcher.samples else None)
+            self._show(watcher)
             time.sleep(_LOOK_S)
+        self._show(watcher)
+
+    def _show(self, watcher: Watcher) -> None:
+        self._progress.show(self._book.photos, watcher.samples[-1] if watcher.samples else None)
 
     def _settled(self) -> list[Photo]:
-        """All photos; those whose end nobody saw say so."""
-        photos = self._book.photos
+        """The photos that left; those whose end nobody saw say so."""
+        photos = [photo for photo in self._book.photos if photo.sent is not None or photo.error]
         for photo in photos:
             if photo.tagged is None and photo.error is None:
                 photo.error = "no tags in time" if photo.accepted is not None else "not accepted in time"

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from tagfleet.client import BadAnswer, Batch, Client, ClientError, Denied, Item
+from tagfleet.client import BadAnswer, Batch, Client, ClientError, Denied, Disconnected, Item
 from tagfleet.loadtest.errors import LoadTestError
 from tagfleet.loadtest.record import Boot, Sample
 from tagfleet.loadtest.sending import Book, Clock
 
 LOOK_S = 0.5
+_NEWS_S = 3.0  # what a heartbeat and the service's own second of patience take to show here
 _READY = ("idle", "busy")
 
 
@@ -52,6 +53,7 @@ class Watcher(threading.Thread):
         self._done = threading.Event()
         self._boots: dict[str, Boot] = {}
         self._there: set[str] | None = None
+        self._seen: set[str] = set()
         self.samples: list[Sample] = []
         self.notice = ""
 
@@ -61,16 +63,19 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         try:
-            while True:
-                self.look()
-                if self._done.wait(LOOK_S):
-                    break
+            while not self._done.is_set():
+                self._look()
+                self._done.wait(LOOK_S)
+            ended = self._clock()
+            while not self._knows_all() and self._clock() < ended + _NEWS_S:
+                time.sleep(LOOK_S)
+                self._look()
         except Denied:
             self.notice = "the fleet was not watched: that needs a key of the scope operate"
         except ClientError as error:
             self.notice = f"the fleet was not watched any longer: {error}"
 
-    def look(self) -> None:
+    def _look(self) -> None:
         """Raises ClientError."""
         fleet = self._client.fleet()
         try:
@@ -83,9 +88,14 @@ class Watcher(threading.Thread):
         self._done.set()
         self.join()
 
+    def _knows_all(self) -> bool:
+        """Whether there are workers, and how each of them came up is known."""
+        return bool(self._seen) and self._seen <= (self._there or set()) | self._boots.keys()
+
     def _note(self, workers: list[dict[str, Any]]) -> None:
         if self._there is None:
             self._there = {worker["worker_id"] for worker in workers if worker["state"] in _READY}
+        self._seen |= {worker["worker_id"] for worker in workers}
         for worker in workers:
             if worker["boot"] and worker["worker_id"] not in self._there:
                 self._boots[worker["worker_id"]] = Boot(worker_id=worker["worker_id"], phases=worker["boot"])
@@ -105,6 +115,8 @@ class Listener(threading.Thread):
         try:
             for item in self._client.stream(self._batch):
                 self._book.tagged(item.name, _problem(item))
+        except Disconnected:
+            self.notice = f"the test ended before all tags of {self._batch.id} were here"
         except ClientError as error:
             self.notice = f"the tags of {self._batch.id} were not received to the end: {error}"
 

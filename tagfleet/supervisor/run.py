@@ -81,7 +81,7 @@ class Supervisor:
         before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
         try:
-            self._say(f"starting; everything is kept in {self._settings.home}")
+            self._say(f"starting; {self._kept_where}")
             self._start()
             watcher.start()
             self._keep()
@@ -94,6 +94,17 @@ class Supervisor:
                 signal.signal(number, handler)
         self._say("stopped; a new start goes on where this one ended")
 
+    @property
+    def _on_aws(self) -> bool:
+        return self._settings.backend == "aws"
+
+    @property
+    def _kept_where(self) -> str:
+        if not self._on_aws:
+            return f"everything is kept in {self._settings.home}"
+        aws = self._settings.aws
+        return f"images are kept in s3://{aws.input_bucket}, results in s3://{aws.output_bucket}, workers run on EC2"
+
     def _child(self, name: str) -> Child:
         log = self._settings.home / "logs" / f"{name}.log"
         return Child(name, [*_TAGFLEET, name], environ=self._environ, lifeline=self._lifeline_fd, log=log)
@@ -101,7 +112,10 @@ class Supervisor:
     # --- running ------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        for child in (self._web, self._collector, self._prepare):
+        first = [self._web, self._collector]
+        if not self._on_aws:  # there the image of the workers has it all
+            first.append(self._prepare)
+        for child in first:
             child.start()
         self._kept = [self._web, self._collector]
 
@@ -160,7 +174,10 @@ class Supervisor:
         begin = time.monotonic()
         self._end([self._controller, self._prepare], begin + _CONTROLLER_END_S)
         try:
-            self._end_workers(begin + _WORKERS_END_S)
+            if self._on_aws:
+                self._leave_workers()
+            else:
+                self._end_workers(begin + _WORKERS_END_S)
         except TagfleetError as error:
             self._say(f"{error}. Workers that are left end by themselves after {self._settings.worker.abandoned_s:g} s")
         self._end([self._collector, self._web], begin + _ALL_END_S)
@@ -189,6 +206,15 @@ class Supervisor:
             if time.monotonic() > deadline + 1:  # stuck in the kernel
                 raise Unavailable(f"the workers {', '.join(left)} do not end")
             time.sleep(0.005)
+
+    def _leave_workers(self) -> None:
+        """Machines take minutes to end, and their work may go on: another controller finds them again."""
+        fleet = self._backend.fleet([], grace_s=0)
+        if living := [one for one in fleet.instances() if one.state is not InstanceState.GONE]:
+            self._say(
+                f"{len(living)} workers on AWS go on with their work; without a controller each ends itself when it "
+                f"has been idle for {self._settings.worker.abandoned_s:g} s. `tagfleet aws down` ends them now"
+            )
 
     def _wait_while(self, condition: Callable[[], bool], deadline: float) -> None:
         while condition() and time.monotonic() < deadline and not self._hurry:

@@ -24,7 +24,7 @@ _PREPARED = {"TAGFLEET_POOLS__RESNET50__TAGGER": "efficientnet-lite0", "TAGFLEET
 def image(engine_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the machine image brings: the engine converted, as `install.sh` leaves it."""
     home = tmp_path_factory.mktemp("image")
-    brought = {"TAGFLEET_CACHE": str(engine_cache), "TAGFLEET_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    brought = {"TAGFLEET_CACHE": str(engine_cache), "TAGFLEET_HOME": str(home), "TAGFLEET_LOG_FORMAT": "json"}
     ours = {name: value for name, value in os.environ.items() if not name.startswith("TAGFLEET_")}
     subprocess.run([*TAGFLEET, "prepare"], env={**ours, **brought, **_PREPARED}, check=True, capture_output=True)
     return brought
@@ -36,7 +36,7 @@ def deploy(cloud: Cloud, image: dict[str, str], tmp_path: Path) -> Iterator[Call
     with ExitStack() as made:
 
         def make(*, max_workers: int, **faults: object) -> AwsDeployment:
-            stack = Stack(cloud, cloud.name("fleet"), max_workers=max_workers)
+            stack = Stack.make(cloud, cloud.name("fleet"), max_workers=max_workers)
             cloud.ec2(stack.name, **faults)
             deployment = AwsDeployment(cloud, stack, tmp_path / stack.name, image)
             return made.enter_context(deployment.running())

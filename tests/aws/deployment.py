@@ -7,32 +7,28 @@ import json
 import os
 import signal
 import subprocess
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from bench.deployment import TAGFLEET, wait_until
-from config import settings as config
-from config.settings import Settings
 from tests.aws.machines import Machines
 from tests.cloud import REGION, Cloud
 from web_tier.serve import ADDRESS_FILE
 
 ROLES = ("web", "collector", "controller")
 _USER_DATA = Path(__file__).parents[2] / "ami" / "user_data.yaml"
-_SETTINGS = """
-backend = "aws"
-log_format = "json"
-port = 0
-
+_NAMES = """
 [aws]
 region = "{region}"
 deployment = "{name}"
 input_bucket = "{name}-in"
 output_bucket = "{name}-out"
+"""
+_SETTINGS = """
+backend = "aws"
 
 [queue]
 visibility_timeout_s = 6
@@ -49,8 +45,8 @@ throughput_prior = 2.0
 drain_goal_s = 2.0
 linger_s = 1.0
 stabilisation_s = 1.0
-lost_after_s = 5.0
-boot_deadline_s = 60.0
+lost_after_s = 8.0
+boot_deadline_s = 120.0
 
 [collector]
 sweep_s = 1.0
@@ -62,18 +58,35 @@ fallback = ""
 """A small tagger whose weights come with a package, and times as short as moto can answer in."""
 
 
-class Stack:
-    """What the template describes, as far as moto has it: buckets, queues, notification, launch template, settings."""
+def settings_toml(*, max_workers: int) -> str:
+    """What a person chooses of a deployment's settings."""
+    return _SETTINGS.format(max_workers=max_workers)
 
-    def __init__(self, cloud: Cloud, name: str, *, max_workers: int) -> None:
+
+class Stack:
+    """Buckets, queues, launch template and settings of a deployment, whoever has made them."""
+
+    def __init__(self, cloud: Cloud, name: str, input: str, output: str) -> None:
         self._s3, self._sqs, self._ec2 = (cloud.client(service) for service in ("s3", "sqs", "ec2"))
-        self.name = name
-        self.input, self.output = f"{name}-in", f"{name}-out"
-        self.settings_uri = f"s3://{self.output}/fleet/settings.toml"
-        self.toml = _SETTINGS.format(region=REGION, name=name, max_workers=max_workers)
-        self._make_buckets()
-        jobs = self._make_queue("jobs-resnet50")
-        self._make_queue("results")
+        self.name, self.input, self.output = name, input, output
+        self.settings_uri = f"s3://{output}/fleet/settings.toml"
+
+    @classmethod
+    def make(cls, cloud: Cloud, name: str, *, max_workers: int) -> Stack:
+        """What the template describes, as far as moto has it."""
+        stack = cls(cloud, name, f"{name}-in", f"{name}-out")
+        stack._make_buckets()
+        for queue in ("jobs-resnet50", "results"):
+            stack._make_queue(queue)
+        stack.notify()
+        stack._make_launch_template()
+        toml = settings_toml(max_workers=max_workers) + _NAMES.format(region=REGION, name=name)
+        stack._s3.put_object(Bucket=stack.output, Key="fleet/settings.toml", Body=toml.encode())
+        return stack
+
+    def notify(self) -> None:
+        """Have the input bucket tell the queue of what is dropped."""
+        jobs = self._arn(self._sqs.get_queue_url(QueueName=f"{self.name}-jobs-resnet50")["QueueUrl"])
         self._s3.put_bucket_notification_configuration(
             Bucket=self.input,
             NotificationConfiguration={
@@ -86,8 +99,6 @@ class Stack:
                 ]
             },
         )
-        self._make_launch_template()
-        self._s3.put_object(Bucket=self.output, Key="fleet/settings.toml", Body=self.toml.encode())
 
     def drop(self, key: str, data: bytes) -> None:
         """What any program may do: put a file into the input bucket."""
@@ -117,13 +128,12 @@ class Stack:
         for bucket in (self.input, self.output):
             self._s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
 
-    def _make_queue(self, name: str) -> str:
+    def _make_queue(self, name: str) -> None:
         dead = self._arn(self._sqs.create_queue(QueueName=f"{self.name}-{name}-dead")["QueueUrl"])
         policy = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 5})
-        made = self._sqs.create_queue(
+        self._sqs.create_queue(
             QueueName=f"{self.name}-{name}", Attributes={"VisibilityTimeout": "6", "RedrivePolicy": policy}
         )
-        return self._arn(made["QueueUrl"])
 
     def _arn(self, url: str) -> str:
         found: str = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -149,8 +159,11 @@ class Stack:
 class AwsDeployment:
     """The processes of one host, as its systemd keeps them, and the machines of the fleet."""
 
-    def __init__(self, cloud: Cloud, stack: Stack, home: Path, image: Mapping[str, str]) -> None:
+    def __init__(
+        self, cloud: Cloud, stack: Stack, home: Path, image: Mapping[str, str], *, roles: Sequence[str] = ROLES
+    ) -> None:
         self.stack = stack
+        self._roles = roles
         self.home = home
         self.machines = Machines(cloud, stack.name, image, home / "workers")
         self.environ = {
@@ -160,12 +173,9 @@ class AwsDeployment:
             "TAGFLEET_CONFIG": stack.settings_uri,
             "TAGFLEET_HOME": str(home),
             "TAGFLEET_WEB__THREADS": "32",
+            "TAGFLEET_PORT": "0",
         }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    @property
-    def settings(self) -> Settings:
-        return config.load({}, flags=tomllib.loads(self.stack.toml))
 
     @property
     def url(self) -> str:
@@ -177,11 +187,14 @@ class AwsDeployment:
         self.home.mkdir(parents=True)
         try:
             with self.machines.switched_on():
-                for role in ROLES:
+                for role in self._roles:
                     self.start(role)
                 wait_until(lambda: (self.home / ADDRESS_FILE).exists() or self._failed(), 60)
                 self.environ["TAGFLEET_PORT"] = self.url.rpartition(":")[2]  # a restart is found at the same address
                 yield self
+        except BaseException:
+            self._show_logs()
+            raise
         finally:
             for role in self._processes:
                 self.kill(role)
@@ -206,19 +219,24 @@ class AwsDeployment:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    def stop(self, role: str) -> None:
+    def stop(self, role: str, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask the process to end, and wait until it has."""
-        self._processes[role].terminate()
+        self._processes[role].send_signal(number)
         self._processes[role].wait(30)
 
     def log(self, role: str) -> str:
         return (self.home / f"{role}.log").read_text()
 
-    def run(self, *arguments: str) -> str:
-        """Another command of this deployment; what it says. Raises CalledProcessError."""
-        return subprocess.run(
-            [*TAGFLEET, *arguments], env=self.environ, capture_output=True, text=True, check=True, timeout=60
-        ).stdout
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Another command of this deployment."""
+        return subprocess.Popen(
+            [*TAGFLEET, *arguments], env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def _show_logs(self) -> None:
+        """For whoever reads why a test failed: the ends of all logs."""
+        for log in sorted(self.home.rglob("*.log")):
+            print(f"--- {log.relative_to(self.home)}", *log.read_text().splitlines()[-15:], sep="\n")
 
     def _failed(self) -> bool:
         """Raises RuntimeError where a process has ended."""

@@ -10,7 +10,7 @@ import pytest
 from bench.deployment import wait_until
 from tagfleet.client import Client
 
-pytestmark = pytest.mark.aws
+pytestmark = [pytest.mark.aws, pytest.mark.timeout(300)]
 
 
 def test_what_is_uploaded_and_what_is_dropped_is_tagged_and_then_nothing_runs(deploy, make_photos):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from functools import cache
 
 from core.aws.clients import Clients
@@ -32,8 +31,8 @@ class Ec2Fleets:
                 LaunchTemplateData={"ImageId": "ami-12345678", "InstanceType": "t3.micro"},
             )
 
-    def open(self, choices: Sequence[str] = CHOICES) -> Ec2Fleet:
-        return self._open(impatient(self.cloud.endpoint), choices)
+    def open(self, *, page: int = 1000) -> Ec2Fleet:
+        return self._open(impatient(self.cloud.endpoint), page)
 
     def stubborn(self) -> Ec2Fleet:
         self.cloud.ec2(self.deployment, shutdown_s=120)
@@ -44,7 +43,7 @@ class Ec2Fleets:
         return self.open()
 
     def unavailable(self) -> Ec2Fleet:
-        return self._open(impatient("http://127.0.0.1:9"), CHOICES)
+        return self._open(impatient("http://127.0.0.1:9"))
 
     def booted(self, id: str) -> bool:
         return True
@@ -59,10 +58,10 @@ class Ec2Fleets:
     def clock(self) -> float:
         return time.monotonic() + self._ahead
 
-    def _open(self, clients: Clients, choices: Sequence[str]) -> Ec2Fleet:
+    def _open(self, clients: Clients, page: int = 1000) -> Ec2Fleet:
         prices = Prices(clients, PRICES, self.clock)
-        menu = Menu(clients, dict.fromkeys(POOLS, choices), self.subnets, prices, self.clock)
-        return Ec2Fleet(clients, self.deployment, menu, clock=self.clock)
+        menu = Menu(clients, dict.fromkeys(POOLS, CHOICES), self.subnets, prices, self.clock)
+        return Ec2Fleet(clients, self.deployment, menu, page=page, clock=self.clock)
 
 
 @cache

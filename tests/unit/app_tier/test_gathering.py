@@ -48,7 +48,7 @@ def test_what_nobody_can_join_goes_at_once(held):
 
 
 def test_what_others_may_join_does_not_wait_for_ever(held):
-    gathering = Gathering(held, per_request=10, limit=32)
+    gathering = Gathering(held, per_request=10, limit=32, gather_s=0.02)
     first, _in_a_hung_decode = images(held, 0, 2)
     gathering.put([first])
     assert gathering.next() == [first]

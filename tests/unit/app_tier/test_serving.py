@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -46,6 +47,19 @@ def test_the_weights_folder_comes_before_the_store(places: Places, backend: Back
     (places.folder / "resnet50.safetensors").write_bytes(b"from the folder")
     found = weights.find(network("resnet50"), places)
     assert (found.path.read_bytes(), found.origin) == (b"from the folder", "weights folder")
+
+
+def test_weights_are_read_again_only_when_they_changed(places: Places) -> None:
+    places.folder.mkdir(parents=True)
+    path = places.folder / "resnet50.safetensors"
+    path.write_bytes(b"first")
+    before = path.stat()
+    assert weights.find(network("resnet50"), places).sha256 == hashlib.sha256(b"first").hexdigest()
+    path.write_bytes(b"other")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert weights.find(network("resnet50"), places).sha256 == hashlib.sha256(b"first").hexdigest(), "it was read"
+    os.utime(path)
+    assert weights.find(network("resnet50"), places).sha256 == hashlib.sha256(b"other").hexdigest()
 
 
 def test_a_path_in_the_settings_that_is_no_file_is_an_error(places: Places) -> None:

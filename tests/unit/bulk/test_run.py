@@ -150,7 +150,7 @@ def test_the_queue_never_holds_more_than_the_lead(deployment: Deployment) -> Non
     assert deployment.longest <= 5
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(
     count=st.integers(0, 30),
     kills=st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=4),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -54,6 +55,15 @@ def test_listing_leaves_them_where_they_are(run, queue):
     limited = run("list", "--limit", "1")
     assert len(limited.stdout.splitlines()) == 1
     assert limited.stderr == "resnet50  and 2 more\n"
+
+
+def test_a_notification_is_shown_as_its_file(run, queue):
+    s3 = {"bucket": {"name": "input"}, "object": {"key": "images/my+trip/a.jpg", "eTag": "e"}}
+    at = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "eventTime": "2026-01-01T00:00:00Z"}
+    bury(queue, json.dumps({"Records": [at | {"s3": s3}]}), json.dumps({"Records": []}))
+    file, nothing = run("list").stdout.splitlines()
+    assert file.endswith("  a.jpg")
+    assert nothing.endswith("a bucket's notification of no file")
 
 
 def test_redrive_sends_them_back(run, queue):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from controller.explain import explain
 from controller.model import Observation, Policy, PoolView, Stage, Worker
 from controller.policy import decide
-from core.ports import Depth
+from core.ports import Depth, Offering
 from core.roster import DecisionRecord
 
 
@@ -22,6 +24,7 @@ def test_every_term_is_there_and_the_formula_can_be_checked_by_hand(policy: Poli
     assert "487.0 images will still wait" in told
     assert "= max(0, 500 + 3 + 4 + 0.00·2.0 − 8.0·(1·2.0 + 0.5))" in told
     assert "= ceil(0.00 + 6.09), at least 1, at least 1" in told
+    assert "budget    $0.00/h for the instances of all pools, no budget is set; another one costs $0.000/h" in told
     assert max(map(len, told.splitlines())) <= 120
     assert all(line == line.rstrip() for line in told.splitlines())
 
@@ -41,6 +44,18 @@ def test_a_record_of_another_version_is_told_as_it_stands() -> None:
         "  some   1",
         "  terms  x",
     ]
+
+
+def test_a_budget_is_told_with_what_is_spent(policy: Policy) -> None:
+    spot = Offering("g4dn.xlarge", "us-east-1a", "spot", 0.158)
+    looked = PoolView("p", Depth(500, 0, 0, 0, 0.0), (Worker("a", Stage.BUSY, price=0.158),), offerings=(spot,))
+    limited = replace(policy, budget_per_hour=0.3)
+    plan = decide(Observation(1.0, (looked,)), {}, limited)[0].pools[0]
+    told = explain(
+        [DecisionRecord(at=1.0, pool="p", action=plan.action, reason=plan.reason, terms=plan.numbers)], now=2.0
+    )
+    assert "$0.16/h for the instances of all pools, of $0.30/h; another one costs $0.158/h" in told
+    assert "the budget of $0.30/h is reached" in told
 
 
 def test_a_pause_is_told_first(policy: Policy) -> None:

@@ -191,5 +191,5 @@ class Fleet(RuleBasedStateMachine):
 
 def test_whatever_happens(controls: ControllerSettings) -> None:
     run_state_machine_as_test(
-        lambda: Fleet(controls), settings=hypothesis(max_examples=60, stateful_step_count=25, deadline=None)
+        lambda: Fleet(controls), settings=hypothesis(max_examples=40, stateful_step_count=25, deadline=None)
     )

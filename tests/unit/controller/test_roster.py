@@ -42,6 +42,41 @@ def test_only_heartbeats_that_changed_are_fetched(world: World) -> None:
     assert asked(world) == ["get fleet/workers/w07.json", "list fleet/workers/"]
 
 
+def test_a_look_at_a_large_fleet_fetches_a_share_and_takes_no_living_worker_for_dead(world: World) -> None:
+    ids = [f"w{number:03}" for number in range(300)]
+    for id_ in ids:
+        world.roster.beat(beat(id_))
+    assert len(world.roster.workers()) == 300
+    before = dict.fromkeys(ids, 1)
+    truth = 1
+    read: set[str] = set()
+    for _ in range(3):
+        truth += 1
+        for id_ in ids:
+            world.roster.beat(beat(id_, seq=truth))
+        asked(world)
+        now = {one.worker_id: one.seq for one in world.roster.workers()}
+        assert all(before[id_] < now[id_] <= truth for id_ in ids)
+        gets = [call for call in asked(world) if call.startswith("get")]
+        assert len(gets) == 128
+        read |= set(gets)
+        before = now
+    assert len(read) == 300, "within three looks all were read"
+
+
+def test_the_last_word_of_a_worker_is_read_although_it_was_passed_over_at_first(world: World) -> None:
+    ids = [f"w{number:03}" for number in range(300)]
+    for seq in (1, 2):
+        for id_ in ids:
+            world.roster.beat(beat(id_, seq=seq).model_copy(update={"notice": f"said {seq}"}))
+        world.roster.workers()
+    world.roster.workers()
+    assert {one.notice for one in world.roster.workers()} == {"said 2"}
+    asked(world)
+    world.roster.workers()
+    assert asked(world) == ["list fleet/workers/"]
+
+
 def test_those_that_are_gone_are_forgotten_and_come_back_when_they_do(world: World) -> None:
     world.roster.beat(beat("a"))
     world.roster.beat(beat("b"))

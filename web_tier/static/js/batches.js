@@ -1,6 +1,6 @@
 // All batches, and the photos of all batches that carry a tag.
 
-import { call, connection, listBatches, query } from './api.js';
+import { call, listBatches, query } from './api.js';
 import { batchRow, fillBatchRow } from './batchrow.js';
 import { Card } from './card.js';
 import { byId, el, setText, sync } from './dom.js';
@@ -8,6 +8,7 @@ import { Entries } from './entries.js';
 import { count, percent, plural } from './format.js';
 import { Grid } from './grid.js';
 import { TagField, knownTags } from './tagfield.js';
+import { Watching } from './watching.js';
 
 /** @typedef {import('./types.js').Batch} Batch */
 /** @typedef {import('./types.js').Item} Item */
@@ -20,8 +21,8 @@ const REFRESH_S = 3;
 export class BatchesView {
   /** @type {Map<string, Batch>} */ #batches = new Map();
   /** @type {string|null} */ #older = null;
-  #shown = false;
-  #loops = 0;
+  #firstLook = true;
+  #watching = new Watching(REFRESH_S, () => this.#look());
   #tag = '';
   #entries = new Entries();
   /** @type {string|null} */ #more = null;
@@ -52,7 +53,7 @@ export class BatchesView {
       if (this.#tag) this.#search(null);
     });
     editor.addEventListener('items', (event) => {
-      if (!this.#shown) return;
+      if (!this.#watching.on) return;
       for (const item of /** @type {CustomEvent<Item[]>} */ (event).detail) this.#entries.update(item);
       this.#drawFound();
       detail.refresh();
@@ -61,17 +62,17 @@ export class BatchesView {
 
   show() {
     document.title = 'Batches – Tagfleet';
-    this.#shown = true;
     this.#tag = new URLSearchParams(location.search).get('tag') ?? '';
     this.#batches.clear();
     byId('found').hidden = !this.#tag;
     byId('batches-list').hidden = this.#tag !== '';
     if (this.#tag) this.#search(null);
-    this.#watch(++this.#loops);
+    this.#firstLook = true;
+    this.#watching.start();
   }
 
   hide() {
-    this.#shown = false;
+    this.#watching.stop();
     this.grid.show([]);
   }
 
@@ -80,25 +81,16 @@ export class BatchesView {
     this.go(`/batches${query({ tag })}`);
   }
 
-  /** @param {number} loop ends when a later one has begun */
-  async #watch(loop) {
-    let first = true;
-    while (this.#shown && loop === this.#loops) {
-      try {
-        const [page, { tags }] = await Promise.all([listBatches(null, PAGE), knownTags('', TOP_TAGS)]);
-        if (first) this.#older = page.next_cursor;
-        first = false;
-        for (const batch of page.batches) this.#batches.set(batch.id, batch);
-        this.#drawBatches();
-        sync(byId('all-tags'), tags, ({ name }) => name, ({ name }) => el('button', { type: 'button', class: 'chip', 'data-tag': name }, el('span', {}, name), ' ', el('span', { class: 'count' })), (chip, tag) => {
-          setText(chip.children[1], count(tag.count));
-          chip.setAttribute('aria-pressed', String(tag.name === this.#tag));
-        });
-      } catch {
-        // the banner tells of a server that is away
-      }
-      await connection.pause(REFRESH_S);
-    }
+  async #look() {
+    const [page, { tags }] = await Promise.all([listBatches(null, PAGE), knownTags('', TOP_TAGS)]);
+    if (this.#firstLook) this.#older = page.next_cursor;
+    this.#firstLook = false;
+    for (const batch of page.batches) this.#batches.set(batch.id, batch);
+    this.#drawBatches();
+    sync(byId('all-tags'), tags, ({ name }) => name, ({ name }) => el('button', { type: 'button', class: 'chip', 'data-tag': name }, el('span', {}, name), ' ', el('span', { class: 'count' })), (chip, tag) => {
+      setText(chip.children[1], count(tag.count));
+      chip.setAttribute('aria-pressed', String(tag.name === this.#tag));
+    });
   }
 
   async #moreBatches() {

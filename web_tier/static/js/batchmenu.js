@@ -1,6 +1,7 @@
 // What can be done with a whole batch: share, export, retry, cancel, delete.
 
 import { ROOT, deleteBatch } from './api.js';
+import { isDrop } from './batchtext.js';
 import { confirmed } from './confirm.js';
 import { byId, say, setText } from './dom.js';
 import { isOver } from './events.js';
@@ -39,7 +40,7 @@ export class BatchMenu {
     const failed = batch?.request_counts.failed ?? 0;
     byId('batch-retry').hidden = !failed;
     setText(byId('batch-retry'), failed === 1 ? 'Retry the failed one' : `Retry ${count(failed)} failed`);
-    byId('batch-cancel').hidden = !batch || isOver(batch);
+    byId('batch-cancel').hidden = !batch || isOver(batch) || isDrop(batch.id);
     byId('batch-export').hidden = !batch?.request_counts.completed;
   }
 
@@ -55,7 +56,8 @@ export class BatchMenu {
 
   async #delete() {
     const total = this.#session?.batch?.request_counts.total ?? 0;
-    const text = `${plural(total, 'photo')} with all tags, those given by hand too, are removed from the server for good. The files on your own disk stay.`;
+    const stay = isDrop(this.#session?.id) ? 'The files stay in their bucket.' : 'The files on your own disk stay.';
+    const text = `${plural(total, 'photo')} with all tags, those given by hand too, are removed from the server for good. ${stay}`;
     if (!(await confirmed({ title: 'Delete this batch?', text, yes: 'Delete' }))) return;
     await this.#do(async (session) => {
       await deleteBatch(session.id);

@@ -8,6 +8,9 @@ import { between, count, dateTime, duration, plural, rate } from './format.js';
 export const titleOf = (batch) =>
   typeof batch.metadata?.title === 'string' && batch.metadata.title ? batch.metadata.title : `Batch of ${dateTime(batch.created_at)}`;
 
+/** Whether it gathers files that were dropped into a bucket. @param {string|undefined} id */
+export const isDrop = (id) => id?.startsWith('drop_') ?? false;
+
 /** Photos with tags; `completed` counts all that reached an end. @param {Batch['request_counts']} counts */
 export const taggedOf = ({ completed, failed, cancelled }) => completed - failed - cancelled;
 

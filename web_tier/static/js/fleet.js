@@ -1,11 +1,12 @@
 // The operator's view: what waits, who works, and why the controller did what it did.
 
-import { call, connection, fleet, json } from './api.js';
+import { call, fleet, json } from './api.js';
 import { confirmed } from './confirm.js';
 import { byId, el, say, setText, sync } from './dom.js';
 import { count, dateTime, plural, rate } from './format.js';
 import { Plots } from './plots.js';
 import { ago, fillPool, fillTerms, poolCard, poolsOf, reasonOf } from './pools.js';
+import { Watching } from './watching.js';
 import { fillWorker, workerRow } from './workers.js';
 
 /** @typedef {import('./types.js').Fleet} Fleet */
@@ -53,8 +54,7 @@ function decisionRow(decision) {
 }
 
 export class FleetView {
-  #shown = false;
-  #loops = 0;
+  #watching = new Watching(REFRESH_S, () => this.#look());
   #paused = false;
   #plots = new Plots(byId('fleet-plots'));
 
@@ -65,33 +65,20 @@ export class FleetView {
 
   show() {
     document.title = 'Fleet – Tagfleet';
-    this.#shown = true;
-    this.#watch(++this.#loops);
+    this.#watching.start();
   }
 
   hide() {
-    this.#shown = false;
-  }
-
-  /** @param {number} loop ends when a later one has begun */
-  async #watch(loop) {
-    while (this.#shown && loop === this.#loops) {
-      await this.#look();
-      await connection.pause(REFRESH_S);
-    }
+    this.#watching.stop();
   }
 
   async #look() {
-    try {
-      const [state, past] = await Promise.all([fleet(), history()]);
-      this.#draw(state);
-      this.#drawDecisions(past.decisions, nowOf(state));
-      this.#plots.draw(past.samples);
-      const dead = Object.values(state.queues).some((queue) => queue.dead > 0);
-      this.#drawDead(dead ? (await deadLetters()).dead_letters : []);
-    } catch {
-      // the banner tells of a server that is away
-    }
+    const [state, past] = await Promise.all([fleet(), history()]);
+    this.#draw(state);
+    this.#drawDecisions(past.decisions, nowOf(state));
+    this.#plots.draw(past.samples);
+    const dead = Object.values(state.queues).some((queue) => queue.dead > 0);
+    this.#drawDead(dead ? (await deadLetters()).dead_letters : []);
   }
 
   /** @param {string} path */
@@ -102,7 +89,7 @@ export class FleetView {
     } catch (error) {
       say(byId('fleet-trouble'), /** @type {Error} */ (error).message);
     }
-    await this.#look();
+    await this.#look().catch(() => {}); // the banner tells of a server that is away
   }
 
   /** @param {Worker} worker */

@@ -1,39 +1,30 @@
 // The home view: where photos are dropped, and the latest batches.
 
-import { connection, listBatches } from './api.js';
+import { listBatches } from './api.js';
 import { batchRow, fillBatchRow } from './batchrow.js';
 import { byId, sync } from './dom.js';
+import { Watching } from './watching.js';
 
 /** @typedef {import('./types.js').Batch} Batch */
 
 const REFRESH_S = 2;
 
 export class HomeView {
-  #shown = false;
-  #loops = 0;
+  #watching = new Watching(REFRESH_S, () => this.#look());
 
   show() {
     document.title = 'Tagfleet';
-    this.#shown = true;
-    this.#watch(++this.#loops);
+    this.#watching.start();
   }
 
   hide() {
-    this.#shown = false;
+    this.#watching.stop();
   }
 
-  /** @param {number} loop ends when a later one has begun */
-  async #watch(loop) {
-    while (this.#shown && loop === this.#loops) {
-      try {
-        const { batches, next_cursor: older } = await listBatches();
-        sync(byId('recent-list'), batches, (batch) => batch.id, batchRow, fillBatchRow);
-        byId('recent-empty').hidden = batches.length > 0;
-        byId('recent-more').hidden = older === null;
-      } catch {
-        // the banner tells of a server that is away
-      }
-      await connection.pause(REFRESH_S);
-    }
+  async #look() {
+    const { batches, next_cursor: older } = await listBatches();
+    sync(byId('recent-list'), batches, (batch) => batch.id, batchRow, fillBatchRow);
+    byId('recent-empty').hidden = batches.length > 0;
+    byId('recent-more').hidden = older === null;
   }
 }

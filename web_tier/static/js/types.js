@@ -5,7 +5,7 @@
 /**
  * @typedef {{image_id: string, batch_id: string, name: string, sha256: string, bytes: number,
  *   status: 'received'|'queued'|'processing'|'succeeded'|'failed'|'cancelled', error: string|null, caption: string|null, tags: Tag[],
- *   timings_ms: Record<string, number>|null, tagger: string|null, created_at: string, finished_at: string|null}} Item
+ *   timings_ms: Record<string, number>|null, tagger: string|null, created_at: string, finished_at: string|null, origin?: string|null}} Item
  */
 /**
  * @typedef {{id: string, status: 'open'|'queued'|'in_progress'|'completed'|'cancelling'|'cancelled'|'expired', tagger: string,

@@ -1,0 +1,128 @@
+"""One worker's pipeline on S3 and SQS beside the same one on files and SQLite: images/s, and requests."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from app_tier.pipeline import Pipeline
+from app_tier.taggers import Tagger
+from bench.deployment import wait_until
+from config.settings import Settings
+from core import layout, telemetry
+from core.aws.parts import AwsParts
+from core.ids import new_id
+from core.local.parts import LocalParts
+from core.messages import Job, encode
+from core.originals import Originals
+from core.wiring import Parts
+
+_POOL = "resnet50"
+_NAMES = {"TAGFLEET_BACKEND": "aws", "TAGFLEET_AWS__INPUT_BUCKET": "in", "TAGFLEET_AWS__OUTPUT_BUCKET": "out"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Images/s from the first receive to the last acknowledgement; requests of upload, tagging and collecting."""
+
+    rate: float
+    cpu_ms: float
+    """Processor time of this process for an image; what else the machine does hardly changes it."""
+    requests: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, service: str) -> int:
+        return sum(count for name, count in self.requests.items() if name.startswith(f"{service}."))
+
+
+@contextmanager
+def small_cloud(latency_ms: float) -> Iterator[dict[str, str]]:
+    """The settings that lead to a cloud in memory; AWS's own variables are set for this process."""
+    command = [sys.executable, "-m", "bench.small_cloud", str(latency_ms)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        os.environ |= {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{process.stdout.readline().strip()}",
+            "AWS_REGION": "eu-central-1",
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing",
+        }
+        yield _NAMES
+    finally:
+        process.communicate()
+
+
+def compared(local: Settings, cloud: Settings, tagger: Tagger, photos: Sequence[bytes], rounds: int) -> Iterator[str]:
+    """Lines of a table: both in turn, so that what else the machine does falls on both."""
+    yield f"{len(photos)} photos a round, images/s of one worker:"
+    yield "round    local      aws   aws/local   ms of processor, local and aws"
+    telemetry.configure("bench", level="warning")
+    ratios: list[float] = []
+    requests: list[Run] = []
+    for number in range(rounds):
+        ours, theirs = run(LocalParts(local), local, tagger, photos), run(AwsParts(cloud), cloud, tagger, photos)
+        ratios.append(theirs.rate / ours.rate)
+        requests.append(theirs)
+        rates = f"{ours.rate:8.1f} {theirs.rate:8.1f} {ratios[-1]:11.2f}"
+        yield f"{number + 1:5} {rates} {ours.cpu_ms:8.1f} {theirs.cpu_ms:8.1f}"
+    yield f"aws/local {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}, {rounds} rounds)"
+    yield "requests per 1,000 images, in the median:"
+    for service in ("s3", "sqs"):
+        count = statistics.median(run.of(service) for run in requests)
+        yield f"  {service:4} {1000 * count / len(photos):6.0f}"
+    for name, count in sorted(requests[-1].requests.items()):
+        yield f"    {name:26} {1000 * count / len(photos):6.0f}"
+
+
+def run(parts: Parts, settings: Settings, tagger: Tagger, photos: Sequence[bytes]) -> Run:
+    """Upload all, send all, then tag all; then collect the results as they lie."""
+    before = _requests(parts)
+    store, jobs, results = parts.store(), parts.queue(layout.jobs_queue(_POOL)), parts.queue(layout.RESULTS_QUEUE)
+    bodies = []
+    for data in photos:
+        image_id = new_id("img")
+        key = layout.image_key("bat_1", image_id)
+        store.put(key, data)
+        job = Job(batch_id="bat_1", image_id=image_id, key=key, name="a.jpg", tagger=_POOL, submitted_at=time.time())
+        bodies.append(encode(job))
+    jobs.send(bodies)
+    pipeline = Pipeline(
+        tagger=tagger,
+        jobs=jobs,
+        results=results,
+        store=store,
+        originals=Originals(store, _nowhere, 1 << 30),
+        settings=settings.worker,
+        visibility_timeout_s=settings.queue.visibility_timeout_s,
+        worker_id="bench",
+        clock=time.time,
+    )
+    started, cpu = time.perf_counter(), time.process_time()
+    pipeline.start()
+    wait_until(lambda: pipeline.images_done + pipeline.images_failed == len(photos), 600)
+    rate = len(photos) / (time.perf_counter() - started)
+    cpu_ms = 1000 * (time.process_time() - cpu) / len(photos)
+    pipeline.draining.set()
+    wait_until(lambda: pipeline.drained(1.0))
+    pipeline.close()
+    left = len(photos)
+    while left and (deliveries := results.receive(100, 1.0)):
+        results.delete(deliveries)
+        left -= len(deliveries)
+    after = _requests(parts)
+    return Run(rate, cpu_ms, {name: count - before.get(name, 0) for name, count in after.items()})
+
+
+def _requests(parts: Parts) -> Mapping[str, int]:
+    return parts.clients.requests() if isinstance(parts, AwsParts) else {}
+
+
+def _nowhere() -> NoReturn:
+    raise AssertionError("all photos lie in the store")

@@ -1,0 +1,96 @@
+"""`python -m bench.peers`: Tagfleet and other servers of models, in turn; the table comes as markdown on stdout."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import click
+
+from bench import data, fleet
+from bench.deployment import Deployment
+from bench.machine import machine
+from bench.peers import environments
+from bench.peers.rounds import OURS, Runs, measure, report
+from bench.peers.servers import PEERS, NotStarted, Server
+from bench.photos import photos
+from tagfleet.client import Client
+
+_LINGER_S = "3600"
+_WARM_UP = 32
+
+Tag = Callable[[Sequence[tuple[str, bytes]]], float]
+"""Seconds for some photos."""
+
+
+@click.command()
+@click.option("--count", default=160, show_default=True, help="photos for each server and round")
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--threads", default=16, show_default=True, help="clients at once")
+@click.option("--only", multiple=True, help="of litserve, bentoml, ray; else all")
+@click.option("--cache", default="~/.cache/tagfleet", help="where converted engines are kept")
+def main(count: int, rounds: int, threads: int, only: Sequence[str], cache: str) -> None:
+    """Images/s of each, interleaved, and Tagfleet's ratio to each with its spread."""
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
+        folder, environ = _test_data(scratch, cache)
+        pictures = photos(folder, max(count, _WARM_UP))
+        contents = [content for _, content in pictures]
+        runs: Runs = {}
+        tagfleet = stack.enter_context(_tagfleet(scratch, environ, threads))
+        runs[OURS] = lambda: tagfleet(pictures[:count])
+        tagfleet(pictures[:_WARM_UP])
+        missing = []
+        for number, peer in enumerate(PEERS):
+            if only and peer.name not in only:
+                continue
+            _say(f"starting {peer.title}")
+            try:
+                server = Server(peer, environ, scratch / str(number))
+                stack.callback(server.end)
+                server.wait(contents[0])
+                server.tag(contents[:_WARM_UP], threads)
+            except (environments.NotInstalled, NotStarted, RuntimeError) as error:
+                missing.append(f"{peer.title}: not measured: {error}")
+                continue
+            runs[peer.title] = lambda server=server: server.tag(contents[:count], threads)  # type: ignore[misc]
+        rates = measure(runs, count, rounds, missing, _say)
+    about = f"{machine()}; {count} photos a round, {threads} clients, {rounds} rounds in turn"
+    for line in report(rates, missing, about):
+        click.echo(line)
+
+
+def _test_data(scratch: Path, cache: str) -> tuple[Path | None, dict[str, str]]:
+    """The folder of photos, and the settings that name the weights: real ones, or random ones that cost the same."""
+    found = data.test_data(os.environ)
+    weights = found / "weights" if found else scratch / "weights"
+    if not found:
+        weights.mkdir()
+        data.random_weights(weights)
+        _say("no weights at hand: random ones, which are as fast")
+    return found and found / "coco" / "images", {"TAGFLEET_WEIGHTS": str(weights), "TAGFLEET_CACHE": cache}
+
+
+@contextmanager
+def _tagfleet(
+    scratch: Path, environ: dict[str, str], threads: int
+) -> Iterator[Callable[[Sequence[tuple[str, bytes]]], float]]:
+    """Seconds from the first upload to the last result in the catalogue, with as many clients as the peers get."""
+    deployment = Deployment(scratch / "tagfleet", {**environ, "TAGFLEET_CONTROLLER__LINGER_S": _LINGER_S})
+    try:
+        deployment.start()
+        with Client(deployment.url, connections=threads) as client:
+            yield lambda pictures: fleet.tag(client, pictures)[1]
+    finally:
+        deployment.kill_everything()
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+if __name__ == "__main__":
+    main()

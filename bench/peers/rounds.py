@@ -1,0 +1,50 @@
+"""Several servers in turn, and the table of how they did."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+
+OURS = "Tagfleet"
+
+Runs = dict[str, Callable[[], float]]
+"""What sends a round's photos to each server, by its title, and gives the seconds that they took."""
+
+
+def measure(
+    runs: Runs, count: int, rounds: int, missing: list[str], say: Callable[[str], None]
+) -> dict[str, list[float]]:
+    """Images/s of each round of `count` photos. A server that fails is out, and goes to `missing` with the reason."""
+    rates: dict[str, list[float]] = {title: [] for title in runs}
+    for number in range(rounds):
+        order = list(rates)
+        start = number % len(order)
+        for title in order[start:] + order[:start]:  # nobody is always the first
+            try:
+                rates[title].append(count / runs[title]())
+            except RuntimeError as error:
+                if title == OURS:
+                    raise
+                missing.append(f"{title}: failed in round {number + 1}: {error}")
+                del rates[title]
+        say(f"round {number + 1}: " + "; ".join(f"{title} {found[-1]:.1f}" for title, found in rates.items()))
+    return rates
+
+
+def report(rates: dict[str, list[float]], missing: Sequence[str], about: str) -> Iterator[str]:
+    """Markdown. The ratios are of two rates of the same round."""
+    ours = rates[OURS]
+    yield f"{about}; median (least–most):"
+    yield ""
+    yield "| | images/s | Tagfleet is so many times as fast |"
+    yield "|---|---|---|"
+    for title, theirs in rates.items():
+        ratio = "" if theirs is ours else _spread([our / their for our, their in zip(ours, theirs, strict=True)], 2)
+        yield f"| {title} | {_spread(theirs, 1)} | {ratio} |"
+    for line in missing:
+        yield f"| {line} | | |"
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return f"{middle} ({low}–{high})"

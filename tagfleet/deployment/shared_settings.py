@@ -1,0 +1,100 @@
+"""The one settings file of a deployment on AWS, which every machine of it reads. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from config import settings as config
+from config.settings import Settings
+
+_FIT_FOR_AWS: Mapping[str, Mapping[str, Any]] = {
+    "queue": {"visibility_timeout_s": 60.0},
+    "worker": {
+        "heartbeat_s": 5.0,  # a request to S3 each: at every second a worker's would cost $13 a month
+        "abandoned_s": 900.0,
+        "fetch_threads": 8,  # S3 answers in 20 to 50 ms: two threads would read 60 images/s at most
+        "finish_threads": 4,
+    },
+    "controller": {
+        "tick_s": 5.0,
+        "peek_s": 5.0,  # SQS's counts lag anyway, and each look is a request
+        "max_workers": 10,
+        "drain_goal_s": 300.0,  # launching costs a boot's time and money: shorter than that it does not pay
+        "linger_s": 120.0,
+        "stabilisation_s": 60.0,
+        "boot_prior_s": 120.0,
+        "boot_deadline_s": 600.0,
+        "lost_after_s": 60.0,
+        "drain_deadline_s": 80.0,  # less than what the worker's unit gives it to end
+        "breaker_reset_s": 300.0,
+        "lease_s": 10.0,
+    },
+}
+"""In place of defaults that are made for one machine, where a person has not chosen otherwise."""
+
+_OF_ONE_MACHINE = ("home", "cache", "weights", "host", "port", "log_level", "log_format")
+
+
+def fit_for_aws(settings: Settings) -> Settings:
+    """These settings with AWS's values wherever they still have the defaults of one machine."""
+    chosen = settings.model_dump()
+    usual = config.load({}).model_dump()
+    for section, values in _FIT_FOR_AWS.items():
+        for name, value in values.items():
+            if chosen[section][name] == usual[section][name]:
+                chosen[section][name] = value
+    for pool in chosen["pools"].values():
+        pool["fallback"] = ""  # a fleet that tags with another network than was asked for is no help
+    return Settings.model_validate(chosen)
+
+
+def with_names(
+    settings: Settings, region: str, deployment: str, outputs: Mapping[str, str], subnets: Sequence[str]
+) -> Settings:
+    """These settings with the names of what the stack has made."""
+    chosen = settings.model_dump()
+    chosen["backend"] = "aws"
+    chosen["aws"] |= {
+        "region": region,
+        "deployment": deployment,
+        "input_bucket": outputs["InputBucket"],
+        "output_bucket": outputs["OutputBucket"],
+        "catalog_secret": outputs.get("CatalogSecret", ""),
+        "subnets": " ".join(subnets),
+    }
+    if database := outputs.get("CatalogHost"):
+        chosen["web"]["catalog_url"] = f"postgresql://tagfleet@{database}:5432/tagfleet?sslmode=require"
+    if domain := outputs.get("Domain") or outputs.get("Entrance"):
+        chosen["web"] |= {"hosts": domain.lower(), "https": True}
+    return Settings.model_validate(chosen)
+
+
+def as_toml(settings: Settings) -> str:
+    """What differs from the defaults, but for what is of one machine."""
+    chosen, usual = settings.model_dump(mode="json"), config.load({}).model_dump(mode="json")
+    for name in _OF_ONE_MACHINE:
+        del chosen[name]
+    pools = chosen.pop("pools")
+    lines = ["# Written by `tagfleet aws up`, which writes it anew each time: change what that is given instead."]
+    tables: list[str] = []
+    for name, value in chosen.items():
+        if not isinstance(value, dict):
+            lines.append(f"{name} = {_value(value)}")
+        elif different := {key: inner for key, inner in value.items() if inner != usual[name][key]}:
+            tables += ["", f"[{name}]", *_pairs(different)]
+    for name, pool in pools.items():
+        tables += ["", f"[pools.{name}]", *_pairs(pool)]
+    return "\n".join([*lines, *tables]) + "\n"
+
+
+def _pairs(table: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in table.items():
+        if value is not None:
+            yield f"{name} = {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    """JSON's strings, numbers and truth values are TOML's too."""
+    return json.dumps(value)

@@ -1,0 +1,165 @@
+"""Brings a deployment's stack to what is wished, and tells its machines what they need to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ami import stack as templates
+from config.settings import Settings
+from core import layout
+from core.aws.account import Account
+from core.aws.buckets import put_text
+from core.aws.clients import Clients
+from core.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
+from core.errors import Misconfigured, TagfleetError
+from core.wiring import Backend
+from tagfleet.deployment.checks import warnings
+from tagfleet.deployment.shared_settings import as_toml, fit_for_aws, with_names
+from tagfleet.deployment.wishes import Wishes, parameters, shape
+
+TEMPLATE = "fleet/stack.json"
+"""In the output bucket: a template that is too large to be sent with the request."""
+
+Say = Callable[[str], None]
+Agree = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What `bring_up` has made, or found as it should be."""
+
+    settings: Settings
+    outputs: Mapping[str, str]
+    new_image: bool
+    """Whether workers that run already were launched from another image."""
+
+
+def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agree: Agree) -> Standing | None:
+    """Create or update the stack, then write the settings file. None where a person did not agree.
+
+    Raises Misconfigured where the account or the wishes lack something, StackFailed where CloudFormation fails.
+    """
+    settings = fit_for_aws(settings)
+    account, stack = Account(clients), Stack(clients, settings.aws.deployment)
+    say(f"account {account.id()}, region {clients.region}, stack {stack.name}")
+    state = _ready_to_change(stack, say)
+    present = state.parameters if state else {}
+    image = account.image(_image(wishes, present))
+    network = account.network(wishes.subnets or _subnets(present))
+    for warning in warnings(account, network, *_launchable(settings)):
+        say(f"warning: {warning}")
+    hosts_from = wishes.host_image or _kept_host_image(present)
+    host_image = account.image(hosts_from) if hosts_from else None
+    wanted = parameters(wishes, present, image, host_image, network, settings)
+    for template in _templates(settings, wanted, new=state is None):
+        plan = stack.plan(_as_argument(template, clients, state), wanted)
+        if plan is None:
+            say("the stack is as it should be")
+        else:
+            say(table(plan))
+            if not agree():
+                stack.discard(plan)
+                return None
+            for event in stack.execute(plan):
+                if line := told(event):
+                    say(line)
+        state = stack.state()
+    assert state is not None  # noqa: S101  # for the type checker: it has just been made
+    named = with_names(settings, clients.region, stack.name, state.outputs, network.subnets)
+    Backend(named).store.put(layout.SETTINGS, as_toml(named).encode(), content_type="application/toml")
+    return Standing(named, state.outputs, bool(present) and present.get("Image") != image.id)
+
+
+def table(plan: ChangeSet) -> str:
+    """The changes, one a line; those that replace what is there say so."""
+    rows = [_row(change) for change in sorted(plan.changes, key=lambda change: (change.action, change.resource))]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+    return "\n".join(["changes:", *(f"  {line}" for line in lines)])
+
+
+def told(event: Event) -> str:
+    """One line of an event; empty for those that only say that something was begun."""
+    if event.status.endswith("_IN_PROGRESS") and not event.reason.startswith("Eventual"):
+        return ""
+    words = event.status.replace("_", " ").lower()
+    return (
+        f"{event.resource} ({event.type.removeprefix('AWS::')}): {words}{f': {event.reason}' if event.failed else ''}"
+    )
+
+
+def replace_workers(settings: Settings) -> int:
+    """Wish that each worker drain: the controller launches others, of the present image, as the work needs them."""
+    roster = Backend(settings).roster
+    workers = roster.workers()
+    for worker in workers:
+        roster.wish_drain(worker.worker_id)
+    return len(workers)
+
+
+def _ready_to_change(stack: Stack, say: Say) -> StackState | None:
+    """None where the stack is yet to be made. Clears away what a creation that failed has left."""
+    state = stack.state()
+    if state is None or state.status == "REVIEW_IN_PROGRESS":
+        return None
+    if state.busy:
+        raise Misconfigured(
+            f"stack {stack.name} is {state.status}: somebody is changing it; try again when that is over"
+        )
+    if state.stands:
+        return state
+    say(f"the stack of an attempt before is cleared away ({state.status})")
+    for event in stack.delete():
+        if line := told(event):
+            say(line)
+    return None
+
+
+def _image(wishes: Wishes, present: Mapping[str, str]) -> str:
+    image = wishes.image or present.get("Image")
+    if not image:
+        raise Misconfigured("a new deployment needs --image, an image for its workers; `tagfleet ami bake` makes one")
+    return image
+
+
+def _kept_host_image(present: Mapping[str, str]) -> str:
+    """Where there are no hosts yet, the template's parameter only stands in."""
+    return present.get("HostImage", "") if present.get("Hosts", "none") != "none" else ""
+
+
+def _subnets(present: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(subnet for subnet in present.get("Subnets", "").split(",") if subnet)
+
+
+def _launchable(settings: Settings) -> tuple[Sequence[str], Sequence[str]]:
+    """Types and markets that the pools may be launched as."""
+    offerings = [(pool.offerings or settings.aws.offerings).split() for pool in settings.pools.values()]
+    choices = [choice.partition(":") for each in offerings for choice in each]
+    return list(dict.fromkeys(type for type, _, _ in choices)), list(dict.fromkeys(market for _, _, market in choices))
+
+
+def _templates(settings: Settings, wanted: Mapping[str, str], *, new: bool) -> Iterator[str]:
+    """The template; before it one with the first pool alone, where the stack is new and it is too large to be sent.
+
+    A large template lies in the output bucket, which the small one makes.
+    """
+    whole = shape(settings, wanted)
+    text = templates.body(templates.render(whole))
+    if new and not templates.fits_inline(text):
+        yield templates.body(templates.render(whole.with_pools(whole.pools[:1])))
+    yield text
+
+
+def _as_argument(text: str, clients: Clients, state: StackState | None) -> dict[str, str]:
+    if templates.fits_inline(text):
+        return {"TemplateBody": text}
+    if state is None or "OutputBucket" not in state.outputs:
+        raise TagfleetError("the template of even one pool is too large for CloudFormation; remove source buckets")
+    bucket = state.outputs["OutputBucket"]
+    return {"TemplateURL": put_text(clients, bucket, TEMPLATE, text)}
+
+
+def _row(change: Change) -> tuple[str, str, str, str]:
+    replaces = {"True": "replaced", "Conditional": "replaced, perhaps"}.get(change.replacement, "")
+    return change.action.lower(), change.resource, change.type.removeprefix("AWS::"), replaces

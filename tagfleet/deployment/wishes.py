@@ -1,0 +1,103 @@
+"""What a person asks of a deployment, and what that means as a template's shape and parameters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ami.stack import Shape
+from config.settings import Settings
+from core.aws.account import Image, Network
+from core.aws.metrics import NAMESPACE
+from core.errors import Misconfigured
+
+_OWN_PAGE = "http://127.0.0.1:8000,http://localhost:8000"
+_USUAL_SPEND = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """None, or empty, is what the stack has already, or else the usual."""
+
+    image: str | None = None
+    hosts: str | None = None
+    host_image: str | None = None
+    certificate: str | None = None
+    domain: str | None = None
+    clients: str | None = None
+    email: str | None = None
+    subnets: tuple[str, ...] = ()
+    upload_days: int | None = None
+    sources: tuple[str, ...] = ()
+
+
+def shape(settings: Settings, parameters: Mapping[str, str]) -> Shape:
+    """Of the template whose parameters are these."""
+    return Shape(
+        pools=tuple(settings.pools),
+        namespace=NAMESPACE,
+        visibility_timeout_s=round(settings.queue.visibility_timeout_s),
+        max_receives=settings.queue.max_receives,
+        subnets=_listed(parameters["Subnets"]),
+        sources=_listed(parameters.get("Sources", "")),
+    )
+
+
+def parameters(
+    wishes: Wishes,
+    present: Mapping[str, str],
+    image: Image,
+    host_image: Image | None,
+    network: Network,
+    settings: Settings,
+) -> dict[str, str]:
+    """The template's parameters. Raises Misconfigured where hosts lack what they need."""
+    chosen = {key: value for key, value in present.items() if value}
+    for name, wish in {
+        "Hosts": wishes.hosts,
+        "Certificate": wishes.certificate,
+        "Domain": wishes.domain,
+        "Clients": wishes.clients,
+        "AlarmEmail": wishes.email,
+        "UploadDays": None if wishes.upload_days is None else str(wishes.upload_days),
+        "Sources": ",".join(wishes.sources) or None,
+    }.items():
+        if wish is not None:
+            chosen[name] = wish
+    spend = settings.controller.budget_per_hour or _USUAL_SPEND
+    chosen |= {
+        "Image": image.id,
+        "RootDevice": image.root_device,
+        "Vpc": network.vpc,
+        "Subnets": ",".join(network.subnets),
+        "SpendPerHour": f"{spend:g}",
+    }
+    if host_image is not None:
+        chosen |= {"HostImage": host_image.id, "HostRootDevice": host_image.root_device}
+    hosts = chosen.get("Hosts", "none")
+    _check_hosts(hosts, chosen, host_image, network)
+    chosen.setdefault("HostImage", image.id)
+    domain = chosen.get("Domain")
+    chosen["Origins"] = f"https://{domain}" if hosts == "two" and domain else _OWN_PAGE
+    return chosen
+
+
+def _check_hosts(hosts: str, chosen: Mapping[str, str], host_image: Image | None, network: Network) -> None:
+    if hosts == "none":
+        return
+    if host_image is None:
+        raise Misconfigured(f"--hosts {hosts}: hosts have an image of their own; bake it and give --host-image")
+    if len(network.zones) < 2:
+        raise Misconfigured(
+            f"--hosts {hosts}: the catalogue's database needs subnets in two zones, and {', '.join(network.subnets)} "
+            f"lie in {network.zones[0]}; name more with --subnet"
+        )
+    if hosts == "two" and not (chosen.get("Certificate") and chosen.get("Domain")):
+        raise Misconfigured(
+            "--hosts two: a load balancer with TLS needs --domain, and --certificate: the ARN of a certificate for it "
+            "in ACM of this region"
+        )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part for part in (piece.strip() for piece in text.split(",")) if part)

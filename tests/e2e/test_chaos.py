@@ -1,0 +1,62 @@
+"""A short run of `make chaos`: parts are killed, the disk fills, a clock is off, and nothing is lost."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.chaos.reckoning import reckon
+from core.messages import Result
+from core.messages import Tag as ResultTag
+from tagfleet.client import Item
+from tagfleet.client.model import Tag
+
+
+@pytest.mark.e2e
+def test_every_photo_ends_once(engine_cache: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--cache", str(engine_cache), "chaos"]
+    few = ["--count", "100", "--every", "0.2", "1.5", "--minutes", "2.5", "--tagger", "efficientnet-lite0"]
+    run = subprocess.run([*command, *few], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    last = run.stdout.splitlines()[-1]
+    counts = {name: int(count) for name, count in re.findall(r"(accepted|tagged|dead|lost|doubled) (\d+)", last)}
+    assert (counts["accepted"], counts["lost"], counts["doubled"]) == (100, 0, 0), last
+    assert counts["tagged"] + counts["dead"] == 100, last
+    assert re.search(r"[1-9]\d* kills", last), last
+    assert "the disk full" in last, last
+
+
+def result(id: str, error: str | None = None) -> Result:
+    tags = () if error else (ResultTag(name="cat", confidence=0.9),)
+    return Result(batch_id="b", image_id=id, name=f"{id}.jpg", tagger="t", tags=tags, error=error)
+
+
+def item(id: str, status: str, tags: tuple[str, ...] = ()) -> Item:
+    return Item(id, "b", f"{id}.jpg", "", 1, status, tags=[Tag(name, 0.9) for name in tags])
+
+
+TAGGED, DEAD = item("tagged", "succeeded", ("cat",)), item("dead", "failed")
+
+
+@pytest.mark.parametrize(
+    ("bucket", "letters", "catalogue", "tagged_dead_lost_doubled_unlike"),
+    [
+        (["tagged"], ["dead"], [TAGGED, DEAD], (1, 1, 0, 0, 0)),
+        (["tagged"], [], [TAGGED, DEAD], (1, 0, 1, 0, 0)),
+        (["tagged", "dead"], ["dead"], [TAGGED, DEAD], (2, 0, 0, 1, 1)),
+        (["tagged"], ["dead", "dead"], [TAGGED, DEAD], (1, 1, 0, 1, 0)),
+        (["tagged", "stranger"], ["dead"], [TAGGED, DEAD], (1, 1, 0, 1, 0)),
+        (["tagged"], ["dead"], [item("tagged", "succeeded", ("dog",)), DEAD], (1, 1, 0, 0, 1)),
+        (["tagged"], ["dead"], [TAGGED], (1, 1, 0, 0, 1)),
+    ],
+    ids=["sound", "lost", "a result and a letter", "two letters", "a stranger", "other tags", "not in the catalogue"],
+)
+def test_the_reckoning_tells_loss_and_doubles(bucket, letters, catalogue, tagged_dead_lost_doubled_unlike) -> None:
+    found = reckon(["tagged", "dead"], {id: result(id) for id in bucket}, letters, catalogue)
+    counts = (found.tagged, found.dead, found.lost, found.doubled, found.unlike)
+    assert counts == tagged_dead_lost_doubled_unlike
+    assert found.sound == (counts == (1, 1, 0, 0, 0))

@@ -1,0 +1,43 @@
+"""`tagfleet loadtest` against a real deployment."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_test_from_cold_has_all_times_and_boots_and_one_whose_time_is_up_says_what_is_missing(
+    deployment, client, tmp_path
+):
+    out = tmp_path / "report"
+
+    def load(*arguments: str | int) -> tuple[int, str, dict]:
+        process = deployment.run("loadtest", "--size", "2kB", "--size", "30kB", "--output", out, *arguments)
+        said, told = process.communicate(timeout=120)
+        [run] = json.loads(out.with_name("report.json").read_text())["runs"]
+        return process.returncode, said + told, run
+
+    deployment.backend.roster.pause()
+    code, said, run = load("--count", 6, "--per-request", 3, "--seconds", 2)
+    assert code == 1, said
+    assert "load: 0 of 6 photos tagged" in said
+    assert "6 × no tags in time" in said
+    [left] = client.batches()
+    assert left.cancelled == 6
+
+    deployment.backend.roster.resume()
+    code, said, run = load("--count", 9, "--rate", 30, "--start", "cold", "--batches", 2, "--delete")
+    assert code == 0, said
+    assert "load: 9 of 9 photos tagged, start cold" in said
+    for photo in run["photos"]:
+        assert photo["planned"] <= photo["sent"] <= photo["tagged"]
+        assert photo["error"] is None
+    assert sorted(photo["bytes"] for photo in run["photos"]) == [2_000] * 5 + [30_000] * 4
+    [boot] = run["boots"]
+    assert boot["phases"]["ready"] > 0
+    assert run["samples"][0]["workers"] == {}
+    assert "<svg" in out.with_name("report.html").read_text()
+    assert [batch.id for batch in client.batches()] == [left.id]

@@ -1,0 +1,71 @@
+"""ministack's server as a process of its own, on loopback, ended with the tests."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.deployment import wait_until
+from tests.cloud import REGION, Cloud
+
+PYTHON = Path(sys.prefix) / "ministack" / "bin" / "python"
+"""Made by `make test`."""
+_SERVER = Path(__file__).parents[1] / "ministack_server.py"
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Cloud]:
+    """It writes its log to `folder`, and keeps nothing on a disk."""
+    port = _free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))},
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",
+        "TMPDIR": str(folder),
+        "HOME": str(folder),
+    }
+    with (folder / "ministack.log").open("wb") as log:
+        process = subprocess.Popen(
+            [PYTHON, _SERVER], stdin=subprocess.PIPE, stdout=log, stderr=log, env=environ, cwd=folder
+        )
+        try:
+            wait_until(lambda: _answers(endpoint), timeout_s=30)
+            yield Cloud(
+                endpoint,
+                {
+                    "AWS_ENDPOINT_URL": endpoint,
+                    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+                    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+                    "AWS_DEFAULT_REGION": REGION,
+                    "AWS_EC2_METADATA_DISABLED": "true",
+                },
+            )
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=5).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,170 @@
+"""The template itself: without faults by cfn-lint, one part for each pool, and what every deployment relies on."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from cfnlint import lint
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ami import stack
+from core.aws.metrics import NAMESPACE
+from core.errors import TagfleetError
+from core.metrics import Metric
+from tests.stack.resolving import Resolved
+
+ONE = stack.Shape(pools=("resnet50",), namespace=NAMESPACE, visibility_timeout_s=45, max_receives=7)
+TWO = ONE.with_pools(("resnet50", "efficientnet-lite0"))
+PARAMETERS = {"Image": "ami-1", "HostImage": "ami-2", "Subnets": "subnet-1a,subnet-1b", "Vpc": "vpc-1"}
+
+
+def filled_in(shape: stack.Shape = ONE, **parameters: str) -> Resolved:
+    return Resolved(stack.render(shape), {**PARAMETERS, **parameters}, "tagfleet")
+
+
+def test_cfn_lint_finds_nothing(tmp_path: Path) -> None:
+    text = stack.body(stack.render(TWO))
+    (tmp_path / "stack.json").write_text(text)  # for the one who looks for the line
+    assert [str(match) for match in lint(text, regions=["eu-central-1"])] == []
+
+
+def test_no_placeholder_is_left() -> None:
+    assert re.findall(r"<(?!AWS::)[A-Za-z_]+>", json.dumps(stack.render(TWO))) == []
+
+
+def test_every_pool_has_its_own_parts() -> None:
+    resources = stack.render(TWO)["Resources"]
+    for part in ("Jobs", "DeadJobs", "Workers", "OldMessages", "DeadLetters", "NoWorker", "FailedBoots"):
+        assert {f"{part}Resnet50", f"{part}EfficientnetLite0"} <= set(resources)
+
+
+def test_pools_that_cannot_be_told_apart_are_refused() -> None:
+    with pytest.raises(TagfleetError, match="cannot be told apart"):
+        stack.render(ONE.with_pools(("a-1", "a1")))
+
+
+def test_only_dropped_files_of_the_bucket_reach_the_first_pool() -> None:
+    found = filled_in(TWO)
+    (rule,) = found.properties("InputBucket")["NotificationConfiguration"]["QueueConfigurations"]
+    assert rule["Filter"] == {"S3Key": {"Rules": [{"Name": "prefix", "Value": "images/"}]}}
+    assert rule["Queue"].endswith(":tagfleet-jobs-resnet50")
+    allow, deny = found.properties("DropsPolicy")["PolicyDocument"]["Statement"]
+    assert allow["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": "arn:aws:s3:::tagfleet-in-123456789012-eu-central-1"},
+        "StringEquals": {"aws:SourceAccount": "123456789012"},
+    }
+    assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+@pytest.mark.parametrize("bucket", ["InputBucket", "OutputBucket"])
+def test_buckets_are_private_encrypted_and_outlive_the_stack(bucket: str) -> None:
+    found = filled_in()
+    properties = found.properties(bucket)
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert properties["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    assert "BucketEncryption" in properties
+    assert found.template["Resources"][bucket]["DeletionPolicy"] == "Retain"
+    assert len(properties["BucketName"]) <= 63
+    (statement,) = found.properties(f"{bucket}Policy")["PolicyDocument"]["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert len(statement["Resource"]) == 2
+
+
+@pytest.mark.parametrize(("days", "prefixes"), [("0", []), ("30", ["uploads/", "images/", "thumbnails/"])])
+def test_uploads_are_kept_unless_days_are_given(days: str, prefixes: list[str]) -> None:
+    rules = filled_in(UploadDays=days).properties("InputBucket")["LifecycleConfiguration"]["Rules"]
+    assert [rule["Prefix"] for rule in rules if "ExpirationInDays" in rule] == prefixes
+    assert rules[0]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+
+
+def test_names_fit_for_the_longest_deployment_in_the_longest_region() -> None:
+    found = Resolved(stack.render(ONE), PARAMETERS, "d" * 30, region="ap-northeast-1")
+    for bucket in ("InputBucket", "OutputBucket"):
+        assert len(found.properties(bucket)["BucketName"]) <= 63
+
+
+def test_workers_answer_nobody_and_end_with_their_work() -> None:
+    found = filled_in()
+    group = found.properties("WorkerGroup")
+    assert "SecurityGroupIngress" not in group
+    assert [rule["ToPort"] for rule in group["SecurityGroupEgress"]] == [443]
+    data = found.properties("WorkersResnet50")["LaunchTemplateData"]
+    assert data["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert data["MetadataOptions"]["HttpTokens"] == "required"
+    assert data["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
+
+
+def test_user_data_tells_a_machine_names_and_no_secrets() -> None:
+    found = filled_in(TWO, Hosts="two")
+    told = {}
+    for logical in ("WorkersEfficientnetLite0", "HostTemplate"):
+        text = found.properties(logical)["LaunchTemplateData"]["UserData"]
+        assert text.startswith("#cloud-config\n")
+        (file,) = yaml.safe_load(text)["write_files"]
+        told[file["path"]] = dict(line.split("=", 1) for line in file["content"].split())
+    common = {
+        "TAGFLEET_CONFIG": "s3://tagfleet-out-123456789012-eu-central-1/fleet/settings.toml",
+        "AWS_REGION": "eu-central-1",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+    }
+    assert told["/etc/tagfleet/worker.env"] == common | {"POOL": "efficientnet-lite0"}
+    assert told["/etc/tagfleet/host.env"] == common | {"TAGFLEET_HOST": "0.0.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [("none", set()), ("one", {"HostFleet", "Catalog"}), ("two", {"HostFleet", "Catalog", "Entrance", "Tls"})],
+)
+def test_there_are_as_many_hosts_as_are_wished(hosts: str, expected: set[str]) -> None:
+    found = filled_in(Hosts=hosts)
+    assert {"HostFleet", "Catalog", "Entrance", "Tls"} & set(found.there()) == expected
+    if hosts != "none":
+        count = {"one": "1", "two": "2"}[hosts]
+        fleet = found.properties("HostFleet")
+        assert (fleet["MinSize"], fleet["MaxSize"], "TargetGroupARNs" in fleet) == (count, count, hosts == "two")
+    if hosts == "one":
+        assert "TAGFLEET_HOST=127.0.0.1\n" in found.properties("HostTemplate")["LaunchTemplateData"]["UserData"]
+
+
+def test_alarms_and_plots_are_of_numbers_that_the_fleet_writes() -> None:
+    template = stack.render(TWO)
+    text = json.dumps(
+        {
+            name: template["Resources"][name]
+            for name in template["Resources"]
+            if "Alarm" in str(template["Resources"][name]["Type"])
+        }
+    )
+    widgets = json.loads(Resolved(template, PARAMETERS, "tagfleet").properties("Dashboard")["DashboardBody"])["widgets"]
+    drawn = {row[1] for widget in widgets for row in widget["properties"]["metrics"] if row[0] == NAMESPACE}
+    assert drawn <= set(Metric)
+    watched = {metric for metric in Metric if f'"{metric}"' in text}
+    assert watched == {"BacklogVisible", "WorkersReady", "WorkersWanted", "BootFailures", "SpendPerHour"}
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(
+        st.from_regex(r"[a-z0-9]+(-[a-z0-9]+)*", fullmatch=True).map(lambda name: name[:20].strip("-")),
+        min_size=1,
+        max_size=4,
+        unique_by=stack.logical_id,
+    )
+)
+def test_whatever_the_pools_are_called_what_is_referred_to_is_there(pools: list[str]) -> None:
+    template = stack.render(ONE.with_pools(tuple(pools)))
+    known = {*template["Resources"], *template["Parameters"]}
+    for name in _referred_to(template["Resources"]):
+        assert name in known or name.startswith("AWS::"), name
+
+
+def _referred_to(node: object) -> set[str]:
+    if isinstance(node, dict):
+        own = {node["Ref"]} if set(node) == {"Ref"} else {node["Fn::GetAtt"][0]} if "Fn::GetAtt" in node else set()
+        return own.union(*map(_referred_to, node.values()))
+    return set().union(*map(_referred_to, node)) if isinstance(node, list) else set()

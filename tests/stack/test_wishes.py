@@ -1,0 +1,103 @@
+"""What is asked of a deployment, as the template's parameters; and the settings file that all its machines read."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+
+import pytest
+
+from config import settings as config
+from config.settings import Document, Settings
+from core.aws.account import Image, Network
+from core.errors import Misconfigured
+from tagfleet.deployment.costs import per_thousand
+from tagfleet.deployment.shared_settings import as_toml, fit_for_aws, with_names
+from tagfleet.deployment.wishes import Wishes, parameters, shape
+
+WORKER = Image("ami-1", "worker", "/dev/xvda", "x86_64")
+HOST = Image("ami-2", "host", "/dev/sda1", "x86_64")
+NETWORK = Network("vpc-1", ("subnet-1a", "subnet-1b"), ("eu-central-1a", "eu-central-1b"), ())
+OUTPUTS = {"InputBucket": "in", "OutputBucket": "out"}
+ENTRANCE = Wishes(hosts="two", certificate="arn:aws:acm:1", domain="Tags.example.org")
+
+
+def asked(wishes: Wishes, present: dict[str, str] | None = None, host: Image | None = None) -> dict[str, str]:
+    return parameters(wishes, present or {}, WORKER, host, NETWORK, config.load({}))
+
+
+def loaded(text: str) -> Settings:
+    return config.load({}, file=Document("settings.toml", text))
+
+
+def test_a_machine_of_ones_own_needs_an_image_and_subnets() -> None:
+    found = asked(Wishes())
+    assert (found["Image"], found["RootDevice"], found["Subnets"]) == ("ami-1", "/dev/xvda", "subnet-1a,subnet-1b")
+    assert found["Origins"] == "http://127.0.0.1:8000,http://localhost:8000"
+    assert "Hosts" not in found
+
+
+def test_what_is_not_asked_for_stays_and_what_is_asked_for_changes() -> None:
+    present = {"UploadDays": "30", "AlarmEmail": "a@example.org", "Sources": "archive", "Image": "ami-0"}
+    found = asked(Wishes(upload_days=7), present)
+    assert found["UploadDays"] == "7"
+    assert (found["AlarmEmail"], found["Sources"], found["Image"]) == ("a@example.org", "archive", "ami-1")
+    assert shape(config.load({}), found).sources == ("archive",)
+
+
+def test_the_alarm_on_spend_rings_at_the_budget() -> None:
+    settings = config.load({}, flags={"controller.budget_per_hour": "4.5"})
+    assert parameters(Wishes(), {}, WORKER, None, NETWORK, settings)["SpendPerHour"] == "4.5"
+
+
+def test_two_hosts_have_their_own_image_and_their_page_its_own_origin() -> None:
+    found = asked(ENTRANCE, host=HOST)
+    assert (found["HostImage"], found["HostRootDevice"]) == ("ami-2", "/dev/sda1")
+    assert found["Origins"] == "https://Tags.example.org"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "host", "network", "line"),
+    [
+        (Wishes(hosts="one"), None, NETWORK, "--hosts one: hosts have an image of their own"),
+        (
+            Wishes(hosts="one"),
+            HOST,
+            replace(NETWORK, zones=("eu-central-1a",)),
+            "--hosts one: the catalogue's database",
+        ),
+        (replace(ENTRANCE, domain=None), HOST, NETWORK, "--hosts two: a load balancer with TLS needs --domain"),
+        (replace(ENTRANCE, certificate=None), HOST, NETWORK, "--hosts two: a load balancer with TLS needs --domain"),
+    ],
+)
+def test_what_hosts_lack_is_said(wishes: Wishes, host: Image | None, network: Network, line: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        parameters(wishes, {}, WORKER, host, network, config.load({}))
+    assert str(caught.value).startswith(line)
+
+
+def test_the_settings_file_says_what_was_chosen_and_nothing_of_one_machine() -> None:
+    own = loaded('home = "/home/me"\nport = 9000\n[controller]\ntick_s = 7\n[pools.x-ray]\ntagger = "resnet50"\n')
+    text = as_toml(with_names(fit_for_aws(own), "eu-central-1", "fleet-1", OUTPUTS, ("subnet-1a",)))
+    assert {"home", "port", "cache", "host"}.isdisjoint(tomllib.loads(text))
+    again = loaded(text)
+    assert (again.backend, again.aws.deployment, again.aws.subnets) == ("aws", "fleet-1", "subnet-1a")
+    assert (again.controller.tick_s, again.controller.boot_deadline_s) == (7.0, 600.0)
+    assert list(again.pools) == ["resnet50", "x-ray"]
+    assert {pool.fallback for pool in again.pools.values()} == {""}
+    assert as_toml(again) == text
+
+
+def test_hosts_find_their_catalogue_without_a_password_in_the_file() -> None:
+    outputs = OUTPUTS | {"CatalogHost": "db.example", "CatalogSecret": "arn:aws:secretsmanager:1", "Domain": "Tags.org"}
+    found = with_names(config.load({}), "eu-central-1", "fleet-1", outputs, ())
+    assert found.web.catalog_url == "postgresql://tagfleet@db.example:5432/tagfleet?sslmode=require"
+    assert (found.aws.catalog_secret, found.web.hosts, found.web.https) == (
+        "arn:aws:secretsmanager:1",
+        "tags.org",
+        True,
+    )
+
+
+def test_a_thousand_images() -> None:
+    assert per_thousand(0.36, 100) == pytest.approx(0.001)
