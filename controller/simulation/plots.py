@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from controller.simulation.compare import OURS, Row
 
@@ -17,7 +18,11 @@ _COLOURS = ("#d62728", "#7f7f7f", "#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd")
 
 
 def png(rows: Sequence[Row], *, dpi: int = 100) -> bytes:
-    return _drawn(rows, "png", dpi)
+    """With a palette: lines need few colours."""
+    written = io.BytesIO()
+    with Image.open(io.BytesIO(_drawn(rows, "png", dpi))) as image:
+        image.convert("RGB").quantize(48).save(written, "png", optimize=True)
+    return written.getvalue()
 
 
 def svg(rows: Sequence[Row]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from click.testing import CliRunner
 
 from config.settings import Settings
@@ -15,6 +17,13 @@ from controller.simulation.run import Moment, Run
 from controller.simulation.scene import USUAL, Machine, scene
 from controller.simulation.traces import Trace, trace
 from tagfleet.cli import cli
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[None]:
+    """The command sets the log of its process; the other tests of this one have their own."""
+    yield
+    structlog.reset_defaults()
 
 
 def test_percentiles_are_nearest_ranks_weighted_by_images() -> None:
