@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from config.settings import ControllerSettings
 
@@ -99,11 +99,13 @@ class Scene:
     controls: ControllerSettings
 
 
-def on_aws(controls: ControllerSettings, machine: Machine, *, max_workers: int = 20) -> ControllerSettings:
+def on_aws(
+    controls: ControllerSettings, machine: Machine, *, max_workers: int = 20, tick_s: float = 5.0
+) -> ControllerSettings:
     """Settings for EC2's pace instead of a local process's: boots take a minute, readings cost requests."""
     return controls.model_copy(
         update={
-            "tick_s": 5.0,
+            "tick_s": tick_s,
             "max_workers": max_workers,
             "drain_goal_s": 120.0,
             "utilisation": 1.0,
@@ -114,17 +116,18 @@ def on_aws(controls: ControllerSettings, machine: Machine, *, max_workers: int =
             "boot_deadline_s": 600.0,
             "lost_after_s": 30.0,
             "drain_deadline_s": 150.0,
-            "lease_s": 10.0,
+            "lease_s": 2 * tick_s,
         }
     )
 
 
 def scene(
-    controls: ControllerSettings, machine: Machine | None = None, weather: Weather = USUAL, *, max_workers: int = 20
+    controls: ControllerSettings,
+    machine: Machine | None = None,
+    weather: Weather = USUAL,
+    *,
+    max_workers: int = 20,
+    tick_s: float = 5.0,
 ) -> Scene:
     machine = machine or Machine()
-    return Scene(machine, weather, on_aws(controls, machine, max_workers=max_workers))
-
-
-def with_weather(on: Scene, weather: Weather) -> Scene:
-    return replace(on, weather=weather)
+    return Scene(machine, weather, on_aws(controls, machine, max_workers=max_workers, tick_s=tick_s))

@@ -27,6 +27,7 @@ _File = click.Path(path_type=Path, dir_okay=False)
 @click.option("--weather", type=click.Choice(["calm", "usual", "rough"]), default="usual", show_default=True)
 @click.option("--seed", default=1, show_default=True, help="the same seed gives the same run")
 @click.option("--max-workers", default=20, show_default=True, help="the cap")
+@click.option("--tick", "tick_s", default=5.0, show_default=True, help="seconds between two looks of the controller")
 @click.option("--throughput", default=10.0, show_default=True, help="of a worker, images/s")
 @click.option("--boot", "boot_s", default=60.0, show_default=True, help="seconds from launch to ready, median")
 @click.option("--price", default=0.2, show_default=True, help="of a worker, $/h")
@@ -44,6 +45,7 @@ def command(
     weather: str,
     seed: int,
     max_workers: int,
+    tick_s: float,
     throughput: float,
     boot_s: float,
     price: float,
@@ -69,7 +71,7 @@ def command(
         raise click.BadParameter(f"there is no policy {unknown.pop()!r}; there are {', '.join(POLICIES)}")
     traces = [_trace(name, seed) for name in (STANDARD if everything or not names else names)]
     machine = Machine(throughput=throughput, boot_s=boot_s, price=price)
-    stage = scene(settings.controller, machine, WEATHERS[weather], max_workers=max_workers)
+    stage = scene(settings.controller, machine, WEATHERS[weather], max_workers=max_workers, tick_s=tick_s)
     console = Console(width=None if Console().is_terminal else 220)
     with console.status("") as status:
         rows = list(
