@@ -56,7 +56,7 @@ def _rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("", "= ceil(λ/(ρ·μ) + Q/(μ·L)), at least the busy, at least 1 while anything waits or is in flight"),
         ("", f"= ceil({flow:.2f} + {backlog:.2f}), at least {t['busy']}, at least {min(1, outstanding)}"),
         ("share", f"{t['needed']} needed of our own fleet now, {t['granted']} granted"),
-        ("cap", f"{t['billable']} of {t['cap']} instances of all pools, leaving ones included"),
+        ("cap", f"{t['billable']} of {t['cap']} instances of all pools, leaving ones included{_by(t)}"),
         ("budget", _money(t.get("spend_per_hour", 0.0), t.get("budget_per_hour", 0.0), t.get("price_per_hour", 0.0))),
         ("scale-in", _lasting("target below the fleet", t["below_s"])),
         ("", f"kept are the {t['peak']} that were needed within the last {t['keep_s']:.1f} s"),
@@ -69,6 +69,10 @@ def _rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _money(spend: float, budget: float, price: float) -> str:
     limit = f"of ${budget:,.2f}/h" if budget else "no budget is set"
     return f"${spend:,.2f}/h for the instances of all pools, {limit}; another one costs ${price:,.3f}/h"
+
+
+def _by(terms: Mapping[str, Any]) -> str:
+    return "; set by an operator" if terms.get("cap_source") == "operator" else ""
 
 
 def _lasting(what: str, seconds: float | None) -> str:

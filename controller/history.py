@@ -1,13 +1,18 @@
-"""What the controller decided lately, kept in the store: a decision is noted where it differs from the one before."""
+"""What the controller decided lately and what came of the workers, kept in the store; written only where it is new."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from controller.chronicle import Chronicle, Scene
+from core import telemetry
+from core.fleet_changes import FleetChange, FleetChanges
 from core.roster import DecisionHistory, DecisionRecord, Roster
 
 LENGTH = 100
 """Decisions kept, those of all pools together."""
+CHANGES = 200
+"""Changes of the fleet kept."""
 
 
 class History:
@@ -27,6 +32,37 @@ class History:
             records = (self._records + new)[-LENGTH:]
             self._roster.keep_history(DecisionHistory(records=records))
             self._records = records
+
+
+class Changelog:
+    """Of one term of office, as the history is."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+        self._chronicle: Chronicle | None = None
+        self._changes: tuple[FleetChange, ...] = ()
+        self._kept = True
+        self._log = telemetry.logger()
+
+    def note(self, scene: Scene) -> None:
+        """Log and keep what changed; what could not be kept is kept with the next. Raises Unavailable."""
+        if self._chronicle is None:
+            self._changes = self._roster.changes().changes
+            self._chronicle = Chronicle(self._changes)
+        new = self._chronicle.tell(scene)
+        for change in new:
+            self._say(change)
+        if new:
+            self._changes, self._kept = (*self._changes, *new)[-CHANGES:], False
+        if not self._kept:
+            self._roster.keep_changes(FleetChanges(changes=self._changes))
+            self._kept = True
+
+    def _say(self, change: FleetChange) -> None:
+        told = {"pool": change.pool, "worker": change.worker_id, "by": change.by, "reason": change.reason}
+        more = {"offering": change.offering, "decision": change.decision}
+        words = change.kind.replace("_", " ")
+        self._log.info(f"worker {words}", **told, **{name: text for name, text in more.items() if text})
 
 
 def _kind(record: DecisionRecord) -> tuple[object, str]:

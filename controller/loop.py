@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from config.settings import ControllerSettings
-from controller.history import History
+from controller.chronicle import Scene
+from controller.history import Changelog, History
 from controller.ledger import Book, Fenced, Intent, Ledger
 from controller.model import Memory, Observation, Plan, policy_of
 from controller.policy import Decide, affordable, decide
@@ -60,7 +61,7 @@ class Controller:
         self._decide = decide
         self._tick_s, self._peek_s = settings.tick_s, settings.peek_s
         self._record_s = max(_RECORD_S, _RECORD_TICKS * settings.tick_s)
-        self._policy = policy_of(settings)
+        self._policy = self._own_policy = policy_of(settings)
         self._dry_run = dry_run
         self._clock = clock
         self._wall = wall
@@ -93,6 +94,7 @@ class Controller:
             if not self._lead():
                 return None
             observation = self._observe()
+            self._policy = self._own_policy.capped(observation.cap)
             plan, memory = self._decide(observation, self._memory, self._policy)
             self._memory = memory
             if not self._dry_run:
@@ -101,6 +103,7 @@ class Controller:
                 self._apply(plan)
             self._on_tick(observation, plan)
             self._report(plan)
+            self._tell(observation, plan)
         except Fenced:
             self._say("lease", "another controller took over: standing by")
             return None
@@ -136,12 +139,14 @@ class Controller:
         self._records: dict[str, tuple[DecisionRecord, float]] = {}
         self._decided: dict[str, tuple[str, str]] = {}
         self._history = History(self._roster)
+        self._changelog = Changelog(self._roster)
+        self._look: tuple[Reading, Sequence[Intent], Sequence[str]] | None = None
 
     # --- observe ------------------------------------------------------------------------------
 
     def _observe(self) -> Observation:
         """A fleet or a roster that does not answer blinds all pools, a queue its own."""
-        now = self._clock()
+        now, self._look = self._clock(), None
         try:
             instances, seen = self._ports.fleet.instances(), self._roster.glance()
             reading = Reading(
@@ -151,6 +156,7 @@ class Controller:
                 drain_wishes=seen.drain_wishes,
                 depths={pool: _depth(queue) for pool, queue in self._ports.queues.items()},
                 paused=seen.paused,
+                cap=seen.cap,
                 offerings={pool: self._ports.fleet.offerings(pool) for pool in self._ports.queues},
             )
         except Unavailable as error:
@@ -158,11 +164,11 @@ class Controller:
         elapsed, self._read_at = min(now - self._read_at, self._longest_s), now
         book = self._ledger.book
         observation = self._watch.observe(reading, book.intents, elapsed, frozenset(book.known))
-        self._settle(reading)
+        self._look = reading, book.intents, self._settle(reading)
         return observation
 
-    def _settle(self, reading: Reading) -> None:
-        """Close the intents whose workers are all listed (or never will be), and adopt the orphans that live."""
+    def _settle(self, reading: Reading) -> list[str]:
+        """Close the intents whose workers are all listed (or never will be); returns which orphans are adopted."""
         book = self._ledger.book
         tokens = {intent.token for intent in book.intents}
         self._alive = [instance for instance in reading.instances if instance.state is not InstanceState.GONE]
@@ -178,6 +184,7 @@ class Controller:
             and (intent.launched is None or reading.at - intent.at < self._policy.boot_deadline_s)
         )
         self._ledger.book = replace(book, intents=still_open, known=tuple(one.id for one in alive))
+        return adopted
 
     # --- apply --------------------------------------------------------------------------------
 
@@ -277,6 +284,14 @@ class Controller:
             self._history.note(records)
         elif written:
             self._on_plan(written)
+
+    def _tell(self, observation: Observation, plan: Plan) -> None:
+        if self._look is None or self._dry_run:
+            return
+        reading, before, adopted = self._look
+        decisions = {pool: id_ for pool, (_, id_) in self._decided.items()}
+        after = self._ledger.book.intents
+        self._changelog.note(Scene(reading, observation, plan, before, after, adopted, self.owner, decisions))
 
     def _say(self, subject: str, text: str, *, key: str = "", **context: str) -> None:
         """One line a change: nothing while `key`, or without one the text, stays the same."""

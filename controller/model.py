@@ -7,9 +7,9 @@ another one, and a clock that jumps moves nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from config.settings import ControllerSettings
 from core.ports import PROCESS, Depth, Offering
@@ -116,6 +116,8 @@ class Observation:
     pools: tuple[PoolView, ...]
     paused: bool = False
     """An operator wants the fleet left as it is."""
+    cap: int | None = None
+    """What an operator set in place of `max_workers`."""
 
 
 # --- what is allowed and wanted ---------------------------------------------------------------
@@ -139,6 +141,12 @@ class Policy:
     breaker_reset_s: float
     budget_per_hour: float = 0.0
     """$/h that all instances together may cost; 0: any amount."""
+    cap_source: Literal["settings", "operator"] = "settings"
+    """Who set `max_workers`."""
+
+    def capped(self, cap: int | None) -> Policy:
+        """As it is under an operator's cap; None: under the settings'."""
+        return self if cap is None else replace(self, max_workers=cap, cap_source="operator")
 
 
 def policy_of(settings: ControllerSettings) -> Policy:
@@ -237,6 +245,7 @@ class Terms:
     granted: int
     """Its share of the cap."""
     cap: int
+    """Most instances of all pools together: `max_workers`, or what an operator set in its place."""
     billable: int
     """Instances of all pools that are not gone, launches asked for included."""
     below_s: float | None
@@ -253,6 +262,7 @@ class Terms:
     """How long a worker that is not needed is kept."""
     peak: int = 0
     """The most that was needed within that time."""
+    cap_source: Literal["settings", "operator"] = "settings"
 
     @property
     def coming(self) -> int:

@@ -113,6 +113,7 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spe
         needed=own if view.unread else _within_reach(view, max(0, wanted - crew["by_hand"]), own, coming, memory),
         granted=0,
         cap=policy.max_workers,
+        cap_source=policy.cap_source,
         billable=billable,
         below_s=memory.below_s,
         starved_s=memory.starved_s,
@@ -281,7 +282,7 @@ def _plan(view: PoolView, terms: Terms, asked: tuple[int, Rule], free: int, room
 def _limit(terms: Terms, policy: Policy) -> Rule:
     """What another instance would exceed: the budget, or else the cap."""
     purse = policy.budget_per_hour - terms.spend_per_hour
-    return Rule.BUDGET if affordable(terms.price_per_hour, purse, policy) < 1 else Rule.CAP
+    return Rule.BUDGET if policy.max_workers and affordable(terms.price_per_hour, purse, policy) < 1 else Rule.CAP
 
 
 def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy) -> tuple[tuple[str, ...], Rule]:

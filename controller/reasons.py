@@ -91,7 +91,8 @@ def _cap(terms: Terms) -> str:
             f"{_count(terms.billable, 'instance')} of all pools, leaving ones included, fill the cap of {terms.cap}"
         )
         return f"{wish}, but {others}"
-    return f"{wish}, but its share of the cap (max_workers = {terms.cap}) is {terms.granted}"
+    named = "max_workers =" if terms.cap_source == "settings" else "set by an operator to"
+    return f"{wish}, but its share of the cap ({named} {terms.cap}) is {terms.granted}"
 
 
 def _budget(terms: Terms) -> str:

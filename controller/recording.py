@@ -84,7 +84,7 @@ def replay(ticks: Iterable[Tick], decide: Decide, policy: Policy) -> Iterator[Di
     at = 0.0
     for tick in ticks:
         at += tick.observation.elapsed_s
-        plan, memory = decide(tick.observation, memory, policy)
+        plan, memory = decide(tick.observation, memory, policy.capped(tick.observation.cap))
         recorded = {pool.pool: pool for pool in tick.plan.pools}
         for pool in plan.pools:
             before = recorded.get(pool.pool)

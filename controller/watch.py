@@ -37,6 +37,7 @@ class Reading:
     paused: bool = False
     offerings: Mapping[str, Sequence[Offering]] = field(default_factory=dict)
     """What may be launched now, by pool."""
+    cap: int | None = None
 
 
 @dataclass(slots=True)
@@ -83,6 +84,7 @@ class Watch:
         self._sights: dict[str, _Sight] = {}
         self._pools: dict[str, _Pool] = {}
         self._last = tuple(PoolView(pool, _NO_DEPTH) for pool in pools)
+        self._cap: int | None = None
         self._paused = True  # until it was read: no launch that was decided earlier is carried out on a guess
         self.forgettable: list[str] = []
         """Workers that are gone and still in the roster."""
@@ -123,13 +125,13 @@ class Watch:
             )
             for name in sorted(workers)
         )
-        self._paused = reading.paused
-        return Observation(elapsed_s, self._last, self._paused)
+        self._paused, self._cap = reading.paused, reading.cap
+        return Observation(elapsed_s, self._last, self._paused, self._cap)
 
     def blind(self, reason: str) -> Observation:
         """What was seen last, marked as unread: the fleet or the roster did not answer. No time passes."""
         views = tuple(replace(view, unread=reason, news=News()) for view in self._last)
-        return Observation(0.0, views, self._paused)
+        return Observation(0.0, views, self._paused, self._cap)
 
     def refused(self, pool: str, reason: str, *, lasting: bool = False) -> None:
         """A launch fell short; where that is `lasting`, somebody must mend what `reason` names."""

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core import layout
 from core.errors import NotFound
+from core.fleet_changes import FleetChanges
 from core.ports import Etag, ObjectInfo, ObjectStore
 
 
@@ -34,7 +35,7 @@ class _Object(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-K = TypeVar("K", bound=_Object)
+K = TypeVar("K", bound=BaseModel)
 
 
 class BootTimings(_Object):
@@ -105,6 +106,12 @@ class DecisionHistory(_Object):
     records: tuple[DecisionRecord, ...] = ()
 
 
+class Cap(_Object):
+    """What an operator set in place of `controller.max_workers`."""
+
+    max_workers: Annotated[int, Field(ge=0)]
+
+
 _AT_ONCE = 32
 _FEW = 4
 """So many objects are read one after the other: a thread would cost more than it saves."""
@@ -138,6 +145,8 @@ class Glance:
     workers: list[Heartbeat]
     drain_wishes: frozenset[str]
     paused: bool
+    cap: int | None = None
+    """An operator's, in place of the settings'."""
 
 
 class Roster:
@@ -158,13 +167,14 @@ class Roster:
         return self._heartbeats(list(self._store.list(layout.WORKERS)))
 
     def glance(self) -> Glance:
-        """The heartbeats, the drain wishes and the pause, by one listing."""
+        """The heartbeats, the drain wishes, the pause and the cap, by one listing."""
         found = list(self._store.list(layout.FLEET))
         wishes = (info.key.removeprefix(layout.DRAINS) for info in found if info.key.startswith(layout.DRAINS))
         return Glance(
             workers=self._heartbeats([info for info in found if info.key.startswith(layout.WORKERS)]),
             drain_wishes=frozenset(wishes),
             paused=any(info.key == layout.PAUSED for info in found),
+            cap=self.cap() if any(info.key == layout.CAP for info in found) else None,
         )
 
     def forget(self, worker_ids: list[str]) -> None:
@@ -216,6 +226,29 @@ class Roster:
         except (NotFound, ValidationError):
             return DecisionHistory()
 
+    def keep_changes(self, changes: FleetChanges) -> None:
+        self._put(layout.CHANGES, changes)
+
+    def changes(self) -> FleetChanges:
+        """Empty where none are kept, or a newer version's cannot be read."""
+        try:
+            return FleetChanges.model_validate_json(self._store.get(layout.CHANGES).data)
+        except (NotFound, ValidationError):
+            return FleetChanges()
+
+    def set_cap(self, max_workers: int | None) -> None:
+        """The controller's cap from its next tick on; None goes back to the settings'."""
+        if max_workers is None:
+            self._store.delete([layout.CAP])
+        else:
+            self._put(layout.CAP, Cap(max_workers=max_workers))
+
+    def cap(self) -> int | None:
+        try:
+            return Cap.model_validate_json(self._store.get(layout.CAP).data).max_workers
+        except (NotFound, ValidationError):
+            return None
+
     def pause(self) -> None:
         """From now on the controller launches and drains nothing, until `resume`."""
         self._store.put(layout.PAUSED, b"")
@@ -265,7 +298,7 @@ class Roster:
         except ValidationError:
             return _Heard(blob.etag, None)
 
-    def _put(self, key: str, value: _Object) -> None:
+    def _put(self, key: str, value: BaseModel) -> None:
         self._store.put(key, value.model_dump_json().encode(), content_type="application/json")
 
     def _all(self, prefix: str, kind: type[K]) -> list[K]:

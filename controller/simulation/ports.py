@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from controller.simulation.cloud import Cloud
 from core.errors import NotFound, PreconditionFailed
+from core.fleet_changes import FleetChanges
 from core.ports import Blob, Condition, Etag, IfAbsent, IfMatch, ObjectInfo, UploadForm
 from core.roster import DecisionHistory, DecisionRecord, Glance, Heartbeat, Roster
 
@@ -81,6 +82,9 @@ class SimulatedRoster(Roster):
         """Nobody reads it here: a run looks at the plans."""
 
     def keep_history(self, history: DecisionHistory) -> None:
+        """As above."""
+
+    def keep_changes(self, changes: FleetChanges) -> None:
         """As above."""
 
     def history(self) -> DecisionHistory:

@@ -101,15 +101,15 @@ def _phases(run: Run) -> list[str]:
 
 def _about_the_sender(run: Run, uploads_per_s: float | None, limit: float | None) -> list[str]:
     """Whether what was measured is the sender rather than the service."""
-    late = Spread.of(_known(photo.late_s for photo in run.photos))
-    if late and late.p95 > _LATE_S:
-        return [
-            f"the sender was the bottleneck: one photo in twenty left {late.p95:.1f} s or more after its time; raise "
-            "--concurrency, or lower --rate"
-        ]
     if uploads_per_s and limit and uploads_per_s > _NEAR_ITS_LIMIT * limit:
         return [
             f"the sender was the bottleneck: {uploads_per_s:.0f} uploads/s are near the {limit:.0f}/s that its one "
             "process can reach; send from several machines, or more photos per request"
+        ]
+    late = Spread.of(_known(photo.late_s for photo in run.photos))
+    if late and late.p95 > _LATE_S:
+        return [
+            f"{run.plan.concurrency} requests at once were too few for this rate: one photo in twenty left "
+            f"{late.p95:.1f} s or more after its time; raise --concurrency, or lower --rate"
         ]
     return []

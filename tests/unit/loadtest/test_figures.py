@@ -60,9 +60,12 @@ def test_a_run_in_which_nothing_arrived_has_no_figures_but_errors():
     assert list(tables.summary(run_of(Photo(bytes=1, error="nothing answers"))))[-1] == "  1 × nothing answers"
 
 
-def test_a_sender_that_was_late_or_at_its_limit_says_that_it_was_the_bottleneck():
+def test_a_sender_that_was_late_or_at_its_limit_says_so():
     late = [Photo(bytes=1, planned=0, sent=2, accepted=3, tagged=4)] * 3
-    assert "one photo in twenty left 2.0 s" in figures.of(run_of(*late)).remarks[0]
+    assert (
+        "4 requests at once were too few for this rate: one photo in twenty left 2.0 s"
+        in figures.of(run_of(*late)).remarks[0]
+    )
     busy = run_of(*[tagged(0, 1)] * 10, cpu_seconds=0.5)
     assert "near the 20/s that its one process can reach" in figures.of(busy).remarks[0]
     assert figures.of(run_of(*[tagged(0, 1)] * 10, cpu_seconds=0.05)).remarks == []
