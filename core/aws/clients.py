@@ -122,6 +122,10 @@ class Clients:
             client = session.client(  # type: ignore[call-overload]  # any of boto3's services
                 service, region_name=self._region, endpoint_url=self._endpoint, config=config
             )
+        if service == "s3":
+            # Else what it signs leads to us-east-1's name, which answers for a new bucket of another region with 307:
+            # a browser's form and a builder's report would be lost. What is not AWS's keeps its own address.
+            client.meta.config.s3 = {**(client.meta.config.s3 or {}), "addressing_style": "virtual"}
         client.meta.events.register("before-send", self._count)
         return client
 

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from core.aws.clients import Clients
 from core.aws.errors import code_of, explained
-from core.errors import TagfleetError
+from core.errors import TagfleetError, Unavailable
 
 _POLL_S = 3.0
 _DRIFT_POLLS = 60
@@ -41,7 +41,13 @@ class StackState:
     @property
     def stands(self) -> bool:
         """Whether there is something that an update can begin from."""
-        return self.status not in ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_COMPLETE")
+        return self.status not in (
+            "REVIEW_IN_PROGRESS",
+            "ROLLBACK_COMPLETE",
+            "ROLLBACK_FAILED",
+            "DELETE_FAILED",
+            "DELETE_COMPLETE",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +158,10 @@ class Stack:
         yield from self._follow(found, seen, ("DELETE_COMPLETE",))
 
     def drift(self) -> list[str]:
-        """The resources that are no longer as the template has them. Takes up to a minute."""
+        """The resources that are no longer as the template has them. Takes up to a minute.
+
+        Raises Unavailable where CloudFormation did not come to look at them all.
+        """
         with explained(f"look for drift of stack {self.name}", "cloudformation"):
             cloudformation = self._clients.cloudformation
             run = cloudformation.detect_stack_drift(StackName=self.name)["StackDriftDetectionId"]
@@ -161,6 +170,9 @@ class Stack:
                 if answer["DetectionStatus"] != "DETECTION_IN_PROGRESS":
                     break
                 self._pause(_POLL_S)
+            if answer["DetectionStatus"] != "DETECTION_COMPLETE":
+                why = answer.get("DetectionStatusReason", answer["DetectionStatus"])
+                raise Unavailable(f"CloudFormation could not look at every resource of stack {self.name}: {why}")
             found = cloudformation.describe_stack_resource_drifts(
                 StackName=self.name, StackResourceDriftStatusFilters=["MODIFIED", "DELETED"]
             )

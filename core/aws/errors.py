@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore import exceptions as boto
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from core.errors import Misconfigured, Unavailable
 
@@ -96,6 +97,11 @@ def explained(doing: str, service: str = "") -> Iterator[None]:
         if isinstance(error, boto.ParamValidationError):
             raise
         raise _without_answer(error, doing) from error
+    except ResponseParserError as error:  # of botocore, and none of its BotoCoreErrors
+        raise Unavailable(
+            f"cannot {doing}: what answers does not speak as AWS does; it is safe to try again. "
+            "If that does not help, is there a proxy, or AWS_ENDPOINT_URL?"
+        ) from error
 
 
 def translated(error: ClientError, doing: str, service: str = "") -> Unavailable:
