@@ -41,5 +41,14 @@ def limit(roster: Roster, max_workers: int | None) -> None:
 
 def cap(roster: Roster, settings: int) -> tuple[int, Source]:
     """The cap that holds, and who set it; `settings` is `controller.max_workers`."""
-    set_ = roster.cap()
-    return (settings, "settings") if set_ is None else (set_, "operator")
+    theirs = roster.cap()
+    return (settings, "settings") if theirs is None else (theirs, "operator")
+
+
+def cap_in_words(roster: Roster, settings: int) -> str:
+    """A sentence for whoever sits at a terminal."""
+    holds, source = cap(roster, settings)
+    workers = f"at most {holds} {'worker' if holds == 1 else 'workers'}"
+    if source == "settings":
+        return f"{workers}, as controller.max_workers says"
+    return f"{workers}, set by an operator; `tagfleet controller cap default` goes back to {settings}"

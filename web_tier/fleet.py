@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from core import layout
+from core import layout, operating
 from core.errors import Unavailable
 from core.ports import Depth
 from web_tier import decision_metrics
@@ -55,8 +55,12 @@ def blueprint(own: Parts) -> APIBlueprint:
     @api.get("/fleet")
     @api.output(FleetOut)
     def get_fleet() -> Response:
-        """Queues, workers and the controller's latest decisions"""
+        """Queues, workers and the controller's latest decisions
+
+        `cap` is how many workers of all pools there may be; `cap_source` who says so.
+        """
         roster = own.backend.roster
+        cap, source = operating.cap(roster, own.settings.controller.max_workers)
         return answer(
             {
                 "queues": {pool: asdict(depth) for pool, depth in _depths(own).items()},
@@ -64,6 +68,8 @@ def blueprint(own: Parts) -> APIBlueprint:
                 "pools": [status.model_dump(mode="json") for status in roster.pools()],
                 "decisions": [decision.model_dump(mode="json") for decision in roster.decisions()],
                 "paused": roster.paused(),
+                "cap": cap,
+                "cap_source": source,
             }
         )
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.fleet_changes import FleetChange
+from core.operating import MOST_WORKERS, Source
 from core.roster import DecisionRecord
 
 MOST_LETTERS = 1000
@@ -13,6 +15,20 @@ MOST_LETTERS = 1000
 
 class PauseOut(BaseModel):
     paused: bool
+
+
+class CapRequest(BaseModel):
+    """`max_workers`: of all pools together, in place of the settings'; 0 drains all, null goes back to the settings."""
+
+    model_config = ConfigDict(extra="forbid")
+    max_workers: Annotated[int, Field(ge=0, le=MOST_WORKERS)] | None
+
+
+class CapOut(BaseModel):
+    """`cap` holds from the controller's next tick on; `cap_source` says who set it."""
+
+    cap: int
+    cap_source: Source
 
 
 class DrainOut(BaseModel):
@@ -55,7 +71,7 @@ class RedriveOut(BaseModel):
 
 
 class HistoryQuery(BaseModel):
-    """`after`: only samples and decisions later than this, in Unix seconds."""
+    """`after`: only samples, decisions and changes later than this, in Unix seconds."""
 
     after: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
@@ -75,7 +91,12 @@ class Sample(BaseModel):
 
 
 class HistoryOut(BaseModel):
-    """Oldest first. A decision is here where it differs from its pool's one before."""
+    """Oldest first. A decision is here where it differs from its pool's one before.
+
+    `changes` are who started or ended which worker, and why; `by` the controller, an operator, the machine's owner or
+    the worker itself.
+    """
 
     samples: list[Sample]
     decisions: list[DecisionRecord]
+    changes: list[FleetChange]

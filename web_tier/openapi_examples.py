@@ -64,6 +64,17 @@ _DECISION = {
     "reason": "90 images wait and no worker runs: launch 1",
     "terms": {"rule": "launch", "visible": 90, "wanted": 1},
 }
+_CHANGE = {
+    "at": 1_800_000_002.2,
+    "kind": "launched",
+    "pool": "resnet50",
+    "worker_id": "i-0a1b2c3d4e5f60718",
+    "offering": "g4dn.xlarge spot in us-east-1b",
+    "by": "controller",
+    "controller": "ctl_01mcc5rm00t8v2k1s6x4zc",
+    "decision": _DECISION["id"],
+    "reason": _DECISION["reason"],
+}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "BatchRequest": {
@@ -120,7 +131,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "RedriveRequest": {"pool": "resnet50"},
     "RedriveOut": {"redriven": 1},
-    "HistoryOut": {"samples": [_SAMPLE], "decisions": [_DECISION]},
+    "CapRequest": {"max_workers": 8},
+    "CapOut": {"cap": 8, "cap_source": "operator"},
+    "HistoryOut": {"samples": [_SAMPLE], "decisions": [_DECISION], "changes": [_CHANGE]},
     "HealthOut": {"status": "ready"},
     **ACCESS_EXAMPLES,
 }

@@ -1,13 +1,15 @@
-"""What operators do to the fleet: pause, drain; and its last hour."""
+"""What operators do to the fleet: pause, cap, drain; and its last hour."""
 
 from __future__ import annotations
 
 from apiflask import APIBlueprint
 from flask import Response
 
+from core import operating
 from core.telemetry import logger
+from web_tier.bodies import json_body
 from web_tier.catalog_samples import SampleCatalog
-from web_tier.fleet_schemas import DrainOut, HistoryOut, HistoryQuery, PauseOut
+from web_tier.fleet_schemas import CapOut, CapRequest, DrainOut, HistoryOut, HistoryQuery, PauseOut
 from web_tier.parts import Parts
 from web_tier.present import answer
 from web_tier.problems import Refused
@@ -37,6 +39,20 @@ def blueprint(own: Parts) -> APIBlueprint:
         logger().info("the fleet was resumed")
         return answer({"paused": False})
 
+    @api.put("/fleet/cap")
+    @api.output(CapOut)
+    def set_fleet_cap() -> Response:
+        """Set how many workers there may be
+
+        In place of `controller.max_workers`, for all pools together, from the controller's next tick on. Where more
+        run, the idle ones are drained first, and busy ones finish what they hold.
+        """
+        wanted = json_body(CapRequest).max_workers
+        operating.limit(own.backend.roster, wanted)
+        logger().info("the fleet's cap was set", max_workers="default" if wanted is None else wanted)
+        cap, source = operating.cap(own.backend.roster, own.settings.controller.max_workers)
+        return answer({"cap": cap, "cap_source": source})
+
     @api.post("/fleet/workers/<worker_id>/drain")
     @api.output(DrainOut, status_code=202)
     @api.doc(responses={404: "No such worker is alive"})
@@ -45,9 +61,10 @@ def blueprint(own: Parts) -> APIBlueprint:
 
         Where the work needs it, the controller launches another one in its place.
         """
-        if worker_id not in {worker.worker_id for worker in own.fleet.workers()}:
-            raise Refused(404, f"there is no live worker {worker_id[:80]!r}; GET /api/v1/fleet lists them")
-        own.backend.roster.wish_drain(worker_id)
+        try:
+            operating.drain(own.backend.roster, worker_id, {worker.worker_id for worker in own.fleet.workers()})
+        except operating.NoSuchWorker as error:
+            raise Refused(404, str(error)) from None
         logger().info("a worker was asked to drain", worker=worker_id)
         return answer({"worker_id": worker_id}, 202)
 
@@ -55,12 +72,13 @@ def blueprint(own: Parts) -> APIBlueprint:
     @api.input(HistoryQuery, location="query")
     @api.output(HistoryOut)
     def get_fleet_history(query_data: HistoryQuery) -> Response:
-        """The last hour of the fleet, and the controller's last hundred changes of mind"""
-        decisions = own.backend.roster.history().records
+        """The last hour of the fleet, the controller's last hundred changes of mind, and what came of the workers"""
+        decisions, changes = own.backend.roster.history().records, own.backend.roster.changes().changes
         return answer(
             {
                 "samples": [sample.model_dump() for sample in samples.after(query_data.after, own.clock())],
                 "decisions": [one.model_dump(mode="json") for one in decisions if one.at > query_data.after],
+                "changes": [one.model_dump(mode="json") for one in changes if one.at > query_data.after],
             }
         )
 

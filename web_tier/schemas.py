@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.messages import Confidence, Tag, Timings
+from core.operating import Source
 from core.roster import DecisionRecord, Heartbeat, PoolStatus
 from web_tier.batch_options import BatchOptions
 
@@ -217,6 +218,8 @@ class FleetOut(BaseModel):
     pools: list[PoolStatus]
     decisions: list[DecisionRecord]
     paused: bool
+    cap: int
+    cap_source: Source
 
 
 class HealthOut(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -107,8 +106,7 @@ class Ec2Images:
     def console(self, instance: str) -> str:
         """The end of what it wrote to its console; EC2 has it some minutes late, or not at all."""
         with explained(f"read the console of {instance}", "ec2"):
-            output = self._clients.ec2.get_console_output(InstanceId=instance).get("Output", "")
-        return output if output.isprintable() else base64.b64decode(output + "==").decode("utf-8", "replace")
+            return self._clients.ec2.get_console_output(InstanceId=instance).get("Output", "")  # as boto3 decoded it
 
     def stop(self, instance: str) -> None:
         with explained(f"stop instance {instance}", "ec2"):

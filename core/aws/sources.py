@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from core.aws.clients import Clients
 from core.aws.errors import code_of, explained
@@ -17,7 +17,7 @@ from core.ports import Blob, Etag, ObjectInfo
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
+_ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404", "InvalidBucketName", "KeyTooLongError"})
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden", "KMS.AccessDeniedException"})
 
 
@@ -60,8 +60,11 @@ class S3Source:
 
 @contextmanager
 def _absent(uri: str) -> Iterator[None]:
+    """What cannot be the name of a bucket or of an object is that of none: a list may hold anything."""
     try:
         yield
+    except ParamValidationError:
+        raise NotFound(uri) from None
     except ClientError as error:
         if code_of(error) in _ABSENT:
             raise NotFound(uri) from None

@@ -8,16 +8,20 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TextIO
 
 import click
 from click.core import ParameterSource
 
 from config.settings import Settings
-from core import lifeline, telemetry
+from core import lifeline, operating, telemetry
 from core.roster import DecisionRecord
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
+
+_NEGATIVE = {"ignore_unknown_options": True}
+"""-1 is a wrong number and no option."""
 
 
 @click.group(
@@ -64,6 +68,62 @@ def explain_command(context: click.Context, settings: Settings, pool: str | None
         which = f" about the pool {pool!r}" if pool else ""
         raise click.ClickException(f"no decision{which} is kept in {settings.home}: has a controller run there?")
     _show(records, paused=roster.paused())
+
+
+@command.command("drain")
+@click.argument("worker")
+@with_settings()
+@click.pass_context
+def drain_command(context: click.Context, settings: Settings, worker: str) -> None:
+    """Have WORKER finish what it holds and end."""
+    roster = Backend(_chosen(context, settings)).roster
+    try:
+        operating.drain(roster, worker, {beat.worker_id for beat in roster.workers()})
+    except operating.NoSuchWorker as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{worker} was asked to drain")
+
+
+@command.command("cap", short_help="Say or set how many workers there may be.", context_settings=_NEGATIVE)
+@click.argument("n", required=False)
+@with_settings()
+@click.pass_context
+def cap_command(context: click.Context, settings: Settings, n: str | None) -> None:
+    """Print how many workers of all pools there may be, or set it to N in place of controller.max_workers.
+
+    `default` as N goes back to the settings; 0 drains all workers. The controller obeys from its next tick on.
+    """
+    settings = _chosen(context, settings)
+    roster = Backend(settings).roster
+    if n is not None:
+        try:
+            operating.limit(roster, None if n == "default" else int(n))
+        except operating.Nonsense as error:
+            raise click.ClickException(str(error)) from None
+        except ValueError:
+            raise click.ClickException(f"a cap is a number of workers, or `default`, and not {n!r}") from None
+    click.echo(operating.cap_in_words(roster, settings.controller.max_workers))
+
+
+@command.command("log", short_help="Say who started or ended which worker, and why.")
+@click.option("--pool", default=None, help="only this pool")
+@click.option("--worker", default=None, help="only this worker")
+@click.option(
+    "-n", "--lines", "count", type=click.IntRange(min=1), default=50, show_default=True, help="only the last N"
+)
+@with_settings()
+@click.pass_context
+def log_command(context: click.Context, settings: Settings, pool: str | None, worker: str | None, count: int) -> None:
+    """Print the last changes of the fleet, the latest last; times are of this machine's zone."""
+    from controller.changelog import table
+
+    settings = _chosen(context, settings)
+    kept = Backend(settings).roster.changes().changes
+    found = [one for one in kept if pool in (None, one.pool) and worker in (None, one.worker_id)]
+    if not found:
+        about = f" of the worker {worker!r}" if worker else f" of the pool {pool!r}" if pool else ""
+        raise click.ClickException(f"no change{about} is kept in {settings.home}: has a controller run there?")
+    click.echo(table(found[-count:], datetime.now().astimezone().tzinfo or UTC))
 
 
 @command.command("pause")

@@ -15,6 +15,7 @@ import click
 
 from config.settings import Settings
 from core import layout
+from core.operating import cap_in_words
 from core.roster import Heartbeat
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
@@ -98,6 +99,8 @@ def _pools(backend: Backend) -> Iterator[str]:
 
 
 def _decisions(backend: Backend) -> Iterator[str]:
+    yield ""
+    yield from _wrapped(cap_in_words(backend.roster, backend.settings.controller.max_workers), "")
     if backend.roster.paused():
         yield ""
         yield "The fleet is paused; `tagfleet controller resume` goes on."

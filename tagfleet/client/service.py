@@ -19,6 +19,21 @@ class Service(Calls):
         """Queues, workers, pools and the controller's last decisions."""
         return self._read(dict, self._transport.json("GET", "/fleet"))
 
+    def set_cap(self, max_workers: int | None) -> dict[str, Any]:
+        """How many workers of all pools there may be, in place of the settings'; 0 drains all, None goes back.
+
+        Returns the `cap` that holds from the controller's next tick on, and its `cap_source`.
+        """
+        return self._read(dict, self._transport.json("PUT", "/fleet/cap", json={"max_workers": max_workers}))
+
+    def drain_worker(self, id: str) -> None:
+        """Have it finish what it holds and end. Raises Missing where no such worker lives."""
+        self._transport.send("POST", f"/fleet/workers/{id}/drain")
+
+    def fleet_changes(self) -> list[dict[str, Any]]:
+        """The last workers that came or went, oldest first: `kind`, `worker_id`, `by` whom, and the `reason`."""
+        return self._read(lambda data: list(data["changes"]), self._transport.json("GET", "/fleet/history"))
+
     def keys(self) -> list[dict[str, Any]]:
         """All keys, the revoked ones too; none with its secret."""
         return self._read(lambda data: list(data["keys"]), self._transport.json("GET", "/keys"))

@@ -9,7 +9,7 @@ from config.settings import Settings
 from core.aws import buckets
 from core.aws.account import Account
 from core.aws.clients import Clients
-from core.aws.cloudformation import Stack, StackState
+from core.aws.cloudformation import Stack, StackFailed, StackState
 from core.errors import Misconfigured, TagfleetError
 from core.ports import Instance, InstanceState
 from core.wiring import Backend
@@ -47,19 +47,31 @@ def take_down(
     Raises StackFailed, and what the ports raise. Work that waits in the queues is lost with them.
     """
     stack, state = found(clients, settings)
+    backend: Backend | None = None
     if {"InputBucket", "OutputBucket"} <= set(state.outputs):
         backend = Backend(with_names(settings, clients.region, stack.name, state.outputs, ()))
         _end_workers(backend, say, drain_s, pause)
     kept = _buckets(clients, stack, state)
-    for event in stack.delete():
-        if line := told(event):
-            say(line)
+    _delete(stack, say)
+    if backend and not delete_data:
+        backend.roster.resume()  # the bucket stays: a deployment that is brought up again is not to find itself paused
     for bucket in kept:
         if delete_data:
             say(f"bucket {bucket}: deleted, with {buckets.remove(clients, bucket)} objects")
     say(f"stack {stack.name} is gone")
     for line in _what_remains(clients, [] if delete_data else kept, state):
         say(line)
+
+
+def _delete(stack: Stack, say: Say) -> None:
+    """Raises StackFailed; the fleet is paused then, as a half of a stack is nothing to launch workers from."""
+    try:
+        for event in stack.delete():
+            if line := told(event):
+                say(line)
+    except StackFailed:
+        say("the fleet stays paused; mend what failed and run this again, or go on with `tagfleet controller resume`")
+        raise
 
 
 def _buckets(clients: Clients, stack: Stack, state: StackState) -> list[str]:
@@ -76,7 +88,10 @@ def waiting(settings: Settings) -> int:
 
 
 def _end_workers(backend: Backend, say: Say, drain_s: float, pause: Callable[[float], None]) -> None:
-    """Nothing is launched from now on; those that run finish what they hold, or are ended after `drain_s`."""
+    """Those that run finish what they hold, or are ended after `drain_s`.
+
+    Nothing is launched from now on, by a controller that still runs: the stack could not go from under new workers.
+    """
     roster, fleet = backend.roster, backend.fleet([])
     try:
         roster.pause()
@@ -92,7 +107,9 @@ def _end_workers(backend: Backend, say: Say, drain_s: float, pause: Callable[[fl
             left = _living(fleet.instances())
         fleet.terminate([instance.id for instance in left])
         roster.forget([worker.worker_id for worker in roster.workers()])
-        roster.resume()  # the bucket stays: a deployment that is brought up again is not to find itself paused
+    except KeyboardInterrupt:
+        roster.resume()
+        raise
     except Misconfigured as error:
         say(f"warning: {error}; workers that run end by themselves when nobody looks after them")
 
@@ -118,5 +135,6 @@ def _what_remains(clients: Clients, kept: list[str], state: StackState) -> Itera
         )
     if "CatalogHost" in state.outputs:
         yield "a snapshot of the catalogue's database remains, about $0.095 a GB and month; see RDS, Snapshots"
-    if image := state.parameters.get("Image"):
-        yield f"image {image} and its snapshot remain, about $0.05 a GB and month; deregister it if nobody needs it"
+    for image in dict.fromkeys(state.parameters.get(which, "") for which in ("Image", "HostImage")):
+        if image:
+            yield f"image {image} and its snapshot remain, about $0.05 a GB and month; deregister it if nobody needs it"

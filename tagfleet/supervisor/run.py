@@ -92,7 +92,8 @@ class Supervisor:
             self._stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
-        self._say("stopped; a new start goes on where this one ended")
+        ending = "killed everything at once" if self._hurry else "stopped"
+        self._say(f"{ending}; a new start goes on where this one ended")
 
     @property
     def _on_aws(self) -> bool:

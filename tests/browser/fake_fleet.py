@@ -28,6 +28,8 @@ FLEET: dict[str, Any] = {
         {"at": 980.0, "pool": "resnet50", "action": "hold", "reason": "enough workers run", "terms": {"visible": 4}}
     ],
     "paused": False,
+    "cap": 4,
+    "cap_source": "settings",
 }
 SAMPLES = [
     {
@@ -43,5 +45,36 @@ SAMPLES = [
 DECISIONS = [
     {"at": 940.0, "pool": "resnet50", "action": "launch 1", "reason": "31 images wait", "terms": {"visible": 31}},
     {"at": 980.0, "pool": "resnet50", "action": "hold", "reason": "enough workers run", "terms": {"visible": 4}},
+]
+CHANGES: list[dict[str, Any]] = [
+    {
+        "at": 941.0,
+        "kind": "launched",
+        "pool": "resnet50",
+        "worker_id": "ins_06a8hkq2e3",
+        "offering": "process",
+        "by": "controller",
+        "controller": "ctl_1",
+        "decision": "dec_1",
+        "reason": "31 images wait and no worker runs: launch 1",
+    },
+    {
+        "at": 943.0,
+        "kind": "ready",
+        "pool": "resnet50",
+        "worker_id": "ins_06a8hkq2e3",
+        "offering": "process",
+        "by": "itself",
+        "reason": "1.6 s after its launch",
+    },
+    {
+        "at": 995.0,
+        "kind": "interrupted",
+        "pool": "resnet50",
+        "worker_id": "i-0a1b2c3d4e5f60718",
+        "offering": "g4dn.xlarge spot in us-east-1b",
+        "by": "owner",
+        "reason": "a spot notice says that it ends at 14:05",
+    },
 ]
 DEAD = {"pool": "resnet50", "batch_id": "bat_1", "image_id": "img_1", "name": "a.jpg", "received": 5, "sent_at": 1.0}

@@ -223,6 +223,13 @@ def _operate(api: Blueprint, service: Any) -> None:
         service.fleet = service.fleet | {"paused": what == "pause"}
         return {"paused": what == "pause"}
 
+    @api.put("/fleet/cap")
+    def cap() -> Any:
+        wanted = request.get_json()["max_workers"]
+        found = {"cap": 4, "cap_source": "settings"} if wanted is None else {"cap": wanted, "cap_source": "operator"}
+        service.fleet = service.fleet | found
+        return found
+
     @api.post("/fleet/workers/<worker_id>/drain")
     def drain(worker_id: str) -> Any:
         (worker,) = (one for one in service.fleet["workers"] if one["worker_id"] == worker_id)

@@ -39,7 +39,7 @@ class FakeService:
         """False: /events answers 503, as where streams cannot be had."""
         self.uploads_allowed = threading.Event()
         self.uploads_allowed.set()
-        self.history: dict[str, Any] = {"samples": [], "decisions": []}
+        self.history: dict[str, Any] = {"samples": [], "decisions": [], "changes": []}
         self.dead_letters: list[dict[str, Any]] = []
         self.keys: list[dict[str, Any]] = []
         self.key_required = False
@@ -58,7 +58,11 @@ class FakeService:
 
     def show_fleet(self) -> None:
         self.fleet = copy.deepcopy(fake_fleet.FLEET)
-        self.history = {"samples": fake_fleet.SAMPLES, "decisions": fake_fleet.DECISIONS}
+        self.history = {
+            "samples": fake_fleet.SAMPLES,
+            "decisions": fake_fleet.DECISIONS,
+            "changes": list(fake_fleet.CHANGES),
+        }
         self.dead_letters = [fake_fleet.DEAD]
 
     def tag(self, name: str, *tags: tuple[str, float | None], boxes: dict[str, list[Any]] | None = None) -> None:

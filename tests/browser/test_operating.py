@@ -77,6 +77,57 @@ def test_pause_drain_and_redrive(page: Page, busy: Any) -> None:
     assert busy.dead_letters == []
 
 
+def test_a_cap_is_set_by_keyboard_and_taken_back(page: Page, busy: Any, snap: Snap) -> None:
+    page.goto(f"{busy.url}/fleet")
+    field = page.get_by_role("spinbutton", name="At most")
+    expect(field).to_have_value("4")
+    for nonsense in ("-1", "2.5", ""):
+        field.fill(nonsense)
+        field.press("Enter")
+        expect(page.locator("#cap-trouble")).to_have_text(
+            "Give a whole number of workers from 0 (none at all) to 10000."
+        )
+        expect(field).to_be_focused()
+    assert busy.fleet["cap"] == 4
+    snap(page, "cap-trouble")
+    field.fill("12")
+    field.press("Enter")
+    expect(page.locator("#cap-about")).to_have_text("workers, set by an operator")
+    expect(page.locator("#cap-trouble")).to_be_hidden()
+    assert busy.fleet["cap"] == 12
+    snap(page, "cap")
+    page.get_by_role("button", name="Back to the settings").press("Enter")
+    expect(field).to_have_value("4")
+    expect(page.locator("#cap-about")).to_have_text("workers")
+    field.fill("7")
+    field.press("Escape")
+    expect(field).to_have_value("4")
+
+
+def test_changes_say_who_did_what_and_why(page: Page, busy: Any, snap: Snap) -> None:
+    page.set_viewport_size({"width": 360, "height": 800})
+    page.goto(f"{busy.url}/fleet")
+    rows = page.locator("#changes li")
+    expect(rows).to_contain_text(
+        [
+            "by the machine’s owner: a spot notice says",
+            "by itself: 1.6 s after",
+            "by the controller: 31 images wait and no worker runs: launch 1",
+        ]
+    )
+    expect(rows.first).to_contain_text(
+        "interrupted i-0a1b2c3d4e5f60718 resnet50, g4dn.xlarge spot in us-east-1b, 5 s ago"
+    )
+    gone = busy.history["changes"][0] | {"at": 999.0, "kind": "gone", "by": "itself", "reason": "its process ended"}
+    busy.history = busy.history | {"changes": [*busy.history["changes"], gone]}
+    expect(rows.first).to_contain_text("gone ins_06a8hkq2e3")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.locator("#changes-title").scroll_into_view_if_needed()
+    snap(page, "changes-narrow")
+    page.evaluate("scrollTo(0, 0)")
+    snap(page, "cap-narrow")
+
+
 def test_a_refused_order_says_why(page: Page, busy: Any, console: Any) -> None:
     console.expect("status of 404")
     page.goto(f"{busy.url}/fleet")

@@ -70,3 +70,13 @@ def test_a_buckets_own_notification_becomes_the_job_that_reads_the_file(
     assert [len(found.jobs) for found in asked] == [0, 1], "the test event, then the file"
     (job,) = asked[1].jobs
     assert source.read(job.key, 100).data.decode() == "images/my trip/a+b ü.jpg"
+
+
+@pytest.mark.parametrize("bucket", ["my photos", "arn:aws:s3:eu-central-1:1:accesspoint", "Fotos-für-alle"])
+def test_a_name_that_no_bucket_can_have_is_that_of_none(source: S3Source, bucket: str) -> None:
+    """A list of addresses may hold anything, and a job that raises what nobody expects would end one worker after
+    the other."""
+    with pytest.raises(NotFound):
+        source.read(f"s3://{bucket}/a.jpg", 100)
+    with pytest.raises(NotFound):
+        list(source.list(f"s3://{bucket}/"))

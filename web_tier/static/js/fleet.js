@@ -1,6 +1,8 @@
 // The operator's view: what waits, who works, and why the controller did what it did.
 
 import { call, fleet, json } from './api.js';
+import { CapForm } from './capform.js';
+import { drawChanges } from './changes.js';
 import { confirmed } from './confirm.js';
 import { byId, el, say, setText, sync } from './dom.js';
 import { count, dateTime, plural, rate } from './format.js';
@@ -57,6 +59,7 @@ export class FleetView {
   #watching = new Watching(REFRESH_S, () => this.#look());
   #paused = false;
   #plots = new Plots(byId('fleet-plots'));
+  #cap = new CapForm(() => this.#look().catch(() => {}));
 
   constructor() {
     byId('fleet-pause').addEventListener('click', () => this.#order(this.#paused ? '/fleet/resume' : '/fleet/pause'));
@@ -76,6 +79,7 @@ export class FleetView {
     const [state, past] = await Promise.all([fleet(), history()]);
     this.#draw(state);
     this.#drawDecisions(past.decisions, nowOf(state));
+    drawChanges(past.changes ?? [], nowOf(state));
     this.#plots.draw(past.samples);
     const dead = Object.values(state.queues).some((queue) => queue.dead > 0);
     this.#drawDead(dead ? (await deadLetters()).dead_letters : []);
@@ -105,6 +109,7 @@ export class FleetView {
     const ready = state.workers.filter(({ state: phase }) => phase === 'idle' || phase === 'busy');
     const speed = ready.reduce((sum, worker) => sum + worker.rate, 0);
     setText(byId('fleet-about'), `${plural(ready.length, 'worker')} ready${speed ? `, ${rate(speed)} images/s lately` : ''}`);
+    this.#cap.draw(state);
     this.#paused = state.paused ?? false;
     byId('fleet-paused').hidden = !this.#paused;
     setText(byId('fleet-pause'), this.#paused ? 'Resume' : 'Pause');

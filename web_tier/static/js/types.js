@@ -23,11 +23,13 @@
 /** @typedef {{at: number, pool: string, action: string, reason: string, terms: Record<string, any>}} Decision */
 /**
  * @typedef {{queues: Record<string, {visible: number, in_flight: number, delayed: number, dead: number, read_at: number}>,
- *   workers: Worker[], pools: Model[], decisions: Decision[], paused?: boolean}} Fleet
+ *   workers: Worker[], pools: Model[], decisions: Decision[], paused?: boolean, cap?: number, cap_source?: 'settings'|'operator'}} Fleet
  */
 /**
  * @typedef {{at: number, visible: number, in_flight: number, dead: number, workers: Record<string, number>, rate: number}} Sample
- * @typedef {{samples: Sample[], decisions: Decision[]}} History
+ * @typedef {{at: number, kind: string, pool: string, worker_id: string, offering?: string, by: 'controller'|'operator'|'owner'|'itself',
+ *   decision?: string, reason: string}} Change
+ * @typedef {{samples: Sample[], decisions: Decision[], changes?: Change[]}} History
  */
 /** @typedef {{pool: string, batch_id: string, image_id: string, name: string, received: number, sent_at: number|null}} DeadLetter */
 /** @typedef {{required: boolean, signed_in: boolean, scopes: string[]}} SignIn */
