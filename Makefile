@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help run test test-browser test-aws lint check bench chaos bench-peers boot-image clean
+.PHONY: help run test test-browser test-aws test-long lint check bench chaos bench-peers boot-image elasticity clean
 
 help:
 	@echo "make run             start Tagfleet on http://127.0.0.1:8000 (TAGFLEET_PORT=9000 make run: another port)"
@@ -18,6 +18,8 @@ help:
 	@echo "make bench           measure: engine, one process, the whole fleet"
 	@echo "make bench-peers     measure LitServe, BentoML and Ray Serve beside it, each in its own environment"
 	@echo "make boot-image      boot a worker's image under qemu, and say where the time went (as root; half an hour)"
+	@echo "make elasticity      simulate the controller's policy and others, and write docs/elasticity.md"
+	@echo "make test-long       the controller against 200,000 steps of anything that can happen"
 	@echo "make clean           remove the virtual environment and all caches"
 	@echo ""
 	@echo "PYTHON=python3.12 make …   uses that interpreter"
@@ -56,6 +58,12 @@ bench-peers: $(VENV)/dev.stamp
 
 boot-image: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.aws.boot_image /var/tmp/tagfleet-boot
+
+elasticity: $(VENV)/dev.stamp
+	$(BIN)/tagfleet simulate --all --docs docs
+
+test-long: $(VENV)/dev.stamp
+	$(BIN)/pytest -m long tests/unit
 
 clean:
 	rm -rf $(VENV) bench/peers/.venv-* *.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -59,6 +59,7 @@ def _rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("cap", f"{t['billable']} of {t['cap']} instances of all pools, leaving ones included{_by(t)}"),
         ("budget", _money(t.get("spend_per_hour", 0.0), t.get("budget_per_hour", 0.0), t.get("price_per_hour", 0.0))),
         ("scale-in", _lasting("target below the fleet", t["below_s"])),
+        ("", f"kept are the {t['peak']} that were needed within the last {t['keep_s']:.1f} s"),
         ("starved", _lasting("a worker wanted and none there", t["starved_s"])),
         ("boots", _boots(t["failures"], t["retry_in_s"])),
         ("rule", t["rule"]),

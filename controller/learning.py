@@ -12,6 +12,8 @@ _THROUGHPUTS = 15
 _BOOTS = 20
 _TRUSTED = 3
 """Below so many samples the prior stands in for the missing ones, so that one odd sample changes nothing."""
+_LATELY = 0.25
+"""Of the drain goal: the time over which the last arrivals are averaged."""
 _LEAST = 1e-3
 """Images/s and seconds: what is divided by is never 0."""
 
@@ -27,6 +29,7 @@ def learn(view: PoolView, memory: PoolMemory, elapsed_s: float, policy: Policy) 
         throughputs=(memory.throughputs + news.throughputs)[-_THROUGHPUTS:],
         boots=(memory.boots + news.boots)[-_BOOTS:],
         arrivals=_smoothed(memory.arrivals, news.arrived, elapsed_s, policy.drain_goal_s),
+        lately=_averaged(memory.lately, news.arrived, elapsed_s, policy.drain_goal_s * _LATELY),
         quiet_s=memory.quiet_s + elapsed_s if still else 0.0,
     )
 
@@ -43,8 +46,12 @@ def boot_time(memory: PoolMemory, policy: Policy) -> float:
 
 
 def arrival_rate(memory: PoolMemory, boot_s: float) -> float:
-    """λ, images/s; 0 once nothing has come for a whole boot time, as a new worker would find nothing either."""
-    return 0.0 if memory.quiet_s > boot_s else max(0.0, memory.arrivals[1])
+    """λ, images/s; 0 once nothing has come for a whole boot time, as a new worker would find nothing either.
+
+    It rises as slowly as it must (`_smoothed`) and falls as fast as the last arrivals do: a flow that has ended would
+    else hold its workers for minutes.
+    """
+    return 0.0 if memory.quiet_s > boot_s else max(0.0, min(memory.arrivals[1], memory.lately))
 
 
 def _smoothed(stages: tuple[float, float], arrived: float, elapsed_s: float, time_s: float) -> tuple[float, float]:
@@ -54,13 +61,16 @@ def _smoothed(stages: tuple[float, float], arrived: float, elapsed_s: float, tim
     workers a second time. Two answer 0 at first and then n·t/L²·exp(−t/L), so that while a burst is cleared on time the
     sum of both demands stays within 2 % of what the burst alone asked for (at ρ = 0.8).
     """
+    first = _averaged(stages[0], arrived, elapsed_s, time_s)
+    return first, _averaged(stages[1], first * max(_LEAST, elapsed_s), elapsed_s, time_s)
+
+
+def _averaged(rate: float, arrived: float, elapsed_s: float, time_s: float) -> float:
+    """An exponential average of what arrived in a second."""
     if elapsed_s <= 0:
-        return stages
+        return rate
     elapsed_s = max(_LEAST, elapsed_s)
-    first, second = stages
-    weight = 1 - math.exp(-elapsed_s / time_s)
-    first += weight * (arrived / elapsed_s - first)
-    return first, second + weight * (first - second)
+    return rate + (1 - math.exp(-elapsed_s / time_s)) * (arrived / elapsed_s - rate)
 
 
 def _with_prior(samples: tuple[float, ...], prior: float) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ from controller.chronicle import Scene
 from controller.history import Changelog, History
 from controller.ledger import Book, Fenced, Intent, Ledger
 from controller.model import Memory, Observation, Plan, policy_of
-from controller.policy import affordable, decide
+from controller.policy import Decide, affordable, decide
 from controller.watch import Reading, Watch
 from core import telemetry
 from core.errors import Unavailable
@@ -38,7 +38,8 @@ class Ports:
 class Controller:
     """One controller process. `tick` does everything once; `run` ticks until it is told to stop.
 
-    `clock` is monotonic, `wall` tells Unix time; a dry run calls nothing that changes anything.
+    `clock` is monotonic, `wall` tells Unix time; a dry run calls nothing that changes anything. `decide` is another
+    policy than ours where one is to be compared with it.
     """
 
     def __init__(
@@ -51,10 +52,13 @@ class Controller:
         wall: Callable[[], float] = time.time,
         on_plan: Callable[[list[DecisionRecord]], None] = lambda _records: None,
         on_tick: Callable[[Observation, Plan], None] = lambda _observation, _plan: None,
+        roster: Roster | None = None,
+        decide: Decide = decide,
     ) -> None:
         self.owner = new_id("ctl")
         self._ports = ports
-        self._roster = Roster(ports.store)
+        self._roster = roster or Roster(ports.store)
+        self._decide = decide
         self._tick_s, self._peek_s = settings.tick_s, settings.peek_s
         self._record_s = max(_RECORD_S, _RECORD_TICKS * settings.tick_s)
         self._policy = self._own_policy = policy_of(settings)
@@ -91,7 +95,7 @@ class Controller:
                 return None
             observation = self._observe()
             self._policy = self._own_policy.capped(observation.cap)
-            plan, memory = decide(observation, self._memory, self._policy)
+            plan, memory = self._decide(observation, self._memory, self._policy)
             self._memory = memory
             if not self._dry_run:
                 self._ledger.book = replace(self._ledger.book, memory=dict(memory))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import TextIO
 
 from config.settings import Settings
 from controller.loop import Controller, Ports
+from controller.model import Observation, Plan, policy_of
+from controller.recording import recorder
 from controller.report import samples
 from core.roster import DecisionRecord
 from core.wiring import Backend
@@ -21,21 +24,30 @@ def run(
     *,
     dry_run: bool = False,
     on_plan: Callable[[list[DecisionRecord]], None] = lambda _records: None,
+    record: TextIO | None = None,
 ) -> None:
     """Keep the fleet at the size that its queues call for until `stop` is set; workers outlive this.
 
     `worker_command` starts one worker when `--pool P --instance I` are appended. A dry run changes nothing, and hands
-    each plan that differs from the one before to `on_plan`.
+    each plan that differs from the one before to `on_plan`. `record` takes in every tick (`controller.recording`).
     """
     ports = Ports(
         store=backend.store,
         fleet=backend.fleet(worker_command),
         queues={pool: backend.jobs(pool) for pool in settings.pools},
     )
+    note = recorder(record, policy_of(settings.controller)) if record else _unrecorded
     if dry_run:
-        Controller(ports, settings.controller, dry_run=True, on_plan=on_plan).run(stop)
+        Controller(ports, settings.controller, dry_run=True, on_plan=on_plan, on_tick=note).run(stop)
         return
     with closing(backend.metrics()) as metrics:
-        Controller(
-            ports, settings.controller, on_tick=lambda observation, plan: metrics.put(samples(observation, plan))
-        ).run(stop)
+
+        def on_tick(observation: Observation, plan: Plan) -> None:
+            metrics.put(samples(observation, plan))
+            note(observation, plan)
+
+        Controller(ports, settings.controller, on_tick=on_tick).run(stop)
+
+
+def _unrecorded(observation: Observation, plan: Plan) -> None:
+    pass

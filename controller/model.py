@@ -164,10 +164,16 @@ class PoolMemory:
     boots: tuple[float, ...] = ()
     arrivals: tuple[float, float] = (0.0, 0.0)
     """The two smoothing stages of the arrival rate, images/s."""
+    lately: float = 0.0
+    """Images/s that arrived in the last quarter of a drain goal or so."""
     quiet_s: float = 0.0
     """How long nothing has been outstanding and nothing was completed."""
     below_s: float | None = None
     """How long the target has stayed below the fleet; None where it is not."""
+    ladder: tuple[tuple[float, int], ...] = ()
+    """When so many workers were needed last (`controller.surplus`)."""
+    gaps: tuple[tuple[float, int], ...] = ()
+    """How long workers were not needed before they were again."""
     starved_s: float | None = None
     """How long the pool has wanted a worker and had none; None where that is not so."""
     failures: int = 0
@@ -252,6 +258,10 @@ class Terms:
     """$/h of all pools' billable instances, launches asked for included."""
     budget_per_hour: float = 0.0
     """What that may come to; 0: any amount."""
+    keep_s: float = 0.0
+    """How long a worker that is not needed is kept."""
+    peak: int = 0
+    """The most that was needed within that time."""
     cap_source: Literal["settings", "operator"] = "settings"
 
     @property

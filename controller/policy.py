@@ -1,7 +1,8 @@
 """The policy: what is seen and remembered → what to do, and why. Pure: no clock, no I/O, no logging.
 
     Q  = max(0, V + D + Fo + λ·B − μ·(ready·B + Σ_booting max(0, B − remaining_i)))
-    N* = ceil(λ/(ρ·μ) + Q/(μ·L)), at least the busy ones, at least 1 while anything waits or is in flight
+    N* = ceil(λ/(ρ·μ) + Q/(μ·L)), at least the busy ones, at least 1 while anything waits or is in flight,
+         and 0 while nothing does and arrivals would not fill one worker
 
 V visible, D delayed, Fo in flight but held by no live worker; λ arrivals/s, μ images/s a worker, B seconds from launch
 to ready (all three learned, `controller.learning`); ρ the utilisation and L the drain goal of the settings. Q is what
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from controller.learning import arrival_rate, boot_time, learn, throughput
@@ -30,7 +31,10 @@ from controller.model import (
     Worker,
 )
 from controller.reasons import sentence
+from controller.surplus import note, peak, worth_keeping_s
 
+Decide = Callable[[Observation, Memory, Policy], tuple[Plan, Memory]]
+"""What `decide` is one of: others stand in `controller.simulation`."""
 _FIRST_BACK_OFF_S = 1.0
 _ROUNDING = 1e-9
 """Prices are sums of decimal fractions: what fits but for their last bit fits."""
@@ -85,7 +89,8 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spe
 
     ready, waiting = crew["idle"] + crew["busy"], depth.visible + depth.delayed + orphaned
     backlog = max(0.0, waiting + rate * boot - speed * (ready * boot + head_start))
-    wanted = math.ceil(rate / (policy.utilisation * speed) + backlog / (speed * policy.drain_goal_s))
+    flow = rate / (policy.utilisation * speed) + backlog / (speed * policy.drain_goal_s)
+    wanted = math.ceil(flow) if depth.outstanding or flow >= 1 else 0
     wanted = max(wanted, crew["busy"], min(1, depth.outstanding))
 
     coming = crew["requested"] + crew["booting"]
@@ -117,6 +122,7 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spe
         price_per_hour=_price(view, policy.budget_per_hour - spend, policy),
         spend_per_hour=spend,
         budget_per_hour=policy.budget_per_hour,
+        keep_s=max(policy.stabilisation_s, policy.linger_s, worth_keeping_s(memory.gaps, boot)),
     )
 
 
@@ -138,7 +144,11 @@ def _timed(terms: Terms, memory: PoolMemory, elapsed_s: float) -> tuple[Terms, P
     """How long the target has been below the fleet, and the pool without a worker that it needs."""
     below = _lasting(terms.own > terms.needed, memory.below_s, elapsed_s)
     starved = _lasting(terms.needed > 0 and terms.own == 0, memory.starved_s, elapsed_s)
-    return replace(terms, below_s=below, starved_s=starved), replace(memory, below_s=below, starved_s=starved)
+    ladder, gaps = note(memory.ladder, memory.gaps, terms.needed, elapsed_s)
+    return (
+        replace(terms, below_s=below, starved_s=starved, peak=peak(ladder, terms.keep_s)),
+        replace(memory, below_s=below, starved_s=starved, ladder=ladder, gaps=gaps),
+    )
 
 
 def _lasting(holds: bool, since_s: float | None, elapsed_s: float) -> float | None:
@@ -218,6 +228,9 @@ def share_out(terms: Mapping[str, Terms], cap: int) -> dict[str, int]:
     Of pools that have equally few, one that had no worker for the drain goal L comes first, then one that keeps a
     worker it has, then the one with most work, then by name. So pools that share too small a cap take turns of L.
     """
+    shares = {pool: each.needed for pool, each in terms.items()}
+    if sum(shares.values()) <= max(0, cap):
+        return shares
     shares = dict.fromkeys(terms, 0)
     for _ in range(max(0, cap)):
         short = [pool for pool in terms if shares[pool] < terms[pool].needed]
@@ -262,7 +275,7 @@ def _plan(view: PoolView, terms: Terms, asked: tuple[int, Rule], free: int, room
     drain: tuple[str, ...] = ()
     if rule not in (Rule.UNREAD, Rule.PAUSED) and terms.own > terms.granted:
         drain, rule = _drains(view, terms, room, rule, policy)
-    terminate = () if view.unread else tuple(worker.id for worker in view.workers if _to_end(worker, policy))
+    terminate = () if view.unread else tuple(worker.id for worker in view.workers if to_end(worker, policy))
     return PoolPlan(view.pool, launch, drain, terminate, rule, "", terms)
 
 
@@ -276,7 +289,8 @@ def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy)
     """Whom to drain of a pool that has more than its share: the idle, and of them the longest idle first.
 
     Where another pool waits for room, or the cap was lowered, at once, and busy ones too if the share is less than the
-    work needs; else only what was not needed for the stabilisation window and has been idle for the linger.
+    work needs; else only as many as were never needed for as long as it pays to keep them (`controller.surplus`). Which
+    of them stood idle meanwhile says little: a queue hands its next message to whom it likes.
     """
     surplus = terms.own - terms.granted
     ours = [worker for worker in view.workers if worker.ours]
@@ -291,12 +305,13 @@ def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy)
         return (), rule
     if terms.below_s < policy.stabilisation_s:
         return (), Rule.SETTLING
-    linger = max(policy.linger_s, terms.boot_s)
-    ripe = tuple(worker.id for worker in idle if worker.stage_s >= linger)[:surplus]
-    return ripe, Rule.SCALE_IN if ripe else Rule.LINGER
+    beyond = terms.own - max(terms.granted, terms.peak) if terms.below_s >= terms.keep_s else 0
+    ripe = max(0, beyond, sum(worker.stage_s >= terms.keep_s for worker in idle))
+    leaving = tuple(worker.id for worker in idle[: min(surplus, ripe)])
+    return leaving, Rule.SCALE_IN if leaving else Rule.LINGER
 
 
-def _to_end(worker: Worker, policy: Policy) -> bool:
+def to_end(worker: Worker, policy: Policy) -> bool:
     """Ended are only those that cannot be working any more, or had their time."""
     if worker.stage.leaving:
         return worker.ours and worker.stage_s >= policy.drain_deadline_s

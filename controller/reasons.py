@@ -128,16 +128,21 @@ def _too_many(plan: PoolPlan, view: PoolView, policy: Policy) -> str:
             return f"{_work(terms)} and {_count(terms.own - terms.granted, 'worker')} too many for {settled}"
         case Rule.SCALE_IN:
             idle = min(worker.stage_s for worker in view.workers if worker.id in plan.drain)
-            return f"{_work(terms)} and {_count(len(plan.drain), 'worker')} idle for {_s(idle)}"
+            leaving = _count(len(plan.drain), "worker")
+            if idle >= terms.keep_s:
+                return f"{_work(terms)} and {leaving} idle for {_s(idle)}"
+            return f"{_work(terms)} and {leaving} too many for {_s(terms.keep_s)}"
         case _:
-            return _linger(view, terms, max(policy.linger_s, terms.boot_s))
+            return _linger(view, terms)
 
 
-def _linger(view: PoolView, terms: Terms, linger_s: float) -> str:
-    idle = [worker.stage_s for worker in view.workers if worker.ours and worker.stage is Stage.IDLE]
-    if not idle:
+def _linger(view: PoolView, terms: Terms) -> str:
+    if not any(worker.ours and worker.stage is Stage.IDLE for worker in view.workers):
         return f"{_work(terms)} and {_workers(terms)}, too many, but none is idle"
-    return f"{_work(terms)} and {_workers(terms)}, idle for {_s(max(idle))} of {_s(linger_s)}"
+    if terms.own <= terms.peak:
+        return f"{_work(terms)} and {_workers(terms)}, {terms.peak} were needed within the last {_s(terms.keep_s)}"
+    surplus = _count(terms.own - terms.granted, "worker")
+    return f"{_work(terms)} and {surplus} too many for {_s(terms.below_s or 0)} of {_s(terms.keep_s)}"
 
 
 def _work(terms: Terms) -> str:

@@ -167,7 +167,7 @@ class Watch:
             stage = self._stage(instance.state, sight)
             self._judge(sight, stage)
             if stage is not Stage.GONE:
-                found.append((instance.pool, replace(self._worker(instance.id, stage, sight), price=instance.price)))
+                found.append((instance.pool, self._worker(instance.id, stage, sight, instance.price)))
             elif beat is not None or instance.id in reading.drain_wishes:
                 self.forgettable.append(instance.id)
         return found
@@ -257,13 +257,13 @@ class Watch:
             self._tell(sight.pool, News(failures=1, notice=beat.notice if beat else ""))
 
     @staticmethod
-    def _worker(id_: str, stage: Stage, sight: _Sight) -> Worker:
+    def _worker(id_: str, stage: Stage, sight: _Sight, price: float = 0.0) -> Worker:
         beat = sight.beat
         idle_s = max(0.0, beat.at - beat.state_since) + sight.silent_s if beat else 0.0
         stage_s = sight.asked_s or 0.0 if stage.leaving else idle_s
         if stage is Stage.ORPHAN:
             stage_s = sight.stray_s or 0.0
-        return Worker(id_, stage, sight.age_s, stage_s, beat.held if beat else 0)
+        return Worker(id_, stage, sight.age_s, stage_s, beat.held if beat else 0, price=price)
 
     # --- pools --------------------------------------------------------------------------------
 

@@ -34,6 +34,8 @@ HELP = {
     "cap": "Most instances of all pools together",
     "billable": "Instances of all pools that are paid for",
     "below_s": "Seconds that the target has stayed below the fleet",
+    "keep_s": "Seconds for which a worker that is not needed is kept",
+    "peak": "Most workers that were needed at one time within that",
     "starved_s": "Seconds that the pool has wanted a worker and had none",
     "failures": "Failed boots and refused launches in a row",
     "retry_in_s": "Seconds until the next launch may be tried",

@@ -19,6 +19,7 @@ _COMMANDS = {
     "prepare": "prepare",
     "tag": "tag",
     "export": "export",
+    "simulate": "simulate",
     "status": "status",
     "dead-letters": "dead_letters",
     "keys": "keys",

@@ -7,7 +7,9 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TextIO
 
 import click
 from click.core import ParameterSource
@@ -26,9 +28,10 @@ _NEGATIVE = {"ignore_unknown_options": True}
     "controller", short_help="Start and stop workers as the queues fill and empty.", invoke_without_command=True
 )
 @click.option("--dry-run", is_flag=True, help="change nothing; print what would be done, whenever that changes")
+@click.option("--record", type=click.File("a", lazy=False), help="append every tick to this file, for `replay`")
 @with_settings("controller.max_workers")
 @click.pass_context
-def command(context: click.Context, settings: Settings, dry_run: bool) -> None:
+def command(context: click.Context, settings: Settings, dry_run: bool, record: TextIO | None) -> None:
     """Start and stop workers as the queues fill and empty, until SIGTERM; the workers outlive it."""
     context.obj = settings
     if context.invoked_subcommand is not None:
@@ -48,6 +51,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool) -> None:
         stop,
         dry_run=dry_run or settings.controller.dry_run,
         on_plan=_show,
+        record=record,
     )
 
 
@@ -138,6 +142,35 @@ def resume_command(context: click.Context, settings: Settings) -> None:
     """End a pause."""
     Backend(_chosen(context, settings)).roster.resume()
     click.echo("resumed")
+
+
+@command.command("replay", short_help="Say where another policy would have acted differently.")
+@click.argument("recording", type=click.File())
+@click.option("--policy", "name", default="tagfleet", show_default=True, help="or per-message, keda, aws, cortex")
+@click.option("--drain-goal", "drain_goal_s", type=float, help="seconds  [default: the recorded one]")
+@click.option("--max-workers", type=int, help="[default: the recorded cap]")
+def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max_workers: int | None) -> None:
+    """Give a policy what `controller --record FILE` wrote, and print where it would have acted otherwise."""
+    from controller.recording import BadRecording, read, replay
+    from controller.simulation.compare import POLICIES, policy_named
+
+    if name not in POLICIES:
+        raise click.BadParameter(f"there is no policy {name!r}; there are {', '.join(POLICIES)}", param_hint="--policy")
+    try:
+        policy, ticks = read(recording)
+        policy = replace(
+            policy,
+            drain_goal_s=drain_goal_s or policy.drain_goal_s,
+            max_workers=policy.max_workers if max_workers is None else max_workers,
+        )
+        count = 0
+        for found in replay(ticks, policy_named(name), policy):
+            count += 1
+            instead = f"{found.other.action} instead of {found.recorded.action}"
+            click.echo(f"{found.at:8.1f} s  {found.other.pool}: {instead}\n{'':12}{found.other.reason}")
+    except BadRecording as error:
+        raise click.ClickException(f"{recording.name}: {error}") from None
+    click.echo(f"{count:,} decisions differ")
 
 
 def _chosen(context: click.Context, settings: Settings) -> Settings:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from controller.learning import arrival_rate, boot_time, learn, throughput
@@ -43,13 +44,14 @@ def test_a_steady_flow_is_learned() -> None:
 
 
 def test_what_has_not_come_for_a_boot_time_is_no_flow() -> None:
-    memory = PoolMemory(arrivals=(5.0, 5.0))
+    memory = PoolMemory(arrivals=(5.0, 5.0), lately=5.0)
     for second in range(6):
         memory = see(memory, News(), waiting=0)
         assert (arrival_rate(memory, 3.0) > 0) is (second < 3)
     assert arrival_rate(see(memory, News(handled=1)), 3.0) > 0
 
 
+@hypothesis(deadline=None)
 @given(st.integers(1, 100_000), st.floats(0.05, 5.0))
 def test_a_burst_that_is_cleared_on_time_is_not_asked_for_twice(images: int, tick_s: float) -> None:
     """Within 2 % at ρ = 0.8, and a tick's worth of granularity."""

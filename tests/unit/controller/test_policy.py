@@ -83,7 +83,7 @@ def test_a_backlog_beyond_the_goal() -> None:
 
 
 def test_the_formula_by_hand() -> None:
-    memory = PoolMemory(throughputs=(10.0,) * 3, boots=(4.0,) * 3, arrivals=(8.0, 8.0))
+    memory = PoolMemory(throughputs=(10.0,) * 3, boots=(4.0,) * 3, arrivals=(8.0, 8.0), lately=8.0)
     looked = view(busy("a", 3), idle("b"), booting("c", 1.0), booting("d", 9.0), visible=800, in_flight=20)
     terms = one(looked, memory, elapsed_s=0.0).terms
     assert terms.orphaned == 17
@@ -219,11 +219,22 @@ def test_a_window_that_was_interrupted_starts_anew() -> None:
     assert plan.pools[0].rule is Rule.SETTLING
 
 
-def test_an_idle_worker_lingers_and_for_a_boot_time_at_least() -> None:
-    assert one(view(idle("a", 29.0)), SETTLED).rule is Rule.LINGER
+def test_an_idle_worker_lingers() -> None:
+    assert one(view(idle("a", 29.0)), PoolMemory(below_s=28.0)).rule is Rule.LINGER
     assert one(view(idle("a", 30.0)), SETTLED).reason == "nothing waits and 1 worker idle for 30 s: drain 1"
-    slow = replace(SETTLED, boots=(90.0,) * 3)
-    assert one(view(idle("a", 89.0)), slow).rule is Rule.LINGER
+
+
+def test_a_worker_that_is_usually_wanted_again_soon_is_kept_until_then() -> None:
+    often = PoolMemory(boots=(90.0,) * 3, gaps=((48.0, 1),) * 3)
+    assert one(view(idle("a", 59.0)), replace(often, below_s=58.0)).rule is Rule.LINGER
+    assert one(view(idle("a", 60.0)), replace(often, below_s=59.0)).drain == ("a",)
+
+
+def test_a_surplus_goes_though_its_messages_visit_all_workers_in_turn() -> None:
+    looked = view(idle("a", 2.0), idle("b", 1.0), idle("c", 3.0), busy("d"), in_flight=8)
+    assert one(looked, SETTLED).drain == ("c", "a", "b")
+    lately_three = replace(SETTLED, ladder=((0.0, 1), (20.0, 3)))
+    assert one(looked, lately_three).drain == ("c",)
 
 
 def test_the_longest_idle_goes_first_and_a_busy_one_never() -> None:

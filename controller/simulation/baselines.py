@@ -1,0 +1,214 @@
+"""What others would do: each policy is a rule for how many workers it wants, in the frame of our own loop.
+
+They are judged charitably. All get our learned-from-nothing knowledge for free (μ, and targets set from the same drain
+goal L: a worker may have μ·L images before it), our launch intents, our replacement of lost and failed instances, and
+our way out: a worker that is not wanted drains, idle ones first, and never loses what it has in hand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from controller.model import Memory, Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage
+from controller.policy import Decide, to_end, weigh
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a rule goes by. Counts of images and of workers; `at` in seconds grows from observation to observation."""
+
+    at: float
+    visible: int
+    in_flight: int
+    capacity: int
+    """Workers that are ready or will be."""
+    in_service: int
+    """Those that are ready."""
+    share: float
+    """μ·L: the images that one worker clears within the drain goal."""
+    boot_s: float
+
+
+Want = Callable[[Seen], int]
+
+
+def baseline(name: str) -> Decide:
+    """A policy of this name, with a memory of its own: one for each run. Raises KeyError."""
+    return _framed(name, BASELINES[name]())
+
+
+def _framed(name: str, want: Want) -> Decide:
+    at = 0.0
+
+    def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Plan, Memory]:
+        nonlocal at
+        at += observation.elapsed_s
+        billable = sum(worker.ours for view in observation.pools for worker in view.workers)
+        plans = [_planned(name, want, view, at, billable, policy) for view in observation.pools]
+        return Plan(tuple(plans), observation.paused), memory
+
+    return decide
+
+
+def _planned(name: str, want: Want, view: PoolView, at: float, billable: int, policy: Policy) -> PoolPlan:
+    terms = weigh(view, PoolMemory(), billable, policy)
+    share = policy.throughput_prior * policy.drain_goal_s
+    seen = Seen(at, view.depth.visible, view.depth.in_flight, terms.own, terms.ready, share, policy.boot_prior_s)
+    wanted = terms.own if view.unread else max(0, min(want(seen), policy.max_workers))
+    terms = replace(terms, wanted=wanted, needed=wanted, granted=wanted)
+    launch = max(0, min(wanted - terms.own, policy.max_workers - billable))
+    ready = sorted(
+        (worker for worker in view.workers if worker.ours and worker.stage.ready),
+        key=lambda worker: (worker.stage is Stage.BUSY, -worker.stage_s, worker.id),
+    )
+    drain = tuple(worker.id for worker in ready[: max(0, terms.own - wanted)])
+    ended = () if view.unread else tuple(worker.id for worker in view.workers if to_end(worker, policy))
+    rule = Rule.LAUNCH if launch else Rule.SCALE_IN if drain else Rule.ENOUGH
+    return PoolPlan(view.pool, launch, drain, ended, rule, f"{name} wants {wanted}: {terms.own} there", terms)
+
+
+def per_message() -> Want:
+    """One worker for each message up to 15, none when the queue is empty: the rule of the system this one replaces."""
+    return lambda seen: min(15, seen.visible + seen.in_flight)
+
+
+@dataclass
+class _Every:
+    """Whether `period` seconds have gone by since this was last so."""
+
+    period: float
+    next: float = 0.0
+
+    def __call__(self, at: float) -> bool:
+        if at < self.next:
+            return False
+        self.next = at + self.period
+        return True
+
+
+@dataclass
+class Keda:
+    """KEDA's aws-sqs-queue scaler: (visible + in flight) / queueLength, through a HorizontalPodAutoscaler.
+
+    Documented defaults: pollingInterval 30 s (from zero), cooldownPeriod 300 s (to zero), and the HPA's: a sync every
+    15 s, tolerance 0.1, at most doubling or 4 more in 15 s, and for scaling in the highest recommendation of 300 s.
+    https://keda.sh/docs/latest/scalers/aws-sqs/ and …/reference/scaledobject-spec/,
+    https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/
+    """
+
+    poll: _Every = field(default_factory=lambda: _Every(30.0))
+    sync: _Every = field(default_factory=lambda: _Every(15.0))
+    active_at: float = -math.inf
+    wanted: int = 0
+    recommended: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def __call__(self, seen: Seen) -> int:
+        images = seen.visible + seen.in_flight
+        if self.poll(seen.at):
+            if images:
+                self.active_at = seen.at
+                self.wanted = max(1, self.wanted)
+            elif seen.at - self.active_at >= 300.0:
+                self.wanted = 0
+                self.recommended.clear()
+        if self.wanted and self.sync(seen.at):
+            ratio = images / (seen.share * self.wanted)
+            raw = self.wanted if abs(ratio - 1) <= 0.1 else max(1, math.ceil(images / seen.share))
+            raw = min(raw, max(2 * self.wanted, self.wanted + 4))
+            self.recommended.append((seen.at, raw))
+            while self.recommended[0][0] < seen.at - 300.0:
+                self.recommended.popleft()
+            self.wanted = max(raw, max(count for _, count in self.recommended) if raw < self.wanted else 0)
+        return self.wanted
+
+
+@dataclass
+class BacklogPerInstance:
+    """EC2 Auto Scaling's target tracking on backlog per instance, visible / InService, with the target μ·L.
+
+    One datapoint a minute; the alarm that target tracking makes scales out after 3 datapoints above the target and in
+    after 15 below 90 % of it, both in proportion; instances that warm up count as capacity when scaling out, and
+    nothing scales in meanwhile. With none in service a step policy on "backlog without capacity" starts one after two
+    datapoints, as SageMaker's asynchronous endpoints do. Busy instances are protected from scale-in.
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-using-sqs-queue.html, …/as-scaling-target-tracking.html,
+    https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-autoscale.html
+    """
+
+    minute: _Every = field(default_factory=lambda: _Every(60.0))
+    wanted: int = 0
+    above: int = 0
+    below: int = 0
+    stuck: int = 0
+
+    def __call__(self, seen: Seen) -> int:
+        if not self.minute(seen.at):
+            return self.wanted
+        if not seen.in_service:
+            self.above = self.below = 0
+            self.stuck = self.stuck + 1 if seen.visible else 0
+            if self.stuck >= 2 and not seen.capacity:
+                self.wanted = 1
+            elif not seen.visible and not seen.capacity:
+                self.wanted = 0
+            return self.wanted
+        self.stuck = 0
+        ratio = seen.visible / seen.in_service / seen.share
+        self.above = self.above + 1 if ratio > 1 else 0
+        self.below = self.below + 1 if ratio < 0.9 else 0
+        if self.above >= 3:
+            self.wanted = max(self.wanted, math.ceil(seen.in_service * ratio))
+        elif self.below >= 15 and seen.capacity == seen.in_service:
+            self.wanted = min(self.wanted, math.ceil(seen.capacity * ratio))
+        return self.wanted
+
+
+@dataclass
+class Cortex:
+    """Cortex's asynchronous APIs: the average of 60 s of in-flight requests (queued ones included) / target_in_flight.
+
+    Every 10 s; at most ×1.5 or one more, at least ×0.75; 5 % tolerance; never above the lowest recommendation of the
+    last minute nor below the highest of the last five. Here it may go to zero when nothing was in flight for a window.
+    https://github.com/cortexlabs/cortex, docs/workloads/async/autoscaling.md and pkg/autoscaler
+    """
+
+    tick: _Every = field(default_factory=lambda: _Every(10.0))
+    wanted: int = 0
+    samples: deque[tuple[float, int]] = field(default_factory=deque)
+    recommended: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def __call__(self, seen: Seen) -> int:
+        if not self.tick(seen.at):
+            return self.wanted
+        self.samples.append((seen.at, seen.visible + seen.in_flight))
+        while self.samples[0][0] <= seen.at - 60.0:
+            self.samples.popleft()
+        raw = sum(count for _, count in self.samples) / len(self.samples) / seen.share
+        self.recommended.append((seen.at, self._limited(raw)))
+        while self.recommended[0][0] <= seen.at - 300.0:
+            self.recommended.popleft()
+        lowest = min(count for at, count in self.recommended if at > seen.at - 60.0)
+        highest = max(count for _, count in self.recommended)
+        if self.recommended[-1][1] > self.wanted:
+            self.wanted = max(self.wanted, lowest)
+        else:
+            self.wanted = min(self.wanted, highest)
+        return self.wanted
+
+    def _limited(self, raw: float) -> int:
+        now = self.wanted
+        if now and abs(raw / now - 1) <= 0.05:
+            return now
+        if raw > now:
+            return min(math.ceil(raw), max(now + 1, math.ceil(now * 1.5)))
+        return max(math.ceil(raw), math.ceil(now * 0.75) if raw else math.floor(now * 0.75))
+
+
+BASELINES: dict[str, Callable[[], Want]] = {
+    "per-message": per_message,
+    "keda": Keda,
+    "aws": BacklogPerInstance,
+    "cortex": Cortex,
+}

@@ -1,0 +1,140 @@
+"""`tagfleet simulate`"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from config.settings import Settings
+from tagfleet.cli.common import with_settings
+
+if TYPE_CHECKING:
+    from controller.simulation.compare import Row
+    from controller.simulation.traces import Trace
+
+_File = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command("simulate", short_help="Try the controller's policy, and others, on made or own arrivals.")
+@click.option(
+    "--trace", "names", multiple=True, metavar="NAME|FILE.csv", help="arrivals; a file's lines are seconds,images"
+)
+@click.option("--policy", "policies", multiple=True, help="tagfleet, per-message, keda, aws or cortex  [default: all]")
+@click.option("--all", "everything", is_flag=True, help="all standard traces under all policies")
+@click.option("--weather", type=click.Choice(["calm", "usual", "rough"]), default="usual", show_default=True)
+@click.option("--seed", default=1, show_default=True, help="the same seed gives the same run")
+@click.option("--max-workers", default=20, show_default=True, help="the cap")
+@click.option("--tick", "tick_s", default=5.0, show_default=True, help="seconds between two looks of the controller")
+@click.option("--throughput", default=10.0, show_default=True, help="of a worker, images/s")
+@click.option("--boot", "boot_s", default=60.0, show_default=True, help="seconds from launch to ready, median")
+@click.option("--price", default=0.2, show_default=True, help="of a worker, $/h")
+@click.option("--png", type=_File, help="write a plot; of several traces one each, FILE-TRACE.png")
+@click.option("--html", type=_File, help="write a page with table and plots that needs nothing else")
+@click.option(
+    "--docs", type=click.Path(path_type=Path, file_okay=False), help="write elasticity.md and its plots there"
+)
+@with_settings()
+def command(
+    settings: Settings,
+    names: tuple[str, ...],
+    policies: tuple[str, ...],
+    everything: bool,
+    weather: str,
+    seed: int,
+    max_workers: int,
+    tick_s: float,
+    throughput: float,
+    boot_s: float,
+    price: float,
+    png: Path | None,
+    html: Path | None,
+    docs: Path | None,
+) -> None:
+    """Run the real controller over a simulated cloud in virtual time, and other systems' rules in its place.
+
+    The settings' [controller] section is used, at EC2's pace. Traces: step, ramp, diurnal, flash, bursty, sparse, old
+    (the standard ones), and heavy, a day of a million images.
+    """
+    from rich.console import Console
+
+    from controller.simulation import report
+    from controller.simulation.compare import POLICIES, compare
+    from controller.simulation.scene import WEATHERS, Machine, scene
+    from controller.simulation.traces import STANDARD
+    from core import telemetry
+
+    telemetry.configure("simulate", level="error")
+    if unknown := set(policies) - set(POLICIES):
+        raise click.BadParameter(f"there is no policy {unknown.pop()!r}; there are {', '.join(POLICIES)}")
+    traces = [_trace(name, seed) for name in (STANDARD if everything or not names else names)]
+    machine = Machine(throughput=throughput, boot_s=boot_s, price=price)
+    stage = scene(settings.controller, machine, WEATHERS[weather], max_workers=max_workers, tick_s=tick_s)
+    console = Console(width=None if Console().is_terminal else 220)
+    with console.status("") as status:
+        rows = list(
+            compare(traces, policies or POLICIES, stage, seed, lambda trace, name: status.update(f"{trace}: {name}"))
+        )
+    console.print(report.table(rows))
+    for text in report.said(rows):
+        console.print(text, highlight=False)
+    if png is not None:
+        _write_plots(rows, png)
+    if html is not None:
+        html.write_text(report.page(rows, _svgs(rows), f"weather {weather}, seed {seed}"), encoding="utf-8")
+    if docs is not None:
+        _publish(rows, docs)
+
+
+def _trace(name: str, seed: int) -> Trace:
+    from controller.simulation import traces
+
+    if name in traces.MADE:
+        return traces.trace(name, seed)
+    try:
+        return traces.from_csv(Path(name))
+    except OSError as error:
+        known = ", ".join(traces.MADE)
+        raise click.BadParameter(
+            f"{name}: {error.strerror}; it is none of {known} either", param_hint="--trace"
+        ) from None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--trace") from None
+
+
+def _by_trace(rows: list[Row]) -> list[tuple[str, list[Row]]]:
+    return [(trace, list(some)) for trace, some in groupby(rows, key=lambda row: row.trace)]
+
+
+def _svgs(rows: list[Row]) -> dict[str, str]:
+    from controller.simulation import plots
+
+    return {trace: plots.svg(some) for trace, some in _by_trace(rows)}
+
+
+def _write_plots(rows: list[Row], file: Path) -> None:
+    from controller.simulation import plots
+
+    found = _by_trace(rows)
+    for trace, some in found:
+        target = file if len(found) == 1 else file.with_name(f"{file.stem}-{trace}{file.suffix or '.png'}")
+        target.write_bytes(plots.png(some))
+
+
+_MARK = "<!-- what follows is written by `make elasticity` -->"
+
+
+def _publish(rows: list[Row], folder: Path) -> None:
+    """Replaces all of elasticity.md that stands after the mark, and its plots."""
+    from controller.simulation import plots, report
+
+    parts = [_MARK, "", *(f"- {text}" for text in report.said(rows)), "", report.markdown(rows), "", report.LEGEND]
+    for trace, some in _by_trace(rows):
+        picture = folder / f"elasticity-{trace}.png"
+        picture.write_bytes(plots.png(some, dpi=55))
+        parts += ["", f"![{trace}: queue, instances, cost and waits under each policy]({picture.name})"]
+    page = folder / "elasticity.md"
+    before = page.read_text(encoding="utf-8").partition(_MARK)[0] if page.exists() else "# Elasticity\n\n"
+    page.write_text(before + "\n".join(parts) + "\n", encoding="utf-8")

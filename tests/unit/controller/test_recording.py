@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from controller.model import policy_of
+from controller.policy import decide
+from controller.recording import BadRecording, read, recorder, replay
+from controller.simulation.compare import policy_named
+from tagfleet.cli import cli
+from tests.unit.controller.fakes import World
+
+
+def recorded(world: World) -> str:
+    """Half a minute of a controller with 200 images to do."""
+    file = io.StringIO()
+    controller = world.controller(on_tick=recorder(file, policy_of(world.settings)))
+    world.queue.visible = 200
+    for _ in range(30):
+        controller.tick()
+        world.step()
+    return file.getvalue()
+
+
+def test_the_recorded_policy_would_have_done_the_same(world: World) -> None:
+    policy, ticks = read(recorded(world).splitlines())
+    assert policy == policy_of(world.settings)
+    found = list(ticks)
+    assert len(found) == 30
+    assert list(replay(found, decide, policy)) == []
+
+
+def test_a_restarted_controller_goes_on_with_the_file(world: World) -> None:
+    text = recorded(world)
+    assert len(list(read((text + text).splitlines())[1])) == 60
+
+
+def test_another_policy_would_not(world: World) -> None:
+    policy, ticks = read(recorded(world).splitlines())
+    first = next(replay(ticks, policy_named("per-message"), policy))
+    assert (first.recorded.launch, first.other.launch) == (3, 4)
+    policy, ticks = read(recorded(world).splitlines())
+    assert next(replay(ticks, decide, replace(policy, max_workers=1))).other.launch == 1
+
+
+def test_what_is_no_recording_is_refused_with_its_line(world: World) -> None:
+    with pytest.raises(BadRecording, match="line 1"):
+        read(["hello"])
+    with pytest.raises(BadRecording, match="version 9"):
+        read(['{"recording": 9, "policy": {}}'])
+    _, ticks = read([*recorded(world).splitlines(), '{"observation": {}}'])
+    with pytest.raises(BadRecording, match="line 32"):
+        list(ticks)
+
+
+def test_the_command_prints_what_differs(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "ticks.jsonl"
+    file.write_text(recorded(world))
+    said = CliRunner().invoke(cli, ["controller", "replay", str(file), "--policy", "per-message"])
+    assert said.exit_code == 0, said.output
+    assert "0.0 s  resnet50: launch 4 instead of launch 3" in said.output
+    assert said.output.splitlines()[-1].endswith("decisions differ")
