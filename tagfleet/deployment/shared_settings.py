@@ -34,6 +34,7 @@ _FIT_FOR_AWS: Mapping[str, Mapping[str, Any]] = {
 }
 """In place of defaults that are made for one machine, where a person has not chosen otherwise."""
 
+_MAY_HOLD_A_PASSWORD = ("web.catalog_url",)
 _OF_ONE_MACHINE = ("home", "cache", "weights", "host", "port", "log_level", "log_format")
 
 
@@ -87,6 +88,29 @@ def as_toml(settings: Settings) -> str:
     for name, pool in pools.items():
         tables += ["", f"[pools.{name}]", *_pairs(pool)]
     return "\n".join([*lines, *tables]) + "\n"
+
+
+def differences(before: Settings, after: Settings) -> list[str]:
+    """One line for each setting that changes, `controller.budget_per_hour: 4.0 becomes 0.0`."""
+    old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    return [
+        f"{name} changes"
+        if name in _MAY_HOLD_A_PASSWORD
+        else f"{name}: {_shown(old.get(name))} becomes {_shown(new.get(name))}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name) and name not in _OF_ONE_MACHINE
+    ]
+
+
+def _flat(table: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        found |= _flat(value, f"{within}{name}.") if isinstance(value, Mapping) else {f"{within}{name}": value}
+    return found
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value in (None, "") else str(value)
 
 
 def _pairs(table: Mapping[str, Any]) -> Iterator[str]:

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ami import stack as templates
-from config.settings import Settings
+from config import settings as config
+from config.settings import BadSetting, Document, Settings
 from core import layout
-from core.aws.account import Account
+from core.aws.account import Account, Network
 from core.aws.buckets import put_text
 from core.aws.clients import Clients
 from core.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
-from core.errors import Misconfigured, TagfleetError
+from core.errors import Misconfigured, NotFound, TagfleetError
 from core.wiring import Backend
 from tagfleet.deployment.checks import warnings
-from tagfleet.deployment.shared_settings import as_toml, fit_for_aws, with_names
+from tagfleet.deployment.first_messages import drop_test_events
+from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names
 from tagfleet.deployment.wishes import Wishes, parameters, shape
 
 TEMPLATE = "fleet/stack.json"
@@ -52,22 +54,26 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     hosts_from = wishes.host_image or _kept_host_image(present)
     host_image = account.image(hosts_from) if hosts_from else None
     wanted = parameters(wishes, present, image, host_image, network, settings)
-    for template in _templates(settings, wanted, new=state is None):
+    other_settings = _told_apart(settings, clients, stack.name, state, network)
+    for line in other_settings:
+        say(line)
+    created = state is None
+    for template in _templates(settings, wanted, new=created):
         plan = stack.plan(_as_argument(template, clients, state), wanted)
-        if plan is None:
-            say("the stack is as it should be")
-        else:
-            say(table(plan))
-            if not agree():
+        say(table(plan) if plan else "the stack is as it should be")
+        if (plan or other_settings) and not agree():
+            if plan:
                 stack.discard(plan)
-                return None
-            for event in stack.execute(plan):
-                if line := told(event):
-                    say(line)
+            return None
+        if plan:
+            _carry_out(stack, plan, say)
         state = stack.state()
     assert state is not None  # noqa: S101  # for the type checker: it has just been made
     named = with_names(settings, clients.region, stack.name, state.outputs, network.subnets)
-    Backend(named).store.put(layout.SETTINGS, as_toml(named).encode(), content_type="application/toml")
+    backend = Backend(named)
+    if created:
+        drop_test_events(backend.jobs(named.default_pool))
+    backend.store.put(layout.SETTINGS, as_toml(named).encode(), content_type="application/toml")
     return Standing(named, state.outputs, bool(present) and present.get("Image") != image.id)
 
 
@@ -114,6 +120,30 @@ def _ready_to_change(stack: Stack, say: Say) -> StackState | None:
         if line := told(event):
             say(line)
     return None
+
+
+def _told_apart(
+    settings: Settings, clients: Clients, deployment: str, state: StackState | None, network: Network
+) -> list[str]:
+    """What `settings` says otherwise than the file that the deployment's machines read; nothing of a new one."""
+    if state is None or "OutputBucket" not in state.outputs:
+        return []
+    named = with_names(settings, clients.region, deployment, state.outputs, network.subnets)
+    try:
+        there = Backend(named).store.get(layout.SETTINGS).data.decode()
+        return [
+            f"setting {line}" for line in differences(config.load({}, file=Document(layout.SETTINGS, there)), named)
+        ]
+    except NotFound:
+        return []
+    except BadSetting as error:
+        return [f"the settings that are there do not fit this version and are written anew: {error}"]
+
+
+def _carry_out(stack: Stack, plan: ChangeSet, say: Say) -> None:
+    for event in stack.execute(plan):
+        if line := told(event):
+            say(line)
 
 
 def _image(wishes: Wishes, present: Mapping[str, str]) -> str:

@@ -191,6 +191,13 @@ def test_a_second_up_changes_nothing_and_a_wish_only_what_it_is_about(built: Bui
     assert refused.output.endswith("nothing was changed\n")
 
 
+def test_settings_that_would_change_are_shown_and_asked_about(built: Built) -> None:
+    refused = built.run("aws", "up", "--max-workers", "3", typed="n\n")
+    assert "setting controller.max_workers: 10 becomes 3\n" in refused.output
+    assert refused.output.endswith("nothing was changed\n")
+    assert "max_workers" not in built.run("aws", "up", "--yes").output
+
+
 def test_status_says_what_was_changed_by_hand(built: Built) -> None:
     assert "drift: none" in built.run("aws", "status").output
 

@@ -12,7 +12,7 @@ from config.settings import Document, Settings
 from core.aws.account import Image, Network
 from core.errors import Misconfigured
 from tagfleet.deployment.costs import per_thousand
-from tagfleet.deployment.shared_settings import as_toml, fit_for_aws, with_names
+from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names
 from tagfleet.deployment.wishes import Wishes, parameters, shape
 
 WORKER = Image("ami-1", "worker", "/dev/xvda", "x86_64")
@@ -98,6 +98,21 @@ def test_the_settings_file_says_what_was_chosen_and_nothing_of_one_machine() -> 
     assert list(again.pools) == ["resnet50", "x-ray"]
     assert {pool.fallback for pool in again.pools.values()} == {""}
     assert as_toml(again) == text
+
+
+def test_what_changes_in_the_settings_is_told_by_name() -> None:
+    before = loaded('[controller]\nbudget_per_hour = 4\n[pools.x-ray]\ntagger = "resnet50"\n')
+    after = loaded(
+        'home = "/home/me"\n[aws]\noutput_bucket = "out"\n[web]\ncatalog_url = "postgresql://me:secret@db"\n'
+    )
+    assert not differences(before, before)
+    told = differences(before, after)
+    assert {line for line in told if not line.startswith("pools.")} == {
+        "aws.output_bucket: nothing becomes out",
+        "controller.budget_per_hour: 4.0 becomes 0.0",
+        "web.catalog_url changes",
+    }
+    assert "pools.x-ray.tagger: resnet50 becomes nothing" in told
 
 
 def test_hosts_find_their_catalogue_without_a_password_in_the_file() -> None:

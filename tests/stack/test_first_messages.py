@@ -1,0 +1,34 @@
+"""A new deployment's queue: what S3 put there starts no worker, and nothing else is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from core.local.queue import LocalQueue
+from core.messages import Job, TagOptions, encode
+from tagfleet.deployment.first_messages import drop_test_events
+
+TEST = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2026-01-01T00:00:00.000Z", "Bucket": "in"})
+
+
+def test_test_events_go_and_work_stays(tmp_path: Path) -> None:
+    queue = LocalQueue(tmp_path / "queues.db", "jobs", visibility_timeout_s=60.0, max_receives=5)
+    job = encode(
+        Job(
+            batch_id="bat_1",
+            image_id="img_1",
+            key="uploads/bat_1/img_1",
+            name="cat.jpg",
+            tagger="resnet50",
+            submitted_at=0.0,
+            options=TagOptions(),
+        )
+    )
+    kept = [job, "something that nobody knows"]
+    for body in (TEST, *kept):
+        queue.send([body])
+    for _ in range(3):  # the local queue gives one message at a time
+        drop_test_events(queue)
+    assert queue.depth().outstanding == len(kept)
+    assert {delivery.body for delivery in queue.receive(10, 0)} == set(kept)
