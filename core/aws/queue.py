@@ -74,14 +74,13 @@ class SqsQueue:
         unsent: list[int] = []
         cause: Unavailable | None = None
         for batch in _batches(bodies):
-            try:
-                unsent += self._send(batch, bodies)
-            except Unavailable as error:
-                if batch[0] == 0:
-                    raise  # nothing was accepted
-                unsent += range(batch[0], len(bodies))
-                cause = error
+            left, cause = self._send(batch, bodies)
+            unsent += left
+            if cause is not None:
+                unsent += range(batch.stop, len(bodies))
                 break
+        if cause is not None and len(unsent) == len(bodies):
+            raise cause
         if unsent:
             raise PartialSend(self.name, unsent) from cause
 
@@ -186,18 +185,21 @@ class SqsQueue:
             for message in answer.get("Messages", [])
         ]
 
-    def _send(self, batch: range, bodies: Sequence[str]) -> list[int]:
-        """The positions that SQS did not take, after several rounds."""
+    def _send(self, batch: range, bodies: Sequence[str]) -> tuple[list[int], Unavailable | None]:
+        """What SQS did not take, by position, after several rounds or until it failed; and that failure."""
         left = list(batch)
         for pause in _PAUSES_S:
-            with self._explained("send to"):
-                entries: list[Any] = [{"Id": str(index), "MessageBody": bodies[index]} for index in left]
-                answer = self._sqs.send_message_batch(QueueUrl=self._url(), Entries=entries)
+            entries: list[Any] = [{"Id": str(index), "MessageBody": bodies[index]} for index in left]
+            try:
+                with self._explained("send to"):
+                    answer = self._sqs.send_message_batch(QueueUrl=self._url(), Entries=entries)
+            except Unavailable as error:
+                return left, error
             left = [int(failed["Id"]) for failed in answer.get("Failed", [])]
             if not left or pause is None:
                 break
             time.sleep(pause)
-        return left
+        return left, None
 
     def _each(
         self,

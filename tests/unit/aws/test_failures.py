@@ -215,6 +215,19 @@ def test_what_is_never_taken_is_told_by_its_positions(faulty, queue):
     assert caught.value.unsent == [10, *range(20, 25)]
 
 
+def test_what_was_taken_before_the_queue_fell_silent_is_not_sent_again(faulty, queue):
+    def on(request: Request):
+        if request.operation != "SendMessageBatch":
+            return None
+        return sqs_failed(["1"], "InternalError", sender=False) if b'"0"' in request.body else THROTTLED
+
+    faulty.on(on)
+    with pytest.raises(PartialSend) as caught:
+        queue.send(["0", "1"])
+    assert caught.value.unsent == [1]
+    assert "fewer requests" in str(caught.value.__cause__)
+
+
 def test_a_receipt_that_counts_no_more_is_no_error(faulty, queue):
     queue.send(["a"])
     held = queue.receive(1, 1)
