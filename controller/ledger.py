@@ -114,15 +114,18 @@ class Ledger:
     def save(self, book: Book) -> None:
         """Write `book` and renew the lease. Raises Fenced, or Unavailable: then `book` may or may not be written."""
         try:
-            self._put(book, self._etag)
+            try:
+                self._put(book, self._etag)
+            except PreconditionFailed:
+                # Ours may be the write that came between: one whose answer was lost on its way back.
+                found = self.peek()
+                if found is None or found[0].lease.owner != self._owner:
+                    raise
+                self._etag = found[1]
+                self._put(book, self._etag)
         except PreconditionFailed:
-            # Ours may be the write that came between: one whose answer was lost on its way back.
-            found = self.peek()
-            if found is None or found[0].lease.owner != self._owner:
-                self.leads = False
-                raise Fenced from None
-            self._etag = found[1]
-            self._put(book, self._etag)
+            self.leads = False
+            raise Fenced from None
 
     def release(self) -> None:
         """Give the lease back, so that a successor need not wait for its end. Raises Fenced, Unavailable."""

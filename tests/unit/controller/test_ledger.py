@@ -7,6 +7,7 @@ import pytest
 from controller.ledger import Book, Fenced, Intent, Ledger
 from controller.model import PoolMemory
 from core.errors import Unavailable
+from core.ports import Etag
 from tests.unit.controller.fakes import World
 
 
@@ -59,6 +60,34 @@ def test_who_lost_the_lease_is_fenced_at_its_next_write_and_may_stand_by(world: 
         first.save(Book())
     assert not first.leads
     assert not first.lead()
+
+
+class Interrupted(Ledger):
+    """Whenever it looks at what is written, another one takes the lease from it."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.store, "a", 6.0, lambda: world.now)
+        self._world = world
+
+    def peek(self) -> tuple[Book, Etag] | None:
+        found = super().peek()
+        other = ledger(self._world, "b")
+        while found and not other.leads:
+            other.lead()
+            self._world.now += 6.0
+        return found
+
+
+def test_who_is_replaced_while_it_finds_out_about_a_lost_answer_is_fenced(world: World) -> None:
+    one = Interrupted(world)
+    assert one.lead()
+    world.lost_answers = {"put"}
+    with pytest.raises(Unavailable):
+        one.save(one.book)
+    world.lost_answers = set()
+    with pytest.raises(Fenced):
+        one.save(one.book)
+    assert not one.leads
 
 
 def takeover_in_ticks(world: World, tick_s: float, phase_s: float) -> int:
