@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from config.settings import Settings
-from tagfleet.client import Batch, Client, Conflict, Item, Missing, TagCount
+from core.fleet_changes import FleetChange, FleetChanges
+from tagfleet.client import Batch, Client, Conflict, Item, Missing, Refused, TagCount
 from tests.unit.web.conftest import Web
 from tests.unit.web.processes import served
 
@@ -117,3 +118,15 @@ def test_keys_are_made_shown_once_and_revoked(web, client):
     assert "key" not in listed
     client.revoke_key(made["id"])
     assert client.keys()[0]["revoked_at"]
+
+
+def test_an_operator_sets_the_cap_drains_and_reads_the_changes(web, client):
+    assert client.set_cap(3) == {"cap": 3, "cap_source": "operator"}
+    assert client.set_cap(None) == {"cap": web.settings.controller.max_workers, "cap_source": "settings"}
+    with pytest.raises(Refused, match="max_workers"):
+        client.set_cap(-1)
+    with pytest.raises(Missing, match="there is no live worker 'w1'; no worker runs"):
+        client.drain_worker("w1")
+    ready = FleetChange(at=1.0, kind="ready", pool="p", worker_id="w1", by="itself", reason="1.6 s after its launch")
+    web.backend.roster.keep_changes(FleetChanges(changes=(ready,)))
+    assert client.fleet_changes() == [ready.model_dump()]
