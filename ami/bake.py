@@ -14,7 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from core import layout
-from core.aws.images import BAKE_TAG, BakedImage, Ec2Images
+from core.aws.account import RUNS_ON_TAG
+from core.aws.images import BAKE_TAG, ROLE_TAG, BakedImage, Ec2Images
 from core.errors import NotFound, TagfleetError, Unavailable
 from core.ports import ObjectStore
 
@@ -90,7 +91,8 @@ class Bake:
             self._until(lambda: self._images.state(builder) == "stopped", f"builder {builder} does not stop")
             with ExitStack() as half_made:
                 half_made.callback(self._undo, "remove the half-made image", self._remove_image)
-                tags = {"tagfleet:role": recipe.role, "tagfleet:version": recipe.version}
+                tags = {ROLE_TAG: recipe.role, "tagfleet:version": recipe.version}
+                tags |= {RUNS_ON_TAG: "gpu" if recipe.gpu else "cpu"}
                 id = self._images.create(builder, recipe.name, tags)
                 self._say(f"image {id} is being made")
                 self._until(lambda: self._is_available(id), f"image {id} is not available")

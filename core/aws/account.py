@@ -23,12 +23,17 @@ _QUOTAS = {
 _STANDARD = "acdhimrtz"
 
 
+RUNS_ON_TAG = "tagfleet:runs-on"
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     id: str
     name: str
     root_device: str
     architecture: str
+    runs_on: str = ""
+    """What its worker was baked for: cpu or gpu; empty where nobody says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,11 @@ class Account:
             raise Misconfigured(f"image {id} is {state}, not available; wait for it, or name another")
         image = found[0]
         return Image(
-            id, image.get("Name", ""), image.get("RootDeviceName") or "/dev/sda1", image.get("Architecture", "x86_64")
+            id,
+            image.get("Name", ""),
+            image.get("RootDeviceName") or "/dev/sda1",
+            image.get("Architecture", "x86_64"),
+            next((tag["Value"] for tag in image.get("Tags", []) if tag["Key"] == RUNS_ON_TAG), ""),
         )
 
     def network(self, subnets: Sequence[str] = ()) -> Network:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 BAKE_TAG = "tagfleet:bake"
 """Of everything that a bake makes. A builder has no tag of the fleet's: the controller would end it as an orphan."""
+ROLE_TAG = "tagfleet:role"
 _FROM_PARAMETER = "resolve:ssm:"
 _ENDED = ("shutting-down", "terminated")
 
@@ -39,6 +41,8 @@ class BakedImage:
     made_at: str = ""
     why: str = ""
     snapshots: tuple[str, ...] = ()
+    role: str = ""
+    """`worker` or `host`."""
 
 
 class Ec2Images:
@@ -173,6 +177,17 @@ class Ec2Images:
             return str(self._clients.s3.generate_presigned_url(operation, Params=parameters, ExpiresIn=expires_s))
 
 
+def superseded(images: Sequence[BakedImage], keep: int, used: Sequence[str]) -> list[BakedImage]:
+    """Those of `images`, newest first, that are neither among the `keep` newest of their role nor `used`, by id."""
+    newer: Counter[str] = Counter()
+    found = []
+    for image in images:
+        newer[image.role] += 1
+        if newer[image.role] > keep and image.id not in used:
+            found.append(image)
+    return found
+
+
 def _lives(instance: InstanceTypeDef) -> bool:
     return instance["State"]["Name"] not in _ENDED
 
@@ -186,6 +201,7 @@ def _baked(image: ImageTypeDef) -> BakedImage:
         made_at=image.get("CreationDate", ""),
         why=image.get("StateReason", {}).get("Message", ""),
         snapshots=tuple(id for id in disks if id),
+        role=next((tag["Value"] for tag in image.get("Tags", []) if tag["Key"] == ROLE_TAG), ""),
     )
 
 

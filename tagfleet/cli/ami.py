@@ -12,7 +12,8 @@ from ami.bake import Bake, Recipe
 from config import settings as config
 from config.settings import Settings
 from core.aws.clients import Clients
-from core.aws.images import Ec2Images
+from core.aws.cloudformation import Stack
+from core.aws.images import BakedImage, Ec2Images, superseded
 from core.aws.passing_bucket import passing_bucket
 from core.aws.store import S3Store
 from tagfleet.cli.common import with_settings
@@ -23,11 +24,11 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group("ami", short_help="Machine images for a fleet on EC2.")
 def command() -> None:
-    """Bake and list the machine images that workers and hosts on EC2 start from."""
+    """Bake, list and prune the machine images that workers and hosts on EC2 start from."""
 
 
 @command.command("bake")
-@with_settings()
+@with_settings("aws.region", "aws.deployment")
 @click.option("--package", type=_file, required=True, help="a wheel of Tagfleet: pip wheel --no-deps -w dist .")
 @click.option("--role", type=click.Choice(["worker", "host"]), default="worker", show_default=True)
 @click.option(
@@ -71,12 +72,38 @@ def bake(
 
 
 @command.command("list")
-@with_settings()
+@with_settings("aws.region", "aws.deployment")
 def list_(settings: Settings) -> None:
     """The images of this deployment, newest first."""
     images = Ec2Images(Clients(settings.aws.region), settings.aws.deployment, settings.aws.output_bucket)
     for image in images.images():
-        click.echo(f"{image.id}  {image.made_at[:16].replace('T', ' ')}  {image.state:10}  {image.name}")
+        click.echo(_line(image))
+
+
+@command.command("prune")
+@with_settings("aws.region", "aws.deployment")
+@click.option(
+    "--keep", type=click.IntRange(1), default=2, show_default=True, help="so many of each role stay, the newest"
+)
+@click.option("--yes", is_flag=True, help="do not ask")
+def prune(settings: Settings, *, keep: int, yes: bool) -> None:
+    """Remove older images of this deployment with their snapshots. Those that its stack launches stay."""
+    clients = Clients(settings.aws.region)
+    images = Ec2Images(clients, settings.aws.deployment, settings.aws.output_bucket)
+    state = Stack(clients, settings.aws.deployment).state()
+    used = [state.parameters.get(which, "") for which in ("Image", "HostImage")] if state else []
+    old = superseded(images.images(), keep, used)
+    for image in old:
+        click.echo(_line(image))
+    if not old:
+        click.echo("there is nothing to remove")
+    elif yes or click.confirm("remove these, with their snapshots?"):
+        for image in old:
+            images.remove(image.name)
+
+
+def _line(image: BakedImage) -> str:
+    return f"{image.id}  {image.made_at[:16].replace('T', ' ')}  {image.state:10}  {image.name}"
 
 
 def _bucket(settings: Settings, clients: Clients) -> AbstractContextManager[str]:

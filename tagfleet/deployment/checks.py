@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from core.aws.account import Account, Network
+from core.aws.account import Account, Image, Network
 from core.errors import TagfleetError
 
+_WITH_GPU = ("g", "p")
 
-def warnings(account: Account, network: Network, types: Sequence[str], markets: Sequence[str]) -> Iterator[str]:
-    """Sentences for a person. `types` and `markets` are what workers may be launched as."""
+
+def warnings(
+    account: Account, image: Image, network: Network, types: Sequence[str], markets: Sequence[str]
+) -> Iterator[str]:
+    """Sentences for a person. `types` and `markets` are what workers may be launched as, from `image`."""
+    dear = [type for type in types if type.startswith(_WITH_GPU)]
+    if dear and image.runs_on == "cpu":
+        yield (
+            f"image {image.id} was baked for a CPU, and {', '.join(dear)} would be paid for a GPU that it leaves idle: "
+            "bake with --gpu, or name other types in aws.offerings"
+        )
     if network.without_address:
         yield (
             f"instances in {', '.join(network.without_address)} get no public address: "

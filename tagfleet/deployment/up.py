@@ -49,7 +49,7 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     present = state.parameters if state else {}
     image = account.image(_image(wishes, present))
     network = account.network(wishes.subnets or _subnets(present))
-    for warning in warnings(account, network, *_launchable(settings)):
+    for warning in warnings(account, image, network, *_launchable(settings)):
         say(f"warning: {warning}")
     hosts_from = wishes.host_image or _kept_host_image(present)
     host_image = account.image(hosts_from) if hosts_from else None

@@ -12,6 +12,7 @@ import pytest
 
 from ami.bake import Bake, BakeFailed, Recipe
 from core import layout
+from core.aws.account import Account
 from core.aws.images import BAKE_TAG, BakedImage, Ec2Images
 from core.aws.passing_bucket import passing_bucket
 from core.aws.store import S3Store
@@ -33,7 +34,7 @@ class Kitchen:
         self.ec2 = cloud.client("ec2")
         self.bucket = cloud.name("bake")
         cloud.client("s3").create_bucket(Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-        clients = cloud.clients
+        self.clients = clients = cloud.clients
         self.images = Ec2Images(clients, self.bucket, self.bucket)
         self.store: ObjectStore = S3Store(clients, input_bucket=self.bucket, output_bucket=self.bucket)
         self.said: list[str] = []
@@ -104,6 +105,7 @@ def test_a_bake_makes_an_image_and_leaves_nothing_else(kitchen: Kitchen, tmp_pat
     image = kitchen.bake()
     assert (image.name, image.state) == (kitchen.name, "available")
     assert kitchen.images.images() == [image]
+    assert (image.role, Account(kitchen.clients).image(image.id).runs_on) == ("worker", "cpu")
     arguments = (tmp_path / "arguments").read_text().splitlines()
     assert arguments[0] == "--package"
     assert Path(arguments[1]).name == kitchen.package.name
