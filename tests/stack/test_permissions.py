@@ -33,6 +33,9 @@ LAUNCHED = {
     "aws:RequestTag/tagfleet:deployment": "tagfleet",
 }
 TAGGED = {"aws:RequestTag/tagfleet:deployment": "tagfleet", "ec2:CreateAction": "RunInstances"}
+A_HOST = {"aws:ResourceTag/tagfleet:deployment": "tagfleet"}
+"""Hosts bear their stack's tags."""
+A_WORKER = A_HOST | {"aws:ResourceTag/tagfleet:token": "tok_1"}
 
 WEB = [
     ("s3:PutObject", f"{IN}/uploads/bat_1/img_1", {}),
@@ -78,7 +81,7 @@ CONTROLLER = [
     ("ec2:RunInstances", f"{EC2}:launch-template/lt-lite0", {"ec2:LaunchTemplate": f"{EC2}:launch-template/lt-lite0"}),
     ("ec2:RunInstances", "arn:aws:ec2:eu-central-1::image/ami-1", LAUNCHED),
     ("ec2:CreateTags", f"{EC2}:instance/*", TAGGED),
-    ("ec2:TerminateInstances", f"{EC2}:instance/i-1", {"aws:ResourceTag/tagfleet:deployment": "tagfleet"}),
+    ("ec2:TerminateInstances", f"{EC2}:instance/i-1", A_WORKER),
     ("iam:PassRole", "arn:aws:iam::123456789012:role/WorkerRole", {"iam:PassedToService": "ec2.amazonaws.com"}),
     ("sqs:GetQueueAttributes", f"{SQS}-jobs-resnet50", {}),
     ("sqs:GetQueueAttributes", f"{SQS}-jobs-resnet50-dead", {}),
@@ -120,9 +123,15 @@ FORBIDDEN = [
     ("Web", "s3:PutObject", f"{OUT}/fleet/changes.json", {}),
     ("Collector", "sqs:SendMessage", f"{SQS}-results", {}),
     ("Collector", "s3:DeleteObject", f"{IN}/images/cat.jpg", {}),
-    ("Collector", "ec2:TerminateInstances", f"{EC2}:instance/i-1", {"aws:ResourceTag/tagfleet:deployment": "tagfleet"}),
+    ("Collector", "ec2:TerminateInstances", f"{EC2}:instance/i-1", A_WORKER),
     ("Controller", "ec2:TerminateInstances", f"{EC2}:instance/i-1", {}),
-    ("Controller", "ec2:TerminateInstances", f"{EC2}:instance/i-1", {"aws:ResourceTag/tagfleet:deployment": "other"}),
+    ("Controller", "ec2:TerminateInstances", f"{EC2}:instance/i-1", A_HOST),
+    (
+        "Controller",
+        "ec2:TerminateInstances",
+        f"{EC2}:instance/i-1",
+        A_WORKER | {"aws:ResourceTag/tagfleet:deployment": "other"},
+    ),
     ("Controller", "ec2:RunInstances", f"{EC2}:instance/*", {"aws:RequestTag/tagfleet:deployment": "tagfleet"}),
     ("Controller", "ec2:RunInstances", f"{EC2}:instance/*", LAUNCHED | {"aws:RequestTag/tagfleet:deployment": "other"}),
     ("Controller", "ec2:RunInstances", f"{EC2}:instance/*", {k: v for k, v in LAUNCHED.items() if "Tag" not in k}),
