@@ -78,13 +78,16 @@ class Difference:
     other: PoolPlan
 
 
-def replay(ticks: Iterable[Tick], decide: Decide, policy: Policy) -> Iterator[Difference]:
-    """Where `decide` would have acted differently. What it learns, it learns from the recording alone."""
+def replay(ticks: Iterable[Tick], decide: Decide, policy: Policy, cap: int | None = None) -> Iterator[Difference]:
+    """Where `decide` would have acted differently. What it learns, it learns from the recording alone.
+
+    `cap` stands in place of the policy's and of those that operators set.
+    """
     memory: Memory = {}
     at = 0.0
     for tick in ticks:
         at += tick.observation.elapsed_s
-        plan, memory = decide(tick.observation, memory, policy.capped(tick.observation.cap))
+        plan, memory = decide(tick.observation, memory, policy.capped(tick.observation.cap if cap is None else cap))
         recorded = {pool.pool: pool for pool in tick.plan.pools}
         for pool in plan.pools:
             before = recorded.get(pool.pool)

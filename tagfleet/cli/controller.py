@@ -158,13 +158,9 @@ def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max
         raise click.BadParameter(f"there is no policy {name!r}; there are {', '.join(POLICIES)}", param_hint="--policy")
     try:
         policy, ticks = read(recording)
-        policy = replace(
-            policy,
-            drain_goal_s=drain_goal_s or policy.drain_goal_s,
-            max_workers=policy.max_workers if max_workers is None else max_workers,
-        )
+        policy = replace(policy, drain_goal_s=drain_goal_s or policy.drain_goal_s)
         count = 0
-        for found in replay(ticks, policy_named(name), policy):
+        for found in replay(ticks, policy_named(name), policy, max_workers):
             count += 1
             instead = f"{found.other.action} instead of {found.recorded.action}"
             click.echo(f"{found.at:8.1f} s  {found.other.pool}: {instead}\n{'':12}{found.other.reason}")

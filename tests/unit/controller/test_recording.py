@@ -47,6 +47,16 @@ def test_another_policy_would_not(world: World) -> None:
     assert next(replay(ticks, decide, replace(policy, max_workers=1))).other.launch == 1
 
 
+def test_an_operators_cap_is_replayed_unless_another_one_is_given(world: World) -> None:
+    world.roster.set_cap(2)
+    policy, ticks = read(recorded(world).splitlines())
+    found = list(ticks)
+    assert {tick.observation.cap for tick in found} == {2}
+    assert list(replay(found, decide, policy)) == []
+    first = next(replay(found, decide, policy, cap=3))
+    assert (first.recorded.launch, first.other.launch) == (2, 3)
+
+
 def test_what_is_no_recording_is_refused_with_its_line(world: World) -> None:
     with pytest.raises(BadRecording, match="line 1"):
         read(["hello"])
