@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -34,6 +35,8 @@ class Image:
     architecture: str
     runs_on: str = ""
     """What its worker was baked for: cpu or gpu; empty where nobody says."""
+    root_gib: int = 0
+    """Of its root volume, which no instance's may be smaller than; 0 where nobody says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +71,7 @@ class Account:
             raise Misconfigured(advice)
         if (state := found[0].get("State", "available")) != "available":
             raise Misconfigured(f"image {id} is {state}, not available; wait for it, or name another")
-        image = found[0]
-        return Image(
-            id,
-            image.get("Name", ""),
-            image.get("RootDeviceName") or "/dev/sda1",
-            image.get("Architecture", "x86_64"),
-            next((tag["Value"] for tag in image.get("Tags", []) if tag["Key"] == RUNS_ON_TAG), ""),
-        )
+        return _image(found[0])
 
     def network(self, subnets: Sequence[str] = ()) -> Network:
         """Those subnets, or all of the default VPC. Raises Misconfigured where there are none."""
@@ -142,6 +138,21 @@ class Account:
                     "EntityAlreadyExists",
                 ):  # it is there already
                     raise
+
+
+def _image(found: Mapping[str, Any]) -> Image:
+    root = found.get("RootDeviceName") or "/dev/sda1"
+    sizes = {
+        each.get("DeviceName"): each.get("Ebs", {}).get("VolumeSize") for each in found.get("BlockDeviceMappings", [])
+    }
+    return Image(
+        found["ImageId"],
+        found.get("Name", ""),
+        root,
+        found.get("Architecture", "x86_64"),
+        next((tag["Value"] for tag in found.get("Tags", []) if tag["Key"] == RUNS_ON_TAG), ""),
+        int(sizes.get(root) or 0),
+    )
 
 
 _DEFAULT = [{"Name": "default-for-az", "Values": ["true"]}]

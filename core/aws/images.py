@@ -17,6 +17,7 @@ from core.errors import Misconfigured
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
+        EbsBlockDeviceTypeDef,
         FilterTypeDef,
         ImageTypeDef,
         InstanceTypeDef,
@@ -78,7 +79,8 @@ class Ec2Images:
 
     def launch_builder(self, bake: str, base: str, type: str, user_data: str, *, subnet: str, disk_gb: int) -> str:
         """One instance, whose id this returns; repeated by boto3, the request launches no second one."""
-        root = Account(self._clients).image(base).root_device
+        image = Account(self._clients).image(base)
+        disk: EbsBlockDeviceTypeDef = {"VolumeSize": max(disk_gb, image.root_gib), "VolumeType": "gp3"}
         request: RunInstancesRequestTypeDef = {
             "ImageId": base,
             "InstanceType": type,  # type: ignore[typeddict-item]  # EC2 knows better than boto3's list
@@ -88,7 +90,7 @@ class Ec2Images:
             "UserData": user_data,
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
-            "BlockDeviceMappings": [{"DeviceName": root, "Ebs": {"VolumeSize": disk_gb, "VolumeType": "gp3"}}],
+            "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": disk}],
             "TagSpecifications": [_tags("instance", bake), _tags("volume", bake)],
         }
         if subnet:

@@ -13,6 +13,8 @@ from core.errors import Misconfigured
 
 _OWN_PAGE = "http://127.0.0.1:8000,http://localhost:8000"
 _USUAL_SPEND = 20.0
+_ROOT_GIB = 40
+"""The template's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,9 @@ def parameters(
         "Subnets": ",".join(network.subnets),
         "SpendPerHour": f"{spend:g}",
     }
+    least = max(image.root_gib, host_image.root_gib if host_image else 0)
+    if least > int(chosen.get("RootGiB", _ROOT_GIB)):
+        chosen["RootGiB"] = str(least)
     if host_image is not None:
         chosen |= {"HostImage": host_image.id, "HostRootDevice": host_image.root_device}
     hosts = chosen.get("Hosts", "none")

@@ -52,6 +52,17 @@ def test_the_image_of_hosts_that_there_are_not_is_no_old_one() -> None:
     assert asked(Wishes(), {**present, "Hosts": "one", "HostImage": "ami-2"}, HOST)["HostImage"] == "ami-2"
 
 
+def test_disks_are_as_large_as_their_images() -> None:
+    """EC2 starts no instance whose volume is smaller than its image's."""
+
+    def disk(present: dict[str, str], worker: int, host: int = 0) -> str | None:
+        images = replace(WORKER, root_gib=worker), replace(HOST, root_gib=host) if host else None
+        return parameters(Wishes(), present, *images, NETWORK, config.load({})).get("RootGiB")
+
+    assert disk({}, 8) is None
+    assert (disk({}, 75), disk({}, 40, host=50), disk({"RootGiB": "100"}, 75)) == ("75", "50", "100")
+
+
 def test_buckets_of_others_can_be_taken_from_the_workers_again() -> None:
     assert asked(Wishes(sources=("archive", "attic")))["Sources"] == "archive,attic"
     assert asked(Wishes(sources=("",)), {"Sources": "archive"})["Sources"] == ""
