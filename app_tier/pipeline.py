@@ -126,6 +126,12 @@ class Pipeline:
         self._isolated.close()
         self.held.close()
 
+    def give_up(self) -> None:
+        """Give back all that is in hand, once the last receive is over: it would take it up again."""
+        self.draining.set()
+        self._threads[0].join(2 * RECEIVE_WAIT_S)
+        self.held.give_all_back()
+
     def hung_for(self) -> float:
         """Seconds that the slowest decode now under way has taken."""
         started = list(self._decoding_since.values())

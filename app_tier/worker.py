@@ -63,6 +63,7 @@ class Worker:
         self._machine = machine
         self._leaving = ""
         self._seq = 0
+        self._told_at = 0.0  # monotonic
         self._notice = ""
         self._state = WorkerState.STARTING
         self._state_since = clock()
@@ -96,7 +97,7 @@ class Worker:
                 self.asked_to_drain.wait(self._settings.worker.heartbeat_s)
             self._drain(pipeline)
         except Hung:
-            pipeline.held.give_all_back()
+            pipeline.give_up()
             raise
         if pipeline.failure is not None:
             raise pipeline.failure
@@ -175,9 +176,10 @@ class Worker:
         while pipeline.failure is None and not pipeline.drained(_DRAIN_POLL_S):
             if pipeline.hung_for() > self._settings.worker.decode_timeout_s:
                 raise Hung
-            self._beat()
+            if time.monotonic() - self._told_at >= self._settings.worker.heartbeat_s:
+                self._beat()
         if pipeline.failure is not None:
-            pipeline.held.give_all_back()
+            pipeline.give_up()
         self._enter(WorkerState.DRAINED)
         telemetry.logger().info("worker drained", images=pipeline.images_done, failed=pipeline.images_failed)
 
@@ -196,6 +198,7 @@ class Worker:
     def _beat(self) -> None:
         """One heartbeat. If the store can't take it the worker goes on: its silence says so."""
         self._seq += 1
+        self._told_at = time.monotonic()
         pipeline = self._pipeline
         try:
             self._backend.roster.beat(

@@ -135,9 +135,35 @@ def test_a_hung_decode_ends_the_worker_and_gives_everything_back(
     life = begin(decode_timeout_s=0.2)
     assert life.ended()
     assert isinstance(life.error, Hung)
+    assert "receive" not in {thread.name for thread in threading.enumerate()}, "it would take them up again"
     depth = backend.jobs("resnet50").depth()
     assert (depth.visible, depth.in_flight) == (5, 0)
     release.set()
+
+
+def test_a_drain_that_takes_long_is_told_no_more_often_than_work(
+    begin: Begin, backend: Backend, submit: Any, collect: Any, picture: Any, tagger: Any
+) -> None:
+    preprocess, begun, release = tagger.preprocess, threading.Event(), threading.Event()
+
+    def slow(image: Any) -> Any:
+        begun.set()
+        release.wait(60)
+        return preprocess(image)
+
+    tagger.preprocess = slow
+    submit(picture())
+    life = begin(heartbeat_s=30.0)
+    assert begun.wait(60)
+    life.worker.asked_to_drain.set()
+    wait_until(in_state(backend, WorkerState.DRAINING))
+    told = beat(backend)
+    assert not life.ended(1)
+    assert beat(backend) == told
+    release.set()
+    collect(1)
+    assert life.ended()
+    assert in_state(backend, WorkerState.DRAINED)()
 
 
 def test_a_stage_that_fails_ends_the_worker_with_its_error(
