@@ -117,7 +117,8 @@ def _too_many(plan: PoolPlan, view: PoolView, policy: Policy) -> str:
     terms = plan.terms
     match plan.rule:
         case Rule.MAKE_ROOM if terms.billable > terms.cap:
-            return f"{_count(terms.billable, 'instance')} run and the cap is {terms.cap}"
+            run = "runs" if terms.billable == 1 else "run"
+            return f"{_count(terms.billable, 'instance')} {run} and the cap is {terms.cap}"
         case Rule.MAKE_ROOM if terms.over_budget:
             return f"${terms.spend_per_hour:,.2f}/h is spent and the budget is ${terms.budget_per_hour:,.2f}/h"
         case Rule.MAKE_ROOM:
