@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote_plus
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from core import layout
 from core.errors import BadMessage
@@ -47,7 +47,7 @@ class _S3(BaseModel):
 class _Record(BaseModel):
     source: Literal["aws:s3"] = Field(alias="eventSource")
     name: str = Field(alias="eventName")
-    at: datetime = Field(alias="eventTime")
+    at: AwareDatetime = Field(alias="eventTime")
     s3: _S3
 
 
@@ -75,7 +75,7 @@ class _Detail(BaseModel):
 class _BridgeEvent(BaseModel):
     source: Literal["aws.s3"]
     name: str = Field(alias="detail-type")
-    at: datetime = Field(alias="time")
+    at: AwareDatetime = Field(alias="time")
     detail: _Detail
 
 

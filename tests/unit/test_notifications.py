@@ -127,6 +127,13 @@ def test_the_same_through_sns_and_eventbridge() -> None:
     assert only(json.dumps(bridged)) == direct
 
 
+def test_a_time_of_nowhere_is_refused() -> None:
+    """S3 says UTC; a worker would take such a time for one of its own zone, or die of one that has no number."""
+    for moment in ("0001-01-01T00:00:00", "2026-01-01T00:00:00"):
+        with pytest.raises(BadMessage):
+            told(event(record("images/a.jpg") | {"eventTime": moment}))
+
+
 def test_a_key_that_no_database_takes_is_refused() -> None:
     with pytest.raises(BadMessage, match="cannot be written down"):
         told(event(record("images/a\0b.jpg")))
