@@ -39,8 +39,8 @@ def up_command(
 ) -> None:
     """Create the stack of a deployment, or bring it to what is wished; its changes are shown first.
 
-    Settings of the fleet (pools, queues, controller) come from --config and are written into the output bucket, where
-    every machine reads them. What is not given stays as it is.
+    Settings of the fleet (pools, queues, controller) come from --config and are written anew into the output bucket,
+    where every machine reads them; those that change are shown too. Other options that are not given stay as they are.
     """
     from core.aws.clients import Clients
     from tagfleet.deployment.up import bring_up, replace_workers
