@@ -151,16 +151,20 @@ class S3Store:
     def _written(self, bucket: str, key: str, nonce: str, write: Callable[[], Mapping[str, Any]], rounds: int) -> Etag:
         """The etag of what `write` wrote under its condition. Raises PreconditionFailed."""
 
+        again = False
+
         def once() -> Etag:
+            nonlocal again
             try:
                 return Etag(write()["ETag"])
             except ClientError as error:
+                again = again or attempts_of(error) > 1
                 if code_of(error) == "ConditionalRequestConflict":
                     raise _Conflict from error
                 if code_of(error) not in _LOST:
                     raise
                 # A request whose answer was lost is sent again by botocore, and meets what it wrote itself.
-                etag = self._own(bucket, key, nonce) if attempts_of(error) > 1 else None
+                etag = self._own(bucket, key, nonce) if again else None
                 if etag is not None:
                     return etag
                 if code_of(error) == "NoSuchUpload":

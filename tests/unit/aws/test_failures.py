@@ -106,6 +106,14 @@ def test_a_conflict_of_writers_is_tried_again(faulty, store):
     assert store.get("fleet/c").data == b"mine"
 
 
+def test_a_put_that_met_its_own_first_try_knows_its_object(faulty, store):
+    """Sent again while the first try was still under way, and again when that one was done."""
+    conflict = s3_error(409, "ConditionalRequestConflict", "The conditional request cannot succeed")
+    faulty.first(Lost(), conflict, of="PUT")
+    etag = store.put("fleet/d", b"mine", condition=IfAbsent())
+    assert store.get("fleet/d").etag == etag
+
+
 def test_a_large_file_that_fails_leaves_no_parts_behind(faulty, store, cloud, buckets):
     faulty.always(s3_error(403, "AccessDenied", "Access Denied"), of="PUT ?uploadId")
     with pytest.raises(Misconfigured, match="s3:PutObject"):
