@@ -51,7 +51,7 @@ class Shape:
     namespace: str
     """Of the fleet's metrics in CloudWatch."""
     visibility_timeout_s: int = 60
-    max_receives: int = 5
+    max_receives: int = 10
     subnets: Sequence[str] = ()
     sources: Sequence[str] = ()
     """Buckets of others whose images workers may read where they lie."""

@@ -37,7 +37,7 @@ class SimulatedQueue:
     timeline: Timeline
     weather: Weather
     chance: random.Random
-    max_receives: int = 5
+    max_receives: int = 10
     visible: int = 0
     held: int = 0
     dead: int = 0

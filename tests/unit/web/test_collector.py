@@ -133,7 +133,7 @@ def test_an_image_in_the_dead_letters_failed_until_its_result_comes(web):
         web.collector.sweep()
         (item,) = web.get(f"/batches/{batch}/results")["results"]
         assert item["status"] == "failed"
-        assert "a.jpg: gave up after 5 attempts" in item["error"]
+        assert f"a.jpg: gave up after {web.settings.queue.max_receives} attempts" in item["error"]
         assert web.get(f"/batches/{batch}")["request_counts"] == {
             "total": 1,
             "completed": 1,
