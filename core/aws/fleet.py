@@ -37,6 +37,7 @@ _STATES = {
     "terminated": InstanceState.GONE,
 }
 _TAKEN_AWAY = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown", "Server.InsufficientInstanceCapacity")
+_PROTECTED = "OperationNotPermitted"
 _ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
 _PAGE = 1000
 """Instances in one answer, and ids in one call: EC2's limit for both."""
@@ -176,18 +177,24 @@ class Ec2Fleet:
             return [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
 
     def _terminate(self, ids: list[str]) -> None:
-        """One id that EC2 does not know makes it refuse them all: it is named, and left out of the next try."""
+        """One id that EC2 does not know, or that is protected, makes it refuse them all: the next try is without it."""
+        protected: list[str] = []
         with explained(f"end {len(ids)} instances", "ec2"):
             while ids:
                 try:
                     self._clients.ec2.terminate_instances(InstanceIds=ids)
                 except ClientError as error:
-                    unknown = set(_ID.findall(str(error))) & set(ids)
-                    if not code_of(error).startswith("InvalidInstanceID") or not unknown:
+                    named = set(_ID.findall(str(error))) & set(ids)
+                    if not named or not code_of(error).startswith(("InvalidInstanceID", _PROTECTED)):
                         raise
-                    ids = [id_ for id_ in ids if id_ not in unknown]
+                    protected += sorted(named) if code_of(error) == _PROTECTED else ()
+                    ids = [id_ for id_ in ids if id_ not in named]
                 else:
-                    return
+                    break
+        if protected:
+            raise Misconfigured(
+                f"cannot end {', '.join(protected)}: protected from termination; take that off (disableApiTermination)"
+            )
 
     def _learn_from_end(self, instance: Instance, described: InstanceTypeDef) -> None:
         """Where EC2 takes an instance back, it has none to spare: the next launch goes elsewhere."""

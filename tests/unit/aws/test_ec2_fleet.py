@@ -217,6 +217,17 @@ def test_ids_that_ec2_does_not_know_keep_no_other_alive(fleet: Ec2Fleet, launch)
     assert {one.state for one in fleet.instances()} == {InstanceState.GONE}
 
 
+def test_one_that_somebody_protected_keeps_no_other_alive(fleet: Ec2Fleet, cloud: Cloud, launch) -> None:
+    ids = [one.id for one in launch(fleet, 3, "token").instances]
+    ec2 = cloud.client("ec2")
+    ec2.modify_instance_attribute(InstanceId=ids[1], DisableApiTermination={"Value": True})
+    with pytest.raises(Misconfigured, match=rf"cannot end {ids[1]}: .*protected"):
+        fleet.terminate(ids)
+    assert [one.id for one in fleet.instances() if one.state is not InstanceState.GONE] == [ids[1]]
+    ec2.modify_instance_attribute(InstanceId=ids[1], DisableApiTermination={"Value": False})
+    fleet.terminate(ids)
+
+
 def test_where_ec2_takes_an_instance_back_the_next_one_is_launched_elsewhere(
     made: Ec2Fleets, fleet: Ec2Fleet, launch
 ) -> None:
