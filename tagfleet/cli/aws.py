@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import click
 
 from config import settings as config
-from config.settings import Document, Settings
+from config.settings import BadSetting, Document, Settings
 from core import layout
 from core.errors import Misconfigured
 from core.wiring import Backend
@@ -97,7 +97,7 @@ def down_command(settings: Settings, *, drain_s: float, delete_data: bool, yes: 
 
     clients = Clients(settings.aws.region)
     stack, state = down.found(clients, settings)
-    shared = _shared(state.outputs["OutputBucket"]) if "OutputBucket" in state.outputs else None
+    shared = _shared_if_there(state.outputs)
     if shared and (left := down.waiting(shared)):
         click.echo(f"{left} messages still wait: those images would not be tagged")
     if delete_data:
@@ -116,6 +116,17 @@ def _shared(bucket: str) -> Settings:
 
     uri = _uri(bucket)
     return config.load({}, file=Document(uri, read(uri)))
+
+
+def _shared_if_there(outputs: Mapping[str, str]) -> Settings | None:
+    """None where they are lost, or were never written: a stack can be taken down all the same."""
+    if "OutputBucket" not in outputs:
+        return None
+    try:
+        return _shared(outputs["OutputBucket"])
+    except BadSetting as error:
+        _say(f"warning: {error}; going on with the settings that are known here")
+        return None
 
 
 def _uri(bucket: str) -> str:

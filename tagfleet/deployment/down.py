@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from config.settings import Settings
 from core.aws import buckets
@@ -54,7 +55,8 @@ def take_down(
     kept = _buckets(clients, stack, state)
     _delete(stack, say)
     if backend and not delete_data:
-        backend.roster.resume()  # the bucket stays: a deployment that is brought up again is not to find itself paused
+        with suppress(Misconfigured):  # where the bucket is gone, the pause is
+            backend.roster.resume()  # where it stays, a deployment brought up again is not to find itself paused
     for bucket in kept:
         if delete_data:
             say(f"bucket {bucket}: deleted, with {buckets.remove(clients, bucket)} objects")

@@ -36,6 +36,19 @@ def test_nothing_is_launched_until_the_stack_is_gone_and_a_later_one_is_not_paus
     assert (f"stack {made.aws.deployment} is gone", False) in told
 
 
+@pytest.mark.parametrize("lost", ["fleet/settings.toml", ""], ids=["settings", "bucket"])
+def test_a_deployment_that_has_lost_its_settings_can_be_taken_down(
+    cloud: Cloud, made: Settings, tmp_path: Path, lost: str
+) -> None:
+    s3, bucket = cloud.client("s3"), made.aws.output_bucket
+    s3.delete_object(Bucket=bucket, Key="fleet/settings.toml")
+    if not lost:
+        s3.delete_bucket(Bucket=bucket)
+    done = deployment_in(cloud, made.aws.deployment, tmp_path)("aws", "down", "--yes", "--drain-s", "0")
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert f"stack {made.aws.deployment} is gone" in done.output
+
+
 def test_whoever_thinks_better_of_it_while_workers_drain_has_the_fleet_back(cloud: Cloud, made: Settings) -> None:
     ec2 = cloud.client("ec2")
     tags = {"tagfleet:deployment": made.aws.deployment, "tagfleet:pool": "resnet50", "tagfleet:token": "t"}
