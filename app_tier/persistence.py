@@ -86,13 +86,13 @@ class Outbox:
     def found(self, job: Job) -> Result | None:
         """The result of this image if an earlier delivery stored it; that of an earlier attempt is none.
 
-        Raises Unavailable.
+        Nor is one of no worker: the failure of a job that was a dead letter and is tried again. Raises Unavailable.
         """
         try:
             result = decode_result(self._store.get(layout.result_key(job.batch_id, job.image_id)).data)
         except (NotFound, BadMessage):
             return None
-        return result if result.attempt >= job.attempt else None
+        return result if result.worker and result.attempt >= job.attempt else None
 
     def _put(self, result: Result) -> None:
         self._store.put(_key(result), encode(result).encode(), content_type="application/json")

@@ -109,6 +109,17 @@ def test_a_result_of_an_earlier_attempt_is_made_anew(
     assert (result.error, result.attempt, result.tags[0].name) == (None, 1, "blue")
 
 
+def test_a_failure_that_was_stored_for_a_dead_letter_ends_no_redriven_job(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend
+) -> None:
+    """The collector stores it where nobody is sent a result; the redriven job has all its deliveries again."""
+    job = submit(picture("blue"), receives=1)
+    given_up = Result(batch_id=job.batch_id, image_id=job.image_id, name=job.name, tagger="colour", error="gave up")
+    backend.store.put(layout.result_key(job.batch_id, job.image_id), encode(given_up).encode())
+    pipeline.start()
+    assert collect(1)[job.image_id].error is None
+
+
 def test_jobs_of_a_cancelled_batch_are_dropped(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend, tagger: Any
 ) -> None:
