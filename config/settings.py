@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from config.schedule import Schedule, schedule, time_zone
 
 _DEFAULTS = Path(__file__).with_name("defaults.toml")
 _PREFIX = "TAGFLEET_"
@@ -21,6 +24,22 @@ class BadSetting(Exception):
 
 def _expanded(path: Path) -> Path:
     return path.expanduser().absolute()
+
+
+def _scheduled(text: str) -> str:
+    try:
+        schedule(text)
+    except ValueError as error:
+        raise PydanticCustomError("schedule", "{problem}", {"problem": str(error)}) from None
+    return text
+
+
+def _zoned(name: str) -> str:
+    try:
+        time_zone(name)
+    except ValueError as error:
+        raise PydanticCustomError("time_zone", "{problem}", {"problem": str(error)}) from None
+    return name
 
 
 Folder = Annotated[Path, AfterValidator(_expanded)]
@@ -87,6 +106,8 @@ class ControllerSettings(_Section):
     lease_s: Seconds
     peek_s: Seconds
     budget_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    time_zone: Annotated[str, AfterValidator(_zoned)]
+    foresee: bool
     dry_run: bool
 
 
@@ -126,6 +147,7 @@ class PoolSettings(_Section):
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
     fallback: str = ""
     offerings: Annotated[str, Field(pattern=_OFFERINGS)] = ""
+    schedule: Annotated[str, AfterValidator(_scheduled)] = ""
 
 
 class Settings(_Section):
@@ -149,6 +171,12 @@ class Settings(_Section):
     @property
     def weights_folder(self) -> Path:
         return Path(self.weights).expanduser().absolute() if self.weights else self.home / "weights"
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """Of the pools that have one."""
+        zone = time_zone(self.controller.time_zone)
+        return {name: schedule(pool.schedule, zone) for name, pool in self.pools.items() if pool.schedule.strip()}
 
     @property
     def default_pool(self) -> str:

@@ -33,6 +33,7 @@ def _rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
     ready = t["idle"] + t["busy"]
     outstanding = t["visible"] + t["in_flight"] + t["delayed"]
     waits = f"{t['visible']} + {t['delayed']} + {t['orphaned']}"
+    floor, foreseen = t.get("floor", 0), t.get("foreseen", 0.0)
     rate, speed, boot = t["arrival_rate"], t["throughput"], t["boot_s"]
     flow = rate / (t["utilisation"] * speed)
     backlog = t["backlog"] / (speed * t["drain_goal_s"])
@@ -55,6 +56,7 @@ def _rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("N*", f"{t['wanted']} wanted"),
         ("", "= ceil(λ/(ρ·μ) + Q/(μ·L)), at least the busy, at least 1 while anything waits or is in flight"),
         ("", f"= ceil({flow:.2f} + {backlog:.2f}), at least {t['busy']}, at least {min(1, outstanding)}"),
+        ("ahead", f"at least {floor} by the schedule, at least ceil({foreseen:.2f}/(ρ·μ)) by yesterday's arrivals"),
         ("share", f"{t['needed']} needed of our own fleet now, {t['granted']} granted"),
         ("cap", f"{t['billable']} of {t['cap']} instances of all pools, leaving ones included{_by(t)}"),
         ("budget", _money(t.get("spend_per_hour", 0.0), t.get("budget_per_hour", 0.0), t.get("price_per_hour", 0.0))),

@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from config.schedule import Schedule
 from config.settings import ControllerSettings
 from controller.chronicle import Scene
+from controller.foresight import Foresight
 from controller.history import Changelog, History
 from controller.ledger import Book, Fenced, Intent, Ledger
 from controller.model import Memory, Observation, Plan, policy_of
@@ -39,7 +41,7 @@ class Controller:
     """One controller process. `tick` does everything once; `run` ticks until it is told to stop.
 
     `clock` is monotonic, `wall` tells Unix time; a dry run calls nothing that changes anything. `decide` is another
-    policy than ours where one is to be compared with it.
+    policy than ours where one is to be compared with it. `schedules` are of the pools that have one.
     """
 
     def __init__(
@@ -54,11 +56,13 @@ class Controller:
         on_tick: Callable[[Observation, Plan], None] = lambda _observation, _plan: None,
         roster: Roster | None = None,
         decide: Decide = decide,
+        schedules: Mapping[str, Schedule] | None = None,
     ) -> None:
         self.owner = new_id("ctl")
         self._ports = ports
         self._roster = roster or Roster(ports.store)
         self._decide = decide
+        self._schedules, self._foresees = schedules or {}, settings.foresee
         self._tick_s, self._peek_s = settings.tick_s, settings.peek_s
         self._record_s = max(_RECORD_S, _RECORD_TICKS * settings.tick_s)
         self._policy = self._own_policy = policy_of(settings)
@@ -95,6 +99,7 @@ class Controller:
                 return None
             observation = self._observe()
             self._policy = self._own_policy.capped(observation.cap)
+            observation = self._foresight.look(observation, self._wall(), self._memory, self._policy)
             plan, memory = self._decide(observation, self._memory, self._policy)
             self._memory = memory
             if not self._dry_run:
@@ -138,6 +143,7 @@ class Controller:
         self._read_at = self._clock()
         self._records: dict[str, tuple[DecisionRecord, float]] = {}
         self._decided: dict[str, tuple[str, str]] = {}
+        self._foresight = Foresight(self._ports.store, self._schedules, shapes=self._foresees)
         self._history = History(self._roster)
         self._changelog = Changelog(self._roster)
         self._look: tuple[Reading, Sequence[Intent], Sequence[str]] | None = None
@@ -288,6 +294,8 @@ class Controller:
     def _tell(self, observation: Observation, plan: Plan) -> None:
         if self._look is None or self._dry_run:
             return
+        with self._bearing("the arrivals could not be kept"):
+            self._foresight.keep()
         reading, before, adopted = self._look
         decisions = {pool: id_ for pool, (_, id_) in self._decided.items()}
         after = self._ledger.book.intents

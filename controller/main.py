@@ -38,7 +38,9 @@ def run(
     )
     note = recorder(record, policy_of(settings.controller)) if record else _unrecorded
     if dry_run:
-        Controller(ports, settings.controller, dry_run=True, on_plan=on_plan, on_tick=note).run(stop)
+        Controller(
+            ports, settings.controller, dry_run=True, on_plan=on_plan, on_tick=note, schedules=settings.schedules
+        ).run(stop)
         return
     with closing(backend.metrics()) as metrics:
 
@@ -46,7 +48,7 @@ def run(
             metrics.put(samples(observation, plan))
             note(observation, plan)
 
-        Controller(ports, settings.controller, on_tick=on_tick).run(stop)
+        Controller(ports, settings.controller, on_tick=on_tick, schedules=settings.schedules).run(stop)
 
 
 def _unrecorded(observation: Observation, plan: Plan) -> None:

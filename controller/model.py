@@ -6,6 +6,7 @@ another one, and a clock that jumps moves nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -107,6 +108,10 @@ class PoolView:
     unread: str = ""
     offerings: tuple[Offering, ...] = (PROCESS,)
     """What may be launched now, best first; empty where nothing is to be had."""
+    floor: int = 0
+    """Workers that the schedule asks for one boot from now."""
+    foreseen: float = 0.0
+    """Images/s that came at this time yesterday, one boot and a slot ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +244,7 @@ class Terms:
     backlog: float
     """Q: images that will still wait when a new worker is up."""
     wanted: int
-    """N*: the workers that the work needs."""
+    """N*: the workers that the work needs, or that are to be up before it."""
     needed: int
     """What our fleet must supply: N* without those started by hand, and no more than the back-off lets try."""
     granted: int
@@ -263,6 +268,15 @@ class Terms:
     peak: int = 0
     """The most that was needed within that time."""
     cap_source: Literal["settings", "operator"] = "settings"
+    floor: int = 0
+    """Workers that the schedule asks for."""
+    foreseen: float = 0.0
+    """Images/s that came at this time yesterday."""
+
+    @property
+    def ahead(self) -> int:
+        """Workers that are to be up before there is work."""
+        return max(self.floor, math.ceil(self.foreseen / (self.utilisation * self.throughput)))
 
     @property
     def coming(self) -> int:

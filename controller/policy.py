@@ -2,10 +2,12 @@
 
     Q  = max(0, V + D + Fo + λ·B − μ·(ready·B + Σ_booting max(0, B − remaining_i)))
     N* = ceil(λ/(ρ·μ) + Q/(μ·L)), at least the busy ones, at least 1 while anything waits or is in flight,
-         and 0 while nothing does and arrivals would not fill one worker
+         and 0 while nothing does and arrivals would not fill one worker; but never less than what is to be up before
+         the work: the schedule's floor, and ceil(foreseen/(ρ·μ))
 
 V visible, D delayed, Fo in flight but held by no live worker; λ arrivals/s, μ images/s a worker, B seconds from launch
-to ready (all three learned, `controller.learning`); ρ the utilisation and L the drain goal of the settings. Q is what
+to ready (all three learned, `controller.learning`); floor and foreseen, images/s, are those of the time at which a
+worker launched now is up (`controller.foresight`); ρ the utilisation and L the drain goal of the settings. Q is what
 will still wait when a worker launched now is up: work that the fleet clears without it calls for none.
 """
 
@@ -95,7 +97,7 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spe
 
     coming = crew["requested"] + crew["booting"]
     own = coming + ready - crew["by_hand"]
-    return Terms(
+    terms = Terms(
         **crew,
         visible=depth.visible,
         in_flight=depth.in_flight,
@@ -110,7 +112,7 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spe
         head_start_s=head_start,
         backlog=backlog,
         wanted=wanted,
-        needed=own if view.unread else _within_reach(view, max(0, wanted - crew["by_hand"]), own, coming, memory),
+        needed=0,
         granted=0,
         cap=policy.max_workers,
         cap_source=policy.cap_source,
@@ -123,7 +125,12 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spe
         spend_per_hour=spend,
         budget_per_hour=policy.budget_per_hour,
         keep_s=max(policy.stabilisation_s, policy.linger_s, worth_keeping_s(memory.gaps, boot)),
+        floor=view.floor,
+        foreseen=view.foreseen,
     )
+    wanted = max(wanted, terms.ahead)
+    needed = own if view.unread else _within_reach(view, max(0, wanted - crew["by_hand"]), own, coming, memory)
+    return replace(terms, wanted=wanted, needed=needed)
 
 
 def _crew(workers: Sequence[Worker]) -> dict[str, int]:
@@ -225,8 +232,9 @@ def seats_of(terms: Iterable[Terms], billable: int, policy: Policy) -> int:
 def share_out(terms: Mapping[str, Terms], cap: int) -> dict[str, int]:
     """Max-min fair: one worker after the other goes to the pool that has fewest, until all have what they need.
 
-    Of pools that have equally few, one that had no worker for the drain goal L comes first, then one that keeps a
-    worker it has, then the one with most work, then by name. So pools that share too small a cap take turns of L.
+    Of pools that have equally few, one with work comes before one whose work is only foreseen; then one that had no
+    worker for the drain goal L, then one that keeps a worker it has, then the one with most work, then by name. So
+    pools that share too small a cap take turns of L.
     """
     shares = {pool: each.needed for pool, each in terms.items()}
     if sum(shares.values()) <= max(0, cap):
@@ -240,9 +248,10 @@ def share_out(terms: Mapping[str, Terms], cap: int) -> dict[str, int]:
     return shares
 
 
-def _rank(pool: str, terms: Terms, share: int) -> tuple[int, bool, bool, int, str]:
+def _rank(pool: str, terms: Terms, share: int) -> tuple[int, bool, bool, bool, int, str]:
+    early = not terms.outstanding and terms.ahead > 0
     patient = terms.starved_s is None or terms.starved_s < terms.drain_goal_s
-    return share, patient, terms.own <= share, -terms.outstanding, pool
+    return share, early, patient, terms.own <= share, -terms.outstanding, pool
 
 
 # --- one pool ---------------------------------------------------------------------------------
@@ -254,9 +263,9 @@ def _asked(view: PoolView, terms: Terms, paused: bool, policy: Policy) -> tuple[
         return 0, Rule.UNREAD
     if paused:
         return 0, Rule.PAUSED
-    if not terms.outstanding and not terms.supply:
+    if not terms.outstanding and not terms.supply and not terms.ahead:
         return 0, Rule.REST
-    if terms.supply >= terms.wanted or (terms.supply and not terms.backlog):
+    if terms.supply >= terms.wanted or (terms.supply and not terms.backlog and terms.supply >= terms.ahead):
         return 0, Rule.ENOUGH
     if terms.retry_in_s > 0:
         return 0, Rule.BREAKER if terms.failures >= policy.breaker_failures else Rule.BACK_OFF

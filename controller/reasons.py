@@ -68,6 +68,8 @@ def _enough(terms: Terms) -> str:
         them = "it" if waiting == 1 else "them"
         seconds = waiting / (terms.throughput * terms.supply)
         return f"{_work(terms)}, {_workers(terms)} and will clear {them} in {_s(seconds)}"
+    if terms.ahead and terms.wanted == terms.ahead:
+        return f"{_work(terms)}, {_workers(terms)} and {_ahead(terms)}"
     if terms.outstanding or not terms.arrival_rate:
         return f"{_work(terms)} and {_workers(terms)}"
     return f"nothing waits, {_workers(terms)} and {terms.arrival_rate:.1f} images arrive a second"
@@ -77,11 +79,20 @@ def _launch(plan: PoolPlan) -> str:
     terms = plan.terms
     short = terms.wanted - terms.supply - plan.launch
     limit = f"; {_count(short, 'more')} wanted, beyond its share of the cap of {terms.cap}" if short > 0 else ""
+    if terms.wanted == terms.ahead:
+        workers = _workers(terms) if terms.supply else "no worker runs"
+        return f"{_work(terms)}, {workers} and {_ahead(terms)}{limit}"
     if not terms.supply:
         return f"{_work(terms)} and no worker runs{limit}"
     seconds = _waiting(terms) / (terms.throughput * terms.supply)
     goal = f"would need {_s(seconds)}, the goal is {_s(terms.drain_goal_s)}"
     return f"{_work(terms)}, {_workers(terms)} and {goal}{limit}"
+
+
+def _ahead(terms: Terms) -> str:
+    if terms.floor == terms.ahead:
+        return f"the schedule asks for {terms.floor}"
+    return f"{terms.foreseen:.2f} images a second came at this time yesterday, which takes {terms.ahead}"
 
 
 def _cap(terms: Terms) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta, timezone
 
 from controller.loop import Controller, Ports
 from controller.policy import Decide
@@ -15,6 +16,8 @@ from controller.simulation.traces import Trace
 
 POOL = "simulated"
 _START = 1_700_000_000.0
+ZONE = timezone(timedelta(seconds=-_START % 86_400))
+"""Where a run begins at midnight, on a Wednesday: the zone of a scene's schedule."""
 _LONGEST_S = 2 * 3600.0
 """How long after the trace's end a run may go on until nothing is left."""
 
@@ -64,10 +67,11 @@ def simulate(trace: Trace, name: str, decide: Decide, scene: Scene, seed: int) -
         wall=lambda: timeline.now,
         roster=SimulatedRoster(store, cloud),
         decide=decide,
+        schedules={POOL: scene.schedule} if scene.schedule.windows else None,
     )
     run = Run(trace, name)
     _arrivals(cloud, iter(trace.arrivals))
-    while _goes_on(cloud, trace):
+    while _goes_on(cloud, trace, scene):
         plan = controller.tick()
         wanted = plan.pools[0].terms.wanted if plan else run.moments[-1].wanted if run.moments else 0
         queue, now = cloud.queue, timeline.now - _START
@@ -92,11 +96,11 @@ def _arrivals(cloud: Cloud, arrivals: Iterator[tuple[float, int]]) -> None:
     cloud.timeline.after(_START + moment - cloud.timeline.now, arrive)
 
 
-def _goes_on(cloud: Cloud, trace: Trace) -> bool:
+def _goes_on(cloud: Cloud, trace: Trace, scene: Scene) -> bool:
     now = cloud.timeline.now - _START
     if now < trace.length_s:
         return True
-    return now < trace.length_s + _LONGEST_S and bool(cloud.queue.outstanding or cloud.billed)
+    return now < trace.length_s + _LONGEST_S and bool(cloud.queue.outstanding or (cloud.billed and not scene.ahead))
 
 
 def _sum_up(run: Run, cloud: Cloud) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from config.schedule import Schedule
 from config.settings import ControllerSettings
 
 
@@ -97,6 +98,12 @@ class Scene:
     machine: Machine
     weather: Weather
     controls: ControllerSettings
+    schedule: Schedule = field(default_factory=Schedule)
+
+    @property
+    def ahead(self) -> bool:
+        """Workers may be up without work: a run is then over when the work is."""
+        return self.controls.foresee or bool(self.schedule.windows)
 
 
 def on_aws(

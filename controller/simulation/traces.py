@@ -64,6 +64,13 @@ def diurnal(chance: random.Random) -> Trace:
     return _flow("diurnal", 86_400, rate, chance)
 
 
+def days(chance: random.Random) -> Trace:
+    """Two diurnal days: what the first one teaches, the second one shows."""
+    first, second = diurnal(chance), diurnal(chance)
+    later = ((first.length_s + at, count) for at, count in second.arrivals)
+    return Trace("days", first.length_s + second.length_s, (*first.arrivals, *later))
+
+
 def flash(chance: random.Random) -> Trace:
     """A flash crowd: 4 images/s, and for five minutes 40 times as many, which then fade."""
     return _flow(
@@ -105,8 +112,8 @@ def heavy(chance: random.Random) -> Trace:
     return _flow("heavy", 86_400, lambda t: 11.6 * (1 - 0.95 * math.cos(2 * math.pi * t / 86_400)), chance)
 
 
-MADE = {make.__name__: make for make in (step, ramp, diurnal, flash, bursty, sparse, old, heavy)}
-STANDARD = tuple(name for name in MADE if name != "heavy")
+MADE = {make.__name__: make for make in (step, ramp, diurnal, flash, bursty, sparse, old, heavy, days)}
+STANDARD = tuple(name for name in MADE if name not in ("heavy", "days"))
 """The traces of the published table."""
 
 

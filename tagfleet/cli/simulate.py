@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from config.settings import Settings
 from tagfleet.cli.common import with_settings
 
 if TYPE_CHECKING:
+    from config.schedule import Schedule
     from controller.simulation.compare import Row
     from controller.simulation.traces import Trace
 
@@ -31,6 +33,10 @@ _File = click.Path(path_type=Path, dir_okay=False)
 @click.option("--throughput", default=10.0, show_default=True, help="of a worker, images/s")
 @click.option("--boot", "boot_s", default=60.0, show_default=True, help="seconds from launch to ready, median")
 @click.option("--price", default=0.2, show_default=True, help="of a worker, $/h")
+@click.option(
+    "--schedule", default="", metavar="TEXT", help="workers that are up, `daily 08:00-18:00 2`; it begins wed 00:00"
+)
+@click.option("--foresee", is_flag=True, help="look at the day before: for traces of two days and more")
 @click.option("--png", type=_File, help="write a plot; of several traces one each, FILE-TRACE.png")
 @click.option("--html", type=_File, help="write a page with table and plots that needs nothing else")
 @click.option(
@@ -49,6 +55,8 @@ def command(
     throughput: float,
     boot_s: float,
     price: float,
+    schedule: str,
+    foresee: bool,
     png: Path | None,
     html: Path | None,
     docs: Path | None,
@@ -56,7 +64,8 @@ def command(
     """Run the real controller over a simulated cloud in virtual time, and other systems' rules in its place.
 
     The settings' [controller] section is used, at EC2's pace. Traces: step, ramp, diurnal, flash, bursty, sparse, old
-    (the standard ones), and heavy, a day of a million images.
+    (the standard ones), heavy, a day of a million images, and days, two diurnal ones. --schedule and --foresee speak to
+    the policy tagfleet only.
     """
     from rich.console import Console
 
@@ -71,7 +80,9 @@ def command(
         raise click.BadParameter(f"there is no policy {unknown.pop()!r}; there are {', '.join(POLICIES)}")
     traces = [_trace(name, seed) for name in (STANDARD if everything or not names else names)]
     machine = Machine(throughput=throughput, boot_s=boot_s, price=price)
-    stage = scene(settings.controller, machine, WEATHERS[weather], max_workers=max_workers, tick_s=tick_s)
+    controls = settings.controller.model_copy(update={"foresee": foresee})
+    stage = scene(controls, machine, WEATHERS[weather], max_workers=max_workers, tick_s=tick_s)
+    stage = replace(stage, schedule=_schedule(schedule))
     console = Console(width=None if Console().is_terminal else 220)
     with console.status("") as status:
         rows = list(
@@ -86,6 +97,16 @@ def command(
         html.write_text(report.page(rows, _svgs(rows), f"weather {weather}, seed {seed}"), encoding="utf-8")
     if docs is not None:
         _publish(rows, docs)
+
+
+def _schedule(text: str) -> Schedule:
+    from config import schedule
+    from controller.simulation.run import ZONE
+
+    try:
+        return schedule.schedule(text, ZONE)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--schedule") from None
 
 
 def _trace(name: str, seed: int) -> Trace:
