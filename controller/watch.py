@@ -72,7 +72,10 @@ class _Pool:
     total: int | None = None
     """Outstanding, dead and handled together: it grows by what arrives."""
     depth: Depth = _NO_DEPTH
+    throughputs: list[float] = field(default_factory=list)
+    boots: list[float] = field(default_factory=list)
     news: News = field(default_factory=News)
+    """All but those two, which every worker may add to."""
 
 
 class Watch:
@@ -269,7 +272,8 @@ class Watch:
 
     def _view(self, name: str, workers: list[Worker], depth: Depth | str) -> PoolView:
         pool = self._pools.setdefault(name, _Pool())
-        news, pool.news = pool.news, News()
+        news = replace(pool.news, throughputs=tuple(pool.throughputs), boots=tuple(pool.boots))
+        pool.news, pool.throughputs, pool.boots = News(), [], []
         if isinstance(depth, str):
             return PoolView(name, pool.depth, tuple(workers), news, unread=depth)
         pool.depth = depth
@@ -284,9 +288,9 @@ class Watch:
     def _tell(self, name: str, more: News) -> None:
         pool = self._pools.setdefault(name, _Pool())
         news = pool.news
+        pool.throughputs += more.throughputs
+        pool.boots += more.boots
         pool.news = News(
-            throughputs=news.throughputs + more.throughputs,
-            boots=news.boots + more.boots,
             failures=news.failures + more.failures,
             notice=more.notice or news.notice,
             refused=more.refused or news.refused,
