@@ -83,12 +83,14 @@ class Named:
         for number, line in enumerate(self._lines):
             if number < int(cursor or 0) or not line:
                 continue
-            if not line.startswith("s3://") and not self.bucket:
+            uri = line if line.startswith("s3://") else address(self.bucket, line)
+            try:
+                split_address(uri)
+            except ValueError:
                 raise BadListing(
                     f"{self.path}: line {number + 1} is no address, s3://BUCKET/KEY; "
                     "for a list of keys name their bucket too: tagfleet tag s3://BUCKET --list FILE"
-                )
-            uri = line if line.startswith("s3://") else address(self.bucket, line)
+                ) from None
             yield Found(uri, str(number + 1))
 
     @cached_property

@@ -123,6 +123,14 @@ def test_what_a_listing_cannot_read_is_named(tmp_path: Path) -> None:
         list(Inventory(Nothing(), "s3://b/manifest.json").after(""))
 
 
+@pytest.mark.parametrize("line", ["s3:///a.jpg", "s3://"])
+def test_an_address_without_a_bucket_is_named_before_anything_is_sent(tmp_path: Path, line: str) -> None:
+    """Written by a program whose variable was empty; in a portion, the run could never go on."""
+    (tmp_path / "list.txt").write_text(f"s3://photos/1.jpg\n{line}\n")
+    with pytest.raises(BadListing, match="line 2 is no address"):
+        list(Named(Nothing(), str(tmp_path / "list.txt"), "photos").after(""))
+
+
 def test_an_image_is_known_by_its_ending_whatever_its_case() -> None:
     assert [looks_like_image(f"s3://b/{key}") for key in ("a.JPG", "b.heic", "c.txt", "jpg")] == [
         True,
