@@ -26,11 +26,17 @@ def warnings(
             "without a NAT gateway or VPC endpoints they reach neither S3 nor SQS"
         )
     yield from _of_limits(account, types, markets)
-    if "spot" in markets:
-        try:
-            account.allow_spot()
-        except TagfleetError as error:
-            yield f"{str(error).rstrip('.')}. Without that role no spot instance starts; the first use of spot makes it"
+
+
+def spot_refused(account: Account, markets: Sequence[str]) -> str:
+    """Makes the role that spot instances need, where they are wanted; why that was refused, else nothing."""
+    if "spot" not in markets:
+        return ""
+    try:
+        account.allow_spot()
+    except TagfleetError as error:
+        return f"{str(error).rstrip('.')}. Without that role no spot instance starts; the first use of spot makes it"
+    return ""
 
 
 def _of_limits(account: Account, types: Sequence[str], markets: Sequence[str]) -> Iterator[str]:

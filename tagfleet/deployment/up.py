@@ -15,7 +15,7 @@ from core.aws.clients import Clients
 from core.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
 from core.errors import Misconfigured, NotFound, TagfleetError
 from core.wiring import Backend
-from tagfleet.deployment.checks import warnings
+from tagfleet.deployment.checks import spot_refused, warnings
 from tagfleet.deployment.first_messages import drop_test_events
 from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names
 from tagfleet.deployment.wishes import Wishes, parameters, shape
@@ -49,7 +49,8 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     present = state.parameters if state else {}
     image = account.image(_image(wishes, present))
     network = account.network(wishes.subnets or _subnets(present))
-    for warning in warnings(account, image, network, *_launchable(settings)):
+    types, markets = _launchable(settings)
+    for warning in warnings(account, image, network, types, markets):
         say(f"warning: {warning}")
     hosts_from = wishes.host_image or _kept_host_image(present)
     host_image = account.image(hosts_from) if hosts_from else None
@@ -71,6 +72,8 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     assert state is not None  # noqa: S101  # for the type checker: it has just been made
     named = with_names(settings, clients.region, stack.name, state.outputs, network.subnets)
     backend = Backend(named)
+    if refused := spot_refused(account, markets):
+        say(f"warning: {refused}")
     if created:
         drop_test_events(backend.jobs(named.default_pool))
     backend.store.put(layout.SETTINGS, as_toml(named).encode(), content_type="application/toml")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from core.aws.account import Account, Image, Network
-from tagfleet.deployment.checks import warnings
+from core.errors import Misconfigured
+from tagfleet.deployment.checks import spot_refused, warnings
 from tests.cloud import Cloud
 
+IMAGE = Image("ami-1", "worker", "/dev/xvda", "x86_64")
 NETWORK = Network("vpc-1", ("subnet-1a",), ("eu-central-1a",), ())
 
 
@@ -25,3 +27,22 @@ def test_a_gpu_that_would_be_paid_for_and_left_idle(cloud: Cloud, runs_on: str, 
     said = [line for line in warnings(Account(cloud.clients), image, NETWORK, types, ["on-demand"]) if "GPU" in line]
     assert bool(said) is told
     assert all("ami-1 was baked for a CPU, and g4dn.xlarge would" in line for line in said)
+
+
+class Watched(Account):
+    """Notes that something was made, and lacks the right to it."""
+
+    made = 0
+
+    def allow_spot(self) -> None:
+        self.made += 1
+        raise Misconfigured("you may not iam:CreateServiceLinkedRole")
+
+
+def test_nothing_is_made_by_looking(cloud: Cloud) -> None:
+    account = Watched(cloud.clients)
+    list(warnings(account, IMAGE, NETWORK, ["c7i.xlarge"], ["spot"]))
+    assert not account.made
+    assert spot_refused(account, ["on-demand"]) == ""
+    assert not account.made
+    assert spot_refused(account, ["spot"]).startswith("you may not iam:CreateServiceLinkedRole. Without that role")
