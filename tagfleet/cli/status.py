@@ -21,7 +21,7 @@ from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
 _WIDTH = 79
-_SILENT_S = 5.0
+_SILENT_BEATS = 5
 
 
 @click.command("status", short_help="Show batches, queues and workers.")
@@ -79,12 +79,12 @@ def _workers(backend: Backend) -> Iterator[str]:
             f"  {worker.worker_id:<20}{worker.state:<10}{worker.pool:<18.17}"
             f"{worker.images_done:>8}{worker.rate:>10.1f}{worker.rss_bytes / 1e6:>6.0f} MB"
         )
-        yield from _remarks(worker)
+        yield from _remarks(worker, _SILENT_BEATS * backend.settings.worker.heartbeat_s)
 
 
-def _remarks(worker: Heartbeat) -> Iterator[str]:
+def _remarks(worker: Heartbeat, patience_s: float) -> Iterator[str]:
     silent = time.time() - worker.at
-    if silent > _SILENT_S:
+    if silent > patience_s:
         yield f"    last heard of {_ago(silent)}"
     if worker.notice:
         yield from _wrapped(worker.notice, "    ")
