@@ -21,9 +21,11 @@ _FIT_FOR_AWS: Mapping[str, Mapping[str, Any]] = {
         "tick_s": 5.0,
         "peek_s": 5.0,  # SQS's counts lag anyway, and each look is a request
         "max_workers": 10,
-        "drain_goal_s": 300.0,  # launching costs a boot's time and money: shorter than that it does not pay
-        "linger_s": 120.0,
-        "stabilisation_s": 60.0,
+        # These four are what the table of docs/elasticity.md was made with.
+        "drain_goal_s": 120.0,
+        "utilisation": 1.0,
+        "linger_s": 5.0,
+        "stabilisation_s": 5.0,
         "boot_prior_s": 120.0,
         "boot_deadline_s": 600.0,
         "lost_after_s": 60.0,
