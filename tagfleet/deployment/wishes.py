@@ -98,6 +98,11 @@ def _check_hosts(hosts: str, chosen: Mapping[str, str], host_image: Image | None
             f"--hosts {hosts}: the catalogue's database needs subnets in two zones, and {', '.join(network.subnets)} "
             f"lie in {network.zones[0]}; name more with --subnet"
         )
+    if hosts == "two" and len(network.zones) < len(network.subnets):
+        raise Misconfigured(
+            f"--hosts two: a load balancer takes one subnet of each zone, and {', '.join(network.subnets)} lie in "
+            f"{', '.join(network.zones)}; name them with --subnet"
+        )
     if hosts == "two" and not (chosen.get("Certificate") and chosen.get("Domain")):
         raise Misconfigured(
             "--hosts two: a load balancer with TLS needs --domain, and --certificate: the ARN of a certificate for it "

@@ -89,6 +89,12 @@ def test_two_hosts_have_their_own_image_and_their_page_its_own_origin() -> None:
             replace(NETWORK, zones=("eu-central-1a",)),
             "--hosts one: the catalogue's database",
         ),
+        (
+            ENTRANCE,
+            HOST,
+            replace(NETWORK, subnets=("subnet-1a", "subnet-1b", "subnet-2b")),
+            "--hosts two: a load balancer takes one subnet of each zone",
+        ),
         (replace(ENTRANCE, domain=None), HOST, NETWORK, "--hosts two: a load balancer with TLS needs --domain"),
         (replace(ENTRANCE, certificate=None), HOST, NETWORK, "--hosts two: a load balancer with TLS needs --domain"),
     ],
