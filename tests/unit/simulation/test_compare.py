@@ -89,3 +89,23 @@ def test_a_trace_or_a_policy_that_is_not_there_is_named() -> None:
     assert "diurnal" in said.output
     said = CliRunner().invoke(cli, ["simulate", "--policy", "hope"])
     assert "there is no policy 'hope'" in said.output
+
+
+def test_the_command_takes_a_schedule_and_says_what_is_wrong_with_one(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.csv"
+    mine.write_text("3600,8\n")
+    arguments = [
+        "simulate",
+        "--trace",
+        str(mine),
+        "--policy",
+        "tagfleet",
+        "--weather",
+        "calm",
+        "--foresee",
+        "--schedule",
+    ]
+    assert "│    0.8 │" in CliRunner().invoke(cli, [*arguments, "wed 01:00-02:00 1"]).output, "no boot is waited for"
+    said = CliRunner().invoke(cli, [*arguments, "wed 25:00-26:00 1"])
+    assert said.exit_code == 2
+    assert "'25:00' in 'wed 25:00-26:00 1'" in said.output
