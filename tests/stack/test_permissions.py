@@ -88,6 +88,7 @@ CONTROLLER = [
     ("s3:PutObject", f"{OUT}/fleet/controller.json", {}),
     ("s3:PutObject", f"{OUT}/fleet/history.json", {}),
     ("s3:PutObject", f"{OUT}/fleet/changes.json", {}),
+    ("s3:PutObject", f"{OUT}/fleet/arrivals.json", {}),
     ("s3:PutObject", f"{OUT}/fleet/cap.json", {}),
     ("s3:PutObject", f"{OUT}/fleet/decisions/resnet50.json", {}),
     ("s3:DeleteObject", f"{OUT}/fleet/workers/i-1.json", {}),
