@@ -7,7 +7,7 @@ import pytest
 from controller.simulation.traces import MADE, STANDARD, from_csv, trace
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", [name for name in MADE if name != "days"])
 def test_traces_are_in_order_within_their_length_and_told_by_their_seed(name: str) -> None:
     made = trace(name, 1)
     moments = [at for at, _ in made.arrivals]
@@ -21,6 +21,15 @@ def test_a_day_has_a_million_images() -> None:
     assert trace("heavy", 1).images == pytest.approx(1_000_000, rel=0.01)
     assert not {"heavy", "days"} & set(STANDARD)
     assert trace("old", 1).images == 30
+
+
+def test_two_days_are_alike_and_not_the_same() -> None:
+    days = trace("days", 1)
+    first = [(at, count) for at, count in days.arrivals if at < days.length_s / 2]
+    second = [(at - days.length_s / 2, count) for at, count in days.arrivals[len(first) :]]
+    assert days.arrivals == tuple(sorted(days.arrivals))
+    assert sum(count for _, count in second) == pytest.approx(sum(count for _, count in first), rel=0.01)
+    assert first != second
 
 
 def test_arrivals_of_ones_own(tmp_path: Path) -> None:
