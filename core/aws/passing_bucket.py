@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from core.aws.clients import Clients
 from core.aws.errors import explained
+from core.errors import TagfleetError
 
 _EVERYWHERE = "us-east-1"  # S3 takes every region's name as a constraint but this one's
 
@@ -29,6 +30,18 @@ def passing_bucket(clients: Clients, stem: str) -> Iterator[str]:
             )
     try:
         yield name
-    finally:
-        with explained(f"delete bucket {name}; do it by hand", "s3"):
-            clients.s3.delete_bucket(Bucket=name)
+    except TagfleetError as failure:
+        try:
+            _delete(clients, name)
+        except TagfleetError as error:
+            raise TagfleetError(f"{failure}\n  {error}") from failure  # the first of them says what went wrong
+        raise
+    except BaseException:
+        _delete(clients, name)
+        raise
+    _delete(clients, name)
+
+
+def _delete(clients: Clients, name: str) -> None:
+    with explained(f"delete bucket {name}; do it by hand", "s3"):
+        clients.s3.delete_bucket(Bucket=name)

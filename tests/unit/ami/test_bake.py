@@ -16,7 +16,7 @@ from core.aws.account import Account
 from core.aws.images import BAKE_TAG, BakedImage, Ec2Images
 from core.aws.passing_bucket import passing_bucket
 from core.aws.store import S3Store
-from core.errors import Unavailable
+from core.errors import TagfleetError, Unavailable
 from core.ports import ObjectStore
 from tests.cloud import REGION, Cloud
 
@@ -190,3 +190,13 @@ def test_a_passing_bucket_is_gone_afterwards(cloud: Cloud) -> None:
         cloud.client("s3").head_bucket(Bucket=name)
         assert name.startswith("photos-bake-")
     assert name not in [bucket["Name"] for bucket in cloud.client("s3").list_buckets()["Buckets"]]
+
+
+def test_a_bucket_that_cannot_be_deleted_hides_no_failure(cloud: Cloud) -> None:
+    def fail() -> None:
+        with passing_bucket(cloud.clients, "photos-bake") as bucket:
+            cloud.client("s3").put_object(Bucket=bucket, Key="left", Body=b"")
+            raise BakeFailed("no image")
+
+    with pytest.raises(TagfleetError, match=r"^no image\n  cannot delete bucket photos-bake-.*; do it by hand"):
+        fail()
