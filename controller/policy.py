@@ -220,12 +220,17 @@ def _price(view: PoolView, purse: float, policy: Policy) -> float:
 
 
 def seats_of(terms: Iterable[Terms], billable: int, policy: Policy) -> int:
-    """How many instances there may be: the cap, or what the budget pays for at the highest price that is asked."""
+    """How many instances there may be: the cap, or what the budget pays for at the highest price that is asked.
+
+    Where too much is spent and nothing has a price, it is what they cost on average.
+    """
     asking = [each for each in terms if each.needed > each.own] or list(terms)
     dearest = max(asking, key=lambda each: each.price_per_hour, default=None)
     if dearest is None:
         return policy.max_workers
-    more = affordable(dearest.price_per_hour, policy.budget_per_hour - dearest.spend_per_hour, policy)
+    spend = dearest.spend_per_hour
+    price = dearest.price_per_hour or (spend / billable if dearest.over_budget else 0.0)
+    more = affordable(price, policy.budget_per_hour - spend, policy)
     return min(policy.max_workers, max(0, billable + more))
 
 

@@ -156,6 +156,12 @@ def test_a_budget_that_was_lowered_lets_workers_go() -> None:
     assert plan.reason == "$0.48/h is spent and the budget is $0.35/h: drain 1"
 
 
+def test_a_lowered_budget_lets_workers_go_while_nothing_is_on_offer_too() -> None:
+    looked = replace(priced(view(*map(busy, "abc"), visible=900, in_flight=24), SPOT), offerings=())
+    plan = one(looked, policy=replace(POLICY, budget_per_hour=0.35))
+    assert plan.reason == "$0.48/h is spent and the budget is $0.35/h: drain 1"
+
+
 def test_pools_that_share_too_small_a_budget_make_room_for_each_other() -> None:
     rich = priced(view(idle("a"), idle("b"), pool="rich", visible=9_000), SPOT)
     poor = priced(view(pool="poor", visible=10), SPOT)
