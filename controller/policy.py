@@ -302,16 +302,18 @@ def _limit(terms: Terms, policy: Policy) -> Rule:
 def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy) -> tuple[tuple[str, ...], Rule]:
     """Whom to drain of a pool that has more than its share: the idle, and of them the longest idle first.
 
-    Where another pool waits for room, or the cap was lowered, at once, and busy ones too if the share is less than the
-    work needs; else only as many as were never needed for as long as it pays to keep them (`controller.surplus`). Which
-    of them stood idle meanwhile says little: a queue hands its next message to whom it likes.
+    Where another pool waits for room, or a limit was lowered, at once, and busy ones too if the share is less than the
+    work needs or more are there than the limit; else only as many as were never needed for as long as it pays to keep
+    them (`controller.surplus`). Which of them stood idle meanwhile says little: a queue hands its next message to whom
+    it likes.
     """
     surplus = terms.own - terms.granted
     ours = [worker for worker in view.workers if worker.ours]
     idle = sorted((w for w in ours if w.stage is Stage.IDLE), key=lambda w: (-w.stage_s, w.id))
     busy = sorted((w for w in ours if w.stage is Stage.BUSY), key=lambda w: (w.held, w.id))
     if room:
-        spare = surplus - sum(w.stage.coming for w in ours) - len(idle) if terms.granted < terms.needed else 0
+        scarce = terms.granted < terms.needed or terms.billable > terms.cap or terms.over_budget
+        spare = surplus - sum(w.stage.coming for w in ours) - len(idle) if scarce else 0
         chosen = (idle + busy[: max(0, spare)])[: min(surplus, room)]
         if chosen:
             return tuple(worker.id for worker in chosen), Rule.MAKE_ROOM

@@ -162,6 +162,13 @@ def test_a_lowered_budget_lets_workers_go_while_nothing_is_on_offer_too() -> Non
     assert plan.reason == "$0.48/h is spent and the budget is $0.35/h: drain 1"
 
 
+def test_a_cap_of_nothing_lets_busy_ones_go_though_one_that_was_started_by_hand_would_do() -> None:
+    helper = replace(idle("h"), ours=False)
+    plan = one(view(busy("a"), helper, visible=3, in_flight=8), policy=replace(POLICY, max_workers=0))
+    assert plan.drain == ("a",)
+    assert plan.rule is Rule.MAKE_ROOM
+
+
 def test_pools_that_share_too_small_a_budget_make_room_for_each_other() -> None:
     rich = priced(view(idle("a"), idle("b"), pool="rich", visible=9_000), SPOT)
     poor = priced(view(pool="poor", visible=10), SPOT)
