@@ -46,6 +46,7 @@ class _Sight:
 
     pool: str
     age_s: float
+    """Since its launch, or since its process was started again."""
     fresh: bool
     """Launched under our eyes: all that it did, it did on our watch."""
     beat: Heartbeat | None = None
@@ -198,6 +199,8 @@ class Watch:
             sight.silent_s += elapsed_s
             return
         sight.silent_s, sight.beat, sight.moved = 0.0, beat, before is not None
+        if before is not None and beat.seq < before.seq and not beat.state.ready:
+            sight.age_s, sight.ready, sight.failed = 0.0, False, False  # its process was started again: another boot
         handled = beat.images_done + beat.images_failed
         if before is None and not sight.fresh:
             sight.sampled = (handled, beat.busy_seconds)
