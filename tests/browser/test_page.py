@@ -16,26 +16,7 @@ Snap = Callable[[Page, str], None]
 
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 
-FLEET: dict[str, Any] = {
-    "queues": {"resnet50": {"visible": 31, "in_flight": 8, "delayed": 0, "dead": 1, "read_at": 1000.0}},
-    "workers": [
-        {
-            "worker_id": "ins_06a8hkq2e3",
-            "pool": "resnet50",
-            "tagger": "resnet50",
-            "state": "busy",
-            "at": 1000.0,
-            "state_since": 988.0,
-            "held": 8,
-            "images_done": 1243,
-            "images_failed": 3,
-            "rate": 83.2,
-            "boot": {"process": 0.1, "imports": 0.4, "weights": 1.1, "first_inference": 1.4, "ready": 1.6},
-            "engine": "openvino bf16",
-            "rss_bytes": 412_000_000,
-            "notice": "",
-        }
-    ],
+IN_PLACE = {
     "pools": [
         {"pool": "resnet50", "wanted": "resnet50", "serves": "efficientnet-lite0", "state": "ready", "notice": ""}
     ],
@@ -49,6 +30,14 @@ FLEET: dict[str, Any] = {
         }
     ],
 }
+"""Another tagger than the wanted one serves, and a worker is launched."""
+
+
+@pytest.fixture
+def replaced(service: Any) -> Any:
+    service.show_fleet()
+    service.fleet |= IN_PLACE
+    return service
 
 
 def test_hostile_names_tags_and_errors_are_only_text(page: Page, service: Any, photo: Photo, snap: Snap) -> None:
@@ -99,8 +88,9 @@ def test_a_pools_notice_is_a_plain_banner(page: Page, service: Any) -> None:
 def test_no_worker_yet_is_explained(page: Page, service: Any, photo: Photo) -> None:
     batch_id = service.put_batch("holiday", items=3)
     service.close(batch_id)
-    service.fleet = FLEET | {
-        "decisions": [FLEET["decisions"][0] | {"action": "hold", "reason": "the cap is 0 workers: hold"}]
+    service.show_fleet()
+    service.fleet |= {
+        "decisions": [IN_PLACE["decisions"][0] | {"action": "hold", "reason": "the cap is 0 workers: hold"}]
     }
     service.workers(batch_id, ready=0, booting=0)
     page.goto(f"{service.url}/batches/{batch_id}")
@@ -111,9 +101,8 @@ def test_no_worker_yet_is_explained(page: Page, service: Any, photo: Photo) -> N
     expect(page.locator("#batch-pace")).to_have_text("")
 
 
-def test_the_fleet(page: Page, service: Any, snap: Snap) -> None:
-    service.fleet = FLEET
-    page.goto(f"{service.url}/fleet")
+def test_the_fleet(page: Page, replaced: Any, snap: Snap) -> None:
+    page.goto(f"{replaced.url}/fleet")
     pool = page.locator(".pool")
     expect(pool).to_contain_text("ready, serves efficientnet-lite0 in place of resnet50")
     expect(pool.locator("[data-figure=visible] dd")).to_have_text("31")
@@ -125,15 +114,15 @@ def test_the_fleet(page: Page, service: Any, snap: Snap) -> None:
     expect(row).to_contain_text("busy, 12 s")
     expect(row).to_contain_text("412 MB")
     snap(page, "fleet")
-    service.fleet = FLEET | {"workers": []}
+    replaced.fleet |= {"workers": []}
     expect(page.get_by_text("No worker runs. One is started when photos come in.")).to_be_visible()
     expect(pool.locator(".terms")).to_be_visible()  # what is unfolded stays so
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280, 3840])
-def test_no_view_scrolls_sideways(page: Page, service: Any, photo: Photo, snap: Snap, scheme: Any, width: int) -> None:
-    service.fleet = FLEET
+def test_no_view_scrolls_sideways(page: Page, replaced: Any, photo: Photo, snap: Snap, scheme: Any, width: int) -> None:
+    service = replaced
     service.models = [{"pool": "resnet50", "wanted": "r", "serves": "e", "state": "ready", "notice": "n" * 200}]
     batch_id = service.put_batch("a_long_name_without_any_space_" * 4, items=30)
     service.tag("photo-00001.jpg", ("a tag of an unusual length, as ImageNet has them", 0.7))
