@@ -107,8 +107,9 @@ class Controller:
                 self._ledger.keep()  # who was replaced while it observed and decided applies nothing
                 self._apply(plan)
             self._on_tick(observation, plan)
-            self._report(plan)
-            self._tell(observation, plan)
+            with self._bearing("what was decided could not be written down"):
+                self._report(plan)
+                self._tell(observation, plan)
         except Fenced:
             self._say("lease", "another controller took over: standing by")
             return None

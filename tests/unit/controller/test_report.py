@@ -99,3 +99,14 @@ def test_a_decision_has_one_id_in_the_log_the_record_and_the_history(world: Worl
     assert last.id == ids[-1]
     said = capsys.readouterr().out
     assert all(id in said for id in ids)
+
+
+def test_what_cannot_be_written_down_was_done_all_the_same_and_is_not_called_undone(world: World, capsys) -> None:
+    controller = world.controller()
+    world.queue.visible = 5
+    world.broken = {"put fleet/decisions/resnet50.json"}
+    assert controller.tick() is not None
+    assert len(world.fleet.alive) == 1
+    said = capsys.readouterr().out
+    assert "what was decided could not be written down" in said
+    assert "nothing is done" not in said
