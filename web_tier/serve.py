@@ -41,7 +41,9 @@ def run(settings: Settings) -> None:
         address = settings.home / ADDRESS_FILE
         try:
             settings.home.mkdir(parents=True, exist_ok=True)
-            address.write_text(url + "\n")
+            half = address.with_suffix(".new")
+            half.write_text(url + "\n")
+            half.replace(address)  # whoever finds the file finds the whole address in it
         except OSError as error:
             raise Unavailable(f"cannot write to the home folder {settings.home}: {error.strerror}") from None
         logger().info("listening", url=url)
