@@ -23,11 +23,11 @@ from app_tier.held import Held
 from app_tier.images import DecodeBudget, Decoder
 from app_tier.isolation import IsolatedDecoder
 from app_tier.persistence import Finished, Outbox, Trouble
-from app_tier.taggers import Frame, Tagger
+from app_tier.taggers import Frame, Prediction, Tagger
 from config.settings import WorkerSettings
 from core import telemetry
 from core.errors import BadImage, NotFound, Unavailable, Unreadable
-from core.messages import Job, Result, Tag, Timings, ids_of
+from core.messages import Job, Result, Timings, ids_of
 from core.originals import Originals
 from core.ports import Delivery, ObjectStore, Queue
 
@@ -237,11 +237,11 @@ class Pipeline:
         while batch := self._next_batch():
             started = time.perf_counter()
             frames = np.stack([work.frame for work in batch])  # type: ignore[misc]  # decoded: each has its frame
-            tags = self._tagger.infer(frames, [work.job.options for work in batch])
+            predictions = self._tagger.infer(frames, [work.job.options for work in batch])
             each = _ms_since(started) / len(batch)
             for work in batch:
                 work.timings["infer"] = each
-            self._to_finish.put([self._finished(work, tags=found) for work, found in zip(batch, tags, strict=True)])
+            self._to_finish.put([self._finished(work, found) for work, found in zip(batch, predictions, strict=True)])
 
     def _next_batch(self) -> list[Work]:
         """Full, or what came within `batch_wait_ms` of its first image; not waiting when nothing is on its way."""
@@ -285,16 +285,17 @@ class Pipeline:
         """A permanent failure is a result like any other: stored, sent, acknowledged."""
         telemetry.logger().info("an image cannot be tagged", why=why, **ids_of(work.job))
         self._move(-1)
-        self._to_finish.put([self._finished(work, error=f"{work.job.name}: {why}")])
+        self._to_finish.put([self._finished(work, Prediction(), f"{work.job.name}: {why}")])
 
-    def _finished(self, work: Work, *, tags: tuple[Tag, ...] = (), error: str | None = None) -> Finished:
+    def _finished(self, work: Work, found: Prediction, error: str | None = None) -> Finished:
         job = work.job
         result = Result(
             batch_id=job.batch_id,
             image_id=job.image_id,
             name=job.name,
             tagger=self._tagger.version,
-            tags=tags,
+            tags=found.tags,
+            caption=found.caption,
             error=error,
             worker=self._worker_id,
             finished_at=self._clock(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from app_tier import serving, weights
+from app_tier import serving
+from app_tier.taggers import Progress
 from config.settings import Settings
 from core.errors import TagfleetError
 from core.roster import PoolStatus
@@ -13,7 +14,7 @@ from core.wiring import Backend
 
 
 def prepare(
-    pool: str, settings: Settings, backend: Backend, clock: Callable[[], float], progress: weights.Progress
+    pool: str, settings: Settings, backend: Backend, clock: Callable[[], float], progress: Progress
 ) -> PoolStatus:
     """Find or download the pool's weights, warm its engine's cache, and write down what the pool serves.
 
@@ -29,8 +30,8 @@ def prepare(
     tell("preparing", wanted.tagger)
     try:
         choice = serving.choose(wanted, settings, backend.store, download=progress)
-        tell("preparing", choice.network.name, choice.notice)
-        tagger = serving.load(choice, wanted, settings)
+        tell("preparing", choice.name, choice.notice)
+        tagger = choice.load()
     except TagfleetError as error:
         return tell("failed", "", f"No photo can be tagged by {pool}: {error}.")
     return tell("ready", tagger.version, choice.notice)

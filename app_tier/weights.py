@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import IO
 
 from app_tier.networks import Network
+from app_tier.taggers import Progress
 from core import layout
 from core.errors import WeightsInvalid, WeightsMissing
 from core.ports import ObjectStore
 
 FIRST_BYTE_S = 5.0
 """A download that has not begun by then is given up: there is no internet."""
-
-Progress = Callable[[int, int], None]
-"""Called with bytes so far and bytes in all (0 where unknown)."""
 
 
 @dataclass(frozen=True, slots=True)

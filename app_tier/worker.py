@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from app_tier import serving
 from app_tier.departure import Watch
 from app_tier.pipeline import Pipeline
-from app_tier.taggers import Tagger
+from app_tier.taggers import Choice, Tagger
 from config.settings import PoolSettings, Settings
 from core import telemetry
 from core.errors import TagfleetError, Unavailable
-from core.ports import Etag, Machine
+from core.ports import Etag, Machine, ObjectStore
 from core.roster import BootTimings, Heartbeat, WorkerState
 from core.wiring import Backend
 
@@ -43,7 +43,7 @@ class Identity:
 class Worker:
     """Serves one pool until it is asked to drain, its machine is taken away, it is abandoned, or it fails.
 
-    `load` brings the chosen tagger to life; `machine` is None where nobody rents the machine out.
+    `choose` finds the pool's tagger; `machine` is None where nobody rents the machine out.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Worker:
         settings: Settings,
         backend: Backend,
         clock: Callable[[], float],
-        load: Callable[[serving.Choice, PoolSettings, Settings], Tagger] = serving.load,
+        choose: Callable[[PoolSettings, Settings, ObjectStore], Choice] = serving.choose,
         machine: Machine | None = None,
     ) -> None:
         self._identity = identity
         self._settings = settings
         self._backend = backend
         self._clock = clock
-        self._load = load
+        self._choose = choose
         self._machine = machine
         self._leaving = ""
         self._seq = 0
@@ -110,11 +110,11 @@ class Worker:
         pool = self._settings.pools[self._identity.pool]
         imported = self._clock()
         self._enter(WorkerState.WARMING)
-        choice = serving.choose(pool, self._settings, self._backend.store)
+        choice = self._choose(pool, self._settings, self._backend.store)
         if choice.notice:
             telemetry.logger().warning(choice.notice)
         weighed = self._clock()
-        self._tagger = self._load(choice, pool, self._settings)
+        self._tagger = choice.load()
         inferred = self._clock()
         self._boot = BootTimings(
             process=round(process_up - launched, 3),
@@ -217,7 +217,7 @@ class Worker:
                     busy_seconds=round(pipeline.held.busy_seconds(), 3) if pipeline else 0.0,
                     rate=self._rate(pipeline) if pipeline else 0.0,
                     boot=self._boot,
-                    engine=getattr(getattr(self._tagger, "engine", None), "name", ""),
+                    engine=self._tagger.engine_name if self._tagger else "",
                     rss_bytes=_rss_bytes(),
                     notice=pipeline.trouble.notice if pipeline else self._notice,
                     leaving=self._leaving,

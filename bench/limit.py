@@ -12,7 +12,6 @@ import numpy as np
 from app_tier import serving
 from app_tier.images import DecodeBudget, Decoder
 from app_tier.taggers import Frame
-from app_tier.taggers.imagenet import ImageNetTagger
 from config.settings import Settings
 from core.messages import TagOptions
 from core.wiring import Backend
@@ -23,19 +22,19 @@ class Limit:
 
     def __init__(self, settings: Settings) -> None:
         pool = settings.pools[settings.default_pool]
-        choice = serving.choose(pool, settings, Backend(settings).store)
-        self.tagger: ImageNetTagger = serving.load(choice, pool, settings)
+        self.tagger = serving.choose(pool, settings, Backend(settings).store).load()
         self._worker = settings.worker
         self._decoder = Decoder(self.tagger.side, DecodeBudget(settings.worker.decode_memory_mb))
 
     def engine(self, photos: Sequence[bytes]) -> float:
-        """Images/s of the engine alone, on full batches that are decoded beforehand."""
+        """Images/s of the tagger alone, on full batches that are decoded beforehand."""
         size = self._worker.batch_size
         frames = np.stack([self._frame(data) for data in photos[:size]])
         rounds = max(1, len(photos) // size)
         started = time.perf_counter()
+        options = [TagOptions()] * size
         for _ in range(rounds):
-            self.tagger.engine.infer(frames)
+            self.tagger.infer(frames, options)
         return rounds * size / (time.perf_counter() - started)
 
     def decode_and_engine(self, photos: Sequence[bytes]) -> float:

@@ -28,6 +28,9 @@ SETTINGS = "fleet/settings.toml"
 BAKES = "fleet/bakes/"
 """The settings file that all hosts of a deployment on AWS share."""
 RESULTS_QUEUE = "results"
+MODELS = "models/"
+MODEL_WEIGHTS = "model.safetensors"
+MODEL_MANIFEST = "model.json"
 
 
 def image_key(batch_id: str, image_id: str) -> str:
@@ -71,8 +74,12 @@ def part_key(run_id: str, number: int) -> str:
     return f"exports/{run_id}/{part_name(number)}"
 
 
+def model_default_key(name: str) -> str:
+    return f"{MODELS}{name}/default.json"
+
+
 def model_prefix(name: str, version: str = "") -> str:
-    return f"models/{name}/{version}/" if version else f"models/{name}/"
+    return f"{MODELS}{name}/{version}/" if version else f"{MODELS}{name}/"
 
 
 def worker_key(worker_id: str) -> str:

@@ -21,6 +21,8 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
+Task = Literal["caption", "detailed_caption", "detect", "regions", "find"]
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -33,6 +35,12 @@ class TagOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     top_k: Annotated[int, Field(ge=1, le=1000)] | None = None
     min_confidence: Confidence | None = None
+    cumulative: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of a tagger whose confidences sum to 1: the smallest set of tags that together reach it."""
+    tasks: tuple[Task, ...] | None = None
+    """Of florence2: what it is to do."""
+    candidates: Annotated[tuple[str, ...], Field(max_length=100)] | None = None
+    """Of florence2: the names of things to look for, by the task `find`."""
 
 
 class Origin(BaseModel):

@@ -39,17 +39,34 @@ class PixelNetwork(nn.Module):
 
 def build(network: Network, weights: Path) -> PixelNetwork:
     """The network in evaluation mode, fp32, on the CPU. Raises WeightsInvalid if the file does not fit it."""
-    module = _bare(network.name)
+    module = bare(network.architecture, len(network.label_names) if network.head else 0)
     module.load_state_dict(_state(network, weights, module), strict=False)
     return PixelNetwork(module.eval(), network.mean, network.std).eval()
 
 
-def _bare(name: str) -> nn.Module:
-    if name == "resnet50":
-        return torchvision.models.resnet50()  # type: ignore[no-any-return]  # torchvision is untyped
+def bare(architecture: str, classes: int) -> nn.Module:
+    """A network with random weights; with no classes it gives the features below its last layer.
+
+    Raises WeightsInvalid for an architecture that the library does not have.
+    """
+    library, _, name = architecture.partition("/")
+    if library == "torchvision":
+        return _of_torchvision(name, classes)
     import timm
 
-    return timm.create_model(f"tf_{name.replace('-', '_')}", pretrained=False)
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=classes)
+    except RuntimeError:
+        raise WeightsInvalid(f"timm has no network {name!r}: https://huggingface.co/timm lists them") from None
+
+
+def _of_torchvision(name: str, classes: int) -> nn.Module:
+    if name != "resnet50":
+        raise WeightsInvalid(f"of torchvision's networks resnet50 alone is known here, not {name!r}: ask timm for it")
+    module = torchvision.models.resnet50(num_classes=classes or 1)
+    if not classes:
+        module.fc = nn.Identity()
+    return module  # type: ignore[no-any-return]  # torchvision is untyped
 
 
 def _state(network: Network, weights: Path, module: nn.Module) -> dict[str, Tensor]:
@@ -67,7 +84,8 @@ def _state(network: Network, weights: Path, module: nn.Module) -> dict[str, Tens
     found = {name: tensor.float() for name, tensor in found.items() if not name.endswith(_BOOKKEEPING)}
     wanted = {name: tensor for name, tensor in wanted.items() if not name.endswith(_BOOKKEEPING)}
     wrong = [name for name, tensor in wanted.items() if name not in found or found[name].shape != tensor.shape]
-    if wrong or len(found) != len(wanted):
+    surplus = len(found) - len(wanted) if network.head else 0  # features leave the last layer's tensors over
+    if wrong or surplus:
         what = f"its tensor {wrong[0]!r} is missing or of another shape" if wrong else "it has tensors too many"
         raise WeightsInvalid(f"{weights} does not hold weights of {network.name}: {what}")
     return found

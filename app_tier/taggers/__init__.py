@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -10,10 +11,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from app_tier.engines import Pixels
+from config.settings import PoolSettings, Settings
 from core.messages import Tag, TagOptions
+from core.ports import ObjectStore
 
 Frame = npt.NDArray[np.uint8]
 """One image as the engine wants it: (height, width, 3), RGB, 0..255."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a tagger says of one image; tags most confident first."""
+
+    tags: tuple[Tag, ...] = ()
+    caption: str | None = None
 
 
 class Tagger(Protocol):
@@ -21,6 +32,8 @@ class Tagger(Protocol):
     version: str
     """Names the exact weights: two workers of one version give one image the same tags."""
     labels: Sequence[str]
+    engine_name: str
+    """What it runs on, for people: `openvino bf16`."""
     side: int
     """The shorter side, in pixels, of the images that `preprocess` wants at least."""
     shape: tuple[int, int, int]
@@ -29,5 +42,32 @@ class Tagger(Protocol):
     def preprocess(self, image: Image.Image) -> Frame:
         """Cut and scale an RGB image to a frame of `shape`. Called by several threads."""
 
-    def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[tuple[Tag, ...]]:
-        """Tags of each frame of an (N, height, width, 3) batch, most confident first. One thread at a time."""
+    def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
+        """What is seen in each frame of an (N, height, width, 3) batch. One thread at a time."""
+
+
+Progress = Callable[[int, int], None]
+"""Called with bytes so far and bytes in all (0 where unknown)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A tagger that is asked for by `name`, for a pool. `download` allows weights to be fetched from the internet."""
+
+    name: str
+    pool: PoolSettings
+    settings: Settings
+    store: ObjectStore
+    download: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A tagger whose weights are at hand. `notice` says, for people, why it is not the wanted one."""
+
+    name: str
+    load: Callable[[], Tagger]
+    """Brings it to life, warmed and checked. Raises WeightsInvalid if it does not compute what it should."""
+    current: Callable[[], bool] = lambda: True
+    """Whether it would still be chosen: False once the registry has another version of it. Raises Unavailable."""
+    notice: str = ""

@@ -10,8 +10,7 @@ from PIL import Image
 
 from app_tier.engines import Engine, Outputs, Pixels
 from app_tier.networks import Network
-from app_tier.taggers import Frame
-from config import labels
+from app_tier.taggers import Frame, Prediction
 from core.messages import Tag, TagOptions
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -33,10 +32,11 @@ class ImageNetTagger:
     ) -> None:
         self.name = network.name
         self.version = f"{network.name}@{weights_hash[:8]}"
-        self.labels: Sequence[str] = labels.load(network.labels)
+        self.labels: Sequence[str] = network.label_names
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
-        self.engine = engine
+        self.engine_name = engine.name
+        self._engine = engine
         self._network = network
         self._defaults = defaults
         self._exact = cache(exact) if exact else None
@@ -44,9 +44,9 @@ class ImageNetTagger:
     def preprocess(self, image: Image.Image) -> Frame:
         return frame(image, self._network)
 
-    def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[tuple[Tag, ...]]:
-        probabilities = softmax(self._settled(frames, self.engine.infer(frames)))
-        return [self._top(row, wanted) for row, wanted in zip(probabilities, options, strict=True)]
+    def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
+        probabilities = softmax(self._settled(frames, self._engine.infer(frames)))
+        return [Prediction(self._top(row, wanted)) for row, wanted in zip(probabilities, options, strict=True)]
 
     def _settled(self, frames: Pixels, outputs: Outputs) -> Outputs:
         """The outputs with near-ties between the two highest computed again in fp32."""

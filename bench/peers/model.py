@@ -73,7 +73,7 @@ class Ours:
 
         settings = config.load(os.environ)
         pool = settings.pools[settings.default_pool]
-        self._tagger = serving.load(serving.choose(pool, settings, Backend(settings).store), pool, settings)
+        self._tagger = serving.choose(pool, settings, Backend(settings).store).load()
         self._decoder = Decoder(self._tagger.side, DecodeBudget(settings.worker.decode_memory_mb))
 
     def prepare(self, photo: bytes) -> Any:
@@ -85,4 +85,4 @@ class Ours:
         from core.messages import TagOptions
 
         found = self._tagger.infer(np.stack(list(inputs)), [TagOptions(top_k=_TOP, min_confidence=0.0)] * len(inputs))
-        return [[tag.name for tag in tags] for tags in found]
+        return [[tag.name for tag in prediction.tags] for prediction in found]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from app_tier.engines import Pixels
 from app_tier.pipeline import Pipeline
-from app_tier.taggers import Frame
+from app_tier.taggers import Frame, Prediction
 from config.settings import Settings
 from core import layout
 from core.ids import new_id
@@ -27,6 +27,7 @@ class ColourTagger:
     name = "colour"
     version = "colour@1"
     labels: Sequence[str] = ("red", "green", "blue")
+    engine_name = "numpy"
     side = 8
     shape = (8, 8, 3)
 
@@ -36,10 +37,12 @@ class ColourTagger:
     def preprocess(self, image: Image.Image) -> Frame:
         return np.asarray(image.resize((8, 8)))
 
-    def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[tuple[Tag, ...]]:
+    def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
         self.batches.append(len(frames))
         means = frames.reshape(len(frames), -1, 3).mean(axis=1)
-        return [(Tag(name=self.labels[int(row.argmax())], confidence=float(row.max()) / 255),) for row in means]
+        return [
+            Prediction((Tag(name=self.labels[int(row.argmax())], confidence=float(row.max()) / 255),)) for row in means
+        ]
 
 
 def picture(colour: str = "red", size: tuple[int, int] = (32, 24), format: str = "PNG", **options: object) -> bytes:

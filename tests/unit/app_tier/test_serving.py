@@ -19,6 +19,7 @@ from app_tier.engines import openvino as openvino_engine
 from app_tier.images import DecodeBudget, Decoder
 from app_tier.networks import NETWORKS, Network, network
 from app_tier.prepare import prepare
+from app_tier.taggers import Wanted, classifiers
 from app_tier.taggers.imagenet import ImageNetTagger, softmax
 from app_tier.weights import Places
 from config.settings import PoolSettings, Settings
@@ -110,7 +111,7 @@ def test_a_download_is_checked_against_the_hash_in_its_name(places: Places, web:
 def test_without_weights_the_fallback_serves_and_says_so(cached: Settings, backend: Backend) -> None:
     pool = PoolSettings(tagger="resnet50", fallback="efficientnet-lite0")
     choice = serving.choose(pool, cached, backend.store)
-    assert choice.network.name == "efficientnet-lite0"
+    assert choice.name == "efficientnet-lite0"
     assert choice.notice.startswith("Photos are tagged by efficientnet-lite0: the weights of resnet50")
     with pytest.raises(WeightsMissing):
         serving.choose(PoolSettings(tagger="resnet50"), cached, backend.store)
@@ -136,18 +137,21 @@ def test_prepare_reports_weights_that_do_not_fit(cached: Settings, backend: Back
 
 
 def test_the_golden_check_notices_another_network(cached: Settings, backend: Backend) -> None:
-    choice = serving.choose(LITE, cached, backend.store)
-    tagger = serving.load(choice, LITE, cached)
+    network, found = classifiers.located(Wanted(LITE.tagger, LITE, cached, backend.store))
+    kept = openvino_engine.keep(network, found.path, found.sha256, cached.cache)
+    engine = openvino_engine.OpenVinoEngine(kept, 2, bf16=False)
     with pytest.raises(WeightsInvalid, match="does not reproduce the reference"):
-        golden.check(tagger.engine, 224, np.linspace(-1, 1, 1000, dtype=np.float32))
+        golden.check(engine, 224, np.linspace(-1, 1, 1000, dtype=np.float32))
 
 
 def test_engines_take_any_batch_and_agree_with_the_reference(cached: Settings, backend: Backend) -> None:
     import torch
 
-    choice = serving.choose(LITE, cached, backend.store)
-    fast = serving.load(choice, LITE, cached).engine
-    reference = modules.build(choice.network, choice.weights.path)
+    network, found = classifiers.located(Wanted(LITE.tagger, LITE, cached, backend.store))
+    fast = openvino_engine.OpenVinoEngine(
+        openvino_engine.keep(network, found.path, found.sha256, cached.cache), 2, bf16=False
+    )
+    reference = modules.build(network, found.path)
     noise = np.random.default_rng(1).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
     for count in (1, 3, 2):
         outputs = fast.infer(noise[:count])
@@ -169,7 +173,7 @@ def test_top_k_and_confidence_of_each_image() -> None:
     tagger = ImageNetTagger(network("resnet50"), "0" * 64, Fixed(), TagOptions(top_k=5, min_confidence=0.05))
     frames = np.zeros((3, 224, 224, 3), dtype=np.uint8)
     options = [TagOptions(), TagOptions(top_k=1), TagOptions(min_confidence=0.2)]
-    found = [[(tag.name, round(tag.confidence or 0, 2)) for tag in tags] for tags in tagger.infer(frames, options)]
+    found = [[(tag.name, round(tag.confidence or 0, 2)) for tag in said.tags] for said in tagger.infer(frames, options)]
     all_three = [("tiger shark", 0.6), ("cock", 0.3), ("goldfinch", 0.1)]
     assert found == [all_three, all_three[:1], all_three[:2]]
 
@@ -189,7 +193,7 @@ def test_near_ties_are_settled_by_the_exact_engine() -> None:
     fast, exact = Outputs("fast", [far, close]), Outputs("exact", [settled])
     tagger = ImageNetTagger(network("resnet50"), "0" * 64, fast, TagOptions(), exact=lambda: exact)
     first, second = tagger.infer(np.zeros((2, 224, 224, 3), dtype=np.uint8), [TagOptions(top_k=1)] * 2)
-    assert (first[0].name, second[0].name) == ("tench", "tench")
+    assert (first.tags[0].name, second.tags[0].name) == ("tench", "tench")
     assert exact.seen == 1
 
 
@@ -207,38 +211,40 @@ EXPECTED = {
 
 
 @pytest.fixture
-def real(cached: Settings, data: Path) -> tuple[serving.Choice, ImageNetTagger]:
+def real(cached: Settings, data: Path) -> tuple[Settings, ImageNetTagger]:
     settings = cached.model_copy(update={"weights": str(data / "weights")})
     pool = settings.pools["resnet50"]
     choice = serving.choose(pool, settings, Backend(settings).store)
-    assert choice.network.name == "resnet50"
-    return choice, serving.load(choice, pool, settings)
+    assert choice.name == "resnet50"
+    return settings, choice.load()
 
 
-def test_photos_get_the_tags_a_person_would_expect(real: tuple[serving.Choice, ImageNetTagger], data: Path) -> None:
+def test_photos_get_the_tags_a_person_would_expect(real: tuple[Settings, ImageNetTagger], data: Path) -> None:
     _, tagger = real
     decoder = Decoder(tagger.side, DecodeBudget(600))
     for name, expected in EXPECTED.items():
         frame = tagger.preprocess(decoder.decode((data / "photos" / name).read_bytes()))
-        (tags,) = tagger.infer(frame[None], [TagOptions(top_k=1)])
-        assert tags[0].name in expected, name
+        (said,) = tagger.infer(frame[None], [TagOptions(top_k=1)])
+        assert said.tags[0].name in expected, name
 
 
-def test_the_top_label_equals_fp32s_on_98_percent(real: tuple[serving.Choice, ImageNetTagger], data: Path) -> None:
+def test_the_top_label_equals_fp32s_on_98_percent(real: tuple[Settings, ImageNetTagger], data: Path) -> None:
     import torch
 
-    choice, tagger = real
+    settings, tagger = real
+    pool = settings.pools["resnet50"]
+    network, weighed = classifiers.located(Wanted("resnet50", pool, settings, Backend(settings).store))
     decoder = Decoder(tagger.side, DecodeBudget(600))
     files = sorted([*(data / "photos").glob("*.jpg"), *(data / "coco" / "images").glob("*.jpg")])
     frames = np.stack([tagger.preprocess(decoder.decode(file.read_bytes())) for file in files])
     with torch.inference_mode():
-        reference = modules.build(choice.network, choice.weights.path)(torch.from_numpy(frames)).numpy()
+        reference = modules.build(network, weighed.path)(torch.from_numpy(frames)).numpy()
     expected = [tagger.labels[index] for index in reference.argmax(axis=1)]
     options = [TagOptions(top_k=1, min_confidence=0.0)] * 8
     found: list[str] = []
     for start in range(0, len(frames), 8):
         batch = frames[start : start + 8]
-        found += [tags[0].name for tags in tagger.infer(batch, options[: len(batch)])]
+        found += [said.tags[0].name for said in tagger.infer(batch, options[: len(batch)])]
     agreement = np.mean([one == other for one, other in zip(found, expected, strict=True)])
     assert agreement >= 0.98
 
@@ -248,12 +254,12 @@ def test_a_kept_engine_needs_no_torch(cached: Settings, backend: Backend) -> Non
     import subprocess
     import sys
 
-    choice = serving.choose(LITE, cached, backend.store)
-    openvino_engine.keep(choice.network, choice.weights.path, choice.weights.sha256, cached.cache)
+    network, found = classifiers.located(Wanted(LITE.tagger, LITE, cached, backend.store))
+    openvino_engine.keep(network, found.path, found.sha256, cached.cache)
     script = (
         "import sys, os; from config.settings import load, PoolSettings; from core.wiring import Backend;"
         "from app_tier import serving, worker; s = load(os.environ); p = PoolSettings(tagger='efficientnet-lite0');"
-        "serving.load(serving.choose(p, s, Backend(s).store), p, s);"
+        "serving.choose(p, s, Backend(s).store).load();"
         "print(sorted({'torch', 'torchvision', 'timm', 'flask', 'sqlalchemy'} & set(sys.modules)))"
     )
     environment = {"TAGFLEET_HOME": str(cached.home), "TAGFLEET_CACHE": str(cached.cache), "PATH": ""}

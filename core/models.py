@@ -1,0 +1,227 @@
+"""The registry: models in the store, each version named by what is in it, checked by its hash, never changed.
+
+models/NAME/VERSION/model.safetensors    the weights
+models/NAME/VERSION/model.json           a `Manifest`: all else that decides what the model says
+models/NAME/default.json                 the version that NAME without a version means
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from core import layout
+from core.errors import NotFound, PreconditionFailed, WeightsInvalid, WeightsMissing
+from core.ports import IfAbsent, ObjectStore
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_VERSION = re.compile(r"^[0-9a-f]{8}$")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(_Part):
+    """How an image becomes pixels: its shorter side scaled to `resize`, the central `crop` × `crop` cut out (pixels).
+
+    `mean` and `std` are per channel, for pixels in 0..1.
+    """
+
+    resize: Annotated[int, Field(ge=16, le=2048)]
+    crop: Annotated[int, Field(ge=16, le=2048)]
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class Manifest(_Part):
+    """What a model is, beside its weights."""
+
+    name: Name
+    family: Literal["imagenet", "multilabel"]
+    """imagenet: one label of many, softmax. multilabel: each label by itself, sigmoid, and its own threshold."""
+    architecture: Annotated[str, Field(pattern=r"^(torchvision|timm)/[A-Za-z0-9_.]+$")]
+    labels: Annotated[tuple[str, ...], Field(min_length=1, max_length=100_000)]
+    input: Input
+    thresholds: tuple[Share, ...] = ()
+    """Of a multilabel model: from which probability on each label is a tag, in the order of `labels`."""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """The outputs are divided by it before they become probabilities."""
+    weights_sha256: Sha256
+    weights_bytes: Annotated[int, Field(gt=0)]
+    metrics: dict[str, float] = {}
+    """What was measured, by name: `mAP`, `micro_f1`, …"""
+    trained_on: str = ""
+    licence: str = ""
+    card: str = ""
+    """For people, in Markdown."""
+    created_at: float = 0.0
+
+    @model_validator(mode="after")
+    def _labels_and_thresholds_fit(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: one of them is there twice")
+        if self.family == "multilabel" and len(self.thresholds) != len(self.labels):
+            raise ValueError(f"thresholds: {len(self.thresholds)} of them for {len(self.labels)} labels")
+        return self
+
+    @property
+    def version(self) -> str:
+        """Eight hex digits of the hash of all that decides what the model says: the same model has the same version."""
+        said = self.model_dump_json(exclude={"metrics", "trained_on", "licence", "card", "created_at"})
+        return hashlib.sha256(said.encode()).hexdigest()[:8]
+
+    @property
+    def reference(self) -> str:
+        """`NAME@VERSION`."""
+        return f"{self.name}@{self.version}"
+
+
+class Registry:
+    """The models of one deployment."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def add(self, manifest: Manifest, weights: Path, *, default: bool = True) -> Manifest:
+        """Put the model into the store, weights first, so that what is listed is whole; the same one twice is no error.
+
+        With `default`, or if it is the first of its name, it is what the name alone means from now on.
+        Raises WeightsInvalid if the file is not the one of the manifest, Unavailable.
+        """
+        _check(weights, manifest)
+        prefix = layout.model_prefix(manifest.name, manifest.version)
+        with weights.open("rb") as file:
+            self._store.put(prefix + layout.MODEL_WEIGHTS, file)
+        body = manifest.model_dump_json(indent=1).encode()
+        self._store.put(prefix + layout.MODEL_MANIFEST, body, content_type="application/json")
+        self._name_default(manifest, condition=None if default else IfAbsent())
+        return manifest
+
+    def list(self) -> list[Manifest]:
+        """All versions of all models, by name, then the newest first. Raises WeightsInvalid, Unavailable."""
+        found = [
+            self._read(info.key)
+            for info in self._store.list(layout.MODELS)
+            if info.key.endswith("/" + layout.MODEL_MANIFEST)
+        ]
+        return sorted(found, key=lambda manifest: (manifest.name, -manifest.created_at, manifest.version))
+
+    def default(self, name: str) -> str | None:
+        """The version that `name` alone means; None where there is none. Raises WeightsInvalid, Unavailable."""
+        try:
+            said = _Default.model_validate_json(self._store.get(layout.model_default_key(name)).data)
+        except (NotFound, ValueError) as error:
+            if isinstance(error, NotFound):
+                return None
+            raise WeightsInvalid(f"the registry's default of {name} is damaged: set it anew") from None
+        return said.version
+
+    def find(self, reference: str) -> Manifest:
+        """Of `NAME` or `NAME@VERSION`. Raises WeightsMissing, WeightsInvalid, Unavailable."""
+        name, _, version = reference.partition("@")
+        version = version or self.default(name) or ""
+        if not _VERSION.match(version):
+            raise WeightsMissing(f"there is no model {reference!r} in the registry: `tagfleet models list` shows them")
+        manifest = self._read(layout.model_prefix(name, version) + layout.MODEL_MANIFEST)
+        if manifest.name != name or manifest.version != version:
+            raise WeightsInvalid(f"the manifest of {reference} was changed after it was added: add the model again")
+        return manifest
+
+    def fetch(self, manifest: Manifest, folder: Path) -> Path:
+        """The weights as a file under `folder`, copied there once and checked by their hash.
+
+        Raises WeightsMissing, WeightsInvalid if they are damaged, Unavailable.
+        """
+        path = folder / f"{manifest.reference}.safetensors"
+        if path.is_file() and path.stat().st_size == manifest.weights_bytes:
+            return path
+        key = layout.model_prefix(manifest.name, manifest.version) + layout.MODEL_WEIGHTS
+        try:
+            data = self._store.get(key).data
+        except NotFound:
+            raise WeightsMissing(f"the weights of {manifest.reference} are no longer in the store") from None
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=folder, prefix=".part-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            _check(Path(part), manifest)
+            Path(part).replace(path)
+        finally:
+            Path(part).unlink(missing_ok=True)
+        return path
+
+    def set_default(self, reference: str) -> Manifest:
+        """Make this version what its name alone means. Raises WeightsMissing, WeightsInvalid, Unavailable."""
+        manifest = self.find(reference)
+        self._name_default(manifest, condition=None)
+        return manifest
+
+    def remove(self, reference: str) -> Manifest:
+        """Delete one version, manifest first. Raises WeightsInvalid for a default beside which there are others."""
+        manifest = self.find(reference if "@" in reference else f"{reference}@{self.default(reference) or ''}")
+        others = [other for other in self.list() if other.name == manifest.name and other.version != manifest.version]
+        is_default = self.default(manifest.name) == manifest.version
+        if is_default and others:
+            raise WeightsInvalid(
+                f"{manifest.reference} is what {manifest.name} means: make another version the default first, "
+                f"`tagfleet models default {others[0].reference}`"
+            )
+        prefix = layout.model_prefix(manifest.name, manifest.version)
+        if is_default:
+            self._store.delete([layout.model_default_key(manifest.name)])
+        self._store.delete([prefix + layout.MODEL_MANIFEST])
+        self._store.delete([info.key for info in self._store.list(prefix)])
+        return manifest
+
+    def _name_default(self, manifest: Manifest, condition: IfAbsent | None) -> None:
+        body = _Default(version=manifest.version).model_dump_json().encode()
+        key = layout.model_default_key(manifest.name)
+        try:
+            self._store.put(key, body, content_type="application/json", condition=condition)
+        except PreconditionFailed:
+            return  # there is one already
+
+    def _read(self, key: str) -> Manifest:
+        try:
+            return Manifest.model_validate_json(self._store.get(key).data)
+        except NotFound:
+            name, version = key.split("/")[1:3]
+            raise WeightsMissing(f"there is no model {name}@{version} in the registry") from None
+        except ValidationError as error:
+            raise WeightsInvalid(f"{key} in the store is no manifest of a model: {first_problem(error)}") from None
+
+
+class _Default(_Part):
+    version: Annotated[str, Field(pattern=_VERSION.pattern)]
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    first: Any = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
+
+
+def _check(path: Path, manifest: Manifest) -> None:
+    size, digest = path.stat().st_size, sha256_of(path)
+    if (size, digest) != (manifest.weights_bytes, manifest.weights_sha256):
+        raise WeightsInvalid(
+            f"the weights of {manifest.reference} are damaged: {size} bytes with SHA-256 {digest[:12]}…, and its "
+            f"manifest says {manifest.weights_bytes} bytes, {manifest.weights_sha256[:12]}…: add the model again"
+        )
