@@ -18,6 +18,8 @@ from controller.model import Memory, Observation, Plan, Policy, PoolPlan
 from controller.policy import Decide
 
 _VERSION = 1
+HEADING = '{"recording":'
+"""How the first line begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def read(lines: Iterable[str]) -> tuple[Policy, Iterator[Tick]]:
 
 def _ticks(numbered: Iterator[tuple[int, str]]) -> Iterator[Tick]:
     for number, line in numbered:
-        if line.startswith('{"recording"'):  # a controller that was started again goes on with the same file
+        if line.startswith(HEADING):  # a controller that was started again goes on with the same file
             continue
         try:
             yield _TICK.validate_json(line)

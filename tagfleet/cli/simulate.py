@@ -22,7 +22,11 @@ _File = click.Path(path_type=Path, dir_okay=False)
 
 @click.command("simulate", short_help="Try the controller's policy, and others, on made or own arrivals.")
 @click.option(
-    "--trace", "names", multiple=True, metavar="NAME|FILE.csv", help="arrivals; a file's lines are seconds,images"
+    "--trace",
+    "names",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="arrivals; a file's lines are seconds,images, or it is what `controller --record` wrote",
 )
 @click.option("--policy", "policies", multiple=True, help="tagfleet, per-message, keda, aws or cortex  [default: all]")
 @click.option("--all", "everything", is_flag=True, help="all standard traces under all policies")
@@ -64,8 +68,9 @@ def command(
     """Run the real controller over a simulated cloud in virtual time, and other systems' rules in its place.
 
     The settings' [controller] section is used, at EC2's pace. Traces: step, ramp, diurnal, flash, bursty, sparse, old
-    (the standard ones), heavy, a day of a million images, and days, two diurnal ones. --schedule and --foresee speak to
-    the policy tagfleet only.
+    (the standard ones), heavy, a day of a million images, and days, two diurnal ones; or a file of your own: lines
+    seconds,images, or the recording of a live controller, of which each pool is a trace. --schedule and --foresee speak
+    to the policy tagfleet only.
     """
     from rich.console import Console
 
@@ -78,7 +83,7 @@ def command(
     telemetry.configure("simulate", level="error")
     if unknown := set(policies) - set(POLICIES):
         raise click.BadParameter(f"there is no policy {unknown.pop()!r}; there are {', '.join(POLICIES)}")
-    traces = [_trace(name, seed) for name in (STANDARD if everything or not names else names)]
+    traces = [trace for name in (STANDARD if everything or not names else names) for trace in _traces(name, seed)]
     machine = Machine(throughput=throughput, boot_s=boot_s, price=price)
     controls = settings.controller.model_copy(update={"foresee": foresee})
     stage = scene(controls, machine, WEATHERS[weather], max_workers=max_workers, tick_s=tick_s)
@@ -109,13 +114,15 @@ def _schedule(text: str) -> Schedule:
         raise click.BadParameter(str(error), param_hint="--schedule") from None
 
 
-def _trace(name: str, seed: int) -> Trace:
+def _traces(name: str, seed: int) -> list[Trace]:
     from controller.simulation import traces
+    from controller.simulation.recorded import from_recording, is_recording
 
     if name in traces.MADE:
-        return traces.trace(name, seed)
+        return [traces.trace(name, seed)]
     try:
-        return traces.from_csv(Path(name))
+        path = Path(name)
+        return from_recording(path) if is_recording(path) else [traces.from_csv(path)]
     except OSError as error:
         known = ", ".join(traces.MADE)
         raise click.BadParameter(

@@ -9,10 +9,9 @@ from controller.model import Policy, policy_of
 from tests.unit.controller.fakes import World
 
 
-@pytest.fixture
-def controls(settings: Settings) -> ControllerSettings:
+def small(controls: ControllerSettings) -> ControllerSettings:
     """μ 8 images/s, B 2 s, L 10 s, a cap of 4; settle 3 s, linger 5 s."""
-    return settings.controller.model_copy(
+    return controls.model_copy(
         update={
             "max_workers": 4,
             "drain_goal_s": 10.0,
@@ -26,6 +25,11 @@ def controls(settings: Settings) -> ControllerSettings:
             "breaker_reset_s": 30.0,
         }
     )
+
+
+@pytest.fixture
+def controls(settings: Settings) -> ControllerSettings:
+    return small(settings.controller)
 
 
 @pytest.fixture
