@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -25,6 +25,10 @@ FLAGS = [
     "--disable-quic",
 ]
 SCREENSHOTS = Path(__file__).with_name("screenshots")
+PATIENCE_MS = 60_000
+"""How long a busy machine may take; it costs nothing where the page is quick."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def _beside(name: str) -> Any:
@@ -94,7 +98,7 @@ def context(request: pytest.FixtureRequest, browser: Browser, console: Console) 
         request.getfixturevalue("service")  # so that pages are closed before it goes
     workers: Any = "allow" if "as_app" in request.fixturenames else "block"
     context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB", service_workers=workers)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
     context.on("page", console.watch)
     context.on("dialog", lambda dialog: dialog.accept())
     yield context

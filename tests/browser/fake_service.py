@@ -9,12 +9,13 @@ import itertools
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import fake_fleet
 import fake_routes
-from flask import Blueprint, Flask
+import pytest
+from flask import Blueprint, Flask, Response
 from PIL import Image
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -23,6 +24,7 @@ from web_tier.pages import pages
 
 NOW = "2026-06-19T14:03:00Z"
 LATER = "2026-06-19T14:03:04Z"
+PATIENCE_S = 60
 
 
 class FakeService:
@@ -82,15 +84,23 @@ class FakeService:
             self._changes[batch_id].append("")
             self._changed.notify_all()
 
-    def only_batch(self) -> dict[str, Any]:
+    def wait_until(self, reached: Callable[[], object], what: str) -> None:
+        """What the page says is on show before its next request is here; `what` is told when it never comes."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self.batches, timeout=10)
-            (batch,) = self.batches.values()
-            return batch
+            if not self._changed.wait_for(reached, timeout=PATIENCE_S):
+                pytest.fail(f"after {PATIENCE_S} s the page had not {what}; batches: {list(self.batches.values())}")
+
+    def only_batch(self) -> dict[str, Any]:
+        self.wait_until(lambda: self.batches, "made a batch")
+        (batch,) = self.batches.values()
+        return batch
 
     def wait_for_images(self, count: int) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.items) >= count, timeout=30)
+        self.wait_until(lambda: len(self.items) >= count, f"sent {count} photos")
+
+    def wait_for_close(self) -> None:
+        """The page closes its batch once all is uploaded, after it has said so."""
+        self.wait_until(lambda: self.only_batch()["closed_at"], "closed its batch")
 
     def put_batch(self, title: str, items: int = 0) -> str:
         """A batch that another browser uploaded."""
@@ -100,6 +110,12 @@ class FakeService:
         return str(batch["id"])
 
     # --- what the API does ------------------------------------------------------------------------------------
+
+    def answered(self, response: Response) -> Response:
+        """After each request: whoever waits looks anew, whatever the request changed."""
+        with self._changed:
+            self._changed.notify_all()
+        return response
 
     def create(self, metadata: dict[str, Any]) -> dict[str, Any]:
         with self._changed:
@@ -249,6 +265,7 @@ def build(service: FakeService) -> Flask:
     app.add_url_rule("/healthz", view_func=lambda: {"status": "ok"})
     api = Blueprint("api", "fake_api", url_prefix="/api/v1")
     fake_routes.add(api, service)
+    api.after_request(service.answered)
     api.add_url_rule("/models", "models", lambda: {"models": service.models})
     api.add_url_rule("/fleet", "fleet", lambda: service.fleet)
     app.register_blueprint(api)

@@ -185,6 +185,7 @@ def test_deletion_asks_first(page: Page, batch: str, service: Any) -> None:
     expect(dialog).to_contain_text("4 photos with all tags")
     expect(dialog.get_by_role("button", name="Leave it")).to_be_focused()
     page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
     assert batch in service.batches
     page.get_by_role("button", name="Delete").click()
     dialog.get_by_role("button", name="Delete").click()
@@ -208,6 +209,7 @@ def test_files_that_are_here_already_are_not_sent_again(page: Page, service: Any
     page.set_input_files("#choose-files", [photo("a.jpg"), photo("b.jpg", (1, 2, 3))])
     expect(page.locator("#batch-pace")).to_have_text("1 file recognised: here already, not sent again")
     expect(page.locator(".card-name")).to_have_text(["a.jpg", "b.jpg"])
+    service.wait_for_images(3)
     assert service.upload_sizes == [1]
 
 

@@ -24,6 +24,7 @@ def upload(page: Page, service: Any, photo: Photo, *file_names: str) -> str:
     page.set_input_files("#choose-files", [photo(name) for name in file_names])
     service.wait_for_images(len(file_names))
     expect(page.locator("#upload-part")).to_be_hidden()
+    service.wait_for_close()
     return str(service.only_batch()["id"])
 
 

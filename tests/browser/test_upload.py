@@ -29,7 +29,7 @@ def test_small_files_travel_together_and_the_batch_is_closed(page: Page, service
     service.wait_for_images(40)
     expect(page.locator("#upload-part")).to_be_hidden()
     assert service.upload_sizes == [8, 8, 8, 8, 8]
-    assert service.only_batch()["closed_at"]
+    service.wait_for_close()
 
 
 def test_a_busy_server_is_asked_again(page: Page, service: Any, photo: Photo, console: Any) -> None:
@@ -39,7 +39,7 @@ def test_a_busy_server_is_asked_again(page: Page, service: Any, photo: Photo, co
     page.set_input_files("#choose-files", [photo("a.jpg")])
     expect(card(page, "a.jpg")).to_contain_text("The disk of the store is full. Trying again.")
     expect(card(page, "a.jpg")).to_contain_text("Waiting for its turn")
-    assert service.only_batch()["closed_at"]
+    service.wait_for_close()
 
 
 def test_a_refused_file_says_why_and_spares_the_others(page: Page, service: Any, photo: Photo, console: Any) -> None:
@@ -72,7 +72,7 @@ def test_a_file_beyond_what_a_request_may_hold_is_not_sent(
     page.set_input_files("#choose-files", [huge, photo("a.jpg")])
     expect(card(page, "huge.tif")).to_contain_text("Too large to be sent at all.")
     expect(card(page, "a.jpg")).to_contain_text("Waiting for its turn")
-    assert service.only_batch()["closed_at"]
+    service.wait_for_close()
 
 
 def test_given_up_files_wait_for_their_owner(page: Page, service: Any, photo: Photo, console: Any) -> None:
