@@ -61,3 +61,7 @@ class WeightsMissing(TagfleetError):
 
 class WeightsInvalid(TagfleetError):
     """A weights file is damaged or belongs to another network."""
+
+
+class DataInvalid(TagfleetError):
+    """Labelled images that cannot be learned from as they are; the text names file and line."""
