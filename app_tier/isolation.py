@@ -1,7 +1,7 @@
 """Decodes one suspicious image at a time in a process of its own, which may crash or hang without harm.
 
 A message that was received before and never finished may be what killed its worker. The child reads frames
-(eight bytes of length, then the upload) and answers with a status byte and the decoded picture or a sentence.
+(the side that is wanted, the length, the upload) and answers with a status byte and the decoded picture or a sentence.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 from app_tier.images import DecodeBudget, Decoder
 from core.errors import BadImage
 
-_HEADER = struct.Struct(">Q")
+_HEADER = struct.Struct(">IQ")  # side, bytes that follow
 _ANSWER = struct.Struct(">BIIQ")  # status, width, height, bytes that follow
 _OK, _BAD = 0, 1
 _SPARE_BYTES = 1 << 30  # address space beyond the decode budget: the interpreter, libraries, allocator's arenas
@@ -28,16 +28,16 @@ _SPARE_BYTES = 1 << 30  # address space beyond the decode budget: the interprete
 class IsolatedDecoder:
     """Like Decoder, but what crashes, hangs or eats memory costs only the child. Used by one thread."""
 
-    def __init__(self, side: int, memory_mb: int, timeout_s: float) -> None:
-        self._command = [sys.executable, "-m", "app_tier.isolation", str(side), str(memory_mb)]
+    def __init__(self, memory_mb: int, timeout_s: float) -> None:
+        self._command = [sys.executable, "-m", "app_tier.isolation", str(memory_mb)]
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[bytes] | None = None
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes, side: int) -> Image.Image:
         """Raises BadImage, also when the child crashed or took longer than the time limit."""
         child = self._running()
         try:
-            status, width, height, body = _exchange(child, data, time.monotonic() + self._timeout_s)
+            status, width, height, body = _exchange(child, data, side, time.monotonic() + self._timeout_s)
         except TimeoutError:
             self.close()
             raise BadImage(f"decoding it took longer than {self._timeout_s:.0f} s") from None
@@ -61,11 +61,11 @@ class IsolatedDecoder:
         return self._child
 
 
-def _exchange(child: subprocess.Popen[bytes], data: bytes, deadline: float) -> tuple[int, int, int, bytes]:
+def _exchange(child: subprocess.Popen[bytes], data: bytes, side: int, deadline: float) -> tuple[int, int, int, bytes]:
     """Raises TimeoutError, EOFError if the child ended, OSError."""
     assert child.stdin is not None  # noqa: S101  # both are pipes
     assert child.stdout is not None  # noqa: S101
-    _write(child.stdin.fileno(), _HEADER.pack(len(data)) + data, deadline)
+    _write(child.stdin.fileno(), _HEADER.pack(side, len(data)) + data, deadline)
     output = child.stdout.fileno()
     status, width, height, size = _ANSWER.unpack(_read(output, _ANSWER.size, deadline))
     return status, width, height, _read(output, size, deadline)
@@ -96,12 +96,12 @@ def _wait(readable: list[int], writable: list[int], deadline: float) -> None:
         raise TimeoutError
 
 
-def _serve(side: int, memory_mb: int, source: BinaryIO, sink: BinaryIO) -> None:
-    decoder = Decoder(side, DecodeBudget(memory_mb))
+def _serve(memory_mb: int, source: BinaryIO, sink: BinaryIO) -> None:
+    budget = DecodeBudget(memory_mb)
     while header := source.read(_HEADER.size):
-        data = source.read(_HEADER.unpack(header)[0])
+        side, size = _HEADER.unpack(header)
         try:
-            picture = decoder.decode(data)
+            picture = Decoder(side, budget).decode(source.read(size))
         except BadImage as error:
             body = str(error).encode()
             sink.write(_ANSWER.pack(_BAD, 0, 0, len(body)) + body)
@@ -120,5 +120,5 @@ def _limit_memory(memory_mb: int) -> None:
 
 
 if __name__ == "__main__":
-    _limit_memory(int(sys.argv[2]))
-    _serve(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)
+    _limit_memory(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)

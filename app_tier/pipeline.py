@@ -13,8 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 
 import numpy as np
+from PIL import Image
 
 from app_tier.admission import Admission, measured
 from app_tier.cancelled import Cancelled
@@ -44,6 +46,8 @@ class Work:
     job: Job
     data: bytes = b""
     frame: Frame | None = None
+    tagger: Tagger | None = None
+    """The one that made the frame: it may have a successor by now."""
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -75,8 +79,8 @@ class Pipeline:
         self._admission = Admission(jobs, self.held, self.trouble, tagger.name)
         self._outbox = Outbox(store, results, self.held, self.trouble)
         self._cancelled = Cancelled(store, time.monotonic)
-        self._decoder = Decoder(tagger.side, DecodeBudget(settings.decode_memory_mb))
-        self._isolated = IsolatedDecoder(tagger.side, settings.decode_memory_mb, settings.decode_timeout_s)
+        self._budget = DecodeBudget(settings.decode_memory_mb)
+        self._isolated = IsolatedDecoder(settings.decode_memory_mb, settings.decode_timeout_s)
         self._to_fetch: queue.Queue[Work | None] = queue.Queue()
         self._to_decode: queue.Queue[Work | None] = queue.Queue(settings.decode_threads)
         self._to_isolate: queue.Queue[Work | None] = queue.Queue()
@@ -107,6 +111,10 @@ class Pipeline:
         self.held.start()
         for thread in self._threads:
             thread.start()
+
+    def succeed(self, tagger: Tagger) -> None:
+        """Images are tagged by `tagger` from the next decode on; those that are further get their tags as begun."""
+        self._tagger = tagger
 
     def drained(self, timeout_s: float) -> bool:
         """After `draining` is set: whether everything in hand is finished or given back, within `timeout_s`."""
@@ -213,18 +221,19 @@ class Pipeline:
             if self._returned(work):
                 continue
             self._decoding_since[me] = time.monotonic()
-            self._decode_with(self._decoder, work)
+            self._decode_with(lambda data, side: Decoder(side, self._budget).decode(data), work)
             del self._decoding_since[me]
 
     def _isolate(self) -> None:
         while (work := self._to_isolate.get()) is not None:
             if not self._returned(work):
-                self._decode_with(self._isolated, work)
+                self._decode_with(self._isolated.decode, work)
 
-    def _decode_with(self, decoder: Decoder | IsolatedDecoder, work: Work) -> None:
+    def _decode_with(self, decode: Callable[[bytes, int], Image.Image], work: Work) -> None:
         started = time.perf_counter()
+        tagger = work.tagger = self._tagger
         try:
-            work.frame = self._tagger.preprocess(decoder.decode(work.data))
+            work.frame = tagger.preprocess(decode(work.data, tagger.side))
         except BadImage as error:
             self._fail(work, str(error))
             return
@@ -235,13 +244,17 @@ class Pipeline:
 
     def _infer(self) -> None:
         while batch := self._next_batch():
-            started = time.perf_counter()
-            frames = np.stack([work.frame for work in batch])  # type: ignore[misc]  # decoded: each has its frame
-            predictions = self._tagger.infer(frames, [work.job.options for work in batch])
-            each = _ms_since(started) / len(batch)
-            for work in batch:
-                work.timings["infer"] = each
-            self._to_finish.put([self._finished(work, found) for work, found in zip(batch, predictions, strict=True)])
+            for tagger, works in groupby(batch, key=lambda work: work.tagger):
+                self._infer_with(tagger, list(works))
+
+    def _infer_with(self, tagger: Tagger, batch: list[Work]) -> None:
+        started = time.perf_counter()
+        frames = np.stack([work.frame for work in batch])  # type: ignore[misc]  # decoded: each has its frame
+        predictions = tagger.infer(frames, [work.job.options for work in batch])
+        each = _ms_since(started) / len(batch)
+        for work in batch:
+            work.timings["infer"] = each
+        self._to_finish.put([self._finished(work, found) for work, found in zip(batch, predictions, strict=True)])
 
     def _next_batch(self) -> list[Work]:
         """Full, or what came within `batch_wait_ms` of its first image; not waiting when nothing is on its way."""
@@ -293,7 +306,7 @@ class Pipeline:
             batch_id=job.batch_id,
             image_id=job.image_id,
             name=job.name,
-            tagger=self._tagger.version,
+            tagger=(work.tagger or self._tagger).version,
             tags=found.tags,
             caption=found.caption,
             error=error,

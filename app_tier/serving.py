@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from importlib import import_module
 
+from app_tier import networks
 from app_tier.taggers import Choice, Progress, Wanted
 from config.settings import PoolSettings, Settings
 from core.errors import WeightsMissing
@@ -15,7 +16,8 @@ _FAMILIES = {
     "florence2": "app_tier.taggers.florence2",
 }
 """Taggers with a module of their own; it is imported when such a tagger is asked for."""
-_CLASSIFIERS = "app_tier.taggers.classifiers"
+_KNOWN = "app_tier.taggers.classifiers"
+_REGISTERED = "app_tier.taggers.registered"
 
 
 def choose(pool: PoolSettings, settings: Settings, store: ObjectStore, download: Progress | None = None) -> Choice:
@@ -32,6 +34,7 @@ def choose(pool: PoolSettings, settings: Settings, store: ObjectStore, download:
 
 
 def _found(wanted: Wanted) -> Choice:
-    family = import_module(_FAMILIES.get(wanted.name.partition("@")[0], _CLASSIFIERS))
+    otherwise = _KNOWN if networks.known(wanted.name) else _REGISTERED
+    family = import_module(_FAMILIES.get(wanted.name.partition("@")[0], otherwise))
     choice: Choice = family.choose(wanted)
     return choice

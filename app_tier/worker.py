@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from app_tier import serving
 from app_tier.departure import Watch
 from app_tier.pipeline import Pipeline
+from app_tier.succession import Succession
 from app_tier.taggers import Choice, Tagger
 from config.settings import PoolSettings, Settings
 from core import telemetry
@@ -62,12 +64,14 @@ class Worker:
         self._choose = choose
         self._machine = machine
         self._leaving = ""
+        self._telling = threading.Lock()
         self._seq = 0
         self._told_at = 0.0  # monotonic
         self._notice = ""
         self._state = WorkerState.STARTING
         self._state_since = clock()
         self._tagger: Tagger | None = None
+        self._succession: Succession | None = None
         self._pipeline: Pipeline | None = None
         self._boot: BootTimings | None = None
         self._samples: deque[tuple[float, float, int]] = deque([(0.0, 0.0, 0)])  # at, busy seconds, images
@@ -94,6 +98,7 @@ class Worker:
         try:
             while not self._must_stop(pipeline):
                 self._enter(WorkerState.BUSY if len(pipeline.held) else WorkerState.IDLE)
+                self._renew(pipeline)
                 self.asked_to_drain.wait(self._settings.worker.heartbeat_s)
             self._drain(pipeline)
         except Hung:
@@ -115,6 +120,8 @@ class Worker:
             telemetry.logger().warning(choice.notice)
         weighed = self._clock()
         self._tagger = choice.load()
+        again = partial(self._choose, pool, self._settings, self._backend.store)
+        self._succession = Succession(choice, again, time.monotonic, self._settings.worker.look_s)
         inferred = self._clock()
         self._boot = BootTimings(
             process=round(process_up - launched, 3),
@@ -141,6 +148,14 @@ class Worker:
         return pipeline
 
     # --- service ------------------------------------------------------------------------------
+
+    def _renew(self, pipeline: Pipeline) -> None:
+        """Go over to a new version of the tagger once there is one that works."""
+        assert self._succession is not None  # noqa: S101  # warmed
+        if (successor := self._succession.look()) is not None:
+            telemetry.logger().info("a new version serves", was=self._version(), tagger=successor.version)
+            self._tagger = successor
+            pipeline.succeed(successor)
 
     def _must_stop(self, pipeline: Pipeline) -> bool:
         if pipeline.hung_for() > self._settings.worker.decode_timeout_s:
@@ -187,6 +202,7 @@ class Worker:
         telemetry.logger().warning("this machine is taken away: draining", why=notice)
         self._leaving = notice
         self.asked_to_drain.set()
+        self._beat()  # while it warms nobody else would say so
 
     # --- what it says of itself ---------------------------------------------------------------
 
@@ -197,9 +213,12 @@ class Worker:
 
     def _beat(self) -> None:
         """One heartbeat. If the store can't take it the worker goes on: its silence says so."""
-        self._seq += 1
+        with self._telling:
+            self._seq += 1
+            self._tell(self._pipeline)
+
+    def _tell(self, pipeline: Pipeline | None) -> None:
         self._told_at = time.monotonic()
-        pipeline = self._pipeline
         try:
             self._backend.roster.beat(
                 Heartbeat(
@@ -219,12 +238,17 @@ class Worker:
                     boot=self._boot,
                     engine=self._tagger.engine_name if self._tagger else "",
                     rss_bytes=_rss_bytes(),
-                    notice=pipeline.trouble.notice if pipeline else self._notice,
+                    notice=self._noticed(),
                     leaving=self._leaving,
                 )
             )
         except Unavailable as error:
             telemetry.logger().warning("heartbeat not written", why=str(error))
+
+    def _noticed(self) -> str:
+        if self._pipeline is None or self._succession is None:
+            return self._notice
+        return self._pipeline.trouble.notice or self._succession.notice
 
     def _version(self) -> str:
         return self._tagger.version if self._tagger else ""

@@ -86,6 +86,7 @@ class WorkerSettings(_Section):
     decode_timeout_s: Seconds
     isolate_receive: Annotated[int, Field(ge=2)]
     heartbeat_s: Seconds
+    look_s: Seconds
     abandoned_s: Seconds
 
 

@@ -20,7 +20,8 @@ from core import layout
 from core.errors import NotFound, PreconditionFailed, WeightsInvalid, WeightsMissing
 from core.ports import IfAbsent, ObjectStore
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+_NAME = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
+Name = Annotated[str, Field(pattern=_NAME.pattern, max_length=60)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _VERSION = re.compile(r"^[0-9a-f]{8}$")
@@ -120,17 +121,17 @@ class Registry:
         """The version that `name` alone means; None where there is none. Raises WeightsInvalid, Unavailable."""
         try:
             said = _Default.model_validate_json(self._store.get(layout.model_default_key(name)).data)
-        except (NotFound, ValueError) as error:
-            if isinstance(error, NotFound):
-                return None
+        except NotFound:
+            return None
+        except ValidationError:
             raise WeightsInvalid(f"the registry's default of {name} is damaged: set it anew") from None
         return said.version
 
     def find(self, reference: str) -> Manifest:
         """Of `NAME` or `NAME@VERSION`. Raises WeightsMissing, WeightsInvalid, Unavailable."""
         name, _, version = reference.partition("@")
-        version = version or self.default(name) or ""
-        if not _VERSION.match(version):
+        version = version or (self.default(name) or "" if _NAME.fullmatch(name) else "")
+        if not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
             raise WeightsMissing(f"there is no model {reference!r} in the registry: `tagfleet models list` shows them")
         manifest = self._read(layout.model_prefix(name, version) + layout.MODEL_MANIFEST)
         if manifest.name != name or manifest.version != version:

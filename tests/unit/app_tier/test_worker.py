@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app_tier.taggers import Choice
 from app_tier.worker import Hung, Identity, Worker, process_started_at
 from bench.deployment import wait_until
 from config.settings import Settings
@@ -50,12 +51,19 @@ def begin(settings: Settings, tagger: Any) -> Iterator[Begin]:
     """Starts a worker with the colour tagger and short times; at the end each is drained."""
     begun: list[Life] = []
 
-    def begin(*, managed: bool = True, machine: Machine | None = None, **changes: Any) -> Life:
+    def begin(
+        *,
+        managed: bool = True,
+        machine: Machine | None = None,
+        choose: Callable[[], Choice] | None = None,
+        **changes: Any,
+    ) -> Life:
         times = settings.worker.model_copy(update={"heartbeat_s": 0.05, **changes})
         pools = {"resnet50": settings.pools["resnet50"].model_copy(update={"tagger": "efficientnet-lite0"})}
         ours = settings.model_copy(update={"worker": times, "pools": pools})
         identity = Identity("w1", "resnet50", time.time(), managed)
-        worker = Worker(identity, ours, Backend(ours), time.time, lambda *_: tagger, machine)
+        chosen = choose or (lambda: Choice(tagger.name, lambda: tagger))
+        worker = Worker(identity, ours, Backend(ours), time.time, lambda *_: chosen(), machine)
         begun.append(Life(worker).start())
         return begun[-1]
 
@@ -197,13 +205,19 @@ def test_a_boot_that_fails_says_why(settings: Settings, backend: Backend) -> Non
 
 
 def test_a_boot_that_fails_by_an_error_of_no_kind_of_ours_says_why_too(settings: Settings, backend: Backend) -> None:
-    def broken(*_: Any) -> Any:
+    def broken() -> Any:
         raise ZeroDivisionError("no such device")
 
     pools = {"resnet50": settings.pools["resnet50"].model_copy(update={"tagger": "efficientnet-lite0"})}
     ours = settings.model_copy(update={"pools": pools})
     with pytest.raises(ZeroDivisionError):
-        Worker(Identity("w3", "resnet50", time.time(), managed=True), ours, backend, time.time, broken).run()
+        Worker(
+            Identity("w3", "resnet50", time.time(), managed=True),
+            ours,
+            backend,
+            time.time,
+            lambda *_: Choice("w", broken),
+        ).run()
     seen = beat(backend)
     assert seen is not None
     assert seen.notice == "ZeroDivisionError: no such device"
@@ -243,6 +257,41 @@ def test_a_worker_whose_machine_is_taken_away_drains_at_once_and_says_why(
     assert last is not None
     assert (last.state, last.leaving) == (WorkerState.DRAINED, "EC2 ends this spot instance at 12:03:10Z")
     assert life.error is None
+
+
+def test_a_machine_that_is_taken_away_while_it_warms_says_so_at_once(
+    begin: Begin, backend: Backend, tagger: Any
+) -> None:
+    machine, loaded = Rented(), threading.Event()
+
+    def slow() -> Any:
+        assert loaded.wait(60)
+        return tagger
+
+    life = begin(machine=machine, choose=lambda: Choice("slow", slow))
+    wait_until(in_state(backend, WorkerState.WARMING))
+    machine.say("EC2 ends this spot instance at 12:03:10Z")
+    wait_until(lambda: bool((seen := beat(backend)) and seen.leaving))
+    loaded.set()
+    assert life.ended()
+
+
+def test_a_new_version_serves_without_a_restart_and_without_losing_an_image(
+    begin: Begin, backend: Backend, submit: Any, collect: Any, picture: Any, tagger: Any
+) -> None:
+    class Newer(type(tagger)):  # type: ignore[misc]  # whatever the fixture gives
+        version = "colour@2"
+
+    default = [Choice("colour@1", lambda: tagger, current=lambda: default[0].name == "colour@1")]
+    life = begin(choose=lambda: default[0], look_s=0.05)
+    submit(picture())
+    (before,) = collect(1).values()
+    default[0] = Choice("colour@2", Newer)
+    wait_until(lambda: (seen := beat(backend)) is not None and seen.tagger == "colour@2")
+    submit(picture())
+    (after,) = collect(1).values()
+    assert (before.tagger, after.tagger) == ("colour@1", "colour@2")
+    assert not life.ended(0)
 
 
 def test_a_machine_that_cannot_be_asked_is_worked_on(

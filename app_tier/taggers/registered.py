@@ -1,0 +1,50 @@
+"""Taggers out of the registry: `NAME` for the version that is its default, `NAME@VERSION` for exactly that one."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from app_tier.networks import NEAR_TIE, Network
+from app_tier.taggers import Choice, Tagger, Wanted
+from app_tier.taggers.classifiers import defaults_of, engines_of
+from app_tier.taggers.imagenet import ImageNetTagger
+from app_tier.taggers.multilabel import MultiLabelTagger
+from app_tier.weights import Weights
+from core.models import Manifest, Registry
+
+
+def choose(wanted: Wanted) -> Choice:
+    """Raises WeightsMissing, WeightsInvalid for a damaged manifest, Unavailable."""
+    registry = Registry(wanted.store)
+    manifest = registry.find(wanted.name)
+    pinned = "@" in wanted.name
+    return Choice(
+        manifest.reference,
+        partial(_load, manifest, wanted),
+        current=lambda: pinned or registry.default(manifest.name) == manifest.version,
+    )
+
+
+def network_of(manifest: Manifest) -> Network:
+    return Network(
+        name=manifest.name,
+        architecture=manifest.architecture,
+        labels=manifest.labels,
+        resize=manifest.input.resize,
+        crop=manifest.input.crop,
+        interpolation=manifest.input.interpolation,
+        mean=manifest.input.mean,
+        std=manifest.input.std,
+        bf16=True,
+        near_tie=NEAR_TIE if manifest.family == "imagenet" else 0.0,
+    )
+
+
+def _load(manifest: Manifest, wanted: Wanted) -> Tagger:
+    path = Registry(wanted.store).fetch(manifest, wanted.settings.cache / "weights")
+    network = network_of(manifest)
+    # Normalisation is part of a kept engine, so the version names it, not the hash of the weights alone.
+    engines = engines_of(network, Weights(path, manifest.version, "registry"), wanted.settings)
+    if manifest.family == "multilabel":
+        return MultiLabelTagger(manifest, network, engines.fast)
+    return ImageNetTagger(network, manifest.version, engines.fast, defaults_of(wanted.pool), engines.exact)

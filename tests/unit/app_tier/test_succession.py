@@ -1,0 +1,101 @@
+"""A new version is made ready beside the old one, and a broken one never takes its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from app_tier.succession import Succession
+from app_tier.taggers import Choice, Tagger
+from bench.deployment import wait_until
+from core.errors import Unavailable, WeightsInvalid, WeightsMissing
+from tests.unit.app_tier.conftest import ColourTagger
+
+
+class World:
+    """A registry of one name, and a clock that is far ahead at each look."""
+
+    def __init__(self) -> None:
+        self.default = "colour@1"
+        self.fails: Exception | None = None
+        self.loads = 0
+        self._now = 0.0
+
+    def choose(self) -> Choice:
+        name = self.default
+        if name == "colour@gone":
+            raise WeightsMissing("there is no model 'colour@gone' in the registry")
+        return Choice(name, self._load, current=lambda: self._current(name))
+
+    def clock(self) -> float:
+        self._now += 100.0
+        return self._now
+
+    def _current(self, name: str) -> bool:
+        if isinstance(self.fails, Unavailable):
+            raise self.fails
+        return self.default == name
+
+    def _load(self) -> Tagger:
+        self.loads += 1
+        if self.fails:
+            raise self.fails
+        return ColourTagger()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def succession(world: World) -> Succession:
+    return Succession(world.choose(), world.choose, world.clock, 5.0)
+
+
+def looked(succession: Succession, until: Callable[[Tagger | None], bool]) -> None:
+    wait_until(lambda: until(succession.look()))
+
+
+def test_nothing_is_loaded_while_the_version_is_current(world: World, succession: Succession) -> None:
+    for _ in range(5):
+        assert succession.look() is None
+    assert world.loads == 0
+
+
+def test_a_successor_is_handed_over_once(world: World, succession: Succession) -> None:
+    world.default = "colour@2"
+    looked(succession, lambda tagger: tagger is not None)
+    assert [succession.look() for _ in range(5)] == [None] * 5
+    assert world.loads == 1
+
+
+@pytest.mark.parametrize("error", [WeightsInvalid("the weights of colour@2 are damaged"), ZeroDivisionError("why")])
+def test_a_broken_successor_is_tried_once_and_named(world: World, succession: Succession, error: Exception) -> None:
+    world.default, world.fails = "colour@2", error
+    looked(succession, lambda tagger: bool(succession.notice))
+    assert succession.notice.startswith("colour@1 goes on, as colour@2 cannot be loaded: ")
+    assert str(error) in succession.notice
+    for _ in range(20):
+        assert succession.look() is None
+    assert world.loads == 1
+    world.default, world.fails = "colour@3", None
+    looked(succession, lambda tagger: tagger is not None)
+    assert succession.notice == ""
+
+
+def test_a_version_that_was_removed_is_no_reason_to_stop(world: World, succession: Succession) -> None:
+    world.default = "colour@gone"
+    looked(succession, lambda tagger: "there is no model" in succession.notice)
+    world.default = "colour@1"
+    looked(succession, lambda tagger: succession.notice == "")
+    assert world.loads == 0
+
+
+def test_a_store_that_is_away_is_waited_for(world: World, succession: Succession) -> None:
+    world.default, world.fails = "colour@2", Unavailable("the store is away")
+    for _ in range(20):
+        assert succession.look() is None
+    world.fails = None
+    looked(succession, lambda tagger: tagger is not None)
