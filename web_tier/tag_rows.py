@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, or_, select
 
+from config.labels.hierarchy import below
 from web_tier.catalog_tables import images, tags, verdicts
 from web_tier.verdicts import TagDict, Verdict, merged, standing, tag_key
 
@@ -19,7 +20,9 @@ _LAST = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """Asks for images by a tag: of this name, or one that begins so, and with this confidence at least.
+    """Asks for images by a tag: of this name or below it, or one that begins so, and with this confidence at least.
+
+    What is below a name WordNet says: who looks for a dog finds a Beagle.
 
     A person's tag is sure enough for any confidence; a tag for which the tagger gave none is for none.
     """
@@ -35,7 +38,8 @@ class Tagged:
         """Of one row of `tags`; only for one that asks for something."""
         asked: list[ColumnElement[bool]] = []
         if self.name is not None:
-            asked.append(tags.c.key == tag_key(self.name)[:_KEPT])
+            keys = sorted(tag_key(name)[:_KEPT] for name in (self.name, *below(self.name)))
+            asked.append(tags.c.key.in_(keys) if len(keys) > 1 else tags.c.key == keys[0])
         if self.prefix is not None:
             asked.append(begins(self.prefix))
         if self.min_confidence is not None:

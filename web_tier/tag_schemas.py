@@ -91,7 +91,7 @@ class TagsOut(BaseModel):
 
 
 class SearchQuery(BaseModel):
-    tag: _Sought | None = Field(None, description="A tag that the image has, in any case")
+    tag: _Sought | None = Field(None, description="A tag that the image has, in any case, or what it is a kind of")
     q: _Sought | None = Field(None, description="What one of its tags begins with, in any case")
     min_confidence: Confidence | None = Field(None, description="How sure that tag is at least; a person's always is")
     cursor: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-z_]+$")] | None = None

@@ -1,4 +1,7 @@
-"""Label lists, one name a line, in the order of the network's outputs."""
+"""Label lists, one name a line, in the order of the network's outputs. `hierarchy` knows what lies above a name.
+
+A name is its first synonym in WordNet, in title case: as a person would write it under a photo.
+"""
 
 from importlib.resources import files
 

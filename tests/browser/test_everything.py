@@ -38,7 +38,7 @@ def test_photos_get_the_tags_that_people_expect(url: str, page: Page, data: Path
     page.goto(url)
     page.set_input_files("#choose-files", [*photos, data / "odd" / "broken.png"])
     expect(page.locator("#batch-counts")).to_have_text(f"{len(photos)} photos tagged, 1 failed", timeout=180_000)
-    for name, tag in (("parrot.jpg", "macaw"), ("hot_dog.jpg", "hotdog")):
+    for name, tag in (("parrot.jpg", "Macaw"), ("hot_dog.jpg", "Hotdog")):
         first = page.locator(f'.card:has([title="{name}"]) .tag-name').first
         expect(first).to_have_text(tag)
     expect(page.locator(".card[data-phase=failed] .card-name")).to_have_text("broken.png")

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_real_photos_get_the_tags_that_a_person_expects(deployment, client, data):
-    expected = {"hot_dog.jpg": "hotdog", "parrot.jpg": "macaw"}
+    expected = {"hot_dog.jpg": "Hotdog", "parrot.jpg": "Macaw"}
     batch = client.create_batch()
     client.upload(batch, [data / "photos" / name for name in expected])
     client.close(batch)

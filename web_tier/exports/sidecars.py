@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from xml.sax.saxutils import escape
 
+from config.labels.hierarchy import above
 from web_tier.catalog import Image
 from web_tier.exports.file_names import UniqueNames, safe_path
 from web_tier.exports.source import Source
@@ -52,16 +53,17 @@ def as_sidecars(source: Source) -> Iterator[bytes]:
 
 
 def sidecar(image: Image) -> str:
-    """One XMP packet: the tags as dc:subject (IPTC's keywords in XMP) and as hierarchies of one level or more."""
+    """One XMP packet: the tags as dc:subject (IPTC's keywords in XMP), and below what WordNet puts above them."""
     names = [_text(tag["name"]) for tag in image.tags]
+    paths = [[_text(name) for name in (*reversed(above(tag["name"])), tag["name"])] for tag in image.tags]
     content = ""
     if image.caption:
         caption = f'<rdf:li xml:lang="x-default">{_text(image.caption)}</rdf:li>'
         content += f"   <dc:description><rdf:Alt>{caption}</rdf:Alt></dc:description>\n"
     if names:
         content += _list("dc:subject", "Bag", names)
-        content += _list("lr:hierarchicalSubject", "Bag", names)
-        content += _list("digiKam:TagsList", "Seq", [name.replace("|", "/") for name in names])
+        content += _list("lr:hierarchicalSubject", "Bag", ["|".join(path) for path in paths])
+        content += _list("digiKam:TagsList", "Seq", ["/".join(path).replace("|", "/") for path in paths])
     return _PACKET.format(content=content)
 
 

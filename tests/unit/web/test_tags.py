@@ -232,6 +232,20 @@ def test_images_are_found_by_tag_over_all_batches(web):
     assert found("tag=dog&min_confidence=0.99") == {third}
 
 
+def test_who_looks_for_a_dog_finds_a_beagle(web):
+    batch, (beagle, cat) = tagged(web, {"Beagle": 0.9, "Tabby": 0.1}, {"tabby": 0.8})
+
+    def found(where: str, query: str) -> set[str]:
+        answer = web.get(f"{where}?{query}")
+        return {item["image_id"] for item in answer.get("images", answer.get("results"))}
+
+    for where in ("/images", f"/batches/{batch}/results"):
+        assert found(where, "tag=dog") == found(where, "tag=Hound") == {beagle}
+        assert found(where, "tag=animal") == found(where, "tag=cat") == {beagle, cat}
+        assert found(where, "tag=cat&min_confidence=0.5") == {cat}
+        assert found(where, "tag=wolf") == found(where, "tag=beagle's") == set()
+
+
 def test_found_images_come_in_pages_newest_first(web):
     ids: list[str] = []
     for _ in range(3):
