@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from config import labels
 from core.errors import WeightsMissing
+
+TIMM = "timm/"
+"""A tagger whose name begins so is any classifier of timm's."""
+NEAR_TIE = 0.08
+"""Between a ResNet50's two highest outputs under bf16; docs/decisions/0006 says how it was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +38,22 @@ class Network:
     head: bool = True
     near_tie: float = 0.0
     """Under bf16, photos whose two highest outputs are closer than this are settled in fp32."""
+    temperature: float = 1.0
+    """The outputs are divided by it before they become probabilities."""
     download: str = ""
-    """Address of the published checkpoint; its name ends in the first eight digits of its SHA-256."""
+    """Address of the published checkpoint; its name ends in the first eight digits of its SHA-256, or it lies at
+    Hugging Face, which tells the SHA-256 itself."""
     package: str = ""
     """A pip package that carries the checkpoint."""
 
     @property
     def label_names(self) -> tuple[str, ...]:
         return labels.load(self.labels) if isinstance(self.labels, str) else self.labels
+
+    @property
+    def file_name(self) -> str:
+        """Its name as part of a file's or a key's: `timm/vit_tiny_patch16_224` is `timm-vit_tiny_patch16_224`."""
+        return self.name.replace("/", "-")
 
 
 NETWORKS = {
@@ -56,8 +70,22 @@ NETWORKS = {
             mean=(0.485, 0.456, 0.406),
             std=(0.229, 0.224, 0.225),
             bf16=True,
-            near_tie=0.08,
+            near_tie=NEAR_TIE,
             download="https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+        ),
+        # timm's mobilenetv2_100.ra_in1k
+        Network(
+            name="mobilenetv2",
+            architecture="timm/mobilenetv2_100",
+            labels="imagenet1k",
+            resize=256,
+            crop=224,
+            interpolation="bicubic",
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            bf16=False,
+            download="https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
+            "mobilenetv2_100_ra-b33bc2c4.pth",
         ),
         # timm's tf_efficientnet_lite0
         Network(
@@ -76,9 +104,22 @@ NETWORKS = {
 }
 
 
-def network(name: str) -> Network:
-    """Raises WeightsMissing for a name that is not in the table."""
-    try:
+def known(name: str) -> bool:
+    """Whether it is the name of such a network, and not of a model in the registry."""
+    return name in NETWORKS or name.startswith(TIMM)
+
+
+def network(name: str, cache: Path | None = None) -> Network:
+    """One of the table, or `timm/NAME`: what timm says of that is kept under `cache`, as asking it imports torch.
+
+    Raises WeightsMissing for a name that nobody knows, WeightsInvalid for a network that is no classifier of
+    ImageNet's 1,000 labels.
+    """
+    if name in NETWORKS:
         return NETWORKS[name]
-    except KeyError:
-        raise WeightsMissing(f"there is no tagger {name!r}; there are: {', '.join(NETWORKS)}") from None
+    if name.startswith(TIMM) and cache is not None:
+        from app_tier import timm_networks
+
+        return timm_networks.described(name, cache / "networks")
+    known = ", ".join([*NETWORKS, f"{TIMM}NAME"])
+    raise WeightsMissing(f"there is no tagger {name!r}; there are: {known}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import threading
 import urllib.request
@@ -23,6 +24,9 @@ from core.ports import ObjectStore
 
 FIRST_BYTE_S = 5.0
 """A download that has not begun by then is given up: there is no internet."""
+_RESOLVE = "/resolve/"
+"""In addresses of files at Hugging Face; with `/raw/` in its place they give a large file's pointer."""
+_POINTER_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where to look. `path` is the pool's own setting; `folder` holds NAME.safetensors."""
+    """Where to look. `path` is the pool's own setting; `folder` holds NAME.safetensors, with `-` for each `/`."""
 
     path: str
     folder: Path
@@ -54,13 +58,13 @@ def find(network: Network, places: Places, *, download: Progress | None = None) 
     why = "found nowhere"
     if download is not None and network.download:
         try:
-            path = _downloaded(network.download, places.cache / "weights", download)
+            path = _downloaded(network.download, _download_cache(network, places), download)
             return Weights(path, _fingerprint(path, places.cache), "downloaded")
         except WeightsMissing as error:
             why = str(error)
     raise WeightsMissing(
         f"the weights of {network.name} could not be had ({why}). To use {network.name}, put "
-        f"{network.name}.safetensors into {places.folder}, or name its folder in TAGFLEET_WEIGHTS, and start again"
+        f"{network.file_name}.safetensors into {places.folder}, or name its folder in TAGFLEET_WEIGHTS, and start again"
     )
 
 
@@ -70,13 +74,13 @@ def _candidates(network: Network, places: Places) -> Iterator[tuple[Path, str]]:
         if not path.is_file():
             raise WeightsMissing(f"weights of {network.name}: the settings name {path}, which is no file")
         yield path, "settings"
-    yield places.folder / f"{network.name}.safetensors", "weights folder"
-    if stored := _stored(network.name, places):
+    yield places.folder / f"{network.file_name}.safetensors", "weights folder"
+    if stored := _stored(network.file_name, places):
         yield stored, "store"
     if network.package:
         yield from ((path, "package") for path in _packaged(network.package))
     if network.download:
-        yield places.cache / "weights" / Path(network.download).name, "download cache"
+        yield _download_cache(network, places), "download cache"
 
 
 def _stored(name: str, places: Places) -> Path | None:
@@ -98,8 +102,14 @@ def _packaged(package: str) -> Iterator[Path]:
         yield from sorted(Path(folder).glob("models/*.pth"))
 
 
-def _downloaded(url: str, folder: Path, progress: Progress) -> Path:
-    path = folder / Path(url).name
+def _download_cache(network: Network, places: Places) -> Path:
+    published = Path(network.download)
+    name = f"{network.file_name}{published.suffix}" if _RESOLVE in network.download else published.name
+    return places.cache / "weights" / name
+
+
+def _downloaded(url: str, path: Path, progress: Progress) -> Path:
+    wanted = _published_sha256(url)
     response = _open(url)
     digest = hashlib.sha256()
 
@@ -110,8 +120,8 @@ def _downloaded(url: str, folder: Path, progress: Progress) -> Path:
             file.write(chunk)
             done += len(chunk)
             progress(done, total)
-        if not digest.hexdigest().startswith(path.stem.rpartition("-")[2]):
-            raise WeightsInvalid(f"{url}: the download is damaged (its SHA-256 is not what its name says)")
+        if not digest.hexdigest().startswith(wanted):
+            raise WeightsInvalid(f"{url}: the download is damaged (its SHA-256 is not {wanted})")
 
     try:
         with response:
@@ -119,6 +129,21 @@ def _downloaded(url: str, folder: Path, progress: Progress) -> Path:
     except OSError as error:
         raise WeightsMissing(f"{url}: the download broke off ({error})") from None
     return path
+
+
+def _published_sha256(url: str) -> str:
+    """Its first digits as the name has them; Hugging Face tells all of them by the file's Git LFS pointer."""
+    if _RESOLVE not in url:
+        return Path(url).stem.rpartition("-")[2]
+    try:
+        with _open(url.replace(_RESOLVE, "/raw/")) as response:
+            pointer = response.read(_POINTER_BYTES).decode("ascii", "replace")
+    except OSError as error:
+        raise WeightsMissing(f"{url}: the download broke off ({error})") from None
+    found = re.search(r"^oid sha256:([0-9a-f]{64})$", pointer, re.MULTILINE)
+    if not found:
+        raise WeightsMissing(f"{url}: there is no hash by which the download could be checked")
+    return found.group(1)
 
 
 def _open(url: str) -> HTTPResponse:

@@ -61,7 +61,7 @@ def keep(network: Network, weights: Path, weights_hash: str, cache: Path) -> Kep
 
     Its folder is named by what went into it and appears whole or not at all, so several processes may race.
     """
-    what = network.name if network.head else f"{network.name}-features"
+    what = network.file_name if network.head else f"{network.file_name}-features"
     name = f"{what}-{weights_hash[:16]}-openvino{ov.get_version().split('-')[0]}-{_FORMAT}"
     kept = Kept(cache / "engines" / name)
     if not kept.folder.is_dir():
