@@ -1,0 +1,117 @@
+"""What tells images apart: the hash of a file's bytes, and one of what it shows, which copies of an image share.
+
+The perceptual hash is pHash: the signs of the lowest frequencies of a small grey copy (Zauner, "Implementation and
+Benchmarking of Perceptual Image Hash Functions", 2010). A mirrored image has the same frequencies, every second one
+with the other sign, so that its hash costs nothing more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app_tier.images import DecodeBudget, Decoder
+from core.errors import BadImage
+
+BITS = 64
+_SIDE = 32
+_LOW = 8
+_NOISE = 1.0
+"""Frequencies weaker than that, of grey levels 0..255, have no sign: rounding would decide it."""
+_AHEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    sha256: str
+    """Hex, of the file."""
+    perceptual: int
+    """64 bits; few of them differ between an image and its copy in another size, format or brightness."""
+    mirrored: int
+    """That of the image seen in a mirror."""
+    size: tuple[int, int]
+    """Width and height in pixels, as the file has them, not yet turned by its EXIF orientation."""
+
+
+_One = tuple[Path, Fingerprint | BadImage]
+Prints = Mapping[Path, Fingerprint | BadImage]
+"""Of each image its fingerprint, or why it cannot be read."""
+
+
+def taken(
+    paths: Iterable[Path], decode_memory_mb: int = 600, threads: int = 0, progress: Callable[[int], None] | None = None
+) -> dict[Path, Fingerprint | BadImage]:
+    """Read and decode every image, in the order of `paths`; `progress` is told how many are done.
+
+    Decoding is as safe as a worker's: within limits of memory and pixels, of known formats only.
+    """
+    decoder = Decoder(_SIDE, DecodeBudget(decode_memory_mb))
+    threads = threads or os.cpu_count() or 1
+    found = {}
+    with ThreadPoolExecutor(threads) as pool:
+        for done, (path, one) in enumerate(_ordered(pool, partial(_of_file, decoder), paths, threads * _AHEAD), 1):
+            found[path] = one
+            if progress is not None:
+                progress(done)
+    return found
+
+
+def of(data: bytes, decoder: Decoder) -> Fingerprint:
+    """Of the bytes of an image file. Raises BadImage."""
+    image = decoder.decode(data)
+    with Image.open(BytesIO(data)) as header:
+        size = header.size
+    grey = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
+    wave = _waves()
+    low = wave @ grey @ wave.T
+    seen = low.copy()
+    seen[:, 1::2] *= -1
+    return Fingerprint(hashlib.sha256(data).hexdigest(), _signs(low), _signs(seen), size)
+
+
+def _signs(frequencies: NDArray[np.float64]) -> int:
+    bits = frequencies > _NOISE
+    bits[0, 0] = False  # the mean: every image has one
+    return int.from_bytes(np.packbits(bits).tobytes())
+
+
+@cache
+def _waves() -> NDArray[np.float64]:
+    """The first rows of the orthonormal DCT-II of 32 points."""
+    at = np.pi / _SIDE * (np.arange(_SIDE) + 0.5)
+    waves: NDArray[np.float64] = np.cos(np.outer(np.arange(_LOW), at)) * np.sqrt(2 / _SIDE)
+    waves[0] /= np.sqrt(2)
+    return waves
+
+
+def _of_file(decoder: Decoder, path: Path) -> _One:
+    try:
+        return path, of(path.read_bytes(), decoder)
+    except BadImage as error:
+        return path, error
+    except OSError as error:
+        return path, BadImage(f"it cannot be opened: {error.strerror}")
+
+
+def _ordered(
+    pool: ThreadPoolExecutor, work: Callable[[Path], _One], paths: Iterable[Path], ahead: int
+) -> Iterator[_One]:
+    """Like `pool.map`, with so many under way at most: a hundred thousand futures would wait for no reason."""
+    rest = iter(paths)
+    under_way = deque(pool.submit(work, path) for path in islice(rest, ahead))
+    while under_way:
+        done = under_way.popleft().result()
+        under_way.extend(pool.submit(work, path) for path in islice(rest, 1))
+        yield done
