@@ -22,6 +22,8 @@ from core.ports import IfAbsent, ObjectStore
 
 _NAME = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
 Name = Annotated[str, Field(pattern=_NAME.pattern, max_length=60)]
+WEIGHTS_FILE, MANIFEST_FILE = "model.safetensors", "model.json"
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _VERSION = re.compile(r"^[0-9a-f]{8}$")
@@ -102,20 +104,36 @@ class Registry:
         _check(weights, manifest)
         prefix = layout.model_prefix(manifest.name, manifest.version)
         with weights.open("rb") as file:
-            self._store.put(prefix + layout.MODEL_WEIGHTS, file)
+            self._store.put(prefix + WEIGHTS_FILE, file)
         body = manifest.model_dump_json(indent=1).encode()
-        self._store.put(prefix + layout.MODEL_MANIFEST, body, content_type="application/json")
+        self._store.put(prefix + MANIFEST_FILE, body, content_type="application/json")
         self._name_default(manifest, condition=None if default else IfAbsent())
         return manifest
 
-    def list(self) -> list[Manifest]:
-        """All versions of all models, by name, then the newest first. Raises WeightsInvalid, Unavailable."""
-        found = [
-            self._read(info.key)
-            for info in self._store.list(layout.MODELS)
-            if info.key.endswith("/" + layout.MODEL_MANIFEST)
-        ]
-        return sorted(found, key=lambda manifest: (manifest.name, -manifest.created_at, manifest.version))
+    def list(self) -> tuple[list[Manifest], list[str]]:
+        """All versions of all models, by name, then the newest first; and of those that are damaged, what is wrong.
+
+        Raises Unavailable.
+        """
+        found, damaged = [], []
+        for info in self._store.list(layout.MODELS):
+            if info.key.endswith("/" + MANIFEST_FILE):
+                try:
+                    found.append(self._read(info.key))
+                except WeightsInvalid as error:
+                    damaged.append(str(error))
+                except WeightsMissing:
+                    continue  # removed while they were listed
+        return sorted(found, key=lambda manifest: (manifest.name, -manifest.created_at, manifest.version)), damaged
+
+    def damage(self, manifest: Manifest) -> str:
+        """What is wrong with its weights in the store, which are read for it; empty if they are whole."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                self.fetch(manifest, Path(folder))
+            except (WeightsInvalid, WeightsMissing) as error:
+                return str(error)
+        return ""
 
     def default(self, name: str) -> str | None:
         """The version that `name` alone means; None where there is none. Raises WeightsInvalid, Unavailable."""
@@ -133,10 +151,7 @@ class Registry:
         version = version or (self.default(name) or "" if _NAME.fullmatch(name) else "")
         if not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
             raise WeightsMissing(f"there is no model {reference!r} in the registry: `tagfleet models list` shows them")
-        manifest = self._read(layout.model_prefix(name, version) + layout.MODEL_MANIFEST)
-        if manifest.name != name or manifest.version != version:
-            raise WeightsInvalid(f"the manifest of {reference} was changed after it was added: add the model again")
-        return manifest
+        return self._read(layout.model_prefix(name, version) + MANIFEST_FILE)
 
     def fetch(self, manifest: Manifest, folder: Path) -> Path:
         """The weights as a file under `folder`, copied there once and checked by their hash.
@@ -146,7 +161,7 @@ class Registry:
         path = folder / f"{manifest.reference}.safetensors"
         if path.is_file() and path.stat().st_size == manifest.weights_bytes:
             return path
-        key = layout.model_prefix(manifest.name, manifest.version) + layout.MODEL_WEIGHTS
+        key = layout.model_prefix(manifest.name, manifest.version) + WEIGHTS_FILE
         try:
             data = self._store.get(key).data
         except NotFound:
@@ -171,7 +186,9 @@ class Registry:
     def remove(self, reference: str) -> Manifest:
         """Delete one version, manifest first. Raises WeightsInvalid for a default beside which there are others."""
         manifest = self.find(reference if "@" in reference else f"{reference}@{self.default(reference) or ''}")
-        others = [other for other in self.list() if other.name == manifest.name and other.version != manifest.version]
+        others = [
+            other for other in self.list()[0] if other.name == manifest.name and other.version != manifest.version
+        ]
         is_default = self.default(manifest.name) == manifest.version
         if is_default and others:
             raise WeightsInvalid(
@@ -181,7 +198,7 @@ class Registry:
         prefix = layout.model_prefix(manifest.name, manifest.version)
         if is_default:
             self._store.delete([layout.model_default_key(manifest.name)])
-        self._store.delete([prefix + layout.MODEL_MANIFEST])
+        self._store.delete([prefix + MANIFEST_FILE])
         self._store.delete([info.key for info in self._store.list(prefix)])
         return manifest
 
@@ -194,17 +211,35 @@ class Registry:
             return  # there is one already
 
     def _read(self, key: str) -> Manifest:
+        name, version = key.split("/")[1:3]
         try:
-            return Manifest.model_validate_json(self._store.get(key).data)
+            manifest = _parsed(self._store.get(key).data, f"{key} in the store")
         except NotFound:
-            name, version = key.split("/")[1:3]
             raise WeightsMissing(f"there is no model {name}@{version} in the registry") from None
-        except ValidationError as error:
-            raise WeightsInvalid(f"{key} in the store is no manifest of a model: {first_problem(error)}") from None
+        if manifest.reference != f"{name}@{version}":
+            raise WeightsInvalid(
+                f"the manifest of {name}@{version} was changed after it was added: add the model again"
+            )
+        return manifest
 
 
 class _Default(_Part):
     version: Annotated[str, Field(pattern=_VERSION.pattern)]
+
+
+def read_manifest(file: Path) -> Manifest:
+    """Of a model that lies in a folder. Raises WeightsInvalid."""
+    try:
+        return _parsed(file.read_bytes(), str(file))
+    except OSError as error:
+        raise WeightsInvalid(f"{file}: {error.strerror}; a folder of a model holds its manifest") from None
+
+
+def _parsed(data: bytes, where: str) -> Manifest:
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise WeightsInvalid(f"{where} is no manifest of a model: {first_problem(error)}") from None
 
 
 def sha256_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torchvision
@@ -69,15 +70,26 @@ def _of_torchvision(name: str, classes: int) -> nn.Module:
     return module  # type: ignore[no-any-return]  # torchvision is untyped
 
 
-def _state(network: Network, weights: Path, module: nn.Module) -> dict[str, Tensor]:
-    """The checkpoint's tensors under the module's names. Never unpickles anything but tensors."""
+def tensors(weights: Path) -> dict[str, Tensor]:
+    """By name, as the file has them: safetensors, or torch's own, of which nothing but tensors is ever unpickled.
+
+    Raises WeightsInvalid.
+    """
     try:
         if weights.suffix == ".safetensors":
-            found = load_file(weights)
-        else:
-            found = torch.load(weights, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
-        raise WeightsInvalid(f"{weights} cannot be read as weights: {error}") from None
+            return load_file(weights)
+        found = torch.load(weights, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsInvalid(f"{weights} cannot be read as weights: {why}") from None
+    if not (isinstance(found, dict) and all(isinstance(tensor, Tensor) for tensor in found.values())):
+        raise WeightsInvalid(f"{weights} cannot be read as weights: it holds other things than tensors by name")
+    return found
+
+
+def _state(network: Network, weights: Path, module: nn.Module) -> dict[str, Tensor]:
+    """The checkpoint's tensors under the module's names."""
+    found = tensors(weights)
     wanted = module.state_dict()
     if network.package:  # the package's names differ from timm's; its order and shapes do not
         found = dict(zip(wanted, found.values(), strict=False))

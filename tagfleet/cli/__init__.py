@@ -23,6 +23,8 @@ _COMMANDS = {
     "status": "status",
     "dead-letters": "dead_letters",
     "keys": "keys",
+    "models": "models",
+    "data": "data",
     "aws": "aws",
     "loadtest": "loadtest",
     "ami": "ami",

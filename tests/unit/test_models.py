@@ -48,7 +48,7 @@ def test_what_is_added_is_found_by_name_and_by_version(registry: Registry, tmp_p
     path = weights(tmp_path)
     added = registry.add(manifest(path, card="# COCO"), path)
     assert registry.find("coco80") == registry.find(added.reference) == added
-    assert registry.list() == [added]
+    assert registry.list() == ([added], [])
     fetched = registry.fetch(added, tmp_path / "cache")
     assert fetched.read_bytes() == b"weights"
     assert fetched.name == f"{added.reference}.safetensors"
@@ -80,7 +80,7 @@ def test_a_default_with_others_beside_it_is_not_removed(registry: Registry, stor
     with pytest.raises(WeightsInvalid, match=f"tagfleet models default {first.reference}"):
         registry.remove("coco80")
     registry.remove(first.reference)
-    assert registry.list() == [second]
+    assert registry.list() == ([second], [])
     registry.remove("coco80")
     assert list(store.list("models/")) == []
     with pytest.raises(WeightsMissing, match="there is no model 'coco80'"):
@@ -93,7 +93,7 @@ def test_weights_that_are_not_the_manifests_are_refused(registry: Registry, tmp_
     path.write_bytes(b"w3ights")
     with pytest.raises(WeightsInvalid, match="damaged: 7 bytes with SHA-256"):
         registry.add(described, path)
-    assert registry.list() == []
+    assert registry.list() == ([], [])
 
 
 def test_damage_in_the_store_is_noticed_and_nothing_is_kept(
@@ -118,6 +118,10 @@ def test_a_manifest_that_was_edited_is_refused(registry: Registry, store: LocalS
     store.put(key, json.dumps(edited).encode())
     with pytest.raises(WeightsInvalid, match="was changed after it was added"):
         registry.find("coco80")
+    assert registry.list() == (
+        [],
+        [f"the manifest of {added.reference} was changed after it was added: add the model again"],
+    )
     store.put(key, b"{")
     with pytest.raises(WeightsInvalid, match="is no manifest of a model"):
         registry.find("coco80")

@@ -1,0 +1,102 @@
+"""A file of weights becomes a model of the registry: described, brought into one format, tried once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from app_tier.networks import Network, known, network
+from app_tier.taggers.registered import network_of
+from core.errors import WeightsInvalid
+from core.models import Input, Manifest, first_problem, sha256_of
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is said of a model when it is added; None takes what is known of a network by its name."""
+
+    name: str
+    architecture: str | None = None
+    labels: tuple[str, ...] | None = None
+    multilabel: bool = False
+    threshold: float = 0.5
+    """From which probability on each label of a multilabel model is a tag."""
+    resize: int | None = None
+    crop: int | None = None
+    temperature: float = 1.0
+    card: str = ""
+    licence: str = ""
+
+
+def described(wishes: Wishes, weights: Path, created_at: float, cache: Path) -> Manifest:
+    """The manifest of the file. Raises WeightsInvalid, WeightsMissing for a network that nobody knows."""
+    base = _base(wishes, cache)
+    labels = wishes.labels or (base.label_names if base else ())
+    family: Literal["imagenet", "multilabel"] = "multilabel" if wishes.multilabel else "imagenet"
+    crop = wishes.crop or (base.crop if base else 224)
+    look = {"interpolation": base.interpolation, "mean": base.mean, "std": base.std} if base else {}
+    try:
+        return Manifest(
+            name=wishes.name,
+            family=family,
+            architecture=wishes.architecture or (base.architecture if base else ""),
+            labels=labels,
+            input=Input.model_validate(
+                {"resize": wishes.resize or (base.resize if base and not wishes.crop else crop), "crop": crop, **look}
+            ),
+            thresholds=(wishes.threshold,) * len(labels) if wishes.multilabel else (),
+            temperature=wishes.temperature,
+            weights_sha256=sha256_of(weights),
+            weights_bytes=weights.stat().st_size,
+            licence=wishes.licence,
+            card=wishes.card,
+            created_at=created_at,
+        )
+    except ValidationError as error:
+        raise WeightsInvalid(f"{wishes.name} cannot be added: {first_problem(error)}") from None
+
+
+def _base(wishes: Wishes, cache: Path) -> Network | None:
+    """What the house or timm knows of a network of this name or architecture."""
+    for name in (wishes.name, wishes.architecture or ""):
+        if known(name):
+            try:
+                return network(name, cache)
+            except WeightsInvalid:
+                continue  # timm's own labels are not ImageNet's; those that are given count
+    if wishes.architecture == "torchvision/resnet50":
+        return network("resnet50")
+    if wishes.architecture and wishes.labels:
+        return None
+    raise WeightsInvalid(
+        f"nothing is known of a model {wishes.name!r}: say its network (`--architecture timm/NAME`) and its labels"
+    )
+
+
+def tried(manifest: Manifest, weights: Path) -> None:
+    """Raises WeightsInvalid unless the file holds weights of that network which give finite outputs."""
+    import torch
+
+    from app_tier.engines import golden, modules
+
+    module = modules.build(network_of(manifest), weights)
+    with torch.inference_mode():
+        outputs = module(torch.from_numpy(golden.pixels(manifest.input.crop)))
+    if not bool(torch.isfinite(outputs).all()):
+        raise WeightsInvalid(f"{weights}: the network computes no finite numbers with these weights")
+
+
+def as_safetensors(weights: Path, folder: Path) -> Path:
+    """The file itself, or its tensors written anew where it is one of torch's. Raises WeightsInvalid."""
+    if weights.suffix == ".safetensors":
+        return weights
+    from safetensors.torch import save_file
+
+    from app_tier.engines import modules
+
+    path = folder / "model.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in modules.tensors(weights).items()}, path)
+    return path

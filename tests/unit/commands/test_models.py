@@ -1,0 +1,187 @@
+"""`tagfleet models`: a network's weights go in by name, come out whole, and serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from safetensors.torch import save_file
+
+from app_tier import serving
+from config.settings import PoolSettings, Settings
+from core.errors import WeightsInvalid, WeightsMissing
+from core.messages import TagOptions
+from core.models import Registry
+from core.wiring import Backend
+from tagfleet.cli import cli
+
+NETWORK = "test_efficientnet"
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(settings: Settings) -> Run:
+    def run(*arguments: str | Path) -> Result:
+        environ = {"TAGFLEET_HOME": str(settings.home), "TAGFLEET_CACHE": str(settings.cache)}
+        return CliRunner().invoke(cli, ["models", *map(str, arguments)], env=environ)
+
+    return run
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    path = tmp_path / "pets.safetensors"
+    save_file(timm.create_model(NETWORK, num_classes=3).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def add(run: Run, weights: Path, tmp_path: Path) -> Run:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("cat\ndog\nhedgehog\n")
+
+    def add(*more: str | Path, source: Path = weights) -> Result:
+        about = ("--architecture", f"timm/{NETWORK}", "--labels", labels, "--crop", "32", "--resize", "36")
+        return run("add", "pets", source, *about, *more)
+
+    return add
+
+
+def registered(settings: Settings) -> list[str]:
+    return [manifest.reference for manifest in Registry(Backend(settings).store).list()[0]]
+
+
+def test_a_model_goes_in_comes_out_and_goes_into_another_deployment(
+    run: Run, add: Run, settings: Settings, tmp_path: Path
+) -> None:
+    card = tmp_path / "card.md"
+    card.write_text("# Pets\nMeasured on nobody's pets.")
+    added = add("--card", card, "--licence", "CC0")
+    assert added.exit_code == 0, added.output
+    (reference,) = registered(settings)
+    assert added.output == f"added {reference}: imagenet, 3 labels, 0 MB\n"
+    assert run("list", "--check").output == f"* {reference:<28}imagenet, 3 labels, 0 MB\n1 checked, 0 damaged\n"
+    shown = run("show", "pets").output
+    assert "Measured on nobody's pets." in shown
+    assert "licence  CC0" in shown
+    assert run("export", "pets", tmp_path / "out").exit_code == 0
+    assert run("remove", reference).output == f"removed {reference}\n"
+    assert registered(settings) == []
+    assert run("add", "pets", tmp_path / "out").exit_code == 0
+    assert registered(settings) == [reference]
+
+
+def test_torchs_own_files_are_read_as_tensors_and_nothing_else(add: Run, weights: Path, tmp_path: Path) -> None:
+    good, evil = tmp_path / "good.pth", tmp_path / "evil.pth"
+    torch.save(timm.create_model(NETWORK, num_classes=3).state_dict(), good)
+    assert add(source=good).exit_code == 0
+    torch.save({"weights": Path("anything that is no tensor")}, evil)
+    refused = add(source=evil)
+    assert isinstance(refused.exception, WeightsInvalid)
+    assert str(refused.exception).startswith(f"{evil} cannot be read as weights: ")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: timm.create_model(NETWORK, num_classes=4).state_dict(), "is missing or of another shape"),
+        (lambda: timm.create_model("test_vit", num_classes=3).state_dict(), "does not hold weights of pets"),
+        (
+            lambda: {
+                name: torch.full_like(tensor, float("nan")) if tensor.is_floating_point() else tensor
+                for name, tensor in timm.create_model(NETWORK, num_classes=3).state_dict().items()
+            },
+            "no finite numbers",
+        ),
+    ],
+)
+def test_weights_that_cannot_serve_are_refused(
+    add: Run, settings: Settings, tmp_path: Path, make: Callable[[], dict[str, torch.Tensor]], says: str
+) -> None:
+    wrong = tmp_path / "wrong.safetensors"
+    save_file(make(), wrong)
+    refused = add(source=wrong)
+    assert isinstance(refused.exception, WeightsInvalid)
+    assert says in str(refused.exception)
+    assert registered(settings) == []
+
+
+def test_a_name_of_which_nothing_is_known_is_asked_about(run: Run, weights: Path) -> None:
+    refused = run("add", "pets", weights)
+    assert isinstance(refused.exception, WeightsInvalid)
+    assert "say its network (`--architecture timm/NAME`) and its labels" in str(refused.exception)
+
+
+def test_a_damaged_model_is_found_by_list(run: Run, add: Run, settings: Settings) -> None:
+    add()
+    (reference,) = registered(settings)
+    Backend(settings).store.put(f"models/pets/{reference.partition('@')[2]}/model.safetensors", b"x")
+    listed = run("list", "--check")
+    assert listed.exit_code == 1
+    assert f"the weights of {reference} are damaged" in listed.output
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_what_was_added_serves(add: Run, settings: Settings, engine_cache: Path, *, multilabel: bool) -> None:
+    """By the same code as a worker's, on its engine, with the outputs that timm itself computes."""
+    assert add(*(["--multilabel", "--threshold", "0.45"] if multilabel else [])).exit_code == 0
+    ours = settings.model_copy(update={"cache": engine_cache})
+    (reference,) = registered(settings)
+    choice = serving.choose(PoolSettings(tagger="pets"), ours, Backend(settings).store)
+    assert choice.current()
+    tagger = choice.load()
+    assert (tagger.name, tagger.version, tagger.shape) == ("pets", reference, (32, 32, 3))
+    frame = tagger.preprocess(Image.effect_noise((64, 48), 80).convert("RGB"))
+    (all_of_them,) = tagger.infer(frame[None], [TagOptions(min_confidence=0.0)])
+    confidences = [tag.confidence or 0 for tag in all_of_them.tags]
+    assert len(confidences) == 3
+    assert confidences == sorted(confidences, reverse=True)
+    assert (abs(sum(confidences) - 1) < 1e-3) is not multilabel
+    (above,) = tagger.infer(frame[None], [TagOptions()])
+    if multilabel:
+        assert [tag.name for tag in above.tags] == [tag.name for tag in all_of_them.tags if tag.confidence >= 0.45]
+
+
+def test_a_new_default_is_noticed_and_a_pinned_version_is_not(add: Run, run: Run, settings: Settings) -> None:
+    add()
+    (first,) = registered(settings)
+    store = Backend(settings).store
+    by_name = serving.choose(PoolSettings(tagger="pets"), settings, store)
+    pinned = serving.choose(PoolSettings(tagger=first), settings, store)
+    add("--temperature", "2")
+    assert (by_name.current(), pinned.current()) == (False, True)
+    assert run("default", first).exit_code == 0
+    assert by_name.current()
+
+
+def test_a_pool_without_its_model_falls_back(settings: Settings, tmp_path: Path) -> None:
+    store = Backend(settings).store
+    with pytest.raises(WeightsMissing, match="there is no model 'coco80' in the registry"):
+        serving.choose(PoolSettings(tagger="coco80"), settings, store)
+    choice = serving.choose(PoolSettings(tagger="coco80", fallback="efficientnet-lite0"), settings, store)
+    assert choice.notice.startswith("Photos are tagged by efficientnet-lite0: there is no model 'coco80'")
+
+
+def test_outputs_are_those_of_the_reference(add: Run, settings: Settings, engine_cache: Path, weights: Path) -> None:
+    from app_tier.engines import modules
+    from app_tier.taggers.registered import network_of
+
+    add("--multilabel")
+    store = Backend(settings).store
+    manifest = Registry(store).find("pets")
+    ours = settings.model_copy(update={"cache": engine_cache})
+    tagger = serving.choose(PoolSettings(tagger="pets"), ours, store).load()
+    frames = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = modules.build(network_of(manifest), weights)(torch.from_numpy(frames)).sigmoid().numpy()
+    said = tagger.infer(frames, [TagOptions(min_confidence=0.0)] * 3)
+    for row, prediction in zip(expected, said, strict=True):
+        found = {tag.name: tag.confidence for tag in prediction.tags}
+        assert [found[label] for label in manifest.labels] == pytest.approx(row.tolist(), abs=0.02)
