@@ -24,6 +24,7 @@ Kind = Literal[
     "other size",
     "other content",
     "empty class",
+    "class absent from a part",
     "no labels",
     "one class",
     "duplicate",

@@ -1,0 +1,184 @@
+"""`tagfleet data`"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from config.settings import Settings
+from tagfleet.cli.common import with_settings
+from tagfleet.tagging.report import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.table import Table
+
+    from training.check import Check
+    from training.examples import Dataset
+    from training.fingerprints import Prints
+    from training.reading import Finding
+
+_MOST_LABELS = 24
+_MOST_OF_A_KIND = 3
+_source = click.argument("source", type=click.Path(path_type=Path))
+_images = click.option(
+    "--images", type=click.Path(path_type=Path), help="the folder of the images  [default: beside SOURCE]"
+)
+
+
+@click.group("data", short_help="Check and split labelled images before training.")
+def command() -> None:
+    """Check and split labelled images before a tagger is trained on them.
+
+    SOURCE is COCO's instances json, a csv (`file,labels`, or `file` and a column of 0 and 1 for each label), an export
+    of Tagfleet's (jsonl or csv), or a folder that holds one of these or a folder for each class.
+    """
+
+
+@command.command("check")
+@_source
+@_images
+@click.option("--splits", type=click.Path(path_type=Path, dir_okay=False), help="a file that `data split` wrote")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="write check.html and check.json into this folder",
+)
+@click.option("--json", "as_json", is_flag=True, help="print all of it as json")
+@with_settings()
+def check(
+    settings: Settings, source: Path, images: Path | None, splits: Path | None, report: Path | None, *, as_json: bool
+) -> None:
+    """Look at labels, every image and, with --splits, at how they are split.
+
+    Finds missing, orphan and unreadable images, labels out of range, boxes outside, exact and near copies of images,
+    within and across the parts of a split (a leak), and labels that are rare or on no image. Ends with 1 if one of it
+    keeps the data from being learned from.
+    """
+    from training import check_report, reading
+    from training import splits as split_files
+    from training.check import check as checked
+
+    found = reading.look(source, images)
+    split = split_files.load(splits, found.dataset) if splits else None
+    result = checked(found, _prints(found.dataset, settings), split)
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)
+        (report / "check.html").write_text(check_report.html(result), encoding="utf-8")
+        (report / "check.json").write_text(json.dumps(result.figures(), indent=1) + "\n", encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(result.figures(), indent=1))
+    else:
+        _print(result)
+    sys.exit(0 if result.sound else 1)
+
+
+@command.command("split")
+@_source
+@_images
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="the file to write")
+@click.option("--shares", default="80,10,10", show_default=True, help="of training, validation and test")
+@click.option("--seed", default=0, show_default=True, help="the same seed gives the same split")
+@with_settings()
+def split(settings: Settings, source: Path, images: Path | None, output: Path, shares: str, seed: int) -> None:
+    """Split labelled images in three, each label as near to the shares as can be.
+
+    Copies of an image, and images that the csv's column `group` names as one, stay together.
+    """
+    from training import duplicates, reading
+    from training import splits as split_files
+
+    wanted = _shares(shares)
+    dataset = reading.read(source, images)
+    copies = duplicates.copies(_prints(dataset, settings))
+    made = split_files.split(duplicates.grouped(dataset, copies), wanted, seed)
+    split_files.save(made, output, dataset)
+    for name, part in made.parts.items():
+        lacking = sum(1 for whole, count in zip(dataset.counts(), part.counts(), strict=True) if whole and not count)
+        click.echo(
+            f"{name:<12}{len(part.examples):>8} images" + (f", without {lacking} of the labels" if lacking else "")
+        )
+    if copies:
+        click.echo(f"{len(copies)} copies of images stay with the image that they are copies of")
+
+
+def _shares(text: str) -> tuple[float, float, float]:
+    try:
+        train, validation, test = map(float, text.split(","))
+    except ValueError:
+        raise click.BadParameter("three numbers with commas between, 80,10,10", param_hint="--shares") from None
+    return train, validation, test
+
+
+def _prints(dataset: Dataset, settings: Settings) -> Prints:
+    """Progress is shown beside the results, so that these can be piped on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from training import fingerprints
+
+    console = Console(stderr=True)
+    paths = [example.path for example in dataset.examples]
+    columns = ("reading images", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(paths))
+        tell: Callable[[int], None] = lambda done: progress.update(task, completed=done)  # noqa: E731
+        return fingerprints.taken(paths, settings.worker.decode_memory_mb, progress=tell)
+
+
+def _print(found: Check) -> None:
+    from rich.console import Console
+
+    console = Console()
+    dataset = found.dataset
+    parts = ", ".join(f"{name} {count}" for name, count in found.parts)
+    console.print(
+        f"{dataset.name}: {len(dataset.examples)} images, {len(dataset.labels)} labels"
+        + (f"; {parts}" if parts else ""),
+        highlight=False,
+        markup=False,
+    )
+    if found.labels:
+        console.print(_labels(found))
+    for level, style in (("error", "bold red"), ("warning", "yellow")):
+        some = [finding for finding in found.findings if finding.level == level]
+        for kind, count in Counter(finding.kind for finding in some).most_common():
+            console.print(f"[{style}]{level}[/] {kind}: {count}", highlight=False)
+            for finding in _some([finding for finding in some if finding.kind == kind]):
+                console.print(f"  {printable(finding)}", highlight=False, markup=False, soft_wrap=True)
+    if not found.findings:
+        console.print("nothing is wrong")
+
+
+def _some(findings: list[Finding]) -> Iterator[str]:
+    yield from map(str, findings[:_MOST_OF_A_KIND])
+    if findings[_MOST_OF_A_KIND:]:
+        yield f"and {len(findings) - _MOST_OF_A_KIND} more: --json and --report have them all"
+
+
+def _labels(found: Check) -> Table:
+    """All that are on some image, or the most frequent and the rarest of them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    names = [name for name, _ in found.parts]
+    table = Table("label", box=None, padding=(0, 2, 0, 0))
+    for name in ("images", *names):
+        table.add_column(name, justify="right")
+    ordered = sorted((one for one in found.labels if one.images), key=lambda one: -one.images)
+    half = _MOST_LABELS // 2
+    cut = len(ordered) > _MOST_LABELS
+    for one in ordered[:half] if cut else ordered:
+        table.add_row(Text(printable(one.label)), str(one.images), *map(str, one.parts))
+    if cut:
+        table.add_row(f"… {len(ordered) - 2 * half} more", "", *("" for _ in names))
+        for one in ordered[-half:]:
+            table.add_row(Text(printable(one.label)), str(one.images), *map(str, one.parts))
+    return table
