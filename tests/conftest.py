@@ -7,11 +7,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as properties
 
 from bench.data import test_data
 from config import settings as config
 from config.settings import Settings
 from tests import cloud as clouds
+
+properties.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+properties.load_profile("patient")  # what a property takes says more of a busy machine than of the code
+
+SLOW_S = {"e2e": 600, "aws": 600, "browser": 300}
+"""By its marker, how long a test may take that waits for processes of its own, where it does not say so itself."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        limits = [limit for marker, limit in SLOW_S.items() if item.get_closest_marker(marker)]
+        if limits and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(max(limits)))
 
 
 @pytest.fixture(scope="session")

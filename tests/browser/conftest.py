@@ -119,7 +119,7 @@ def page(context: BrowserContext) -> Page:
 def service() -> Iterator[Any]:
     running = _fake_service().RunningService()
     yield running
-    running.stop()
+    running.end()
 
 
 @pytest.fixture

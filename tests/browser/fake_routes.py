@@ -85,7 +85,7 @@ def _images(api: Blueprint, service: Any) -> None:
 def _results(api: Blueprint, service: Any) -> None:
     @api.get("/batches/<batch_id>/results")
     def results(batch_id: str) -> Any:
-        mine = [item for item in service.items.values() if item["batch_id"] == batch_id]
+        mine = [item for item in service.all_items() if item["batch_id"] == batch_id]
         start, limit = int(request.args.get("cursor", 0)), int(request.args.get("limit", 100))
         more = str(start + limit) if start + limit < len(mine) else None
         return {"results": mine[start : start + limit], "next_cursor": more}
@@ -103,11 +103,11 @@ def _known(api: Blueprint, service: Any) -> None:
     @api.post("/images/check")
     def check() -> Any:
         wanted = set(request.get_json()["sha256"])
-        return {"known": {item["sha256"]: id for id, item in service.items.items() if item["sha256"] in wanted}}
+        return {"known": {item["sha256"]: item["image_id"] for item in service.all_items() if item["sha256"] in wanted}}
 
     @api.post("/batches/<batch_id>/images/known")
     def known(batch_id: str) -> Any:
-        here = {item["sha256"]: id for id, item in service.items.items()}
+        here = {item["sha256"]: item["image_id"] for item in service.all_items()}
         images = [
             service.store(batch_id, one["name"], service.contents[here[one["sha256"]]])
             if one["sha256"] in here
@@ -123,7 +123,7 @@ def _tags(api: Blueprint, service: Any) -> None:
     @api.get("/tags")
     def tags() -> Any:
         q = request.args.get("q", "").lower()
-        seen = Counter(tag["name"] for item in service.items.values() for tag in item["tags"])
+        seen = Counter(tag["name"] for item in service.all_items() for tag in item["tags"])
         found = [{"name": name, "count": n} for name, n in seen.most_common() if name.lower().startswith(q)]
         return {"tags": found[: int(request.args.get("limit", 20))]}
 
@@ -132,7 +132,7 @@ def _tags(api: Blueprint, service: Any) -> None:
         sure = float(request.args.get("min_confidence", 0))
         found = [
             item
-            for item in service.items.values()
+            for item in service.all_items()
             if any(tag["name"] == request.args["tag"] and (tag["confidence"] or 1) >= sure for tag in item["tags"])
         ]
         start, limit = int(request.args.get("cursor", 0)), int(request.args["limit"])
@@ -172,9 +172,9 @@ def _tags(api: Blueprint, service: Any) -> None:
 def _life(api: Blueprint, service: Any) -> None:
     @api.post("/batches/<batch_id>/cancel")
     def cancel(batch_id: str) -> Any:
-        for image_id, item in list(service.items.items()):
+        for item in service.all_items():
             if item["batch_id"] == batch_id and item["status"] == "queued":
-                service.change(image_id, status="cancelled")
+                service.change(item["image_id"], status="cancelled")
         service.batches[batch_id] |= {"status": "cancelled", "closed_at": "2026-06-19T14:03:04Z"}
         service.change("", batch_id=batch_id)
         return service.view(batch_id)
@@ -182,7 +182,7 @@ def _life(api: Blueprint, service: Any) -> None:
     @api.post("/batches/<batch_id>/retry")
     def retry(batch_id: str) -> Any:
         wanted = request.get_json().get("image_ids")
-        mine = [item for item in service.items.values() if item["batch_id"] == batch_id and item["status"] == "failed"]
+        mine = [item for item in service.all_items() if item["batch_id"] == batch_id and item["status"] == "failed"]
         chosen = [item["image_id"] for item in mine if wanted is None or item["image_id"] in wanted]
         service.batches[batch_id]["status"] = "in_progress"
         for image_id in chosen:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import itertools
 import json
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -137,6 +138,11 @@ class FakeService:
             self._changed.notify_all()
             return self.view(batch_id)
 
+    def all_items(self) -> list[dict[str, Any]]:
+        """As they are now: other requests may be adding to them."""
+        with self._changed:
+            return list(self.items.values())
+
     def store(self, batch_id: str, name: str, content: bytes) -> dict[str, Any]:
         digest = hashlib.sha256(content).hexdigest()
         with self._changed:
@@ -187,7 +193,7 @@ class FakeService:
             return self.view(batch_id)
 
     def view(self, batch_id: str) -> dict[str, Any]:
-        mine = [item for item in self.items.values() if item["batch_id"] == batch_id]
+        mine = [item for item in self.all_items() if item["batch_id"] == batch_id]
         statuses = Counter(item["status"] for item in mine)
         failed, cancelled = statuses["failed"], statuses["cancelled"]
         ended = statuses["succeeded"] + failed + cancelled
@@ -283,7 +289,10 @@ class RunningService(FakeService):
 
     def __init__(self) -> None:
         super().__init__()
-        self._port = 0
+        self._address = socket.socket()  # bound all the time, so that nobody else gets the port while it is away
+        self._address.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._address.bind(("127.0.0.1", 0))
+        self._port = self._address.getsockname()[1]
         self.start()
 
     @property
@@ -296,7 +305,6 @@ class RunningService(FakeService):
         self._server: BaseWSGIServer = make_server("127.0.0.1", self._port, app, threaded=True, request_handler=_Quiet)
         self._server.daemon_threads = True  # type: ignore[attr-defined]  # a mixin's attribute
         self._server.block_on_close = False  # type: ignore[attr-defined]
-        self._port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 
@@ -306,3 +314,7 @@ class RunningService(FakeService):
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def end(self) -> None:
+        self.stop()
+        self._address.close()

@@ -62,6 +62,7 @@ def views(page: Page, url: str, batch_id: str) -> Iterator[str]:
     yield "photo"
     page.get_by_role("button", name="Close").click()
     page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
     yield "question"
     page.goto(f"{url}/fleet")
     expect(page.locator("#dead-letters tbody tr")).to_be_visible()

@@ -55,7 +55,7 @@ class PlayedWorker:
         """Tag the next `count` photos; one whose name begins with "torn" fails."""
         jobs = self._backend.jobs(self._pool)
         while count:
-            deliveries = jobs.receive(1, 20.0)
+            deliveries = jobs.receive(1, 60.0)
             assert deliveries, "no job came"
             job = decode_job(deliveries[0].body)
             torn = job.name.startswith("torn")
@@ -87,7 +87,8 @@ def extra() -> dict[str, str]:
 @pytest.fixture
 def url(settings: Settings, extra: dict[str, str], tmp_path: Path) -> Iterator[str]:
     """A running `tagfleet web` and `tagfleet collector`."""
-    environ = as_environment(settings) | {"PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1", **extra}
+    shown_for_long = {"TAGFLEET_CONTROLLER__LOST_AFTER_S": "600"}  # a played worker beats once
+    environ = as_environment(settings) | {"PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1", **shown_for_long, **extra}
     command = [sys.executable, "-m", "tagfleet"]
     with (tmp_path / "collector.log").open("wb") as log:
         web = subprocess.Popen([*command, "web"], env=environ, stderr=subprocess.PIPE, text=True)
@@ -104,7 +105,7 @@ def url(settings: Settings, extra: dict[str, str], tmp_path: Path) -> Iterator[s
         for process in (web, collector):
             process.send_signal(signal.SIGTERM)
         for process in (web, collector):
-            process.wait(20)
+            process.wait(60)
         web.stderr.close()
 
 

@@ -195,7 +195,7 @@ def fleets(request: pytest.FixtureRequest):
     eventually(lambda: all(instance.state == "gone" for instance in fleet.instances()))
 
 
-def eventually(condition: Callable[[], object], *, within_s: float = 30) -> None:
+def eventually(condition: Callable[[], object], *, within_s: float = 120) -> None:
     """Wait until `condition` holds; fail where it never does."""
     deadline = time.monotonic() + within_s
     while not condition():

@@ -20,7 +20,7 @@ def test_an_interrupted_tag_goes_on_and_uploads_nothing_twice(deployment, client
     first = deployment.run("tag", folder)
     until(lambda: sum(batch.total for batch in client.batches()) or first.poll() is not None)
     first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=30)
+    _, said = first.communicate(timeout=120)
     assert first.returncode == 130, said
     assert "interrupted" in said
 

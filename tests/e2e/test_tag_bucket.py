@@ -43,7 +43,7 @@ def test_a_bucket_is_tagged_where_it_lies(
     store = deployment.backend.store
     until(lambda: any(True for _ in store.list("results/run_one/")))
     begun.send_signal(signal.SIGKILL)
-    begun.communicate(timeout=60)
+    begun.communicate(timeout=120)
 
     again = deployment.run(*tag)
     _, said = again.communicate(timeout=120)

@@ -88,28 +88,28 @@ def test_a_second_ctrl_c_kills_at_once(deployment, client, upload, make_photos, 
 
 def test_one_up_for_each_home_and_each_port(deployment, deploy):
     second = deployment.run("up")
-    assert second.wait(30) == 1
+    assert second.wait(120) == 1
     assert (
         f"`tagfleet up` runs already for {deployment.home}: process {deployment.up.pid}, {deployment.url}"
         in (second.communicate()[1])
     )
     third = deployment.run("up", "--home", deployment.home.with_name("another"))
-    _, said = third.communicate(timeout=30)
+    _, said = third.communicate(timeout=120)
     assert third.returncode == 1
     assert "is taken by another program" in said
     fourth = deployment.run("up", "--host", "0.0.0.0")
-    _, said = fourth.communicate(timeout=30)
+    _, said = fourth.communicate(timeout=120)
     assert fourth.returncode == 2
     assert said.startswith("tagfleet: setting host: 0.0.0.0 with these settings is open to other machines")
     assert len(said.splitlines()) == 1
 
 
 def test_status_of_a_running_and_of_a_stopped_deployment(deployment):
-    running, _ = deployment.run("status").communicate(timeout=30)
+    running, _ = deployment.run("status").communicate(timeout=120)
     assert f"{deployment.url}: no batches in progress" in running
     assert "pool resnet50: ready, serves efficientnet-lite0" in running
     assert deployment.stop() == 0
-    stopped, _ = deployment.run("status").communicate(timeout=30)
+    stopped, _ = deployment.run("status").communicate(timeout=120)
     assert "The web tier does not answer" in stopped
     assert "pool resnet50: ready, serves efficientnet-lite0" in stopped
     assert max(map(len, (running + stopped).splitlines())) < 80

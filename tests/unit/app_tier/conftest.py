@@ -97,7 +97,7 @@ def pipeline(backend: Backend, settings: Settings, tagger: ColourTagger) -> Iter
     pipeline = make_pipeline(backend, settings, tagger)
     yield pipeline
     pipeline.draining.set()
-    assert pipeline.drained(30)
+    assert pipeline.drained(120)
     pipeline.close()
 
 
@@ -121,7 +121,7 @@ def collect(backend: Backend) -> Callable[[int], dict[str, Result]]:
 
     def collect(count: int) -> dict[str, Result]:
         found: dict[str, Result] = {}
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while len(found) < count:
             assert time.monotonic() < until, f"{len(found)} of {count} results came"
             deliveries = backend.results.receive(100, 1.0)

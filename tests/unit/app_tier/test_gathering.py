@@ -80,7 +80,7 @@ def test_a_full_gathering_holds_its_stages_back(held):
     later = threading.Thread(target=lambda: gathering.put(all_[10:]))
     later.start()
     assert gathering.next() == all_[:10]
-    later.join(10)
+    later.join(120)
     assert gathering.next() == all_[10:20]
 
 

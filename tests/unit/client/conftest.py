@@ -266,6 +266,6 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[Client]:
-    patience = Patience(total_s=5, first_s=0.001, longest_s=0.01)
+    patience = Patience(total_s=60, first_s=0.001, longest_s=0.01)
     with Client(service.url, patience=patience) as client:
         yield client

@@ -123,13 +123,13 @@ def test_patience_ends(service, client):
 
 
 def test_nobody_there_is_said_at_once():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with (
-        Client(f"http://127.0.0.1:{port}") as client,
-        pytest.raises(Unreachable, match=r"no Tagfleet at http://127.0.0.1:\d+: start it with `tagfleet up`"),
-    ):
-        client.create_batch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen: nobody else can take the port and answer
+        with (
+            Client(f"http://127.0.0.1:{taken.getsockname()[1]}") as client,
+            pytest.raises(Unreachable, match=r"no Tagfleet at http://127.0.0.1:\d+: start it with `tagfleet up`"),
+        ):
+            client.create_batch()
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "http://", "http://host:port", "ftp://host", ""])

@@ -17,7 +17,7 @@ import core
 def eventually() -> Callable[..., None]:
     """Wait until a condition holds; fail where it never does."""
 
-    def wait(condition: Callable[[], object], *, within_s: float = 30) -> None:
+    def wait(condition: Callable[[], object], *, within_s: float = 120) -> None:
         deadline = time.monotonic() + within_s
         while not condition():
             assert time.monotonic() < deadline, "it never came to hold"

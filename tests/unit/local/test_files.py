@@ -48,5 +48,5 @@ for _ in range(300):
     counter.write_text("0")
     processes = [python(script, counter) for _ in range(3)]
     for process in processes:
-        assert process.wait(60) == 0, process.stderr.read()
+        assert process.wait(120) == 0, process.stderr.read()
     assert counter.read_text() == "900"

@@ -46,7 +46,7 @@ def test_a_process_ends_when_its_parent_does(child):
     ours.write(b"noise ends nothing")
     assert process.poll() is None
     ours.close()
-    assert process.wait(30) == -signal.SIGTERM
+    assert process.wait(120) == -signal.SIGTERM
 
 
 def test_no_lifeline_is_no_error(tmp_path):

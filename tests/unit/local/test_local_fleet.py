@@ -116,7 +116,7 @@ def test_workers_outlive_their_launcher_and_are_found(lab, python, eventually):
     launcher = python(_LAUNCH, lab.home, "token", 2, *lab.command())
     launcher.stdin.write("\n\n")
     launcher.stdin.flush()
-    assert launcher.wait(30) == 0, launcher.stderr.read()
+    assert launcher.wait(120) == 0, launcher.stderr.read()
     eventually(lambda: set(lab.states().values()) == {"running"})
     assert len(lab.states()) == 2
     lab.open().terminate(list(lab.states()))
@@ -196,7 +196,7 @@ while fleet.instances()[0].state != "gone":
     time.sleep(0.01)
 """
     process = python(script, lab.home)
-    assert process.wait(30) == 0, process.stderr.read()
+    assert process.wait(120) == 0, process.stderr.read()
     assert lab.states() == {id_: "gone"}
 
 
@@ -233,7 +233,7 @@ def test_an_instance_stopped_before_its_process_is_known_is_asked_as_soon_as_it_
     process.stdout.readline()
     journal.append(path, pid=process.pid)
     lab.states()
-    assert process.wait(30) == -signal.SIGTERM
+    assert process.wait(120) == -signal.SIGTERM
     os.close(fd)
     assert lab.states() == {"wrk-slow": "gone"}
 

@@ -68,16 +68,16 @@ while True:
         assert holder.stdout.readline()
     holder.kill()  # with messages in flight
     for process in senders:
-        assert process.wait(60) == 0, process.stderr.read()
-    eventually(lambda: open_queue().depth().outstanding == 0)
+        assert process.wait(120) == 0, process.stderr.read()
+    eventually(lambda: open_queue(max_receives=100).depth().outstanding == 0)
     over.touch()
     seen = set()
     for process in consumers:
-        said, errors = process.communicate(timeout=90)
+        said, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         seen |= set(said.split())
     assert seen == {f"{name}-{number}-{part}" for name in "ab" for number in range(150) for part in range(2)}
-    assert open_queue().depth().dead == 0
+    assert open_queue(max_receives=100).depth().dead == 0
 
 
 def test_no_message_is_delivered_twice_while_it_is_in_flight(path, open_queue, python):
@@ -93,7 +93,7 @@ while deliveries := queue.receive(7, 0):
     processes = [python(script, path, 600) for _ in range(3)]
     bodies = []
     for process in processes:
-        said, errors = process.communicate(timeout=90)
+        said, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         bodies += said.split()
     assert sorted(bodies, key=int) == [str(number) for number in range(600)]
@@ -128,7 +128,7 @@ def test_first_users_at_once_make_one_file(path, open_queue, python):
     script = _OPEN + "queue.send(['x'])"
     processes = [python(script, path, 30) for _ in range(5)]
     for process in processes:
-        assert process.wait(60) == 0, process.stderr.read()
+        assert process.wait(120) == 0, process.stderr.read()
     assert open_queue().depth().visible == 5
 
 
@@ -173,7 +173,7 @@ except Unavailable as error:
     print(error)
 """
     )
-    said, errors = python(script, path, 30).communicate(timeout=60)
+    said, errors = python(script, path, 30).communicate(timeout=120)
     assert said == (
         f"queue jobs: cannot use {path}: the disk reports an input/output error; check its free space and its health\n"
     ), errors

@@ -114,7 +114,7 @@ for _ in range(100):
     store.put("n", b"0")
     processes = [python(script, tmp_path / "store") for _ in range(3)]
     for process in processes:
-        assert process.wait(60) == 0, process.stderr.read()
+        assert process.wait(120) == 0, process.stderr.read()
     assert store.get("n").data == b"300"
 
 
@@ -135,7 +135,7 @@ except Unavailable as error:
 store.put("b", b"small")
 """
     process = python(script, tmp_path / "store")
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert said == f"cannot write to the store in {tmp_path / 'store'}: File too large\n"
     assert (store.get("a").data, store.get("b").data) == (b"before", b"small")

@@ -53,7 +53,7 @@ def make(tmp_path, clock) -> Iterator[Callable[[str], Child]]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -402,7 +402,7 @@ def test_a_close_that_prefers_to_wait_answers_with_the_end(web):
     waiting.start()
     web.finish(web.result_of(job))
     web.collect()
-    waiting.join(timeout=60)
+    waiting.join(timeout=120)
     (answer,) = answers
     assert answer.json["status"] == "completed"
     assert answer.headers["Preference-Applied"] == "wait=60"

@@ -259,7 +259,7 @@ def test_it_runs_until_it_is_stopped(web):
         assert "event: completed" in events.text
     finally:
         stop.set()
-        thread.join(timeout=20)
+        thread.join(timeout=60)
     assert not thread.is_alive()
 
 

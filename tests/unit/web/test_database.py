@@ -76,7 +76,9 @@ def test_after_a_restart_of_the_server_the_next_request_is_served(cataloged, dat
     catalog = Catalog(database)
     assert catalog.batches(1) == []
     server, _ = postgresql
-    ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}' AND application_name = '{}'"
+    ending = (
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '{}' AND application_name = '{}'"
+    )
     server.say(ending.format(catalog_url(cataloged).database, "tagfleet"))
     assert catalog.batches(1) == []
 

@@ -39,7 +39,7 @@ def running(settings: Settings, said: list[str], name: str) -> Iterator[subproce
         yield process
     finally:
         process.terminate()
-        said += process.communicate(timeout=60)
+        said += process.communicate(timeout=120)
 
 
 def test_open_to_other_machines(settings):
@@ -47,11 +47,11 @@ def test_open_to_other_machines(settings):
         update={"host": "0.0.0.0", "webhooks": settings.webhooks.model_copy(update={"allow_private": True})}
     )
     refused = tagfleet(settings, "web")
-    assert "tagfleet keys create" in refused.communicate(timeout=60)[1]
+    assert "tagfleet keys create" in refused.communicate(timeout=120)[1]
     assert refused.returncode == 2
 
     made = tagfleet(settings, "keys", "create", "me", "--scope", "read", "--scope", "write", "--scope", "operate")
-    key = made.communicate(timeout=60)[0].strip()
+    key = made.communicate(timeout=120)[0].strip()
     said: list[str] = []
     with running(settings, said, "web") as web, running(settings, said, "collector") as collector:
         wait_for((settings.home / serve.ADDRESS_FILE).exists, web)

@@ -116,7 +116,7 @@ while head := source.read(4):
 
 def test_a_decoder_that_crashes_or_hangs_costs_that_image_alone(web):
     store, decoder = web.backend.store, [sys.executable, "-c", DECODER]
-    thumbnails = Thumbnails(store, web.backend.originals, decoder=decoder, timeout_s=2.0)
+    thumbnails = Thumbnails(store, web.backend.originals, decoder=decoder, timeout_s=6.0)
     batch = web.batch()
     uploaded = web.upload(batch, *((name, name.encode()) for name in ("fine", "crash", "hang", "good")))
     images = {item["name"]: web.catalog.image(item["image_id"]) for item in uploaded}
