@@ -75,6 +75,7 @@ class QueueSettings(_Section):
 
 class WorkerSettings(_Section):
     engine: Literal["auto", "openvino", "torch"]
+    precision: Literal["auto", "int8", "bf16", "fp32"]
     threads: Annotated[int, Field(ge=0)]
     batch_size: Count
     batch_wait_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -146,6 +147,7 @@ class PoolSettings(_Section):
     weights: str = ""
     top_k: Count = 5
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
+    cumulative: Annotated[float, Field(ge=0, le=1)] = 0.0
     fallback: str = ""
     offerings: Annotated[str, Field(pattern=_OFFERINGS)] = ""
     schedule: Annotated[str, AfterValidator(_scheduled)] = ""

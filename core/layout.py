@@ -82,6 +82,11 @@ def model_prefix(name: str, version: str = "") -> str:
     return f"{MODELS}{name}/{version}/" if version else f"{MODELS}{name}/"
 
 
+def int8_prefix(name: str, weights_hash: str) -> str:
+    """The int8 form of a model with exactly these weights."""
+    return f"{MODELS}{name}/int8-{weights_hash[:16]}/"
+
+
 def worker_key(worker_id: str) -> str:
     return f"{WORKERS}{worker_id}.json"
 

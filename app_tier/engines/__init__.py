@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -20,3 +22,15 @@ class Engine(Protocol):
 
     def infer(self, batch: Pixels) -> Outputs:
         """One forward pass over a batch of any size. Called by one thread at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """`fast` runs every image; `exact` makes an fp32 engine for those that it leaves open, None where it is exact.
+
+    Left open is an image whose two highest outputs differ by less than `near_tie`.
+    """
+
+    fast: Engine
+    exact: Callable[[], Engine] | None = None
+    near_tie: float = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import openvino as ov
 from app_tier.engines import Outputs, Pixels, golden
 from app_tier.networks import Network
 
+GOLDEN = "golden.npy"
 _FORMAT = 1  # of a kept engine; grows when conversion changes
 
 
@@ -22,18 +24,20 @@ class Kept:
     """A converted network on disk: `model.xml`, `model.bin` and the reference's outputs for the golden picture."""
 
     folder: Path
+    int8: bool = False
+    """Whether its weights and most of what it computes are eight bits wide."""
 
     @property
     def model(self) -> Path:
         return self.folder / "model.xml"
 
     def golden_outputs(self) -> Outputs:
-        outputs: Outputs = np.load(self.folder / "golden.npy", allow_pickle=False)
+        outputs: Outputs = np.load(self.folder / GOLDEN, allow_pickle=False)
         return outputs
 
 
 class OpenVinoEngine:
-    """`bf16` is used where the processor has it, fp32 elsewhere."""
+    """`bf16` is used where the processor has it, fp32 elsewhere; of an int8 network for what is left of floats."""
 
     def __init__(self, kept: Kept, threads: int, *, bf16: bool) -> None:
         core = ov.Core()
@@ -48,7 +52,7 @@ class OpenVinoEngine:
             },
         )
         self.bf16 = bf16
-        self.name = f"openvino {'bf16' if bf16 else 'fp32'}"
+        self.name = f"openvino {'int8' if kept.int8 else 'bf16' if bf16 else 'fp32'}"
         self._request = compiled.create_infer_request()
 
     def infer(self, batch: Pixels) -> Outputs:
@@ -57,25 +61,29 @@ class OpenVinoEngine:
 
 
 def keep(network: Network, weights: Path, weights_hash: str, cache: Path) -> Kept:
-    """The kept conversion of these weights, made now if it is not there (about 10 s, imports torch).
-
-    Its folder is named by what went into it and appears whole or not at all, so several processes may race.
-    """
+    """The kept conversion of these weights, made now if it is not there (about 10 s, imports torch)."""
     what = network.file_name if network.head else f"{network.file_name}-features"
     name = f"{what}-{weights_hash[:16]}-openvino{ov.get_version().split('-')[0]}-{_FORMAT}"
-    kept = Kept(cache / "engines" / name)
-    if not kept.folder.is_dir():
-        kept.folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=kept.folder.parent, prefix=".making-"))
+    return whole(cache / "engines" / name, lambda folder: _convert(network, weights, folder))
+
+
+def whole(folder: Path, fill: Callable[[Path], None]) -> Kept:
+    """The kept engine in `folder`, filled now if it is not there: it appears whole or not at all.
+
+    Its name says what went into it, so several processes may race.
+    """
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
         try:
-            _convert(network, weights, made)
-            made.replace(kept.folder)
+            fill(made)
+            made.replace(folder)
         except OSError:
-            if not kept.folder.is_dir():  # else another process was first, and that one serves as well
+            if not folder.is_dir():  # else another process was first, and that one serves as well
                 raise
         finally:
             shutil.rmtree(made, ignore_errors=True)
-    return kept
+    return Kept(folder)
 
 
 def _convert(network: Network, weights: Path, folder: Path) -> None:
@@ -86,7 +94,7 @@ def _convert(network: Network, weights: Path, folder: Path) -> None:
     module = modules.build(network, weights)
     picture = golden.pixels(network.crop)
     with torch.inference_mode():
-        np.save(folder / "golden.npy", module(torch.from_numpy(picture))[0].numpy())
+        np.save(folder / GOLDEN, module(torch.from_numpy(picture))[0].numpy())
     shape = ov.PartialShape([-1, network.crop, network.crop, 3])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch deprecates the tracing that OpenVINO still uses

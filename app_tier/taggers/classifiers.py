@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from app_tier import weights
-from app_tier.engines import Engine, golden
-from app_tier.networks import Network, network
+from app_tier.engines import Engines, golden
+from app_tier.networks import NEAR_TIE, Network, network
 from app_tier.taggers import Choice, Wanted
 from app_tier.taggers.imagenet import ImageNetTagger
 from app_tier.weights import Places, Weights
 from config.settings import PoolSettings, Settings
 from core.messages import TagOptions
+from core.ports import ObjectStore
 
 
 def choose(wanted: Wanted) -> Choice:
@@ -32,26 +31,21 @@ def located(wanted: Wanted) -> tuple[Network, Weights]:
 
 
 def _load(chosen: Network, found: Weights, wanted: Wanted) -> ImageNetTagger:
-    engines = engines_of(chosen, found, wanted.settings)
-    return ImageNetTagger(chosen, found.sha256, engines.fast, defaults_of(wanted.pool), engines.exact)
+    engines = engines_of(chosen, found, wanted.settings, wanted.store)
+    return ImageNetTagger(chosen, found.sha256, engines, defaults_of(wanted.pool))
 
 
 def defaults_of(pool: PoolSettings) -> TagOptions:
     """What a batch gets that asks for nothing."""
-    return TagOptions(top_k=pool.top_k, min_confidence=pool.min_confidence)
+    return TagOptions(top_k=pool.top_k, min_confidence=pool.min_confidence, cumulative=pool.cumulative or None)
 
 
-@dataclass(frozen=True, slots=True)
-class Engines:
-    """`exact` makes an fp32 engine; None where `fast` is one."""
+def engines_of(chosen: Network, found: Weights, settings: Settings, store: ObjectStore | None = None) -> Engines:
+    """What runs the network on this machine, warmed and checked. Raises WeightsInvalid, Unavailable.
 
-    fast: Engine
-    exact: Callable[[], Engine] | None = None
-
-
-def engines_of(chosen: Network, found: Weights, settings: Settings) -> Engines:
-    """What runs the network on this machine, warmed and checked. Raises WeightsInvalid."""
-    threads = settings.worker.threads or _cores()
+    `store` is where its int8 form is looked for; none is given for a network of which not the top label counts.
+    """
+    threads = settings.worker.threads or cores()
     if engine_name(settings) == "torch":
         from app_tier.engines.torch import TorchEngine
 
@@ -59,14 +53,23 @@ def engines_of(chosen: Network, found: Weights, settings: Settings) -> Engines:
         engine.infer(golden.pixels(chosen.crop))
         return Engines(engine)
 
-    from app_tier.engines import openvino
+    from app_tier.engines import int8, openvino
 
+    precision = settings.worker.precision
     kept = openvino.keep(chosen, found.path, found.sha256, settings.cache)
-    fast = openvino.OpenVinoEngine(kept, threads, bf16=chosen.bf16)
+    exact = partial(openvino.OpenVinoEngine, kept, threads, bf16=False)
+    form = None
+    if store is not None and precision in ("auto", "int8"):
+        form = int8.fetch(chosen, found.sha256, store, settings.cache)
+    if form is not None and (precision == "int8" or form.figures.offered):
+        fast = openvino.OpenVinoEngine(form.kept, threads, bf16=False)
+        golden.check(fast, chosen.crop, form.kept.golden_outputs())
+        return Engines(fast, exact, form.figures.near_tie)
+
+    bf16 = precision == "bf16" or (precision != "fp32" and chosen.bf16)
+    fast = openvino.OpenVinoEngine(kept, threads, bf16=bf16)
     golden.check(fast, chosen.crop, kept.golden_outputs())
-    if not fast.bf16:
-        return Engines(fast)
-    return Engines(fast, lambda: openvino.OpenVinoEngine(kept, threads, bf16=False))
+    return Engines(fast, exact, chosen.near_tie or NEAR_TIE) if fast.bf16 else Engines(fast)
 
 
 def engine_name(settings: Settings) -> str:
@@ -75,5 +78,5 @@ def engine_name(settings: Settings) -> str:
     return "torch" if Path("/dev/nvidia0").exists() else "openvino"
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

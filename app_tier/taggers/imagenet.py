@@ -1,14 +1,15 @@
-"""Single-label classifiers trained on ImageNet: the top-k labels whose probability is high enough."""
+"""Single-label classifiers trained on ImageNet: the top-k labels, or as many as together are likely enough."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from app_tier.engines import Engine, Outputs, Pixels
+from app_tier.engines import Engines, Outputs, Pixels
 from app_tier.networks import Network
 from app_tier.taggers import Frame, Prediction
 from core.messages import Tag, TagOptions
@@ -17,57 +18,78 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 
 
 class ImageNetTagger:
-    """Softmax over ImageNet's 1,000 labels.
+    """Softmax over the labels, of which one is right. `engines.exact` is asked for at the first near-tie."""
 
-    `exact` makes an fp32 engine for the photos that bf16 can't settle; it is asked for at the first such photo.
-    """
-
-    def __init__(
-        self,
-        network: Network,
-        weights_hash: str,
-        engine: Engine,
-        defaults: TagOptions,
-        exact: Callable[[], Engine] | None = None,
-    ) -> None:
+    def __init__(self, network: Network, weights_hash: str, engines: Engines, defaults: TagOptions) -> None:
         self.name = network.name
         self.version = f"{network.name}@{weights_hash[:8]}"
         self.labels: Sequence[str] = network.label_names
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
-        self.engine_name = engine.name
-        self._engine = engine
+        self.engine_name = engines.fast.name
+        self._engine = engines.fast
+        self._exact = cache(engines.exact) if engines.exact else None
+        self._near_tie = engines.near_tie
         self._network = network
         self._defaults = defaults
-        self._exact = cache(exact) if exact else None
 
     def preprocess(self, image: Image.Image) -> Frame:
         return frame(image, self._network)
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
-        probabilities = softmax(self._settled(frames, self._engine.infer(frames)))
-        return [Prediction(self._top(row, wanted)) for row, wanted in zip(probabilities, options, strict=True)]
+        outputs = self._settled(frames, self._engine.infer(frames))
+        probabilities = softmax(outputs / np.float32(self._network.temperature))
+        return [Prediction(self._tags(row, wanted)) for row, wanted in zip(probabilities, options, strict=True)]
 
     def _settled(self, frames: Pixels, outputs: Outputs) -> Outputs:
         """The outputs with near-ties between the two highest computed again in fp32."""
         if self._exact is None:
             return outputs
-        highest = np.partition(outputs, -2, axis=1)[:, -2:]
-        close = highest[:, 1] - highest[:, 0] < self._network.near_tie
+        close = margins(outputs) < self._near_tie
         if close.any():
             outputs[close] = self._exact().infer(frames[close])
         return outputs
 
-    def _top(self, probabilities: Outputs, wanted: TagOptions) -> tuple[Tag, ...]:
-        k = min(wanted.top_k or self._defaults.top_k or len(probabilities), len(probabilities))
-        threshold = wanted.min_confidence if wanted.min_confidence is not None else self._defaults.min_confidence or 0.0
-        best = np.argpartition(probabilities, -k)[-k:]
-        best = best[np.argsort(probabilities[best])[::-1]]
-        return tuple(
-            Tag(name=self.labels[index], confidence=round(float(probabilities[index]), 4))
-            for index in best
-            if probabilities[index] >= threshold
+    def _tags(self, probabilities: Outputs, wanted: TagOptions) -> tuple[Tag, ...]:
+        chosen = most_likely(
+            probabilities,
+            top_k=wanted.top_k or self._defaults.top_k,
+            min_confidence=_either(wanted.min_confidence, self._defaults.min_confidence) or 0.0,
+            cumulative=_either(wanted.cumulative, self._defaults.cumulative) or 0.0,
         )
+        return tuple(Tag(name=self.labels[index], confidence=round(float(probabilities[index]), 4)) for index in chosen)
+
+
+def most_likely(
+    probabilities: Outputs, *, top_k: int | None, min_confidence: float, cumulative: float
+) -> npt.NDArray[np.intp]:
+    """Indices of the `top_k` highest of (labels,) probabilities, the highest first; None for all of them.
+
+    Of these as few as together reach `cumulative`, where that is not 0, and none below `min_confidence`.
+    """
+    k = min(top_k or len(probabilities), len(probabilities))
+    best = np.argpartition(probabilities, -k)[-k:]
+    best = best[np.argsort(-probabilities[best], kind="stable")]
+    if cumulative:
+        reached = np.cumsum(probabilities[best], dtype=np.float64) >= cumulative - _ROUNDING
+        best = best[: int(reached.argmax()) + 1] if reached.any() else best
+    chosen: npt.NDArray[np.intp] = best[probabilities[best] >= min_confidence]
+    return chosen
+
+
+_ROUNDING = 1e-6
+"""Of probabilities in fp32: all of them together may come to so much less than 1."""
+
+
+def margins(outputs: Outputs) -> Outputs:
+    """By how much the highest of each row of (N, labels) outputs exceeds the second."""
+    highest = np.partition(outputs, -2, axis=1)[:, -2:]
+    difference: Outputs = highest[:, 1] - highest[:, 0]
+    return difference
+
+
+def _either(wanted: float | None, default: float | None) -> float | None:
+    return default if wanted is None else wanted
 
 
 def frame(image: Image.Image, network: Network) -> Frame:

@@ -37,6 +37,7 @@ def network_of(manifest: Manifest) -> Network:
         std=manifest.input.std,
         bf16=True,
         near_tie=NEAR_TIE if manifest.family == "imagenet" else 0.0,
+        temperature=manifest.temperature,
     )
 
 
@@ -44,7 +45,9 @@ def _load(manifest: Manifest, wanted: Wanted) -> Tagger:
     path = Registry(wanted.store).fetch(manifest, wanted.settings.cache / "weights")
     network = network_of(manifest)
     # Normalisation is part of a kept engine, so the version names it, not the hash of the weights alone.
-    engines = engines_of(network, Weights(path, manifest.version, "registry"), wanted.settings)
+    weights = Weights(path, manifest.version, "registry")
     if manifest.family == "multilabel":
+        engines = engines_of(network, weights, wanted.settings)
         return MultiLabelTagger(manifest, network, engines.fast)
-    return ImageNetTagger(network, manifest.version, engines.fast, defaults_of(wanted.pool), engines.exact)
+    engines = engines_of(network, weights, wanted.settings, wanted.store)
+    return ImageNetTagger(network, manifest.version, engines, defaults_of(wanted.pool))

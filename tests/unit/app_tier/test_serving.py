@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from app_tier import serving, weights
-from app_tier.engines import golden, modules
+from app_tier.engines import Engines, golden, modules
 from app_tier.engines import openvino as openvino_engine
 from app_tier.images import DecodeBudget, Decoder
 from app_tier.networks import NETWORKS, Network, network
@@ -170,7 +170,7 @@ def test_top_k_and_confidence_of_each_image() -> None:
             outputs[:, [3, 7, 11]] = np.log([0.6, 0.3, 0.1])
             return outputs
 
-    tagger = ImageNetTagger(network("resnet50"), "0" * 64, Fixed(), TagOptions(top_k=5, min_confidence=0.05))
+    tagger = ImageNetTagger(network("resnet50"), "0" * 64, Engines(Fixed()), TagOptions(top_k=5, min_confidence=0.05))
     frames = np.zeros((3, 224, 224, 3), dtype=np.uint8)
     options = [TagOptions(), TagOptions(top_k=1), TagOptions(min_confidence=0.2)]
     found = [[(tag.name, round(tag.confidence or 0, 2)) for tag in said.tags] for said in tagger.infer(frames, options)]
@@ -191,7 +191,7 @@ def test_near_ties_are_settled_by_the_exact_engine() -> None:
     close = [5.0, 5.05] + [0.0] * 998
     settled = [5.04, 5.0] + [0.0] * 998
     fast, exact = Outputs("fast", [far, close]), Outputs("exact", [settled])
-    tagger = ImageNetTagger(network("resnet50"), "0" * 64, fast, TagOptions(), exact=lambda: exact)
+    tagger = ImageNetTagger(network("resnet50"), "0" * 64, Engines(fast, lambda: exact, 0.08), TagOptions())
     first, second = tagger.infer(np.zeros((2, 224, 224, 3), dtype=np.uint8), [TagOptions(top_k=1)] * 2)
     assert (first.tags[0].name, second.tags[0].name) == ("Tench", "Tench")
     assert exact.seen == 1
