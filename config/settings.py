@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -41,6 +41,20 @@ def _zoned(name: str) -> str:
         raise PydanticCustomError("time_zone", "{problem}", {"problem": str(error)}) from None
     return name
 
+
+def _tasks(text: str) -> str:
+    known = get_args(Task)
+    if wrong := [name for name in text.split() if name not in known]:
+        problem = f"there is no task {wrong[0]!r}; there are: {', '.join(known)}"
+    elif "find" in text.split():
+        problem = "what `find` is to look for is named by a batch, as its candidates"
+    else:
+        return text
+    raise PydanticCustomError("tasks", "{problem}", {"problem": problem})
+
+
+Task = Literal["caption", "detailed_caption", "detect", "regions", "find"]
+"""What florence2 can be asked to do."""
 
 Folder = Annotated[Path, AfterValidator(_expanded)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -148,9 +162,20 @@ class PoolSettings(_Section):
     top_k: Count = 5
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.05
     cumulative: Annotated[float, Field(ge=0, le=1)] = 0.0
+    tasks: Annotated[str, AfterValidator(_tasks)] = "detect caption"
+    backbone: str = "mobilenetv2"
     fallback: str = ""
     offerings: Annotated[str, Field(pattern=_OFFERINGS)] = ""
     schedule: Annotated[str, AfterValidator(_scheduled)] = ""
+
+    @property
+    def learns(self) -> bool:
+        """Whether its tagger learns from what people say of tags."""
+        return self.tagger.startswith("adaptive")
+
+    @property
+    def task_names(self) -> tuple[Task, ...]:
+        return cast(tuple[Task, ...], tuple(self.tasks.split()))
 
 
 class Settings(_Section):
@@ -180,6 +205,11 @@ class Settings(_Section):
         """Of the pools that have one."""
         zone = time_zone(self.controller.time_zone)
         return {name: schedule(pool.schedule, zone) for name, pool in self.pools.items() if pool.schedule.strip()}
+
+    @property
+    def learning_pools(self) -> tuple[str, ...]:
+        """Those whose taggers learn from people."""
+        return tuple(name for name, pool in self.pools.items() if pool.learns)
 
     @property
     def default_pool(self) -> str:

@@ -1,0 +1,145 @@
+"""Finds a model that is a folder: a path in the settings, the weights folder, the store, a download."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app_tier.taggers import Progress, Wanted
+from core import folders
+from core.errors import WeightsMissing
+
+FIRST_ANSWER_S = 5.0
+"""A download that has not begun by then is given up: there is no internet."""
+_FILES = ["*.json", "*.txt", "model.safetensors"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`current` says whether it would still be found."""
+
+    folder: Path
+    version: str
+    current: Callable[[], bool] = lambda: True
+
+
+def find(wanted: Wanted, name: str, repository: str) -> Found:
+    """The first that is there, in the order of this module's first line; of `NAME@VERSION` the store alone knows.
+
+    `repository` is that of Hugging Face. Raises WeightsMissing, which says where one may put it, and WeightsInvalid.
+    """
+    version = wanted.name.partition("@")[2]
+    here = wanted.settings.weights_folder / name
+    if wanted.pool.weights:
+        return _local(Path(wanted.pool.weights).expanduser())
+    if here.is_dir() and not version:
+        return _local(here)
+    if stored := _stored(wanted, name, version):
+        return stored
+    why = "found nowhere"
+    if not version:
+        kept = wanted.settings.cache / "weights" / repository.rpartition("/")[2]
+        if kept.is_dir():
+            return _local(kept)
+        if wanted.download is not None:
+            try:
+                return _local(download(repository, kept, wanted.download))
+            except WeightsMissing as error:
+                why = str(error)
+    raise WeightsMissing(
+        f"the weights of {wanted.name} could not be had ({why}). To use {name}, put the files of "
+        f"huggingface.co/{repository} into {here}, or name their folder as the pool's `weights`, and start again"
+    )
+
+
+def _local(folder: Path) -> Found:
+    return Found(folder, folders.version_of(folders.hashes(folder)))
+
+
+def _stored(wanted: Wanted, name: str, version: str) -> Found | None:
+    manifest = folders.find(wanted.store, name, version)
+    if manifest is None:
+        return None
+    folder = folders.fetch(wanted.store, manifest, wanted.settings.cache / "weights")
+
+    def current() -> bool:
+        return folders.find(wanted.store, name, version) == manifest
+
+    return Found(folder, manifest.version, current)
+
+
+def download(
+    repository: str,
+    folder: Path,
+    progress: Progress,
+    *,
+    endpoint: str | None = None,
+    first_answer_s: float = FIRST_ANSWER_S,
+) -> Path:
+    """Its files, of the kinds that hold no code, as `folder`, which appears whole or not at all.
+
+    From `endpoint` (None: Hugging Face). What a broken download left is gone on with. Raises WeightsMissing.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    api = HfApi(endpoint=endpoint, token=False)
+    revision = _within(first_answer_s, lambda: api.model_info(repository, timeout=first_answer_s).sha, api.endpoint)
+    part = folder.with_name(f".part-{folder.name}")
+    progress(0, 0)
+    try:
+        snapshot_download(
+            repository,
+            revision=revision,
+            local_dir=part,
+            allow_patterns=_FILES,
+            endpoint=endpoint,
+            token=False,
+            tqdm_class=_telling(progress),
+        )
+        part.replace(folder)
+    except Exception as error:  # noqa: BLE001  # the library's own, its transport's and the disk's
+        raise WeightsMissing(f"{repository}: the download broke off ({_line(error)})") from None
+    return folder
+
+
+def _within(seconds: float, ask: Callable[[], str | None], host: str) -> str | None:
+    """In a thread: a name look-up has no time limit of its own."""
+    outcome: list[str | Exception | None] = []
+
+    def run() -> None:
+        try:
+            outcome.append(ask())
+        except Exception as error:  # noqa: BLE001  # told to the caller
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="download")
+    thread.start()
+    thread.join(seconds)
+    got = outcome[0] if outcome else TimeoutError(f"no answer within {seconds:g} s")
+    if isinstance(got, Exception):
+        raise WeightsMissing(f"{host} cannot be reached: {_line(got)}")
+    return got
+
+
+def _telling(progress: Progress) -> Any:
+    """A bar that is drawn nowhere and tells how many bytes there are."""
+    from tqdm import tqdm
+
+    class Telling(tqdm):  # type: ignore[misc]  # tqdm is untyped
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self._of_bytes = options.get("unit") == "B"
+            super().__init__(*args, **options | {"disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            if self._of_bytes:
+                progress(int(self.n), int(self.total or 0))
+
+    return Telling
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

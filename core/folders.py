@@ -1,0 +1,118 @@
+"""Models that are a folder of files, in the store: each version named by what is in it, checked by its hashes.
+
+models/NAME/VERSION/files.json    what belongs to it
+models/NAME/VERSION/…             its files
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core import layout
+from core.errors import NotFound, WeightsInvalid, WeightsMissing
+from core.models import Name, Sha256, first_problem, sha256_of
+from core.ports import ObjectStore
+
+MANIFEST_FILE = "files.json"
+NEEDED = ("config.json", "model.safetensors")
+_KINDS = (".json", ".txt", ".safetensors")
+"""Endings of files that belong to a model; code is none of them."""
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
+
+
+class FolderManifest(BaseModel):
+    """`files` says of each its SHA-256; `added_at` is in Unix seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Name
+    files: dict[FileName, Sha256]
+    added_at: float
+
+    @property
+    def version(self) -> str:
+        return version_of(self.files)
+
+
+def version_of(files: Mapping[str, str]) -> str:
+    """Eight hex digits of the hash of all names and hashes: the same files have the same version wherever they lie."""
+    said = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(said.encode()).hexdigest()[:8]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that belongs to the model in `folder`. Raises WeightsMissing where it holds none."""
+    if lacking := [name for name in NEEDED if not (folder / name).is_file()]:
+        raise WeightsMissing(f"{folder} is no folder of a model: it has no {' and no '.join(lacking)}")
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.suffix in _KINDS and path.is_file()}
+
+
+def add(store: ObjectStore, name: str, folder: Path, now: float) -> FolderManifest:
+    """Put the model into the store, what names it last; it is the newest of its name from now on.
+
+    Raises WeightsMissing if the folder holds none, Unavailable.
+    """
+    manifest = FolderManifest(name=name, files=hashes(folder), added_at=now)
+    prefix = layout.model_prefix(name, manifest.version)
+    for file in manifest.files:
+        with (folder / file).open("rb") as data:
+            store.put(prefix + file, data)
+    store.put(prefix + MANIFEST_FILE, manifest.model_dump_json(indent=1).encode(), content_type="application/json")
+    return manifest
+
+
+def find(store: ObjectStore, name: str, version: str = "") -> FolderManifest | None:
+    """The version, or the one added last; None where there is none. Raises WeightsInvalid, Unavailable."""
+    prefix = layout.model_prefix(name, version)
+    listed = [info.key for info in store.list(prefix) if info.key.endswith("/" + MANIFEST_FILE)]
+    found = [_read(store, key) for key in listed]
+    return max(found, key=lambda manifest: manifest.added_at, default=None)
+
+
+def fetch(store: ObjectStore, manifest: FolderManifest, cache: Path) -> Path:
+    """The model as a folder under `cache`, copied there once and checked; it appears whole or not at all.
+
+    Raises WeightsMissing, WeightsInvalid if a file is damaged, Unavailable.
+    """
+    folder = cache / f"{manifest.name}@{manifest.version}"
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=cache, prefix=".part-"))
+    try:
+        for file, digest in manifest.files.items():
+            key = layout.model_prefix(manifest.name, manifest.version) + file
+            _write(store, key, made / file)
+            if sha256_of(made / file) != digest:
+                raise WeightsInvalid(f"{key} in the store is damaged: add the model again")
+        made.replace(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was first
+            raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def _write(store: ObjectStore, key: str, path: Path) -> None:
+    try:
+        path.write_bytes(store.get(key).data)
+    except NotFound:
+        raise WeightsMissing(f"{key} is no longer in the store: add the model again") from None
+
+
+def _read(store: ObjectStore, key: str) -> FolderManifest:
+    try:
+        manifest = FolderManifest.model_validate_json(store.get(key).data)
+    except ValidationError as error:
+        raise WeightsInvalid(f"{key} in the store is damaged ({first_problem(error)}): add the model again") from None
+    if key != layout.model_prefix(manifest.name, manifest.version) + MANIFEST_FILE:
+        raise WeightsInvalid(f"{key} in the store was changed after the model was added: add it again")
+    return manifest

@@ -1,0 +1,250 @@
+"""Florence-2 made from its config: what it is asked, what is made of its answers, and folders that are wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from app_tier.engines.florence2 import AT_ONCE, PROMPTS, Florence2Engine, prompt, read
+from app_tier.taggers.florence2 import Florence2Tagger, Question, Seen, _tags
+from core.errors import WeightsInvalid
+from core.messages import Box, TagOptions
+from tests import tiny_florence2 as tiny
+
+DOG = (0.1005, 0.2005, 0.399, 0.399)
+CAT = ((0.6005, 0.0005, 0.399, 0.299), (0.0005, 0.0005, 0.049, 0.049))
+FRAMES = np.zeros((3, tiny.SIDE, tiny.SIDE, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save(tmp_path_factory.mktemp("florence2"))
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> Florence2Engine:
+    return Florence2Engine(folder, 1)
+
+
+@pytest.fixture
+def tagger(engine: Florence2Engine) -> Florence2Tagger:
+    return Florence2Tagger(engine, "1a2b3c4d", TagOptions(top_k=5, tasks=("detect", "caption")))
+
+
+def test_things_become_tags_with_boxes_and_no_confidence(tagger: Florence2Tagger) -> None:
+    (said,) = tagger.infer(FRAMES[:1], [TagOptions(min_confidence=0.9, cumulative=0.9)])
+    assert [(tag.name, tag.confidence, [one.box for one in tag.instances]) for tag in said.tags] == [
+        ("dog", None, [DOG]),
+        ("cat", None, list(CAT)),
+    ]
+    assert all(box.confidence is None for tag in said.tags for box in tag.instances)
+    assert said.caption == "dog cat"
+    assert (tagger.version, tagger.engine_name, tagger.shape) == ("florence2@1a2b3c4d", "torch cpu fp32", (32, 32, 3))
+
+
+def test_each_image_is_asked_what_its_batch_wants(tagger: Florence2Tagger) -> None:
+    options = [
+        TagOptions(tasks=("regions",), top_k=1),
+        TagOptions(candidates=("red  car", "red car", " ", "a <loc_1> tree")),
+        TagOptions(tasks=("detailed_caption", "caption")),
+    ]
+    regions, found, captioned = tagger.infer(FRAMES, options)
+    assert ([tag.name for tag in regions.tags], regions.caption) == (["dog"], None)
+    assert [(tag.name, len(tag.instances)) for tag in found.tags] == [("red car", 3), ("a <loc_1> tree", 3)]
+    assert (captioned.tags, captioned.caption) == ((), "dog cat")
+    assert tagger.infer(FRAMES[:1], [TagOptions(tasks=("find",))])[0].tags == ()
+
+
+def test_a_detailed_caption_goes_before_a_plain_one() -> None:
+    class Asked:
+        name, side = "fake", 8
+
+        def answer(self, frames: np.ndarray, questions: list[Question]) -> list[str]:
+            self.questions = questions
+            return [question.task for question in questions]
+
+    engine = Asked()
+    tagger = Florence2Tagger(engine, "1", TagOptions())
+    assert (
+        tagger.infer(FRAMES[:1], [TagOptions(tasks=("caption", "detailed_caption"))])[0].caption == "detailed_caption"
+    )
+    assert engine.questions == [Question(0, "detailed_caption")]
+
+
+def test_the_model_reads_what_its_processor_would_give_it(engine: Florence2Engine) -> None:
+    processor = engine._processor
+    picture = Image.new("RGB", (50, 20), "red")
+    for task, token in PROMPTS.items():
+        about = "a red car" if task == "find" else ""
+        whole = processor(text=token + about, images=picture)
+        ours = processor.tokenizer(prompt(processor, task, about), add_special_tokens=False)
+        assert ours.input_ids == list(whole.input_ids[0]), task
+
+
+def test_pixels_are_those_of_its_processor(engine: Florence2Engine, tagger: Florence2Tagger) -> None:
+    picture = Image.effect_noise((97, 61), 80).convert("RGB")
+    theirs = engine._processor.image_processor(images=picture, return_tensors="pt").pixel_values
+    ours = torch.from_numpy(np.stack([tagger.preprocess(picture)])).permute(0, 3, 1, 2).float()
+    assert torch.allclose((ours - engine._mean) * engine._scale, theirs, atol=0.04)  # a rounding of one of 255 steps
+
+
+def test_many_questions_are_answered_as_one_by_one(tmp_path: Path) -> None:
+    random = Florence2Engine(tiny.save(tmp_path, says=None, places=80), 1)
+    noise = np.random.default_rng(3).integers(0, 256, (3, tiny.SIDE, tiny.SIDE, 3), dtype=np.uint8)
+    questions = [Question(number % 3, "find", f"thing {number}") for number in range(AT_ONCE)]
+    questions += [Question(1, "caption"), Question(2, "detect")]
+    together = random.answer(noise, questions)
+    assert isinstance(together[-2], str)
+    for number in (AT_ONCE - 1, -1):
+        assert random.answer(noise, [questions[number]]) == [together[number]]
+
+
+PIECES = (
+    "dog",
+    "é ",
+    "\n",
+    "<",
+    ">",
+    "<s>",
+    "</s>",
+    "<pad>",
+    "<sep>",
+    "<poly>",
+    "</poly>",
+    "<od>",
+    "<ground>",
+    "loc_5>",
+)
+PLACES = st.integers(0, 999).map(lambda place: f"<loc_{place}>") | st.just(f"<loc_{'9' * 30}>")
+GENERATED = st.lists(st.sampled_from(PIECES) | PLACES, max_size=30).map("".join)
+
+
+@given(text=GENERATED | st.text(max_size=40), task=st.sampled_from(sorted(PROMPTS)))
+def test_whatever_is_generated_can_be_read(engine: Florence2Engine, text: str, task: str) -> None:
+    answer = read(engine._processor, text, task)
+    if isinstance(answer, str):
+        assert "<" not in answer
+        return
+    for tag in _tags(answer):
+        assert tag.name == tag.name.strip() != ""
+        assert tag.confidence is None
+        for one in tag.instances:
+            x, y, width, height = one.box
+            assert min(one.box) >= 0
+            assert max(x + width, y + height) <= 1.0001
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ("dog<loc_100><loc_200><loc_300>", []),  # three places are no box
+        ("dog<loc_300><loc_200><loc_100><loc_400>", []),  # its right edge lies left of its left one
+        ("<loc_1><loc_2><loc_3><loc_4>", []),  # of nothing
+        ("a dog<loc_1><loc_2><loc_30><loc_40><loc_5>", ["a dog"]),
+        ("</s><s>dog<loc_1><loc_2><loc_3><loc_4></s><pad>", ["dog"]),
+    ],
+)
+def test_a_box_is_never_made_up(engine: Florence2Engine, said: str, names: list[str]) -> None:
+    assert [tag.name for tag in _tags(read(engine._processor, said, "detect"))] == names
+
+
+def test_what_is_outlined_has_the_box_around_it(engine: Florence2Engine) -> None:
+    said = "dog<poly><loc_100><loc_500><loc_300><loc_200><loc_200><loc_600></poly>"
+    assert read(engine._processor, said, "find") == [Seen("dog", (0.1005, 0.2005, 0.3005, 0.6005))]
+
+
+def test_the_same_label_is_one_tag_and_boxes_are_cut_to_the_picture() -> None:
+    seen = [Seen("Dog", (-0.2, 0.5, 0.5, 1.5)), Seen("dog", (-0.2, 0.5, 0.5, 1.5)), Seen("dog", (0, 0, 0.25, 0.5))]
+    (tag,) = _tags(seen)
+    assert (tag.name, tag.instances) == ("Dog", (Box(box=(0, 0.5, 0.5, 0.5)), Box(box=(0, 0, 0.25, 0.5))))
+
+
+# --- folders that are wrong -------------------------------------------------------------------
+
+
+def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
+    content = json.loads((folder / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))
+
+
+def _tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return apply
+
+
+def _only_a_pickle(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+_FIRST = "model.vision_tower.convs.0.conv.weight"
+WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut off": (lambda f: (f / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{"), "cannot be loaded"),
+    "no tensor": (_tensors(lambda t: t.pop(_FIRST)), "1 missing keys, among them 'model.vision_tower"),
+    "a tensor too many": (_tensors(lambda t: t.update(more=torch.zeros(1))), "1 unexpected keys, among them 'more'"),
+    "another shape": (_tensors(lambda t: t.update({_FIRST: torch.zeros(2, 2)})), "cannot be loaded"),
+    "no numbers": (_tensors(lambda t: t[_FIRST].fill_(float("nan"))), "give no numbers"),
+    "a pickle": (_only_a_pickle, "cannot be loaded"),
+    "another model": (
+        lambda f: changed(f, "config.json", lambda c: c.update(model_type="bart")),
+        "says model_type 'bart'",
+    ),
+    "no json": (lambda f: (f / "config.json").write_text("{"), "cannot be loaded"),
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "cannot be loaded"),
+    "no parser": (
+        lambda f: changed(f, "processor_config.json", lambda c: c.pop("post_processor_config")),
+        "says nothing of description_with_bboxes",
+    ),
+    "another picture": (
+        lambda f: changed(f, "processor_config.json", lambda c: c["image_processor"].update(image_seq_length=5)),
+        "image_seq_length 5, and its model makes 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_folder_is_refused_in_one_line(folder: Path, tmp_path: Path, wrong: str) -> None:
+    copy = shutil.copytree(folder, tmp_path / "florence2")
+    spoil, expected = WRONG[wrong]
+    spoil(copy)
+    with pytest.raises(WeightsInvalid) as refused:
+        Florence2Engine(copy, 1)
+    line = str(refused.value)
+    assert expected in line
+    assert str(copy) in line
+    assert "\n" not in line
+
+
+def test_code_that_comes_with_a_model_is_never_run(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "florence2")
+    (copy / "modeling_evil.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\nclass Evil: pass\n")
+    evil = dict.fromkeys(("AutoConfig", "AutoModelForCausalLM", "AutoProcessor"), "modeling_evil.Evil")
+    changed(copy, "config.json", lambda content: content.update(auto_map=evil))
+    changed(copy, "processor_config.json", lambda content: content.update(auto_map=evil))
+    tokens = {"AutoTokenizer": ["modeling_evil.Evil", "modeling_evil.Evil"]}
+    changed(copy, "tokenizer_config.json", lambda content: content.update(auto_map=tokens))
+    Florence2Engine(copy, 1)
+    assert not (tmp_path / "run").exists()
