@@ -65,3 +65,11 @@ class WeightsInvalid(TagfleetError):
 
 class DataInvalid(TagfleetError):
     """Labelled images that cannot be learned from as they are; the text names file and line."""
+
+
+class RunInvalid(TagfleetError):
+    """The folder of a training is damaged, or is that of another training than the one asked for."""
+
+
+class TrainingStopped(TagfleetError):
+    """A training cannot go on: its loss is no number any more, or its state cannot be written; the last good one stays."""

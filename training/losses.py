@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-LossName = Literal["bce", "focal", "asl"]
+from training.options import LossName
+
 NAMES: tuple[LossName, ...] = get_args(LossName)
 
 Loss = Callable[[Tensor, Tensor], Tensor]

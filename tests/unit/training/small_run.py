@@ -1,0 +1,86 @@
+"""A training of some steps that take a hundredth of a second each, and one who watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app_tier.weights import Places
+from core.local.store import LocalStore
+from training import starting
+from training.loop import Outcome, Task, train
+from training.options import Options
+from training.processes import Processes
+from training.runs import Epoch
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+OPTIONS: dict[str, Any] = {
+    "network": "timm/test_byobnet",
+    "image_size": 32,
+    "loss": "bce",
+    "epochs": 3,
+    "batch": 4,
+    "accumulate": 2,
+    "lr": 0.01,
+    "warmup": 0.5,
+    "amp": "off",
+    "seed": 3,
+}
+
+
+class Killed(BaseException):
+    """Ends a training as a signal would: nothing catches it."""
+
+
+class Recorder:
+    """Keeps what it is told; `at` is called after each step with its number."""
+
+    def __init__(self, at: Callable[[int], None] = lambda _: None) -> None:
+        self.lines: list[str] = []
+        self.losses: dict[int, float] = {}
+        self.epochs: list[Epoch] = []
+        self.began_at: int | None = None
+        self._at = at
+
+    def began(self, step: int, steps: int, steps_an_epoch: int) -> None:
+        self.began_at = step
+
+    def stepped(self, step: int, loss: float, rate: float) -> None:
+        self.losses[step] = loss
+        self._at(step)
+
+    def judged(self, epoch: Epoch, *, best: bool) -> None:
+        self.epochs.append(epoch)
+
+    def said(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def killed_at(step: int) -> Recorder:
+    def kill(done: int) -> None:
+        if done == step:
+            raise Killed
+
+    return Recorder(kill)
+
+
+def places(folder: Path) -> Places:
+    """Where no weights are."""
+    return Places("", folder / "weights", LocalStore(folder / "store"), folder / "cache")
+
+
+def task(source: Path, folder: Path, recorder: Recorder | None = None, **changed: Any) -> Task:
+    """Of random weights; what is no option of a training goes to `Wanted`."""
+    rest = {name: changed.pop(name) for name in ("save_every", "workers", "splits") if name in changed}
+    wanted = starting.Wanted(source, folder, Options(**{**OPTIONS, **changed}), from_scratch=True, **rest)
+    return starting.task(wanted, places(folder.parent), ALONE, (recorder or Recorder()).said)
+
+
+def trained(source: Path, folder: Path, recorder: Recorder | None = None, **changed: Any) -> Outcome:
+    torch.set_num_threads(1)
+    recorder = recorder or Recorder()
+    return train(task(source, folder, recorder, **changed), ALONE, recorder)
