@@ -73,7 +73,7 @@ def of(data: bytes, decoder: Decoder) -> Fingerprint:
     image = decoder.decode(data)
     with Image.open(BytesIO(data)) as header:
         size = header.size
-    grey = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
+    grey = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), np.float64)
     wave = _waves()
     low = wave @ grey @ wave.T
     seen = low.copy()

@@ -86,7 +86,7 @@ def read_csv(index: Path, folder: Path | None) -> Reading:
                     one.tags.append(tag)
                 one.edited |= row["source"] == "person"
         except csv.Error as error:
-            raise DataInvalid(f"{index}:{reader.line_num}: no csv: {error}") from None
+            raise DataInvalid(f"{index}:{reader.line_num + 1}: no csv: {error}") from None
     return _made(index, folder, list(found.values()), [])
 
 

@@ -124,8 +124,10 @@ def folder_of(index: Path, given: Path | None, first: str, *candidates: Path) ->
     """
     if given is not None:
         return Images(given)
+    if not first:
+        return Images(index.parent)
     for folder in candidates:
-        if first and (folder / first).is_file():
+        if (folder / first).is_file():
             return Images(folder)
     for folder in candidates:
         if folder != index.parent and folder.is_dir():

@@ -62,7 +62,7 @@ def _rows(index: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             reader.fieldnames = columns
             rows = [(reader.line_num, row) for row in reader]
         except csv.Error as error:
-            raise DataInvalid(f"{index}:{reader.line_num}: no csv: {error}") from None
+            raise DataInvalid(f"{index}:{reader.line_num + 1}: no csv: {error}") from None
     if "file" not in columns:
         raise DataInvalid(f"{index}:1: there is no column `file`; the first line names the columns, `file,labels`")
     if len(set(columns)) != len(columns) or "" in columns:

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance, ImageOps
+
+from app_tier.images import DecodeBudget, Decoder
+from core.errors import BadImage
+from tests.unit.training.sources import picture
+from training import fingerprints
+from training.duplicates import DISTANCE, Copies, copies, grouped
+from training.examples import Dataset, Example
+from training.fingerprints import Fingerprint
+
+DECODER = Decoder(32, DecodeBudget(100))
+
+
+def print_of(image: Image.Image, **how: object) -> Fingerprint:
+    out = BytesIO()
+    image.save(out, **({"format": "PNG"} | how))
+    return fingerprints.of(out.getvalue(), DECODER)
+
+
+def made_up(hashes: list[int], mirrors: list[int] | None = None) -> dict[Path, Fingerprint]:
+    """Fingerprints with these hashes; by default no mirror of one is near any of them."""
+    return {
+        Path(f"{number}"): Fingerprint(f"{number}", value, mirrors[number] if mirrors else value ^ (2**64 - 1), (1, 1))
+        for number, value in enumerate(hashes)
+    }
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda image: print_of(image, format="JPEG", quality=40),
+        lambda image: print_of(image.resize((150, 90)), format="WEBP"),
+        lambda image: print_of(ImageEnhance.Brightness(image).enhance(0.8)),
+        lambda image: print_of(image.convert("L")),
+        lambda image: print_of(ImageOps.mirror(image), format="JPEG"),
+    ],
+    ids=["format", "size", "brightness", "grey", "mirror"],
+)
+def test_a_copy_is_near_and_another_picture_is_not(changed):
+    for seed in range(5):
+        original = print_of(picture(seed))
+        other = changed(picture(seed))
+        assert [pair.second for pair in copies({Path("a"): original, Path("b"): other})] == [Path("b")]
+        assert not copies({Path("a"): original, Path("b"): changed(picture(seed + 100))})
+
+
+def test_a_mirrored_copy_is_called_so():
+    [pair] = copies({Path("a"): print_of(picture(1)), Path("b"): print_of(ImageOps.mirror(picture(1)))})
+    assert pair.mirrored
+    assert str(pair).endswith("of 64 bits apart, mirrored")
+
+
+def test_a_picture_turned_by_its_exif_orientation_is_the_same_picture():
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    turned = print_of(picture(1).transpose(Image.Transpose.ROTATE_180), exif=exif)
+    assert copies({Path("a"): print_of(picture(1)), Path("b"): turned})
+
+
+hashes = st.integers(0, 2**64 - 1)
+
+
+@given(hashes, st.sets(st.integers(0, 63), max_size=DISTANCE), st.lists(hashes, max_size=20))
+def test_every_pair_within_the_distance_hangs_together(value, bits, others):
+    near = value
+    for bit in bits:
+        near ^= 1 << bit
+    prints = made_up([value, *others, near])
+    same = Dataset("", ("a",), tuple(Example(path, frozenset(), str(path)) for path in prints))
+    groups = {str(one.path): one.group for one in grouped(same, copies(prints)).examples}
+    assert groups["0"] == groups[str(len(others) + 1)]
+
+
+@given(st.lists(hashes, max_size=30))
+def test_what_hangs_together_does_so_by_near_pairs_and_no_pair_is_too_many(values):
+    found = copies(made_up(values))
+    for pair in found:
+        apart = values[int(str(pair.first))] ^ values[int(str(pair.second))]
+        seen = (2**64 - 1) if pair.mirrored else 0
+        assert pair.distance == (apart ^ seen).bit_count() <= DISTANCE
+    trees = {path: {path} for path in made_up(values)}
+    for pair in found:
+        assert trees[pair.first] is not trees[pair.second]
+        trees[pair.first] |= trees[pair.second]
+        for path in trees[pair.first]:
+            trees[path] = trees[pair.first]
+
+
+def test_a_film_of_thousands_of_frames():
+    random = np.random.default_rng(1)
+    scenes = random.integers(0, 2**63, 4)
+    frames = [int(scenes[number % 4]) ^ (1 << int(random.integers(0, 63))) for number in range(4000)]
+    assert len(copies(made_up(frames))) == 4000 - 4
+
+
+def test_files_that_are_the_same():
+    one = print_of(picture(1))
+    assert copies({Path("a"): one, Path("b"): one, Path("c"): one}) == [
+        Copies(Path("a"), Path("b"), None),
+        Copies(Path("a"), Path("c"), None),
+    ]
+
+
+def test_groups_that_share_a_copy_become_one():
+    paths = [Path(name) for name in "abcde"]
+    data = Dataset(
+        "", ("x",), tuple(Example(path, frozenset(), group) for path, group in zip(paths, "11223", strict=True))
+    )
+    found = [Copies(Path("b"), Path("c"), 0)]
+    assert [one.group for one in grouped(data, found).examples] == ["1", "1", "1", "1", "3"]
+
+
+def test_an_image_that_cannot_be_read_is_said_and_copies_nothing(tmp_path):
+    picture(1).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
+    done: list[int] = []
+    found = fingerprints.taken([tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"], progress=done.append)
+    assert [isinstance(one, BadImage) for one in found.values()] == [False, True, True]
+    assert done == [1, 2, 3]
+    assert not copies(found)
+
+
+def test_real_photos_are_not_taken_for_each_other(data):
+    photos = sorted((data / "coco" / "images").iterdir())
+    assert not copies(fingerprints.taken(photos))
