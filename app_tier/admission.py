@@ -1,4 +1,4 @@
-"""From what comes off the queue to the jobs that it asks for: a job, or a bucket's notification of new files."""
+"""From what comes off the queue to what it asks for: a job, a bucket's notification of new files, or feedback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app_tier.held import Held
 from app_tier.persistence import Trouble, send_all
 from core import telemetry
 from core.errors import BadMessage, Unavailable
-from core.messages import Job, encode
+from core.messages import Feedback, Job, encode
 from core.notifications import asked_by
 from core.ports import Delivery, Queue
 
@@ -24,18 +24,18 @@ class Admission:
         self._trouble = trouble
         self._tagger = tagger
 
-    def jobs(self, deliveries: Sequence[Delivery]) -> Iterator[tuple[Delivery, Job]]:
+    def asked(self, deliveries: Sequence[Delivery]) -> Iterator[tuple[Delivery, Job | Feedback]]:
         """What is to do, each with its message. The rest is acknowledged, or given back when told to stop."""
         for number, delivery in enumerate(deliveries):
             try:
-                job = self._job(delivery)
+                asked = self._asked(delivery)
             except Unavailable:
                 self._held.give_back(deliveries[number:])
                 return
-            if job is not None:
-                yield delivery, job
+            if asked is not None:
+                yield delivery, asked
 
-    def _job(self, delivery: Delivery) -> Job | None:
+    def _asked(self, delivery: Delivery) -> Job | Feedback | None:
         """None where nothing is left to do with this message. Raises Unavailable."""
         try:
             asked = asked_by(delivery.body, self._tagger)
@@ -45,6 +45,8 @@ class Admission:
             return None
         for reason in asked.ignored:
             telemetry.logger().debug("a notification is ignored", why=reason)
+        if asked.feedback is not None:
+            return asked.feedback
         if len(asked.jobs) == 1:
             return asked.jobs[0]
         self._part(delivery, asked.jobs)

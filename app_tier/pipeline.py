@@ -1,5 +1,6 @@
 """The worker's stages, joined by bounded queues: receive → fetch → decode → infer → store and acknowledge.
 
+Feedback goes from `receive` to a stage of its own, `learn`.
 Bounded queues are the back-pressure; `Held` bounds the whole. No stage loses a message: whatever happens, it is
 acknowledged after its result is safe, or given back, or (the process killed) comes back by its timeout.
 """
@@ -24,12 +25,13 @@ from app_tier.gathering import Gathering
 from app_tier.held import Held
 from app_tier.images import DecodeBudget, Decoder
 from app_tier.isolation import IsolatedDecoder
+from app_tier.learning import Learning
 from app_tier.persistence import Finished, Outbox, Trouble
 from app_tier.taggers import Frame, Prediction, Tagger
 from config.settings import WorkerSettings
 from core import telemetry
 from core.errors import BadImage, NotFound, Unavailable, Unreadable
-from core.messages import Job, Result, Timings, ids_of
+from core.messages import Feedback, Job, Result, Timings, ids_of
 from core.originals import Originals
 from core.ports import Delivery, ObjectStore, Queue
 
@@ -81,6 +83,15 @@ class Pipeline:
         self._cancelled = Cancelled(store, time.monotonic)
         self._budget = DecodeBudget(settings.decode_memory_mb)
         self._isolated = IsolatedDecoder(settings.decode_memory_mb, settings.decode_timeout_s)
+        self._learning = Learning(
+            tagger=lambda: self._tagger,
+            originals=originals,
+            held=self.held,
+            trouble=self.trouble,
+            isolated=IsolatedDecoder(settings.decode_memory_mb, settings.decode_timeout_s),
+            draining=self.draining,
+            learned=self._learned,
+        )
         self._to_fetch: queue.Queue[Work | None] = queue.Queue()
         self._to_decode: queue.Queue[Work | None] = queue.Queue(settings.decode_threads)
         self._to_isolate: queue.Queue[Work | None] = queue.Queue()
@@ -90,6 +101,7 @@ class Pipeline:
         self._count = threading.Lock()
         self._on_the_way = 0  # received and not yet at `infer`: worth waiting for
         self.images_done = 0
+        """Those that were learned from too: each was work for one message."""
         self.images_failed = 0
         self.failure: BaseException | None = None
         self._threads = [
@@ -101,6 +113,7 @@ class Pipeline:
                 ("isolate", self._isolate, 1),
                 ("infer", self._infer, 1),
                 ("finish", self._finish, settings.finish_threads),
+                ("learn", self._learning.run, 1),
             )
             for _ in range(count)
         ]
@@ -129,6 +142,7 @@ class Pipeline:
                 with suppress(queue.Full):  # more ends than readers; none is left waiting
                     inlet.put_nowait(None)
         self._to_finish.close()
+        self._learning.close()
         for thread in self._threads:
             thread.join()
         self._isolated.close()
@@ -165,9 +179,12 @@ class Pipeline:
             except Unavailable:
                 return
             self.held.add(deliveries)
-            for delivery, job in self._admission.jobs(deliveries):
-                work = Work(delivery, job)
-                work.timings["queue"] = max(0.0, (self._clock() - job.submitted_at) * 1000)
+            for delivery, asked in self._admission.asked(deliveries):
+                if isinstance(asked, Feedback):
+                    self._learning.put(delivery, asked)
+                    continue
+                work = Work(delivery, asked)
+                work.timings["queue"] = max(0.0, (self._clock() - asked.submitted_at) * 1000)
                 self._move(+1)
                 self._to_fetch.put(work)
 
@@ -317,6 +334,10 @@ class Pipeline:
             origin=job.origin,
         )
         return Finished(work.delivery, result, store_only=job.store_only)
+
+    def _learned(self, count: int) -> None:
+        with self._count:
+            self.images_done += count
 
     def _move(self, change: int) -> None:
         with self._count:

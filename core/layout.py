@@ -28,9 +28,9 @@ SETTINGS = "fleet/settings.toml"
 BAKES = "fleet/bakes/"
 """The settings file that all hosts of a deployment on AWS share."""
 RESULTS_QUEUE = "results"
+ADAPTIVE = "adaptive/"
+"""What the tagger that learns from people has learned."""
 MODELS = "models/"
-MODEL_WEIGHTS = "model.safetensors"
-MODEL_MANIFEST = "model.json"
 
 
 def image_key(batch_id: str, image_id: str) -> str:
@@ -85,6 +85,15 @@ def model_prefix(name: str, version: str = "") -> str:
 def int8_prefix(name: str, weights_hash: str) -> str:
     """The int8 form of a model with exactly these weights."""
     return f"{MODELS}{name}/int8-{weights_hash[:16]}/"
+
+
+def adaptive_state_key(backbone: str) -> str:
+    return f"{ADAPTIVE}{backbone}/state"
+
+
+def adaptive_example_key(backbone: str, image_id: str) -> str:
+    """The features of one image."""
+    return f"{ADAPTIVE}{backbone}/examples/{image_id}.npy"
 
 
 def worker_key(worker_id: str) -> str:

@@ -1,4 +1,4 @@
-"""What travels on the queues: a `Job` in, an `OutputMessage` with a `Result` out; frozen, versioned, checked."""
+"""What travels on the queues: a `Job` or `Feedback` in, an `OutputMessage` with a `Result` out; frozen, checked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from config.settings import Task
 from core.errors import BadMessage
 
 MAX_NAME = 1024
@@ -14,14 +15,15 @@ MAX_NAME = 1024
 MAX_INLINE_RESULT = 200_000
 """Bytes of a result that still travel on the output queue; a larger one is read from the store."""
 
+MAX_OPINIONS = 300
+"""Of one image that travel to a tagger that learns; the latest count."""
+
 M = TypeVar("M", bound=BaseModel)
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
 """A segment of a store key: nothing that came from outside may name another object."""
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
-
-Task = Literal["caption", "detailed_caption", "detect", "regions", "find"]
 
 
 class _Message(BaseModel):
@@ -77,6 +79,30 @@ class Job(_Message):
     def place(self) -> str:
         """Where its bytes are looked for, in a sentence for its owner."""
         return "their bucket" if "://" in self.key else "the store"
+
+
+class Opinion(BaseModel):
+    """What people hold about one tag of an image: it has it, or it has it not."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    wanted: bool
+
+
+class Feedback(_Message):
+    """What people hold about the tags of one image, all of it: whoever learns of it forgets what they held before.
+
+    Of two about one image that with the higher `revision` is the later one, whichever comes first.
+    """
+
+    kind: Literal["feedback"] = "feedback"
+    batch_id: Id
+    image_id: Id
+    key: str
+    """Where the image lies, as in its job."""
+    name: str
+    revision: Annotated[int, Field(ge=0)]
+    opinions: Annotated[tuple[Opinion, ...], Field(max_length=MAX_OPINIONS)] = ()
 
 
 class Box(BaseModel):
@@ -139,12 +165,12 @@ class OutputMessage(_Message):
     result_key: str | None = None
 
 
-def ids_of(message: Job | Result) -> dict[str, str]:
+def ids_of(message: Job | Feedback | Result) -> dict[str, str]:
     """What a line of the log about this image carries."""
     return {"batch": message.batch_id, "image": message.image_id}
 
 
-def encode(message: Job | Result | OutputMessage) -> str:
+def encode(message: Job | Feedback | Result | OutputMessage) -> str:
     """As JSON in characters that SQS takes: all of Unicode's but two, which a file's name may hold all the same."""
     return message.model_dump_json(exclude_defaults=False).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
@@ -152,6 +178,24 @@ def encode(message: Job | Result | OutputMessage) -> str:
 def decode_job(body: str) -> Job:
     """Raises BadMessage."""
     return _decode(Job, body)
+
+
+def decode_feedback(body: str) -> Feedback:
+    """Raises BadMessage."""
+    return _decode(Feedback, body)
+
+
+def is_feedback(body: str) -> bool:
+    """Whether it says so of itself; what else it says may be damaged."""
+    try:
+        _Kind.model_validate_json(body)
+    except ValidationError:
+        return False
+    return True
+
+
+class _Kind(BaseModel):
+    kind: Literal["feedback"]
 
 
 def decode_result(body: str | bytes) -> Result:

@@ -1,4 +1,4 @@
-"""What a bucket says of files that were put into it, as jobs. Pure: a message's body in, jobs out.
+"""What a message on the queue of jobs asks for: a job, what a bucket says of its files as jobs, feedback. Pure.
 
 Shapes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html, the same through
 SNS, and EventBridge's, https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from core import layout
 from core.errors import BadMessage
-from core.messages import MAX_NAME, Job, Origin, decode_job
+from core.messages import MAX_NAME, Feedback, Job, Origin, decode_feedback, decode_job, is_feedback
 
 _DIGITS = 26
 """Of an id, five bits each: two files never share one."""
@@ -86,10 +86,15 @@ class _FromSns(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The jobs that a message asks for, and why it asks for fewer than it has records."""
+    """The jobs that a message asks for, and why it asks for fewer than it has records; or what is to be learned."""
 
     jobs: tuple[Job, ...] = ()
     ignored: tuple[str, ...] = ()
+    feedback: Feedback | None = None
+
+    def __bool__(self) -> bool:
+        """Whether it asks for anything."""
+        return bool(self.jobs or self.feedback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +110,29 @@ class _Put:
 
 
 def asked_by(body: str, tagger: str) -> Asked:
-    """The job that `body` is, or those of the files of which it tells. Raises BadMessage."""
+    """The job that `body` is, or those of the files of which it tells, or feedback. Raises BadMessage."""
     try:
         return Asked((decode_job(body),))
     except BadMessage as error:
+        if is_feedback(body):
+            return Asked(feedback=decode_feedback(body))
         asked = _told(body, tagger)
         if asked is None:
             raise error from None
         return asked
 
 
-def shown_job(body: str) -> Job:
-    """For people: the job that `body` is, or that of the first file of which it tells. Raises BadMessage."""
-    jobs = asked_by(body, "").jobs
-    if not jobs:
+def shown_job(body: str) -> Job | Feedback:
+    """For people: the job or the feedback that `body` is, or the job of the first file of which it tells.
+
+    Raises BadMessage.
+    """
+    asked = asked_by(body, "")
+    if asked.feedback is not None:
+        return asked.feedback
+    if not asked.jobs:
         raise BadMessage("a bucket's notification of no file")
-    return jobs[0]
+    return asked.jobs[0]
 
 
 def is_drop(batch_id: str) -> bool:

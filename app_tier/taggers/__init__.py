@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from PIL import Image
 
 from app_tier.engines import Pixels
 from config.settings import PoolSettings, Settings
-from core.messages import Tag, TagOptions
+from core.messages import Feedback, Tag, TagOptions
 from core.ports import ObjectStore
 
 Frame = npt.NDArray[np.uint8]
@@ -29,9 +29,6 @@ class Prediction:
 
 class Tagger(Protocol):
     name: str
-    version: str
-    """Names the exact weights: two workers of one version give one image the same tags."""
-    labels: Sequence[str]
     engine_name: str
     """What it runs on, for people: `openvino bf16`."""
     side: int
@@ -39,11 +36,42 @@ class Tagger(Protocol):
     shape: tuple[int, int, int]
     """Of a frame."""
 
+    @property
+    def version(self) -> str:
+        """Names the exact weights: two workers of one version give one image the same tags."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The tags that it can give."""
+
     def preprocess(self, image: Image.Image) -> Frame:
         """Cut and scale an RGB image to a frame of `shape`. Called by several threads."""
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
         """What is seen in each frame of an (N, height, width, 3) batch. One thread at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What people say of an image, and the image, or None where the tagger remembers it or nothing is said any more."""
+
+    feedback: Feedback
+    frame: Frame | None = None
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """What a `Tagger` is beside that if it learns from people."""
+
+    def remembers(self, image_id: str) -> bool:
+        """Whether it can learn of this image without seeing it again. Raises Unavailable."""
+
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        """Take in what is new of them; it is safe when this returns. One thread at a time, which may be another one
+        than `infer` is called by.
+
+        Raises WeightsInvalid where what was learned before is damaged, Unavailable; then nothing was learned.
+        """
 
 
 Progress = Callable[[int, int], None]

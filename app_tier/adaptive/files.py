@@ -1,0 +1,114 @@
+"""A state as bytes: a SHA-256, and of that numpy's npz: arrays, and one of JSON. Nothing in it is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, Field, ValidationError
+
+from app_tier.adaptive.state import Known, State
+from app_tier.adaptive.statistics import Counts, Features, Statistics, Sums, TagSums
+from core.errors import WeightsInvalid
+from core.messages import Opinion
+
+_DIGEST = hashlib.sha256().digest_size
+_Count = Annotated[int, Field(ge=0)]
+
+
+class _Tag(BaseModel):
+    key: str
+    name: str
+    accepted: _Count
+    rejected: _Count
+
+
+class _About(BaseModel):
+    """All that is no array. An image: its revision, and its opinions by name."""
+
+    format: Literal[1] = 1
+    version: _Count
+    dimensions: Annotated[int, Field(gt=0)]
+    seen: _Count
+    tags: list[_Tag]
+    images: dict[str, tuple[int, dict[str, bool]]]
+    sample: list[tuple[str, str]]
+
+
+def encoded(state: State) -> bytes:
+    """Arrays: `sums` (tags, 4, d) int64, accepted Σx, Σx², rejected Σx, Σx²; `seen` (2, d); `sample` (n, d) int16."""
+    statistics, d = state.statistics, state.statistics.dimensions
+    about = _About(
+        version=state.version,
+        dimensions=d,
+        seen=statistics.seen.n,
+        tags=[
+            _Tag(key=key, name=tag.name, accepted=tag.accepted.n, rejected=tag.rejected.n)
+            for key, tag in statistics.tags.items()
+        ],
+        images={
+            image_id: (known.revision, {opinion.name: opinion.wanted for opinion in known.opinions})
+            for image_id, known in state.images.items()
+        },
+        sample=list(state.sample),
+    )
+    sums = [
+        [tag.accepted.total, tag.accepted.squares, tag.rejected.total, tag.rejected.squares]
+        for tag in statistics.tags.values()
+    ]
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream,
+        about=np.frombuffer(about.model_dump_json().encode(), np.uint8),
+        sums=np.array(sums, np.int64).reshape(len(sums), 4, d),
+        seen=np.stack([statistics.seen.total, statistics.seen.squares]),
+        sample=np.array(list(state.sample.values()), np.int16).reshape(len(state.sample), d),
+    )
+    return hashlib.sha256(stream.getvalue()).digest() + stream.getvalue()
+
+
+def decoded(data: bytes, place: str) -> State:
+    """Raises WeightsInvalid, which names `place`, for what `encoded` never wrote."""
+    try:
+        with np.load(io.BytesIO(_checked(data)), allow_pickle=False) as arrays:
+            about = _About.model_validate_json(arrays["about"].tobytes())
+            d = about.dimensions
+            sums = _shaped(arrays["sums"], (len(about.tags), 4, d), np.int64)
+            seen = _shaped(arrays["seen"], (2, d), np.int64)
+            sample: Features = _shaped(arrays["sample"], (len(about.sample), d), np.int16)
+    except (ValidationError, KeyError, ValueError) as error:
+        why = " ".join(str(error).split())[:120]
+        raise WeightsInvalid(
+            f"what `adaptive` has learned is damaged ({place} in the store: {why}): put an earlier copy of the object "
+            "there, or delete it and learn anew with `tagfleet adaptive fit DIR`"
+        ) from None
+    tags = {tag.key: _tag(tag, rows) for tag, rows in zip(about.tags, sums, strict=True)}
+    return State(
+        Statistics(d, Sums(about.seen, *seen), tags),
+        about.version,
+        {image_id: Known(revision, _opinions(said)) for image_id, (revision, said) in about.images.items()},
+        dict(zip(about.sample, sample, strict=True)),
+    )
+
+
+def _checked(data: bytes) -> bytes:
+    digest, whole = data[:_DIGEST], data[_DIGEST:]
+    if hashlib.sha256(whole).digest() != digest:
+        raise ValueError("it is not what was written")
+    return whole
+
+
+def _tag(about: _Tag, sums: Counts) -> TagSums:
+    return TagSums(about.name, Sums(about.accepted, sums[0], sums[1]), Sums(about.rejected, sums[2], sums[3]))
+
+
+def _opinions(said: dict[str, bool]) -> tuple[Opinion, ...]:
+    return tuple(Opinion(name=name, wanted=wanted) for name, wanted in said.items())
+
+
+def _shaped(found: Any, shape: tuple[int, ...], kind: type[np.integer[Any]]) -> Any:
+    if found.shape != shape or found.dtype != kind:
+        raise ValueError(f"{shape} numbers of {kind.__name__} were expected, not {found.shape} of {found.dtype}")
+    return found

@@ -1,0 +1,111 @@
+"""The stage that feedback goes to: see the image, let the tagger learn, and only then acknowledge.
+
+Feedback may come for images that nobody has decoded before, so all of it is decoded in a process of its own.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from app_tier.held import Held
+from app_tier.isolation import IsolatedDecoder
+from app_tier.persistence import Trouble
+from app_tier.taggers import Learner, Lesson, Tagger
+from core import telemetry
+from core.errors import BadImage, NotFound, Unavailable, Unreadable, WeightsInvalid
+from core.messages import Feedback, ids_of
+from core.originals import Originals
+from core.ports import Delivery
+
+LESSONS = 64
+"""So many are learned at once, by one write."""
+_TRIES = 5
+_GIVE_BACK_DELAY_S = 10.0
+
+_Told = tuple[Delivery, Feedback]
+
+
+class Learning:
+    """`tagger` gives the one that works now; `learned` is told how many messages were taken in."""
+
+    def __init__(
+        self,
+        *,
+        tagger: Callable[[], Tagger],
+        originals: Originals,
+        held: Held,
+        trouble: Trouble,
+        isolated: IsolatedDecoder,
+        draining: threading.Event,
+        learned: Callable[[int], None],
+    ) -> None:
+        self._tagger = tagger
+        self._originals = originals
+        self._held = held
+        self._trouble = trouble
+        self._isolated = isolated
+        self._draining = draining
+        self._learned = learned
+        self._told: queue.Queue[_Told | None] = queue.Queue()
+
+    def put(self, delivery: Delivery, feedback: Feedback) -> None:
+        self._told.put((delivery, feedback))
+
+    def close(self) -> None:
+        self._told.put(None)
+
+    def run(self) -> None:
+        """Until `close`."""
+        while group := self._next():
+            if self._draining.is_set():
+                self._held.give_back([delivery for delivery, _ in group])
+                continue
+            try:
+                self._take_in(group)
+            except (Unavailable, WeightsInvalid) as error:
+                telemetry.logger().warning("feedback is given back", count=len(group), why=str(error))
+                self._trouble.notice = str(error)
+                self._held.give_back([delivery for delivery, _ in group], _GIVE_BACK_DELAY_S)
+            self._isolated.close()
+
+    def _next(self) -> list[_Told]:
+        """The first to come, and what waits beside it."""
+        first = self._told.get()
+        group = [] if first is None else [first]
+        while group and len(group) < LESSONS:
+            try:
+                told = self._told.get_nowait()
+            except queue.Empty:
+                break
+            if told is None:
+                self.close()  # for the next round: this one is finished first
+                break
+            group.append(told)
+        return group
+
+    def _take_in(self, group: Sequence[_Told]) -> None:
+        """Raises Unavailable and WeightsInvalid, and then nothing is acknowledged."""
+        tagger = self._tagger()
+        if isinstance(tagger, Learner):
+            lessons = [self._lesson(tagger, tagger, feedback) for _, feedback in group]
+            tagger.learn([lesson for lesson in lessons if lesson is not None])
+        else:
+            telemetry.logger().warning("feedback came for a tagger that does not learn", tagger=tagger.version)
+        self._trouble.ride_out(partial(self._held.acknowledge, [delivery for delivery, _ in group]), _TRIES)
+        self._learned(len(group))
+
+    def _lesson(self, tagger: Tagger, learner: Learner, feedback: Feedback) -> Lesson | None:
+        """None where the image cannot be had and is not remembered. Raises Unavailable."""
+        if not feedback.opinions or self._trouble.ride_out(partial(learner.remembers, feedback.image_id), _TRIES):
+            return Lesson(feedback)
+        try:
+            data = self._trouble.ride_out(partial(self._originals.read, feedback.key), _TRIES).data
+            return Lesson(feedback, tagger.preprocess(self._isolated.decode(data, tagger.side)))
+        except (NotFound, Unreadable, BadImage, ValueError) as error:  # ValueError: the store knows no such keys
+            telemetry.logger().info(
+                "feedback on an image that is gone teaches nothing", why=str(error), **ids_of(feedback)
+            )
+            return None

@@ -1,0 +1,275 @@
+"""What the adaptive tagger learns, whatever the order, the merging and the repeats; what it then makes of photos."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app_tier.adaptive.bayes import Example, Model
+from app_tier.adaptive.files import decoded, encoded
+from app_tier.adaptive.state import SAMPLE, Known, News, State
+from app_tier.adaptive.statistics import Features, Statistics, Sums, features
+from app_tier.taggers.adaptive import chosen
+from core.errors import WeightsInvalid
+from core.messages import Opinion, TagOptions
+
+D = 6
+quick = settings(max_examples=60, deadline=None)
+
+numbers = st.integers(-32_767, 32_767)
+vectors = st.lists(numbers, min_size=D, max_size=D).map(lambda found: np.array(found, np.int16))
+names = st.sampled_from(["dog", "Dog", "cat", "sofa"])
+facts = st.lists(st.tuples(names, vectors, st.booleans()), max_size=12)
+
+
+def learned(found: Sequence[tuple[str, Features, bool]]) -> Statistics:
+    statistics = Statistics.none(D)
+    for name, vector, wanted in found:
+        statistics = statistics.add(name, vector, wanted=wanted)
+    return statistics
+
+
+@quick
+@given(facts, st.randoms(use_true_random=False), st.integers(0, 12))
+def test_any_order_and_any_merging_gives_the_same_statistics(found, random, cut):
+    shuffled = random.sample(found, len(found))
+    assert learned(shuffled) == learned(found)
+    assert learned(shuffled[:cut]) + learned(shuffled[cut:]) == learned(found)
+
+
+@quick
+@given(facts, names, vectors, st.booleans())
+def test_what_was_added_is_subtracted_without_a_trace(found, name, vector, wanted):
+    before = learned([("Dog", vector, True), *found])  # of two spellings that stays which sorts first
+    assert before.add(name, vector, wanted=wanted).subtract(name, vector, wanted=wanted) == before
+
+
+opinions = st.dictionaries(st.sampled_from(["dog", "cat", "sofa"]), st.booleans(), max_size=3).map(
+    lambda said: tuple(Opinion(name=name, wanted=wanted) for name, wanted in said.items())
+)
+stories = st.lists(st.tuples(st.sampled_from("abc"), opinions), max_size=10)
+
+
+@quick
+@given(stories, st.randoms(use_true_random=False), st.integers(1, 4))
+def test_news_that_comes_twice_late_and_in_any_order_is_learned_once(story, random, at_once):
+    own = {image: np.full(D, 100 * number, np.int16) for number, image in enumerate("abc", start=1)}
+    told = [News(image, revision, said, own[image]) for revision, (image, said) in enumerate(story)]
+    delivered = random.sample(told * 2, 2 * len(told))
+    state = State.none(D)
+    for first in range(0, len(delivered), at_once):
+        state = state.taught(delivered[first : first + at_once])
+    last = {news.image_id: news for news in told}
+    assert state.statistics == learned(
+        [(said.name, own[image], said.wanted) for image, news in last.items() for said in news.opinions]
+    )
+    assert set(state.sample) == {
+        (image, said.name) for image, news in last.items() for said in news.opinions if said.wanted
+    }
+    assert state.images == {image: Known(news.revision, news.opinions) for image, news in last.items()}
+
+
+@quick
+@given(facts, st.lists(vectors, min_size=1, max_size=4), st.lists(vectors, max_size=4))
+def test_confidences_sum_to_one_and_are_finite(found, photos, seen):
+    statistics = learned(found)
+    if seen:
+        statistics = statistics.with_seen(Sums.of(np.stack(seen)))
+    examples = [Example(name.casefold(), vector) for name, vector, wanted in found if wanted]
+    model = Model(statistics, examples)
+    shares = model.probabilities(np.stack(photos))
+    assert shares.shape == (len(photos), len(model.names) + 1)
+    assert np.isfinite(shares).all()
+    assert (shares >= 0).all()
+    assert shares.sum(axis=1) == pytest.approx(np.ones(len(photos)))
+
+
+@quick
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8), st.floats(0.01, 1.0))
+def test_the_set_of_tags_is_the_smallest_that_is_likely_enough(weights, reach):
+    shares = (np.array(weights) + 1e-6) / (sum(weights) + 1e-6 * len(weights))
+    tags = [str(number) for number in range(len(shares) - 1)]
+    every = TagOptions(cumulative=reach, min_confidence=0.0)
+    given_ = {int(tag.name) for tag in chosen(shares, tags, every, TagOptions())}
+    none = len(shares) - 1
+    ranked = sorted(range(len(shares)), key=lambda index: -shares[index])
+    size = next(
+        (n for n in range(1, len(ranked) + 1) if math.fsum(shares[i] for i in ranked[:n]) >= reach - 1e-9), len(ranked)
+    )
+    assert given_ - {none} <= set(ranked[: size + 1])
+    assert given_ | {none} >= set(ranked[: max(1, size - 1)])
+
+
+def test_a_batch_s_wishes_are_obeyed():
+    shares, tags = np.array([0.5, 0.3, 0.1, 0.06, 0.04]), ["a", "b", "c", "d"]
+
+    def said(wanted: TagOptions) -> list[str]:
+        return [tag.name for tag in chosen(shares, tags, wanted, TagOptions(top_k=3, min_confidence=0.05))]
+
+    assert said(TagOptions()) == ["a", "b", "c"]
+    assert said(TagOptions(cumulative=0.7)) == ["a", "b"]
+    assert said(TagOptions(top_k=1)) == ["a"]
+    assert said(TagOptions(cumulative=1.0, top_k=9)) == ["a", "b", "c", "d"]
+    assert said(TagOptions(min_confidence=0.2)) == ["a", "b"]
+
+
+class World:
+    """Photos of kinds that can be told apart: noise around a centre."""
+
+    def __init__(self, dimensions: int = 96, noise: float = 0.4, seed: int = 1) -> None:
+        self.random = np.random.default_rng(seed)
+        self.dimensions = dimensions
+        self._noise = noise
+        self._centres: dict[str, np.ndarray] = {}
+
+    def photos(self, kind: str, count: int) -> Features:
+        centre = self._centres.setdefault(kind, np.abs(self.random.normal(size=self.dimensions)))
+        return features(np.maximum(0, centre + self._noise * self.random.normal(size=(count, self.dimensions))))
+
+    def told(self, state: State, kind: str, count: int, *, tag: str | None = None, wanted: bool = True) -> State:
+        said = (Opinion(name=tag or kind, wanted=wanted),)
+        photos = self.photos(kind, count)
+        start = len(state.images)
+        return state.taught([News(f"img_{start + n}", 1, said, photo) for n, photo in enumerate(photos)])
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_tag_that_no_model_knew_is_found_after_five_examples(world):
+    state = State.none(world.dimensions)
+    for kind in ("cat", "dog", "car"):
+        state = world.told(state, kind, 8)
+    before = state.model()
+    assert before.probabilities(world.photos("axolotl", 20)).argmax(axis=1).tolist() == [3] * 20, "none of the three"
+    model = world.told(state, "axolotl", 5).model()
+    found = model.probabilities(world.photos("axolotl", 20))[:, model.names.index("axolotl")]
+    assert (found > 0.5).all()
+    for kind in ("cat", "dog", "car"):
+        assert (model.probabilities(world.photos(kind, 20)).argmax(axis=1) == model.names.index(kind)).all()
+
+
+def test_one_photo_of_one_tag_does_not_make_every_photo_have_it(world):
+    state = world.told(State.none(world.dimensions), "Rex", 1)
+    seen = np.concatenate([world.photos(kind, 5) for kind in ("cat", "car", "house", "Rex")])
+    state = state.taught([], Sums.of(seen))
+    found = state.model().probabilities(np.concatenate([world.photos("car", 5), world.photos("Rex", 5)]))[:, 0]
+    assert found[:5].max() < 0.5 < found[5:].min()
+
+
+def test_a_rejection_counts_where_it_looks_like_what_was_rejected(world):
+    state = world.told(State.none(world.dimensions), "cat", 5)
+    state = world.told(state, "lynx", 5, tag="cat")
+    lynxes, cats = world.photos("lynx", 10), world.photos("cat", 10)
+    before = state.model()
+    wiser = world.told(state, "lynx", 8, tag="cat", wanted=False).model()
+    assert (wiser.probabilities(lynxes)[:, 0] < before.probabilities(lynxes)[:, 0] / 2).all()
+    assert wiser.probabilities(cats)[:, 0].min() > 2 * wiser.probabilities(lynxes)[:, 0].max()
+
+
+def test_a_tag_that_was_only_ever_rejected_is_never_given(world):
+    state = world.told(world.told(State.none(world.dimensions), "cat", 3), "dog", 3, wanted=False)
+    assert state.model().names == ("cat",)
+
+
+def test_features_that_all_say_the_same_do_not_make_it_certain():
+    """Each of four features sixteen times over: without a temperature it would be sixteen times as sure."""
+    world = World(dimensions=4, noise=0.9, seed=3)
+
+    def repeated(kind: str, count: int) -> Features:
+        return np.tile(world.photos(kind, count), 16)
+
+    state = State.none(64)
+    for kind in ("cat", "dog", "car"):
+        photos = repeated(kind, 40)
+        said = (Opinion(name=kind, wanted=True),)
+        state = state.taught([News(f"{kind}{n}", 1, said, photo) for n, photo in enumerate(photos)])
+    model = state.model()
+    held = [(model.names.index(kind), repeated(kind, 60)) for kind in ("cat", "dog", "car")]
+
+    def surprise(of: Model) -> float:
+        return float(np.mean([-np.log(of.probabilities(photos)[:, own] + 1e-12).mean() for own, photos in held]))
+
+    hasty = state.model()
+    hasty.temperature = 1.0
+    assert model.temperature > 4
+    assert surprise(model) < 0.7 * surprise(hasty)
+
+
+def test_nothing_learned_is_no_tag():
+    shares = State.none(D).model().probabilities(np.zeros((2, D), np.int16))
+    assert shares.tolist() == [[1.0], [1.0]]
+    assert chosen(shares[0], (), TagOptions(), TagOptions()) == ()
+
+
+def test_the_sample_to_calibrate_by_is_bounded_and_the_same_in_any_order(world):
+    photos = world.photos("cat", SAMPLE + 50)
+    news = [News(f"img_{n}", 1, (Opinion(name="cat", wanted=True),), photo) for n, photo in enumerate(photos)]
+    forward, backward = (State.none(world.dimensions).taught(told) for told in (news, news[::-1]))
+    assert len(forward.sample) == SAMPLE
+    assert set(forward.sample) == set(backward.sample)
+
+
+def test_features_are_finite_whatever_an_engine_gives():
+    found = features(np.array([[np.nan, np.inf, -np.inf, 4.0], [0, 0, 0, 0], [1e30, -1e30, 0, 0]], np.float32))
+    assert found.dtype == np.int16
+    assert found[0].tolist() == [0, 0, 0, 1024]
+    assert found[1].tolist() == [0, 0, 0, 0]
+
+
+# --- as bytes -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def state(world) -> State:
+    state = world.told(world.told(State.none(world.dimensions), "cat", 3), "Hündchen", 2, wanted=False)
+    return replace(state.taught([], Sums.of(world.photos("car", 2))), version=7)
+
+
+def test_a_state_is_what_it_was_when_it_is_read_again(state):
+    again = decoded(encoded(state), "there")
+    assert (again.statistics, again.version, again.images) == (state.statistics, 7, state.images)
+    assert {which: found.tolist() for which, found in again.sample.items()} == {
+        which: found.tolist() for which, found in state.sample.items()
+    }
+    empty = decoded(encoded(State.none(D)), "there")
+    assert empty == State.none(D)
+
+
+@quick
+@given(st.data())
+def test_a_damaged_state_is_one_clear_line(data):
+    world = World(dimensions=8)
+    whole = encoded(world.told(State.none(8), "cat", 3))
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    flipped = bytearray(whole)
+    flipped[cut] ^= data.draw(st.integers(1, 255))
+    for damaged in (whole[:cut], bytes(flipped)):
+        with pytest.raises(WeightsInvalid, match="adaptive/b/state") as caught:
+            decoded(damaged, "adaptive/b/state")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"about": np.array([{"a": 1}], dtype=object)},  # a pickle
+        {"about": np.frombuffer(b'{"format": 2}', np.uint8)},  # a newer version's
+        {"sums": np.zeros(3)},
+    ],
+)
+def test_what_was_never_written_here_is_refused(arrays):
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    with pytest.raises(WeightsInvalid, match="is damaged"):
+        decoded(hashlib.sha256(stream.getvalue()).digest() + stream.getvalue(), "there")

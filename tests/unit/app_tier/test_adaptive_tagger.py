@@ -1,0 +1,232 @@
+"""The adaptive tagger over a real store: several workers learn at once, all use it, and what is damaged is said."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app_tier import serving
+from app_tier.adaptive.memory import Memory
+from app_tier.adaptive.state import News
+from app_tier.adaptive.statistics import Features, features
+from app_tier.engines import Outputs, Pixels
+from app_tier.networks import NETWORKS
+from app_tier.taggers import Learner, Lesson
+from app_tier.taggers.adaptive import LOOK_S, AdaptiveTagger
+from config.settings import PoolSettings, Settings
+from core import layout
+from core.errors import NotFound, Unavailable, WeightsInvalid, WeightsMissing
+from core.messages import Feedback, Opinion, TagOptions
+from core.ports import ObjectStore
+from core.wiring import Backend
+
+D = 24
+NETWORK = NETWORKS["efficientnet-lite0"]
+
+
+class Colours:
+    """An engine whose features are an image's mean colours, eight times each."""
+
+    name = "numpy"
+
+    def infer(self, batch: Pixels) -> Outputs:
+        means: Outputs = batch.reshape(len(batch), -1, 3).mean(axis=1).astype(np.float32)
+        return np.repeat(means, D // 3, axis=1)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(backend: Backend) -> ObjectStore:
+    return backend.store
+
+
+def tagger_of(store: ObjectStore, clock: Clock) -> AdaptiveTagger:
+    return AdaptiveTagger(NETWORK, Colours(), Memory(store, "colours-1", D), TagOptions(), clock)
+
+
+def pictures(colour: tuple[int, int, int], count: int = 1, seed: int = 0) -> Pixels:
+    """(count, 4, 4, 3), each of about this colour."""
+    noise = np.random.default_rng(seed).integers(-20, 20, (count, 1, 1, 3))
+    return np.clip(np.array(colour) + noise + np.zeros((count, 4, 4, 3), int), 0, 255).astype(np.uint8)
+
+
+RED, GREEN, BLUE = (220, 30, 30), (30, 220, 30), (30, 30, 220)
+
+
+def said(image_id: str, revision: int, **opinions: bool) -> Feedback:
+    return Feedback(
+        batch_id="bat_1",
+        image_id=image_id,
+        key="uploads/bat_1/x",
+        name="x.jpg",
+        revision=revision,
+        opinions=tuple(Opinion(name=name, wanted=wanted) for name, wanted in opinions.items()),
+    )
+
+
+def teach(tagger: AdaptiveTagger, tag: str, colour: tuple[int, int, int], count: int = 5) -> None:
+    frames = pictures(colour, count, seed=1)
+    tagger.learn([Lesson(said(f"{tag}_{n}", 1, **{tag: True}), frame) for n, frame in enumerate(frames)])
+
+
+def names(tagger: AdaptiveTagger, colour: tuple[int, int, int]) -> list[str]:
+    (found,) = tagger.infer(pictures(colour, seed=9), [TagOptions()])
+    return [tag.name for tag in found.tags]
+
+
+def test_what_one_worker_learns_all_use_within_seconds(store: ObjectStore, clock: Clock) -> None:
+    one, other = tagger_of(store, clock), tagger_of(store, clock)
+    assert isinstance(one, Learner)
+    assert names(other, RED) == []
+    teach(one, "rose", RED)
+    teach(one, "leaf", GREEN)
+    assert names(one, RED)[0] == "rose", "it uses at once what it learned itself"
+    assert names(other, RED) == [], "it has looked just now"
+    clock.now += LOOK_S
+    assert LOOK_S <= 5
+    assert names(other, RED)[0] == "rose"
+    assert names(other, GREEN)[0] == "leaf"
+    assert other.version == one.version == "adaptive@colours-1.2"
+    assert set(other.labels) == {"leaf", "rose"}
+
+
+def test_an_undo_leaves_the_statistics_as_they_were(store: ObjectStore, clock: Clock) -> None:
+    tagger, memory = tagger_of(store, clock), Memory(store, "colours-1", D)
+    teach(tagger, "rose", RED)
+    before = memory.load()[0].statistics.tags
+    (frame,) = pictures(BLUE)
+    tagger.learn([Lesson(said("img", 1, sea=True, rose=False), frame)])
+    assert set(memory.load()[0].statistics.tags) == {"rose", "sea"}
+    assert tagger.remembers("img")
+    tagger.learn([Lesson(said("img", 2))])
+    assert memory.load()[0].statistics.tags == before
+    tagger.learn([Lesson(said("img", 1, sea=True), frame)])
+    assert memory.load()[0].statistics.tags == before, "what comes late is no news"
+
+
+def test_an_image_that_is_gone_is_learned_of_by_what_is_remembered(store: ObjectStore, clock: Clock) -> None:
+    tagger, memory = tagger_of(store, clock), Memory(store, "colours-1", D)
+    (frame,) = pictures(BLUE)
+    tagger.learn([Lesson(said("img", 1, sea=True), frame)])
+    tagger.learn([Lesson(said("img", 2, lake=True)), Lesson(said("stranger", 1, lake=True))])
+    state, _ = memory.load()
+    assert {key: tag.accepted.n for key, tag in state.statistics.tags.items()} == {"lake": 1}
+    assert set(state.images) == {"img"}
+
+
+def test_the_first_features_of_an_image_are_its_features(store: ObjectStore, clock: Clock) -> None:
+    """Another machine computes slightly others; what is subtracted must be what was added."""
+    memory = Memory(store, "colours-1", D)
+    one, other = (features(np.full((1, D), value, np.float32) + np.arange(D))[0] for value in (1.0, 30.0))
+    opinion = (Opinion(name="sea", wanted=True),)
+    memory.teach([News("img", 1, opinion, one)])
+    memory.teach([News("img", 2, (), other)])
+    assert memory.load()[0].statistics.tags == {}
+
+
+def photo(number: int) -> Features:
+    return features(np.random.default_rng(number).random((1, D)))[0]
+
+
+def test_what_several_workers_learn_at_once_is_all_there(store: ObjectStore) -> None:
+    news = [News(f"img_{n}", 1, (Opinion(name=f"tag {n % 5}", wanted=True),), photo(n)) for n in range(40)]
+    together = threading.Barrier(4)
+
+    def work(mine: Sequence[News]) -> None:
+        memory = Memory(store, "b-1", D)
+        together.wait()
+        for one in mine:
+            memory.teach([one])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, [news[n::4] for n in range(4)]))
+    state, _ = Memory(store, "b-1", D).load()
+    alone = Memory(store, "b-2", D).teach(news)
+    assert state.statistics == alone.statistics
+    assert (state.version, alone.version) == (40, 1)
+
+
+class Away:
+    """A store that does not answer."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.away = False
+
+    def __getattr__(self, name: str) -> Any:
+        if self.away:
+            raise Unavailable("the store does not answer")
+        return getattr(self._store, name)
+
+
+def test_while_the_store_is_away_what_is_known_is_used(store: ObjectStore, clock: Clock) -> None:
+    away = Away(store)
+    tagger = tagger_of(away, clock)  # type: ignore[arg-type]
+    teach(tagger, "rose", RED)
+    teach(tagger, "leaf", GREEN)
+    assert names(tagger, RED)[0] == "rose"
+    away.away, clock.now = True, clock.now + LOOK_S
+    assert names(tagger, RED)[0] == "rose"
+    with pytest.raises(Unavailable):
+        teach(tagger, "sea", BLUE)
+
+
+def test_a_damaged_state_is_said_and_what_is_known_is_used(store: ObjectStore, clock: Clock) -> None:
+    tagger = tagger_of(store, clock)
+    teach(tagger, "rose", RED)
+    teach(tagger, "leaf", GREEN)
+    assert names(tagger, RED)[0] == "rose"
+    key = layout.adaptive_state_key("colours-1")
+    store.put(key, store.get(key).data[:-50])
+    clock.now += LOOK_S
+    assert names(tagger, RED)[0] == "rose"
+    for damaged in (lambda: teach(tagger, "sea", BLUE), lambda: tagger_of(store, clock)):
+        with pytest.raises(WeightsInvalid, match=f"{key} in the store"):
+            damaged()
+
+
+def test_features_of_two_backbones_never_mix(store: ObjectStore) -> None:
+    Memory(store, "colours-1", D).teach([News("img", 1, (Opinion(name="sea", wanted=True),), photo(1))])
+    assert Memory(store, "colours-2", D).load()[0].version == 0
+    with pytest.raises(WeightsInvalid, match="is of 24 features, and colours-1 gives 7"):
+        Memory(store, "colours-1", 7).load()
+
+
+def test_photos_that_are_only_tagged_say_what_photos_look_like(store: ObjectStore, clock: Clock) -> None:
+    tagger = tagger_of(store, clock)
+    tagger.infer(pictures(GREEN, 8), [TagOptions()] * 8)
+    teach(tagger, "rose", RED, count=2)
+    assert Memory(store, "colours-1", D).load()[0].statistics.seen.n == 8
+    teach(tagger, "leaf", GREEN, count=2)
+    assert Memory(store, "colours-1", D).load()[0].statistics.seen.n == 8, "each is told once"
+
+
+def test_without_the_backbone_s_weights_another_one_sees_and_that_is_said(settings: Settings, backend: Backend) -> None:
+    pool = PoolSettings(tagger="adaptive")
+    choice = serving.choose(pool, settings, backend.store)
+    assert choice.name == "adaptive"
+    assert "adaptive sees photos by efficientnet-lite0: the weights of mobilenetv2 could not be had" in choice.notice
+    with pytest.raises(WeightsMissing, match="mobilenetv2"):
+        serving.choose(pool, settings.model_copy(update={"backend": "aws"}), backend.store)
+
+
+def test_nothing_is_remembered_of_an_image_nobody_spoke_of(store: ObjectStore, clock: Clock) -> None:
+    assert not tagger_of(store, clock).remembers("img")
+    with pytest.raises(NotFound):
+        store.get(layout.adaptive_state_key("colours-1"))

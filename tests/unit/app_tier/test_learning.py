@@ -1,0 +1,163 @@
+"""Feedback on its way through a worker: the image is seen, the tagger learns, and only then the message is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from app_tier.pipeline import Pipeline
+from app_tier.taggers import Lesson
+from bench.deployment import wait_until
+from config.settings import Settings
+from core import layout
+from core.errors import Unavailable, WeightsInvalid
+from core.messages import Feedback, Opinion, encode
+from core.ports import Delivery
+from core.wiring import Backend
+from tests.unit.app_tier.conftest import ColourTagger, make_pipeline
+
+
+class Pupil(ColourTagger):
+    """Writes down what it is taught; `trouble` is raised instead, once for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.learned: list[Lesson] = []
+        self.trouble: list[Exception] = []
+        self.known: set[str] = set()
+
+    def remembers(self, image_id: str) -> bool:
+        return image_id in self.known
+
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        if self.trouble:
+            raise self.trouble.pop()
+        self.learned += lessons
+
+
+@pytest.fixture
+def pupil() -> Pupil:
+    return Pupil()
+
+
+@pytest.fixture
+def worker(backend: Backend, settings: Settings, pupil: Pupil) -> Iterator[Pipeline]:
+    pipeline = make_pipeline(backend, settings, pupil)
+    pipeline.start()
+    yield pipeline
+    pipeline.draining.set()
+    assert pipeline.drained(30)
+    pipeline.close()
+
+
+@pytest.fixture
+def tell(backend: Backend) -> Callable[..., Feedback]:
+    def tell(image_id: str, data: bytes | None, *names: str) -> Feedback:
+        key = layout.image_key("bat_1", image_id)
+        if data is not None:
+            backend.store.put(key, data)
+        opinions = tuple(Opinion(name=name, wanted=True) for name in names)
+        told = Feedback(batch_id="bat_1", image_id=image_id, key=key, name="a.png", revision=1, opinions=opinions)
+        backend.jobs("resnet50").send([encode(told)])
+        return told
+
+    return tell
+
+
+def outstanding(backend: Backend) -> int:
+    return backend.jobs("resnet50").depth().outstanding
+
+
+def test_feedback_is_learned_with_its_image_beside_photos_that_are_tagged(
+    worker: Pipeline, pupil: Pupil, backend: Backend, tell: Any, submit: Any, collect: Any, picture: Any
+) -> None:
+    job = submit(picture("blue"))
+    told = tell("img_a", picture("red"), "rose")
+    assert collect(1)[job.image_id].tags[0].name == "blue"
+    wait_until(lambda: not outstanding(backend))
+    (lesson,) = pupil.learned
+    assert lesson.feedback == told
+    assert lesson.frame is not None
+    assert lesson.frame[0, 0].tolist() == [255, 0, 0]
+    wait_until(lambda: worker.images_done == 2)
+
+
+def test_an_image_is_not_fetched_for_what_is_remembered_or_taken_back(
+    worker: Pipeline, pupil: Pupil, backend: Backend, tell: Any
+) -> None:
+    pupil.known.add("img_a")
+    told = [tell("img_a", None, "rose"), tell("img_b", None)]
+    wait_until(lambda: not outstanding(backend))
+    assert [(lesson.feedback, lesson.frame) for lesson in pupil.learned] == [(one, None) for one in told]
+
+
+@pytest.mark.parametrize("data", [None, b"no image"])
+def test_what_cannot_be_seen_teaches_nothing_and_is_acknowledged(
+    worker: Pipeline, pupil: Pupil, backend: Backend, tell: Any, data: bytes | None
+) -> None:
+    tell("img_a", data, "rose")
+    wait_until(lambda: not outstanding(backend))
+    assert pupil.learned == []
+    assert backend.jobs("resnet50").depth().dead == 0
+
+
+def test_feedback_for_a_tagger_that_does_not_learn_is_acknowledged(
+    pipeline: Pipeline, backend: Backend, tell: Any, picture: Any
+) -> None:
+    pipeline.start()
+    tell("img_a", picture(), "rose")
+    wait_until(lambda: not outstanding(backend))
+
+
+class Calls:
+    """A queue that remembers what was deleted and given back."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+        self.deleted: list[Delivery] = []
+        self.delayed: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+    def delete(self, deliveries: Sequence[Delivery]) -> None:
+        self.deleted += deliveries
+        self._queue.delete(deliveries)
+
+    def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
+        self.delayed.append(seconds)
+        self._queue.set_visibility(deliveries, 0)
+
+
+@pytest.mark.parametrize("error", [Unavailable("the store is away"), WeightsInvalid("what was learned is damaged")])
+def test_feedback_that_could_not_be_learned_is_given_back_and_comes_again(
+    backend: Backend, settings: Settings, pupil: Pupil, tell: Any, picture: Any, error: Exception
+) -> None:
+    queue = Calls(backend.jobs("resnet50"))
+    object.__setattr__(backend, "jobs", lambda _: queue)
+    pupil.trouble.append(error)
+    pipeline = make_pipeline(backend, settings, pupil)
+    told = tell("img_a", picture(), "rose")
+    pipeline.start()
+    wait_until(lambda: queue.deleted)
+    pipeline.draining.set()
+    assert pipeline.drained(30)
+    pipeline.close()
+    assert [lesson.feedback for lesson in pupil.learned] == [told]
+    assert [delivery.receive_count for delivery in queue.deleted] == [2]
+    assert queue.delayed[0] > 0
+
+
+def test_a_worker_that_drains_gives_feedback_back(
+    backend: Backend, settings: Settings, pupil: Pupil, tell: Any, picture: Any
+) -> None:
+    for number in range(3):
+        tell(f"img_{number}", picture(), "rose")
+    pipeline = make_pipeline(backend, settings, pupil)
+    pipeline.start()
+    pipeline.draining.set()
+    assert pipeline.drained(30)
+    pipeline.close()
+    assert outstanding(backend) + len(pupil.learned) == 3
