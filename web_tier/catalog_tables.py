@@ -81,6 +81,7 @@ images = Table(
     Column("edited", Boolean, nullable=False, server_default=false()),
     Column("said", JSON(none_as_null=True)),
     Column("origin", Text),
+    Column("feedback", BigInteger),
     Index(None, "batch_id", "position", unique=True),
     Index(None, "batch_id", "change", unique=True),
     Index(None, "batch_id", "sha256", "name", unique=True),
@@ -91,12 +92,19 @@ images = Table(
         sqlite_where=text("status = 'received'"),
         postgresql_where=text("status = 'received'"),
     ),
+    Index(
+        "ix_images_untold",
+        "id",
+        sqlite_where=text("feedback IS NOT NULL"),
+        postgresql_where=text("feedback IS NOT NULL"),
+    ),
 )
 """`provisional`: failed because its job was found among the dead letters; a later result takes its place.
 
 `attempt`: how often it was tried again; results of earlier attempts no longer count. `stored`: its bytes are in the
 store, which those of a file refused at its upload are not; `origin`: where the bytes of a dropped file lie. `tags` are
 those to show; `said`: the tagger's own, where verdicts stand over them; `edited`: the verdicts make a difference.
+`feedback`: the change number of the last edit of its tags, until taggers that learn were told of it.
 """
 
 tags = Table(

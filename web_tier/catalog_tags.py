@@ -172,7 +172,7 @@ def _check_tagged(connection: Connection, edit: Edit, image_ids: Sequence[str]) 
 _UPDATE_IMAGE = (
     update(images)
     .where(images.c.id == bindparam("image_id"))
-    .values({images.c[name]: bindparam(f"new_{name}") for name in ("tags", "said", "edited", "change")})
+    .values({images.c[name]: bindparam(f"new_{name}") for name in ("tags", "said", "edited", "change", "feedback")})
 )
 
 
@@ -195,6 +195,7 @@ def _settle(connection: Connection, batch_id: str, image_ids: Sequence[str], now
             "new_said": shown[row.id].said,
             "new_edited": shown[row.id].edited,
             "new_change": number,
+            "new_feedback": number,
         }
         for number, row in enumerate(found, start=change - len(found) + 1)
     ]

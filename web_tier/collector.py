@@ -20,8 +20,10 @@ from core.telemetry import logger
 from core.wiring import Backend
 from web_tier.batch_life import Housekeeping
 from web_tier.catalog_drops import DropCatalog
+from web_tier.catalog_feedback import FeedbackCatalog
 from web_tier.catalog_life import LifeCatalog
 from web_tier.catalog_results import Outcome, ResultCatalog
+from web_tier.teaching import Teaching
 
 GROUP = 100
 _WAIT_S = 1.0
@@ -51,6 +53,7 @@ class Collector:
         self._clock = clock
         self._drops = DropCatalog(catalog.database)
         self._housekeeping = Housekeeping(backend.store, LifeCatalog(catalog.database), settings.collector, clock)
+        self._teaching = Teaching(self._jobs, FeedbackCatalog(catalog.database), settings.learning_pools)
         self._busy = False
         self._letters_read: dict[str, tuple[int, float]] = {}
 
@@ -148,11 +151,12 @@ class Collector:
             logger().debug("messages could not be kept hidden", reason=str(error))
 
     def sweep(self) -> None:
-        """Send what was accepted and not sent, give images up whose jobs are dead letters, and keep house.
+        """Send what was accepted or decided and not sent, give images up whose jobs are dead letters, and keep house.
 
         Raises Unavailable.
         """
         self._send_forgotten()
+        self._teaching.sweep()
         for pool in self._settings.pools:
             queue = self._jobs(pool)
             dead, now = queue.depth().dead, self._clock()

@@ -12,6 +12,7 @@ from core.ports import Queue
 from core.wiring import Backend
 from web_tier.batch_life import BatchLife
 from web_tier.catalog import Catalog
+from web_tier.catalog_feedback import FeedbackCatalog
 from web_tier.catalog_keys import KeyCatalog
 from web_tier.catalog_life import LifeCatalog
 from web_tier.catalog_tags import TagCatalog
@@ -24,6 +25,7 @@ from web_tier.fleet_view import FleetView
 from web_tier.intake import Intake
 from web_tier.present import BatchPresenter
 from web_tier.rate_limits import RateLimits
+from web_tier.teaching import Teaching
 from web_tier.thumbnails import Thumbnails
 from web_tier.waits import Waits
 from web_tier.webhook_post import Postman, postman_of
@@ -41,6 +43,7 @@ class Parts:
     database: Database
     catalog: Catalog
     tags: TagCatalog
+    teaching: Teaching
     clock: Clock
     stopping: Callable[[], bool]
     fleet: FleetView
@@ -74,6 +77,7 @@ def assemble(
         database=database,
         catalog=catalog,
         tags=TagCatalog(database),
+        teaching=Teaching(jobs, FeedbackCatalog(database), settings.learning_pools),
         clock=clock,
         stopping=stopping,
         fleet=fleet,

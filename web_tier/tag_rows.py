@@ -71,7 +71,7 @@ def show(connection: Connection, said: Mapping[str, Sequence[TagDict]]) -> dict[
 
     Their batches are locked by the caller, who writes the columns.
     """
-    given = _standing_verdicts(connection, said)
+    given = standing_verdicts(connection, said)
     shown: dict[str, Shown] = {}
     for image_id, own in said.items():
         plain = merged(own, {})
@@ -82,8 +82,8 @@ def show(connection: Connection, said: Mapping[str, Sequence[TagDict]]) -> dict[
     return shown
 
 
-def _standing_verdicts(connection: Connection, image_ids: Collection[str]) -> dict[str, dict[str, Verdict]]:
-    """Of the images that have some."""
+def standing_verdicts(connection: Connection, image_ids: Collection[str]) -> dict[str, dict[str, Verdict]]:
+    """By the key of their tag, in the order in which they were given; of the images that have some."""
     query = (
         select(verdicts.c.image_id, verdicts.c.name, verdicts.c.wanted)
         .where(verdicts.c.image_id.in_(image_ids), verdicts.c.undone_at.is_(None))

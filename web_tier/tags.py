@@ -69,6 +69,7 @@ def _correcting(api: APIBlueprint, own: Parts) -> None:
         wanted = json_body(Undo)
         batch_id = _image(own, image_id).batch_id
         (image,) = own.tags.undo(batch_id, wanted.edit_id, own.clock(), image_id)
+        own.teaching.tell([image_id])
         return answer({"image": item(image)})
 
     @api.post("/images/<image_id>/feedback")
@@ -101,6 +102,7 @@ def _in_bulk(api: APIBlueprint, own: Parts) -> None:
         edit = Edit(_edit_id(own), _verdicts(wanted))
         image_ids = list(dict.fromkeys(wanted.image_ids))
         images = own.tags.edit(batch_id, image_ids, edit, own.clock())
+        own.teaching.tell(image_ids)
         return answer({"images": [item(image) for image in images], "edit_id": edit.id})
 
     @api.post("/batches/<batch_id>/tags/undo")
@@ -110,6 +112,7 @@ def _in_bulk(api: APIBlueprint, own: Parts) -> None:
         """Take an edit back from all images of a batch that it touched"""
         wanted = json_body(Undo)
         images = own.tags.undo(batch_id, wanted.edit_id, own.clock())
+        own.teaching.tell([image.id for image in images])
         return answer({"images": [item(image) for image in images]})
 
 
@@ -147,6 +150,7 @@ def _verdicts(wanted: TagEdit) -> Sequence[Verdict]:
 
 def _edited(own: Parts, image: Image, edit: Edit) -> Response:
     (after,) = own.tags.edit(image.batch_id, [image.id], edit, own.clock())
+    own.teaching.tell([image.id])
     return answer({"image": item(after), "edit_id": edit.id})
 
 

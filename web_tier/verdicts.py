@@ -7,19 +7,18 @@ that is undone leaves nothing behind.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from core.tag_names import clean_tag as clean_tag
+from core.tag_names import tag_key as tag_key
 
 MAX_TAG = 100
 """Longest name of a tag that a person may give, in characters."""
 
 TagDict = dict[str, Any]
 """A `core.messages.Tag` as the catalogue keeps it."""
-
-_NO_TEXT = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufffe\uffff]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +27,6 @@ class Verdict:
 
     name: str
     wanted: bool
-
-
-def clean_tag(name: str) -> str:
-    """A tag as it is kept: composed characters, single spaces, no control characters. Raises ValueError if empty."""
-    clean = _NO_TEXT.sub(" ", unicodedata.normalize("NFC", name)).strip()
-    if not clean:
-        raise ValueError("a tag needs at least one character that can be seen")
-    return clean
-
-
-def tag_key(name: str) -> str:
-    """What two names of one tag have in common: `Dog` and `dog` are the same tag."""
-    return _NO_TEXT.sub(" ", unicodedata.normalize("NFC", name)).casefold()
 
 
 def standing(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:

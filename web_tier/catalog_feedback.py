@@ -1,0 +1,62 @@
+"""The catalogue as those use it who tell taggers that learn what people decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, select, update
+
+from core import layout
+from core.messages import MAX_OPINIONS, Feedback, Opinion
+from web_tier.catalog_tables import images
+from web_tier.database import Database
+from web_tier.tag_rows import standing_verdicts
+
+
+class FeedbackCatalog:
+    """Every method is one transaction and may raise Unavailable.
+
+    An edit marks its images in the transaction that makes it, so that whatever happens then somebody finds them.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def untold(self, limit: int, image_ids: Sequence[str] | None = None) -> list[Feedback]:
+        """All that people hold about images of which not all of it is known to have been told; of these, or any."""
+        columns = (images.c.id, images.c.batch_id, images.c.name, images.c.origin, images.c.feedback)
+        query = select(*columns).where(images.c.feedback.is_not(None)).order_by(images.c.id).limit(limit)
+        if image_ids is not None:
+            query = query.where(images.c.id.in_(image_ids))
+        with self._database.reading() as connection:
+            found = connection.execute(query).all()
+            held = standing_verdicts(connection, [row.id for row in found])
+        return [
+            Feedback(
+                batch_id=row.batch_id,
+                image_id=row.id,
+                key=row.origin or layout.image_key(row.batch_id, row.id),
+                name=row.name,
+                revision=row.feedback,
+                opinions=tuple(
+                    Opinion(name=verdict.name, wanted=verdict.wanted)
+                    for verdict in list(held.get(row.id, {}).values())[-MAX_OPINIONS:]
+                ),
+            )
+            for row in found
+        ]
+
+    def mark_told(self, told: Sequence[Feedback]) -> None:
+        """An image about which more was said since stays marked."""
+        if not told:
+            return
+        rows = [{"image_id": one.image_id, "revision": one.revision} for one in told]
+        with self._database.writing() as connection:
+            connection.execute(_MARK, rows)
+
+
+_MARK = (
+    update(images)
+    .where(images.c.id == bindparam("image_id"), images.c.feedback == bindparam("revision"))
+    .values(feedback=None)
+)
