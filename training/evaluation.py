@@ -78,6 +78,8 @@ class Figures(_Part):
     labels: tuple[LabelFigures, ...]
     skipped: tuple[str, ...] = ()
     """Photos that could not be read."""
+    weights_sha256: str = ""
+    """Of the file that was evaluated."""
 
     @property
     def metrics(self) -> dict[str, float]:

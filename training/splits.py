@@ -38,6 +38,17 @@ class Splits:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
+class SplitFile(BaseModel):
+    """What lies in a file of splits: images by their names in the dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    dataset: str
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
 def split(dataset: Dataset, shares: Shares = SHARES, seed: int = 0) -> Splits:
     """Deal the groups out, each label as near to the shares as whole groups allow; the same seed gives the same parts.
 
@@ -60,7 +71,7 @@ def split(dataset: Dataset, shares: Shares = SHARES, seed: int = 0) -> Splits:
 
 def save(splits: Splits, path: Path, dataset: Dataset) -> None:
     """Write the names of the images of each part, and of which dataset they are."""
-    kept = _Kept(
+    kept = SplitFile(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         **{name: tuple(map(dataset.relative, part.examples)) for name, part in splits.parts.items()},
@@ -71,12 +82,7 @@ def save(splits: Splits, path: Path, dataset: Dataset) -> None:
 
 def load(path: Path, dataset: Dataset) -> Splits:
     """Read what `save` wrote. Raises DataInvalid for a split of other data, or where an image is not in it once."""
-    try:
-        kept = _Kept.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise DataInvalid(f"{path}: {error.strerror}") from None
-    except ValidationError as error:
-        raise DataInvalid(f"{path} is no file of splits: {first_problem(error)}") from None
+    kept = read(path)
     if kept.fingerprint != dataset.fingerprint:
         raise DataInvalid(
             f"{path} splits other data: it was made for {kept.dataset!r}, and {dataset.name!r} has other images or "
@@ -93,13 +99,14 @@ def load(path: Path, dataset: Dataset) -> Splits:
     return _splits(dataset, {paths[name]: part for name, part in named})
 
 
-class _Kept(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    dataset: str
-    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
+def read(path: Path) -> SplitFile:
+    """The file without its dataset. Raises DataInvalid."""
+    try:
+        return SplitFile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataInvalid(f"{path}: {error.strerror}") from None
+    except ValidationError as error:
+        raise DataInvalid(f"{path} is no file of splits: {first_problem(error)}") from None
 
 
 def _proportions(shares: Sequence[float]) -> list[float]:

@@ -1,0 +1,42 @@
+"""`tagfleet publish RUN`"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from config.settings import Settings
+from core.models import Registry
+from core.wiring import Backend
+from tagfleet.cli.common import with_settings
+
+_File = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command("publish", short_help="Put a trained tagger into the registry.")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--name", required=True, help="what pools and batches call it: small letters, digits, -")
+@click.option("--default/--no-default", default=True, show_default=True, help="NAME means this version from now on")
+@click.option("--card", type=_File, help="Markdown that its card begins with, before what was measured")
+@click.option("--licence", default="", help="of the weights, which those they began from may decide")
+@with_settings()
+def command(settings: Settings, run: Path, name: str, card: Path | None, licence: str, *, default: bool) -> None:
+    """Put the folder of a training that was evaluated into the registry, as NAME@VERSION.
+
+    Weights, labels, thresholds, temperature, figures and a card that says what it was trained on and what it is worth
+    travel together. Pools that serve NAME go over to it, and lose no photo.
+    """
+    from training import publishing
+
+    about = card.read_text(encoding="utf-8") if card else ""
+    manifest = publishing.manifest(run, name, time.time(), licence=licence, about=about)
+    registry = Registry(Backend(settings).store)
+    registry.add(manifest, publishing.weights(run), default=default)
+    shown = ", ".join(f"{title} {value:.3f}" for title, value in manifest.metrics.items())
+    click.echo(f"published {manifest.reference}: {len(manifest.labels)} labels, {shown}")
+    if registry.default(name) != manifest.version:
+        click.echo(
+            f"{name} still means {name}@{registry.default(name)}: `tagfleet models default {manifest.reference}`"
+        )
