@@ -9,7 +9,7 @@ from apiflask import APIBlueprint
 from flask import Response
 
 from core.ids import new_id
-from web_tier.batch_options import settled
+from web_tier.batch_options import misplaced, settled
 from web_tier.bodies import idempotency_key, json_body
 from web_tier.catalog import Batch
 from web_tier.parts import Parts
@@ -40,6 +40,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         """
         wanted, payload_hash = _batch_request()
         pool = _pool(own, wanted.tagger)
+        _check_tagger(own.settings.pools[pool].tagger, pool, wanted)
         batch = Batch(
             id=new_id("bat", own.clock()),
             pool=pool,
@@ -111,6 +112,13 @@ def _batch_request() -> tuple[BatchRequest, str]:
     except ValueError:
         raise Refused(422, "metadata: NaN and Infinity are no JSON") from None
     return wanted, hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _check_tagger(tagger: str, pool: str, wanted: BatchRequest) -> None:
+    if wrong := misplaced(wanted.options, tagger):
+        errors = {f"options.{name}": [f"not of {tagger}"] for name in wrong}
+        what = " and ".join(wrong)
+        raise Refused(422, f"options: {what} are of florence2, and {pool} is a pool of {tagger}", errors=errors)
 
 
 def _pool(own: Parts, wanted: str | None) -> str:

@@ -7,14 +7,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from config.settings import Settings
+from config.settings import Settings, Task
 from core.messages import TagOptions
 from tagfleet.cli.common import api_key_option, service_url, url_option, with_settings
 from tagfleet.cli.tag_bucket import Wanted, bucket_options, tag_bucket
@@ -49,6 +49,9 @@ class _Place(click.ParamType[str | Path]):
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="write to a file, not to stdout")
 @click.option("--top-k", type=click.IntRange(1, 1000), help="at most so many tags for each image")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), help="only tags at least so sure, 0 to 1")
+@click.option("--cumulative", type=click.FloatRange(0, 1, min_open=True), help="the fewest tags that add up to it")
+@click.option("--task", "tasks", type=click.Choice(get_args(Task)), multiple=True, help="florence2: do this (repeat)")
+@click.option("--candidate", "candidates", multiple=True, metavar="NAME", help="florence2: look for this (repeat)")
 @bucket_options
 def command(
     settings: Settings,
@@ -60,6 +63,9 @@ def command(
     output: Path | None,
     top_k: int | None,
     min_confidence: float | None,
+    cumulative: float | None,
+    tasks: tuple[str, ...],
+    candidates: tuple[str, ...],
     **of_buckets: Any,
 ) -> None:
     """Tag photos and folders of photos with a running Tagfleet.
@@ -73,7 +79,8 @@ def command(
     wanted = Wanted(**of_buckets)
     addresses = [place for place in places if isinstance(place, str)]
     paths = [place for place in places if isinstance(place, Path)]
-    options = {"top_k": top_k, "min_confidence": min_confidence}
+    options = {"top_k": top_k, "min_confidence": min_confidence, "cumulative": cumulative}
+    options |= _asked_of_florence2(tasks, candidates)
     if addresses or wanted.list_ or wanted.inventory:
         if paths or output or url:
             raise click.UsageError("paths, --output and --url are for photos that are sent; a bucket's lie in S3")
@@ -81,6 +88,14 @@ def command(
     if wanted.any or not paths:
         raise click.UsageError("name what to tag: files, folders, s3://BUCKET/PREFIX, --list FILE or --inventory FILE")
     _send(settings, paths, (url, api_key), tagger, options, format, output)
+
+
+def _asked_of_florence2(tasks: tuple[str, ...], candidates: tuple[str, ...]) -> dict[str, Any]:
+    if "find" in tasks and not candidates:
+        raise click.UsageError("--task find looks for what --candidate NAME names")
+    if candidates and tasks and "find" not in tasks:
+        raise click.UsageError("--candidate is for --task find")
+    return {"tasks": tasks or None, "candidates": candidates or None}
 
 
 def _send(

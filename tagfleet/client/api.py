@@ -64,6 +64,9 @@ class Client(Uploading, Tags, Service):
         *,
         top_k: int | None = None,
         min_confidence: float | None = None,
+        cumulative: float | None = None,
+        tasks: Sequence[str] | None = None,
+        candidates: Sequence[str] | None = None,
         max_tags: int | None = None,
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
@@ -73,11 +76,24 @@ class Client(Uploading, Tags, Service):
         """An open batch for the pool `tagger` (None: the service's default).
 
         The tagger gives up to `top_k` tags, none below `min_confidence`; of these the batch keeps those in `include`
-        (None: all), without those in `exclude`, and of the rest the `max_tags` most confident.
+        (None: all), without those in `exclude`, and of the rest the `max_tags` most confident. `cumulative` asks for
+        the fewest tags whose confidences add up to it.
+
+        `tasks` says what florence2 is to do: "detect", "regions", "caption", "detailed_caption", and "find", which
+        looks for the things that `candidates` name.
 
         The same `idempotency_key` (made up where none is given) with the same arguments names the same batch.
         """
-        options = given(top_k=top_k, min_confidence=min_confidence, max_tags=max_tags, include=include, exclude=exclude)
+        options = given(
+            top_k=top_k,
+            min_confidence=min_confidence,
+            cumulative=cumulative,
+            tasks=tasks,
+            candidates=candidates,
+            max_tags=max_tags,
+            include=include,
+            exclude=exclude,
+        )
         payload = {
             "tagger": tagger,
             "options": options,

@@ -47,8 +47,14 @@ def aside(path: Path) -> Iterator[Path]:
 def _table(items: Iterable[Item], out: TextIO) -> None:
     """Names are padded so that tags stand in a column; a line is never cut, so that it can be searched."""
     for item in items:
-        tags = ", ".join(map(_with_confidence, item.tags)) or "no tag reaches the minimum confidence"
-        out.write(f"{printable(item.name):<{_NAME_WIDTH}}  {tags if item.status == 'succeeded' else item.status}\n")
+        said = _said(item) if item.status == "succeeded" else item.status
+        out.write(f"{printable(item.name):<{_NAME_WIDTH}}  {said}\n")
+
+
+def _said(item: Item) -> str:
+    tags = ", ".join(map(_with_confidence, item.tags))
+    caption = f"“{printable(item.caption)}”" if item.caption else ""
+    return "  ".join(filter(None, (tags, caption))) or "no tag reaches the minimum confidence"
 
 
 def _csv(items: Iterable[Item], out: TextIO) -> None:

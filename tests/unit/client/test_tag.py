@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tagfleet import client
 from tagfleet.cli.tag import command
+from tagfleet.tagging import report
 
 Tag = Callable[..., Result]
 
@@ -94,6 +96,27 @@ def test_the_options_reach_the_service(service, tag, album):
     tag(album, "--tagger", "lite", "--top-k", "3", "--min-confidence", "0.5")
     assert service.batches["bat_0"]["tagger"] == "lite"
     assert service.batches["bat_0"]["options"] == {"top_k": 3, "min_confidence": 0.5}
+
+
+def test_florence2_is_asked_by_options(service, tag, album):
+    asked = ["--task", "caption", "--task", "find", "--candidate", "red car", "--cumulative", "0.9"]
+    tag(album, *asked)
+    wanted = {"cumulative": 0.9, "tasks": ["caption", "find"], "candidates": ["red car"]}
+    assert service.batches["bat_0"]["options"] == wanted
+    for wrong in (["--task", "find"], ["--task", "detect", "--candidate", "car"], ["--task", "sing"]):
+        assert tag(album, *wrong).exit_code == 2
+
+
+def test_a_caption_stands_beside_the_tags():
+    out = io.StringIO()
+    boxed = client.Tag("dog", None, instances=[{"box": [0, 0, 1, 1], "confidence": None}])
+    items = [
+        client.Item("img_1", "bat_1", name, "", 1, "succeeded", caption=caption, tags=tags)
+        for name, caption, tags in (("a.jpg", "a dog\x1b", [boxed]), ("b.jpg", "a dog", []), ("c.jpg", None, []))
+    ]
+    report.write(items, "table", out)
+    said = [line.split(maxsplit=1)[1] for line in out.getvalue().splitlines()]
+    assert said == ["dog  “a dog\N{REPLACEMENT CHARACTER}”", "“a dog”", "no tag reaches the minimum confidence"]
 
 
 def test_what_failed_is_said_with_its_reason(service, tag, album):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.messages import Tag
+from config.settings import PoolSettings
+from core.messages import Tag, decode_job
 from web_tier.batch_options import BatchOptions, for_jobs, kept, settled
 
 NAMES = st.sampled_from(["Dog", "dog", "golden retriever", "Golden  Retriever", "cat", "Straße", "STRASSE"])
@@ -84,3 +85,43 @@ def test_wrong_options_are_refused_by_name(web, options, named):
     answer = web.client.post("/api/v1/batches", json={"options": options})
     assert answer.status_code == 422
     assert named in answer.json["detail"]
+
+
+FLORENCE2 = PoolSettings(tagger="florence2")
+
+
+def test_what_florence2_is_asked_travels_with_its_jobs(web):
+    web.settings.pools["pictures"] = FLORENCE2
+    asked = {"tasks": ["detect", "find"], "candidates": ["a red car"], "cumulative": 0.9}
+    batch = web.batch(tagger="pictures", options=asked)
+    assert web.get(f"/batches/{batch}")["options"].items() >= asked.items()
+    web.upload(batch, ("a.jpg", b"1"))
+    (delivery,) = web.backend.jobs("pictures").receive(10, 0)
+    options = decode_job(delivery.body).options
+    assert (options.tasks, options.candidates, options.cumulative) == (("detect", "find"), ("a red car",), 0.9)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"tasks": ["find"]}, "there are none"),
+        ({"tasks": ["detect"], "candidates": ["dog"]}, "not among tasks"),
+        ({"tasks": []}, "options.tasks"),
+        ({"tasks": ["sing"]}, "options.tasks.0"),
+        ({"candidates": [""]}, "options.candidates.0"),
+        ({"candidates": ["x"] * 101}, "options.candidates"),
+        ({"cumulative": 0}, "options.cumulative"),
+    ],
+)
+def test_wrong_questions_are_refused_by_name(web, options, problem):
+    web.settings.pools["pictures"] = FLORENCE2
+    answer = web.client.post("/api/v1/batches", json={"tagger": "pictures", "options": options})
+    assert answer.status_code == 422
+    assert problem in answer.json["detail"]
+
+
+def test_a_tagger_that_answers_no_questions_is_asked_none(web):
+    answer = web.client.post("/api/v1/batches", json={"options": {"candidates": ["dog"]}})
+    assert answer.status_code == 422
+    assert answer.json["detail"] == "options: candidates are of florence2, and resnet50 is a pool of resnet50"
+    assert answer.json["errors"] == {"options.candidates": ["not of resnet50"]}
