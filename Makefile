@@ -75,7 +75,7 @@ $(VENV)/run.stamp: requirements.txt pyproject.toml | $(BIN)/pip
 	@$(PIP) --no-deps -e .
 	@touch $@
 
-$(VENV)/dev.stamp: requirements-dev.txt requirements-florence2.txt $(VENV)/run.stamp
+$(VENV)/dev.stamp: requirements-dev.txt requirements-florence2.txt requirements-training.txt $(VENV)/run.stamp
 	@$(PIP) -r requirements-dev.txt -r requirements-florence2.txt
 	@touch $@
 

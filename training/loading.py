@@ -83,12 +83,12 @@ def in_order(count: int, size: int) -> list[list[Draw]]:
     return [[Draw(index) for index in range(start, min(start + size, count))] for start in range(0, count, size)]
 
 
-def decoder(network: Network) -> Callable[[Path], Image.Image]:
-    """Reads a file as the worker would; whatever is wrong with it is a BadImage."""
+def decoder(side: int) -> Callable[[Path], Image.Image]:
+    """Reads a file as a worker would, its shorter side at least `side`; whatever is wrong with it is a BadImage."""
 
     def decode(path: Path) -> Image.Image:
         try:
-            return Decoder(network.resize, DecodeBudget(DECODE_MB)).decode(path.read_bytes())
+            return Decoder(side, DecodeBudget(DECODE_MB)).decode(path.read_bytes())
         except OSError as error:
             raise BadImage(error.strerror or str(error)) from None
 
@@ -97,7 +97,7 @@ def decoder(network: Network) -> Callable[[Path], Image.Image]:
 
 def as_served(examples: Sequence[Example], network: Network) -> Pixels:
     """Photos cut as the tagger that serves the network does it, chance left out."""
-    decode = decoder(network)
+    decode = decoder(network.resize)
     return lambda index, _: frame(decode(examples[index].path), network)
 
 

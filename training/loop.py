@@ -165,7 +165,7 @@ class _Training:
             options.smallest_cut, options.mirror, options.degrees, options.operations, options.magnitude
         )
         return Augmented(
-            self._task.splits.train, decoder(self._network), self._network.crop, options.seed, strength
+            self._task.splits.train, decoder(self._network.resize), self._network.crop, options.seed, strength
         ).pixels
 
     def _judge(self) -> tuple[Epoch, bool]:
@@ -197,11 +197,10 @@ class _Training:
         processes, options = self._processes, self._options
         processes.align(self._learner.judged)
         found = prediction.answers(
-            self._learner.judged,
+            prediction.of_module(self._learner.judged, options, processes.device),
             self._task.splits.validation.examples[processes.rank :: processes.count],
             self._network,
-            options,
-            device=processes.device,
+            batch=options.batch,
             workers=self._task.workers,
         )
         together = prediction.Answers.joined(processes.gathered(found))

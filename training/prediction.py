@@ -7,14 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from app_tier.engines import Engine
 from app_tier.engines.modules import PixelNetwork
 from app_tier.networks import Network
 from training.examples import Example
 from training.learner import autocast
 from training.loading import as_served, batches, in_order
-from training.metrics import Floats, Truth
+from training.metrics import Floats, Scores, Truth
 from training.options import Options
+
+Infer = Callable[[Tensor], Scores]
+"""Pixels (N, H, W, 3) uint8 → outputs (N, C)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +40,37 @@ class Answers:
 
 
 def answers(
-    module: PixelNetwork,
+    infer: Infer,
     examples: Sequence[Example],
     network: Network,
-    options: Options,
     *,
-    device: torch.device,
+    batch: int,
     workers: int = 0,
     done: Callable[[int], None] = lambda _: None,
 ) -> Answers:
     """Of all examples in their order, without augmentation; `done` hears how many more are through."""
     classes = len(network.label_names)
-    module.eval()
     found: list[Answers] = [Answers(np.zeros((0, classes)), np.zeros((0, classes), np.bool_), ())]
-    draws = in_order(len(examples), options.batch)
-    for batch in batches(examples, classes, draws, as_served(examples, network), workers=workers):
-        outputs = np.zeros((0, classes))
-        if len(batch.pixels):
-            with torch.inference_mode(), autocast(device, options):
-                outputs = module(batch.pixels.to(device)).float().cpu().numpy().astype(np.float64)
-        found.append(Answers(outputs, batch.truth.numpy() > 0, batch.problems))
-        done(len(batch.pixels) + len(batch.problems))
+    pixels = as_served(examples, network)
+    for some in batches(examples, classes, in_order(len(examples), batch), pixels, workers=workers):
+        outputs = infer(some.pixels) if len(some.pixels) else np.zeros((0, classes))
+        found.append(Answers(outputs.astype(np.float64), some.truth.numpy() > 0, some.problems))
+        done(len(some.pixels) + len(some.problems))
     return Answers.joined(found)
+
+
+def of_module(module: PixelNetwork, options: Options, device: torch.device) -> Infer:
+    """As it was trained: with its mixed precision."""
+
+    def infer(pixels: Tensor) -> Scores:
+        module.eval()
+        with torch.inference_mode(), autocast(device, options):
+            outputs: Scores = module(pixels.to(device)).float().cpu().numpy()
+        return outputs
+
+    return infer
+
+
+def of_engine(engine: Engine) -> Infer:
+    """As it is served."""
+    return lambda pixels: engine.infer(pixels.numpy())

@@ -1,0 +1,82 @@
+"""`tagfleet evaluate`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from config.settings import Settings
+from tagfleet.cli.common import with_settings
+
+if TYPE_CHECKING:
+    from training.evaluating import Done, Evaluation, Wanted
+
+_Source = click.Path(exists=True, path_type=Path)
+_File = click.Path(exists=True, dir_okay=False, path_type=Path)
+_Folder = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command("evaluate", short_help="Measure a trained run, or any tagger, on labelled images.")
+@click.argument("model", metavar="RUN|TAGGER")
+@click.argument("source", type=_Source)
+@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="where the images lie")
+@click.option("--splits", type=_File, help="of `tagfleet data split`  [default: the run's own; a tagger: all images]")
+@click.option("--output", type=_Folder, help="[default: RUN/evaluation, or evaluation-TAGGER]")
+@click.option("--strict", is_flag=True, help="stop if an image cannot be read, instead of skipping it")
+@click.option(
+    "--workers", default=2, show_default=True, type=click.IntRange(0), help="processes that decode, for a run"
+)
+@with_settings("weights", "cache")
+def command(
+    settings: Settings,
+    model: str,
+    source: Path,
+    images: Path | None,
+    splits: Path | None,
+    output: Path | None,
+    strict: bool,
+    workers: int,
+) -> None:
+    """Measure the folder of a training, or a tagger that the fleet could serve (`coco80@1a2b3c4d`, `resnet50`, …).
+
+    Thresholds and temperature of a run are chosen on its validation images, all figures are of its test images. A
+    tagger keeps its own thresholds. report.html has plots, figures.json everything for programs.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from training import evaluation_report
+    from training.evaluating import Wanted
+    from training.runs import RUN
+
+    wanted = Wanted(source, images, splits, strict, workers)
+    is_run = (Path(model) / RUN).exists()
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("evaluating", total=None)
+        found = _evaluated(model, is_run, wanted, settings, lambda more: bar.advance(task, more))
+    folder = output or (Path(model) / "evaluation" if is_run else Path(f"evaluation-{model.replace('/', '-')}"))
+    evaluation_report.write(found, folder)
+    for name, value in evaluation_report.rows(found.figures):
+        click.echo(f"{name:<32}{value}")
+    for problem in found.figures.skipped[:10]:
+        click.echo(f"skipped {problem}", err=True)
+    click.echo(f"{folder / 'report.html'}", err=True)
+
+
+def _evaluated(model: str, is_run: bool, wanted: Wanted, settings: Settings, done: Done) -> Evaluation:
+    from app_tier import serving
+    from app_tier.taggers.multilabel import MultiLabelTagger
+    from core.models import Registry
+    from core.wiring import Backend
+    from training import evaluating
+
+    if is_run:
+        return evaluating.of_run(Path(model), wanted, settings, done)
+    store = Backend(settings).store
+    pool = settings.pools[settings.default_pool].model_copy(update={"tagger": model, "weights": "", "fallback": ""})
+    tagger = serving.choose(pool, settings, store, lambda *_: None).load()
+    thresholds = Registry(store).find(tagger.version).thresholds if isinstance(tagger, MultiLabelTagger) else ()
+    return evaluating.of_tagger(tagger, thresholds, wanted, done)

@@ -1,0 +1,112 @@
+"""`tagfleet train`"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from config.settings import Settings
+from tagfleet.cli.common import with_settings
+from training.options import LossName, Options, Precision, SamplerName
+
+if TYPE_CHECKING:
+    from training.loop import Outcome
+
+_File = click.Path(exists=True, dir_okay=False, path_type=Path)
+_DEFAULTS = Options()
+Command = Callable[..., None]
+
+
+def _option(flag: str, help: str, type: click.ParamType[Any]) -> Callable[[Command], Command]:
+    """A flag for the field of `Options` with that name, with its default."""
+    name = flag.removeprefix("--").replace("-", "_")
+    return click.option(flag, name, default=getattr(_DEFAULTS, name), show_default=True, type=type, help=help)
+
+
+@click.command("train", short_help="Train a multi-label tagger on labelled images.")
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("--run", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="all that comes")
+@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="where the images lie")
+@click.option("--splits", type=_File, help="of `tagfleet data split`  [default: the run's own, else 80 : 10 : 10]")
+@click.option(
+    "--arch", "network", default=_DEFAULTS.network, show_default=True, help="a classifier: resnet50, timm/NAME, …"
+)
+@click.option("--start-from", type=_File, help="weights to begin with  [default: ImageNet's, as the taggers find them]")
+@click.option("--from-scratch", is_flag=True, help="begin with random weights")
+@_option("--image-size", "pixels; 0 is the network's own", click.IntRange(0, 2048))
+@_option("--loss", "ASL, focal loss or binary cross-entropy", click.Choice(get_args(LossName)))
+@_option("--sampler", "how often images of rare labels come", click.Choice(get_args(SamplerName)))
+@click.option("--augment/--no-augment", default=_DEFAULTS.augment, show_default=True, help="change training images")
+@_option("--smallest-cut", "share of an image's area", click.FloatRange(0, 1, min_open=True))
+@_option("--mirror", "probability", click.FloatRange(0, 1))
+@_option("--degrees", "a turn, at most", click.FloatRange(0, 180))
+@_option("--operations", "of RandAugment, on each image", click.IntRange(0, 14))
+@_option("--magnitude", "of RandAugment", click.IntRange(0, 30))
+@_option("--epochs", "at most", click.IntRange(1))
+@_option("--batch", "images at once, in each process", click.IntRange(1))
+@_option("--accumulate", "batches of one step", click.IntRange(1))
+@_option("--lr", "the highest learning rate", click.FloatRange(0, min_open=True))
+@_option("--weight-decay", "AdamW's", click.FloatRange(0))
+@_option("--warmup", "epochs over which the rate rises", click.FloatRange(0))
+@_option("--clip", "norm of the gradient at most; 0: any", click.FloatRange(0))
+@_option("--ema", "decay of the weights' mean, a step; 0: none", click.FloatRange(0, 1, max_open=True))
+@_option("--amp", "mixed precision", click.Choice(get_args(Precision)))
+@click.option("--frozen-backbone", is_flag=True, help="train the head alone")
+@_option("--patience", "epochs without a better mAP, then it ends; 0: never", click.IntRange(0))
+@_option("--seed", "of all chance", click.IntRange(0))
+@click.option("--strict", is_flag=True, help="stop at the first image that cannot be read, instead of skipping it")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0), help="processes that decode")
+@click.option("--save-every", default=500, show_default=True, type=click.IntRange(1), help="steps, beside each epoch")
+@with_settings("weights", "cache")
+def command(
+    settings: Settings,
+    source: Path,
+    folder: Path,
+    images: Path | None,
+    splits: Path | None,
+    start_from: Path | None,
+    from_scratch: bool,
+    workers: int,
+    save_every: int,
+    **chosen: Any,
+) -> None:
+    """Train a network on SOURCE (COCO's json, csv, an export of corrections, or a folder for each class).
+
+    The same command goes on from the last checkpoint, bit for bit. With several GPUs:
+
+        torchrun --nproc-per-node 4 -m tagfleet train SOURCE --run DIR …
+
+    Then `tagfleet evaluate DIR SOURCE` and `tagfleet publish DIR --name NAME`.
+    """
+    from app_tier.weights import Places
+    from core.wiring import Backend
+    from tagfleet.cli.train_progress import Progress
+    from training import starting
+    from training.loop import train
+    from training.processes import joined
+    from training.watching import Board, Together
+
+    options = Options(**chosen)
+    places = Places(str(start_from or ""), settings.weights_folder, Backend(settings).store, settings.cache)
+    wanted = starting.Wanted(source, folder, options, images, splits, from_scratch, workers, save_every)
+    boards = [Board(folder)] if find_spec("tensorboardX") else []
+    if not boards:
+        click.echo("nothing for TensorBoard is written: pip install -r requirements-training.txt", err=True)
+    with joined(os.environ) as processes, Progress() as progress:
+        task = starting.task(wanted, places, processes, progress.said)
+        outcome = train(task, processes, Together([progress, *boards]))
+        if processes.first:
+            _tell(outcome, folder)
+
+
+def _tell(outcome: Outcome, folder: Path) -> None:
+    best = outcome.best
+    if outcome.skipped:
+        click.echo(f"{len(outcome.skipped)} images could not be read and were skipped", err=True)
+    click.echo(f"best of {outcome.epochs} epochs: epoch {best.epoch}, validation mAP {100 * best.mAP:.1f}")
+    click.echo(f"{folder / 'best.safetensors'}; next: tagfleet evaluate {folder} SOURCE")

@@ -1,0 +1,175 @@
+"""A run and taggers, evaluated; thresholds that saw no test image; the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app_tier.engines import Pixels
+from app_tier.taggers import Frame, Prediction
+from config.settings import Settings
+from core.errors import DataInvalid, RunInvalid
+from core.messages import Tag, TagOptions
+from tests.unit.training.pictures import COLOURS, folder_of_classes
+from tests.unit.training.small_run import trained
+from training import evaluating, evaluation, evaluation_report, reading, runs, splits
+from training.evaluating import Wanted
+from training.examples import Dataset
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of_classes(tmp_path_factory.mktemp("data") / "colours", each=20)
+
+
+@pytest.fixture(scope="module")
+def run(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    trained(source, folder, epochs=6, patience=0)
+    return folder
+
+
+@pytest.fixture
+def kept(settings: Settings, engine_cache: Path) -> Settings:
+    """The network is converted once for all tests."""
+    return settings.model_copy(update={"cache": engine_cache})
+
+
+class ColourTagger:
+    """Knows a colour by its brightest channel; is the surer the brighter it is."""
+
+    name = "colours"
+    version = "colours@1"
+    engine_name = "none"
+    labels: Sequence[str] = ("Red", "Green", "Blue", "Violet")
+    side = 8
+    shape = (8, 8, 3)
+
+    def preprocess(self, image: Image.Image) -> Frame:
+        return np.asarray(image.resize((8, 8), Image.Resampling.BOX))
+
+    def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
+        means = frames.mean(axis=(1, 2)) / 255
+        return [
+            Prediction(
+                tuple(
+                    Tag(name=self.labels[index], confidence=round(float(row[index] / row.sum()), 4))
+                    for index in np.argsort(-row)[: wanted.top_k]
+                )
+            )
+            for row, wanted in zip(means, options, strict=True)
+        ]
+
+
+def test_a_run_is_evaluated_on_the_engine_that_would_serve_it(
+    run: Path, source: Path, kept: Settings, tmp_path: Path
+) -> None:
+    found = evaluating.of_run(run, Wanted(source), kept)
+    figures = found.figures
+    assert (figures.kind, figures.images, [one.label for one in figures.labels]) == ("multilabel", 6, sorted(COLOURS))
+    assert figures.mAP is not None
+    assert figures.mAP > 0.8
+    assert len(figures.thresholds) == 3
+    evaluation_report.write(found, tmp_path / evaluation.FOLDER)
+    assert evaluation.read(tmp_path) == figures
+    page = (tmp_path / evaluation.FOLDER / evaluation.REPORT).read_text()
+    assert page.count("<svg") == 3
+    assert "saying nothing: 66.7 %" in page
+
+
+def test_thresholds_and_temperature_see_no_test_image(run: Path, source: Path, kept: Settings, tmp_path: Path) -> None:
+    """The same run with every label of the test images wrong: only what is measured on them changes."""
+    honest = evaluating.of_run(run, Wanted(source), kept).figures
+    dataset = reading.read(source)
+    parts = splits.load(run / runs.SPLITS, dataset)
+    test = {example.path for example in parts.test.examples}
+    lines = ["file,labels"]
+    for example in dataset.examples:
+        label = next(iter(example.labels))
+        told = (label + 1) % 3 if example.path in test else label
+        lines.append(f"{dataset.relative(example)},{dataset.labels[told]}")
+    table = source.parent / "colours" / "lies.csv"
+    table.write_text("\n".join(lines) + "\n")
+    try:
+        lying = reading.read(table)
+        assert lying.labels == dataset.labels
+        of = {example.path: example for example in lying.examples}
+        swapped = splits.Splits(
+            *(replace(part, examples=tuple(of[one.path] for one in part.examples)) for part in parts.parts.values())
+        )
+        splits.save(swapped, tmp_path / "lies.json", lying)
+        figures = evaluating.of_run(run, Wanted(table, splits=tmp_path / "lies.json"), kept).figures
+    finally:
+        table.unlink()
+    assert (figures.thresholds, figures.temperature) == (honest.thresholds, honest.temperature)
+    assert figures.mAP is not None
+    assert honest.mAP is not None
+    assert figures.mAP < honest.mAP
+
+
+def test_a_tagger_of_one_label_is_measured_by_its_first_guesses(source: Path) -> None:
+    found = evaluating.of_tagger(ColourTagger(), (), Wanted(source))
+    assert (found.figures.kind, found.figures.images, found.figures.top_1) == ("single", 60, 1.0)
+    assert [one.images for one in found.figures.labels] == [20, 20, 20, 0]
+    names = [name for name, _ in evaluation_report.rows(found.figures)]
+    assert names[:4] == ["images", "top-1", "top-5", "top-10"]
+
+
+def test_a_tagger_with_thresholds_is_measured_label_by_label(source: Path) -> None:
+    found = evaluating.of_tagger(ColourTagger(), (0.4, 0.4, 0.4, 0.4), Wanted(source))
+    assert (found.figures.kind, found.figures.mAP, found.figures.top_1) == ("multilabel", 1.0, None)
+
+
+def test_only_the_test_part_of_a_split_is_measured(run: Path, source: Path) -> None:
+    found = evaluating.of_tagger(ColourTagger(), (), Wanted(source, splits=run / runs.SPLITS))
+    assert found.figures.images == 6
+
+
+def test_labels_that_the_model_does_not_know_are_named(source: Path) -> None:
+    dataset = reading.read(source)
+    with pytest.raises(DataInvalid, match=r"colours has 2 labels that the model does not know: green, red"):
+        evaluating.relabelled(dataset, ("Blue", "Violet"))
+    known = evaluating.relabelled(dataset, ("Violet", "RED", "Green", "Blue"))
+    assert {label for example in known.examples for label in example.labels} == {1, 2, 3}
+
+
+def test_images_of_several_labels_are_nothing_for_a_tagger_of_one(tmp_path: Path) -> None:
+    folder_of_classes(tmp_path, each=1)
+    (tmp_path / "labels.csv").write_text("file,labels\nred/0.png,red\nblue/0.png,blue;red\ngreen/0.png,green\n")
+    with pytest.raises(DataInvalid, match=r"blue/0\.png has 2"):
+        evaluating.of_tagger(ColourTagger(), (), Wanted(tmp_path))
+
+
+def test_images_that_cannot_be_read_are_named_or_refused(tmp_path: Path) -> None:
+    source = folder_of_classes(tmp_path / "colours", each=3)
+    (source / "red" / "1.png").write_bytes(b"no image")
+    found = evaluating.of_tagger(ColourTagger(), (), Wanted(source))
+    assert found.figures.images == 8
+    assert [problem.partition(": ")[0] for problem in found.figures.skipped] == [str(source / "red" / "1.png")]
+    with pytest.raises(DataInvalid, match=r"1\.png: not an image"):
+        evaluating.of_tagger(ColourTagger(), (), Wanted(source, strict=True))
+
+
+def test_what_is_no_run_is_told(tmp_path: Path, source: Path, settings: Settings) -> None:
+    with pytest.raises(RunInvalid, match="no folder of a training"):
+        evaluating.of_run(tmp_path, Wanted(source), settings)
+    (tmp_path / runs.RUN).write_text("{}")
+    with pytest.raises(RunInvalid, match="damaged"):
+        evaluating.of_run(tmp_path, Wanted(source), settings)
+
+
+def test_the_confusion_of_several_labels_pairs_misses_with_false_alarms() -> None:
+    truth = np.array([[True, False, False], [True, True, False]])
+    said = np.array([[False, True, False], [True, False, True]])
+    found = evaluation_report.confusion(said, truth, [0, 1, 2])
+    assert found.tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_a_dataset_keeps_its_images_when_it_is_relabelled() -> None:
+    empty = Dataset("none", ("a",), ())
+    assert evaluating.relabelled(empty, ("b",)).labels == ("b",)
