@@ -21,6 +21,7 @@ READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = ("pages", "docs", "openapi", "health.healthz", "api.sessions")
 """Endpoints, and blueprints of them, that need no key: what anyone may read in our source, and the way to sign in."""
 _OPERATORS = ("/api/v1/keys", "/api/v1/webhooks", "/api/v1/fleet/dead-letters")
+_FOR_OPERATORS_TO_CHANGE = ("/api/v1/fleet/", "/api/v1/models/")
 _LOOK_S = 5.0
 _CHALLENGE = 'Bearer realm="Tagfleet"'
 
@@ -51,7 +52,7 @@ def is_open(endpoint: str | None) -> bool:
 def scope_of(method: str, rule: str) -> str:
     """The scope that a request of this method to this route needs."""
     reads = method in READS
-    if rule.startswith(_OPERATORS) or (rule.startswith("/api/v1/fleet/") and not reads):
+    if rule.startswith(_OPERATORS) or (rule.startswith(_FOR_OPERATORS_TO_CHANGE) and not reads):
         return "operate"
     return "read" if reads else "write"
 

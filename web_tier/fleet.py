@@ -22,7 +22,7 @@ from web_tier import decision_metrics
 from web_tier.parts import Parts
 from web_tier.present import answer
 from web_tier.problems import Refused
-from web_tier.schemas import FleetOut, HealthOut, ModelsOut
+from web_tier.schemas import FleetOut, HealthOut
 
 _METRICS: Any = {
     200: {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}},
@@ -32,25 +32,6 @@ _METRICS: Any = {
 
 def blueprint(own: Parts) -> APIBlueprint:
     api = APIBlueprint("fleet", __name__, tag="fleet")
-
-    @api.get("/models")
-    @api.output(ModelsOut)
-    def list_models() -> Response:
-        """Which tagger each pool serves, and why where it is not the wanted one"""
-        found = {status.pool: status for status in own.backend.roster.pools()}
-        models = []
-        for pool, pool_settings in own.settings.pools.items():
-            status = found.get(pool)
-            models.append(
-                {
-                    "pool": pool,
-                    "wanted": pool_settings.tagger,
-                    "serves": status.serves if status else "",
-                    "state": status.state if status else "preparing",
-                    "notice": status.notice if status else "",
-                }
-            )
-        return answer({"models": models})
 
     @api.get("/fleet")
     @api.output(FleetOut)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from web_tier.access import scope_of
 from web_tier.fleet_schemas import CapRequest, RedriveRequest
+from web_tier.model_schemas import DefaultRequest
 from web_tier.openapi_examples import EXAMPLES
 from web_tier.schemas import (
     BatchRequest,
@@ -34,6 +35,7 @@ _BODIES: dict[tuple[str, str], tuple[str, type[BaseModel], bool]] = {
     ("/api/v1/batches/{batch_id}/images/known", "post"): ("application/json", KnownRequest, True),
     ("/api/v1/batches/{batch_id}/retry", "post"): ("application/json", RetryRequest, False),
     ("/api/v1/fleet/dead-letters/redrive", "post"): ("application/json", RedriveRequest, False),
+    ("/api/v1/models/{name}/default", "put"): ("application/json", DefaultRequest, True),
     ("/api/v1/fleet/cap", "put"): ("application/json", CapRequest, True),
     ("/api/v1/batches/{batch_id}/images/uploaded", "post"): ("application/json", UploadedRequest, True),
     ("/api/v1/uploads", "post"): ("application/json", FormRequest, True),

@@ -20,7 +20,16 @@ _BATCH: dict[str, Any] = {
     "cancelled_at": None,
     "expires_at": None,
     "metadata": {"album": "Rome"},
-    "options": {"top_k": 5, "min_confidence": 0.05, "max_tags": None, "include": [], "exclude": []},
+    "options": {
+        "top_k": 5,
+        "min_confidence": 0.05,
+        "cumulative": None,
+        "tasks": None,
+        "candidates": None,
+        "max_tags": None,
+        "include": [],
+        "exclude": [],
+    },
 }
 _ITEM: dict[str, Any] = {
     "image_id": "img_01mcc5rm00h8zqk4w2v6na",
@@ -46,6 +55,21 @@ _ITEM: dict[str, Any] = {
     "created_at": "2027-01-15T08:00:02.105+00:00",
     "finished_at": "2027-01-15T08:00:02.944+00:00",
     "origin": None,
+}
+_REGISTERED = {
+    "reference": "coco80@1a2b3c4d",
+    "name": "coco80",
+    "version": "1a2b3c4d",
+    "default": True,
+    "family": "multilabel",
+    "architecture": "torchvision/resnet50",
+    "labels": 80,
+    "bytes": 94_600_000,
+    "metrics": {"mAP": 0.76},
+    "trained_on": "COCO train2017, 118,287 images",
+    "licence": "CC BY 4.0",
+    "card": "# coco80\nWhat it was trained on, and what it was measured to do.",
+    "created_at": "2027-01-15T08:00:00.000+00:00",
 }
 _EDIT = "edt_01mcc5rm00k2c7d8e9fgh3"
 _SAMPLE = {
@@ -131,6 +155,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "RedriveRequest": {"pool": "resnet50"},
     "RedriveOut": {"redriven": 1},
+    "DefaultRequest": {"version": "1a2b3c4d"},
+    "RegisteredOut": {"models": [_REGISTERED], "damaged": []},
     "CapRequest": {"max_workers": 8},
     "CapOut": {"cap": 8, "cap_source": "operator"},
     "HistoryOut": {"samples": [_SAMPLE], "decisions": [_DECISION], "changes": [_CHANGE]},

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response as AnyResponse
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "HEIC", "AVIF")
 
 _STATIC = Path(__file__).with_name("static")
-_OF_FLEET = {"capform.js", "changes.js", "fleet.js", "plot.js", "plots.js", "workers.js"}
+_OF_FLEET = {"capform.js", "changes.js", "fleet.js", "plot.js", "plots.js", "registry.js", "workers.js"}
 _LATER = {"batches.js", "keys.js", "types.js"} | _OF_FLEET
 """Scripts that the first view does without."""
 _ICONS = (("192", "any"), ("512", "any"), ("maskable", "maskable"))

@@ -9,7 +9,7 @@ from apiflask import APIFlask, HTTPError
 from flask import Response, g
 from werkzeug.exceptions import HTTPException
 
-from core.errors import Unavailable
+from core.errors import Unavailable, WeightsInvalid, WeightsMissing
 from core.telemetry import logger
 from web_tier.catalog import BatchClosed, KeyReused, NoSuchBatch
 from web_tier.catalog_keys import NoSuchKey
@@ -26,6 +26,8 @@ _OURS: dict[type[Exception], int] = {
     NoSuchEdit: 404,
     NoSuchKey: 404,
     NoSuchWebhook: 404,
+    WeightsMissing: 404,
+    WeightsInvalid: 409,
     BatchClosed: 409,
     BatchCancelled: 409,
     BatchStands: 409,

@@ -192,18 +192,6 @@ class EventsQuery(BaseModel):
     last_event_id: Annotated[int, Field(ge=0, le=_LARGEST)] | None = None
 
 
-class Model(BaseModel):
-    pool: str
-    wanted: str
-    serves: str
-    state: str
-    notice: str
-
-
-class ModelsOut(BaseModel):
-    models: list[Model]
-
-
 class QueueDepth(BaseModel):
     visible: int
     in_flight: int

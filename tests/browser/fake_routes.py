@@ -218,6 +218,19 @@ def _operate(api: Blueprint, service: Any) -> None:
             queue["dead"] = 0
         return {"redriven": redriven}
 
+    @api.get("/models/registered")
+    def registered() -> Any:
+        return {"models": service.registered, "damaged": []}
+
+    @api.put("/models/<name>/default")
+    def choose(name: str) -> Any:
+        version = request.get_json()["version"]
+        service.registered = [
+            model | {"default": model["version"] == version} if model["name"] == name else model
+            for model in service.registered
+        ]
+        return registered()
+
     @api.post("/fleet/<any(pause, resume):what>")
     def pause(what: str) -> Any:
         service.fleet = service.fleet | {"paused": what == "pause"}

@@ -35,6 +35,7 @@ class FakeService:
         self.batches: dict[str, dict[str, Any]] = {}
         self.items: dict[str, dict[str, Any]] = {}
         self.models: list[dict[str, Any]] = []
+        self.registered: list[dict[str, Any]] = []
         self.fleet: dict[str, Any] = {"queues": {}, "workers": [], "pools": [], "decisions": []}
         self.refusals: list[tuple[int, str]] = []
         """Answers to the next uploads, before any is taken."""

@@ -8,6 +8,7 @@ import { byId, el, say, setText, sync } from './dom.js';
 import { count, dateTime, plural, rate } from './format.js';
 import { Plots } from './plots.js';
 import { ago, fillPool, fillTerms, poolCard, poolsOf, reasonOf } from './pools.js';
+import { RegistryPart } from './registry.js';
 import { Watching } from './watching.js';
 import { fillWorker, workerRow } from './workers.js';
 
@@ -59,6 +60,7 @@ export class FleetView {
   #watching = new Watching(REFRESH_S, () => this.#look());
   #paused = false;
   #plots = new Plots(byId('fleet-plots'));
+  #registry = new RegistryPart();
   #cap = new CapForm(() => this.#look().catch(() => {}));
 
   constructor() {
@@ -82,6 +84,7 @@ export class FleetView {
     drawChanges(past.changes ?? [], nowOf(state));
     this.#plots.draw(past.samples);
     const dead = Object.values(state.queues).some((queue) => queue.dead > 0);
+    await this.#registry.look();
     this.#drawDead(dead ? (await deadLetters()).dead_letters : []);
   }
 

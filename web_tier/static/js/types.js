@@ -14,6 +14,11 @@
  *   metadata: Record<string, any>}} Batch
  */
 /** @typedef {{pool: string, wanted: string, serves: string, state: 'preparing'|'ready'|'failed', notice: string}} Model */
+/**
+ * @typedef {{reference: string, name: string, version: string, default: boolean, family: 'imagenet'|'multilabel',
+ *   architecture: string, labels: number, bytes: number, metrics: Record<string, number>, trained_on: string, licence: string,
+ *   card: string, created_at: string|null}} Registered
+ */
 /** @typedef {{process: number, imports: number, weights: number, first_inference: number, ready: number}} Boot */
 /**
  * @typedef {{worker_id: string, pool: string, tagger: string, state: string, at: number, state_since: number,
