@@ -56,6 +56,8 @@ WEB = [
     ("sqs:GetQueueAttributes", f"{SQS}-results-dead", {}),
     ("sqs:ReceiveMessage", f"{SQS}-jobs-resnet50-dead", {}),
     ("sqs:DeleteMessage", f"{SQS}-jobs-resnet50-dead", {}),
+    ("s3:GetObject", f"{OUT}/models/coco80/1a2b3c4d/model.json", {}),
+    ("s3:PutObject", f"{OUT}/models/coco80/default.json", {}),
 ]
 COLLECTOR = [
     ("sqs:ReceiveMessage", f"{SQS}-results", {}),
@@ -107,6 +109,9 @@ WORKER = [
     ("s3:GetObject", f"{OUT}/fleet/settings.toml", {}),
     ("s3:GetObject", f"{OUT}/fleet/controller.json", {}),
     ("s3:PutObject", f"{OUT}/results/bat_1/img_1.json", {}),
+    ("s3:GetObject", f"{OUT}/adaptive/mobilenetv2/state", {}),
+    ("s3:PutObject", f"{OUT}/adaptive/mobilenetv2/state", {}),
+    ("s3:PutObject", f"{OUT}/adaptive/mobilenetv2/examples/img_1.npy", {}),
     ("s3:PutObject", f"{OUT}/fleet/workers/i-1.json", {}),
     ("s3:ListBucket", OUT, {}),
 ]
@@ -165,6 +170,8 @@ FORBIDDEN = [
     ("Worker", "s3:DeleteObject", f"{IN}/uploads/bat_1/img_1", {}),
     ("Worker", "s3:DeleteObject", f"{OUT}/results/bat_1/img_1.json", {}),
     ("Worker", "s3:PutObject", f"{OUT}/models/resnet50/1/model.safetensors", {}),
+    ("Worker", "s3:PutObject", f"{OUT}/models/coco80/default.json", {}),
+    ("Web", "s3:PutObject", f"{OUT}/models/coco80/1a2b3c4d/model.json", {}),
     ("Worker", "s3:PutObject", f"{OUT}/fleet/controller.json", {}),
     ("Worker", "s3:PutObject", f"{OUT}/fleet/settings.toml", {}),
     ("Worker", "sqs:ReceiveMessage", f"{SQS}-results", {}),
