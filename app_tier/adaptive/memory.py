@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,17 @@ from core.ports import Etag, IfAbsent, IfMatch, ObjectStore
 
 _TRIES = 100
 _AT_ONCE = 8
+
+
+def states(store: ObjectStore) -> list[tuple[str, State]]:
+    """What was learned over each backbone, by its name. Raises WeightsInvalid for a damaged one, Unavailable."""
+    backbones = {info.key.removeprefix(layout.ADAPTIVE).partition("/")[0] for info in store.list(layout.ADAPTIVE)}
+    found = []
+    for backbone in sorted(backbones):
+        key = layout.adaptive_state_key(backbone)
+        with suppress(NotFound):
+            found.append((backbone, decoded(store.get(key).data, key)))
+    return found
 
 
 class Memory:

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -36,30 +37,43 @@ _AT_HAND = "efficientnet-lite0"
 
 
 def choose(wanted: Wanted) -> Choice:
+    """Raises WeightsMissing."""
+    backbone = sees_by(wanted)
+    return Choice(wanted.name, partial(load, backbone, wanted), notice=backbone.notice)
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """`notice` says, for people, why it is not the wanted one."""
+
+    network: Network
+    weights: Weights
+    notice: str = ""
+
+
+def sees_by(wanted: Wanted) -> Backbone:
     """The backbone that the pool's settings name, else, on one machine, one that is always at hand.
 
     On AWS workers could differ in what they find, and what they learn would part. Raises WeightsMissing.
     """
-    backbone = dataclasses.replace(wanted, name=wanted.pool.backbone)
+    named = dataclasses.replace(wanted, name=wanted.pool.backbone)
     try:
-        network, found = located(backbone)
+        return Backbone(*located(named))
     except WeightsMissing as missing:
-        if wanted.settings.backend == "aws" or backbone.name == _AT_HAND:
+        if wanted.settings.backend == "aws" or named.name == _AT_HAND:
             raise
         pool = wanted.pool.model_copy(update={"weights": ""})
-        network, found = located(dataclasses.replace(wanted, name=_AT_HAND, pool=pool))
-        notice = f"{wanted.name} sees photos by {_AT_HAND}: {missing}."
-        return Choice(wanted.name, partial(load, network, found, wanted), notice=notice)
-    return Choice(wanted.name, partial(load, network, found, wanted))
+        at_hand = located(dataclasses.replace(wanted, name=_AT_HAND, pool=pool))
+        return Backbone(*at_hand, notice=f"{wanted.name} sees photos by {_AT_HAND}: {missing}.")
 
 
-def load(network: Network, found: Weights, wanted: Wanted) -> AdaptiveTagger:
+def load(backbone: Backbone, wanted: Wanted) -> AdaptiveTagger:
     """Raises WeightsInvalid where the network does not compute what it should, or what was learned is damaged."""
-    headless = dataclasses.replace(network, head=False)
-    engine = engines_of(headless, found, wanted.settings).fast
+    network, sha256 = dataclasses.replace(backbone.network, head=False), backbone.weights.sha256
+    engine = engines_of(network, backbone.weights, wanted.settings).fast
     dimensions = engine.infer(np.zeros((1, network.crop, network.crop, 3), np.uint8)).shape[1]
-    memory = Memory(wanted.store, f"{network.file_name}-{found.sha256[:8]}", dimensions)
-    return AdaptiveTagger(headless, engine, memory, defaults_of(wanted.pool), time.monotonic)
+    memory = Memory(wanted.store, f"{network.file_name}-{sha256[:8]}", dimensions)
+    return AdaptiveTagger(network, engine, memory, defaults_of(wanted.pool), time.monotonic)
 
 
 class AdaptiveTagger:
@@ -176,7 +190,7 @@ def chosen(shares: Floats, names: Sequence[str], wanted: TagOptions, defaults: T
     reach = wanted.cumulative or defaults.cumulative or CUMULATIVE
     order = np.argsort(-shares, kind="stable")
     before = np.cumsum(shares[order]) - shares[order]
-    within = [index for index, earlier in zip(order, before, strict=True) if earlier < reach and index < len(names)]
+    within = [index for index in (order if reach == 1 else order[before < reach]) if index < len(names)]
     least = wanted.min_confidence if wanted.min_confidence is not None else defaults.min_confidence or 0.0
     most = wanted.top_k or defaults.top_k
     return tuple(

@@ -1,0 +1,152 @@
+"""The first tags of the tagger that learns from people, from a labelled folder; and what it then says that it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from app_tier.adaptive.memory import Memory
+from app_tier.engines import Outputs, Pixels
+from app_tier.networks import NETWORKS
+from app_tier.taggers.adaptive import AdaptiveTagger
+from config.settings import Settings
+from core.errors import DataInvalid
+from core.messages import TagOptions
+from core.ports import ObjectStore
+from core.wiring import Backend
+from tagfleet.cli.adaptive import command
+from training import adapting, reading
+
+D = 12
+
+
+class Colours:
+    """An engine whose features are an image's mean colours."""
+
+    name = "numpy"
+
+    def infer(self, batch: Pixels) -> Outputs:
+        means: Outputs = batch.reshape(len(batch), -1, 3).mean(axis=1).astype(np.float32)
+        return np.repeat(means, D // 3, axis=1)
+
+
+@pytest.fixture
+def store(settings: Settings) -> ObjectStore:
+    return Backend(settings).store
+
+
+@pytest.fixture
+def tagger(store: ObjectStore) -> AdaptiveTagger:
+    memory = Memory(store, "colours-1", D)
+    return AdaptiveTagger(NETWORKS["efficientnet-lite0"], Colours(), memory, TagOptions(), lambda: 0.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six red photos and six green ones, each in its folder."""
+    root = tmp_path / "photos"
+    for name, colour in (("Rose", (200, 20, 20)), ("leaf", (20, 200, 20))):
+        (root / name).mkdir(parents=True)
+        for number in range(6):
+            tint = tuple(channel + 5 * number for channel in colour)
+            Image.new("RGB", (32, 32), tint).save(root / name / f"{number}.png")
+    return root
+
+
+def fit(tagger: AdaptiveTagger, folder: Path, revision: int = 1) -> adapting.Fitted:
+    looked_at: list[int] = []
+    dataset = reading.read(folder)
+    fitted = adapting.fit(tagger, dataset, revision, looked_at.append)
+    assert sum(looked_at) == len(dataset.examples)
+    return fitted
+
+
+def said(tagger: AdaptiveTagger, colour: tuple[int, int, int]) -> str:
+    picture = Image.new("RGB", (32, 32), colour)
+    (found,) = tagger.infer(tagger.preprocess(picture)[None], [TagOptions()])
+    return found.tags[0].name
+
+
+def test_a_folder_for_each_tag_is_learned_and_learning_it_twice_changes_nothing(
+    tagger: AdaptiveTagger, store: ObjectStore, folder: Path
+) -> None:
+    assert fit(tagger, folder) == adapting.Fitted({"Rose": 6, "leaf": 6}, ())
+    assert (said(tagger, (210, 30, 30)), said(tagger, (30, 210, 30))) == ("Rose", "leaf")
+    before = Memory(store, "colours-1", D).load()[0]
+    fit(tagger, folder, revision=2)
+    after = Memory(store, "colours-1", D).load()[0]
+    assert after.statistics.tags == before.statistics.tags
+
+
+def test_a_photo_that_lies_elsewhere_now_has_its_new_tag_alone(
+    tagger: AdaptiveTagger, store: ObjectStore, folder: Path
+) -> None:
+    fit(tagger, folder)
+    (folder / "Rose" / "0.png").rename(folder / "leaf" / "was-red.png")
+    fit(tagger, folder, revision=2)
+    tags = Memory(store, "colours-1", D).load()[0].statistics.tags
+    assert {key: tag.accepted.n for key, tag in tags.items()} == {"rose": 5, "leaf": 7}
+
+
+def test_a_photo_in_two_folders_has_both_tags(tagger: AdaptiveTagger, store: ObjectStore, folder: Path) -> None:
+    (folder / "leaf" / "both.png").write_bytes((folder / "Rose" / "0.png").read_bytes())
+    fit(tagger, folder)
+    state, _ = Memory(store, "colours-1", D).load()
+    assert {key: tag.accepted.n for key, tag in state.statistics.tags.items()} == {"rose": 6, "leaf": 7}
+    assert len(state.images) == 12
+
+
+def test_files_that_cannot_be_read_are_named(tagger: AdaptiveTagger, folder: Path) -> None:
+    (folder / "leaf" / "bad.jpg").write_bytes(b"no image")
+    fitted = fit(tagger, folder)
+    assert fitted.photos == {"Rose": 6, "leaf": 6}
+    (problem,) = fitted.problems
+    assert problem.startswith(str(folder / "leaf" / "bad.jpg"))
+
+
+def _empty(folder: Path) -> None:
+    (folder / "sea").mkdir()
+
+
+def _unreadable(folder: Path) -> None:
+    (folder / "sea").mkdir()
+    (folder / "sea" / "a.jpg").write_bytes(b"no image")
+
+
+def _one_class(folder: Path) -> None:
+    for file in (folder / "leaf").iterdir():
+        file.unlink()
+    (folder / "leaf").rmdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (_empty, "no photo of 'sea' that can be read"),
+        (_unreadable, r"no photo of 'sea' that can be read \(.*a\.jpg: not an image"),
+        (_one_class, "every image is 'Rose'"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_and_nothing_is_learned(
+    tagger: AdaptiveTagger, store: ObjectStore, folder: Path, spoil: Callable[[Path], None], complaint: str
+) -> None:
+    spoil(folder)
+    with pytest.raises(DataInvalid, match=complaint):
+        fit(tagger, folder)
+    assert Memory(store, "colours-1", D).etag() is None
+
+
+def test_what_it_knows_is_shown(settings: Settings, tagger: AdaptiveTagger, folder: Path) -> None:
+    home = ["--home", str(settings.home)]
+    shown = CliRunner().invoke(command, ["show", *home])
+    assert "nothing was learned yet" in shown.output
+    fit(tagger, folder)
+    shown = CliRunner().invoke(command, ["show", *home])
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.splitlines()[0] == "colours-1, version 1: 2 tags from 12 images"
+    assert "        6         0  Rose" in shown.output
