@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from core.local.queue import LocalQueue
-from core.messages import Job, TagOptions, encode
+from core.messages import Feedback, Job, TagOptions, encode
 from tagfleet.deployment.first_messages import drop_test_events
 
 TEST = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2026-01-01T00:00:00.000Z", "Bucket": "in"})
@@ -25,10 +25,11 @@ def test_test_events_go_and_work_stays(tmp_path: Path) -> None:
             options=TagOptions(),
         )
     )
-    kept = [job, "something that nobody knows"]
+    feedback = encode(Feedback(batch_id="bat_1", image_id="img_1", key="k", name="cat.jpg", revision=1))
+    kept = [job, feedback, "something that nobody knows"]
     for body in (TEST, *kept):
         queue.send([body])
-    for _ in range(3):  # the local queue gives one message at a time
+    for _ in range(4):  # the local queue gives one message at a time
         drop_test_events(queue)
     assert queue.depth().outstanding == len(kept)
     assert {delivery.body for delivery in queue.receive(10, 0)} == set(kept)

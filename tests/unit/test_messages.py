@@ -10,13 +10,18 @@ from core.errors import BadMessage
 from core.ids import new_id
 from core.messages import (
     MAX_INLINE_RESULT,
+    MAX_OPINIONS,
+    Feedback,
     Job,
+    Opinion,
     Result,
     Tag,
+    decode_feedback,
     decode_job,
     decode_output,
     decode_result,
     encode,
+    is_feedback,
     output_of,
 )
 
@@ -31,6 +36,31 @@ results = st.builds(Result, batch_id=ids, image_id=ids, name=texts, tagger=texts
 )
 def test_a_job_comes_back_as_it_was(job: Job) -> None:
     assert decode_job(encode(job)) == job
+
+
+@given(
+    feedback=st.builds(
+        Feedback,
+        key=texts,
+        name=texts,
+        batch_id=ids,
+        image_id=ids,
+        revision=st.integers(0, 2**40),
+        opinions=st.lists(st.builds(Opinion, name=texts, wanted=st.booleans()), max_size=5).map(tuple),
+    )
+)
+def test_feedback_comes_back_as_it_was_and_is_no_job(feedback: Feedback) -> None:
+    body = encode(feedback)
+    assert is_feedback(body)
+    assert decode_feedback(body) == feedback
+    with pytest.raises(BadMessage):
+        decode_job(body)
+
+
+def test_all_that_people_may_hold_about_an_image_fits_into_a_message_of_sqs() -> None:
+    opinions = tuple(Opinion(name="\U0001f34e" * 100, wanted=True) for _ in range(MAX_OPINIONS))
+    feedback = Feedback(batch_id="b", image_id="i", key="k", name="\U0001f34e" * 1024, revision=1, opinions=opinions)
+    assert len(encode(feedback).encode()) < 256 << 10
 
 
 @given(result=results)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BadMessage
-from core.messages import Job, decode_job, encode
-from core.notifications import Asked, address, asked_by, image_id, is_drop, split_address
+from core.messages import Feedback, Job, decode_job, encode
+from core.notifications import Asked, address, asked_by, image_id, is_drop, shown_job, split_address
 
 keys = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=60)
 files = keys.filter(lambda key: not key.endswith("/"))
@@ -142,3 +142,17 @@ def test_a_key_that_no_database_takes_is_refused() -> None:
 def test_an_address_names_a_bucket() -> None:
     with pytest.raises(ValueError, match="no address"):
         split_address("images/a.jpg")
+
+
+def test_feedback_is_asked_for_beside_jobs() -> None:
+    feedback = Feedback(batch_id="b", image_id="i", key="k", name="a.jpg", revision=3)
+    asked = told(encode(feedback))
+    assert asked == Asked(feedback=feedback)
+    assert asked
+    assert not Asked(ignored=("a folder is no file",))
+    assert shown_job(encode(feedback)).name == "a.jpg"
+
+
+def test_damaged_feedback_is_refused_for_what_it_is() -> None:
+    with pytest.raises(BadMessage, match="not a Feedback message: batch_id"):
+        told('{"kind": "feedback", "v": 1}')

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, insert, select
 
 import web_tier
 from web_tier import access_tables  # noqa: F401  # its tables belong to the catalogue too
-from web_tier.catalog_tables import batches, images, metadata, tags
+from web_tier.catalog_tables import batches, images, metadata, tags, verdicts
 from web_tier.database import catalog_url, migrate
 
 _BATCH = {
@@ -102,3 +102,19 @@ def test_files_that_were_refused_at_their_upload_are_known_to_have_no_bytes(engi
         rows = connection.execute(select(images.c.id, images.c.stored, images.c.attempt)).all()
     assert {row.id for row in rows if not row.stored} == {"img_refused"}
     assert {row.attempt for row in rows} == {0}
+
+
+def test_what_people_decided_before_is_yet_to_be_told(engine):
+    run(command.downgrade, "0006", engine)
+    with engine.begin() as connection:
+        connection.execute(insert(batches).values(_BATCH))
+        for number in (1, 2, 3):
+            values = {"id": f"img_{number}", "name": str(number), "position": number, "change": number, "tags": []}
+            connection.execute(insert(images).values(_IMAGE | values))
+        for image, undone_at in (("img_2", None), ("img_3", 5.0)):
+            values = {"edit_id": image, "image_id": image, "name": "dog", "wanted": True, "created_at": 1.0}
+            connection.execute(insert(verdicts).values(values | {"undone_at": undone_at}))
+    run(command.upgrade, "head", engine)
+    with engine.connect() as connection:
+        rows = connection.execute(select(images.c.id, images.c.feedback).order_by(images.c.id)).all()
+    assert [tuple(row) for row in rows] == [("img_1", None), ("img_2", 2), ("img_3", None)]
