@@ -18,7 +18,7 @@ import moto_sqs
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-CORRECTIONS = ("moto_s3", "moto_sqs", "moto_ec2", "moto_images", "moto_cloudformation")
+CORRECTIONS = ("moto_s3", "moto_sqs", "moto_ec2", "moto_images", "moto_cloudformation", "moto_sagemaker")
 
 
 class _Quiet(MotoRequestHandler):

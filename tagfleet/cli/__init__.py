@@ -28,6 +28,7 @@ _COMMANDS = {
     "train": "train",
     "evaluate": "evaluate",
     "publish": "publish",
+    "sagemaker": "sagemaker",
     "adaptive": "adaptive",
     "aws": "aws",
     "loadtest": "loadtest",

@@ -10,6 +10,8 @@ from training.examples import Dataset
 from training.reading import coco, exports, folders, tables
 from training.reading.findings import Finding, Reading, general
 
+_SPLITS = "splits.json"
+"""May lie beside the images, and says nothing of what is on them."""
 _INDEXES = {".json": "COCO json", ".jsonl": "an export of Tagfleet's", ".csv": "csv"}
 
 
@@ -51,7 +53,9 @@ def _index(source: Path) -> Path:
     if source.is_file():
         return source
     files = sorted(
-        path for path in source.iterdir() if path.suffix.lower() in _INDEXES and not path.name.startswith(".")
+        path
+        for path in source.iterdir()
+        if path.suffix.lower() in _INDEXES and not path.name.startswith(".") and path.name != _SPLITS
     )
     if len(files) > 1:
         names = ", ".join(path.name for path in files)

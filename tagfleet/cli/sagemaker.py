@@ -1,0 +1,106 @@
+"""`tagfleet sagemaker`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from config.settings import Settings
+from core.notifications import split_address
+from tagfleet.cli.common import with_settings
+
+if TYPE_CHECKING:
+    from core.aws.training_jobs import TrainingJobs
+
+_GIVEN_HERE = {"folder": "--run", "images": "--images", "splits": "--splits", "start_from": "--start-from"}
+
+
+@click.group("sagemaker", short_help="Train on SageMaker instead of here.")
+def command() -> None:
+    """Train on a machine that SageMaker rents for as long as it takes. docs/training.md tells the whole way."""
+
+
+@command.command("create", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("train_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTIONS OF tagfleet train]")
+@click.option("--data", required=True, help="s3://BUCKET/PREFIX of images and labels, and splits.json if there is one")
+@click.option("--output", required=True, help="s3://BUCKET/PREFIX for what comes of it")
+@click.option("--image", required=True, help="in ECR, with Tagfleet in it")
+@click.option("--role", required=True, help="ARN of what the job may do: read the data, write the output")
+@click.option("--weights", default="", help="s3://BUCKET/KEY of the weights to begin with")
+@click.option("--machine", default="ml.g5.xlarge", show_default=True, help="one, with one GPU or several")
+@click.option("--spot/--on-demand", default=True, show_default=True, help="spot goes on after each interruption")
+@click.option("--checkpoints", default="", help="s3://BUCKET/PREFIX  [default: checkpoints/NAME below --output]")
+@click.option("--hours", type=click.IntRange(1, 120), default=24, show_default=True, help="after which it is stopped")
+@click.option("--disk-gb", type=click.IntRange(1, 16_384), default=100, show_default=True)
+@with_settings("aws.region")
+def create(
+    settings: Settings, name: str, train_options: tuple[str, ...], output: str, checkpoints: str, **wishes: object
+) -> None:
+    """Create the training job NAME; what it costs is billed from when it trains.
+
+    tagfleet sagemaker create coco-1 --data s3://b/coco --output s3://b/runs --image … --role … -- --epochs 30
+    """
+    from core.aws.training_jobs import JobRequest
+    from training.sagemaker import ENTRYPOINT
+
+    _check_train_options(train_options)
+    for address in filter(None, (wishes["data"], output, checkpoints, wishes["weights"])):
+        try:
+            split_address(str(address))
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    wanted = JobRequest(
+        name=name,
+        entrypoint=ENTRYPOINT,
+        arguments=train_options,
+        output=output,
+        checkpoints=checkpoints or f"{output.rstrip('/')}/checkpoints/{name}",
+        **wishes,  # type: ignore[arg-type]  # click has made them
+    )
+    click.echo(_jobs(settings).create(wanted))
+    click.echo(f"next: tagfleet sagemaker follow {name}", err=True)
+
+
+@command.command("follow")
+@click.argument("name")
+@with_settings("aws.region")
+def follow(settings: Settings, name: str) -> None:
+    """Show the log of the job NAME until it has ended; the job does not mind whether somebody does."""
+    from training.sagemaker import follow as lines
+
+    for line in lines(_jobs(settings), name):
+        click.echo(line)
+    click.echo(f"next: tagfleet sagemaker fetch {name} FOLDER", err=True)
+
+
+@command.command("fetch")
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path))
+@with_settings("aws.region")
+def fetch(settings: Settings, name: str, folder: Path) -> None:
+    """Bring the run of the job NAME into FOLDER: trained and evaluated, ready for `tagfleet publish`."""
+    from training.sagemaker import fetch as fetched
+
+    run = fetched(_jobs(settings), name, folder)
+    click.echo(f"{folder}: {run.architecture}, {len(run.labels)} labels; next: tagfleet publish {folder} --name NAME")
+
+
+def _jobs(settings: Settings) -> TrainingJobs:
+    from core.aws.clients import Clients
+    from core.aws.training_jobs import TrainingJobs
+
+    return TrainingJobs(Clients(settings.aws.region))
+
+
+def _check_train_options(arguments: Sequence[str]) -> None:
+    """A wrong option is told here and now, not by a machine that was waited for."""
+    from tagfleet.cli.train import command as train
+
+    with train.make_context("tagfleet train", [".", "--run", ".", *arguments]) as context:
+        for name, flag in _GIVEN_HERE.items():
+            if context.params[name] not in (None, Path()):
+                raise click.UsageError(f"{flag} is not for a job: it has its own places for data, weights and run")

@@ -1,0 +1,77 @@
+"""What runs inside SageMaker's container: `tagfleet train`, then `tagfleet evaluate`, between its folders.
+
+The arguments are those of `tagfleet train`. SageMaker's contract: data lies in `/opt/ml/input/data/CHANNEL`, what is in
+`/opt/ml/checkpoints` is kept in S3 while it runs, what is in `/opt/ml/model` at the end is the result, and the first
+1,024 characters of `/opt/ml/output/failure` are why it failed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from core.aws.training_jobs import CHECKPOINTS, DATA, WEIGHTS
+from training import runs
+
+ROOT = Path("/opt/ml")
+_LAST_LINES = 5
+_LONGEST_WHY = 1024
+_TAGFLEET = ("-m", "tagfleet")
+
+Execute = Callable[[Sequence[str]], tuple[int, str]]
+"""Runs a command to its end: exit code, and the last lines that it wrote to stderr."""
+
+
+def main(arguments: Sequence[str], root: Path, gpus: int, execute: Execute) -> int:
+    """The exit code; 0 once trained and evaluated weights lie in `root`/model."""
+    source = root / "input" / "data" / DATA
+    run = root / Path(CHECKPOINTS).name / "run"
+    for command in (train_command(arguments, root, run, gpus), _evaluate_command(source, run)):
+        code, said = execute(command)
+        if code:
+            (root / "output").mkdir(parents=True, exist_ok=True)
+            (root / "output" / "failure").write_text(said[-_LONGEST_WHY:] or f"it ended with {code}", encoding="utf-8")
+            return code
+    leave_out = shutil.ignore_patterns(runs.LAST, ".*")
+    shutil.copytree(run, root / "model", ignore=leave_out, dirs_exist_ok=True)
+    return 0
+
+
+def train_command(arguments: Sequence[str], root: Path, run: Path, gpus: int) -> list[str]:
+    """With one process for each GPU. It goes on where an interrupted one was: the run lies in the checkpoints."""
+    source = root / "input" / "data" / DATA
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)] if gpus > 1 else []
+    command = [sys.executable, *several, *_TAGFLEET, "train", str(source), "--run", str(run)]
+    if (source / runs.SPLITS).is_file():
+        command += ["--splits", str(source / runs.SPLITS)]
+    weights = root / "input" / "data" / WEIGHTS
+    if files := sorted(path for path in weights.rglob("*") if path.is_file()):
+        command += ["--start-from", str(files[0])]
+    return [*command, *arguments]
+
+
+def _evaluate_command(source: Path, run: Path) -> list[str]:
+    return [sys.executable, *_TAGFLEET, "evaluate", str(run), str(source)]
+
+
+def _executed(command: Sequence[str]) -> tuple[int, str]:
+    """Its output goes where ours goes, into the log; a SIGTERM is passed on."""
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")  # noqa: S603  # ours
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    assert child.stderr is not None  # noqa: S101  # asked for above
+    for line in child.stderr:
+        sys.stderr.write(line)
+        last.append(line)
+    return child.wait(), "".join(last).strip()
+
+
+if __name__ == "__main__":
+    import torch
+
+    sys.exit(main(sys.argv[1:], ROOT, torch.cuda.device_count(), _executed))
