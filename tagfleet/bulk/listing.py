@@ -11,16 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from core.endings import ENDINGS
 from core.errors import NotFound, TagfleetError
 from core.notifications import address, split_address
 from core.ports import Source
 from tagfleet.bulk import inventory
 
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib"),
-    *(".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"),
-)
-"""Of keys that are taken for images; whether they are, the workers see from the bytes."""
 MAX_LIST_BYTES = 1 << 30
 """Of a list, or of one file of an inventory: it is held while it is read."""
 
@@ -137,7 +133,7 @@ class Inventory:
 
 
 def looks_like_image(uri: str) -> bool:
-    return uri.lower().endswith(SUFFIXES)
+    return uri.lower().endswith(ENDINGS)
 
 
 def read(source: Source, path: str) -> bytes:

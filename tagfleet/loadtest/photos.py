@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from core.endings import ENDINGS
 from tagfleet.loadtest.errors import LoadTestError
 from tagfleet.loadtest.pictures import Picture
 from tagfleet.loadtest.plan import Plan
 
 _DISTINCT_BYTES = 4_000_000  # of pictures that are kept to be copied, for each size
 _DISTINCT = range(2, 17)
-_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
 
 
 class Photos:
@@ -43,7 +43,7 @@ def _pictures(size: int, plan: Plan) -> Sequence[Picture]:
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS and path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
     if not files:
         raise LoadTestError(f"{folder}: there is no photo to send in this folder")
     return files

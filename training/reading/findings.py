@@ -8,11 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from core.endings import ENDINGS
 from core.errors import DataInvalid
 from training.examples import Dataset
-
-ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"))
-"""By which a file in a folder is taken for an image."""
 
 Kind = Literal[
     "missing image",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.endings import ENDINGS
 from core.errors import DataInvalid
 from training.examples import Dataset, Example
-from training.reading.findings import ENDINGS, Finding, Images, Reading
+from training.reading.findings import Finding, Images, Reading
 
 
 def read(root: Path, folder: Path | None) -> Reading:
