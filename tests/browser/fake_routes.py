@@ -41,7 +41,7 @@ def _locked(service: Any) -> Any:
 def _batches(api: Blueprint, service: Any) -> None:
     @api.post("/batches")
     def create() -> Any:
-        return service.create(request.get_json()["metadata"]), 201
+        return service.create(**request.get_json()), 201
 
     @api.get("/batches")
     def batches() -> Any:

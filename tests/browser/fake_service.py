@@ -69,13 +69,19 @@ class FakeService:
         }
         self.dead_letters = [fake_fleet.DEAD]
 
-    def tag(self, name: str, *tags: tuple[str, float | None], boxes: dict[str, list[Any]] | None = None) -> None:
+    def tag(
+        self,
+        name: str,
+        *tags: tuple[str, float | None],
+        boxes: dict[str, list[Any]] | None = None,
+        caption: str | None = None,
+    ) -> None:
         boxes = boxes or {}
         found = [
             {"name": tag, "confidence": value, "source": "model", "instances": _instances(boxes.get(tag, []))}
             for tag, value in tags
         ]
-        self._finish(name, status="succeeded", tags=found)
+        self._finish(name, status="succeeded", tags=found, caption=caption)
 
     def fail(self, name: str, error: str) -> None:
         self._finish(name, status="failed", error=error)
@@ -119,14 +125,16 @@ class FakeService:
             self._changed.notify_all()
         return response
 
-    def create(self, metadata: dict[str, Any]) -> dict[str, Any]:
+    def create(
+        self, metadata: dict[str, Any], tagger: str | None = None, options: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         with self._changed:
             batch_id = f"bat_{next(self._numbers):06}"
             self._changes[batch_id] = []
             self.batches[batch_id] = {
                 "id": batch_id,
                 "status": "open",
-                "tagger": "resnet50",
+                "tagger": tagger or "resnet50",
                 "workers": {"ready": 1, "booting": 0},
                 "rate": None,
                 "eta_s": None,
@@ -134,7 +142,7 @@ class FakeService:
                 "closed_at": None,
                 "completed_at": None,
                 "metadata": metadata,
-                "options": {},
+                "options": options or {},
             }
             self._changed.notify_all()
             return self.view(batch_id)

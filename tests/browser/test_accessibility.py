@@ -31,6 +31,7 @@ def filled(service: Any, photo: Photo) -> str:
     service.show_fleet()
     service.fleet["paused"] = True
     service.models = [{"pool": "resnet50", "wanted": "r", "serves": "e", "state": "ready", "notice": "A notice."}]
+    service.models += [{"pool": "p", "wanted": "florence2", "serves": "f", "state": "ready", "notice": ""}]
     key = {"id": "key_1", "name": "camera", "scopes": ["read"], "created_at": "2026-06-19T14:03:00Z"}
     service.keys = [key | {"last_used_at": None, "revoked_at": None}]
     batch_id = str(service.put_batch("holiday"))
@@ -46,6 +47,8 @@ def views(page: Page, url: str, batch_id: str) -> Iterator[str]:
     page.goto(url)
     expect(page.locator("#recent-list .recent-row")).to_be_visible()
     expect(page.locator(".banner")).to_be_visible()
+    page.locator("#asking-pool").select_option("p")
+    expect(page.locator("#asking-tasks")).to_be_visible()
     yield "home"
     page.goto(f"{url}/batches")
     expect(page.locator("#all-tags .chip")).to_have_count(2)

@@ -73,12 +73,15 @@ export function query(values) {
   return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : '';
 }
 
-/** @param {Record<string, any>} metadata @param {string} key repeats of a call under one key make one batch @returns {Promise<Batch>} */
-export const createBatch = (metadata, key) =>
+/**
+ * @param {import('./asking.js').Wanted} wanted @param {Record<string, any>} metadata
+ * @param {string} key repeats of a call under one key make one batch @returns {Promise<Batch>}
+ */
+export const createBatch = (wanted, metadata, key) =>
   call('/batches', {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', 'Idempotency-Key': key },
-    body: JSON.stringify({ tagger: null, options: {}, metadata }),
+    body: JSON.stringify({ ...wanted, metadata }),
   });
 
 /** @param {string} id @returns {Promise<Batch>} */

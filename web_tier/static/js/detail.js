@@ -18,7 +18,6 @@ function facts(entry) {
   const rows = [['Size', bytes(entry.bytes)]];
   const { item } = entry;
   if (item?.tagger) rows.push(['Tagger', item.tagger]);
-  if (item?.caption) rows.push(['Caption', item.caption]);
   if (item?.finished_at && item.timings_ms) {
     const steps = Object.entries(STEPS).map(([step, verb]) => `${verb} ${Math.round(item.timings_ms?.[step] ?? 0)} ms`);
     rows.push(['Time', steps.join(', ')]);
@@ -119,6 +118,7 @@ export class Detail {
     const entry = this.#entries[this.#at];
     this.#picture(entry);
     setText(byId('detail-name'), entry.name);
+    say(byId('detail-caption'), entry.item?.caption ?? '');
     const phase = phaseOf(entry);
     say(byId('detail-error'), phase === 'failed' || phase === 'refused' ? failureOf(entry) : '');
     this.#tags(entry.item);

@@ -10,11 +10,17 @@ import { Watching } from './watching.js';
 const REFRESH_S = 2;
 
 export class HomeView {
+  /** @param {import('./asking.js').Asking} asking */
+  constructor(asking) {
+    this.asking = asking;
+  }
+
   #watching = new Watching(REFRESH_S, () => this.#look());
 
   show() {
     document.title = 'Tagfleet';
     this.#watching.start();
+    this.asking.look();
   }
 
   hide() {

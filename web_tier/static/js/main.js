@@ -1,5 +1,6 @@
 // Joins the parts of the page.
 
+import { Asking } from './asking.js';
 import * as banners from './banners.js';
 import { BatchView } from './batch.js';
 import { prepareConfirm } from './confirm.js';
@@ -17,11 +18,12 @@ import { watchSignIn } from './signin.js';
 
 const editor = new Editor();
 const detail = new Detail(editor);
+const asking = new Asking();
 /** @param {string} path */
 const visit = (path) => go(path);
 const batch = new BatchView(detail, editor, visit);
 const go = route({
-  home: new HomeView(),
+  home: new HomeView(asking),
   batch,
   batches: new Later(byId('view-batches'), async () => new (await import('./batches.js')).BatchesView(detail, editor, visit)),
   fleet: new Later(byId('view-fleet'), async () => new (await import('./fleet.js')).FleetView()),
@@ -43,7 +45,7 @@ async function accept(found) {
     return;
   }
   try {
-    const session = await Session.create(files, banners.gathering);
+    const session = await Session.create(files, asking.wanted, banners.gathering);
     batch.adopt(session);
     banners.gathering('');
     go(`/batches/${session.id}`);

@@ -59,14 +59,14 @@ export class Session extends EventTarget {
 
   /**
    * A new batch for what was dropped; waits for a server that is away.
-   * @param {Measured[]} found @param {(text: string) => void} say @returns {Promise<Session>}
+   * @param {Measured[]} found @param {import('./asking.js').Wanted} wanted @param {(text: string) => void} say @returns {Promise<Session>}
    * @throws {ApiError} when the server refuses for good
    */
-  static async create(found, say) {
+  static async create(found, wanted, say) {
     const key = randomKey();
     for (;;) {
       try {
-        const session = new Session((await createBatch({ title: titleOf(found) }, key)).id);
+        const session = new Session((await createBatch(wanted, { title: titleOf(found) }, key)).id);
         session.add(found);
         return session;
       } catch (error) {

@@ -1,0 +1,81 @@
+"""Which tagger a batch asks and what for, and results without confidences: a caption, and boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+Photo = Callable[..., Path]
+RESNET = {"pool": "resnet50", "wanted": "resnet50", "serves": "resnet50@1", "state": "ready", "notice": ""}
+FLORENCE = {"pool": "pictures", "wanted": "florence2", "serves": "florence2@1", "state": "ready", "notice": ""}
+CALL = """async ([name, args]) => (await import('/assets/js/asking.js'))[name](...args)"""
+
+
+def test_one_tagger_that_is_asked_nothing_is_no_choice(page: Page, service: Any, photo: Photo) -> None:
+    service.models = [RESNET]
+    with page.expect_response("**/api/v1/models"):
+        page.goto(service.url)
+    page.locator("#choose-files").set_input_files(photo("a.jpg"))
+    batch = service.only_batch()
+    assert (batch["tagger"], batch["options"]) == ("resnet50", {})
+    expect(page.locator("#asking")).to_be_hidden()
+
+
+def test_florence2_is_asked_what_is_chosen(page: Page, service: Any, photo: Photo, snap: Any) -> None:
+    service.models = [RESNET, FLORENCE]
+    page.goto(service.url)
+    expect(page.get_by_label("things, with boxes")).to_be_hidden()
+    page.get_by_label("Tagger").select_option("pictures (florence2)")
+    page.get_by_label("things, with boxes").uncheck()
+    page.get_by_label("Look for").fill("red car,  traffic   light, red car,")
+    snap(page, "asking")
+    page.locator("#choose-files").set_input_files(photo("a.jpg"))
+    batch = service.only_batch()
+    assert batch["tagger"] == "pictures"
+    assert batch["options"] == {"tasks": ["caption", "find"], "candidates": ["red car", "traffic light"]}
+    expect(page.locator("#batch-about")).to_contain_text("pictures")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "text", "asked"),
+    [
+        ([], " , ", {}),
+        (["detect"], "", {"tasks": ["detect"]}),
+        ([], "a\nb;a", {"tasks": ["find"], "candidates": ["a", "b"]}),
+    ],
+)
+def test_nothing_chosen_leaves_it_to_the_pool(page: Page, service: Any, tasks: list, text: str, asked: dict) -> None:
+    page.goto(service.url)
+    assert page.evaluate(CALL, ["questions", [tasks, text]]) == asked
+
+
+def test_a_caption_and_boxes_stand_without_made_up_confidences(
+    page: Page, service: Any, photo: Photo, snap: Any
+) -> None:
+    batch_id = str(service.put_batch("holiday"))
+    for name in ("a.jpg", "b.jpg"):
+        service.store(batch_id, name, photo(name).read_bytes())
+    boxes = {"dog": [[0.25, 0.25, 0.5, 0.5], [0, 0, 0.25, 0.25]], "ball": [[0.5, 0.5, 0.25, 0.25]]}
+    service.tag("a.jpg", ("dog", None), ("ball", None), boxes=boxes, caption="Two dogs play with a ball.")
+    service.tag("b.jpg", caption="A <b>blue</b> wall.")
+    service.close(batch_id)
+    page.goto(f"{service.url}/batches/{batch_id}")
+    first, second = page.locator(".card").first, page.locator(".card").last
+    expect(first.locator(".tag")).to_have_text(["dog", "ball"])
+    expect(first.locator(".card-status")).to_have_text("Two dogs play with a ball.")
+    expect(first.locator(".boxes rect")).to_have_count(3)
+    expect(second.locator(".card-status")).to_have_text("A <b>blue</b> wall.")
+    page.get_by_role("slider", name="Confidence").fill("90")
+    expect(first.locator(".tag")).to_have_count(2)
+    first.locator(".card-name").click()
+    expect(page.locator("#detail-caption")).to_have_text("Two dogs play with a ball.")
+    expect(page.locator("#detail-picture .boxes rect")).to_have_count(3)
+    expect(page.locator("#detail-picture .boxes text")).to_have_text(["dog", "dog", "ball"])
+    expect(page.locator("#detail-tags")).not_to_contain_text("%")
+    snap(page, "caption")
