@@ -48,10 +48,11 @@ class Cloud:
         self.wishes: set[str] = set()
         self.ended_busy: list[str] = []
         """Workers that the controller ended while they were working."""
+        self.menu = [Offering("simulated", zone, "on-demand", machine.price) for zone in _ZONES]
+        """What there is to be had, best first."""
         self._boots, self._works = self._stream(seed, "boots"), self._stream(seed, "works")
         self._faults, self._calls = self._stream(seed, "faults"), self._stream(seed, "calls")
         self._idle: list[SimulatedWorker] = []
-        self._offerings = [Offering("simulated", zone, "on-demand", machine.price) for zone in _ZONES]
         self._dry_until: dict[Offering, float] = {}
         self._aside_until: dict[Offering, float] = {}
 
@@ -92,13 +93,16 @@ class Cloud:
 
     def offerings(self, pool: str) -> list[Offering]:
         now = self.timeline.now
-        return [one for one in self._offerings if self._aside_until.get(one, 0.0) <= now]
+        return [one for one in self.menu if self._aside_until.get(one, 0.0) <= now]
 
     def launch(self, pool: str, count: int, token: str, offering: Offering) -> Launch:
         self._answer("the fleet")
         if token not in self.launches:
             granted = self._granted(count, offering)
-            self.launches[token] = [self._start(f"{token}-{number}", token, offering) for number in range(granted)]
+            name = (
+                f"{len(self.launches):06}"  # a token is made by chance, and the policy goes by names where all is equal
+            )
+            self.launches[token] = [self._start(f"{name}-{number}", token, offering) for number in range(granted)]
             if granted < count:
                 self._aside_until[offering] = self.timeline.now + _SET_ASIDE_S
         launched = self.launches[token]
@@ -179,7 +183,7 @@ class Cloud:
             one.instance = replace(one.instance, state=InstanceState.RUNNING)
 
     def _ready(self, one: SimulatedWorker) -> None:
-        if not one.alive:
+        if not one.alive or one.hung_at is not None:
             return
         self.boots.append(self.timeline.now - one.instance.launched_at)
         took = one.ready_s = self.timeline.now - one.instance.launched_at
