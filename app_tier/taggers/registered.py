@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from app_tier.networks import NEAR_TIE, Network
 from app_tier.taggers import Choice, Tagger, Wanted
@@ -41,11 +42,15 @@ def network_of(manifest: Manifest) -> Network:
     )
 
 
+def weights_of(manifest: Manifest, path: Path) -> Weights:
+    """Normalisation is part of a kept engine, so the version names it, not the hash of the weights alone."""
+    return Weights(path, manifest.version, "registry")
+
+
 def _load(manifest: Manifest, wanted: Wanted) -> Tagger:
     path = Registry(wanted.store).fetch(manifest, wanted.settings.cache / "weights")
     network = network_of(manifest)
-    # Normalisation is part of a kept engine, so the version names it, not the hash of the weights alone.
-    weights = Weights(path, manifest.version, "registry")
+    weights = weights_of(manifest, path)
     if manifest.family == "multilabel":
         engines = engines_of(network, weights, wanted.settings)
         return MultiLabelTagger(manifest, network, engines.fast)

@@ -12,6 +12,7 @@ import click
 from config.settings import Settings
 from core.models import MANIFEST_FILE, WEIGHTS_FILE, Manifest, Registry, read_manifest
 from core.wiring import Backend
+from tagfleet.cli import models_quantise
 from tagfleet.cli.common import with_settings
 
 _File = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -24,6 +25,9 @@ def command() -> None:
     A pool whose `tagger` is NAME serves the version that is the name's default, and goes over to another one within
     seconds; NAME@VERSION serves that one for ever.
     """
+
+
+command.add_command(models_quantise.command)
 
 
 @command.command("list")

@@ -1,0 +1,141 @@
+"""`tagfleet models quantise`"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from config.labels import hierarchy
+from config.settings import Settings
+from core.errors import DataInvalid
+from core.wiring import Backend
+from tagfleet.cli.common import with_settings
+
+if TYPE_CHECKING:
+    from app_tier.engines.int8 import Figures
+    from app_tier.quantising import Held
+
+_NAMES_SHOWN = 4
+
+
+@click.command("quantise")
+@click.argument("name")
+@click.option(
+    "--calibration",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="folder of a hundred photos or more, such as will be tagged",
+)
+@click.option(
+    "--labelled",
+    type=click.Path(exists=True, path_type=Path),
+    help="photos with one right label each: a folder for each class, or a csv; 200 at least",
+)
+@with_settings("weights", "cache")
+def command(settings: Settings, name: str, calibration: Path, labelled: Path | None) -> None:
+    """Make the int8 form of a tagger, measure it, and offer it to all workers if it holds.
+
+    NAME is resnet50, mobilenetv2, efficientnet-lite0, timm/NAME, or a model of the registry with one label of many.
+
+    It holds if it loses half a point of top-1 at most and its top label is fp32's on 94 % of the photos; then workers
+    that start on a CPU use it. If not, the figures are shown, nothing is kept and the exit code is 1. Without labelled
+    photos it is kept for workers that are told to use it (worker.precision = "int8"). Making it needs
+    requirements-int8.txt, running it does not.
+    """
+    if find_spec("nncf") is None:
+        raise click.ClickException("int8 is made by NNCF: python -m pip install -r requirements-int8.txt")
+    from app_tier import quantising
+    from app_tier.engines import int8, openvino
+    from app_tier.images import DecodeBudget, Decoder
+    from app_tier.taggers import classifiers
+
+    store = Backend(settings).store
+    network, weights = quantising.found(name, settings, store)
+    held = _labelled(labelled, network.label_names) if labelled else []
+    calibrating, held = _apart(_files(calibration), held)
+    with tempfile.TemporaryDirectory(prefix="tagfleet-int8-") as scratch:
+        form = quantising.make(
+            network,
+            openvino.keep(network, weights.path, weights.sha256, settings.cache),
+            calibrating,
+            held,
+            Path(scratch),
+            decoder=Decoder(network.resize, DecodeBudget(settings.worker.decode_memory_mb)),
+            threads=settings.worker.threads or classifiers.cores(),
+            tell=lambda line: click.echo(line, err=True),
+        )
+        for line in _report(form.figures):
+            click.echo(line)
+        if refusals := form.figures.refusals:
+            click.echo(f"tagfleet: int8 of {name} is refused: {'; '.join(refusals)}", err=True)
+            raise SystemExit(1)
+        int8.publish(form, network, weights.sha256, store)
+    if form.figures.offered:
+        click.echo(f"offered: workers of {name} that start on a CPU from now on run it in int8")
+    else:
+        click.echo(
+            f"not offered: {form.figures.labelled} of the photos have labels, and {int8.MIN_LABELLED} are asked for; "
+            'it is kept for workers with worker.precision = "int8"'
+        )
+
+
+def _report(figures: Figures) -> list[str]:
+    lines = [
+        f"calibrated on {figures.calibrated_on} photos, measured on {figures.photos}, {figures.labelled} with labels",
+        f"{'':14}{'top-1':>8}{'as fp32':>10}{'images/s':>10}",
+    ]
+    for name in ("fp32", "bf16", "int8", "int8 settled"):
+        if name not in figures.agreement and name not in figures.images_per_s:
+            continue
+        top1 = f"{figures.top1[name]:.1%}" if name in figures.top1 else "–"
+        agreement = f"{figures.agreement[name]:.1%}" if name in figures.agreement else "–"
+        rate = f"{figures.images_per_s[name]:.1f}" if name in figures.images_per_s else "–"
+        lines.append(f"{name:14}{top1:>8}{agreement:>10}{rate:>10}")
+    lines.append(
+        f"settled in fp32: {figures.settled:.1%} of the photos, whose two highest outputs differ by less than "
+        f"{figures.near_tie:.3g}"
+    )
+    return lines
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _labelled(source: Path, names: Sequence[str]) -> list[Held]:
+    """Classes may be called by the label's name in any case, or by ImageNet's id (n02088364). Raises DataInvalid."""
+    from app_tier.quantising import Held
+    from training.reading import read
+
+    dataset = read(source)
+    by_name = {name.casefold(): number for number, name in enumerate(names)}
+    numbers = [by_name.get((hierarchy.of_id(label) or label).casefold()) for label in dataset.labels]
+    if unknown := [label for label, number in zip(dataset.labels, numbers, strict=True) if number is None]:
+        shown = ", ".join(unknown[:_NAMES_SHOWN]) + (", …" if unknown[_NAMES_SHOWN:] else "")
+        raise DataInvalid(f"{source}: the tagger has no label {shown}")
+    return [
+        Held(example.path, numbers[next(iter(example.labels))])
+        for example in dataset.examples
+        if len(example.labels) == 1
+    ]
+
+
+def _apart(photos: list[Path], held: list[Held]) -> tuple[list[Path], list[Held]]:
+    """No photo calibrates and is measured on, whatever it is called; without `held` every third one is held back."""
+    from app_tier.quantising import Held
+
+    if not held:
+        held = [Held(path) for path in photos[2::3]]
+    measured = {_digest(one.path) for one in held}
+    return [path for path in photos if _digest(path) not in measured], held
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
