@@ -67,8 +67,10 @@ class Learning:
                 self._take_in(group)
             except (Unavailable, WeightsInvalid) as error:
                 telemetry.logger().warning("feedback is given back", count=len(group), why=str(error))
-                self._trouble.notice = str(error)
+                self._trouble.stands("feedback", str(error))
                 self._held.give_back([delivery for delivery, _ in group], _GIVE_BACK_DELAY_S)
+            else:
+                self._trouble.stands("feedback", "")
             self._isolated.close()
 
     def _next(self) -> list[_Told]:

@@ -31,11 +31,29 @@ class Finished:
 
 
 class Trouble:
-    """Repeats what is unavailable, with growing pauses; `notice` says for the heartbeat what is waited for."""
+    """Repeats what is unavailable, with growing pauses; `notice` says for the heartbeat what is waited for.
+
+    What fails in one part of a worker stands until that part goes on, however well the others do.
+    """
 
     def __init__(self, stop: threading.Event) -> None:
-        self.notice = ""
         self._stop = stop
+        self._standing: dict[object, str] = {}
+        self._changing = threading.Lock()
+
+    @property
+    def notice(self) -> str:
+        """The latest that stands; empty if nothing does."""
+        with self._changing:
+            return next(reversed(self._standing.values()), "")
+
+    def stands(self, what: object, notice: str) -> None:
+        """`what` is in the way of work for this reason from now on; for an empty one, no more."""
+        with self._changing:
+            if notice:
+                self._standing[what] = notice
+            else:
+                self._standing.pop(what, None)
 
     def ride_out(self, step: Callable[[], T], tries: int | None = None) -> T:
         """What `step` returns, once it does not raise Unavailable.
@@ -43,19 +61,20 @@ class Trouble:
         Raises the last Unavailable after `tries` (None: no end), or as soon as this worker is told to stop.
         """
         pause = _FIRST_PAUSE_S
-        for attempt in itertools.count(1):
-            try:
-                outcome = step()
-            except Unavailable as error:
-                if not self.notice:
-                    telemetry.logger().warning("waiting for a part that is unavailable", why=str(error))
-                self.notice = str(error)
-                if attempt == tries or self._stop.wait(pause):
-                    raise
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
-            else:
-                self.notice = ""
-                return outcome
+        mine = object()
+        try:
+            for attempt in itertools.count(1):
+                try:
+                    return step()
+                except Unavailable as error:
+                    if not self.notice:
+                        telemetry.logger().warning("waiting for a part that is unavailable", why=str(error))
+                    self.stands(mine, str(error))
+                    if attempt == tries or self._stop.wait(pause):
+                        raise
+                    pause = min(2 * pause, _LONGEST_PAUSE_S)
+        finally:
+            self.stands(mine, "")
         raise AssertionError  # count() has no end
 
 

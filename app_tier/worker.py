@@ -164,10 +164,12 @@ class Worker:
         if self.asked_to_drain.is_set() or pipeline.draining.is_set():
             return True
         try:
-            return self._backend.roster.drain_wished(self._identity.worker_id) or self._abandoned(pipeline)
+            stop = self._backend.roster.drain_wished(self._identity.worker_id) or self._abandoned(pipeline)
         except Unavailable as error:
-            pipeline.trouble.notice = str(error)
+            pipeline.trouble.stands("roster", str(error))
             return False
+        pipeline.trouble.stands("roster", "")
+        return stop
 
     def _abandoned(self, pipeline: Pipeline) -> bool:
         """An idle worker whose controller shows no life ends itself: on a rented machine, idling costs."""

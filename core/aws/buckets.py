@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from core.aws.clients import Clients
 from core.aws.errors import code_of, explained
+from core.errors import Unavailable
 
 _COUNTED_PAGES = 100
 """A thousand objects each: half a cent, and a minute at most."""
@@ -55,9 +56,12 @@ def remove(clients: Clients, bucket: str) -> int:
             for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
                 keys = [entry["Key"] for entry in page.get("Contents", [])]
                 if keys:
-                    clients.s3.delete_objects(
+                    answer = clients.s3.delete_objects(
                         Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
                     )
+                    if kept := answer.get("Errors"):
+                        why = f"{kept[0].get('Code', '')}: {kept[0].get('Message', '')}"
+                        raise Unavailable(f"{len(kept)} objects of bucket {bucket} were not deleted ({why})")
                 removed += len(keys)
             clients.s3.delete_bucket(Bucket=bucket)
         except ClientError as error:
