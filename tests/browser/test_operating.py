@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 pytestmark = pytest.mark.browser
@@ -126,6 +126,52 @@ def test_changes_say_who_did_what_and_why(page: Page, busy: Any, snap: Snap) -> 
     snap(page, "changes-narrow")
     page.evaluate("scrollTo(0, 0)")
     snap(page, "cap-narrow")
+
+
+class Late:
+    """The next answer to a question of the page, held back until it is out of date."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self._page, self._address = page, address
+        self._held: list[tuple[Route, APIResponse]] = []
+        page.route(address, self._hold)
+
+    def _hold(self, route: Route) -> None:
+        if self._held:
+            route.fallback()
+        else:
+            self._held.append((route, route.fetch()))
+
+    def wait(self) -> None:
+        while not self._held:  # bounded by the test's timeout
+            self._page.wait_for_timeout(20)
+
+    def arrive(self) -> None:
+        ((route, answer),) = self._held
+        route.fulfill(response=answer)
+        self._page.evaluate("fetch('/healthz')")  # answered after it
+
+
+def test_an_old_answer_does_not_undo_an_order_on_show(page: Page, busy: Any) -> None:
+    page.goto(f"{busy.url}/fleet")
+    expect(page.locator("#fleet-workers tbody tr")).to_have_count(1)
+    late = Late(page, "**/api/v1/fleet")
+    late.wait()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#fleet-paused")).to_be_visible()
+    late.arrive()
+    assert page.locator("#fleet-paused").is_visible()
+
+
+def test_an_old_answer_does_not_hide_a_new_key(page: Page, service: Any) -> None:
+    late = Late(page, "**/api/v1/keys")
+    page.goto(f"{service.url}/keys")
+    late.wait()
+    page.get_by_role("textbox", name="Name").fill("camera")
+    page.get_by_role("button", name="Make a key").click()
+    expect(page.locator("#keys tbody tr")).to_contain_text("camera")
+    late.arrive()
+    assert page.locator("#keys tbody tr").is_visible()
 
 
 def test_a_refused_order_says_why(page: Page, busy: Any, console: Any) -> None:

@@ -22,7 +22,7 @@ export class BatchesView {
   /** @type {Map<string, Batch>} */ #batches = new Map();
   /** @type {string|null} */ #older = null;
   #firstLook = true;
-  #watching = new Watching(REFRESH_S, () => this.#look());
+  #watching = new Watching(REFRESH_S, (isLast) => this.#look(isLast));
   #tag = '';
   #entries = new Entries();
   /** @type {string|null} */ #more = null;
@@ -81,8 +81,10 @@ export class BatchesView {
     this.go(`/batches${query({ tag })}`);
   }
 
-  async #look() {
+  /** @param {() => boolean} isLast */
+  async #look(isLast) {
     const [page, { tags }] = await Promise.all([listBatches(null, PAGE), knownTags('', TOP_TAGS)]);
+    if (!isLast()) return;
     if (this.#firstLook) this.#older = page.next_cursor;
     this.#firstLook = false;
     for (const batch of page.batches) this.#batches.set(batch.id, batch);

@@ -57,11 +57,11 @@ function decisionRow(decision) {
 }
 
 export class FleetView {
-  #watching = new Watching(REFRESH_S, () => this.#look());
+  #watching = new Watching(REFRESH_S, (isLast) => this.#look(isLast));
   #paused = false;
   #plots = new Plots(byId('fleet-plots'));
   #registry = new RegistryPart();
-  #cap = new CapForm(() => this.#look().catch(() => {}));
+  #cap = new CapForm(() => this.#watching.look().catch(() => {}));
 
   constructor() {
     byId('fleet-pause').addEventListener('click', () => this.#order(this.#paused ? '/fleet/resume' : '/fleet/pause'));
@@ -77,15 +77,18 @@ export class FleetView {
     this.#watching.stop();
   }
 
-  async #look() {
+  /** @param {() => boolean} isLast */
+  async #look(isLast) {
     const [state, past] = await Promise.all([fleet(), history()]);
+    if (!isLast()) return;
     this.#draw(state);
     this.#drawDecisions(past.decisions, nowOf(state));
     drawChanges(past.changes ?? [], nowOf(state));
     this.#plots.draw(past.samples);
     const dead = Object.values(state.queues).some((queue) => queue.dead > 0);
     await this.#registry.look();
-    this.#drawDead(dead ? (await deadLetters()).dead_letters : []);
+    const letters = dead ? (await deadLetters()).dead_letters : [];
+    if (isLast()) this.#drawDead(letters);
   }
 
   /** @param {string} path */
@@ -96,7 +99,7 @@ export class FleetView {
     } catch (error) {
       say(byId('fleet-trouble'), /** @type {Error} */ (error).message);
     }
-    await this.#look().catch(() => {}); // the banner tells of a server that is away
+    await this.#watching.look().catch(() => {}); // the banner tells of a server that is away
   }
 
   /** @param {Worker} worker */

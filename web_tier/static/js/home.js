@@ -15,7 +15,7 @@ export class HomeView {
     this.asking = asking;
   }
 
-  #watching = new Watching(REFRESH_S, () => this.#look());
+  #watching = new Watching(REFRESH_S, (isLast) => this.#look(isLast));
 
   show() {
     document.title = 'Tagfleet';
@@ -27,8 +27,10 @@ export class HomeView {
     this.#watching.stop();
   }
 
-  async #look() {
+  /** @param {() => boolean} isLast */
+  async #look(isLast) {
     const { batches, next_cursor: older } = await listBatches();
+    if (!isLast()) return;
     sync(byId('recent-list'), batches, (batch) => batch.id, batchRow, fillBatchRow);
     byId('recent-empty').hidden = batches.length > 0;
     byId('recent-more').hidden = older === null;

@@ -4,12 +4,15 @@ import { call, json } from './api.js';
 import { confirmed } from './confirm.js';
 import { byId, el, say, setText, sync } from './dom.js';
 import { dateTime } from './format.js';
+import { Looks } from './watching.js';
 
 /** @typedef {import('./types.js').Key} Key */
 
 const LABELS = ['Key', 'May', 'Made', 'Last used'];
 
 export class KeysView {
+  #looks = new Looks();
+
   constructor() {
     byId('key-make').addEventListener('click', () => this.#make());
   }
@@ -25,9 +28,11 @@ export class KeysView {
   }
 
   async #look() {
+    const isLast = this.#looks.begin();
     await this.#try(async () => {
       /** @type {{keys: Key[]}} */
       const { keys } = await call('/keys');
+      if (!isLast()) return;
       sync(/** @type {Element} */ (byId('keys').querySelector('tbody')), keys, ({ id }) => id, (key) => this.#row(key), fill);
       byId('keys').hidden = !keys.length;
       byId('keys-empty').hidden = keys.length > 0;
