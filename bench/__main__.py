@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from bench import aws, controller, data, fleet, web
+from bench import adaptive, aws, controller, data, fleet, web
 from bench.chaos import disk
 from bench.chaos.run import chaos, explained
 from bench.deployment import SHORT_TIMES, Deployment, wait_until
@@ -221,6 +221,27 @@ def controller_(ticks: int) -> None:
     """A tick on AWS: seconds of work with up to 1,000 instances, and what its requests cost a month."""
     for line in controller.report(ticks):
         click.echo(line)
+
+
+@main.command("adaptive")
+@click.option("--coco", type=click.Path(exists=True, path_type=Path), help="COCO's images and instances.json")
+@click.option("--repeats", default=20, help="times that photos are held back anew")
+@click.option("--rounds", default=10, help="of corrections")
+@click.option("--docs", type=click.Path(file_okay=False, path_type=Path), help="draw adaptive.png into this folder")
+@click.option("--cache", default="~/.cache/tagfleet", help="where converted engines are kept")
+def adaptive_(coco: Path | None, repeats: int, rounds: int, docs: Path | None, cache: str) -> None:
+    """How accurate the tagger that learns becomes, round by round of corrections; a tag that nobody knew before."""
+    found = data.test_data(os.environ)
+    folder = coco or (found and found / "coco")
+    if folder is None:
+        raise click.UsageError("name a folder of COCO's with --coco: there is no test data (TAGFLEET_TEST_DATA)")
+    every = adaptive.photos(folder, adaptive.tagger(cache))
+    curve = adaptive.learning(every, repeats=repeats, rounds=rounds, a_round=12)
+    fresh = adaptive.new_tag(every, repeats=repeats, most=5)
+    for line in adaptive.lines(every, curve, fresh):
+        click.echo(line)
+    if docs is not None:
+        adaptive.plot(curve, fresh, docs / "adaptive.png")
 
 
 @contextmanager

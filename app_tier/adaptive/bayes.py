@@ -20,9 +20,9 @@ import numpy as np
 
 from app_tier.adaptive.statistics import UNIT, Features, Floats, Statistics, Sums
 
-PULL_MEAN = 3.0
+PULL_MEAN = 2.0
 """κ₀, in examples: how strongly a tag's mean is drawn toward that of all photos."""
-PULL_VARIANCE = 20.0
+PULL_VARIANCE = 40.0
 """ν₀, in examples: how strongly its variance is drawn toward the pooled one."""
 _PULL_POOLED = 10.0
 """In examples: how strongly the pooled variance is drawn toward that of all photos, while tags have few examples."""

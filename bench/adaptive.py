@@ -1,0 +1,245 @@
+"""How the adaptive tagger gets better by corrections: real features of real photos, simulated people.
+
+The photos are the annotated boxes of COCO's images, the tags COCO's own super-categories. Boxes of one image never
+part: what is held back comes from other images than what is learned.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from app_tier.adaptive.state import News, State
+from app_tier.adaptive.statistics import Features
+from app_tier.taggers import Frame, Wanted
+from app_tier.taggers.adaptive import CUMULATIVE, AdaptiveTagger, chosen, load, sees_by
+from config import settings as config
+from config.settings import PoolSettings
+from core.messages import Opinion, TagOptions
+from core.wiring import Backend
+
+Numbers = npt.NDArray[np.float64]
+
+_GROUPS = {
+    "person": "person",
+    "vehicle": "bicycle, car, motorcycle, airplane, bus, train, truck, boat",
+    "outdoor": "traffic light, fire hydrant, stop sign, parking meter, bench",
+    "animal": "bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe",
+    "accessory": "backpack, umbrella, handbag, tie, suitcase",
+    "sports": "frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard,"
+    " tennis racket",
+    "kitchen": "bottle, wine glass, cup, fork, knife, spoon, bowl",
+    "food": "banana, apple, sandwich, orange, broccoli, carrot, hot dog, pizza, donut, cake",
+    "furniture": "chair, couch, potted plant, bed, dining table, toilet",
+    "electronic": "tv, laptop, mouse, remote, keyboard, cell phone",
+    "appliance": "microwave, oven, toaster, sink, refrigerator",
+    "indoor": "book, clock, vase, scissors, teddy bear, hair drier, toothbrush",
+}
+_GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names.split(", ")}
+
+SMALLEST = 48
+"""Pixels of a box's shorter side."""
+_FEWEST = 8
+"""Boxes of a tag; rarer ones are left out."""
+_HELD_BACK = 0.4
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Photos:
+    """(N,) each, features (N, d): what is on a photo, and the image that it was cut from."""
+
+    features: Features
+    tags: npt.NDArray[np.str_]
+    images: npt.NDArray[np.int64]
+
+    def __getitem__(self, which: npt.NDArray[np.intp]) -> Photos:
+        return Photos(self.features[which], self.tags[which], self.images[which])
+
+    def __len__(self) -> int:
+        return len(self.tags)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Shares of held-back photos, (repeats, rounds + 1); each tag weighs the same. `corrected`: photos, by round."""
+
+    corrected: Numbers
+    top_1: Numbers
+    top_3: Numbers
+    given: Numbers
+    """The right tag is among those that the tagger gives."""
+    wrong: Numbers
+    """Wrong tags that it gives, a photo."""
+
+
+def tagger(cache: str) -> AdaptiveTagger:
+    """On a backbone that is at hand everywhere, with nothing learned."""
+    with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as home:
+        settings = config.load({}, flags={"home": home, "cache": cache})
+        pool = PoolSettings(tagger="adaptive", backbone="efficientnet-lite0")
+        wanted = Wanted("adaptive", pool, settings, Backend(settings).store)
+        return load(sees_by(wanted), wanted)
+
+
+def photos(folder: Path, eyes: AdaptiveTagger) -> Photos:
+    """Of a folder with COCO's `instances.json` and its `images`."""
+    found = list(_boxes(folder, eyes))
+    rows = [eyes.features(np.stack([frame for frame, _, _ in some])) for some in _portions(found)]
+    every = Photos(
+        np.concatenate(rows), np.array([tag for _, tag, _ in found]), np.array([image for _, _, image in found])
+    )
+    often = [tag for tag, count in Counter(every.tags.tolist()).items() if count >= _FEWEST]
+    return every[np.flatnonzero(np.isin(every.tags, often))]
+
+
+def _boxes(folder: Path, eyes: AdaptiveTagger) -> Iterator[tuple[Frame, str, int]]:
+    index = json.loads((folder / "instances.json").read_text())
+    names = {category["id"]: category["name"] for category in index["categories"]}
+    files = {image["id"]: folder / "images" / image["file_name"] for image in index["images"]}
+    for box in index["annotations"]:
+        x, y, width, height = box["bbox"]
+        if min(width, height) >= SMALLEST and not box.get("iscrowd"):
+            with Image.open(files[box["image_id"]]) as image:
+                cut = image.convert("RGB").crop((int(x), int(y), int(x + width), int(y + height)))
+            yield eyes.preprocess(cut), _GROUP_OF[names[box["category_id"]]], box["image_id"]
+
+
+def _portions(found: Sequence[tuple[Frame, str, int]]) -> Iterator[Sequence[tuple[Frame, str, int]]]:
+    for first in range(0, len(found), _AT_ONCE):
+        yield found[first : first + _AT_ONCE]
+
+
+def parted(every: Photos, seed: int) -> tuple[Photos, Photos]:
+    """To learn from in this order, and held back; no image is on both sides."""
+    random = np.random.default_rng(seed)
+    images = random.permutation(np.unique(every.images))
+    back = np.isin(every.images, images[: round(_HELD_BACK * len(images))])
+    return every[random.permutation(np.flatnonzero(~back))], every[np.flatnonzero(back)]
+
+
+def learning(every: Photos, *, repeats: int, rounds: int, a_round: int) -> Curve:
+    """In each round people look at so many more photos: they name what is missing and reject what is wrong."""
+    measured = []
+    for seed in range(repeats):
+        shown, held = parted(every, seed)
+        state = State.none(every.features.shape[1])
+        rows = [_measured(state, held)]
+        for number in range(rounds):
+            which = np.arange(number * a_round, min((number + 1) * a_round, len(shown)))
+            state = state.taught(list(_corrections(state, shown[which], number)))
+            rows.append(_measured(state, held))
+        measured.append(rows)
+    top_1, top_3, given, wrong = np.moveaxis(np.array(measured), 2, 0)
+    return Curve(np.arange(rounds + 1) * float(a_round), top_1, top_3, given, wrong)
+
+
+@dataclass(frozen=True)
+class NewTag:
+    """After 0, 1, … examples, (examples + 1,) each: in which share of its own and of all other held-back photos a tag
+    comes first that nobody has named before.
+    """
+
+    own: Numbers
+    others: Numbers
+
+
+def new_tag(every: Photos, *, repeats: int, most: int) -> NewTag:
+    """Each tag in turn is new, when all others were learned."""
+    measured: list[list[tuple[float, float]]] = [[] for _ in range(most + 1)]
+    for seed in range(repeats):
+        shown, held = parted(every, seed)
+        for tag in sorted(set(held.tags.tolist())):
+            own, others = np.flatnonzero(shown.tags == tag), np.flatnonzero(shown.tags != tag)
+            if len(own) < most:
+                continue
+            before = State.none(every.features.shape[1]).taught(list(_named(shown[others], "other")))
+            for count in range(most + 1):
+                model = before.taught(list(_named(shown[own[:count]], "own"))).model()
+                best = model.probabilities(held.features)[:, :-1].argmax(axis=1)
+                first = np.array([model.names[index] == tag for index in best])
+                measured[count].append((first[held.tags == tag].mean(), first[held.tags != tag].mean()))
+    of_own, of_others = np.array([np.mean(of, axis=0) for of in measured]).T
+    return NewTag(of_own, of_others)
+
+
+def _corrections(state: State, shown: Photos, number: int) -> Iterator[News]:
+    model = state.model()
+    for index, shares in enumerate(model.probabilities(shown.features)):
+        tag = str(shown.tags[index])
+        wrong = [name for name in _given(model.names, shares) if name != tag]
+        opinions = [Opinion(name=tag, wanted=True), *(Opinion(name=name, wanted=False) for name in wrong)]
+        yield News(f"{number}_{index}", 1, tuple(opinions), shown.features[index])
+
+
+def _named(shown: Photos, who: str) -> Iterator[News]:
+    for index, tag in enumerate(shown.tags):
+        yield News(f"{who}_{index}", 1, (Opinion(name=str(tag), wanted=True),), shown.features[index])
+
+
+def _given(names: Sequence[str], shares: Numbers) -> list[str]:
+    defaults = TagOptions(top_k=5, min_confidence=0.05, cumulative=CUMULATIVE)
+    return [tag.name for tag in chosen(shares, names, TagOptions(), defaults)]
+
+
+def _measured(state: State, held: Photos) -> tuple[float, float, float, float]:
+    """top-1, top-3, given, wrong; the mean over tags of the mean over their photos."""
+    model = state.model()
+    rows: dict[str, list[tuple[bool, bool, bool, int]]] = {}
+    for shares, tag in zip(model.probabilities(held.features), held.tags.tolist(), strict=True):
+        ranked = [model.names[index] for index in np.argsort(-shares[:-1])]
+        given = _given(model.names, shares)
+        rows.setdefault(tag, []).append(
+            (ranked[:1] == [tag], tag in ranked[:3], tag in given, sum(name != tag for name in given))
+        )
+    top_1, top_3, found, wrong = np.mean([np.mean(of, axis=0) for of in rows.values()], axis=0)
+    return float(top_1), float(top_3), float(found), float(wrong)
+
+
+def lines(every: Photos, curve: Curve, fresh: NewTag) -> Iterator[str]:
+    tags = Counter(every.tags.tolist())
+    yield f"{len(every)} boxes of {len(set(every.images.tolist()))} images: " + ", ".join(
+        f"{name} {count}" for name, count in tags.most_common()
+    )
+    yield f"chance: top-1 {1 / len(tags):.2f}, top-3 {3 / len(tags):.2f}"
+    yield ""
+    yield "| corrected photos | top-1 | top-3 | right tag given | wrong tags given |"
+    yield "|---|---|---|---|---|"
+    for number, count in enumerate(curve.corrected):
+        figures = (of[:, number].mean() for of in (curve.top_1, curve.top_3, curve.given, curve.wrong))
+        yield f"| {count:.0f} | " + " | ".join(f"{figure:.2f}" for figure in figures) + " |"
+    yield ""
+    yield "| examples of a new tag | " + " | ".join(map(str, range(len(fresh.own)))) + " |"
+    yield "|---" * (len(fresh.own) + 1) + "|"
+    for name, shares in (("its own photos where it comes first", fresh.own), ("other photos", fresh.others)):
+        yield f"| {name} | " + " | ".join(f"{share:.2f}" for share in shares) + " |"
+
+
+def plot(curve: Curve, fresh: NewTag, file: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.8), layout="constrained", width_ratios=(3, 2))
+    for name, of in (("top-3", curve.top_3), ("top-1", curve.top_1)):
+        low, high = np.percentile(of, (25, 75), axis=0)
+        (line,) = left.plot(curve.corrected, of.mean(axis=0), marker="o", label=name)
+        left.fill_between(curve.corrected, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    left.set(xlabel="photos that people corrected", ylabel="share of held-back photos", ylim=(0, 1))
+    left.set_title("Corrections, round by round (mean and quartiles)")
+    left.legend()
+    for name, shares in (("its own photos", fresh.own), ("photos of other tags", fresh.others)):
+        right.plot(range(len(shares)), shares, marker="o", label=name)
+    right.set(xlabel="examples", ylabel="share where it comes first", ylim=(0, 1), title="A tag that no model knew")
+    right.legend()
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
