@@ -89,8 +89,7 @@ class Florence2Tagger:
         self._defaults = defaults
 
     def preprocess(self, image: Image.Image) -> Frame:
-        """The whole picture in a square, as the model was trained: places relative to it are those in the picture."""
-        return np.asarray(image.resize((self.side, self.side), Image.Resampling.BICUBIC))
+        return square(image, self.side)
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
         questions = [ask for frame, wanted in enumerate(options) for ask in self._questions(frame, wanted)]
@@ -121,6 +120,11 @@ class Florence2Tagger:
             for one in answer
         )
         return Prediction(_tags(seen)[: wanted.top_k or self._defaults.top_k], caption)
+
+
+def square(image: Image.Image, side: int) -> Frame:
+    """The whole picture in a square, as the model was trained: places relative to it are those in the picture."""
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _tags(seen: Iterable[Seen]) -> tuple[Tag, ...]:

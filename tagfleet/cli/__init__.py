@@ -30,6 +30,7 @@ _COMMANDS = {
     "publish": "publish",
     "sagemaker": "sagemaker",
     "adaptive": "adaptive",
+    "florence2": "florence2",
     "aws": "aws",
     "loadtest": "loadtest",
     "ami": "ami",
