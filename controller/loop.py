@@ -20,7 +20,7 @@ from controller.watch import Reading, Watch
 from core import telemetry
 from core.errors import Unavailable
 from core.ids import new_id
-from core.ports import Cause, Depth, Fleet, Instance, InstanceState, ObjectStore, Offering, Queue
+from core.ports import Cause, Depth, Fleet, Gauge, Instance, InstanceState, ObjectStore, Offering
 from core.roster import DecisionRecord, Roster
 
 _RECORD_S = 10.0
@@ -34,7 +34,7 @@ class Ports:
 
     store: ObjectStore
     fleet: Fleet
-    queues: Mapping[str, Queue]
+    queues: Mapping[str, Gauge]
 
 
 class Controller:
@@ -327,14 +327,14 @@ class Controller:
                 return
 
 
-def _depth(queue: Queue) -> Depth | str:
+def _depth(queue: Gauge) -> Depth | str:
     try:
         return queue.depth()
     except Unavailable as error:
         return f"the queue {queue.name} cannot be read ({error})"
 
 
-def _waits(queue: Queue) -> bool:
+def _waits(queue: Gauge) -> bool:
     depth = _depth(queue)
     return isinstance(depth, Depth) and depth.outstanding > 0
 

@@ -137,15 +137,22 @@ class Depth:
         return self.visible + self.in_flight + self.delayed
 
 
-class Queue(Protocol):
+class Gauge(Protocol):
+    """What a controller needs of a queue."""
+
+    @property
+    def name(self) -> str: ...
+
+    def depth(self) -> Depth:
+        """Raises Unavailable."""
+
+
+class Queue(Gauge, Protocol):
     """At-least-once delivery with SQS's semantics.
 
     A received message is hidden for the visibility timeout and comes back unless it is deleted;
     after `max_receives` deliveries it goes to the dead letters instead.
     """
-
-    @property
-    def name(self) -> str: ...
 
     @property
     def per_request(self) -> int:
@@ -162,8 +169,6 @@ class Queue(Protocol):
 
     def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
         """Hide the messages for `seconds` from now (a heartbeat); 0 gives them back. Outdated receipts are ignored."""
-
-    def depth(self) -> Depth: ...
 
     def dead_letters(self) -> Queue:
         """The queue of messages that were received `max_receives` times and never deleted."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from controller.simulation.scene import Weather
 from controller.simulation.timeline import Timeline
 from core.errors import Unavailable
-from core.ports import Delivery, Depth, Queue
+from core.ports import Depth
 
 _CONSISTENT_S = 60.0
 """A count is never older than this."""
@@ -49,10 +49,6 @@ class SimulatedQueue:
     @property
     def outstanding(self) -> int:
         return self.visible + self.held
-
-    @property
-    def per_request(self) -> int:
-        return 10
 
     # --- producers and workers ----------------------------------------------------------------
 
@@ -114,21 +110,3 @@ class SimulatedQueue:
     def _blurred(self, count: int) -> int:
         noise = self.weather.count_noise
         return max(0, round(count * self.chance.gauss(1.0, noise))) if noise else count
-
-    def send(self, bodies: Sequence[str]) -> None:
-        self.put(len(bodies))
-
-    def receive(self, limit: int, wait_s: float) -> list[Delivery]:
-        raise NotImplementedError("workers of a simulation take portions")
-
-    def delete(self, deliveries: Sequence[Delivery]) -> None:
-        raise NotImplementedError("workers of a simulation are done with portions")
-
-    def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
-        raise NotImplementedError("portions come back by themselves")
-
-    def dead_letters(self) -> Queue:
-        raise NotImplementedError("dead letters are only counted")
-
-    def redrive(self, limit: int) -> int:
-        raise NotImplementedError("dead letters are only counted")

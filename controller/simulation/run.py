@@ -9,10 +9,11 @@ from datetime import timedelta, timezone
 from controller.loop import Controller, Ports
 from controller.policy import Decide
 from controller.simulation.cloud import Cloud
-from controller.simulation.ports import SimulatedRoster, SimulatedStore
+from controller.simulation.roster import SimulatedRoster
 from controller.simulation.scene import Scene
 from controller.simulation.timeline import Timeline
 from controller.simulation.traces import Trace
+from core.memory import MemoryStore
 
 POOL = "simulated"
 _START = 1_700_000_000.0
@@ -59,7 +60,7 @@ def simulate(trace: Trace, name: str, decide: Decide, scene: Scene, seed: int) -
     """The trace from its start until nothing is left to do and no worker runs. The same arguments give the same run."""
     timeline = Timeline(_START)
     cloud = Cloud(POOL, scene.machine, scene.weather, timeline, seed)
-    store = SimulatedStore()
+    store = MemoryStore()
     controller = Controller(
         Ports(store, cloud, {POOL: cloud.queue}),
         scene.controls,

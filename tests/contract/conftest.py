@@ -22,6 +22,7 @@ from core.local.instances import path_of, read
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
 from core.local.uptime import Uptime
+from core.memory import MemoryStore
 from core.ports import Fleet, ObjectStore, Queue
 from tests.contract.aws import S3Stores, SqsQueues
 from tests.contract.ec2 import Ec2Fleets
@@ -36,8 +37,8 @@ class Stores(Protocol):
     def open(self) -> ObjectStore:
         """Another client of one and the same store."""
 
-    def unavailable(self) -> ObjectStore:
-        """A client of a store that cannot be reached."""
+    def unavailable(self) -> ObjectStore | None:
+        """A client of a store that cannot be reached; None where it always can be."""
 
 
 class Queues(Protocol):
@@ -96,6 +97,20 @@ class LocalStores:
         store = LocalStore(self._folder / "unmounted")
         (self._folder / "unmounted").rename(self._folder / "elsewhere")
         return store
+
+
+class MemoryStores:
+    needs = ()
+    examples = 40
+
+    def __init__(self) -> None:
+        self._store = MemoryStore(time.time)
+
+    def open(self) -> ObjectStore:
+        return self._store
+
+    def unavailable(self) -> None:
+        return None
 
 
 class LocalQueues:
@@ -175,7 +190,7 @@ class LocalFleets:
         return LocalFleet(self._root, command, self._settings, clock=lambda: time.time() + self._ahead)
 
 
-@pytest.fixture(params=[LocalStores, S3Stores])
+@pytest.fixture(params=[LocalStores, S3Stores, MemoryStores])
 def stores(request: pytest.FixtureRequest) -> Stores:
     return request.param(*map(request.getfixturevalue, request.param.needs))
 

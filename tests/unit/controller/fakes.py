@@ -11,23 +11,20 @@ from typing import Any, BinaryIO
 
 from config.settings import ControllerSettings
 from controller.loop import Controller, Ports
-from core.errors import NotFound, PreconditionFailed, Unavailable
+from core.errors import Unavailable
+from core.memory import MemoryStore
 from core.ports import (
     PROCESS,
     Blob,
     Cause,
     Condition,
-    Delivery,
     Depth,
     Etag,
-    IfAbsent,
-    IfMatch,
     Instance,
     InstanceState,
     Launch,
     ObjectInfo,
     Offering,
-    Queue,
     UploadForm,
 )
 from core.roster import BootTimings, Heartbeat, Roster, WorkerState
@@ -37,18 +34,11 @@ class Crash(BaseException):
     """The controller's process is gone: nothing in it may catch this."""
 
 
-@dataclass
-class Stored:
-    data: bytes
-    etag: Etag
-    modified: float
-
-
 class FakeStore:
+    """`objects`, each call by way of the world."""
+
     def __init__(self, world: World) -> None:
         self.world = world
-        self.objects: dict[str, Stored] = {}
-        self.version = 0
 
     def put(
         self,
@@ -59,35 +49,23 @@ class FakeStore:
         condition: Condition | None = None,
     ) -> Etag:
         with self.world.call("put", key):
-            there = self.objects.get(key)
-            if isinstance(condition, IfAbsent) and there is not None:
-                raise PreconditionFailed(key)
-            if isinstance(condition, IfMatch) and (there is None or there.etag != condition.etag):
-                raise PreconditionFailed(key)
-            self.version += 1
-            content = data if isinstance(data, bytes) else data.read()
-            self.objects[key] = Stored(content, Etag(f"v{self.version}"), self.world.now)
-            return self.objects[key].etag
+            return self.world.objects.put(key, data, content_type=content_type, condition=condition)
 
     def get(self, key: str) -> Blob:
         with self.world.call("get", key):
-            if key not in self.objects:
-                raise NotFound(key)
-            return Blob(self.objects[key].data, self.objects[key].etag)
+            return self.world.objects.get(key)
+
+    def copy(self, source: str, target: str) -> Etag:
+        with self.world.call("copy", source, target):
+            return self.world.objects.copy(source, target)
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         with self.world.call("list", prefix):
-            found = [
-                ObjectInfo(key, len(one.data), one.etag, one.modified)
-                for key, one in sorted(self.objects.items())
-                if key.startswith(prefix) and key > start_after
-            ]
-        return iter(found)
+            return iter(list(self.world.objects.list(prefix, start_after)))
 
     def delete(self, keys: Sequence[str]) -> None:
         with self.world.call("delete", *keys):
-            for key in keys:
-                self.objects.pop(key, None)
+            self.world.objects.delete(keys)
 
     def upload_form(self, key: str, *, content_type: str, max_bytes: int, expires_s: int) -> UploadForm | None:
         return None
@@ -110,24 +88,6 @@ class FakeQueue:
     def depth(self) -> Depth:
         with self.world.call("depth", self._name):
             return Depth(self.visible, self.hidden, 0, self.dead, self.world.now)
-
-    def send(self, bodies: Sequence[str]) -> None:
-        self.visible += len(bodies)
-
-    def receive(self, limit: int, wait_s: float) -> list[Delivery]:
-        raise AssertionError("the controller takes no messages")
-
-    def delete(self, deliveries: Sequence[Delivery]) -> None:
-        raise AssertionError("the controller deletes no messages")
-
-    def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
-        raise AssertionError("the controller holds no messages")
-
-    def dead_letters(self) -> Queue:
-        raise AssertionError("the controller reads no dead letters")
-
-    def redrive(self, limit: int) -> int:
-        raise AssertionError("the controller redrives nothing")
 
 
 @dataclass
@@ -245,6 +205,8 @@ class World:
         """Calls that answer Unavailable; a call is named by its verb, or its verb and first argument."""
         self.lost_answers: set[str] = set()
         """Calls that do their work and then answer Unavailable."""
+        self.objects = MemoryStore(lambda: self.now)
+        """What is in the store, without a call."""
         self.store = FakeStore(self)
         self.fleet = FakeFleet(self)
         self.queues = {pool: FakeQueue(self, f"jobs-{pool}") for pool in pools}
@@ -296,12 +258,16 @@ class World:
         queue.hidden, one.done, one.held = queue.hidden - one.held, one.done + one.held, 0
         if one.beat and one.beat.state is WorkerState.DRAINED:
             one.alive = False
-        elif one.stopping or f"fleet/drain/{one.id}" in self.store.objects:
+        elif one.stopping or self._wished(one):
             self.say(one, WorkerState.DRAINED)
         else:
             one.held = min(queue.visible, self.batch)
             queue.visible, queue.hidden = queue.visible - one.held, queue.hidden + one.held
             self.say(one, WorkerState.BUSY if one.held else WorkerState.IDLE)
+
+    def _wished(self, one: FakeWorker) -> bool:
+        with self.outside():
+            return self.roster.drain_wished(one.id)
 
     def say(self, one: FakeWorker, state: WorkerState) -> None:
         before = one.beat

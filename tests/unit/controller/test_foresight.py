@@ -168,7 +168,7 @@ def test_a_shape_that_cannot_be_read_or_kept_stops_nothing(world: World, broken:
     world.settings = world.settings.model_copy(update={"foresee": True, "tick_s": 15.0})
     world.broken.add(broken)
     a_day(world, MIDNIGHT)
-    assert layout.ARRIVALS not in world.store.objects
+    assert not list(world.objects.list(layout.ARRIVALS))
     world.broken.clear()
     controller = world.controller()
     world.queue.visible = 5

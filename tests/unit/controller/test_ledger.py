@@ -39,9 +39,9 @@ def test_a_lease_is_renewed_at_a_third_of_its_length(world: World) -> None:
 def test_renewal_changes_the_content_not_only_the_time(world: World) -> None:
     one = ledger(world, "a")
     one.lead()
-    before = world.store.objects["fleet/controller.json"].data
+    before = world.objects.get("fleet/controller.json").data
     one.save(one.book)
-    assert world.store.objects["fleet/controller.json"].data != before
+    assert world.objects.get("fleet/controller.json").data != before
 
 
 def test_only_one_of_two_takes_a_free_lease(world: World) -> None:

@@ -261,14 +261,14 @@ def test_orphans_are_adopted_and_let_go_when_they_are_not_needed(controls: Contr
     world = World(controls, pools=["resnet50", "pool-of-yesterday"])
     world.configured.remove("pool-of-yesterday")
     with world.outside():
-        world.fleet.launch("resnet50", 2, "of a ledger that was deleted")
-        world.fleet.launch("pool-of-yesterday", 1, "of older settings")
+        world.fleet.launch("resnet50", 2, "of-a-ledger-that-was-deleted")
+        world.fleet.launch("pool-of-yesterday", 1, "of-older-settings")
     controller = world.controller()
     plan = controller.tick()
     assert plan is not None
     assert plan.pools[0].terms.billable == 3
     live(world, controller, 3)
-    assert len(json.loads(world.store.objects["fleet/controller.json"].data)["known"]) == 3
+    assert len(json.loads(world.objects.get("fleet/controller.json").data)["known"]) == 3
     live(world, controller, 30)
     assert not world.fleet.alive
 
@@ -277,7 +277,7 @@ def test_a_worker_started_by_hand_is_capacity_but_is_neither_billed_nor_touched(
     controller = world.controller()
     controller.tick()
     with world.outside():
-        world.fleet.launch("resnet50", 1, "by hand")
+        world.fleet.launch("resnet50", 1, "by-hand")
     [guest] = world.fleet.workers.values()
     world.fleet.workers.clear()
     for _ in range(60):
@@ -299,7 +299,7 @@ def test_a_worker_started_by_hand_is_capacity_but_is_neither_billed_nor_touched(
 
 def test_the_heartbeat_of_a_worker_that_died_long_ago_delays_nothing(world: World) -> None:
     with world.outside():
-        world.fleet.launch("resnet50", 1, "before the power failed")
+        world.fleet.launch("resnet50", 1, "before-the-power-failed")
     [dead] = world.fleet.workers.values()
     world.say(dead, WorkerState.IDLE)
     world.fleet.workers.clear()

@@ -126,7 +126,7 @@ class Fleet(RuleBasedStateMachine):
         fleet = self.world.fleet
         if fleet.listed and not self.world.lost_answers:
             self.time_passes(1)
-            self.world.store.objects.pop("fleet/controller.json", None)
+            self.world.objects.delete(["fleet/controller.json"])
 
     @rule(seconds=st.integers(1, 20), call=st.sampled_from(CALLS), lost=st.booleans())
     def a_part_does_not_answer(self, seconds: int, call: str, lost: bool) -> None:

@@ -28,7 +28,7 @@ def stray(world: World, **state: bool) -> FakeWorker:
 
 
 def known(world: World) -> list[str]:
-    return json.loads(world.store.objects["fleet/controller.json"].data)["known"]
+    return json.loads(world.objects.get("fleet/controller.json").data)["known"]
 
 
 def test_one_that_gives_no_sign_of_life_is_looked_at_for_a_while_then_ended(world: World) -> None:
@@ -76,7 +76,7 @@ def test_a_ledger_that_is_lost_costs_no_worker(world: World, busy: bool) -> None
     live(world, first, 10)
     before = {one.id for one in world.fleet.alive}
     assert before
-    del world.store.objects["fleet/controller.json"]
+    world.objects.delete(["fleet/controller.json"])
     successor = world.controller()
     live(world, successor, 4)
     assert {one.id for one in world.fleet.alive} == before, "none is ended, and none launched in its place"
@@ -89,7 +89,7 @@ def test_an_owner_writes_the_lost_ledger_anew(world: World) -> None:
     world.queue.visible = 150
     live(world, controller, 6)
     before = known(world)
-    del world.store.objects["fleet/controller.json"]
+    world.objects.delete(["fleet/controller.json"])
     live(world, controller, 4)
     assert known(world) == before
 

@@ -27,12 +27,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from config import settings as config
 from controller.loop import Controller, Ports
 from controller.simulation.cloud import Cloud
-from controller.simulation.ports import SimulatedRoster, SimulatedStore
+from controller.simulation.roster import SimulatedRoster
 from controller.simulation.scene import CALM, ROUGH, scene
 from controller.simulation.timeline import Timeline
 from controller.simulation.worker import SimulatedWorker
 from core import layout
 from core.errors import Unavailable
+from core.memory import MemoryStore
 from core.ports import InstanceState, Offering
 from tests.unit.simulation.conftest import MACHINE
 from tests.unit.simulation.fuse import Crash, Fuse
@@ -55,7 +56,7 @@ class Life(RuleBasedStateMachine):
         self.controls = stage.controls.model_copy(update={"budget_per_hour": BUDGET})
         self.cloud = Cloud("p", MACHINE, ROUGH, self.timeline, seed)
         self.cloud.menu = list(MENU)
-        self.store = SimulatedStore()
+        self.store = MemoryStore()
         self.fuse = Fuse()
         self.strays = 0
         self.watches = Stopwatches(self.controls)
