@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.server
-import os
-import threading
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app_tier import serving, weights
-from app_tier.engines import Engines, golden, modules
+from app_tier import serving
+from app_tier.engines import golden, modules
 from app_tier.engines import openvino as openvino_engine
 from app_tier.images import DecodeBudget, Decoder
-from app_tier.networks import NETWORKS, Network, network
 from app_tier.prepare import prepare
 from app_tier.taggers import Wanted, classifiers
-from app_tier.taggers.imagenet import ImageNetTagger, softmax
-from app_tier.weights import Places
+from app_tier.taggers.imagenet import ImageNetTagger
 from config.settings import PoolSettings, Settings
 from core.errors import WeightsInvalid, WeightsMissing
 from core.messages import TagOptions
@@ -33,79 +25,6 @@ LITE = PoolSettings(tagger="efficientnet-lite0")
 @pytest.fixture
 def cached(settings: Settings, engine_cache: Path) -> Settings:
     return settings.model_copy(update={"cache": engine_cache})
-
-
-@pytest.fixture
-def places(settings: Settings, backend: Backend) -> Places:
-    return Places("", settings.weights_folder, backend.store, settings.cache)
-
-
-def test_the_weights_folder_comes_before_the_store(places: Places, backend: Backend) -> None:
-    backend.store.put("models/resnet50/7/model.safetensors", b"from the store")
-    found = weights.find(network("resnet50"), places)
-    assert (found.path.read_bytes(), found.origin) == (b"from the store", "store")
-    places.folder.mkdir(parents=True)
-    (places.folder / "resnet50.safetensors").write_bytes(b"from the folder")
-    found = weights.find(network("resnet50"), places)
-    assert (found.path.read_bytes(), found.origin) == (b"from the folder", "weights folder")
-
-
-def test_weights_are_read_again_only_when_they_changed(places: Places) -> None:
-    places.folder.mkdir(parents=True)
-    path = places.folder / "resnet50.safetensors"
-    path.write_bytes(b"first")
-    before = path.stat()
-    assert weights.find(network("resnet50"), places).sha256 == hashlib.sha256(b"first").hexdigest()
-    path.write_bytes(b"other")
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert weights.find(network("resnet50"), places).sha256 == hashlib.sha256(b"first").hexdigest(), "it was read"
-    os.utime(path)
-    assert weights.find(network("resnet50"), places).sha256 == hashlib.sha256(b"other").hexdigest()
-
-
-def test_a_path_in_the_settings_that_is_no_file_is_an_error(places: Places) -> None:
-    wrong = Places("/nowhere/w.safetensors", places.folder, places.store, places.cache)
-    with pytest.raises(WeightsMissing, match=r"the settings name /nowhere/w\.safetensors"):
-        weights.find(network("resnet50"), wrong)
-
-
-def test_missing_weights_say_where_to_put_them(places: Places) -> None:
-    with pytest.raises(WeightsMissing, match=r"put resnet50\.safetensors into .*weights"):
-        weights.find(network("resnet50"), places)
-
-
-@pytest.fixture
-def web() -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "7")
-            self.end_headers()
-            self.wfile.write(b"weights")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def downloadable(url: str) -> Network:
-    return replace(network("resnet50"), download=url)
-
-
-def test_a_download_is_checked_against_the_hash_in_its_name(places: Places, web: str) -> None:
-    progress: list[tuple[int, int]] = []
-    with pytest.raises(WeightsInvalid, match="the download is damaged"):
-        weights.find(downloadable(f"{web}/net-00000000.pth"), places, download=lambda *p: progress.append(p))
-    assert progress == [(7, 7)]
-    assert list((places.cache / "weights").iterdir()) == []
-    good = downloadable(f"{web}/net-{hashlib.sha256(b'weights').hexdigest()[:8]}.pth")
-    assert weights.find(good, places, download=lambda *_: None).path.read_bytes() == b"weights"
-    assert weights.find(good, places).origin == "download cache"
 
 
 def test_without_weights_the_fallback_serves_and_says_so(cached: Settings, backend: Backend) -> None:
@@ -159,46 +78,6 @@ def test_engines_take_any_batch_and_agree_with_the_reference(cached: Settings, b
             expected = reference(torch.from_numpy(noise[:count])).numpy()
         assert outputs.shape == (count, 1000)
         np.testing.assert_allclose(outputs, expected, atol=2e-3)
-
-
-def test_top_k_and_confidence_of_each_image() -> None:
-    class Fixed:
-        name = "fixed"
-
-        def infer(self, batch: np.ndarray) -> np.ndarray:
-            outputs = np.full((len(batch), 1000), -20, dtype=np.float32)
-            outputs[:, [3, 7, 11]] = np.log([0.6, 0.3, 0.1])
-            return outputs
-
-    tagger = ImageNetTagger(network("resnet50"), "0" * 64, Engines(Fixed()), TagOptions(top_k=5, min_confidence=0.05))
-    frames = np.zeros((3, 224, 224, 3), dtype=np.uint8)
-    options = [TagOptions(), TagOptions(top_k=1), TagOptions(min_confidence=0.2)]
-    found = [[(tag.name, round(tag.confidence or 0, 2)) for tag in said.tags] for said in tagger.infer(frames, options)]
-    all_three = [("Tiger Shark", 0.6), ("Cock", 0.3), ("Goldfinch", 0.1)]
-    assert found == [all_three, all_three[:1], all_three[:2]]
-
-
-def test_near_ties_are_settled_by_the_exact_engine() -> None:
-    class Outputs:
-        def __init__(self, name: str, rows: list[list[float]]) -> None:
-            self.name, self.rows, self.seen = name, np.array(rows, dtype=np.float32), 0
-
-        def infer(self, batch: np.ndarray) -> np.ndarray:
-            self.seen += len(batch)
-            return self.rows[: len(batch)].copy()
-
-    far = [5.0, 1.0] + [0.0] * 998
-    close = [5.0, 5.05] + [0.0] * 998
-    settled = [5.04, 5.0] + [0.0] * 998
-    fast, exact = Outputs("fast", [far, close]), Outputs("exact", [settled])
-    tagger = ImageNetTagger(network("resnet50"), "0" * 64, Engines(fast, lambda: exact, 0.08), TagOptions())
-    first, second = tagger.infer(np.zeros((2, 224, 224, 3), dtype=np.uint8), [TagOptions(top_k=1)] * 2)
-    assert (first.tags[0].name, second.tags[0].name) == ("Tench", "Tench")
-    assert exact.seen == 1
-
-
-def test_softmax_of_huge_outputs() -> None:
-    assert softmax(np.array([[1e4, 0.0]], dtype=np.float32)).tolist() == [[1.0, 0.0]]
 
 
 EXPECTED = {
@@ -265,9 +144,3 @@ def test_a_kept_engine_needs_no_torch(cached: Settings, backend: Backend) -> Non
     environment = {"TAGFLEET_HOME": str(cached.home), "TAGFLEET_CACHE": str(cached.cache), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_every_network_has_its_labels() -> None:
-    from config import labels
-
-    assert {len(labels.load(one.labels)) for one in NETWORKS.values()} == {1000}

@@ -1,0 +1,78 @@
+"""Networks by name: those of the table, and any classifier of timm's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app_tier import serving
+from app_tier.networks import NETWORKS, known, network
+from config import labels
+from config.settings import PoolSettings, Settings
+from core.errors import WeightsInvalid, WeightsMissing
+from core.messages import TagOptions
+from core.wiring import Backend
+from tests import tiny_classifier as tiny
+
+
+def test_every_network_has_its_labels() -> None:
+    assert {len(labels.load(one.labels)) for one in NETWORKS.values() if isinstance(one.labels, str)} == {1000}
+
+
+def test_what_the_table_says_is_what_timm_says() -> None:
+    import timm
+
+    for name in ("mobilenetv2", "efficientnet-lite0"):
+        ours = network(name)
+        theirs = timm.get_pretrained_cfg(ours.architecture.partition("/")[2])
+        assert (ours.crop, ours.mean, ours.std) == (theirs.input_size[1], theirs.mean, theirs.std)
+        assert (ours.resize, ours.interpolation) == (round(ours.crop / theirs.crop_pct), theirs.interpolation)
+        assert ours.download in ("", theirs.url)
+
+
+def test_names_that_are_nobodys(tmp_path: Path) -> None:
+    assert not known("resnet51")
+    with pytest.raises(WeightsMissing, match=r"no tagger 'resnet51'; there are: resnet50, .*timm/NAME"):
+        network("resnet51", tmp_path)
+    for name in ("timm/no_such_net", "timm/resnet50.no_such_tag", "timm/../../etc/passwd"):
+        with pytest.raises(WeightsMissing, match="timm has no network"):
+            network(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs"), [("timm/vit_base_patch16_224.augreg_in21k", 21843), ("timm/vit_small_patch14_dinov2", 0)]
+)
+def test_a_network_whose_labels_nobody_knows(tmp_path: Path, name: str, outputs: int) -> None:
+    with pytest.raises(WeightsInvalid, match=f"{name} has {outputs} outputs, and only ImageNet's 1,000 have names"):
+        network(name, tmp_path)
+
+
+def test_timms_configuration_is_asked_for_once(tmp_path: Path) -> None:
+    found = network("timm/test_resnet", tmp_path)
+    assert (found.resize, found.crop, found.interpolation) == (168, 160, "bilinear")
+    assert found.download == "https://huggingface.co/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"
+    (kept,) = (tmp_path / "networks").iterdir()
+    script = (
+        "import sys; from pathlib import Path; from app_tier.networks import network;"
+        f"assert network('timm/test_resnet', Path({str(tmp_path)!r})).crop == 160;"
+        "print(sorted({'torch', 'timm', 'openvino'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    kept.write_text("damaged")
+    assert network("timm/test_resnet", tmp_path) == found
+
+
+def test_a_network_of_timms_is_served(settings: Settings, tmp_path: Path) -> None:
+    settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"threads": 1})})
+    tiny.write_weights(settings.weights_folder / tiny.FILE)
+    pool = PoolSettings(tagger=tiny.NAME)
+    tagger = serving.choose(pool, settings, Backend(settings).store).load()
+    assert tagger.version.startswith(f"{tiny.NAME}@")
+    for label, picture in tiny.pictures(4, seed=3):
+        (said,) = tagger.infer(tagger.preprocess(picture)[None], [TagOptions(top_k=1)])
+        assert said.tags[0].name == tagger.labels[label]
