@@ -75,8 +75,8 @@ $(VENV)/run.stamp: requirements.txt pyproject.toml | $(BIN)/pip
 	@$(PIP) --no-deps -e .
 	@touch $@
 
-$(VENV)/dev.stamp: requirements-dev.txt requirements-florence2.txt requirements-training.txt $(VENV)/run.stamp
-	@$(PIP) -r requirements-dev.txt -r requirements-florence2.txt
+$(VENV)/dev.stamp: requirements-dev.txt requirements-florence2.txt requirements-int8.txt requirements-training.txt $(VENV)/run.stamp
+	@$(PIP) -r requirements-dev.txt -r requirements-florence2.txt -r requirements-int8.txt
 	@touch $@
 
 $(VENV)/ministack.stamp: requirements-ministack.txt | $(BIN)/pip
