@@ -109,13 +109,15 @@ def _card(name: str, run: Run, figures: Figures, split: SplitFile, licence: str,
     yield f"    {_command(run)}"
     yield "    tagfleet evaluate RUN SOURCE"
     yield ""
+    if run.initial_sha256:
+        yield f"It began from weights with SHA-256 {run.initial_sha256[:12]}…"
     yield f"SOURCE with fingerprint {split.fingerprint[:12]}, of which `splits.json` in RUN names every image."
 
 
 def _measured(figures: Figures) -> Iterator[str]:
-    """Every figure beside what a tagger that sees nothing would get."""
+    """Every figure beside that of a tagger that sees nothing."""
     yield f"On {figures.images} images that were no part of the training."
-    yield from ("", "| figure | this tagger | one that says nothing |", "|---|---|---|")
+    yield from ("", "| figure | this tagger | baseline |", "|---|---|---|")
     for title, value, silent in (
         ("mAP", figures.mAP, figures.mAP_of_chance),
         ("accuracy per label", figures.label_accuracy, figures.silent_accuracy),
@@ -126,6 +128,8 @@ def _measured(figures: Figures) -> Iterator[str]:
         ("calibration error", figures.calibration_error, None),
     ):
         yield f"| {title} | {_percent(value)} | {_percent(silent)} |"
+    yield ""
+    yield "Baseline: a tagger that never says anything; of mAP, one whose scores know nothing of the image."
     ranked = sorted(
         (one for one in figures.labels if one.average_precision is not None),
         key=lambda one: -(one.average_precision or 0),
@@ -148,7 +152,7 @@ def _named(labels: Sequence[LabelFigures]) -> str:
 
 def _command(run: Run) -> str:
     """What to type, options that are not the default among it."""
-    parts = ["tagfleet train SOURCE --run RUN"]
+    parts = ["tagfleet train SOURCE --run RUN", *(() if run.initial_sha256 else ("--from-scratch",))]
     for name, value in run.options:
         if value == Options.model_fields[name].default:
             continue

@@ -22,7 +22,7 @@ DECODER = Decoder(32, DecodeBudget(100))
 
 def print_of(image: Image.Image, **how: object) -> Fingerprint:
     out = BytesIO()
-    image.save(out, **({"format": "PNG"} | how))
+    image.save(out, **({"format": "BMP"} | how))
     return fingerprints.of(out.getvalue(), DECODER)
 
 
@@ -62,7 +62,7 @@ def test_a_mirrored_copy_is_called_so():
 def test_a_picture_turned_by_its_exif_orientation_is_the_same_picture():
     exif = Image.Exif()
     exif[0x0112] = 3
-    turned = print_of(picture(1).transpose(Image.Transpose.ROTATE_180), exif=exif)
+    turned = print_of(picture(1).transpose(Image.Transpose.ROTATE_180), format="PNG", exif=exif)
     assert copies({Path("a"): print_of(picture(1)), Path("b"): turned})
 
 
@@ -132,3 +132,44 @@ def test_an_image_that_cannot_be_read_is_said_and_copies_nothing(tmp_path):
 def test_real_photos_are_not_taken_for_each_other(data):
     photos = sorted((data / "coco" / "images").iterdir())
     assert not copies(fingerprints.taken(photos))
+
+
+def cut(image: Image.Image, share: float) -> Image.Image:
+    """The middle of it, that share of each side, as large as before."""
+    width, height = image.size
+    left, top = width * (1 - share) / 2, height * (1 - share) / 2
+    return image.resize(image.size, Image.Resampling.BICUBIC, (left, top, width - left, height - top))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        (lambda image: print_of(image, format="JPEG", quality=30), 64),
+        (lambda image: print_of(image.resize((image.width // 2, image.height // 2)), format="WEBP"), 64),
+        (lambda image: print_of(image.resize((224, 224))), 63),
+        (lambda image: print_of(ImageOps.mirror(image), format="JPEG"), 64),
+        (lambda image: print_of(ImageEnhance.Brightness(image).enhance(1.3), format="JPEG"), 64),
+        (lambda image: print_of(ImageEnhance.Contrast(image).enhance(0.6), format="JPEG"), 64),
+        (lambda image: print_of(image.convert("L"), format="JPEG"), 64),
+        (lambda image: print_of(cut(image, 0.98)), 63),
+        (lambda image: print_of(cut(image, 0.9)), 13),
+        (lambda image: print_of(image.rotate(3)), 26),
+        (lambda image: print_of(image.rotate(10)), 0),
+    ],
+    ids=["jpeg 30", "half", "square", "mirror", "bright", "flat", "grey", "cut 0.98", "cut 0.9", "turn 3", "turn 10"],
+)
+def test_how_many_of_64_photos_are_recognised(data, changed, found):
+    """The table of docs/training.md."""
+    photos = [Image.open(path).convert("RGB") for path in sorted((data / "coco" / "images").iterdir())]
+    pairs = [copies({Path("a"): print_of(image), Path("b"): changed(image)}) for image in photos]
+    assert len(list(filter(None, pairs))) == found
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_hashes_are_compared_within_a_minute():
+    random = np.random.default_rng(1)
+    values = [int(value) for value in random.integers(0, 2**64, 100_000, dtype=np.uint64)]
+    planted = [values[number] ^ 0b1010101 << number % 50 for number in range(100)]
+    found = copies(made_up([*values, *planted], [0] * 100_100))
+    assert sum(int(str(pair.second)) >= 100_000 for pair in found) >= 100

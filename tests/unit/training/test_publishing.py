@@ -92,7 +92,7 @@ def test_the_card_says_what_a_person_needs_to_know(settings, folder, publish, tm
         "| mAP | 100.0 % | 50.0 % |",
         "| accuracy per label | 100.0 % | 50.0 % |",
         "CC BY 4.0",
-        "    tagfleet train SOURCE --run RUN --arch timm/test_efficientnet --no-augment --lr 0.01 --frozen-backbone",
+        "    tagfleet train SOURCE --run RUN --from-scratch --arch timm/test_efficientnet --no-augment --lr 0.01 --frozen-backbone",
     ):
         assert line in card.splitlines()
     assert "instances: 1 images to learn from, 1 to choose" in card
