@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from config.schedule import Schedule
 from config.settings import ControllerSettings
 from controller.chronicle import Scene
 from controller.foresight import Foresight
-from controller.history import Changelog, History
 from controller.ledger import Book, Fenced, Intent, Ledger
+from controller.minutes import Minutes
 from controller.model import Memory, Observation, Plan, policy_of
 from controller.policy import Decide, affordable, decide
+from controller.voice import Voice
 from controller.watch import Reading, Watch
 from core import telemetry
 from core.errors import Unavailable
@@ -77,7 +77,7 @@ class Controller:
         # A gap in our own watch, a suspended machine say, counts as this much at most.
         self._longest_s = max(2 * settings.tick_s, settings.lost_after_s / 3)
         self._log = telemetry.logger()
-        self._said: dict[str, str] = {}
+        self._voice = Voice()
         self._take_office()
 
     def run(self, stop: threading.Event) -> None:
@@ -107,17 +107,15 @@ class Controller:
                 self._ledger.keep()  # who was replaced while it observed and decided applies nothing
                 self._apply(plan)
             self._on_tick(observation, plan)
-            with self._bearing("what was decided could not be written down"):
-                self._report(plan)
+            with self._voice.bearing("what was decided could not be written down"):
                 self._tell(observation, plan)
         except Fenced:
-            self._say("lease", "another controller took over: standing by")
+            self._voice.say("lease", "another controller took over: standing by")
             return None
         except Unavailable as error:
-            self._say("trouble", f"nothing is done while this lasts: {error}")
+            self._voice.say("trouble", f"nothing is done while this lasts: {error}")
             return None
-        if self._said.pop("trouble", None):
-            self._log.info("every part answers again")
+        self._voice.settled("trouble", "every part answers again")
         return plan
 
     # --- lead ---------------------------------------------------------------------------------
@@ -130,11 +128,11 @@ class Controller:
             return True
         led = self._ledger.leads
         if not self._ledger.lead():
-            self._say("lease", f"standing by: {self._ledger.book.lease.owner} holds the lease")
+            self._voice.say("lease", f"standing by: {self._ledger.book.lease.owner} holds the lease")
             return False
         if not led:
             self._take_office()
-            self._say("lease", f"leading as {self.owner}, epoch {self._ledger.book.lease.epoch}")
+            self._voice.say("lease", f"leading as {self.owner}, epoch {self._ledger.book.lease.epoch}")
         return True
 
     def _take_office(self) -> None:
@@ -142,11 +140,8 @@ class Controller:
         self._memory = self._ledger.book.memory
         self._alive: list[Instance] = []
         self._read_at = self._clock()
-        self._records: dict[str, tuple[DecisionRecord, float]] = {}
-        self._decided: dict[str, tuple[str, str]] = {}
         self._foresight = Foresight(self._ports.store, self._schedules, shapes=self._foresees)
-        self._history = History(self._roster)
-        self._changelog = Changelog(self._roster)
+        self._minutes = Minutes(self._roster, self._voice, self._record_s, clock=self._clock, wall=self._wall)
         self._look: tuple[Reading, Sequence[Intent], Sequence[str]] | None = None
 
     # --- observe ------------------------------------------------------------------------------
@@ -198,17 +193,17 @@ class Controller:
     def _apply(self, plan: Plan) -> None:
         """Each step bears the failure of the others; what failed is planned again at the next tick."""
         doomed = [id_ for pool in plan.pools for id_ in pool.terminate]
-        with self._bearing("instances could not be ended"):
+        with self._voice.bearing("instances could not be ended"):
             if doomed:
                 self._ports.fleet.terminate(doomed)
-        with self._bearing("workers could not be asked to drain"):
+        with self._voice.bearing("workers could not be asked to drain"):
             for id_ in (id_ for pool in plan.pools for id_ in pool.drain):
                 self._roster.wish_drain(id_)
-        with self._bearing("workers could not be launched"):
+        with self._voice.bearing("workers could not be launched"):
             self._intend([(pool.pool, pool.launch) for pool in plan.pools if pool.launch])
             if not plan.paused:
                 self._launch(plan)
-        with self._bearing("workers that are gone could not be forgotten"):
+        with self._voice.bearing("workers that are gone could not be forgotten"):
             self._roster.forget(self._watch.forgettable)
 
     def _intend(self, wanted: Sequence[tuple[str, int]], tried: Collection[Offering] = ()) -> None:
@@ -264,58 +259,19 @@ class Controller:
 
     # --- tell ---------------------------------------------------------------------------------
 
-    def _report(self, plan: Plan) -> None:
-        """Log a decision when it changes; write it down when its words change too, or every so often."""
-        now, records, written = self._clock(), [], []
-        for pool in plan.pools:
-            kind = f"{pool.rule} {pool.action}"
-            if self._decided.get(pool.pool, ("",))[0] != kind:
-                self._decided[pool.pool] = kind, new_id("dec")
-            id_ = self._decided[pool.pool][1]
-            self._say(f"pool {pool.pool}", pool.reason, key=kind, pool=pool.pool, decision=id_)
-            record = DecisionRecord(
-                id=id_, at=self._wall(), pool=pool.pool, action=pool.action, reason=pool.reason, terms=pool.numbers
-            )
-            records.append(record)
-            before, at = self._records.get(pool.pool, (None, 0.0))
-            if (
-                before is None
-                or (before.action, before.reason) != (record.action, record.reason)
-                or now - at > self._record_s
-            ):
-                self._records[pool.pool] = (record, now)
-                written.append(record)
-        if not self._dry_run:
-            for record in written:
-                self._roster.record_decision(record)
-            self._history.note(records)
-        elif written:
-            self._on_plan(written)
-
     def _tell(self, observation: Observation, plan: Plan) -> None:
-        if self._look is None or self._dry_run:
+        written = self._minutes.note(plan, keep=not self._dry_run)
+        if self._dry_run:
+            if written:
+                self._on_plan(written)
             return
-        with self._bearing("the arrivals could not be kept"):
+        if self._look is None:
+            return
+        with self._voice.bearing("the arrivals could not be kept"):
             self._foresight.keep()
         reading, before, adopted = self._look
-        decisions = {pool: id_ for pool, (_, id_) in self._decided.items()}
-        after = self._ledger.book.intents
-        self._changelog.note(Scene(reading, observation, plan, before, after, adopted, self.owner, decisions))
-
-    def _say(self, subject: str, text: str, *, key: str = "", **context: str) -> None:
-        """One line a change: nothing while `key`, or without one the text, stays the same."""
-        if self._said.get(subject) != (key or text):
-            self._said[subject] = key or text
-            self._log.info(text, **context)
-
-    @contextmanager
-    def _bearing(self, failure: str) -> Iterator[None]:
-        try:
-            yield
-        except Unavailable as error:
-            self._say(failure, f"{failure}: {error}")
-        else:
-            self._said.pop(failure, None)
+        after, decisions = self._ledger.book.intents, self._minutes.decisions
+        self._minutes.tell(Scene(reading, observation, plan, before, after, adopted, self.owner, decisions))
 
     # --- wait ---------------------------------------------------------------------------------
 
