@@ -1,0 +1,67 @@
+"""What a deployment needs that is to serve one tagger: random weights stand in for those that are not at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app_tier.networks import known
+from bench.deployment import Deployment
+from core.models import Input, Manifest, Registry, sha256_of
+from core.ports import ObjectStore
+
+_COCO_LABELS = 80
+_AT_HAND = ("resnet50", "efficientnet-lite0")
+
+
+@dataclass(frozen=True)
+class Served:
+    """`environ` is the deployment's, and `prepare` puts into its store what must be there when it starts."""
+
+    environ: dict[str, str] = field(default_factory=dict)
+    prepare: Callable[[Deployment], None] = lambda deployment: None
+
+
+def served(tagger: str, environ: Mapping[str, str], scratch: Path) -> Served:
+    """By the first pool, without a fallback. A name that is no network's is that of a multilabel model."""
+    pool = {"TAGFLEET_POOLS__RESNET50__TAGGER": tagger, "TAGFLEET_POOLS__RESNET50__FALLBACK": ""}
+    if tagger in _AT_HAND:
+        return Served(pool)
+    if tagger != "adaptive" and not known(tagger):
+        return Served(pool, lambda deployment: _registered(tagger, deployment.backend.store, scratch))
+    _weights(tagger, scratch, Path(environ["TAGFLEET_CACHE"]).expanduser())
+    return Served(pool | {"TAGFLEET_WEIGHTS": str(scratch)})
+
+
+def _weights(tagger: str, folder: Path, cache: Path) -> None:
+    """Random weights in `folder` for a network that is known by name, or for adaptive's backbone."""
+    from safetensors.torch import save_file
+
+    from app_tier.engines import modules
+    from app_tier.networks import network
+
+    wanted = network("mobilenetv2" if tagger == "adaptive" else tagger, cache)
+    state = modules.bare(wanted.architecture, len(wanted.label_names)).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / f"{wanted.file_name}.safetensors")
+
+
+def _registered(name: str, store: ObjectStore, folder: Path) -> None:
+    """A ResNet50 with random weights and COCO's number of labels in the registry, as `tagfleet publish` leaves one."""
+    from safetensors.torch import save_file
+
+    from app_tier.engines import modules
+
+    weights = folder / f"{name}.safetensors"
+    save_file(modules.bare("torchvision/resnet50", _COCO_LABELS).state_dict(), weights)
+    manifest = Manifest(
+        name=name,
+        family="multilabel",
+        architecture="torchvision/resnet50",
+        labels=tuple(f"thing {number}" for number in range(_COCO_LABELS)),
+        input=Input(resize=232, crop=224),
+        thresholds=(0.5,) * _COCO_LABELS,
+        weights_sha256=sha256_of(weights),
+        weights_bytes=weights.stat().st_size,
+    )
+    Registry(store).add(manifest, weights)
