@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from bench import adaptive, aws, controller, data, fleet, web
+from bench import adaptive, aws, controller, crops, data, fleet, taggers, web
 from bench.chaos import disk
 from bench.chaos.run import chaos, explained
 from bench.deployment import SHORT_TIMES, Deployment, wait_until
@@ -63,9 +63,11 @@ class Bench:
         self.environ = environ
 
     @contextmanager
-    def deployment(self, **environ: str) -> Iterator[tuple[Deployment, Client]]:
+    def deployment(self, tagger: str = "resnet50", **environ: str) -> Iterator[tuple[Deployment, Client]]:
         with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
-            deployment = Deployment(Path(scratch) / "home", {**self.environ, **environ})
+            found = taggers.served(tagger, self.environ, Path(scratch))
+            deployment = Deployment(Path(scratch) / "home", {**self.environ, **found.environ, **environ})
+            found.prepare(deployment)
             try:
                 deployment.start()
                 with Client(deployment.url) as client:
@@ -79,12 +81,15 @@ class Bench:
 @main.command()
 @click.option("--count", default=800, help="photos a round")
 @click.option("--rounds", default=5)
+@click.option(
+    "--tagger", default="resnet50", show_default=True, help="with random weights where there are none at hand"
+)
 @click.pass_obj
-def speed(bench: Bench, count: int, rounds: int) -> None:
+def speed(bench: Bench, count: int, rounds: int, tagger: str) -> None:
     """Images/s of engine, limit and fleet, interleaved; the last line is the ratio that counts."""
     pictures = photos(bench.folder, count)
     contents = [content for _, content in pictures]
-    with bench.deployment(TAGFLEET_CONTROLLER__LINGER_S="600") as (deployment, client):
+    with bench.deployment(tagger, TAGFLEET_CONTROLLER__LINGER_S="600") as (deployment, client):
         limit = Limit(deployment.settings)
         limit.decode_and_engine(contents[:_WARM_UP])
         fleet.tag(client, pictures[:_WARM_UP])
@@ -105,6 +110,16 @@ def speed(bench: Bench, count: int, rounds: int) -> None:
         click.echo(f"  {role:11} {1000 * seconds / count / rounds:6.2f}")
     low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
     click.echo(f"fleet/limit {middle:.2f} ({low:.2f}–{high:.2f}, {rounds} rounds)")
+
+
+@main.command("crops")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def crops_command(folder: Path) -> None:
+    """Copy the test data's photos into FOLDER, with single objects cut out of COCO's: to make and measure int8 with."""
+    found = data.test_data(os.environ)
+    if found is None:
+        raise click.UsageError("there is no test data: name its folder in TAGFLEET_TEST_DATA")
+    click.echo(f"{crops.collect(found, folder)} pictures are in {folder}")
 
 
 @main.command()
