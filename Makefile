@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help run test test-browser test-aws test-long lint check bench chaos bench-peers boot-image elasticity clean
+.PHONY: help run test test-browser test-aws test-long lint check bench chaos bench-peers boot-image elasticity adaptive-curve clean
 
 help:
 	@echo "make run             start Tagfleet on http://127.0.0.1:8000 (TAGFLEET_PORT=9000 make run: another port)"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench-peers     measure LitServe, BentoML and Ray Serve beside it, each in its own environment"
 	@echo "make boot-image      boot a worker's image under qemu, and say where the time went (as root; half an hour)"
 	@echo "make elasticity      simulate the controller's policy and others, and write docs/elasticity.md"
+	@echo "make adaptive-curve  how the tagger that learns gets better by corrections, and draw docs/adaptive.png"
 	@echo "make test-long       the controller against 200,000 steps of anything that can happen"
 	@echo "make clean           remove the virtual environment and all caches"
 	@echo ""
@@ -61,6 +62,9 @@ boot-image: $(VENV)/dev.stamp
 
 elasticity: $(VENV)/dev.stamp
 	$(BIN)/tagfleet simulate --all --docs docs
+
+adaptive-curve: $(VENV)/dev.stamp
+	$(BIN)/python -m bench adaptive --docs docs
 
 test-long: $(VENV)/dev.stamp
 	$(BIN)/pytest -m long tests/unit
