@@ -20,6 +20,7 @@ help:
 	@echo "make boot-image      boot a worker's image under qemu, and say where the time went (as root; half an hour)"
 	@echo "make elasticity      simulate the controller's policy and others, and write docs/elasticity.md"
 	@echo "make adaptive-curve  how the tagger that learns gets better by corrections, and draw docs/adaptive.png"
+	@echo "make probe-coco      compare losses of a linear probe: COCO=path/to/coco WEIGHTS=path/to/resnet50.safetensors"
 	@echo "make test-long       the controller against 200,000 steps of anything that can happen"
 	@echo "make clean           remove the virtual environment and all caches"
 	@echo ""
@@ -59,6 +60,13 @@ bench-peers: $(VENV)/dev.stamp
 
 boot-image: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.aws.boot_image /var/tmp/tagfleet-boot
+
+# Where the images and the network's weights lie: make probe-coco COCO=path/to/coco WEIGHTS=path/to/resnet50.safetensors
+COCO ?= coco
+WEIGHTS ?=
+
+probe-coco: $(VENV)/dev.stamp
+	$(BIN)/python -m training.probe $(COCO) --weights "$(WEIGHTS)"
 
 elasticity: $(VENV)/dev.stamp
 	$(BIN)/tagfleet simulate --all --docs docs

@@ -32,9 +32,11 @@ class Answers:
 
     @staticmethod
     def joined(parts: Sequence[Answers]) -> Answers:
+        """One after the other; what has no image does not know how many outputs there are."""
+        some = [part for part in parts if len(part.truth)] or parts[:1]
         return Answers(
-            np.concatenate([part.outputs for part in parts]),
-            np.concatenate([part.truth for part in parts]),
+            np.concatenate([part.outputs for part in some]),
+            np.concatenate([part.truth for part in some]),
             tuple(problem for part in parts for problem in part.problems),
         )
 

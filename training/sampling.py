@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,7 +30,7 @@ class Sampler:
         self._name = name
         self._seed = seed
         self._weights = _weights(name, examples, classes)
-        self.length = len(examples) if name != "oversample" else int(self._weights.sum())
+        self.length = len(examples) if name != "oversample" else math.ceil(self._weights.sum() - 1e-9)
 
     def order(self, epoch: int) -> Order:
         """Positions of examples, `length` of them."""
@@ -38,8 +39,9 @@ class Sampler:
             return random.choice(len(self._weights), self.length, p=self._weights)
         if self._name == "plain":
             return random.permutation(self.length)
-        # One draw at each whole number beyond a random start: every example ⌊r⌋ or ⌈r⌉ times, r on average.
-        ends = np.cumsum(self._weights)
+        # One draw at each whole number beyond a random start: every example ⌊r⌋ or ⌈r⌉ times, r on average. The
+        # factors are stretched to a whole number of draws.
+        ends = np.cumsum(self._weights) * (self.length / self._weights.sum())
         draws = np.searchsorted(ends, np.arange(self.length) + random.random(), side="right")
         return random.permutation(np.minimum(draws, len(ends) - 1))
 
