@@ -138,8 +138,8 @@ def learning(every: Photos, *, repeats: int, rounds: int, a_round: int) -> Curve
             state = state.taught(list(_corrections(state, shown[which], number)))
             rows.append(_measured(state, held))
         measured.append(rows)
-    top_1, top_3, given, wrong = np.moveaxis(np.array(measured), 2, 0)
-    return Curve(np.arange(rounds + 1) * float(a_round), top_1, top_3, given, wrong)
+    table: Numbers = np.moveaxis(np.array(measured, np.float64), 2, 0)
+    return Curve(a_round * np.arange(rounds + 1, dtype=np.float64), *table)
 
 
 @dataclass(frozen=True)

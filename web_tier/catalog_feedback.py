@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select, update
 
 from core import layout
 from core.messages import MAX_OPINIONS, Feedback, Opinion
-from web_tier.catalog_tables import images
+from web_tier.catalog_tables import images, verdicts
 from web_tier.database import Database
 from web_tier.tag_rows import standing_verdicts
 
@@ -53,6 +53,13 @@ class FeedbackCatalog:
         rows = [{"image_id": one.image_id, "revision": one.revision} for one in told]
         with self._database.writing() as connection:
             connection.execute(_MARK, rows)
+
+    def forget_told(self) -> int:
+        """All that people hold is yet to be told, once more; about how many images."""
+        judged = select(verdicts.c.image_id).where(verdicts.c.undone_at.is_(None))
+        with self._database.writing() as connection:
+            marking = update(images).where(images.c.id.in_(judged)).values(feedback=images.c.change)
+            return connection.execute(marking).rowcount
 
 
 _MARK = (

@@ -66,8 +66,11 @@ class Memory:
 
     def remembers(self, image_id: str) -> bool:
         """Whether the features of this image are kept. Raises Unavailable."""
-        key = layout.adaptive_example_key(self.backbone, image_id)
-        return any(info.key == key for info in self._store.list(key))
+        try:
+            self._store.get(layout.adaptive_example_key(self.backbone, image_id))
+        except NotFound:
+            return False
+        return True
 
     def teach(self, lessons: Sequence[News], seen: Sums | None = None) -> State:
         """Learn what is new of the lessons: it is safe when this returns. News of an image that comes again is no news.

@@ -32,6 +32,8 @@ LOOK_S = 3.0
 """How old what a worker knows of the others' learning may be when it tags: each look is one request to the store."""
 CUMULATIVE = 0.9
 """Tags are given until they, and none of them, are together as likely as this."""
+_AT_ONCE = 8
+"""Images that are learned from: photos that are to be tagged wait no longer than for so many."""
 _AT_HAND = "efficientnet-lite0"
 """A backbone whose weights come with a package."""
 
@@ -138,7 +140,8 @@ class AdaptiveTagger:
         news = [News(one.feedback.image_id, one.feedback.revision, one.feedback.opinions) for one in lessons]
         frames = [lesson.frame for lesson in lessons if lesson.frame is not None]
         if frames:
-            rows = iter(self.features(np.stack(frames)))
+            portions = [frames[first : first + _AT_ONCE] for first in range(0, len(frames), _AT_ONCE)]
+            rows = (row for portion in portions for row in self.features(np.stack(portion)))
             news = [
                 one if lesson.frame is None else dataclasses.replace(one, features=next(rows))
                 for one, lesson in zip(news, lessons, strict=True)

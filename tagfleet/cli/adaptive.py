@@ -53,6 +53,27 @@ def fit_command(settings: Settings, source: Path, images: Path | None, pool: str
     click.echo(f"learned {len(fitted.photos)} tags from {len(dataset.examples) - len(fitted.problems)} photos")
 
 
+@command.command("tell-again")
+@with_settings()
+def tell_again_command(settings: Settings) -> None:
+    """Tell it all that people ever decided once more: for a pool that is new, or has another backbone now.
+
+    The collector does it, with its next sweep. What it has learned already changes nothing.
+    """
+    from web_tier.catalog_feedback import FeedbackCatalog
+    from web_tier.database import Database, catalog_url, migrate
+
+    if not settings.learning_pools:
+        raise BadSetting('no pool learns: add one to the settings, [pools.adaptive] with tagger = "adaptive"')
+    migrate(catalog_url(settings))
+    database = Database(catalog_url(settings))
+    try:
+        count = FeedbackCatalog(database).forget_told()
+    finally:
+        database.close()
+    click.echo(f"what was decided about {count} images is told to {', '.join(settings.learning_pools)}")
+
+
 @command.command("show")
 @click.option("--all", "all_", is_flag=True, help=f"all tags  [default: the {_SHOWN} with the most images]")
 @with_settings()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 
 from config.settings import PoolSettings
 from core.messages import Feedback, Tag, decode_feedback
+from tagfleet.cli.adaptive import command
 from web_tier.catalog_feedback import FeedbackCatalog
 from web_tier.catalog_tables import images
 from web_tier.catalog_tags import Edit, TagCatalog
@@ -117,6 +119,22 @@ def test_what_was_decided_before_anybody_learned_is_told_to_the_first_who_does(w
     assert told(web) == []
     web.collector.sweep()
     assert [held(one) for one in told(web)] == [{"Rex": True}]
+
+
+def test_all_that_stands_is_told_again_to_who_asks(web):
+    _, ids = tagged(web, "dog", count=3)
+    call(web, "patch", f"/images/{ids[0]}/tags", add=["Rex"])
+    undone = call(web, "patch", f"/images/{ids[1]}/tags", add=["Max"])
+    call(web, "post", f"/images/{ids[1]}/tags/undo", edit_id=undone["edit_id"])
+    told(web)
+    environment = {"TAGFLEET_HOME": str(web.settings.home), "TAGFLEET_WEB__CATALOG_URL": web.settings.web.catalog_url}
+    refused = CliRunner(env=environment).invoke(command, ["tell-again"])
+    assert "no pool learns" in str(refused.exception)
+    learns = {"TAGFLEET_POOLS__ADAPTIVE__TAGGER": "adaptive"}
+    asked = CliRunner(env=environment | learns).invoke(command, ["tell-again"])
+    assert asked.output == "what was decided about 1 images is told to adaptive\n", asked.exception
+    web.collector.sweep()
+    assert [(one.image_id, held(one)) for one in told(web)] == [(ids[0], {"Rex": True})]
 
 
 def test_feedback_that_became_a_dead_letter_can_be_looked_at_and_fails_no_image(web):
