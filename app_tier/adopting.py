@@ -9,9 +9,10 @@ from typing import Literal
 from pydantic import ValidationError
 
 from app_tier.networks import Network, known, network
-from app_tier.taggers.registered import network_of
+from app_tier.taggers.registered import network_of, weights_of
 from core.errors import WeightsInvalid
-from core.models import Input, Manifest, first_problem, sha256_of
+from core.models import Input, Manifest, Registry, first_problem, sha256_of
+from core.ports import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,14 @@ def _base(wishes: Wishes, cache: Path) -> Network | None:
     raise WeightsInvalid(
         f"nothing is known of a model {wishes.name!r}: say its network (`--architecture timm/NAME`) and its labels"
     )
+
+
+def adopt(manifest: Manifest, weights: Path, store: ObjectStore, cache: Path, *, default: bool) -> None:
+    """Put a model that was tried into the registry, with its form for OpenVINO. Raises WeightsInvalid, Unavailable."""
+    from app_tier.engines import converted
+
+    converted.publish(network_of(manifest), weights_of(manifest, weights), manifest.version, store, cache)
+    Registry(store).add(manifest, weights, default=default)
 
 
 def tried(manifest: Manifest, weights: Path) -> None:

@@ -82,6 +82,11 @@ def model_prefix(name: str, version: str = "") -> str:
     return f"{MODELS}{name}/{version}/" if version else f"{MODELS}{name}/"
 
 
+def converted_prefix(name: str, version: str) -> str:
+    """The form for OpenVINO of a model of the registry."""
+    return f"{MODELS}{name}/{version}/openvino/"
+
+
 def int8_prefix(name: str, weights_hash: str) -> str:
     """The int8 form of a model with exactly these weights."""
     return f"{MODELS}{name}/int8-{weights_hash[:16]}/"

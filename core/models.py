@@ -84,6 +84,12 @@ class Manifest(_Part):
         return hashlib.sha256(said.encode()).hexdigest()[:8]
 
     @property
+    def network_hash(self) -> str:
+        """Of what decides the network's outputs: by it engines are kept. Two versions may share one network."""
+        said = self.model_dump_json(include={"architecture", "input", "weights_sha256"})
+        return hashlib.sha256(f"{said} {len(self.labels)}".encode()).hexdigest()
+
+    @property
     def reference(self) -> str:
         """`NAME@VERSION`."""
         return f"{self.name}@{self.version}"

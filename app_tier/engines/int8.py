@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app_tier.engines import openvino
+from app_tier.engines import converted, openvino
 from app_tier.networks import Network
 from core import layout
 from core.errors import NotFound, WeightsInvalid
@@ -25,7 +25,6 @@ MIN_AGREEMENT = 0.94
 """Share of photos on which int8's top label must be fp32's."""
 MIN_LABELLED = 200
 """Labelled photos below which a loss of half a point cannot be seen."""
-FILES = ("model.bin", "model.xml", openvino.GOLDEN)
 _FIGURES = "figures.json"
 
 
@@ -98,32 +97,26 @@ def fetch(network: Network, weights_hash: str, store: ObjectStore, cache: Path) 
     except ValidationError:
         raise WeightsInvalid(f"{prefix}{_FIGURES} in the store is damaged: {_again(network)}") from None
 
-    def copy(folder: Path) -> None:
-        for name in FILES:
-            try:
-                data = store.get(prefix + name).data
-            except NotFound:
-                raise WeightsInvalid(f"{prefix}{name} is not in the store: {_again(network)}") from None
-            if hashlib.sha256(data).hexdigest() != figures.sha256.get(name):
-                raise WeightsInvalid(f"{prefix}{name} in the store is damaged: {_again(network)}")
-            (folder / name).write_bytes(data)
-
     name = f"{network.file_name}-{weights_hash[:16]}-int8-{hashlib.sha256(said).hexdigest()[:16]}"
-    kept = openvino.whole(cache / "engines" / name, copy)
+    folder = cache / "engines" / name
+    kept = openvino.whole(folder, lambda made: converted.copy(prefix, figures.sha256, store, made, _again(network)))
     return Form(openvino.Kept(kept.folder, int8=True), figures)
 
 
 def publish(form: Form, network: Network, weights_hash: str, store: ObjectStore) -> Figures:
     """Put the form into the store, over one that is there. Its figures with the files' hashes. Raises Unavailable."""
     prefix = layout.int8_prefix(network.file_name, weights_hash)
-    hashes = {}
-    for name in FILES:
-        data = (form.kept.folder / name).read_bytes()
-        hashes[name] = hashlib.sha256(data).hexdigest()
-        store.put(prefix + name, data)
+    hashes = converted.put(form.kept.folder, prefix, store)
     figures = form.figures.model_copy(update={"sha256": hashes})
     store.put(prefix + _FIGURES, figures.model_dump_json(indent=1).encode(), content_type="application/json")
     return figures
+
+
+def withdraw(network: Network, weights_hash: str, store: ObjectStore) -> None:
+    """Delete the form from the store; workers that run it go on until they end. Raises Unavailable."""
+    prefix = layout.int8_prefix(network.file_name, weights_hash)
+    store.delete([prefix + _FIGURES])
+    store.delete([info.key for info in store.list(prefix)])
 
 
 def _again(network: Network) -> str:

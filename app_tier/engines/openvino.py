@@ -62,9 +62,13 @@ class OpenVinoEngine:
 
 def keep(network: Network, weights: Path, weights_hash: str, cache: Path) -> Kept:
     """The kept conversion of these weights, made now if it is not there (about 10 s, imports torch)."""
+    return whole(folder_of(network, weights_hash, cache), lambda folder: _convert(network, weights, folder))
+
+
+def folder_of(network: Network, weights_hash: str, cache: Path) -> Path:
+    """Where the conversion of these weights is kept."""
     what = network.file_name if network.head else f"{network.file_name}-features"
-    name = f"{what}-{weights_hash[:16]}-openvino{ov.get_version().split('-')[0]}-{_FORMAT}"
-    return whole(cache / "engines" / name, lambda folder: _convert(network, weights, folder))
+    return cache / "engines" / f"{what}-{weights_hash[:16]}-openvino{ov.get_version().split('-')[0]}-{_FORMAT}"
 
 
 def whole(folder: Path, fill: Callable[[Path], None]) -> Kept:

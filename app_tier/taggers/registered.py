@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app_tier.networks import NEAR_TIE, Network
 from app_tier.taggers import Choice, Tagger, Wanted
-from app_tier.taggers.classifiers import defaults_of, engines_of
+from app_tier.taggers.classifiers import defaults_of, engine_name, engines_of
 from app_tier.taggers.imagenet import ImageNetTagger
 from app_tier.taggers.multilabel import MultiLabelTagger
 from app_tier.weights import Weights
@@ -43,14 +43,18 @@ def network_of(manifest: Manifest) -> Network:
 
 
 def weights_of(manifest: Manifest, path: Path) -> Weights:
-    """Normalisation is part of a kept engine, so the version names it, not the hash of the weights alone."""
-    return Weights(path, manifest.version, "registry")
+    """Normalisation is part of a kept engine, so the hash that names it is not of the weights alone."""
+    return Weights(path, manifest.network_hash, "registry")
 
 
 def _load(manifest: Manifest, wanted: Wanted) -> Tagger:
     path = Registry(wanted.store).fetch(manifest, wanted.settings.cache / "weights")
     network = network_of(manifest)
     weights = weights_of(manifest, path)
+    if engine_name(wanted.settings) == "openvino":
+        from app_tier.engines import converted
+
+        converted.bring(network, weights.sha256, manifest.version, wanted.store, wanted.settings.cache)
     if manifest.family == "multilabel":
         engines = engines_of(network, weights, wanted.settings)
         return MultiLabelTagger(manifest, network, engines.fast)

@@ -115,7 +115,7 @@ def add_command(
             )
             manifest = adopting.described(wishes, weights, time.time(), settings.cache)
         adopting.tried(manifest, weights)
-        Registry(backend.store).add(manifest, weights, default=default)
+        adopting.adopt(manifest, weights, backend.store, settings.cache, default=default)
     click.echo(f"added {manifest.reference}: {_about(manifest)}")
 
 

@@ -28,12 +28,14 @@ def command(settings: Settings, run: Path, name: str, card: Path | None, licence
     Weights, labels, thresholds, temperature, figures and a card that says what it was trained on and what it is worth
     travel together. Pools that serve NAME go over to it, and lose no photo.
     """
+    from app_tier import adopting
     from training import publishing
 
     about = card.read_text(encoding="utf-8") if card else ""
     manifest = publishing.manifest(run, name, time.time(), licence=licence, about=about)
-    registry = Registry(Backend(settings).store)
-    registry.add(manifest, publishing.weights(run), default=default)
+    store = Backend(settings).store
+    adopting.adopt(manifest, publishing.weights(run), store, settings.cache, default=default)
+    registry = Registry(store)
     shown = ", ".join(f"{title} {value:.3f}" for title, value in manifest.metrics.items())
     click.echo(f"published {manifest.reference}: {len(manifest.labels)} labels, {shown}")
     if registry.default(name) != manifest.version:

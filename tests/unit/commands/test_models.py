@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,9 +28,9 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(settings: Settings) -> Run:
+def run(settings: Settings, engine_cache: Path) -> Run:
     def run(*arguments: str | Path) -> Result:
-        environ = {"TAGFLEET_HOME": str(settings.home), "TAGFLEET_CACHE": str(settings.cache)}
+        environ = {"TAGFLEET_HOME": str(settings.home), "TAGFLEET_CACHE": str(engine_cache)}
         return CliRunner().invoke(cli, ["models", *map(str, arguments)], env=environ)
 
     return run
@@ -185,3 +187,28 @@ def test_outputs_are_those_of_the_reference(add: Run, settings: Settings, engine
     for row, prediction in zip(expected, said, strict=True):
         found = {tag.name: tag.confidence for tag in prediction.tags}
         assert [found[label] for label in manifest.labels] == pytest.approx(row.tolist(), abs=0.02)
+
+
+def test_a_worker_without_torch_serves_what_was_added(add: Run, settings: Settings, tmp_path: Path) -> None:
+    add("--multilabel")
+    script = (
+        "import sys, os; from config.settings import load, PoolSettings; from core.wiring import Backend;"
+        "from app_tier import serving; s = load(os.environ);"
+        "tagger = serving.choose(PoolSettings(tagger='pets'), s, Backend(s).store).load();"
+        "print(tagger.version, sorted({'torch', 'torchvision', 'timm'} & set(sys.modules)))"
+    )
+    environment = {"TAGFLEET_HOME": str(settings.home), "TAGFLEET_CACHE": str(tmp_path / "new machine"), "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{registered(settings)[0]} []"
+
+
+def test_a_damaged_form_is_named_and_never_used(add: Run, settings: Settings, tmp_path: Path) -> None:
+    add()
+    (reference,) = registered(settings)
+    store = Backend(settings).store
+    key = f"models/pets/{reference.partition('@')[2]}/openvino/model.bin"
+    store.put(key, b"other weights")
+    elsewhere = settings.model_copy(update={"cache": tmp_path / "new machine"})
+    with pytest.raises(WeightsInvalid, match=f"{key} in the store is damaged: add the model again"):
+        serving.choose(PoolSettings(tagger="pets"), elsewhere, store).load()
+    assert not list((tmp_path / "new machine" / "engines").iterdir())

@@ -1,0 +1,71 @@
+"""A model's form for OpenVINO, in the registry beside its weights: a worker on a CPU has no torch to convert it.
+
+models/NAME/VERSION/openvino/model.xml, model.bin, golden.npy    as `openvino.keep` makes them
+models/NAME/VERSION/openvino/files.json                          the SHA-256 of each, put last
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from app_tier.engines import openvino
+from app_tier.networks import Network
+from app_tier.weights import Weights
+from core import layout
+from core.errors import NotFound, WeightsInvalid
+from core.ports import ObjectStore
+
+FILES = ("model.bin", "model.xml", openvino.GOLDEN)
+_HASHES = "files.json"
+_Hashes = TypeAdapter(dict[str, str])
+
+
+def publish(network: Network, weights: Weights, version: str, store: ObjectStore, cache: Path) -> None:
+    """Convert the network and put its form beside the model. Raises WeightsInvalid, Unavailable."""
+    kept = openvino.keep(network, weights.path, weights.sha256, cache)
+    prefix = layout.converted_prefix(network.name, version)
+    hashes = put(kept.folder, prefix, store)
+    store.put(prefix + _HASHES, _Hashes.dump_json(hashes), content_type="application/json")
+
+
+def bring(network: Network, weights_hash: str, version: str, store: ObjectStore, cache: Path) -> None:
+    """Copy the form into the cache, unless it is there already or the registry has none.
+
+    Raises WeightsInvalid if it is damaged, Unavailable.
+    """
+    folder = openvino.folder_of(network, weights_hash, cache)
+    if folder.is_dir():
+        return
+    prefix = layout.converted_prefix(network.name, version)
+    try:
+        hashes = _Hashes.validate_json(store.get(prefix + _HASHES).data)
+    except NotFound:
+        return
+    except ValidationError:
+        raise WeightsInvalid(f"{prefix}{_HASHES} in the store is damaged: add the model again") from None
+    openvino.whole(folder, lambda made: copy(prefix, hashes, store, made, "add the model again"))
+
+
+def put(folder: Path, prefix: str, store: ObjectStore) -> dict[str, str]:
+    """Put the files of a kept engine under `prefix`; the SHA-256 of each. Raises Unavailable."""
+    hashes = {}
+    for name in FILES:
+        data = (folder / name).read_bytes()
+        hashes[name] = hashlib.sha256(data).hexdigest()
+        store.put(prefix + name, data)
+    return hashes
+
+
+def copy(prefix: str, hashes: dict[str, str], store: ObjectStore, folder: Path, remedy: str) -> None:
+    """Fetch these files into `folder`. Raises WeightsInvalid, which ends in `remedy`, for one missing or damaged."""
+    for name in FILES:
+        try:
+            data = store.get(prefix + name).data
+        except NotFound:
+            raise WeightsInvalid(f"{prefix}{name} is not in the store: {remedy}") from None
+        if hashlib.sha256(data).hexdigest() != hashes.get(name):
+            raise WeightsInvalid(f"{prefix}{name} in the store is damaged: {remedy}")
+        (folder / name).write_bytes(data)
