@@ -39,9 +39,9 @@ _WORKER_GRACE_S = 4.5
 
 
 def supervise(settings: Settings, say: Say, environ: Mapping[str, str] = os.environ) -> None:
-    """Run the deployment until SIGINT, SIGTERM or SIGHUP. Call it from the main thread.
+    """Run the deployment until SIGINT, SIGTERM or SIGHUP, which are ignored afterwards: this process is to end then.
 
-    Raises BadSetting or CannotStart before anything is started.
+    Call it from the main thread. Raises BadSetting or CannotStart before anything is started.
     """
     exposure.check(settings)
     with claimed(settings.home) as left_behind:
@@ -78,7 +78,8 @@ class Supervisor:
         self._over = threading.Event()
 
     def run(self) -> None:
-        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
         watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
         try:
             self._say(f"starting; {self._kept_where}")
@@ -90,8 +91,8 @@ class Supervisor:
         finally:
             self._over.set()
             self._stop()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number in _SIGNALS:  # all has ended: one more Ctrl-C must not make a failure of it
+                signal.signal(number, signal.SIG_IGN)
         ending = "killed everything at once" if self._hurry else "stopped"
         self._say(f"{ending}; a new start goes on where this one ended")
 
