@@ -259,6 +259,16 @@ def adaptive_(coco: Path | None, repeats: int, rounds: int, docs: Path | None, c
         adaptive.plot(curve, fresh, docs / "adaptive.png")
 
 
+@main.command("florence2")
+@click.option("--tokens", default=40, help="of an answer")
+def florence2_(tokens: int) -> None:
+    """What the tagger florence2 costs one core of a CPU: a look at a photo, a question, each token of an answer."""
+    from bench import florence2
+
+    for line in florence2.lines(florence2.measure(tokens)):
+        click.echo(line)
+
+
 @contextmanager
 def _cost(costs: defaultdict[str, float], ours: str, deployment: Deployment) -> Iterator[None]:
     """Add the processor seconds of this process to `ours`, and those of the deployment to each role's."""

@@ -1,0 +1,91 @@
+"""What Florence-2-base costs a CPU: the published network with random weights, which take as long as real ones.
+
+Real answers end by themselves; here each has `tokens` tokens. Processor time of one thread is what other work on the
+machine disturbs least.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import BartConfig, Florence2Config, Florence2ForConditionalGeneration
+from transformers.models.florence2.configuration_florence2 import Florence2VisionConfig
+
+BEAMS = 3
+"""As the published generation_config.json has it."""
+SIDE = 768
+_PROMPT_TOKENS = 12
+_REPEATS = 3
+_LEARNED = 51_290
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds are of processor time, memory is the whole process's at its highest."""
+
+    weights: int
+    look_s: float
+    """The vision tower, one photo."""
+    read_s: float
+    """The question and the photo, read by the language model once for each task."""
+    token_s: float
+    """Each token of an answer, a hundred for some six boxes or a long caption."""
+    memory_mb: int
+
+
+def lines(cost: Cost) -> list[str]:
+    return [
+        f"{cost.weights / 1e6:.0f} million weights, fp32, {cost.memory_mb:,} MB of memory",
+        f"look at a photo     {cost.look_s:6.2f} s of one core",
+        f"read a question     {cost.read_s:6.2f} s",
+        f"a token of answer   {cost.token_s:6.3f} s with {BEAMS} beams",
+    ]
+
+
+def measure(tokens: int) -> Cost:
+    torch.set_num_threads(1)
+    model = _base()
+    photo = torch.randn(1, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        features, look = _timed(lambda: model.get_image_features(photo).pooler_output, _REPEATS)
+        asked = torch.randn(1, _PROMPT_TOKENS, features.shape[-1])
+        encoder = model.get_encoder()
+        encoded, read = _timed(lambda: encoder(inputs_embeds=torch.cat([features, asked], dim=1)), _REPEATS)
+        _, say = _timed(
+            lambda: model.generate(
+                encoder_outputs=encoded, min_new_tokens=tokens, max_new_tokens=tokens, max_length=None, num_beams=BEAMS
+            )
+        )
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return Cost(model.num_parameters(), look, read, say / tokens, memory)
+
+
+def _base() -> Any:
+    """florence-community/Florence-2-base-ft's config."""
+    vision = Florence2VisionConfig(projection_dim=768)
+    text = BartConfig(
+        vocab_size=_LEARNED,
+        d_model=768,
+        encoder_layers=6,
+        decoder_layers=6,
+        encoder_attention_heads=12,
+        decoder_attention_heads=12,
+        encoder_ffn_dim=3072,
+        decoder_ffn_dim=3072,
+    )
+    return Florence2ForConditionalGeneration(Florence2Config(vision_config=vision, text_config=text)).eval()
+
+
+def _timed(work: Callable[[], Any], times: int = 1) -> tuple[Any, float]:
+    """What it gives, and the least that it took."""
+    least = float("inf")
+    for _ in range(times):
+        started = time.process_time()
+        found = work()
+        least = min(least, time.process_time() - started)
+    return found, least
