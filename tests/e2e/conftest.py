@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from PIL import Image
 
 from bench.deployment import SHORT_TIMES, TAGFLEET, Process, wait_until
 from bench.deployment import Deployment as RealDeployment
-from tagfleet.client import Batch, Client, Item
+from tagfleet.client import Batch, Client, Item, Patience
 
 FAST = {
     "TAGFLEET_POOLS__RESNET50__TAGGER": "efficientnet-lite0",
@@ -22,12 +25,25 @@ FAST = {
 }
 """A small tagger whose weights come with a package, and short times."""
 
+PATIENCE_S = 180.0
+"""How long a busy machine may take."""
+
 
 class Deployment(RealDeployment):
     """A deployment of the tests: the small tagger, short times, and the processes that they kill."""
 
     def __init__(self, home: Path, environ: dict[str, str]) -> None:
         super().__init__(home, {**FAST, **environ})
+
+    def stop(self, number: signal.Signals = signal.SIGINT, *, within_s: float = PATIENCE_S) -> int:
+        return super().stop(number, within_s=within_s)
+
+    def freeze(self) -> None:
+        """Stop every process but `up`'s own where it stands: none of them listens any more."""
+        for process in self.processes():
+            if process.role != "up":
+                with suppress(ProcessLookupError):
+                    process.kill(signal.SIGSTOP)
 
     def run(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Another command of this deployment."""
@@ -74,7 +90,7 @@ def deployment(deploy: Callable[..., Deployment]) -> Deployment:
 
 @pytest.fixture
 def client(deployment: Deployment) -> Iterator[Client]:
-    with Client(deployment.url) as client:
+    with Client(deployment.url, patience=Patience(total_s=PATIENCE_S)) as client:
         yield client
 
 
@@ -105,7 +121,7 @@ def assert_each_once() -> Callable[[Deployment, str, Sequence[str]], None]:
     """Every image has exactly one result: in the catalogue, in the counts, among the events, in the store."""
 
     def check(deployment: Deployment, batch_id: str, names: Sequence[str]) -> None:
-        with Client(deployment.url) as client:
+        with Client(deployment.url, patience=Patience(total_s=PATIENCE_S)) as client:
             items = list(client.results(batch_id))
             events = [event for event in client.events(batch_id) if isinstance(event, Item)]
             batch = client.batch(batch_id)
@@ -115,8 +131,9 @@ def assert_each_once() -> Callable[[Deployment, str, Sequence[str]], None]:
         assert batch.status == "completed"
         assert Counter(event.image_id for event in events) == Counter(item.image_id for item in items)
         assert len(list(deployment.backend.store.list(f"results/{batch_id}/"))) == len(names)
-        depth = deployment.backend.jobs("resnet50").depth()
-        assert (depth.visible, depth.dead) == (0, 0)
+        jobs = deployment.backend.jobs("resnet50")
+        wait_until(lambda: not jobs.depth().outstanding, PATIENCE_S)  # the last ones may be acknowledged a moment later
+        assert jobs.depth().dead == 0
 
     return check
 
@@ -124,4 +141,4 @@ def assert_each_once() -> Callable[[Deployment, str, Sequence[str]], None]:
 @pytest.fixture(scope="session")
 def until() -> Callable[..., None]:
     """Waits for a condition."""
-    return wait_until
+    return partial(wait_until, timeout_s=PATIENCE_S)

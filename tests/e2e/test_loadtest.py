@@ -19,7 +19,7 @@ def test_a_test_from_cold_has_all_times_and_boots_and_one_whose_time_is_up_says_
 
     def load(*arguments: str | int) -> tuple[int, str, dict]:
         process = deployment.run("loadtest", "--size", "2kB", "--size", "30kB", "--output", out, *arguments)
-        said, told = process.communicate(timeout=120)
+        said, told = process.communicate(timeout=300)
         [run] = json.loads(out.with_name("report.json").read_text())["runs"]
         return process.returncode, said + told, run
 

@@ -33,6 +33,6 @@ def test_every_command_exists(deployment: Any) -> None:
         words = [word for word in line.split() if not word.startswith("~")]
         options = [word for word in words if word.startswith("--")]
         command = [word for word in words[:2] if re.fullmatch(r"[a-z-]+", word) and not word.startswith("-")]
-        out, err = deployment.run(*command, "--help").communicate(timeout=120)
+        out, err = deployment.run(*command, "--help").communicate(timeout=300)
         assert out.startswith("Usage:"), err
         assert all(option in out for option in options), line

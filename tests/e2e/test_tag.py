@@ -20,12 +20,12 @@ def test_an_interrupted_tag_goes_on_and_uploads_nothing_twice(deployment, client
     first = deployment.run("tag", folder)
     until(lambda: sum(batch.total for batch in client.batches()) or first.poll() is not None)
     first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=120)
+    _, said = first.communicate(timeout=300)
     assert first.returncode == 130, said
     assert "interrupted" in said
 
     second = deployment.run("tag", folder, "--format", "jsonl")
-    out, said = second.communicate(timeout=120)
+    out, said = second.communicate(timeout=300)
     assert second.returncode == 1, said
     assert int(re.search(r"(\d+) of 301 images are there already", said).group(1)) > 0
     assert re.search(r"^broken.jpg: .*\n300 of 301 images tagged, 1 failed", said, re.MULTILINE)

@@ -43,10 +43,10 @@ def test_a_bucket_is_tagged_where_it_lies(
     store = deployment.backend.store
     until(lambda: any(True for _ in store.list("results/run_one/")))
     begun.send_signal(signal.SIGKILL)
-    begun.communicate(timeout=120)
+    begun.communicate(timeout=300)
 
     again = deployment.run(*tag)
-    _, said = again.communicate(timeout=120)
+    _, said = again.communicate(timeout=300)
     assert again.returncode == 1, said
     assert "run_one: 20 of 21 images tagged, 1 objects passed over" in said
     keys = [info.key for info in store.list("exports/run_one/")]

@@ -24,11 +24,11 @@ def test_the_settings_of_the_stack_are_all_that_a_machine_of_ones_own_needs(clou
     try:
         own.start()
         assert f"results in s3://{bucket}" in own.said
-        with urllib.request.urlopen(f"{own.url}/api/v1/fleet", timeout=20) as answer:
+        with urllib.request.urlopen(f"{own.url}/api/v1/fleet", timeout=120) as answer:
             assert answer.status == 200
         wait_until(lambda: cloud.client("s3").list_objects_v2(Bucket=bucket, Prefix="fleet/controller").get("KeyCount"))
         assert not own.find("prepare")
-        assert own.stop(within_s=30) == 0, own.said
+        assert own.stop(within_s=120) == 0, own.said
         assert "stopped" in own.said
     finally:
         own.kill_everything()

@@ -28,7 +28,7 @@ def parts(cloud):
         made_queue(cloud, f"{deployment}-{name}", 3)
     store = S3Store(cloud.clients, input_bucket=made_bucket(cloud, "input"), output_bucket=made_bucket(cloud, "output"))
     jobs, results = (
-        SqsQueue(cloud.clients, deployment, name, visibility_timeout_s=30) for name in ("jobs-resnet50", "results")
+        SqsQueue(cloud.clients, deployment, name, visibility_timeout_s=600) for name in ("jobs-resnet50", "results")
     )
     return store, jobs, results
 
@@ -67,7 +67,7 @@ def test_requests_per_image(parts, asked, settings):
         store=store,
         originals=Originals(store, lambda: pytest.fail("no image lies elsewhere"), 1 << 20),
         settings=settings.worker,
-        visibility_timeout_s=30,
+        visibility_timeout_s=600,
         worker_id="w1",
         clock=time.time,
     )
@@ -79,7 +79,7 @@ def test_requests_per_image(parts, asked, settings):
         tagged |= {decode_output(delivery.body).result.image_id for delivery in deliveries}
         results.delete(deliveries)
     pipeline.draining.set()
-    assert pipeline.drained(30)
+    assert pipeline.drained(120)
     pipeline.close()
     requests = asked()
     of = {service: sum(n for name, n in requests.items() if name.startswith(service)) for service in ("s3.", "sqs.")}

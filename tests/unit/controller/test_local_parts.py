@@ -66,10 +66,13 @@ def backend(quick: Settings) -> Iterator[Backend]:
 
 
 @contextmanager
-def controlled(backend: Backend, script: Path) -> Iterator[None]:
+def controlled(backend: Backend, script: Path, **changes: float) -> Iterator[None]:
     stop = threading.Event()
     command = [sys.executable, str(script)]
-    thread = threading.Thread(target=run, args=(backend, backend.settings, command, stop))
+    settings = backend.settings.model_copy(
+        update={"controller": backend.settings.controller.model_copy(update=changes)}
+    )
+    thread = threading.Thread(target=run, args=(backend, settings, command, stop))
     thread.start()
     try:
         yield
@@ -85,7 +88,7 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> None:
+def eventually(holds: Callable[[], bool], within_s: float = 120.0) -> None:
     end = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end, "it never came to be"
@@ -107,7 +110,7 @@ def test_from_zero_to_zero_across_a_restart_of_the_controller(backend: Backend, 
 
 def test_a_worker_that_is_killed_is_replaced(backend: Backend, script: Path) -> None:
     fleet, queue = backend.fleet(["worker"]), backend.jobs("resnet50")
-    with controlled(backend, script):
+    with controlled(backend, script, linger_s=600.0):  # an image in the victim's hands comes back long after
         queue.send(["an image"])
         eventually(lambda: bool(backend.roster.workers()))
         [beat] = backend.roster.workers()
