@@ -34,8 +34,10 @@ class S3Stores:
 
 
 class SqsQueues:
-    visibility_timeout_s = 30.0
+    visibility_timeout_s = 500.0
     max_receives = 3
+    pauses = (200, 400, 1000)
+    hidings = (0, 300, 1100)
     exact = False
     needs = ("cloud",)
     examples = 4

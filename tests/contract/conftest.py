@@ -46,6 +46,10 @@ class Queues(Protocol):
     examples: ClassVar[int]
     visibility_timeout_s: float
     max_receives: int
+    pauses: tuple[float, ...]
+    """Seconds that may pass; not near to a timeout where the clock goes on by itself."""
+    hidings: tuple[float, ...]
+    """Seconds for which a message may be hidden; 0: given back."""
     exact: bool
     """Whether counts are exact, and a receive returns the oldest messages and all that it may."""
 
@@ -116,6 +120,8 @@ class MemoryStores:
 class LocalQueues:
     visibility_timeout_s = 30.0
     max_receives = 3
+    pauses = (1, 10, 31)
+    hidings = (0, 5, 60)
     exact = True
     needs = ("tmp_path",)
     examples = 60

@@ -70,8 +70,9 @@ class _Machine(RuleBasedStateMachine):
                     del self.messages[delivery.body]
 
     @precondition(lambda self: self.deliveries)
-    @rule(picks=st.lists(st.integers(0, 1_000), min_size=1, max_size=12), seconds=st.sampled_from([0, 5, 60]))
-    def set_visibility(self, picks, seconds):
+    @rule(picks=st.lists(st.integers(0, 1_000), min_size=1, max_size=12), which=st.integers(0, 2))
+    def set_visibility(self, picks, which):
+        seconds = self.queues.hidings[which]
         now = self.queues.now()
         for dead, deliveries in self._picked(picks):
             # Of a message whose time ran out and that nobody received since, a heartbeat may do either.
@@ -94,9 +95,9 @@ class _Machine(RuleBasedStateMachine):
             moved = [message for message in waiting if message.body not in left]
         self.messages |= {message.body: _Message(message.body) for message in moved}
 
-    @rule(seconds=st.sampled_from([1, 10, 31]))
-    def pass_time(self, seconds):
-        self.queues.pass_time(seconds)
+    @rule(which=st.integers(0, 2))
+    def pass_time(self, which):
+        self.queues.pass_time(self.queues.pauses[which])
 
     @invariant()
     def every_message_is_in_exactly_one_place(self):
@@ -114,7 +115,7 @@ class _Machine(RuleBasedStateMachine):
 
     def teardown(self):
         """Whatever was not deleted can still be had, once."""
-        self.queues.pass_time(1_000)
+        self.queues.pass_time(10_000)
         self._bury()
         left = {body for body, message in self.messages.items() if not message.dead}
         assert {d.body for d in self._all(self.clients[0])} == left
