@@ -44,9 +44,9 @@ def command(settings: Settings, name: str, calibration: Path, labelled: Path | N
     NAME is resnet50, mobilenetv2, efficientnet-lite0, timm/NAME, or a model of the registry with one label of many.
 
     It holds if it loses half a point of top-1 at most and its top label is fp32's on 94 % of the photos; then workers
-    that start on a CPU use it. If not, the figures are shown, nothing is kept and the exit code is 1. Without labelled
-    photos it is kept for workers that are told to use it (worker.precision = "int8"). Making it needs
-    requirements-int8.txt, running it does not.
+    that start on a CPU use it. If not, the figures are shown, nothing is kept, not even what was offered before, and
+    the exit code is 1. Without labelled photos it is kept for workers that are told to use it (worker.precision =
+    "int8"). Making it needs requirements-int8.txt, running it does not.
     """
     if find_spec("nncf") is None:
         raise click.ClickException("int8 is made by NNCF: python -m pip install -r requirements-int8.txt")
@@ -73,6 +73,7 @@ def command(settings: Settings, name: str, calibration: Path, labelled: Path | N
         for line in _report(form.figures):
             click.echo(line)
         if refusals := form.figures.refusals:
+            int8.withdraw(network, weights.sha256, store)
             click.echo(f"tagfleet: int8 of {name} is refused: {'; '.join(refusals)}", err=True)
             raise SystemExit(1)
         int8.publish(form, network, weights.sha256, store)

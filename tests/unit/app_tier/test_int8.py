@@ -19,8 +19,10 @@ from app_tier.taggers import Tagger
 from config import labels
 from config import settings as config
 from config.settings import PoolSettings, Settings
+from core import layout
 from core.errors import WeightsInvalid
 from core.messages import TagOptions
+from core.models import sha256_of
 from core.wiring import Backend
 from tagfleet.cli import cli
 from tests import tiny_classifier as tiny
@@ -148,12 +150,15 @@ def test_a_damaged_form_is_refused_in_one_line(offered: tuple[Path, Result], tmp
 
 
 def test_where_it_does_not_hold_the_figures_say_so_and_nothing_is_kept(tmp_path: Path, photos: Path) -> None:
-    tiny.write_weights(tmp_path / "weights" / tiny.FILE, clear=False)
+    weights = tiny.write_weights(tmp_path / "weights" / tiny.FILE, clear=False)
+    store = Backend(config.load({}, flags={"home": str(tmp_path)})).store
+    earlier = layout.int8_prefix("timm-test_resnet", sha256_of(weights)) + "figures.json"
+    store.put(earlier, figures().model_dump_json().encode())
     done = quantise(tmp_path, "--calibration", str(photos / "calibration"), "--labelled", str(photos / "labelled"))
     assert done.exit_code == 1
     assert "int8 of timm/test_resnet is refused: " in done.output
     assert "its top label is fp32's on" in done.output
-    assert not (tmp_path / "store").exists() or not list((tmp_path / "store").rglob("figures.json"))
+    assert not list(store.list("models/")), "nor what was offered before"
 
 
 def test_without_labels_it_is_kept_and_not_offered(tmp_path: Path) -> None:
