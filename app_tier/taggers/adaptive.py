@@ -28,8 +28,6 @@ from core import telemetry
 from core.errors import Unavailable, WeightsInvalid, WeightsMissing
 from core.messages import Tag, TagOptions
 
-LOOK_S = 3.0
-"""How old what a worker knows of the others' learning may be when it tags: each look is one request to the store."""
 CUMULATIVE = 0.9
 """Tags are given until they, and none of them, are together as likely as this."""
 _AT_ONCE = 8
@@ -75,19 +73,27 @@ def load(backbone: Backbone, wanted: Wanted) -> AdaptiveTagger:
     engine = engines_of(network, backbone.weights, wanted.settings).fast
     dimensions = engine.infer(np.zeros((1, network.crop, network.crop, 3), np.uint8)).shape[1]
     memory = Memory(wanted.store, f"{network.file_name}-{sha256[:8]}", dimensions)
-    return AdaptiveTagger(network, engine, memory, defaults_of(wanted.pool), time.monotonic)
+    look_s = wanted.settings.worker.look_s
+    return AdaptiveTagger(network, engine, memory, defaults_of(wanted.pool), time.monotonic, look_s)
 
 
 class AdaptiveTagger:
     """`clock` is monotonic. `infer` and `learn` may be called at once, each by one thread.
 
+    What it knows when it tags is what others had learned `look_s` ago at the latest; each look is one request.
     Raises WeightsInvalid where what was learned before is damaged, Unavailable.
     """
 
     name = "adaptive"
 
     def __init__(
-        self, network: Network, engine: Engine, memory: Memory, defaults: TagOptions, clock: Callable[[], float]
+        self,
+        network: Network,
+        engine: Engine,
+        memory: Memory,
+        defaults: TagOptions,
+        clock: Callable[[], float],
+        look_s: float,
     ) -> None:
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
@@ -98,6 +104,7 @@ class AdaptiveTagger:
         self._memory = memory
         self._defaults = defaults
         self._clock = clock
+        self._look_s = look_s
         self._looked_at = clock()
         self._seen = Sums.none(memory.dimensions)
         self._seen_free = threading.Lock()
@@ -161,7 +168,7 @@ class AdaptiveTagger:
     def _look(self) -> None:
         """Use what was learned since, here or by other workers. While that cannot be had, what is known is used."""
         now = self._clock()
-        if now - self._looked_at < LOOK_S:
+        if now - self._looked_at < self._look_s:
             return
         self._looked_at = now
         etag = self._etag

@@ -43,7 +43,7 @@ def store(settings: Settings) -> ObjectStore:
 @pytest.fixture
 def tagger(store: ObjectStore) -> AdaptiveTagger:
     memory = Memory(store, "colours-1", D)
-    return AdaptiveTagger(NETWORKS["efficientnet-lite0"], Colours(), memory, TagOptions(), lambda: 0.0)
+    return AdaptiveTagger(NETWORKS["efficientnet-lite0"], Colours(), memory, TagOptions(), lambda: 0.0, 5.0)
 
 
 @pytest.fixture
