@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from config.schedule import Schedule
 from config.settings import ControllerSettings
 from controller.chronicle import Scene
 from controller.foresight import Foresight
+from controller.launcher import Launcher
 from controller.ledger import Book, Fenced, Intent, Ledger
 from controller.minutes import Minutes
 from controller.model import Memory, Observation, Plan, policy_of
-from controller.policy import Decide, affordable, decide
+from controller.policy import Decide, decide
 from controller.voice import Voice
 from controller.watch import Reading, Watch
-from core import telemetry
+from core import layout, telemetry
 from core.errors import Unavailable
 from core.ids import new_id
-from core.ports import Cause, Depth, Fleet, Gauge, Instance, InstanceState, ObjectStore, Offering
-from core.roster import DecisionRecord, Roster
+from core.ports import Depth, Fleet, Gauge, Instance, InstanceState, ObjectStore, Offering
+from core.roster import DecisionRecord, Glance, Roster
 
 _RECORD_S = 10.0
 _RECORD_TICKS = 12
@@ -141,33 +142,60 @@ class Controller:
         self._alive: list[Instance] = []
         self._read_at = self._clock()
         self._foresight = Foresight(self._ports.store, self._schedules, shapes=self._foresees)
+        self._launcher = Launcher(
+            self._ports.fleet, self._ports.queues, self._ledger, self._watch, self._voice, self._wall
+        )
         self._minutes = Minutes(self._roster, self._voice, self._record_s, clock=self._clock, wall=self._wall)
         self._look: tuple[Reading, Sequence[Intent], Sequence[str]] | None = None
 
     # --- observe ------------------------------------------------------------------------------
 
     def _observe(self) -> Observation:
-        """A fleet or a roster that does not answer blinds all pools, a queue its own."""
+        """A fleet or a roster that does not answer blinds all pools; a queue, or a pool's offerings, that pool."""
         now, self._look = self._clock(), None
         try:
             instances, seen = self._ports.fleet.instances(), self._roster.glance()
-            reading = Reading(
-                at=self._wall(),
-                instances=instances,
-                heartbeats=seen.workers,
-                drain_wishes=seen.drain_wishes,
-                depths={pool: _depth(queue) for pool, queue in self._ports.queues.items()},
-                paused=seen.paused,
-                cap=seen.cap,
-                offerings={pool: self._ports.fleet.offerings(pool) for pool in self._ports.queues},
-            )
         except Unavailable as error:
             return self._watch.blind(f"the fleet cannot be read ({error})")
+        self._say_of_cap(seen)
+        depths, offerings = self._pools()
+        reading = Reading(
+            at=self._wall(),
+            instances=instances,
+            heartbeats=seen.workers,
+            drain_wishes=seen.drain_wishes,
+            depths=depths,
+            paused=seen.paused,
+            cap=seen.cap,
+            offerings=offerings,
+        )
         elapsed, self._read_at = min(now - self._read_at, self._longest_s), now
         book = self._ledger.book
         observation = self._watch.observe(reading, book.intents, elapsed, frozenset(book.known))
         self._look = reading, book.intents, self._settle(reading)
         return observation
+
+    def _pools(self) -> tuple[dict[str, Depth | str], dict[str, list[Offering]]]:
+        """Each pool's depth, or why it cannot be told what the pool needs, and its offerings."""
+        depths: dict[str, Depth | str] = {}
+        offerings: dict[str, list[Offering]] = {}
+        for pool, queue in self._ports.queues.items():
+            depths[pool] = _depth(queue)
+            try:
+                offerings[pool] = self._ports.fleet.offerings(pool)
+            except Unavailable as error:
+                depths[pool] = f"what may be launched for {pool} cannot be read ({error})"
+        return depths, offerings
+
+    def _say_of_cap(self, seen: Glance) -> None:
+        if not seen.cap_unread:
+            self._voice.settled("cap")
+            return
+        holds = f"stays {seen.cap}" if seen.cap is not None else "is controller.max_workers"
+        self._voice.say(
+            "cap",
+            f"{layout.CAP} in the store cannot be read: the cap {holds}; `tagfleet controller cap N` sets it anew",
+        )
 
     def _settle(self, reading: Reading) -> list[str]:
         """Close the intents whose workers are all listed (or never will be); returns which orphans are adopted."""
@@ -200,62 +228,9 @@ class Controller:
             for id_ in (id_ for pool in plan.pools for id_ in pool.drain):
                 self._roster.wish_drain(id_)
         with self._voice.bearing("workers could not be launched"):
-            self._intend([(pool.pool, pool.launch) for pool in plan.pools if pool.launch])
-            if not plan.paused:
-                self._launch(plan)
+            self._launcher.apply(plan, self._alive, self._policy)
         with self._voice.bearing("workers that are gone could not be forgotten"):
             self._roster.forget(self._watch.forgettable)
-
-    def _intend(self, wanted: Sequence[tuple[str, int]], tried: Collection[Offering] = ()) -> None:
-        """Write intents, by the best offering that can be paid for each: they are durable before anything is launched.
-
-        An offering that was `tried` is passed over.
-        """
-        intents: list[Intent] = []
-        for pool, count in wanted:
-            for offering in self._ports.fleet.offerings(pool):
-                fits = min(count, affordable(offering.price, self._purse(intents), self._policy))
-                if fits > 0 and offering not in tried:
-                    intents.append(Intent(new_id("lau"), pool, fits, self._wall(), offering=offering))
-                    break
-        if intents:
-            self._ledger.save(replace(self._ledger.book, intents=(*self._ledger.book.intents, *intents)))
-
-    def _purse(self, more: Sequence[Intent]) -> float:
-        """$/h that the budget still has beside every instance, every launch that may come to be, and `more`."""
-        intents = (*self._ledger.book.intents, *more)
-        open_ = sum(intent.unseen(self._alive) * intent.offering.price for intent in intents)
-        return self._policy.budget_per_hour - open_ - sum(instance.price for instance in self._alive)
-
-    def _launch(self, plan: Plan) -> None:
-        """Carry out every open intent, new ones and those that a crash or a failed call left, with its own token."""
-        excess = any(pool.terms.billable > pool.terms.cap or pool.terms.over_budget for pool in plan.pools)
-        tried: set[Offering] = set()
-        while intent := next((one for one in self._ledger.book.intents if one.launched is None), None):
-            if excess or intent.pool not in self._ports.queues:
-                self._log.warning("dropped a launch that the settings no longer allow", pool=intent.pool)
-                self._replace(intent, None)
-            else:
-                self._carry_out(intent, tried)
-
-    def _carry_out(self, intent: Intent, tried: set[Offering]) -> None:
-        """What an offering has no capacity for is intended anew by the next one, within the same tick."""
-        launch = self._ports.fleet.launch(intent.pool, intent.count, intent.token, intent.offering)
-        self._replace(intent, replace(intent, launched=len(launch.instances)))
-        if not launch.shortfall:
-            return
-        told = {"pool": intent.pool, "by": launch.shortfall, "offering": str(intent.offering)}
-        self._log.warning("launch fell short", reason=launch.reason, **told)
-        if launch.cause is Cause.CAPACITY:
-            tried.add(intent.offering)
-            self._intend([(intent.pool, launch.shortfall)], tried)
-        else:
-            self._watch.refused(intent.pool, launch.reason, lasting=launch.cause is Cause.LASTING)
-
-    def _replace(self, old: Intent, new: Intent | None) -> None:
-        book = self._ledger.book
-        others = tuple(intent for intent in book.intents if intent is not old)
-        self._ledger.book = replace(book, intents=others if new is None else (*others, new))
 
     # --- tell ---------------------------------------------------------------------------------
 

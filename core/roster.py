@@ -147,6 +147,8 @@ class Glance:
     paused: bool
     cap: int | None = None
     """An operator's, in place of the settings'."""
+    cap_unread: bool = False
+    """There is one that cannot be read: `cap` is the last one that could."""
 
 
 class Roster:
@@ -159,6 +161,7 @@ class Roster:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._heard: dict[str, _Heard] = {}
+        self._cap: int | None = None
 
     def beat(self, heartbeat: Heartbeat) -> None:
         self._put(layout.worker_key(heartbeat.worker_id), heartbeat)
@@ -169,12 +172,14 @@ class Roster:
     def glance(self) -> Glance:
         """The heartbeats, the drain wishes, the pause and the cap, by one listing."""
         found = list(self._store.list(layout.FLEET))
+        cap, cap_unread = self._read_cap(there=any(info.key == layout.CAP for info in found))
         wishes = (info.key.removeprefix(layout.DRAINS) for info in found if info.key.startswith(layout.DRAINS))
         return Glance(
             workers=self._heartbeats([info for info in found if info.key.startswith(layout.WORKERS)]),
             drain_wishes=frozenset(wishes),
             paused=any(info.key == layout.PAUSED for info in found),
-            cap=self.cap() if any(info.key == layout.CAP for info in found) else None,
+            cap=cap,
+            cap_unread=cap_unread,
         )
 
     def forget(self, worker_ids: list[str]) -> None:
@@ -244,10 +249,8 @@ class Roster:
             self._put(layout.CAP, Cap(max_workers=max_workers))
 
     def cap(self) -> int | None:
-        try:
-            return Cap.model_validate_json(self._store.get(layout.CAP).data).max_workers
-        except (NotFound, ValidationError):
-            return None
+        """An operator's. Where it cannot be read it is the last one that this object read."""
+        return self._read_cap(there=True)[0]
 
     def pause(self) -> None:
         """From now on the controller launches and drains nothing, until `resume`."""
@@ -262,6 +265,16 @@ class Roster:
         except NotFound:
             return False
         return True
+
+    def _read_cap(self, *, there: bool) -> tuple[int | None, bool]:
+        """And whether there is one that cannot be read."""
+        try:
+            self._cap = Cap.model_validate_json(self._store.get(layout.CAP).data).max_workers if there else None
+        except NotFound:
+            self._cap = None
+        except ValidationError:
+            return self._cap, True
+        return self._cap, False
 
     def _heartbeats(self, listed: Sequence[ObjectInfo]) -> list[Heartbeat]:
         """Those that `listed` tells of, fetching what changed: new ones all, of the others so many at a look.

@@ -1,0 +1,123 @@
+"""Launches: each is an intent in the ledger before it is a call to the fleet, which is made until it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from controller.ledger import Intent, Ledger
+from controller.model import Plan, Policy
+from controller.policy import affordable
+from controller.voice import Voice
+from controller.watch import Watch
+from core import telemetry
+from core.errors import Unavailable
+from core.ids import new_id
+from core.ports import Cause, Fleet, Instance, Offering
+
+
+class Launcher:
+    """Of one term of office. `pools` are those that the settings name, `wall` tells Unix time.
+
+    What is in the way of one pool's launches, or of one launch, is said and stops no other.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        pools: Collection[str],
+        ledger: Ledger,
+        watch: Watch,
+        voice: Voice,
+        wall: Callable[[], float],
+    ) -> None:
+        self._fleet = fleet
+        self._pools = pools
+        self._ledger = ledger
+        self._watch = watch
+        self._voice = voice
+        self._wall = wall
+        self._alive: Sequence[Instance] = ()
+        self._log = telemetry.logger()
+
+    def apply(self, plan: Plan, alive: Sequence[Instance], policy: Policy) -> None:
+        """Intend what the plan launches, and carry out what is open. `alive` are the instances that are not gone.
+
+        Raises Fenced, and Unavailable where the ledger does not answer.
+        """
+        self._alive = alive
+        self._intend([(pool.pool, pool.launch) for pool in plan.pools if pool.launch], policy)
+        if not plan.paused:
+            self._launch(plan, policy)
+
+    def _intend(self, wanted: Sequence[tuple[str, int]], policy: Policy, tried: Collection[Offering] = ()) -> None:
+        """Write intents, by the best offering that can be paid for each: they are durable before anything is launched.
+
+        An offering that was `tried` is passed over.
+        """
+        intents: list[Intent] = []
+        for pool, count in wanted:
+            for offering in self._offerings(pool):
+                fits = min(count, affordable(offering.price, self._purse(intents, policy), policy))
+                if fits > 0 and offering not in tried:
+                    intents.append(Intent(new_id("lau"), pool, fits, self._wall(), offering=offering))
+                    break
+        if intents:
+            self._ledger.save(replace(self._ledger.book, intents=(*self._ledger.book.intents, *intents)))
+
+    def _offerings(self, pool: str) -> Sequence[Offering]:
+        with self._voice.bearing(f"what may be launched for {pool} cannot be read"):
+            return self._fleet.offerings(pool)
+        return ()
+
+    def _purse(self, more: Sequence[Intent], policy: Policy) -> float:
+        """$/h that the budget still has beside every instance, every launch that may come to be, and `more`."""
+        intents = (*self._ledger.book.intents, *more)
+        open_ = sum(intent.unseen(self._alive) * intent.offering.price for intent in intents)
+        return policy.budget_per_hour - open_ - sum(instance.price for instance in self._alive)
+
+    def _launch(self, plan: Plan, policy: Policy) -> None:
+        """Carry out every open intent, new ones and those that a crash or a failed call left, with its own token."""
+        excess = any(pool.terms.billable > pool.terms.cap or pool.terms.over_budget for pool in plan.pools)
+        tried: set[Offering] = set()
+        called: set[str] = set()
+        failures: dict[str, str] = {}
+        while intent := self._next(called):
+            called.add(intent.token)
+            if excess or intent.pool not in self._pools:
+                self._log.warning("dropped a launch that the settings no longer allow", pool=intent.pool)
+                self._replace(intent, None)
+                continue
+            try:
+                self._carry_out(intent, tried, policy)
+            except Unavailable as error:
+                failures[intent.pool] = str(error)
+        for pool in self._pools:
+            failure = f"workers of {pool} could not be launched"
+            if pool in failures:
+                self._voice.say(failure, f"{failure}: {failures[pool]}")
+            else:
+                self._voice.settled(failure)
+
+    def _next(self, called: Collection[str]) -> Intent | None:
+        open_ = (intent for intent in self._ledger.book.intents if intent.launched is None)
+        return next((intent for intent in open_ if intent.token not in called), None)
+
+    def _carry_out(self, intent: Intent, tried: set[Offering], policy: Policy) -> None:
+        """What an offering has no capacity for is intended anew by the next one, within the same tick."""
+        launch = self._fleet.launch(intent.pool, intent.count, intent.token, intent.offering)
+        self._replace(intent, replace(intent, launched=len(launch.instances)))
+        if not launch.shortfall:
+            return
+        told = {"pool": intent.pool, "by": launch.shortfall, "offering": str(intent.offering)}
+        self._log.warning("launch fell short", reason=launch.reason, **told)
+        if launch.cause is Cause.CAPACITY:
+            tried.add(intent.offering)
+            self._intend([(intent.pool, launch.shortfall)], policy, tried)
+        else:
+            self._watch.refused(intent.pool, launch.reason, lasting=launch.cause is Cause.LASTING)
+
+    def _replace(self, old: Intent, new: Intent | None) -> None:
+        book = self._ledger.book
+        others = tuple(intent for intent in book.intents if intent is not old)
+        self._ledger.book = replace(book, intents=others if new is None else (*others, new))

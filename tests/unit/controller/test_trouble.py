@@ -1,0 +1,82 @@
+"""What goes wrong in one place stays there."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from config.settings import ControllerSettings
+from controller.model import Plan, PoolPlan
+from core import layout
+from tests.unit.controller.fakes import World
+
+
+@pytest.fixture
+def world(controls: ControllerSettings) -> World:
+    return World(controls, ["one", "two"])
+
+
+def plan_of(plan: Plan | None, pool: str) -> PoolPlan:
+    assert plan is not None
+    return next(one for one in plan.pools if one.pool == pool)
+
+
+@pytest.mark.parametrize("broken", ["launch one", "offerings one", "depth jobs-one"])
+@pytest.mark.parametrize("first", ["one", "two"])
+def test_a_pool_that_cannot_launch_holds_up_no_other(world: World, broken: str, first: str) -> None:
+    controller = world.controller()
+    world.broken.add(broken)
+    world.queues[first].visible = 5
+    controller.tick()
+    for queue in world.queues.values():
+        queue.visible = 5
+    for _ in range(3):
+        world.step()
+        controller.tick()
+    assert {one.pool for one in world.fleet.alive} == {"two"}
+    world.broken.clear()
+    world.step()
+    controller.tick()
+    assert {one.pool for one in world.fleet.alive} == {"one", "two"}
+
+
+def test_an_intent_that_fails_is_called_once_a_tick_and_named(world: World) -> None:
+    controller = world.controller()
+    world.broken.add("launch")
+    for queue in world.queues.values():
+        queue.visible = 5
+    with capture_logs() as said:
+        for _ in range(3):
+            controller.tick()
+            world.step()
+    assert sum(call.startswith("launch") for call in world.calls) == 3 * 2
+    told = [line["event"] for line in said if "could not be launched" in line["event"]]
+    assert len(told) == 2, "one line for each pool"
+    assert {line.split(" could")[0] for line in told} == {"workers of one", "workers of two"}
+
+
+def test_a_pool_whose_offerings_cannot_be_read_is_left_as_it_is(world: World) -> None:
+    controller = world.controller()
+    world.broken.add("offerings one")
+    plan = controller.tick()
+    assert "what may be launched for one cannot be read" in plan_of(plan, "one").reason
+    assert "cannot be read" not in plan_of(plan, "two").reason
+
+
+def test_a_cap_that_cannot_be_read_stays_what_it_was_and_is_said(world: World) -> None:
+    world.roster.set_cap(2)
+    controller = world.controller()
+    assert plan_of(controller.tick(), "one").terms.cap == 2
+    world.objects.put(layout.CAP, b"not a cap")
+    with capture_logs() as said:
+        plans = [controller.tick() for _ in range(3)]
+    assert {plan_of(plan, "one").terms.cap for plan in plans} == {2}
+    [line] = [line["event"] for line in said if layout.CAP in line["event"]]
+    assert "stays 2" in line
+    world.roster.set_cap(None)
+    assert plan_of(controller.tick(), "one").terms.cap == world.settings.max_workers
+    world.objects.put(layout.CAP, b"not a cap either")
+    with capture_logs() as said:
+        assert plan_of(controller.tick(), "one").terms.cap == world.settings.max_workers
+    [line] = [line["event"] for line in said if layout.CAP in line["event"]]
+    assert "controller.max_workers" in line
