@@ -255,6 +255,10 @@ def adaptive_(coco: Path | None, repeats: int, rounds: int, docs: Path | None, c
     fresh = adaptive.new_tag(every, repeats=repeats, most=5)
     for line in adaptive.lines(every, curve, fresh):
         click.echo(line)
+    fitted, none = adaptive.calibration(every, repeats=repeats)
+    click.echo(f"expected calibration error {fitted:.2f}; without a temperature {none:.2f}")
+    for tags in (100, 1000):
+        click.echo(adaptive.size(tags))
     if docs is not None:
         adaptive.plot(curve, fresh, docs / "adaptive.png")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from app_tier.adaptive import files, statistics
 from app_tier.adaptive.state import News, State
 from app_tier.adaptive.statistics import Features
 from app_tier.taggers import Frame, Wanted
@@ -25,6 +27,7 @@ from config import settings as config
 from config.settings import PoolSettings
 from core.messages import Opinion, TagOptions
 from core.wiring import Backend
+from training.metrics import reliability
 
 Numbers = npt.NDArray[np.float64]
 
@@ -171,6 +174,27 @@ def new_tag(every: Photos, *, repeats: int, most: int) -> NewTag:
     return NewTag(of_own, of_others)
 
 
+def calibration(every: Photos, *, repeats: int) -> tuple[float, float]:
+    """How far the confidence of the likeliest outcome, "none of these" among them, is from the share of times that it
+    is right, when all was learned: with the fitted temperature, and without any.
+    """
+    confidence: tuple[list[float], list[float]] = ([], [])
+    right: tuple[list[bool], list[bool]] = ([], [])
+    for seed in range(repeats):
+        shown, held = parted(every, seed)
+        model = State.none(every.features.shape[1]).taught(list(_named(shown, "own"))).model()
+        for which, temperature in enumerate((model.temperature, 1.0)):
+            model.temperature = temperature
+            shares = model.probabilities(held.features)
+            outcomes = np.array([*model.names, ""])[shares.argmax(axis=1)]
+            confidence[which].extend(shares.max(axis=1))
+            right[which].extend(outcomes == held.tags)
+    fitted, none = (
+        reliability(np.array(of), np.array(truth)).error for of, truth in zip(confidence, right, strict=True)
+    )
+    return fitted, none
+
+
 def _corrections(state: State, shown: Photos, number: int) -> Iterator[News]:
     model = state.model()
     for index, shares in enumerate(model.probabilities(shown.features)):
@@ -221,6 +245,23 @@ def lines(every: Photos, curve: Curve, fresh: NewTag) -> Iterator[str]:
     yield "|---" * (len(fresh.own) + 1) + "|"
     for name, shares in (("its own photos where it comes first", fresh.own), ("other photos", fresh.others)):
         yield f"| {name} | " + " | ".join(f"{share:.2f}" for share in shares) + " |"
+
+
+def size(tags: int, dimensions: int = 1280) -> str:
+    """Of a state with ten photos of each tag; what it costs to write it, and to read it and make a model of it."""
+    random = np.random.default_rng(0)
+    found = statistics.features(np.maximum(0.0, random.normal(size=(10 * tags, dimensions))))
+    every = Photos(found, np.array([f"tag {number % tags}" for number in range(len(found))]), np.arange(len(found)))
+    state = State.none(dimensions).taught(list(_named(every, "own")))
+    started = time.process_time()
+    written = files.encoded(state)
+    between = time.process_time()
+    files.decoded(written, "").model()
+    ended = time.process_time()
+    return (
+        f"{tags} tags of 10 photos: {len(written) / 1e6:.1f} MB, "
+        f"written in {between - started:.1f} s of processor time, read in {ended - between:.1f} s"
+    )
 
 
 def plot(curve: Curve, fresh: NewTag, file: Path) -> None:
