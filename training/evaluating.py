@@ -49,6 +49,8 @@ class Wanted:
     source: Path
     images: Path | None = None
     splits: Path | None = None
+    test: Path | None = None
+    """Other labelled images, all of which are the test part of a run."""
     strict: bool = False
     workers: int = 0
 
@@ -75,10 +77,11 @@ def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda
         if wanted.strict and found.problems:
             raise DataInvalid(found.problems[0])
         if not found.truth.any():
-            raise DataInvalid(f"{dataset.name}: no image of this part of the split shows any label that {folder} knows")
+            raise DataInvalid(f"{part.name}: no image to choose or measure by shows any label that {folder} knows")
         return found
 
-    validation, test = answers(parts.validation), answers(parts.test)
+    test_part = reading.read(wanted.test) if wanted.test else parts.test
+    validation, test = answers(parts.validation), answers(test_part)
     chosen = calibrate(validation.outputs, validation.truth)
     scores = sigmoid(test.outputs / chosen.temperature)
     figures = evaluate_scores(
@@ -90,7 +93,7 @@ def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda
         skipped=test.problems + validation.problems,
     )
     figures = figures.model_copy(update={"weights_sha256": digest})
-    return Evaluation(str(folder), dataset.name, figures, scores, test.truth)
+    return Evaluation(str(folder), test_part.name, figures, scores, test.truth)
 
 
 def of_tagger(tagger: Tagger, thresholds: Sequence[float], wanted: Wanted, done: Done = lambda _: None) -> Evaluation:

@@ -23,6 +23,7 @@ _Folder = click.Path(file_okay=False, path_type=Path)
 @click.argument("source", type=_Source)
 @click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="where the images lie")
 @click.option("--splits", type=_File, help="of `tagfleet data split`  [default: the run's own; a tagger: all images]")
+@click.option("--test", type=_Source, help="measure a run on all of these images, not on the test part of its split")
 @click.option("--output", type=_Folder, help="[default: RUN/evaluation, or evaluation-TAGGER]")
 @click.option("--strict", is_flag=True, help="stop if an image cannot be read, instead of skipping it")
 @click.option(
@@ -35,6 +36,7 @@ def command(
     source: Path,
     images: Path | None,
     splits: Path | None,
+    test: Path | None,
     output: Path | None,
     strict: bool,
     workers: int,
@@ -51,7 +53,7 @@ def command(
     from training.evaluating import Wanted
     from training.runs import RUN
 
-    wanted = Wanted(source, images, splits, strict, workers)
+    wanted = Wanted(source, images, splits, test, strict, workers)
     is_run = (Path(model) / RUN).exists()
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -112,6 +112,16 @@ def test_thresholds_and_temperature_see_no_test_image(run: Path, source: Path, k
     assert figures.mAP < honest.mAP
 
 
+def test_a_run_may_be_measured_on_images_of_another_source(
+    run: Path, source: Path, kept: Settings, tmp_path: Path
+) -> None:
+    others = folder_of_classes(tmp_path / "others", each=4)
+    honest = evaluating.of_run(run, Wanted(source), kept).figures
+    found = evaluating.of_run(run, Wanted(source, test=others), kept)
+    assert (found.dataset, found.figures.images) == ("others", 12)
+    assert found.figures.thresholds == honest.thresholds
+
+
 def test_a_tagger_of_one_label_is_measured_by_its_first_guesses(source: Path) -> None:
     found = evaluating.of_tagger(ColourTagger(), (), Wanted(source))
     assert (found.figures.kind, found.figures.images, found.figures.top_1) == ("single", 60, 1.0)
