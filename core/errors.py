@@ -72,4 +72,4 @@ class RunInvalid(TagfleetError):
 
 
 class TrainingStopped(TagfleetError):
-    """A training cannot go on: its loss is no number any more, or its state cannot be written; the last good one stays."""
+    """A training cannot go on: no finite loss, no room for its state, a job that failed. The last good state stays."""

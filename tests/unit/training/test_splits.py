@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import DataInvalid
@@ -29,6 +29,7 @@ def datasets(draw: st.DrawFn) -> Dataset:
     return dataset(*((f"{number}.png", on, f"group {group}") for number, (on, group) in enumerate(rows)))
 
 
+@settings(max_examples=50)
 @given(datasets(), st.integers(0, 5))
 def test_every_example_is_in_one_part_and_no_group_is_in_two(data, seed):
     parts = split(data, seed=seed).parts
@@ -39,6 +40,7 @@ def test_every_example_is_in_one_part_and_no_group_is_in_two(data, seed):
     assert all(part.examples for part in parts.values())
 
 
+@settings(max_examples=50)
 @given(datasets(), st.integers(0, 5), st.randoms())
 def test_the_same_seed_gives_the_same_parts_in_whatever_order_the_examples_come(data, seed, random):
     order = list(data.examples)
