@@ -112,7 +112,11 @@ def as_app() -> None:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
-    return context.new_page()
+    """As slow as a busy machine's where SLOW_BROWSER says how many times."""
+    page = context.new_page()
+    if times := os.environ.get("SLOW_BROWSER"):
+        context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": float(times)})
+    return page
 
 
 @pytest.fixture
