@@ -30,7 +30,7 @@ SHORT_TIMES = {
 """What was killed is missed, and replaced, soon."""
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 60) -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 180) -> None:
     """Raises TimeoutError if `condition` does not come true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -107,7 +107,7 @@ class Deployment:
             self.up = up = subprocess.Popen(
                 [*TAGFLEET, "up"], env=self.environ, stdout=out, stderr=out, stdin=subprocess.DEVNULL
             )
-        wait_until(lambda: (self.url and self.find("controller")) or up.poll() is not None, 120)
+        wait_until(lambda: (self.url and self.find("controller")) or up.poll() is not None, 300)
         if up.poll() is not None:
             raise RuntimeError(self.said)
         self.environ["TAGFLEET_PORT"] = self.url.rpartition(":")[2]  # a restart is found at the same address

@@ -189,7 +189,7 @@ class AwsDeployment:
             with self.machines.switched_on():
                 for role in self._roles:
                     self.start(role)
-                wait_until(lambda: (self.home / ADDRESS_FILE).exists() or self._failed(), 60)
+                wait_until(lambda: (self.home / ADDRESS_FILE).exists() or self._failed(), 300)
                 self.environ["TAGFLEET_PORT"] = self.url.rpartition(":")[2]  # a restart is found at the same address
                 yield self
         except BaseException:
@@ -222,7 +222,7 @@ class AwsDeployment:
     def stop(self, role: str, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask the process to end, and wait until it has."""
         self._processes[role].send_signal(number)
-        self._processes[role].wait(30)
+        self._processes[role].wait(120)
 
     def log(self, role: str) -> str:
         return (self.home / f"{role}.log").read_text()

@@ -56,7 +56,7 @@ def _started(folder: Path) -> Iterator[Cloud]:
             [PYTHON, _SERVER], stdin=subprocess.PIPE, stdout=log, stderr=log, env=environ, cwd=folder
         )
         try:
-            wait_until(lambda: process.poll() is not None or _answers(endpoint), timeout_s=120)
+            wait_until(lambda: process.poll() is not None or _answers(endpoint), timeout_s=180)
             if process.poll() is not None:
                 raise _Ended
             yield Cloud(
