@@ -26,7 +26,7 @@ def test_boxes_and_a_caption_come_out_of_the_whole_fleet(deploy, make_photos, un
     done = deployment.run(
         "tag", folder, "--candidate", "red car", "--task", "find", "--task", "caption", "--format", "jsonl"
     )
-    out, said = done.communicate(timeout=170)
+    out, said = done.communicate(timeout=300)
     assert done.returncode == 0, said + deployment.said
     items = [json.loads(line) for line in out.splitlines()]
     assert [item["caption"] for item in items] == ["dog cat"] * 3

@@ -66,5 +66,5 @@ def test_what_people_say_of_tags_wakes_a_worker_and_the_next_photos_have_them(de
         until(lambda: not queue.depth().outstanding)
         assert client.image(seen["stripes-7.jpg"].image_id).tags[0].source == "model"
         assert queue.depth().dead == 0
-        out, _ = deployment.run("adaptive", "show").communicate(timeout=60)
+        out, _ = deployment.run("adaptive", "show").communicate(timeout=300)
         assert "2 tags from 7 images" in out
