@@ -142,7 +142,9 @@ def test_a_manifest_that_makes_no_sense_is_refused(wrong: dict[str, object], say
         manifest(weights(tmp_path), **wrong)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(name=st.text(max_size=30), version=st.text(max_size=12))
 def test_no_reference_names_anything_else(registry: Registry, name: str, version: str) -> None:
     """Whatever a person types: the model is not there, and no other error comes out of it."""

@@ -209,7 +209,9 @@ def test_nothing_of_a_cancelled_batch_is_tried_again(web):
 # --- whatever the order -----------------------------------------------------------------------
 
 
-@bounded(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@bounded(
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=st.lists(st.sampled_from(["fail", "succeed", "lose", "retry", "cancel", "close"]), max_size=10))
 def test_counts_and_numbers_hold_whatever_becomes_of_a_batch(web, steps):
     """Counts fit the items after every step, and no two items ever share a change number."""

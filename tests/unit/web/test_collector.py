@@ -33,7 +33,9 @@ def test_the_same_result_twice_counts_once(web):
     assert web.backend.results.depth().outstanding == 0
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_counts_and_numbers_hold_for_any_order_of_results(web, data):
     """Whatever arrives, and however it is grouped: counts fit the items, and each item's change number is its own."""

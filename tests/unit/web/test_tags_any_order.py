@@ -24,7 +24,9 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(actions=st.lists(ACTIONS, max_size=15))
 def test_no_order_of_edits_undos_and_results_loses_or_doubles_a_tag(web, actions):
     """The model: the result that counts, under those of the edits that nobody undid."""
