@@ -8,7 +8,6 @@ with.
 from __future__ import annotations
 
 import csv
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from core.errors import DataInvalid
 from core.models import first_problem
+from core.tag_names import tag_key
 from training.examples import Dataset, Example
 from training.reading.findings import Finding, Reading, folder_of
 
@@ -128,7 +128,7 @@ def _made(index: Path, folder: Path | None, found: Iterable[_Corrected], finding
 def _numbered(tags: Iterable[str], labels: list[str], position: dict[str, int]) -> Iterator[int]:
     """`Dog` and `dog` are one tag, spelled as it is met first."""
     for tag in tags:
-        key = unicodedata.normalize("NFC", tag).casefold()
+        key = tag_key(tag)
         if key not in position:
             position[key] = len(labels)
             labels.append(tag)

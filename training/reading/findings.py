@@ -10,6 +10,7 @@ from typing import Literal
 
 from core.endings import ENDINGS
 from core.errors import DataInvalid
+from core.tag_names import tag_key
 from training.examples import Dataset
 
 Kind = Literal[
@@ -24,6 +25,7 @@ Kind = Literal[
     "empty class",
     "class absent from a part",
     "no labels",
+    "labels alike",
     "one class",
     "duplicate",
     "near duplicate",
@@ -69,6 +71,11 @@ def general(dataset: Dataset, source: Path) -> Iterator[Finding]:
     if not dataset.examples:
         yield Finding("error", "no labels", where, "there is no labelled image in it")
         return
+    spelled: dict[str, str] = {}
+    for name in dataset.labels:
+        if (first := spelled.setdefault(tag_key(name), name)) is not name:
+            text = f"{first!r} and {name!r} are one and the same tag to Tagfleet: spell them alike"
+            yield Finding("error", "labels alike", where, text)
     counts = dataset.counts()
     used = [label for label, count in enumerate(counts) if count]
     if not used:

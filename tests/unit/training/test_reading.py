@@ -120,6 +120,7 @@ class TestCsv:
             ("file,labels\na.png,dog\nb.png,cat,cow\n", "3: 2 columns are wanted"),
             ('file,labels\na.png,"dog\n', "2: no csv: unexpected end of data"),
             ("file,labels\na.png,dog\nb.png,dog\n", " every image is 'dog' and nothing else"),
+            ("file,labels\na.png,dog\nb.png,Dog\n", " 'Dog' and 'dog' are one and the same tag to Tagfleet"),
             ("file,labels\n", " there is no labelled image in it"),
             ("", "1: there is no column `file`"),
         ],
