@@ -18,7 +18,7 @@ from pyarrow import parquet
 from config import settings as config
 from core import layout
 from core.errors import Unavailable
-from core.messages import Job, Result, Tag, decode_job, encode
+from core.messages import Box, Job, Result, Tag, decode_job, encode
 from core.wiring import Backend
 from tagfleet.bulk.listing import Found
 from tagfleet.bulk.run import Parts, Run, drive, take
@@ -106,11 +106,15 @@ class Deployment:
         return [row for key in keys for row in parquet.read_table(io.BytesIO(self.store.get(key).data)).to_pylist()]
 
 
+SEEN = Tag(name="ball", confidence=None, instances=(Box(box=(0.0, 0.25, 0.5, 0.75)),))
+
+
 def result_of(job: Job) -> Result:
     failed = job.key.endswith("7.jpg")
-    tags = () if failed else (Tag(name="dog", confidence=0.5),)
+    tags = () if failed else (Tag(name="dog", confidence=0.5), SEEN)
     error = "7: no image" if failed else None
-    return Result(batch_id=job.batch_id, image_id=job.image_id, name=job.name, tagger="t@1", tags=tags, error=error)
+    said = {"tagger": "t@1", "tags": tags, "caption": None if failed else "a dog", "error": error}
+    return Result(batch_id=job.batch_id, image_id=job.image_id, name=job.name, **said)
 
 
 def run_of(deployment: Deployment, listing: Numbers, fate: Fate | None = None, *, lead: int = 9) -> tuple[Run, RunFile]:
@@ -137,7 +141,8 @@ def test_every_image_is_tagged_once_and_becomes_a_row(deployment: Deployment) ->
     finish(deployment, run)
     rows = deployment.rows("run_x")
     assert [row["uri"] for row in rows] == listing.images
-    assert rows[0]["tags"] == [{"name": "dog", "confidence": 0.5}]
+    boxed = {"name": "ball", "confidence": None, "boxes": [[0.0, 0.25, 0.5, 0.75]]}
+    assert (rows[0]["tags"], rows[0]["caption"]) == ([{"name": "dog", "confidence": 0.5, "boxes": []}, boxed], "a dog")
     assert [row["error"] for row in rows if row["uri"].endswith("7.jpg")] == ["7: no image"] * 5
     assert set(deployment.tagged.values()) == {1}
     assert (file.state.sent, file.state.done, file.state.failed, file.state.passed_over) == (37, 37, 5, 13)

@@ -131,8 +131,8 @@ SAYING = "tree<loc_250><loc_250><loc_750><loc_750>"
 
 def test_it_learns_to_say_where_the_thing_is_and_is_served(untaught: Path, photos: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    told = [Lesson(photos / "a.jpg", "detect", SAYING)] * 30
-    options = Options(epochs=2, lr=0.05, batch=1, freeze_vision=False)
+    told = [Lesson(photos / "a.jpg", "detect", SAYING)] * 20
+    options = Options(epochs=2, lr=0.03, batch=1, freeze_vision=False)
     folder = tune(told, untaught, tmp_path / "run", options, said.append)
     losses = [float(line.rpartition(" ")[2]) for line in said]
     assert losses[1] < 0.5 * losses[0]
