@@ -8,14 +8,16 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, create_engine
+from sqlalchemy.exc import OperationalError
 
 _NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_PATIENCE_S = 120
 
 
 class Server:
@@ -46,13 +48,21 @@ class Server:
     @contextmanager
     def database(self, like: str = "template1") -> Iterator[URL]:
         name = next(self._names)
-        self.say(f'CREATE DATABASE {name} TEMPLATE "{like}"')
+        self._insist(f'CREATE DATABASE {name} TEMPLATE "{like}"')
         yield self.url(name)
-        self.say(f"DROP DATABASE {name} WITH (FORCE)")
+        self._insist(f"DROP DATABASE {name} WITH (FORCE)")
 
     def say(self, statement: str) -> None:
         with self._admin.connect() as connection:
             connection.exec_driver_sql(statement)
+
+    def _insist(self, statement: str) -> None:
+        """The server waits five seconds for others to leave the database, and a busy machine takes longer."""
+        for _ in range(_PATIENCE_S // 5):
+            with suppress(OperationalError):
+                self.say(statement)
+                return
+        self.say(statement)
 
     def close(self) -> None:
         self._admin.dispose()
@@ -73,7 +83,7 @@ def running(environ: Mapping[str, str]) -> Iterator[Server]:
     try:
         server.run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         options = " ".join(("-h ''", f"-k {folder}", *(f"-c {setting}" for setting in _NOT_DURABLE)))
-        server.run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        server.run("pg_ctl", "-D", data, "-w", "-t", str(_PATIENCE_S), "-l", str(folder / "log"), "-o", options, "start")
         with _ending_with_us(programs / "pg_ctl", data):
             yield server
             server.close()
