@@ -83,7 +83,9 @@ def running(environ: Mapping[str, str]) -> Iterator[Server]:
     try:
         server.run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         options = " ".join(("-h ''", f"-k {folder}", *(f"-c {setting}" for setting in _NOT_DURABLE)))
-        server.run("pg_ctl", "-D", data, "-w", "-t", str(_PATIENCE_S), "-l", str(folder / "log"), "-o", options, "start")
+        server.run(
+            "pg_ctl", "-D", data, "-w", "-t", str(_PATIENCE_S), "-l", str(folder / "log"), "-o", options, "start"
+        )
         with _ending_with_us(programs / "pg_ctl", data):
             yield server
             server.close()
