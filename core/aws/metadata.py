@@ -23,7 +23,7 @@ _IDENTITY = "/latest/dynamic/instance-identity/document"
 _INTERRUPTION = "/latest/meta-data/spot/instance-action"
 _REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
 _TOKEN_TTL_S = 21_600  # the longest there is
-_TIMEOUT_S = 2.0  # the service is on the same host: it answers in milliseconds or not at all
+_TIMEOUT_S = 10.0  # the service is on the same host: it answers in milliseconds, or in seconds where that is very busy
 _PAUSES_S = (0.2, 1.0)
 _DOES = {"terminate": "ends", "stop": "stops", "hibernate": "hibernates"}
 
