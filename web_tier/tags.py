@@ -78,8 +78,8 @@ def _correcting(api: APIBlueprint, own: Parts) -> None:
     def give_feedback(image_id: str) -> Response:
         """Say that a tag is right, wrong or missing
 
-        It is kept for taggers that learn, and corrects the image too: what is accepted or added is a person's tag from
-        then on, what is rejected goes. `edit_id` takes it back.
+        It corrects the image: what is accepted or added is a person's tag from then on, what is rejected goes. Taggers
+        that learn are told of it, as of every other edit. `edit_id` takes it back.
         """
         wanted = json_body(FeedbackRequest)
         verdict = Verdict(wanted.tag, wanted=wanted.verdict != "reject")
