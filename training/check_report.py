@@ -110,7 +110,7 @@ def _draw_labels(axes: Axes, found: Check) -> None:
         widths = [count[number] for count in counts]
         axes.barh(rows, widths, left=left, label=name, color=_COLOURS[number])
         left = [start + width for start, width in zip(left, widths, strict=True)]
-    axes.set_yticks(rows, [one.label for one in ordered])
+    axes.set_yticks(rows, [pages.plain(one.label) for one in ordered])
     axes.set_ylim(len(ordered) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     if found.parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from io import StringIO
@@ -38,12 +39,21 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(("<table>", f"<tr>{titles}</tr>", *lines, "</table>"))
 
 
+def plain(text: str) -> str:
+    """Text for a plot in which no dollar begins a formula."""
+    return text.replace("$", r"\$")
+
+
 def svg(width: float, height: float, draw: Callable[[Figure], None]) -> str:
     """What `draw` puts on a figure of so many inches."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9, "svg.hashsalt": "tagfleet"}):
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9, "svg.hashsalt": "tagfleet"}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has fonts that matplotlib has not
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         out = StringIO()

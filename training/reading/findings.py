@@ -142,8 +142,14 @@ def folder_of(index: Path, given: Path | None, first: str, *candidates: Path) ->
 
 
 def _listed(folder: Path) -> Iterator[str]:
-    """Files below the folder, hidden ones left out, as `a/b.jpg`."""
+    """Files below the folder, hidden ones left out, as `a/b.jpg`. Links are followed, none in a circle."""
+    seen: set[Path] = set()
     for at, folders, files in os.walk(folder, followlinks=True):
+        real = Path(at).resolve()
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         prefix = Path(at).relative_to(folder).as_posix()
         for name in files:

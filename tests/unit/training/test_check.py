@@ -189,6 +189,18 @@ class TestCommand:
         assert figures["labels"] == [{"label": "cat", "images": 10}, {"label": "dog", "images": 11}]
         assert [finding["kind"] for finding in figures["findings"]] == ["duplicate"]
 
+    def test_labels_that_are_no_latin_letters_or_look_like_formulas_or_html(self, source, tmp_path):
+        labels = ("猫", "$100$ & <b>", "[bold]cow[/]")
+        rows = [
+            f"{name}/{number}.png,{';'.join(labels[: number % 4])}" for name in ("cat", "dog") for number in range(9)
+        ]
+        (source / "labels.csv").write_text("file,labels\n" + "\n".join(rows) + "\n", encoding="utf-8")
+        done = run("check", source, "--report", tmp_path / "report")
+        assert done.exit_code == 0
+        assert all(label in done.stdout for label in labels)
+        page = (tmp_path / "report" / "check.html").read_text(encoding="utf-8")
+        assert page.count("猫") == page.count("$100$ &amp; &lt;b&gt;") == 2
+
     def test_a_source_that_cannot_be_read_is_one_line(self, tmp_path):
         done = run("check", tmp_path / "gone")
         assert "there is no such file or folder" in str(done.exception)

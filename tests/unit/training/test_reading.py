@@ -202,6 +202,13 @@ class TestFolders:
         (tmp_path / "cat" / "notes.txt").write_text("?")
         assert kinds(tmp_path) == [("warning", "orphan image")] * 2
 
+    def test_folders_elsewhere_that_are_linked_and_a_link_in_a_circle(self, tmp_path):
+        root = tmp_path / "animals"
+        pictures(tmp_path, "elsewhere/1.png", "animals/cat/1.png")
+        (root / "dog").symlink_to(tmp_path / "elsewhere")
+        (root / "cat" / "again").symlink_to(root)
+        assert tags(read(root)) == {"cat/1.png": {"cat"}, "dog/1.png": {"dog"}}
+
     def test_one_class_only(self, tmp_path):
         pictures(tmp_path, "cat/1.png", "cat/2.png")
         assert "there is nothing to tell apart" in said(tmp_path)
