@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from config.settings import PoolSettings, Settings
 from tagfleet.cli.common import with_settings
-from training.florence2_lessons import CaptionTask
+
+if TYPE_CHECKING:
+    from training.florence2_lessons import CaptionTask
 
 _Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 _NAME = "florence2"
+_CAPTIONS = ("caption", "detailed_caption")
 
 
 @click.group("florence2", short_help="Fine-tune Florence-2, and put one into the store.")
@@ -26,7 +29,7 @@ def command() -> None:
 @click.option("--run", required=True, type=click.Path(file_okay=False, path_type=Path), help="all that comes of it")
 @click.option("--start-from", type=_Folder, help="begin with these  [default: those that the tagger finds]")
 @click.option("--images", type=_Folder, help="where the images lie  [default: beside SOURCE]")
-@click.option("--task", default="caption", show_default=True, type=click.Choice(get_args(CaptionTask)), help="of a csv")
+@click.option("--task", default="caption", show_default=True, type=click.Choice(_CAPTIONS), help="of a csv")
 @click.option("--epochs", default=3, show_default=True, type=click.IntRange(1), help="times through all images")
 @click.option("--lr", default=1e-6, show_default=True, type=click.FloatRange(0, min_open=True), help="learning rate")
 @click.option("--batch", default=4, show_default=True, type=click.IntRange(1), help="images of a step")
