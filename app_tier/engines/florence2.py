@@ -134,8 +134,8 @@ def load(folder: Path) -> tuple[Any, Florence2Processor]:
     # Buffers can be computed, and what is there beside the model does it no harm: checkpoints differ in both.
     if lacks := sorted(found["missing_keys"] & {name for name, _ in model.named_parameters()}):
         raise WeightsInvalid(
-            f"{folder}/model.safetensors does not fit its config.json: it lacks {len(lacks)} of the tensors, among them "
-            f"{lacks[0]!r}; {_ADVICE}"
+            f"{folder}/model.safetensors does not fit its config.json: it lacks {len(lacks)} of the tensors, "
+            f"among them {lacks[0]!r}; {_ADVICE}"
         )
     parses = processor.post_processor_config or {}
     if lacking := {"pure_text", "description_with_bboxes", "description_with_bboxes_or_polygons"} - parses.keys():
