@@ -105,7 +105,7 @@ def _draw_curves(figure: Figure, evaluation: Evaluation) -> None:
     precision.plot(everything.recall, everything.precision, color="black", linewidth=2, label="all labels")
     for index in _frequent(truth, _CURVES):
         points = metrics.curve(scores[:, index], truth[:, index])
-        precision.step(points.recall, points.precision, where="post", label=labels[index].label, alpha=0.8)
+        precision.step(points.recall, points.precision, where="post", label=pages.plain(labels[index].label), alpha=0.8)
     precision.set(title="precision and recall", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     precision.legend(fontsize=7)
     found = statements(scores, truth, several=evaluation.figures.kind == "multilabel")
@@ -126,7 +126,7 @@ def _draw_bars(figure: Figure, figures: Figures) -> None:
         title += f", the best and the worst {_BARS // 2}"
         found = found[: _BARS // 2] + found[-_BARS // 2 :]
     axes.bar(range(len(found)), [value for value, _ in found], color="#2f7d57")
-    axes.set_xticks(range(len(found)), [label for _, label in found], rotation=90, fontsize=6)
+    axes.set_xticks(range(len(found)), [pages.plain(label) for _, label in found], rotation=90, fontsize=6)
     axes.set(title=title, ylim=(0, 1))
     axes.grid(alpha=0.3, axis="y")
 
@@ -136,7 +136,7 @@ def _draw_confusion(figure: Figure, evaluation: Evaluation) -> None:
     chosen = _frequent(evaluation.truth, _MATRIX)
     found = confusion(spoken(evaluation.scores, evaluation.figures.thresholds), evaluation.truth, chosen)
     there = np.maximum(evaluation.truth[:, chosen].sum(axis=0), 1)
-    names = [evaluation.figures.labels[index].label for index in chosen]
+    names = [pages.plain(evaluation.figures.labels[index].label) for index in chosen]
     axes.imshow(found / there[:, None], cmap="Greens", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
