@@ -29,7 +29,7 @@ _TYPE = "Content-Type: application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file to upload: `content` is a path, or an open file that is sent from its current position."""
+    """One file to upload: `content` is a path, or an open file that is sent from its current position, and left there."""
 
     name: str
     content: Path | BinaryIO
@@ -132,6 +132,7 @@ class OpenGroup:
                 raise UnreadableFile(file.name, error.strerror or str(error), file) from None
         else:
             opened = file.content
+            self._stack.callback(opened.seek, opened.tell())  # a call that failed can be made again
         disposition = f'form-data; name="files"; filename="{_quoted(file.name)}"'
         head = f"--{self._boundary}\r\nContent-Disposition: {disposition}\r\n{_TYPE}\r\n\r\n"
         self._parts.append((file, head.encode("utf-8", "replace"), opened, opened.tell(), size))

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tagfleet.client import BadAnswer, Batch, Client, Conflict, Item, Missing, Refused, Unreachable, UnreadableFile
+from tagfleet.client import (
+    BadAnswer,
+    Batch,
+    Client,
+    Conflict,
+    Item,
+    Missing,
+    Patience,
+    Refused,
+    Unreachable,
+    UnreadableFile,
+)
 from tagfleet.client.errors import ClientError
 
 
@@ -75,6 +86,17 @@ def test_open_files_are_sent_from_where_they_stand(service, client):
     file = io.BytesIO(b"headbody")
     file.seek(4)
     [item] = client.upload(client.create_batch(), [("f.jpg", file)])
+    assert service.bodies[item.image_id] == b"body"
+
+
+def test_an_open_file_that_could_not_be_sent_is_sent_whole_by_the_next_call(service, client):
+    file = io.BytesIO(b"headbody")
+    file.seek(4)
+    batch = client.create_batch()
+    service.plan("/images", busy)
+    with Client(service.url, patience=Patience(total_s=0)) as impatient, pytest.raises(Refused):
+        impatient.upload(batch, [("f.jpg", file)])
+    [item] = client.upload(batch, [("f.jpg", file)])
     assert service.bodies[item.image_id] == b"body"
 
 
