@@ -45,8 +45,9 @@ def main(arguments: Sequence[str], root: Path, gpus: int, execute: Execute) -> i
 def train_command(arguments: Sequence[str], root: Path, run: Path, gpus: int) -> list[str]:
     """With one process for each GPU. It goes on where an interrupted one was: the run lies in the checkpoints."""
     source = root / "input" / "data" / DATA
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)] if gpus > 1 else []
-    command = [sys.executable, *several, *_TAGFLEET, "train", str(source), "--run", str(run)]
+    each = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)] if gpus > 1 else []
+    tagfleet = [*each, "-m", "--", "tagfleet"] if each else _TAGFLEET  # else it takes --run for an option of its own
+    command = [sys.executable, *tagfleet, "train", str(source), "--run", str(run)]
     if (source / runs.SPLITS).is_file():
         command += ["--splits", str(source / runs.SPLITS)]
     weights = root / "input" / "data" / WEIGHTS

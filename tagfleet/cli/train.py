@@ -79,7 +79,7 @@ def command(
 
     The same command goes on from the last checkpoint, bit for bit. With several GPUs:
 
-        torchrun --nproc-per-node 4 -m tagfleet train SOURCE --run DIR …
+        torchrun --nproc-per-node 4 -m -- tagfleet train SOURCE --run DIR …
 
     Then `tagfleet evaluate DIR SOURCE` and `tagfleet publish DIR --name NAME`.
     """

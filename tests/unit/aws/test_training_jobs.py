@@ -282,7 +282,8 @@ class TestContainer:
     def test_every_gpu_and_the_other_places(self, tmp_path):
         root = self.root(tmp_path, "input/data/training/splits.json", "input/data/weights/resnet50.safetensors")
         words = sagemaker_container.train_command([], root, root / "run", gpus=4)
-        assert words[1:7] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4", "-m"]
+        assert words[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
+        assert words[6:10] == ["-m", "--", "tagfleet", "train"]
         assert words[-4:] == [
             "--splits",
             str(root / "input/data/training/splits.json"),
