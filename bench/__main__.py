@@ -184,10 +184,19 @@ def web_tier(bench: Bench, count: int, streams: int, rounds: int) -> None:
 @click.option("--count", default=2000, help="photos")
 @click.option("--seed", default=0, help="of the choice of faults; 0: another one each time")
 @click.option("--minutes", default=9.0, help="the longest that it may take")
+@click.option("--breaking", type=float, help="minutes in which things break, at most  [default: half of --minutes]")
 @click.option("--every", type=(float, float), default=(0.5, 4.0), help="seconds between two faults, from and to")
 @click.option("--tagger", default="resnet50", help="that tags the photos")
 @click.pass_obj
-def chaos_command(bench: Bench, count: int, seed: int, minutes: float, every: tuple[float, float], tagger: str) -> None:
+def chaos_command(
+    bench: Bench,
+    count: int,
+    seed: int,
+    minutes: float,
+    breaking: float | None,
+    every: tuple[float, float],
+    tagger: str,
+) -> None:
     """Kill parts, fill the disk, set a clock wrong while photos are tagged; the last line counts what came of it."""
     seed = seed or time.time_ns() % 1_000_000
     click.echo(f"seed {seed}")
@@ -201,7 +210,14 @@ def chaos_command(bench: Bench, count: int, seed: int, minutes: float, every: tu
         pictures = photos(bench.folder, count)
         try:
             outcome = chaos(
-                deployment, small, pictures, seed=seed, every_s=every, within_s=60 * minutes, say=click.echo
+                deployment,
+                small,
+                pictures,
+                seed=seed,
+                every_s=every,
+                breaking_s=60 * (minutes / 2 if breaking is None else breaking),
+                within_s=60 * minutes,
+                say=click.echo,
             )
         except TimeoutError:
             click.echo(explained(deployment, Path(f"chaos-{seed}")))

@@ -64,10 +64,11 @@ def chaos(
     *,
     seed: int,
     every_s: tuple[float, float],
+    breaking_s: float,
     within_s: float,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Outcome:
-    """Upload `photos` and break something every `every_s` seconds until all are tagged, or half of `within_s` is over.
+    """Upload `photos` and break something every `every_s` seconds until all are tagged, or `breaking_s` are over.
 
     Raises TimeoutError where the batch is not complete `within_s` after its begin.
     """
@@ -84,7 +85,7 @@ def chaos(
             accepted = [id_ for ids in pool.map(lambda group: _upload(client, batch, group), groups) for id_ in ids]
         say(f"{len(accepted)} photos accepted after {time.monotonic() - started:.0f} s; {dict(faults.done)}")
         _insist(lambda: client.close(batch))
-        _wait(client, batch, lambda: time.monotonic() - started > within_s / 2, say)
+        _wait(client, batch, lambda: time.monotonic() - started > breaking_s, say)
         faults.stop()
         _wait(client, batch, lambda: _late(started, within_s), say)
         items = _insist(lambda: list(client.results(batch)))

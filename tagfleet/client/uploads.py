@@ -29,7 +29,7 @@ _TYPE = "Content-Type: application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file to upload: `content` is a path, or an open file that is sent from its current position, and left there."""
+    """One file to upload: `content` is a path, or an open file that is sent from where it stands, and left there."""
 
     name: str
     content: Path | BinaryIO

@@ -19,7 +19,19 @@ from tagfleet.client.model import Tag
 @pytest.mark.e2e
 def test_every_photo_ends_once(engine_cache: Path) -> None:
     command = [sys.executable, "-m", "bench", "--cache", str(engine_cache), "chaos"]
-    few = ["--count", "100", "--every", "0.2", "1.5", "--minutes", "2.5", "--tagger", "efficientnet-lite0"]
+    few = [
+        "--count",
+        "100",
+        "--every",
+        "0.2",
+        "1.5",
+        "--breaking",
+        "1.25",
+        "--minutes",
+        "8",
+        "--tagger",
+        "efficientnet-lite0",
+    ]
     run = subprocess.run([*command, *few], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     last = run.stdout.splitlines()[-1]
