@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from controller.ledger import Intent, Ledger
+from controller.limits import affordable
 from controller.model import Plan, Policy
-from controller.policy import affordable
 from controller.voice import Voice
 from controller.watch import Watch
 from core import telemetry

@@ -14,11 +14,11 @@ will still wait when a worker launched now is up: work that the fleet clears wit
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from controller.learning import arrival_rate, boot_time, learn, throughput
+from controller.limits import affordable, price_of, rank, seats_of, share_out
 from controller.model import (
     Memory,
     Observation,
@@ -38,8 +38,6 @@ from controller.surplus import note, peak, worth_keeping_s
 Decide = Callable[[Observation, Memory, Policy], tuple[Plan, Memory]]
 """What `decide` is one of: others stand in `controller.simulation`."""
 _FIRST_BACK_OFF_S = 1.0
-_ROUNDING = 1e-9
-"""Prices are sums of decimal fractions: what fits but for their last bit fits."""
 
 
 def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Plan, Memory]:
@@ -67,7 +65,7 @@ def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Pl
     leaving = billable - sum(each.own for each in terms.values())
     room = max(0, sum(count for count, _ in asked.values()) - free - leaving)
     plans = {}
-    for view in sorted(observation.pools, key=lambda view: _rank(view.pool, terms[view.pool], 0)):
+    for view in sorted(observation.pools, key=lambda view: rank(view.pool, terms[view.pool], 0)):
         payable = affordable(terms[view.pool].price_per_hour, purse, policy)
         plan = _plan(view, terms[view.pool], asked[view.pool], max(0, min(free, payable)), room, policy)
         free -= plan.launch
@@ -121,7 +119,7 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spe
         starved_s=memory.starved_s,
         failures=memory.failures,
         retry_in_s=memory.retry_in_s,
-        price_per_hour=_price(view, policy.budget_per_hour - spend, policy),
+        price_per_hour=price_of(view, policy.budget_per_hour - spend, policy),
         spend_per_hour=spend,
         budget_per_hour=policy.budget_per_hour,
         keep_s=max(policy.stabilisation_s, policy.linger_s, worth_keeping_s(memory.gaps, boot)),
@@ -135,15 +133,15 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spe
 
 def _crew(workers: Sequence[Worker]) -> dict[str, int]:
     """The workers by what they are good for; whoever is neither capacity nor draining is on its way out."""
-    at = Counter(worker.stage for worker in workers)
+    at = [worker.stage for worker in workers].count
     counts = {
-        "requested": at[Stage.REQUESTED],
-        "booting": at[Stage.PENDING] + at[Stage.BOOTING] + at[Stage.WARMING],
-        "idle": at[Stage.IDLE],
-        "busy": at[Stage.BUSY],
-        "draining": at[Stage.DRAINING] + at[Stage.INTERRUPTED],
+        "requested": at(Stage.REQUESTED),
+        "booting": at(Stage.PENDING) + at(Stage.BOOTING) + at(Stage.WARMING),
+        "idle": at(Stage.IDLE),
+        "busy": at(Stage.BUSY),
+        "draining": at(Stage.DRAINING) + at(Stage.INTERRUPTED),
     }
-    by_hand = sum(not worker.ours for worker in workers if worker.stage.coming or worker.stage.ready)
+    by_hand = sum(worker.stage.coming or worker.stage.ready for worker in workers if not worker.ours)
     return {**counts, "ending": len(workers) - sum(counts.values()), "by_hand": by_hand}
 
 
@@ -200,63 +198,6 @@ def _within_reach(view: PoolView, wanted: int, own: int, coming: int, memory: Po
     if not memory.failures or wanted <= own:
         return wanted
     return own if memory.retry_in_s > 0 or coming else own + 1
-
-
-# --- the cap and the budget -------------------------------------------------------------------
-
-
-def affordable(price: float, purse: float, policy: Policy) -> int:
-    """How many more instances of `price` $/h the purse pays for; below 0 how many too many there are."""
-    if not policy.budget_per_hour or not price:
-        return policy.max_workers
-    return math.floor(purse / price + _ROUNDING)
-
-
-def _price(view: PoolView, purse: float, policy: Policy) -> float:
-    """$/h of the best offering that can be paid for; where none can, of the best one."""
-    prices = [offering.price for offering in view.offerings]
-    payable = (price for price in prices if affordable(price, purse, policy) > 0)
-    return next(payable, prices[0] if prices else 0.0)
-
-
-def seats_of(terms: Iterable[Terms], billable: int, policy: Policy) -> int:
-    """How many instances there may be: the cap, or what the budget pays for at the highest price that is asked.
-
-    Where too much is spent and nothing has a price, it is what they cost on average.
-    """
-    asking = [each for each in terms if each.needed > each.own] or list(terms)
-    dearest = max(asking, key=lambda each: each.price_per_hour, default=None)
-    if dearest is None:
-        return policy.max_workers
-    spend = dearest.spend_per_hour
-    price = dearest.price_per_hour or (spend / billable if dearest.over_budget else 0.0)
-    more = affordable(price, policy.budget_per_hour - spend, policy)
-    return min(policy.max_workers, max(0, billable + more))
-
-
-def share_out(terms: Mapping[str, Terms], cap: int) -> dict[str, int]:
-    """Max-min fair: one worker after the other goes to the pool that has fewest, until all have what they need.
-
-    Of pools that have equally few, one with work comes before one whose work is only foreseen; then one that had no
-    worker for the drain goal L, then one that keeps a worker it has, then the one with most work, then by name. So
-    pools that share too small a cap take turns of L.
-    """
-    shares = {pool: each.needed for pool, each in terms.items()}
-    if sum(shares.values()) <= max(0, cap):
-        return shares
-    shares = dict.fromkeys(terms, 0)
-    for _ in range(max(0, cap)):
-        short = [pool for pool in terms if shares[pool] < terms[pool].needed]
-        if not short:
-            break
-        shares[min(short, key=lambda pool: _rank(pool, terms[pool], shares[pool]))] += 1
-    return shares
-
-
-def _rank(pool: str, terms: Terms, share: int) -> tuple[int, bool, bool, bool, int, str]:
-    early = not terms.outstanding and terms.ahead > 0
-    patient = terms.starved_s is None or terms.starved_s < terms.drain_goal_s
-    return share, early, patient, terms.own <= share, -terms.outstanding, pool
 
 
 # --- one pool ---------------------------------------------------------------------------------
