@@ -167,9 +167,11 @@ class Watch:
             self._hear(sight, beat, elapsed_s)
             self._asked(sight, instance.id in reading.drain_wishes, elapsed_s)
             unknown = known is not None and instance.id not in known and instance.token not in tokens
-            self._vouch(sight, instance, unknown, elapsed_s)
+            if unknown or sight.stray_s is not None:
+                self._vouch(sight, instance, unknown, elapsed_s)
             stage = self._stage(instance.state, sight)
-            self._judge(sight, stage)
+            if not sight.ready or stage is Stage.ORPHAN:
+                self._judge(sight, stage)
             if stage is not Stage.GONE:
                 found.append((instance.pool, self._worker(instance.id, stage, sight, instance.price)))
             elif beat is not None or instance.id in reading.drain_wishes:
@@ -209,7 +211,7 @@ class Watch:
             pool.failed += max(0, beat.images_failed - (before.images_failed if before else 0))
         images, busy = handled - sight.sampled[0], beat.busy_seconds - sight.sampled[1]
         if images > 0 and busy >= _SAMPLE_S:
-            self._tell(sight.pool, News(throughputs=(images / busy,)))
+            self._pools.setdefault(sight.pool, _Pool()).throughputs.append(images / busy)
         elif images >= 0 and busy >= 0:
             return
         sight.sampled = (handled, beat.busy_seconds)
@@ -230,7 +232,7 @@ class Watch:
             sight.asked_s = 0.0
 
     def _stage(self, state: InstanceState, sight: _Sight) -> Stage:
-        if state in _ENDING:
+        if state is not InstanceState.RUNNING and state in _ENDING:
             return _ENDING[state]
         beat = sight.beat
         if beat and beat.state is WorkerState.DRAINED:

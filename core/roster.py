@@ -26,9 +26,10 @@ class WorkerState(StrEnum):
     DRAINING = "draining"
     DRAINED = "drained"
 
-    @property
-    def ready(self) -> bool:
-        return self in (WorkerState.IDLE, WorkerState.BUSY)
+    ready: bool
+
+    def __init__(self, name: str) -> None:
+        self.ready = name in ("idle", "busy")
 
 
 class _Object(BaseModel):
