@@ -12,6 +12,7 @@ from tests import tiny_florence2 as tiny
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.timeout(600)  # three processes import torch and transformers, on a busy machine
 def test_boxes_and_a_caption_come_out_of_the_whole_fleet(deploy, make_photos, until, tmp_path):
     weights = tiny.save(tmp_path / "florence2")
     deployment = deploy(
