@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from core.errors import TrainingStopped
@@ -14,17 +14,16 @@ def write(path: Path, data: bytes) -> None:
 
     Raises TrainingStopped where that cannot be done: a full disk, a folder that is gone.
     """
-    part = ""
+    part = path.with_name(f".{path.name}.part")  # one name, so that what a killed process left is written over
     try:
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with os.fdopen(handle, "wb") as file:
+        with part.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(part).replace(path)
+        part.replace(path)
     except OSError as error:
-        if part:
-            Path(part).unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         kept = "the one before it is kept" if path.exists() else "there is none before it"
         raise TrainingStopped(
             f"{path} could not be written: {error.strerror}; {kept}. Once there is room, the same command goes on there"

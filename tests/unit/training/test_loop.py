@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_it_learns_colours(source: Path, tmp_path: Path) -> None:
     assert float(rows[outcome.best.epoch - 1]["mAP"]) == outcome.best.mAP
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 5, 8, 9])
+@pytest.mark.parametrize("step", [1, 3, 5, 8])
 def test_killed_at_any_step_and_resumed_it_is_the_run_that_was_never_killed(
     source: Path, whole: Path, tmp_path: Path, step: int
 ) -> None:
@@ -79,14 +80,14 @@ def test_killed_at_any_step_and_resumed_it_is_the_run_that_was_never_killed(
     assert same(states(folder), states(whole))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changed",
     [
         {"loss": "focal", "sampler": "weighted", "amp": "bf16", "ema": 0.0},
-        {"loss": "asl", "sampler": "oversample", "frozen_backbone": True, "workers": 1},
-        {"network": "timm/test_vit", "epochs": 1, "batch": 2, "augment": False},
+        {"loss": "asl", "sampler": "oversample", "network": "timm/test_vit", "frozen_backbone": True, "workers": 1},
     ],
-    ids=["weighted in bf16", "oversampled and frozen, decoded elsewhere", "a transformer, unchanged images"],
+    ids=["weighted in bf16", "oversampled, a frozen transformer, decoded elsewhere"],
 )
 def test_so_it_is_with_other_options(source: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
     trained(source, tmp_path / "whole", **changed)
@@ -104,10 +105,11 @@ def test_a_frozen_backbone_stays_as_it_was(source: Path, tmp_path: Path) -> None
     assert moved == {"head"}
 
 
-def test_a_finished_run_is_told_and_not_repeated(source: Path, whole: Path) -> None:
+def test_a_finished_run_is_told_and_not_repeated(source: Path, whole: Path, tmp_path: Path) -> None:
     before = (whole / runs.LAST).stat().st_mtime_ns
     recorder = Recorder()
-    outcome = trained(source, whole, recorder)
+    elsewhere = shutil.copytree(source, tmp_path / "under another name")
+    outcome = trained(elsewhere, whole, recorder)
     assert (recorder.losses, outcome.epochs) == ({}, 3)
     assert (whole / runs.LAST).stat().st_mtime_ns == before
 
@@ -239,9 +241,7 @@ def test_a_label_without_an_image_is_told(tmp_path: Path) -> None:
     assert any("violet" in line and "cannot be learned" in line for line in recorder.lines)
 
 
-def test_the_seed_decides_everything(source: Path, whole: Path, tmp_path: Path) -> None:
-    trained(source, tmp_path / "again")
+def test_another_seed_gives_another_network(source: Path, whole: Path, tmp_path: Path) -> None:
     trained(source, tmp_path / "other", seed=4)
-    assert same(states(tmp_path / "again"), states(whole))
     one, other = load_file(tmp_path / "other" / runs.BEST), load_file(whole / runs.BEST)
     assert not all(np.allclose(one[name], other[name]) for name in one)
