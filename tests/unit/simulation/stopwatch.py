@@ -23,7 +23,12 @@ class Stopwatches:
         self.reset()
 
     def reset(self) -> None:
-        self._headless = self._starving = self._idling = 0
+        self._headless = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Whoever takes office looks at all with new eyes."""
+        self._starving = self._idling = 0
         self._unknown: dict[str, int] = {}
 
     def tick(
@@ -41,6 +46,7 @@ class Stopwatches:
             self.reset()
             return
         if leader is None or terms is None:
+            self._begin()
             self._headless += 1
             assert self._headless * self._tick_s <= _LEASES * self._lease_s + 3 * self._tick_s, "nobody leads"
             return
