@@ -7,6 +7,7 @@ models/NAME/VERSION/…             its files
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ NEEDED = ("config.json", "model.safetensors")
 _KINDS = (".json", ".txt", ".safetensors")
 """Endings of files that belong to a model; code is none of them."""
 
+_MANIFEST_KEY = re.compile(rf"{re.escape(layout.MODELS)}[^/]+/[^/]+/{re.escape(MANIFEST_FILE)}")
+
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
 
 
@@ -39,6 +42,11 @@ class FolderManifest(BaseModel):
     @property
     def version(self) -> str:
         return version_of(self.files)
+
+    @property
+    def reference(self) -> str:
+        """`NAME@VERSION`."""
+        return f"{self.name}@{self.version}"
 
 
 def version_of(files: Mapping[str, str]) -> str:
@@ -74,6 +82,19 @@ def find(store: ObjectStore, name: str, version: str = "") -> FolderManifest | N
     listed = [info.key for info in store.list(prefix) if info.key.endswith("/" + MANIFEST_FILE)]
     found = [_read(store, key) for key in listed]
     return max(found, key=lambda manifest: manifest.added_at, default=None)
+
+
+def every(store: ObjectStore) -> list[FolderManifest]:
+    """All versions of all such models, by name, then the newest first. Raises WeightsInvalid, Unavailable."""
+    keys = [info.key for info in store.list(layout.MODELS) if _MANIFEST_KEY.fullmatch(info.key)]
+    return sorted((_read(store, key) for key in keys), key=lambda manifest: (manifest.name, -manifest.added_at))
+
+
+def remove(store: ObjectStore, manifest: FolderManifest) -> None:
+    """Delete the version, what names it first. Raises Unavailable."""
+    prefix = layout.model_prefix(manifest.name, manifest.version)
+    store.delete([prefix + MANIFEST_FILE])
+    store.delete([info.key for info in store.list(prefix)])
 
 
 def fetch(store: ObjectStore, manifest: FolderManifest, cache: Path) -> Path:

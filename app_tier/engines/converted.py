@@ -1,7 +1,7 @@
 """A model's form for OpenVINO, in the registry beside its weights: a worker on a CPU has no torch to convert it.
 
 models/NAME/VERSION/openvino/model.xml, model.bin, golden.npy    as `openvino.keep` makes them
-models/NAME/VERSION/openvino/files.json                          the SHA-256 of each, put last
+models/NAME/VERSION/openvino/hashes.json                         the SHA-256 of each, put last
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.errors import NotFound, WeightsInvalid
 from core.ports import ObjectStore
 
 FILES = ("model.bin", "model.xml", openvino.GOLDEN)
-_HASHES = "files.json"
+_HASHES = "hashes.json"
 _Hashes = TypeAdapter(dict[str, str])
 
 

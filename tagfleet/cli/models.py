@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from config.settings import Settings
+from core import folders
 from core.models import MANIFEST_FILE, WEIGHTS_FILE, Manifest, Registry, read_manifest
 from core.wiring import Backend
 from tagfleet.cli import models_quantise
@@ -35,14 +36,20 @@ command.add_command(models_quantise.command)
 @with_settings()
 def list_command(settings: Settings, check: bool) -> None:
     """Show all versions of all models; * is the default of its name. Exit code 1 if one is damaged."""
-    registry = Registry(Backend(settings).store)
+    store = Backend(settings).store
+    registry = Registry(store)
     manifests, damaged = registry.list()
-    if not manifests and not damaged:
+    captioners = folders.every(store)
+    if not (manifests or damaged or captioners):
         click.echo("no models in the registry: `tagfleet models add` puts one there", err=True)
     defaults = {manifest.name: registry.default(manifest.name) for manifest in manifests}
     for manifest in manifests:
         mark = "*" if defaults[manifest.name] == manifest.version else " "
         click.echo(f"{mark} {manifest.reference:<28}{_about(manifest)}")
+    newest = ""
+    for folder in captioners:
+        click.echo(f"{'*' if folder.name != newest else ' '} {folder.reference:<28}folder of {len(folder.files)} files")
+        newest = folder.name
     if check:
         damaged += [problem for manifest in manifests if (problem := registry.damage(manifest))]
         click.echo(f"{len(manifests)} checked, {len(damaged)} damaged")
@@ -150,8 +157,14 @@ def default_command(settings: Settings, model: str) -> None:
 @with_settings()
 def remove_command(settings: Settings, model: str) -> None:
     """Delete MODEL (NAME@VERSION) from the registry. Workers that serve it go on until they end."""
-    manifest = Registry(Backend(settings).store).remove(model)
-    click.echo(f"removed {manifest.reference}")
+    store = Backend(settings).store
+    name, _, version = model.partition("@")
+    captioner = next((folder for folder in folders.every(store) if folder.reference == f"{name}@{version}"), None)
+    if captioner is not None:
+        folders.remove(store, captioner)
+    else:
+        model = Registry(store).remove(model).reference
+    click.echo(f"removed {model}")
 
 
 def _about(manifest: Manifest) -> str:

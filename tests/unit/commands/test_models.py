@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from app_tier import serving
 from config.settings import PoolSettings, Settings
+from core import folders
 from core.errors import WeightsInvalid, WeightsMissing
 from core.messages import TagOptions
 from core.models import Registry
@@ -212,3 +213,20 @@ def test_a_damaged_form_is_named_and_never_used(add: Run, settings: Settings, tm
     with pytest.raises(WeightsInvalid, match=f"{key} in the store is damaged: add the model again"):
         serving.choose(PoolSettings(tagger="pets"), elsewhere, store).load()
     assert not list((tmp_path / "new machine" / "engines").iterdir())
+
+
+def test_models_that_are_folders_are_listed_and_removed(run: Run, settings: Settings, tmp_path: Path) -> None:
+    store, source = Backend(settings).store, tmp_path / "florence2"
+    source.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (source / name).write_text("first")
+    first = folders.add(store, "florence2", source, 1.0)
+    (source / "config.json").write_text("second")
+    second = folders.add(store, "florence2", source, 2.0)
+    assert run("list").output.splitlines() == [
+        f"* {second.reference:<28}folder of 2 files",
+        f"  {first.reference:<28}folder of 2 files",
+    ]
+    assert run("remove", second.reference).output == f"removed {second.reference}\n"
+    assert folders.every(store) == [first]
+    assert folders.find(store, "florence2") == first
