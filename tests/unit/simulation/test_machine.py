@@ -95,10 +95,10 @@ class Life(RuleBasedStateMachine):
         if alive:
             getattr(self.cloud, what)(alive[number % len(alive)])
 
-    @precondition(lambda self: not self.there)
+    @precondition(lambda self: not self.there and self.nothing_is_intended)
     @rule(speaks=st.booleans())
     def an_instance_comes_that_nobody_launched(self, speaks: bool) -> None:
-        """One, and into an empty fleet: what others launch beside us no cap of ours can hold."""
+        """One, and into an empty fleet for which none is intended: what others launch no cap of ours can hold."""
         self.strays += 1
         try:
             self.cloud.launch("p", 1, f"stray-{self.strays}", MENU[0])
@@ -203,6 +203,12 @@ class Life(RuleBasedStateMachine):
         """Another instance is to be had, within the cap and the budget."""
         prices = [one.price for one in self.cloud.offerings("p")]
         return len(self.there) < CAP and any(self.spend + price <= BUDGET for price in prices)
+
+    @property
+    def nothing_is_intended(self) -> bool:
+        """No launch is open, as far as the ledger tells; where it is lost, it does not."""
+        kept = list(self.store.list(layout.CONTROLLER))
+        return bool(kept) and not json.loads(self.store.get(layout.CONTROLLER).data)["intents"]
 
     def unknown(self) -> list[str]:
         """Instances that run, are listed, and are neither in the ledger nor of a launch in it."""
