@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 import pytest
+import structlog
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import settings as hypothesis
@@ -24,6 +26,13 @@ from controller.simulation.traces import Trace
 from tagfleet.cli import cli
 from tests.unit.controller.conftest import small
 from tests.unit.controller.fakes import World
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[None]:
+    """The command sets the log of its process; the other tests of this one have their own."""
+    yield
+    structlog.reset_defaults()
 
 
 def recording(world: World, file: TextIO) -> Controller:
