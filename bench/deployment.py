@@ -112,8 +112,8 @@ class Deployment:
             raise RuntimeError(self.said)
         self.environ["TAGFLEET_PORT"] = self.url.rpartition(":")[2]  # a restart is found at the same address
 
-    def stop(self, number: signal.Signals = signal.SIGINT, *, within_s: float = 10) -> int:
-        """Ask `up` to end; its exit code. Raises TimeoutExpired if it takes longer than it promises."""
+    def stop(self, number: signal.Signals = signal.SIGINT, *, within_s: float = 180) -> int:
+        """Ask `up` to end; its exit code. Raises TimeoutExpired if it takes longer than any busy machine does."""
         assert self.up
         self.up.send_signal(number)
         return self.up.wait(within_s)

@@ -35,9 +35,6 @@ class Deployment(RealDeployment):
     def __init__(self, home: Path, environ: dict[str, str]) -> None:
         super().__init__(home, {**FAST, **environ})
 
-    def stop(self, number: signal.Signals = signal.SIGINT, *, within_s: float = PATIENCE_S) -> int:
-        return super().stop(number, within_s=within_s)
-
     def freeze(self) -> None:
         """Stop every process but `up`'s own where it stands: none of them listens any more."""
         for process in self.processes():
