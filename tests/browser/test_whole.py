@@ -105,7 +105,7 @@ def url(settings: Settings, extra: dict[str, str], tmp_path: Path) -> Iterator[s
         for process in (web, collector):
             process.send_signal(signal.SIGTERM)
         for process in (web, collector):
-            process.wait(60)
+            process.wait(180)
         web.stderr.close()
 
 

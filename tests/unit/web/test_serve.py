@@ -60,7 +60,7 @@ def test_a_real_server_takes_a_batch_tells_its_story_and_ends(settings, server, 
         assert json.loads(told[6:])["image_id"] == image["image_id"]
         server.terminate()
         assert "event: completed" not in list(lines), "the stream ends before the batch does"
-    assert server.wait(60) == 0
+    assert server.wait(180) == 0
     assert not (settings.home / serve.ADDRESS_FILE).exists()
     assert server.stdout.read() == ""
     said = server.stderr.read()
