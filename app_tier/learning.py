@@ -91,11 +91,13 @@ class Learning:
     def _take_in(self, group: Sequence[_Told]) -> None:
         """Raises Unavailable and WeightsInvalid, and then nothing is acknowledged."""
         tagger = self._tagger()
-        if isinstance(tagger, Learner):
-            lessons = [self._lesson(tagger, tagger, feedback) for _, feedback in group]
-            tagger.learn([lesson for lesson in lessons if lesson is not None])
-        else:
-            telemetry.logger().warning("feedback came for a tagger that does not learn", tagger=tagger.version)
+        if not isinstance(tagger, Learner):  # what is sent is sent once: acknowledged here, it would be lost
+            raise Unavailable(
+                f"feedback waits for a worker that learns: {tagger.version} does not. See why the pool's workers have "
+                "it; what comes too often is a dead letter, to be sent again when the pool learns"
+            )
+        lessons = [self._lesson(tagger, tagger, feedback) for _, feedback in group]
+        tagger.learn([lesson for lesson in lessons if lesson is not None])
         self._trouble.ride_out(partial(self._held.acknowledge, [delivery for delivery, _ in group]), _TRIES)
         self._learned(len(group))
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from app_tier.held import Held
+from app_tier.isolation import IsolatedDecoder
+from app_tier.learning import Learning
+from app_tier.persistence import Trouble
 from app_tier.pipeline import Pipeline
-from app_tier.taggers import Lesson
+from app_tier.taggers import Lesson, Tagger
 from bench.deployment import wait_until
 from config.settings import Settings
 from core import layout
 from core.errors import Unavailable, WeightsInvalid
-from core.messages import Feedback, Opinion, encode
+from core.messages import Feedback, Opinion, decode_feedback, encode
 from core.ports import Delivery
 from core.wiring import Backend
 from tests.unit.app_tier.conftest import ColourTagger, make_pipeline
@@ -103,14 +109,6 @@ def test_what_cannot_be_seen_teaches_nothing_and_is_acknowledged(
     assert backend.jobs("resnet50").depth().dead == 0
 
 
-def test_feedback_for_a_tagger_that_does_not_learn_is_acknowledged(
-    pipeline: Pipeline, backend: Backend, tell: Any, picture: Any
-) -> None:
-    pipeline.start()
-    tell("img_a", picture(), "rose")
-    wait_until(lambda: not outstanding(backend))
-
-
 class Calls:
     """A queue that remembers what was deleted and given back."""
 
@@ -161,3 +159,55 @@ def test_a_worker_that_drains_gives_feedback_back(
     assert pipeline.drained(30)
     pipeline.close()
     assert outstanding(backend) + len(pupil.learned) == 3
+
+
+class Stage:
+    """The stage alone: it takes in what waits in the queue, as one group."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.queue = Calls(backend.jobs("resnet50"))
+        self.draining = threading.Event()
+        self.trouble = Trouble(self.draining)
+        self._originals = backend.originals
+
+    def take_in(self, tagger: Tagger) -> None:
+        held = Held(self.queue, limit=100, visibility_timeout_s=60, clock=time.monotonic)  # type: ignore[arg-type]
+        learning = Learning(
+            tagger=lambda: tagger,
+            originals=self._originals,
+            held=held,
+            trouble=self.trouble,
+            isolated=IsolatedDecoder(100, 30),
+            draining=self.draining,
+            learned=lambda _: None,
+        )
+        deliveries = self.queue.receive(10, 5.0)
+        held.add(deliveries)
+        for delivery in deliveries:
+            learning.put(delivery, decode_feedback(delivery.body))
+        learning.close()
+        learning.run()
+        assert not len(held)
+
+    def waiting(self) -> list[str]:
+        """The images of what was given back."""
+        return sorted(decode_feedback(delivery.body).image_id for delivery in self.queue.receive(10, 1.0))
+
+
+@pytest.fixture
+def stage(backend: Backend) -> Stage:
+    return Stage(backend)
+
+
+def test_feedback_waits_for_a_worker_whose_tagger_learns(stage: Stage, pupil: Pupil, tell: Any) -> None:
+    """The web tier has sent it and does so no more: a worker that has another tagger may not make it vanish."""
+    pupil.known.add("img_a")
+    told = tell("img_a", None, "rose")
+    stage.take_in(ColourTagger())
+    assert stage.queue.deleted == []
+    assert stage.queue.delayed[0] > 0
+    assert "colour@1 does not" in stage.trouble.notice
+    stage.take_in(pupil)
+    assert [lesson.feedback for lesson in pupil.learned] == [told]
+    assert len(stage.queue.deleted) == 1
+    assert stage.trouble.notice == ""
