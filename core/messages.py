@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from config.settings import Task
 from core.errors import BadMessage
@@ -44,6 +44,13 @@ class TagOptions(BaseModel):
     candidates: Annotated[tuple[str, ...], Field(max_length=100)] | None = None
     """Of florence2: the names of things to look for, by the task `find`."""
 
+    def asked(self) -> dict[str, Any]:
+        """Those that are not None, to be sent or stored: an older version refuses options that it does not know."""
+        return self.model_dump(exclude_none=True)
+
+
+SentOptions = Annotated[TagOptions, PlainSerializer(TagOptions.asked)]
+
 
 class Origin(BaseModel):
     """Where a file lies that some program dropped; nobody uploaded it, and the catalogue learns of it by its result."""
@@ -67,7 +74,7 @@ class Job(_Message):
     name: str
     tagger: str
     submitted_at: float
-    options: TagOptions = TagOptions()
+    options: SentOptions = TagOptions()
     attempt: Annotated[int, Field(ge=0)] = 0
     """Grows when the image's owner has it tried again."""
     origin: Origin | None = None

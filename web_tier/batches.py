@@ -44,7 +44,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         batch = Batch(
             id=new_id("bat", own.clock()),
             pool=pool,
-            options=settled(wanted.options, own.settings.pools[pool].top_k).model_dump(),
+            options=settled(wanted.options, own.settings.pools[pool].top_k).asked(),
             metadata=wanted.metadata,
             created_at=own.clock(),
             closed_at=None,

@@ -44,7 +44,7 @@ class DropCatalog(Catalog):
         values = _begun(now) | {
             "id": batch_id,
             "pool": pool,
-            "options": BatchOptions().model_dump(),
+            "options": BatchOptions().asked(),
             "metadata": _described(folder),
             "payload_hash": "",
             "change": 0,

@@ -11,6 +11,7 @@ from flask import Response
 
 from config.settings import CollectorSettings
 from web_tier.batch_life import DAY_S
+from web_tier.batch_options import BatchOptions
 from web_tier.catalog import Batch, Catalog, Image
 from web_tier.fleet_view import FleetView
 
@@ -75,7 +76,7 @@ class BatchPresenter:
             "cancelled_at": iso(batch.cancelled_at),
             "expires_at": iso(self._expires_at(batch)),
             "metadata": batch.metadata,
-            "options": batch.options,
+            "options": BatchOptions().model_dump() | batch.options,
         }
 
     def _expires_at(self, batch: Batch) -> float | None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core import layout
 from core.errors import NotFound, PreconditionFailed, TagfleetError
-from core.messages import TagOptions
+from core.messages import SentOptions, TagOptions
 from core.ports import Etag, IfAbsent, IfMatch, ObjectStore
 
 _DIGITS = 16
@@ -47,7 +47,7 @@ class RunState(BaseModel):
     v: int = 1
     listing: str
     pool: str
-    options: TagOptions = TagOptions()
+    options: SentOptions = TagOptions()
     everything: bool = False
     begun_at: float = 0.0
     finished_at: float | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from core.messages import (
     Opinion,
     Result,
     Tag,
+    TagOptions,
     decode_feedback,
     decode_job,
     decode_output,
@@ -36,6 +39,13 @@ results = st.builds(Result, batch_id=ids, image_id=ids, name=texts, tagger=texts
 )
 def test_a_job_comes_back_as_it_was(job: Job) -> None:
     assert decode_job(encode(job)) == job
+
+
+def test_options_that_nobody_asked_for_are_not_sent_as_an_older_worker_may_know_none_of_them() -> None:
+    job = Job(batch_id="b", image_id="i", key="k", name="n", tagger="t", submitted_at=0)
+    assert json.loads(encode(job))["options"] == {}
+    asked = TagOptions(top_k=3, tasks=("detect",))
+    assert json.loads(encode(job.model_copy(update={"options": asked})))["options"] == {"top_k": 3, "tasks": ["detect"]}
 
 
 @given(

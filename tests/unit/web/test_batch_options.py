@@ -54,6 +54,13 @@ def test_options_of_before_are_understood():
     assert kept([tag("dog")], {}) == [tag("dog")]
 
 
+def test_a_batch_stores_what_it_asks_for_and_shows_all_there_is(web):
+    batch = web.batch(options={"top_k": 3})
+    assert web.catalog.batch(batch).options == {"top_k": 3, "include": [], "exclude": []}, "an older host knows these"
+    shown = dict.fromkeys(BatchOptions.model_fields) | {"top_k": 3, "include": [], "exclude": []}
+    assert web.get(f"/batches/{batch}")["options"] == shown
+
+
 def test_a_batch_keeps_the_tags_that_it_asked_for(web):
     batch = web.batch(options={"exclude": ["DOG", "web site"], "max_tags": 2, "min_confidence": 0.1})
     assert web.get(f"/batches/{batch}")["options"]["exclude"] == ["DOG", "web site"]
