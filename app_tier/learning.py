@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 from app_tier.held import Held
 from app_tier.isolation import IsolatedDecoder
@@ -63,13 +64,7 @@ class Learning:
             if self._draining.is_set():
                 self._held.give_back([delivery for delivery, _ in group])
                 continue
-            try:
-                self._take_in(group)
-            except (Unavailable, WeightsInvalid) as error:
-                telemetry.logger().warning("feedback is given back", count=len(group), why=str(error))
-                self._trouble.stands("feedback", str(error))
-                self._held.give_back([delivery for delivery, _ in group], _GIVE_BACK_DELAY_S)
-            else:
+            if self._take_in(group):
                 self._trouble.stands("feedback", "")
             self._isolated.close()
 
@@ -88,18 +83,43 @@ class Learning:
             group.append(told)
         return group
 
-    def _take_in(self, group: Sequence[_Told]) -> None:
-        """Raises Unavailable and WeightsInvalid, and then nothing is acknowledged."""
-        tagger = self._tagger()
+    def _take_in(self, group: Sequence[_Told]) -> bool:
+        """Whether all of it was learned: what was not is given back."""
+        tagger, deliveries = self._tagger(), [delivery for delivery, _ in group]
         if not isinstance(tagger, Learner):  # what is sent is sent once: acknowledged here, it would be lost
-            raise Unavailable(
+            return self._not_now(
+                deliveries,
                 f"feedback waits for a worker that learns: {tagger.version} does not. See why the pool's workers have "
-                "it; what comes too often is a dead letter, to be sent again when the pool learns"
+                "it; what comes too often is a dead letter, to be sent again when the pool learns",
             )
-        lessons = [self._lesson(tagger, tagger, feedback) for _, feedback in group]
-        tagger.learn([lesson for lesson in lessons if lesson is not None])
-        self._trouble.ride_out(partial(self._held.acknowledge, [delivery for delivery, _ in group]), _TRIES)
-        self._learned(len(group))
+        try:
+            lessons = [(delivery, self._lesson(tagger, tagger, feedback)) for delivery, feedback in group]
+        except Unavailable as error:
+            return self._not_now(deliveries, str(error))
+        return self._teach(tagger, lessons)
+
+    def _teach(self, learner: Learner, lessons: Sequence[tuple[Delivery, Lesson | None]]) -> bool:
+        """In halves where something is damaged, down to the one image it is of: that one alone is given back."""
+        deliveries = [delivery for delivery, _ in lessons]
+        try:
+            learner.learn([lesson for _, lesson in lessons if lesson is not None])
+            self._trouble.ride_out(partial(self._held.acknowledge, deliveries), _TRIES)
+        except WeightsInvalid as error:
+            half = len(lessons) // 2
+            if not half or self._draining.is_set():
+                return self._not_now(deliveries, str(error))
+            first, second = self._teach(learner, lessons[:half]), self._teach(learner, lessons[half:])
+            return first and second
+        except Unavailable as error:
+            return self._not_now(deliveries, str(error))
+        self._learned(len(lessons))
+        return True
+
+    def _not_now(self, deliveries: Sequence[Delivery], why: str) -> Literal[False]:
+        telemetry.logger().warning("feedback is given back", count=len(deliveries), why=why)
+        self._trouble.stands("feedback", why)
+        self._held.give_back(deliveries, _GIVE_BACK_DELAY_S)
+        return False
 
     def _lesson(self, tagger: Tagger, learner: Learner, feedback: Feedback) -> Lesson | None:
         """None where the image cannot be had and is not remembered. Raises Unavailable."""

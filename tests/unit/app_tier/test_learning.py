@@ -211,3 +211,25 @@ def test_feedback_waits_for_a_worker_whose_tagger_learns(stage: Stage, pupil: Pu
     assert [lesson.feedback for lesson in pupil.learned] == [told]
     assert len(stage.queue.deleted) == 1
     assert stage.trouble.notice == ""
+
+
+class Damaged(Pupil):
+    """What it remembers of one image is damaged: no group with this image can be learned."""
+
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        if "img_3" in [lesson.feedback.image_id for lesson in lessons]:
+            raise WeightsInvalid("examples/img_3.npy in the store is damaged")
+        super().learn(lessons)
+
+
+def test_what_is_damaged_of_one_image_keeps_no_other_waiting(stage: Stage, tell: Any) -> None:
+    pupil = Damaged()
+    for number in range(6):
+        pupil.known.add(f"img_{number}")
+        tell(f"img_{number}", None, "rose")
+    stage.take_in(pupil)
+    assert sorted(lesson.feedback.image_id for lesson in pupil.learned) == ["img_0", "img_1", "img_2", "img_4", "img_5"]
+    assert stage.waiting() == ["img_3"]
+    assert len(stage.queue.deleted) == 5
+    assert stage.queue.delayed[0] > 0
+    assert "img_3.npy" in stage.trouble.notice
