@@ -92,10 +92,16 @@ class Learning:
                 f"feedback waits for a worker that learns: {tagger.version} does not. See why the pool's workers have "
                 "it; what comes too often is a dead letter, to be sent again when the pool learns",
             )
+        lessons: list[tuple[Delivery, Lesson | None]] = []
         try:
-            lessons = [(delivery, self._lesson(tagger, tagger, feedback)) for delivery, feedback in group]
+            for delivery, feedback in group:
+                lessons.append((delivery, self._lesson(tagger, tagger, feedback)))
+                if self._draining.is_set():  # a decode may take half a minute: the others are not waited for
+                    break
         except Unavailable as error:
             return self._not_now(deliveries, str(error))
+        if rest := deliveries[len(lessons) :]:
+            self._held.give_back(rest)
         return self._teach(tagger, lessons)
 
     def _teach(self, learner: Learner, lessons: Sequence[tuple[Delivery, Lesson | None]]) -> bool:

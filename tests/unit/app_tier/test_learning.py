@@ -233,3 +233,20 @@ def test_what_is_damaged_of_one_image_keeps_no_other_waiting(stage: Stage, tell:
     assert len(stage.queue.deleted) == 5
     assert stage.queue.delayed[0] > 0
     assert "img_3.npy" in stage.trouble.notice
+
+
+def test_a_worker_that_drains_between_two_lessons_gives_the_rest_back(stage: Stage, tell: Any) -> None:
+    """Each may take as long as the slowest decode, and a machine that is taken away waits for none."""
+
+    class Leaving(Pupil):
+        def remembers(self, image_id: str) -> bool:
+            stage.draining.set()
+            return True
+
+    pupil = Leaving()
+    for number in range(3):
+        tell(f"img_{number}", None, "rose")
+    stage.take_in(pupil)
+    assert [lesson.feedback.image_id for lesson in pupil.learned] == ["img_0"]
+    assert stage.waiting() == ["img_1", "img_2"]
+    assert stage.queue.delayed == [0.0]
