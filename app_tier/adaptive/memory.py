@@ -72,11 +72,12 @@ class Memory:
             return False
         return True
 
-    def teach(self, lessons: Sequence[News], seen: Sums | None = None) -> State:
+    def teach(self, lessons: Sequence[News], seen: Sums | None = None) -> State | None:
         """Learn what is new of the lessons: it is safe when this returns. News of an image that comes again is no news.
 
-        A lesson without features is learned by those that are kept of its image. Raises WeightsInvalid for a damaged
-        state, Unavailable; then nothing was learned, or all of it.
+        None where there is none: then nothing is written, and what was `seen` is not told either. A lesson without
+        features is learned by those that are kept of its image. Raises WeightsInvalid for a damaged state, Unavailable;
+        then nothing was learned, or all of it.
         """
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             whole = list(pool.map(self._with_features, lessons))
@@ -84,7 +85,7 @@ class Memory:
             state, etag = self.load()
             fresh = [news for news in whole if not state.knows(news)]
             if not fresh:
-                return state
+                return None
             after = state.taught(fresh, seen)
             after = replace(after, version=state.version + 1)
             try:

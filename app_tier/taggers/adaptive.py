@@ -156,13 +156,15 @@ class AdaptiveTagger:
         self.teach(news)
 
     def teach(self, news: Sequence[News]) -> None:
-        """`learn`, by features. The photos seen since the last time are told too."""
+        """`learn`, by features. The photos seen since the last time are told too, where there is any news."""
         with self._seen_free:
             seen = self._seen
         state = self._memory.teach(news, seen)
+        self._looked_at = -math.inf
+        if state is None:
+            return
         with self._seen_free:
             self._seen -= seen
-        self._looked_at = -math.inf
         telemetry.logger().info("learned from people", images=len(news), version=state.version)
 
     def _look(self) -> None:

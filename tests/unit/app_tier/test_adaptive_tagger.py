@@ -158,6 +158,7 @@ def test_what_several_workers_learn_at_once_is_all_there(store: ObjectStore) -> 
         list(pool.map(work, [news[n::4] for n in range(4)]))
     state, _ = Memory(store, "b-1", D).load()
     alone = Memory(store, "b-2", D).teach(news)
+    assert alone is not None
     assert state.statistics == alone.statistics
     assert (state.version, alone.version) == (40, 1)
 
@@ -215,6 +216,16 @@ def test_photos_that_are_only_tagged_say_what_photos_look_like(store: ObjectStor
     assert Memory(store, "colours-1", D).load()[0].statistics.seen.n == 8
     teach(tagger, "leaf", GREEN, count=2)
     assert Memory(store, "colours-1", D).load()[0].statistics.seen.n == 8, "each is told once"
+
+
+def test_photos_that_were_seen_are_told_with_the_next_news_where_there_is_none(store: ObjectStore, clock: Clock) -> None:
+    tagger = tagger_of(store, clock)
+    teach(tagger, "rose", RED, count=2)
+    tagger.infer(pictures(GREEN, 8), [TagOptions()] * 8)
+    teach(tagger, "rose", RED, count=2)
+    teach(tagger, "leaf", GREEN, count=2)
+    state, _ = Memory(store, "colours-1", D).load()
+    assert (state.statistics.seen.n, state.version) == (8, 2)
 
 
 def test_without_the_backbone_s_weights_another_one_sees_and_that_is_said(settings: Settings, backend: Backend) -> None:
