@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -18,12 +19,17 @@ _LABELS = {1000: "imagenet1k"}
 """The only list of labels that their number alone tells."""
 
 
-def described(name: str, kept: Path) -> Network:
+def described(name: str, kept: Path, version_of: Callable[[str], str] = metadata.version) -> Network:
     """The network `timm/NAME` or `timm/NAME.TAG`. `kept` is a folder; a second call for the name imports no timm.
 
-    Raises WeightsMissing if timm has no such network, WeightsInvalid if it is no classifier with known labels.
+    Raises WeightsMissing if timm has no such network or is not installed, WeightsInvalid if it is no classifier with
+    known labels.
     """
-    file = kept / f"{name.replace('/', '-')}-timm{metadata.version('timm')}.json"
+    base = f"{name.replace('/', '-')}-timm"
+    try:
+        file = kept / f"{base}{version_of('timm')}.json"
+    except metadata.PackageNotFoundError:
+        return _of_any_timm(name, sorted(kept.glob(f"{glob.escape(base)}*.json")))
     with suppress(OSError, ValueError, TypeError):  # whatever is wrong with it, timm knows better
         return _read(file.read_text())
     network = _asked(name)
@@ -33,6 +39,16 @@ def described(name: str, kept: Path) -> Network:
         part.write_text(json.dumps(dataclasses.asdict(network), indent=1))
         part.replace(file)
     return network
+
+
+def _of_any_timm(name: str, files: Sequence[Path]) -> Network:
+    for file in files:
+        with suppress(OSError, ValueError, TypeError):
+            return _read(file.read_text())
+    raise WeightsMissing(
+        f"{name} needs timm, which is not installed here, and nothing is kept of it: have another machine put it into "
+        "the registry, `tagfleet models add`, and name that as the pool's tagger"
+    )
 
 
 def _read(text: str) -> Network:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from app_tier import serving
 from app_tier.networks import NETWORKS, known, network
+from app_tier.timm_networks import described
 from config import labels
 from config.settings import PoolSettings, Settings
 from core.errors import WeightsInvalid, WeightsMissing
@@ -65,6 +67,18 @@ def test_timms_configuration_is_asked_for_once(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
     kept.write_text("damaged")
     assert network("timm/test_resnet", tmp_path) == found
+
+
+def test_where_no_timm_is_installed_what_is_kept_will_do(tmp_path: Path) -> None:
+    def not_installed(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    with pytest.raises(WeightsMissing, match="timm/test_resnet needs timm, which is not installed here"):
+        described("timm/test_resnet", tmp_path, not_installed)
+    found = described("timm/test_resnet", tmp_path)
+    assert described("timm/test_resnet", tmp_path, not_installed) == found
+    (tmp_path / "timm-test_resnet-timm0.json").write_text("damaged")
+    assert described("timm/test_resnet", tmp_path, not_installed) == found
 
 
 def test_a_network_of_timms_is_served(settings: Settings, tmp_path: Path) -> None:
