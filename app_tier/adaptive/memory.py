@@ -8,7 +8,9 @@ adaptive/BACKBONE/examples/IMAGE.npy     the features of an image that was learn
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import random
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +25,7 @@ from core.errors import NotFound, PreconditionFailed, Unavailable, WeightsInvali
 from core.ports import Etag, IfAbsent, IfMatch, ObjectStore
 
 _TRIES = 100
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 _AT_ONCE = 8
 
 
@@ -38,13 +41,19 @@ def states(store: ObjectStore) -> list[tuple[str, State]]:
 
 
 class Memory:
-    """Of features with `dimensions` numbers, made by the backbone of this name; no two backbones share one."""
+    """Of features with `dimensions` numbers, made by the backbone of this name; no two backbones share one.
 
-    def __init__(self, store: ObjectStore, backbone: str, dimensions: int) -> None:
+    `pause` waits so many seconds.
+    """
+
+    def __init__(
+        self, store: ObjectStore, backbone: str, dimensions: int, pause: Callable[[float], object] = time.sleep
+    ) -> None:
         self.backbone = backbone
         self._store = store
         self.dimensions = dimensions
         self._key = layout.adaptive_state_key(backbone)
+        self._pause = pause
 
     def etag(self) -> Etag | None:
         """Changes whenever something was learned; None before that. One request. Raises Unavailable."""
@@ -81,7 +90,7 @@ class Memory:
         """
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             whole = list(pool.map(self._with_features, lessons))
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             state, etag = self.load()
             fresh = [news for news in whole if not state.knows(news)]
             if not fresh:
@@ -90,9 +99,11 @@ class Memory:
             after = replace(after, version=state.version + 1)
             try:
                 self._store.put(self._key, encoded(after), condition=IfMatch(etag) if etag else IfAbsent())
-            except PreconditionFailed:
-                continue  # another worker was faster: theirs and ours
-            return after
+            except PreconditionFailed:  # another worker was faster: theirs and ours
+                longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt)
+                self._pause(random.uniform(0, longest))  # noqa: S311  # jitter, or the same ones meet again
+            else:
+                return after
         raise Unavailable(f"{self._key} in the store changes too often to be written: it is tried again")
 
     def _with_features(self, news: News) -> News:

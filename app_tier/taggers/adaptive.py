@@ -16,7 +16,7 @@ from PIL import Image
 from app_tier.adaptive import statistics
 from app_tier.adaptive.bayes import Model
 from app_tier.adaptive.memory import Memory
-from app_tier.adaptive.state import News, State
+from app_tier.adaptive.state import MAX_TAGS, News, State
 from app_tier.adaptive.statistics import Floats, Sums
 from app_tier.engines import Engine, Pixels
 from app_tier.networks import Network
@@ -166,6 +166,8 @@ class AdaptiveTagger:
         with self._seen_free:
             self._seen -= seen
         telemetry.logger().info("learned from people", images=len(news), version=state.version)
+        if left_out := state.left_out(news):
+            telemetry.logger().warning("tags that are new are left out", count=len(left_out), most=MAX_TAGS)
 
     def _look(self) -> None:
         """Use what was learned since, here or by other workers. While that cannot be had, what is known is used."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app_tier.adaptive.bayes import Example, Model
 from app_tier.adaptive.files import decoded, encoded
-from app_tier.adaptive.state import SAMPLE, Known, News, State
+from app_tier.adaptive.state import MAX_TAGS, SAMPLE, Known, News, State
 from app_tier.adaptive.statistics import Features, Statistics, Sums, features
 from app_tier.taggers.adaptive import chosen
 from core.errors import WeightsInvalid
@@ -218,6 +218,21 @@ def test_the_sample_to_calibrate_by_is_bounded_and_the_same_in_any_order(world):
     forward, backward = (State.none(world.dimensions).taught(told) for told in (news, news[::-1]))
     assert len(forward.sample) == SAMPLE
     assert set(forward.sample) == set(backward.sample)
+
+
+def test_there_are_no_more_tags_than_can_be_kept_and_those_known_go_on():
+    def told(state: State, image: str, revision: int, *names: str) -> State:
+        photo = np.full(D, len(image), np.int16)
+        return state.taught([News(image, revision, tuple(Opinion(name=name, wanted=True) for name in names), photo)])
+
+    full = told(State.none(D), "first", 1, *(f"t{n}" for n in range(MAX_TAGS)))
+    more = told(full, "second", 1, "new", "t7")
+    assert set(more.statistics.tags) == {f"t{n}" for n in range(MAX_TAGS)}
+    assert more.statistics.tags["t7"].accepted.n == 2
+    assert more.images["second"].opinions == (Opinion(name="t7", wanted=True),)
+    assert told(more, "second", 2).statistics == full.statistics, "what was left out is not subtracted"
+    fewer = told(more, "first", 2, "other", "another", *(f"t{n}" for n in range(1, MAX_TAGS)))
+    assert set(fewer.statistics.tags) == {"other", *(f"t{n}" for n in range(1, MAX_TAGS))}, "one has made room for one"
 
 
 def test_features_are_finite_whatever_an_engine_gives():

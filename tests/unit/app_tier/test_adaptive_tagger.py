@@ -12,7 +12,7 @@ import pytest
 
 from app_tier import serving
 from app_tier.adaptive.memory import Memory
-from app_tier.adaptive.state import News
+from app_tier.adaptive.state import MAX_TAGS, News
 from app_tier.adaptive.statistics import Features, features
 from app_tier.engines import Outputs, Pixels
 from app_tier.networks import NETWORKS
@@ -20,7 +20,7 @@ from app_tier.taggers import Learner, Lesson
 from app_tier.taggers.adaptive import AdaptiveTagger
 from config.settings import PoolSettings, Settings
 from core import layout
-from core.errors import NotFound, Unavailable, WeightsInvalid, WeightsMissing
+from core.errors import NotFound, PreconditionFailed, Unavailable, WeightsInvalid, WeightsMissing
 from core.messages import Feedback, Opinion, TagOptions
 from core.ports import ObjectStore
 from core.wiring import Backend
@@ -163,6 +163,46 @@ def test_what_several_workers_learn_at_once_is_all_there(store: ObjectStore) -> 
     assert (state.version, alone.version) == (40, 1)
 
 
+class Ahead:
+    """A store where other workers were faster so many times."""
+
+    def __init__(self, store: ObjectStore, times: int) -> None:
+        self._store = store
+        self.times = times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def put(self, key: str, data: bytes, *, condition: Any = None) -> Any:
+        if key.endswith("/state") and self.times:
+            self.times -= 1
+            raise PreconditionFailed(f"{key} is another one by now")
+        return self._store.put(key, data, condition=condition)
+
+
+def test_who_was_slower_tries_again_after_a_pause_that_is_not_everybody_s(store: ObjectStore) -> None:
+    news, pauses = [News("img", 1, (Opinion(name="sea", wanted=True),), photo(1))], [[], []]  # type: ignore[var-annotated]
+    for number, own in enumerate(pauses):
+        ahead = Ahead(store, times=20)
+        assert Memory(ahead, f"b-{number}", D, pause=own.append).teach(news) is not None  # type: ignore[arg-type]
+    assert [len(own) for own in pauses] == [20, 20]
+    assert pauses[0] != pauses[1]
+    assert all(0 <= pause <= 1 for own in pauses for pause in own)
+    assert max(pauses[0][10:]) > max(pauses[0][:2]), "they grow"
+
+
+def test_tags_that_are_too_many_are_said_and_those_known_go_on(store: ObjectStore, clock: Clock, capsys: Any) -> None:
+    memory = Memory(store, "colours-1", D)
+    memory.teach([News("img", 1, tuple(Opinion(name=f"t{n}", wanted=True) for n in range(MAX_TAGS)), photo(1))])
+    tagger = tagger_of(store, clock)
+    (frame,) = pictures(BLUE)
+    tagger.learn([Lesson(said("img_1", 1, sea=True, lake=False, T7=True), frame)])
+    state, _ = memory.load()
+    assert len(state.statistics.tags) == MAX_TAGS
+    assert state.statistics.tags["t7"].accepted.n == 2
+    assert capsys.readouterr().out.count("tags that are new are left out") == 1
+
+
 class Away:
     """A store that does not answer."""
 
@@ -218,7 +258,7 @@ def test_photos_that_are_only_tagged_say_what_photos_look_like(store: ObjectStor
     assert Memory(store, "colours-1", D).load()[0].statistics.seen.n == 8, "each is told once"
 
 
-def test_photos_that_were_seen_are_told_with_the_next_news_where_there_is_none(store: ObjectStore, clock: Clock) -> None:
+def test_photos_that_were_seen_wait_for_news_to_be_told_with(store: ObjectStore, clock: Clock) -> None:
     tagger = tagger_of(store, clock)
     teach(tagger, "rose", RED, count=2)
     tagger.infer(pictures(GREEN, 8), [TagOptions()] * 8)
