@@ -26,9 +26,10 @@ NEEDED = ("config.json", "model.safetensors")
 _KINDS = (".json", ".txt", ".safetensors")
 """Endings of files that belong to a model; code is none of them."""
 
-_MANIFEST_KEY = re.compile(rf"{re.escape(layout.MODELS)}[^/]+/[^/]+/{re.escape(MANIFEST_FILE)}")
+_MANIFEST_KEY = re.compile(rf"{re.escape(layout.MODELS)}[a-z0-9-]+/[0-9a-f]{{8}}/{re.escape(MANIFEST_FILE)}")
 
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
+_FILE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")
+FileName = Annotated[str, Field(pattern=_FILE_NAME.pattern)]
 
 
 class FolderManifest(BaseModel):
@@ -56,10 +57,18 @@ def version_of(files: Mapping[str, str]) -> str:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file that belongs to the model in `folder`. Raises WeightsMissing where it holds none."""
+    """The SHA-256 of each file that belongs to the model in `folder`: those with other names and endings do not.
+
+    Raises WeightsMissing where it holds none.
+    """
     if lacking := [name for name in NEEDED if not (folder / name).is_file()]:
         raise WeightsMissing(f"{folder} is no folder of a model: it has no {' and no '.join(lacking)}")
-    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.suffix in _KINDS and path.is_file()}
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if _belongs(path)}
+
+
+def _belongs(path: Path) -> bool:
+    named = path.suffix in _KINDS and path.name != MANIFEST_FILE and _FILE_NAME.fullmatch(path.name)
+    return bool(named) and path.is_file()
 
 
 def add(store: ObjectStore, name: str, folder: Path, now: float) -> FolderManifest:
@@ -77,24 +86,49 @@ def add(store: ObjectStore, name: str, folder: Path, now: float) -> FolderManife
 
 
 def find(store: ObjectStore, name: str, version: str = "") -> FolderManifest | None:
-    """The version, or the one added last; None where there is none. Raises WeightsInvalid, Unavailable."""
-    prefix = layout.model_prefix(name, version)
-    listed = [info.key for info in store.list(prefix) if info.key.endswith("/" + MANIFEST_FILE)]
-    found = [_read(store, key) for key in listed]
+    """The version, or of those that are whole the one added last; None where there is none.
+
+    Raises WeightsInvalid if the version is damaged, or all are, Unavailable.
+    """
+    found, damaged = _listed(store, layout.model_prefix(name, version))
+    if damaged and not found:
+        raise WeightsInvalid(damaged[0])
     return max(found, key=lambda manifest: manifest.added_at, default=None)
 
 
-def every(store: ObjectStore) -> list[FolderManifest]:
-    """All versions of all such models, by name, then the newest first. Raises WeightsInvalid, Unavailable."""
-    keys = [info.key for info in store.list(layout.MODELS) if _MANIFEST_KEY.fullmatch(info.key)]
-    return sorted((_read(store, key) for key in keys), key=lambda manifest: (manifest.name, -manifest.added_at))
+def every(store: ObjectStore) -> tuple[list[FolderManifest], list[str]]:
+    """All versions of all such models, by name, then the newest first; and of those that are damaged, what is wrong.
+
+    Raises Unavailable.
+    """
+    found, damaged = _listed(store, layout.MODELS)
+    return sorted(found, key=lambda manifest: (manifest.name, -manifest.added_at)), damaged
 
 
-def remove(store: ObjectStore, manifest: FolderManifest) -> None:
-    """Delete the version, what names it first. Raises Unavailable."""
-    prefix = layout.model_prefix(manifest.name, manifest.version)
+def _listed(store: ObjectStore, prefix: str) -> tuple[list[FolderManifest], list[str]]:
+    found, damaged = [], []
+    for info in store.list(prefix):
+        if _MANIFEST_KEY.fullmatch(info.key):
+            try:
+                found.append(_read(store, info.key))
+            except WeightsInvalid as error:
+                damaged.append(str(error))
+            except NotFound:
+                continue  # removed while they were listed
+    return found, damaged
+
+
+def remove(store: ObjectStore, reference: str) -> bool:
+    """Delete `NAME@VERSION`, damaged or not, what names it first. False where there is none. Raises Unavailable."""
+    prefix = layout.model_prefix(*reference.split("@", 1)) if "@" in reference else ""
+    if not _MANIFEST_KEY.fullmatch(prefix + MANIFEST_FILE):
+        return False
+    keys = [info.key for info in store.list(prefix)]
+    if prefix + MANIFEST_FILE not in keys:
+        return False
     store.delete([prefix + MANIFEST_FILE])
-    store.delete([info.key for info in store.list(prefix)])
+    store.delete(keys)
+    return True
 
 
 def fetch(store: ObjectStore, manifest: FolderManifest, cache: Path) -> Path:
@@ -130,10 +164,12 @@ def _write(store: ObjectStore, key: str, path: Path) -> None:
 
 
 def _read(store: ObjectStore, key: str) -> FolderManifest:
+    _, name, version, _ = key.split("/")
+    mend = f"add the model again, or `tagfleet models remove {name}@{version}`"
     try:
         manifest = FolderManifest.model_validate_json(store.get(key).data)
     except ValidationError as error:
-        raise WeightsInvalid(f"{key} in the store is damaged ({first_problem(error)}): add the model again") from None
+        raise WeightsInvalid(f"{key} in the store is damaged ({first_problem(error)}): {mend}") from None
     if key != layout.model_prefix(manifest.name, manifest.version) + MANIFEST_FILE:
-        raise WeightsInvalid(f"{key} in the store was changed after the model was added: add it again")
+        raise WeightsInvalid(f"{key} in the store was changed after the model was added: {mend}")
     return manifest

@@ -39,7 +39,8 @@ def list_command(settings: Settings, check: bool) -> None:
     store = Backend(settings).store
     registry = Registry(store)
     manifests, damaged = registry.list()
-    captioners = folders.every(store)
+    captioners, broken = folders.every(store)
+    damaged += broken
     if not (manifests or damaged or captioners):
         click.echo("no models in the registry: `tagfleet models add` puts one there", err=True)
     defaults = {manifest.name: registry.default(manifest.name) for manifest in manifests}
@@ -158,11 +159,7 @@ def default_command(settings: Settings, model: str) -> None:
 def remove_command(settings: Settings, model: str) -> None:
     """Delete MODEL (NAME@VERSION) from the registry. Workers that serve it go on until they end."""
     store = Backend(settings).store
-    name, _, version = model.partition("@")
-    captioner = next((folder for folder in folders.every(store) if folder.reference == f"{name}@{version}"), None)
-    if captioner is not None:
-        folders.remove(store, captioner)
-    else:
+    if not folders.remove(store, model):
         model = Registry(store).remove(model).reference
     click.echo(f"removed {model}")
 

@@ -228,5 +228,32 @@ def test_models_that_are_folders_are_listed_and_removed(run: Run, settings: Sett
         f"  {first.reference:<28}folder of 2 files",
     ]
     assert run("remove", second.reference).output == f"removed {second.reference}\n"
-    assert folders.every(store) == [first]
+    assert folders.every(store) == ([first], [])
     assert folders.find(store, "florence2") == first
+
+
+def test_a_damaged_folder_is_named_and_harms_no_other_model(run: Run, settings: Settings, tmp_path: Path) -> None:
+    store, source = Backend(settings).store, tmp_path / "florence2"
+    source.mkdir()
+    for name in ("config.json", "model.safetensors", "my notes.txt", folders.MANIFEST_FILE):
+        (source / name).write_text("first")
+    first = folders.add(store, "florence2", source, 1.0)
+    assert sorted(first.files) == ["config.json", "model.safetensors"]
+    (source / "config.json").write_text("second")
+    second = folders.add(store, "florence2", source, 2.0)
+    key = f"models/florence2/{second.version}/{folders.MANIFEST_FILE}"
+    store.put(key, b"{")
+    assert folders.find(store, "florence2") == first
+    with pytest.raises(WeightsInvalid, match=key):
+        folders.find(store, "florence2", second.version)
+    listed = run("list")
+    assert listed.exit_code == 1
+    assert f"* {first.reference}" in listed.output
+    assert f"tagfleet: {key} in the store is damaged" in listed.output
+    assert f"`tagfleet models remove {second.reference}`" in listed.output
+    assert folders.add(store, "florence2", source, 3.0) == folders.find(store, "florence2")
+    store.put(key, b"{")
+    assert run("remove", second.reference).output == f"removed {second.reference}\n"
+    assert folders.every(store) == ([first], [])
+    assert not list(store.list(f"models/florence2/{second.version}/"))
+    assert isinstance(run("remove", "florence2@").exception, WeightsMissing)
