@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app_tier.adaptive.state import News
+from app_tier.adaptive.state import MAX_TAGS, News
 from app_tier.adaptive.statistics import Features
 from app_tier.images import DecodeBudget, Decoder
 from app_tier.taggers import Frame
@@ -43,8 +43,13 @@ def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[
 
     A photo is known by its content: one that was learned before with a lower `revision` gets its labels of now, and one
     of several labels has them all. Nothing is learned before all was read. Raises DataInvalid for a label of which no
-    photo can be read, WeightsInvalid, Unavailable.
+    photo can be read and for more labels than are kept, WeightsInvalid, Unavailable.
     """
+    if len(dataset.labels) > MAX_TAGS:
+        raise DataInvalid(
+            f"{dataset.name} has {len(dataset.labels):,} labels, and `adaptive` keeps {MAX_TAGS:,} tags at most: leave "
+            "labels out, or train a model of your own with `tagfleet train`"
+        )
     problems: list[str] = []
     labels: defaultdict[str, set[int]] = defaultdict(set)
     features: dict[str, Features] = {}

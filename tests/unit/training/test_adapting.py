@@ -21,6 +21,7 @@ from core.ports import ObjectStore
 from core.wiring import Backend
 from tagfleet.cli.adaptive import command
 from training import adapting, reading
+from training.examples import Dataset
 
 D = 12
 
@@ -139,6 +140,12 @@ def test_what_cannot_be_learned_is_refused_and_nothing_is_learned(
     with pytest.raises(DataInvalid, match=complaint):
         fit(tagger, folder)
     assert Memory(store, "colours-1", D).etag() is None
+
+
+def test_more_labels_than_it_keeps_are_refused(tagger: AdaptiveTagger) -> None:
+    many = Dataset("birds", tuple(f"bird {number}" for number in range(2001)), ())
+    with pytest.raises(DataInvalid, match=r"birds has 2,001 labels, and `adaptive` keeps 2,000"):
+        adapting.fit(tagger, many, 1, lambda _: None)
 
 
 def test_what_it_knows_is_shown(settings: Settings, tagger: AdaptiveTagger, folder: Path) -> None:
