@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ _FILES = ["*.json", "*.txt", "model.safetensors"]
 class Found:
     """`current` says whether it would still be found."""
 
-    folder: Path
+    name: str
+    """`NAME@VERSION` of one that the store holds, else `NAME`: the other places hold one only."""
     version: str
+    bring: Callable[[], Path]
+    """Its folder on this machine; what lies in the store is copied for it. Raises WeightsMissing, WeightsInvalid if it
+    is damaged, Unavailable."""
     current: Callable[[], bool] = lambda: True
 
 
@@ -34,19 +39,19 @@ def find(wanted: Wanted, name: str, repository: str) -> Found:
     version = wanted.name.partition("@")[2]
     here = wanted.settings.weights_folder / name
     if wanted.pool.weights:
-        return _local(Path(wanted.pool.weights).expanduser())
+        return _local(name, Path(wanted.pool.weights).expanduser())
     if here.is_dir() and not version:
-        return _local(here)
+        return _local(name, here)
     if stored := _stored(wanted, name, version):
         return stored
     why = "found nowhere"
     if not version:
         kept = wanted.settings.cache / "weights" / repository.rpartition("/")[2]
         if kept.is_dir():
-            return _local(kept)
+            return _local(name, kept)
         if wanted.download is not None:
             try:
-                return _local(download(repository, kept, wanted.download))
+                return _local(name, download(repository, kept, wanted.download))
             except WeightsMissing as error:
                 why = str(error)
     raise WeightsMissing(
@@ -55,20 +60,20 @@ def find(wanted: Wanted, name: str, repository: str) -> Found:
     )
 
 
-def _local(folder: Path) -> Found:
-    return Found(folder, folders.version_of(folders.hashes(folder)))
+def _local(name: str, folder: Path) -> Found:
+    return Found(name, folders.version_of(folders.hashes(folder)), lambda: folder)
 
 
 def _stored(wanted: Wanted, name: str, version: str) -> Found | None:
     manifest = folders.find(wanted.store, name, version)
     if manifest is None:
         return None
-    folder = folders.fetch(wanted.store, manifest, wanted.settings.cache / "weights")
+    bring = partial(folders.fetch, wanted.store, manifest, wanted.settings.cache / "weights")
 
     def current() -> bool:
         return folders.find(wanted.store, name, version) == manifest
 
-    return Found(folder, manifest.version, current)
+    return Found(manifest.reference, manifest.version, bring, current)
 
 
 def download(

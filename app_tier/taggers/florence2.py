@@ -64,13 +64,13 @@ def choose(wanted: Wanted, spec: Callable[[str], object] = find_spec) -> Choice:
             f"{NAME} needs transformers, which is not installed: pip install -r {REQUIREMENTS}, and start again"
         )
     found = model_folders.find(wanted, NAME, REPOSITORY)
-    return Choice(NAME, partial(_load, found, wanted), current=found.current)
+    return Choice(found.name, partial(_load, found, wanted), current=found.current)
 
 
 def _load(found: Found, wanted: Wanted) -> Florence2Tagger:
     from app_tier.engines.florence2 import Florence2Engine
 
-    engine = Florence2Engine(found.folder, wanted.settings.worker.threads)
+    engine = Florence2Engine(found.bring(), wanted.settings.worker.threads)
     return Florence2Tagger(engine, found.version, TagOptions(top_k=wanted.pool.top_k, tasks=wanted.pool.task_names))
 
 

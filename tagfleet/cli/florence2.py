@@ -87,4 +87,4 @@ def _found(settings: Settings) -> Path:
 
     pool = next((pool for pool in settings.pools.values() if pool.tagger == _NAME), PoolSettings(tagger=_NAME))
     wanted = Wanted(_NAME, pool, settings, Backend(settings).store, lambda done, total: None)
-    return model_folders.find(wanted, _NAME, REPOSITORY).folder
+    return model_folders.find(wanted, _NAME, REPOSITORY).bring()

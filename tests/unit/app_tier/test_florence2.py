@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,9 +17,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from app_tier.engines.florence2 import AT_ONCE, PROMPTS, Florence2Engine, prompt, read
+from app_tier.succession import Succession
+from app_tier.taggers import Choice, Tagger, Wanted, florence2
 from app_tier.taggers.florence2 import Florence2Tagger, Question, Seen, _tags
+from bench.deployment import wait_until
+from config.settings import PoolSettings, Settings
+from core import folders
 from core.errors import WeightsInvalid
 from core.messages import Box, TagOptions
+from core.wiring import Backend
 from tests import tiny_florence2 as tiny
 
 DOG = (0.1005, 0.2005, 0.399, 0.399)
@@ -175,6 +182,36 @@ def test_the_same_label_is_one_tag_and_boxes_are_cut_to_the_picture() -> None:
     seen = [Seen("Dog", (-0.2, 0.5, 0.5, 1.5)), Seen("dog", (-0.2, 0.5, 0.5, 1.5)), Seen("dog", (0, 0, 0.25, 0.5))]
     (tag,) = _tags(seen)
     assert (tag.name, tag.instances) == ("Dog", (Box(box=(0, 0.5, 0.5, 0.5)), Box(box=(0, 0, 0.25, 0.5))))
+
+
+# --- versions out of the store ----------------------------------------------------------------
+
+
+def test_a_version_that_cannot_be_loaded_is_named_and_stops_no_later_one(
+    folder: Path, settings: Settings, backend: Backend, tmp_path: Path
+) -> None:
+    def add(number: float) -> folders.FolderManifest:
+        copy = shutil.copytree(folder, tmp_path / f"{number}")
+        (copy / "number.txt").write_text(f"{number}")
+        return folders.add(backend.store, "florence2", copy, number)
+
+    def choose() -> Choice:
+        return florence2.choose(Wanted("florence2", PoolSettings(tagger="florence2"), settings, backend.store))
+
+    first = add(1.0)
+    succession = Succession(choose(), choose, itertools.count(step=100.0).__next__, 5.0)
+    second = add(2.0)
+    key = f"models/florence2/{second.version}/number.txt"
+    backend.store.put(key, b"damaged")
+    wait_until(lambda: succession.look() is not None or bool(succession.notice))
+    assert succession.notice == (
+        f"{first.reference} goes on, as {second.reference} cannot be loaded: "
+        f"{key} in the store is damaged: add the model again"
+    )
+    third = add(3.0)
+    taken: list[Tagger] = []
+    wait_until(lambda: bool(taken.extend(filter(None, [succession.look()])) or taken))
+    assert taken[0].version == third.reference
 
 
 # --- folders that are wrong -------------------------------------------------------------------

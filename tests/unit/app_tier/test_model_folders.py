@@ -40,14 +40,14 @@ def test_the_settings_path_goes_before_the_weights_folder_before_the_store(wante
     added = folders.add(wanted.store, "florence2", put(tmp_path / "added"), 1.0)
     found = model_folders.find(wanted, "florence2", REPOSITORY)
     assert found.version == added.version
-    assert {path.name: path.read_bytes() for path in found.folder.iterdir()} == FILES
+    assert {path.name: path.read_bytes() for path in found.bring().iterdir()} == FILES
     here = put(wanted.settings.weights_folder / "florence2", more=b"no part of the model")
-    assert model_folders.find(wanted, "florence2", REPOSITORY).folder == here
+    assert model_folders.find(wanted, "florence2", REPOSITORY).bring() == here
     assert model_folders.find(wanted, "florence2", REPOSITORY).version == added.version, "named by what is in it"
     other = put(tmp_path / "other", **{"config.json": b"[]"})
     pool = PoolSettings(tagger="florence2", weights=str(other))
     named = model_folders.find(Wanted("florence2", pool, wanted.settings, wanted.store), "florence2", REPOSITORY)
-    assert (named.folder, named.version == added.version) == (other, False)
+    assert (named.bring(), named.version == added.version) == (other, False)
     nowhere = PoolSettings(tagger="florence2", weights=str(tmp_path / "nowhere"))
     with pytest.raises(WeightsMissing, match=r"nowhere is no folder of a model: it has no config\.json and no model"):
         model_folders.find(Wanted("florence2", nowhere, wanted.settings, wanted.store), "florence2", REPOSITORY)
@@ -71,11 +71,12 @@ def test_damage_in_the_store_is_one_line(wanted: Wanted, tmp_path: Path) -> None
     manifest = folders.add(wanted.store, "florence2", put(tmp_path / "1"), 1.0)
     key = f"models/florence2/{manifest.version}/"
     wanted.store.put(key + "tokenizer.json", b"damaged")
+    found = model_folders.find(wanted, "florence2", REPOSITORY)
     with pytest.raises(WeightsInvalid, match=r"tokenizer\.json in the store is damaged: add the model again"):
-        model_folders.find(wanted, "florence2", REPOSITORY)
+        found.bring()
     wanted.store.delete([key + "tokenizer.json"])
     with pytest.raises(WeightsMissing, match=r"tokenizer\.json is no longer in the store"):
-        model_folders.find(wanted, "florence2", REPOSITORY)
+        found.bring()
     assert list((wanted.settings.cache / "weights").iterdir()) == [], "a half copy was left"
     for body, problem in ((b"{", "is damaged"), (b'{"name":"x","files":{},"added_at":1}', "was changed after")):
         wanted.store.put(key + folders.MANIFEST_FILE, body)
