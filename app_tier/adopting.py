@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from app_tier.networks import Network, known, network
 from app_tier.taggers.registered import network_of, weights_of
+from config.taggers import RESERVED
 from core.errors import WeightsInvalid
 from core.models import Input, Manifest, Registry, first_problem, sha256_of
 from core.ports import ObjectStore
@@ -34,6 +35,7 @@ class Wishes:
 
 def described(wishes: Wishes, weights: Path, created_at: float, cache: Path) -> Manifest:
     """The manifest of the file. Raises WeightsInvalid, WeightsMissing for a network that nobody knows."""
+    _check_name(wishes.name)
     base = _base(wishes, cache)
     labels = wishes.labels or (base.label_names if base else ())
     family: Literal["imagenet", "multilabel"] = "multilabel" if wishes.multilabel else "imagenet"
@@ -58,6 +60,20 @@ def described(wishes: Wishes, weights: Path, created_at: float, cache: Path) -> 
         )
     except ValidationError as error:
         raise WeightsInvalid(f"{wishes.name} cannot be added: {first_problem(error)}") from None
+
+
+def renamed(manifest: Manifest, name: str) -> Manifest:
+    """Raises WeightsInvalid for a name that no model may have."""
+    _check_name(name)
+    try:
+        return Manifest.model_validate({**manifest.model_dump(), "name": name})
+    except ValidationError as error:
+        raise WeightsInvalid(f"{name} cannot be added: {first_problem(error)}") from None
+
+
+def _check_name(name: str) -> None:
+    if name in RESERVED:
+        raise WeightsInvalid(f"{name} cannot be added: a tagger of its own has that name already")
 
 
 def _base(wishes: Wishes, cache: Path) -> Network | None:

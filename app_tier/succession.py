@@ -28,6 +28,11 @@ class Succession:
         self._loading: threading.Thread | None = None
         self._ready: tuple[Choice, Tagger] | None = None
 
+    @property
+    def serves(self) -> Choice:
+        """What the tagger that works was chosen as."""
+        return self._serves
+
     def look(self) -> Tagger | None:
         """A successor that is ready, once: from now on it is the one that serves. Never waits."""
         if self._ready is not None:
@@ -48,18 +53,25 @@ class Succession:
             choice = self._choose()
         except Unavailable:
             return  # the store is away, which the pipeline notices as well
-        except TagfleetError as error:
-            self.notice = f"{self._serves.name} goes on: {error}"
+        except Exception as error:  # noqa: BLE001  # a full disk, say; whatever it is, the one that works goes on
+            self.notice = f"{self._serves.name} goes on: {_said(error)}"
             return
+        if choice.notice and not self._serves.notice:
+            self.notice = f"{self._serves.name} goes on, as what was asked for is gone: {choice.notice}"
+            return  # a fallback is better than nothing, not than the tagger itself
         if choice.name == self._refused:
             return
         try:
             tagger = choice.load()
         except Exception as error:  # noqa: BLE001  # whatever ails the successor must not end the one that works
             self._refused = choice.name
-            what = str(error) if isinstance(error, TagfleetError) else f"{type(error).__name__}: {error}"
+            what = _said(error)
             self.notice = f"{self._serves.name} goes on, as {choice.name} cannot be loaded: {what}"
             telemetry.logger().error("a new version cannot be loaded", version=choice.name, why=what)
             return
         self.notice = self._refused = ""
         self._ready = choice, tagger
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, TagfleetError) else f"{type(error).__name__}: {error}"

@@ -18,8 +18,8 @@ from typing import IO
 
 from app_tier.networks import Network
 from app_tier.taggers import Progress
-from core import layout
 from core.errors import WeightsInvalid, WeightsMissing
+from core.models import Registry
 from core.ports import ObjectStore
 
 FIRST_BYTE_S = 5.0
@@ -75,25 +75,23 @@ def _candidates(network: Network, places: Places) -> Iterator[tuple[Path, str]]:
             raise WeightsMissing(f"weights of {network.name}: the settings name {path}, which is no file")
         yield path, "settings"
     yield places.folder / f"{network.file_name}.safetensors", "weights folder"
-    if stored := _stored(network.file_name, places):
-        yield stored, "store"
+    if stored := _stored(network, places):
+        yield stored, "registry"
     if network.package:
         yield from ((path, "package") for path in _packaged(network.package))
     if network.download:
         yield _download_cache(network, places), "download cache"
 
 
-def _stored(name: str, places: Places) -> Path | None:
-    """The newest version's `model.safetensors` under the store's models/, copied into the cache."""
-    found = [info for info in places.store.list(layout.model_prefix(name)) if info.key.endswith("/model.safetensors")]
-    if not found:
+def _stored(network: Network, places: Places) -> Path | None:
+    """Those of the version that is the name's default in the registry, where that is the same network."""
+    registry = Registry(places.store)
+    if registry.default(network.name) is None:
         return None
-    newest = max(found, key=lambda info: info.modified)
-    version = newest.key.split("/")[-2]
-    path = places.cache / "weights" / f"{name}-{version}-{newest.etag.strip(chr(34))}.safetensors"
-    if not path.is_file():
-        _write(path, lambda file: file.write(places.store.get(newest.key).data))
-    return path
+    manifest = registry.find(network.name)
+    if manifest.architecture != network.architecture or len(manifest.labels) != len(network.label_names):
+        return None
+    return registry.fetch(manifest, places.cache / "weights")
 
 
 def _packaged(package: str) -> Iterator[Path]:

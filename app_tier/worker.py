@@ -20,7 +20,7 @@ from config.settings import PoolSettings, Settings
 from core import telemetry
 from core.errors import TagfleetError, Unavailable
 from core.ports import Etag, Machine, ObjectStore
-from core.roster import BootTimings, Heartbeat, WorkerState
+from core.roster import BootTimings, Heartbeat, PoolStatus, WorkerState
 from core.wiring import Backend
 
 _RATE_WINDOW_S = 10.0
@@ -156,6 +156,17 @@ class Worker:
             telemetry.logger().info("a new version serves", was=self._version(), tagger=successor.version)
             self._tagger = successor
             pipeline.succeed(successor)
+            self._tell_pool(self._succession.serves.notice)
+
+    def _tell_pool(self, notice: str) -> None:
+        pool, wanted = self._identity.pool, self._settings.pools[self._identity.pool].tagger
+        status = PoolStatus(
+            pool=pool, wanted=wanted, serves=self._version(), state="ready", notice=notice, at=self._clock()
+        )
+        try:
+            self._backend.roster.set_pool(status)
+        except Unavailable as error:
+            telemetry.logger().warning("what the pool serves was not written down", why=str(error))
 
     def _must_stop(self, pipeline: Pipeline) -> bool:
         if pipeline.hung_for() > self._settings.worker.decode_timeout_s:

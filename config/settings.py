@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from config.schedule import Schedule, schedule, time_zone
+from config.taggers import family_of
 
 _DEFAULTS = Path(__file__).with_name("defaults.toml")
 _PREFIX = "TAGFLEET_"
@@ -171,7 +172,7 @@ class PoolSettings(_Section):
     @property
     def learns(self) -> bool:
         """Whether its tagger learns from what people say of tags."""
-        return self.tagger.startswith("adaptive")
+        return family_of(self.tagger) == "adaptive"
 
     @property
     def task_names(self) -> tuple[Task, ...]:

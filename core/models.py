@@ -143,6 +143,8 @@ class Registry:
 
     def default(self, name: str) -> str | None:
         """The version that `name` alone means; None where there is none. Raises WeightsInvalid, Unavailable."""
+        if not _NAME.fullmatch(name):
+            return None
         try:
             said = _Default.model_validate_json(self._store.get(layout.model_default_key(name)).data)
         except NotFound:
@@ -154,7 +156,7 @@ class Registry:
     def find(self, reference: str) -> Manifest:
         """Of `NAME` or `NAME@VERSION`. Raises WeightsMissing, WeightsInvalid, Unavailable."""
         name, _, version = reference.partition("@")
-        version = version or (self.default(name) or "" if _NAME.fullmatch(name) else "")
+        version = version or self.default(name) or ""
         if not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
             raise WeightsMissing(f"there is no model {reference!r} in the registry: `tagfleet models list` shows them")
         return self._read(layout.model_prefix(name, version) + MANIFEST_FILE)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from config.settings import Task
+from config.taggers import family_of
 from core.messages import TagOptions
 
 _MOST = 1000
@@ -58,7 +59,7 @@ def settled(options: BatchOptions, pool_top_k: int) -> BatchOptions:
 
 def misplaced(options: BatchOptions, tagger: str) -> list[str]:
     """Options that this tagger knows nothing of."""
-    if tagger.startswith("florence2"):
+    if family_of(tagger) == "florence2":
         return []
     return [name for name in ("tasks", "candidates") if getattr(options, name) is not None]
 

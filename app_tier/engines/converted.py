@@ -27,6 +27,7 @@ def publish(network: Network, weights: Weights, version: str, store: ObjectStore
     """Convert the network and put its form beside the model. Raises WeightsInvalid, Unavailable."""
     kept = openvino.keep(network, weights.path, weights.sha256, cache)
     prefix = layout.converted_prefix(network.name, version)
+    store.delete([prefix + _HASHES])  # whoever looks meanwhile finds none, not new files under old hashes
     hashes = put(kept.folder, prefix, store)
     store.put(prefix + _HASHES, _Hashes.dump_json(hashes), content_type="application/json")
 

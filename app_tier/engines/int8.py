@@ -106,6 +106,7 @@ def fetch(network: Network, weights_hash: str, store: ObjectStore, cache: Path) 
 def publish(form: Form, network: Network, weights_hash: str, store: ObjectStore) -> Figures:
     """Put the form into the store, over one that is there. Its figures with the files' hashes. Raises Unavailable."""
     prefix = layout.int8_prefix(network.file_name, weights_hash)
+    store.delete([prefix + _FIGURES])  # whoever looks meanwhile finds none, not new files under old figures
     hashes = converted.put(form.kept.folder, prefix, store)
     figures = form.figures.model_copy(update={"sha256": hashes})
     store.put(prefix + _FIGURES, figures.model_dump_json(indent=1).encode(), content_type="application/json")

@@ -13,14 +13,22 @@ from app_tier.taggers import Choice, Wanted
 from app_tier.taggers.imagenet import ImageNetTagger
 from app_tier.weights import Places, Weights
 from config.settings import PoolSettings, Settings
+from core import telemetry
+from core.errors import WeightsInvalid
 from core.messages import TagOptions
+from core.models import Registry
 from core.ports import ObjectStore
 
 
 def choose(wanted: Wanted) -> Choice:
     """Raises WeightsMissing."""
     known, found = located(wanted)
-    return Choice(known.name, partial(_load, known, found, wanted))
+    named_file = bool(wanted.pool.weights)
+    return Choice(
+        known.name,
+        partial(_load, known, found, wanted),
+        current=lambda: named_file or Registry(wanted.store).default(wanted.name) is None,
+    )
 
 
 def located(wanted: Wanted) -> tuple[Network, Weights]:
@@ -58,13 +66,17 @@ def engines_of(chosen: Network, found: Weights, settings: Settings, store: Objec
     precision = settings.worker.precision
     kept = openvino.keep(chosen, found.path, found.sha256, settings.cache)
     exact = partial(openvino.OpenVinoEngine, kept, threads, bf16=False)
-    form = None
     if store is not None and precision in ("auto", "int8"):
-        form = int8.fetch(chosen, found.sha256, store, settings.cache)
-    if form is not None and (precision == "int8" or form.figures.offered):
-        fast = openvino.OpenVinoEngine(form.kept, threads, bf16=False)
-        golden.check(fast, chosen.crop, form.kept.golden_outputs())
-        return Engines(fast, exact, form.figures.near_tie)
+        try:
+            form = int8.fetch(chosen, found.sha256, store, settings.cache)
+            if form is not None and (precision == "int8" or form.figures.offered):
+                fast = openvino.OpenVinoEngine(form.kept, threads, bf16=False)
+                golden.check(fast, chosen.crop, form.kept.golden_outputs())
+                return Engines(fast, exact, form.figures.near_tie)
+        except WeightsInvalid as error:
+            if precision == "int8":
+                raise
+            telemetry.logger().error("int8 is passed over", network=chosen.name, why=str(error))
 
     bf16 = precision == "bf16" or (precision != "fp32" and chosen.bf16)
     fast = openvino.OpenVinoEngine(kept, threads, bf16=bf16)

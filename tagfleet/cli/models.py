@@ -112,7 +112,7 @@ def add_command(
     with tempfile.TemporaryDirectory() as scratch:
         if source.is_dir():
             manifest, weights = read_manifest(source / MANIFEST_FILE), source / WEIGHTS_FILE
-            manifest = manifest.model_copy(update={"name": name})
+            manifest = adopting.renamed(manifest, name)
         else:
             weights = adopting.as_safetensors(source, Path(scratch))
             wishes = adopting.Wishes(

@@ -77,6 +77,7 @@ def test_no_image_is_lost_and_each_is_tagged_by_one_version(
     while not serves(versions[1]):
         results |= send(5)
     results |= send(5)
+    wait_until(lambda: [status.serves for status in backend.roster.pools()] == [versions[1].reference])
     worker.asked_to_drain.set()
     wait_until(lambda: not thread.is_alive())
     assert set(results) == sent

@@ -20,13 +20,16 @@ class World:
         self.default = "colour@1"
         self.fails: Exception | None = None
         self.loads = 0
+        self.notice = ""
         self._now = 0.0
 
     def choose(self) -> Choice:
         name = self.default
         if name == "colour@gone":
             raise WeightsMissing("there is no model 'colour@gone' in the registry")
-        return Choice(name, self._load, current=lambda: self._current(name))
+        if isinstance(self.fails, OSError):
+            raise self.fails
+        return Choice(name, self._load, notice=self.notice, current=lambda: self._current(name))
 
     def clock(self) -> float:
         self._now += 100.0
@@ -97,5 +100,30 @@ def test_a_store_that_is_away_is_waited_for(world: World, succession: Succession
     world.default, world.fails = "colour@2", Unavailable("the store is away")
     for _ in range(20):
         assert succession.look() is None
+    world.fails = None
+    looked(succession, lambda tagger: tagger is not None)
+
+
+def test_a_fallback_does_not_take_the_place_of_the_tagger_itself(world: World, succession: Succession) -> None:
+    world.default, world.notice = "lite", "Photos are tagged by lite: there is no model 'colour'."
+    looked(succession, lambda tagger: bool(succession.notice))
+    assert succession.notice.startswith("colour@1 goes on, as what was asked for is gone: Photos are tagged by lite")
+    assert world.loads == 0
+    world.default, world.notice = "colour@2", ""
+    looked(succession, lambda tagger: tagger is not None)
+    assert succession.serves.name == "colour@2"
+
+
+def test_a_fallback_makes_room_for_what_was_asked_for(world: World) -> None:
+    world.default, world.notice = "lite", "Photos are tagged by lite."
+    succession = Succession(world.choose(), world.choose, world.clock, 5.0)
+    world.default, world.notice = "colour@1", ""
+    looked(succession, lambda tagger: tagger is not None)
+    assert (succession.serves.name, succession.serves.notice) == ("colour@1", "")
+
+
+def test_a_disk_that_is_full_stops_no_tagger(world: World, succession: Succession) -> None:
+    world.default, world.fails = "colour@2", OSError(28, "No space left on device")
+    looked(succession, lambda tagger: "No space left on device" in succession.notice)
     world.fails = None
     looked(succession, lambda tagger: tagger is not None)

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from app_tier.networks import Network, network
 from app_tier.weights import Places
 from config.settings import Settings
 from core.errors import WeightsInvalid, WeightsMissing
+from core.models import Input, Manifest, Registry, sha256_of
 from core.wiring import Backend
 
 
@@ -24,10 +26,23 @@ def places(settings: Settings, backend: Backend) -> Places:
     return Places("", settings.weights_folder, backend.store, settings.cache)
 
 
-def test_the_weights_folder_comes_before_the_store(places: Places, backend: Backend) -> None:
-    backend.store.put("models/resnet50/7/model.safetensors", b"from the store")
-    found = weights.find(network("resnet50"), places)
-    assert (found.path.read_bytes(), found.origin) == (b"from the store", "store")
+def test_the_weights_folder_comes_before_the_registry(places: Places, backend: Backend, tmp_path: Path) -> None:
+    path, known = tmp_path / "w.safetensors", network("resnet50")
+    path.write_bytes(b"from the registry")
+    manifest = Manifest(
+        name="resnet50",
+        family="imagenet",
+        architecture=known.architecture,
+        labels=known.label_names,
+        input=Input(resize=232, crop=224),
+        weights_sha256=sha256_of(path),
+        weights_bytes=path.stat().st_size,
+    )
+    Registry(backend.store).add(manifest, path)
+    found = weights.find(known, places)
+    assert (found.path.read_bytes(), found.origin) == (b"from the registry", "registry")
+    with pytest.raises(WeightsMissing):  # of other outputs than those that are asked for
+        weights.find(replace(known, labels=("cat", "dog")), places)
     places.folder.mkdir(parents=True)
     (places.folder / "resnet50.safetensors").write_bytes(b"from the folder")
     found = weights.find(network("resnet50"), places)
@@ -113,9 +128,7 @@ def test_a_download_that_cannot_begin_says_so(places: Places) -> None:
         weights.find(nowhere, places, download=lambda *_: None)
 
 
-def test_a_slash_in_a_name_is_a_dash_in_the_folder_and_in_the_store(places: Places, backend: Backend) -> None:
-    backend.store.put("models/timm-some_net.tag_in1k/1/model.safetensors", b"from the store")
-    assert weights.find(TIMM, places).origin == "store"
+def test_a_slash_in_a_name_is_a_dash_in_the_folder(places: Places) -> None:
     places.folder.mkdir(parents=True)
     (places.folder / "timm-some_net.tag_in1k.safetensors").write_bytes(b"from the folder")
     assert weights.find(TIMM, places).origin == "weights folder"

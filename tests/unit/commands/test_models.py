@@ -20,7 +20,7 @@ from config.settings import PoolSettings, Settings
 from core import folders
 from core.errors import WeightsInvalid, WeightsMissing
 from core.messages import TagOptions
-from core.models import Registry
+from core.models import Input, Manifest, Registry, sha256_of
 from core.wiring import Backend
 from tagfleet.cli import cli
 
@@ -257,3 +257,53 @@ def test_a_damaged_folder_is_named_and_harms_no_other_model(run: Run, settings: 
     assert folders.every(store) == ([first], [])
     assert not list(store.list(f"models/florence2/{second.version}/"))
     assert isinstance(run("remove", "florence2@").exception, WeightsMissing)
+
+
+def test_a_version_of_a_network_of_the_house_goes_before_its_own_weights(
+    run: Run, settings: Settings, engine_cache: Path
+) -> None:
+    """Its labels are the manifest's, and who serves the house's own weights notices that there is one."""
+    store = Backend(settings).store
+    ours = settings.model_copy(update={"cache": engine_cache})
+    pool = PoolSettings(tagger="efficientnet-lite0")
+    before = serving.choose(pool, ours, store)
+    assert (before.name, before.current()) == ("efficientnet-lite0", True)
+    path = settings.home / "w.safetensors"
+    path.write_bytes(b"weights")
+    manifest = Manifest(
+        name="efficientnet-lite0",
+        family="imagenet",
+        architecture="timm/tf_efficientnet_lite0",
+        labels=("cat", "dog"),
+        input=Input(resize=256, crop=224),
+        weights_sha256=sha256_of(path),
+        weights_bytes=7,
+    )
+    Registry(store).add(manifest, path)
+    assert not before.current()
+    assert serving.choose(pool, ours, store).name == manifest.reference
+    elsewhere = serving.choose(pool.model_copy(update={"weights": str(path)}), ours, store)
+    assert (elsewhere.name, elsewhere.current()) == ("efficientnet-lite0", True)
+
+
+def test_a_fallback_serves_only_until_the_model_is_there(add: Run, settings: Settings) -> None:
+    store = Backend(settings).store
+    pool = PoolSettings(tagger="pets", fallback="efficientnet-lite0")
+    fallback = serving.choose(pool, settings, store)
+    assert fallback.notice
+    assert fallback.current()
+    add()
+    assert not fallback.current()
+    assert serving.choose(pool, settings, store).name == registered(settings)[0]
+
+
+@pytest.mark.parametrize("name", ["adaptive", "florence2", "Pets"])
+def test_a_name_that_no_model_may_have_is_refused(
+    add: Run, run: Run, settings: Settings, tmp_path: Path, name: str
+) -> None:
+    add()
+    run("export", "pets", tmp_path / "out")
+    refused = run("add", name, tmp_path / "out")
+    assert isinstance(refused.exception, WeightsInvalid)
+    assert f"{name} cannot be added" in str(refused.exception)
+    assert len(registered(settings)) == 1
