@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from training.runs import BOARD, Epoch
+
+if TYPE_CHECKING:
+    from tensorboardX.record_writer import RecordWriter
 
 
 class Watch(Protocol):
@@ -49,25 +56,79 @@ class Together:
 
 
 class Board:
-    """Scalars for TensorBoard under a run's folder. What a resumption computes again replaces what was there."""
+    """Scalars for TensorBoard under a run's folder. What a resumption computes again replaces what was there.
 
-    def __init__(self, folder: Path) -> None:
+    Where they cannot be written, as on a full disk, `say` gets one line and the training goes on without them. Each
+    event is written by the thread that tells of it: tensorboardX's SummaryWriter leaves that to a thread of its own,
+    and once a full disk has ended that one, it waits for it forever.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None], clock: Callable[[], float] = time.time) -> None:
         self._folder = folder / BOARD
+        self._say = say
+        self._clock = clock
+        self._records: RecordWriter | None = None
+
+    def __enter__(self) -> Board:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        with self._left_if_full():
+            if self._records:
+                self._records.close()
 
     def began(self, step: int, steps: int, steps_an_epoch: int) -> None:
-        from tensorboardX import SummaryWriter  # half a second that a command's help need not wait for
+        from tensorboardX.proto.event_pb2 import SessionLog  # half a second that a command's help need not wait for
+        from tensorboardX.record_writer import RecordWriter
 
-        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
+        name = f"events.out.tfevents.{self._clock():.0f}.{socket.gethostname()}.{os.getpid()}"
+        with self._left_if_full():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._records = RecordWriter(str(self._folder / name))
+        self._add(file_version="brain.Event:2")
+        if step:
+            self._add(step + 1, session_log=SessionLog(status=SessionLog.START))
+        self._flush()
 
     def stepped(self, step: int, loss: float, rate: float) -> None:
-        self._writer.add_scalar("train/loss", loss, step)
-        self._writer.add_scalar("train/learning_rate", rate, step)
+        self._scalar("train/loss", loss, step)
+        self._scalar("train/learning_rate", rate, step)
 
     def judged(self, epoch: Epoch, *, best: bool) -> None:
-        self._writer.add_scalar("validation/mAP", epoch.mAP, epoch.step)
-        self._writer.add_scalar("validation/loss", epoch.validation_loss, epoch.step)
-        self._writer.add_scalar("train/images_per_s", epoch.images_per_s, epoch.step)
-        self._writer.flush()
+        self._scalar("validation/mAP", epoch.mAP, epoch.step)
+        self._scalar("validation/loss", epoch.validation_loss, epoch.step)
+        self._scalar("train/images_per_s", epoch.images_per_s, epoch.step)
+        self._flush()
 
     def said(self, line: str) -> None:
-        self._writer.add_text("said", line)
+        from tensorboardX.summary import text
+
+        self._add(summary=text("said", line))
+
+    def _scalar(self, name: str, value: float, step: int) -> None:
+        from tensorboardX.summary import scalar
+
+        self._add(step, summary=scalar(name, value))
+
+    def _add(self, step: int = 0, **what: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        with self._left_if_full():
+            if self._records:
+                self._records.write(Event(wall_time=self._clock(), step=step, **what).SerializeToString())
+
+    def _flush(self) -> None:
+        with self._left_if_full():
+            if self._records:
+                self._records.flush()
+
+    @contextmanager
+    def _left_if_full(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            records, self._records = self._records, None
+            with suppress(OSError):  # it would write what it still holds
+                if records:
+                    records.close()
+            self._say(f"TensorBoard gets nothing more: {self._folder}: {error.strerror}. The training goes on")

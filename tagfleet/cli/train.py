@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -94,12 +95,13 @@ def command(
     options = Options(**chosen)
     places = Places(str(start_from or ""), settings.weights_folder, Backend(settings).store, settings.cache)
     wanted = starting.Wanted(source, folder, options, images, splits, from_scratch, workers, save_every)
-    boards = [Board(folder)] if find_spec("tensorboardX") else []
-    if not boards:
+    progress = Progress()
+    board = Board(folder, progress.said) if find_spec("tensorboardX") else None
+    if board is None:
         click.echo("nothing for TensorBoard is written: pip install -r requirements-training.txt", err=True)
-    with joined(os.environ) as processes, Progress() as progress:
+    with joined(os.environ) as processes, progress, board or nullcontext():
         task = starting.task(wanted, places, processes, progress.said)
-        outcome = train(task, processes, Together([progress, *boards]))
+        outcome = train(task, processes, Together([progress, board] if board else [progress]))
         if processes.first:
             _tell(outcome, folder)
 

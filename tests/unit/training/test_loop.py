@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import resource
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from core.errors import DataInvalid, RunInvalid, TrainingStopped, WeightsInvalid
+from tests.unit.training.full_disk import no_file_larger_than
 from tests.unit.training.pictures import folder_of_classes
 from tests.unit.training.small_run import Killed, Recorder, killed_at, task, trained
 from training import runs
@@ -139,17 +137,6 @@ def test_a_loss_that_is_no_number_stops_it_and_keeps_the_best(source: Path, tmp_
 def test_a_loss_that_is_no_number_at_once_leaves_nothing_to_keep(source: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingStopped, match="no epoch was done, so there is nothing to keep"):
         trained(source, tmp_path / "run", lr=1e30, clip=0.0)
-
-
-@contextmanager
-def no_file_larger_than(size: int) -> Iterator[None]:
-    """What a full disk does, for this process alone."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_fills_up_amid_a_checkpoint_costs_nothing(source: Path, whole: Path, tmp_path: Path) -> None:
