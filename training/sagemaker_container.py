@@ -3,6 +3,8 @@
 The arguments are those of `tagfleet train`. SageMaker's contract: data lies in `/opt/ml/input/data/CHANNEL`, what is in
 `/opt/ml/checkpoints` is kept in S3 while it runs, what is in `/opt/ml/model` at the end is the result, and the first
 1,024 characters of `/opt/ml/output/failure` are why it failed.
+
+A training is paid for, an evaluation is soon made again: what was trained is the result even where that one failed.
 """
 
 from __future__ import annotations
@@ -13,32 +15,45 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from core.aws.training_jobs import CHECKPOINTS, DATA, WEIGHTS
-from training import runs
+from core.errors import DataInvalid
+from training import evaluation, runs, splits
 
 ROOT = Path("/opt/ml")
 _LAST_LINES = 5
 _LONGEST_WHY = 1024
 _TAGFLEET = ("-m", "tagfleet")
 
+_LATER = "once fetched: `tagfleet evaluate RUN SOURCE`, with `--test OTHER` where there is no test part"
+
 Execute = Callable[[Sequence[str]], tuple[int, str]]
 """Runs a command to its end: exit code, and the last lines that it wrote to stderr."""
 
 
 def main(arguments: Sequence[str], root: Path, gpus: int, execute: Execute) -> int:
-    """The exit code; 0 once trained and evaluated weights lie in `root`/model."""
+    """The exit code; 0 once trained weights lie in `root`/model, their evaluation beside them unless that failed."""
     source = root / "input" / "data" / DATA
     run = root / Path(CHECKPOINTS).name / "run"
-    for command in (train_command(arguments, root, run, gpus), _evaluate_command(source, run)):
-        code, said = execute(command)
-        if code:
-            (root / "output").mkdir(parents=True, exist_ok=True)
-            (root / "output" / "failure").write_text(said[-_LONGEST_WHY:] or f"it ended with {code}", encoding="utf-8")
-            return code
+    measurable = _has_test_part(source)
+    if not measurable:
+        _note(f"{runs.SPLITS} has no test part, so what is trained will not be evaluated here; {_LATER}")
+    code, said = execute(train_command(arguments, root, run, gpus))
+    if code:
+        (root / "output").mkdir(parents=True, exist_ok=True)
+        (root / "output" / "failure").write_text(said[-_LONGEST_WHY:] or f"it ended with {code}", encoding="utf-8")
+        return code
     leave_out = shutil.ignore_patterns(runs.LAST, ".*")
     shutil.copytree(run, root / "model", ignore=leave_out, dirs_exist_ok=True)
+    if measurable:
+        code, _ = execute(_evaluate_command(source, run))
+        if code:
+            _note(f"the evaluation failed ({code}), the trained run is kept; {_LATER}")
+        else:
+            made = run / evaluation.FOLDER
+            shutil.copytree(made, root / "model" / evaluation.FOLDER, dirs_exist_ok=True)
     return 0
 
 
@@ -54,6 +69,17 @@ def train_command(arguments: Sequence[str], root: Path, run: Path, gpus: int) ->
     if files := sorted(path for path in weights.rglob("*") if path.is_file()):
         command += ["--start-from", str(files[0])]
     return [*command, *arguments]
+
+
+def _has_test_part(source: Path) -> bool:
+    """A split that is made here has one. What is wrong with a file, the training says."""
+    with suppress(DataInvalid):
+        return bool(splits.read(source / runs.SPLITS).test)
+    return True
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201  # the job's log
 
 
 def _evaluate_command(source: Path, run: Path) -> list[str]:

@@ -19,6 +19,7 @@ from tests.cloud import Cloud
 from training import sagemaker, sagemaker_container
 from training.options import Options
 from training.runs import BEST, LAST, RUN, Run
+from training.splits import SplitFile
 
 ROLE = "arn:aws:iam::123456789012:role/trainer"
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/tagfleet:1"
@@ -269,6 +270,9 @@ class TestContainer:
             run.mkdir(parents=True, exist_ok=True)
             for name in (RUN, BEST, LAST, ".best.safetensors-x"):
                 (run / name).write_text(name)
+            if "evaluate" in words:
+                (run / "evaluation").mkdir()
+                (run / "evaluation" / "figures.json").write_text("{}")
             return 0, ""
 
         assert sagemaker_container.main(["--epochs", "3"], root, 0, execute) == 0
@@ -277,7 +281,38 @@ class TestContainer:
             ["-m", "tagfleet", "train", source, "--run", str(run), "--epochs", "3"],
             ["-m", "tagfleet", "evaluate", str(run), source],
         ]
-        assert {path.name for path in (root / "model").iterdir()} == {RUN, BEST}
+        assert {path.name for path in (root / "model").iterdir()} == {RUN, BEST, "evaluation"}
+        assert (root / "model" / "evaluation" / "figures.json").is_file()
+
+    def test_a_failed_evaluation_costs_no_training(self, tmp_path, capsys):
+        root = self.root(tmp_path)
+
+        def execute(words: Sequence[str]) -> tuple[int, str]:
+            if "evaluate" in words:
+                return 1, "no test image"
+            (root / "checkpoints" / "run").mkdir(parents=True)
+            (root / "checkpoints" / "run" / BEST).write_text("weights")
+            return 0, ""
+
+        assert sagemaker_container.main([], root, 0, execute) == 0
+        assert [path.name for path in (root / "model").iterdir()] == [BEST]
+        assert "the trained run is kept; once fetched: `tagfleet evaluate RUN SOURCE`" in capsys.readouterr().err
+
+    def test_a_split_without_a_test_part_is_told_before_the_training(self, tmp_path, capsys):
+        root = self.root(tmp_path)
+        kept = SplitFile(dataset="d", fingerprint="ab" * 32, train=("a.png",), validation=("b.png",), test=())
+        (root / "input/data/training/splits.json").write_text(kept.model_dump_json())
+        told: list[tuple[str, str]] = []
+
+        def execute(words: Sequence[str]) -> tuple[int, str]:
+            told.append((words[3], capsys.readouterr().err))
+            (root / "checkpoints" / "run").mkdir(parents=True)
+            return 0, ""
+
+        assert sagemaker_container.main([], root, 0, execute) == 0
+        ((command, before),) = told
+        assert command == "train"
+        assert "splits.json has no test part, so what is trained will not be evaluated here" in before
 
     def test_every_gpu_and_the_other_places(self, tmp_path):
         root = self.root(tmp_path, "input/data/training/splits.json", "input/data/weights/resnet50.safetensors")
