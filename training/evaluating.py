@@ -15,7 +15,7 @@ from config.settings import Settings
 from core.errors import BadImage, DataInvalid
 from core.messages import TagOptions
 from core.models import sha256_of
-from training import prediction, reading, runs, splits
+from training import prediction, reading, runs, splits, unseen
 from training.evaluation import Figures, evaluate_scores
 from training.examples import Dataset, Example
 from training.loading import decoder
@@ -58,11 +58,14 @@ class Wanted:
 def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda _: None) -> Evaluation:
     """The best weights of a run on its test images, with thresholds and temperature from its validation images.
 
-    It runs on the engine that would serve it. Raises RunInvalid, WeightsInvalid, DataInvalid.
+    It runs on the engine that would serve it. Raises RunInvalid, WeightsInvalid, DataInvalid (also
+    for images that it was trained on).
     """
     run = runs.read(folder)
     dataset = reading.read(wanted.source, wanted.images)
     parts = splits.load(wanted.splits or folder / SPLITS, dataset)
+    other = reading.read(wanted.test) if wanted.test else None
+    unseen.check(folder, run, dataset, parts, other)
     path = folder / BEST
     if not path.is_file():
         raise DataInvalid(f"{folder} has no {BEST} yet: no epoch of it is done")
@@ -80,7 +83,7 @@ def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda
             raise DataInvalid(f"{part.name}: no image to choose or measure by shows any label that {folder} knows")
         return found
 
-    test_part = reading.read(wanted.test) if wanted.test else parts.test
+    test_part = other or parts.test
     validation, test = answers(parts.validation), answers(test_part)
     chosen = calibrate(validation.outputs, validation.truth)
     scores = sigmoid(test.outputs / chosen.temperature)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +40,7 @@ class Run(_Part):
     labels: tuple[str, ...]
     dataset: str
     splits_sha256: str
-    """Of `splits.json`, which names every image."""
+    """`splits_hash` of `splits.json`, which names every image."""
     initial_sha256: str
     """Of the weights that it began from; empty for random ones."""
     processes: int
@@ -75,6 +75,14 @@ class Epoch(_Part):
     validation_loss: float
     mAP: float  # noqa: N815  # its name everywhere
     images_per_s: float
+
+
+def splits_hash(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
+    """Hex SHA-256 of a dataset's fingerprint and of which images are in which part, by name."""
+    digest = hashlib.sha256(fingerprint.encode())
+    for name, images in parts.items():
+        digest.update(f"\n{name}\0".encode() + "\0".join(images).encode())
+    return digest.hexdigest()
 
 
 def input_of(network: Network) -> Input:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +115,5 @@ def _begin(folder: Path, run: Run, parts: Splits, dataset: Dataset) -> None:
 
 
 def _hash(parts: Splits, dataset: Dataset) -> str:
-    digest = hashlib.sha256(dataset.fingerprint.encode())
-    for name, part in parts.parts.items():
-        digest.update(f"\n{name}\0".encode() + "\0".join(map(dataset.relative, part.examples)).encode())
-    return digest.hexdigest()
+    named = {name: map(dataset.relative, part.examples) for name, part in parts.parts.items()}
+    return runs.splits_hash(dataset.fingerprint, named)

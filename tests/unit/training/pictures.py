@@ -10,9 +10,9 @@ from PIL import Image
 COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (210, 40, 30)}
 
 
-def folder_of_classes(folder: Path, each: int = 10, side: int = 40) -> Path:
-    """`each` noisy pictures of each colour, in a folder for each class."""
-    random = np.random.default_rng(7)
+def folder_of_classes(folder: Path, each: int = 10, side: int = 40, seed: int = 7) -> Path:
+    """`each` noisy pictures of each colour, in a folder for each class; another seed, other pictures."""
+    random = np.random.default_rng(seed)
     for name, colour in COLOURS.items():
         (folder / name).mkdir(parents=True)
         for number in range(each):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -115,11 +116,48 @@ def test_thresholds_and_temperature_see_no_test_image(run: Path, source: Path, k
 def test_a_run_may_be_measured_on_images_of_another_source(
     run: Path, source: Path, kept: Settings, tmp_path: Path
 ) -> None:
-    others = folder_of_classes(tmp_path / "others", each=4)
+    others = folder_of_classes(tmp_path / "others", each=4, seed=8)
     honest = evaluating.of_run(run, Wanted(source), kept).figures
     found = evaluating.of_run(run, Wanted(source, test=others), kept)
     assert (found.dataset, found.figures.images) == ("others", 12)
     assert found.figures.thresholds == honest.thresholds
+
+
+def test_no_run_is_measured_on_images_that_it_was_trained_on(
+    run: Path, source: Path, settings: Settings, tmp_path: Path
+) -> None:
+    own = splits.read(run / runs.SPLITS)
+    for count, parts in (
+        ("48 test", {"train": own.test, "test": own.train}),
+        ("48 validation", {"train": own.validation, "validation": own.train}),
+        ("6 test", {"validation": own.test, "test": own.validation}),
+    ):
+        (tmp_path / "other.json").write_text(own.model_copy(update=parts).model_dump_json())
+        with pytest.raises(DataInvalid, match=rf"{count} images are among those that .* was trained on or chosen by"):
+            evaluating.of_run(run, Wanted(source, splits=tmp_path / "other.json"), settings)
+
+
+def test_no_run_is_measured_on_copies_of_what_it_was_trained_on(
+    run: Path, source: Path, settings: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(DataInvalid, match="54 test images are among those"):
+        evaluating.of_run(run, Wanted(source, test=source), settings)
+    others = folder_of_classes(tmp_path / "others", each=1, seed=8)
+    trained = splits.read(run / runs.SPLITS).train[0]
+    shutil.copy(source / trained, others / "red" / "copy.png")
+    with pytest.raises(DataInvalid, match=r"1 test images are among those .*, such as .*/red/copy\.png"):
+        evaluating.of_run(run, Wanted(source, test=others), settings)
+
+
+def test_a_split_that_was_changed_since_the_training_is_told(
+    run: Path, source: Path, settings: Settings, tmp_path: Path
+) -> None:
+    changed = shutil.copytree(run, tmp_path / "run")
+    kept = splits.read(run / runs.SPLITS)
+    swapped = kept.model_copy(update={"train": kept.test, "test": kept.train})
+    (changed / runs.SPLITS).write_text(swapped.model_dump_json())
+    with pytest.raises(RunInvalid, match=r"splits\.json is not what the run was trained by any more"):
+        evaluating.of_run(changed, Wanted(source), settings)
 
 
 def test_a_tagger_of_one_label_is_measured_by_its_first_guesses(source: Path) -> None:
