@@ -27,7 +27,7 @@ _BARS = 80
 
 def write(evaluation: Evaluation, folder: Path) -> None:
     """`report.html` and `figures.json`. Raises TrainingStopped if they cannot be written."""
-    folder.mkdir(parents=True, exist_ok=True)
+    files.folder(folder)
     files.write(folder / FIGURES, evaluation.figures.model_dump_json(indent=1).encode() + b"\n")
     files.write(folder / REPORT, pages.page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
 

@@ -7,6 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from core.errors import TrainingStopped
+from core.local.files import sync_folder
+
+
+def folder(path: Path) -> None:
+    """Make it, with those above it, where it is not there yet. Raises TrainingStopped if something is in the way."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingStopped(f"the folder {path} cannot be made: {error.strerror}; name another one") from None
 
 
 def write(path: Path, data: bytes) -> None:
@@ -21,10 +30,11 @@ def write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         kept = "the one before it is kept" if path.exists() else "there is none before it"
         raise TrainingStopped(
-            f"{path} could not be written: {error.strerror}; {kept}. Once there is room, the same command goes on there"
+            f"{path} could not be written: {error.strerror}; {kept}. Once that is mended, start the same command again"
         ) from None

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import pickle
 import re
 import shutil
@@ -28,6 +29,7 @@ from app_tier.images import DecodeBudget, Decoder
 from app_tier.taggers.florence2 import square
 from core import folders
 from core.errors import BadImage, DataInvalid, RunInvalid, TrainingStopped
+from training import files
 from training.florence2_lessons import Lesson
 
 OPTIMISER = "optimiser.pt"
@@ -56,7 +58,7 @@ def tune(lessons: Sequence[Lesson], weights: Path, run: Path, options: Options, 
     Raises WeightsInvalid, RunInvalid if `run` is of another training, DataInvalid if no image can be read, and
     TrainingStopped, whose text says what is kept.
     """
-    run.mkdir(parents=True, exist_ok=True)
+    files.folder(run)
     _same(run, lessons, weights, options)
     done = _done(run)
     tuning = _Tuning(run / f"epoch-{done}" if done else weights, options)
@@ -116,15 +118,11 @@ class _Tuning:
         bf16 = self._device.type == "cuda"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bf16):
             loss: Tensor = self._model(**inputs).loss
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingStopped(
-                f"{where}: the loss is no number any more ({value}); the last whole epoch is kept. "
-                "Try a lower learning rate in a new run"
-            )
+        value = _finite(loss, f"{where}: the loss")
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
+        _finite(norm, f"{where}: the norm of the gradient")  # of a sound loss too: one step makes every weight nan
         self._optimiser.step()
         return value
 
@@ -164,7 +162,9 @@ class _Tuning:
             (part / OPTIMISER).write_bytes(state.getbuffer())
             self._model.save_pretrained(part)
             self._processor.save_pretrained(part)
+            _settle(part)
             part.replace(folder)
+            _sync(run)  # before the older epoch goes
         except Exception as error:  # noqa: BLE001  # of the disk, told by whichever library met it
             raise TrainingStopped(
                 f"{folder} could not be written ({str(error).splitlines()[0]}); the epoch before it is kept. "
@@ -188,7 +188,7 @@ def _same(run: Path, lessons: Sequence[Lesson], weights: Path, options: Options)
     }
     file = run / "run.json"
     if not file.exists():
-        file.write_text(json.dumps(about, indent=1))
+        files.write(file, json.dumps(about, indent=1).encode())
         return
     try:
         before = json.loads(file.read_text())
@@ -196,6 +196,31 @@ def _same(run: Path, lessons: Sequence[Lesson], weights: Path, options: Options)
         raise RunInvalid(f"{file} is damaged: name another folder for a new run") from None
     if wrong := [name for name, value in about.items() if before.get(name) != value]:
         raise RunInvalid(f"{run} is the run of another training ({wrong[0]} differs): name another folder")
+
+
+def _finite(value: Tensor, what: str) -> float:
+    number = float(value.detach())
+    if not math.isfinite(number):
+        raise TrainingStopped(
+            f"{what} is no number any more ({number}); the last whole epoch is kept. "
+            "Try a lower learning rate in a new run"
+        )
+    return number
+
+
+def _settle(folder: Path) -> None:
+    """All files of the folder, and their names, are on the disk for good."""
+    for path in folder.iterdir():
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _done(run: Path) -> int:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import DataInvalid
 from core.models import first_problem
+from training import files
 from training.examples import Dataset, Example, TrainingSet
 
 Shares = tuple[float, float, float]
@@ -70,14 +71,14 @@ def split(dataset: Dataset, shares: Shares = SHARES, seed: int = 0) -> Splits:
 
 
 def save(splits: Splits, path: Path, dataset: Dataset) -> None:
-    """Write the names of the images of each part, and of which dataset they are."""
+    """Write the names of the images of each part, and of which dataset they are. Raises TrainingStopped."""
     kept = SplitFile(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         **{name: tuple(map(dataset.relative, part.examples)) for name, part in splits.parts.items()},
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(kept.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    files.folder(path.parent)
+    files.write(path, kept.model_dump_json(indent=1).encode() + b"\n")
 
 
 def load(path: Path, dataset: Dataset) -> Splits:

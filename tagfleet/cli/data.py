@@ -62,7 +62,7 @@ def check(
     within and across the parts of a split (a leak), and labels that are rare or on no image. Ends with 1 if one of it
     keeps the data from being learned from.
     """
-    from training import check_report, reading
+    from training import check_report, files, reading
     from training import splits as split_files
     from training.check import check as checked
 
@@ -70,9 +70,9 @@ def check(
     split = split_files.load(splits, found.dataset) if splits else None
     result = checked(found, _prints(found.dataset, settings), split)
     if report is not None:
-        report.mkdir(parents=True, exist_ok=True)
-        (report / "check.html").write_text(check_report.html(result), encoding="utf-8")
-        (report / "check.json").write_text(json.dumps(result.figures(), indent=1) + "\n", encoding="utf-8")
+        files.folder(report)
+        files.write(report / "check.html", check_report.html(result).encode())
+        files.write(report / "check.json", json.dumps(result.figures(), indent=1).encode() + b"\n")
     if as_json:
         click.echo(json.dumps(result.figures(), indent=1))
     else:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image, ImageOps
 
+from core.errors import TrainingStopped
 from tagfleet.cli import cli
 from tests.unit.training.sources import coco, picture, pictures
 from training import fingerprints, reading, splits
@@ -220,3 +221,11 @@ class TestCommand:
         people = found["labels"][0]
         assert (people["label"], people["images"]) == ("person", 35)
         assert 19 <= people["train"] <= 23
+
+
+@pytest.mark.parametrize(("command", "flag"), [("split", "--output"), ("check", "--report")])
+def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(source, tmp_path, command, flag):
+    (tmp_path / "file").write_text("no folder")
+    done = run(command, source, flag, tmp_path / "file" / "below" / "what")
+    assert isinstance(done.exception, TrainingStopped)
+    assert re.fullmatch(r"the folder \S+ cannot be made: Not a directory; name another one", str(done.exception))

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import DataInvalid
+from core.errors import DataInvalid, TrainingStopped
+from tests.unit.training.full_disk import no_file_larger_than
 from training.examples import Dataset, Example, TrainingSet
 from training.splits import Splits, load, save, split
 
@@ -140,3 +141,17 @@ class TestFiles:
             load(tmp_path / "splits.json", self.splits()[0])
         with pytest.raises(DataInvalid, match="No such file"):
             load(tmp_path / "gone.json", self.splits()[0])
+
+
+def test_a_disk_that_fills_up_leaves_the_split_that_was_there(tmp_path):
+    data = dataset(*((f"{number}.png", {0}, f"{number}") for number in range(30)))
+    path = tmp_path / "splits.json"
+    save(split(data, seed=1), path, data)
+    before = path.read_bytes()
+    with (
+        no_file_larger_than(200),
+        pytest.raises(TrainingStopped, match=r"splits\.json could not be written: .*; the one before it is kept"),
+    ):
+        save(split(data, seed=2), path, data)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
