@@ -183,6 +183,19 @@ def test_a_loss_that_is_no_number_stops_it_and_an_image_that_is_none_does_not(
         tune(told[1:], untaught, tmp_path / "none", Options(epochs=1), said.append)
 
 
+def test_a_gradient_that_is_no_number_changes_no_weight(untaught: Path, photos: Path, tmp_path: Path) -> None:
+    told = [Lesson(photos / "a.jpg", "caption", "a wall")]
+    done = tune(told, untaught, tmp_path / "run", Options(epochs=1, batch=1), lambda line: None)
+    weights = load_file(done / "model.safetensors")
+    weights["model.language_model.shared.weight"].mul_(1e17)
+    last = max(name for name in weights if "decoder.layers" in name and name.endswith("final_layer_norm.weight"))
+    weights[last].mul_(1e10)
+    save_file(weights, done / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TrainingStopped, match="epoch 2, step 1: the norm of the gradient is no number any more"):
+        tune(told, untaught, tmp_path / "run", Options(epochs=2, batch=1), lambda line: None)
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.is_dir()] == ["epoch-1"]
+
+
 def test_a_folder_is_tuned_and_added_by_commands(settings: Settings, photos: Path, tmp_path: Path) -> None:
     weights = tiny.save(tmp_path / "florence2")
     table = photos / "captions.csv"
