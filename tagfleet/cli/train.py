@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from pydantic import ValidationError
 
 from config.settings import Settings
 from tagfleet.cli.common import with_settings
@@ -92,7 +93,7 @@ def command(
     from training.processes import joined
     from training.watching import Board, Together
 
-    options = Options(**chosen)
+    options = _options(chosen)
     places = Places(str(start_from or ""), settings.weights_folder, Backend(settings).store, settings.cache)
     wanted = starting.Wanted(source, folder, options, images, splits, from_scratch, workers, save_every)
     progress = Progress()
@@ -104,6 +105,15 @@ def command(
         outcome = train(task, processes, Together([progress, board] if board else [progress]))
         if processes.first:
             _tell(outcome, folder)
+
+
+def _options(chosen: dict[str, Any]) -> Options:
+    try:
+        return Options(**chosen)
+    except ValidationError as error:  # click's ranges let nan through, and infinity where there is no upper bound
+        problem = error.errors()[0]
+        flag = f"--{str(problem['loc'][0]).replace('_', '-')}"
+        raise click.BadParameter(f"{problem['input']}: {problem['msg']}", param_hint=flag) from None
 
 
 def _tell(outcome: Outcome, folder: Path) -> None:
