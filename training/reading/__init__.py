@@ -12,6 +12,8 @@ from training.reading.findings import Finding, Reading, general
 
 _SPLITS = "splits.json"
 """May lie beside the images, and says nothing of what is on them."""
+_ANNOTATIONS = "annotations"
+"""In which COCO's own folder, and what is laid out like it, has its json."""
 _INDEXES = {".json": "COCO json", ".jsonl": "an export of Tagfleet's", ".csv": "csv"}
 
 
@@ -60,6 +62,11 @@ def _index(source: Path) -> Path:
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
         raise DataInvalid(f"{source} holds several files that may say what is on the images: name one of {names}")
+    if not files and (below := sorted((source / _ANNOTATIONS).glob("*.json"))):
+        names = ", ".join(map(str, below))
+        raise DataInvalid(
+            f"{source} holds no folders of classes, but files that say what is on the images: name one of {names}"
+        )
     return files[0] if files else source
 
 

@@ -233,6 +233,15 @@ def test_two_candidates_in_one_folder(tmp_path):
     assert said(tmp_path).endswith("name one of instances.json, labels.csv")
 
 
+def test_cocos_own_folder_is_none_of_classes(tmp_path):
+    pictures(tmp_path, "train2017/1.png", "val2017/2.png")
+    (tmp_path / "annotations").mkdir()
+    for name in ("instances_train2017.json", "captions_val2017.json"):
+        (tmp_path / "annotations" / name).write_text("{}")
+    listed = f"{tmp_path}/annotations/captions_val2017.json, {tmp_path}/annotations/instances_train2017.json"
+    assert said(tmp_path).endswith(f"name one of {listed}")
+
+
 def test_real_annotations(data):
     dataset = read(data / "coco")
     assert (len(dataset.labels), len(dataset.examples)) == (80, 64)
