@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import tarfile
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -16,6 +18,7 @@ from training import runs
 
 ENTRYPOINT = ("python", "-m", "training.sagemaker_container")
 POLL_S = 15.0
+_PORTION = 1 << 20
 _MOST_BYTES = 50 << 30
 """An archive that would unpack to more is no run."""
 
@@ -70,11 +73,11 @@ def fetch(jobs: TrainingJobs, name: str, folder: Path) -> runs.Run:
 def unpack(archive: Path, folder: Path) -> None:
     """Files and folders of a tar.gz, and nothing else: no links, no devices, nothing that leads out of `folder`.
 
-    Raises RunInvalid; what was unpacked before stays.
+    Raises RunInvalid, also for an archive that does not have gzip's checksum; what was unpacked before stays.
     """
     left = _MOST_BYTES
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
                 target = folder / _inside(member)
                 left -= member.size
@@ -84,7 +87,9 @@ def unpack(archive: Path, folder: Path) -> None:
                     target.mkdir(parents=True, exist_ok=True)
                 elif (source := tar.extractfile(member)) is not None:
                     _write(source, target)
-    except (tarfile.TarError, EOFError, OSError) as error:
+            while stream.read(_PORTION):  # on to the checksum, which lies behind the last file
+                pass
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise RunInvalid(f"the archive of the run cannot be unpacked: {error}") from None
 
 

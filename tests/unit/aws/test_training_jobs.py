@@ -252,6 +252,18 @@ def test_an_archive_is_unpacked_only_where_it_may(tmp_path, data, request):
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
 
 
+@pytest.mark.parametrize("place", ["in the bytes", "at their end", "in their sum"])
+def test_an_archive_that_was_damaged_on_its_way_is_told(tmp_path, place):
+    data = bytearray(archive({"a": b"".join(b"%d," % number for number in range(20_000)), "b": b"abcd" * 20_000}))
+    where = {"in the bytes": len(data) // 2, "at their end": len(data) - 12, "in their sum": len(data) - 8}[place]
+    for bit in range(8):
+        damaged = bytearray(data)
+        damaged[where] ^= 1 << bit
+        (tmp_path / "model.tar.gz").write_bytes(damaged)
+        with pytest.raises(RunInvalid, match="the archive of the run cannot be unpacked"):
+            sagemaker.unpack(tmp_path / "model.tar.gz", tmp_path / f"run-{bit}")
+
+
 class TestContainer:
     def root(self, folder: Path, *files: str) -> Path:
         for name in ("input/data/training/instances.json", *files):
