@@ -51,6 +51,10 @@ class LabelFigures(_Part):
     precision: float
     recall: float
     f1: float
+    accuracy: Share = None
+    """The share of photos on which it was rightly said or rightly not."""
+    silent_accuracy: Share = None
+    """What `accuracy` would be if it were never said."""
 
 
 class Figures(_Part):
@@ -135,7 +139,7 @@ def evaluate_scores(
         top_10=None if several else metrics.top_k(scores, truth, 10),
         temperature=temperature,
         thresholds=tuple(thresholds),
-        labels=_of_labels(labels, counts, precisions.tolist(), thresholds),
+        labels=_of_labels(labels, counts, precisions.tolist(), thresholds, len(truth)),
         skipped=tuple(skipped),
     )
 
@@ -174,8 +178,11 @@ def _triple(means: Means) -> Triple:
 
 
 def _of_labels(
-    labels: Sequence[str], counts: Tally, precisions: Sequence[float], thresholds: Sequence[float]
+    labels: Sequence[str], counts: Tally, precisions: Sequence[float], thresholds: Sequence[float], photos: int
 ) -> tuple[LabelFigures, ...]:
+    def share_without(wrong: int) -> float | None:
+        return 1 - wrong / photos if photos else None
+
     return tuple(
         LabelFigures(
             label=label,
@@ -185,6 +192,8 @@ def _of_labels(
             precision=float(counts.precision[index]),
             recall=float(counts.recall[index]),
             f1=float(counts.f1[index]),
+            accuracy=share_without(int(counts.false_alarms[index] + counts.misses[index])),
+            silent_accuracy=share_without(int(counts.hits[index] + counts.misses[index])),
         )
         for index, label in enumerate(labels)
     )

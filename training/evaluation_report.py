@@ -79,7 +79,17 @@ def _body(evaluation: Evaluation) -> Iterator[str]:
     yield pages.svg(10, 7, lambda figure: _draw_confusion(figure, evaluation))
     yield "<h2>Each label</h2>"
     yield pages.table(
-        ("label", "images", "average precision", "threshold", "precision", "recall", "F1"),
+        (
+            "label",
+            "images",
+            "average precision",
+            "threshold",
+            "precision",
+            "recall",
+            "F1",
+            "accuracy",
+            "saying nothing",
+        ),
         [
             (
                 label.label,
@@ -89,6 +99,8 @@ def _body(evaluation: Evaluation) -> Iterator[str]:
                 _percent(label.precision),
                 _percent(label.recall),
                 _percent(label.f1),
+                _percent(label.accuracy),
+                _percent(label.silent_accuracy),
             )
             for label in figures.labels
         ],

@@ -81,6 +81,7 @@ def test_a_run_is_evaluated_on_the_engine_that_would_serve_it(
     page = (tmp_path / evaluation.FOLDER / evaluation.REPORT).read_text()
     assert page.count("<svg") == 3
     assert "saying nothing: 66.7 %" in page
+    assert "<th>accuracy</th><th>saying nothing</th>" in page
 
 
 def test_thresholds_and_temperature_see_no_test_image(run: Path, source: Path, kept: Settings, tmp_path: Path) -> None:

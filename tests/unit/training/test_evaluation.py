@@ -28,6 +28,8 @@ def test_several_labels_at_their_thresholds() -> None:
     cat, _, owl = found.labels
     assert (cat.images, cat.f1, cat.threshold) == (2, 1.0, 0.35)
     assert (owl.images, owl.average_precision) == (0, None)
+    assert [one.accuracy for one in found.labels] == [1.0, pytest.approx(2 / 3), 1.0]
+    assert [one.silent_accuracy for one in found.labels] == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0]
 
 
 def test_one_label_each_is_the_highest_score() -> None:
@@ -50,6 +52,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 def test_no_photos_give_figures_that_are_not_defined(thresholds: tuple[float, ...]) -> None:
     found = evaluate_scores(np.zeros((0, 3)), np.zeros((0, 3), np.bool_), LABELS, thresholds=thresholds)
     assert (found.images, found.mAP, found.label_accuracy, found.calibration_error) == (0, None, None, None)
+    assert {(one.accuracy, one.silent_accuracy) for one in found.labels} == {(None, None)}
 
 
 def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
