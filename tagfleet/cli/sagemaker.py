@@ -82,11 +82,14 @@ def follow(settings: Settings, name: str) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @with_settings("aws.region")
 def fetch(settings: Settings, name: str, folder: Path) -> None:
-    """Bring the run of the job NAME into FOLDER: trained and evaluated, ready for `tagfleet publish`."""
+    """Bring the run of the job NAME into FOLDER: trained, and evaluated unless its log says otherwise."""
+    from training import evaluation
     from training.sagemaker import fetch as fetched
 
     run = fetched(_jobs(settings), name, folder)
-    click.echo(f"{folder}: {run.architecture}, {len(run.labels)} labels; next: tagfleet publish {folder} --name NAME")
+    evaluated = (folder / evaluation.FOLDER / evaluation.FIGURES).is_file()
+    step = f"publish {folder} --name NAME" if evaluated else f"evaluate {folder} SOURCE"
+    click.echo(f"{folder}: {run.architecture}, {len(run.labels)} labels; next: tagfleet {step}")
 
 
 def _jobs(settings: Settings) -> TrainingJobs:

@@ -195,6 +195,11 @@ class TestFetching:
         assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == set(members)
         assert [path.name for path in folder.parent.iterdir()] == ["run"]
 
+    def test_a_run_that_was_not_evaluated_is_evaluated_next(self, cloud, tmp_path):
+        name = self.ended(cloud, archive({RUN: a_run().model_dump_json().encode(), BEST: b"w"}))
+        done = command(cloud, "fetch", name, tmp_path / "run")
+        assert f"next: tagfleet evaluate {tmp_path / 'run'} SOURCE" in done.stdout
+
     def test_nothing_is_left_of_an_archive_that_is_no_run(self, cloud, jobs, tmp_path):
         name = self.ended(cloud, archive({"model.bin": b"x"}))
         with pytest.raises(RunInvalid, match="is no folder of a training"):
