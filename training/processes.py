@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 Item = TypeVar("Item")
+
+_PATIENCE = timedelta(hours=6)
+"""Of one process for the others: the first one alone looks for copies among all images, which may be millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,9 @@ class Processes:
         if self.count == 1:
             return module
         devices = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=devices)
+        # Without looking for unused parameters it deals the gradients out anew after its first step, which sums them in
+        # another order: a process that goes on from a checkpoint does so later than one that was never killed.
+        return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)
 
     def unsynchronised(self, module: nn.Module) -> AbstractContextManager[object]:
         """Within it gradients only add up here: for all but the last part of an accumulated step."""
@@ -80,7 +86,7 @@ def joined(environ: Mapping[str, str]) -> Iterator[Processes]:
     if count == 1:
         yield Processes(0, 1, device)
         return
-    distributed.init_process_group("nccl" if cuda else "gloo")
+    distributed.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(int(environ["RANK"]), count, device)
     finally:

@@ -75,14 +75,41 @@ def test_a_training_killed_by_the_system_ends_as_the_one_that_was_not(tmp_path: 
     assert equal(load_file(killed / runs.BEST), load_file(whole / runs.BEST))
 
 
-def test_two_processes_learn_together_and_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+def torchrun(processes: int) -> list[object]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes, "-m", "--"]
+
+
+def test_two_processes_share_an_epoch(tmp_path: Path) -> None:
     source = folder_of_classes(tmp_path / "colours")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    train = [*torchrun, "-m", "--", "tagfleet", "train", source, *OPTIONS, "--batch", "4", "--accumulate", "2"]
-    run([*train, "--run", tmp_path / "run", "--epochs", "2"], tmp_path)
-    run([*train, "--run", tmp_path / "same", "--epochs", "2"], tmp_path)
+    train = [*torchrun(2), "tagfleet", "train", source, *OPTIONS, "--batch", "4", "--accumulate", "2", "--epochs", "2"]
+    run([*train, "--run", tmp_path / "run"], tmp_path)
     assert runs.read(tmp_path / "run").processes == 2
     found = torch.load(tmp_path / "run" / runs.LAST, weights_only=True)
     assert (found["step"], len(found["history"])) == (4, 2)  # an epoch: 3 batches of 4 in each process, 2 a step
-    assert equal(learned(tmp_path / "run"), learned(tmp_path / "same"))
-    run([*train, "--run", tmp_path / "run", "--epochs", "2"], tmp_path)  # finished: nothing is left to do
+    run([*train, "--run", tmp_path / "run"], tmp_path)  # finished: nothing is left to do
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_killed_within_an_epoch_end_as_those_that_were_not(tmp_path: Path, count: int) -> None:
+    source = folder_of_classes(tmp_path / "colours")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    training = [*torchrun(count), "tests.unit.training.peer", "training", source]
+    run([*training, whole, 0], tmp_path)
+    with pytest.raises(AssertionError, match="SIGKILL"):
+        run([*training, killed, 3], tmp_path)
+    begun = torch.load(killed / runs.LAST, weights_only=True)
+    assert (begun["step"], len(begun["losses"])) == (2, 2)  # of the first epoch's six, or four
+    run([*training, killed, 0], tmp_path)
+    assert equal(learned(killed), learned(whole))
+    assert equal(load_file(killed / runs.BEST), load_file(whole / runs.BEST))
+
+
+def test_a_step_of_two_processes_is_that_of_one_over_all_their_images(tmp_path: Path) -> None:
+    run([*torchrun(2), "tests.unit.training.peer", "step", tmp_path], tmp_path)
+    alone = load_file(tmp_path / "alone.safetensors")
+    for rank in range(2):
+        together = load_file(tmp_path / f"{rank}.safetensors")
+        assert together.keys() == alone.keys()
+        assert any(name.startswith("gradient.") for name in alone)
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name], value, rtol=1e-4, atol=1e-6)

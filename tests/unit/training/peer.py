@@ -1,0 +1,74 @@
+"""What each of several processes does, as torchrun starts them: `torchrun … -m tests.unit.training.peer WHAT …`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from app_tier.engines.modules import PixelNetwork
+from tests.unit.training.small_run import ALONE, OPTIONS, Recorder, places
+from training import starting
+from training.learner import Learner
+from training.loading import Batch
+from training.loop import train
+from training.options import Options
+from training.processes import Processes, joined
+from training.schedule import Cosine
+
+EPOCHS = 2
+
+
+def training(source: str, folder: str, killed_at: str) -> None:
+    """With a checkpoint every second step; the first process kills itself after step `killed_at`, 0 never."""
+
+    def kill(step: int) -> None:
+        if step == int(killed_at):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    options = Options(**{**OPTIONS, "batch": 2, "accumulate": 1, "epochs": EPOCHS, "patience": 0})
+    with joined(os.environ) as processes:
+        wanted = starting.Wanted(Path(source), Path(folder), options, from_scratch=True, save_every=2)
+        task = starting.task(wanted, places(Path(folder).parent), processes, lambda _: None)
+        train(task, processes, Recorder(kill))
+
+
+def step(folder: str) -> None:
+    """One, of two batches in each of two processes; and of all four as one batch in the first process alone."""
+    random = torch.Generator().manual_seed(5)
+    pixels = torch.randint(0, 256, (8, 4, 4, 3), generator=random, dtype=torch.uint8)
+    truth = torch.randint(0, 2, (8, 3), generator=random).float()
+    parts = [Batch(pixels[at : at + 2], truth[at : at + 2], ()) for at in range(0, 8, 2)]
+    with joined(os.environ) as processes:
+        save_file(_learned(processes, parts[processes.rank :: 2]), f"{folder}/{processes.rank}.safetensors")
+    if processes.first:
+        save_file(_learned(ALONE, [Batch(pixels, truth, ())]), f"{folder}/alone.safetensors")
+
+
+def _learned(processes: Processes, batches: list[Batch]) -> dict[str, Tensor]:
+    """The loss, and each weight with AdamW's mean of its gradient, after one step of a network without batch norm."""
+    torch.manual_seed(processes.rank)  # weights of their own: the first one's count
+    layers = {"flat": nn.Flatten(), "below": nn.Linear(48, 6), "bend": nn.GELU(), "fc": nn.Linear(6, 3)}
+    module = PixelNetwork(nn.Sequential(OrderedDict(layers)), (0.5,) * 3, (0.2,) * 3)
+    options = Options(loss="bce", amp="off", ema=0.0, clip=0.0, lr=0.01, warmup=0.0)
+    learner = Learner(module, options, Cosine(options.lr, 10, 0), processes)
+    found = {"loss": torch.tensor(learner.step(0, batches))}
+    state = learner.state()
+    found.update({f"weight.{name}": value.clone() for name, value in state["network"].items()})
+    for number, kept in state["optimizer"]["state"].items():
+        found[f"gradient.{number}"] = kept["exp_avg"]
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1] == "training":
+        training(*sys.argv[2:])
+    else:
+        step(*sys.argv[2:])
