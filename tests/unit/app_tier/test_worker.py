@@ -203,7 +203,7 @@ def test_a_stage_that_fails_ends_the_worker_with_its_error(
     life = begin()
     assert life.ended()
     assert str(life.error) == "out of order"
-    assert backend.jobs("resnet50").depth().visible == 1
+    wait_until(lambda: backend.jobs("resnet50").depth().visible == 1)
 
 
 def test_a_process_knows_when_it_was_started() -> None:
