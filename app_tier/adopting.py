@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from app_tier.networks import Network, known, network
+from app_tier.networks import Network, input_of, known, network
 from app_tier.taggers.registered import network_of, weights_of
 from config.taggers import RESERVED
 from core.errors import WeightsInvalid
@@ -40,7 +40,6 @@ def described(wishes: Wishes, weights: Path, created_at: float, cache: Path) -> 
     labels = wishes.labels or (base.label_names if base else ())
     family: Literal["imagenet", "multilabel"] = "multilabel" if wishes.multilabel else "imagenet"
     crop = wishes.crop or (base.crop if base else 224)
-    look = {"interpolation": base.interpolation, "mean": base.mean, "std": base.std} if base else {}
     try:
         return Manifest(
             name=wishes.name,
@@ -48,7 +47,11 @@ def described(wishes: Wishes, weights: Path, created_at: float, cache: Path) -> 
             architecture=wishes.architecture or (base.architecture if base else ""),
             labels=labels,
             input=Input.model_validate(
-                {"resize": wishes.resize or (base.resize if base and not wishes.crop else crop), "crop": crop, **look}
+                {
+                    **(input_of(base).model_dump() if base else {}),
+                    "resize": wishes.resize or (base.resize if base and not wishes.crop else crop),
+                    "crop": crop,
+                }
             ),
             thresholds=(wishes.threshold,) * len(labels) if wishes.multilabel else (),
             temperature=wishes.temperature,

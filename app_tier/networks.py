@@ -8,6 +8,7 @@ from typing import Literal
 
 from config import labels
 from core.errors import WeightsMissing
+from core.models import Input
 
 TIMM = "timm/"
 """A tagger whose name begins so is any classifier of timm's."""
@@ -102,6 +103,36 @@ NETWORKS = {
         ),
     )
 }
+
+
+def of_model(name: str, architecture: str, labels: tuple[str, ...], input: Input) -> Network:
+    """The network of a model that is made, or was trained, elsewhere.
+
+    What bf16 does to a network was measured on those of the house; of others it is not assumed to hold.
+    """
+    measured = next((one for one in NETWORKS.values() if one.architecture == architecture), None)
+    return Network(
+        name=name,
+        architecture=architecture,
+        labels=labels,
+        resize=input.resize,
+        crop=input.crop,
+        interpolation=input.interpolation,
+        mean=input.mean,
+        std=input.std,
+        bf16=measured.bf16 if measured else False,
+        near_tie=measured.near_tie if measured else 0.0,
+    )
+
+
+def input_of(network: Network) -> Input:
+    return Input(
+        resize=network.resize,
+        crop=network.crop,
+        interpolation=network.interpolation,
+        mean=network.mean,
+        std=network.std,
+    )
 
 
 def known(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app_tier.networks import Network
+from app_tier.networks import Network, of_model
 from core.errors import RunInvalid
 from core.models import Input, first_problem
 from training import files
@@ -46,18 +46,8 @@ class Run(_Part):
     processes: int
 
     def network(self, name: str = "") -> Network:
-        """As the engines know it."""
-        return Network(
-            name=name or self.architecture,
-            architecture=self.architecture,
-            labels=self.labels,
-            resize=self.input.resize,
-            crop=self.input.crop,
-            interpolation=self.input.interpolation,
-            mean=self.input.mean,
-            std=self.input.std,
-            bf16=True,
-        )
+        """As the engines know it, in the precision in which it will be served."""
+        return of_model(name or self.architecture, self.architecture, self.labels, self.input)
 
     @property
     def hash(self) -> str:
@@ -83,16 +73,6 @@ def splits_hash(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
     for name, images in parts.items():
         digest.update(f"\n{name}\0".encode() + "\0".join(images).encode())
     return digest.hexdigest()
-
-
-def input_of(network: Network) -> Input:
-    return Input(
-        resize=network.resize,
-        crop=network.crop,
-        interpolation=network.interpolation,
-        mean=network.mean,
-        std=network.std,
-    )
 
 
 def read(folder: Path) -> Run:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app_tier import weights
-from app_tier.networks import Network
+from app_tier.networks import Network, input_of
 from app_tier.weights import Places
 from core.errors import DataInvalid, TrainingStopped, WeightsMissing
 from training import duplicates, fingerprints, networks, reading, runs, splits
@@ -60,7 +60,7 @@ def _prepared(wanted: Wanted, places: Places, processes: Processes, say: Say) ->
     run = Run(
         options=wanted.options,
         architecture=network.architecture,
-        input=runs.input_of(network),
+        input=input_of(network),
         labels=dataset.labels,
         dataset=dataset.name,
         splits_sha256=_hash(parts, dataset),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from app_tier.networks import NETWORKS, Network
+from app_tier.networks import Network, of_model
 from app_tier.taggers import Choice, Tagger, Wanted
 from app_tier.taggers.classifiers import defaults_of, engine_name, engines_of
 from app_tier.taggers.imagenet import ImageNetTagger
@@ -27,22 +28,9 @@ def choose(wanted: Wanted) -> Choice:
 
 
 def network_of(manifest: Manifest) -> Network:
-    """What bf16 does to a network was measured on those of the house; of others it is not assumed to hold."""
-    measured = next((one for one in NETWORKS.values() if one.architecture == manifest.architecture), None)
+    network = of_model(manifest.name, manifest.architecture, manifest.labels, manifest.input)
     one_label = manifest.family == "imagenet"
-    return Network(
-        name=manifest.name,
-        architecture=manifest.architecture,
-        labels=manifest.labels,
-        resize=manifest.input.resize,
-        crop=manifest.input.crop,
-        interpolation=manifest.input.interpolation,
-        mean=manifest.input.mean,
-        std=manifest.input.std,
-        bf16=measured.bf16 if measured else False,
-        near_tie=measured.near_tie if measured and one_label else 0.0,
-        temperature=manifest.temperature,
-    )
+    return replace(network, near_tie=network.near_tie if one_label else 0.0, temperature=manifest.temperature)
 
 
 def weights_of(manifest: Manifest, path: Path) -> Weights:
