@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
@@ -19,8 +17,9 @@ from typing import IO
 from app_tier.networks import Network
 from app_tier.taggers import Progress
 from core.errors import WeightsInvalid, WeightsMissing
-from core.models import Registry
+from core.models import Registry, sha256_of
 from core.ports import ObjectStore
+from core.whole import whole_file
 
 FIRST_BYTE_S = 5.0
 """A download that has not begun by then is given up: there is no internet."""
@@ -123,7 +122,7 @@ def _downloaded(url: str, path: Path, progress: Progress) -> Path:
 
     try:
         with response:
-            _write(path, copy)
+            whole_file(path, copy)
     except OSError as error:
         raise WeightsMissing(f"{url}: the download broke off ({error})") from None
     return path
@@ -165,19 +164,6 @@ def _open(url: str) -> HTTPResponse:
     return got
 
 
-def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Make the file whole or not at all, so that a killed download leaves nothing that looks like weights."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            fill(file)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def _fingerprint(path: Path, cache: Path) -> str:
     """The file's SHA-256, remembered for as long as its size and its time of change are the same.
 
@@ -189,12 +175,7 @@ def _fingerprint(path: Path, cache: Path) -> str:
     with suppress(OSError):
         if (found := kept.read_text()).startswith(seen):
             return found.removeprefix(seen)
-    digest = _sha256(path)
+    digest = sha256_of(path)
     with suppress(OSError):  # a cache that cannot be written costs a second read, no more
-        _write(kept, lambda file: file.write((seen + digest).encode()))
+        whole_file(kept, lambda file: file.write((seen + digest).encode()))
     return digest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

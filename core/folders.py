@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +18,7 @@ from core import layout
 from core.errors import NotFound, WeightsInvalid, WeightsMissing
 from core.models import Name, Sha256, first_problem, sha256_of
 from core.ports import ObjectStore
+from core.whole import whole_folder
 
 MANIFEST_FILE = "files.json"
 NEEDED = ("config.json", "model.safetensors")
@@ -136,24 +135,15 @@ def fetch(store: ObjectStore, manifest: FolderManifest, cache: Path) -> Path:
 
     Raises WeightsMissing, WeightsInvalid if a file is damaged, Unavailable.
     """
-    folder = cache / f"{manifest.name}@{manifest.version}"
-    if folder.is_dir():
-        return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=cache, prefix=".part-"))
-    try:
+
+    def copy(made: Path) -> None:
         for file, digest in manifest.files.items():
             key = layout.model_prefix(manifest.name, manifest.version) + file
             _write(store, key, made / file)
             if sha256_of(made / file) != digest:
                 raise WeightsInvalid(f"{key} in the store is damaged: add the model again")
-        made.replace(folder)
-    except OSError:
-        if not folder.is_dir():  # else another process was first
-            raise
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return folder
+
+    return whole_folder(cache / f"{manifest.name}@{manifest.version}", copy)
 
 
 def _write(store: ObjectStore, key: str, path: Path) -> None:

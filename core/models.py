@@ -8,7 +8,6 @@ models/NAME/default.json                 the version that NAME without a version
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from core import layout
 from core.errors import NotFound, PreconditionFailed, WeightsInvalid, WeightsMissing
 from core.ports import IfAbsent, ObjectStore
+from core.whole import whole_file
 
 _NAME = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
 Name = Annotated[str, Field(pattern=_NAME.pattern, max_length=60)]
@@ -174,15 +174,7 @@ class Registry:
             data = self._store.get(key).data
         except NotFound:
             raise WeightsMissing(f"the weights of {manifest.reference} are no longer in the store") from None
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=folder, prefix=".part-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            _check(Path(part), manifest)
-            Path(part).replace(path)
-        finally:
-            Path(part).unlink(missing_ok=True)
+        whole_file(path, lambda file: file.write(data), lambda part: _check(part, manifest))
         return path
 
     def set_default(self, reference: str) -> Manifest:

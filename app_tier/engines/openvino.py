@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import openvino as ov
 
 from app_tier.engines import Outputs, Pixels, golden
 from app_tier.networks import Network
+from core.whole import whole_folder
 
 GOLDEN = "golden.npy"
 _FORMAT = 1  # of a kept engine; grows when conversion changes
@@ -72,22 +71,8 @@ def folder_of(network: Network, weights_hash: str, cache: Path) -> Path:
 
 
 def whole(folder: Path, fill: Callable[[Path], None]) -> Kept:
-    """The kept engine in `folder`, filled now if it is not there: it appears whole or not at all.
-
-    Its name says what went into it, so several processes may race.
-    """
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
-        try:
-            fill(made)
-            made.replace(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first, and that one serves as well
-                raise
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-    return Kept(folder)
+    """The kept engine in `folder`, filled now if it is not there: it appears whole or not at all."""
+    return Kept(whole_folder(folder, fill))
 
 
 def _convert(network: Network, weights: Path, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ import click
 from config.labels import hierarchy
 from config.settings import Settings
 from core.errors import DataInvalid
+from core.models import sha256_of
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
@@ -133,10 +133,5 @@ def _apart(photos: list[Path], held: list[Held]) -> tuple[list[Path], list[Held]
 
     if not held:
         held = [Held(path) for path in photos[2::3]]
-    measured = {_digest(one.path) for one in held}
-    return [path for path in photos if _digest(path) not in measured], held
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    measured = {sha256_of(one.path) for one in held}
+    return [path for path in photos if sha256_of(path) not in measured], held
