@@ -11,9 +11,10 @@ from typing import TypeVar
 
 from app_tier.held import Held
 from core import layout, telemetry
-from core.errors import BadMessage, NotFound, PartialSend, Unavailable
-from core.messages import Job, Result, decode_result, encode, output_of
+from core.errors import PartialSend, Unavailable
+from core.messages import Job, Result, encode, output_of
 from core.ports import Delivery, ObjectStore, Queue
+from core.results import stored_for
 
 T = TypeVar("T")
 
@@ -103,15 +104,8 @@ class Outbox:
         return True
 
     def found(self, job: Job) -> Result | None:
-        """The result of this image if an earlier delivery stored it; that of an earlier attempt is none.
-
-        Nor is one of no worker: the failure of a job that was a dead letter and is tried again. Raises Unavailable.
-        """
-        try:
-            result = decode_result(self._store.get(layout.result_key(job.batch_id, job.image_id)).data)
-        except (NotFound, BadMessage):
-            return None
-        return result if result.worker and result.attempt >= job.attempt else None
+        """The result of this image if an earlier delivery stored it. Raises Unavailable."""
+        return stored_for(job, self._store)
 
     def _put(self, result: Result) -> None:
         self._store.put(_key(result), encode(result).encode(), content_type="application/json")

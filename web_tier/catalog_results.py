@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,8 +58,23 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Recorded:
     new: int
+    replaced: int
+    """Of the new ones: results of images that had been given up."""
     unknown: list[Outcome]
     """Those that belong to no image of this catalogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What is known of the end of one image."""
+
+    finished: bool
+    provisional: bool
+    attempt: int
+
+    def settles(self, attempt: int) -> bool:
+        """Whether nobody needs a job of this attempt any more."""
+        return self.attempt > attempt or (self.finished and not self.provisional)
 
 
 class ResultCatalog(UploadCatalog):
@@ -82,7 +97,18 @@ class ResultCatalog(UploadCatalog):
                     wanted = kept(outcome.tags, options[row.batch_id])
                     chosen.setdefault(outcome.image_id, replace(outcome, tags=wanted))
             self._write(connection, chosen, found, now)
-        return Recorded(new=len(chosen), unknown=[outcome for outcome in outcomes if outcome.image_id not in found])
+        return Recorded(
+            new=len(chosen),
+            replaced=sum(found[image_id].provisional for image_id in chosen),
+            unknown=[outcome for outcome in outcomes if outcome.image_id not in found],
+        )
+
+    def ends(self, image_ids: Collection[str]) -> dict[str, End]:
+        """What is known of these images, of those that are in the catalogue."""
+        query = select(images.c.id, images.c.status, images.c.provisional, images.c.attempt)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.where(images.c.id.in_(image_ids)))
+            return {row.id: End(row.status in _FINISHED, bool(row.provisional), row.attempt) for row in rows}
 
     def _write(self, connection: Connection, chosen: dict[str, Outcome], found: dict[str, AnyRow], now: float) -> None:
         if not chosen:

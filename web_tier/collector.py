@@ -5,17 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import replace
 from functools import cache
 from itertools import islice
 
 from config.settings import Settings
 from core import layout
-from core.errors import BadMessage, NotFound, PartialSend, PreconditionFailed, Unavailable
-from core.messages import Job, Result, decode_output, decode_result, encode
-from core.notifications import asked_by
-from core.ports import Delivery, IfAbsent, Queue
+from core.errors import BadMessage, NotFound, PartialSend, Unavailable
+from core.messages import Result, decode_output, decode_result, encode
+from core.ports import Delivery
 from core.telemetry import logger
 from core.wiring import Backend
 from web_tier.batch_life import Housekeeping
@@ -23,6 +20,7 @@ from web_tier.catalog_drops import DropCatalog
 from web_tier.catalog_feedback import FeedbackCatalog
 from web_tier.catalog_life import LifeCatalog
 from web_tier.catalog_results import Outcome, ResultCatalog
+from web_tier.giving_up import GivingUp
 from web_tier.teaching import Teaching
 
 GROUP = 100
@@ -33,11 +31,6 @@ _UNSENT_AFTER_S = 5.0
 _QUIET_S = 60.0
 _RECONCILE_EVERY = 30
 _BACK_OFF_S = (0.2, 5.0)
-_NAME_SHOWN = 120
-_LETTERS = 10_000
-"""Dead letters that one sweep reads at most: results wait meanwhile."""
-_READ_AGAIN_S = 300.0
-"""Letters that were all read are read again after this, or once there are more or fewer of them."""
 
 
 class Collector:
@@ -55,7 +48,7 @@ class Collector:
         self._housekeeping = Housekeeping(backend.store, LifeCatalog(catalog.database), settings.collector, clock)
         self._teaching = Teaching(self._jobs, FeedbackCatalog(catalog.database), settings.learning_pools)
         self._busy = False
-        self._letters_read: dict[str, tuple[int, float]] = {}
+        self._letters = GivingUp(backend.store, catalog, settings.queue.max_receives, clock, self._record)
 
     def run(self, stop: threading.Event) -> None:
         """Collect until `stop` is set; the group in hand is finished. What does not answer is tried again."""
@@ -126,6 +119,8 @@ class Collector:
             return 0
         recorded = self._catalog.record(outcomes, self._clock())
         new, unknown = recorded.new, recorded.unknown
+        if recorded.replaced:
+            self._letters.look_again()
         if dropped := [outcome for outcome in unknown if outcome.origin is not None]:
             self._drops.adopt(dropped, self._settings.default_pool, self._clock())
             adopted = self._catalog.record(dropped, self._clock())
@@ -158,13 +153,7 @@ class Collector:
         self._send_forgotten()
         self._teaching.sweep()
         for pool in self._settings.pools:
-            queue = self._jobs(pool)
-            dead, now = queue.depth().dead, self._clock()
-            read, read_at = self._letters_read.get(pool, (0, 0.0))
-            if dead == read and 0 <= now - read_at < _READ_AGAIN_S:
-                continue
-            if self._give_up(queue, min(dead, _LETTERS)) == dead:
-                self._letters_read[pool] = dead, now
+            self._letters.look(pool, self._jobs(pool))
         self._housekeeping.sweep()
 
     def _send_forgotten(self) -> None:
@@ -180,57 +169,6 @@ class Collector:
                 self._catalog.mark_sent([job.image_id for n, job in enumerate(jobs) if n not in missing])
                 if missing:
                     return  # the next sweep tries again
-
-    def _give_up(self, queue: Queue, count: int) -> int:
-        """The dead letters stay where they are, for whoever redrives them; a result that comes then counts.
-
-        Reads `count` at most, as those read first come back while others are read; returns how many.
-        """
-        letters = queue.dead_letters()
-        seen: list[Delivery] = []
-        try:
-            while len(seen) < count and (found := letters.receive(min(GROUP, count - len(seen)), 0)):
-                seen += found
-                new = self._record([outcome for delivery in found for outcome in self._given_up(queue, delivery)])
-                if new:
-                    logger().warning("images were given up", queue=queue.name, count=new)
-        finally:
-            if len(seen) < _LETTERS:  # else they stay hidden for a while, and the next sweep reads others
-                letters.set_visibility(seen, 0)
-        return len(seen)
-
-    def _given_up(self, queue: Queue, delivery: Delivery) -> Iterator[Outcome]:
-        """Raises Unavailable."""
-        try:
-            jobs = asked_by(delivery.body, queue.name).jobs
-        except BadMessage as error:
-            logger().warning("a dead letter is no job", reason=str(error))
-            return
-        for job in jobs:
-            result = self._end_of(job)
-            if job.store_only:
-                self._keep(result)
-            else:
-                yield replace(Outcome.of(result), timings=None, tagger=None, provisional=True)
-
-    def _end_of(self, job: Job) -> Result:
-        attempts = self._settings.queue.max_receives
-        return Result(
-            batch_id=job.batch_id,
-            image_id=job.image_id,
-            name=job.name,
-            tagger=job.tagger,
-            error=f"{job.name[:_NAME_SHOWN]}: gave up after {attempts} attempts: a worker could not finish it",
-            finished_at=self._clock(),
-            attempt=job.attempt,
-            origin=job.origin,
-        )
-
-    def _keep(self, result: Result) -> None:
-        """Whoever looks for results in the store finds this one, unless a worker got there after all."""
-        key = layout.result_key(result.batch_id, result.image_id)
-        with suppress(PreconditionFailed):
-            self._backend.store.put(key, encode(result).encode(), content_type="application/json", condition=IfAbsent())
 
     def reconcile(self, *, quiet_s: float) -> int:
         """Find results that are in the store and not in the catalogue, in unfinished batches quiet for so long.

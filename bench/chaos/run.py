@@ -26,6 +26,8 @@ T = TypeVar("T")
 _GROUP = 10
 _SENDERS = 3
 _RETRY_S = 0.3
+_SETTLED_S = 60.0
+"""What is double then stays double."""
 _IMPATIENT = Patience(total_s=5.0)
 
 
@@ -88,16 +90,12 @@ def chaos(
         _wait(client, batch, lambda: time.monotonic() - started > breaking_s, say)
         faults.stop()
         _wait(client, batch, lambda: _late(started, within_s), say)
+        skewed.stop()
+        letters = _settled(deployment, batch, len(photos))
         items = _insist(lambda: list(client.results(batch)))
-    skewed.stop()
     backend = deployment.backend
-    wait_until(lambda: not backend.results.depth().outstanding)
-    jobs = [backend.jobs(pool) for pool in deployment.settings.pools]
-    letters = []
-    for queue in jobs:
-        with looked_at(queue, len(photos) + 1) as found:
-            letters += [decode_job(letter.body).image_id for letter in found]
-    waiting = sum(queue.depth().outstanding for queue in (*jobs, backend.results))
+    queues = [*map(backend.jobs, deployment.settings.pools), backend.results]
+    waiting = sum(queue.depth().outstanding for queue in queues)
     deployment.stop()
     left = deployment.processes()
     for process in left:
@@ -149,6 +147,25 @@ def _wait(client: Client, batch: Batch, over: Callable[[], bool], say: Callable[
         if now.completed - told >= now.total / 10:
             told = now.completed
             say(f"{now.completed} of {now.total} done, {now.failed} failed")
+        time.sleep(_RETRY_S)
+
+
+def _settled(deployment: Deployment, batch: Batch, count: int) -> list[str]:
+    """The images of the dead letters, once nothing is on its way and the collector has been through the letters.
+
+    A photo may be done and its job still in flight, where a worker was killed between the two. Raises TimeoutError.
+    """
+    backend = deployment.backend
+    jobs = [backend.jobs(pool) for pool in deployment.settings.pools]
+    wait_until(lambda: not any(queue.depth().outstanding for queue in (*jobs, backend.results)))
+    until = time.monotonic() + _SETTLED_S
+    while True:
+        letters: list[str] = []
+        for queue in jobs:
+            with looked_at(queue, count + 1) as found:
+                letters += [decode_job(letter.body).image_id for letter in found]
+        if time.monotonic() > until or not set(letters) & dict(_bucket(deployment, batch)).keys():
+            return letters
         time.sleep(_RETRY_S)
 
 

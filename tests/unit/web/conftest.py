@@ -138,6 +138,7 @@ class Web:
             batch_id=job.batch_id,
             image_id=job.image_id,
             name=job.name,
+            worker="w1",
             tagger="t@1",
             tags=() if error else (Tag(name=tag, confidence=0.5),),
             error=error,
