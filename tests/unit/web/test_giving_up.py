@@ -6,6 +6,8 @@ import pytest
 
 from core.errors import Unavailable
 from core.messages import Job, encode
+from web_tier.catalog_results import Outcome
+from web_tier.giving_up import GivingUp
 
 
 def sent(web, count: int) -> list[Job]:
@@ -130,20 +132,18 @@ def test_a_letter_that_its_owner_tried_again_goes(web):
     assert (status(web, job), letters(web)) == ("queued", 0)
 
 
-def test_no_letter_goes_before_its_result_is_written_down(web, monkeypatch):
+def test_no_letter_goes_before_its_result_is_written_down(web):
     (job,) = sent(web, 1)
     web.keep(web.result_of(job))
     give_up(web)
-    with monkeypatch.context() as away:
-        away.setattr(web.collector._catalog, "record", unavailable)
-        with pytest.raises(Unavailable):
-            web.collector.sweep()
+    with pytest.raises(Unavailable):
+        GivingUp(web.backend.store, web.catalog, 10, web.clock, locked).look("pool", web.backend.jobs("resnet50"))
     assert (status(web, job), letters(web)) == ("queued", 1)
     web.collector.sweep()
     assert (status(web, job), letters(web)) == ("succeeded", 0)
 
 
-def unavailable(*_args: object) -> None:
+def locked(_outcomes: list[Outcome]) -> int:
     raise Unavailable("catalogue: locked")
 
 
