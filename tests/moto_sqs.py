@@ -83,18 +83,17 @@ def _receive(
 
 
 def _take(queue: models.Queue, count: int, visibility_timeout: int) -> list[models.Message]:
+    """Messages that were delivered too often go to the dead letters, not only those before the last one taken."""
     taken = []
     for message in queue.messages:
         dead = queue.dead_letter_queue
         if dead is not None and message.approximate_receive_count >= queue.redrive_policy["maxReceiveCount"]:
             queue._messages.remove(message)
             dead._messages.append(message)
-            continue
-        message.mark_received(visibility_timeout)
-        message.received_at = models.unix_time_millis()
-        taken.append(copy.copy(message))
-        if len(taken) == count:
-            break
+        elif len(taken) < count:
+            message.mark_received(visibility_timeout)
+            message.received_at = models.unix_time_millis()
+            taken.append(copy.copy(message))
     return taken
 
 

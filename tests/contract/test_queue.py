@@ -241,6 +241,19 @@ def test_a_message_given_back_too_often_goes_to_the_dead_letters(queues, queue):
     assert queue.depth().dead == 1
 
 
+def test_a_message_delivered_too_often_is_dead_though_another_is_received(queues, queue):
+    """When is AWS's own business; the model of `test_queue_model` needs it to be with the next receive."""
+    queue.send(["a", "b"])
+    (first,) = queue.receive(1, 0)
+    queue.set_visibility([first], queues.hidings[2])
+    for _ in range(queues.max_receives):
+        queue.set_visibility(queue.receive(1, 0), 0)
+    queues.pass_time(queues.pauses[2])
+    queues.pass_time(queues.pauses[2])
+    assert [delivery.body for delivery in queue.receive(1, 0)] == ["a"]
+    assert [delivery.body for delivery in queue.dead_letters().receive(10, 0)] == ["b"]
+
+
 def test_a_dead_letter_is_out_of_reach_of_its_last_receipt(queues, queue):
     queue.send(["poison"])
     for _ in range(queues.max_receives):
