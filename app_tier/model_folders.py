@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from app_tier.in_time import within
 from app_tier.taggers import Progress, Wanted
 from core import folders
 from core.errors import WeightsMissing
@@ -91,7 +91,10 @@ def download(
     from huggingface_hub import HfApi, snapshot_download
 
     api = HfApi(endpoint=endpoint, token=False)
-    revision = _within(first_answer_s, lambda: api.model_info(repository, timeout=first_answer_s).sha, api.endpoint)
+    try:
+        revision = within(first_answer_s, lambda: api.model_info(repository, timeout=first_answer_s).sha)
+    except Exception as error:  # noqa: BLE001  # the library's own, or its transport's
+        raise WeightsMissing(f"{api.endpoint} cannot be reached: {_line(error)}") from None
     part = folder.with_name(f".part-{folder.name}")
     progress(0, 0)
     try:
@@ -108,25 +111,6 @@ def download(
     except Exception as error:  # noqa: BLE001  # the library's own, its transport's and the disk's
         raise WeightsMissing(f"{repository}: the download broke off ({_line(error)})") from None
     return folder
-
-
-def _within(seconds: float, ask: Callable[[], str | None], host: str) -> str | None:
-    """In a thread: a name look-up has no time limit of its own."""
-    outcome: list[str | Exception | None] = []
-
-    def run() -> None:
-        try:
-            outcome.append(ask())
-        except Exception as error:  # noqa: BLE001  # told to the caller
-            outcome.append(error)
-
-    thread = threading.Thread(target=run, daemon=True, name="download")
-    thread.start()
-    thread.join(seconds)
-    got = outcome[0] if outcome else TimeoutError(f"no answer within {seconds:g} s")
-    if isinstance(got, Exception):
-        raise WeightsMissing(f"{host} cannot be reached: {_line(got)}")
-    return got
 
 
 def _telling(progress: Progress) -> Any:

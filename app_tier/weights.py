@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from app_tier.in_time import within
 from app_tier.networks import Network
 from app_tier.taggers import Progress
 from core.errors import WeightsInvalid, WeightsMissing
@@ -144,24 +144,13 @@ def _published_sha256(url: str) -> str:
 
 
 def _open(url: str) -> HTTPResponse:
-    """The response, once its first byte is there. In a thread: a name look-up has no time limit of its own."""
-    outcome: list[HTTPResponse | OSError] = []
-
-    def connect() -> None:
-        try:
-            outcome.append(urllib.request.urlopen(url, timeout=FIRST_BYTE_S))  # noqa: S310  # https, from our own table
-        except OSError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=connect, daemon=True, name="download")
-    thread.start()
-    thread.join(FIRST_BYTE_S)
-    got = outcome[0] if outcome else TimeoutError(f"no answer within {FIRST_BYTE_S:.0f} s")
-    if isinstance(got, OSError):
-        reason = getattr(got, "reason", got)
+    """The response, once its first byte is there. Raises WeightsMissing."""
+    try:
+        response: HTTPResponse = within(FIRST_BYTE_S, lambda: urllib.request.urlopen(url, timeout=FIRST_BYTE_S))  # noqa: S310  # https, from our own table
+    except (OSError, HTTPException) as error:
         host = url.split("/")[2]
-        raise WeightsMissing(f"{host} cannot be reached: {reason}")
-    return got
+        raise WeightsMissing(f"{host} cannot be reached: {getattr(error, 'reason', error)}") from None
+    return response
 
 
 def _fingerprint(path: Path, cache: Path) -> str:
