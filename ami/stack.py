@@ -39,6 +39,10 @@ _SUBJECTS = (
     "outputs",
 )
 _PLACEHOLDER = re.compile(r"<([A-Za-z][A-Za-z_]*)>")
+MOST_POOLS = 10
+"""What the alarm on spend adds up: CloudWatch takes ten metrics in one alarm, and no more."""
+_POOL_CHARACTERS = 39
+"""SQS takes 80: a deployment's 30, and what `-jobs-` and `-dead` add."""
 _INLINE_BYTES = 51_200
 """A template that is sent with the request may be as large; a larger one must lie in S3."""
 
@@ -61,10 +65,8 @@ class Shape:
 
 
 def render(shape: Shape) -> dict[str, Any]:
-    """The template. Raises TagfleetError where two pools would have the same name in it."""
-    names = [logical_id(pool) for pool in shape.pools]
-    if len(set(names)) < len(names):
-        raise TagfleetError(f"the pools {', '.join(shape.pools)} cannot be told apart in a template; rename one")
+    """The template. Raises TagfleetError for pools that AWS would not take, or would take for another part."""
+    _check(shape.pools)
     whole: dict[str, Any] = {}
     for subject in _SUBJECTS:
         for section, content in _Expansion(shape).of(_read(subject)).items():
@@ -88,6 +90,28 @@ def fits_inline(text: str) -> bool:
 def logical_id(pool: str) -> str:
     """`efficientnet-lite0` → `EfficientnetLite0`: CloudFormation's names have letters and digits only."""
     return "".join(part.capitalize() for part in pool.split("-"))
+
+
+def _check(pools: Sequence[str]) -> None:
+    if len({logical_id(pool) for pool in pools}) < len(pools):
+        raise TagfleetError(f"the pools {', '.join(pools)} cannot be told apart in a template; rename one")
+    if len(pools) > MOST_POOLS:
+        raise TagfleetError(
+            f"{len(pools)} pools are more than the {MOST_POOLS} of one deployment; make another one with --deployment"
+        )
+    for pool in pools:
+        if len(pool) > _POOL_CHARACTERS:
+            raise TagfleetError(
+                f"the pool's name {pool} is longer than the {_POOL_CHARACTERS} letters that a queue takes"
+            )
+        if pool == "host":
+            raise TagfleetError(
+                "a pool cannot be called 'host' on AWS: 'host' is what the launch template of hosts is called"
+            )
+        if f"{pool}-dead" in pools:
+            raise TagfleetError(
+                f"the pool '{pool}-dead' would have the queue of the dead letters of '{pool}'; rename one"
+            )
 
 
 class _Expansion:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ STACK = Resolved(
     stack.render(SHAPE),
     {"Hosts": "two", "Image": "ami-1", "Subnets": "subnet-1a,subnet-1b", "Vpc": "vpc-1"},
     "tagfleet",
-    physical={"WorkerGroup": "sg-worker", "WorkersResnet50": "lt-resnet50", "WorkersEfficientnetLite0": "lt-lite0"},
+    physical={"WorkerGroup": "sg-worker"},
 )
 IN = "arn:aws:s3:::tagfleet-in-123456789012-eu-central-1"
 OUT = "arn:aws:s3:::tagfleet-out-123456789012-eu-central-1"
@@ -32,6 +34,7 @@ LAUNCHED = {
     "ec2:IsLaunchTemplateResource": "true",
     "aws:RequestTag/tagfleet:deployment": "tagfleet",
 }
+A_TEMPLATE = {"aws:ResourceTag/tagfleet:deployment": "tagfleet", "aws:ResourceTag/tagfleet:pool": "resnet50"}
 TAGGED = {"aws:RequestTag/tagfleet:deployment": "tagfleet", "ec2:CreateAction": "RunInstances"}
 A_HOST = {"aws:ResourceTag/tagfleet:deployment": "tagfleet"}
 """Hosts bear their stack's tags."""
@@ -80,7 +83,7 @@ CONTROLLER = [
     ("ec2:RunInstances", f"{EC2}:network-interface/*", LAUNCHED),
     ("ec2:RunInstances", f"{EC2}:subnet/subnet-1b", LAUNCHED | {"ec2:IsLaunchTemplateResource": "false"}),
     ("ec2:RunInstances", f"{EC2}:security-group/sg-worker", LAUNCHED),
-    ("ec2:RunInstances", f"{EC2}:launch-template/lt-lite0", {"ec2:LaunchTemplate": f"{EC2}:launch-template/lt-lite0"}),
+    ("ec2:RunInstances", f"{EC2}:launch-template/lt-resnet50", A_TEMPLATE),
     ("ec2:RunInstances", "arn:aws:ec2:eu-central-1::image/ami-1", LAUNCHED),
     ("ec2:CreateTags", f"{EC2}:instance/*", TAGGED),
     ("ec2:TerminateInstances", f"{EC2}:instance/i-1", A_WORKER),
@@ -141,6 +144,14 @@ FORBIDDEN = [
     ("Controller", "ec2:RunInstances", f"{EC2}:instance/*", {"aws:RequestTag/tagfleet:deployment": "tagfleet"}),
     ("Controller", "ec2:RunInstances", f"{EC2}:instance/*", LAUNCHED | {"aws:RequestTag/tagfleet:deployment": "other"}),
     ("Controller", "ec2:RunInstances", f"{EC2}:instance/*", {k: v for k, v in LAUNCHED.items() if "Tag" not in k}),
+    ("Controller", "ec2:RunInstances", f"{EC2}:launch-template/lt-somebody-elses", {}),
+    ("Controller", "ec2:RunInstances", f"{EC2}:launch-template/lt-host", A_HOST),
+    (
+        "Controller",
+        "ec2:RunInstances",
+        f"{EC2}:launch-template/lt-other",
+        A_TEMPLATE | {"aws:ResourceTag/tagfleet:deployment": "other"},
+    ),
     ("Controller", "ec2:RunInstances", f"{EC2}:subnet/subnet-elsewhere", LAUNCHED),
     ("Controller", "ec2:RunInstances", f"{EC2}:security-group/sg-open", LAUNCHED),
     (
@@ -216,6 +227,23 @@ def test_a_tier_may_do_nothing_else(tier: str, action: str, resource: str, conte
 @pytest.mark.parametrize("row", [*WEB, *COLLECTOR, *CONTROLLER], ids=lambda row: f"{row[0]} {row[1]}")
 def test_a_host_may_do_what_its_three_tiers_may(row: tuple[str, str, dict[str, str]]) -> None:
     assert iam.allowed(_of("Host"), *row)
+
+
+@pytest.mark.parametrize("tier", ["Web", "Collector", "Controller", "Worker"])
+def test_policies_have_room_for_as_many_pools_as_there_may_be(tier: str) -> None:
+    """6,144 characters of a managed policy, without its white space; a role takes ten of them."""
+    pools = [f"pool-with-a-name-{number}" for number in range(stack.MOST_POOLS)]
+    subnets = [f"subnet-0123456789abcdef{number}" for number in range(6)]
+    sources = [f"a-bucket-of-others-with-a-name-{number}" for number in range(10)]
+    found = Resolved(
+        stack.render(replace(SHAPE, pools=pools, subnets=subnets, sources=sources)),
+        STACK.parameters | {"Subnets": ",".join(subnets)},
+        "d" * 30,
+        region="ap-northeast-1",
+        physical={"WorkerGroup": "sg-0123456789abcdef0"},
+    )
+    text = json.dumps(found.properties(f"{tier}Policy")["PolicyDocument"])
+    assert len("".join(text.split())) <= 6144
 
 
 def test_a_host_alone_reads_the_password() -> None:
