@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -61,27 +62,44 @@ def engines_of(chosen: Network, found: Weights, settings: Settings, store: Objec
         engine.infer(golden.pixels(chosen.crop))
         return Engines(engine)
 
-    from app_tier.engines import int8, openvino
+    from app_tier.engines import openvino
 
     precision = settings.worker.precision
     kept = openvino.keep(chosen, found.path, found.sha256, settings.cache)
     exact = partial(openvino.OpenVinoEngine, kept, threads, bf16=False)
-    if store is not None and precision in ("auto", "int8"):
-        try:
-            form = int8.fetch(chosen, found.sha256, store, settings.cache)
-            if form is not None and (precision == "int8" or form.figures.offered):
-                fast = openvino.OpenVinoEngine(form.kept, threads, bf16=False)
-                golden.check(fast, chosen.crop, form.kept.golden_outputs())
-                return Engines(fast, exact, form.figures.near_tie)
-        except WeightsInvalid as error:
-            if precision == "int8":
-                raise
-            telemetry.logger().error("int8 is passed over", network=chosen.name, why=str(error))
+    if store is not None and (narrow := _int8_of(chosen, found.sha256, settings, store, threads)):
+        return replace(narrow, exact=exact)
 
     bf16 = precision == "bf16" or (precision != "fp32" and chosen.bf16)
     fast = openvino.OpenVinoEngine(kept, threads, bf16=bf16)
     golden.check(fast, chosen.crop, kept.golden_outputs())
     return Engines(fast, exact, chosen.near_tie or NEAR_TIE) if fast.bf16 else Engines(fast)
+
+
+def _int8_of(
+    chosen: Network, weights_hash: str, settings: Settings, store: ObjectStore, threads: int
+) -> Engines | None:
+    """Its int8 form without the exact engine beside it; None where it has none that is to be run here.
+
+    Raises WeightsInvalid for a damaged one that the settings insist on, Unavailable.
+    """
+    from app_tier.engines import int8, openvino
+
+    precision = settings.worker.precision
+    if precision not in ("auto", "int8"):
+        return None
+    try:
+        form = int8.fetch(chosen, weights_hash, store, settings.cache)
+        if form is None or not (precision == "int8" or form.figures.offered):
+            return None
+        engine = openvino.OpenVinoEngine(form.kept, threads, bf16=False)
+        golden.check(engine, chosen.crop, form.kept.golden_outputs())
+    except WeightsInvalid as error:
+        if precision == "int8":
+            raise
+        telemetry.logger().error("int8 is passed over", network=chosen.name, why=str(error))
+        return None
+    return Engines(engine, near_tie=form.figures.near_tie)
 
 
 def engine_name(settings: Settings) -> str:
