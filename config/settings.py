@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from config.schedule import Schedule, schedule, time_zone
@@ -21,6 +21,12 @@ _PREFIX = "TAGFLEET_"
 
 class BadSetting(Exception):
     """A setting is unknown, missing or out of range; the text is one line that names it."""
+
+
+def _named(folder: Any) -> Any:
+    if isinstance(folder, str) and not folder.strip():
+        raise PydanticCustomError("folder", "it names no folder")  # it would be whichever one the command is called in
+    return folder
 
 
 def _expanded(path: Path) -> Path:
@@ -57,7 +63,7 @@ def _tasks(text: str) -> str:
 Task = Literal["caption", "detailed_caption", "detect", "regions", "find"]
 """What florence2 can be asked to do."""
 
-Folder = Annotated[Path, AfterValidator(_expanded)]
+Folder = Annotated[Path, BeforeValidator(_named), AfterValidator(_expanded)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -265,9 +271,11 @@ def as_environment(settings: Settings) -> dict[str, str]:
 def _read(file: Path | Document) -> dict[str, Any]:
     name, text = (file.name, file.text) if isinstance(file, Document) else (str(file), None)
     try:
-        return tomllib.loads(Path(name).read_text() if text is None else text)
+        return tomllib.loads(Path(name).read_text(encoding="utf-8") if text is None else text)
     except OSError as error:
         raise BadSetting(f"settings file {name}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadSetting(f"settings file {name}: it is not text in UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise BadSetting(f"settings file {name}: {error}") from None
 

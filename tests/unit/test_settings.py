@@ -31,6 +31,8 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
         ({"TAGFLEET_CONFIG": "/nowhere.toml"}, "settings file /nowhere.toml: No such file or directory"),
         ({"TAGFLEET_CONTROLLER__UTILISATION": "nan"}, "setting controller.utilisation: "),
         ({"TAGFLEET_POOLS__X__TOP_K": "3"}, "setting pools.x.tagger: Field required"),
+        ({"TAGFLEET_HOME": ""}, "setting home: it names no folder"),
+        ({"TAGFLEET_CACHE": " "}, "setting cache: it names no folder"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(environ: dict[str, str], line: str) -> None:
@@ -38,6 +40,13 @@ def test_a_wrong_setting_is_named_in_one_line(environ: dict[str, str], line: str
         load(environ)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "photo.toml"
+    file.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(BadSetting, match=rf"^settings file {file}: it is not text in UTF-8$"):
+        load({}, file=file)
 
 
 @given(
