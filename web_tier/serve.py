@@ -31,9 +31,10 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then requests in hand get some seconds, and event streams end.
 
     Raises BadSetting where the host may not be served, for want of a key for instance, TagfleetError where the port
-    is taken, Unavailable where the home folder cannot be used.
+    is taken, Unavailable where the home folder or the store cannot be used.
     """
     exposure.check(settings)
+    _ = Backend(settings).store  # in a process of gunicorn's a bucket without a name would be a traceback
     with _listen(settings) as listener:
         migrate(catalog_url(settings))
         host, port = listener.getsockname()[:2]

@@ -103,6 +103,11 @@ def test_a_home_that_cannot_be_used_is_one_line(settings):
         serve.run(settings)
 
 
+def test_a_store_without_a_name_is_one_line(settings):
+    with pytest.raises(TagfleetError, match=r"^setting aws\.input_bucket is empty"):
+        serve.run(settings.model_copy(update={"backend": "aws"}))
+
+
 def test_processes_that_start_together_make_one_catalogue(settings):
     script = """
 import sys
