@@ -166,7 +166,7 @@ class Registry:
 
         Raises WeightsMissing, WeightsInvalid if they are damaged, Unavailable.
         """
-        path = folder / f"{manifest.reference}.safetensors"
+        path = place_of(manifest, folder)
         if path.is_file() and path.stat().st_size == manifest.weights_bytes:
             return path
         key = layout.model_prefix(manifest.name, manifest.version) + WEIGHTS_FILE
@@ -240,6 +240,11 @@ def _parsed(data: bytes, where: str) -> Manifest:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
         raise WeightsInvalid(f"{where} is no manifest of a model: {first_problem(error)}") from None
+
+
+def place_of(manifest: Manifest, folder: Path) -> Path:
+    """Where `Registry.fetch` puts the weights."""
+    return folder / f"{manifest.reference}.safetensors"
 
 
 def sha256_of(path: Path) -> str:

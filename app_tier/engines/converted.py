@@ -32,22 +32,23 @@ def publish(network: Network, weights: Weights, version: str, store: ObjectStore
     store.put(prefix + _HASHES, _Hashes.dump_json(hashes), content_type="application/json")
 
 
-def bring(network: Network, weights_hash: str, version: str, store: ObjectStore, cache: Path) -> None:
-    """Copy the form into the cache, unless it is there already or the registry has none.
+def bring(network: Network, weights_hash: str, version: str, store: ObjectStore, cache: Path) -> bool:
+    """Whether the form is in the cache now: copied there, unless it was already or the registry has none.
 
     Raises WeightsInvalid if it is damaged, Unavailable.
     """
     folder = openvino.folder_of(network, weights_hash, cache)
     if folder.is_dir():
-        return
+        return True
     prefix = layout.converted_prefix(network.name, version)
     try:
         hashes = _Hashes.validate_json(store.get(prefix + _HASHES).data)
     except NotFound:
-        return
+        return False
     except ValidationError:
         raise WeightsInvalid(f"{prefix}{_HASHES} in the store is damaged: add the model again") from None
     openvino.whole(folder, lambda made: copy(prefix, hashes, store, made, "add the model again"))
+    return True
 
 
 def put(folder: Path, prefix: str, store: ObjectStore) -> dict[str, str]:

@@ -12,7 +12,7 @@ from app_tier.taggers.classifiers import defaults_of, engine_name, engines_of
 from app_tier.taggers.imagenet import ImageNetTagger
 from app_tier.taggers.multilabel import MultiLabelTagger
 from app_tier.weights import Weights
-from core.models import Manifest, Registry
+from core.models import Manifest, Registry, place_of
 
 
 def choose(wanted: Wanted) -> Choice:
@@ -39,15 +39,22 @@ def weights_of(manifest: Manifest, path: Path) -> Weights:
 
 
 def _load(manifest: Manifest, wanted: Wanted) -> Tagger:
-    path = Registry(wanted.store).fetch(manifest, wanted.settings.cache / "weights")
-    network = network_of(manifest)
-    weights = weights_of(manifest, path)
-    if engine_name(wanted.settings) == "openvino":
-        from app_tier.engines import converted
-
-        converted.bring(network, weights.sha256, manifest.version, wanted.store, wanted.settings.cache)
+    network, weights = network_of(manifest), _needed(manifest, wanted)
     if manifest.family == "multilabel":
         engines = engines_of(network, weights, wanted.settings)
         return MultiLabelTagger(manifest, network, engines.fast)
     engines = engines_of(network, weights, wanted.settings, wanted.store)
     return ImageNetTagger(network, manifest.version, engines, defaults_of(wanted.pool))
+
+
+def _needed(manifest: Manifest, wanted: Wanted) -> Weights:
+    """What an engine is made of: where the form for OpenVINO can be had, the file that they name may not be there."""
+    cache = wanted.settings.cache
+    weights = weights_of(manifest, place_of(manifest, cache / "weights"))
+    if engine_name(wanted.settings) == "openvino":
+        from app_tier.engines import converted
+
+        if converted.bring(network_of(manifest), weights.sha256, manifest.version, wanted.store, cache):
+            return weights
+    Registry(wanted.store).fetch(manifest, cache / "weights")
+    return weights

@@ -201,6 +201,20 @@ def test_a_worker_without_torch_serves_what_was_added(add: Run, settings: Settin
     environment = {"TAGFLEET_HOME": str(settings.home), "TAGFLEET_CACHE": str(tmp_path / "new machine"), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"{registered(settings)[0]} []"
+    assert not (tmp_path / "new machine" / "weights").exists(), "weights were fetched that nothing runs"
+
+
+def test_where_there_is_no_form_the_weights_are_fetched_and_converted(
+    add: Run, settings: Settings, tmp_path: Path
+) -> None:
+    add("--multilabel")
+    (reference,) = registered(settings)
+    store = Backend(settings).store
+    store.delete([info.key for info in store.list(f"models/pets/{reference.partition('@')[2]}/openvino/")])
+    cache = tmp_path / "new machine"
+    tagger = serving.choose(PoolSettings(tagger="pets"), settings.model_copy(update={"cache": cache}), store).load()
+    assert tagger.version == reference
+    assert (cache / "weights" / f"{reference}.safetensors").is_file()
 
 
 def test_a_damaged_form_is_named_and_never_used(add: Run, settings: Settings, tmp_path: Path) -> None:
