@@ -41,10 +41,12 @@ _WORKER_GRACE_S = 4.5
 def supervise(settings: Settings, say: Say, environ: Mapping[str, str] = os.environ) -> None:
     """Run the deployment until SIGINT, SIGTERM or SIGHUP, which are ignored afterwards: this process is to end then.
 
-    Call it from the main thread. Raises BadSetting or CannotStart before anything is started.
+    Call it from the main thread. Raises BadSetting, or CannotStart and what opening the store raises, before anything
+    is started.
     """
     exposure.check(settings)
     with claimed(settings.home) as left_behind:
+        _ = Backend(settings).store  # a bucket without a name would end each part again and again
         port = free_port(settings.host, settings.port, patience_s=_LEFT_BEHIND_S if left_behind else 0)
         settings = settings.model_copy(update={"port": port})
         url = exposure.url_of(settings.host, port)
