@@ -12,14 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
 
 import numpy as np
 from PIL import Image
 
 from app_tier.admission import Admission, measured
+from app_tier.batching import Batching
 from app_tier.cancelled import Cancelled
 from app_tier.gathering import Gathering
 from app_tier.held import Held
@@ -27,30 +26,18 @@ from app_tier.images import DecodeBudget, Decoder
 from app_tier.isolation import IsolatedDecoder
 from app_tier.learning import Learning
 from app_tier.persistence import Finished, Outbox, Trouble
-from app_tier.taggers import Frame, Prediction, Tagger
+from app_tier.taggers import Prediction, Tagger
+from app_tier.work import Work
 from config.settings import WorkerSettings
 from core import telemetry
 from core.errors import BadImage, NotFound, Unavailable, Unreadable
-from core.messages import Feedback, Job, Result, Timings, ids_of
+from core.messages import Feedback, ids_of
 from core.originals import Originals
-from core.ports import Delivery, ObjectStore, Queue
+from core.ports import ObjectStore, Queue
 
 RECEIVE_WAIT_S = 1.0
 _FETCH_TRIES = 5
 _GIVE_BACK_DELAY_S = 10.0
-
-
-@dataclass(slots=True)
-class Work:
-    """One image on its way through the stages."""
-
-    delivery: Delivery
-    job: Job
-    data: bytes = b""
-    frame: Frame | None = None
-    tagger: Tagger | None = None
-    """The one that made the frame: it may have a successor by now."""
-    timings: dict[str, float] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -95,7 +82,7 @@ class Pipeline:
         self._to_fetch: queue.Queue[Work | None] = queue.Queue()
         self._to_decode: queue.Queue[Work | None] = queue.Queue(settings.decode_threads)
         self._to_isolate: queue.Queue[Work | None] = queue.Queue()
-        self._to_infer: queue.Queue[Work | None] = queue.Queue(3 * settings.batch_size)
+        self._to_infer = Batching(settings.batch_size, settings.batch_wait_ms / 1000, lambda: self._on_the_way)
         self._to_finish = Gathering(self.held, per_request=results.per_request, limit=4 * settings.batch_size)
         self._decoding_since: dict[int, float] = {}
         self._count = threading.Lock()
@@ -137,10 +124,11 @@ class Pipeline:
 
     def close(self) -> None:
         """End all threads; after `drained`, when the queues between them are empty."""
-        for inlet in (self._to_fetch, self._to_decode, self._to_isolate, self._to_infer):
+        for inlet in (self._to_fetch, self._to_decode, self._to_isolate):
             for _ in self._threads:
                 with suppress(queue.Full):  # more ends than readers; none is left waiting
                     inlet.put_nowait(None)
+        self._to_infer.close()
         self._to_finish.close()
         self._learning.close()
         for thread in self._threads:
@@ -226,7 +214,7 @@ class Pipeline:
         started = time.perf_counter()
         work.data = self.trouble.ride_out(partial(self._originals.read, work.job.key), _FETCH_TRIES).data
         work.job = measured(work.job, work.data)
-        work.timings["fetch"] = _ms_since(started)
+        work.took("fetch", started)
         alone = work.delivery.receive_count >= self._settings.isolate_receive
         if alone:
             telemetry.logger().warning("an image is decoded alone: it may have ended a worker", **ids_of(work.job))
@@ -255,41 +243,19 @@ class Pipeline:
             self._fail(work, str(error))
             return
         work.data = b""
-        work.timings["decode"] = _ms_since(started)
+        work.took("decode", started)
         self._to_infer.put(work)
         self._move(-1)
 
     def _infer(self) -> None:
-        while batch := self._next_batch():
-            for tagger, works in groupby(batch, key=lambda work: work.tagger):
-                self._infer_with(tagger, list(works))
-
-    def _infer_with(self, tagger: Tagger, batch: list[Work]) -> None:
-        started = time.perf_counter()
-        frames = np.stack([work.frame for work in batch])  # type: ignore[misc]  # decoded: each has its frame
-        predictions = tagger.infer(frames, [work.job.options for work in batch])
-        each = _ms_since(started) / len(batch)
-        for work in batch:
-            work.timings["infer"] = each
-        self._to_finish.put([self._finished(work, found) for work, found in zip(batch, predictions, strict=True)])
-
-    def _next_batch(self) -> list[Work]:
-        """Full, or what came within `batch_wait_ms` of its first image; not waiting when nothing is on its way."""
-        first = self._to_infer.get()
-        if first is None:
-            return []
-        batch = [first]
-        until = time.monotonic() + self._settings.batch_wait_ms / 1000
-        while len(batch) < self._settings.batch_size:
-            left = until - time.monotonic() if self._on_the_way else 0.0
-            try:
-                work = self._to_infer.get(timeout=left) if left > 0 else self._to_infer.get_nowait()
-            except queue.Empty:
-                break
-            if work is None:
-                break
-            batch.append(work)
-        return batch
+        while batch := self._to_infer.next():
+            started = time.perf_counter()
+            frames = np.stack([work.frame for work in batch])  # type: ignore[misc]  # decoded: each has its frame
+            tagger: Tagger = batch[0].tagger  # type: ignore[assignment]  # and the one tagger that made all of them
+            predictions = tagger.infer(frames, [work.job.options for work in batch])
+            for work in batch:
+                work.took("infer", started, shared_by=len(batch))
+            self._to_finish.put([self._finished(work, found) for work, found in zip(batch, predictions, strict=True)])
 
     def _finish(self) -> None:
         while group := self._to_finish.next():
@@ -318,22 +284,8 @@ class Pipeline:
         self._to_finish.put([self._finished(work, Prediction(), f"{work.job.name}: {why}")])
 
     def _finished(self, work: Work, found: Prediction, error: str | None = None) -> Finished:
-        job = work.job
-        result = Result(
-            batch_id=job.batch_id,
-            image_id=job.image_id,
-            name=job.name,
-            tagger=(work.tagger or self._tagger).version,
-            tags=found.tags,
-            caption=found.caption,
-            error=error,
-            worker=self._worker_id,
-            finished_at=self._clock(),
-            timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in work.timings.items()}),
-            attempt=job.attempt,
-            origin=job.origin,
-        )
-        return Finished(work.delivery, result, store_only=job.store_only)
+        version = (work.tagger or self._tagger).version
+        return work.finished(found, error, version=version, worker=self._worker_id, now=self._clock())
 
     def _learned(self, count: int) -> None:
         with self._count:
@@ -342,7 +294,3 @@ class Pipeline:
     def _move(self, change: int) -> None:
         with self._count:
             self._on_the_way += change
-
-
-def _ms_since(started: float) -> float:
-    return (time.perf_counter() - started) * 1000

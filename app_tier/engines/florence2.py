@@ -46,6 +46,7 @@ class Florence2Engine:
         if threads and not cuda:
             torch.set_num_threads(threads)
         self.name = "torch cuda bf16" if cuda else "torch cpu fp32"
+        self.most_at_once = None if cuda else 1  # seconds each: together they would only keep a drain waiting
         self._device = torch.device("cuda" if cuda else "cpu")
         self._dtype = torch.bfloat16 if cuda else torch.float32
         model, self._processor = load(folder)

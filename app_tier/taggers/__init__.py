@@ -35,6 +35,8 @@ class Tagger(Protocol):
     """The shorter side, in pixels, of the images that `preprocess` wants at least."""
     shape: tuple[int, int, int]
     """Of a frame."""
+    most_at_once: int | None
+    """Images that `infer` is to be given together at most; None: as the settings say."""
 
     @property
     def version(self) -> str:

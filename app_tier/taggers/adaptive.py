@@ -85,6 +85,7 @@ class AdaptiveTagger:
     """
 
     name = "adaptive"
+    most_at_once: int | None = None
 
     def __init__(
         self,

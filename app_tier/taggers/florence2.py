@@ -53,6 +53,8 @@ Answer: TypeAlias = str | list[Seen]
 class Engine(Protocol):
     name: str
     side: int
+    most_at_once: int | None
+    """Frames that it is to be given together at most."""
 
     def answer(self, frames: Pixels, questions: Sequence[Question]) -> list[Answer]: ...
 
@@ -85,6 +87,7 @@ class Florence2Tagger:
         self.side = engine.side
         self.shape = (engine.side, engine.side, 3)
         self.engine_name = engine.name
+        self.most_at_once = engine.most_at_once
         self._engine = engine
         self._defaults = defaults
 

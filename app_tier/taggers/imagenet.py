@@ -20,6 +20,8 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 class ImageNetTagger:
     """Softmax over the labels, of which one is right. `engines.exact` is asked for at the first near-tie."""
 
+    most_at_once: int | None = None
+
     def __init__(self, network: Network, weights_hash: str, engines: Engines, defaults: TagOptions) -> None:
         self.name = network.name
         self.version = f"{network.name}@{weights_hash[:8]}"

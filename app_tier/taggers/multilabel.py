@@ -18,6 +18,8 @@ from core.models import Manifest
 class MultiLabelTagger:
     """A sigmoid over each label's output. A batch's `min_confidence` goes before the thresholds of the model."""
 
+    most_at_once: int | None = None
+
     def __init__(self, manifest: Manifest, network: Network, engine: Engine) -> None:
         self.name = manifest.name
         self.version = manifest.reference

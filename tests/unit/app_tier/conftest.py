@@ -30,6 +30,7 @@ class ColourTagger:
     engine_name = "numpy"
     side = 8
     shape = (8, 8, 3)
+    most_at_once: int | None = None
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -65,6 +65,7 @@ def test_things_become_tags_with_boxes_and_no_confidence(tagger: Florence2Tagger
     assert all(box.confidence is None for tag in said.tags for box in tag.instances)
     assert said.caption == "dog cat"
     assert (tagger.version, tagger.engine_name, tagger.shape) == ("florence2@1a2b3c4d", "torch cpu fp32", (32, 32, 3))
+    assert tagger.most_at_once == 1, "on a CPU"
 
 
 def test_each_image_is_asked_what_its_batch_wants(tagger: Florence2Tagger) -> None:
@@ -82,7 +83,7 @@ def test_each_image_is_asked_what_its_batch_wants(tagger: Florence2Tagger) -> No
 
 def test_a_detailed_caption_goes_before_a_plain_one() -> None:
     class Asked:
-        name, side = "fake", 8
+        name, side, most_at_once = "fake", 8, None
 
         def answer(self, frames: np.ndarray, questions: list[Question]) -> list[str]:
             self.questions = questions

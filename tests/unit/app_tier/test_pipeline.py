@@ -48,6 +48,17 @@ def test_batches_fill(pipeline: Pipeline, submit: Submit, collect: Collect, pict
     assert sum(tagger.batches) == 64
 
 
+def test_a_tagger_may_want_fewer_at_once(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, tagger: Any
+) -> None:
+    tagger.most_at_once = 1
+    for _ in range(16):
+        submit(picture())
+    pipeline.start()
+    collect(16)
+    assert tagger.batches == [1] * 16
+
+
 def test_a_bad_image_is_a_result_and_harms_no_other(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend
 ) -> None:

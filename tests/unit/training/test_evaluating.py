@@ -50,6 +50,7 @@ class ColourTagger:
     labels: Sequence[str] = ("Red", "Green", "Blue", "Violet")
     side = 8
     shape = (8, 8, 3)
+    most_at_once: int | None = None
 
     def preprocess(self, image: Image.Image) -> Frame:
         return np.asarray(image.resize((8, 8), Image.Resampling.BOX))
