@@ -15,6 +15,7 @@ _READ = 256 * 1024
 _MAX_HEAD = 64 * 1024
 _HEAD_TOO_LONG = f"the head of a part is longer than {_MAX_HEAD // 1024} KiB"
 
+_BACKSLASH = re.compile(r'\\(["\\]?)')
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -123,6 +124,16 @@ def _disposition(lines: list[bytes]) -> tuple[str, str | None]:
     for line in lines:
         header, _, value = line.decode("utf-8", "replace").partition(":")
         if header.strip().lower() == "content-disposition":
-            _, options = parse_options_header(value.strip())
+            _, options = parse_options_header(_escaped(value.strip()))
             return options.get("name", ""), options.get("filename")
     raise BadMultipart("the multipart body cannot be read: a part has no Content-Disposition")
+
+
+def _escaped(value: str) -> str:
+    """With each backslash escaped that stands for itself: browsers write file names as they are, quotes apart."""
+
+    def escape(found: re.Match[str]) -> str:
+        closes = found[1] == '"' and found.end() == len(value)
+        return found[0] if found[1] and not closes else "\\\\" + found[1]
+
+    return _BACKSLASH.sub(escape, value)

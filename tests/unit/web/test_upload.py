@@ -196,6 +196,25 @@ def test_parts_of_another_name_are_named_in_the_error(web):
     assert "'photo'" in answer.json["detail"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        (r'"back\slash.jpg"', r"back\slash.jpg"),  # browsers write a backslash as it is
+        (r'"a\\b.jpg"', r"a\b.jpg"),  # others escape it
+        (r'"say \"cheese\".jpg"', 'say "cheese".jpg'),
+        ('"say %22cheese%22.jpg"', 'say "cheese".jpg'),
+        ('"at the end\\"', "at the end\\"),
+        ('"at the end\\\\"', "at the end\\"),
+        (r'"a;b=\c.jpg"; x="y\z"', r"a;b=\c.jpg"),
+        (r"bare.jpg", "bare.jpg"),
+    ],
+)
+def test_a_name_arrives_as_it_was_sent(sent, name):
+    head = f'Content-Disposition: form-data; name="files"; filename={sent}'
+    body = io.BytesIO(f"--B\r\n{head}\r\n\r\none\r\n--B--\r\n".encode())
+    assert [(part.field, part.filename) for part in parts(body, "B")] == [("files", name)]
+
+
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data", "image/jpeg", ""])
 def test_what_is_no_multipart_is_a_415(web, kind):
     batch = web.batch()
