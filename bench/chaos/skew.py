@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.deployment import TAGFLEET, Deployment
@@ -11,24 +13,28 @@ from bench.deployment import TAGFLEET, Deployment
 _PAUSE_S = 0.5
 
 
+_AHEAD = Path(__file__).with_name("ahead")
+"""Holds the module that sets a process's clock. Debian's libfaketime does not do: every `time.sleep` fails under it."""
+
+
+def ahead(environ: Mapping[str, str], seconds: int) -> dict[str, str]:
+    """The environment of a Python process, and of all that it starts, whose clock is ahead."""
+    path = os.pathsep.join(filter(None, (str(_AHEAD), environ.get("PYTHONPATH"))))
+    return {**environ, "PYTHONPATH": path, "CLOCK_AHEAD_S": str(seconds)}
+
+
 class SkewedController(threading.Thread):
-    """Keeps one running until `stop`; `ahead_s` is 0 where Debian's `libfaketime` is not installed: then none runs."""
+    """Keeps one running until `stop`."""
 
     def __init__(self, deployment: Deployment, ahead_s: int = 3600) -> None:
         super().__init__(name="skewed controller", daemon=True)
-        library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-        self.ahead_s = ahead_s if library else 0
-        self._environ = {
-            **deployment.environ,
-            "LD_PRELOAD": str(library),
-            "FAKETIME": f"+{ahead_s}s",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
+        self.ahead_s = ahead_s
+        self._environ = ahead(deployment.environ, ahead_s)
         self._stopped = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        while self.ahead_s and not self._stopped.is_set():
+        while not self._stopped.is_set():
             self._process = subprocess.Popen(
                 [*TAGFLEET, "controller"], env=self._environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
