@@ -63,6 +63,7 @@ class Worker:
         self._clock = clock
         self._choose = choose
         self._machine = machine
+        self._ended_by = ""
         self._leaving = ""
         self._telling = threading.Lock()
         self._seq = 0
@@ -86,7 +87,7 @@ class Worker:
             try:
                 self._warm(process_up)
             except Exception as error:  # the controller shows it beside the failed boot; what ends us may be anything
-                self._notice = str(error) if isinstance(error, TagfleetError) else f"{type(error).__name__}: {error}"
+                self._notice = _sentence(error)
                 self._beat()
                 raise
             self._serve()
@@ -208,8 +209,10 @@ class Worker:
                 self._beat()
         if pipeline.failure is not None:
             pipeline.give_up()
+            self._ended_by = _sentence(pipeline.failure)
         self._enter(WorkerState.DRAINED)
-        telemetry.logger().info("worker drained", images=pipeline.images_done, failed=pipeline.images_failed)
+        if pipeline.failure is None:
+            telemetry.logger().info("worker drained", images=pipeline.images_done, failed=pipeline.images_failed)
 
     def _leave(self, notice: str) -> None:
         telemetry.logger().warning("this machine is taken away: draining", why=notice)
@@ -252,6 +255,7 @@ class Worker:
                     engine=self._tagger.engine_name if self._tagger else "",
                     rss_bytes=_rss_bytes(),
                     notice=self._noticed(),
+                    ended_by=self._ended_by,
                     leaving=self._leaving,
                 )
             )
@@ -274,6 +278,10 @@ class Worker:
             self._samples.popleft()
         (_, busy_then, done_then), (_, busy, done) = self._samples[0], self._samples[-1]
         return round((done - done_then) / (busy - busy_then), 2) if busy > busy_then else 0.0
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) if isinstance(error, TagfleetError) else f"{type(error).__name__}: {error}"
 
 
 def _rss_bytes() -> int:

@@ -73,6 +73,8 @@ class Heartbeat(_Object):
     rss_bytes: int = 0
     notice: str = ""
     """What the worker failed at, in a sentence: its store is unavailable, its weights are damaged."""
+    ended_by: str = ""
+    """The error that ended it in the middle of work, in a sentence; empty while it works, and after a drain."""
     leaving: str = ""
     """Why its machine is being taken away (a spot notice, say); empty while it is not."""
 

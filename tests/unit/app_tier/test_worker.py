@@ -203,6 +203,7 @@ def test_a_stage_that_fails_ends_the_worker_with_its_error(
     life = begin()
     assert life.ended()
     assert str(life.error) == "out of order"
+    assert beat(backend).ended_by == "RuntimeError: out of order"
     wait_until(lambda: backend.jobs("resnet50").depth().visible == 1)
 
 
