@@ -20,6 +20,7 @@ _NO_IMAGES = frozenset(
 )
 """What lies beside photos and is not in that table."""
 
+_UNREADABLE = "cannot be read"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -35,8 +36,8 @@ def find(paths: Sequence[Path]) -> Found:
     """Files as they are given, folders with all that is in them.
 
     A name is relative to the folder that was given; with several paths it begins with that folder's name. Within a
-    folder, hidden files and files whose extension says that they are no images are passed over; an unknown
-    extension, or none, is sent: the service looks at the bytes.
+    folder, hidden files, files whose extension says that they are no images, and what cannot be read are passed over;
+    an unknown extension, or none, is sent: the service looks at the bytes.
     """
     found = Found()
     for path in paths:
@@ -50,27 +51,39 @@ def find(paths: Sequence[Path]) -> Found:
 
 
 def _walk(folder: Path, passed_over: dict[str, list[str]]) -> Iterator[str]:
-    for here, folders, names in os.walk(folder):
+    def pass_over(reason: str, path: Path) -> None:
+        passed_over.setdefault(reason, []).append(path.relative_to(folder).as_posix())
+
+    def on_error(error: OSError) -> None:
+        pass_over(_UNREADABLE, Path(error.filename))
+
+    for here, folders, names in os.walk(folder, onerror=on_error):
+        below = frozenset(folders)
         for name in sorted((*folders, *names)):
             path = Path(here, name)
-            if reason := "hidden" if name.startswith(".") else _unwanted(path):
-                passed_over.setdefault(reason, []).append(path.relative_to(folder).as_posix())
-            elif not path.is_dir():
+            if reason := "hidden" if name.startswith(".") else _unwanted(path, is_folder=name in below):
+                pass_over(reason, path)
+            elif name not in below:
                 yield path.relative_to(folder).as_posix()
         folders[:] = sorted(name for name in folders if not name.startswith("."))
 
 
-def _unwanted(path: Path) -> str:
-    if path.is_symlink() and not path.is_file():
+def _unwanted(path: Path, *, is_folder: bool) -> str:
+    """Why not; nothing for what is wanted. A folder that cannot be read is found out by who looks into it."""
+    try:
+        is_link, is_file = path.is_symlink(), path.is_file()
+    except OSError:  # no permission to the folder it is in, or too long a path
+        return "" if is_folder else _UNREADABLE
+    if is_link and not is_file:
         return "links to folders or to nothing"
-    if path.is_dir():
+    if is_folder:
         return ""
     extension = path.suffix.lower()
     kind, _ = _TYPES.guess_type(f"x{extension}", strict=False)
     known = kind and kind != "application/octet-stream"
     if extension in _NO_IMAGES or (known and not str(kind).startswith("image/")):
         return "not images by their extension"
-    return "" if path.is_file() else "not regular files"
+    return "" if is_file else "not regular files"
 
 
 def _add(found: Found, name: str, path: Path) -> None:

@@ -64,6 +64,27 @@ def test_folders_are_walked_without_following_links(service, tag, album):
     assert "2 links to folders or to nothing (nowhere.jpg, round)" in result.stderr
 
 
+def test_what_cannot_be_looked_at_is_said_and_the_rest_is_sent(service, tag, tmp_path):
+    """Paths that are too long stand for folders and files without permission, which root has everywhere."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"a")
+    name, length = "d" * 200, len(str(folder))
+    here = os.open(folder, os.O_RDONLY)
+    while length < 4096:
+        os.mkdir(name, dir_fd=here)
+        below, length = os.open(name, os.O_RDONLY, dir_fd=here), length + 201
+        os.close(here)
+        here = below
+        if length < 4096 <= length + 201:
+            os.close(os.open("n" * 200, os.O_WRONLY | os.O_CREAT, dir_fd=here))
+    os.close(here)
+    result = tag(folder)
+    assert result.exit_code == 0, result.output
+    assert service.received == [["a.jpg"]]
+    assert "2 files were passed over: 2 cannot be read (ddd" in result.stderr
+
+
 def test_names_are_cleaned_as_the_service_does(service, tag, tmp_path):
     folder = tmp_path / "odd names"
     folder.mkdir()
