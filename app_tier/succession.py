@@ -14,7 +14,8 @@ class Succession:
     """Whoever owns it calls `look` often. `clock` is monotonic; a successor is asked for every `look_s` seconds.
 
     `notice` says, for people, why there is none though there should be one.
-    A successor that cannot be loaded is left alone until the registry names another one: the old one goes on.
+    A successor that cannot be loaded is left alone until there is another one, or it was put into the store again: the
+    old one goes on.
     """
 
     def __init__(self, first: Choice, choose: Callable[[], Choice], clock: Callable[[], float], look_s: float) -> None:
@@ -24,7 +25,7 @@ class Succession:
         self._clock = clock
         self._look_s = look_s
         self._looked_at = clock()
-        self._refused = ""
+        self._refused: tuple[str, str] | None = None  # its name and content
         self._loading: threading.Thread | None = None
         self._ready: tuple[Choice, Tagger] | None = None
 
@@ -48,9 +49,10 @@ class Succession:
     def _prepare(self) -> None:
         try:
             if self._serves.current():
-                self.notice = self._refused = ""
+                self.notice, self._refused = "", None
                 return
             choice = self._choose()
+            found = choice.name, choice.content()
         except Unavailable:
             return  # the store is away, which the pipeline notices as well
         except Exception as error:  # noqa: BLE001  # a full disk, say; whatever it is, the one that works goes on
@@ -59,17 +61,19 @@ class Succession:
         if choice.notice and not self._serves.notice:
             self.notice = f"{self._serves.name} goes on, as what was asked for is gone: {choice.notice}"
             return  # a fallback is better than nothing, not than the tagger itself
-        if choice.name == self._refused:
+        if found == self._refused:
             return
         try:
             tagger = choice.load()
+        except Unavailable:
+            return
         except Exception as error:  # noqa: BLE001  # whatever ails the successor must not end the one that works
-            self._refused = choice.name
+            self._refused = found
             what = _said(error)
             self.notice = f"{self._serves.name} goes on, as {choice.name} cannot be loaded: {what}"
             telemetry.logger().error("a new version cannot be loaded", version=choice.name, why=what)
             return
-        self.notice = self._refused = ""
+        self.notice, self._refused = "", None
         self._ready = choice, tagger
 
 

@@ -227,6 +227,11 @@ class _Default(_Part):
     version: Annotated[str, Field(pattern=_VERSION.pattern)]
 
 
+def content_of(store: ObjectStore, name: str) -> str:
+    """Another one once anything of the model was put again, whichever version it belongs to. Raises Unavailable."""
+    return " ".join(f"{info.key} {info.etag} {info.modified}" for info in store.list(layout.model_prefix(name)))
+
+
 def read_manifest(file: Path) -> Manifest:
     """Of a model that lies in a folder. Raises WeightsInvalid."""
     try:

@@ -100,4 +100,6 @@ class Choice:
     """Brings it to life, warmed and checked. Raises WeightsInvalid if it does not compute what it should."""
     current: Callable[[], bool] = lambda: True
     """Whether it would still be chosen: False once the registry has another version of it. Raises Unavailable."""
+    content: Callable[[], str] = lambda: ""
+    """Another one once anything of it was put into the store again. Raises Unavailable."""
     notice: str = ""

@@ -21,6 +21,7 @@ from app_tier.taggers import Choice, Frame, Prediction, Wanted
 from config.settings import Task
 from core.errors import WeightsMissing
 from core.messages import Box, Tag, TagOptions
+from core.models import content_of
 
 NAME = "florence2"
 REPOSITORY = "florence-community/Florence-2-base-ft"
@@ -66,7 +67,8 @@ def choose(wanted: Wanted, spec: Callable[[str], object] = find_spec) -> Choice:
             f"{NAME} needs transformers, which is not installed: pip install -r {REQUIREMENTS}, and start again"
         )
     found = model_folders.find(wanted, NAME, REPOSITORY)
-    return Choice(found.name, partial(_load, found, wanted), current=found.current)
+    content = partial(content_of, wanted.store, NAME)
+    return Choice(found.name, partial(_load, found, wanted), current=found.current, content=content)
 
 
 def _load(found: Found, wanted: Wanted) -> Florence2Tagger:

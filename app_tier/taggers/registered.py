@@ -12,7 +12,7 @@ from app_tier.taggers.classifiers import defaults_of, engine_name, engines_of
 from app_tier.taggers.imagenet import ImageNetTagger
 from app_tier.taggers.multilabel import MultiLabelTagger
 from app_tier.weights import Weights
-from core.models import Manifest, Registry, place_of
+from core.models import Manifest, Registry, content_of, place_of
 
 
 def choose(wanted: Wanted) -> Choice:
@@ -24,6 +24,7 @@ def choose(wanted: Wanted) -> Choice:
         manifest.reference,
         partial(_load, manifest, wanted),
         current=lambda: pinned or registry.default(manifest.name) == manifest.version,
+        content=partial(content_of, wanted.store, manifest.name),
     )
 
 

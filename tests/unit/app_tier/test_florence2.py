@@ -215,6 +215,25 @@ def test_a_version_that_cannot_be_loaded_is_named_and_stops_no_later_one(
     assert taken[0].version == third.reference
 
 
+def test_a_version_that_could_not_be_loaded_is_served_once_it_is_added_again(
+    folder: Path, settings: Settings, backend: Backend, tmp_path: Path
+) -> None:
+    def choose() -> Choice:
+        return florence2.choose(Wanted("florence2", PoolSettings(tagger="florence2"), settings, backend.store))
+
+    folders.add(backend.store, "florence2", folder, 1.0)
+    succession = Succession(choose(), choose, itertools.count(step=100.0).__next__, 5.0)
+    copy = shutil.copytree(folder, tmp_path / "second")
+    (copy / "number.txt").write_text("2")
+    second = folders.add(backend.store, "florence2", copy, 2.0)
+    backend.store.put(f"models/florence2/{second.version}/number.txt", b"damaged")
+    wait_until(lambda: succession.look() is not None or "is damaged: add the model again" in succession.notice)
+    folders.add(backend.store, "florence2", copy, 3.0)
+    taken: list[Tagger] = []
+    wait_until(lambda: bool(taken.extend(filter(None, [succession.look()])) or taken))
+    assert (taken[0].version, succession.notice) == (second.reference, "")
+
+
 # --- folders that are wrong -------------------------------------------------------------------
 
 

@@ -19,8 +19,11 @@ class World:
     def __init__(self) -> None:
         self.default = "colour@1"
         self.fails: Exception | None = None
+        self.away_for = 0
+        """Loads."""
         self.loads = 0
         self.notice = ""
+        self.content = "as it was put"
         self._now = 0.0
 
     def choose(self) -> Choice:
@@ -29,7 +32,7 @@ class World:
             raise WeightsMissing("there is no model 'colour@gone' in the registry")
         if isinstance(self.fails, OSError):
             raise self.fails
-        return Choice(name, self._load, notice=self.notice, current=lambda: self._current(name))
+        return Choice(name, self._load, notice=self.notice, current=lambda: self._current(name), content=self._content)
 
     def clock(self) -> float:
         self._now += 100.0
@@ -40,8 +43,15 @@ class World:
             raise self.fails
         return self.default == name
 
+    def _content(self) -> str:
+        if isinstance(self.fails, Unavailable):
+            raise self.fails
+        return self.content
+
     def _load(self) -> Tagger:
         self.loads += 1
+        if self.loads <= self.away_for:
+            raise Unavailable("the store is away")
         if self.fails:
             raise self.fails
         return ColourTagger()
@@ -88,6 +98,19 @@ def test_a_broken_successor_is_tried_once_and_named(world: World, succession: Su
     assert succession.notice == ""
 
 
+def test_a_broken_successor_that_is_put_again_is_tried_again(world: World, succession: Succession) -> None:
+    world.default, world.fails = "colour@2", WeightsInvalid("the weights of colour@2 are damaged")
+    looked(succession, lambda tagger: bool(succession.notice))
+    world.content = "put again, and still broken"
+    looked(succession, lambda tagger: world.loads == 2)
+    for _ in range(20):
+        assert succession.look() is None
+    assert world.loads == 2
+    world.content, world.fails = "put again", None
+    looked(succession, lambda tagger: tagger is not None)
+    assert (succession.serves.name, succession.notice) == ("colour@2", "")
+
+
 def test_a_version_that_was_removed_is_no_reason_to_stop(world: World, succession: Succession) -> None:
     world.default = "colour@gone"
     looked(succession, lambda tagger: "there is no model" in succession.notice)
@@ -102,6 +125,12 @@ def test_a_store_that_is_away_is_waited_for(world: World, succession: Succession
         assert succession.look() is None
     world.fails = None
     looked(succession, lambda tagger: tagger is not None)
+
+
+def test_a_store_that_goes_away_while_a_successor_is_loaded_is_waited_for(world: World, succession: Succession) -> None:
+    world.default, world.away_for = "colour@2", 2
+    looked(succession, lambda tagger: tagger is not None)
+    assert (world.loads, succession.notice) == (3, "")
 
 
 def test_a_fallback_does_not_take_the_place_of_the_tagger_itself(world: World, succession: Succession) -> None:
