@@ -114,16 +114,15 @@ def _send(
     if not found.files:
         raise click.ClickException("there is nothing to tag: no image was found")
     try:
-        with Client(service_url(url, settings), api_key=api_key) as client:
+        with report.opened(output) as out, Client(service_url(url, settings), api_key=api_key) as client:
             journal = Journal(settings.cache / "uploads", client.url, paths, {"tagger": tagger, **options})
             shown = _Shown()
             with shown.bars:
-                outcome = tag(
-                    client, found.files, journal, shown, tagger=tagger, options=options, begun=shown.say_batch
-                )
-            with report.opened(output) as out:
-                report.write(client.results(outcome.batch), format, out)
-            sys.exit(_summary(client, outcome, shown.seconds))
+                wanted = {"metadata": {"title": found.title}, **options} if found.title else options
+                outcome = tag(client, found.files, journal, shown, tagger=tagger, options=wanted, begun=shown.say_batch)
+            report.write(client.results(outcome.batch), format, out)
+            code = _summary(client, outcome, shown.seconds)
+        sys.exit(code)
     except KeyboardInterrupt:
         _tell("interrupted: what was sent is being tagged; the same command goes on where this one was")
         sys.exit(_INTERRUPTED)

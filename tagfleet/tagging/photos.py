@@ -26,10 +26,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 @dataclass
 class Found:
-    """`files` maps each image's name to its path, in the order of sending; `passed_over` has the rest by reason."""
+    """`files` maps each image's name to its path, in the order of sending; `passed_over` has the rest by reason.
+
+    `title` is the name of the one folder that all is in; empty where there is none.
+    """
 
     files: dict[str, Path] = field(default_factory=dict)
     passed_over: dict[str, list[str]] = field(default_factory=dict)
+    title: str = ""
 
 
 def find(paths: Sequence[Path]) -> Found:
@@ -40,6 +44,8 @@ def find(paths: Sequence[Path]) -> Found:
     an unknown extension, or none, is sent: the service looks at the bytes.
     """
     found = Found()
+    if len(paths) == 1 and paths[0].is_dir():
+        found.title = _text(paths[0].resolve().name)
     for path in paths:
         if not path.is_dir():
             _add(found, path.name, path)

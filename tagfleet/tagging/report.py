@@ -38,6 +38,10 @@ def aside(path: Path) -> Iterator[Path]:
     """Another name for what is being written; once that is whole, it gets the name `path`. Raises OSError."""
     part = path.with_name(f".{path.name}.part")
     try:
+        part.touch()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    try:
         yield part
         part.replace(path)
     finally:

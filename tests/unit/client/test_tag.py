@@ -187,6 +187,21 @@ def test_csv_and_jsonl(service, tag, album, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
 
 
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(service, tag, album, tmp_path):
+    result = tag(album, "--format", "csv", "--output", tmp_path / "gone" / "tags.csv")
+    assert result.exit_code == 1
+    assert f"Error: {tmp_path}/gone/tags.csv: No such file or directory" in result.stderr
+    assert service.batches == {}
+
+
+def test_a_batch_is_called_after_its_folder(service, tag, album):
+    tag(album / "rome" / "..")
+    tag(album / "rome")
+    tag(album / "a.jpg")
+    tag(album, album / "rome")
+    assert [batch["metadata"].get("title") for batch in service.batches.values()] == ["album", "rome", None, None]
+
+
 def test_an_interrupted_upload_goes_on_and_sends_nothing_twice(service, tag, album):
     def refuse(handler):
         handler.body()
