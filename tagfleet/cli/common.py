@@ -12,6 +12,7 @@ import click
 
 from config import settings as config
 from config.settings import Document, Settings
+from core.wiring import Backend
 
 url_option = click.option("--url", help="the service  [default: TAGFLEET_URL, else this machine at TAGFLEET_PORT]")
 api_key_option = click.option(
@@ -21,8 +22,26 @@ api_key_option = click.option(
 )
 
 
+def text_of(file: Path) -> str:
+    """What the file says. Raises click.BadParameter where it is no text."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{file} is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
 def service_url(url: str | None, settings: Settings) -> str:
     return url or os.environ.get("TAGFLEET_URL") or f"http://127.0.0.1:{settings.port}"
+
+
+def existing(settings: Settings) -> Backend:
+    """The parts of a deployment that is there. Raises ClickException where its home folder is not.
+
+    A misspelt home would otherwise become a new deployment, which has no dead letters and can be paused.
+    """
+    if settings.backend == "local" and not settings.home.is_dir():
+        raise click.ClickException(f"there is no deployment in {settings.home} (setting home)")
+    return Backend(settings)
 
 
 def with_settings(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

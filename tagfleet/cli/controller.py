@@ -18,7 +18,7 @@ from config.settings import Settings
 from core import lifeline, operating, telemetry
 from core.roster import DecisionRecord
 from core.wiring import Backend
-from tagfleet.cli.common import with_settings
+from tagfleet.cli.common import existing, with_settings
 
 _NEGATIVE = {"ignore_unknown_options": True}
 """-1 is a wrong number and no option."""
@@ -62,7 +62,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
 def explain_command(context: click.Context, settings: Settings, pool: str | None) -> None:
     """Print the last decision of each pool, with every term that made it."""
     settings = _chosen(context, settings)
-    roster = Backend(settings).roster
+    roster = existing(settings).roster
     records = [record for record in roster.decisions() if pool in (None, record.pool)]
     if not records:
         which = f" about the pool {pool!r}" if pool else ""
@@ -76,7 +76,7 @@ def explain_command(context: click.Context, settings: Settings, pool: str | None
 @click.pass_context
 def drain_command(context: click.Context, settings: Settings, worker: str) -> None:
     """Have WORKER finish what it holds and end."""
-    roster = Backend(_chosen(context, settings)).roster
+    roster = existing(_chosen(context, settings)).roster
     try:
         operating.drain(roster, worker, {beat.worker_id for beat in roster.workers()})
     except operating.NoSuchWorker as error:
@@ -94,7 +94,7 @@ def cap_command(context: click.Context, settings: Settings, n: str | None) -> No
     `default` as N goes back to the settings; 0 drains all workers. The controller obeys from its next tick on.
     """
     settings = _chosen(context, settings)
-    roster = Backend(settings).roster
+    roster = existing(settings).roster
     if n is not None:
         try:
             operating.limit(roster, None if n == "default" else int(n))
@@ -118,7 +118,7 @@ def log_command(context: click.Context, settings: Settings, pool: str | None, wo
     from controller.changelog import table
 
     settings = _chosen(context, settings)
-    kept = Backend(settings).roster.changes().changes
+    kept = existing(settings).roster.changes().changes
     found = [one for one in kept if pool in (None, one.pool) and worker in (None, one.worker_id)]
     if not found:
         about = f" of the worker {worker!r}" if worker else f" of the pool {pool!r}" if pool else ""
@@ -131,7 +131,7 @@ def log_command(context: click.Context, settings: Settings, pool: str | None, wo
 @click.pass_context
 def pause_command(context: click.Context, settings: Settings) -> None:
     """Leave the fleet as it is from now on: no worker is launched or drained. Work goes on."""
-    Backend(_chosen(context, settings)).roster.pause()
+    existing(_chosen(context, settings)).roster.pause()
     click.echo("paused; `tagfleet controller resume` goes on")
 
 
@@ -140,7 +140,7 @@ def pause_command(context: click.Context, settings: Settings) -> None:
 @click.pass_context
 def resume_command(context: click.Context, settings: Settings) -> None:
     """End a pause."""
-    Backend(_chosen(context, settings)).roster.resume()
+    existing(_chosen(context, settings)).roster.resume()
     click.echo("resumed")
 
 

@@ -11,8 +11,7 @@ from core.dead_letters import looked_at
 from core.errors import BadMessage
 from core.notifications import shown_job
 from core.ports import Delivery, Queue
-from core.wiring import Backend
-from tagfleet.cli.common import with_settings
+from tagfleet.cli.common import existing, with_settings
 from tagfleet.tagging.report import printable
 
 
@@ -54,7 +53,7 @@ def redrive_command(settings: Settings, pool: str | None, limit: int | None) -> 
 def _queues(settings: Settings, pool: str | None) -> list[tuple[str, Queue]]:
     if pool is not None and pool not in settings.pools:
         raise BadSetting(f"--pool: there is no pool {pool!r}; there are {', '.join(settings.pools)}")
-    backend = Backend(settings)
+    backend = existing(settings)
     return [(name, backend.jobs(name)) for name in settings.pools if pool in (None, name)]
 
 

@@ -18,7 +18,7 @@ from core import layout
 from core.operating import cap_in_words
 from core.roster import Heartbeat
 from core.wiring import Backend
-from tagfleet.cli.common import with_settings
+from tagfleet.cli.common import existing, with_settings
 
 _WIDTH = 79
 _SILENT_BEATS = 5
@@ -28,9 +28,7 @@ _SILENT_BEATS = 5
 @with_settings("port")
 def command(settings: Settings) -> None:
     """Show the batches in progress, the queues, the workers and the controller's last decisions."""
-    if settings.backend == "local" and not settings.home.is_dir():
-        raise click.ClickException(f"there is no deployment in {settings.home} (setting home)")
-    backend = Backend(settings)
+    backend = existing(settings)
     for line in (*_batches(settings), *of_fleet(backend)):
         click.echo(line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -45,11 +46,22 @@ def test_pausing_twice_is_pausing_once(backend, run):
 
 def test_a_home_given_before_or_after_the_sub_command(backend, run, tmp_path):
     there = str(tmp_path / "there")
+    Path(there).mkdir()
     run("controller", "--home", there, "pause")
     other = Backend(config.load({"TAGFLEET_HOME": there}))
     assert (other.roster.paused(), backend.roster.paused()) == (True, False)
     run("controller", "resume", "--home", there)
     assert not other.roster.paused()
+
+
+@pytest.mark.parametrize(
+    "words", ["status", "dead-letters list", "dead-letters redrive", "controller pause", "controller cap 3"]
+)
+def test_a_home_that_is_none_is_not_made(run, tmp_path, words):
+    result = run(*words.split(), "--home", str(tmp_path / "misspelt"))
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: there is no deployment in {tmp_path}/misspelt (setting home)\n"
+    assert not (tmp_path / "misspelt").exists()
 
 
 def beat(backend: Backend, worker: str) -> None:
