@@ -8,13 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from core.errors import DataInvalid
 from core.models import first_problem
+from training.reading import coco
 
 PLACES = 1000
 """A picture's width and height are so many places each, `<loc_0>` to `<loc_999>`."""
@@ -44,10 +45,15 @@ def read(source: Path, images: Path | None = None, captions: CaptionTask = "capt
 
     Images without a box teach nothing and are left out. Raises DataInvalid, which names file and place.
     """
-    if source.suffix.lower() == ".csv":
-        what, lessons = "caption", list(_captions(source, images or source.parent, captions))
-    else:
-        what, lessons = "box", list(_boxes(source, images))
+    try:
+        if source.suffix.lower() == ".csv":
+            what, lessons = "caption", list(_captions(source, images or source.parent, captions))
+        else:
+            what, lessons = "box", list(_boxes(source, images))
+    except UnicodeDecodeError as error:
+        raise DataInvalid(f"{source} is not UTF-8: {error.reason} at byte {error.start}") from None
+    except csv.Error as error:
+        raise DataInvalid(f"{source} is no csv: {error}") from None
     if not lessons:
         raise DataInvalid(f"{source} has nothing to learn from: no image with a {what}")
     if missing := [lesson.path for lesson in lessons if not lesson.path.is_file()]:
@@ -87,25 +93,10 @@ def _captions(source: Path, images: Path, task: CaptionTask) -> Iterator[Lesson]
 # --- COCO's json, and Tagfleet's own export of it ---------------------------------------------
 
 
-class _Image(BaseModel):
-    id: int | str
-    file_name: Annotated[str, Field(min_length=1)]
-    width: int | None = None
-    height: int | None = None
+class _Annotation(coco.Annotation):
+    """`relative_bbox` is x, y, width, height from 0 to 1."""
 
-
-class _Annotation(BaseModel):
-    """`bbox` is x, y, width, height in pixels, `relative_bbox` the same from 0 to 1."""
-
-    image_id: int | str
-    category_id: int | str
-    bbox: tuple[float, float, float, float] | None = None
     relative_bbox: tuple[float, float, float, float] | None = None
-
-
-class _Category(BaseModel):
-    id: int | str
-    name: Annotated[str, Field(min_length=1)]
 
 
 _Part = TypeVar("_Part", bound=BaseModel)
@@ -113,11 +104,12 @@ _Part = TypeVar("_Part", bound=BaseModel)
 
 def _boxes(source: Path, images: Path | None) -> Iterator[Lesson]:
     try:
-        raw = json.loads(source.read_bytes())
+        said = json.loads(source.read_bytes())
     except ValueError as error:
         raise DataInvalid(f"{source} is no json: {error}") from None
-    listed = list(_parts(_Image, source, raw, "images"))
-    names = {category.id: category.name for category in _parts(_Category, source, raw, "categories")}
+    raw = coco.lists(said, source)
+    listed = list(_parts(coco.Image, source, raw, "images"))
+    names = {category.id: category.name for category in _parts(coco.Category, source, raw, "categories")}
     of_image: dict[int | str, list[_Annotation]] = defaultdict(list)
     for number, annotation in enumerate(_parts(_Annotation, source, raw, "annotations")):
         if annotation.category_id not in names:
@@ -134,9 +126,7 @@ def _boxes(source: Path, images: Path | None) -> Iterator[Lesson]:
             yield Lesson(folder / image.file_name, "detect", answer(things))
 
 
-def _parts(kind: type[_Part], source: Path, raw: Any, name: str) -> Iterator[_Part]:
-    if not isinstance(raw, dict) or not isinstance(raw.get(name), list):
-        raise DataInvalid(f"{source} is no COCO json: it has no list {name!r}")
+def _parts(kind: type[_Part], source: Path, raw: dict[str, list[Any]], name: str) -> Iterator[_Part]:
     for number, one in enumerate(raw[name]):
         try:
             yield kind.model_validate(one)
@@ -144,13 +134,13 @@ def _parts(kind: type[_Part], source: Path, raw: Any, name: str) -> Iterator[_Pa
             raise DataInvalid(f"{source}, {name}[{number}]: {first_problem(error)}") from None
 
 
-def _folder(source: Path, listed: list[_Image]) -> Path:
+def _folder(source: Path, listed: list[coco.Image]) -> Path:
     """`images` beside the json, or the json's own folder: where the first image lies."""
     beside = source.parent / "images"
     return beside if listed and (beside / listed[0].file_name).is_file() else source.parent
 
 
-def _edges(annotation: _Annotation, image: _Image, folder: Path) -> tuple[float, float, float, float] | None:
+def _edges(annotation: _Annotation, image: coco.Image, folder: Path) -> tuple[float, float, float, float] | None:
     """Cut to the image; None for an annotation without a box, or with one that has no area in it."""
     if annotation.relative_bbox is not None:
         x, y, width, height = annotation.relative_bbox
@@ -165,7 +155,7 @@ def _edges(annotation: _Annotation, image: _Image, folder: Path) -> tuple[float,
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def _size(image: _Image, folder: Path) -> tuple[int, int]:
+def _size(image: coco.Image, folder: Path) -> tuple[int, int]:
     if image.width and image.height:
         return image.width, image.height
     try:

@@ -14,7 +14,7 @@ from core import folders
 from core.models import MANIFEST_FILE, WEIGHTS_FILE, Manifest, Registry, read_manifest
 from core.wiring import Backend
 from tagfleet.cli import models_quantise
-from tagfleet.cli.common import with_settings
+from tagfleet.cli.common import text_of, with_settings
 
 _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -118,7 +118,7 @@ def add_command(
             wishes = adopting.Wishes(
                 name,
                 labels=tuple(_lines(labels_file)) if labels_file else None,
-                card=card_file.read_text(encoding="utf-8") if card_file else "",
+                card=text_of(card_file) if card_file else "",
                 **said,  # type: ignore[arg-type]  # click has checked them
             )
             manifest = adopting.described(wishes, weights, time.time(), settings.cache)
@@ -170,4 +170,4 @@ def _about(manifest: Manifest) -> str:
 
 
 def _lines(file: Path) -> list[str]:
-    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in text_of(file).splitlines() if line.strip()]

@@ -10,7 +10,7 @@ import click
 from config.settings import Settings
 from core.models import Registry
 from core.wiring import Backend
-from tagfleet.cli.common import with_settings
+from tagfleet.cli.common import text_of, with_settings
 
 _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -31,7 +31,7 @@ def command(settings: Settings, run: Path, name: str, card: Path | None, licence
     from app_tier import adopting
     from training import publishing
 
-    about = card.read_text(encoding="utf-8") if card else ""
+    about = text_of(card) if card else ""
     manifest = publishing.manifest(run, name, time.time(), licence=licence, about=about)
     store = Backend(settings).store
     adopting.adopt(manifest, publishing.weights(run), store, settings.cache, default=default)

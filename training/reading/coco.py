@@ -20,20 +20,22 @@ _SLACK_PX = 1.0
 """Published boxes are rounded and lie outside by less than that."""
 
 
-class _Image(BaseModel):
+class Image(BaseModel):
     id: int | str
     file_name: Annotated[str, Field(min_length=1)]
     width: int | None = None
     height: int | None = None
 
 
-class _Annotation(BaseModel):
+class Annotation(BaseModel):
+    """`bbox` is x, y, width, height in pixels."""
+
     image_id: int | str
     category_id: int | str
     bbox: tuple[float, float, float, float] | None = None
 
 
-class _Category(BaseModel):
+class Category(BaseModel):
     id: int | str
     name: Annotated[str, Field(min_length=1)]
 
@@ -46,7 +48,7 @@ def read(index: Path, folder: Path | None) -> Reading:
     images = [
         image
         for number, one in enumerate(raw["images"])
-        if (image := _parsed(_Image, index, f"images[{number}]", one, findings))
+        if (image := _parsed(Image, index, f"images[{number}]", one, findings))
     ]
     first = images[0].file_name if images else ""
     files = folder_of(index, folder, first, *_candidates(index))
@@ -75,7 +77,12 @@ def _loaded(index: Path) -> dict[str, list[Any]]:
         raw = json.loads(index.read_bytes())
     except json.JSONDecodeError as error:
         raise DataInvalid(f"{index}:{error.lineno}: no json: {error.msg} at column {error.colno}") from None
-    for name in ("images", "annotations", "categories"):
+    return lists(raw, index)
+
+
+def lists(raw: Any, index: Path) -> dict[str, list[Any]]:
+    """What the json holds, its three lists among it. Raises DataInvalid where it lacks one."""
+    for name in ("images", "categories", "annotations"):
         if not isinstance(raw, dict) or not isinstance(raw.get(name), list):
             raise DataInvalid(f"{index} is no COCO json: it has no list {name!r}")
     checked: dict[str, list[Any]] = raw
@@ -100,7 +107,7 @@ class _Categories:
         names: dict[str, int] = {}
         for number, one in enumerate(raw["categories"]):
             where = f"categories[{number}]"
-            category = _parsed(_Category, index, where, one, findings)
+            category = _parsed(Category, index, where, one, findings)
             if category is None:
                 continue
             if category.id in self._positions or category.name in names:
@@ -114,14 +121,14 @@ class _Categories:
 
 
 def _annotated(
-    index: Path, raw: list[Any], images: list[_Image], categories: _Categories, findings: list[Finding]
+    index: Path, raw: list[Any], images: list[Image], categories: _Categories, findings: list[Finding]
 ) -> tuple[dict[int | str, set[int]], dict[int | str, list[tuple[int, tuple[float, ...]]]]]:
     """Labels by image id; boxes by image id, each with its annotation's number."""
     known = {image.id for image in images}
     labels: dict[int | str, set[int]] = defaultdict(set)
     boxes: dict[int | str, list[tuple[int, tuple[float, ...]]]] = defaultdict(list)
     for number, one in enumerate(raw):
-        annotation = _parsed(_Annotation, index, f"annotations[{number}]", one, findings)
+        annotation = _parsed(Annotation, index, f"annotations[{number}]", one, findings)
         if annotation is None:
             continue
         where = f"{index}, annotations[{number}]"
@@ -139,7 +146,7 @@ def _annotated(
     return labels, boxes
 
 
-def _outside(where: str, image: _Image, boxes: list[tuple[int, tuple[float, ...]]]) -> Iterator[Finding]:
+def _outside(where: str, image: Image, boxes: list[tuple[int, tuple[float, ...]]]) -> Iterator[Finding]:
     for number, (x, y, width, height) in boxes:
         right, bottom = (image.width or 0) + _SLACK_PX, (image.height or 0) + _SLACK_PX
         inside = x >= -_SLACK_PX and y >= -_SLACK_PX and x + width <= right and y + height <= bottom

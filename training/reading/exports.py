@@ -51,7 +51,10 @@ class _Corrected:
 def is_export(index: Path) -> bool:
     """Whether a csv has the columns of an export."""
     with index.open(encoding="utf-8-sig", newline="") as file:
-        return set(next(csv.reader(file), ())) >= _COLUMNS
+        try:
+            return set(next(csv.reader(file), ())) >= _COLUMNS
+        except csv.Error:  # which the reader of any csv explains
+            return False
 
 
 def read_json_lines(index: Path, folder: Path | None) -> Reading:

@@ -122,6 +122,14 @@ def test_a_name_of_which_nothing_is_known_is_asked_about(run: Run, weights: Path
     assert "say its network (`--architecture timm/NAME`) and its labels" in str(refused.exception)
 
 
+@pytest.mark.parametrize("option", ["--labels", "--card"])
+def test_a_file_beside_the_weights_that_is_no_text_is_named(add: Run, tmp_path: Path, option: str) -> None:
+    (tmp_path / "latin.txt").write_bytes("Käse\n".encode("latin-1"))
+    refused = add(option, tmp_path / "latin.txt")
+    assert refused.exit_code == 2
+    assert "latin.txt is not UTF-8: invalid continuation byte at byte 1" in refused.output.replace("\n", " ")
+
+
 def test_a_damaged_model_is_found_by_list(run: Run, add: Run, settings: Settings) -> None:
     add()
     (reference,) = registered(settings)

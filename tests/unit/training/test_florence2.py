@@ -117,6 +117,21 @@ def test_what_cannot_be_learned_from_is_named(photos: Path, name: str, content: 
         lessons.read(photos / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("x.csv", b"file,caption\na.jpg,K\xe4se\n", "x.csv is not UTF-8: invalid continuation byte at byte 20"),
+        ("x.csv", b'file,caption\na.jpg,"' + b"a" * 200_000, "x.csv is no csv: field larger than field limit"),
+        ("x.json", b'{"images": "K\xe4se"}', "x.json is no json: "),
+    ],
+)
+def test_a_file_that_is_no_text_ends_in_a_line(photos: Path, name: str, content: bytes, problem: str) -> None:
+    (photos / name).write_bytes(content)
+    with pytest.raises(DataInvalid, match=problem) as refused:
+        lessons.read(photos / name)
+    assert "\n" not in str(refused.value)
+
+
 SAYING = "tree<loc_250><loc_250><loc_750><loc_750>"
 
 

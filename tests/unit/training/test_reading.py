@@ -70,6 +70,11 @@ class TestCoco:
         made.write_text('{"images": [],\n "annotations": [')
         assert said(made) == f"{made}:2: no json: Expecting value at column 18"
 
+    def test_json_that_is_no_text(self, tmp_path):
+        made = coco(tmp_path)
+        made.write_bytes(b'{"images": "K\xe4se"}')
+        assert said(made) == f"{made} is not UTF-8: invalid continuation byte at byte 13"
+
     def test_boxes_outside_are_no_obstacle(self, tmp_path):
         boxes = ([0, 0, *SIZE], [-5, 0, 9, 9], [40, 30, 20, 3], [3, 3, 0, 4])
         made = coco(tmp_path, annotations=[{"image_id": 0, "category_id": 7, "bbox": list(box)} for box in boxes])
@@ -137,6 +142,10 @@ class TestCsv:
         made = self.write(tmp_path, "")
         made.write_bytes("file,labels\na.png,Käse\n".encode("latin-1"))
         assert "is not UTF-8" in said(made)
+
+    def test_a_first_line_without_end(self, tmp_path):
+        made = self.write(tmp_path, f'"{"a" * 200_000}')
+        assert said(made) == f"{made}:1: no csv: field larger than field limit (131072)"
 
 
 class TestExports:
