@@ -172,6 +172,7 @@ def test_an_edit_that_makes_no_sense_is_refused_by_name(web, body, named):
     answer = web.client.patch(f"/api/v1/images/{image}/tags", json=body)
     assert answer.status_code == 422
     assert named in answer.json["detail"]
+    assert "Value error" not in answer.json["detail"]
     assert answer.content_type == "application/problem+json"
 
 
