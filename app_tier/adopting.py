@@ -97,7 +97,10 @@ def _base(wishes: Wishes, cache: Path) -> Network | None:
 
 
 def adopt(manifest: Manifest, weights: Path, store: ObjectStore, cache: Path, *, default: bool) -> None:
-    """Put a model that was tried into the registry, with its form for OpenVINO. Raises WeightsInvalid, Unavailable."""
+    """Put a model into the registry, with its form for OpenVINO, which is made first: that tries the weights.
+
+    Raises WeightsInvalid as `tried` does, and then nothing was put; Unavailable.
+    """
     from app_tier.engines import converted
 
     converted.publish(network_of(manifest), weights_of(manifest, weights), manifest.version, store, cache)
@@ -106,15 +109,9 @@ def adopt(manifest: Manifest, weights: Path, store: ObjectStore, cache: Path, *,
 
 def tried(manifest: Manifest, weights: Path) -> None:
     """Raises WeightsInvalid unless the file holds weights of that network which give finite outputs."""
-    import torch
+    from app_tier.engines import modules
 
-    from app_tier.engines import golden, modules
-
-    module = modules.build(network_of(manifest), weights)
-    with torch.inference_mode():
-        outputs = module(torch.from_numpy(golden.pixels(manifest.input.crop)))
-    if not bool(torch.isfinite(outputs).all()):
-        raise WeightsInvalid(f"{weights}: the network computes no finite numbers with these weights")
+    modules.tried(network_of(manifest), weights)
 
 
 def as_safetensors(weights: Path, folder: Path) -> Path:

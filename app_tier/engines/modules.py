@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from app_tier.engines import Outputs, golden
 from app_tier.networks import Network
 from core.errors import WeightsInvalid
 
@@ -43,6 +44,16 @@ def build(network: Network, weights: Path) -> PixelNetwork:
     module = bare(network.architecture, len(network.label_names) if network.head else 0)
     module.load_state_dict(_state(network, weights, module), strict=False)
     return PixelNetwork(module.eval(), network.mean, network.std).eval()
+
+
+def tried(network: Network, weights: Path) -> tuple[PixelNetwork, Outputs]:
+    """The network of `build`, and its outputs for the golden picture. Raises WeightsInvalid if they are not finite."""
+    module = build(network, weights)
+    with torch.inference_mode():
+        outputs = module(torch.from_numpy(golden.pixels(network.crop)))[0]
+    if not bool(torch.isfinite(outputs).all()):
+        raise WeightsInvalid(f"{weights}: the network computes no finite numbers with these weights")
+    return module, outputs.numpy()
 
 
 def bare(architecture: str, classes: int) -> nn.Module:

@@ -60,7 +60,10 @@ class OpenVinoEngine:
 
 
 def keep(network: Network, weights: Path, weights_hash: str, cache: Path) -> Kept:
-    """The kept conversion of these weights, made now if it is not there (about 10 s, imports torch)."""
+    """The kept conversion of these weights, made now if it is not there (about 10 s, imports torch).
+
+    Raises WeightsInvalid if they do not fit the network, or give no finite numbers.
+    """
     return whole(folder_of(network, weights_hash, cache), lambda folder: _convert(network, weights, folder))
 
 
@@ -80,10 +83,9 @@ def _convert(network: Network, weights: Path, folder: Path) -> None:
 
     from app_tier.engines import modules
 
-    module = modules.build(network, weights)
+    module, outputs = modules.tried(network, weights)
+    np.save(folder / GOLDEN, outputs)
     picture = golden.pixels(network.crop)
-    with torch.inference_mode():
-        np.save(folder / GOLDEN, module(torch.from_numpy(picture))[0].numpy())
     shape = ov.PartialShape([-1, network.crop, network.crop, 3])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch deprecates the tracing that OpenVINO still uses

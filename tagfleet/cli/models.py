@@ -122,7 +122,6 @@ def add_command(
                 **said,  # type: ignore[arg-type]  # click has checked them
             )
             manifest = adopting.described(wishes, weights, time.time(), settings.cache)
-        adopting.tried(manifest, weights)
         adopting.adopt(manifest, weights, backend.store, settings.cache, default=default)
     click.echo(f"added {manifest.reference}: {_about(manifest)}")
 
