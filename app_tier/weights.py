@@ -85,9 +85,10 @@ def _candidates(network: Network, places: Places) -> Iterator[tuple[Path, str]]:
 def _stored(network: Network, places: Places) -> Path | None:
     """Those of the version that is the name's default in the registry, where that is the same network."""
     registry = Registry(places.store)
-    if registry.default(network.name) is None:
+    version = registry.default(network.name)
+    if version is None:
         return None
-    manifest = registry.find(network.name)
+    manifest = registry.find(f"{network.name}@{version}")
     if manifest.architecture != network.architecture or len(manifest.labels) != len(network.label_names):
         return None
     return registry.fetch(manifest, places.cache / "weights")
