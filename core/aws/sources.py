@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404", "InvalidBucketName", "KeyTooLongError"})
+_MAY_NOT = "the workers may not read it (their role needs s3:GetObject on its bucket), or it is gone"
+"""S3 says the same of both to whoever may not list the bucket."""
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden", "KMS.AccessDeniedException"})
 
 
@@ -81,5 +83,5 @@ def _told_of_one(uri: str) -> Iterator[None]:
         if code_of(error) == "InvalidObjectState":
             raise Unreadable("it is archived; restore it from its storage class first") from None
         if code_of(error) in _DENIED:
-            raise Unreadable("the workers may not read it; their role needs s3:GetObject on its bucket") from None
+            raise Unreadable(_MAY_NOT) from None
         raise

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from core.aws.clients import Clients
 from core.aws.errors import code_of, explained
@@ -77,10 +77,14 @@ class TrainingJobs:
         self._clients = clients
 
     def create(self, wanted: JobRequest) -> str:
-        """Its ARN. Raises Misconfigured for a name that was used before, or a quota that is too small."""
-        with explained(f"create the training job {wanted.name}", "sagemaker"):
+        """Its ARN. Raises Misconfigured for a used name, a quota that is too small, and what is no role."""
+        doing = f"create the training job {wanted.name}"
+        with explained(doing, "sagemaker"):
             try:
                 answer = self._clients.of("sagemaker").create_training_job(**_request(wanted))
+            except ParamValidationError as error:
+                said = "; ".join(error.kwargs["report"].splitlines())
+                raise Misconfigured(f"cannot {doing}: no job can have that: {said}") from None
             except ClientError as error:
                 if code_of(error) == "ResourceInUse":
                     raise Misconfigured(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from ami.stack import Shape
 from config.settings import Settings
@@ -15,6 +17,9 @@ _OWN_PAGE = "http://127.0.0.1:8000,http://localhost:8000"
 _USUAL_SPEND = 20.0
 _ROOT_GIB = 40
 """The template's own."""
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_HOST_NAME = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z0-9-]+")
+_CERTIFICATE = re.compile(r"arn:[a-z-]+:acm:[a-z0-9-]+:\d+:certificate/\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,8 @@ def parameters(
     network: Network,
     settings: Settings,
 ) -> dict[str, str]:
-    """The template's parameters. Raises Misconfigured where hosts lack what they need."""
+    """The template's parameters. Raises Misconfigured for what cannot be, and where hosts lack what they need."""
+    _check(wishes)
     chosen = {key: value for key, value in present.items() if value}
     for name, wish in {
         "Hosts": wishes.hosts,
@@ -86,6 +92,33 @@ def parameters(
     domain = chosen.get("Domain")
     chosen["Origins"] = f"https://{domain}" if hosts == "two" and domain else _OWN_PAGE
     return chosen
+
+
+def _check(wishes: Wishes) -> None:
+    """AWS would find most of it minutes later, and of a bucket's name nothing at all: it would be nobody's."""
+    for source in filter(None, wishes.sources):
+        if address := re.match("s3://([^/]+)", source):
+            raise Misconfigured(f"--source {source}: a bucket's name alone, {address[1]}; all of it can be read then")
+        if not _BUCKET.fullmatch(source):
+            raise Misconfigured(f"--source {source}: no bucket can have that name")
+    if wishes.domain and not _HOST_NAME.fullmatch(wishes.domain):
+        raise Misconfigured(f"--domain {wishes.domain}: a name alone, as tags.example.org")
+    if wishes.certificate and not _CERTIFICATE.fullmatch(wishes.certificate):
+        raise Misconfigured(f"--certificate {wishes.certificate}: an ARN of a certificate in ACM is needed")
+    if wishes.clients and not _is_network(wishes.clients):
+        raise Misconfigured(
+            f"--clients {wishes.clients}: addresses as 203.0.113.0/24 are needed, 203.0.113.7/32 for one"
+        )
+    if wishes.email and not re.fullmatch(r"[^@\s]+@[^@\s]+", wishes.email):
+        raise Misconfigured(f"--email {wishes.email}: an address of e-mail is needed")
+
+
+def _is_network(text: str) -> bool:
+    try:
+        IPv4Network(text)
+    except ValueError:
+        return False
+    return "/" in text
 
 
 def _check_hosts(hosts: str, chosen: Mapping[str, str], host_image: Image | None, network: Network) -> None:

@@ -19,7 +19,7 @@ WORKER = Image("ami-1", "worker", "/dev/xvda", "x86_64")
 HOST = Image("ami-2", "host", "/dev/sda1", "x86_64")
 NETWORK = Network("vpc-1", ("subnet-1a", "subnet-1b"), ("eu-central-1a", "eu-central-1b"), ())
 OUTPUTS = {"InputBucket": "in", "OutputBucket": "out"}
-ENTRANCE = Wishes(hosts="two", certificate="arn:aws:acm:1", domain="Tags.example.org")
+ENTRANCE = Wishes(hosts="two", certificate="arn:aws:acm:eu-central-1:1:certificate/1", domain="Tags.example.org")
 
 
 def asked(wishes: Wishes, present: dict[str, str] | None = None, host: Image | None = None) -> dict[str, str]:
@@ -66,6 +66,25 @@ def test_disks_are_as_large_as_their_images() -> None:
 def test_buckets_of_others_can_be_taken_from_the_workers_again() -> None:
     assert asked(Wishes(sources=("archive", "attic")))["Sources"] == "archive,attic"
     assert asked(Wishes(sources=("",)), {"Sources": "archive"})["Sources"] == ""
+
+
+@pytest.mark.parametrize(
+    ("wishes", "line"),
+    [
+        (Wishes(sources=("s3://archive/2024",)), "--source s3://archive/2024: a bucket's name alone, archive"),
+        (Wishes(sources=("archive", "Our Photos")), "--source Our Photos: no bucket can have that name"),
+        (Wishes(sources=("a" * 64,)), "--source aaaa"),
+        (replace(ENTRANCE, domain="https://tags.example.org/"), "--domain https://tags.example.org/: a name alone"),
+        (replace(ENTRANCE, certificate="tags.example.org"), "--certificate tags.example.org: an ARN of a certificate"),
+        (Wishes(clients="203.0.113.7"), "--clients 203.0.113.7: addresses as 203.0.113.0/24"),
+        (Wishes(clients="office"), "--clients office: addresses as 203.0.113.0/24"),
+        (Wishes(email="me"), "--email me: an address of e-mail"),
+    ],
+)
+def test_what_cannot_be_is_said_instead_of_left_to_fail_in_the_stack(wishes: Wishes, line: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        asked(wishes, host=HOST)
+    assert str(caught.value).startswith(line)
 
 
 def test_the_alarm_on_spend_rings_at_the_budget() -> None:

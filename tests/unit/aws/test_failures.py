@@ -8,8 +8,9 @@ import json
 import pytest
 
 from core.aws.queue import SqsQueue
+from core.aws.sources import S3Source
 from core.aws.store import PART, S3Store
-from core.errors import Misconfigured, PartialSend, PreconditionFailed, Unavailable
+from core.errors import Misconfigured, PartialSend, PreconditionFailed, Unavailable, Unreadable
 from core.ports import IfAbsent, IfMatch
 from tests.cloud import clients_of
 from tests.contract.aws import made_bucket, made_queue
@@ -272,3 +273,10 @@ def test_redrive_loses_no_letter_that_cannot_be_sent(cloud, faulty, queue):
     assert queue.dead_letters().depth().visible == 2
     faulty.first()
     assert queue.redrive(10) == 2
+
+
+def test_an_object_that_is_gone_may_look_like_one_that_is_forbidden(faulty, clients, buckets):
+    """S3 answers 403 for both to who may not list the bucket, as workers may not that of somebody else."""
+    faulty.first(s3_error(403, "AccessDenied", "Access Denied"))
+    with pytest.raises(Unreadable, match=r"s3:GetObject.*, or it is gone$"):
+        S3Source(clients).read(f"s3://{buckets[0]}/gone.jpg", 100)

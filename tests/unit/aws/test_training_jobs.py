@@ -113,6 +113,18 @@ class TestCreating:
         with pytest.raises(Misconfigured, match="a name is used once: choose another one"):
             jobs.create(wanted(name))
 
+    @pytest.mark.parametrize(
+        ("words", "text"),
+        [
+            ({"name": "odd-1", "role": "trainer"}, "cannot create the training job odd-1: .*RoleArn, value: 7"),
+            ({"name": ""}, "cannot create the training job : .*TrainingJobName, value: 0"),
+        ],
+    )
+    def test_what_no_job_can_have_is_said_in_a_line(self, jobs, words, text):
+        with pytest.raises(Misconfigured, match=text) as caught:
+            jobs.create(wanted(**words))
+        assert "\n" not in str(caught.value)
+
     def test_no_such_job(self, jobs):
         with pytest.raises(Misconfigured, match="there is no training job 'gone' in eu-central-1"):
             jobs.state("gone")
