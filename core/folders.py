@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core import layout
 from core.errors import NotFound, WeightsInvalid, WeightsMissing
-from core.models import Name, Sha256, first_problem, sha256_of
+from core.models import Name, Sha256, first_problem, readable, sha256_of
 from core.ports import ObjectStore
 from core.whole import whole_folder
 
@@ -105,16 +106,8 @@ def every(store: ObjectStore) -> tuple[list[FolderManifest], list[str]]:
 
 
 def _listed(store: ObjectStore, prefix: str) -> tuple[list[FolderManifest], list[str]]:
-    found, damaged = [], []
-    for info in store.list(prefix):
-        if _MANIFEST_KEY.fullmatch(info.key):
-            try:
-                found.append(_read(store, info.key))
-            except WeightsInvalid as error:
-                damaged.append(str(error))
-            except NotFound:
-                continue  # removed while they were listed
-    return found, damaged
+    keys = (info.key for info in store.list(prefix) if _MANIFEST_KEY.fullmatch(info.key))
+    return readable(keys, partial(_read, store))
 
 
 def remove(store: ObjectStore, reference: str) -> bool:

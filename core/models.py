@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -27,6 +28,7 @@ WEIGHTS_FILE, MANIFEST_FILE = "model.safetensors", "model.json"
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _VERSION = re.compile(r"^[0-9a-f]{8}$")
+_T = TypeVar("_T")
 
 
 class _Part(BaseModel):
@@ -121,15 +123,8 @@ class Registry:
 
         Raises Unavailable.
         """
-        found, damaged = [], []
-        for info in self._store.list(layout.MODELS):
-            if info.key.endswith("/" + MANIFEST_FILE):
-                try:
-                    found.append(self._read(info.key))
-                except WeightsInvalid as error:
-                    damaged.append(str(error))
-                except WeightsMissing:
-                    continue  # removed while they were listed
+        keys = (info.key for info in self._store.list(layout.MODELS) if info.key.endswith("/" + MANIFEST_FILE))
+        found, damaged = readable(keys, self._read)
         return sorted(found, key=lambda manifest: (manifest.name, -manifest.created_at, manifest.version)), damaged
 
     def damage(self, manifest: Manifest) -> str:
@@ -225,6 +220,19 @@ class Registry:
 
 class _Default(_Part):
     version: Annotated[str, Field(pattern=_VERSION.pattern)]
+
+
+def readable(keys: Iterable[str], read: Callable[[str], _T]) -> tuple[list[_T], list[str]]:
+    """What lies under the keys, and of those that are damaged, what is wrong. One that was removed is neither."""
+    found, damaged = [], []
+    for key in keys:
+        try:
+            found.append(read(key))
+        except WeightsInvalid as error:
+            damaged.append(str(error))
+        except (NotFound, WeightsMissing):
+            continue
+    return found, damaged
 
 
 def content_of(store: ObjectStore, name: str) -> str:
