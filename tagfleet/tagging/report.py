@@ -15,6 +15,7 @@ from tagfleet.client import Item, Tag
 
 _COLUMNS = ("name", "status", "tags", "confidences", "caption", "error")
 _NAME_WIDTH = 40
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write(items: Iterable[Item], format: str, out: TextIO) -> None:
@@ -62,13 +63,21 @@ def _said(item: Item) -> str:
 
 
 def _csv(items: Iterable[Item], out: TextIO) -> None:
-    """Tags and confidences are joined by `;`, in the same order."""
+    """Tags and confidences are joined by `;`, in the same order.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe, which it does not show.
+    """
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(_COLUMNS)
     for item in items:
         names = ";".join(tag.name for tag in item.tags)
         confidences = ";".join("" if tag.confidence is None else f"{tag.confidence:.4f}" for tag in item.tags)
-        rows.writerow([item.name, item.status, names, confidences, item.caption or "", item.error or ""])
+        row = (item.name, item.status, names, confidences, item.caption or "", item.error or "")
+        rows.writerow(map(_plain, row))
+
+
+def _plain(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _jsonl(items: Iterable[Item], out: TextIO) -> None:

@@ -187,6 +187,12 @@ def test_csv_and_jsonl(service, tag, album, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
 
 
+def test_a_spreadsheet_runs_nothing_of_a_name(service, tag, album):
+    (album / "=HYPERLINK(A1).jpg").write_bytes(b"h")
+    [row, *_] = csv.DictReader(io.StringIO(tag(album, "--format", "csv").stdout))
+    assert (row["name"], row["tags"]) == ("'=HYPERLINK(A1).jpg", "dog")
+
+
 def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(service, tag, album, tmp_path):
     result = tag(album, "--format", "csv", "--output", tmp_path / "gone" / "tags.csv")
     assert result.exit_code == 1
