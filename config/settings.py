@@ -146,6 +146,7 @@ class WebhookSettings(_Section):
 
 
 _OFFERINGS = r"^ *([a-z0-9.-]+:(spot|on-demand)( +|$))*$"
+_BUCKET = r"^[A-Za-z0-9._-]*$"
 
 
 class AwsSettings(_Section):
@@ -153,8 +154,8 @@ class AwsSettings(_Section):
 
     region: str
     deployment: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=30)]
-    input_bucket: str
-    output_bucket: str
+    input_bucket: Annotated[str, Field(pattern=_BUCKET)]
+    output_bucket: Annotated[str, Field(pattern=_BUCKET)]
     catalog_secret: str
     offerings: Annotated[str, Field(pattern=_OFFERINGS, min_length=1)]
     subnets: Annotated[str, Field(pattern=r"^ *(subnet-[0-9a-f]+ *)*$")]

@@ -31,6 +31,7 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
         ({"TAGFLEET_CONFIG": "/nowhere.toml"}, "settings file /nowhere.toml: No such file or directory"),
         ({"TAGFLEET_CONTROLLER__UTILISATION": "nan"}, "setting controller.utilisation: "),
         ({"TAGFLEET_POOLS__X__TOP_K": "3"}, "setting pools.x.tagger: Field required"),
+        ({"TAGFLEET_AWS__INPUT_BUCKET": "s3://photos/"}, "setting aws.input_bucket: String should match pattern"),
         ({"TAGFLEET_HOME": ""}, "setting home: it names no folder"),
         ({"TAGFLEET_CACHE": " "}, "setting cache: it names no folder"),
     ],
