@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from core.fleet_changes import FleetChange
 from core.roster import DecisionRecord, Heartbeat, PoolStatus, WorkerState
 from tagfleet.client.model import Batch
 
 _DONE = ("completed", "cancelled", "expired")
+_ENDS = ("drained", "lost", "boot_failed", "gone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,8 @@ class View:
     pools: Sequence[PoolStatus] = ()
     decisions: Sequence[DecisionRecord] = ()
     batches: Sequence[Batch] | None = None
+    changes: Sequence[FleetChange] = ()
+    """The changelog of the fleet."""
 
 
 @dataclass
@@ -26,6 +30,8 @@ class Narrator:
     """The first view is where the story begins: old workers' boots and old batches are no news; a notice still is."""
 
     _workers: dict[str, Heartbeat] = field(default_factory=dict)
+    _gone: dict[str, Heartbeat] = field(default_factory=dict)
+    """Those that were missed at the look before, and of whose end nothing was on record yet."""
     _states: dict[str, str] = field(default_factory=dict)
     _notices: dict[str, str] = field(default_factory=dict)
     _decisions: dict[str, float] | None = None
@@ -65,15 +71,28 @@ class Narrator:
                 yield f"worker {id_} ready after {worker.boot.ready:.1f} s"
             if worker.state is WorkerState.DRAINED and not (old and old.state is WorkerState.DRAINED) and not first:
                 yield _stopped(worker)
-        for id_ in before.keys() - self._workers.keys():
-            gone = before[id_]
+        yield from self._of_the_gone({id_: before[id_] for id_ in before.keys() - self._workers.keys()}, view)
+
+    def _of_the_gone(self, gone: Mapping[str, Heartbeat], view: View) -> Iterator[str]:
+        """One that held images, or was starting, may have drained since: the changelog tells, a look later at most."""
+        missed = {id_: worker for id_, worker in self._gone.items() if id_ not in self._workers}
+        self._gone = {}
+        ended = {change.worker_id: change for change in view.changes if change.kind in _ENDS}
+        for id_, worker in {**gone, **missed}.items():
             self._notices.pop(id_, None)
-            if gone.held:
-                yield f"worker {id_} was lost; the {_images(gone.held)} it held go back to the queue"
-            elif gone.state in (WorkerState.STARTING, WorkerState.WARMING):
+            if worker.state is WorkerState.DRAINED:
+                continue
+            starting = worker.state in (WorkerState.STARTING, WorkerState.WARMING)
+            if not worker.held and not starting:
+                yield _stopped(worker)
+            elif id_ not in ended and id_ not in missed:
+                self._gone[id_] = worker
+            elif id_ in ended and ended[id_].kind == "drained":
+                yield f"worker {id_} stopped: {ended[id_].reason}"
+            elif worker.held:
+                yield f"worker {id_} was lost; the {_images(worker.held)} it held go back to the queue"
+            else:
                 yield f"worker {id_} was lost while it started"
-            elif gone.state is not WorkerState.DRAINED:
-                yield _stopped(gone)
 
     def _of_batches(self, view: View) -> Iterator[str]:
         if view.batches is None:
@@ -97,6 +116,8 @@ class Narrator:
 
 
 def _stopped(worker: Heartbeat) -> str:
+    if worker.ended_by:
+        return f"worker {worker.worker_id} ended in the middle of work: {worker.ended_by}"
     return f"worker {worker.worker_id} stopped: nothing left to do ({_images(worker.images_done)} done)"
 
 

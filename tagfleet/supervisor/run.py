@@ -156,7 +156,8 @@ class Supervisor:
                     announced, pause = True, _LOOK_S
                 try:
                     roster = self._backend.roster
-                    lines = narrator.lines(View(roster.workers(), roster.pools(), roster.decisions(), batches))
+                    seen = roster.workers(), roster.pools(), roster.decisions()
+                    lines = narrator.lines(View(*seen, batches, roster.changes().changes))
                 except TagfleetError as error:
                     lines = [] if str(error) == trouble else [str(error)]
                     trouble = str(error)

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pytest
+
+from core.fleet_changes import FleetChange, Kind
 from core.roster import BootTimings, DecisionRecord, Heartbeat, PoolStatus, WorkerState
 from tagfleet.client.model import Batch
 from tagfleet.supervisor.narrator import Narrator, View
@@ -41,6 +44,11 @@ def decision(action: str, at: float) -> DecisionRecord:
     )
 
 
+def change(kind: Kind, id: str = "wrk-1") -> FleetChange:
+    reason = "it has finished what it held"
+    return FleetChange(at=0, kind=kind, pool="resnet50", worker_id=id, by="itself", reason=reason)
+
+
 def told(*views: View) -> list[list[str]]:
     narrator = Narrator()
     return [narrator.lines(view) for view in views]
@@ -74,11 +82,42 @@ def test_a_worker_that_was_forgotten_before_it_was_seen_drained():
 
 def test_a_lost_worker():
     busy, warming = worker(WorkerState.BUSY, held=8), worker(WorkerState.WARMING, id="wrk-2")
-    views = [View(batches=[]), View([busy, warming], batches=[]), View(batches=[])]
-    assert sorted(told(*views)[2]) == [
+    lost = [change("gone"), change("boot_failed", "wrk-2")]
+    views = [View(batches=[]), View([busy, warming], batches=[]), View(changes=lost, batches=[]), View(batches=[])]
+    [*_, said, after] = told(*views)
+    assert sorted(said) == [
         "worker wrk-1 was lost; the 8 images it held go back to the queue",
         "worker wrk-2 was lost while it started",
     ]
+    assert after == []
+
+
+def test_a_lost_worker_of_which_nothing_is_on_record_is_told_a_look_later():
+    views = [View(batches=[]), View([worker(WorkerState.BUSY, held=1)], batches=[]), *[View(batches=[])] * 3]
+    assert told(*views)[2:] == [[], ["worker wrk-1 was lost; the 1 image it held go back to the queue"], []]
+
+
+@pytest.mark.parametrize("state", [WorkerState.BUSY, WorkerState.DRAINING, WorkerState.WARMING])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_worker_that_drained_between_two_looks_was_not_lost(state: WorkerState, late: bool):
+    """The controller forgets the worker and writes down what became of it, and a look may fall between the two."""
+    held = 0 if state is WorkerState.WARMING else 8
+    drained = View(changes=[change("launched"), change("drained"), change("ended")], batches=[])
+    views = [
+        View(batches=[]),
+        View([worker(state, held=held)], batches=[]),
+        *[View(batches=[])] * late,
+        drained,
+        drained,
+    ]
+    lines = [line for look in told(*views)[2:] for line in look]
+    assert lines == ["worker wrk-1 stopped: it has finished what it held"]
+
+
+def test_a_worker_that_was_broken_in_its_work_says_by_what():
+    broken = worker(WorkerState.DRAINED).model_copy(update={"ended_by": "RuntimeError: out of order"})
+    views = [View(batches=[]), View([worker(WorkerState.BUSY, held=1)], batches=[]), View([broken], batches=[])]
+    assert told(*views)[2] == ["worker wrk-1 ended in the middle of work: RuntimeError: out of order"]
 
 
 def test_what_was_there_at_the_start_is_no_news_but_notices_are():
