@@ -80,21 +80,16 @@ class Chronicle:
 
     def tell(self, scene: Scene) -> list[FleetChange]:
         """What happened since the scene before, in the order of a worker's life."""
-        listed = {one.id: one for one in scene.reading.instances}
-        beats = {one.worker_id: one for one in scene.reading.heartbeats}
+        listed, beats = scene.reading.listed, scene.reading.heard
         launched = {intent.token for intent in scene.before} | self._orders.keys()
         changes: list[FleetChange] = []
-        seen: dict[str, Worker] = {}
-        for view in scene.observation.pools:
-            for worker in view.workers:
-                instance = listed.get(worker.id)
-                if not worker.ours or instance is None:
-                    continue
-                seen[worker.id] = worker
-                if worker.id in scene.adopted or not self._same(worker):
-                    changes += self._met(worker, instance, beats.get(worker.id), launched, scene)
-        for instance in listed.values():
-            if instance.state is InstanceState.GONE and instance.id not in self._told and instance.token in launched:
+        workers = (worker for view in scene.observation.pools for worker in view.workers)
+        seen = {worker.id: worker for worker in workers if worker.ours and worker.id in listed}
+        for id_, worker in seen.items():
+            if not self._same(worker) or id_ in scene.adopted:
+                changes += self._met(worker, listed[id_], beats.get(id_), launched, scene)
+        for id_, instance in listed.items():
+            if id_ not in self._told and instance.state is InstanceState.GONE and instance.token in launched:
                 changes += self._new(instance, scene)
         for id_ in self._told.keys() - seen.keys():
             changes += self._missing(id_, listed.get(id_), beats.get(id_), scene)

@@ -21,17 +21,20 @@ class History:
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
         self._records: tuple[DecisionRecord, ...] | None = None
+        self._last: dict[str, tuple[object, str]] = {}
+        """What kind of decision each pool's last one is."""
 
     def note(self, decisions: Sequence[DecisionRecord]) -> None:
         """Keep those by another rule, or with another action, than their pool's last one. Raises Unavailable."""
         if self._records is None:
             self._records = self._roster.history().records
-        last = {record.pool: _kind(record) for record in self._records}
-        new = tuple(record for record in decisions if last.get(record.pool) != _kind(record))
+            self._last = {record.pool: _kind(record) for record in self._records}
+        new = tuple(record for record in decisions if self._last.get(record.pool) != _kind(record))
         if new:
             records = (self._records + new)[-LENGTH:]
             self._roster.keep_history(DecisionHistory(records=records))
             self._records = records
+            self._last = {record.pool: _kind(record) for record in records}
 
 
 class Changelog:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -54,9 +54,13 @@ class Stage(StrEnum):
         self.leaving = name in ("draining", "interrupted")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Worker:
-    """One instance that is not gone, or a launch that was asked for and is not listed yet."""
+    """One instance that is not gone, or a launch that was asked for and is not listed yet.
+
+    Not frozen, as the others are, and never changed either: each tick makes one of every instance, in a fifth of the
+    time.
+    """
 
     id: str
     stage: Stage
@@ -322,7 +326,7 @@ class PoolPlan:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        return {"rule": str(self.rule), **asdict(self.terms)}
+        return {"rule": str(self.rule), **{name: getattr(self.terms, name) for name in Terms.__slots__}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,10 +251,10 @@ def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy)
     surplus = terms.own - terms.granted
     ours = [worker for worker in view.workers if worker.ours]
     idle = sorted((w for w in ours if w.stage is Stage.IDLE), key=lambda w: (-w.stage_s, w.id))
-    busy = sorted((w for w in ours if w.stage is Stage.BUSY), key=lambda w: (w.held, w.id))
     if room:
         scarce = terms.granted < terms.needed or terms.billable > terms.cap or terms.over_budget
         spare = surplus - sum(w.stage.coming for w in ours) - len(idle) if scarce else 0
+        busy = sorted((w for w in ours if w.stage is Stage.BUSY), key=lambda w: (w.held, w.id))
         chosen = (idle + busy[: max(0, spare)])[: min(surplus, room)]
         if chosen:
             return tuple(worker.id for worker in chosen), Rule.MAKE_ROOM
@@ -270,6 +270,8 @@ def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy)
 
 def to_end(worker: Worker, policy: Policy) -> bool:
     """Ended are only those that cannot be working any more, or had their time."""
+    if worker.stage.coming or worker.stage.ready:
+        return False
     if worker.stage.leaving:
         return worker.ours and worker.stage_s >= policy.drain_deadline_s
     if worker.stage is Stage.ORPHAN:

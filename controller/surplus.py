@@ -9,6 +9,7 @@ management", ACM TECS 2(3), 2003; Karlin et al., "Competitive randomized algorit
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 Rung = tuple[float, int]
@@ -50,6 +51,7 @@ def peak(ladder: tuple[Rung, ...], within_s: float) -> int:
     return max((count for age, count in ladder if age < within_s), default=0)
 
 
+@lru_cache(maxsize=64)  # gaps change seldom, and every tick of every pool asks
 def worth_keeping_s(gaps: tuple[Gap, ...], boot_s: float) -> float:
     """For how long keeping a worker that is not needed would have cost least; 0 while too little is known."""
     if sum(count for _, count in gaps) < _TRUSTED:

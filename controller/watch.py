@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from controller.ledger import Intent
 from controller.model import News, Observation, Policy, PoolView, Stage, Worker
@@ -24,7 +25,7 @@ _ENDING = {
 _NO_DEPTH = Depth(visible=0, in_flight=0, delayed=0, dead=0, read_at=0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
     """One look at everything. `depths` holds a clause that says why where a queue could not be read."""
 
@@ -38,6 +39,16 @@ class Reading:
     offerings: Mapping[str, Sequence[Offering]] = field(default_factory=dict)
     """What may be launched now, by pool."""
     cap: int | None = None
+
+    @cached_property
+    def listed(self) -> dict[str, Instance]:
+        """The instances by id."""
+        return {instance.id: instance for instance in self.instances}
+
+    @cached_property
+    def heard(self) -> dict[str, Heartbeat]:
+        """The heartbeats by worker."""
+        return {beat.worker_id: beat for beat in self.heartbeats}
 
 
 @dataclass(slots=True)
@@ -106,21 +117,17 @@ class Watch:
 
         `known` are the instances that are in the ledger; None for all of them.
         """
-        listed = {instance.id: instance for instance in reading.instances}
-        beats = {beat.worker_id: beat for beat in reading.heartbeats}
         names = self._configured | {instance.pool for instance in reading.instances}
         for name in names:
             self._pools.setdefault(name, _Pool())
         workers: dict[str, list[Worker]] = {name: [] for name in names}
-        for pool, worker in self._ours(reading, listed, beats, intents, elapsed_s, known):
-            workers[pool].append(worker)
-        for pool, worker in self._by_hand(listed, beats, elapsed_s):
-            workers[pool].append(worker)
+        self._ours(reading, intents, elapsed_s, known, workers)
+        self._by_hand(reading, elapsed_s, workers)
         for intent in intents:
             for number in range(intent.unseen(reading.instances)):
                 asked = Worker(f"{intent.token}/{number}", Stage.REQUESTED, price=intent.offering.price)
                 workers.setdefault(intent.pool, []).append(asked)
-        for id_ in self._sights.keys() - listed.keys() - beats.keys():
+        for id_ in self._sights.keys() - reading.listed.keys() - reading.heard.keys():
             del self._sights[id_]
         self._last = tuple(
             replace(
@@ -146,17 +153,16 @@ class Watch:
     def _ours(
         self,
         reading: Reading,
-        listed: Mapping[str, Instance],
-        beats: Mapping[str, Heartbeat],
         intents: Sequence[Intent],
         elapsed_s: float,
         known: Collection[str] | None,
-    ) -> list[tuple[str, Worker]]:
-        found = []
+        workers: Mapping[str, list[Worker]],
+    ) -> None:
+        """Adds those that are not gone to their pool's `workers`."""
         tokens = {intent.token for intent in intents}
         self.forgettable, self.strays = [], set()
-        for instance in listed.values():
-            sight, beat = self._sights.get(instance.id), beats.get(instance.id)
+        for instance in reading.listed.values():
+            sight, beat = self._sights.get(instance.id), reading.heard.get(instance.id)
             if sight is None:
                 age = max(0.0, reading.at - instance.launched_at)
                 sight = self._sights[instance.id] = _Sight(instance.pool, age, fresh=instance.token in tokens)
@@ -173,18 +179,14 @@ class Watch:
             if not sight.ready or stage is Stage.ORPHAN:
                 self._judge(sight, stage)
             if stage is not Stage.GONE:
-                found.append((instance.pool, self._worker(instance.id, stage, sight, instance.price)))
+                workers[instance.pool].append(self._worker(instance.id, stage, sight, instance.price))
             elif beat is not None or instance.id in reading.drain_wishes:
                 self.forgettable.append(instance.id)
-        return found
 
-    def _by_hand(
-        self, listed: Mapping[str, Instance], beats: Mapping[str, Heartbeat], elapsed_s: float
-    ) -> list[tuple[str, Worker]]:
+    def _by_hand(self, reading: Reading, elapsed_s: float, workers: Mapping[str, list[Worker]]) -> None:
         """Heartbeats without an instance. One counts from its first change on: it may be left from a dead worker."""
-        found = []
-        for id_ in beats.keys() - listed.keys():
-            beat = beats[id_]
+        for id_ in reading.heard.keys() - reading.listed.keys():
+            beat = reading.heard[id_]
             sight = self._sights.setdefault(id_, _Sight(beat.pool, 0.0, fresh=False))
             self._hear(sight, beat, elapsed_s)
             self._asked(sight, False, elapsed_s)
@@ -192,8 +194,7 @@ class Watch:
             if sight.silent_s >= self._policy.lost_after_s:
                 self.forgettable.append(id_)
             elif sight.moved and beat.pool in self._configured:
-                found.append((beat.pool, replace(self._worker(id_, stage, sight), ours=False)))
-        return found
+                workers[beat.pool].append(self._worker(id_, stage, sight, ours=False))
 
     def _hear(self, sight: _Sight, beat: Heartbeat | None, elapsed_s: float) -> None:
         before = sight.beat
@@ -203,11 +204,15 @@ class Watch:
         sight.silent_s, sight.beat, sight.moved = 0.0, beat, before is not None
         if before is not None and beat.seq < before.seq and not beat.state.ready:
             sight.age_s, sight.ready, sight.failed = 0.0, False, False  # its process was started again: another boot
-        handled = beat.images_done + beat.images_failed
+        handled, earlier = beat.images_done + beat.images_failed, 0
+        if before is not None:
+            earlier = before.images_done + before.images_failed
+            if handled == earlier and beat.busy_seconds == before.busy_seconds:
+                return  # most of a large fleet
         if before is None and not sight.fresh:
             sight.sampled = (handled, beat.busy_seconds)
         elif pool := self._pools.get(sight.pool):
-            pool.handled += max(0, handled - (before.images_done + before.images_failed if before else 0))
+            pool.handled += max(0, handled - earlier)
             pool.failed += max(0, beat.images_failed - (before.images_failed if before else 0))
         images, busy = handled - sight.sampled[0], beat.busy_seconds - sight.sampled[1]
         if images > 0 and busy >= _SAMPLE_S:
@@ -232,7 +237,7 @@ class Watch:
             sight.asked_s = 0.0
 
     def _stage(self, state: InstanceState, sight: _Sight) -> Stage:
-        if state is not InstanceState.RUNNING and state in _ENDING:
+        if state in _ENDING:
             return _ENDING[state]
         beat = sight.beat
         if beat and beat.state is WorkerState.DRAINED:
@@ -265,13 +270,15 @@ class Watch:
             self._tell(sight.pool, News(failures=1, notice=beat.notice if beat else ""))
 
     @staticmethod
-    def _worker(id_: str, stage: Stage, sight: _Sight, price: float = 0.0) -> Worker:
-        beat = sight.beat
-        idle_s = max(0.0, beat.at - beat.state_since) + sight.silent_s if beat else 0.0
-        stage_s = sight.asked_s or 0.0 if stage.leaving else idle_s
-        if stage is Stage.ORPHAN:
+    def _worker(id_: str, stage: Stage, sight: _Sight, price: float = 0.0, *, ours: bool = True) -> Worker:
+        beat, stage_s, held = sight.beat, 0.0, 0
+        if beat:
+            stage_s, held = max(0.0, beat.at - beat.state_since) + sight.silent_s, beat.held
+        if stage.leaving:
+            stage_s = sight.asked_s or 0.0
+        elif stage is Stage.ORPHAN:
             stage_s = sight.stray_s or 0.0
-        return Worker(id_, stage, sight.age_s, stage_s, beat.held if beat else 0, price=price)
+        return Worker(id_, stage, sight.age_s, stage_s, held, ours, price)
 
     # --- pools --------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from controller.simulation.queue import Portion
 from core.ports import Instance, InstanceState
 from core.roster import Heartbeat, WorkerState
 
+_ALIVE = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
+
 
 @dataclass(slots=True, eq=False)
 class SimulatedWorker:
@@ -41,8 +43,7 @@ class SimulatedWorker:
 
     @property
     def alive(self) -> bool:
-        state = self.instance.state
-        return state is InstanceState.RUNNING or state is InstanceState.PENDING
+        return self.instance.state in _ALIVE
 
     @property
     def working(self) -> bool:
