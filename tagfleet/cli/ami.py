@@ -1,7 +1,6 @@
 """`tagfleet ami`"""
 
 import importlib.metadata
-import re
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import click
 
 from ami.bake import Bake, Recipe
-from config import settings as config
 from config.settings import Settings
 from core.aws.clients import Clients
 from core.aws.cloudformation import Stack
@@ -51,6 +49,10 @@ def bake(
     disk_gb: int,
 ) -> None:
     """Launch a builder, install a worker or host on it, and make an image of it. Takes about ten minutes."""
+    from tagfleet.deployment import builder_settings
+
+    for line in builder_settings.left_out(settings) if role == "worker" else ():
+        click.echo(line)
     recipe = Recipe(
         name=f"{settings.aws.deployment}-{role}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
         base=base,
@@ -60,7 +62,7 @@ def bake(
         version=importlib.metadata.version("tagfleet"),
         weights=weights,
         gpu=gpu,
-        environ=_pools(settings),
+        environ=builder_settings.environment(settings),
         subnet=subnet,
         disk_gb=disk_gb,
     )
@@ -110,9 +112,3 @@ def _bucket(settings: Settings, clients: Clients) -> AbstractContextManager[str]
     """The deployment's; before there is one, the first images pass through a bucket of their own."""
     named = settings.aws.output_bucket
     return nullcontext(named) if named else passing_bucket(clients, f"{settings.aws.deployment}-bake")
-
-
-def _pools(settings: Settings) -> dict[str, str]:
-    """The settings that say which engines to prepare; paths of this machine mean nothing on another."""
-    found = config.as_environment(settings)
-    return {name: found[name] for name in found if re.fullmatch(r"TAGFLEET_POOLS__.+(?<!__WEIGHTS)", name)}
