@@ -228,7 +228,8 @@ class Controller:
             for id_ in (id_ for pool in plan.pools for id_ in pool.drain):
                 self._roster.wish_drain(id_)
         with self._voice.bearing("workers could not be launched"):
-            self._launcher.apply(plan, self._alive, self._policy)
+            if self._look:  # others may have launched, or lowered the cap, since the fleet was seen last
+                self._launcher.apply(plan, self._alive, self._policy)
         with self._voice.bearing("workers that are gone could not be forgotten"):
             self._roster.forget(self._watch.forgettable)
 

@@ -100,7 +100,7 @@ class Watch:
         self._pools: dict[str, _Pool] = {}
         self._last = tuple(PoolView(pool, _NO_DEPTH) for pool in pools)
         self._cap: int | None = None
-        self._paused = True  # until it was read: no launch that was decided earlier is carried out on a guess
+        self._paused = False
         self.forgettable: list[str] = []
         """Workers that are gone and still in the roster."""
         self.strays: set[str] = set()

@@ -80,3 +80,40 @@ def test_a_cap_that_cannot_be_read_stays_what_it_was_and_is_said(world: World) -
         assert plan_of(controller.tick(), "one").terms.cap == world.settings.max_workers
     [line] = [line["event"] for line in said if layout.CAP in line["event"]]
     assert "controller.max_workers" in line
+
+
+@pytest.mark.parametrize("broken", ["instances", f"list {layout.FLEET}"])
+def test_while_the_fleet_cannot_be_read_no_launch_that_was_decided_before_is_made(
+    controls: ControllerSettings, broken: str
+) -> None:
+    """Somebody else may have launched meanwhile: the last look at the fleet holds no cap."""
+    world = World(controls.model_copy(update={"max_workers": 2}))
+    controller = world.controller()
+    world.queue.visible = 300
+    world.broken.add("launch")
+    controller.tick()
+    world.broken = {broken}
+    with world.outside():
+        world.fleet.launch("resnet50", 1, "somebody-else")
+    for _ in range(3):
+        world.step()
+        controller.tick()
+    assert len(world.fleet.alive) == 1
+    world.broken.clear()
+    for _ in range(3):
+        world.step()
+        controller.tick()
+        assert len(world.fleet.alive) <= 2
+    assert len(world.fleet.alive) == 2
+
+
+def test_a_pause_that_cannot_be_read_is_kept_too(world: World) -> None:
+    controller = world.controller()
+    world.queue.visible = 5
+    world.broken.add("launch")
+    controller.tick()
+    world.broken = {f"list {layout.FLEET}"}
+    world.roster.pause()
+    world.step()
+    controller.tick()
+    assert not world.fleet.alive

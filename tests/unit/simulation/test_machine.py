@@ -95,10 +95,10 @@ class Life(RuleBasedStateMachine):
         if alive:
             getattr(self.cloud, what)(alive[number % len(alive)])
 
-    @precondition(lambda self: not self.there and self.nothing_is_intended)
+    @precondition(lambda self: not self.there and self.nothing_is_on_its_way)
     @rule(speaks=st.booleans())
     def an_instance_comes_that_nobody_launched(self, speaks: bool) -> None:
-        """One, and into an empty fleet for which none is intended: what others launch no cap of ours can hold."""
+        """One, and into an empty fleet to which none is on its way: what others launch no cap of ours can hold."""
         self.strays += 1
         try:
             self.cloud.launch("p", 1, f"stray-{self.strays}", MENU[0])
@@ -205,10 +205,12 @@ class Life(RuleBasedStateMachine):
         return len(self.there) < CAP and any(self.spend + price <= BUDGET for price in prices)
 
     @property
-    def nothing_is_intended(self) -> bool:
-        """No launch is open, as far as the ledger tells; where it is lost, it does not."""
-        kept = list(self.store.list(layout.CONTROLLER))
-        return bool(kept) and not json.loads(self.store.get(layout.CONTROLLER).data)["intents"]
+    def nothing_is_on_its_way(self) -> bool:
+        """No launch that is open was made already, as far as the ledger tells; where it is lost, it does not."""
+        if not list(self.store.list(layout.CONTROLLER)):
+            return False
+        intents = json.loads(self.store.get(layout.CONTROLLER).data)["intents"]
+        return not any(intent["token"] in self.cloud.launches for intent in intents)
 
     def unknown(self) -> list[str]:
         """Instances that run, are listed, and are neither in the ledger nor of a launch in it."""
