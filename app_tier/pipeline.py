@@ -226,24 +226,31 @@ class Pipeline:
             if self._returned(work):
                 continue
             self._decoding_since[me] = time.monotonic()
-            self._decode_with(lambda data, side: Decoder(side, self._budget).decode(data), work)
-            del self._decoding_since[me]
+            problem = self._problem(lambda data, side: Decoder(side, self._budget).decode(data), work)
+            del self._decoding_since[me]  # waiting for a slow tagger is no hanging
+            self._decoded(work, problem)
 
     def _isolate(self) -> None:
         while (work := self._to_isolate.get()) is not None:
             if not self._returned(work):
-                self._decode_with(self._isolated.decode, work)
+                self._decoded(work, self._problem(self._isolated.decode, work))
 
-    def _decode_with(self, decode: Callable[[bytes, int], Image.Image], work: Work) -> None:
+    def _problem(self, decode: Callable[[bytes, int], Image.Image], work: Work) -> str:
+        """Why the image cannot be decoded; empty once it has its frame."""
         started = time.perf_counter()
         tagger = work.tagger = self._tagger
         try:
             work.frame = tagger.preprocess(decode(work.data, tagger.side))
         except BadImage as error:
-            self._fail(work, str(error))
-            return
+            return str(error)
         work.data = b""
         work.took("decode", started)
+        return ""
+
+    def _decoded(self, work: Work, problem: str) -> None:
+        if problem:
+            self._fail(work, problem)
+            return
         self._to_infer.put(work)
         self._move(-1)
 

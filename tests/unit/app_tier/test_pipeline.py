@@ -59,6 +59,25 @@ def test_a_tagger_may_want_fewer_at_once(
     assert tagger.batches == [1] * 16
 
 
+def test_a_decoder_that_waits_for_a_slow_tagger_hangs_not(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, tagger: Any
+) -> None:
+    leave, infer = threading.Event(), tagger.infer
+
+    def slow(frames: Any, options: Sequence[Any]) -> Any:
+        leave.wait(120)
+        return infer(frames, options)
+
+    tagger.infer, tagger.most_at_once = slow, 1
+    for _ in range(16):
+        submit(picture())
+    pipeline.start()
+    wait_until(pipeline._to_decode.full)  # all decoders have an image and no room for it
+    wait_until(lambda: pipeline.hung_for() == 0.0)
+    leave.set()
+    assert len(collect(16)) == 16
+
+
 def test_a_bad_image_is_a_result_and_harms_no_other(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend
 ) -> None:
