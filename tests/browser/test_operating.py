@@ -48,6 +48,16 @@ def test_decisions_give_their_reasons(page: Page, busy: Any) -> None:
     expect(rows.last.locator(".terms")).to_have_text("visible31")
 
 
+def test_pools_stand_beside_each_other(page: Page, busy: Any) -> None:
+    for name in ("lite", "florence2"):
+        busy.fleet["pools"].append({**busy.fleet["pools"][0], "pool": name})
+        busy.fleet["queues"][name] = busy.fleet["queues"]["resnet50"]
+    page.goto(f"{busy.url}/fleet")
+    pools = page.locator(".pool")
+    expect(pools).to_have_count(3)
+    assert len(set(pools.evaluate_all("all => all.map(pool => pool.getBoundingClientRect().top)"))) == 1
+
+
 def test_nothing_can_be_pressed_before_its_script_is_there(page: Page, busy: Any) -> None:
     held: list[Route] = []
     page.route("**/js/fleet.js", lambda route: held.append(route))
