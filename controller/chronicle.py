@@ -32,7 +32,6 @@ _KINDS: Mapping[Stage, Kind] = {
 _FINISHED = "it has finished what it held"
 _STRAY = "no launch of it is on record, and it gives no sign of life"
 _FAULTS = {
-    Stage.DRAINED: _FINISHED,
     Stage.LOST: "it gives no sign of life",
     Stage.BOOT_FAILED: "it was not ready in time",
     Stage.ORPHAN: _STRAY,
@@ -168,7 +167,9 @@ class Chronicle:
                     yield self._change(id_, "asked_to_drain", "controller", pool.reason, scene, **by)
             for id_ in pool.terminate:
                 if id_ in seen and "ended" not in self._told[id_].kinds:
-                    reason = _FAULTS.get(seen[id_].stage, "its time to drain is over")
+                    stage, beat = seen[id_].stage, scene.reading.heard.get(id_)
+                    fault = _FAULTS.get(stage, "its time to drain is over")
+                    reason = _finished(beat) if stage is Stage.DRAINED else fault
                     yield self._change(id_, "ended", "controller", reason, scene, **by)
 
     def _remember(self, scene: Scene) -> None:
@@ -212,13 +213,13 @@ def _why(kind: Kind, worker: Worker, instance: Instance, beat: Heartbeat | None)
         case "orphan":
             return "itself", _STRAY
         case _:
-            return "itself", _FINISHED
+            return "itself", _finished(beat)
 
 
 def _end(told: _Told, beat: Heartbeat | None) -> tuple[Kind, By, str]:
     """What became of one that is gone, and that no controller ended."""
     if beat and beat.state is WorkerState.DRAINED:
-        return "drained", "itself", _FINISHED
+        return "drained", "itself", _finished(beat)
     if "interrupted" in told.kinds:
         return "gone", "owner", "its machine was taken away"
     if not told.kinds & {"ready", "asked_to_drain"}:
@@ -226,6 +227,10 @@ def _end(told: _Told, beat: Heartbeat | None) -> tuple[Kind, By, str]:
     if told.offering.startswith(PROCESS.type):
         return "gone", "itself", "its process ended, and no controller had ended it"
     return "gone", "owner", "its machine was ended, and by no controller"
+
+
+def _finished(beat: Heartbeat | None) -> str:
+    return f"it ended in the middle of work: {beat.ended_by}" if beat and beat.ended_by else _FINISHED
 
 
 def _said(beat: Heartbeat | None) -> str:

@@ -109,6 +109,7 @@ def test_a_life_from_launch_to_end(story: Story) -> None:
     assert (first.at, first.pool, first.worker_id, first.offering, first.controller) == (2.0, "p", "w", SPOT, "ctl_1")
 
 
+BROKEN = beat(WorkerState.DRAINED, ended_by="RuntimeError: out of order")
 LAST_LOOKS: dict[str, tuple[Sequence[tuple[Stage | None, dict]], Told]] = {
     "an operator": (
         [(Stage.DRAINING, {"wished": True})],
@@ -140,6 +141,14 @@ LAST_LOOKS: dict[str, tuple[Sequence[tuple[Stage | None, dict]], Told]] = {
     "asked and ended between two looks": (
         [(None, {"state": InstanceState.GONE, "heard": beat(WorkerState.DRAINED), "wished": True})],
         ("drained", "itself", "it has finished what it held"),
+    ),
+    "broken in its work": (
+        [(Stage.DRAINED, {"heard": BROKEN})],
+        ("drained", "itself", "it ended in the middle of work: RuntimeError: out of order"),
+    ),
+    "ended as broken": (
+        [(Stage.DRAINED, {"heard": BROKEN, "end": True})],
+        ("ended", "controller dec_4", "it ended in the middle of work: RuntimeError: out of order"),
     ),
     "drained unseen": (
         [(None, {"state": InstanceState.GONE, "heard": beat(WorkerState.DRAINED)})],
