@@ -1,6 +1,7 @@
-"""What a thousand images cost, by instance type and speed: `python -m tagfleet.deployment.costs` prints the table.
+"""What images and idleness cost: `python -m tagfleet.deployment.costs` prints the tables of docs/aws.md.
 
-price/h ÷ (images/s × 3,600 s/h) × 1,000, for workers that are never idle. Requests come on top.
+A thousand images: price/h ÷ (images/s × 3,600 s/h) × 1,000, for workers that are never idle. Requests come on top.
+Idleness: requests a minute × 43,200 minutes of a month of 30 days × the price of each.
 """
 
 from __future__ import annotations
@@ -10,11 +11,20 @@ from collections.abc import Iterator
 import click
 
 from core.aws.prices import table
+from tagfleet.bulk.estimate import GET, LIST, PUT, SQS
 
 _TYPES = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge", "c7i.xlarge", "m7i.xlarge")
 _SPEEDS = (25, 50, 100, 200, 400)
-REQUESTS = 2_000 * 5e-6 + 1_000 * 0.4e-6 + 630 * 0.4e-6
+REQUESTS = 2_000 * PUT + 1_000 * GET + 630 * SQS
 """$ for 1,000 images: two PUTs and a GET of S3 each, and 0.63 requests to SQS; us-east-1, June 2025."""
+
+_IDLE = {
+    "control loop, a tick every 5 s: a PUT, two LISTs, a GET to S3 and two requests to SQS each": 12
+    * (PUT + 2 * LIST + GET + 2 * SQS),
+    "collector, a minute: 59 looks for results, 20 counts of SQS, 12 LISTs of the workers": 79 * SQS + 12 * LIST,
+}
+"""$ a minute of a deployment with one pool that has nothing to do. The requests were counted."""
+_MINUTES = 43_200
 
 
 def per_thousand(price: float, images_per_s: float) -> float:
@@ -23,13 +33,15 @@ def per_thousand(price: float, images_per_s: float) -> float:
 
 
 def lines() -> Iterator[str]:
-    """The table of docs/aws.md."""
+    """The table of 1,000 images, and the lines of that of an idle month that are requests."""
     prices = table()
     yield f"| on-demand, $ per 1,000 images at | $/h | {' | '.join(f'{speed}/s' for speed in _SPEEDS)} |"
     yield f"|---|---|{'---|' * len(_SPEEDS)}"
     for type in _TYPES:
         cells = " | ".join(f"{per_thousand(prices[type], speed):.4f}" for speed in _SPEEDS)
         yield f"| {type} | {prices[type]:.4f} | {cells} |"
+    for what, dollars in _IDLE.items():
+        yield f"| {what} | {dollars * _MINUTES:.2f} |"
 
 
 if __name__ == "__main__":
