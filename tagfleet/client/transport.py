@@ -58,7 +58,7 @@ class Transport:
         self._http = httpx.Client(
             base_url=self.url,
             timeout=timeout,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            headers=_authorization(api_key),
             trust_env=not _loopback(host),  # a proxy has no business with our own machine
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections, keepalive_expiry=2.0),
         )
@@ -168,6 +168,16 @@ class Transport:
             return self._http.request(method, API + path, params=params, json=json, headers=headers)
         said = {"Content-Type": content.type, "Content-Length": str(content.length), **(headers or {})}
         return self._http.request(method, API + path, params=params, headers=said, content=content.pieces())
+
+
+def _authorization(api_key: str | None) -> dict[str, str] | None:
+    """The line break at the end of a file that a key was read from is no part of it."""
+    key = (api_key or "").strip()
+    if not key:
+        return None
+    if not (key.isascii() and key.isprintable()):  # no words about which: it may be a secret all the same
+        raise ClientError("this API key can't be one: a key has letters, digits, - and _, and is one line")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _host(url: str) -> str:

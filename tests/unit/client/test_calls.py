@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from tagfleet.client import Client, ConnectionLost, Denied, Edit, TagCount
+from tagfleet.client import Client, ClientError, ConnectionLost, Denied, Edit, TagCount
 from tests.unit.client.test_client import broken, busy
 
 IMAGE = {
@@ -110,6 +110,19 @@ def test_keys_and_webhooks(service, client):
     assert client.test_webhook("whk_1")["status"] == 200
     client.delete_webhook("whk_1")
     assert service.asked[0][3] == {"name": "nas", "scopes": ["read", "write"]}
+
+
+def test_a_key_read_from_a_file_ends_with_its_line(service):
+    with Client(service.url, api_key="tf_secret\n") as client:
+        client.create_batch()
+    assert service.authorizations == {"Bearer tf_secret"}
+
+
+@pytest.mark.parametrize("key", ["tf_secret\nX: y", "tf_sécret", "tf_\x00secret"])
+def test_what_can_be_no_key_is_refused_and_not_repeated(service, key):
+    with pytest.raises(ClientError, match="API key") as refused:
+        Client(service.url, api_key=key)
+    assert "cret" not in str(refused.value)
 
 
 def test_the_key_goes_with_every_request(service):
