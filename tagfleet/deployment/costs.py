@@ -19,11 +19,11 @@ REQUESTS = 2_000 * PUT + 1_000 * GET + 630 * SQS
 """$ for 1,000 images: two PUTs and a GET of S3 each, and 0.63 requests to SQS; us-east-1, June 2025."""
 
 _IDLE = {
-    "control loop, a tick every 5 s: a PUT, two LISTs, a GET to S3 and two requests to SQS each": 12
-    * (PUT + 2 * LIST + GET + 2 * SQS),
+    "control loop, a tick every 5 s: a PUT and a LIST to S3 and a request to SQS each": 12 * (PUT + LIST + SQS),
     "collector, a minute: 59 looks for results, 20 counts of SQS, 12 LISTs of the workers": 79 * SQS + 12 * LIST,
 }
-"""$ a minute of a deployment with one pool that has nothing to do. The requests were counted."""
+"""$ a minute of a deployment with one pool that has nothing to do. The requests were counted,
+the loop's by `python -m bench controller`."""
 _MINUTES = 43_200
 
 
