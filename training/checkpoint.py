@@ -50,16 +50,18 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 
 def load(path: Path, run: str) -> Checkpoint | None:
     """None where there is none yet. Raises RunInvalid if it is damaged or of another run than the one of hash `run`."""
+    damaged = f"{path} cannot be read as a checkpoint"
+    remedy = "put a copy of it there, or delete it to begin the run anew"
     try:
         with path.open("rb") as file:
             if file.read(len(_ZIP)) != _ZIP:  # torch would take it for a format of former days, and fail in odd ways
-                raise RunInvalid(f"{path} cannot be read as a checkpoint: it is cut off or something else")
+                raise RunInvalid(f"{damaged}: it is cut off or something else; {remedy}")
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunInvalid(f"{path} cannot be read as a checkpoint: {reason}") from None
+        reason = str(error).splitlines()[0].partition(". ")[0]  # torch goes on with guesses
+        raise RunInvalid(f"{damaged}: {reason}; {remedy}") from None
     if not isinstance(found, dict) or set(found) != set(_NAMES):
         raise RunInvalid(f"{path} is no checkpoint of a training")
     if found["run"] != run:

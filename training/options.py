@@ -10,7 +10,7 @@ LossName = Literal["bce", "focal", "asl"]
 SamplerName = Literal["plain", "weighted", "oversample"]
 Precision = Literal["off", "bf16", "fp16"]
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1e30)]  # more makes a step that no float32 holds
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -38,7 +38,7 @@ class Options(BaseModel):
     """Images of one forward pass in one process."""
     accumulate: Count = 1
     """Forward passes of one step."""
-    lr: Positive = 2e-4
+    lr: Rate = 2e-4
     weight_decay: NotNegative = 1e-2
     warmup: NotNegative = 1.0
     """Epochs over which the learning rate rises."""

@@ -188,10 +188,10 @@ def test_a_checkpoint_that_would_run_code_is_not_loaded(source: Path, tmp_path: 
     folder = tmp_path / "run"
     task(source, folder)
     torch.save({"run": Path("x")}, folder / runs.LAST)
-    with pytest.raises(RunInvalid, match="cannot be read as a checkpoint"):
+    with pytest.raises(RunInvalid, match=r"cannot be read as a checkpoint: .*; put a copy of it there, or delete it"):
         trained(source, folder)
     (folder / runs.LAST).write_bytes(b"half of one")
-    with pytest.raises(RunInvalid, match="cannot be read as a checkpoint"):
+    with pytest.raises(RunInvalid, match=r"cannot be read as a checkpoint: .*; put a copy of it there, or delete it"):
         trained(source, folder)
 
 
