@@ -91,6 +91,8 @@ class News:
     """Seconds from launch to ready of workers that became ready."""
     failures: int = 0
     """Launches refused, and instances that were gone or past their deadline before they were ready."""
+    broken: int = 0
+    """Workers that an error ended before they had finished one image."""
     notice: str = ""
     """What the failed one said of itself."""
     refused: str = ""
@@ -184,7 +186,9 @@ class PoolMemory:
     starved_s: float | None = None
     """How long the pool has wanted a worker and had none; None where that is not so."""
     failures: int = 0
-    """Failed boots and refused launches in a row."""
+    """Failed boots, refused launches and workers that broke, in a row."""
+    broken: int = 0
+    """How many of them broke at work: a boot ends no such row, only an image that somebody finishes."""
     retry_in_s: float = 0.0
     """No launch before this has run down."""
     notice: str = ""

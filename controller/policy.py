@@ -169,15 +169,18 @@ def _remember(view: PoolView, memory: PoolMemory, elapsed_s: float, policy: Poli
     """Learn, count failures in a row, and run the back-off down."""
     memory = learn(view, memory, elapsed_s, policy)
     news = view.news
-    failures = news.failures + (0 if news.boots else memory.failures)
+    over = news.handled > 0 if memory.broken else bool(news.boots)
+    lately = news.failures + news.broken
+    failures, broken = lately + (0 if over else memory.failures), news.broken + (0 if over else memory.broken)
     if not failures:
-        return replace(memory, failures=0, retry_in_s=0.0, notice="", refused="")
-    if not news.failures:
+        return replace(memory, failures=0, broken=0, retry_in_s=0.0, notice="", refused="")
+    if not lately:
         return replace(memory, retry_in_s=max(0.0, memory.retry_in_s - elapsed_s))
     if news.lasting:
         failures = max(failures, policy.breaker_failures)
     pause = _pause(failures, policy)
-    return replace(memory, failures=failures, retry_in_s=pause, notice=news.notice, refused=news.refused)
+    said = {"notice": news.notice, "refused": news.refused}
+    return replace(memory, failures=failures, broken=broken, retry_in_s=pause, **said)
 
 
 def _pause(failures: int, policy: Policy) -> float:
@@ -190,6 +193,7 @@ def _pause(failures: int, policy: Policy) -> float:
 def _within_reach(view: PoolView, wanted: int, own: int, coming: int, memory: PoolMemory) -> int:
     """After a failed boot launches are tried one by one, each after its pause, until one of them is ready.
 
+    After workers that broke at work, until one has finished an image: each that breaks costs its messages a delivery.
     A pool asks for no more of the cap than that, so that one whose workers do not boot, or are not to be had, takes no
     room from the others.
     """
@@ -197,7 +201,8 @@ def _within_reach(view: PoolView, wanted: int, own: int, coming: int, memory: Po
         return own
     if not memory.failures or wanted <= own:
         return wanted
-    return own if memory.retry_in_s > 0 or coming else own + 1
+    unproven = coming or (own if memory.broken else 0)
+    return own if memory.retry_in_s > 0 or unproven else own + 1
 
 
 # --- one pool ---------------------------------------------------------------------------------

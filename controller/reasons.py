@@ -115,6 +115,8 @@ def _budget(terms: Terms) -> str:
 def _failing(plan: PoolPlan, memory: PoolMemory) -> str:
     terms = plan.terms
     failed = "the last boot failed" if terms.failures == 1 else f"{terms.failures} boots in a row failed"
+    if memory.broken:
+        failed = "the last worker broke at work" if terms.failures == 1 else f"{terms.failures} workers in a row failed"
     look = f"see the worker's log, it said: {memory.notice}" if memory.notice else "see the worker's log"
     if memory.refused:
         failed, look = "the last launch was refused", memory.refused

@@ -29,7 +29,7 @@ def _of(view: PoolView, terms: Terms, elapsed_s: float) -> Iterator[tuple[Metric
     yield Metric.WORKERS_BILLABLE, len(ours)
     yield Metric.WORKERS_WANTED, terms.wanted
     yield Metric.SPEND_PER_HOUR, sum(worker.price for worker in ours)
-    yield Metric.BOOT_FAILURES, view.news.failures
+    yield Metric.BOOT_FAILURES, view.news.failures + view.news.broken
     yield Metric.IMAGE_ERRORS, view.news.failed
     if elapsed_s > 0:
         yield Metric.IMAGES_PER_SECOND, view.news.handled / elapsed_s

@@ -176,7 +176,7 @@ class Watch:
             if unknown or sight.stray_s is not None:
                 self._vouch(sight, instance, unknown, elapsed_s)
             stage = self._stage(instance.state, sight)
-            if not sight.ready or stage is Stage.ORPHAN:
+            if not sight.ready or stage in (Stage.ORPHAN, Stage.DRAINED):
                 self._judge(sight, stage)
             if stage is not Stage.GONE:
                 workers[instance.pool].append(self._worker(instance.id, stage, sight, instance.price))
@@ -257,7 +257,7 @@ class Watch:
         return Stage.PENDING if state is InstanceState.PENDING and beat is None else Stage.BOOTING
 
     def _judge(self, sight: _Sight, stage: Stage) -> None:
-        """Tell, once each, that a worker became ready or failed to."""
+        """Tell, once each, that a worker became ready, failed to, or broke at once."""
         beat = sight.beat
         if not sight.ready and beat and beat.state.ready:
             sight.ready = True
@@ -268,6 +268,9 @@ class Watch:
         if stage in (Stage.GONE, Stage.BOOT_FAILED) and not (sight.ready or sight.failed or asked):
             sight.failed = True
             self._tell(sight.pool, News(failures=1, notice=beat.notice if beat else ""))
+        if beat and beat.ended_by and not (sight.failed or beat.images_done or beat.images_failed):
+            sight.failed = True
+            self._tell(sight.pool, News(broken=1, notice=beat.ended_by))
 
     @staticmethod
     def _worker(id_: str, stage: Stage, sight: _Sight, price: float = 0.0, *, ours: bool = True) -> Worker:
@@ -304,6 +307,7 @@ class Watch:
         pool.boots += more.boots
         pool.news = News(
             failures=news.failures + more.failures,
+            broken=news.broken + more.broken,
             notice=more.notice or news.notice,
             refused=more.refused or news.refused,
             lasting=more.lasting or news.lasting,

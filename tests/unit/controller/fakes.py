@@ -107,6 +107,8 @@ class FakeWorker:
     leaving: str = ""
     doomed: bool = False
     """Dies before it is ready."""
+    breaks: bool = False
+    """An error ends it in its first batch."""
     beat: Heartbeat | None = None
     held: int = 0
     done: int = 0
@@ -255,6 +257,10 @@ class World:
 
     def _work(self, one: FakeWorker) -> None:
         queue = self.queues[one.pool]
+        if one.breaks and one.held:
+            queue.visible, queue.hidden, one.held = queue.visible + one.held, queue.hidden - one.held, 0
+            self.say(one, WorkerState.DRAINED, ended_by="RuntimeError: out of memory")
+            return
         queue.hidden, one.done, one.held = queue.hidden - one.held, one.done + one.held, 0
         if one.beat and one.beat.state is WorkerState.DRAINED:
             one.alive = False
@@ -269,7 +275,7 @@ class World:
         with self.outside():
             return self.roster.drain_wished(one.id)
 
-    def say(self, one: FakeWorker, state: WorkerState) -> None:
+    def say(self, one: FakeWorker, state: WorkerState, ended_by: str = "") -> None:
         before = one.beat
         own_clock = self.now + 5_000  # nobody may compare it with theirs
         since = before.state_since if before and before.state is state else own_clock
@@ -284,6 +290,7 @@ class World:
             state_since=since,
             started_at=one.launched_at,
             held=one.held,
+            ended_by=ended_by,
             leaving=one.leaving,
             images_done=one.done,
             busy_seconds=one.done / self.batch,

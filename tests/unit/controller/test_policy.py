@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -335,6 +336,22 @@ def test_the_breaker_opens_waits_tries_one_and_closes() -> None:
     assert after["p"].failures == 0
 
 
+def test_workers_that_break_at_work_are_no_good_though_they_boot() -> None:
+    broken = News(boots=(2.0,), broken=1, notice="RuntimeError: out of memory")
+    memory: Mapping[str, PoolMemory] = {"p": PoolMemory(failures=2, broken=2)}
+    plan, memory = decide(Observation(1.0, (view(visible=900, news=broken),)), memory, POLICY)
+    assert plan.pools[0].reason == (
+        "900 images wait, but 3 workers in a row failed and the circuit breaker is open, next try in 60 s "
+        "(see the worker's log, it said: RuntimeError: out of memory): hold"
+    )
+    ready = view(idle("a"), visible=900, news=News(boots=(2.0,)))
+    plan, memory = decide(Observation(60.0, (ready,)), memory, POLICY)
+    assert (plan.pools[0].rule, plan.pools[0].launch) == (Rule.TRIAL, 0), "it has not shown yet what it is good for"
+    plan, memory = decide(Observation(1.0, (replace(ready, news=News(handled=1)),)), memory, POLICY)
+    assert plan.pools[0].launch > 0
+    assert (memory["p"].failures, memory["p"].broken) == (0, 0)
+
+
 # --- what holds always ------------------------------------------------------------------------
 
 stages = st.sampled_from([stage for stage in Stage if stage is not Stage.GONE])
@@ -349,6 +366,7 @@ news = st.builds(
     throughputs=st.lists(st.floats(0.1, 100), max_size=2).map(tuple),
     boots=st.lists(st.floats(0.1, 100), max_size=2).map(tuple),
     failures=st.integers(0, 2),
+    broken=st.integers(0, 1),
 )
 depths = st.builds(
     Depth, st.integers(0, 5_000), st.integers(0, 300), st.integers(0, 9), st.integers(0, 9), st.just(0.0)
@@ -363,6 +381,7 @@ memories = st.builds(
     below_s=lasting,
     starved_s=lasting,
     failures=st.integers(0, 4),
+    broken=st.integers(0, 2),
     retry_in_s=st.floats(0, 60),
 )
 caps = st.integers(0, 12)

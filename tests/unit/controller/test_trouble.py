@@ -117,3 +117,21 @@ def test_a_pause_that_cannot_be_read_is_kept_too(world: World) -> None:
     world.step()
     controller.tick()
     assert not world.fleet.alive
+
+
+def test_workers_that_break_at_work_are_tried_one_by_one_until_one_finishes_an_image(world: World) -> None:
+    """Each that breaks costs its messages a delivery: launched again and again, they would all be dead letters soon."""
+    controller = world.controller()
+    world.queues["one"].visible = 900
+    launched: list[tuple[int, int]] = []
+    for second in range(130):
+        before = len(world.fleet.workers)
+        controller.tick()
+        if new := len(world.fleet.workers) - before:
+            launched.append((second, new))
+        for one in world.fleet.alive:
+            one.breaks = second < 70
+        world.step()
+    assert launched == [(0, 4), (33, 1), (66, 1), (99, 1), (102, 3)], (
+        "the last trial finishes images: the others follow"
+    )
