@@ -179,8 +179,8 @@ def _remember(view: PoolView, memory: PoolMemory, elapsed_s: float, policy: Poli
     if news.lasting:
         failures = max(failures, policy.breaker_failures)
     pause = _pause(failures, policy)
-    said = {"notice": news.notice, "refused": news.refused}
-    return replace(memory, failures=failures, broken=broken, retry_in_s=pause, **said)
+    memory = replace(memory, failures=failures, broken=broken, retry_in_s=pause)
+    return replace(memory, notice=news.notice, refused=news.refused)
 
 
 def _pause(failures: int, policy: Policy) -> float:
