@@ -176,7 +176,7 @@ class Watch:
             if unknown or sight.stray_s is not None:
                 self._vouch(sight, instance, unknown, elapsed_s)
             stage = self._stage(instance.state, sight)
-            if not sight.ready or stage in (Stage.ORPHAN, Stage.DRAINED):
+            if not sight.ready or sight.stray_s is not None or stage is Stage.DRAINED:
                 self._judge(sight, stage)
             if stage is not Stage.GONE:
                 workers[instance.pool].append(self._worker(instance.id, stage, sight, instance.price))
@@ -231,16 +231,17 @@ class Watch:
 
     @staticmethod
     def _asked(sight: _Sight, wished: bool, elapsed_s: float) -> None:
+        beat = sight.beat
         if sight.asked_s is not None:
             sight.asked_s += elapsed_s
-        elif wished or (sight.beat and (sight.beat.leaving or sight.beat.state is WorkerState.DRAINING)):
+        elif wished or (beat and (beat.leaving or (not beat.state.ready and beat.state is WorkerState.DRAINING))):
             sight.asked_s = 0.0
 
     def _stage(self, state: InstanceState, sight: _Sight) -> Stage:
         if state in _ENDING:
             return _ENDING[state]
         beat = sight.beat
-        if beat and beat.state is WorkerState.DRAINED:
+        if beat and not beat.state.ready and beat.state is WorkerState.DRAINED:
             return Stage.DRAINED
         if sight.ready and sight.silent_s >= self._policy.lost_after_s:
             return Stage.LOST
@@ -279,8 +280,8 @@ class Watch:
             stage_s, held = max(0.0, beat.at - beat.state_since) + sight.silent_s, beat.held
         if stage.leaving:
             stage_s = sight.asked_s or 0.0
-        elif stage is Stage.ORPHAN:
-            stage_s = sight.stray_s or 0.0
+        elif sight.stray_s is not None and stage is Stage.ORPHAN:
+            stage_s = sight.stray_s
         return Worker(id_, stage, sight.age_s, stage_s, held, ours, price)
 
     # --- pools --------------------------------------------------------------------------------

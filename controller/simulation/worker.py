@@ -53,16 +53,14 @@ class SimulatedWorker:
     def heartbeat(self, now: float) -> Heartbeat:
         """Its last one. Made without the checks of a parsed one: a simulated day has millions."""
         last = now if self.hung_at is None else self.hung_at
-        fields = {
-            **self.said,
-            "seq": int(last / self.heartbeat_s),
-            "at": last,
-            "state": self.state,
-            "state_since": self.since,
-            "held": self.holds,
-            "images_done": self.done,
-            "busy_seconds": self.busy_s,
-        }
+        fields = self.said.copy()
+        fields["seq"] = int(last / self.heartbeat_s)
+        fields["at"] = last
+        fields["state"] = self.state
+        fields["state_since"] = self.since
+        fields["held"] = self.holds
+        fields["images_done"] = self.done
+        fields["busy_seconds"] = self.busy_s
         beat = Heartbeat.__new__(Heartbeat)
         object.__setattr__(beat, "__dict__", fields)
         return beat
