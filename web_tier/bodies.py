@@ -22,7 +22,8 @@ def json_body(kind: type[M]) -> M:
     try:
         return kind.model_validate_json(request.get_data() or b"{}", strict=True)  # `true` is no 1
     except ValidationError as error:
-        errors = {".".join(map(str, e["loc"])) or "body": [_sentence(e["msg"])] for e in error.errors(include_url=False)}
+        found = error.errors(include_url=False)
+        errors = {".".join(map(str, one["loc"])) or "body": [_sentence(one["msg"])] for one in found}
         raise Refused(422, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), errors=errors) from None
 
 
