@@ -150,10 +150,7 @@ class Registry:
 
     def find(self, reference: str) -> Manifest:
         """Of `NAME` or `NAME@VERSION`. Raises WeightsMissing, WeightsInvalid, Unavailable."""
-        name, _, version = reference.partition("@")
-        version = version or self.default(name) or ""
-        if not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
-            raise WeightsMissing(f"there is no model {reference!r} in the registry: `tagfleet models list` shows them")
+        name, version = self._named(reference)
         return self._read(layout.model_prefix(name, version) + MANIFEST_FILE)
 
     def fetch(self, manifest: Manifest, folder: Path) -> Path:
@@ -178,24 +175,37 @@ class Registry:
         self._name_default(manifest, condition=None)
         return manifest
 
-    def remove(self, reference: str) -> Manifest:
-        """Delete one version, manifest first. Raises WeightsInvalid for a default beside which there are others."""
-        manifest = self.find(reference if "@" in reference else f"{reference}@{self.default(reference) or ''}")
-        others = [
-            other for other in self.list()[0] if other.name == manifest.name and other.version != manifest.version
-        ]
-        is_default = self.default(manifest.name) == manifest.version
+    def remove(self, reference: str) -> str:
+        """Delete one version, damaged or not, manifest first; returns its `NAME@VERSION`.
+
+        Raises WeightsMissing, Unavailable, and WeightsInvalid for a default beside which there are others.
+        """
+        name, version = self._named(reference)
+        keys = [info.key for info in self._store.list(layout.model_prefix(name, ""))]
+        versions = [key.split("/")[2] for key in keys if key.endswith("/" + MANIFEST_FILE)]
+        if version not in versions:
+            raise WeightsMissing(f"there is no model {name}@{version} in the registry")
+        others = [other for other in versions if other != version]
+        is_default = self.default(name) == version
         if is_default and others:
             raise WeightsInvalid(
-                f"{manifest.reference} is what {manifest.name} means: make another version the default first, "
-                f"`tagfleet models default {others[0].reference}`"
+                f"{name}@{version} is what {name} means: make another version the default first, "
+                f"`tagfleet models default {name}@{others[0]}`"
             )
-        prefix = layout.model_prefix(manifest.name, manifest.version)
+        prefix = layout.model_prefix(name, version)
         if is_default:
-            self._store.delete([layout.model_default_key(manifest.name)])
+            self._store.delete([layout.model_default_key(name)])
         self._store.delete([prefix + MANIFEST_FILE])
-        self._store.delete([info.key for info in self._store.list(prefix)])
-        return manifest
+        self._store.delete([key for key in keys if key.startswith(prefix)])
+        return f"{name}@{version}"
+
+    def _named(self, reference: str) -> tuple[str, str]:
+        """Name and version that `NAME` or `NAME@VERSION` means, whether or not there is such a model."""
+        name, _, version = reference.partition("@")
+        version = version or self.default(name) or ""
+        if not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
+            raise WeightsMissing(f"there is no model {reference!r} in the registry: `tagfleet models list` shows them")
+        return name, version
 
     def _name_default(self, manifest: Manifest, condition: IfAbsent | None) -> None:
         body = _Default(version=manifest.version).model_dump_json().encode()

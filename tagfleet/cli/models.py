@@ -159,7 +159,7 @@ def remove_command(settings: Settings, model: str) -> None:
     """Delete MODEL (NAME@VERSION) from the registry. Workers that serve it go on until they end."""
     store = Backend(settings).store
     if not folders.remove(store, model):
-        model = Registry(store).remove(model).reference
+        model = Registry(store).remove(model)
     click.echo(f"removed {model}")
 
 

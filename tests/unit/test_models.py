@@ -87,6 +87,20 @@ def test_a_default_with_others_beside_it_is_not_removed(registry: Registry, stor
         registry.find("coco80")
 
 
+def test_a_damaged_version_is_removed_as_any_other(registry: Registry, store: LocalStore, tmp_path: Path) -> None:
+    path = weights(tmp_path)
+    sound = registry.add(manifest(path), path)
+    broken = registry.add(manifest(path, temperature=2.0), path)
+    store.put(f"models/coco80/{broken.version}/model.json", b"{")
+    with pytest.raises(WeightsInvalid, match=f"tagfleet models default {sound.reference}"):
+        registry.remove("coco80")
+    registry.set_default(sound.reference)
+    assert registry.remove(broken.reference) == broken.reference
+    assert registry.list() == ([sound], [])
+    with pytest.raises(WeightsMissing, match=f"there is no model {broken.reference}"):
+        registry.remove(broken.reference)
+
+
 def test_weights_that_are_not_the_manifests_are_refused(registry: Registry, tmp_path: Path) -> None:
     path = weights(tmp_path)
     described = manifest(path)
