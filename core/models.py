@@ -22,6 +22,7 @@ from core.ports import IfAbsent, ObjectStore
 from core.whole import whole_file
 
 _NAME = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
+_ARCHITECTURE = re.compile(r"^(torchvision|timm)/[A-Za-z0-9_.]+$")
 Name = Annotated[str, Field(pattern=_NAME.pattern, max_length=60)]
 WEIGHTS_FILE, MANIFEST_FILE = "model.safetensors", "model.json"
 
@@ -54,7 +55,7 @@ class Manifest(_Part):
     name: Name
     family: Literal["imagenet", "multilabel"]
     """imagenet: one label of many, softmax. multilabel: each label by itself, sigmoid, and its own threshold."""
-    architecture: Annotated[str, Field(pattern=r"^(torchvision|timm)/[A-Za-z0-9_.]+$")]
+    architecture: Annotated[str, Field(pattern=_ARCHITECTURE.pattern)]
     labels: Annotated[tuple[str, ...], Field(min_length=1, max_length=100_000)]
     input: Input
     thresholds: tuple[Share, ...] = ()
@@ -275,11 +276,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_IN_WORDS = {
+    _NAME.pattern: "should be small letters and digits, with single dashes between them",
+    _ARCHITECTURE.pattern: "should be torchvision/NAME or timm/NAME",
+}
+
+
 def first_problem(error: ValidationError) -> str:
     """The first thing that is wrong, in one line."""
     first: Any = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
-    return f"{where}: {first['msg']}" if where else str(first["msg"])
+    what = _IN_WORDS.get(first.get("ctx", {}).get("pattern", ""), first["msg"])
+    return f"{where}: {what}" if where else str(what)
 
 
 def _check(path: Path, manifest: Manifest) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from core.errors import WeightsInvalid, WeightsMissing
 from core.local.store import LocalStore
-from core.models import Input, Manifest, Registry, sha256_of
+from core.models import Input, Manifest, Registry, first_problem, sha256_of
 
 
 @pytest.fixture
@@ -85,6 +87,20 @@ def test_a_default_with_others_beside_it_is_not_removed(registry: Registry, stor
     assert list(store.list("models/")) == []
     with pytest.raises(WeightsMissing, match="there is no model 'coco80'"):
         registry.find("coco80")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": "Bad Name"}, "name: should be small letters and digits, with single dashes between them"),
+        ({"architecture": "resnet50"}, "architecture: should be torchvision/NAME or timm/NAME"),
+        ({"temperature": 0.0}, "temperature: Input should be greater than"),
+    ],
+)
+def test_what_is_wrong_with_a_manifest_is_said_in_words(tmp_path: Path, fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        manifest(weights(tmp_path), **fields)
+    assert first_problem(refused.value).startswith(said)
 
 
 def test_a_damaged_version_is_removed_as_any_other(registry: Registry, store: LocalStore, tmp_path: Path) -> None:
