@@ -84,7 +84,7 @@ def test_it_runs_in_a_session_of_its_own_and_ends_when_asked(make):
 def test_what_it_started_dies_with_it(make):
     child = make(WITH_A_CHILD)
     child.start()
-    until(lambda: not child.alive)
+    until(lambda: not child.alive and log(child).endswith("\n"))
     until(lambda: gone(int(log(child))))
 
 
