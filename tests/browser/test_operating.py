@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,16 @@ def test_plots_show_the_last_minutes(page: Page, busy: Any, snap: Snap) -> None:
     expect(slider).to_have_attribute("aria-valuetext", "waiting 190, in flight 19")
     expect(page.locator(".plot").filter(has_text="Images per second")).to_contain_text("tagged 80")
     snap(page, "plots")
+
+
+def test_no_line_is_drawn_across_a_time_without_samples(page: Page, busy: Any) -> None:
+    samples = busy.history["samples"]
+    earlier = [sample | {"at": sample["at"] - 3600} for sample in samples]
+    busy.history["samples"] = [*earlier, *samples]
+    page.goto(f"{busy.url}/fleet")
+    for title in ("Queue", "Workers"):
+        line = page.locator(".plot").filter(has_text=title).locator("svg path").first
+        expect(line).to_have_attribute("d", re.compile(r"^M[^M]+M[^M]+$"))
 
 
 def test_decisions_give_their_reasons(page: Page, busy: Any) -> None:

@@ -7,6 +7,8 @@ const SVG = 'http://www.w3.org/2000/svg';
 const WIDTH = 600;
 const HEIGHT = 150;
 const GUIDES = 2;
+/** Seconds without a point that are a gap: the service samples every five. */
+const GAP = 15;
 
 /**
  * @typedef {{name: string, colour: number}} Series
@@ -27,6 +29,16 @@ export function niceTop(n) {
   const power = 10 ** Math.floor(Math.log10(n));
   const step = [1, 2, 5, 10].find((one) => one * power >= n) ?? 10;
   return step * power;
+}
+
+/** Runs of places between gaps. @param {Point[]} points in the order of their times @returns {number[][]} */
+function unbroken(points) {
+  /** @type {number[][]} */ const runs = [];
+  points.forEach(({ at }, n) => {
+    if (n && at - points[n - 1].at <= GAP) runs.at(-1)?.push(n);
+    else runs.push([n]);
+  });
+  return runs.filter((run) => run.length > 1);
 }
 
 export class Plot {
@@ -61,11 +73,14 @@ export class Plot {
     const heights = points.map(({ values }) => (this.stacked ? sums(values) : values));
     const most = niceTop(Math.max(0, ...heights.flat()));
     setText(this.#top, this.show(most));
+    const runs = unbroken(points);
     this.#lines.forEach((line, n) => {
-      const upper = points.map((point, at) => `${this.#x(point.at)},${y(heights[at][n], most)}`);
-      const lower = points.map((point, at) => `${this.#x(point.at)},${y(n ? heights[at][n - 1] : 0, most)}`).reverse();
-      const path = this.stacked ? [...upper, ...lower] : upper;
-      line.setAttribute('d', points.length > 1 ? `M${path.join('L')}${this.stacked ? 'Z' : ''}` : '');
+      const paths = runs.map((run) => {
+        const upper = run.map((at) => `${this.#x(points[at].at)},${y(heights[at][n], most)}`);
+        const lower = run.map((at) => `${this.#x(points[at].at)},${y(n ? heights[at][n - 1] : 0, most)}`).reverse();
+        return `M${(this.stacked ? [...upper, ...lower] : upper).join('L')}${this.stacked ? 'Z' : ''}`;
+      });
+      line.setAttribute('d', paths.join(''));
     });
     this.#read(this.#at);
   }
