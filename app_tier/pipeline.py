@@ -251,8 +251,8 @@ class Pipeline:
         if problem:
             self._fail(work, problem)
             return
+        self._move(-1)  # first: a batch that only it completes is not to wait for it a second time
         self._to_infer.put(work)
-        self._move(-1)
 
     def _infer(self) -> None:
         while batch := self._to_infer.next():

@@ -17,12 +17,14 @@ def test_an_interrupted_tag_goes_on_and_uploads_nothing_twice(deployment, client
         (folder / name.rpartition("/")[2]).write_bytes(content)
     (folder / "broken.jpg").write_bytes(b"no image at all")
 
+    deployment.backend.roster.pause()  # else the batch may be done before the interruption
     first = deployment.run("tag", folder)
     until(lambda: sum(batch.total for batch in client.batches()) or first.poll() is not None)
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=300)
     assert first.returncode == 130, said
     assert "interrupted" in said
+    deployment.backend.roster.resume()
 
     second = deployment.run("tag", folder, "--format", "jsonl")
     out, said = second.communicate(timeout=300)
