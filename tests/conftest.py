@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,12 @@ properties.load_profile("patient")  # what a property takes says more of a busy 
 
 SLOW_S = {"e2e": 600, "aws": 600, "browser": 300}
 """By its marker, how long a test may take that waits for processes of its own, where it does not say so itself."""
+
+
+def pytest_configure() -> None:
+    """Commands that the tests interrupt are to hear it: a shell has those behind its `&` ignore Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
