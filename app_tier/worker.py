@@ -18,7 +18,7 @@ from app_tier.succession import Succession
 from app_tier.taggers import Choice, Tagger
 from config.settings import PoolSettings, Settings
 from core import telemetry
-from core.errors import TagfleetError, Unavailable
+from core.errors import Unavailable, sentence
 from core.ports import Etag, Machine, ObjectStore
 from core.roster import BootTimings, Heartbeat, PoolStatus, WorkerState
 from core.wiring import Backend
@@ -87,7 +87,7 @@ class Worker:
             try:
                 self._warm(process_up)
             except Exception as error:  # the controller shows it beside the failed boot; what ends us may be anything
-                self._notice = _sentence(error)
+                self._notice = sentence(error)
                 self._beat()
                 raise
             self._serve()
@@ -209,7 +209,7 @@ class Worker:
                 self._beat()
         if pipeline.failure is not None:
             pipeline.give_up()
-            self._ended_by = _sentence(pipeline.failure)
+            self._ended_by = sentence(pipeline.failure)
         self._enter(WorkerState.DRAINED)
         if pipeline.failure is None:
             telemetry.logger().info("worker drained", images=pipeline.images_done, failed=pipeline.images_failed)
@@ -278,10 +278,6 @@ class Worker:
             self._samples.popleft()
         (_, busy_then, done_then), (_, busy, done) = self._samples[0], self._samples[-1]
         return round((done - done_then) / (busy - busy_then), 2) if busy > busy_then else 0.0
-
-
-def _sentence(error: BaseException) -> str:
-    return str(error) if isinstance(error, TagfleetError) else f"{type(error).__name__}: {error}"
 
 
 def _rss_bytes() -> int:

@@ -7,6 +7,11 @@ class TagfleetError(Exception):
     """Base of all; its text is written for the person who meets it."""
 
 
+def sentence(error: BaseException) -> str:
+    """What to tell people of any error: those that are not ours are named by their kind too."""
+    return str(error) if isinstance(error, TagfleetError) else f"{type(error).__name__}: {error}"
+
+
 class NotFound(TagfleetError):
     """The store has no object under this key."""
 
