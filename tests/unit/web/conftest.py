@@ -115,6 +115,16 @@ class Web:
             queue.delete(deliveries)
         return found
 
+    def give_up(self) -> None:
+        """Receive every job as often as the queue allows, and never delete it."""
+        queue, most = self.backend.jobs(self.settings.default_pool), self.settings.queue.max_receives
+        for _ in range(most):
+            while found := queue.receive(10, 0):
+                queue.set_visibility(found, 0)
+                if found[0].receive_count == most:
+                    break
+        queue.receive(10, 0)
+
     def finish(self, *results: Result) -> None:
         """Store and send results, as workers do."""
         for result in results:

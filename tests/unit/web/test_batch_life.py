@@ -31,14 +31,6 @@ def stored(web, batch: str) -> list[str]:
     return [info.key for prefix in layout.batch_prefixes(batch) for info in web.backend.store.list(prefix)]
 
 
-def give_up(web) -> None:
-    """Receive every job as often as the queue allows, and never delete it."""
-    queue = web.backend.jobs("resnet50")
-    for _ in range(web.settings.queue.max_receives):
-        queue.set_visibility(queue.receive(10, 0), 0)
-    queue.receive(10, 0)
-
-
 # --- cancel -----------------------------------------------------------------------------------
 
 
@@ -154,7 +146,7 @@ def test_a_result_of_an_earlier_attempt_no_longer_counts(web):
 def test_a_dead_letter_tried_again_does_not_fail_by_the_old_letter(web):
     batch = web.batch()
     web.upload(batch, ("a.jpg", b"1"))
-    give_up(web)
+    web.give_up()
     web.collector.sweep()
     assert statuses(web, batch) == {"a.jpg": "failed"}
     assert post(web, f"/batches/{batch}/retry").json["retried"] == 1

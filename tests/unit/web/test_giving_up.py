@@ -27,22 +27,11 @@ def letters(web) -> int:
     return web.backend.jobs("resnet50").depth().dead
 
 
-def give_up(web) -> None:
-    """Receive every job as often as the queue allows, and never delete it."""
-    queue = web.backend.jobs("resnet50")
-    for _ in range(web.settings.queue.max_receives):
-        while found := queue.receive(10, 0):
-            queue.set_visibility(found, 0)
-            if found[0].receive_count == web.settings.queue.max_receives:
-                break
-    queue.receive(10, 0)
-
-
 def test_an_image_in_the_dead_letters_failed_until_its_result_comes(web):
     batch = web.batch()
     web.upload(batch, ("a.jpg", b"one"))
     web.close(batch)
-    give_up(web)
+    web.give_up()
     queue = web.backend.jobs("resnet50")
     assert queue.depth().dead == 1
     for _ in range(2):
@@ -74,7 +63,7 @@ def test_a_dead_letter_does_not_replace_a_result(web):
     web.backend.jobs("resnet50").send(["no job at all"])
     web.finish(web.result_of(job))
     web.collect()
-    give_up(web)
+    web.give_up()
     web.collector.sweep()
     assert status(web, job) == "succeeded"
     assert web.get(f"/batches/{job.batch_id}")["request_counts"]["failed"] == 0
@@ -85,7 +74,7 @@ def test_a_worker_killed_before_its_last_acknowledgement_leaves_no_letter(web):
     """It had stored its results; whether it had sent them makes no difference."""
     stored, dead = sent(web, 2)
     web.keep(web.result_of(stored, tag="cat"))
-    give_up(web)
+    web.give_up()
     assert letters(web) == 2
     web.collector.sweep()
     assert (status(web, stored), status(web, dead)) == ("succeeded", "failed")
@@ -100,7 +89,7 @@ def test_a_worker_killed_before_its_last_acknowledgement_leaves_no_letter(web):
 def test_a_letter_goes_when_its_result_comes_after_all(web, arrives):
     """Of a worker that was held up for longer than the visibility timeout, on the last delivery."""
     (job,) = sent(web, 1)
-    give_up(web)
+    web.give_up()
     web.collector.sweep()
     assert (status(web, job), letters(web)) == ("failed", 1)
     if arrives == "by message":
@@ -116,7 +105,7 @@ def test_a_letter_goes_when_its_result_comes_after_all(web, arrives):
 def test_the_failure_that_a_worker_stored_is_a_result_like_any_other(web):
     (job,) = sent(web, 1)
     web.keep(web.result_of(job, error="this is no photo"))
-    give_up(web)
+    web.give_up()
     web.collector.sweep()
     assert web.get(f"/images/{job.image_id}")["error"] == "this is no photo"
     assert letters(web) == 0
@@ -124,7 +113,7 @@ def test_the_failure_that_a_worker_stored_is_a_result_like_any_other(web):
 
 def test_a_letter_that_its_owner_tried_again_goes(web):
     (job,) = sent(web, 1)
-    give_up(web)
+    web.give_up()
     web.collector.sweep()
     assert web.client.post(f"/api/v1/batches/{job.batch_id}/retry").status_code == 200
     web.clock.now += 301
@@ -135,7 +124,7 @@ def test_a_letter_that_its_owner_tried_again_goes(web):
 def test_no_letter_goes_before_its_result_is_written_down(web):
     (job,) = sent(web, 1)
     web.keep(web.result_of(job))
-    give_up(web)
+    web.give_up()
     with pytest.raises(Unavailable):
         GivingUp(web.backend.store, web.catalog, 10, web.clock, locked).look("pool", web.backend.jobs("resnet50"))
     assert (status(web, job), letters(web)) == ("queued", 1)
@@ -171,7 +160,7 @@ class Slow:
 
 def test_letters_that_come_back_while_others_are_read_keep_no_sweep_from_its_end(web):
     web.upload(web.batch(), *((f"{number}.jpg", b"%d" % number) for number in range(3)))
-    give_up(web)
+    web.give_up()
     slow = Slow(web.backend.jobs("resnet50"))
     web.collector._jobs = lambda pool: slow
     web.collector.sweep()
@@ -180,7 +169,7 @@ def test_letters_that_come_back_while_others_are_read_keep_no_sweep_from_its_end
 
 def test_letters_that_were_all_read_are_read_again_when_there_are_others_or_after_a_while(web):
     web.upload(web.batch(), ("a.jpg", b"a"))
-    give_up(web)
+    web.give_up()
     slow = Slow(web.backend.jobs("resnet50"))
     web.collector._jobs = lambda pool: slow
     for seconds, received in ((0, 1), (100, 1), (300, 2)):
@@ -188,6 +177,6 @@ def test_letters_that_were_all_read_are_read_again_when_there_are_others_or_afte
         web.collector.sweep()
         assert slow.received == received
     web.upload(web.batch(), ("b.jpg", b"b"))
-    give_up(web)
+    web.give_up()
     web.collector.sweep()
     assert slow.received == 4
