@@ -33,7 +33,7 @@ class Faults:
     lose_answers: bool = False
     """Launches are done, and then answered with a server's error."""
     sold_out: list[str] = field(default_factory=list)
-    """Codes by `TYPE:ZONE:MARKET=CODE`; a `*` stands for any."""
+    """Codes by `TYPE:ZONE:MARKET=CODE`; a `*` is any, and `CODE@500` is answered as a server's error."""
     left: int = 1_000_000
     """Instances that there is capacity for; with fewer than MinCount the launch is refused."""
     hidden_s: float = 0.0
@@ -93,7 +93,8 @@ def _run_instances(self: InstanceResponse) -> Any:
     count = min(int(self._get_param("MaxCount", "1")), faults.left)
     enough = count >= int(self._get_param("MinCount", "1"))
     code = _sold_out(self, faults) or ("" if enough else "InsufficientInstanceCapacity")
-    if code == "InsufficientInstanceCapacity":
+    if code == "InsufficientInstanceCapacity" or code.endswith("@500"):
+        code = code.removesuffix("@500")
         return _server_error(code, "We currently do not have sufficient capacity in the zone you requested.")
     if code:
         raise EC2ClientError(code, "You have requested more than your current limit allows.")

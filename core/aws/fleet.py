@@ -36,7 +36,7 @@ _STATES = {
     "shutting-down": InstanceState.STOPPING,
     "terminated": InstanceState.GONE,
 }
-_TAKEN_AWAY = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown", "Server.InsufficientInstanceCapacity")
+_TAKEN_AWAY = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
 _PROTECTED = "OperationNotPermitted"
 _ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
 _PAGE = 1000
@@ -75,6 +75,8 @@ class Ec2Fleet:
         self._page = page
         self._clock = clock
         self._seen: dict[str, tuple[Instance, float]] = {}
+        self._unlisted: set[str] = set()
+        """Launched by this object, and not listed yet."""
 
     def instances(self) -> list[Instance]:
         found = {one["InstanceId"]: one for one in self._described(DEPLOYMENT_TAG, self._deployment)}
@@ -82,8 +84,10 @@ class Ec2Fleet:
         listed = {id_: _instance(one) for id_, one in found.items()}
         for id_, instance in listed.items():
             before = self._seen.get(id_)
-            if instance.state is InstanceState.GONE and before and before[0].state is not InstanceState.GONE:
+            lived = before[0].state is not InstanceState.GONE if before else id_ in self._unlisted
+            if instance.state is InstanceState.GONE and lived:
                 self._learn_from_end(instance, found[id_])
+        self._unlisted -= listed.keys()
         missed = {
             id_: (instance, at)
             for id_, (instance, at) in self._seen.items()
@@ -116,9 +120,14 @@ class Ec2Fleet:
                     raise
                 return self._refused(refusal, count, offering)
         launched = [_instance(one) for one in answer["Instances"]]
+        self._unlisted.update(one.id for one in launched)
         if len(launched) < count:
             self._menu.set_aside(offering.type, offering.zone, offering.market)
         return _told(launched, count, f"EC2 had only {len(launched)} of {count}", Cause.CAPACITY)
+
+    def set_aside(self, ids: Sequence[str]) -> None:
+        for instance, _ in (self._seen[id_] for id_ in ids if id_ in self._seen):
+            self._menu.set_aside(instance.type, instance.zone, instance.market)
 
     def terminate(self, ids: Sequence[str]) -> None:
         wanted = [id_ for id_ in dict.fromkeys(ids) if _ID.fullmatch(id_)]
@@ -198,7 +207,8 @@ class Ec2Fleet:
 
     def _learn_from_end(self, instance: Instance, described: InstanceTypeDef) -> None:
         """Where EC2 takes an instance back, it has none to spare: the next launch goes elsewhere."""
-        if described.get("StateReason", {}).get("Code") in _TAKEN_AWAY:
+        code = described.get("StateReason", {}).get("Code", "")
+        if code in _TAKEN_AWAY or refusals.no_capacity(code):
             self._menu.set_aside(instance.type, instance.zone, instance.market)
 
 

@@ -55,10 +55,16 @@ class Ec2Machine:
         if interruption is not None:
             told = _object(interruption)
             return f"EC2 {_DOES.get(str(told.get('action')), 'ends')} this spot instance{_at(told.get('time'))}"
-        rebalance = self._get(_REBALANCE)
-        if rebalance is not None:
-            return f"EC2 recommends to leave this spot instance (told{_at(_object(rebalance).get('noticeTime'))})"
         return ""
+
+    def risk(self) -> str:
+        """A rebalance recommendation: an interruption is likelier than usual, and may never come. Raises Unavailable."""
+        rebalance = self._get(_REBALANCE)
+        if rebalance is None:
+            return ""
+        return (
+            f"EC2 may soon end this spot instance (rebalance recommendation{_at(_object(rebalance).get('noticeTime'))})"
+        )
 
     @cached_property
     def _identity(self) -> dict[str, Any]:

@@ -1,30 +1,39 @@
-"""What EC2 says when it launches nothing, or less than was asked: whether another offering helps, or a person."""
+"""EC2's refusals to launch, as causes: no capacity there, a quota that is used up, or a mistake that stays.
+
+Codes are those of "Error codes for the Amazon EC2 API" in the EC2 API Reference. EC2 adds kinds of capacity without
+notice (`InsufficientCapacityOnHost`, `UnfulfillableCapacity`), so they are told by their form, at any HTTP status.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
-from core.aws.errors import code_of, translated
+from core.aws.errors import THROTTLED, code_of, translated
 from core.errors import Misconfigured
 from core.ports import Cause
 
 MISMATCH = "IdempotentParameterMismatch"
 """The token was used before, with another request: what that one launched is there."""
-PLACE = frozenset(
+_SIDE = re.compile(r"^(?:Client|Server)\.")
+"""Which side EC2 blames, in the reasons of an instance's state and in some answers."""
+_NO_CAPACITY = re.compile(r"^Insufficient(?!.*(?:Privilege|Permission))|Capacity$")
+_PLACE = frozenset(
     {
-        "InsufficientInstanceCapacity",
-        "InsufficientHostCapacity",
-        "InsufficientReservedInstanceCapacity",
-        "InsufficientFreeAddressesInSubnet",
         "SpotMaxPriceTooLow",
+        "ReservationCapacityExceeded",
         "Unsupported",  # this type is not offered in this zone
     }
 )
-QUOTA = frozenset(
-    {"MaxSpotInstanceCountExceeded", "VcpuLimitExceeded", "InstanceLimitExceeded", "PrivateIpAddressLimitExceeded"}
-)
+_QUOTA = re.compile(r"(?:LimitExceeded|CountExceeded|QuotaExceeded)$")
+
+
+def no_capacity(code: str) -> bool:
+    """Return whether EC2 has none of what was asked for in that place now; another type or zone may have some."""
+    code = _SIDE.sub("", code)
+    return code in _PLACE or bool(_NO_CAPACITY.search(code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +47,9 @@ class Refusal:
 def of(error: ClientError, doing: str, template: str) -> Refusal | None:
     """None where it is not certain that nothing was launched: AWS has trouble, or wants fewer requests."""
     code = code_of(error)
-    if code in PLACE:
+    if no_capacity(code):
         return Refusal(Cause.CAPACITY, f"{code}: EC2 has none of these left there now")
-    if code in QUOTA:
+    if _QUOTA.search(code) and code not in THROTTLED:
         return Refusal(
             Cause.CAPACITY, f"{code}: the account's quota is used up; ask for more in AWS's Service Quotas", True
         )

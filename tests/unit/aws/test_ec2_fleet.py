@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -85,6 +86,13 @@ def test_offerings_come_in_the_order_of_the_settings_in_each_zone(made: Ec2Fleet
         ("InsufficientInstanceCapacity", ["spot b", "on-demand a", "on-demand b"]),
         ("Unsupported", ["spot b", "on-demand a", "on-demand b"]),
         ("MaxSpotInstanceCountExceeded", ["on-demand a", "on-demand b"]),
+        ("UnfulfillableCapacity", ["spot b", "on-demand a", "on-demand b"]),
+        ("UnfulfillableCapacity@500", ["spot b", "on-demand a", "on-demand b"]),
+        ("InsufficientCapacityOnHost", ["spot b", "on-demand a", "on-demand b"]),
+        ("InsufficientAddressCapacity@500", ["spot b", "on-demand a", "on-demand b"]),
+        ("Server.InsufficientInstanceCapacity@500", ["spot b", "on-demand a", "on-demand b"]),
+        ("InsufficientVolumeCapacity", ["spot b", "on-demand a", "on-demand b"]),
+        ("VolumeLimitExceeded", ["on-demand a", "on-demand b"]),
     ],
 )
 def test_lack_of_capacity_sets_one_zone_aside_and_a_quota_all(
@@ -97,7 +105,7 @@ def test_lack_of_capacity_sets_one_zone_aside_and_a_quota_all(
     made.cloud.ec2(made.deployment, sold_out=[f"*:*:spot={code}"])
     fell = launch(fleet, 2, "token")
     assert (fell.instances, fell.shortfall, fell.cause) == ([], 2, Cause.CAPACITY)
-    assert code in fell.reason
+    assert code.removesuffix("@500") in fell.reason
     assert [f"{one.market} {one.zone[-1]}" for one in fleet.offerings("resnet50")] == left
     made.pass_time(181)
     assert len(fleet.offerings("resnet50")) == 4
@@ -236,6 +244,25 @@ def test_where_ec2_takes_an_instance_back_the_next_one_is_launched_elsewhere(
     made.cloud.ec2(made.deployment, interrupt=[one.id])
     assert [each.state for each in fleet.instances()] == [InstanceState.GONE]
     assert one.zone not in [each.zone for each in fleet.offerings("resnet50") if each.market == "spot"]
+
+
+def test_one_that_is_taken_back_before_it_was_listed_sets_its_offering_aside_too(
+    made: Ec2Fleets, fleet: Ec2Fleet, launch
+) -> None:
+    [one] = launch(fleet, 1, "token").instances
+    made.cloud.ec2(made.deployment, interrupt=[one.id])
+    fleet.instances()
+    assert one.zone not in [each.zone for each in fleet.offerings("resnet50") if each.market == "spot"]
+
+
+@pytest.mark.parametrize("code", ["InsufficientPrivileges", "RequestLimitExceeded", "InvalidCapacityReservationId"])
+def test_what_only_sounds_like_a_lack_of_capacity_sets_nothing_aside(
+    made: Ec2Fleets, fleet: Ec2Fleet, launch, code: str
+) -> None:
+    made.cloud.ec2(made.deployment, launch_error=code)
+    with suppress(Unavailable):
+        assert launch(fleet, 1, "token").cause is Cause.LASTING
+    assert len(fleet.offerings("resnet50")) == 4
 
 
 def test_two_deployments_do_not_see_each_other(made: Ec2Fleets, fleet: Ec2Fleet, cloud: Cloud, launch) -> None:
