@@ -13,11 +13,24 @@ _EVERY_S = 5.0  # spot instances are told two minutes before; AWS asks to look t
 
 
 class Watch:
-    """Calls `leave` once, with the reason, in a thread of its own: an answer that takes long stalls nothing."""
+    """Calls `leave` once, with the reason, in a thread of its own: an answer that takes long stalls nothing.
 
-    def __init__(self, machine: Machine, leave: Callable[[str], None]) -> None:
+    `warn` is called once too, with the reason why the machine may be taken away later.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        leave: Callable[[str], None],
+        warn: Callable[[str], None],
+        *,
+        every_s: float = _EVERY_S,
+    ) -> None:
         self._machine = machine
         self._leave = leave
+        self._warn = warn
+        self._every_s = every_s
+        self._warned = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="departure", daemon=True)
 
@@ -32,7 +45,7 @@ class Watch:
         silent = False
         while not self._ended.is_set():
             try:
-                notice = self._machine.notice()
+                notice = self._ask()
             except Unavailable as error:
                 if not silent:
                     telemetry.logger().warning("cannot ask whether this machine stays", why=str(error))
@@ -41,5 +54,13 @@ class Watch:
                 silent = False
                 if notice:
                     return self._leave(notice)
-            self._ended.wait(_EVERY_S)
+            self._ended.wait(self._every_s)
         return None
+
+    def _ask(self) -> str:
+        """Return the notice, and pass a risk on that is new. Raises Unavailable."""
+        notice = self._machine.notice()
+        if not notice and not self._warned and (risk := self._machine.risk()):
+            self._warned = True
+            self._warn(risk)
+        return notice

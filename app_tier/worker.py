@@ -64,7 +64,7 @@ class Worker:
         self._choose = choose
         self._machine = machine
         self._ended_by = ""
-        self._leaving = ""
+        self._leaving = self._at_risk = ""
         self._telling = threading.Lock()
         self._seq = 0
         self._told_at = 0.0  # monotonic
@@ -83,7 +83,7 @@ class Worker:
         """Boot, serve, drain. Returns when drained; raises what made it fail, TagfleetError or not."""
         process_up = self._clock()
         self._enter(WorkerState.STARTING)
-        with Watch(self._machine, self._leave) if self._machine else nullcontext():
+        with Watch(self._machine, self._leave, self._warn) if self._machine else nullcontext():
             try:
                 self._warm(process_up)
             except Exception as error:  # the controller shows it beside the failed boot; what ends us may be anything
@@ -220,6 +220,12 @@ class Worker:
         self.asked_to_drain.set()
         self._beat()  # while it warms nobody else would say so
 
+    def _warn(self, risk: str) -> None:
+        """Work on: a replacement would boot for minutes, and two minutes of notice finish everything in hand."""
+        telemetry.logger().warning("this machine may be taken away", why=risk)
+        self._at_risk = risk
+        self._beat()
+
     # --- what it says of itself ---------------------------------------------------------------
 
     def _enter(self, state: WorkerState) -> None:
@@ -257,6 +263,7 @@ class Worker:
                     notice=self._noticed(),
                     ended_by=self._ended_by,
                     leaving=self._leaving,
+                    at_risk=self._at_risk,
                 )
             )
         except Unavailable as error:

@@ -140,6 +140,7 @@ class Controller:
         self._watch = Watch(self._ports.queues.keys(), self._policy)
         self._memory = self._ledger.book.memory
         self._alive: list[Instance] = []
+        self._wanted_back: dict[str, bool] = {}
         self._read_at = self._clock()
         self._foresight = Foresight(self._ports.store, self._schedules, shapes=self._foresees)
         self._launcher = Launcher(
@@ -158,6 +159,7 @@ class Controller:
         except Unavailable as error:
             return self._watch.blind(f"the fleet cannot be read ({error})")
         self._say_of_cap(seen)
+        self._set_aside(seen)
         depths, offerings = self._pools()
         reading = Reading(
             at=self._wall(),
@@ -174,6 +176,14 @@ class Controller:
         observation = self._watch.observe(reading, book.intents, elapsed, frozenset(book.known))
         self._look = reading, book.intents, self._settle(reading)
         return observation
+
+    def _set_aside(self, seen: Glance) -> None:
+        """Launch no replacement from where a worker's machine is being taken away, or may be; said once of each."""
+        wanted_back = {beat.worker_id: bool(beat.leaving) for beat in seen.workers if beat.leaving or beat.at_risk}
+        news = [id_ for id_, leaving in wanted_back.items() if self._wanted_back.get(id_) is not leaving]
+        self._wanted_back = wanted_back
+        if news:
+            self._ports.fleet.set_aside(news)
 
     def _pools(self) -> tuple[dict[str, Depth | str], dict[str, list[Offering]]]:
         """Each pool's depth, or why it cannot be told what the pool needs, and its offerings."""

@@ -267,6 +267,12 @@ class Fleet(Protocol):
         then it is not known whether anything was launched: the same call again tells.
         """
 
+    def set_aside(self, ids: Sequence[str]) -> None:
+        """Leave what these instances were launched by out of `offerings` for a while: their owner wants such ones back.
+
+        Unknown ids are no error, and an offering that cannot run out stays.
+        """
+
     def terminate(self, ids: Sequence[str]) -> None:
         """End these instances: asked to stop first, then ended. Unknown and gone ids are no error."""
 
@@ -286,3 +292,6 @@ class Machine(Protocol):
 
     def notice(self) -> str:
         """Why it is about to be taken away, in a sentence; empty while it stays."""
+
+    def risk(self) -> str:
+        """Why it may be taken away before long, in a sentence; empty while nothing speaks for that."""

@@ -77,6 +77,8 @@ class Heartbeat(_Object):
     """The error that ended it in the middle of work, in a sentence; empty while it works, and after a drain."""
     leaving: str = ""
     """Why its machine is being taken away (a spot notice, say); empty while it is not."""
+    at_risk: str = ""
+    """Why its machine may be taken away before long; it works on meanwhile."""
 
 
 class PoolStatus(_Object):

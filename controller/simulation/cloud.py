@@ -110,6 +110,12 @@ class Cloud:
         reason = f"no capacity for {offering}" if short else ""
         return Launch([one.instance for one in launched], short, reason, Cause.CAPACITY)
 
+    def set_aside(self, ids: Sequence[str]) -> None:
+        for instance in (self.workers[id_].instance for id_ in ids if id_ in self.workers):
+            for offering in self.menu:
+                if (offering.type, offering.zone, offering.market) == (instance.type, instance.zone, instance.market):
+                    self._aside_until[offering] = self.timeline.now + _SET_ASIDE_S
+
     def terminate(self, ids: Sequence[str]) -> None:
         self._answer("the fleet")
         for one in (self.workers[id_] for id_ in ids if id_ in self.workers):

@@ -89,6 +89,9 @@ class LocalFleet:
         self._prune_logs()
         return Launch(launched, len(reasons), reasons[0] if reasons else "")
 
+    def set_aside(self, ids: Sequence[str]) -> None:
+        """Do nothing: nobody takes a process back for want of others."""
+
     def terminate(self, ids: Sequence[str]) -> None:
         for id_ in ids:
             path = journal.path_of(self._root, id_)

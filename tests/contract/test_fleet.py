@@ -142,6 +142,18 @@ def test_an_offering_without_capacity_is_set_aside_for_a_while(fleets):
     assert fleet.offerings("resnet50")[0] == offering
 
 
+def test_an_offering_whose_instances_are_wanted_back_is_set_aside_for_a_while(fleets, fleet, running):
+    offering = fleet.offerings("resnet50")[0]
+    [id_] = running(1)
+    fleet.set_aside(["never-was", id_])
+    if offering.market != "spot":
+        assert fleet.offerings("resnet50")[0] == offering, "a process cannot run out"
+        return
+    assert offering not in fleet.offerings("resnet50")
+    fleets.pass_time(181)
+    assert fleet.offerings("resnet50")[0] == offering
+
+
 def test_terminate_ends_the_named_ones(fleet, running, eventually):
     first, second, third = running(3)
     fleet.terminate([first, third])

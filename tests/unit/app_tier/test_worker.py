@@ -247,15 +247,19 @@ class Rented:
 
     id, launched_at = "w1", 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, risk: str = "") -> None:
         self._told = threading.Event()
         self._answer: str | Unavailable = ""
+        self._risk = risk
 
     def notice(self) -> str:
         assert self._told.wait(120)
         if isinstance(self._answer, Unavailable):
             raise self._answer
         return self._answer
+
+    def risk(self) -> str:
+        return self._risk
 
     def say(self, answer: str | Unavailable) -> None:
         self._answer = answer
@@ -293,6 +297,22 @@ def test_a_machine_that_is_taken_away_while_it_warms_says_so_at_once(
     wait_until(lambda: bool((seen := beat(backend)) and seen.leaving))
     loaded.set()
     assert life.ended()
+
+
+def test_a_machine_that_may_be_taken_away_is_worked_on_and_says_so(
+    begin: Begin, backend: Backend, submit: Any, collect: Any, picture: Any
+) -> None:
+    machine = Rented(risk="EC2 may soon end this spot instance")
+    machine.say("")
+    life = begin(machine=machine, heartbeat_s=0.05)
+    wait_until(lambda: bool((seen := beat(backend)) and seen.at_risk))
+    submit(picture())
+    collect(1)
+    seen = beat(backend)
+    assert seen is not None
+    assert (seen.at_risk, seen.leaving) == ("EC2 may soon end this spot instance", "")
+    assert seen.state.ready
+    assert not life.ended(0)
 
 
 def test_a_new_version_serves_without_a_restart_and_without_losing_an_image(

@@ -29,8 +29,10 @@ def test_an_instance_knows_its_id_and_when_it_was_launched(metadata: FakeMetadat
 def test_notices_are_sentences(metadata: FakeMetadata) -> None:
     machine = Ec2Machine(metadata.environ)
     assert machine.notice() == ""
+    assert machine.risk() == ""
     metadata.recommend()
-    assert machine.notice() == "EC2 recommends to leave this spot instance (told at 12:01:00Z)"
+    assert machine.notice() == "", "a recommendation is no interruption: one that came would be told by itself"
+    assert machine.risk() == "EC2 may soon end this spot instance (rebalance recommendation at 12:01:00Z)"
     metadata.interrupt()
     assert machine.notice() == "EC2 ends this spot instance at 12:03:10Z"
     metadata.interrupt(action="stop")

@@ -105,6 +105,7 @@ class FakeWorker:
     halted: bool = False
     """The machine was stopped by somebody: it stands still."""
     leaving: str = ""
+    at_risk: str = ""
     doomed: bool = False
     """Dies before it is ready."""
     breaks: bool = False
@@ -176,6 +177,10 @@ class FakeFleet:
             new = [FakeWorker(f"{token}-{n}", pool, token, born, offering=offering) for n in range(fits)]
             self.workers |= {one.id: one for one in new}
             return Launch([one.instance for one in new], count - fits, "no capacity" if fits < count else "")
+
+    def set_aside(self, ids: Sequence[str]) -> None:
+        for one in (self.workers[id_] for id_ in ids if id_ in self.workers):
+            self.aside[one.offering] = self.world.now + 180.0
 
     def terminate(self, ids: Sequence[str]) -> None:
         with self.world.call("terminate", *ids):
@@ -292,6 +297,7 @@ class World:
             held=one.held,
             ended_by=ended_by,
             leaving=one.leaving,
+            at_risk=one.at_risk,
             images_done=one.done,
             busy_seconds=one.done / self.batch,
             boot=BootTimings(process=boot, imports=boot, weights=boot, first_inference=boot, ready=boot),

@@ -147,9 +147,44 @@ def test_a_worker_whose_machine_is_taken_away_is_replaced_at_once_and_ended_by_n
     controller.tick()
     assert len(world.fleet.alive) == before + 1
     assert not taken.stopping
+    assert world.fleet.alive[-1].offering == OTHER_SPOT, "there is no room where it is just being taken away"
     plan = controller.tick()
     assert plan is not None
     assert plan.pools[0].terms.draining == 1
+
+
+def test_a_worker_that_ended_its_own_machine_after_a_notice_is_replaced_elsewhere(world: World) -> None:
+    """To EC2 that is an ordinary end, as when a surplus worker goes: only its heartbeat knows better."""
+    controller = world.controller()
+    world.queue.visible = 60
+    live(world, controller, 4)
+    [taken] = world.fleet.alive
+    taken.leaving = "EC2 takes this spot instance back at 04:52:30"
+    world.say(taken, WorkerState.DRAINED)
+    taken.alive = False
+    world.queue.visible = 60
+    controller.tick()
+    assert [one.offering for one in world.fleet.alive] == [OTHER_SPOT]
+    live(world, controller, 200)
+    assert SPOT not in world.fleet.aside or world.fleet.aside[SPOT] < world.now, (
+        "a record that stays sets nothing aside"
+    )
+
+
+def test_a_worker_whose_machine_may_be_taken_away_stays_and_others_are_launched_elsewhere(world: World) -> None:
+    controller = world.controller()
+    world.queue.visible = 20
+    live(world, controller, 4)
+    [one] = world.fleet.alive
+    one.at_risk = "EC2 may soon end this spot instance"
+    world.say(one, WorkerState.IDLE)
+    for _ in range(30):
+        world.queue.visible = max(world.queue.visible, 1)
+        live(world, controller, 1)
+    assert world.fleet.alive == [one], "a recommendation replaces nobody"
+    world.queue.visible = 300
+    live(world, controller, 1)
+    assert {each.offering for each in world.fleet.alive if each is not one} == {OTHER_SPOT}
 
 
 def test_an_instance_that_was_stopped_is_ended_and_replaced(world: World) -> None:
