@@ -64,6 +64,7 @@ def _rows(t: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("", f"kept are the {t['peak']} that were needed within the last {t['keep_s']:.1f} s"),
         ("starved", _lasting("a worker wanted and none there", t["starved_s"])),
         ("boots", _boots(t["failures"], t["retry_in_s"])),
+        ("launches", f"{t.get('unanswered', 0)} asked for again and again without an answer"),
         ("rule", t["rule"]),
     ]
 

@@ -11,9 +11,12 @@ from controller.model import Plan, Policy
 from controller.voice import Voice
 from controller.watch import Watch
 from core import telemetry
-from core.errors import Unavailable
+from core.errors import Misconfigured, Unavailable
 from core.ids import new_id
 from core.ports import Cause, Fleet, Instance, Offering
+
+_KEEPS_FAILING = 2
+"""Calls in a row without an answer after which nothing waits for a launch: one is lost now and then."""
 
 
 class Launcher:
@@ -38,7 +41,18 @@ class Launcher:
         self._voice = voice
         self._wall = wall
         self._alive: Sequence[Instance] = ()
+        self._failed: dict[str, int] = {}
+        """Calls in a row without an answer, by token."""
         self._log = telemetry.logger()
+
+    @property
+    def unanswered(self) -> frozenset[str]:
+        """The tokens of launches that keep failing.
+
+        Each may have launched something whose answer was lost, so it stays an intent and counts against the cap. But it
+        is no worker that boots, so another offering is tried beside it.
+        """
+        return frozenset(token for token, failed in self._failed.items() if failed >= _KEEPS_FAILING)
 
     def apply(self, plan: Plan, alive: Sequence[Instance], policy: Policy) -> None:
         """Intend what the plan launches, and carry out what is open. `alive` are the instances that are not gone.
@@ -53,13 +67,15 @@ class Launcher:
     def _intend(self, wanted: Sequence[tuple[str, int]], policy: Policy, tried: Collection[Offering] = ()) -> None:
         """Write intents, by the best offering that can be paid for each: they are durable before anything is launched.
 
-        An offering that was `tried` is passed over.
+        An offering that was `tried`, or whose last launch is unanswered, is passed over.
         """
         intents: list[Intent] = []
+        unanswered = self.unanswered
+        silent = {(one.pool, one.offering) for one in self._ledger.book.intents if one.token in unanswered}
         for pool, count in wanted:
             for offering in self._offerings(pool):
                 fits = min(count, affordable(offering.price, self._purse(intents, policy), policy))
-                if fits > 0 and offering not in tried:
+                if fits > 0 and offering not in tried and (pool, offering) not in silent:
                     intents.append(Intent(new_id("lau"), pool, fits, self._wall(), offering=offering))
                     break
         if intents:
@@ -82,8 +98,12 @@ class Launcher:
         tried: set[Offering] = set()
         called: set[str] = set()
         failures: dict[str, str] = {}
+        short = {pool.pool for pool in plan.pools if pool.terms.wanted > pool.terms.supply}
         while intent := self._next(called):
             called.add(intent.token)
+            if intent.token in self.unanswered and intent.pool not in short:
+                self._give_up(intent, policy)
+                continue
             if excess or intent.pool not in self._pools:
                 self._log.warning("dropped a launch that the settings no longer allow", pool=intent.pool)
                 self._replace(intent, None)
@@ -92,12 +112,31 @@ class Launcher:
                 self._carry_out(intent, tried, policy)
             except Unavailable as error:
                 failures[intent.pool] = str(error)
+                self._count_failure(intent, error)
+            else:
+                self._failed.pop(intent.token, None)
         for pool in self._pools:
             failure = f"workers of {pool} could not be launched"
             if pool in failures:
                 self._voice.say(failure, f"{failure}: {failures[pool]}")
             else:
                 self._voice.settled(failure)
+
+    def _count_failure(self, intent: Intent, error: Unavailable) -> None:
+        """Once it keeps failing it is a failed launch: the next ones are tried one by one, and people are told why."""
+        open_ = {one.token for one in self._ledger.book.intents}
+        self._failed = {token: failed for token, failed in self._failed.items() if token in open_}
+        self._failed[intent.token] = failed = self._failed.get(intent.token, 0) + 1
+        if failed == _KEEPS_FAILING:
+            self._watch.refused(intent.pool, str(error), lasting=isinstance(error, Misconfigured))
+
+    def _give_up(self, intent: Intent, policy: Policy) -> None:
+        """Drop a launch that is not needed any more, once what it may have launched would have been listed."""
+        if self._wall() - intent.at >= policy.boot_deadline_s:
+            self._log.warning(
+                "dropped a launch that was never answered", pool=intent.pool, offering=str(intent.offering)
+            )
+            self._replace(intent, None)
 
     def _next(self, called: Collection[str]) -> Intent | None:
         open_ = (intent for intent in self._ledger.book.intents if intent.launched is None)

@@ -173,7 +173,9 @@ class Controller:
         )
         elapsed, self._read_at = min(now - self._read_at, self._longest_s), now
         book = self._ledger.book
-        observation = self._watch.observe(reading, book.intents, elapsed, frozenset(book.known))
+        observation = self._watch.observe(
+            reading, book.intents, elapsed, frozenset(book.known), self._launcher.unanswered
+        )
         self._look = reading, book.intents, self._settle(reading)
         return observation
 

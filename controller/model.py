@@ -22,11 +22,13 @@ class Stage(StrEnum):
     """requested → pending → booting → warming → idle ⇄ busy → draining → drained → terminating → gone
 
     Aside: `boot_failed` (not ready by its deadline, or gone before), `lost` (its heartbeat stands still),
-    `interrupted` (its machine is being taken away) and `orphan`: an instance of ours that the ledger does not know, and
-    that gives no sign of life. One that does is adopted, at the stage it is found in.
+    `interrupted` (its machine is being taken away), `orphan`: an instance of ours that the ledger does not know, and
+    that gives no sign of life. One that does is adopted, at the stage it is found in. And `unanswered`: a launch that
+    was asked for again and again without an answer. It may come to be, so it is billed; nothing waits for it.
     """
 
     REQUESTED = "requested"
+    UNANSWERED = "unanswered"
     PENDING = "pending"
     BOOTING = "booting"
     WARMING = "warming"
@@ -278,6 +280,8 @@ class Terms:
     """Workers that the schedule asks for."""
     foreseen: float = 0.0
     """Images/s that came at this time yesterday."""
+    unanswered: int = 0
+    """Launches that the fleet does not answer, again and again: billed, in case they come to be, and no supply."""
 
     @property
     def ahead(self) -> int:

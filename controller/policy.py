@@ -62,7 +62,7 @@ def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Pl
     asked = {view.pool: _asked(view, terms[view.pool], observation.paused, policy) for view in observation.pools}
 
     free, purse = seats - billable, policy.budget_per_hour - spend
-    leaving = billable - sum(each.own for each in terms.values())
+    leaving = billable - sum(each.own + each.unanswered for each in terms.values())
     room = max(0, sum(count for count, _ in asked.values()) - free - leaving)
     plans = {}
     for view in sorted(observation.pools, key=lambda view: rank(view.pool, terms[view.pool], 0)):
@@ -136,6 +136,7 @@ def _crew(workers: Sequence[Worker]) -> dict[str, int]:
     at = [worker.stage for worker in workers].count
     counts = {
         "requested": at(Stage.REQUESTED),
+        "unanswered": at(Stage.UNANSWERED),
         "booting": at(Stage.PENDING) + at(Stage.BOOTING) + at(Stage.WARMING),
         "idle": at(Stage.IDLE),
         "busy": at(Stage.BUSY),

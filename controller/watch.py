@@ -112,10 +112,12 @@ class Watch:
         intents: Sequence[Intent],
         elapsed_s: float,
         known: Collection[str] | None = None,
+        unanswered: Collection[str] = (),
     ) -> Observation:
         """`elapsed_s` runs from the last good reading. A queue that could not be read leaves its pool `unread`.
 
-        `known` are the instances that are in the ledger; None for all of them.
+        `known` are the instances that are in the ledger; None for all of them. `unanswered` are the tokens of launches
+        that the fleet does not answer, again and again.
         """
         names = self._configured | {instance.pool for instance in reading.instances}
         for name in names:
@@ -124,8 +126,9 @@ class Watch:
         self._ours(reading, intents, elapsed_s, known, workers)
         self._by_hand(reading, elapsed_s, workers)
         for intent in intents:
+            stage = Stage.UNANSWERED if intent.token in unanswered else Stage.REQUESTED
             for number in range(intent.unseen(reading.instances)):
-                asked = Worker(f"{intent.token}/{number}", Stage.REQUESTED, price=intent.offering.price)
+                asked = Worker(f"{intent.token}/{number}", stage, price=intent.offering.price)
                 workers.setdefault(intent.pool, []).append(asked)
         for id_ in self._sights.keys() - reading.listed.keys() - reading.heard.keys():
             del self._sights[id_]

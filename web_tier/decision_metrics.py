@@ -20,6 +20,7 @@ HELP = {
     "utilisation": "Share of a worker's throughput that steady arrivals may use (rho)",
     "drain_goal_s": "Seconds in which a backlog should be gone once a new worker is up (L)",
     "requested": "Launches asked for that the fleet does not list yet",
+    "unanswered": "Launches that the fleet does not answer, again and again: paid for, in case they come to be",
     "booting": "Workers that boot",
     "idle": "Workers that are ready and have nothing to do",
     "busy": "Workers that are at work",

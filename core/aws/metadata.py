@@ -58,13 +58,15 @@ class Ec2Machine:
         return ""
 
     def risk(self) -> str:
-        """A rebalance recommendation: an interruption is likelier than usual, and may never come. Raises Unavailable."""
+        """A rebalance recommendation: an interruption is likelier than usual, and may never come.
+
+        Raises Unavailable.
+        """
         rebalance = self._get(_REBALANCE)
         if rebalance is None:
             return ""
-        return (
-            f"EC2 may soon end this spot instance (rebalance recommendation{_at(_object(rebalance).get('noticeTime'))})"
-        )
+        told = _at(_object(rebalance).get("noticeTime"))
+        return f"EC2 may soon end this spot instance (rebalance recommendation{told})"
 
     @cached_property
     def _identity(self) -> dict[str, Any]:

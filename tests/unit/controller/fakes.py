@@ -143,6 +143,8 @@ class FakeFleet:
     """What there is to be had, best first."""
     sold_out: set[Offering] = field(default_factory=set)
     """Have no capacity now."""
+    silent: set[Offering] = field(default_factory=set)
+    """Are asked for without an answer."""
     aside: dict[Offering, float] = field(default_factory=dict)
     """When those that were asked for in vain may be asked for again."""
     refusal: str = ""
@@ -162,6 +164,8 @@ class FakeFleet:
 
     def launch(self, pool: str, count: int, token: str, offering: Offering = PROCESS) -> Launch:
         with self.world.call("launch", pool, str(count), token):
+            if offering in self.silent:
+                raise Unavailable(f"cannot launch {offering}: AWS has trouble of its own (InternalError)")
             again = [one.instance for one in self.workers.values() if one.token == token]
             self.requests.setdefault(token, set()).add((pool, count, offering))
             if again:

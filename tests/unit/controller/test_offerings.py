@@ -166,9 +166,7 @@ def test_a_worker_that_ended_its_own_machine_after_a_notice_is_replaced_elsewher
     controller.tick()
     assert [one.offering for one in world.fleet.alive] == [OTHER_SPOT]
     live(world, controller, 200)
-    assert SPOT not in world.fleet.aside or world.fleet.aside[SPOT] < world.now, (
-        "a record that stays sets nothing aside"
-    )
+    assert world.fleet.aside[SPOT] < world.now, "a record that stays sets nothing aside anew"
 
 
 def test_a_worker_whose_machine_may_be_taken_away_stays_and_others_are_launched_elsewhere(world: World) -> None:
@@ -196,3 +194,47 @@ def test_an_instance_that_was_stopped_is_ended_and_replaced(world: World) -> Non
     controller.tick()
     assert one.stopping
     assert len(world.fleet.alive) == 2
+
+
+def test_a_launch_that_is_never_answered_is_no_worker_that_boots(world: World) -> None:
+    world.fleet.silent = {SPOT}
+    world.queue.visible = 20
+    controller = world.controller()
+    live(world, controller, 2)
+    [decision] = world.roster.decisions()
+    assert decision.terms["requested"] == 1, "an answer is lost now and then"
+    live(world, controller, 2)
+    assert [one.offering for one in world.fleet.alive] == [OTHER_SPOT]
+    [decision] = world.roster.decisions()
+    assert "AWS has trouble of its own (InternalError)" in decision.reason
+    live(world, controller, 1)
+    [decision] = world.roster.decisions()
+    assert (decision.terms["unanswered"], decision.terms["billable"]) == (1, 2), "it may have launched one"
+    live(world, controller, 30)
+    assert not world.outstanding
+
+
+def test_a_launch_that_was_never_answered_launches_nothing_once_others_do_the_work(world: World) -> None:
+    world.fleet.silent = {SPOT}
+    world.queue.visible = 20
+    controller = world.controller()
+    live(world, controller, 10)
+    world.fleet.silent = set()
+    live(world, controller, int(world.settings.boot_deadline_s) + 1)
+    assert [one.offering for one in world.fleet.workers.values()] == [OTHER_SPOT]
+    assert controller._ledger.book.intents == ()
+
+
+def test_launches_that_no_offering_answers_are_tried_ever_more_seldom_and_go_on_with_the_first_answer(
+    world: World,
+) -> None:
+    world.fleet.silent = {SPOT, OTHER_SPOT, ON_DEMAND}
+    world.queue.visible = 20
+    controller = world.controller()
+    live(world, controller, 60)
+    [decision] = world.roster.decisions()
+    assert "cannot launch" in decision.reason
+    assert decision.terms["billable"] <= world.settings.max_workers
+    world.fleet.silent = set()
+    live(world, controller, 60)
+    assert not world.outstanding
