@@ -12,6 +12,8 @@ from controller.loop import Controller, Ports
 from controller.model import Observation, Plan, policy_of
 from controller.recording import recorder
 from controller.report import samples
+from core import telemetry
+from core.errors import Unavailable
 from core.roster import DecisionRecord
 from core.wiring import Backend
 
@@ -30,6 +32,7 @@ def run(
 
     `worker_command` starts one worker when `--pool P --instance I` are appended. A dry run changes nothing, and hands
     each plan that differs from the one before to `on_plan`. `record` takes in every tick (`controller.recording`).
+    Raises UnsuitableStore where two controllers could act at once.
     """
     ports = Ports(
         store=backend.store,
@@ -42,6 +45,10 @@ def run(
             ports, settings.controller, dry_run=True, on_plan=on_plan, on_tick=note, schedules=settings.schedules
         ).run(stop)
         return
+    try:
+        backend.check_store()
+    except Unavailable as error:  # as everything that answers later: the ledger's first write tells of it again
+        telemetry.logger().warning("cannot tell whether the store has conditional writes", why=str(error))
     with closing(backend.metrics()) as metrics:
 
         def on_tick(observation: Observation, plan: Plan) -> None:

@@ -44,6 +44,10 @@ class Misconfigured(Unavailable):
     """
 
 
+class UnsuitableStore(TagfleetError):
+    """The store answers and lacks what Tagfleet stands on. No retry helps: it has to be another one."""
+
+
 class PartialSend(Unavailable):
     """Some messages of one `send` were not accepted; `unsent` holds their positions in the call."""
 

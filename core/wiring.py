@@ -9,6 +9,7 @@ from typing import Protocol
 
 from config.settings import Settings
 from core import layout
+from core.conditional_writes import check_conditional_writes
 from core.metrics import Metrics
 from core.originals import Originals
 from core.ports import Fleet, Machine, ObjectStore, Queue, Source
@@ -19,6 +20,9 @@ class Parts(Protocol):
     """What a deployment is built of: `core.local.parts` and `core.aws.parts` each have one. Nothing is kept here."""
 
     def store(self) -> ObjectStore: ...
+
+    def store_place(self) -> str:
+        """The store's name for people: its folder, or its bucket and server."""
 
     def queue(self, name: str) -> Queue: ...
 
@@ -38,6 +42,10 @@ class Backend:
     @cached_property
     def store(self) -> ObjectStore:
         return self._parts.store()
+
+    def check_store(self) -> None:
+        """Check that the store honours conditional writes. Raises UnsuitableStore, Unavailable."""
+        check_conditional_writes(self.store, self._parts.store_place())
 
     @cached_property
     def roster(self) -> Roster:

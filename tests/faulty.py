@@ -20,6 +20,8 @@ class Request:
 
     operation: str
     body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    """By their names in lower case."""
 
 
 @dataclass
@@ -47,7 +49,14 @@ class Silence:
     """The service never answers."""
 
 
-Fault = Answer | Reset | Lost | Cut | Silence
+@dataclass
+class Ignored:
+    """The service does what it is asked as if these headers, in lower case, were not there."""
+
+    headers: tuple[str, ...]
+
+
+Fault = Answer | Reset | Lost | Cut | Silence | Ignored
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -59,7 +68,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.server.on(Request(self._operation(), body))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        fault = self.server.on(Request(self._operation(), body, headers))
         if isinstance(fault, Silence):
             self.server.ended.wait(30)
         if isinstance(fault, Silence | Reset):
@@ -67,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif isinstance(fault, Answer):
             self._say(fault.status, fault.headers, fault.body)
         else:
-            status, headers, data = self._asked(body)
+            status, headers, data = self._asked(body, fault.headers if isinstance(fault, Ignored) else ())
             if isinstance(fault, Lost):
                 self._reset()
             else:
@@ -80,9 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
         target = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
         return target or f"{self.command} ?{names}".removesuffix(" ?")
 
-    def _asked(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def _asked(self, body: bytes, ignored: tuple[str, ...]) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
-        connection.request(self.command, self.path, body, dict(self.headers))
+        own = {name: value for name, value in self.headers.items() if name.lower() not in ignored}
+        connection.request(self.command, self.path, body, own)
         answer = connection.getresponse()
         data = answer.read()
         connection.close()

@@ -35,6 +35,8 @@ _PASSING = frozenset(
     {"RequestTimeout", "RequestTimeoutException", "InternalError", "InternalFailure", "ServiceUnavailable"}
     | {"OperationAborted", "ConditionalRequestConflict", "IncompleteBody", "BadDigest"}
 )
+_NOT_THERE = frozenset({"NotImplemented", "MethodNotAllowed"})
+"""Of servers that speak a part of AWS's protocols. No retry helps."""
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
 _UNKNOWN_KEY = frozenset(
     {"InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure", "InvalidToken"}
@@ -110,13 +112,19 @@ def translated(error: ClientError, doing: str, service: str = "") -> Unavailable
     cannot = f"cannot {doing}: "
     if code in THROTTLED or status == 429:
         return Unavailable(f"{cannot}AWS asks for fewer requests ({code}); it is safe to try again in a while")
+    if status == 501 or code in _NOT_THERE:
+        said = _said(error)
+        return Misconfigured(f"{cannot}what answers does not have that ({code or status}{': ' if said else ''}{said})")
     if status >= 500 or code in _PASSING:
         return Unavailable(f"{cannot}AWS has trouble of its own ({code or status}); it is safe to try again")
     for codes, advice in _ADVICE:
         if code in codes:
             return Misconfigured(cannot + advice(error, service))
-    said = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:300]
-    return Misconfigured(f"{cannot}AWS refuses it: {code}: {said}")
+    return Misconfigured(f"{cannot}AWS refuses it: {code}: {_said(error)}")
+
+
+def _said(error: ClientError) -> str:
+    return " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:300]
 
 
 def _without_answer(error: BotoCoreError, doing: str) -> Unavailable:

@@ -28,6 +28,10 @@ class AwsParts:
         aws = self._settings.aws
         return S3Store(self.clients, input_bucket=aws.input_bucket, output_bucket=aws.output_bucket)
 
+    def store_place(self) -> str:
+        bucket, endpoint = self._settings.aws.output_bucket, self.clients.s3.meta.endpoint_url
+        return f"bucket {bucket} at {endpoint}"
+
     def queue(self, name: str) -> SqsQueue:
         """One object for each name, which keeps the queue's URL: to ask for it is a request too."""
         with self._lock:

@@ -20,6 +20,9 @@ class LocalParts:
     def store(self) -> LocalStore:
         return LocalStore(self._settings.home / "store")
 
+    def store_place(self) -> str:
+        return f"folder {self._settings.home / 'store'}"
+
     def queue(self, name: str) -> LocalQueue:
         queue = self._settings.queue
         return LocalQueue(

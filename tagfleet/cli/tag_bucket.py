@@ -81,6 +81,7 @@ def tag_bucket(settings: Settings, places: Sequence[str], pool: str | None, opti
     if wanted.estimate:
         _say_estimate(listing, wanted.everything, fleet, aws=settings.backend == "aws")
         return 0
+    backend.check_store()
     run_id = f"run_{wanted.run}" if wanted.run else run_id_of(listing.name, pool)
     new = RunState(listing=listing.name, pool=pool, options=options, everything=wanted.everything)
     file = RunFile(backend.store, run_id, new, time.time)
