@@ -17,6 +17,7 @@ from ami import stack
 from core.aws.metrics import NAMESPACE
 from core.errors import TagfleetError
 from core.metrics import Metric
+from tests.stack import iam
 from tests.stack.resolving import Resolved
 
 ONE = stack.Shape(pools=("resnet50",), namespace=NAMESPACE, visibility_timeout_s=45, max_receives=7)
@@ -84,6 +85,42 @@ def test_buckets_are_private_encrypted_and_outlive_the_stack(bucket: str) -> Non
     (statement,) = found.properties(f"{bucket}Policy")["PolicyDocument"]["Statement"]
     assert statement["Effect"] == "Deny"
     assert len(statement["Resource"]) == 2
+
+
+@pytest.mark.parametrize("shape", [ONE, TWO], ids=["one pool", "two pools"])
+def test_queues_buckets_and_topics_take_nothing_without_tls(shape: stack.Shape) -> None:
+    """Whatever resource is added of these kinds: each has one policy, which denies whoever comes without TLS."""
+    found = filled_in(shape, Hosts="two")
+    guarded: dict[str, int] = dict.fromkeys(_of_type(found, *_ATTACHED), 0)
+    for policy, (key, service) in {
+        "AWS::SQS::QueuePolicy": ("Queues", "sqs:*"),
+        "AWS::SNS::TopicPolicy": ("Topics", "sns:Publish"),
+        "AWS::S3::BucketPolicy": ("Bucket", "s3:*"),
+    }.items():
+        for name in _of_type(found, policy):
+            (target,) = _referred_to(found.template["Resources"][name]["Properties"][key])
+            properties = found.properties(name)
+            denied = [each for each in properties["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"]
+            assert [each["Principal"] for each in denied] == ["*"]
+            assert [each["Action"] for each in denied] == [service]
+            assert [each["Condition"] for each in denied] == [{"Bool": {"aws:SecureTransport": "false"}}]
+            assert set(_ours(found, target, service)) == set(iam.listed(denied[0]["Resource"]))
+            guarded[target] += 1
+    assert guarded
+    assert set(guarded.values()) == {1}, guarded
+
+
+def test_alarms_reach_their_topic() -> None:
+    found = filled_in()
+    topic = "arn:aws:sns:eu-central-1:123456789012:tagfleet-alarms"
+    policy = [found.properties("AlarmsPolicy")["PolicyDocument"]]
+    (allow,) = [each for each in policy[0]["Statement"] if each["Effect"] == "Allow"]
+    assert allow["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    tls = {"aws:SecureTransport": "true"}
+    ours, others = tls | {"aws:SourceAccount": "123456789012"}, tls | {"aws:SourceAccount": "210987654321"}
+    assert iam.allowed(policy, "sns:Publish", topic, ours)
+    assert not iam.allowed(policy, "sns:Publish", topic, others)
+    assert not iam.allowed(policy, "sns:Publish", topic, ours | {"aws:SecureTransport": "false"})
 
 
 @pytest.mark.parametrize(("days", "prefixes"), [("0", []), ("30", ["uploads/", "images/", "thumbnails/"])])
@@ -174,6 +211,21 @@ def test_whatever_the_pools_are_called_what_is_referred_to_is_there(pools: list[
     known = {*template["Resources"], *template["Parameters"]}
     for name in _referred_to(template["Resources"]):
         assert name in known or name.startswith("AWS::"), name
+
+
+_ATTACHED = ("AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::S3::Bucket")
+
+
+def _of_type(found: Resolved, *types: str) -> list[str]:
+    return [name for name, resource in found.template["Resources"].items() if resource["Type"] in types]
+
+
+def _ours(found: Resolved, name: str, service: str) -> list[str]:
+    """The ARNs that a policy on this queue, topic or bucket has to name."""
+    if service.startswith("sns"):
+        return [found.value({"Ref": name})]
+    arn = found.value({"Fn::GetAtt": [name, "Arn"]})
+    return [arn, f"{arn}/*"] if service.startswith("s3") else [arn]
 
 
 def _referred_to(node: object) -> set[str]:
