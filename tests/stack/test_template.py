@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -85,6 +86,25 @@ def test_buckets_are_private_encrypted_and_outlive_the_stack(bucket: str) -> Non
     (statement,) = found.properties(f"{bucket}Policy")["PolicyDocument"]["Statement"]
     assert statement["Effect"] == "Deny"
     assert len(statement["Resource"]) == 2
+
+
+def test_machines_reach_what_they_need_and_nothing_else() -> None:
+    """Every security group says where it goes: one without rules may go anywhere."""
+    found = filled_in(Hosts="two")
+    ways: dict[str, set[tuple[int, str]]] = {name: set() for name in _of_type(found, "AWS::EC2::SecurityGroup")}
+    for name in ways:
+        rules = found.properties(name)["SecurityGroupEgress"]
+        assert rules
+        ways[name] |= {_way(rule) for rule in rules if rule.get("CidrIp") != "127.0.0.1/32"}
+    for name in _of_type(found, "AWS::EC2::SecurityGroupEgress"):
+        rule = found.properties(name)
+        ways[rule["GroupId"]].add(_way(rule))
+    assert ways == {
+        "WorkerGroup": {(443, "0.0.0.0/0")},
+        "HostGroup": {(443, "0.0.0.0/0"), (5432, "CatalogGroup")},
+        "EntranceGroup": {(8000, "HostGroup")},
+        "CatalogGroup": set(),
+    }
 
 
 @pytest.mark.parametrize("shape", [ONE, TWO], ids=["one pool", "two pools"])
@@ -218,6 +238,11 @@ _ATTACHED = ("AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::S3::Bucket")
 
 def _of_type(found: Resolved, *types: str) -> list[str]:
     return [name for name, resource in found.template["Resources"].items() if resource["Type"] in types]
+
+
+def _way(rule: dict[str, Any]) -> tuple[int, str]:
+    assert rule["FromPort"] == rule["ToPort"]
+    return rule["ToPort"], rule.get("CidrIp") or rule["DestinationSecurityGroupId"]
 
 
 def _ours(found: Resolved, name: str, service: str) -> list[str]:
