@@ -104,10 +104,17 @@ def down_command(settings: Settings, *, drain_s: float, delete_data: bool, yes: 
         given = click.prompt(f"this deletes every image and result of {stack.name}; to go on, type its name")
         if given != stack.name:
             raise Misconfigured(f"{given!r} is not the deployment's name; nothing was deleted")
-    elif not yes and not click.confirm(f"delete stack {stack.name}? Images and results stay"):
+    elif not yes and not click.confirm(_question(stack.name, state.outputs)):
         click.echo("nothing was deleted")
         return
     down.take_down(clients, shared or settings, _say, drain_s=drain_s, delete_data=delete_data)
+
+
+def _question(name: str, outputs: Mapping[str, str]) -> str:
+    """What is asked before the protection from deletion is lifted."""
+    if "CatalogHost" in outputs:
+        return f"delete stack {name} and the catalogue's database, of which a snapshot stays? Images and results stay"
+    return f"delete stack {name}? Images and results stay"
 
 
 def _shared(bucket: str) -> Settings:

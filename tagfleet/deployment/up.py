@@ -15,6 +15,7 @@ from core.aws.clients import Clients
 from core.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
 from core.errors import Misconfigured, NotFound, TagfleetError
 from core.wiring import Backend
+from tagfleet.deployment import protection
 from tagfleet.deployment.checks import spot_refused, warnings
 from tagfleet.deployment.first_messages import drop_test_events
 from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names
@@ -59,17 +60,20 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     for line in other_settings:
         say(line)
     created = state is None
-    for template in _templates(settings, wanted, new=created):
-        plan = stack.plan(_as_argument(template, clients, state), wanted)
+    for step in steps(settings, wanted, new=created):
+        plan = stack.plan(_as_argument(step.template, clients, state), step.parameters)
         say(table(plan) if plan else "the stack is as it should be")
-        if (plan or other_settings) and not agree():
+        if step.asked and (plan or other_settings) and not agree():
             if plan:
                 stack.discard(plan)
             return None
         if plan:
+            if protection.ends_database(plan.changes):
+                protection.lift_from_database(clients, stack)
             _carry_out(stack, plan, say)
         state = stack.state()
     assert state is not None  # noqa: S101  # for the type checker: it has just been made
+    protection.protect_stack(stack, say)
     named = with_names(settings, clients.region, stack.name, state.outputs, network.subnets)
     backend = Backend(named)
     if refused := spot_refused(account, markets):
@@ -119,6 +123,8 @@ def _ready_to_change(stack: Stack, say: Say) -> StackState | None:
     if state.stands:
         return state
     say(f"the stack of an attempt before is cleared away ({state.status})")
+    if state.protected:
+        stack.protect(on=False)
     for event in stack.delete():
         if line := told(event):
             say(line)
@@ -172,16 +178,28 @@ def _launchable(settings: Settings) -> tuple[Sequence[str], Sequence[str]]:
     return list(dict.fromkeys(type for type, _, _ in choices)), list(dict.fromkeys(market for _, _, market in choices))
 
 
-def _templates(settings: Settings, wanted: Mapping[str, str], *, new: bool) -> Iterator[str]:
-    """The template; before it one with the first pool alone, where the stack is new and it is too large to be sent.
+@dataclass(frozen=True)
+class Step:
+    """One change of the stack. `asked` is whether a person has to agree: what only completes another one is not."""
 
-    A large template lies in the output bucket, which the small one makes.
+    template: str
+    parameters: Mapping[str, str]
+    asked: bool = True
+
+
+def steps(settings: Settings, wanted: Mapping[str, str], *, new: bool) -> Iterator[Step]:
+    """Yield the changes that lead to `wanted`: one, but for two cases.
+
+    A new stack whose template is too large to be sent begins with the first pool alone: the template lies in the output
+    bucket then, which that change makes. A new database is protected from deletion after all else has succeeded.
     """
     whole = shape(settings, wanted)
     text = templates.body(templates.render(whole))
     if new and not templates.fits_inline(text):
-        yield templates.body(templates.render(whole.with_pools(whole.pools[:1])))
-    yield text
+        yield Step(templates.body(templates.render(whole.with_pools(whole.pools[:1]))), wanted)
+    yield Step(text, wanted)
+    if wanted["Protected"] == "no":
+        yield Step(text, {**wanted, "Protected": "yes"}, asked=False)
 
 
 def _as_argument(text: str, clients: Clients, state: StackState | None) -> dict[str, str]:

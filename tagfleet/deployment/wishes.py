@@ -86,6 +86,8 @@ def parameters(
     if host_image is not None:
         chosen |= {"HostImage": host_image.id, "HostRootDevice": host_image.root_device}
     hosts = chosen.get("Hosts", "none")
+    new_database = hosts != "none" and present.get("Hosts", "none") == "none"
+    chosen["Protected"] = "no" if new_database else "yes"
     _check_hosts(hosts, chosen, host_image, network)
     if host_image is None:
         chosen["HostImage"] = image.id  # it stands in: an older one may be gone, and CloudFormation looks
