@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ami import stack as templates
 from config import settings as config
 from config.settings import BadSetting, Document, Settings
 from core import layout
-from core.aws.account import Account, Network
+from core.aws.account import Account, Image, Network
 from core.aws.buckets import put_text
 from core.aws.clients import Clients
 from core.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
 from core.errors import Misconfigured, NotFound, TagfleetError
 from core.wiring import Backend
-from tagfleet.deployment import protection
+from tagfleet.deployment import capacity, protection
 from tagfleet.deployment.checks import spot_refused, warnings
 from tagfleet.deployment.first_messages import drop_test_events
 from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names
@@ -50,12 +50,12 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     present = state.parameters if state else {}
     image = account.image(_image(wishes, present))
     network = account.network(wishes.subnets or _subnets(present))
-    types, markets = _launchable(settings)
-    for warning in warnings(account, image, network, types, markets):
-        say(f"warning: {warning}")
     hosts_from = wishes.host_image or _kept_host_image(present)
     host_image = account.image(hosts_from) if hosts_from else None
     wanted = parameters(wishes, present, image, host_image, network, settings)
+    offerings = _offerings(settings)
+    for warning in _looked_at(account, settings, image, network, offerings, _hosts(wanted, host_image)):
+        say(f"warning: {warning}")
     other_settings = _told_apart(settings, clients, stack.name, state, network)
     for line in other_settings:
         say(line)
@@ -76,7 +76,7 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     protection.protect_stack(stack, say)
     named = with_names(settings, clients.region, stack.name, state.outputs, network.subnets)
     backend = Backend(named)
-    if refused := spot_refused(account, markets):
+    if refused := spot_refused(account, [market for choices in offerings.values() for _, market in choices]):
         say(f"warning: {refused}")
     if created:
         drop_test_events(backend.jobs(named.default_pool))
@@ -171,11 +171,39 @@ def _subnets(present: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(subnet for subnet in present.get("Subnets", "").split(",") if subnet)
 
 
-def _launchable(settings: Settings) -> tuple[Sequence[str], Sequence[str]]:
-    """Types and markets that the pools may be launched as."""
-    offerings = [(pool.offerings or settings.aws.offerings).split() for pool in settings.pools.values()]
-    choices = [choice.partition(":") for each in offerings for choice in each]
-    return list(dict.fromkeys(type for type, _, _ in choices)), list(dict.fromkeys(market for _, _, market in choices))
+def _offerings(settings: Settings) -> capacity.Offerings:
+    found = {}
+    for name, pool in settings.pools.items():
+        choices = (choice.partition(":") for choice in (pool.offerings or settings.aws.offerings).split())
+        found[name] = [(type, market) for type, _, market in choices]
+    return found
+
+
+def _hosts(wanted: Mapping[str, str], image: Image | None) -> tuple[str, Image] | None:
+    """Return the type and the image of hosts; None where there are none."""
+    if image is None or wanted.get("Hosts", "none") == "none":
+        return None
+    return wanted["HostType"], image
+
+
+def _looked_at(
+    account: Account,
+    settings: Settings,
+    image: Image,
+    network: Network,
+    offerings: capacity.Offerings,
+    host: tuple[str, Image] | None,
+) -> Iterator[str]:
+    """Yield what may keep workers from starting. Raises Misconfigured for what never can."""
+    types = list(dict.fromkeys(type for choices in offerings.values() for type, _ in choices))
+    yield from warnings(image, network, types)
+    try:
+        kinds = account.types([*types, *([host[0]] if host else [])])
+    except TagfleetError as error:
+        yield f"instance types were not looked at: {error}"
+        return
+    capacity.check_architectures(kinds, image, offerings, host)
+    yield from capacity.warnings(account, kinds, network, offerings, settings.controller.max_workers)
 
 
 @dataclass(frozen=True)

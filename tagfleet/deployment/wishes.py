@@ -17,6 +17,8 @@ _OWN_PAGE = "http://127.0.0.1:8000,http://localhost:8000"
 _USUAL_SPEND = 20.0
 _ROOT_GIB = 40
 """The template's own."""
+_HOST_TYPES = {"x86_64": "t3.small", "arm64": "t4g.small"}
+"""By the architecture of the hosts' image."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _HOST_NAME = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z0-9-]+")
 _CERTIFICATE = re.compile(r"arn:[a-z-]+:acm:[a-z0-9-]+:\d+:certificate/\S+")
@@ -85,6 +87,8 @@ def parameters(
         chosen["RootGiB"] = str(least)
     if host_image is not None:
         chosen |= {"HostImage": host_image.id, "HostRootDevice": host_image.root_device}
+        if chosen.get("HostType", _HOST_TYPES["x86_64"]) in _HOST_TYPES.values():
+            chosen["HostType"] = _HOST_TYPES.get(host_image.architecture, _HOST_TYPES["x86_64"])
     hosts = chosen.get("Hosts", "none")
     new_database = hosts != "none" and present.get("Hosts", "none") == "none"
     chosen["Protected"] = "no" if new_database else "yes"

@@ -62,7 +62,7 @@ def test_the_protection_of_the_database_is_lifted(cloud: Cloud) -> None:
     stack = Stack(cloud.clients, name)
     database, rds = stack.physical("Catalog"), cloud.client("rds")
     rds.modify_db_instance(DBInstanceIdentifier=database, DeletionProtection=True)  # moto's stacks pass it over
-    with pytest.raises(ClientError, match="(?i)deletion ?protection|protected"):
+    with pytest.raises(ClientError, match=r"(?i)deletion ?protection|protected"):
         rds.delete_db_instance(DBInstanceIdentifier=database, SkipFinalSnapshot=True)
     protection.lift_from_database(cloud.clients, stack)
     rds.delete_db_instance(DBInstanceIdentifier=database, SkipFinalSnapshot=True)
