@@ -29,7 +29,13 @@ def command() -> None:
 @click.option("--domain", help="name by which people reach two hosts")
 @click.option("--clients", help="addresses that may reach two hosts, 203.0.113.0/24  [default: all]")
 @click.option("--email", help="whom alarms are sent to")
-@click.option("--subnet", "subnets", multiple=True, help="where machines run  [default: those of the default VPC]")
+@click.option("--entrance", type=click.Choice(["public", "internal"]), help="addresses of the two hosts' load balancer")
+@click.option("--subnet", "subnets", multiple=True, help="where workers run  [default: those of the default VPC]")
+@click.option("--host-subnet", "host_subnets", multiple=True, help="where hosts run  [default: the workers']")
+@click.option(
+    "--entrance-subnet", "entrance_subnets", multiple=True, help="of the load balancer  [default: as --subnet]"
+)
+@click.option("--database-subnet", "database_subnets", multiple=True, help="of the database  [default: as --subnet]")
 @click.option("--upload-days", type=click.IntRange(0), help="delete uploads after so many days; 0 keeps them")
 @click.option("--source", "sources", multiple=True, help="bucket of others to read images from; '' for none")
 @click.option("--replace", is_flag=True, help="have workers of an older image drain without asking")

@@ -19,7 +19,7 @@ from tagfleet.deployment import capacity, protection
 from tagfleet.deployment.checks import spot_refused, warnings
 from tagfleet.deployment.first_messages import drop_test_events
 from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names
-from tagfleet.deployment.wishes import Wishes, parameters, shape
+from tagfleet.deployment.wishes import Wishes, parameters, shape, subnets_of
 
 TEMPLATE = "fleet/stack.json"
 """In the output bucket: a template that is too large to be sent with the request."""
@@ -52,7 +52,8 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     network = account.network(wishes.subnets or _subnets(present))
     hosts_from = wishes.host_image or _kept_host_image(present)
     host_image = account.image(hosts_from) if hosts_from else None
-    wanted = parameters(wishes, present, image, host_image, network, settings)
+    others = {name: account.network(subnets) for name, subnets in subnets_of(wishes, present).items()}
+    wanted = parameters(wishes, present, image, host_image, network, settings, others)
     offerings = _offerings(settings)
     for warning in _looked_at(account, settings, image, network, offerings, _hosts(wanted, host_image)):
         say(f"warning: {warning}")

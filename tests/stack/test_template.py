@@ -107,6 +107,20 @@ def test_machines_reach_what_they_need_and_nothing_else() -> None:
     }
 
 
+@pytest.mark.parametrize("scheme", ["internet-facing", "internal"])
+def test_each_part_lies_in_its_own_subnets(scheme: str) -> None:
+    own = {
+        "HostSubnets": "subnet-h",
+        "EntranceSubnets": "subnet-e1,subnet-e2",
+        "DatabaseSubnets": "subnet-d1,subnet-d2",
+    }
+    found = filled_in(Hosts="two", EntranceScheme=scheme, **own)
+    assert found.properties("HostFleet")["VPCZoneIdentifier"] == ["subnet-h"]
+    assert found.properties("Entrance")["Subnets"] == ["subnet-e1", "subnet-e2"]
+    assert found.properties("Entrance")["Scheme"] == scheme
+    assert found.properties("CatalogSubnets")["SubnetIds"] == ["subnet-d1", "subnet-d2"]
+
+
 @pytest.mark.parametrize("shape", [ONE, TWO], ids=["one pool", "two pools"])
 def test_queues_buckets_and_topics_take_nothing_without_tls(shape: stack.Shape) -> None:
     """Whatever resource is added of these kinds: each has one policy, which denies whoever comes without TLS."""
