@@ -38,6 +38,10 @@ def command() -> None:
 @click.option("--database-subnet", "database_subnets", multiple=True, help="of the database  [default: as --subnet]")
 @click.option("--upload-days", type=click.IntRange(0), help="delete uploads after so many days; 0 keeps them")
 @click.option("--source", "sources", multiple=True, help="bucket of others to read images from; '' for none")
+@click.option(
+    "--source-key", "source_keys", multiple=True, help="ARN of a KMS key of those images, where up finds none"
+)
+@click.option("--kms-key", help="ARN of a KMS key for the deployment's buckets; '' for S3's own keys")
 @click.option("--replace", is_flag=True, help="have workers of an older image drain without asking")
 @click.option("--yes", is_flag=True, help="do not ask before anything is changed")
 def up_command(

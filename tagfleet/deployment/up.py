@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ami import stack as templates
 from config import settings as config
@@ -13,6 +13,7 @@ from core.aws.account import Account, Image, Network
 from core.aws.buckets import put_text
 from core.aws.clients import Clients
 from core.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
+from core.aws.keys import key_of
 from core.errors import Misconfigured, NotFound, TagfleetError
 from core.wiring import Backend
 from tagfleet.deployment import capacity, protection
@@ -52,6 +53,7 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     network = account.network(wishes.subnets or _subnets(present))
     hosts_from = wishes.host_image or _kept_host_image(present)
     host_image = account.image(hosts_from) if hosts_from else None
+    wishes = _with_keys(clients, wishes, present, say)
     others = {name: account.network(subnets) for name, subnets in subnets_of(wishes, present).items()}
     wanted = parameters(wishes, present, image, host_image, network, settings, others)
     offerings = _offerings(settings)
@@ -170,6 +172,19 @@ def _kept_host_image(present: Mapping[str, str]) -> str:
 
 def _subnets(present: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(subnet for subnet in present.get("Subnets", "").split(",") if subnet)
+
+
+def _with_keys(clients: Clients, wishes: Wishes, present: Mapping[str, str], say: Say) -> Wishes:
+    """Return these wishes with the keys of KMS that the buckets of others are encrypted with by default."""
+    sources = wishes.sources or tuple(present.get("Sources", "").split(","))
+    kept = () if wishes.sources else tuple(present.get("SourceKeys", "").split(","))
+    keys = dict.fromkeys(wishes.source_keys or kept)
+    for bucket in filter(None, sources):
+        try:
+            keys[key_of(clients, bucket)] = None
+        except TagfleetError as error:
+            say(f"warning: {error}. If a key of KMS encrypts it, give --source-key")
+    return replace(wishes, source_keys=tuple(filter(None, keys)) or ("",))
 
 
 def _offerings(settings: Settings) -> capacity.Offerings:

@@ -28,6 +28,7 @@ _OF_HOSTS = {
 _SCHEMES = {"public": "internet-facing", "internal": "internal"}
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _HOST_NAME = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z0-9-]+")
+_KEY = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+")
 _CERTIFICATE = re.compile(r"arn:[a-z-]+:acm:[a-z0-9-]+:\d+:certificate/\S+")
 
 
@@ -45,6 +46,10 @@ class Wishes:
     subnets: tuple[str, ...] = ()
     upload_days: int | None = None
     sources: tuple[str, ...] = ()
+    source_keys: tuple[str, ...] = ()
+    """Keys of KMS that those images are encrypted with, beside those that `up` finds."""
+    kms_key: str | None = None
+    """For the deployment's own buckets."""
     host_subnets: tuple[str, ...] = ()
     entrance_subnets: tuple[str, ...] = ()
     database_subnets: tuple[str, ...] = ()
@@ -104,6 +109,8 @@ def parameters(
         "EntranceScheme": _SCHEMES[wishes.entrance] if wishes.entrance else None,
         "UploadDays": None if wishes.upload_days is None else str(wishes.upload_days),
         "Sources": ",".join(wishes.sources) if wishes.sources else None,
+        "SourceKeys": ",".join(wishes.source_keys) if wishes.source_keys else None,
+        "BucketKey": wishes.kms_key,
     }.items():
         if wish is not None:
             chosen[name] = wish
@@ -141,6 +148,11 @@ def _check(wishes: Wishes) -> None:
             raise Misconfigured(f"--source {source}: a bucket's name alone, {address[1]}; all of it can be read then")
         if not _BUCKET.fullmatch(source):
             raise Misconfigured(f"--source {source}: no bucket can have that name")
+    for option, key in [*(("--source-key", each) for each in wishes.source_keys), ("--kms-key", wishes.kms_key)]:
+        if key and not _KEY.fullmatch(key):
+            raise Misconfigured(
+                f"{option} {key}: an ARN of a key in KMS is needed, as arn:aws:kms:eu-central-1:123456789012:key/…"
+            )
     if wishes.domain and not _HOST_NAME.fullmatch(wishes.domain):
         raise Misconfigured(f"--domain {wishes.domain}: a name alone, as tags.example.org")
     if wishes.certificate and not _CERTIFICATE.fullmatch(wishes.certificate):

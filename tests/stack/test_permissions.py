@@ -202,7 +202,8 @@ def _of(tier: str) -> list[dict[str, Any]]:
     attached = [
         STACK.properties(name)["PolicyDocument"]
         for name, resource in STACK.template["Resources"].items()
-        if resource["Type"] == "AWS::IAM::Policy" and {"Ref": f"{tier}Role"} in resource["Properties"]["Roles"]
+        if resource["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
+        and {"Ref": f"{tier}Role"} in resource["Properties"].get("Roles", ())
     ]
     return [*managed, *inline, *attached]
 
