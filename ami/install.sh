@@ -131,8 +131,8 @@ warm() {
 }
 
 install_units() {
-  local units unit wanted=(tagfleet-web tagfleet-collector tagfleet-controller)
-  [[ $role == worker ]] && wanted=(tagfleet-worker)
+  local units unit wanted=(tagfleet-logs tagfleet-web tagfleet-collector tagfleet-controller tagfleet-ready)
+  [[ $role == worker ]] && wanted=(tagfleet-logs tagfleet-worker)
   units=$(cd / && $VENV/bin/python -c 'import ami, pathlib; print(pathlib.Path(ami.__file__).parent / "units")')
   install -d /etc/systemd/system/tagfleet-.service.d
   install -m 0644 "$units/tagfleet-.service.d/hardening.conf" /etc/systemd/system/tagfleet-.service.d/
@@ -153,7 +153,7 @@ quieten() {
 # The next machine with this disk has a name, keys and a cloud-init of its own
 seal() {
   if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
-  rm -f /etc/ssh/ssh_host_*_key* /var/lib/dbus/machine-id
+  rm -f /etc/ssh/ssh_host_*_key* /var/lib/dbus/machine-id $HOME_DIR/logs.cursor
   : >/etc/machine-id
   rm -rf /root/.cache /var/lib/apt/lists/*
 }

@@ -18,6 +18,7 @@ from ami import stack
 from core.aws.metrics import NAMESPACE
 from core.errors import TagfleetError
 from core.metrics import Metric
+from tagfleet.cli.signal_ready import command as signal_ready
 from tests.stack import iam
 from tests.stack.resolving import Resolved
 
@@ -194,8 +195,30 @@ def test_user_data_tells_a_machine_names_and_no_secrets() -> None:
         "AWS_REGION": "eu-central-1",
         "AWS_DEFAULT_REGION": "eu-central-1",
     }
-    assert told["/etc/tagfleet/worker.env"] == common | {"POOL": "efficientnet-lite0"}
-    assert told["/etc/tagfleet/host.env"] == common | {"TAGFLEET_HOST": "0.0.0.0"}
+    worker = {"POOL": "efficientnet-lite0", "LOG_GROUP": "/tagfleet/tagfleet/workers"}
+    host = {
+        "TAGFLEET_HOST": "0.0.0.0",
+        "LOG_GROUP": "/tagfleet/tagfleet/hosts",
+        "STACK": "tagfleet",
+        "TARGETS": "Targets",
+    }
+    assert told["/etc/tagfleet/worker.env"] == common | worker
+    assert told["/etc/tagfleet/host.env"] == common | host
+
+
+def test_hosts_are_replaced_one_by_one_and_each_says_that_it_serves() -> None:
+    found = filled_in(Hosts="two")
+    policy = found.value(found.template["Resources"]["HostFleet"]["UpdatePolicy"])["AutoScalingRollingUpdate"]
+    assert (policy["MaxBatchSize"], policy["MinInstancesInService"]) == (1, 1)
+    assert (policy["WaitOnResourceSignals"], policy["MinSuccessfulInstancesPercent"]) == (True, 100)
+    assert "ReplaceUnhealthy" in policy["SuspendProcesses"]
+    deadline = next(each.default for each in signal_ready.params if each.name == "deadline_s")
+    assert policy["PauseTime"] == "PT15M"
+    assert deadline < 15 * 60  # what a host waits for itself: it says why, and the update is taken back at once
+    one = filled_in(Hosts="one")
+    alone = one.value(one.template["Resources"]["HostFleet"]["UpdatePolicy"])["AutoScalingRollingUpdate"]
+    assert (alone["MinInstancesInService"], alone["WaitOnResourceSignals"]) == (0, True)
+    assert "TARGETS=\n" in one.properties("HostTemplate")["LaunchTemplateData"]["UserData"]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_systemd_has_nothing_to_say_about_the_units(tmp_path: Path) -> None:
     for unit in tmp_path.glob("*.service"):
         unit.write_text(unit.read_text().replace("/opt/tagfleet/venv/bin/tagfleet", "/bin/true"))
     units = sorted(tmp_path.glob("*.service"))
-    assert len(units) == 5
+    assert len(units) == 7
     done = subprocess.run([tool("systemd-analyze"), "verify", *units], capture_output=True, text=True, check=False)
     assert done.stderr == ""  # its exit status is 0 for keys that it does not know
 
@@ -90,6 +90,7 @@ def test_user_data_is_what_cloud_init_takes(file: str, tmp_path: Path) -> None:
 def test_a_worker_on_a_cpu_imports_nothing_that_is_not_installed_for_it() -> None:
     modules = ["tagfleet.cli.worker", "tagfleet.cli.prepare", "app_tier.engines.openvino", "core.aws.parts"]
     modules += ["core.aws.settings", "core.local.parts", "core.aws.sources"]
+    modules += ["tagfleet.cli.ship_logs", "core.log_shipper", "core.journal", "core.aws.logs", "core.aws.metadata"]
     done = subprocess.run(
         [sys.executable, "-c", ONLY_ITS_OWN, "worker", *modules], capture_output=True, text=True, check=False
     )
@@ -101,6 +102,9 @@ def test_a_host_imports_nothing_that_is_not_installed_for_it() -> None:
         "tagfleet.cli.web",
         "tagfleet.cli.collector",
         "tagfleet.cli.controller",
+        "tagfleet.cli.signal_ready",
+        "tagfleet.deployment.readiness",
+        "core.aws.hosts",
         "web_tier.app",
         "core.aws.parts",
     ]
