@@ -40,6 +40,9 @@ _FAMILIES = {
 
 
 RUNS_ON_TAG = "tagfleet:runs-on"
+SIGNALS_TAG = "tagfleet:signals"
+"""Of an image whose hosts tell their stack when they serve."""
+ROLE_TAG = "tagfleet:role"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Image:
     """What its worker was baked for: cpu or gpu; empty where nobody says."""
     root_gib: int = 0
     """Of its root volume, which no instance's may be smaller than; 0 where nobody says."""
+    silent: bool = False
+    """Whether it was baked for hosts, and by a version whose hosts do not tell their stack when they serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +207,15 @@ def _image(found: Mapping[str, Any]) -> Image:
     sizes = {
         each.get("DeviceName"): each.get("Ebs", {}).get("VolumeSize") for each in found.get("BlockDeviceMappings", [])
     }
+    tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
     return Image(
         found["ImageId"],
         found.get("Name", ""),
         root,
         found.get("Architecture", "x86_64"),
-        next((tag["Value"] for tag in found.get("Tags", []) if tag["Key"] == RUNS_ON_TAG), ""),
+        tags.get(RUNS_ON_TAG, ""),
         int(sizes.get(root) or 0),
+        tags.get(ROLE_TAG) == "host" and SIGNALS_TAG not in tags,
     )
 
 

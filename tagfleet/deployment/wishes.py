@@ -100,20 +100,7 @@ def parameters(
     _check(wishes)
     networks = {name: (others or {}).get(name, network) for name in _OF_HOSTS}
     chosen = {key: value for key, value in present.items() if value}
-    for name, wish in {
-        "Hosts": wishes.hosts,
-        "Certificate": wishes.certificate,
-        "Domain": wishes.domain,
-        "Clients": wishes.clients,
-        "AlarmEmail": wishes.email,
-        "EntranceScheme": _SCHEMES[wishes.entrance] if wishes.entrance else None,
-        "UploadDays": None if wishes.upload_days is None else str(wishes.upload_days),
-        "Sources": ",".join(wishes.sources) if wishes.sources else None,
-        "SourceKeys": ",".join(wishes.source_keys) if wishes.source_keys else None,
-        "BucketKey": wishes.kms_key,
-    }.items():
-        if wish is not None:
-            chosen[name] = wish
+    chosen |= _wished(wishes)
     spend = settings.controller.budget_per_hour or _USUAL_SPEND
     chosen |= {
         "Image": image.id,
@@ -131,6 +118,11 @@ def parameters(
         if chosen.get("HostType", _HOST_TYPES["x86_64"]) in _HOST_TYPES.values():
             chosen["HostType"] = _HOST_TYPES.get(host_image.architecture, _HOST_TYPES["x86_64"])
     hosts = chosen.get("Hosts", "none")
+    if host_image and host_image.silent and hosts != "none" and present.get("Hosts", "none") != "none":
+        raise Misconfigured(
+            f"hosts: image {host_image.id} was baked by an earlier version, whose hosts do not say when they serve: "
+            "the update would wait for that in vain; bake one (`tagfleet ami bake --role host`) and give --host-image"
+        )
     new_database = hosts != "none" and present.get("Hosts", "none") == "none"
     chosen["Protected"] = "no" if new_database else "yes"
     _check_hosts(hosts, chosen, host_image, network, networks)
@@ -139,6 +131,23 @@ def parameters(
     domain = chosen.get("Domain")
     chosen["Origins"] = f"https://{domain}" if hosts == "two" and domain else _OWN_PAGE
     return chosen
+
+
+def _wished(wishes: Wishes) -> dict[str, str]:
+    """Return the parameters that these wishes say something of."""
+    said = {
+        "Hosts": wishes.hosts,
+        "Certificate": wishes.certificate,
+        "Domain": wishes.domain,
+        "Clients": wishes.clients,
+        "AlarmEmail": wishes.email,
+        "EntranceScheme": _SCHEMES[wishes.entrance] if wishes.entrance else None,
+        "UploadDays": None if wishes.upload_days is None else str(wishes.upload_days),
+        "Sources": ",".join(wishes.sources) if wishes.sources else None,
+        "SourceKeys": ",".join(wishes.source_keys) if wishes.source_keys else None,
+        "BucketKey": wishes.kms_key,
+    }
+    return {name: wish for name, wish in said.items() if wish is not None}
 
 
 def _check(wishes: Wishes) -> None:

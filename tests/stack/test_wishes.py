@@ -124,6 +124,14 @@ def test_what_hosts_lack_is_said(wishes: Wishes, host: Image | None, network: Ne
     assert str(caught.value).startswith(line)
 
 
+def test_hosts_that_never_say_that_they_serve_are_not_waited_for() -> None:
+    silent = replace(HOST, silent=True)
+    before = asked(Wishes(hosts="one"), host=silent)  # nothing waits when they are made
+    with pytest.raises(Misconfigured, match="hosts: image ami-2 was baked by an earlier version"):
+        asked(Wishes(), before, silent)
+    assert asked(Wishes(), before, HOST)["HostImage"] == "ami-2"
+
+
 APART = {
     "HostSubnets": Network("vpc-1", ("subnet-h1", "subnet-h2"), NETWORK.zones, ("subnet-h1", "subnet-h2")),
     "EntranceSubnets": Network("vpc-1", ("subnet-e1", "subnet-e2"), NETWORK.zones, ()),
