@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from botocore.exceptions import ClientError
-
+from core.aws import databases
 from core.aws.clients import Clients
 from core.aws.cloudformation import Change, Stack, StackState
-from core.aws.errors import code_of, explained
 from core.errors import TagfleetError
 
 DATABASE = "Catalog"
@@ -35,17 +33,8 @@ def ends_database(changes: Iterable[Change]) -> bool:
 
 def lift_from_database(clients: Clients, stack: Stack) -> None:
     """Let the database be deleted, where the stack has one. Raises Unavailable."""
-    id = stack.physical(DATABASE)
-    if not id:
-        return
-    with explained(f"lift the deletion protection of database {id}", "rds"):
-        try:
-            clients.of("rds").modify_db_instance(
-                DBInstanceIdentifier=id, DeletionProtection=False, ApplyImmediately=True
-            )
-        except ClientError as error:
-            if not code_of(error).startswith("DBInstanceNotFound"):
-                raise
+    if id := stack.physical(DATABASE):
+        databases.lift_protection(clients, id)
 
 
 def lift(clients: Clients, stack: Stack, state: StackState) -> None:
