@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-_UNITS = ("tagfleet-worker", "tagfleet-web", "tagfleet-collector", "tagfleet-controller", "tagfleet-ready")
+UNITS = ("tagfleet-worker", "tagfleet-web", "tagfleet-collector", "tagfleet-controller", "tagfleet-ready")
 
 
 @click.command("ship-logs", short_help="Send a machine's logs to CloudWatch; a unit of the image runs it.")
@@ -46,6 +46,6 @@ def command(group: str, stream: str | None, cursor: Path, drain_s: float) -> Non
     # Short: with the usual time-outs a network that is away would use up what there is for the end.
     clients = Clients(threads=1, connect_s=3.0, read_s=10.0, attempts=2)
     shipper = LogShipper(
-        Journal(_UNITS), LogGroup(clients, group), name, cursor, lambda line: click.echo(line, err=True)
+        Journal(UNITS), LogGroup(clients, group), name, cursor, lambda line: click.echo(line, err=True)
     )
     shipper.run(stop, drain_s=drain_s)

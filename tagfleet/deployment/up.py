@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ami import stack as templates
@@ -20,7 +20,7 @@ from tagfleet.deployment import capacity, protection
 from tagfleet.deployment.checks import spot_refused, warnings
 from tagfleet.deployment.first_messages import drop_test_events
 from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names
-from tagfleet.deployment.wishes import Wishes, parameters, shape, subnets_of
+from tagfleet.deployment.wishes import Wishes, check, parameters, shape, subnets_of
 
 TEMPLATE = "fleet/stack.json"
 """In the output bucket: a template that is too large to be sent with the request."""
@@ -44,6 +44,7 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
 
     Raises Misconfigured where the account or the wishes lack something, StackFailed where CloudFormation fails.
     """
+    check(wishes)
     settings = fit_for_aws(settings)
     account, stack = Account(clients), Stack(clients, settings.aws.deployment)
     say(f"account {account.id()}, region {clients.region}, stack {stack.name}")
@@ -63,19 +64,10 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     for line in other_settings:
         say(line)
     created = state is None
-    for step in steps(settings, wanted, new=created):
-        plan = stack.plan(_as_argument(step.template, clients, state), step.parameters)
-        say(table(plan) if plan else "the stack is as it should be")
-        if step.asked and (plan or other_settings) and not agree():
-            if plan:
-                stack.discard(plan)
-            return None
-        if plan:
-            if protection.ends_database(plan.changes):
-                protection.lift_from_database(clients, stack)
-            _carry_out(stack, plan, say)
-        state = stack.state()
-    assert state is not None  # noqa: S101  # for the type checker: it has just been made
+    todo = steps(settings, wanted, new=created)
+    state = _changed(clients, stack, state, todo, say, lambda plan: not (plan or other_settings) or agree())
+    if state is None:
+        return None
     protection.protect_stack(stack, say)
     named = with_names(settings, clients.region, stack.name, state.outputs, network.subnets)
     backend = Backend(named)
@@ -85,6 +77,33 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
         drop_test_events(backend.jobs(named.default_pool))
     backend.store.put(layout.SETTINGS, as_toml(named).encode(), content_type="application/toml")
     return Standing(named, state.outputs, bool(present) and present.get("Image") != image.id)
+
+
+def _changed(
+    clients: Clients,
+    stack: Stack,
+    state: StackState | None,
+    todo: Iterable[Step],
+    say: Say,
+    agrees: Callable[[ChangeSet | None], bool],
+) -> StackState | None:
+    """Carry out the steps and return what the stack is then; None where a person did not agree. Raises StackFailed."""
+    for step in todo:
+        plan = stack.plan(_as_argument(step.template, clients, state), step.parameters)
+        if step.asked:
+            say(table(plan) if plan else "the stack is as it should be")
+        elif plan:
+            say("all else stands; the database is protected from deletion now")
+        if step.asked and not agrees(plan):
+            if plan:
+                stack.discard(plan)
+            return None
+        if plan:
+            if protection.ends_database(plan.changes):
+                protection.lift_from_database(clients, stack)
+            _carry_out(stack, plan, say)
+        state = stack.state()
+    return state
 
 
 def table(plan: ChangeSet) -> str:

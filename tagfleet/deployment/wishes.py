@@ -97,7 +97,7 @@ def parameters(
 
     `network` is the workers'; `others` those of hosts, load balancer and database by parameter, where they differ.
     """
-    _check(wishes)
+    check(wishes)
     networks = {name: (others or {}).get(name, network) for name in _OF_HOSTS}
     chosen = {key: value for key, value in present.items() if value}
     chosen |= _wished(wishes)
@@ -150,8 +150,11 @@ def _wished(wishes: Wishes) -> dict[str, str]:
     return {name: wish for name, wish in said.items() if wish is not None}
 
 
-def _check(wishes: Wishes) -> None:
-    """AWS would find most of it minutes later, and of a bucket's name nothing at all: it would be nobody's."""
+def check(wishes: Wishes) -> None:
+    """Raise Misconfigured for what cannot be.
+
+    AWS would find most of it minutes later, and of a bucket's name nothing at all: it would be nobody's.
+    """
     for source in filter(None, wishes.sources):
         if address := re.match("s3://([^/]+)", source):
             raise Misconfigured(f"--source {source}: a bucket's name alone, {address[1]}; all of it can be read then")
