@@ -42,6 +42,8 @@ _FAMILIES = {
 RUNS_ON_TAG = "tagfleet:runs-on"
 SIGNALS_TAG = "tagfleet:signals"
 """Of an image whose hosts tell their stack when they serve."""
+USER_DATA_TAG = "tagfleet:user-data"
+"""Of an image that runs no user data; it takes names from it."""
 ROLE_TAG = "tagfleet:role"
 
 
@@ -55,6 +57,8 @@ class Image:
     """What its worker was baked for: cpu or gpu; empty where nobody says."""
     root_gib: int = 0
     """Of its root volume, which no instance's may be smaller than; 0 where nobody says."""
+    runs_user_data: bool = True
+    """Whether a script in its user data is run, so that it can be built on."""
     silent: bool = False
     """Whether it was baked for hosts, and by a version whose hosts do not tell their stack when they serve."""
 
@@ -215,6 +219,7 @@ def _image(found: Mapping[str, Any]) -> Image:
         found.get("Architecture", "x86_64"),
         tags.get(RUNS_ON_TAG, ""),
         int(sizes.get(root) or 0),
+        USER_DATA_TAG not in tags,
         tags.get(ROLE_TAG) == "host" and SIGNALS_TAG not in tags,
     )
 

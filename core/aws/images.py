@@ -79,6 +79,10 @@ class Ec2Images:
     def launch_builder(self, bake: str, base: str, type: str, user_data: str, *, subnet: str, disk_gb: int) -> str:
         """One instance, whose id this returns; repeated by boto3, the request launches no second one."""
         image = Account(self._clients).image(base)
+        if not image.runs_user_data:
+            raise Misconfigured(
+                f"image {base} is a worker's, which runs no script: bake from one without Tagfleet, see --base"
+            )
         disk: EbsBlockDeviceTypeDef = {"VolumeSize": max(disk_gb, image.root_gib), "VolumeType": "gp3"}
         request: RunInstancesRequestTypeDef = {
             "ImageId": base,
