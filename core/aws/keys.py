@@ -6,6 +6,7 @@ from botocore.exceptions import ClientError
 
 from core.aws.clients import Clients
 from core.aws.errors import code_of, explained
+from core.errors import NotFound
 
 _MANAGED = "alias/aws/s3"
 """AWS's own key for S3: whoever in the account may read an object may use it through S3, without a right to the key.
@@ -17,8 +18,8 @@ https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-
 def key_of(clients: Clients, bucket: str) -> str:
     """Return the ARN of the key that readers of `bucket` need `kms:Decrypt` on; empty where they need none.
 
-    Objects that were written with another key than the bucket's are not looked at. Raises Unavailable, Misconfigured
-    where it may not be seen.
+    Objects that were written with another key than the bucket's are not looked at. Raises NotFound where there
+    is no such bucket, Unavailable, Misconfigured among it, where it may not be seen.
     """
     with explained(f"see how bucket {bucket} is encrypted", "s3"):
         try:
@@ -26,6 +27,8 @@ def key_of(clients: Clients, bucket: str) -> str:
         except ClientError as error:
             if code_of(error) == "ServerSideEncryptionConfigurationNotFoundError":
                 return ""
+            if code_of(error) == "NoSuchBucket":
+                raise NotFound(f"s3://{bucket}") from None
             raise
     for rule in answer["ServerSideEncryptionConfiguration"]["Rules"]:
         by_default = rule.get("ApplyServerSideEncryptionByDefault")

@@ -201,6 +201,8 @@ def _with_keys(clients: Clients, wishes: Wishes, present: Mapping[str, str], say
     for bucket in filter(None, sources):
         try:
             keys[key_of(clients, bucket)] = None
+        except NotFound:
+            say(f"warning: there is no bucket {bucket}, which --source names")
         except TagfleetError as error:
             say(f"warning: {error}. If a key of KMS encrypts it, give --source-key")
     return replace(wishes, source_keys=tuple(filter(None, keys)) or ("",))

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from core.aws.keys import key_of
-from core.errors import Misconfigured, Unavailable
+from core.errors import Misconfigured, NotFound
 from tagfleet.deployment.wishes import Wishes
-from tests.cloud import REGION, Cloud
+from tests.cloud import REGION, Cloud, clients_of
+from tests.faulty import Answer, Faulty
 from tests.stack import iam
 from tests.stack.commands import deployment_in, image_of
 from tests.stack.resolving import Resolved
@@ -60,8 +61,12 @@ def test_keys_that_need_no_right_are_none(cloud: Cloud, default: dict[str, str])
 
 
 def test_a_bucket_that_cannot_be_looked_at_is_told(cloud: Cloud) -> None:
-    with pytest.raises(Unavailable, match="cannot see how bucket nowhere-at-all is encrypted"):
+    with pytest.raises(NotFound, match="nowhere-at-all"):
         key_of(cloud.clients, "nowhere-at-all")
+    with Faulty("http://127.0.0.1:1").running() as proxy:
+        proxy.always(Answer(403, b"<Error><Code>AccessDenied</Code></Error>"))
+        with pytest.raises(Misconfigured, match="cannot see how bucket photos is encrypted"):
+            key_of(clients_of(proxy.endpoint, attempts=1), "photos")
 
 
 def _may(found: Resolved, tier: str, action: str, key: str, context: dict[str, str]) -> bool:
@@ -117,8 +122,7 @@ def test_up_finds_the_keys_of_the_buckets_that_it_is_told_of(second_cloud: Cloud
     assert run("aws", "up", *given, "--source", plain).exit_code == 0
     assert keys() == ""
     lost = run("aws", "up", *given, "--source", "nobody-has-this-bucket")
-    assert "is encrypted: " in lost.output
-    assert "If a key of KMS encrypts it, give --source-key" in lost.output
+    assert "warning: there is no bucket nobody-has-this-bucket, which --source names" in lost.output
 
 
 @pytest.mark.parametrize(
