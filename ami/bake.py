@@ -14,8 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from core import layout
-from core.aws.account import RUNS_ON_TAG
-from core.aws.images import BAKE_TAG, ROLE_TAG, BakedImage, Ec2Images
+from core.aws.account import ROLE_TAG, RUNS_ON_TAG, SIGNALS_TAG, USER_DATA_TAG
+from core.aws.images import BAKE_TAG, BakedImage, Ec2Images
 from core.errors import NotFound, TagfleetError, Unavailable
 from core.ports import ObjectStore
 
@@ -93,6 +93,7 @@ class Bake:
                 half_made.callback(self._undo, "remove the half-made image", self._remove_image)
                 tags = {ROLE_TAG: recipe.role, "tagfleet:version": recipe.version}
                 tags |= {RUNS_ON_TAG: "gpu" if recipe.gpu else "cpu"}
+                tags |= {SIGNALS_TAG: "ready"} if recipe.role == "host" else {USER_DATA_TAG: "names"}
                 id = self._images.create(builder, recipe.name, tags)
                 self._say(f"image {id} is being made")
                 self._until(lambda: self._is_available(id), f"image {id} is not available")

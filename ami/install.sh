@@ -16,7 +16,7 @@ usage: install.sh --package FILE [options]
   --wheels DIR          install from these files alone, without the network
   --gpu | --cpu         what the worker will run on; without it: a GPU where this machine has one
   --end-machine         power this machine off when its worker has ended; for instances whose shutdown terminates them
-  --seal                forget what this machine was, for an image to be made of its disk
+  --seal                forget what this machine was, for an image to be made of its disk; a worker's runs no user data
 TEXT
 }
 
@@ -131,15 +131,16 @@ warm() {
 }
 
 install_units() {
-  local units unit wanted=(tagfleet-web tagfleet-collector tagfleet-controller)
-  [[ $role == worker ]] && wanted=(tagfleet-worker)
+  local units unit wanted=(tagfleet-logs tagfleet-web tagfleet-collector tagfleet-controller tagfleet-ready)
+  [[ $role == worker ]] && wanted=(tagfleet-logs tagfleet-worker)
   units=$(cd / && $VENV/bin/python -c 'import ami, pathlib; print(pathlib.Path(ami.__file__).parent / "units")')
   install -d /etc/systemd/system/tagfleet-.service.d
   install -m 0644 "$units/tagfleet-.service.d/hardening.conf" /etc/systemd/system/tagfleet-.service.d/
   [[ $end_machine == yes ]] && wanted+=(power-off-after-tagfleet)
+  [[ $role == worker && $seal == yes ]] && wanted+=(names-for-tagfleet)
   for unit in "${wanted[@]}"; do
     install -m 0644 "$units/$unit.service" /etc/systemd/system/
-    [[ $unit != tagfleet-* ]] || systemctl --quiet enable "$unit.service"
+    [[ $unit == power-off-* ]] || systemctl --quiet enable "$unit.service"
   done
   if [[ -d /run/systemd/system ]]; then systemctl daemon-reload; fi
 }
@@ -153,7 +154,13 @@ quieten() {
 # The next machine with this disk has a name, keys and a cloud-init of its own
 seal() {
   if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
-  rm -f /etc/ssh/ssh_host_*_key* /var/lib/dbus/machine-id
+  if [[ $role == worker ]]; then
+    # Who may launch workers may replace their user data. names-for-tagfleet.service reads the names in it.
+    install -d /etc/cloud/cloud.cfg.d
+    echo 'allow_userdata: false' >/etc/cloud/cloud.cfg.d/99-tagfleet.cfg
+    rm -f /etc/tagfleet/worker.env
+  fi
+  rm -f /etc/ssh/ssh_host_*_key* /var/lib/dbus/machine-id $HOME_DIR/logs.cursor
   : >/etc/machine-id
   rm -rf /root/.cache /var/lib/apt/lists/*
 }

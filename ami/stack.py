@@ -2,7 +2,8 @@
 
 Each of those files has one subject. Beside CloudFormation's own short tags they know:
 
-- a key or an entry of a resource whose name holds `<Pool>` stands there once for each pool;
+- a key or an entry of a resource whose name holds `<Pool>` stands there once for each pool, and one with `<OtherPool>`
+  once for each pool but the first;
 - `Each::Pool`, `Each::Subnet`, `Each::Source` in a list: its value, once for each of them;
 - `Json::Sub`: its value as a string of JSON, in which `${…}` is filled in;
 - `<name>`: a value known here; where it is the whole of a string, it keeps its type.
@@ -158,10 +159,16 @@ class _Expansion:
 
     def _pairs(self, node: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for key, value in node.items():
-            own = self._each["Each::Pool"] if "<Pool>" in key and "Pool" not in known else [{}]
-            for values in own:
+            for values in self._repetitions(key, known):
                 inner = {**known, **values}
                 yield self._filled_in(key, inner), self._expanded(value, inner)
+
+    def _repetitions(self, key: str, known: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """Return what is known beside `known` each time that `key` is repeated."""
+        pools = self._each["Each::Pool"]
+        if "<OtherPool>" in key and "OtherPool" not in known:
+            return [{"OtherPool": pool["Pool"]} for pool in pools[1:]]
+        return pools if "<Pool>" in key and "Pool" not in known else [{}]
 
     def _filled_in(self, text: str, known: Mapping[str, Any]) -> Any:
         if (whole := _PLACEHOLDER.fullmatch(text)) and whole[1] in known:

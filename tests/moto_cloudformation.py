@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import ChangeSet
+from moto.cloudformation.responses import CloudFormationResponse
+from moto.core.responses import ActionResult
 
 _apply = ChangeSet.apply
+_delete_stack = CloudFormationResponse.delete_stack
 
 
 def apply() -> None:
     ChangeSet.apply = _apply_as_a_whole
+    CloudFormationResponse.update_termination_protection = _update_termination_protection
+    CloudFormationResponse.delete_stack = _delete_unless_protected
+
+
+def _update_termination_protection(response: CloudFormationResponse) -> ActionResult:
+    """Missing in moto. UpdateTerminationProtection in the CloudFormation API reference."""
+    stack = response.cloudformation_backend.get_stack(response._get_param("StackName"))
+    stack.enable_termination_protection = str(response._get_param("EnableTerminationProtection")).lower() == "true"
+    return ActionResult({"StackId": stack.stack_id})
+
+
+def _delete_unless_protected(response: CloudFormationResponse) -> ActionResult:
+    """ "If a user attempts to delete a stack with termination protection enabled, the operation fails and the stack
+    remains unchanged." UpdateTerminationProtection in the CloudFormation API reference.
+    """
+    name = response._get_param("StackName")
+    stacks = response.cloudformation_backend.stacks.values()
+    if any(stack.enable_termination_protection for stack in stacks if name in (stack.name, stack.stack_id)):
+        raise ValidationError(message=f"Stack [{name}] cannot be deleted while TerminationProtection is enabled")
+    return _delete_stack(response)
 
 
 def _apply_as_a_whole(change_set: ChangeSet) -> None:

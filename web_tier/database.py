@@ -87,11 +87,15 @@ class Database:
 def migrate(url: URL) -> None:
     """Bring the catalogue at `url` to this version's shape, making it if need be; processes take turns.
 
+    A shape that a newer version gave it is left alone where this version can use it (`web_tier.schema_generations`).
+
     Raises Unavailable where it cannot be opened, TagfleetError where a newer version wrote it.
     """
     from alembic import command
     from alembic.config import Config
     from alembic.util.exc import CommandError
+
+    from web_tier.schema_generations import shared_with_newer
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
@@ -100,7 +104,8 @@ def migrate(url: URL) -> None:
     try:
         with _explained(kind), kind.migrating(writers) as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if not shared_with_newer(connection, config, kind.place):
+                command.upgrade(config, "head")
     except CommandError as error:
         raise TagfleetError(
             f"catalogue {kind.place}: a newer version of Tagfleet wrote it; run that one ({error})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,19 +13,38 @@ from core.aws.clients import Clients
 from core.aws.errors import code_of, explained
 from core.errors import Misconfigured
 
+_STANDARD = "Standard (A, C, D, H, I, M, R, T, Z)"
 _QUOTAS = {
-    ("standard", "on-demand"): "L-1216C47A",
-    ("standard", "spot"): "L-34B43A08",
-    ("g", "on-demand"): "L-DB2E81BA",
-    ("g", "spot"): "L-3819A6DF",
-    ("p", "on-demand"): "L-417A185B",
-    ("p", "spot"): "L-7212CCBC",
+    (_STANDARD, "on-demand"): "L-1216C47A",
+    (_STANDARD, "spot"): "L-34B43A08",
+    ("G and VT", "on-demand"): "L-DB2E81BA",
+    ("G and VT", "spot"): "L-3819A6DF",
+    ("P", "on-demand"): "L-417A185B",
+    ("P4, P3 and P2", "spot"): "L-7212CCBC",
+    ("P5", "spot"): "L-C4BD4855",
+    ("X", "on-demand"): "L-7295265B",
+    ("X", "spot"): "L-E3A00192",
 }
-"""Codes of Service Quotas: vCPUs of running instances, by family and market."""
-_STANDARD = "acdhimrtz"
+"""Codes of Service Quotas: vCPUs of running instances, by family and market, as Service Quotas names them.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-on-demand-instances.html#ec2-on-demand-instances-limits
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-limits.html
+"""
+_FAMILIES = {
+    **dict.fromkeys(("a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"), _STANDARD),
+    **dict.fromkeys(("g", "gr", "vt"), "G and VT"),
+    "p": "P",
+    "x": "X",
+}
+"""By the letters that a type begins with: `trn1` is no T, `inf2` no I, `dl1` no D."""
 
 
 RUNS_ON_TAG = "tagfleet:runs-on"
+SIGNALS_TAG = "tagfleet:signals"
+"""Of an image whose hosts tell their stack when they serve."""
+USER_DATA_TAG = "tagfleet:user-data"
+"""Of an image that runs no user data; it takes names from it."""
+ROLE_TAG = "tagfleet:role"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +57,10 @@ class Image:
     """What its worker was baked for: cpu or gpu; empty where nobody says."""
     root_gib: int = 0
     """Of its root volume, which no instance's may be smaller than; 0 where nobody says."""
+    runs_user_data: bool = True
+    """Whether a script in its user data is run, so that it can be built on."""
+    silent: bool = False
+    """Whether it was baked for hosts, and by a version whose hosts do not tell their stack when they serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +70,22 @@ class Network:
     zones: tuple[str, ...]
     without_address: tuple[str, ...]
     """Subnets whose instances get no public address: they need a NAT gateway or endpoints to reach S3 and SQS."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceType:
+    vcpus: int
+    architectures: frozenset[str]
+    """`x86_64`, `arm64`; empty where EC2 does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    code: str
+    name: str
+    """As Service Quotas lists it."""
+    vcpus: float
+    """How many may run at once."""
 
 
 class Account:
@@ -102,8 +142,8 @@ class Account:
             tuple(subnet["SubnetId"] for subnet in found if not subnet.get("MapPublicIpOnLaunch")),
         )
 
-    def vcpus(self, types: Sequence[str]) -> Mapping[str, int]:
-        """Of each type that this region has; those that it has not are left out."""
+    def types(self, types: Sequence[str]) -> Mapping[str, InstanceType]:
+        """Describe each type that this region has; those that it has not are left out."""
         if not types:
             return {}
         with explained("look at the instance types", "ec2"):
@@ -111,20 +151,37 @@ class Account:
                 Filters=[{"Name": "instance-type", "Values": list(types)}]
             )
             return {
-                str(found["InstanceType"]): int(found["VCpuInfo"]["DefaultVCpus"])
+                str(found["InstanceType"]): InstanceType(
+                    int(found["VCpuInfo"]["DefaultVCpus"]),
+                    frozenset(found.get("ProcessorInfo", {}).get("SupportedArchitectures", ())),
+                )
                 for page in pages
                 for found in page["InstanceTypes"]
             }
 
-    def quota(self, type: str, market: str) -> float | None:
-        """How many vCPUs of that type's family may run at once; None where this family is not known here."""
-        family = type[0] if type[0] in "gp" else "standard" if type[0] in _STANDARD else ""
+    def zones_of(self, types: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """Return the zones of this region that each type is offered in."""
+        found: dict[str, set[str]] = {type: set() for type in types}
+        if types:
+            with explained("look at the zones of the instance types", "ec2"):
+                pages = self._clients.ec2.get_paginator("describe_instance_type_offerings").paginate(
+                    LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": list(types)}]
+                )
+                for page in pages:
+                    for one in page["InstanceTypeOfferings"]:
+                        found.setdefault(str(one["InstanceType"]), set()).add(one["Location"])
+        return {type: frozenset(zones) for type, zones in found.items()}
+
+    def quota_of(self, type: str, market: str) -> Quota | None:
+        """Return how many vCPUs of that type's family may run at once; None where this family is not known here."""
+        family = _family(type, market)
         code = _QUOTAS.get((family, market))
         if code is None:
             return None
+        name = f"All {family} Spot Instance Requests" if market == "spot" else f"Running On-Demand {family} instances"
         with explained("read the quotas", "servicequotas"):
             answer = self._clients.of("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=code)
-        return float(answer["Quota"]["Value"])
+        return Quota(code, name, float(answer["Quota"]["Value"]))
 
     def allow_spot(self) -> None:
         """Make the role by which EC2 ends and starts spot instances, which an account has from its first use on."""
@@ -140,18 +197,30 @@ class Account:
                     raise
 
 
+def _family(type: str, market: str) -> str:
+    """Return the family of Service Quotas that a type counts for; empty for one that is not known here."""
+    letters, generation = re.match("([a-z]*)([0-9]*)", type).groups()  # type: ignore[union-attr]  # it matches anything
+    family = _FAMILIES.get(letters, "")
+    if family == "P" and market == "spot":
+        return "P4, P3 and P2" if generation in ("2", "3", "4") else f"P{generation}"
+    return family
+
+
 def _image(found: Mapping[str, Any]) -> Image:
     root = found.get("RootDeviceName") or "/dev/sda1"
     sizes = {
         each.get("DeviceName"): each.get("Ebs", {}).get("VolumeSize") for each in found.get("BlockDeviceMappings", [])
     }
+    tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
     return Image(
         found["ImageId"],
         found.get("Name", ""),
         root,
         found.get("Architecture", "x86_64"),
-        next((tag["Value"] for tag in found.get("Tags", []) if tag["Key"] == RUNS_ON_TAG), ""),
+        tags.get(RUNS_ON_TAG, ""),
         int(sizes.get(root) or 0),
+        USER_DATA_TAG not in tags,
+        tags.get(ROLE_TAG) == "host" and SIGNALS_TAG not in tags,
     )
 
 

@@ -33,6 +33,8 @@ class StackState:
     reason: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
+    protected: bool = False
+    """Whether CloudFormation refuses to delete it."""
 
     @property
     def busy(self) -> bool:
@@ -104,6 +106,7 @@ class Stack:
             found.get("StackStatusReason", ""),
             {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])},
             {given["ParameterKey"]: given.get("ParameterValue", "") for given in found.get("Parameters", [])},
+            bool(found.get("EnableTerminationProtection")),
         )
 
     def plan(self, template: Mapping[str, str], parameters: Mapping[str, str]) -> ChangeSet | None:
@@ -156,6 +159,26 @@ class Stack:
             found = self._clients.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]["StackId"]
             self._clients.cloudformation.delete_stack(StackName=self.name)
         yield from self._follow(found, seen, ("DELETE_COMPLETE",))
+
+    def protect(self, *, on: bool) -> None:
+        """Have CloudFormation refuse to delete the stack, or let it again. Raises Unavailable."""
+        with explained(f"{'set' if on else 'lift'} the termination protection of stack {self.name}", "cloudformation"):
+            self._clients.cloudformation.update_termination_protection(
+                StackName=self.name, EnableTerminationProtection=on
+            )
+
+    def physical(self, resource: str) -> str:
+        """Return the physical id of a resource by its logical one; empty where the stack has no such resource."""
+        with explained(f"look at {resource} of stack {self.name}", "cloudformation"):
+            try:
+                found = self._clients.cloudformation.describe_stack_resource(
+                    StackName=self.name, LogicalResourceId=resource
+                )
+            except ClientError as error:
+                if code_of(error) == "ValidationError":
+                    return ""
+                raise
+        return found["StackResourceDetail"].get("PhysicalResourceId", "")
 
     def drift(self) -> list[str]:
         """The resources that are no longer as the template has them. Takes up to a minute.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from core.aws.account import Account
+from core.aws.account import ROLE_TAG, Account
 from core.aws.clients import Clients
 from core.aws.errors import code_of, explained
 from core.aws.fleet import DEPLOYMENT_TAG
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 BAKE_TAG = "tagfleet:bake"
 """Of everything that a bake makes. A builder has no tag of the fleet's: the controller would end it as an orphan."""
-ROLE_TAG = "tagfleet:role"
 _FROM_PARAMETER = "resolve:ssm:"
 _ENDED = ("shutting-down", "terminated")
 
@@ -80,6 +79,10 @@ class Ec2Images:
     def launch_builder(self, bake: str, base: str, type: str, user_data: str, *, subnet: str, disk_gb: int) -> str:
         """One instance, whose id this returns; repeated by boto3, the request launches no second one."""
         image = Account(self._clients).image(base)
+        if not image.runs_user_data:
+            raise Misconfigured(
+                f"image {base} is a worker's, which runs no script: bake from one without Tagfleet, see --base"
+            )
         disk: EbsBlockDeviceTypeDef = {"VolumeSize": max(disk_gb, image.root_gib), "VolumeType": "gp3"}
         request: RunInstancesRequestTypeDef = {
             "ImageId": base,

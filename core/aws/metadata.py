@@ -20,6 +20,7 @@ from core.errors import Unavailable
 _ENDPOINT = "http://169.254.169.254"
 _TOKEN = "/latest/api/token"  # noqa: S105  # where one is had
 _IDENTITY = "/latest/dynamic/instance-identity/document"
+_USER_DATA = "/latest/user-data"
 _INTERRUPTION = "/latest/meta-data/spot/instance-action"
 _REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
 _TOKEN_TTL_S = 21_600  # the longest there is
@@ -67,6 +68,10 @@ class Ec2Machine:
             return ""
         told = _at(_object(rebalance).get("noticeTime"))
         return f"EC2 may soon end this spot instance (rebalance recommendation{told})"
+
+    def user_data(self) -> str:
+        """What the launch gave the instance to read; empty where it gave nothing. Raises Unavailable."""
+        return self._patiently(_USER_DATA) or ""
 
     @cached_property
     def _identity(self) -> dict[str, Any]:

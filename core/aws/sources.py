@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404", "InvalidBucketName", "KeyTooLongError"})
 _MAY_NOT = "the workers may not read it (their role needs s3:GetObject on its bucket), or it is gone"
 """S3 says the same of both to whoever may not list the bucket."""
+_NO_KEY = "it is encrypted with a key of KMS that the workers may not use; run `tagfleet aws up` and give --source-key"
+"""S3 says AccessDenied of this too, and names the action of KMS."""
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden", "KMS.AccessDeniedException"})
 
 
@@ -83,5 +85,5 @@ def _told_of_one(uri: str) -> Iterator[None]:
         if code_of(error) == "InvalidObjectState":
             raise Unreadable("it is archived; restore it from its storage class first") from None
         if code_of(error) in _DENIED:
-            raise Unreadable(_MAY_NOT) from None
+            raise Unreadable(_NO_KEY if "kms:" in str(error) else _MAY_NOT) from None
         raise

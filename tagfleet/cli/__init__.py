@@ -34,6 +34,8 @@ _COMMANDS = {
     "aws": "aws",
     "loadtest": "loadtest",
     "ami": "ami",
+    "ship-logs": "ship_logs",
+    "signal-ready": "signal_ready",
     "version": "version",
 }
 

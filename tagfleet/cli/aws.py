@@ -29,9 +29,19 @@ def command() -> None:
 @click.option("--domain", help="name by which people reach two hosts")
 @click.option("--clients", help="addresses that may reach two hosts, 203.0.113.0/24  [default: all]")
 @click.option("--email", help="whom alarms are sent to")
-@click.option("--subnet", "subnets", multiple=True, help="where machines run  [default: those of the default VPC]")
+@click.option("--entrance", type=click.Choice(["public", "internal"]), help="addresses of the two hosts' load balancer")
+@click.option("--subnet", "subnets", multiple=True, help="where workers run  [default: those of the default VPC]")
+@click.option("--host-subnet", "host_subnets", multiple=True, help="where hosts run  [default: the workers']")
+@click.option(
+    "--entrance-subnet", "entrance_subnets", multiple=True, help="of the load balancer  [default: as --subnet]"
+)
+@click.option("--database-subnet", "database_subnets", multiple=True, help="of the database  [default: as --subnet]")
 @click.option("--upload-days", type=click.IntRange(0), help="delete uploads after so many days; 0 keeps them")
 @click.option("--source", "sources", multiple=True, help="bucket of others to read images from; '' for none")
+@click.option(
+    "--source-key", "source_keys", multiple=True, help="ARN of a KMS key of those images, where up finds none"
+)
+@click.option("--kms-key", help="ARN of a KMS key for the deployment's buckets; '' for S3's own keys")
 @click.option("--replace", is_flag=True, help="have workers of an older image drain without asking")
 @click.option("--yes", is_flag=True, help="do not ask before anything is changed")
 def up_command(
@@ -104,10 +114,17 @@ def down_command(settings: Settings, *, drain_s: float, delete_data: bool, yes: 
         given = click.prompt(f"this deletes every image and result of {stack.name}; to go on, type its name")
         if given != stack.name:
             raise Misconfigured(f"{given!r} is not the deployment's name; nothing was deleted")
-    elif not yes and not click.confirm(f"delete stack {stack.name}? Images and results stay"):
+    elif not yes and not click.confirm(_question(stack.name, state.outputs)):
         click.echo("nothing was deleted")
         return
     down.take_down(clients, shared or settings, _say, drain_s=drain_s, delete_data=delete_data)
+
+
+def _question(name: str, outputs: Mapping[str, str]) -> str:
+    """What is asked before the protection from deletion is lifted."""
+    if "CatalogHost" in outputs:
+        return f"delete stack {name} and the catalogue's database, of which a snapshot stays? Images and results stay"
+    return f"delete stack {name}? Images and results stay"
 
 
 def _shared(bucket: str) -> Settings:

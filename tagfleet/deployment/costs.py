@@ -25,6 +25,10 @@ _IDLE = {
 """$ a minute of a deployment with one pool that has nothing to do. The requests were counted,
 the loop's by `python -m bench controller`."""
 _MINUTES = 43_200
+_LOGS_PER_GB = 0.50 + 0.03
+"""$ for taking in a GB of CloudWatch Logs, and for keeping it a month; us-east-1, June 2025."""
+_LOGS_GB = 10_000 * 2e-6 + 0.1
+"""Ten thousand workers' lives at 2 kB, systemd's lines among it, and a host's 100 MB."""
 
 
 def per_thousand(price: float, images_per_s: float) -> float:
@@ -40,6 +44,8 @@ def lines() -> Iterator[str]:
     for type in _TYPES:
         cells = " | ".join(f"{per_thousand(prices[type], speed):.4f}" for speed in _SPEEDS)
         yield f"| {type} | {prices[type]:.4f} | {cells} |"
+    logs = _LOGS_GB * _LOGS_PER_GB
+    yield f"| logs of 10,000 workers' lives, 2 kB each, and of a host, 100 MB | {logs:.2f} |"
     for what, dollars in _IDLE.items():
         yield f"| {what} | {dollars * _MINUTES:.2f} |"
 

@@ -14,6 +14,7 @@ from core.aws.cloudformation import Stack, StackFailed, StackState
 from core.errors import Misconfigured, TagfleetError
 from core.ports import Instance, InstanceState
 from core.wiring import Backend
+from tagfleet.deployment import protection
 from tagfleet.deployment.shared_settings import with_names
 from tagfleet.deployment.up import Say, told
 
@@ -53,7 +54,7 @@ def take_down(
         backend = Backend(with_names(settings, clients.region, stack.name, state.outputs, ()))
         _end_workers(backend, say, drain_s, pause)
     kept = _buckets(clients, stack, state)
-    _delete(stack, say)
+    _delete(clients, stack, state, say)
     if backend and not delete_data:
         with suppress(Misconfigured):  # where the bucket is gone, the pause is
             backend.roster.resume()  # where it stays, a deployment brought up again is not to find itself paused
@@ -65,15 +66,24 @@ def take_down(
         say(line)
 
 
-def _delete(stack: Stack, say: Say) -> None:
+def _delete(clients: Clients, stack: Stack, state: StackState, say: Say) -> None:
     """Raises StackFailed; the fleet is paused then, as a half of a stack is nothing to launch workers from."""
     try:
+        _lift(clients, stack, state, say)
         for event in stack.delete():
             if line := told(event):
                 say(line)
     except StackFailed:
         say("the fleet stays paused; mend what failed and run this again, or go on with `tagfleet controller resume`")
         raise
+
+
+def _lift(clients: Clients, stack: Stack, state: StackState, say: Say) -> None:
+    """Lift the protection from deletion. What cannot be lifted is told; whether it matters the deletion shows."""
+    try:
+        protection.lift(clients, stack, state)
+    except TagfleetError as error:
+        say(f"warning: {error}")
 
 
 def _buckets(clients: Clients, stack: Stack, state: StackState) -> list[str]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from ami import stack as templates
 from config import settings as config
 from config.settings import BadSetting, Document, Settings
 from core import layout
-from core.aws.account import Account, Network
+from core.aws.account import Account, Image, Network
 from core.aws.buckets import put_text
 from core.aws.clients import Clients
 from core.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
+from core.aws.keys import key_of
 from core.errors import Misconfigured, NotFound, TagfleetError
 from core.wiring import Backend
+from tagfleet.deployment import capacity, protection
 from tagfleet.deployment.checks import spot_refused, warnings
 from tagfleet.deployment.first_messages import drop_test_events
 from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names
-from tagfleet.deployment.wishes import Wishes, parameters, shape
+from tagfleet.deployment.wishes import Wishes, check, parameters, shape, subnets_of
 
 TEMPLATE = "fleet/stack.json"
 """In the output bucket: a template that is too large to be sent with the request."""
@@ -42,6 +44,7 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
 
     Raises Misconfigured where the account or the wishes lack something, StackFailed where CloudFormation fails.
     """
+    check(wishes)
     settings = fit_for_aws(settings)
     account, stack = Account(clients), Stack(clients, settings.aws.deployment)
     say(f"account {account.id()}, region {clients.region}, stack {stack.name}")
@@ -49,35 +52,58 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     present = state.parameters if state else {}
     image = account.image(_image(wishes, present))
     network = account.network(wishes.subnets or _subnets(present))
-    types, markets = _launchable(settings)
-    for warning in warnings(account, image, network, types, markets):
-        say(f"warning: {warning}")
     hosts_from = wishes.host_image or _kept_host_image(present)
     host_image = account.image(hosts_from) if hosts_from else None
-    wanted = parameters(wishes, present, image, host_image, network, settings)
+    wishes = _with_keys(clients, wishes, present, say)
+    others = {name: account.network(subnets) for name, subnets in subnets_of(wishes, present).items()}
+    wanted = parameters(wishes, present, image, host_image, network, settings, others)
+    offerings = _offerings(settings)
+    for warning in _looked_at(account, settings, image, network, offerings, _hosts(wanted, host_image)):
+        say(f"warning: {warning}")
     other_settings = _told_apart(settings, clients, stack.name, state, network)
     for line in other_settings:
         say(line)
     created = state is None
-    for template in _templates(settings, wanted, new=created):
-        plan = stack.plan(_as_argument(template, clients, state), wanted)
-        say(table(plan) if plan else "the stack is as it should be")
-        if (plan or other_settings) and not agree():
-            if plan:
-                stack.discard(plan)
-            return None
-        if plan:
-            _carry_out(stack, plan, say)
-        state = stack.state()
-    assert state is not None  # noqa: S101  # for the type checker: it has just been made
+    todo = steps(settings, wanted, new=created)
+    state = _changed(clients, stack, state, todo, say, lambda plan: not (plan or other_settings) or agree())
+    if state is None:
+        return None
+    protection.protect_stack(stack, say)
     named = with_names(settings, clients.region, stack.name, state.outputs, network.subnets)
     backend = Backend(named)
-    if refused := spot_refused(account, markets):
+    if refused := spot_refused(account, [market for choices in offerings.values() for _, market in choices]):
         say(f"warning: {refused}")
     if created:
         drop_test_events(backend.jobs(named.default_pool))
     backend.store.put(layout.SETTINGS, as_toml(named).encode(), content_type="application/toml")
     return Standing(named, state.outputs, bool(present) and present.get("Image") != image.id)
+
+
+def _changed(
+    clients: Clients,
+    stack: Stack,
+    state: StackState | None,
+    todo: Iterable[Step],
+    say: Say,
+    agrees: Callable[[ChangeSet | None], bool],
+) -> StackState | None:
+    """Carry out the steps and return what the stack is then; None where a person did not agree. Raises StackFailed."""
+    for step in todo:
+        plan = stack.plan(_as_argument(step.template, clients, state), step.parameters)
+        if step.asked:
+            say(table(plan) if plan else "the stack is as it should be")
+        elif plan:
+            say("all else stands; the database is protected from deletion now")
+        if step.asked and not agrees(plan):
+            if plan:
+                stack.discard(plan)
+            return None
+        if plan:
+            if protection.ends_database(plan.changes):
+                protection.lift_from_database(clients, stack)
+            _carry_out(stack, plan, say)
+        state = stack.state()
+    return state
 
 
 def table(plan: ChangeSet) -> str:
@@ -119,6 +145,8 @@ def _ready_to_change(stack: Stack, say: Say) -> StackState | None:
     if state.stands:
         return state
     say(f"the stack of an attempt before is cleared away ({state.status})")
+    if state.protected:
+        stack.protect(on=False)
     for event in stack.delete():
         if line := told(event):
             say(line)
@@ -165,23 +193,78 @@ def _subnets(present: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(subnet for subnet in present.get("Subnets", "").split(",") if subnet)
 
 
-def _launchable(settings: Settings) -> tuple[Sequence[str], Sequence[str]]:
-    """Types and markets that the pools may be launched as."""
-    offerings = [(pool.offerings or settings.aws.offerings).split() for pool in settings.pools.values()]
-    choices = [choice.partition(":") for each in offerings for choice in each]
-    return list(dict.fromkeys(type for type, _, _ in choices)), list(dict.fromkeys(market for _, _, market in choices))
+def _with_keys(clients: Clients, wishes: Wishes, present: Mapping[str, str], say: Say) -> Wishes:
+    """Return these wishes with the keys of KMS that the buckets of others are encrypted with by default."""
+    sources = wishes.sources or tuple(present.get("Sources", "").split(","))
+    kept = () if wishes.sources else tuple(present.get("SourceKeys", "").split(","))
+    keys = dict.fromkeys(wishes.source_keys or kept)
+    for bucket in filter(None, sources):
+        try:
+            keys[key_of(clients, bucket)] = None
+        except NotFound:
+            say(f"warning: there is no bucket {bucket}, which --source names")
+        except TagfleetError as error:
+            say(f"warning: {error}. If a key of KMS encrypts it, give --source-key")
+    return replace(wishes, source_keys=tuple(filter(None, keys)) or ("",))
 
 
-def _templates(settings: Settings, wanted: Mapping[str, str], *, new: bool) -> Iterator[str]:
-    """The template; before it one with the first pool alone, where the stack is new and it is too large to be sent.
+def _offerings(settings: Settings) -> capacity.Offerings:
+    found = {}
+    for name, pool in settings.pools.items():
+        choices = (choice.partition(":") for choice in (pool.offerings or settings.aws.offerings).split())
+        found[name] = [(type, market) for type, _, market in choices]
+    return found
 
-    A large template lies in the output bucket, which the small one makes.
+
+def _hosts(wanted: Mapping[str, str], image: Image | None) -> tuple[str, Image] | None:
+    """Return the type and the image of hosts; None where there are none."""
+    if image is None or wanted.get("Hosts", "none") == "none":
+        return None
+    return wanted["HostType"], image
+
+
+def _looked_at(
+    account: Account,
+    settings: Settings,
+    image: Image,
+    network: Network,
+    offerings: capacity.Offerings,
+    host: tuple[str, Image] | None,
+) -> Iterator[str]:
+    """Yield what may keep workers from starting. Raises Misconfigured for what never can."""
+    types = list(dict.fromkeys(type for choices in offerings.values() for type, _ in choices))
+    yield from warnings(image, network, types)
+    try:
+        kinds = account.types([*types, *([host[0]] if host else [])])
+    except TagfleetError as error:
+        yield f"instance types were not looked at: {error}"
+        return
+    capacity.check_architectures(kinds, image, offerings, host)
+    yield from capacity.warnings(account, kinds, network, offerings, settings.controller.max_workers)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of the stack. `asked` is whether a person has to agree: what only completes another one is not."""
+
+    template: str
+    parameters: Mapping[str, str]
+    asked: bool = True
+
+
+def steps(settings: Settings, wanted: Mapping[str, str], *, new: bool) -> Iterator[Step]:
+    """Yield the changes that lead to `wanted`: one, but for two cases.
+
+    A new stack whose template is too large to be sent begins with the first pool alone: the template lies in the output
+    bucket then, which that change makes. A new database is protected from deletion after all else has succeeded.
     """
     whole = shape(settings, wanted)
     text = templates.body(templates.render(whole))
     if new and not templates.fits_inline(text):
-        yield templates.body(templates.render(whole.with_pools(whole.pools[:1])))
-    yield text
+        yield Step(templates.body(templates.render(whole.with_pools(whole.pools[:1]))), wanted)
+    yield Step(text, wanted)
+    if wanted["Protected"] == "no":
+        yield Step(text, {**wanted, "Protected": "yes"}, asked=False)
 
 
 def _as_argument(text: str, clients: Clients, state: StackState | None) -> dict[str, str]:

@@ -123,6 +123,7 @@ def boot(work: Path) -> Boot:
             backend.roster.wish_drain(_ID)
             assert qemu.wait(_END_S) == 0
             assert _beat(backend, WorkerState.DRAINED), "the machine ended, and its worker has not drained"
+            _check_logs(cloud)
         finally:
             qemu.kill()
             qemu.communicate()
@@ -174,7 +175,7 @@ def _give_user_data(disk: Path, cloud: clouds.Cloud, fake: FakeMetadata) -> None
     endpoints = {"AWS_ENDPOINT_URL": cloud.endpoint, "AWS_EC2_METADATA_SERVICE_ENDPOINT": fake.endpoint}
     lines = [f"{name}={address.replace('127.0.0.1', _HOST)}\n" for name, address in endpoints.items()]
     with tempfile.NamedTemporaryFile("w") as written:
-        written.write(file["content"] + "".join(lines))
+        written.write(file["content"].replace("${AWS::StackName}", "boot") + "".join(lines))
         written.flush()
         for request in (f"rm {file['path']}", f"write {written.name} {file['path']}"):
             _run("debugfs", "-w", "-R", request, disk, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -189,10 +190,20 @@ def _deployment(cloud: clouds.Cloud) -> Backend:
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": clouds.REGION})
     for queue in ("boot-jobs-resnet50", "boot-results"):
         sqs.create_queue(QueueName=queue)
+    cloud.client("logs").create_log_group(logGroupName="/tagfleet/boot/workers")
     text = _SETTINGS.format(region=clouds.REGION)
     s3.put_object(Bucket="boot-out", Key="fleet/settings.toml", Body=text.encode())
     os.environ |= cloud.environ
     return Backend(config.load({}, file=config.Document("settings of the boot", text)))
+
+
+def _check_logs(cloud: clouds.Cloud) -> None:
+    """What the worker's unit wrote, and systemd of its end, was sent before the machine was off."""
+    stream = {"logGroupName": "/tagfleet/boot/workers", "logStreamName": f"{_ID}/tagfleet-worker"}
+    events = cloud.client("logs").get_log_events(**stream)["events"]
+    told = [event["message"] for event in events]
+    assert any("Started" in message for message in told), told
+    assert any("Deactivated successfully" in message for message in told), told
 
 
 def _role(cloud: clouds.Cloud) -> dict[str, str]:

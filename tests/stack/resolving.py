@@ -59,6 +59,10 @@ class Resolved:
             return re.sub(r"\$\{([^}]+)\}", lambda found: str(self._named(found[1], values)), text)
         if name == "Equals":
             return str(given[0]) == str(given[1])
+        if name == "Split":
+            return given[1].split(given[0])
+        if name == "Join":
+            return given[0].join(given[1])
         if name == "Not":
             return not given[0]
         assert name == "Base64", f"the tests know no Fn::{name}"

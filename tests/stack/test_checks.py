@@ -6,6 +6,7 @@ import pytest
 
 from core.aws.account import Account, Image, Network
 from core.errors import Misconfigured
+from tagfleet.deployment import capacity
 from tagfleet.deployment.checks import spot_refused, warnings
 from tests.cloud import Cloud
 
@@ -22,9 +23,9 @@ NETWORK = Network("vpc-1", ("subnet-1a",), ("eu-central-1a",), ())
         ("", ["g4dn.xlarge"], False),
     ],
 )
-def test_a_gpu_that_would_be_paid_for_and_left_idle(cloud: Cloud, runs_on: str, types: list[str], told: bool) -> None:
+def test_a_gpu_that_would_be_paid_for_and_left_idle(runs_on: str, types: list[str], told: bool) -> None:
     image = Image("ami-1", "worker", "/dev/xvda", "x86_64", runs_on)
-    said = [line for line in warnings(Account(cloud.clients), image, NETWORK, types, ["on-demand"]) if "GPU" in line]
+    said = [line for line in warnings(image, NETWORK, types) if "GPU" in line]
     assert bool(said) is told
     assert all("ami-1 was baked for a CPU, and g4dn.xlarge would" in line for line in said)
 
@@ -41,7 +42,9 @@ class Watched(Account):
 
 def test_nothing_is_made_by_looking(cloud: Cloud) -> None:
     account = Watched(cloud.clients)
-    list(warnings(account, IMAGE, NETWORK, ["c7i.xlarge"], ["spot"]))
+    choice = {"resnet50": [("c7i.xlarge", "spot")]}
+    list(warnings(IMAGE, NETWORK, ["c7i.xlarge"]))
+    list(capacity.warnings(account, account.types(["c7i.xlarge"]), NETWORK, choice, 10))
     assert not account.made
     assert spot_refused(account, ["on-demand"]) == ""
     assert not account.made

@@ -38,6 +38,8 @@ def test_the_settings_of_the_stack_are_all_that_a_machine_of_ones_own_needs(clou
     ("arguments", "line"),
     [
         (["--image", "ami-00000000"], "there is no image ami-00000000 in eu-central-1; bake one"),
+        (["--source", "s3://archive/2024"], "--source s3://archive/2024: a bucket's name alone, archive"),
+        (["--source-key", "alias/photos"], "--source-key alias/photos: an ARN of a key in KMS is needed"),
         (["--subnet", "subnet-0000000a"], "there is no such subnet in eu-central-1: subnet-0000000a; see --subnet"),
     ],
 )

@@ -118,6 +118,9 @@ WORKER = [
     ("s3:PutObject", f"{OUT}/fleet/workers/i-1.json", {}),
     ("s3:ListBucket", OUT, {}),
 ]
+_WITHOUT_RESOURCES = ("cloudwatch:PutMetricData", "elasticloadbalancing:DescribeTargetHealth")
+LOGS = "arn:aws:logs:eu-central-1:123456789012:log-group:/tagfleet/tagfleet"
+STACKS = "arn:aws:cloudformation:eu-central-1:123456789012:stack"
 FORBIDDEN = [
     ("Web", "ec2:RunInstances", f"{EC2}:instance/*", LAUNCHED),
     ("Web", "sqs:ReceiveMessage", f"{SQS}-jobs-resnet50", {}),
@@ -160,6 +163,22 @@ FORBIDDEN = [
         "arn:aws:ec2:eu-central-1::image/ami-1",
         LAUNCHED | {"ec2:IsLaunchTemplateResource": "false"},
     ),
+    ("Controller", "ec2:RunInstances", f"{EC2}:key-pair/mine", LAUNCHED),
+    ("Controller", "ec2:RunInstances", f"{EC2}:key-pair/mine", LAUNCHED | {"ec2:IsLaunchTemplateResource": "false"}),
+    ("Controller", "ec2:CreateLaunchTemplateVersion", f"{EC2}:launch-template/lt-resnet50", A_TEMPLATE),
+    ("Controller", "ec2:ModifyInstanceAttribute", f"{EC2}:instance/i-1", A_WORKER),
+    ("Controller", "ec2:AssociateIamInstanceProfile", f"{EC2}:instance/i-1", A_WORKER),
+    ("Controller", "ec2:StartInstances", f"{EC2}:instance/i-1", A_WORKER),
+    ("Controller", "ec2:GetPasswordData", f"{EC2}:instance/i-1", A_WORKER),
+    ("Controller", "ssm:SendCommand", f"{EC2}:instance/i-1", A_WORKER),
+    ("Worker", "sts:AssumeRole", "arn:aws:iam::123456789012:role/HostRole", {}),
+    (
+        "Worker",
+        "iam:PassRole",
+        "arn:aws:iam::123456789012:role/WorkerRole",
+        {"iam:PassedToService": "ec2.amazonaws.com"},
+    ),
+    ("Worker", "ec2:TerminateInstances", f"{EC2}:instance/i-1", A_WORKER),
     ("Controller", "ec2:CreateTags", f"{EC2}:instance/i-1", {"aws:RequestTag/tagfleet:deployment": "tagfleet"}),
     (
         "Controller",
@@ -202,7 +221,8 @@ def _of(tier: str) -> list[dict[str, Any]]:
     attached = [
         STACK.properties(name)["PolicyDocument"]
         for name, resource in STACK.template["Resources"].items()
-        if resource["Type"] == "AWS::IAM::Policy" and {"Ref": f"{tier}Role"} in resource["Properties"]["Roles"]
+        if resource["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
+        and {"Ref": f"{tier}Role"} in resource["Properties"].get("Roles", ())
     ]
     return [*managed, *inline, *attached]
 
@@ -246,6 +266,23 @@ def test_policies_have_room_for_as_many_pools_as_there_may_be(tier: str) -> None
     assert len("".join(text.split())) <= 6144
 
 
+@pytest.mark.parametrize(("tier", "group", "other"), [("Worker", "workers", "hosts"), ("Host", "hosts", "workers")])
+def test_a_machine_writes_its_own_logs_and_reads_none(tier: str, group: str, other: str) -> None:
+    for action, stream in {"logs:CreateLogStream": "i-1/web", "logs:PutLogEvents": "i-1/web"}.items():
+        assert iam.allowed(_of(tier), action, f"{LOGS}/{group}:log-stream:{stream}", {})
+        assert not iam.allowed(_of(tier), action, f"{LOGS}/{other}:log-stream:{stream}", {})
+        assert not iam.allowed(_of("Web"), action, f"{LOGS}/{group}:log-stream:{stream}", {})
+    for action in ("logs:GetLogEvents", "logs:DeleteLogStream", "logs:CreateLogGroup", "logs:PutRetentionPolicy"):
+        assert not iam.allowed(_of(tier), action, f"{LOGS}/{group}:log-stream:i-1/web", {})
+
+
+def test_a_host_alone_signals_its_own_stack_alone() -> None:
+    for tier in ("Host", "Web", "Collector", "Controller", "Worker"):
+        assert iam.allowed(_of(tier), "cloudformation:SignalResource", f"{STACKS}/tagfleet/1", {}) is (tier == "Host")
+    assert not iam.allowed(_of("Host"), "cloudformation:SignalResource", f"{STACKS}/tagfleet-2/1", {})
+    assert not iam.allowed(_of("Host"), "cloudformation:UpdateStack", f"{STACKS}/tagfleet/1", {})
+
+
 def test_a_host_alone_reads_the_password() -> None:
     for tier in ("Host", "Web", "Collector", "Controller", "Worker"):
         may = iam.allowed(_of(tier), "secretsmanager:GetSecretValue", "CatalogSecret", {})
@@ -260,7 +297,7 @@ def test_no_statement_is_wide_open(tier: str) -> None:
             actions = iam.listed(statement["Action"])
             assert not any(action.endswith("*") for action in actions), statement["Sid"]
             if "*" in iam.listed(statement["Resource"]):
-                assert all(a.startswith("ec2:Describe") or a == "cloudwatch:PutMetricData" for a in actions)
+                assert all(a.startswith("ec2:Describe") or a in _WITHOUT_RESOURCES for a in actions)
 
 
 @pytest.mark.parametrize("tier", ["Web", "Collector", "Controller", "Host"])

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +18,8 @@ from ami import stack
 from core.aws.metrics import NAMESPACE
 from core.errors import TagfleetError
 from core.metrics import Metric
+from tagfleet.cli.signal_ready import command as signal_ready
+from tests.stack import iam
 from tests.stack.resolving import Resolved
 
 ONE = stack.Shape(pools=("resnet50",), namespace=NAMESPACE, visibility_timeout_s=45, max_receives=7)
@@ -86,6 +89,75 @@ def test_buckets_are_private_encrypted_and_outlive_the_stack(bucket: str) -> Non
     assert len(statement["Resource"]) == 2
 
 
+def test_machines_reach_what_they_need_and_nothing_else() -> None:
+    """Every security group says where it goes: one without rules may go anywhere."""
+    found = filled_in(Hosts="two")
+    ways: dict[str, set[tuple[int, str]]] = {name: set() for name in _of_type(found, "AWS::EC2::SecurityGroup")}
+    for name in ways:
+        rules = found.properties(name)["SecurityGroupEgress"]
+        assert rules
+        ways[name] |= {_way(rule) for rule in rules if rule.get("CidrIp") != "127.0.0.1/32"}
+    for name in _of_type(found, "AWS::EC2::SecurityGroupEgress"):
+        rule = found.properties(name)
+        ways[rule["GroupId"]].add(_way(rule))
+    assert ways == {
+        "WorkerGroup": {(443, "0.0.0.0/0")},
+        "HostGroup": {(443, "0.0.0.0/0"), (5432, "CatalogGroup")},
+        "EntranceGroup": {(8000, "HostGroup")},
+        "CatalogGroup": set(),
+    }
+
+
+@pytest.mark.parametrize("scheme", ["internet-facing", "internal"])
+def test_each_part_lies_in_its_own_subnets(scheme: str) -> None:
+    own = {
+        "HostSubnets": "subnet-h",
+        "EntranceSubnets": "subnet-e1,subnet-e2",
+        "DatabaseSubnets": "subnet-d1,subnet-d2",
+    }
+    found = filled_in(Hosts="two", EntranceScheme=scheme, **own)
+    assert found.properties("HostFleet")["VPCZoneIdentifier"] == ["subnet-h"]
+    assert found.properties("Entrance")["Subnets"] == ["subnet-e1", "subnet-e2"]
+    assert found.properties("Entrance")["Scheme"] == scheme
+    assert found.properties("CatalogSubnets")["SubnetIds"] == ["subnet-d1", "subnet-d2"]
+
+
+@pytest.mark.parametrize("shape", [ONE, TWO], ids=["one pool", "two pools"])
+def test_queues_buckets_and_topics_take_nothing_without_tls(shape: stack.Shape) -> None:
+    """Whatever resource is added of these kinds: each has one policy, which denies whoever comes without TLS."""
+    found = filled_in(shape, Hosts="two")
+    guarded: dict[str, int] = dict.fromkeys(_of_type(found, *_ATTACHED), 0)
+    for policy, (key, service) in {
+        "AWS::SQS::QueuePolicy": ("Queues", "sqs:*"),
+        "AWS::SNS::TopicPolicy": ("Topics", "sns:Publish"),
+        "AWS::S3::BucketPolicy": ("Bucket", "s3:*"),
+    }.items():
+        for name in _of_type(found, policy):
+            (target,) = _referred_to(found.template["Resources"][name]["Properties"][key])
+            properties = found.properties(name)
+            denied = [each for each in properties["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"]
+            assert [each["Principal"] for each in denied] == ["*"]
+            assert [each["Action"] for each in denied] == [service]
+            assert [each["Condition"] for each in denied] == [{"Bool": {"aws:SecureTransport": "false"}}]
+            assert set(_ours(found, target, service)) == set(iam.listed(denied[0]["Resource"]))
+            guarded[target] += 1
+    assert guarded
+    assert set(guarded.values()) == {1}, guarded
+
+
+def test_alarms_reach_their_topic() -> None:
+    found = filled_in()
+    topic = "arn:aws:sns:eu-central-1:123456789012:tagfleet-alarms"
+    policy = [found.properties("AlarmsPolicy")["PolicyDocument"]]
+    (allow,) = [each for each in policy[0]["Statement"] if each["Effect"] == "Allow"]
+    assert allow["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    tls = {"aws:SecureTransport": "true"}
+    ours, others = tls | {"aws:SourceAccount": "123456789012"}, tls | {"aws:SourceAccount": "210987654321"}
+    assert iam.allowed(policy, "sns:Publish", topic, ours)
+    assert not iam.allowed(policy, "sns:Publish", topic, others)
+    assert not iam.allowed(policy, "sns:Publish", topic, ours | {"aws:SecureTransport": "false"})
+
+
 @pytest.mark.parametrize(("days", "prefixes"), [("0", []), ("30", ["uploads/", "images/", "thumbnails/"])])
 def test_uploads_are_kept_unless_days_are_given(days: str, prefixes: list[str]) -> None:
     rules = filled_in(UploadDays=days).properties("InputBucket")["LifecycleConfiguration"]["Rules"]
@@ -123,8 +195,30 @@ def test_user_data_tells_a_machine_names_and_no_secrets() -> None:
         "AWS_REGION": "eu-central-1",
         "AWS_DEFAULT_REGION": "eu-central-1",
     }
-    assert told["/etc/tagfleet/worker.env"] == common | {"POOL": "efficientnet-lite0"}
-    assert told["/etc/tagfleet/host.env"] == common | {"TAGFLEET_HOST": "0.0.0.0"}
+    worker = {"POOL": "efficientnet-lite0", "LOG_GROUP": "/tagfleet/tagfleet/workers"}
+    host = {
+        "TAGFLEET_HOST": "0.0.0.0",
+        "LOG_GROUP": "/tagfleet/tagfleet/hosts",
+        "STACK": "tagfleet",
+        "TARGETS": "Targets",
+    }
+    assert told["/etc/tagfleet/worker.env"] == common | worker
+    assert told["/etc/tagfleet/host.env"] == common | host
+
+
+def test_hosts_are_replaced_one_by_one_and_each_says_that_it_serves() -> None:
+    found = filled_in(Hosts="two")
+    policy = found.value(found.template["Resources"]["HostFleet"]["UpdatePolicy"])["AutoScalingRollingUpdate"]
+    assert (policy["MaxBatchSize"], policy["MinInstancesInService"]) == (1, 1)
+    assert (policy["WaitOnResourceSignals"], policy["MinSuccessfulInstancesPercent"]) == (True, 100)
+    assert "ReplaceUnhealthy" in policy["SuspendProcesses"]
+    deadline = next(each.default for each in signal_ready.params if each.name == "deadline_s")
+    assert policy["PauseTime"] == "PT15M"
+    assert deadline < 15 * 60  # what a host waits for itself: it says why, and the update is taken back at once
+    one = filled_in(Hosts="one")
+    alone = one.value(one.template["Resources"]["HostFleet"]["UpdatePolicy"])["AutoScalingRollingUpdate"]
+    assert (alone["MinInstancesInService"], alone["WaitOnResourceSignals"]) == (0, True)
+    assert "TARGETS=\n" in one.properties("HostTemplate")["LaunchTemplateData"]["UserData"]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +268,26 @@ def test_whatever_the_pools_are_called_what_is_referred_to_is_there(pools: list[
     known = {*template["Resources"], *template["Parameters"]}
     for name in _referred_to(template["Resources"]):
         assert name in known or name.startswith("AWS::"), name
+
+
+_ATTACHED = ("AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::S3::Bucket")
+
+
+def _of_type(found: Resolved, *types: str) -> list[str]:
+    return [name for name, resource in found.template["Resources"].items() if resource["Type"] in types]
+
+
+def _way(rule: dict[str, Any]) -> tuple[int, str]:
+    assert rule["FromPort"] == rule["ToPort"]
+    return rule["ToPort"], rule.get("CidrIp") or rule["DestinationSecurityGroupId"]
+
+
+def _ours(found: Resolved, name: str, service: str) -> list[str]:
+    """The ARNs that a policy on this queue, topic or bucket has to name."""
+    if service.startswith("sns"):
+        return [found.value({"Ref": name})]
+    arn = found.value({"Fn::GetAtt": [name, "Arn"]})
+    return [arn, f"{arn}/*"] if service.startswith("s3") else [arn]
 
 
 def _referred_to(node: object) -> set[str]:

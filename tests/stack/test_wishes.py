@@ -13,7 +13,7 @@ from core.aws.account import Image, Network
 from core.errors import Misconfigured
 from tagfleet.deployment.costs import per_thousand
 from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names
-from tagfleet.deployment.wishes import Wishes, parameters, shape
+from tagfleet.deployment.wishes import Wishes, parameters, shape, subnets_of
 
 WORKER = Image("ami-1", "worker", "/dev/xvda", "x86_64")
 HOST = Image("ami-2", "host", "/dev/sda1", "x86_64")
@@ -121,6 +121,76 @@ def test_two_hosts_have_their_own_image_and_their_page_its_own_origin() -> None:
 def test_what_hosts_lack_is_said(wishes: Wishes, host: Image | None, network: Network, line: str) -> None:
     with pytest.raises(Misconfigured) as caught:
         parameters(wishes, {}, WORKER, host, network, config.load({}))
+    assert str(caught.value).startswith(line)
+
+
+def test_hosts_that_never_say_that_they_serve_are_not_waited_for() -> None:
+    silent = replace(HOST, silent=True)
+    before = asked(Wishes(hosts="one"), host=silent)  # nothing waits when they are made
+    with pytest.raises(Misconfigured, match="hosts: image ami-2 was baked by an earlier version"):
+        asked(Wishes(), before, silent)
+    assert asked(Wishes(), before, HOST)["HostImage"] == "ami-2"
+
+
+APART = {
+    "HostSubnets": Network("vpc-1", ("subnet-h1", "subnet-h2"), NETWORK.zones, ("subnet-h1", "subnet-h2")),
+    "EntranceSubnets": Network("vpc-1", ("subnet-e1", "subnet-e2"), NETWORK.zones, ()),
+    "DatabaseSubnets": Network("vpc-1", ("subnet-d1", "subnet-d2"), NETWORK.zones, ("subnet-d1", "subnet-d2")),
+}
+
+
+def test_workers_hosts_load_balancer_and_database_have_subnets_of_their_own() -> None:
+    wishes = replace(ENTRANCE, entrance="internal")
+    found = parameters(wishes, {}, WORKER, HOST, NETWORK, config.load({}), APART)
+    assert {name: found[name] for name in ("Subnets", *APART)} == {
+        "Subnets": "subnet-1a,subnet-1b",
+        "HostSubnets": "subnet-h1,subnet-h2",
+        "EntranceSubnets": "subnet-e1,subnet-e2",
+        "DatabaseSubnets": "subnet-d1,subnet-d2",
+    }
+    assert found["EntranceScheme"] == "internal"
+    assert "EntranceScheme" not in asked(ENTRANCE, host=HOST)
+    assert asked(replace(ENTRANCE, entrance="public"), found, HOST)["EntranceScheme"] == "internet-facing"
+
+
+def test_subnets_that_were_named_stay_and_all_others_follow_the_workers() -> None:
+    before = asked(ENTRANCE, host=HOST) | {"HostSubnets": "subnet-h1,subnet-h2"}
+    assert subnets_of(Wishes(), {}) == {}
+    assert subnets_of(Wishes(subnets=("subnet-9",)), before) == {"HostSubnets": ("subnet-h1", "subnet-h2")}
+    assert subnets_of(Wishes(host_subnets=("subnet-h3",), database_subnets=("subnet-d1",)), before) == {
+        "HostSubnets": ("subnet-h3",),
+        "DatabaseSubnets": ("subnet-d1",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "line"),
+    [
+        (
+            "DatabaseSubnets",
+            Network("vpc-1", ("subnet-d1",), ("eu-central-1a",), ()),
+            "--hosts two: the catalogue's database needs subnets in two zones, and subnet-d1 lie in eu-central-1a",
+        ),
+        (
+            "EntranceSubnets",
+            Network("vpc-1", ("subnet-e1",), ("eu-central-1a",), ()),
+            "--hosts two: a load balancer needs subnets in two zones",
+        ),
+        (
+            "EntranceSubnets",
+            Network("vpc-1", ("subnet-e1", "subnet-e3"), ("eu-central-1a", "eu-central-1c"), ()),
+            "--hosts two: hosts in eu-central-1b would get no request",
+        ),
+        (
+            "HostSubnets",
+            Network("vpc-2", ("subnet-h1",), ("eu-central-1a",), ()),
+            "--host-subnet: subnet-h1 lie in vpc-2, and the workers' subnets in vpc-1",
+        ),
+    ],
+)
+def test_subnets_that_cannot_work_together_are_refused(name: str, network: Network, line: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        parameters(ENTRANCE, {}, WORKER, HOST, NETWORK, config.load({}), APART | {name: network})
     assert str(caught.value).startswith(line)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 import yaml
 
 from ami import requirements
+from tagfleet.cli import ship_logs
 
 AMI = Path(__file__).parents[3] / "ami"
+LOGS = "tagfleet-logs"
 NAMES = {"settings": "s3://photos/fleet/settings.toml", "region": "eu-central-1", "pool": "resnet50", "address": "::"}
 
 ONLY_ITS_OWN = r"""
@@ -68,11 +71,39 @@ def test_the_scripts_are_clean() -> None:
 def test_systemd_has_nothing_to_say_about_the_units(tmp_path: Path) -> None:
     shutil.copytree(AMI / "units", tmp_path, dirs_exist_ok=True)
     for unit in tmp_path.glob("*.service"):
-        unit.write_text(unit.read_text().replace("/opt/tagfleet/venv/bin/tagfleet", "/bin/true"))
+        unit.write_text(re.sub("/opt/tagfleet/venv/bin/(tagfleet|python)", "/bin/true", unit.read_text()))
     units = sorted(tmp_path.glob("*.service"))
-    assert len(units) == 5
+    assert len(units) == 8
     done = subprocess.run([tool("systemd-analyze"), "verify", *units], capture_output=True, text=True, check=False)
     assert done.stderr == ""  # its exit status is 0 for keys that it does not know
+
+
+def _unit(name: str) -> dict[str, list[str]]:
+    """Its keys with all that they are given; a key may come several times."""
+    found: dict[str, list[str]] = {}
+    for line in (AMI / "units" / f"{name}.service").read_text().splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(key, []).extend(value.split())
+    return found
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in (AMI / "units").glob("tagfleet-*.service")} - {LOGS}))
+def test_the_logs_of_every_unit_are_shipped_and_the_shipper_ends_after_it(name: str) -> None:
+    """systemd stops in the reverse order of starting, so what starts before a unit ends after it."""
+    assert f"{name}.service" in _unit(LOGS)["Before"]
+    assert name in ship_logs.UNITS
+    assert f"{name}.service" not in _unit(LOGS).get("After", [])
+
+
+def test_a_machine_waits_for_its_last_logs_and_not_for_ever() -> None:
+    unit = _unit(LOGS)
+    (drain,) = (float(word.partition("=")[2]) for word in unit["ExecStart"] if word.startswith("--drain-s"))
+    assert 5 <= drain < float(unit["TimeoutStopSec"][0]) <= 60
+    assert "network-online.target" in unit["After"]  # so the network goes later
+    assert "Restart" in unit
+    install = (AMI / "install.sh").read_text()
+    assert install.count("(tagfleet-logs ") == 2, "both roles have it"
 
 
 @pytest.mark.parametrize("file", ["user_data.yaml", "host_user_data.yaml"])
@@ -90,6 +121,7 @@ def test_user_data_is_what_cloud_init_takes(file: str, tmp_path: Path) -> None:
 def test_a_worker_on_a_cpu_imports_nothing_that_is_not_installed_for_it() -> None:
     modules = ["tagfleet.cli.worker", "tagfleet.cli.prepare", "app_tier.engines.openvino", "core.aws.parts"]
     modules += ["core.aws.settings", "core.local.parts", "core.aws.sources"]
+    modules += ["tagfleet.cli.ship_logs", "core.log_shipper", "core.journal", "core.aws.logs", "core.aws.metadata"]
     done = subprocess.run(
         [sys.executable, "-c", ONLY_ITS_OWN, "worker", *modules], capture_output=True, text=True, check=False
     )
@@ -101,6 +133,9 @@ def test_a_host_imports_nothing_that_is_not_installed_for_it() -> None:
         "tagfleet.cli.web",
         "tagfleet.cli.collector",
         "tagfleet.cli.controller",
+        "tagfleet.cli.signal_ready",
+        "tagfleet.deployment.readiness",
+        "core.aws.hosts",
         "web_tier.app",
         "core.aws.parts",
     ]

@@ -6,7 +6,8 @@ import json
 
 from click.testing import CliRunner
 
-from core.aws.images import BAKE_TAG, ROLE_TAG, BakedImage, superseded
+from core.aws.account import ROLE_TAG
+from core.aws.images import BAKE_TAG, BakedImage, superseded
 from tagfleet.cli import cli
 from tests.cloud import REGION, Cloud
 

@@ -7,7 +7,8 @@ import pytest
 from core.aws.sources import S3Source
 from core.errors import NotFound, Unreadable
 from core.notifications import asked_by
-from tests.cloud import REGION, Cloud
+from tests.cloud import REGION, Cloud, clients_of
+from tests.faulty import Answer, Faulty
 
 KEYS = ["p/a b.jpg", "p/a+b.jpg", "p/50%25.jpg", "p/ü/日本.jpg", "p/q&a=?#.jpg", "p/x/../y.jpg", "p//z.jpg"]
 
@@ -80,3 +81,13 @@ def test_a_name_that_no_bucket_can_have_is_that_of_none(source: S3Source, bucket
         source.read(f"s3://{bucket}/a.jpg", 100)
     with pytest.raises(NotFound):
         list(source.list(f"s3://{bucket}/"))
+
+
+def test_an_image_whose_key_the_workers_may_not_use_is_told_apart_from_one_that_they_may_not_read() -> None:
+    said = "<Error><Code>AccessDenied</Code><Message>User: arn:aws:sts::1:role/w is not authorized to perform: {}"
+    with Faulty("http://127.0.0.1:1").running() as proxy:
+        source = S3Source(clients_of(proxy.endpoint, attempts=1))
+        for action, line in {"kms:Decrypt": "give --source-key", "s3:GetObject": "s3:GetObject on its bucket"}.items():
+            proxy.always(Answer(403, f"{said.format(action)}</Message></Error>".encode()))
+            with pytest.raises(Unreadable, match=line):
+                source.read("s3://archive/cat.jpg", 100)

@@ -1,0 +1,39 @@
+"""What a host asks and tells AWS about itself while its Auto Scaling group is updated."""
+
+from __future__ import annotations
+
+from botocore.exceptions import ClientError
+
+from core.aws.clients import Clients
+from core.aws.errors import code_of, explained
+
+
+def target_health(clients: Clients, targets: str, instance: str) -> str:
+    """Return the load balancer's word for an instance: `healthy`, `initial` and so on; empty where it knows none.
+
+    `targets` is the ARN of a target group. Raises Unavailable, Misconfigured among it.
+    """
+    with explained("ask the load balancer about this host", "elasticloadbalancing"):
+        answer = clients.of("elbv2").describe_target_health(TargetGroupArn=targets, Targets=[{"Id": instance}])
+    return next((one["TargetHealth"]["State"] for one in answer["TargetHealthDescriptions"]), "")
+
+
+def signal_resource(clients: Clients, stack: str, resource: str, instance: str, *, success: bool) -> bool:
+    """Tell CloudFormation how an instance came up; return whether anything waited for it.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_SignalResource.html
+    Raises Unavailable, Misconfigured among it.
+    """
+    with explained(f"tell stack {stack} that this host is ready", "cloudformation"):
+        try:
+            clients.cloudformation.signal_resource(
+                StackName=stack,
+                LogicalResourceId=resource,
+                UniqueId=instance,
+                Status="SUCCESS" if success else "FAILURE",
+            )
+        except ClientError as error:
+            if code_of(error) == "ValidationError":  # "…is in UPDATE_COMPLETE state and cannot be signaled"
+                return False
+            raise
+    return True

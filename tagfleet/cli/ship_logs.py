@@ -1,0 +1,51 @@
+"""`tagfleet ship-logs`"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+UNITS = ("tagfleet-worker", "tagfleet-web", "tagfleet-collector", "tagfleet-controller", "tagfleet-ready")
+
+
+@click.command("ship-logs", short_help="Send a machine's logs to CloudWatch; a unit of the image runs it.")
+@click.option("--group", required=True, help="log group; '' ships nothing")
+@click.option("--stream", help="begins the streams' names  [default: this instance's id]")
+@click.option(
+    "--cursor",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("/var/lib/tagfleet/logs.cursor"),
+    show_default=True,
+    help="file that remembers what was sent",
+)
+@click.option(
+    "--drain-s", type=click.FloatRange(0), default=20.0, show_default=True, help="at its end, for what is left"
+)
+def command(group: str, stream: str | None, cursor: Path, drain_s: float) -> None:
+    """Send what the units of this machine write to CloudWatch Logs, and the last of it before the machine ends.
+
+    Reads no settings: a machine whose settings cannot be read says so in its logs.
+    """
+    if not group:
+        click.echo("no log group is named: nothing is shipped")
+        return
+    from core.aws.clients import Clients
+    from core.aws.logs import LogGroup
+    from core.aws.metadata import Ec2Machine
+    from core.journal import Journal
+    from core.log_shipper import LogShipper
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    name = stream or Ec2Machine(os.environ).id
+    # Short: with the usual time-outs a network that is away would use up what there is for the end.
+    clients = Clients(threads=1, connect_s=3.0, read_s=10.0, attempts=2)
+    shipper = LogShipper(
+        Journal(UNITS), LogGroup(clients, group), name, cursor, lambda line: click.echo(line, err=True)
+    )
+    shipper.run(stop, drain_s=drain_s)

@@ -1,0 +1,36 @@
+"""`tagfleet signal-ready`"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+_HOSTS = "HostFleet"
+"""Their logical name in the template."""
+
+
+@click.command("signal-ready", short_help="Tell CloudFormation that this host serves; a unit of the image runs it.")
+@click.option("--stack", required=True, help="stack that this host belongs to; '' tells nobody")
+@click.option("--targets", default="", help="ARN of the load balancer's target group, where there is one")
+@click.option("--port", type=click.IntRange(1), default=8000, show_default=True, envvar="TAGFLEET_PORT")
+@click.option("--deadline-s", type=click.FloatRange(0), default=780.0, show_default=True)
+def command(stack: str, targets: str, port: int, deadline_s: float) -> None:
+    """Wait until this host serves, and say so to the stack that replaces hosts one by one; or that it does not."""
+    if not stack:
+        click.echo("no stack is named: nobody waits for this host")
+        return
+    from core.aws.clients import Clients
+    from core.aws.hosts import signal_resource, target_health
+    from core.aws.metadata import Ec2Machine
+    from tagfleet.deployment.readiness import Check, answers, gets_requests, units_run, wait_until_ready
+
+    clients, instance = Clients(threads=1), Ec2Machine(os.environ).id
+    checks: list[Check] = [units_run, lambda: answers(f"http://127.0.0.1:{port}/healthz")]
+    if targets:
+        checks.append(lambda: gets_requests(lambda: target_health(clients, targets, instance)))
+    wrong = wait_until_ready(checks, deadline_s)
+    waited = signal_resource(clients, stack, _HOSTS, instance, success=not wrong)
+    click.echo(f"{wrong or 'this host is ready'}; {'the stack is told' if waited else 'the stack waits for no host'}")
+    sys.exit(1 if wrong and waited else 0)
