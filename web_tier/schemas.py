@@ -211,7 +211,9 @@ class FleetOut(BaseModel):
 
 
 class HealthOut(BaseModel):
-    status: Literal["ok", "ready"]
+    status: Literal["ok", "degraded", "ready"]
+    catalogue: str | None = None
+    """What is wrong with it, where it is degraded."""
 
 
 class Problem(BaseModel):
