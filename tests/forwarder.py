@@ -19,9 +19,9 @@ class Loss(Enum):
 
 
 class Forwarder:
-    """Forwards connections on a free port of loopback to `target`, a port there too."""
+    """Forwards connections on a free port of loopback to `target`: a port there too, or the path of a socket."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int | str) -> None:
         self.target = target
         self.commits = 0
         self._losses: dict[int, Loss] = {}
@@ -57,7 +57,7 @@ class Forwarder:
             while True:
                 client, _ = self._listener.accept()
                 try:
-                    server = socket.create_connection(("127.0.0.1", self.target))
+                    server = _connected(self.target)
                 except OSError:
                     client.close()
                     continue
@@ -107,6 +107,14 @@ class _Pair:
         self._owner.ended(self._client, self._server)
         _end(self._client)
         _end(self._server)
+
+
+def _connected(target: int | str) -> socket.socket:
+    if isinstance(target, int):
+        return socket.create_connection(("127.0.0.1", target))
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(target)
+    return server
 
 
 def _end(one: socket.socket) -> None:

@@ -158,7 +158,7 @@ def test_after_a_failover_all_writes_succeed_although_the_old_primary_lives(site
     found = sorted(names_in(site, batch))
     assert len(found) == len(set(found))
     assert set(accepted) <= set(found)
-    assert site.web.get(f"/batches/{batch}")["counts"]["total"] == len(found)
+    assert site.web.get(f"/batches/{batch}")["request_counts"]["total"] == len(found)
     assert site.web.client.get("/readyz").status_code == 200
     assert site.web.client.get("/healthz").json == {"status": "ok"}
 
@@ -179,7 +179,7 @@ def test_the_collector_keeps_what_it_has_in_hand_through_a_failover(site):
     finally:
         stop.set()
         collecting.join()
-    counts = site.web.get(f"/batches/{batch}")["counts"]
+    counts = site.web.get(f"/batches/{batch}")["request_counts"]
     assert (counts["total"], counts["completed"], counts["failed"]) == (30, 30, 0)
 
 
@@ -214,3 +214,84 @@ def test_a_standby_alone_is_named_as_one(site, settings):
     with pytest.raises(Unavailable, match="read only: a standby") as refused, served(settings, url):
         pass
     assert "secret" not in str(refused.value)
+
+
+class Story:
+    """What clients and a collector do to one batch, each step until it is answered; and what has become of it."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self.lost = 0
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        while (answer := self._web.client.open(f"/api/v1{path}", method=method, **arguments)).status_code == 503:
+            assert answer.headers["Retry-After"]
+            self.lost += 1
+        assert answer.status_code < 300, answer.text
+        return answer.json
+
+    def _insist(self, step: Callable[[], object]) -> None:
+        while True:
+            try:
+                step()
+            except Unavailable:
+                self.lost += 1
+            else:
+                return
+
+    def tell(self) -> dict[str, Any]:
+        key = {"Idempotency-Key": "story"}
+        batch = self._call("POST", "/batches", json={}, headers=key)["id"]
+        body, kind = self._web.multipart([("a.jpg", b"a"), ("b.jpg", b"b"), ("c.jpg", b""), ("d.jpg", b"d")])
+        images = self._call("POST", f"/batches/{batch}/images", data=body, content_type=kind)["images"]
+        self._call("POST", f"/batches/{batch}/close")
+        self._web.clock.now += 60
+        self._insist(self._web.collector.sweep)  # sends what an upload was kept from sending
+        jobs = {job.name: job for job in self._web.jobs()}
+        failed = self._web.result_of(jobs["b.jpg"], error="it is damaged")
+        self._web.finish(*(failed if name == "b.jpg" else self._web.result_of(job) for name, job in jobs.items()))
+        self._insist(self._web.collect)
+        edit = {"add": ["mine"]}
+        self._call("PATCH", f"/images/{images[0]['image_id']}/tags", json=edit)
+        self._call("POST", f"/batches/{batch}/retry")
+        self._web.clock.now += 60
+        self._insist(self._web.collector.sweep)
+        self._web.finish(*map(self._web.result_of, self._web.jobs()))
+        self._insist(self._web.collect)
+        self._insist(self._web.collector.sweep)
+        told = self._web.get(f"/batches/{batch}")
+        results = self._web.get(f"/batches/{batch}/results")["results"]
+        return {
+            "status": told["status"],
+            "counts": told["request_counts"],
+            "batches": len(self._web.get("/batches")["batches"]),
+            "images": [(r["name"], r["status"], [tag["name"] for tag in r["tags"]]) for r in results],
+            "waiting": self._web.backend.jobs(self._web.settings.default_pool).depth().outstanding,
+        }
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_a_commit_that_is_lost_doubles_nothing(postgresql, settings, tmp_path, loss):
+    """Every COMMIT of a story in its turn: before the server hears of it, or after it was done."""
+    server, empty = postgresql
+    with Forwarder(str(server.folder / ".s.PGSQL.5432")) as address:
+
+        def told(number: int) -> tuple[dict[str, Any], int, int]:
+            home = settings.model_copy(update={"home": tmp_path / f"home{number}"})
+            with server.database(like=empty) as url:
+                place = f"postgresql://postgres@127.0.0.1:{address.port}/{url.database}"
+                with served(home, place) as web:
+                    before = address.commits
+                    if number:
+                        address.lose_commit(number, loss)
+                    story = Story(web)
+                    return story.tell(), address.commits - before, story.lost
+
+        expected, commits, lost = told(0)
+        assert expected["counts"] == {"total": 4, "completed": 4, "failed": 1, "cancelled": 0}
+        assert (expected["batches"], expected["status"], lost) == (1, "completed", 0)
+        assert commits > 8
+        for number in range(1, commits + 1):
+            found, _, lost = told(number)
+            assert found == expected, f"COMMIT {number}"
+            assert lost <= 1
