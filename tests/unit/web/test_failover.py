@@ -189,6 +189,7 @@ def test_pooled_connections_to_a_server_that_is_fenced_off_are_replaced(site):
     site.new.promote()
     site.old.say("ALTER SYSTEM SET default_transaction_read_only = on")
     site.old.say("SELECT pg_reload_conf()")
+    until(lambda: site.old.ask("SHOW default_transaction_read_only") == "on", "the server keeps its settings")
     until(lambda: site.answers() == 503, "a server that is set to read only takes writes")
     assert site.web.client.get("/api/v1/batches").status_code == 200  # it can be read
     site.address.target = site.new.port
