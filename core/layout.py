@@ -37,6 +37,11 @@ def image_key(batch_id: str, image_id: str) -> str:
     return f"{UPLOADS}{batch_id}/{image_id}"
 
 
+def key_before(key: str) -> str | None:
+    """Return where the original of an upload lay when uploads had no prefix of their own: below `images/`."""
+    return f"{DROPS}{key.removeprefix(UPLOADS)}" if key.startswith(UPLOADS) else None
+
+
 def thumbnail_key(batch_id: str, image_id: str) -> str:
     return f"{THUMBNAILS}{batch_id}/{image_id}.jpg"
 
@@ -51,8 +56,12 @@ def cancelled_key(batch_id: str) -> str:
 
 
 def batch_prefixes(batch_id: str) -> tuple[str, ...]:
-    """Everything that is kept of a batch lies under these."""
-    return f"{UPLOADS}{batch_id}/", f"{THUMBNAILS}{batch_id}/", f"results/{batch_id}/"
+    """Return the prefixes of everything that is kept of a batch, those of the layout before this one too.
+
+    The files of a batch of dropped ones are not ours.
+    """
+    before = (f"{DROPS}{batch_id}/",) if batch_id.startswith("bat_") else ()
+    return f"{UPLOADS}{batch_id}/", f"{THUMBNAILS}{batch_id}/", f"results/{batch_id}/", *before
 
 
 def run_key(run_id: str) -> str:

@@ -86,7 +86,9 @@ class PostgreSQL:
     def advice(self, error: BaseException | None) -> str:
         state = _state(error)
         # Of several hosts each has a line: what the last one said, then all.
-        said = "; ".join(" ".join(line.split()).lstrip("- ") for line in str(error).splitlines() if line.strip())[:_SAID]
+        said = "; ".join(" ".join(line.split()).lstrip("- ") for line in str(error).splitlines() if line.strip())[
+            :_SAID
+        ]
         return _ADVICE.get(state) or _ADVICE.get(state[:2]) or f"PostgreSQL says: {said}"
 
     def fault(self, error: BaseException | None) -> Fault:
@@ -96,7 +98,11 @@ class PostgreSQL:
         if state == _READ_ONLY_STATE:
             return Fault.READ_ONLY
         if not state:
-            return Fault.REFUSED if isinstance(error, psycopg.DataError | psycopg.ProgrammingError | psycopg.NotSupportedError) else Fault.LOST
+            return (
+                Fault.REFUSED
+                if isinstance(error, psycopg.DataError | psycopg.ProgrammingError | psycopg.NotSupportedError)
+                else Fault.LOST
+            )
         return Fault.LOST if _ends_session(state) else Fault.REFUSED
 
 

@@ -206,7 +206,7 @@ def _is_address(text: str) -> bool:
 
 
 def _words(options: str) -> list[str]:
-    """Return `NAME=VALUE` of each `-c NAME=VALUE`, with leading dashes; another word as it is. Blanks may be escaped."""
+    r"""Return each `-c NAME=VALUE` as `--NAME=VALUE`, another word as it is. A blank in a value is escaped by a \."""
     words = re.findall(r"(?:\\.|[^\s\\])+", options, re.DOTALL)
     joined, rest = [], iter(words)
     for word in rest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from urllib.parse import quote
 
 import pytest
@@ -88,7 +87,13 @@ def test_load_balancing_reaches_libpq():
 
 @pytest.mark.parametrize(
     "given_options",
-    ["-c%20search_path=mine", "-c+search_path=mine", "-csearch_path=mine", "--search_path=mine", "-c%20search%5Fpath=mine"],
+    [
+        "-c%20search_path=mine",
+        "-c+search_path=mine",
+        "-csearch_path=mine",
+        "--search_path=mine",
+        "-c%20search%5Fpath=mine",
+    ],
 )
 def test_options_come_beside_our_time_outs(given_options):
     options = connected(f"postgresql://me@h/tags?options={given_options}")["options"]
@@ -173,7 +178,9 @@ def test_any_password_and_user_can_be_written_with_escapes(text):
     ],
 )
 def test_what_cannot_be_is_one_line_without_the_secret(text):
-    with pytest.raises(BadSetting, match=r"^setting web\.catalog_url: .*postgresql://USER@HOST:5432/DATABASE") as refused:
+    with pytest.raises(
+        BadSetting, match=r"^setting web\.catalog_url: .*postgresql://USER@HOST:5432/DATABASE"
+    ) as refused:
         postgresql_url(text.replace("{}", SECRET))
     assert SECRET not in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -194,9 +201,11 @@ def shown(text: str) -> str:
 
 
 PIECES = some.sampled_from(
-    ["postgresql://", "postgres://", "me", ":", "@", "h1", ",", ":5432", "[::1]", "/", "tags", "?", "&", "=", "%", "%41"]
-    + ["host=", "port=", "options=", "-c ", "sslmode=", "target_session_attrs=", "service=", "password=", "\n", "é"]
-    + ["\ud800", "\0", "hostaddr=", "passfile=", "1", " ", "+"]
+    [
+        *("postgresql://", "postgres://", "me", ":", "@", "h1", ",", ":5432", "[::1]", "/", "tags", "?", "&", "="),
+        *("%", "%41", "host=", "port=", "options=", "-c ", "sslmode=", "target_session_attrs=", "service="),
+        *("password=", "\n", "é", "\ud800", "\0", "hostaddr=", "passfile=", "1", " ", "+"),
+    ]
 )
 TEXTS = some.lists(PIECES, max_size=14).map("".join) | some.text(max_size=40)
 

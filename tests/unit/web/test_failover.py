@@ -1,4 +1,4 @@
-"""A failover of PostgreSQL whose old primary lives on as a standby, behind one TCP address; and COMMITs that are lost."""
+"""A failover of PostgreSQL whose old primary lives on as a standby, behind one TCP address; and lost COMMITs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from config.settings import Settings
 from core.errors import Unavailable
 from core.wiring import Backend
 from tests.forwarder import Forwarder, Loss
-from tests.postgresql import Node, Server, replicated
+from tests.postgresql import Node, replicated
 from tests.unit.web.conftest import Clock, Web
 from web_tier.app import create_app
 from web_tier.catalog_results import ResultCatalog
