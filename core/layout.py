@@ -38,7 +38,7 @@ def image_key(batch_id: str, image_id: str) -> str:
 
 
 def key_before(key: str) -> str | None:
-    """Return where the original of an upload lay when uploads had no prefix of their own: below `images/`."""
+    """Return where the original of an upload was when uploads had no prefix of their own: below `images/`."""
     return f"{DROPS}{key.removeprefix(UPLOADS)}" if key.startswith(UPLOADS) else None
 
 
@@ -56,12 +56,13 @@ def cancelled_key(batch_id: str) -> str:
 
 
 def batch_prefixes(batch_id: str) -> tuple[str, ...]:
-    """Return the prefixes of everything that is kept of a batch, those of the layout before this one too.
+    """Everything that is kept of a batch lies under these."""
+    return f"{UPLOADS}{batch_id}/", f"{THUMBNAILS}{batch_id}/", f"results/{batch_id}/"
 
-    The files of a batch of dropped ones are not ours.
-    """
-    before = (f"{DROPS}{batch_id}/",) if batch_id.startswith("bat_") else ()
-    return f"{UPLOADS}{batch_id}/", f"{THUMBNAILS}{batch_id}/", f"results/{batch_id}/", *before
+
+def originals_before(batch_id: str) -> str:
+    """Return the prefix of a batch's originals from when uploads had no prefix of their own; see `key_before`."""
+    return f"{DROPS}{batch_id}/"
 
 
 def run_key(run_id: str) -> str:
