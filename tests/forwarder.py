@@ -24,6 +24,8 @@ class Forwarder:
     def __init__(self, target: int | str) -> None:
         self.target = target
         self.commits = 0
+        self.cut_on: bytes | None = None
+        """The next request that has this in it is not forwarded, and its connection ends."""
         self._losses: dict[int, Loss] = {}
         self._changing = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -89,6 +91,9 @@ class _Pair:
     def _requests(self) -> None:
         with suppress(OSError):
             while data := self._client.recv(1 << 16):
+                if self._owner.cut_on is not None and self._owner.cut_on in data:
+                    self._owner.cut_on = None
+                    break
                 if b"COMMIT" in data:
                     loss = self._owner.loss_of_this_commit()
                     if loss is Loss.BEFORE:
@@ -113,7 +118,11 @@ def _connected(target: int | str) -> socket.socket:
     if isinstance(target, int):
         return socket.create_connection(("127.0.0.1", target))
     server = socket.socket(socket.AF_UNIX)
-    server.connect(target)
+    try:
+        server.connect(target)
+    except OSError:
+        server.close()
+        raise
     return server
 
 

@@ -15,7 +15,7 @@ from config.settings import Settings
 from core.errors import Unavailable
 from core.wiring import Backend
 from tests.forwarder import Forwarder, Loss
-from tests.postgresql import Node, replicated
+from tests.postgresql import Node, Server, replicated
 from tests.unit.web.conftest import Clock, Web
 from web_tier.app import create_app
 from web_tier.catalog_results import ResultCatalog
@@ -214,6 +214,56 @@ def test_a_standby_alone_is_named_as_one(site, settings):
     with pytest.raises(Unavailable, match="read only: a standby") as refused, served(settings, url):
         pass
     assert "secret" not in str(refused.value)
+
+
+@pytest.fixture
+def cut(postgresql: tuple[Server, str], settings: Settings) -> Iterator[tuple[Web, Forwarder]]:
+    """A service whose connections to its catalogue can be cut."""
+    server, empty = postgresql
+    with (
+        server.database(like=empty) as url,
+        Forwarder(str(server.folder / ".s.PGSQL.5432")) as address,
+        served(settings, f"postgresql://postgres@127.0.0.1:{address.port}/{url.database}") as web,
+    ):
+        yield web, address
+
+
+def test_a_read_that_loses_its_connection_is_answered_all_the_same(cut):
+    web, address = cut
+    batch = web.batch()
+    address.cut_on = b"FROM batches"
+    assert [found["id"] for found in web.get("/batches")["batches"]] == [batch]
+    assert address.cut_on is None
+
+
+def test_a_write_that_loses_its_connection_is_refused_and_leaves_nothing(cut):
+    web, address = cut
+    address.cut_on = b"INSERT INTO batches"
+    answer = web.client.post("/api/v1/batches", json={})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert "not known" not in answer.json["detail"]
+    assert web.get("/batches")["batches"] == []
+    assert web.batch()
+
+
+def test_a_lost_commit_is_said_to_be_unknown(cut):
+    web, address = cut
+    address.lose_commit(1, Loss.AFTER)
+    answer = web.client.post("/api/v1/batches", json={})
+    assert answer.status_code == 503
+    assert "Whether the last change was kept is not known" in answer.json["detail"]
+    assert len(web.get("/batches")["batches"]) == 1
+
+
+def test_health_recovers_without_a_request_that_writes(cut, postgresql):
+    web, address = cut
+    there, address.target = address.target, "/nowhere"
+    address.cut()
+    assert web.client.get("/api/v1/batches").status_code == 503
+    health = web.client.get("/healthz")
+    assert (health.status_code, health.json["status"]) == (200, "degraded")
+    address.target = there
+    until(lambda: web.client.get("/healthz").json == {"status": "ok"}, "health never hears of it")
 
 
 class Story:
