@@ -85,10 +85,10 @@ class PostgreSQL:
 
     def advice(self, error: BaseException | None) -> str:
         state = _state(error)
-        # Of several hosts each has a line: what the last one said, then all.
-        said = "; ".join(" ".join(line.split()).lstrip("- ") for line in str(error).splitlines() if line.strip())[
-            :_SAID
-        ]
+        lines = (" ".join(line.split()) for line in str(error).splitlines())  # of several hosts each has one
+        said = "; ".join(line.lstrip("- ") for line in lines if line)[:_SAID].rstrip(".")
+        if not state and said.startswith(_BROKEN_BY_PSYCOPG):
+            state = "08"
         return _ADVICE.get(state) or _ADVICE.get(state[:2]) or f"PostgreSQL says: {said}"
 
     def fault(self, error: BaseException | None) -> Fault:
@@ -98,11 +98,8 @@ class PostgreSQL:
         if state == _READ_ONLY_STATE:
             return Fault.READ_ONLY
         if not state:
-            return (
-                Fault.REFUSED
-                if isinstance(error, psycopg.DataError | psycopg.ProgrammingError | psycopg.NotSupportedError)
-                else Fault.LOST
-            )
+            own = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
+            return Fault.REFUSED if isinstance(error, own) else Fault.LOST
         return Fault.LOST if _ends_session(state) else Fault.REFUSED
 
 
@@ -122,6 +119,7 @@ _READ_ONLY = (
     "name the primary, or all servers, in the setting web.catalog_url"
 )
 _STANDBY_BY_LIBPQ = ("hot standby mode", "session is read-only")
+_BROKEN_BY_PSYCOPG = ("consuming input failed", "sending query", "sending prepared query", "the connection is")
 _SAID = 500
 _ADVICE = {
     "08": "the connection to it broke",
