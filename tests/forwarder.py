@@ -94,7 +94,7 @@ class _Pair:
                 if self._owner.cut_on is not None and self._owner.cut_on in data:
                     self._owner.cut_on = None
                     break
-                if b"COMMIT" in data:
+                if b"COMMIT\0" in data:  # and not READ COMMITTED
                     loss = self._owner.loss_of_this_commit()
                     if loss is Loss.BEFORE:
                         break

@@ -248,7 +248,7 @@ def test_a_write_that_loses_its_connection_is_refused_and_leaves_nothing(cut):
 
 def test_a_lost_commit_is_said_to_be_unknown(cut):
     web, address = cut
-    web.batch()  # a first connection asks for types by a transaction of its own
+    web.batch()  # a first connection may have transactions of its own
     address.lose_commit(1, Loss.AFTER)
     answer = web.client.post("/api/v1/batches", json={})
     assert answer.status_code == 503
