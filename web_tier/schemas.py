@@ -217,7 +217,11 @@ class HealthOut(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457. `request_id` names the request in the server's log; `errors` names each field that was wrong."""
+    """RFC 9457. `request_id` names the request in the server's log; `errors` names each field that was wrong.
+
+    `type` is `urn:tagfleet:outcome-unknown` where the change may have been made all the same: look before repeating
+    what is not recognised when it comes again.
+    """
 
     type: str = "about:blank"
     title: str

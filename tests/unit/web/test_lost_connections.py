@@ -51,6 +51,7 @@ def test_a_lost_commit_is_said_to_be_unknown(cut):
     address.lose_commit(1, Loss.AFTER)
     answer = web.client.post("/api/v1/batches", json={})
     assert answer.status_code == 503
+    assert answer.json["type"] == "urn:tagfleet:outcome-unknown"
     assert "Whether the last change was kept is not known" in answer.json["detail"]
     assert len(web.get("/batches")["batches"]) == 2
 
