@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -56,11 +55,3 @@ class Admission:
         """Each file becomes a message of its own, with a life of its own; doubled by a crash, they do no harm."""
         send_all(self._jobs, [encode(job) for job in jobs], self._trouble)
         self._trouble.ride_out(partial(self._held.acknowledge, [delivery]))
-
-
-def measured(job: Job, data: bytes) -> Job:
-    """The job, with what a dropped file turned out to be: nobody has looked at it before."""
-    if job.origin is None:
-        return job
-    read = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    return job.model_copy(update={"origin": job.origin.model_copy(update=read)})

@@ -132,7 +132,8 @@ class Learning:
         if not feedback.opinions or self._trouble.ride_out(partial(learner.remembers, feedback.image_id), _TRIES):
             return Lesson(feedback)
         try:
-            data = self._trouble.ride_out(partial(self._originals.read, feedback.key), _TRIES).data
+            of_image = partial(self._originals.of_image, feedback.key, feedback.batch_id, feedback.image_id)
+            data = self._trouble.ride_out(of_image, _TRIES).data
             return Lesson(feedback, tagger.preprocess(self._isolated.decode(data, tagger.side)))
         except (NotFound, Unreadable, BadImage, ValueError) as error:  # ValueError: the store knows no such keys
             telemetry.logger().info(

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from app_tier.admission import Admission, measured
+from app_tier.admission import Admission
 from app_tier.batching import Batching
 from app_tier.cancelled import Cancelled
 from app_tier.gathering import Gathering
@@ -212,8 +212,8 @@ class Pipeline:
 
     def _fetch_bytes(self, work: Work) -> None:
         started = time.perf_counter()
-        work.data = self.trouble.ride_out(partial(self._originals.read, work.job.key), _FETCH_TRIES).data
-        work.job = measured(work.job, work.data)
+        read = partial(self._originals.of_job, work.job)
+        work.job, work.data = self.trouble.ride_out(read, _FETCH_TRIES)
         work.took("fetch", started)
         alone = work.delivery.receive_count >= self._settings.isolate_receive
         if alone:

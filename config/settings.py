@@ -319,4 +319,9 @@ def _one_line(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"])
     given = re.sub(r"\s+", " ", repr(first["input"]))[:60]
     problem = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
+    if name.startswith(_MAY_HOLD_A_PASSWORD):
+        return f"setting {name}: {problem}"
     return f"setting {name}: {problem} (given: {given})"
+
+
+_MAY_HOLD_A_PASSWORD = "web.catalog_url"  # noqa: S105  # the setting's name

@@ -39,6 +39,11 @@ def image_key(batch_id: str, image_id: str) -> str:
     return f"{UPLOADS}{batch_id}/{image_id}"
 
 
+def key_before(key: str) -> str | None:
+    """Return where the original of an upload was when uploads had no prefix of their own: below `images/`."""
+    return f"{DROPS}{key.removeprefix(UPLOADS)}" if key.startswith(UPLOADS) else None
+
+
 def thumbnail_key(batch_id: str, image_id: str) -> str:
     return f"{THUMBNAILS}{batch_id}/{image_id}.jpg"
 
@@ -55,6 +60,11 @@ def cancelled_key(batch_id: str) -> str:
 def batch_prefixes(batch_id: str) -> tuple[str, ...]:
     """Everything that is kept of a batch lies under these."""
     return f"{UPLOADS}{batch_id}/", f"{THUMBNAILS}{batch_id}/", f"results/{batch_id}/"
+
+
+def originals_before(batch_id: str) -> str:
+    """Return the prefix of a batch's originals from when uploads had no prefix of their own; see `key_before`."""
+    return f"{DROPS}{batch_id}/"
 
 
 def run_key(run_id: str) -> str:

@@ -57,6 +57,7 @@ class Origin(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     uri: str
+    """With its version, once that is known; see `notifications.address`."""
     folder: str
     """The address of the folder whose files make up the batch."""
     dropped_at: float
@@ -66,7 +67,8 @@ class Origin(BaseModel):
 
 
 class Job(_Message):
-    """One image to tag. `key` is one of the store's, or the address of an object elsewhere: `s3://BUCKET/KEY`."""
+    """One image to tag. `key` is one of the store's, or the address of an object elsewhere: `s3://BUCKET/KEY`,
+    or `s3://VERSION@BUCKET/KEY`."""
 
     batch_id: Id
     image_id: Id

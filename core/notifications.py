@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b32encode
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from core import layout
+from core.addresses import address as address  # also found here, as those use it who read notifications
+from core.addresses import split_address as split_address
+from core.addresses import version_of
 from core.errors import BadMessage
 from core.messages import MAX_NAME, Feedback, Job, Origin, decode_feedback, decode_job, is_feedback
+from core.ports import Blob
 
 _DIGITS = 26
 """Of an id, five bits each: two files never share one."""
@@ -104,8 +109,10 @@ class _Put:
     bucket: str
     key: str
     size: int | None
-    version: str
+    etag: str
     """The same for the same content: a duplicate of this event has it too, a file put over this one has another."""
+    version: str
+    """Empty where the bucket keeps none."""
     at: float
 
 
@@ -140,23 +147,46 @@ def is_drop(batch_id: str) -> bool:
     return batch_id.startswith(_DROPPED)
 
 
-def address(bucket: str, key: str) -> str:
-    """The key stands as it is, whatever characters it has."""
-    return f"s3://{bucket}/{key}"
+def image_id(bucket: str, key: str, etag: str) -> str:
+    """Of a dropped file: the same for the same content under the same key, another one for what replaces it."""
+    return f"img_{_digest(bucket, key, etag)}"
 
 
-def split_address(uri: str) -> tuple[str, str]:
-    """Bucket and key of `s3://BUCKET/KEY`. Raises ValueError."""
-    scheme, found, rest = uri.partition("://")
-    bucket, _, key = rest.partition("/")
-    if scheme != "s3" or not found or not bucket:
-        raise ValueError(f"{uri[:200]!r} is no address of the form s3://BUCKET/KEY")
-    return bucket, key
+def about(job: Job, blob: Blob) -> Job:
+    """Return the job of a dropped file as one about what was read: with its id, its version, its hash and its size.
+
+    What an event tells of may have been overwritten before it was handled. The event of what lies there now makes the
+    same job of it, so that both together come to one image.
+    """
+    if job.origin is None:
+        return job
+    bucket, key = split_address(job.key)
+    uri = address(bucket, key, _known(blob.version))
+    read = {"uri": uri, "sha256": hashlib.sha256(blob.data).hexdigest(), "bytes": len(blob.data)}
+    origin = job.origin.model_copy(update=read)
+    return job.model_copy(update={"image_id": image_id(bucket, key, blob.etag), "key": uri, "origin": origin})
 
 
-def image_id(bucket: str, key: str, version: str) -> str:
-    """Of a dropped file: the same for a duplicate of its event, another one for a file that replaces it."""
-    return f"img_{_digest(bucket, key, version)}"
+def decoded(job: Job) -> Iterator[Job]:
+    """Yield what a job may be about instead, where nothing lies under the key that its event names.
+
+    AWS documents that keys are URL-encoded in S3's own notifications, and no encoding of them in EventBridge's events
+    (links above): there they are as they are. Other servers encode them there too. The id stays that of the event.
+    """
+    if job.origin is None:
+        return
+    bucket, key = split_address(job.key)
+    for other in dict.fromkeys((unquote_plus(key), unquote(key))):
+        if other == key or not _writable(other):
+            continue
+        put = _Put(bucket, other, job.origin.bytes, "", version_of(job.key), job.origin.dropped_at)
+        yield _job(put, job.tagger).model_copy(update={"image_id": job.image_id})
+
+
+def same_content(job: Job, blob: Blob) -> bool:
+    """Whether the event that the job was made from tells of this content."""
+    bucket, key = split_address(job.key)
+    return image_id(bucket, key, blob.etag) == job.image_id
 
 
 def _told(body: str, tagger: str) -> Asked | None:
@@ -195,23 +225,38 @@ def _put_of_event(event: _BridgeEvent) -> _Put | str:
 def _put(bucket: str, key: str, found: _Object | _BridgeObject, at: datetime) -> _Put | str:
     if key.endswith("/") and not found.size:
         return "a folder is no file"
-    if "\0" in key or any("\ud800" <= character <= "\udfff" for character in key):
+    if not _writable(key):
         raise BadMessage(f"a file of bucket {bucket} has a name that cannot be written down: {key[:100]!r}")
-    version = found.etag.strip('"') or found.version or found.sequencer
-    return _Put(bucket, key, found.size, version, at.timestamp())
+    version = _known(found.version or "")
+    etag = found.etag.strip('"') or version or found.sequencer
+    return _Put(bucket, key, found.size, etag, version, at.timestamp())
+
+
+def _known(version: str) -> str:
+    """A version that stays what it is: "null" is what a bucket calls the one that it overwrites."""
+    return "" if version == "null" else version
+
+
+def _writable(key: str) -> bool:
+    return "\0" not in key and not any("\ud800" <= character <= "\udfff" for character in key)
 
 
 def _job(put: _Put, tagger: str) -> Job:
     folder, name = _folder_and_name(put.key)
-    uri = address(put.bucket, put.key)
+    uri = address(put.bucket, put.key, put.version)
     return Job(
         batch_id=f"{_DROPPED}{_digest(put.bucket, folder)}",
-        image_id=image_id(put.bucket, put.key, put.version),
+        image_id=image_id(put.bucket, put.key, put.etag),
         key=uri,
         name=name[-MAX_NAME:] or put.key,
         tagger=tagger,
         submitted_at=put.at,
-        origin=Origin(uri=uri, folder=address(put.bucket, folder), dropped_at=put.at, bytes=put.size or 0),
+        origin=Origin(
+            uri=uri,
+            folder=address(put.bucket, folder),
+            dropped_at=put.at,
+            bytes=put.size or 0,
+        ),
     )
 
 

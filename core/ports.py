@@ -38,6 +38,8 @@ class Blob:
     data: bytes
     etag: Etag
     content_type: str = "application/octet-stream"
+    version: str = ""
+    """Where it lies in a bucket that keeps versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class ObjectStore(Protocol):
 
 class Source(Protocol):
     """Objects of any bucket, where they lie: read, never changed. An address is `s3://BUCKET/KEY`, the key as it is.
+
+    `s3://VERSION@BUCKET/KEY` is one version of it. Where that cannot be had, what lies there now is read.
 
     What is no such address raises ValueError.
     """

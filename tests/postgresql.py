@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import URL, create_engine
+from sqlalchemy import URL, NullPool, create_engine
 from sqlalchemy.exc import OperationalError
 
 _NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_INITDB = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 _PATIENCE_S = 120
 
 
@@ -25,7 +28,7 @@ class Server:
 
     def __init__(self, folder: Path, programs: Path) -> None:
         self.folder = folder
-        self._programs = programs
+        self.programs = programs
         self._names = (f"test{number}" for number in count(1))
         self._admin = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
 
@@ -35,7 +38,7 @@ class Server:
     def run(self, *command: str) -> None:
         """One of PostgreSQL's programs, as a user who is not root: they refuse to run as root."""
         done = subprocess.run(
-            [self._programs / command[0], *command[1:]],
+            [self.programs / command[0], *command[1:]],
             user=_unprivileged(),
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
@@ -71,6 +74,70 @@ class Server:
 @contextmanager
 def running(environ: Mapping[str, str]) -> Iterator[Server]:
     """Skips the test where Debian's PostgreSQL is not installed, but in CI that is a failure."""
+    with _folder(environ) as (folder, programs):
+        server = Server(folder, programs)
+        server.run("initdb", "-D", str(folder / "data"), *_INITDB)
+        with _started(server, folder / "data", "-h ''", *(f"-c {setting}" for setting in _NOT_DURABLE)):
+            yield server
+            server.close()
+
+
+class Node:
+    """One of the two servers of `replicated`: `port` is on loopback, `name` that of its folder."""
+
+    def __init__(self, server: Server, name: str, port: int) -> None:
+        self._server = server
+        self.port = port
+        self.data = server.folder / name
+        self.reads = create_engine(
+            URL.create("postgresql+psycopg", "postgres", host="127.0.0.1", port=port, database="postgres"),
+            isolation_level="AUTOCOMMIT",
+            poolclass=NullPool,
+        )
+
+    def say(self, statement: str) -> None:
+        with self.reads.connect() as connection:
+            connection.exec_driver_sql(statement)
+
+    def ask(self, query: str) -> Any:
+        with self.reads.connect() as connection:
+            return connection.exec_driver_sql(query).scalar_one()
+
+    def promote(self) -> None:
+        """Make the standby a primary."""
+        self._server.run("pg_ctl", "-D", str(self.data), "-w", "-t", str(_PATIENCE_S), "promote")
+
+    def demote(self) -> None:
+        """Make the primary a standby, which stays alive and answers readers, whether it can follow another or not."""
+        signal = self.data / "standby.signal"
+        signal.touch()
+        if (user := _unprivileged()) is not None:
+            shutil.chown(signal, user)
+        self._server.run("pg_ctl", "-D", str(self.data), "-w", "-t", str(_PATIENCE_S), "-m", "fast", "restart")
+
+
+@contextmanager
+def replicated(environ: Mapping[str, str]) -> Iterator[tuple[Node, Node]]:
+    """A primary whose commits wait for its standby, and that standby; each is on a port of its own."""
+    with _folder(environ) as (folder, programs):
+        server = Server(folder, programs)
+        primary, standby = (Node(server, name, _free_port()) for name in ("primary", "standby"))
+        server.run("initdb", "-D", str(primary.data), *_INITDB)
+        common = [f"-c {setting}" for setting in _NOT_DURABLE[:1]]
+        waits = "-c synchronous_standby_names=*"
+        with ExitStack() as stack:
+            stack.enter_context(_started(server, primary.data, f"-h 127.0.0.1 -p {primary.port}", waits, *common))
+            address = f"host=127.0.0.1 port={primary.port} user=postgres"
+            server.run("pg_basebackup", "-D", str(standby.data), "-d", address, "-R", "-X", "stream", "-c", "fast")
+            alone = "-c synchronous_standby_names="
+            stack.enter_context(_started(server, standby.data, f"-h 127.0.0.1 -p {standby.port}", alone, *common))
+            yield primary, standby
+            server.close()
+
+
+@contextmanager
+def _folder(environ: Mapping[str, str]) -> Iterator[tuple[Path, Path]]:
+    """A folder for servers, and where PostgreSQL's programs are."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), default=None)
     if programs is None:
         assert environ.get("CI") != "true", "no PostgreSQL in /usr/lib/postgresql: .ci/run installs it"
@@ -78,19 +145,19 @@ def running(environ: Mapping[str, str]) -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="tagfleet-postgresql-"))  # pytest's own folders are closed to other users
     if (user := _unprivileged()) is not None:
         shutil.chown(folder, user)
-    server = Server(folder, programs)
-    data = str(folder / "data")
     try:
-        server.run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        options = " ".join(("-h ''", f"-k {folder}", *(f"-c {setting}" for setting in _NOT_DURABLE)))
-        server.run(
-            "pg_ctl", "-D", data, "-w", "-t", str(_PATIENCE_S), "-l", str(folder / "log"), "-o", options, "start"
-        )
-        with _ending_with_us(programs / "pg_ctl", data):
-            yield server
-            server.close()
+        yield folder, programs
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _started(server: Server, data: Path, *options: str) -> Iterator[None]:
+    log = str(data.with_suffix(".log"))
+    words = " ".join((f"-k {server.folder}", *options))
+    server.run("pg_ctl", "-D", str(data), "-w", "-t", str(_PATIENCE_S), "-l", log, "-o", words, "start")
+    with _ending_with_us(server.programs / "pg_ctl", str(data)):
+        yield
 
 
 @contextmanager
@@ -109,6 +176,11 @@ def _ending_with_us(pg_ctl: Path, data: str) -> Iterator[None]:
         yield
     finally:
         ender.communicate()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def _unprivileged() -> str | None:

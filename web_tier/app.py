@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from apiflask import APIBlueprint, APIFlask
+from flask import request
 
 from config.settings import Settings
 from core.wiring import Backend
@@ -29,13 +31,24 @@ from web_tier import (
     uploads,
     webhooks,
 )
-from web_tier.database import Database, catalog_url
+from web_tier.database import ConnectionLost, Database, catalog_url
 from web_tier.exports import routes as exports
 from web_tier.pages import pages
 from web_tier.parts import Clock, assemble
 
 _MAX_BODY = 2 << 20
 """Bytes of a request that brings no images."""
+
+
+class _Application(APIFlask):
+    def dispatch_request(self, *context: Any) -> Any:
+        """Answer once more where a read lost its connection to the catalogue: it has changed nothing."""
+        try:
+            return super().dispatch_request(*context)
+        except ConnectionLost:
+            if request.method not in ("GET", "HEAD"):
+                raise
+            return super().dispatch_request(*context)
 
 
 def create_app(
@@ -45,7 +58,7 @@ def create_app(
 
     `clock` gives Unix seconds; once `stopping` is true, event streams end.
     """
-    app = APIFlask("web_tier", title="Tagfleet", version="1", json_errors=False, docs_path=None, static_folder=None)  # type: ignore[arg-type]  # the page brings its own
+    app = _Application("web_tier", title="Tagfleet", version="1", json_errors=False, docs_path=None, static_folder=None)  # type: ignore[arg-type]  # the page brings its own
     app.config.update(
         MAX_CONTENT_LENGTH=_MAX_BODY,
         MAX_IMAGE_MB=settings.web.max_image_mb,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
 from config.settings import CollectorSettings
 from core import layout
-from core.errors import Unavailable
+from core.errors import Misconfigured, Unavailable
+from core.notifications import is_drop
 from core.ports import ObjectStore
 from core.telemetry import logger
 from web_tier.catalog import Batch, NoSuchBatch
@@ -138,6 +140,22 @@ def purge(store: ObjectStore, batch_id: str, most: int) -> int:
     for group in _groups(islice(there, most)):
         store.delete(group)
         removed += len(group)
+    return removed + _purge_before(store, batch_id, most - removed)
+
+
+def _purge_before(store: ObjectStore, batch_id: str, most: int) -> int:
+    """Remove originals that are where uploads were kept at first. A store on S3 never had any: others' files are there.
+
+    Raises Unavailable.
+    """
+    if is_drop(batch_id):
+        return 0
+    there = (info.key for info in store.list(layout.originals_before(batch_id)))
+    removed = 0
+    with suppress(Misconfigured):  # these may not be deleted
+        for group in _groups(islice(there, most)):
+            store.delete(group)
+            removed += len(group)
     return removed
 
 

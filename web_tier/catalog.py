@@ -91,7 +91,7 @@ class Image:
     edited: bool = False
     """Whether people changed what the tagger said."""
     origin: str | None = None
-    """The address of a file that was dropped into a bucket, and stays there."""
+    """The address of a file that was dropped into a bucket, and stays there; with its version where it has one."""
 
     @property
     def key(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from core.errors import Unavailable
+from web_tier.database_health import Fault
 
 _BUSY_S = 10.0
 
@@ -48,8 +49,18 @@ class SQLite:
             with writers.begin() as connection:
                 yield connection
 
+    def check_writable(self, writers: Engine) -> None:
+        """It can be read. Whether it can be written would make the check wait for those who write."""
+        with writers.connect().execution_options(writes=False) as connection:
+            connection.exec_driver_sql("SELECT 1 FROM batches LIMIT 1")
+
     def advice(self, error: BaseException | None) -> str:
         return _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error))
+
+    def fault(self, error: BaseException | None) -> Fault:
+        """A file breaks no connection, so whatever it says is about the statement."""
+        read_only = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
+        return Fault.READ_ONLY if read_only else Fault.REFUSED
 
 
 _ADVICE = {

@@ -63,18 +63,26 @@ def health_blueprint(own: Parts) -> APIBlueprint:
     @api.get("/healthz")
     @api.output(HealthOut)
     def healthz() -> Response:
-        """The process lives"""
+        """The process lives
+
+        `degraded` while it cannot serve all it should, for a reason outside of it, that `/readyz` tells in full: to
+        start it again would not help.
+        """
+        health = own.database.health
+        health.ask_again()
+        if trouble := health.trouble:
+            return answer({"status": "degraded", "catalogue": trouble})
         return answer({"status": "ok"})
 
     @api.get("/readyz")
     @api.output(HealthOut)
-    @api.doc(responses={503: "Store, queue or catalogue does not answer; the detail says which"})
+    @api.doc(responses={503: "Store, queue or catalogue does not answer, or takes no writes; the detail says which"})
     def readyz() -> Response:
-        """Store, queue and catalogue answer"""
+        """Store, queue and catalogue answer, and the catalogue can be written to"""
         parts: dict[str, Callable[[], object]] = {
             "store": lambda: list(islice(own.backend.store.list(layout.POOLS), 1)),
             "queue": own.jobs(own.settings.default_pool).depth,
-            "catalogue": lambda: own.catalog.batches(1),
+            "catalogue": own.database.check,
         }
         failures = []
         for name, ask in parts.items():

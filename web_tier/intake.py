@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from core import layout
 from core.errors import NotFound, Unavailable
@@ -121,11 +122,12 @@ class Intake:
     def _copy(self, batch_id: str, name: str, source: Image) -> Upload | None:
         """Each batch has bytes of its own, so that it can be deleted without a look at the others."""
         image_id = new_id("img", self._clock())
-        try:
-            self._store.copy(layout.image_key(source.batch_id, source.id), layout.image_key(batch_id, image_id))
-        except NotFound:
-            return None  # its batch was deleted just now
-        return Upload(image_id, name, source.sha256, source.bytes)
+        original = layout.image_key(source.batch_id, source.id)
+        for place in (original, layout.key_before(original)):
+            with suppress(NotFound):
+                self._store.copy(str(place), layout.image_key(batch_id, image_id))
+                return Upload(image_id, name, source.sha256, source.bytes)
+        return None  # its batch was deleted just now
 
     def _keep(self, batch_id: str, part: Part, number: int) -> Upload | None:
         """Store one file under an id of its own; None for the empty part of a form in which no file was chosen."""

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Response
 
 from config.settings import CollectorSettings
+from core.addresses import without_version
 from web_tier.batch_life import DAY_S
 from web_tier.batch_options import BatchOptions
 from web_tier.catalog import Batch, Catalog, Image
@@ -40,7 +41,7 @@ def item(image: Image) -> dict[str, Any]:
         "tagger": image.tagger,
         "created_at": iso(image.created_at),
         "finished_at": iso(image.finished_at),
-        "origin": image.origin,
+        "origin": None if image.origin is None else without_version(image.origin),
     }
 
 

@@ -16,10 +16,13 @@ from web_tier.catalog_keys import NoSuchKey
 from web_tier.catalog_life import BatchCancelled, BatchStands
 from web_tier.catalog_tags import NoSuchEdit, NoSuchImage
 from web_tier.catalog_webhooks import NoSuchWebhook
+from web_tier.database import OutcomeUnknown
 from web_tier.multipart import BadMultipart
 from web_tier.present import encoded
 
 _RETRY_AFTER_S = 5
+OUTCOME_UNKNOWN = "urn:tagfleet:outcome-unknown"
+"""The type of a problem by which a change may have been made all the same."""
 _OURS: dict[type[Exception], int] = {
     NoSuchBatch: 404,
     NoSuchImage: 404,
@@ -54,9 +57,16 @@ class Refused(Exception):
         self.headers = headers
 
 
-def problem(status: int, detail: str, *, errors: dict[str, list[str]] | None = None, headers: Any = None) -> Response:
+def problem(
+    status: int,
+    detail: str,
+    *,
+    errors: dict[str, list[str]] | None = None,
+    headers: Any = None,
+    kind: str = "about:blank",
+) -> Response:
     body: dict[str, Any] = {
-        "type": "about:blank",
+        "type": kind,
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
@@ -88,7 +98,10 @@ def _refused(error: Refused) -> Response:
 
 def _unavailable(error: Unavailable) -> Response:
     logger().warning("request not served", reason=str(error))
-    return problem(503, f"{error}. Try again in some seconds.", headers={"Retry-After": str(_RETRY_AFTER_S)})
+    headers = {"Retry-After": str(_RETRY_AFTER_S)}
+    if isinstance(error, OutcomeUnknown):
+        return problem(503, f"{error}; look before you repeat it.", headers=headers, kind=OUTCOME_UNKNOWN)
+    return problem(503, f"{error}. Try again in some seconds.", headers=headers)
 
 
 def _http(error: HTTPException) -> Response:

@@ -211,11 +211,17 @@ class FleetOut(BaseModel):
 
 
 class HealthOut(BaseModel):
-    status: Literal["ok", "ready"]
+    status: Literal["ok", "degraded", "ready"]
+    catalogue: str | None = None
+    """What is wrong with it, where it is degraded."""
 
 
 class Problem(BaseModel):
-    """RFC 9457. `request_id` names the request in the server's log; `errors` names each field that was wrong."""
+    """RFC 9457. `request_id` names the request in the server's log; `errors` names each field that was wrong.
+
+    `type` is `urn:tagfleet:outcome-unknown` where the change may have been made all the same: look before repeating
+    what is not recognised when it comes again.
+    """
 
     type: str = "about:blank"
     title: str

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError, ParamValidationError
 
+from core.addresses import split_address, version_of
 from core.aws.clients import Clients
 from core.aws.errors import code_of, explained
 from core.errors import NotFound, Unreadable
-from core.notifications import split_address
 from core.ports import Blob, Etag, ObjectInfo
+from core.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404", "InvalidBucketName", "KeyTooLongError"})
 _MAY_NOT = "the workers may not read it (their role needs s3:GetObject on its bucket), or it is gone"
@@ -23,6 +25,16 @@ _MAY_NOT = "the workers may not read it (their role needs s3:GetObject on its bu
 _NO_KEY = "it is encrypted with a key of KMS that the workers may not use; run `tagfleet aws up` and give --source-key"
 """S3 says AccessDenied of this too, and names the action of KMS."""
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden", "KMS.AccessDeniedException"})
+_NO_VERSION = _DENIED | {
+    "NoSuchVersion",
+    "NoSuchKey",
+    "404",
+    "InvalidArgument",
+    "MethodNotAllowed",  # it is a mark that the object was deleted
+    "405",
+    "NotImplemented",
+}
+"""It is gone, the role has no s3:GetObjectVersion, or the store keeps no versions."""
 
 
 class S3Source:
@@ -40,12 +52,23 @@ class S3Source:
         if not key:
             raise ValueError(f"{uri!r} names a bucket and no object in it")
         with explained(f"read {uri}", "s3"), _told_of_one(uri):
-            answer = self._s3.get_object(Bucket=bucket, Key=key)
+            answer = self._asked(bucket, key, version_of(uri))
             with answer["Body"] as body:
                 if answer["ContentLength"] > max_bytes:
                     raise Unreadable(f"it is larger than the {max_bytes / (1 << 20):.0f} MB that are read at most")
                 data = body.read()
-        return Blob(data, Etag(answer["ETag"].strip('"')), answer.get("ContentType", "application/octet-stream"))
+        kind = answer.get("ContentType", "application/octet-stream")
+        return Blob(data, Etag(answer["ETag"].strip('"')), kind, answer.get("VersionId", ""))
+
+    def _asked(self, bucket: str, key: str, version: str) -> GetObjectOutputTypeDef:
+        if version:
+            try:
+                return self._s3.get_object(Bucket=bucket, Key=key, VersionId=version)
+            except ClientError as error:
+                if (code := code_of(error)) not in _NO_VERSION:
+                    raise
+                logger().debug("a version cannot be had; what lies there now is read", bucket=bucket, code=code)
+        return self._s3.get_object(Bucket=bucket, Key=key)
 
     def list(self, uri: str, start_after: str = "", *, pages: int | None = None) -> Iterator[ObjectInfo]:
         bucket, prefix = split_address(uri)

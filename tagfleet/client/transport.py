@@ -17,6 +17,7 @@ from tagfleet.client.errors import BadAnswer, ClientError, ConnectionLost, Disco
 
 API = "/api/v1"
 
+_OUTCOME_UNKNOWN = "urn:tagfleet:outcome-unknown"
 _TRY_AGAIN = frozenset({429, 502, 503, 504})
 _LONGEST_RETRY_AFTER_S = 60.0
 
@@ -145,7 +146,7 @@ class Transport:
                 if response.is_success:
                     return response
                 problem = _refusal(response)
-                if response.status_code not in _TRY_AGAIN:
+                if response.status_code not in _TRY_AGAIN or (not repeat and _may_be_done(response)):
                     raise problem
                 pause = max(pause, _retry_after(response))
             if self.hopeless(problem) or time.monotonic() + pause > started + self.patience.total_s:
@@ -208,6 +209,14 @@ def _refusal(response: httpx.Response) -> Refused:
     title = str(problem.get("title") or response.reason_phrase or "the service refused")
     detail, request_id = (str(problem.get(name) or "") for name in ("detail", "request_id"))
     return refusal(response.status_code, title, detail, request_id)
+
+
+def _may_be_done(response: httpx.Response) -> bool:
+    try:
+        problem = response.json()
+    except ValueError:
+        return False
+    return isinstance(problem, dict) and problem.get("type") == _OUTCOME_UNKNOWN
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.settings import BadSetting, as_environment, load
+from config.settings import BadSetting, Document, as_environment, load
 
 
 def test_the_later_source_wins(tmp_path: Path) -> None:
@@ -65,3 +65,12 @@ def test_a_child_process_loads_exactly_the_same(port: int, batch_size: int, wait
     }
     settings = load({}, flags=flags)
     assert load(as_environment(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    "text", ["[web]\ncatalog_url = ['hunter2secret']", "[web.catalog_url]\npassword = 'hunter2secret'"]
+)
+def test_a_catalogs_url_is_never_repeated(text: str) -> None:
+    with pytest.raises(BadSetting, match=r"^setting web\.catalog_url") as refused:
+        load({}, file=Document("file", text))
+    assert "hunter2secret" not in str(refused.value)

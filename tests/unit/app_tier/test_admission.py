@@ -14,6 +14,7 @@ from app_tier.pipeline import Pipeline
 from core import layout
 from core.errors import NotFound, Unreadable
 from core.messages import Job, Result, decode_result, encode
+from core.notifications import asked_by, image_id
 from core.ports import Blob, Etag
 from core.wiring import Backend
 
@@ -26,13 +27,14 @@ class Bucket:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.etag = "e"
 
     def read(self, uri: str, max_bytes: int) -> Blob:
         if uri not in self.objects:
             raise NotFound(uri)
         if len(self.objects[uri]) > _MOST:
             raise Unreadable("it is larger than what is read at most")
-        return Blob(self.objects[uri], Etag("e"))
+        return Blob(self.objects[uri], Etag(self.etag))
 
 
 @pytest.fixture
@@ -67,6 +69,30 @@ def test_a_file_in_a_bucket_is_tagged_and_its_result_says_where_it_lies(
     assert result.origin is not None
     assert (result.origin.uri, result.origin.bytes) == (uri, len(bucket.objects[uri]))
     assert result.origin.sha256 == hashlib.sha256(bucket.objects[uri]).hexdigest()
+
+
+def test_a_file_that_was_overwritten_gives_a_result_of_what_was_read(
+    pipeline: Pipeline, collect: Collect, backend: Backend, bucket: Bucket, picture: Any
+) -> None:
+    bucket.objects["s3://input/images/a.png"] = picture("blue")
+    bucket.etag = "later"
+    tell(backend, record("images/a.png"))
+    pipeline.start()
+    (result,) = collect(1).values()
+    assert result.image_id == image_id("input", "images/a.png", "later")
+    assert backend.store.get(layout.result_key(result.batch_id, result.image_id)).data
+
+
+def test_a_file_that_was_overwritten_is_not_tried_again_for_the_one_that_failed(
+    pipeline: Pipeline, collect: Collect, backend: Backend, bucket: Bucket, picture: Any
+) -> None:
+    bucket.objects["s3://input/images/a.png"] = picture("blue")
+    (first,) = asked_by(json.dumps({"Records": [record("images/a.png")]}), "t").jobs
+    bucket.etag = "later"
+    backend.jobs("resnet50").send([encode(first.model_copy(update={"origin": None, "attempt": 1}))])
+    pipeline.start()
+    (result,) = collect(1).values()
+    assert result.error == "a.png: another file lies in its place by now, which is an item of its own"
 
 
 def test_one_message_of_several_files_is_a_job_for_each(

@@ -152,6 +152,26 @@ def test_what_would_be_done_twice_is_not_sent_twice(service, client):
     assert service.count("/keys") == 2, "once more after 503, which did nothing; not after a connection that broke"
 
 
+def test_what_may_have_been_done_is_sent_again_only_where_it_is_recognised(service, client):
+    body = b'{"type": "urn:tagfleet:outcome-unknown", "title": "Unavailable", "status": 503, "detail": "who knows"}'
+
+    def unknown(handler):
+        handler.body()
+        handler.send_response(503)
+        handler.send_header("Retry-After", "0")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    service.answers = {"POST /keys": {"id": "key_1", "key": "tf_secret"}}
+    service.plan("/keys", unknown)
+    with pytest.raises(ClientError, match="who knows"):
+        client.create_key("nas")
+    service.plan("/batches", unknown)
+    client.create_batch()
+    assert (service.count("/keys"), service.count("/batches")) == (1, 2)
+
+
 def test_an_export_that_breaks_says_so(service, client):
     def cut(handler):
         handler.send_response(200)
