@@ -358,9 +358,12 @@ def test_an_idempotency_key_is_known_within_its_api_key_only(web, guarded, key, 
     assert len({id for _, id in (made, *others)}) == 3
     # Nobody without an API key can write a name that is stored for one.
     assert batch_named(web.client, f"{first_id} k")[0] == 201
-    assert client.post(
-        "/api/v1/batches", json={"metadata": {"a": 1}}, headers={"Idempotency-Key": "k"} | bearer(second)
-    ).status_code == 422
+    assert (
+        client.post(
+            "/api/v1/batches", json={"metadata": {"a": 1}}, headers={"Idempotency-Key": "k"} | bearer(second)
+        ).status_code
+        == 422
+    )
     keys.revoke(first_id, web.clock())
     _, third = key()
     assert batch_named(client, "k", **bearer(third))[0] == 201
