@@ -23,16 +23,17 @@ _FORMATS = ("csv", "jsonl", "coco", "xmp")
 @click.argument("batch")
 @click.option("--format", type=click.Choice(_FORMATS), default="csv", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="write to a file, not to stdout")
+@click.option("--plain", is_flag=True, help="csv for programs: no byte-order mark, formulas as they are")
 @url_option
 @api_key_option
-def command(batch: str, format: str, output: Path | None, url: str | None, api_key: str | None) -> None:
+def command(batch: str, format: str, output: Path | None, plain: bool, url: str | None, api_key: str | None) -> None:
     """Write the tags of a batch: as a table, as JSON lines, as COCO's JSON, or as a zip of XMP sidecars."""
     if format == "xmp" and output is None and sys.stdout.isatty():
         raise click.UsageError("a zip does not belong on a terminal: name a file with --output")
     settings = config.load(os.environ)
     try:
         with Client(service_url(url, settings), api_key=api_key) as client, _opened(output) as out:
-            client.export(batch, format, out)
+            client.export(batch, format, out, plain=plain)
     except ClientError as error:
         raise click.ClickException(str(error)) from None
     except BrokenPipeError:  # `| head` has seen enough

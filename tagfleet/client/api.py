@@ -132,16 +132,16 @@ class Client(Uploading, Tags, Service):
         """Remove the batch with its images and all that is known of them. Raises Missing where there is none."""
         self._transport.send("DELETE", f"/batches/{batch_id(batch)}")
 
-    def export(self, batch: Batch | str, format: str, out: BinaryIO) -> None:
+    def export(self, batch: Batch | str, format: str, out: BinaryIO, *, plain: bool = False) -> None:
         """Write the batch's tags as `csv`, `jsonl`, `coco` (JSON) or `xmp` (a zip of sidecars), as they come.
 
+        A `csv` is for spreadsheets; `plain` leaves out its byte-order mark and the apostrophes before formulas.
         After an error `out` has a part of it.
         """
+        params = {"format": format, **({"plain": "true"} if plain else {})}
         path, headers = f"/batches/{batch_id(batch)}/export", {"Accept-Encoding": "identity"}
         try:
-            with self._transport.stream(
-                path, headers=headers, params={"format": format}, read_timeout=_SILENCE_S
-            ) as pieces:
+            with self._transport.stream(path, headers=headers, params=params, read_timeout=_SILENCE_S) as pieces:
                 for piece in pieces:
                     out.write(piece)
         except httpx.TransportError as error:

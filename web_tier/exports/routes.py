@@ -19,6 +19,7 @@ from web_tier.parts import Parts
 
 class ExportQuery(BaseModel):
     format: Literal["csv", "jsonl", "coco", "xmp"]
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,15 @@ def blueprint(own: Parts) -> APIBlueprint:
     def export_batch(batch_id: str, query_data: ExportQuery) -> Response:
         """Export the results of a batch, as they are now
 
-        csv: a row for each tag. jsonl: a line for each image. coco: COCO JSON, a box under `relative_bbox`, from 0 to
-        1. xmp: a zip file of XMP sidecars with the tags as keywords.
+        csv: a row for each tag, for spreadsheets: it begins with a byte-order mark, and text that a spreadsheet would
+        run has an apostrophe before it; with `plain` it has neither, for programs. jsonl: a line for each image. coco:
+        COCO JSON, a box under `relative_bbox`, from 0 to 1. xmp: a zip file of XMP sidecars with the tags as keywords.
         """
         batch = own.catalog.batch(batch_id)
         chosen = _FORMATS[query_data.format]
-        response = Response(chosen.write(Source(own.catalog, batch.id)), mimetype=chosen.mimetype)
+        source = Source(own.catalog, batch.id)
+        written = as_csv(source, plain=True) if chosen.write is as_csv and query_data.plain else chosen.write(source)
+        response = Response(written, mimetype=chosen.mimetype)
         response.headers["Content-Disposition"] = f'attachment; filename="{batch.id}{chosen.ending}"'
         return response
 

@@ -28,6 +28,11 @@ def test_it_writes_to_stdout(service, run):
     assert service.asked[0][2] == "format=jsonl"
 
 
+def test_a_table_for_programs_is_asked_for(service, run):
+    assert run("export", "bat_0", "--plain").exit_code == 0
+    assert service.asked[0][2] == "format=csv&plain=true"
+
+
 def test_it_writes_a_file_that_is_whole_or_not_there(service, run, tmp_path):
     out = tmp_path / "tags.zip"
     service.plan("/export", broken)

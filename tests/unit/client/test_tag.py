@@ -193,6 +193,26 @@ def test_a_spreadsheet_runs_nothing_of_a_name(service, tag, album):
     assert (row["name"], row["tags"]) == ("'=HYPERLINK(A1).jpg", "dog")
 
 
+def test_a_file_opens_in_a_spreadsheet_and_a_plain_one_in_a_program(service, tag, album, tmp_path):
+    (album / "犬 =1.jpg").write_bytes(b"d")
+    (album / " =1.jpg").write_bytes(b"h")
+    for options, start, name in (((), b"\xef\xbb\xbfname,", "' =1.jpg"), (("--plain",), b"name,", " =1.jpg")):
+        out = tmp_path / "tags.csv"
+        assert tag(album, "--format", "csv", "--output", out, *options).exit_code == 0
+        assert out.read_bytes().startswith(start)
+        rows = list(csv.DictReader(io.StringIO(out.read_text(encoding="utf-8-sig"))))
+        assert {name, "犬 =1.jpg"} <= {row["name"] for row in rows}
+
+
+def test_each_tag_of_a_cell_is_no_formula():
+    """Spreadsheets of many languages take the `;` between tags for the end of a cell."""
+    tags = [client.Tag(name, None) for name in ("=1", "dog", "@x")]
+    out = io.StringIO()
+    report.write([client.Item("img_1", "bat_1", "a.jpg", "", 1, "succeeded", tags=tags)], "csv", out)
+    [row] = csv.DictReader(io.StringIO(out.getvalue()))
+    assert row["tags"] == "'=1;dog;'@x"
+
+
 def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(service, tag, album, tmp_path):
     result = tag(album, "--format", "csv", "--output", tmp_path / "gone" / "tags.csv")
     assert result.exit_code == 1

@@ -52,7 +52,8 @@ def export(web, batch: str, format: str):
 def test_csv_has_a_row_for_each_tag_and_no_formulas(web, batch):
     answer = export(web, batch, "csv")
     assert answer.mimetype == "text/csv"
-    rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert answer.data.startswith(b"\xef\xbb\xbfimage_id,")
+    rows = list(csv.DictReader(io.StringIO(answer.data.decode("utf-8-sig"), newline="")))
     shown = [(row["name"], row["status"], row["tag"], row["confidence"], row["source"]) for row in rows]
     assert shown == [
         ("album/a.jpg", "succeeded", 'dog, "big" <&>', "0.9", "model"),
@@ -62,6 +63,23 @@ def test_csv_has_a_row_for_each_tag_and_no_formulas(web, batch):
         ("c.txt", "failed", "", "", ""),
     ]
     assert rows[-1]["error"] == "no image"
+
+
+def test_csv_for_programs_has_the_text_as_it_is(web, batch):
+    data = web.client.get(f"/api/v1/batches/{batch}/export?format=csv&plain=true").data
+    rows = list(csv.DictReader(io.StringIO(data.decode("utf-8"), newline="")))
+    assert [row["tag"] for row in rows][:3] == ['dog, "big" <&>', "sofa", "@home"]
+    assert [row["name"] for row in rows][3:] == ["=1+1.jpg", "c.txt"]
+    assert rows[0]["image_id"].startswith("img_")
+
+
+def test_a_table_of_many_scripts_opens_in_a_spreadsheet(web):
+    """Excel takes a file for UTF-8 by its mark alone; 犬 and é come through, formulas in any dress do not run."""
+    batch = web.batch()
+    names = ["犬é.jpg", " =1+1.jpg", "\u200b=1.jpg", "＝1.jpg", "\ufeff+1.jpg", "'-1.jpg"]
+    web.upload(batch, *((name, name.encode()) for name in names))
+    read = csv.DictReader(io.StringIO(export(web, batch, "csv").data.decode("utf-8-sig"), newline=""))
+    assert [row["name"] for row in read] == ["犬é.jpg", *(f"'{name}" for name in names[1:])]
 
 
 def test_json_lines_are_the_items(web, batch):
