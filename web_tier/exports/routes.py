@@ -11,6 +11,7 @@ from flask import Response
 from pydantic import BaseModel
 
 from web_tier.exports.coco import as_coco
+from web_tier.exports.file_names import attachment
 from web_tier.exports.rows import as_csv, as_json_lines
 from web_tier.exports.sidecars import as_sidecars
 from web_tier.exports.source import Source
@@ -65,7 +66,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         source = Source(own.catalog, batch.id)
         written = as_csv(source, plain=True) if chosen.write is as_csv and query_data.plain else chosen.write(source)
         response = Response(written, mimetype=chosen.mimetype)
-        response.headers["Content-Disposition"] = f'attachment; filename="{batch.id}{chosen.ending}"'
+        response.headers["Content-Disposition"] = attachment(batch.metadata.get("title"), batch.id, chosen.ending)
         return response
 
     return api

@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import tracemalloc
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from core.messages import Box, Tag
 from web_tier.catalog import Image, NoSuchBatch
 from web_tier.exports.coco import as_coco
-from web_tier.exports.file_names import UniqueNames, safe_path
+from web_tier.exports.file_names import UniqueNames, attachment, safe_path
 from web_tier.exports.rows import as_csv, as_json_lines
 from web_tier.exports.sidecars import as_sidecars, sidecar
 from web_tier.exports.source import Source
@@ -162,6 +164,92 @@ def test_no_name_is_given_twice(names):
     unique = UniqueNames()
     given_out = [unique(name).casefold() for name in names]
     assert len(given_out) == len(set(given_out))
+
+
+ODD_NAMES = st.text(st.characters() | st.sampled_from("éÉßſKaA.\u0301\u200d\ufe0f/\\ ")) | st.sampled_from(
+    ["e\u0301.jpg", "\u00e9.jpg", "\u00c9.JPG", "straße", "STRASSE", "ﬁ.jpg", "fi.jpg", "\u212b", "\u00c5", "ｆｉ.jpg"]
+)
+
+
+@given(names=st.lists(ODD_NAMES, max_size=8))
+def test_no_two_entries_are_one_file_on_any_system(names):
+    unique = UniqueNames()
+    entries = [unique(safe_path(name)) + ".xmp" for name in names]
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert len({unicodedata.normalize(form, entry).casefold() for entry in entries}) == len(entries)
+    assert len({entry.upper() for entry in entries}) == len(entries)
+    assert all(len(part.encode()) <= 255 for entry in entries for part in entry.split("/"))
+
+
+def test_a_name_of_macos_and_one_of_windows_are_two_entries():
+    unique = UniqueNames()
+    names = ("e\u0301.jpg", "\u00e9.jpg", "\u00c9.JPG", "x/\u00e9.jpg")
+    assert [unique(name) for name in names] == ["e\u0301.jpg", "\u00e9 (2).jpg", "\u00c9 (3).JPG", "x/\u00e9.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("aux.txt", "_aux.txt"),
+        ("COM¹", "_COM¹"),
+        ("nul .jpg", "_nul .jpg"),
+        ("CONIN$", "_CONIN$"),
+        ("a.jpg. .", "a.jpg"),
+        ("a\u0085b\u2028c", "a_b_c"),
+        ("a\x00b", "a_b"),
+        ("é" * 200 + ".jpeg", "é" * 87 + ".jpeg"),
+    ],
+)
+def test_names_that_a_file_system_refuses(name, safe):
+    assert safe_path(name) == safe
+
+
+@pytest.mark.parametrize(
+    ("title", "header"),
+    [
+        ("Rome", 'filename="Rome.csv"'),
+        ("Été 2024", "filename=\"Ete 2024.csv\"; filename*=UTF-8''%C3%89t%C3%A9%202024.csv"),
+        ("犬", "filename=\"bat_1.csv\"; filename*=UTF-8''%E7%8A%AC.csv"),
+        ("100%25", "filename=\"100_25.csv\"; filename*=UTF-8''100%2525.csv"),
+        ('a"; filename="evil.exe', 'filename="a_; filename=_evil.exe.csv"'),
+        ("a\r\nSet-Cookie: b", 'filename="a Set-Cookie_ b.csv"'),
+        ("../../etc/passwd", 'filename="_.._etc_passwd.csv"'),
+        ("..\\x", 'filename="_x.csv"'),
+        (".hidden", 'filename="hidden.csv"'),
+        ("NUL", 'filename="_NUL.csv"'),
+        ("  a \t b  ", 'filename="a b.csv"'),
+        ("gpj\u202e.exe", 'filename="gpj.exe.csv"'),
+        ("", 'filename="bat_1.csv"'),
+        (" . ", 'filename="bat_1.csv"'),
+        (None, 'filename="bat_1.csv"'),
+        (["x"], 'filename="bat_1.csv"'),
+    ],
+)
+def test_a_download_is_called_as_its_batch(title, header):
+    assert attachment(title, "bat_1", ".csv") == f"attachment; {header}"
+
+
+@given(st.text())
+def test_any_title_makes_a_header(title):
+    header = attachment(title, "bat_1", ".coco.json")
+    assert header.isascii()
+    assert header.isprintable()
+    assert header.count('"') == 2
+    assert len(header) < 800
+    *_, last = header.rpartition("; ")
+    name = unquote(last.removeprefix("filename*=UTF-8''")) if "filename*" in last else last[10:-1]
+    assert name.endswith(".coco.json")
+    assert len(name.encode()) < 200
+    assert not set(name) & set('/\\<>:"|?*')
+    assert not name.startswith(".")
+
+
+def test_the_title_of_a_batch_names_its_download(web):
+    batch = web.batch(metadata={"title": "Été à Rome"})
+    answer = web.client.get(f"/api/v1/batches/{batch}/export?format=xmp")
+    assert answer.headers["Content-Disposition"] == (
+        "attachment; filename=\"Ete a Rome.xmp.zip\"; filename*=UTF-8''%C3%89t%C3%A9%20%C3%A0%20Rome.xmp.zip"
+    )
 
 
 def test_names_are_kept_where_they_can_be():
