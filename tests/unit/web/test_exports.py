@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+import subprocess
 import tracemalloc
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -129,6 +132,44 @@ def test_sidecars_hold_the_tags_as_keywords(web, batch):
         values = [li.text for li in packet.findall(f".//{element}//rdf:li", XMP)]
         assert values == ['dog, "big" <&>', f"{above}sofa", "@home"]
     assert [li.text for li in packet.findall(".//dc:description//rdf:li", XMP)] == ["É"]
+
+
+SEPARATORS = ["AC/DC", "a|b", "/", "|", "x/y|z", "a//b"]
+
+
+def exiftool(path: Path, *options: str) -> dict[str, Any]:
+    made = subprocess.run(["exiftool", "-j", "-struct", *options, path], check=True, capture_output=True, timeout=60)
+    return dict(json.loads(made.stdout)[0])
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="reads sidecars with exiftool")
+def test_a_separator_in_a_tag_makes_no_hierarchy(web, tmp_path):
+    batch = web.batch()
+    (image,) = web.upload(batch, ("a.jpg", b"one"))
+    web.client.patch(f"/api/v1/images/{image['image_id']}/tags", json={"add": [*SEPARATORS, "sofa"]})
+    with zipfile.ZipFile(io.BytesIO(export(web, batch, "xmp").data)) as archive:
+        archive.extractall(tmp_path)
+    found = exiftool(tmp_path / "a.jpg.xmp", "-validate", "-warning", "-a", "-XMP:all")
+    assert found.get("Validate", "OK") == "OK"
+    assert "Warning" not in found
+    assert found["Subject"] == [*SEPARATORS, "sofa"]
+    *flat, sofa = found["TagsList"]
+    assert [len(one.split("/")) for one in flat] == [1] * len(SEPARATORS)
+    assert sofa == "Artifact/Instrumentality/Furnishing/Furniture/Seat/sofa"
+    *flat, sofa = found["HierarchicalSubject"]
+    assert [len(one.split("|")) for one in flat] == [1] * len(SEPARATORS)
+    assert sofa == "Artifact|Instrumentality|Furnishing|Furniture|Seat|sofa"
+    assert flat[0] == "AC/DC"
+    assert found["TagsList"][1] == "a|b"
+
+
+@given(names=st.lists(st.text(st.sampled_from("a/|&<é")) | st.text(), min_size=1))
+def test_a_tag_is_one_level_of_its_hierarchy_whatever_it_is_called(names):
+    packet = ElementTree.fromstring(sidecar(_image(1, [f"{name}xyz" for name in names], None)))
+    for element, separator in (("lr:hierarchicalSubject", "|"), ("digiKam:TagsList", "/")):
+        values = [li.text for li in packet.findall(f".//{element}//rdf:li", XMP)]
+        assert len(values) == len(names)
+        assert not any(separator in value for value in values)
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "coco", "xmp"])
