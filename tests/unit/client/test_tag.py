@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from tagfleet import client
 from tagfleet.cli.tag import command
 from tagfleet.tagging import report
+from tagfleet.tagging.journal import Journal
 
 Tag = Callable[..., Result]
 
@@ -279,3 +280,29 @@ def test_wrong_usage(tag, tmp_path):
     assert tag(tmp_path / "nothing.jpg").exit_code == 2
     assert tag().exit_code == 2
     assert "there is nothing to tag" in tag(tmp_path).stderr
+
+
+def test_an_interrupted_upload_goes_on_with_names_of_another_form(service, tag, album):
+    """The same folder, of which another system gives out the names composed."""
+    (album / "e\u0301.jpg").write_bytes(b"e")
+    service.plan("/close", lambda handler: handler.problem(404, "Not Found", "not now"))
+    assert tag(album).exit_code == 1
+    service.received.clear()
+    (album / "e\u0301.jpg").rename(album / "\u00e9.jpg")
+    result = tag(album)
+    assert result.exit_code == 0, result.output
+    assert "4 of 4 images are there already" in result.stderr
+    assert service.received == []
+    assert len(service.batches) == 1
+
+
+def test_a_folder_is_the_same_one_where_the_disk_says_so(tmp_path):
+    """macOS opens a folder by both forms of its name; where they are two folders, each has a journal of its own."""
+    composed, decomposed = tmp_path / "\u00e9", tmp_path / "e\u0301"
+    decomposed.mkdir()
+    journals = [Journal(tmp_path / "journals", "u", [path], {}) for path in (composed, decomposed)]
+    journals[0].begin("bat_0")
+    assert journals[1].batch_id() is None
+    composed.symlink_to(decomposed)  # which stands for a disk that takes both for one
+    Journal(tmp_path / "journals", "u", [composed], {}).begin("bat_1")
+    assert Journal(tmp_path / "journals", "u", [decomposed], {}).batch_id() == "bat_1"
