@@ -104,7 +104,7 @@ def test_coco_has_an_annotation_for_each_box_or_tag(web, batch):
         (2, "sofa"),
         (3, "@home"),
     ]
-    assert coco["annotations"] == [
+    assert [{**annotation, "segmentation": None} for annotation in coco["annotations"]] == [
         {
             "id": 1,
             "image_id": 1,
@@ -112,10 +112,25 @@ def test_coco_has_an_annotation_for_each_box_or_tag(web, batch):
             "source": "model",
             "score": 0.8,
             "relative_bbox": [0.1, 0.2, 0.3, 0.4],
+            "bbox": [0, 0, 0, 0],
+            "area": 0,
+            "segmentation": None,
             "iscrowd": 0,
         },
-        {"id": 2, "image_id": 1, "category_id": 2, "source": "model"},
-        {"id": 3, "image_id": 1, "category_id": 3, "source": "person"},
+        *(
+            {
+                "id": number,
+                "image_id": 1,
+                "category_id": number,
+                "source": by,
+                "whole_image": True,
+                "bbox": [0, 0, 0, 0],
+                "area": 0,
+                "segmentation": None,
+                "iscrowd": 0,
+            }
+            for number, by in ((2, "model"), (3, "person"))
+        ),
     ]
 
 
