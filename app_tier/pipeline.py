@@ -33,6 +33,7 @@ from core import telemetry
 from core.errors import BadImage, NotFound, Unavailable, Unreadable
 from core.messages import Feedback, ids_of
 from core.originals import Originals
+from core.picture_size import upright_size
 from core.ports import ObjectStore, Queue
 
 RECEIVE_WAIT_S = 1.0
@@ -243,6 +244,8 @@ class Pipeline:
             work.frame = tagger.preprocess(decode(work.data, tagger.side))
         except BadImage as error:
             return str(error)
+        if work.delivery.receive_count < self._settings.isolate_receive:  # else its header may end this process
+            work.size = upright_size(work.data)
         work.data = b""
         work.took("decode", started)
         return ""

@@ -19,6 +19,8 @@ class Work:
     frame: Frame | None = None
     tagger: Tagger | None = None
     """The one that made the frame: it may have a successor by now."""
+    size: tuple[int, int] | None = None
+    """Width and height (pixels) of the upright picture at full scale, where its header was read."""
     timings: dict[str, float] = field(default_factory=dict)
     """Milliseconds by stage."""
 
@@ -29,6 +31,7 @@ class Work:
     def finished(self, found: Prediction, error: str | None, *, version: str, worker: str, now: float) -> Finished:
         """Its result: what the tagger of that version found, or why nothing could be."""
         job = self.job
+        width, height = self.size or (None, None)
         result = Result(
             batch_id=job.batch_id,
             image_id=job.image_id,
@@ -42,5 +45,7 @@ class Work:
             timings_ms=Timings(**{stage: round(ms, 2) for stage, ms in self.timings.items()}),
             attempt=job.attempt,
             origin=job.origin,
+            width=width,
+            height=height,
         )
         return Finished(self.delivery, result, store_only=job.store_only)

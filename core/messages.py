@@ -159,6 +159,9 @@ class Result(_Message):
     """That of the job."""
     origin: Origin | None = None
     """That of the job, with what the worker learned of the file."""
+    width: Annotated[int, Field(ge=1)] | None = None
+    """Pixels of the picture as people see it, and `height`; None where no worker read them."""
+    height: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def ok(self) -> bool:

@@ -94,9 +94,10 @@ def _captions(source: Path, images: Path, task: CaptionTask) -> Iterator[Lesson]
 
 
 class _Annotation(coco.Annotation):
-    """`relative_bbox` is x, y, width, height from 0 to 1."""
+    """`relative_bbox` is x, y, width, height from 0 to 1. A tag of the `whole_image` was seen in no place of it."""
 
     relative_bbox: tuple[float, float, float, float] | None = None
+    whole_image: bool = False
 
 
 _Part = TypeVar("_Part", bound=BaseModel)
@@ -142,6 +143,8 @@ def _folder(source: Path, listed: list[coco.Image]) -> Path:
 
 def _edges(annotation: _Annotation, image: coco.Image, folder: Path) -> tuple[float, float, float, float] | None:
     """Cut to the image; None for an annotation without a box, or with one that has no area in it."""
+    if annotation.whole_image:
+        return None
     if annotation.relative_bbox is not None:
         x, y, width, height = annotation.relative_bbox
     elif annotation.bbox is not None:

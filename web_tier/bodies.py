@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from flask import request
+from flask import g, request
 from pydantic import BaseModel, ValidationError
 
+from web_tier.catalog_keys import Key
 from web_tier.problems import Refused
 
 M = TypeVar("M", bound=BaseModel)
@@ -33,8 +34,16 @@ def _sentence(said: str) -> str:
 
 
 def idempotency_key() -> str | None:
-    """What the request calls itself, so that a repeat of it is known; None where it does not say. Raises Refused."""
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not 0 < len(key) <= _MAX_KEY:
+    """Return the request's Idempotency-Key within the scope of its API key, or None where it has none.
+
+    Two API keys never share a name, and neither does a caller without one. A session has the scope of its API key.
+    A caller without an API key has its names stored as they were sent: a header holds no line break, so that no such
+    name equals one with a scope. Raises Refused for a name of a wrong length.
+    """
+    name = request.headers.get("Idempotency-Key")
+    if name is None:
+        return None
+    if not 0 < len(name) <= _MAX_KEY:
         raise Refused(422, f"The Idempotency-Key must have 1 to {_MAX_KEY} characters.")
-    return key
+    caller: Key | None = g.get("key")
+    return name if caller is None else f"{caller.id}\n{name}"

@@ -92,6 +92,9 @@ class Image:
     """Whether people changed what the tagger said."""
     origin: str | None = None
     """The address of a file that was dropped into a bucket, and stays there; with its version where it has one."""
+    width: int | None = None
+    """Pixels of the upright picture, and `height`; None where no worker said."""
+    height: int | None = None
 
     @property
     def key(self) -> str:

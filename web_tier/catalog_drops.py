@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select, tuple_, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from core.file_names import same_name
 from core.messages import Origin
 from core.notifications import split_address
 from web_tier.batch_options import BatchOptions
@@ -76,15 +77,15 @@ def _unknown(
 ) -> list[tuple[Outcome, Origin]]:
     ids = [outcome.image_id for outcome, _ in found]
     known = set(connection.execute(select(images.c.id).where(images.c.id.in_(ids))).scalars())
-    contents = [(origin.sha256, outcome.name) for outcome, origin in found]
-    content = tuple_(images.c.sha256, images.c.name)
-    query = select(images.c.sha256, images.c.name).where(images.c.batch_id == batch_id, content.in_(contents))
-    there = {(sha256, name) for sha256, name in connection.execute(query)}
+    hashes = {origin.sha256 for _, origin in found}
+    query = select(images.c.sha256, images.c.name).where(images.c.batch_id == batch_id, images.c.sha256.in_(hashes))
+    there = {(sha256, same_name(name)) for sha256, name in connection.execute(query)}
     fresh = []
     for outcome, origin in found:
-        if outcome.image_id not in known and (origin.sha256, outcome.name) not in there:
+        content = origin.sha256, same_name(outcome.name)
+        if outcome.image_id not in known and content not in there:
             known.add(outcome.image_id)
-            there.add((origin.sha256, outcome.name))
+            there.add(content)
             fresh.append((outcome, origin))
     return fresh
 

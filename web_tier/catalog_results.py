@@ -37,6 +37,8 @@ class Outcome:
     provisional: bool = False
     origin: Origin | None = None
     """Of a dropped file, which the catalogue may not know yet."""
+    width: int | None = None
+    height: int | None = None
 
     @classmethod
     def of(cls, result: Result) -> Outcome:
@@ -52,6 +54,8 @@ class Outcome:
             finished_at=result.finished_at,
             attempt=result.attempt,
             origin=result.origin,
+            width=result.width,
+            height=result.height,
         )
 
 
@@ -216,7 +220,7 @@ def _replaces(outcome: Outcome, row: AnyRow) -> bool:
     return row.status not in _FINISHED or (row.provisional and not outcome.provisional)
 
 
-_FIELDS = ("error", "caption", "timings", "tagger", "finished_at", "provisional")
+_FIELDS = ("error", "caption", "timings", "tagger", "finished_at", "provisional", "width", "height")
 _OTHER_FIELDS = ("tags", "said", "edited", "status", "change")
 _UPDATE_IMAGE = (
     update(images)

@@ -82,6 +82,8 @@ images = Table(
     Column("said", JSON(none_as_null=True)),
     Column("origin", Text),
     Column("feedback", BigInteger),
+    Column("width", Integer),
+    Column("height", Integer),
     Index(None, "batch_id", "position", unique=True),
     Index(None, "batch_id", "change", unique=True),
     Index(None, "batch_id", "sha256", "name", unique=True),
@@ -104,7 +106,8 @@ images = Table(
 `attempt`: how often it was tried again; results of earlier attempts no longer count. `stored`: its bytes are in the
 store, which those of a file refused at its upload are not; `origin`: where the bytes of a dropped file lie. `tags` are
 those to show; `said`: the tagger's own, where verdicts stand over them; `edited`: the verdicts make a difference.
-`feedback`: the change number of the last edit of its tags, until taggers that learn were told of it.
+`feedback`: the change number of the last edit of its tags, until taggers that learn were told of it. `width`, `height`:
+pixels of the upright picture, null where no worker told them.
 """
 
 tags = Table(

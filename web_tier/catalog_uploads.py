@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from core.file_names import same_name
 from web_tier.catalog import IMAGE_COLUMNS, BatchClosed, Catalog, Image, Upload, read_batch
 from web_tier.catalog_tables import batches, images
 
@@ -16,7 +17,7 @@ class UploadCatalog(Catalog):
     def add_images(self, batch_id: str, uploads: Sequence[Upload], now: float) -> list[Image]:
         """Accept `uploads`, in their order; an image of the same name and content is not added again.
 
-        Gives the image of each, new or there already.
+        Gives the image of each, new or there already. A name is the same in all of Unicode's forms, and kept as given.
 
         Raises NoSuchBatch, BatchClosed.
         """
@@ -24,14 +25,14 @@ class UploadCatalog(Catalog):
             _lock_open(connection, batch_id)
             hashes = {upload.sha256 for upload in uploads}
             there = select(*IMAGE_COLUMNS).where(images.c.batch_id == batch_id, images.c.sha256.in_(hashes))
-            known = {(row.name, row.sha256): Image(*row) for row in connection.execute(there)}
+            known = {_content(image): image for image in (Image(*row) for row in connection.execute(there))}
             fresh: dict[tuple[str, str], Upload] = {}
             for upload in uploads:
-                if (upload.name, upload.sha256) not in known:
-                    fresh.setdefault((upload.name, upload.sha256), upload)
+                if _content(upload) not in known:
+                    fresh.setdefault(_content(upload), upload)
             added = insert_images(connection, batch_id, list(fresh.values()), now)
-            known.update({(image.name, image.sha256): image for image in added})
-        return [known[upload.name, upload.sha256] for upload in uploads]
+            known.update({_content(image): image for image in added})
+        return [known[_content(upload)] for upload in uploads]
 
     def mark_sent(self, image_ids: Sequence[str]) -> None:
         """Their jobs are on the queue. This is no change that anyone sees, and takes no number."""
@@ -61,6 +62,11 @@ class UploadCatalog(Catalog):
         query = select(*IMAGE_COLUMNS).where(images.c.batch_id == batch_id, images.c.sha256.in_(hashes))
         with self._database.reading() as connection:
             return [Image(*row) for row in connection.execute(query.where(images.c.stored))]
+
+
+def _content(of: Image | Upload) -> tuple[str, str]:
+    """By what an image of a batch is known: its name, in whatever form, and its bytes."""
+    return same_name(of.name), of.sha256
 
 
 def _lock_open(connection: Connection, batch_id: str) -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from core import layout
 from core.errors import NotFound, Unavailable
+from core.file_names import same_name
 from core.ids import new_id
 from core.ports import ObjectStore
 from core.telemetry import logger
@@ -74,13 +75,14 @@ class Intake:
         """
         named = [(clean_name(name) or f"image-{number}", sha256) for number, (name, sha256) in enumerate(wanted, 1)]
         hashes = {sha256 for _, sha256 in named}
-        taken = {(image.name, image.sha256): image for image in self._catalog.stored_in(batch.id, hashes)}
+        taken = {_content(image.name, image.sha256): image for image in self._catalog.stored_in(batch.id, hashes)}
         sources = self._catalog.with_content(hashes)
-        missing = [pair for pair in dict.fromkeys(named) if pair not in taken and pair[1] in sources]
+        asked = {_content(*pair): pair for pair in reversed(named)}  # of two forms of one name the first counts
+        missing = [pair for key, pair in reversed(asked.items()) if key not in taken and pair[1] in sources]
         for start in range(0, len(missing), _GROUP):
             copies = self._copies(batch.id, [(name, sources[sha256]) for name, sha256 in missing[start:][:_GROUP]])
-            taken |= {(image.name, image.sha256): image for image in self._accept(batch, copies)}
-        return [taken.get(pair) for pair in named]
+            taken |= {_content(image.name, image.sha256): image for image in self._accept(batch, copies)}
+        return [taken.get(_content(*pair)) for pair in named]
 
     def take_stored(self, batch: Batch, wanted: Sequence[tuple[str, str]]) -> list[Image | None]:
         """Take images by id and name whose bytes their owner has put into the store; None for what is not there.
@@ -173,6 +175,11 @@ class Intake:
             self._store.delete(keys)
         except Unavailable as error:
             logger().warning("unused uploads stay in the store", keys=keys[:3], count=len(keys), reason=str(error))
+
+
+def _content(name: str, sha256: str) -> tuple[str, str]:
+    """By what an image of a batch is known: its name, in whatever form, and its bytes."""
+    return same_name(name), sha256
 
 
 class _TooLarge(Exception):

@@ -50,9 +50,11 @@ _BODIES: dict[tuple[str, str], tuple[str, type[BaseModel], bool]] = {
     ("/api/v1/webhooks", "post"): ("application/json", WebhookRequest, True),
 }
 _WAIT = f"`wait=SECONDS`, {LONGEST_S} at most: answer when the results are there, or then as far as things are"
-_ONE_EDIT = "Repeats of a request with the same key make no second edit"
+_OF_ONE_CALLER = "; names of other API keys are other names, and one that comes with another body is refused (422)"
+_ONE_BATCH = f"Repeats of a request with the same name make no second batch{_OF_ONE_CALLER}"
+_ONE_EDIT = f"Repeats of a request with the same name make no second edit{_OF_ONE_CALLER}"
 _HEADERS = {
-    ("/api/v1/batches", "post"): ("Idempotency-Key", "Repeats of a request with the same key make no second batch"),
+    ("/api/v1/batches", "post"): ("Idempotency-Key", _ONE_BATCH),
     ("/api/v1/batches/{batch_id}/tags", "patch"): ("Idempotency-Key", _ONE_EDIT),
     ("/api/v1/images/{image_id}/tags", "patch"): ("Idempotency-Key", _ONE_EDIT),
     ("/api/v1/images/{image_id}/feedback", "post"): ("Idempotency-Key", _ONE_EDIT),

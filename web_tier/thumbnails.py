@@ -71,7 +71,7 @@ class Thumbnails:
             original = self._originals.read(image.key)
         except (NotFound, Unreadable):
             return b""  # refused at its upload, or taken out of its bucket
-        if _replaced(image, original):
+        if replaced(image, original):
             return b""
         made = self._decoder.decode(original.data)
         if made is None:
@@ -84,7 +84,7 @@ class Thumbnails:
         return made
 
 
-def _replaced(image: Image, original: Blob) -> bool:
+def replaced(image: Image, original: Blob) -> bool:
     """Whether another picture lies there now than the one that was tagged."""
     return image.origin is not None and image_id(*split_address(image.origin), original.etag) != image.id
 

@@ -1,5 +1,7 @@
 """One signed request to a webhook's receiver, of which only the status comes back.
 
+The connection goes to an address that was checked; h11 speaks HTTP over it, because the libraries on top of it look a
+name up once more. One deadline holds for the whole request.
 Signatures are those of Standard Webhooks (https://www.standardwebhooks.com).
 """
 
@@ -14,8 +16,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+
+import h11
 
 from config.settings import WebhookSettings
 from web_tier.webhook_target import BadTarget, Resolve, Target, look_up, target_of
@@ -23,8 +28,15 @@ from web_tier.webhook_target import BadTarget, Resolve, Target, look_up, target_
 SECRET_PREFIX = "whsec_"  # noqa: S105  # what every secret begins with
 
 _SECRET_BYTES = 32
-_MAX_STATUS_LINE = 1024
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r\n]")
+_MAX_HEAD = 256 << 10
+"""Bytes of an answer's status line and headers; cookies and policies make some long."""
+
+_MAX_INTERIM = 32
+"""Answers before the final one (`103 Early Hints`, `100 Continue`)."""
+
+_FINAL_STATUS = re.compile(rb"HTTP/1\.[01] ([2-9]\d\d)[ \r\n]")
+_PIECE = 64 << 10
+_MAX_REASON = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,23 @@ class Postman:
             target = target_of(url, allow_private=self._allow_private, resolve=self._resolve)
         except BadTarget as error:
             return Outcome(None, str(error))
+        try:
+            status = self._exchange(target, self._request(target, secret, id, body), body)
+        except TimeoutError:
+            return Outcome(None, f"{target.authority} did not answer within {self._timeout_s:g} s")
+        except ssl.SSLError as error:
+            return Outcome(None, f"{target.authority}: TLS failed: {error.reason or error}")
+        except OSError as error:
+            return Outcome(None, f"{target.authority}: {error.strerror or error}")
+        except ValueError:  # TLS takes some names for none that the resolver has an address for
+            return Outcome(None, f"{target.authority} is no name for TLS")
+        except h11.ProtocolError as error:
+            reason = str(error).encode("ascii", "backslashreplace").decode()[:_MAX_REASON]
+            return Outcome(None, f"{target.authority} gave no valid HTTP answer: {reason}")
+        refused = f"it answered {status}" + ("; redirects are not followed" if 300 <= status < 400 else "")
+        return Outcome(status, None if 200 <= status < 300 else refused)
+
+    def _request(self, target: Target, secret: str, id: str, body: bytes) -> h11.Request:
         timestamp = int(self._clock())
         headers = {
             "Host": target.authority,
@@ -97,39 +126,54 @@ class Postman:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature(secret, id, timestamp, body),
         }
-        head = f"POST {target.path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        try:
-            status = self._exchange(target, f"{head}\r\n".encode("ascii") + body)
-        except TimeoutError:
-            return Outcome(None, f"{target.authority} did not answer within {self._timeout_s:g} s")
-        except ssl.SSLError as error:
-            return Outcome(None, f"{target.authority}: TLS failed: {error.reason or error}")
-        except OSError as error:
-            return Outcome(None, f"{target.authority}: {error.strerror or error}")
-        except ValueError:  # TLS takes some names for none that the resolver has an address for
-            return Outcome(None, f"{target.authority} is no name for TLS")
-        if status is None:
-            return Outcome(None, f"{target.authority} answered with something that is no HTTP")
-        refused = f"it answered {status}" + ("; redirects are not followed" if 300 <= status < 400 else "")
-        return Outcome(status, None if 200 <= status < 300 else refused)
+        return h11.Request(method="POST", target=target.path, headers=list(headers.items()))
 
-    def _exchange(self, target: Target, request: bytes) -> int | None:
-        """The status of the answer, of which nothing more is read. Raises OSError."""
+    def _exchange(self, target: Target, request: h11.Request, body: bytes) -> int:
+        """Return the status of the final answer; its body is not read. Raises OSError, h11.ProtocolError."""
         until = time.monotonic() + self._timeout_s
+        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        events = (request, h11.Data(body), h11.EndOfMessage())
+        sent = b"".join(piece for event in events if (piece := http.send(event)))
         with _connected(target, until) as plain:
             plain.settimeout(_left(until))
             connection = self._tls.wrap_socket(plain, server_hostname=target.host) if target.tls else plain
             with connection:
+                with suppress(ConnectionError):  # refused before it was read: the answer may be there all the same
+                    _send(connection, sent, until)
+                return _final_status(connection, http, until)
+
+
+def _send(connection: socket.socket, data: bytes, until: float) -> None:
+    rest = memoryview(data)
+    while rest:
+        connection.settimeout(_left(until))
+        rest = rest[connection.send(rest) :]
+
+
+def _final_status(connection: socket.socket, http: h11.Connection, until: float) -> int:
+    """Read up to the final answer and return its status. Raises OSError, h11.ProtocolError.
+
+    Of an answer whose headers are cut off, too long, malformed or late the status line counts: the receiver has said
+    what came of the request, and would get it again for days.
+    """
+    interim = 0
+    while True:
+        unread, _ = http.trailing_data
+        try:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
                 connection.settimeout(_left(until))
-                connection.sendall(request)
-                said = b""
-                while b"\n" not in said and len(said) < _MAX_STATUS_LINE:
-                    connection.settimeout(_left(until))
-                    if not (more := connection.recv(_MAX_STATUS_LINE)):
-                        break
-                    said += more
-        found = _STATUS_LINE.match(said)
-        return None if found is None else int(found[1])
+                http.receive_data(connection.recv(_PIECE))
+                continue
+        except (OSError, h11.RemoteProtocolError):
+            if found := _FINAL_STATUS.match(unread):
+                return int(found[1])
+            raise
+        if isinstance(event, h11.Response):
+            return event.status_code
+        interim += 1
+        if not isinstance(event, h11.InformationalResponse) or interim > _MAX_INTERIM:
+            raise h11.RemoteProtocolError(f"no final answer after {interim} interim ones")
 
 
 def _connected(target: Target, until: float) -> socket.socket:

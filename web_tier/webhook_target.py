@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from core.errors import TagfleetError
+from web_tier.public_addresses import is_public
 
 MAX_URL = 2000
 
@@ -66,15 +66,6 @@ def target_of(url: str, *, allow_private: bool, resolve: Resolve = look_up) -> T
             f"{host[:100]} lies in a private network, where webhooks do not go (setting webhooks.allow_private)"
         )
     return Target(host, port, tls, path, tuple(addresses))
-
-
-def is_public(address: str) -> bool:
-    """Whether an address is one of the open internet, whatever form it hides in."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address) and found.sixtofour is not None:
-        return is_public(str(found.sixtofour))
-    # Addresses that carry another one (IPv4-mapped, NAT64, Teredo) are reserved or not global, and so refused.
-    return found.is_global and not found.is_reserved and not found.is_multicast
 
 
 def _parsed(url: str) -> tuple[str, int, bool, str]:

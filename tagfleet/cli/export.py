@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,17 +24,27 @@ _FORMATS = ("csv", "jsonl", "coco", "xmp")
 @click.command("export")
 @click.argument("batch")
 @click.option("--format", type=click.Choice(_FORMATS), default="csv", show_default=True)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="write to a file, not to stdout")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="write to a file, or into a folder under the batch's title, not to stdout",
+)
+@click.option("--plain", is_flag=True, help="csv for programs: no byte-order mark, formulas as they are")
 @url_option
 @api_key_option
-def command(batch: str, format: str, output: Path | None, url: str | None, api_key: str | None) -> None:
+def command(batch: str, format: str, output: Path | None, plain: bool, url: str | None, api_key: str | None) -> None:
     """Write the tags of a batch: as a table, as JSON lines, as COCO's JSON, or as a zip of XMP sidecars."""
     if format == "xmp" and output is None and sys.stdout.isatty():
         raise click.UsageError("a zip does not belong on a terminal: name a file with --output")
     settings = config.load(os.environ)
     try:
-        with Client(service_url(url, settings), api_key=api_key) as client, _opened(output) as out:
-            client.export(batch, format, out)
+        with Client(service_url(url, settings), api_key=api_key) as client:
+            if output is not None and output.is_dir():
+                made = _into(output, lambda out: client.export(batch, format, out, plain=plain))
+                click.echo(made, err=True)
+            else:
+                with _opened(output) as out:
+                    client.export(batch, format, out, plain=plain)
     except ClientError as error:
         raise click.ClickException(str(error)) from None
     except BrokenPipeError:  # `| head` has seen enough
@@ -51,3 +63,22 @@ def _opened(path: Path | None) -> Iterator[BinaryIO]:
         return
     with aside(path) as part, part.open("wb") as file:
         yield file
+
+
+def _into(folder: Path, write: Callable[[BinaryIO], str]) -> Path:
+    """Write a new file under the name that `write` returns, and return its path. Raises OSError."""
+    part = folder / f".export-{secrets.token_hex(4)}.part"
+    try:
+        with part.open("xb") as file:
+            name = write(file)
+        made = _unused(folder / name)
+        part.replace(made)
+    finally:
+        part.unlink(missing_ok=True)
+    return made
+
+
+def _unused(path: Path) -> Path:
+    """`path`, numbered as browsers do where there is such a file already."""
+    numbered = (path.with_name(f"{path.stem} ({number}){path.suffix}") for number in count(2))
+    return next(one for one in chain([path], numbered) if not one.exists())

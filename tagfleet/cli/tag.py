@@ -47,6 +47,7 @@ class _Place(click.ParamType[str | Path]):
 @click.option("--tagger", metavar="POOL", help="which tagger  [default: the service's first]")
 @click.option("--format", type=click.Choice(report.FORMATS), default="table", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="write to a file, not to stdout")
+@click.option("--plain", is_flag=True, help="csv for programs: no byte-order mark, formulas as they are")
 @click.option("--top-k", type=click.IntRange(1, 1000), help="at most so many tags for each image")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), help="only tags at least so sure, 0 to 1")
 @click.option("--cumulative", type=click.FloatRange(0, 1, min_open=True), help="the fewest tags that add up to it")
@@ -61,6 +62,7 @@ def command(
     tagger: str | None,
     format: str,
     output: Path | None,
+    plain: bool,
     top_k: int | None,
     min_confidence: float | None,
     cumulative: float | None,
@@ -87,7 +89,7 @@ def command(
         sys.exit(tag_bucket(settings, addresses, tagger, TagOptions.model_validate(options), wanted))
     if wanted.any or not paths:
         raise click.UsageError("name what to tag: files, folders, s3://BUCKET/PREFIX, --list FILE or --inventory FILE")
-    _send(settings, paths, (url, api_key), tagger, options, format, output)
+    _send(settings, paths, (url, api_key), tagger, options, report.Wanted(format, output, plain))
 
 
 def _asked_of_florence2(tasks: tuple[str, ...], candidates: tuple[str, ...]) -> dict[str, Any]:
@@ -104,8 +106,7 @@ def _send(
     service: tuple[str | None, str | None],
     tagger: str | None,
     options: dict[str, Any],
-    format: str,
-    output: Path | None,
+    wanted: report.Wanted,
 ) -> None:
     """To a service, given by its address and key, and follow it to the end."""
     url, api_key = service
@@ -114,13 +115,13 @@ def _send(
     if not found.files:
         raise click.ClickException("there is nothing to tag: no image was found")
     try:
-        with report.opened(output) as out, Client(service_url(url, settings), api_key=api_key) as client:
+        with report.opened(wanted.output) as out, Client(service_url(url, settings), api_key=api_key) as client:
             journal = Journal(settings.cache / "uploads", client.url, paths, {"tagger": tagger, **options})
             shown = _Shown()
             with shown.bars:
-                wanted = {"metadata": {"title": found.title}, **options} if found.title else options
-                outcome = tag(client, found.files, journal, shown, tagger=tagger, options=wanted, begun=shown.say_batch)
-            report.write(client.results(outcome.batch), format, out)
+                asked = {"metadata": {"title": found.title}, **options} if found.title else options
+                outcome = tag(client, found.files, journal, shown, tagger=tagger, options=asked, begun=shown.say_batch)
+            report.write(client.results(outcome.batch), wanted.format, out, plain=wanted.plain, marked=wanted.marked)
             code = _summary(client, outcome, shown.seconds)
         sys.exit(code)
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ import httpx
 
 from tagfleet.client import sse
 from tagfleet.client.calls import batch_id, given, image_id
+from tagfleet.client.downloads import suggested_name
 from tagfleet.client.errors import Disconnected, Refused
 from tagfleet.client.model import Batch, Item
 from tagfleet.client.sending import Uploading
@@ -132,20 +133,25 @@ class Client(Uploading, Tags, Service):
         """Remove the batch with its images and all that is known of them. Raises Missing where there is none."""
         self._transport.send("DELETE", f"/batches/{batch_id(batch)}")
 
-    def export(self, batch: Batch | str, format: str, out: BinaryIO) -> None:
+    def export(self, batch: Batch | str, format: str, out: BinaryIO, *, plain: bool = False) -> str:
         """Write the batch's tags as `csv`, `jsonl`, `coco` (JSON) or `xmp` (a zip of sidecars), as they come.
 
+        A `csv` is for spreadsheets; `plain` leaves out its byte-order mark and the apostrophes before formulas.
+        Returns the name for the file that the service suggests, after the batch's title: one without folders.
         After an error `out` has a part of it.
         """
+        said: dict[str, str] = {}
+        params = {"format": format, **({"plain": "true"} if plain else {})}
         path, headers = f"/batches/{batch_id(batch)}/export", {"Accept-Encoding": "identity"}
         try:
             with self._transport.stream(
-                path, headers=headers, params={"format": format}, read_timeout=_SILENCE_S
+                path, headers=headers, params=params, read_timeout=_SILENCE_S, answered=said.update
             ) as pieces:
                 for piece in pieces:
                     out.write(piece)
         except httpx.TransportError as error:
             raise self._transport.lost(error) from None
+        return suggested_name(said.get("content-disposition", ""), f"{batch_id(batch)}.{format}")
 
     # --- images -------------------------------------------------------------------------------
 

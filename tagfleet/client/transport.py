@@ -104,14 +104,19 @@ class Transport:
         headers: Mapping[str, str],
         read_timeout: float,
         params: Mapping[str, Any] | None = None,
+        answered: Callable[[Mapping[str, str]], None] = lambda headers: None,
     ) -> Iterator[Iterator[bytes]]:
-        """The answer's bytes as they come. Raises Refused, and httpx's errors as they are: the caller resumes."""
+        """The answer's bytes as they come; `answered` gets its headers before.
+
+        Raises Refused, and httpx's errors as they are: the caller resumes.
+        """
         timeout = httpx.Timeout(self._http.timeout.connect, read=read_timeout)
         with self._http.stream("GET", API + path, params=params, headers=dict(headers), timeout=timeout) as response:
             if response.status_code != 200:
                 response.read()
                 raise _refusal(response)
             self._answered = True
+            answered(response.headers)
             yield response.iter_raw()
 
     def lost(self, error: httpx.TransportError) -> ClientError:

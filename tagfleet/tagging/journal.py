@@ -9,12 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from core.file_names import same_name
+
 
 class Journal:
     """One small file in `folder` for each (service, paths, options); gone once the batch is done."""
 
     def __init__(self, folder: Path, url: str, paths: Sequence[Path], options: dict[str, Any]) -> None:
-        about = {"url": url, "paths": sorted(str(path.resolve()) for path in paths), "options": options}
+        about = {"url": url, "paths": sorted(map(_place, paths)), "options": options}
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
         self._path = folder / f"{digest}.json"
         self._about = about
@@ -36,6 +38,16 @@ class Journal:
     def end(self) -> None:
         with suppress(OSError):
             self._path.unlink()
+
+
+def _place(path: Path) -> str:
+    """The path in one form, where the file system takes all forms of its name for one, as macOS does."""
+    resolved = path.resolve()
+    composed = Path(same_name(str(resolved)))
+    with suppress(OSError, ValueError):
+        if composed.samefile(resolved):
+            return str(composed)
+    return str(resolved)
 
 
 def sha256(path: Path) -> str:

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from core import spreadsheets
 from tagfleet.client import Item, Tag
 
 _COLUMNS = ("name", "status", "tags", "confidences", "caption", "error")
 _NAME_WIDTH = 40
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write(items: Iterable[Item], format: str, out: TextIO) -> None:
-    """One line for each item, in the order they come; nothing is held."""
-    _FORMATS[format](items, out)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`output` None is standard output. `plain` is for programs: csv without what spreadsheets need."""
+
+    format: str
+    output: Path | None
+    plain: bool
+
+    @property
+    def marked(self) -> bool:
+        """Whether csv begins with a byte-order mark: as a file it does, but standard output is read by a program."""
+        return self.output is not None and not self.plain
+
+
+def write(items: Iterable[Item], format: str, out: TextIO, *, plain: bool = False, marked: bool = False) -> None:
+    """Write one line for each item, in the order they come; nothing is held.
+
+    `marked` begins csv with a byte-order mark; `plain` leaves its formulas as they are, for programs.
+    """
+    if format == "csv":
+        _csv(items, out, plain=plain, marked=marked)
+    else:
+        _FORMATS[format](items, out)
 
 
 @contextmanager
@@ -62,22 +82,19 @@ def _said(item: Item) -> str:
     return "  ".join(filter(None, (tags, caption))) or "no tag reaches the minimum confidence"
 
 
-def _csv(items: Iterable[Item], out: TextIO) -> None:
+def _csv(items: Iterable[Item], out: TextIO, *, plain: bool, marked: bool) -> None:
     """Tags and confidences are joined by `;`, in the same order.
 
-    Text that a spreadsheet would take for a formula begins with an apostrophe, which it does not show.
+    Where `;` separates a spreadsheet's cells, as in many languages, each tag is one: each is guarded for itself.
     """
-    rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(_COLUMNS)
+    kept = str if plain else spreadsheets.guarded
+    lines = partial(spreadsheets.lines, plain=True, end="\n")
+    out.write((spreadsheets.MARK if marked else "") + lines([_COLUMNS]))
     for item in items:
-        names = ";".join(tag.name for tag in item.tags)
+        names = ";".join(kept(tag.name) for tag in item.tags)
         confidences = ";".join("" if tag.confidence is None else f"{tag.confidence:.4f}" for tag in item.tags)
-        row = (item.name, item.status, names, confidences, item.caption or "", item.error or "")
-        rows.writerow(map(_plain, row))
-
-
-def _plain(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
+        row = (kept(item.name), item.status, names, confidences, kept(item.caption or ""), kept(item.error or ""))
+        out.write(lines([row]))
 
 
 def _jsonl(items: Iterable[Item], out: TextIO) -> None:
@@ -85,8 +102,8 @@ def _jsonl(items: Iterable[Item], out: TextIO) -> None:
         out.write(json.dumps(asdict(item), ensure_ascii=False) + "\n")
 
 
-_FORMATS: dict[str, Callable[[Iterable[Item], TextIO], None]] = {"table": _table, "csv": _csv, "jsonl": _jsonl}
-FORMATS = tuple(_FORMATS)
+_FORMATS: dict[str, Callable[[Iterable[Item], TextIO], None]] = {"table": _table, "jsonl": _jsonl}
+FORMATS = ("table", "csv", "jsonl")
 
 
 def _with_confidence(tag: Tag) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.file_names import same_name
 from tagfleet.client import Batch, Client, ClientError, Item, Missing, UnreadableFile
 from tagfleet.tagging.journal import Journal, sha256
 
@@ -73,10 +74,14 @@ def _resume(client: Client, files: Mapping[str, Path], journal: Journal) -> tupl
         batch = client.batch(id_)
         there: dict[str, set[str]] = {}
         for item in client.results(batch):
-            there.setdefault(item.name, set()).add(item.sha256)
+            there.setdefault(same_name(item.name), set()).add(item.sha256)
     except Missing:  # another home, or a deployment begun anew
         return None, {}
-    missing = {name: path for name, path in files.items() if not _is_there(path, there.get(name[:_NAME_KEPT], set()))}
+    missing = {
+        name: path
+        for name, path in files.items()
+        if not _is_there(path, there.get(same_name(name[:_NAME_KEPT]), set()))
+    }
     if missing and batch.closed_at:  # the folder has changed since all of it was sent
         return None, {}
     return batch, missing

@@ -65,3 +65,23 @@ def test_system_files_are_known(call: Any) -> None:
 def test_addresses_choose_the_view(call: Any) -> None:
     paths = {"/": ["home", ""], "/fleet": ["fleet", ""], "/batches/bat_1": ["batch", "bat_1"]}
     assert {path: call("router", "parse", path) for path in paths} == paths
+
+
+def test_a_name_is_found_and_matched_in_both_of_unicodes_forms(call: Any, page: Page) -> None:
+    """macOS gives out `é` as two characters; the server may have it as one, and so may who types it."""
+    composed, decomposed = "caf\u00e9.jpg", "cafe\u0301.jpg"
+    found = page.evaluate(
+        """async ([composed, decomposed]) => {
+            const { Entries } = await import('/assets/js/entries.js');
+            const entries = new Entries();
+            const [entry] = entries.addFiles([{ file: new File([], decomposed), name: decomposed, bytes: 3 }]);
+            entry.upload = { state: 'sending', sent: 0, reason: '' };
+            const item = { image_id: 'img_1', name: composed, bytes: 3, status: 'queued', tags: [] };
+            const same = entries.update(item) === entry;
+            const count = (text) => entries.filter({ show: 'all', text, atLeast: 0, order: 'name' }).length;
+            const counts = [composed, decomposed.toUpperCase(), 'other'].map(count);
+            return { same, name: entry.name, found: counts };
+        }""",
+        [composed, decomposed],
+    )
+    assert found == {"same": True, "name": decomposed, "found": [1, 1, 0]}

@@ -203,6 +203,37 @@ def test_tags_by_hand_are_kept_found_and_exported(url: str, settings: Settings, 
         assert download.value.path().stat().st_size > 0
 
 
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Été à Rome 犬", "Été à Rome 犬"),
+        ("NUL", "_NUL"),
+        ('100% "ours" a/b; filename=x.exe', "100% _ours_ a_b; filename=x.exe"),
+        ("gpj.\u202eexe", "gpj.exe"),
+        ("x" * 500, "x" * 150),
+    ],
+)
+def test_downloads_are_called_as_the_batch(
+    url: str, settings: Settings, page: Page, photo: Photo, title: str, name: str
+) -> None:
+    batch = page.request.post(f"{url}/api/v1/batches", data={"metadata": {"title": title}}).json()["id"]
+    file = {"name": "=1 é.jpg", "mimeType": "image/jpeg", "buffer": photo("a.jpg").read_bytes()}
+    page.request.post(f"{url}/api/v1/batches/{batch}/images", multipart={"files": file})
+    PlayedWorker(settings).tag(1)
+    page.goto(f"{url}/batches/{batch}")
+    expect(page.locator(".card[data-phase=tagged]")).to_have_count(1)
+    found = {}
+    for link in ("CSV", "COCO", "XMP"):
+        page.get_by_text("Export").click()
+        with page.expect_download() as download:
+            page.get_by_role("link", name=link).click()
+        found[download.value.suggested_filename] = download.value.path().read_bytes()
+    assert list(found) == [f"{name}.csv", f"{name}.coco.json", f"{name}.xmp.zip"]
+    table = found[f"{name}.csv"]
+    assert table.startswith(b"\xef\xbb\xbfimage_id,")
+    assert ",'=1 é.jpg," in table.decode("utf-8-sig")
+
+
 def test_known_photos_are_not_sent_and_failed_ones_tried_again(
     url: str, settings: Settings, page: Page, photo: Photo
 ) -> None:

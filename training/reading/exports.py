@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from core.errors import DataInvalid
 from core.models import first_problem
+from core.spreadsheets import unguarded
 from core.tag_names import tag_key
 from training.examples import Dataset, Example
 from training.reading.findings import Finding, Reading, folder_of
@@ -83,7 +84,7 @@ def read_csv(index: Path, folder: Path | None) -> Reading:
         reader = csv.DictReader(file, strict=True)
         try:
             for row in reader:
-                name, tag = _unescaped(row["name"]), _unescaped(row["tag"])
+                name, tag = unguarded(row["name"] or ""), unguarded(row["tag"] or "")
                 one = found.setdefault(row["image_id"], _Corrected(reader.line_num, name, row["sha256"], edited=False))
                 if tag:
                     one.tags.append(tag)
@@ -91,12 +92,6 @@ def read_csv(index: Path, folder: Path | None) -> Reading:
         except csv.Error as error:
             raise DataInvalid(f"{index}:{reader.line_num + 1}: no csv: {error}") from None
     return _made(index, folder, list(found.values()), [])
-
-
-def _unescaped(text: str | None) -> str:
-    """The export puts an apostrophe before what a spreadsheet would take for a formula."""
-    text = text or ""
-    return text[1:] if text[:1] == "'" and text[1:2] in tuple("=+-@\t\r") else text
 
 
 def _made(index: Path, folder: Path | None, found: Iterable[_Corrected], findings: list[Finding]) -> Reading:

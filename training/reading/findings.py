@@ -10,6 +10,7 @@ from typing import Literal
 
 from core.endings import ENDINGS
 from core.errors import DataInvalid
+from core.file_names import same_name
 from core.tag_names import tag_key
 from training.examples import Dataset
 
@@ -99,13 +100,19 @@ class Images:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._there = set(_listed(folder))
+        self._forms = {same_name(name): name for name in self._there}
         self._named: set[str] = set()
 
     def find(self, name: str) -> Path | None:
-        """The image of this name (`/` between folders), None where there is none. Names that lead out are none."""
+        """The image of this name (`/` between folders), None where there is none. Names that lead out are none.
+
+        An accented letter may be one character here and two in the folder (NFC and NFD): it is the same name.
+        """
         parts = PurePosixPath(name.replace("\\", "/"))
         key = parts.as_posix()
-        if parts.is_absolute() or ".." in parts.parts or key not in self._there:
+        if key not in self._there:
+            key = self._forms.get(same_name(key), "")
+        if parts.is_absolute() or ".." in parts.parts or not key:
             return None
         self._named.add(key)
         return self.folder / key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,28 +11,30 @@ from flask import Response
 from pydantic import BaseModel
 
 from web_tier.exports.coco import as_coco
+from web_tier.exports.file_names import attachment
 from web_tier.exports.rows import as_csv, as_json_lines
 from web_tier.exports.sidecars import as_sidecars
+from web_tier.exports.sizes import with_originals
 from web_tier.exports.source import Source
 from web_tier.parts import Parts
 
 
 class ExportQuery(BaseModel):
     format: Literal["csv", "jsonl", "coco", "xmp"]
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    write: Callable[[Source], Iterator[bytes]]
     ending: str
     mimetype: str
 
 
 _FORMATS = {
-    "csv": _Format(as_csv, ".csv", "text/csv"),
-    "jsonl": _Format(as_json_lines, ".jsonl", "application/x-ndjson"),
-    "coco": _Format(as_coco, ".coco.json", "application/json"),
-    "xmp": _Format(as_sidecars, ".xmp.zip", "application/zip"),
+    "csv": _Format(".csv", "text/csv"),
+    "jsonl": _Format(".jsonl", "application/x-ndjson"),
+    "coco": _Format(".coco.json", "application/json"),
+    "xmp": _Format(".xmp.zip", "application/zip"),
 }
 _RESPONSES: Any = {
     200: {
@@ -55,13 +57,29 @@ def blueprint(own: Parts) -> APIBlueprint:
     def export_batch(batch_id: str, query_data: ExportQuery) -> Response:
         """Export the results of a batch, as they are now
 
-        csv: a row for each tag. jsonl: a line for each image. coco: COCO JSON, a box under `relative_bbox`, from 0 to
-        1. xmp: a zip file of XMP sidecars with the tags as keywords.
+        csv: a row for each tag, for spreadsheets: it begins with a byte-order mark, and text that a spreadsheet would
+        run has an apostrophe before it; with `plain` it has neither, for programs. jsonl: a line for each image. coco:
+        COCO JSON with boxes in pixels, ready for pycocotools; a tag without boxes has the whole picture as its box.
+        xmp: a zip file of XMP sidecars with the tags as keywords. The file is called as the `title` in the batch's
+        metadata.
         """
         batch = own.catalog.batch(batch_id)
         chosen = _FORMATS[query_data.format]
-        response = Response(chosen.write(Source(own.catalog, batch.id)), mimetype=chosen.mimetype)
-        response.headers["Content-Disposition"] = f'attachment; filename="{batch.id}{chosen.ending}"'
+        written = _written(own, Source(own.catalog, batch.id), query_data)
+        response = Response(written, mimetype=chosen.mimetype)
+        response.headers["Content-Disposition"] = attachment(batch.metadata.get("title"), batch.id, chosen.ending)
         return response
 
     return api
+
+
+def _written(own: Parts, source: Source, wanted: ExportQuery) -> Iterator[bytes]:
+    match wanted.format:
+        case "csv":
+            return as_csv(source, plain=wanted.plain)
+        case "jsonl":
+            return as_json_lines(source)
+        case "coco":
+            return as_coco(source, with_originals(own.backend.originals))
+        case "xmp":
+            return as_sidecars(source)

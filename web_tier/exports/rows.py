@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import Any
 
+from core import spreadsheets
 from web_tier.catalog import Image
 from web_tier.exports.source import Source
 from web_tier.present import encoded, item
@@ -24,19 +23,17 @@ COLUMNS = (
     "confidence",
     "source",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def as_csv(source: Source) -> Iterator[bytes]:
-    """RFC 4180 in UTF-8. An image without tags is one row without a tag.
+def as_csv(source: Source, *, plain: bool = False) -> Iterator[bytes]:
+    """Write RFC 4180 in UTF-8, one row for each tag; an image without tags is one row without a tag.
 
-    Text that a spreadsheet would take for a formula begins with an apostrophe, which it does not show.
+    A spreadsheet opens it as text. `plain` is for programs: no byte-order mark, and no apostrophe before what a
+    spreadsheet would run as a formula.
     """
-    yield (",".join(COLUMNS) + "\r\n").encode()
+    yield (("" if plain else spreadsheets.MARK) + spreadsheets.lines([COLUMNS])).encode()
     for page in source.pages():
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows(row for image in page for row in _rows(image))
-        yield text.getvalue().encode()
+        yield spreadsheets.lines((row for image in page for row in _rows(image)), plain=plain).encode()
 
 
 def as_json_lines(source: Source) -> Iterator[bytes]:
@@ -47,12 +44,6 @@ def as_json_lines(source: Source) -> Iterator[bytes]:
 
 def _rows(image: Image) -> Iterator[list[Any]]:
     shown = item(image)
-    of_image = [_plain(shown[name]) for name in COLUMNS[:-3]]
+    of_image = [shown[name] for name in COLUMNS[:-3]]
     for tag in image.tags or [{"name": None, "confidence": None, "source": None}]:
-        yield [*of_image, _plain(tag["name"]), tag["confidence"], tag["source"]]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+        yield [*of_image, tag["name"], tag["confidence"], tag["source"]]

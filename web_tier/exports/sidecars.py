@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from xml.sax.saxutils import escape
 
@@ -15,6 +15,9 @@ from web_tier.exports.file_names import UniqueNames, safe_path
 from web_tier.exports.source import Source
 
 _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_IN_A_NAME = {"|": "\N{DIVIDES}", "/": "\N{DIVISION SLASH}"}
+"""What looks like a separator and is none, in any normal form: `AC/DC` is one tag, and not DC below AC."""
+
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _PIECE = 64 << 10
 _PACKET = """\
@@ -53,18 +56,23 @@ def as_sidecars(source: Source) -> Iterator[bytes]:
 
 
 def sidecar(image: Image) -> str:
-    """One XMP packet: the tags as dc:subject (IPTC's keywords in XMP), and below what WordNet puts above them."""
+    """Return one XMP packet: the tags as dc:subject (IPTC's keywords in XMP), and under what WordNet puts above."""
     names = [_text(tag["name"]) for tag in image.tags]
-    paths = [[_text(name) for name in (*reversed(above(tag["name"])), tag["name"])] for tag in image.tags]
+    paths = [(*reversed(above(tag["name"])), tag["name"]) for tag in image.tags]
     content = ""
     if image.caption:
         caption = f'<rdf:li xml:lang="x-default">{_text(image.caption)}</rdf:li>'
         content += f"   <dc:description><rdf:Alt>{caption}</rdf:Alt></dc:description>\n"
     if names:
         content += _list("dc:subject", "Bag", names)
-        content += _list("lr:hierarchicalSubject", "Bag", ["|".join(path) for path in paths])
-        content += _list("digiKam:TagsList", "Seq", ["/".join(path).replace("|", "/") for path in paths])
+        content += _list("lr:hierarchicalSubject", "Bag", [_hierarchy(path, "|") for path in paths])
+        content += _list("digiKam:TagsList", "Seq", [_hierarchy(path, "/") for path in paths])
     return _PACKET.format(content=content)
+
+
+def _hierarchy(path: Sequence[str], separator: str) -> str:
+    """From the top down. Neither format can escape its separator, so a name shows another character in its place."""
+    return separator.join(_text(name.replace(separator, _IN_A_NAME[separator])) for name in path)
 
 
 def _list(element: str, kind: str, values: list[str]) -> str:

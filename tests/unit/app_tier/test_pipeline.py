@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from app_tier.pipeline import Pipeline
 from bench.deployment import wait_until
@@ -37,6 +38,22 @@ def test_every_image_gets_its_own_tags(
     assert pipeline.held.wait_until_empty(120)
     assert backend.jobs("resnet50").depth().outstanding == 0
     assert pipeline.images_done == len(jobs)
+
+
+def test_results_tell_the_size_of_the_upright_picture(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, settings: Settings
+) -> None:
+    """But not of one that may have ended a worker: its header is read by nobody here."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    suspect = submit(picture(), receives=settings.worker.isolate_receive)
+    plain = submit(picture(size=(320, 240), format="JPEG"))
+    turned = submit(picture(size=(320, 240), format="JPEG", exif=exif))
+    broken = submit(b"just text")
+    pipeline.start()
+    results = collect(4)
+    sizes = [(results[job.image_id].width, results[job.image_id].height) for job in (plain, turned, suspect, broken)]
+    assert sizes == [(320, 240), (240, 320), (None, None), (None, None)]
 
 
 def test_batches_fill(pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, tagger: Any) -> None:

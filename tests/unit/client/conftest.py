@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from werkzeug.formparser import parse_form_data
 
+from core.file_names import same_name
 from tagfleet.client import Client, Patience
 
 Fault = Callable[[BaseHTTPRequestHandler], None]
@@ -36,6 +37,8 @@ class Service:
     """Method, path, query and JSON of each request that the `answers` below take."""
     answers: dict[str, Any] = field(default_factory=dict)
     """What `METHOD /path` is answered: a value as JSON, or bytes as they are."""
+    disposition: str = ""
+    """The header Content-Disposition of those that are bytes."""
     authorizations: set[str | None] = field(default_factory=set)
     last_event_ids: list[str | None] = field(default_factory=list)
     cut_streams_after: deque[int] = field(default_factory=deque)
@@ -67,7 +70,7 @@ class Service:
     def add(self, batch: str, name: str, content: bytes) -> dict[str, Any]:
         digest = hashlib.sha256(content).hexdigest()
         for item in self.items[batch]:
-            if (item["name"], item["sha256"]) == (name, digest):
+            if (same_name(item["name"]), item["sha256"]) == (same_name(name), digest):
                 return item
         error = self.fail(name)
         item = {
@@ -155,6 +158,8 @@ class Handler(BaseHTTPRequestHandler):
     def _plain(self, body: bytes) -> None:
         self.send_response(200 if body else 204)
         self.send_header("Content-Length", str(len(body)))
+        if self.service.disposition:
+            self.send_header("Content-Disposition", self.service.disposition)
         self.end_headers()
         self.wfile.write(body)
 

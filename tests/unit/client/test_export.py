@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tagfleet.cli import cli
+from tagfleet.client.downloads import suggested_name
 from tests.unit.client.test_client import broken
 
 Run = Callable[..., Result]
@@ -26,6 +27,40 @@ def test_it_writes_to_stdout(service, run):
     assert result.exit_code == 0, result.output
     assert result.stdout_bytes == SIDECARS
     assert service.asked[0][2] == "format=jsonl"
+
+
+def test_a_table_for_programs_is_asked_for(service, run):
+    assert run("export", "bat_0", "--plain").exit_code == 0
+    assert service.asked[0][2] == "format=csv&plain=true"
+
+
+def test_into_a_folder_it_is_called_as_the_service_says(service, run, tmp_path):
+    folder = tmp_path / "albums"
+    folder.mkdir()
+    service.disposition = "attachment; filename=\"Ete.csv\"; filename*=UTF-8''%C3%89t%C3%A9.csv"
+    for made in ("Été.csv", "Été (2).csv"):
+        result = run("export", "bat_0", "--output", folder)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"{folder / made}\n")
+        assert (folder / made).read_bytes() == SIDECARS
+    service.plan("/export", broken)
+    assert run("export", "bat_0", "--output", folder).exit_code == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["Été (2).csv", "Été.csv"]
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ("", "bat_0.csv"),
+        ("attachment", "bat_0.csv"),
+        ('attachment; filename="Rome.csv"', "Rome.csv"),
+        ("attachment; filename*=UTF-8''..%2F..%2Fetc%2Fpasswd", "_.._etc_passwd"),
+        ('attachment; filename="../x"', "_x"),
+        ('attachment; filename="..."', "bat_0.csv"),
+        ("attachment; filename*=UTF-8''%00%0A", "__"),
+    ],
+)
+def test_a_suggested_name_leads_nowhere_else(disposition, name):
+    assert suggested_name(disposition, "bat_0.csv") == name
 
 
 def test_it_writes_a_file_that_is_whole_or_not_there(service, run, tmp_path):

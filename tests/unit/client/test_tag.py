@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from tagfleet import client
 from tagfleet.cli.tag import command
 from tagfleet.tagging import report
+from tagfleet.tagging.journal import Journal
 
 Tag = Callable[..., Result]
 
@@ -193,6 +194,26 @@ def test_a_spreadsheet_runs_nothing_of_a_name(service, tag, album):
     assert (row["name"], row["tags"]) == ("'=HYPERLINK(A1).jpg", "dog")
 
 
+def test_a_file_opens_in_a_spreadsheet_and_a_plain_one_in_a_program(service, tag, album, tmp_path):
+    (album / "犬 =1.jpg").write_bytes(b"d")
+    (album / " =1.jpg").write_bytes(b"h")
+    for options, start, name in (((), b"\xef\xbb\xbfname,", "' =1.jpg"), (("--plain",), b"name,", " =1.jpg")):
+        out = tmp_path / "tags.csv"
+        assert tag(album, "--format", "csv", "--output", out, *options).exit_code == 0
+        assert out.read_bytes().startswith(start)
+        rows = list(csv.DictReader(io.StringIO(out.read_text(encoding="utf-8-sig"))))
+        assert {name, "犬 =1.jpg"} <= {row["name"] for row in rows}
+
+
+def test_each_tag_of_a_cell_is_no_formula():
+    """Spreadsheets of many languages take the `;` between tags for the end of a cell."""
+    tags = [client.Tag(name, None) for name in ("=1", "dog", "@x")]
+    out = io.StringIO()
+    report.write([client.Item("img_1", "bat_1", "a.jpg", "", 1, "succeeded", tags=tags)], "csv", out)
+    [row] = csv.DictReader(io.StringIO(out.getvalue()))
+    assert row["tags"] == "'=1;dog;'@x"
+
+
 def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(service, tag, album, tmp_path):
     result = tag(album, "--format", "csv", "--output", tmp_path / "gone" / "tags.csv")
     assert result.exit_code == 1
@@ -259,3 +280,29 @@ def test_wrong_usage(tag, tmp_path):
     assert tag(tmp_path / "nothing.jpg").exit_code == 2
     assert tag().exit_code == 2
     assert "there is nothing to tag" in tag(tmp_path).stderr
+
+
+def test_an_interrupted_upload_goes_on_with_names_of_another_form(service, tag, album):
+    """The same folder, of which another system gives out the names composed."""
+    (album / "e\u0301.jpg").write_bytes(b"e")
+    service.plan("/close", lambda handler: handler.problem(404, "Not Found", "not now"))
+    assert tag(album).exit_code == 1
+    service.received.clear()
+    (album / "e\u0301.jpg").rename(album / "\u00e9.jpg")
+    result = tag(album)
+    assert result.exit_code == 0, result.output
+    assert "4 of 4 images are there already" in result.stderr
+    assert service.received == []
+    assert len(service.batches) == 1
+
+
+def test_a_folder_is_the_same_one_where_the_disk_says_so(tmp_path):
+    """macOS opens a folder by both forms of its name; where they are two folders, each has a journal of its own."""
+    composed, decomposed = tmp_path / "\u00e9", tmp_path / "e\u0301"
+    decomposed.mkdir()
+    journals = [Journal(tmp_path / "journals", "u", [path], {}) for path in (composed, decomposed)]
+    journals[0].begin("bat_0")
+    assert journals[1].batch_id() is None
+    composed.symlink_to(decomposed)  # which stands for a disk that takes both for one
+    Journal(tmp_path / "journals", "u", [composed], {}).begin("bat_1")
+    assert Journal(tmp_path / "journals", "u", [decomposed], {}).batch_id() == "bat_1"

@@ -54,6 +54,7 @@ def coco(photos: Path, **more: object) -> Path:
             {"image_id": 0, "category_id": 8, "bbox": [50, 0, 10, 10]},
             {"image_id": 1, "category_id": 8, "relative_bbox": [0.25, 0.25, 0.5, 0.5]},
             {"image_id": 2, "category_id": 8},
+            {"image_id": 2, "category_id": 7, "bbox": [0, 0, 40, 20], "whole_image": True},
         ],
     } | more
     path = photos.parent / "boxes.json"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from sqlalchemy import select
 
 from web_tier.access import scope_of
 from web_tier.app import create_app
 from web_tier.catalog_keys import KeyCatalog
+from web_tier.catalog_tables import batches
 
 HERE = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 
@@ -336,3 +340,63 @@ def test_a_stream_ends_with_the_key_it_was_opened_with(guarded, key, keys, web, 
     web.clock.now += 6
     assert b"".join(events) == b""
     answer.close()
+
+
+def batch_named(client, name: str, **headers: str):
+    answer = client.post("/api/v1/batches", json={}, headers={"Idempotency-Key": name, **headers})
+    assert answer.status_code in (200, 201), answer.text
+    return answer.status_code, answer.json["id"]
+
+
+def test_an_idempotency_key_is_known_within_its_api_key_only(web, guarded, key, keys):
+    (first_id, first), (_, second) = key(), key()
+    client = guarded()
+    made = batch_named(client, "k", **bearer(first))
+    assert batch_named(client, "k", **bearer(first)) == (200, made[1])
+    others = [batch_named(client, "k", **bearer(second)), batch_named(web.client, "k")]
+    assert [status for status, _ in (made, *others)] == [201, 201, 201]
+    assert len({id for _, id in (made, *others)}) == 3
+    # Nobody without an API key can write a name that is stored for one.
+    assert batch_named(web.client, f"{first_id} k")[0] == 201
+    assert (
+        client.post(
+            "/api/v1/batches", json={"metadata": {"a": 1}}, headers={"Idempotency-Key": "k"} | bearer(second)
+        ).status_code
+        == 422
+    )
+    keys.revoke(first_id, web.clock())
+    _, third = key()
+    assert batch_named(client, "k", **bearer(third))[0] == 201
+
+
+def test_sessions_of_one_api_key_share_its_idempotency_keys(guarded, key):
+    _, secret = key()
+    client, browser, another = guarded(), guarded(), guarded()
+    signed_in(browser, secret)
+    signed_in(another, secret)
+    _, made = batch_named(client, "k", **bearer(secret))
+    assert batch_named(browser, "k", **HERE) == batch_named(another, "k", **HERE) == (200, made)
+
+
+def test_an_edit_is_named_within_its_api_key_only(web, guarded, key):
+    batch = web.batch()
+    (image,) = web.upload(batch, ("a.jpg", b"a"))
+    client, edits = guarded(), []
+    for _ in range(2):
+        _, secret = key()
+        headers = {"Idempotency-Key": "k"} | bearer(secret)
+        for _ in range(2):
+            path = f"/api/v1/images/{image['image_id']}/tags"
+            edits.append(client.patch(path, json={"add": ["pet"]}, headers=headers).json["edit_id"])
+    assert edits[0] == edits[1] != edits[2] == edits[3]
+
+
+def test_names_of_batches_made_before_names_had_a_scope_are_still_known(web):
+    """They are stored as they were sent, as are those of callers without an API key today."""
+    found = web.catalog.batch(web.batch())
+    old = replace(found, id="bat_old")
+    made = web.client.post("/api/v1/batches", json={}, headers={"Idempotency-Key": "new"}).json["id"]
+    with web.catalog.database.reading() as connection:
+        payload = connection.execute(select(batches.c.payload_hash).where(batches.c.id == made)).scalar_one()
+    web.catalog.create_batch(old, payload_hash=payload, idempotency_key="old")
+    assert batch_named(web.client, "old") == (200, "bat_old")

@@ -5,10 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+import subprocess
 import tracemalloc
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
@@ -18,7 +23,7 @@ from hypothesis import strategies as st
 from core.messages import Box, Tag
 from web_tier.catalog import Image, NoSuchBatch
 from web_tier.exports.coco import as_coco
-from web_tier.exports.file_names import UniqueNames, safe_path
+from web_tier.exports.file_names import UniqueNames, attachment, safe_path
 from web_tier.exports.rows import as_csv, as_json_lines
 from web_tier.exports.sidecars import as_sidecars, sidecar
 from web_tier.exports.source import Source
@@ -52,7 +57,8 @@ def export(web, batch: str, format: str):
 def test_csv_has_a_row_for_each_tag_and_no_formulas(web, batch):
     answer = export(web, batch, "csv")
     assert answer.mimetype == "text/csv"
-    rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert answer.data.startswith(b"\xef\xbb\xbfimage_id,")
+    rows = list(csv.DictReader(io.StringIO(answer.data.decode("utf-8-sig"), newline="")))
     shown = [(row["name"], row["status"], row["tag"], row["confidence"], row["source"]) for row in rows]
     assert shown == [
         ("album/a.jpg", "succeeded", 'dog, "big" <&>', "0.9", "model"),
@@ -62,6 +68,23 @@ def test_csv_has_a_row_for_each_tag_and_no_formulas(web, batch):
         ("c.txt", "failed", "", "", ""),
     ]
     assert rows[-1]["error"] == "no image"
+
+
+def test_csv_for_programs_has_the_text_as_it_is(web, batch):
+    data = web.client.get(f"/api/v1/batches/{batch}/export?format=csv&plain=true").data
+    rows = list(csv.DictReader(io.StringIO(data.decode("utf-8"), newline="")))
+    assert [row["tag"] for row in rows][:3] == ['dog, "big" <&>', "sofa", "@home"]
+    assert [row["name"] for row in rows][3:] == ["=1+1.jpg", "c.txt"]
+    assert rows[0]["image_id"].startswith("img_")
+
+
+def test_a_table_of_many_scripts_opens_in_a_spreadsheet(web):
+    """Excel takes a file for UTF-8 by its mark alone; 犬 and é come through, formulas in any dress do not run."""
+    batch = web.batch()
+    names = ["犬é.jpg", " =1+1.jpg", "\u200b=1.jpg", "＝1.jpg", "\ufeff+1.jpg", "'-1.jpg"]
+    web.upload(batch, *((name, name.encode()) for name in names))
+    read = csv.DictReader(io.StringIO(export(web, batch, "csv").data.decode("utf-8-sig"), newline=""))
+    assert [row["name"] for row in read] == ["犬é.jpg", *(f"'{name}" for name in names[1:])]
 
 
 def test_json_lines_are_the_items(web, batch):
@@ -81,7 +104,7 @@ def test_coco_has_an_annotation_for_each_box_or_tag(web, batch):
         (2, "sofa"),
         (3, "@home"),
     ]
-    assert coco["annotations"] == [
+    assert [{**annotation, "segmentation": None} for annotation in coco["annotations"]] == [
         {
             "id": 1,
             "image_id": 1,
@@ -89,10 +112,25 @@ def test_coco_has_an_annotation_for_each_box_or_tag(web, batch):
             "source": "model",
             "score": 0.8,
             "relative_bbox": [0.1, 0.2, 0.3, 0.4],
+            "bbox": [0, 0, 0, 0],
+            "area": 0,
+            "segmentation": None,
             "iscrowd": 0,
         },
-        {"id": 2, "image_id": 1, "category_id": 2, "source": "model"},
-        {"id": 3, "image_id": 1, "category_id": 3, "source": "person"},
+        *(
+            {
+                "id": number,
+                "image_id": 1,
+                "category_id": number,
+                "source": by,
+                "whole_image": True,
+                "bbox": [0, 0, 0, 0],
+                "area": 0,
+                "segmentation": None,
+                "iscrowd": 0,
+            }
+            for number, by in ((2, "model"), (3, "person"))
+        ),
     ]
 
 
@@ -109,6 +147,44 @@ def test_sidecars_hold_the_tags_as_keywords(web, batch):
         values = [li.text for li in packet.findall(f".//{element}//rdf:li", XMP)]
         assert values == ['dog, "big" <&>', f"{above}sofa", "@home"]
     assert [li.text for li in packet.findall(".//dc:description//rdf:li", XMP)] == ["É"]
+
+
+SEPARATORS = ["AC/DC", "a|b", "/", "|", "x/y|z", "a//b"]
+
+
+def exiftool(path: Path, *options: str) -> dict[str, Any]:
+    made = subprocess.run(["exiftool", "-j", "-struct", *options, path], check=True, capture_output=True, timeout=60)
+    return dict(json.loads(made.stdout)[0])
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="reads sidecars with exiftool")
+def test_a_separator_in_a_tag_makes_no_hierarchy(web, tmp_path):
+    batch = web.batch()
+    (image,) = web.upload(batch, ("a.jpg", b"one"))
+    web.client.patch(f"/api/v1/images/{image['image_id']}/tags", json={"add": [*SEPARATORS, "sofa"]})
+    with zipfile.ZipFile(io.BytesIO(export(web, batch, "xmp").data)) as archive:
+        archive.extractall(tmp_path)
+    found = exiftool(tmp_path / "a.jpg.xmp", "-validate", "-warning", "-a", "-XMP:all")
+    assert found.get("Validate", "OK") == "OK"
+    assert "Warning" not in found
+    assert found["Subject"] == [*SEPARATORS, "sofa"]
+    *flat, sofa = found["TagsList"]
+    assert [len(one.split("/")) for one in flat] == [1] * len(SEPARATORS)
+    assert sofa == "Artifact/Instrumentality/Furnishing/Furniture/Seat/sofa"
+    *flat, sofa = found["HierarchicalSubject"]
+    assert [len(one.split("|")) for one in flat] == [1] * len(SEPARATORS)
+    assert sofa == "Artifact|Instrumentality|Furnishing|Furniture|Seat|sofa"
+    assert flat[0] == "AC/DC"
+    assert found["TagsList"][1] == "a|b"
+
+
+@given(names=st.lists(st.text(st.sampled_from("a/|&<é")) | st.text(), min_size=1))
+def test_a_tag_is_one_level_of_its_hierarchy_whatever_it_is_called(names):
+    packet = ElementTree.fromstring(sidecar(_image(1, [f"{name}xyz" for name in names], None)))
+    for element, separator in (("lr:hierarchicalSubject", "|"), ("digiKam:TagsList", "/")):
+        values = [li.text for li in packet.findall(f".//{element}//rdf:li", XMP)]
+        assert len(values) == len(names)
+        assert not any(separator in value for value in values)
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "coco", "xmp"])
@@ -144,6 +220,92 @@ def test_no_name_is_given_twice(names):
     unique = UniqueNames()
     given_out = [unique(name).casefold() for name in names]
     assert len(given_out) == len(set(given_out))
+
+
+ODD_NAMES = st.text(st.characters() | st.sampled_from("éÉßſKaA.\u0301\u200d\ufe0f/\\ ")) | st.sampled_from(
+    ["e\u0301.jpg", "\u00e9.jpg", "\u00c9.JPG", "straße", "STRASSE", "ﬁ.jpg", "fi.jpg", "\u212b", "\u00c5", "ｆｉ.jpg"]
+)
+
+
+@given(names=st.lists(ODD_NAMES, max_size=8))
+def test_no_two_entries_are_one_file_on_any_system(names):
+    unique = UniqueNames()
+    entries = [unique(safe_path(name)) + ".xmp" for name in names]
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert len({unicodedata.normalize(form, entry).casefold() for entry in entries}) == len(entries)
+    assert len({entry.upper() for entry in entries}) == len(entries)
+    assert all(len(part.encode()) <= 255 for entry in entries for part in entry.split("/"))
+
+
+def test_a_name_of_macos_and_one_of_windows_are_two_entries():
+    unique = UniqueNames()
+    names = ("e\u0301.jpg", "\u00e9.jpg", "\u00c9.JPG", "x/\u00e9.jpg")
+    assert [unique(name) for name in names] == ["e\u0301.jpg", "\u00e9 (2).jpg", "\u00c9 (3).JPG", "x/\u00e9.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("aux.txt", "_aux.txt"),
+        ("COM¹", "_COM¹"),
+        ("nul .jpg", "_nul .jpg"),
+        ("CONIN$", "_CONIN$"),
+        ("a.jpg. .", "a.jpg"),
+        ("a\u0085b\u2028c", "a_b_c"),
+        ("a\x00b", "a_b"),
+        ("é" * 200 + ".jpeg", "é" * 87 + ".jpeg"),
+    ],
+)
+def test_names_that_a_file_system_refuses(name, safe):
+    assert safe_path(name) == safe
+
+
+@pytest.mark.parametrize(
+    ("title", "header"),
+    [
+        ("Rome", 'filename="Rome.csv"'),
+        ("Été 2024", "filename=\"Ete 2024.csv\"; filename*=UTF-8''%C3%89t%C3%A9%202024.csv"),
+        ("犬", "filename=\"bat_1.csv\"; filename*=UTF-8''%E7%8A%AC.csv"),
+        ("100%25", "filename=\"100_25.csv\"; filename*=UTF-8''100%2525.csv"),
+        ('a"; filename="evil.exe', 'filename="a_; filename=_evil.exe.csv"'),
+        ("a\r\nSet-Cookie: b", 'filename="a Set-Cookie_ b.csv"'),
+        ("../../etc/passwd", 'filename="_.._etc_passwd.csv"'),
+        ("..\\x", 'filename="_x.csv"'),
+        (".hidden", 'filename="hidden.csv"'),
+        ("NUL", 'filename="_NUL.csv"'),
+        ("  a \t b  ", 'filename="a b.csv"'),
+        ("gpj\u202e.exe", 'filename="gpj.exe.csv"'),
+        ("", 'filename="bat_1.csv"'),
+        (" . ", 'filename="bat_1.csv"'),
+        (None, 'filename="bat_1.csv"'),
+        (["x"], 'filename="bat_1.csv"'),
+    ],
+)
+def test_a_download_is_called_as_its_batch(title, header):
+    assert attachment(title, "bat_1", ".csv") == f"attachment; {header}"
+
+
+@given(st.text())
+def test_any_title_makes_a_header(title):
+    header = attachment(title, "bat_1", ".coco.json")
+    assert header.isascii()
+    assert header.isprintable()
+    assert header.count('"') == 2
+    assert len(header) < 800
+    *_, last = header.rpartition("; ")
+    name = unquote(last.removeprefix("filename*=UTF-8''")) if "filename*" in last else last[10:-1]
+    assert name.endswith(".coco.json")
+    assert len(name.encode()) < 200
+    assert not set(name) & set('/\\<>:"|?*')
+    assert not name.startswith(".")
+
+
+def test_the_title_of_a_batch_names_its_download(web):
+    batch = web.batch(metadata={"title": "Été à Rome"})
+    answer = web.client.get(f"/api/v1/batches/{batch}/export?format=xmp")
+    assert answer.headers["Content-Disposition"] == (
+        "attachment; filename=\"Ete a Rome.xmp.zip\"; filename*=UTF-8''%C3%89t%C3%A9%20%C3%A0%20Rome.xmp.zip"
+    )
 
 
 def test_names_are_kept_where_they_can_be():

@@ -84,7 +84,7 @@ export class Entries {
   addFiles(found) {
     const made = found.map(({ file, name, bytes }) => {
       const number = String(this.#made++).padStart(9, '0');
-      const hay = name.toLowerCase();
+      const hay = sought(name);
       const entry = { key: `local-${number}`, name, bytes, file, upload: null, item: null, hay };
       const twin = matchKey(name, bytes);
       this.#unmatched.set(twin, [...(this.#unmatched.get(twin) ?? []), entry]);
@@ -101,7 +101,7 @@ export class Entries {
     const known = this.#byImage.get(item.image_id);
     if (known && known !== entry) {
       this.#all = this.#all.filter((other) => other !== entry);
-      if (known.name === entry.name) this.copies += 1;
+      if (sameName(known.name) === sameName(entry.name)) this.copies += 1;
       return;
     }
     this.#byImage.set(item.image_id, entry);
@@ -132,7 +132,7 @@ export class Entries {
 
   /** @param {Wanted} wanted @returns {Entry[]} */
   filter({ show, text, atLeast, order }) {
-    const needle = text.trim().toLowerCase();
+    const needle = sought(text.trim());
     const some = this.all.filter((entry) => (show === 'all' || bucketOf(entry) === show) && matches(entry, needle, atLeast));
     return order === 'name' ? some : some.sort(ORDERS[order]);
   }
@@ -167,7 +167,7 @@ export class Entries {
   /** @param {Entry} entry @param {Item} item */
   #take(entry, item) {
     entry.item = item;
-    entry.hay = [entry.name, ...item.tags.map((tag) => tag.name)].join('\n').toLowerCase();
+    entry.hay = sought([entry.name, ...item.tags.map((tag) => tag.name)].join('\n'));
   }
 
   /** @param {Entry} entry */
@@ -184,8 +184,14 @@ function matches(entry, needle, atLeast) {
   if (!entry.hay.includes(needle)) return false;
   if (!atLeast || entry.item?.status !== 'succeeded') return true;
   const sure = entry.item.tags.filter((tag) => isSure(tag, atLeast));
-  return needle && !entry.name.toLowerCase().includes(needle) ? sure.some(({ name }) => name.toLowerCase().includes(needle)) : sure.length > 0;
+  return needle && !sought(entry.name).includes(needle) ? sure.some(({ name }) => sought(name).includes(needle)) : sure.length > 0;
 }
 
 /** @param {string} name @param {number} bytes */
-const matchKey = (name, bytes) => `${bytes} ${name}`;
+const matchKey = (name, bytes) => `${bytes} ${sameName(name)}`;
+
+/** One name for all of Unicode's forms of it: macOS gives out another one than other systems. @param {string} name */
+const sameName = (name) => name.normalize('NFC');
+
+/** As the free-text filter compares it. @param {string} text */
+const sought = (text) => sameName(text).toLowerCase();

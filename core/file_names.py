@@ -1,0 +1,53 @@
+"""File names: when two of them are one, and what every file system takes.
+
+A name is kept as it was given. One accented letter may be one character or two (Unicode's NFC and NFD): macOS gives
+out the second form where other systems give the first. `same_name` is what both have in common.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u2028\u2029\ud800-\udfff\ufffe\uffff]')
+"""What Windows refuses, what ends a folder's name anywhere, and what is no text."""
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])\s*(\..*)?$", re.IGNORECASE)
+"""Devices of Windows, whatever ending they have."""
+
+_IGNORED = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+                      "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]")  # fmt: skip
+"""Unicode's default ignorable characters, which HFS+ passes over when it compares names."""
+
+_LONGEST_ENDING = 16
+
+
+def same_name(name: str) -> str:
+    """Return what all forms of one name have in common, for comparisons only."""
+    return unicodedata.normalize("NFC", name)
+
+
+def colliding_name(name: str) -> str:
+    """Return what names have in common that some file system might take for one: case, accents, forms, invisibles.
+
+    Two names that differ here are two files on Windows, macOS and Linux. It takes more names for one than any of them.
+    """
+    folded = _IGNORED.sub("", unicodedata.normalize("NFKD", name)).upper().casefold()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", folded).casefold())
+
+
+def safe_part(part: str, longest: int) -> str:
+    """Return `part` as the name of one file or folder that any system takes, of `longest` bytes of UTF-8 and one more.
+
+    Empty where nothing of it is left. An ending stays when a name is cut.
+    """
+    clean = _FORBIDDEN.sub("_", part).strip().rstrip(". ")
+    stem, dot, ending = clean.rpartition(".")
+    if stem and len(clean.encode()) > longest and len(ending.encode()) <= _LONGEST_ENDING:
+        clean = _cut(stem, longest - len(ending.encode()) - 1) + dot + ending
+    clean = _cut(clean, longest)
+    return f"_{clean}" if _RESERVED.match(clean) else clean
+
+
+def _cut(text: str, longest: int) -> str:
+    return text.encode()[:longest].decode(errors="ignore").rstrip(". ")

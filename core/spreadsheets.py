@@ -1,0 +1,70 @@
+"""Writes CSV that a spreadsheet opens as text: it recognises the encoding, and runs nothing that a cell holds.
+
+1. Excel takes a file without a byte-order mark for the machine's old code page; `MARK` comes first.
+2. A cell that begins with = + - @ is a formula. Spreadsheets, and the steps by which text gets into them, pass over
+   spaces and invisible characters before it and read full-width forms alike, so that these count too. Such a cell gets
+   an apostrophe in front; `unguarded` takes it away again.
+
+Programs need neither: their files have the text as it is, and no mark.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+MARK = "\ufeff"
+"""U+FEFF, the byte-order mark."""
+
+_GUARD = "'"
+_FORMULA = frozenset("=+-@\N{MINUS SIGN}")
+_STARTS = frozenset("\t\r\n\v\f\0")
+"""Characters that some programs take for the end of a cell, or that begin a formula themselves."""
+
+_INVISIBLE = frozenset(
+    {
+        *("\N{HANGUL CHOSEONG FILLER}", "\N{HANGUL JUNGSEONG FILLER}", "\N{HANGUL FILLER}"),
+        *("\N{HALFWIDTH HANGUL FILLER}", "\N{BRAILLE PATTERN BLANK}"),
+    }
+)
+_PASSED_OVER = ("Z", "C", "M")
+"""Unicode's general categories of separators; of control, format, private and unassigned characters; of marks, which
+variation selectors are."""
+
+
+def guarded(text: str) -> str:
+    """Return `text` as a cell that no spreadsheet runs; whatever is no formula stays as it is."""
+    return _GUARD + text if _runs(text) else text
+
+
+def unguarded(text: str) -> str:
+    """Return the text of which `guarded` made `text`."""
+    return text[1:] if text.startswith(_GUARD) and _runs(text) else text
+
+
+def lines(rows: Iterable[Sequence[object]], *, plain: bool = False, end: str = "\r\n") -> str:
+    """Return rows as lines of RFC 4180, None as an empty cell. Text is guarded unless the file is `plain`."""
+    text = io.StringIO(newline="")
+    written = csv.writer(text, lineterminator=end)
+    written.writerows(rows if plain else (map(_cell, row) for row in rows))
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    return guarded(value) if isinstance(value, str) else value
+
+
+def _runs(text: str) -> bool:
+    """Whether `text` may run as a formula. Apostrophes in front do not count, so that guarding can be undone."""
+    bare = text.lstrip(_GUARD)
+    if bare[:1] in _STARTS and bare:
+        return True
+    for character in bare:
+        for plain in unicodedata.normalize("NFKC", character):
+            if plain in _FORMULA:
+                return True
+            if plain not in _INVISIBLE and not unicodedata.category(plain).startswith(_PASSED_OVER):
+                return False
+    return False

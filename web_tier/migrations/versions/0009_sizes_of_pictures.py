@@ -1,0 +1,17 @@
+"""Width and height of pictures, which workers tell from now on; those of older results are unknown."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    op.add_column("images", sa.Column("width", sa.Integer))
+    op.add_column("images", sa.Column("height", sa.Integer))
+
+
+def downgrade() -> None:
+    op.drop_column("images", "height")
+    op.drop_column("images", "width")
