@@ -34,8 +34,11 @@ class UploadCatalog(Catalog):
         return [known[upload.name, upload.sha256] for upload in uploads]
 
     def mark_sent(self, image_ids: Sequence[str]) -> None:
-        """Their jobs are on the queue. This is no change that anyone sees, and takes no number."""
-        with self._database.writing() as connection:
+        """Their jobs are on the queue. This is no change that anyone sees, and takes no number.
+
+        Should a power cut undo it, the sweep sends the jobs once more, and a job done twice gives one result.
+        """
+        with self._database.writing(durable=False) as connection:
             connection.execute(
                 update(images).where(images.c.id.in_(image_ids), images.c.status == "received").values(status="queued")
             )

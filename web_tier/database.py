@@ -28,6 +28,9 @@ class Kind(Protocol):
     def engines(self) -> tuple[Engine, Engine]:
         """Over one pool of connections: for transactions that only read one state, and for those that write."""
 
+    def turn(self) -> AbstractContextManager[None]:
+        """This process's turn at writing, where its database takes one writer at a time. May raise Unavailable."""
+
     def migrating(self, writers: Engine) -> AbstractContextManager[Connection]:
         """One transaction for a migration; others who want to migrate wait for its end."""
 
@@ -62,13 +65,15 @@ class Database:
     """Connections to one catalogue, for many threads; made after a fork, and only where `migrate` has run.
 
     A block of `reading` sees one state of the database throughout. A block of `writing` is one transaction, which is
-    on the disk when the block ends and is rolled back when it raises. Both raise Unavailable where the database
-    is locked, full, unreadable or away.
+    on the disk when the block ends and is rolled back when it raises. With `durable=False` a power cut may undo it for
+    a moment longer; a crash of the process does not. Both raise Unavailable where the database is locked, full,
+    unreadable or away.
     """
 
     def __init__(self, url: URL) -> None:
         self._kind = _kind(url)
         self._readers, self._writers = self._kind.engines()
+        self._relaxed = self._writers.execution_options(durable=False)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -76,8 +81,9 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        with _explained(self._kind), self._writers.begin() as connection:
+    def writing(self, *, durable: bool = True) -> Iterator[Connection]:
+        writers = self._writers if durable else self._relaxed
+        with _explained(self._kind), self._kind.turn(), writers.begin() as connection:
             yield connection
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
@@ -45,8 +45,12 @@ class PostgreSQL:
             },
         )
         event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
         readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         return readers, engine.execution_options(isolation_level="READ COMMITTED")
+
+    def turn(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     @contextmanager
     def migrating(self, writers: Engine) -> Iterator[Connection]:
@@ -75,6 +79,11 @@ _ADVICE = {
     "57": "it shuts down or starts up, or ended a statement that took too long",
 }
 """By SQLSTATE, or the class that is its first two letters."""
+
+
+def _begin(connection: Connection) -> None:
+    if not connection.get_execution_options().get("durable", True):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
 
 
 def _prepare(connection: Any, _record: object) -> None:
