@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from core import layout
@@ -54,17 +54,22 @@ class Batch:
 
     @property
     def status(self) -> str:
+        if self.cancelled_at is not None:
+            return "cancelled"
         if self.closed_at is None:
             return "open"
         if self.completed_at is None:
             return "in_progress" if self.completed else "queued"
-        if self.cancelled_at is not None:
-            return "cancelled"
         return "completed" if self.expired_at is None else "expired"
 
     @property
     def ended(self) -> bool:
         """Whether nothing more happens to it, unless its owner has images tried again."""
+        return self.closed_at is not None and (self.completed_at is not None or self.cancelled_at is not None)
+
+    @property
+    def told(self) -> bool:
+        """Whether it has ended and no change number is still to come: a cancelled one gives its images theirs first."""
         return self.closed_at is not None and self.completed_at is not None
 
 
@@ -134,8 +139,28 @@ WAITING = ("received", "queued")
 
 AnyRow = Row[*tuple[Any, ...]]
 
-BATCH_COLUMNS = [batches.c[name] for name in Batch.__dataclass_fields__]
-IMAGE_COLUMNS = [images.c[name] for name in Image.__dataclass_fields__]
+_owner = batches.alias("owner")
+_CANCELLED_AT = (
+    select(_owner.c.cancelled_at).where(_owner.c.id == images.c.batch_id).correlate(images).scalar_subquery()
+)
+_WAITS_IN_VAIN = and_(images.c.status.in_(WAITING), _CANCELLED_AT.is_not(None))
+
+STATUS = case((_WAITS_IN_VAIN, "cancelled"), else_=images.c.status).label("status")
+"""The status of an image as readers see it: what waits is cancelled with its batch, whatever its row still says."""
+
+_SHOWN_IMAGE: dict[str, ColumnElement[Any]] = {
+    "status": STATUS,
+    "finished_at": case((_WAITS_IN_VAIN, _CANCELLED_AT), else_=images.c.finished_at).label("finished_at"),
+}
+_SHOWN_BATCH: dict[str, ColumnElement[Any]] = {
+    "completed": case((batches.c.cancelled_at.is_not(None), batches.c.total), else_=batches.c.completed),
+    "cancelled": case(
+        (batches.c.cancelled_at.is_not(None), batches.c.cancelled + batches.c.total - batches.c.completed),
+        else_=batches.c.cancelled,
+    ),
+}
+BATCH_COLUMNS = [_SHOWN_BATCH.get(name, batches.c[name]).label(name) for name in Batch.__dataclass_fields__]
+_IMAGE_COLUMNS = [_SHOWN_IMAGE.get(name, images.c[name]) for name in Image.__dataclass_fields__]
 _RATE_OVER_S = 20.0
 _RATE_FROM = 200
 
@@ -208,7 +233,7 @@ class Catalog:
 
     def image(self, image_id: str) -> Image | None:
         with self._database.reading() as connection:
-            found = connection.execute(select(*IMAGE_COLUMNS).where(images.c.id == image_id)).one_or_none()
+            found = connection.execute(shown_images().where(images.c.id == image_id)).one_or_none()
         return None if found is None else Image(*found)
 
     def results(
@@ -220,14 +245,9 @@ class Catalog:
         tagged: Tagged | None = None,
     ) -> list[Image]:
         """Images in the order of their upload, whose position is beyond `after`."""
-        query = (
-            select(*IMAGE_COLUMNS)
-            .where(images.c.batch_id == batch_id, images.c.position > after)
-            .order_by(images.c.position)
-            .limit(limit)
-        )
+        query = shown_images(batch_id).where(images.c.position > after).order_by(images.c.position).limit(limit)
         if statuses is not None:
-            query = query.where(images.c.status.in_(statuses))
+            query = query.where(STATUS.in_(statuses))
         if tagged:
             query = query.where(tagged.of_image())
         with self._database.reading() as connection:
@@ -235,12 +255,7 @@ class Catalog:
 
     def changes(self, batch_id: str, after: int, limit: int) -> list[Image]:
         """Images as they are now, in the order of their latest change, beyond the change number `after`."""
-        query = (
-            select(*IMAGE_COLUMNS)
-            .where(images.c.batch_id == batch_id, images.c.change > after)
-            .order_by(images.c.change)
-            .limit(limit)
-        )
+        query = shown_images(batch_id).where(images.c.change > after).order_by(images.c.change).limit(limit)
         with self._database.reading() as connection:
             return [Image(*row) for row in connection.execute(query)]
 
@@ -255,7 +270,7 @@ class Catalog:
         """Images/s of this batch over the last seconds; None where there were too few to say."""
         query = (
             select(images.c.finished_at)
-            .where(images.c.batch_id == batch_id, images.c.tagger.is_not(None))
+            .where(in_batch(batch_id), images.c.tagger.is_not(None))
             .order_by(images.c.change.desc())
             .limit(_RATE_FROM)
         )
@@ -274,6 +289,22 @@ class Catalog:
         )
         with self._database.reading() as connection:
             return Totals(*connection.execute(query).one())
+
+
+def in_batch(batch_id: str) -> ColumnElement[bool]:
+    """Images of this batch; none where it is deleted."""
+    there = select(batches.c.id).where(batches.c.id == batch_id, batches.c.deleted_at.is_(None))
+    return images.c.batch_id == there.correlate(None).scalar_subquery()
+
+
+def not_deleted() -> ColumnElement[bool]:
+    """Images whose batch is not deleted, of a query over all batches."""
+    return exists().where(_owner.c.id == images.c.batch_id, _owner.c.deleted_at.is_(None)).correlate(images)
+
+
+def shown_images(batch_id: str | None = None) -> Select[Any]:
+    """The columns of Image, of images that readers may see; of one batch, or of all."""
+    return select(*_IMAGE_COLUMNS).where(not_deleted() if batch_id is None else in_batch(batch_id))
 
 
 def known_row(row: AnyRow | None, batch_id: str) -> AnyRow:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, insert, select, update
 
 from core.errors import TagfleetError
-from web_tier.catalog import IMAGE_COLUMNS, Image, KeyReused, read_batch
+from web_tier.catalog import Image, KeyReused, not_deleted, read_batch, shown_images
 from web_tier.catalog_tables import batches, images, tags, verdicts
 from web_tier.database import Database
 from web_tier.tag_rows import Tagged, begins, show
@@ -118,20 +118,37 @@ class TagCatalog:
         if prefix:
             query = query.where(begins(prefix))
         with self._database.reading() as connection:
+            if _removing(connection):
+                query = query.where(_of_shown_image())
             return [TagCount(name, number) for name, number in connection.execute(query)]
 
     def search(self, wanted: Tagged, limit: int, before: str | None = None) -> list[Image]:
         """Images of all batches, the newest first, starting after the image `before`."""
-        query = select(*IMAGE_COLUMNS).order_by(images.c.id.desc()).limit(limit)
-        if wanted:
-            ids = select(tags.c.image_id).where(wanted.condition()).distinct()
-            if before is not None:
-                ids = ids.where(tags.c.image_id < before)
-            query = query.where(images.c.id.in_(ids.order_by(tags.c.image_id.desc()).limit(limit)))
-        elif before is not None:
-            query = query.where(images.c.id < before)
+        query = shown_images().order_by(images.c.id.desc()).limit(limit)
         with self._database.reading() as connection:
+            if wanted:
+                ids = select(tags.c.image_id).where(wanted.condition()).distinct()
+                if before is not None:
+                    ids = ids.where(tags.c.image_id < before)
+                if _removing(connection):
+                    ids = ids.where(_of_shown_image())
+                query = query.where(images.c.id.in_(ids.order_by(tags.c.image_id.desc()).limit(limit)))
+            elif before is not None:
+                query = query.where(images.c.id < before)
             return [Image(*row) for row in connection.execute(query)]
+
+
+def _removing(connection: Connection) -> bool:
+    """Whether there are rows of deleted batches, which nobody may see; mostly there are none, and it costs nothing."""
+    left = select(batches.c.id).where(
+        batches.c.deleted_at.is_not(None), batches.c.purged_at.is_(None), batches.c.cleared_at.is_(None)
+    )
+    return connection.execute(left.limit(1)).one_or_none() is not None
+
+
+def _of_shown_image() -> ColumnElement[bool]:
+    """Rows of `tags` whose image is not one of a deleted batch."""
+    return exists().where(images.c.id == tags.c.image_id, not_deleted()).correlate(tags)
 
 
 def _lock(connection: Connection, batch_id: str, image_ids: Sequence[str]) -> None:
@@ -151,7 +168,8 @@ def _lock(connection: Connection, batch_id: str, image_ids: Sequence[str]) -> No
 def _is_there(connection: Connection, edit: Edit, image_ids: Sequence[str]) -> bool:
     """Whether this edit was made before. Raises KeyReused where it was another one."""
     query = select(verdicts.c.image_id, verdicts.c.name, verdicts.c.wanted, verdicts.c.feedback)
-    there = {tuple(row) for row in connection.execute(query.where(verdicts.c.edit_id == edit.id))}
+    query = query.join(images, images.c.id == verdicts.c.image_id).where(verdicts.c.edit_id == edit.id, not_deleted())
+    there = {tuple(row) for row in connection.execute(query)}
     own = {(id_, verdict.name, verdict.wanted, edit.feedback) for id_ in image_ids for verdict in edit.verdicts}
     if there and there != own:
         raise KeyReused("this Idempotency-Key came with another edit before; use a new key")
@@ -204,7 +222,5 @@ def _settle(connection: Connection, batch_id: str, image_ids: Sequence[str], now
 
 def _images(connection: Connection, image_ids: Sequence[str]) -> list[Image]:
     """In the order in which they were asked for."""
-    found = {
-        row.id: Image(*row) for row in connection.execute(select(*IMAGE_COLUMNS).where(images.c.id.in_(image_ids)))
-    }
+    found = {row.id: Image(*row) for row in connection.execute(shown_images().where(images.c.id.in_(image_ids)))}
     return [found[image_id] for image_id in image_ids]
