@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, case, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from core import layout
@@ -14,6 +14,7 @@ from core.errors import TagfleetError
 from web_tier.catalog_tables import batches, images
 from web_tier.database import Database
 from web_tier.tag_rows import Tagged
+from web_tier.visibility import SHOWN_BATCH, SHOWN_IMAGE, STATUS, WAITING, in_batch, not_deleted
 
 
 class BatchClosed(TagfleetError):
@@ -134,33 +135,10 @@ class Totals:
     cancelled: int
 
 
-WAITING = ("received", "queued")
-"""The statuses of an image that has no result yet, and may still get one."""
-
 AnyRow = Row[*tuple[Any, ...]]
 
-_owner = batches.alias("owner")
-_CANCELLED_AT = (
-    select(_owner.c.cancelled_at).where(_owner.c.id == images.c.batch_id).correlate(images).scalar_subquery()
-)
-_WAITS_IN_VAIN = and_(images.c.status.in_(WAITING), _CANCELLED_AT.is_not(None))
-
-STATUS = case((_WAITS_IN_VAIN, "cancelled"), else_=images.c.status).label("status")
-"""The status of an image as readers see it: what waits is cancelled with its batch, whatever its row still says."""
-
-_SHOWN_IMAGE: dict[str, ColumnElement[Any]] = {
-    "status": STATUS,
-    "finished_at": case((_WAITS_IN_VAIN, _CANCELLED_AT), else_=images.c.finished_at).label("finished_at"),
-}
-_SHOWN_BATCH: dict[str, ColumnElement[Any]] = {
-    "completed": case((batches.c.cancelled_at.is_not(None), batches.c.total), else_=batches.c.completed),
-    "cancelled": case(
-        (batches.c.cancelled_at.is_not(None), batches.c.cancelled + batches.c.total - batches.c.completed),
-        else_=batches.c.cancelled,
-    ),
-}
-BATCH_COLUMNS = [_SHOWN_BATCH.get(name, batches.c[name]).label(name) for name in Batch.__dataclass_fields__]
-_IMAGE_COLUMNS = [_SHOWN_IMAGE.get(name, images.c[name]) for name in Image.__dataclass_fields__]
+BATCH_COLUMNS = [SHOWN_BATCH.get(name, batches.c[name]).label(name) for name in Batch.__dataclass_fields__]
+_IMAGE_COLUMNS = [SHOWN_IMAGE.get(name, images.c[name]) for name in Image.__dataclass_fields__]
 _RATE_OVER_S = 20.0
 _RATE_FROM = 200
 
@@ -289,17 +267,6 @@ class Catalog:
         )
         with self._database.reading() as connection:
             return Totals(*connection.execute(query).one())
-
-
-def in_batch(batch_id: str) -> ColumnElement[bool]:
-    """Images of this batch; none where it is deleted."""
-    there = select(batches.c.id).where(batches.c.id == batch_id, batches.c.deleted_at.is_(None))
-    return images.c.batch_id == there.correlate(None).scalar_subquery()
-
-
-def not_deleted() -> ColumnElement[bool]:
-    """Images whose batch is not deleted, of a query over all batches."""
-    return exists().where(_owner.c.id == images.c.batch_id, _owner.c.deleted_at.is_(None)).correlate(images)
 
 
 def shown_images(batch_id: str | None = None) -> Select[Any]:

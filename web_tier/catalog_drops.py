@@ -12,10 +12,11 @@ from core.errors import Unavailable
 from core.messages import Origin
 from core.notifications import split_address
 from web_tier.batch_options import BatchOptions
-from web_tier.catalog import AnyRow, Catalog, Upload, not_deleted
+from web_tier.catalog import AnyRow, Catalog, Upload
 from web_tier.catalog_results import Outcome
 from web_tier.catalog_tables import batches, images
 from web_tier.catalog_uploads import insert_images
+from web_tier.visibility import not_deleted
 
 
 class DropCatalog(Catalog):

@@ -9,20 +9,10 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select,
 
 from core.errors import TagfleetError
 from core.notifications import is_drop
-from web_tier.catalog import (
-    BATCH_COLUMNS,
-    WAITING,
-    AnyRow,
-    Batch,
-    Catalog,
-    Image,
-    NoSuchBatch,
-    in_batch,
-    read_batch,
-    shown_images,
-)
+from web_tier.catalog import BATCH_COLUMNS, AnyRow, Batch, Catalog, Image, NoSuchBatch, read_batch, shown_images
 from web_tier.catalog_tables import batches, images
 from web_tier.pace import Pace
+from web_tier.visibility import WAITING, in_batch
 
 _THERE = batches.c.deleted_at.is_(None)
 

@@ -12,10 +12,11 @@ from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
 from core import layout
 from core.messages import Job, Origin, Result
 from web_tier.batch_options import for_jobs, kept
-from web_tier.catalog import STATUS, WAITING, AnyRow, in_batch, not_deleted
+from web_tier.catalog import AnyRow
 from web_tier.catalog_tables import batches, images
 from web_tier.catalog_uploads import UploadCatalog
 from web_tier.tag_rows import Shown, show
+from web_tier.visibility import STATUS, WAITING, in_batch, not_deleted
 
 _FINISHED = ("succeeded", "failed", "cancelled")
 

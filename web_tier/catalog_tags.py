@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, insert, select, update
 
 from core.errors import TagfleetError
-from web_tier.catalog import Image, KeyReused, not_deleted, read_batch, shown_images
+from web_tier.catalog import Image, KeyReused, read_batch, shown_images
 from web_tier.catalog_tables import batches, images, tags, verdicts
 from web_tier.database import Database
 from web_tier.tag_rows import Tagged, begins, show
 from web_tier.verdicts import Verdict, tag_key
+from web_tier.visibility import not_deleted
 
 _NAMED = 3
 _JUDGES = ("accept", "reject")

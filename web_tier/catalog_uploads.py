@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from web_tier.catalog import BatchClosed, Catalog, Image, Upload, in_batch, not_deleted, read_batch, shown_images
+from web_tier.catalog import BatchClosed, Catalog, Image, Upload, read_batch, shown_images
 from web_tier.catalog_tables import batches, images
+from web_tier.visibility import in_batch, not_deleted
 
 
 class UploadCatalog(Catalog):

@@ -18,7 +18,6 @@ from itertools import islice
 from typing import TypeVar
 
 from core import layout
-from core.errors import Unavailable
 from core.notifications import is_drop
 from core.ports import ObjectStore
 from core.telemetry import logger
