@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 _HELD_S = 0.03
 """How long a group should hold its locks. Nobody notices a wait of so long."""
-_FEWEST, _MOST = 10, 500
+_FIRST, _FEWEST, _MOST = 50, 10, 500
 _REST_S = (0.002, 1.0)
 
 
@@ -26,7 +26,7 @@ class Pace:
     ) -> None:
         self._clock = clock
         self._pause = pause
-        self._size = 100
+        self._size = _FIRST
         self._held_s = 0.0
 
     @contextmanager

@@ -127,7 +127,7 @@ def test_another_process_is_named_only_where_there_is_one(settings, database, mo
 
 
 def test_a_writer_gets_in_while_another_process_writes_without_end(settings, database):
-    """It leaves the file alone for as long as each of its transactions took; SQLite's own waits would sleep past that."""
+    """It rests for as long as each of its transactions took; SQLite's own waits would sleep past that."""
     script = (
         "import sqlite3, sys, time\n"
         "db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)\n"
