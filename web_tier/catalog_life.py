@@ -12,7 +12,7 @@ from core.notifications import is_drop
 from web_tier.catalog import BATCH_COLUMNS, AnyRow, Batch, Catalog, Image, NoSuchBatch, read_batch, shown_images
 from web_tier.catalog_tables import batches, images
 from web_tier.pace import Pace
-from web_tier.visibility import WAITING, in_batch
+from web_tier.visibility import WAITING, belongs_to, in_batch
 
 _THERE = batches.c.deleted_at.is_(None)
 
@@ -76,7 +76,7 @@ class LifeCatalog(Catalog):
             batch = _cancelling(connection, batch_id)
             if batch is None:
                 return
-            waiting = and_(images.c.id.in_(image_ids), images.c.batch_id == batch_id, images.c.status.in_(WAITING))
+            waiting = and_(images.c.id.in_(image_ids), belongs_to(batch_id), images.c.status.in_(WAITING))
             values = {"status": "cancelled", "finished_at": batch.cancelled_at}
             count = _renumber(connection, batch.change, waiting, values)
             _changed(
@@ -118,7 +118,7 @@ class LifeCatalog(Catalog):
             batch = read_batch(connection, batch_id, lock=True)
             if batch.cancelled_at is not None:
                 raise BatchCancelled(batch_id)
-            tried = and_(images.c.batch_id == batch_id, images.c.id.in_(image_ids), _CAN_BE_TRIED)
+            tried = and_(images.c.id.in_(image_ids), belongs_to(batch_id), _CAN_BE_TRIED)
             afresh = {"status": "received", "provisional": False, "attempt": images.c.attempt + 1}
             count = _renumber(connection, batch.change, tried, afresh | dict.fromkeys(_OF_A_RESULT))
             if not count:

@@ -10,6 +10,7 @@ from sqlalchemy import and_, delete, func, select, update
 from web_tier.catalog_tables import batches, images, tags, verdicts
 from web_tier.database import Database
 from web_tier.pace import Pace
+from web_tier.visibility import belongs_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class RemovalCatalog:
             marked = select(batches.c.id).where(batches.c.id == batch_id, batches.c.deleted_at.is_not(None))
             if connection.execute(marked.with_for_update()).one_or_none() is None:
                 return 0
-            mine = select(images.c.id).where(images.c.id.in_(image_ids), images.c.batch_id == batch_id)
+            mine = select(images.c.id).where(images.c.id.in_(image_ids), belongs_to(batch_id))
             free = list(connection.execute(mine.with_for_update(skip_locked=True)).scalars())
             # Row by row, as the foreign keys would do it, takes several times as long.
             connection.execute(delete(tags).where(tags.c.image_id.in_(free)))

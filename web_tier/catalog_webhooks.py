@@ -102,9 +102,7 @@ class WebhookCatalog:
 
     def remove(self, webhook_id: str) -> None:
         """With all that it was still to be told. Raises NoSuchWebhook."""
-        self._remove_deliveries(
-            deliveries.c.webhook_id == webhook_id
-        )  # in groups; its row takes the rest along
+        self._remove_deliveries(deliveries.c.webhook_id == webhook_id)  # in groups; its row takes the rest along
         with self._database.writing() as connection:
             gone = connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
         if not gone.rowcount:

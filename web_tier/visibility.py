@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, select
 
 from web_tier.catalog_tables import batches, images
 
@@ -43,6 +43,14 @@ def in_batch(batch_id: str) -> ColumnElement[bool]:
     """Images of this batch; none where it is deleted."""
     there = select(batches.c.id).where(batches.c.id == batch_id, batches.c.deleted_at.is_(None))
     return images.c.batch_id == there.correlate(None).scalar_subquery()
+
+
+def belongs_to(batch_id: str) -> ColumnElement[bool]:
+    """Images of this batch, for a query that names them by their ids.
+
+    Put plainly, SQLite would take its index of batches for it, and walk through all images of a large one.
+    """
+    return func.coalesce(images.c.batch_id, "") == batch_id
 
 
 def not_deleted() -> ColumnElement[bool]:

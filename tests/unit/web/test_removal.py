@@ -18,7 +18,7 @@ from core import layout
 from core.errors import Unavailable
 from core.messages import Job
 from web_tier.batch_life import Housekeeping
-from web_tier.catalog import Batch, NoSuchBatch, Upload
+from web_tier.catalog import Batch, KeyReused, NoSuchBatch, Upload
 from web_tier.catalog_feedback import FeedbackCatalog
 from web_tier.catalog_life import LifeCatalog
 from web_tier.catalog_removal import RemovalCatalog, ToRemove
@@ -455,6 +455,58 @@ def test_all_that_people_hold_is_told_once_more_in_groups(web, large):
         assert teaching.forget_told() == LARGE
     assert max(max(changed, default=0) for changed in found) <= 500
     assert len(teaching.untold(LARGE + 1)) == LARGE
+
+
+@pytest.mark.parametrize("names", [1, 40])
+def test_a_large_edit_is_made_and_undone_in_groups(web, large, names):
+    database = web.catalog.database
+    every = [image_id(large, number) for number in range(1, 301)]
+    edit = Edit("edt_1", [Verdict(f"x {number}", wanted=True) for number in range(names)])
+    before = web.catalog.change(large)
+    with statements() as found:
+        after = TagCatalog(database).edit(large, every, edit, 1.0)
+        undone = TagCatalog(database).undo(large, "edt_1", 2.0)
+    assert len(found) >= 2 * 3
+    assert max(map(max, found)) <= 1000, "the tags of a hundred images at most"
+    assert [image.id for image in after] == [image.id for image in undone] == every
+    assert all(f"x {names - 1}" in {tag["name"] for tag in image.tags} for image in after)
+    assert not any("x 0" in {tag["name"] for tag in image.tags} for image in undone)
+    assert sorted(image.change for image in undone) == list(range(before + 301, before + 601))
+
+
+def test_a_large_edit_that_broke_off_goes_on_when_it_is_made_again(web, large):
+    tagging, every = TagCatalog(web.catalog.database), [image_id(large, number) for number in range(1, 301)]
+    edit, groups = Edit("edt_1", [Verdict("x", wanted=True)]), []
+
+    def die(connection, cursor, statement, *_) -> None:
+        if statement.startswith("INSERT INTO verdicts"):
+            groups.append(statement)
+            if len(groups) == 3:
+                raise Killed
+
+    event.listen(Engine, "before_cursor_execute", die)
+    try:
+        with pytest.raises(Killed):
+            tagging.edit(large, every, edit, 1.0)
+    finally:
+        event.remove(Engine, "before_cursor_execute", die)
+    tagged = tagging.edit(large, every, edit, 1.0)
+    assert all("x" in {tag["name"] for tag in image.tags} for image in tagged)
+    assert tagging.edit(large, every, edit, 1.0) == tagged, "it is made once"
+    with web.catalog.database.reading() as connection:
+        count = select(func.count()).where(verdicts.c.edit_id == "edt_1")
+        assert connection.execute(count).scalar_one() == 300
+    for changed in (every[:250], [*every, image_id(large, 301)]):
+        with pytest.raises(KeyReused):
+            tagging.edit(large, changed, edit, 1.0)
+
+
+def test_a_large_edit_of_images_of_which_one_is_missing_changes_none(web, large):
+    before = web.catalog.change(large)
+    every = [*(image_id(large, number) for number in range(1, 301)), "img_zzz"]
+    with pytest.raises(NoSuchImage, match="img_zzz"):
+        TagCatalog(web.catalog.database).edit(large, every, Edit("edt_1", [Verdict("x", wanted=True)]), 1.0)
+    assert web.catalog.change(large) == before
 
 
 def test_a_new_batch_is_whole():
