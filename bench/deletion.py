@@ -11,24 +11,29 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, make_url, select
 
-from bench import catalogs
+from bench import aws, catalogs
 from config import settings
+from core import layout
 from core.errors import Unavailable
 from core.ids import new_id
 from core.local.store import LocalStore
 from core.ports import ObjectStore
+from core.wiring import Backend
 from web_tier.batch_life import BatchLife, Housekeeping
 from web_tier.catalog import Batch, Upload
 from web_tier.catalog_life import LifeCatalog
+from web_tier.catalog_removal import RemovalCatalog
 from web_tier.catalog_tables import images
 from web_tier.catalog_uploads import UploadCatalog
 from web_tier.database import Database
 from web_tier.dispatch import Dispatch
+from web_tier.removal import Removal
 
 _EVERY_S = 0.01
 _WITHIN_S = 3600.0
@@ -96,6 +101,28 @@ def report(count: int, place: str, *, objects: bool) -> Iterator[str]:
                 made = catalogs.fill_store(store, root, batch_id, count) if objects and what == "deleted" else 0
                 yield f"{kind}, a batch of {count} images {what}:"
                 yield from _measured(url, database, store, root, batch_id, what, made)
+
+
+def report_s3(count: int, latency_ms: float) -> Iterator[str]:
+    """A line on the removal of `count` images, two objects each, from a stand-in for S3 in memory."""
+    with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as folder, aws.small_cloud(latency_ms) as names:
+        store = Backend(settings.load({"TAGFLEET_HOME": folder, **names})).store
+        with catalogs.opened("", Path(folder)) as (_, database):
+            batch_id = new_id("bat", time.time())
+            catalogs.fill(database, batch_id, count)
+            with ThreadPoolExecutor(8) as pool:
+                ids = [catalogs.image_id(batch_id, number) for number in range(1, count + 1)]
+                keys = [key_of(batch_id, id_) for key_of in (layout.image_key, layout.result_key) for id_ in ids]
+                list(pool.map(lambda key: store.put(key, b"1"), keys))
+            LifeCatalog(database).delete(batch_id, time.time())
+            began = time.perf_counter()
+            Removal(store, RemovalCatalog(database), lambda: time.time() + _AHEAD_S).work(threading.Event())
+            took = time.perf_counter() - began
+            left = sum(1 for prefix in layout.batch_prefixes(batch_id) for _ in store.list(prefix))
+    yield (
+        f"S3's stand-in, {latency_ms:.0f} ms an answer: {len(keys)} objects and their rows in {took:.1f} s,"
+        f" {60 * len(keys) / took:.0f} objects a minute, {left} left"
+    )
 
 
 def _measured(

@@ -90,8 +90,8 @@ class ResultCatalog(UploadCatalog):
             ids = sorted({outcome.image_id for outcome in outcomes})
             locked = _lock_batches_of(connection, ids)
             query = select(images.c.id, images.c.batch_id, images.c.status, images.c.provisional, images.c.attempt)
-            query = query.where(images.c.id.in_(ids), images.c.batch_id.in_(locked)).with_for_update()
-            found = {row.id: row for row in connection.execute(query)}
+            rows = connection.execute(query.where(images.c.id.in_(ids)).with_for_update())
+            found = {row.id: row for row in rows if row.batch_id in locked}
             chosen: dict[str, Outcome] = {}
             for outcome in sorted(outcomes, key=lambda outcome: outcome.provisional):
                 row = found.get(outcome.image_id)

@@ -16,9 +16,10 @@ from bench.catalogs import fill, image_id
 from config import settings as config
 from core import layout
 from core.errors import Unavailable
-from core.messages import Job
+from core.messages import Job, Origin
 from web_tier.batch_life import Housekeeping
 from web_tier.catalog import Batch, KeyReused, NoSuchBatch, Upload
+from web_tier.catalog_drops import DropCatalog
 from web_tier.catalog_feedback import FeedbackCatalog
 from web_tier.catalog_life import LifeCatalog
 from web_tier.catalog_removal import RemovalCatalog, ToRemove
@@ -507,6 +508,55 @@ def test_a_large_edit_of_images_of_which_one_is_missing_changes_none(web, large)
     with pytest.raises(NoSuchImage, match="img_zzz"):
         TagCatalog(web.catalog.database).edit(large, every, Edit("edt_1", [Verdict("x", wanted=True)]), 1.0)
     assert web.catalog.change(large) == before
+
+
+def test_no_transaction_walks_through_a_whole_batch_to_find_images_by_id(web, large, waiting):
+    """SQLite prefers the index of batches wherever it may; the tables have no statistics."""
+    if web.settings.web.catalog_url:
+        pytest.skip("PostgreSQL knows how many rows there are")
+    database, ran = web.catalog.database, []
+
+    def note(connection, cursor, statement, parameters, context, executemany) -> None:
+        if connection.get_execution_options().get("writes"):
+            ran.append((statement, parameters[0] if executemany else parameters))
+
+    some, lives, tagging = (
+        [image_id(large, number) for number in range(500, 600)],
+        LifeCatalog(database),
+        TagCatalog(database),
+    )
+    uploads = [Upload(f"img_{number}", f"{number}.jpg", str(number), 1) for number in range(100)]
+    lives.cancel(waiting, 5.0)
+    open_batch = web.batch()
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        tagging.edit(large, some, Edit("edt_1", [Verdict("x", wanted=True)]), 1.0)
+        tagging.undo(large, "edt_1", 1.0)
+        lives.try_again(large, some, 1.0)
+        lives.cancel_some(waiting, [image_id(waiting, number) for number in range(100)], Pace())
+        web.catalog.record([Outcome(large, id_, "n", None, [], None, None, "t", 1.0) for id_ in some], 1.0)
+        UploadCatalog(database).add_images(open_batch, uploads, 1.0)
+        UploadCatalog(database).mark_sent(some)
+        origin = Origin(uri="s3://b/k", folder="s3://b/", sha256="0", bytes=1, dropped_at=1.0)
+        dropped = [Outcome(large, f"i{n}", f"{n}", None, [], None, None, "t", 1.0, origin=origin) for n in range(100)]
+        DropCatalog(database).adopt(dropped, "p", 1.0)
+        lives.delete(large, 1.0)
+        RemovalCatalog(database).remove(large, some, Pace())
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    plans = {}
+    with database.reading() as connection:
+        for statement, parameters in ran:
+            found = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans[statement] = [row.detail for row in found]
+    assert len(plans) > 15
+    walks = ("USING INDEX ix_images_batch_id", "USING COVERING INDEX ix_images_batch_id", "SCAN images")
+    wrong = {
+        statement: plan
+        for statement, plan in plans.items()
+        if any(walk in step and "sha256" not in step for step in plan for walk in walks)
+    }
+    assert wrong == {}
 
 
 def test_a_new_batch_is_whole():
