@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from sqlalchemy import URL, make_url, select
 
 from bench import aws, catalogs
+from bench.web import spread
 from config import settings
 from core import layout
 from core.errors import Unavailable
@@ -42,15 +44,17 @@ _AHEAD_S = 61.0
 
 
 class Prober:
-    """Adds one image at a time to a batch of its own, and keeps the longest time that one took."""
+    """Adds one image at a time to a batch of its own; keeps how long each took, and how long its turn took to come."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._catalog = UploadCatalog(database)
         self._batch = new_id("bat", time.time())
         now = time.time()
         batch = Batch(self._batch, "resnet50", {}, {}, now, None, None, 0, 0, 0, 0, changed_at=now)
         self._catalog.create_batch(batch, payload_hash="")
         self.times: list[float] = []
+        self.turns: list[float] = []
         self.refused = ""
 
     @contextmanager
@@ -70,18 +74,24 @@ class Prober:
             upload = Upload(new_id("img", time.time()), f"{number}.jpg", f"{number:064x}", 1)
             began = time.perf_counter()
             try:
+                with self._database.writing():
+                    self.turns.append(time.perf_counter() - began)
+                began = time.perf_counter()
                 self._catalog.add_images(self._batch, [upload], time.time())
             except Unavailable as error:
                 self.refused = str(error)
             self.times.append(time.perf_counter() - began)
 
     def line(self) -> str:
-        ordered = sorted(self.times)
         refused = f"; refused: {self.refused}" if self.refused else ""
         return (
-            f"a writer beside it waited {1000 * ordered[len(ordered) // 2]:.1f} ms in the median,"
-            f" {1000 * ordered[-1]:.0f} ms at most, of {len(ordered)} writes{refused}"
+            f"a writer beside it: its turn {spread(_ms(self.turns))}; a write with its flush {spread(_ms(self.times))};"
+            f" {len(self.times)} writes{refused}"
         )
+
+
+def _ms(seconds: list[float]) -> list[float]:
+    return [1000 * one for one in seconds]
 
 
 def report(count: int, place: str, *, objects: bool) -> Iterator[str]:
@@ -172,7 +182,7 @@ def _collector(url: URL, root: Path) -> Iterator[None]:
             process.communicate()
 
 
-def _no_queue(_pool: str) -> object:
+def _no_queue(_pool: str) -> NoReturn:
     raise RuntimeError("nothing is sent here")
 
 
