@@ -17,6 +17,10 @@ from web_tier.database import Database, migrate
 
 TAGS = 5
 _ROWS = 5000
+_TAG = text(
+    "INSERT INTO tags (image_id, key, name, confidence, source) SELECT id, :key, :name, 0.5, 'tagger' FROM images "
+    "WHERE batch_id = :batch AND position BETWEEN :first AND :last"
+)
 
 
 @contextmanager
@@ -58,15 +62,9 @@ def fill(database: Database, batch_id: str, count: int, *, status: str = "succee
         for start in range(1, count + 1, _ROWS):
             numbers = range(start, min(start + _ROWS, count + 1))
             connection.execute(insert(images), [_image(batch_id, number, status, now) for number in numbers])
-        connection.execute(
-            text(
-                "INSERT INTO tags (image_id, key, name, confidence, source) "
-                "SELECT images.id, 'label ' || n.n, 'Label ' || n.n, 0.5, 'tagger' FROM images, "
-                f"(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {max(tags, 1)}) "
-                "SELECT n FROM n) AS n WHERE images.batch_id = :batch AND :tags > 0"
-            ),
-            {"batch": batch_id, "tags": tags},
-        )
+            where = {"batch": batch_id, "first": numbers[0], "last": numbers[-1]}
+            for tag in range(1, tags + 1):
+                connection.execute(_TAG, where | {"key": f"label {tag}", "name": f"Label {tag}"})
 
 
 def image_id(batch_id: str, number: int) -> str:

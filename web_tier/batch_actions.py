@@ -43,8 +43,8 @@ def blueprint(own: Parts) -> APIBlueprint:
     def delete_batch(batch_id: str) -> tuple[str, int]:
         """Delete a batch with all its images, thumbnails and results
 
-        It is gone for everybody at once, however large it is; the last bytes go within minutes. Files that were dropped into a bucket
-        stay there.
+        It is gone for everybody at once, however large it is; the last bytes go within minutes. Files that were
+        dropped into a bucket stay there.
         """
         own.life.delete(batch_id)
         return "", 204
