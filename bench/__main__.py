@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from bench import adaptive, aws, controller, crops, data, fleet, taggers, web
+from bench import adaptive, aws, controller, crops, data, deletion, fleet, taggers, web, writers
 from bench.chaos import disk
 from bench.chaos.run import chaos, explained
 from bench.deployment import SHORT_TIMES, Deployment, wait_until
@@ -251,6 +251,29 @@ def aws_(bench: Bench, count: int, rounds: int, latency_ms: float, threads: int)
 def controller_(ticks: int) -> None:
     """A tick on AWS: seconds of work with up to 1,000 instances, and what its requests cost a month."""
     for line in controller.report(ticks):
+        click.echo(line)
+
+
+@main.command("deletion")
+@click.option("--images", default=300_000, show_default=True, help="of the batch")
+@click.option("--catalog", default="", help="URL of an empty database of PostgreSQL; else a SQLite file is made")
+@click.option("--objects/--no-objects", default=True, help="make an original and a result of each image, as files")
+@click.option("--s3", is_flag=True, help="measure the removal alone, from a stand-in for S3 in memory")
+@click.option("--latency-ms", default=300.0, show_default=True, help="that the stand-in takes for an answer")
+def deletion_(images: int, catalog: str, objects: bool, s3: bool, latency_ms: float) -> None:
+    """Delete, and cancel, a large batch: how long a writer beside it waits, and how fast rows and objects go."""
+    lines = deletion.report_s3(images, latency_ms) if s3 else deletion.report(images, catalog, objects=objects)
+    for line in lines:
+        click.echo(line)
+
+
+@main.command("writers")
+@click.option("--clients", default=32, show_default=True)
+@click.option("--seconds", default=20.0, show_default=True)
+@click.option("--catalog", default="", help="URL of an empty database of PostgreSQL; else a SQLite file is made")
+def writers_(clients: int, seconds: float, catalog: str) -> None:
+    """Clients of one process that add one image at a time: what each waits for the catalogue."""
+    for line in writers.report(clients, seconds, catalog):
         click.echo(line)
 
 

@@ -10,18 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socketserver
 import sys
 import threading
 import time
 import uuid
 from collections import deque
+from heapq import nsmallest
 from typing import Any
+from urllib.parse import parse_qs
 
 _lock = threading.Lock()
 _objects: dict[str, bytes] = {}
 _queues: dict[str, _Queue] = {}
 _latency_s = 0.0
+_PAGE = 1000
 _STATUS = {200: "OK", 404: "Not Found", 501: "Not Implemented"}
 
 
@@ -59,6 +63,11 @@ class _Connection(socketserver.StreamRequestHandler):
 
 
 def _object(method: str, path: str, body: bytes) -> tuple[int, str, bytes]:
+    bucket, _, query = path.partition("?")
+    if method == "POST" and query.startswith("delete"):
+        return 200, "", _deleted(bucket, body)
+    if method == "GET" and "list-type=2" in query:
+        return 200, "", _listed(bucket, parse_qs(query))
     if method == "PUT":
         _objects[path] = body
         return 200, f'ETag: "{hashlib.md5(body, usedforsecurity=False).hexdigest()}"\r\n', b""
@@ -68,6 +77,29 @@ def _object(method: str, path: str, body: bytes) -> tuple[int, str, bytes]:
     if method == "GET":
         return 404, "", b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>"
     return 501, "", b""
+
+
+def _deleted(bucket: str, body: bytes) -> bytes:
+    for key in re.findall(r"<Key>([^<]*)</Key>", body.decode()):
+        _objects.pop(f"{bucket}/{key}", None)
+    return b"<DeleteResult/>"
+
+
+def _listed(bucket: str, asked: dict[str, list[str]]) -> bytes:
+    """A page of a thousand objects; the continuation token is the last key of the page before."""
+    prefix, after = asked.get("prefix", [""])[0], asked.get("continuation-token", asked.get("start-after", [""]))[0]
+    keys = (path.removeprefix(f"{bucket}/") for path in list(_objects) if path.startswith(f"{bucket}/{prefix}"))
+    found = nsmallest(_PAGE + 1, (key for key in keys if key > after))
+    more = len(found) > _PAGE
+    entries = "".join(
+        f'<Contents><Key>{key}</Key><Size>1</Size><ETag>"0"</ETag><LastModified>2026-01-01T00:00:00.000Z</LastModified>'
+        "</Contents>"
+        for key in found[:_PAGE]
+    )
+    token = f"<NextContinuationToken>{found[_PAGE - 1]}</NextContinuationToken>" if more else ""
+    return (
+        f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}</ListBucketResult>"
+    ).encode()
 
 
 def _queue_asked(operation: str, asked: dict[str, Any]) -> tuple[int, str, bytes]:

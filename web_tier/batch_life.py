@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
-from itertools import islice
-from typing import TypeVar
+import threading
+from collections.abc import Callable, Collection
 
 from config.settings import CollectorSettings
 from core import layout
-from core.errors import Misconfigured, Unavailable
-from core.notifications import is_drop
+from core.errors import Unavailable
 from core.ports import ObjectStore
 from core.telemetry import logger
+from web_tier.cancelling import Cancelling
 from web_tier.catalog import Batch, NoSuchBatch
 from web_tier.catalog_life import LifeCatalog
+from web_tier.catalog_removal import RemovalCatalog
 from web_tier.dispatch import Dispatch
+from web_tier.removal import Removal, purge
 
-T = TypeVar("T")
+__all__ = ["DAY_S", "BatchLife", "Housekeeping", "purge"]
 
 DAY_S = 86_400.0
 _GROUP = 100
-_AT_ONCE = 2000
-_SETTLED_S = 60.0
+_AT_ONCE = 500
+"""Images whose rows a request writes or removes itself; the collector goes on with the others."""
+_LOOK_S = 1.0
+_PAUSE_S = 5.0
 
 
 class BatchLife:
@@ -35,9 +37,13 @@ class BatchLife:
         self._catalog = catalog
         self._dispatch = dispatch
         self._clock = clock
+        self._removal = Removal(store, RemovalCatalog(catalog.database), clock)
+        self._cancelling = Cancelling(catalog)
 
     def cancel(self, batch_id: str) -> Batch:
         """Cancel what waits in the batch, and tell the workers, who drop its jobs.
+
+        Every reader sees it cancelled then; the collector finishes what cannot be written at once.
 
         Raises NoSuchBatch, BatchStands, Unavailable.
         """
@@ -47,6 +53,11 @@ class BatchLife:
                 self._store.put(layout.cancelled_key(batch_id), b"")
             except Unavailable as error:  # their results are ignored anyway
                 logger().warning("workers do not know of a cancelled batch", batch=batch_id, reason=str(error))
+        if batch.status == "cancelled" and not batch.told:
+            try:
+                self._cancelling.begin(batch_id, _AT_ONCE)
+            except Unavailable as error:
+                logger().warning("the collector will finish a cancelled batch", batch=batch_id, reason=str(error))
         return batch
 
     def retry(self, batch_id: str, image_ids: Collection[str] | None = None) -> int:
@@ -55,9 +66,11 @@ class BatchLife:
         Raises NoSuchBatch, BatchCancelled, Unavailable; images tried again before that stay so.
         """
         failed = self._catalog.failed_images(batch_id)
-        chosen = failed if image_ids is None else [image_id for image_id in failed if image_id in set(image_ids)]
+        named = None if image_ids is None else set(image_ids)
+        chosen = [image_id for image_id in failed if named is None or image_id in named]
         count = 0
-        for group in _groups(chosen):
+        for start in range(0, len(chosen), _GROUP):
+            group = chosen[start : start + _GROUP]
             # A worker that finds a result there would send it once more and not look at the image.
             self._store.delete([layout.result_key(batch_id, image_id) for image_id in group])
             now = self._clock()
@@ -68,13 +81,13 @@ class BatchLife:
         return count
 
     def delete(self, batch_id: str) -> None:
-        """Remove the batch from the catalogue, then its bytes; the collector finishes what cannot be done at once.
+        """Hide the batch from every reader, and remove it; the collector finishes what cannot be done at once.
 
         Raises NoSuchBatch, and Unavailable where the catalogue does not answer: then nothing was deleted.
         """
         self._catalog.delete(batch_id, self._clock())
         try:
-            purge(self._store, batch_id, _AT_ONCE)
+            self._removal.begin(batch_id, _AT_ONCE)
         except Unavailable as error:
             logger().warning("the collector will remove what is left of a batch", batch=batch_id, reason=str(error))
 
@@ -89,19 +102,55 @@ class Housekeeping:
         self._catalog = catalog
         self._settings = settings
         self._clock = clock
+        self._removal = Removal(store, RemovalCatalog(catalog.database), clock)
+        self._cancelling = Cancelling(catalog)
 
     def sweep(self) -> None:
-        """Close what was left open, delete what is too old, and finish deletions. Raises Unavailable."""
+        """Close what was left open, delete what is too old, and finish what was begun. Raises Unavailable."""
+        self.mark()
+        self.finish(threading.Event())
+
+    def mark(self) -> None:
+        """Close what was left open, and mark what is too old as deleted. Raises Unavailable."""
         self._expire()
         if self._settings.retention_days:
             self._retire()
-        self._purge()
+
+    def finish(self, stop: threading.Event) -> bool:
+        """Finish cancellations and deletions, however large, until `stop` is set; whether there were any.
+
+        Raises Unavailable.
+        """
+        cancelled = self._cancelling.work(stop)
+        return self._removal.work(stop) or cancelled
+
+    def run(self, stop: threading.Event) -> None:
+        """Finish what comes until `stop` is set; the group in hand is finished. What does not answer is tried again."""
+        silent = False
+        while not stop.is_set():
+            try:
+                self.finish(stop)
+                pause = _LOOK_S
+                silent = False
+            except Unavailable as error:
+                if not silent:
+                    logger().warning("removing deleted batches waits: something does not answer", reason=str(error))
+                silent, pause = True, _PAUSE_S
+            stop.wait(pause)
+
+    def make_room(self, batch_ids: Collection[str]) -> None:
+        """Remove what deleted batches of these ids held, so that they can begin anew. Raises Unavailable."""
+        self._removal.clear(batch_ids, threading.Event())
 
     def forget_late(self, results: Collection[tuple[str, str]]) -> set[str]:
         """Remove stored results that came for deleted batches, given as (batch, image); gives those batches."""
         deleted = self._catalog.deleted({batch_id for batch_id, _ in results})
-        self._store.delete([layout.result_key(*result) for result in results if result[0] in deleted])
+        self.forget([result for result in results if result[0] in deleted])
         return deleted
+
+    def forget(self, results: Collection[tuple[str, str]]) -> None:
+        """Remove these stored results, given as (batch, image)."""
+        self._store.delete([layout.result_key(*result) for result in results])
 
     def _expire(self) -> None:
         now = self._clock()
@@ -118,48 +167,3 @@ class Housekeeping:
             except NoSuchBatch:
                 continue  # its owner was faster
             logger().info("deleted a batch that is older than collector.retention_days", batch=batch_id)
-
-    def _purge(self) -> None:
-        """Once more, when uploads, workers and thumbnails that were under way at the deletion have come to an end."""
-        now = self._clock()
-        left = _AT_ONCE  # results wait meanwhile
-        for batch_id in self._catalog.unpurged(now - _SETTLED_S):
-            left -= purge(self._store, batch_id, left)
-            if not left:
-                return  # the next sweep goes on
-            self._catalog.mark_purged(batch_id, now)
-
-
-def purge(store: ObjectStore, batch_id: str, most: int) -> int:
-    """Remove up to `most` objects of a batch: images, thumbnails, results. How many; fewer where none is left.
-
-    Raises Unavailable.
-    """
-    there = (info.key for prefix in layout.batch_prefixes(batch_id) for info in store.list(prefix))
-    removed = 0
-    for group in _groups(islice(there, most)):
-        store.delete(group)
-        removed += len(group)
-    return removed + _purge_before(store, batch_id, most - removed)
-
-
-def _purge_before(store: ObjectStore, batch_id: str, most: int) -> int:
-    """Remove originals that are where uploads were kept at first. A store on S3 never had any: others' files are there.
-
-    Raises Unavailable.
-    """
-    if is_drop(batch_id):
-        return 0
-    there = (info.key for info in store.list(layout.originals_before(batch_id)))
-    removed = 0
-    with suppress(Misconfigured):  # these may not be deleted
-        for group in _groups(islice(there, most)):
-            store.delete(group)
-            removed += len(group)
-    return removed
-
-
-def _groups(of: Iterable[T]) -> Iterator[list[T]]:
-    rest = iter(of)
-    while group := list(islice(rest, _GROUP)):
-        yield group

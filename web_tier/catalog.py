@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, case, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from core import layout
@@ -14,6 +14,7 @@ from core.errors import TagfleetError
 from web_tier.catalog_tables import batches, images
 from web_tier.database import Database
 from web_tier.tag_rows import Tagged
+from web_tier.visibility import SHOWN_BATCH, SHOWN_IMAGE, STATUS, WAITING, in_batch, not_deleted
 
 
 class BatchClosed(TagfleetError):
@@ -54,17 +55,22 @@ class Batch:
 
     @property
     def status(self) -> str:
+        if self.cancelled_at is not None:
+            return "cancelled"
         if self.closed_at is None:
             return "open"
         if self.completed_at is None:
             return "in_progress" if self.completed else "queued"
-        if self.cancelled_at is not None:
-            return "cancelled"
         return "completed" if self.expired_at is None else "expired"
 
     @property
     def ended(self) -> bool:
         """Whether nothing more happens to it, unless its owner has images tried again."""
+        return self.closed_at is not None and (self.completed_at is not None or self.cancelled_at is not None)
+
+    @property
+    def told(self) -> bool:
+        """Whether it has ended and no change number is still to come: a cancelled one gives its images theirs first."""
         return self.closed_at is not None and self.completed_at is not None
 
 
@@ -132,13 +138,10 @@ class Totals:
     cancelled: int
 
 
-WAITING = ("received", "queued")
-"""The statuses of an image that has no result yet, and may still get one."""
-
 AnyRow = Row[*tuple[Any, ...]]
 
-BATCH_COLUMNS = [batches.c[name] for name in Batch.__dataclass_fields__]
-IMAGE_COLUMNS = [images.c[name] for name in Image.__dataclass_fields__]
+BATCH_COLUMNS = [SHOWN_BATCH.get(name, batches.c[name]).label(name) for name in Batch.__dataclass_fields__]
+_IMAGE_COLUMNS = [SHOWN_IMAGE.get(name, images.c[name]) for name in Image.__dataclass_fields__]
 _RATE_OVER_S = 20.0
 _RATE_FROM = 200
 
@@ -211,7 +214,7 @@ class Catalog:
 
     def image(self, image_id: str) -> Image | None:
         with self._database.reading() as connection:
-            found = connection.execute(select(*IMAGE_COLUMNS).where(images.c.id == image_id)).one_or_none()
+            found = connection.execute(shown_images().where(images.c.id == image_id)).one_or_none()
         return None if found is None else Image(*found)
 
     def results(
@@ -223,14 +226,9 @@ class Catalog:
         tagged: Tagged | None = None,
     ) -> list[Image]:
         """Images in the order of their upload, whose position is beyond `after`."""
-        query = (
-            select(*IMAGE_COLUMNS)
-            .where(images.c.batch_id == batch_id, images.c.position > after)
-            .order_by(images.c.position)
-            .limit(limit)
-        )
+        query = shown_images(batch_id).where(images.c.position > after).order_by(images.c.position).limit(limit)
         if statuses is not None:
-            query = query.where(images.c.status.in_(statuses))
+            query = query.where(STATUS.in_(statuses))
         if tagged:
             query = query.where(tagged.of_image())
         with self._database.reading() as connection:
@@ -238,12 +236,7 @@ class Catalog:
 
     def changes(self, batch_id: str, after: int, limit: int) -> list[Image]:
         """Images as they are now, in the order of their latest change, beyond the change number `after`."""
-        query = (
-            select(*IMAGE_COLUMNS)
-            .where(images.c.batch_id == batch_id, images.c.change > after)
-            .order_by(images.c.change)
-            .limit(limit)
-        )
+        query = shown_images(batch_id).where(images.c.change > after).order_by(images.c.change).limit(limit)
         with self._database.reading() as connection:
             return [Image(*row) for row in connection.execute(query)]
 
@@ -258,7 +251,7 @@ class Catalog:
         """Images/s of this batch over the last seconds; None where there were too few to say."""
         query = (
             select(images.c.finished_at)
-            .where(images.c.batch_id == batch_id, images.c.tagger.is_not(None))
+            .where(in_batch(batch_id), images.c.tagger.is_not(None))
             .order_by(images.c.change.desc())
             .limit(_RATE_FROM)
         )
@@ -277,6 +270,11 @@ class Catalog:
         )
         with self._database.reading() as connection:
             return Totals(*connection.execute(query).one())
+
+
+def shown_images(batch_id: str | None = None) -> Select[Any]:
+    """The columns of Image, of images that readers may see; of one batch, or of all."""
+    return select(*_IMAGE_COLUMNS).where(not_deleted() if batch_id is None else in_batch(batch_id))
 
 
 def known_row(row: AnyRow | None, batch_id: str) -> AnyRow:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from core.errors import Unavailable
 from core.file_names import same_name
 from core.messages import Origin
 from core.notifications import split_address
@@ -16,17 +17,20 @@ from web_tier.catalog import AnyRow, Catalog, Upload
 from web_tier.catalog_results import Outcome
 from web_tier.catalog_tables import batches, images
 from web_tier.catalog_uploads import insert_images
+from web_tier.visibility import not_deleted
 
 
 class DropCatalog(Catalog):
     """What nobody uploaded and is shown all the same, in the same manner."""
 
-    def adopt(self, outcomes: Sequence[Outcome], pool: str, now: float) -> None:
+    def adopt(self, outcomes: Sequence[Outcome], pool: str, now: float) -> list[Outcome]:
         """Make images for dropped files that the catalogue does not know, so that their results can be recorded.
 
-        Left out are those that were dropped before their batch was deleted, and those whose name and content are
-        there already: a file that was put once more.
+        Left out are those that were dropped before their batch was deleted, which are returned, and those whose name
+        and content are there already: a file that was put once more. Raises Unavailable while a deleted batch that
+        would begin anew still holds images.
         """
+        late: list[Outcome] = []
         by_batch: dict[str, list[tuple[Outcome, Origin]]] = defaultdict(list)
         for outcome in outcomes:
             if outcome.origin is not None:
@@ -35,7 +39,8 @@ class DropCatalog(Catalog):
             found = by_batch[batch_id]
             self._ensure(batch_id, found[0][1].folder, pool, now)
             with self._database.writing() as connection:
-                _adopt(connection, batch_id, found, now)
+                late += _adopt(connection, batch_id, found, now)
+        return late
 
     def _ensure(self, batch_id: str, folder: str, pool: str, now: float) -> None:
         """The batch is there, deleted or not. It is closed: no upload goes into it."""
@@ -57,19 +62,32 @@ class DropCatalog(Catalog):
             return  # another collector was faster
 
 
-def _adopt(connection: Connection, batch_id: str, found: Sequence[tuple[Outcome, Origin]], now: float) -> None:
+def _adopt(connection: Connection, batch_id: str, found: Sequence[tuple[Outcome, Origin]], now: float) -> list[Outcome]:
+    """Those that were dropped before the batch was deleted, be it that it began anew since."""
     batch = connection.execute(select(batches).where(batches.c.id == batch_id).with_for_update()).one()
-    deleted_at = batch.deleted_at
-    wanted = [(outcome, origin) for outcome, origin in found if deleted_at is None or origin.dropped_at > deleted_at]
+    emptied_at = batch.emptied_at if batch.deleted_at is None else batch.deleted_at
+    wanted = [(outcome, origin) for outcome, origin in found if emptied_at is None or origin.dropped_at > emptied_at]
+    late = [outcome for outcome, origin in found if emptied_at is not None and origin.dropped_at <= emptied_at]
+    late = _not_there(connection, late)
+    if batch.deleted_at is not None and batch.cleared_at is None and wanted:
+        raise Unavailable(f"batch {batch_id}: what it held is still being removed, and it cannot begin anew yet")
     fresh = _unknown(connection, batch_id, wanted)
     if not fresh:
-        return
+        return late
     _open_again(connection, batch, fresh[0][1].folder, now)
     uploads = [
         Upload(outcome.image_id, outcome.name, origin.sha256, origin.bytes, origin=origin.uri)
         for outcome, origin in fresh
     ]
     insert_images(connection, batch_id, uploads, now)
+    return late
+
+
+def _not_there(connection: Connection, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those whose image readers cannot see: a file dropped again may have the id of an earlier one."""
+    ids = [outcome.image_id for outcome in outcomes]
+    there = set(connection.execute(select(images.c.id).where(images.c.id.in_(ids), not_deleted())).scalars())
+    return [outcome for outcome in outcomes if outcome.image_id not in there]
 
 
 def _unknown(
@@ -94,7 +112,12 @@ def _open_again(connection: Connection, batch: AnyRow, folder: str, now: float) 
     """Images come into it once more. A batch that was deleted begins anew, with what was dropped since."""
     values: dict[str, object] = {"completed_at": None}
     if batch.deleted_at is not None:
-        values = _begun(now) | {"metadata": _described(folder), "deleted_at": None, "purged_at": None}
+        values = _begun(now) | {
+            "metadata": _described(folder),
+            "emptied_at": batch.deleted_at,
+            "removed": 0,
+            **dict.fromkeys(("deleted_at", "cleared_at", "purged_at")),
+        }
     connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
 
 

@@ -10,11 +10,15 @@ from core import layout
 from core.messages import MAX_OPINIONS, Feedback, Opinion
 from web_tier.catalog_tables import images, verdicts
 from web_tier.database import Database
+from web_tier.pace import Pace
 from web_tier.tag_rows import standing_verdicts
+from web_tier.visibility import not_deleted
+
+_PORTION = 1000
 
 
 class FeedbackCatalog:
-    """Every method is one transaction and may raise Unavailable.
+    """Every method but `forget_told` is one transaction; all may raise Unavailable.
 
     An edit marks its images in the transaction that makes it, so that whatever happens then somebody finds them.
     """
@@ -25,7 +29,8 @@ class FeedbackCatalog:
     def untold(self, limit: int, image_ids: Sequence[str] | None = None) -> list[Feedback]:
         """All that people hold about images of which not all of it is known to have been told; of these, or any."""
         columns = (images.c.id, images.c.batch_id, images.c.name, images.c.origin, images.c.feedback)
-        query = select(*columns).where(images.c.feedback.is_not(None)).order_by(images.c.id).limit(limit)
+        query = select(*columns).where(images.c.feedback.is_not(None), not_deleted())
+        query = query.order_by(images.c.id).limit(limit)
         if image_ids is not None:
             query = query.where(images.c.id.in_(image_ids))
         with self._database.reading() as connection:
@@ -55,11 +60,25 @@ class FeedbackCatalog:
             connection.execute(_MARK, rows)
 
     def forget_told(self) -> int:
-        """All that people hold is yet to be told, once more; about how many images."""
-        judged = select(verdicts.c.image_id).where(verdicts.c.undone_at.is_(None))
-        with self._database.writing() as connection:
-            marking = update(images).where(images.c.id.in_(judged)).values(feedback=images.c.change)
-            return connection.execute(marking).rowcount
+        """Have all that people hold told once more; about how many images.
+
+        In groups, each a short transaction of its own: a part of them may be marked when it raises.
+        """
+        marked, last = 0, ""
+        pace = Pace()
+        while judged := self._judged_after(last):
+            last = judged[-1]
+            for group in pace.groups(judged):
+                with self._database.writing() as connection, pace.measuring():
+                    marking = update(images).where(images.c.id.in_(group), not_deleted())
+                    marked += connection.execute(marking.values(feedback=images.c.change)).rowcount
+        return marked
+
+    def _judged_after(self, image_id: str) -> list[str]:
+        query = select(verdicts.c.image_id).where(verdicts.c.undone_at.is_(None), verdicts.c.image_id > image_id)
+        query = query.distinct().order_by(verdicts.c.image_id).limit(_PORTION)
+        with self._database.reading() as connection:
+            return list(connection.execute(query).scalars())
 
 
 _MARK = (

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Delete, delete, func, insert, select, update
 
 from core.errors import TagfleetError
 from core.ids import new_id
@@ -20,6 +20,7 @@ KEY_PREFIX = "tf_"
 
 _SECRET_BYTES = 32
 _USED_EVERY_S = 60.0
+_SESSIONS_AT_ONCE = 500
 
 
 class NoSuchKey(TagfleetError):
@@ -75,7 +76,7 @@ class KeyCatalog:
                 raise NoSuchKey(f"there is no key {key_id[:80]!r}")
             live = api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)
             connection.execute(update(api_keys).where(*live).values(revoked_at=now))
-            connection.execute(delete(sessions).where(sessions.c.key_id == key_id))
+            connection.execute(_some_sessions(sessions.c.key_id == key_id))  # the others open nothing, and expire
 
     def key_of(self, secret: str) -> Key | None:
         """The live key that `secret` is."""
@@ -106,7 +107,7 @@ class KeyCatalog:
             "expires_at": now + lasts_s,
         }
         with self._database.writing() as connection:
-            connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
+            connection.execute(_some_sessions(sessions.c.expires_at <= now))
             if instead_of is not None:
                 connection.execute(delete(sessions).where(sessions.c.fingerprint == fingerprint(instead_of)))
             connection.execute(insert(sessions), values)
@@ -129,6 +130,12 @@ class KeyCatalog:
     def end_session(self, token: str) -> None:
         with self._database.writing() as connection:
             connection.execute(delete(sessions).where(sessions.c.fingerprint == fingerprint(token)))
+
+
+def _some_sessions(which: ColumnElement[bool]) -> Delete:
+    """Deletes some hundred of these sessions, however many there are: other writers wait meanwhile."""
+    some = select(sessions.c.fingerprint).where(which).limit(_SESSIONS_AT_ONCE)
+    return delete(sessions).where(sessions.c.fingerprint.in_(some))
 
 
 def fingerprint(secret: str) -> str:

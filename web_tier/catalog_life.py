@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
 
 from core.errors import TagfleetError
 from core.notifications import is_drop
-from web_tier.catalog import BATCH_COLUMNS, IMAGE_COLUMNS, WAITING, Batch, Catalog, Image, NoSuchBatch, read_batch
+from web_tier.catalog import BATCH_COLUMNS, AnyRow, Batch, Catalog, Image, NoSuchBatch, read_batch, shown_images
 from web_tier.catalog_tables import batches, images
+from web_tier.pace import Pace
+from web_tier.visibility import WAITING, belongs_to, in_batch
 
 _THERE = batches.c.deleted_at.is_(None)
 
@@ -38,6 +40,8 @@ class LifeCatalog(Catalog):
     def cancel(self, batch_id: str, now: float) -> Batch:
         """Close the batch and cancel what still waits; results stay. A batch that has ended stays as it is.
 
+        Its readers see it cancelled from now on; `cancel_some` brings the rows of its images after it.
+
         Raises NoSuchBatch, BatchStands.
         """
         with self._database.writing() as connection:
@@ -46,23 +50,60 @@ class LifeCatalog(Catalog):
                 raise BatchStands(batch_id)
             if batch.ended:
                 return batch
-            waiting = and_(images.c.batch_id == batch_id, images.c.status.in_(WAITING))
-            count = _renumber(connection, batch, waiting, {"status": "cancelled", "finished_at": now})
             return _changed(
                 connection,
                 batch_id,
                 now,
-                change=batches.c.change + count + 1,  # one for the batch, which changes without any image too
-                completed=batches.c.completed + count,
-                cancelled=batches.c.cancelled + count,
+                change=batches.c.change + 1,  # one for the batch, which changes without any image too
                 closed_at=func.coalesce(batches.c.closed_at, now),
                 cancelled_at=now,
-                completed_at=now,
             )
+
+    def cancelling(self) -> list[str]:
+        """Cancelled batches with images whose rows do not say so yet, or that have not ended yet."""
+        return self._ids(_THERE, batches.c.cancelled_at.is_not(None), batches.c.completed_at.is_(None))
+
+    def waiting_after(self, batch_id: str, position: int, limit: int) -> list[tuple[str, int]]:
+        """Ids and positions of images of a batch, beyond `position`, whose rows say that they wait."""
+        query = select(images.c.id, images.c.position).where(in_batch(batch_id), images.c.position > position)
+        query = query.where(images.c.status.in_(WAITING)).order_by(images.c.position).limit(limit)
+        with self._database.reading() as connection:
+            return [(row.id, row.position) for row in connection.execute(query)]
+
+    def cancel_some(self, batch_id: str, image_ids: Sequence[str], pace: Pace) -> None:
+        """Write down that these images of a cancelled batch are; the batch ends with `end_cancelled`."""
+        with self._database.writing(durable=False) as connection, pace.measuring():
+            batch = _cancelling(connection, batch_id)
+            if batch is None:
+                return
+            waiting = and_(images.c.id.in_(image_ids), belongs_to(batch_id), images.c.status.in_(WAITING))
+            values = {"status": "cancelled", "finished_at": batch.cancelled_at}
+            count = _renumber(connection, batch.change, waiting, values)
+            _changed(
+                connection,
+                batch_id,
+                batch.changed_at,
+                change=batches.c.change + count,
+                completed=batches.c.completed + count,
+                cancelled=batches.c.cancelled + count,
+            )
+
+    def end_cancelled(self, batch_id: str) -> None:
+        """All images of a cancelled batch say so: nothing more happens to it."""
+        with self._database.writing() as connection:
+            batch = _cancelling(connection, batch_id)
+            if batch is not None:
+                _changed(
+                    connection,
+                    batch_id,
+                    batch.changed_at,
+                    change=batches.c.change + 1,
+                    completed_at=batch.cancelled_at,
+                )
 
     def failed_images(self, batch_id: str) -> list[str]:
         """Ids of images that failed and whose bytes are in the store. Raises NoSuchBatch, BatchCancelled."""
-        query = select(images.c.id).where(images.c.batch_id == batch_id, _CAN_BE_TRIED).order_by(images.c.position)
+        query = select(images.c.id).where(in_batch(batch_id), _CAN_BE_TRIED).order_by(images.c.position)
         with self._database.reading() as connection:
             if read_batch(connection, batch_id).cancelled_at is not None:
                 raise BatchCancelled(batch_id)
@@ -77,9 +118,9 @@ class LifeCatalog(Catalog):
             batch = read_batch(connection, batch_id, lock=True)
             if batch.cancelled_at is not None:
                 raise BatchCancelled(batch_id)
-            tried = and_(images.c.batch_id == batch_id, images.c.id.in_(image_ids), _CAN_BE_TRIED)
+            tried = and_(images.c.id.in_(image_ids), belongs_to(batch_id), _CAN_BE_TRIED)
             afresh = {"status": "received", "provisional": False, "attempt": images.c.attempt + 1}
-            count = _renumber(connection, batch, tried, afresh | dict.fromkeys(_OF_A_RESULT))
+            count = _renumber(connection, batch.change, tried, afresh | dict.fromkeys(_OF_A_RESULT))
             if not count:
                 return []
             _changed(
@@ -91,34 +132,37 @@ class LifeCatalog(Catalog):
                 failed=batches.c.failed - count,
                 completed_at=None,
             )
-            query = select(*IMAGE_COLUMNS).where(images.c.batch_id == batch_id, images.c.change > batch.change)
+            query = shown_images(batch_id).where(images.c.change > batch.change)
             return [Image(*row) for row in connection.execute(query.order_by(images.c.change))]
 
     def delete(self, batch_id: str, now: float) -> None:
-        """Remove the batch and its images from sight; its bytes are for `batch_life.purge`. Raises NoSuchBatch."""
+        """Hide the batch and its images from every reader; `removal` removes them. Raises NoSuchBatch.
+
+        However many images it has, this is one row.
+        """
         marking = (
             update(batches)
             .where(batches.c.id == batch_id, _THERE)
-            .values(deleted_at=now, changed_at=now, idempotency_key=None, options={}, metadata={})
+            .values(
+                deleted_at=now,
+                changed_at=now,
+                idempotency_key=None,
+                options={},
+                metadata={},
+                removed=0,
+                cleared_at=None,
+                purged_at=None,
+            )
         )
         with self._database.writing() as connection:
             if not connection.execute(marking).rowcount:
                 raise NoSuchBatch(f"there is no batch {batch_id[:80]!r}")
-            connection.execute(delete(images).where(images.c.batch_id == batch_id))
 
     def deleted(self, batch_ids: Collection[str]) -> set[str]:
         """Those of the batches that were deleted."""
         query = select(batches.c.id).where(batches.c.id.in_(batch_ids), ~_THERE)
         with self._database.reading() as connection:
             return set(connection.execute(query).scalars())
-
-    def unpurged(self, deleted_before: float) -> list[str]:
-        """Batches deleted before then whose bytes were not yet looked for a second time."""
-        return self._ids(batches.c.deleted_at < deleted_before, batches.c.purged_at.is_(None))
-
-    def mark_purged(self, batch_id: str, now: float) -> None:
-        with self._database.writing() as connection:
-            connection.execute(update(batches).where(batches.c.id == batch_id).values(purged_at=now))
 
     def abandoned(self, unchanged_since: float) -> list[str]:
         """Open batches in which nothing has happened since then."""
@@ -155,12 +199,19 @@ _CAN_BE_TRIED = and_(images.c.status == "failed", or_(images.c.stored, images.c.
 _OF_A_RESULT = ("error", "caption", "timings", "tagger", "finished_at")
 
 
-def _renumber(connection: Connection, batch: Batch, which: ColumnElement[bool], values: dict[str, Any]) -> int:
+def _renumber(connection: Connection, change: int, which: ColumnElement[bool], values: dict[str, Any]) -> int:
     """Set `values` and the numbers that follow the batch's change number; how many images. The batch is locked."""
     number = func.row_number().over(order_by=images.c.position)
-    order = select(images.c.id, (batch.change + number).label("change")).where(which).subquery()
+    order = select(images.c.id, (change + number).label("change")).where(which).subquery()
     changing = update(images).where(images.c.id == order.c.id).values(change=order.c.change, **values)
     return connection.execute(changing).rowcount
+
+
+def _cancelling(connection: Connection, batch_id: str) -> AnyRow | None:
+    """The row of a batch that is being cancelled, locked; None where that is over, or the batch is deleted."""
+    columns = select(batches.c.change, batches.c.cancelled_at, batches.c.changed_at)
+    which = batches.c.id == batch_id, _THERE, batches.c.cancelled_at.is_not(None), batches.c.completed_at.is_(None)
+    return connection.execute(columns.where(*which).with_for_update()).one_or_none()
 
 
 def _changed(connection: Connection, batch_id: str, now: float, **values: Any) -> Batch:

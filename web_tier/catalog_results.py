@@ -16,6 +16,7 @@ from web_tier.catalog import AnyRow
 from web_tier.catalog_tables import batches, images
 from web_tier.catalog_uploads import UploadCatalog
 from web_tier.tag_rows import Shown, show
+from web_tier.visibility import STATUS, WAITING, in_batch, not_deleted
 
 _FINISHED = ("succeeded", "failed", "cancelled")
 
@@ -91,14 +92,15 @@ class ResultCatalog(UploadCatalog):
         """
         with self._database.writing() as connection:
             ids = sorted({outcome.image_id for outcome in outcomes})
-            options = _lock_batches_of(connection, ids)
+            locked = _lock_batches_of(connection, ids)
             query = select(images.c.id, images.c.batch_id, images.c.status, images.c.provisional, images.c.attempt)
-            found = {row.id: row for row in connection.execute(query.where(images.c.id.in_(ids)).with_for_update())}
+            rows = connection.execute(query.where(images.c.id.in_(ids)).with_for_update())
+            found = {row.id: row for row in rows if row.batch_id in locked}
             chosen: dict[str, Outcome] = {}
             for outcome in sorted(outcomes, key=lambda outcome: outcome.provisional):
                 row = found.get(outcome.image_id)
-                if row is not None and _replaces(outcome, row):
-                    wanted = kept(outcome.tags, options[row.batch_id])
+                if row is not None and _replaces(outcome, row, locked[row.batch_id]):
+                    wanted = kept(outcome.tags, locked[row.batch_id].options)
                     chosen.setdefault(outcome.image_id, replace(outcome, tags=wanted))
             self._write(connection, chosen, found, now)
         return Recorded(
@@ -109,7 +111,7 @@ class ResultCatalog(UploadCatalog):
 
     def ends(self, image_ids: Collection[str]) -> dict[str, End]:
         """What is known of these images, of those that are in the catalogue."""
-        query = select(images.c.id, images.c.status, images.c.provisional, images.c.attempt)
+        query = select(images.c.id, STATUS, images.c.provisional, images.c.attempt).where(not_deleted())
         with self._database.reading() as connection:
             rows = connection.execute(query.where(images.c.id.in_(image_ids)))
             return {row.id: End(row.status in _FINISHED, bool(row.provisional), row.attempt) for row in rows}
@@ -165,7 +167,12 @@ class ResultCatalog(UploadCatalog):
                 batches.c.options,
             )
             .join(batches, batches.c.id == images.c.batch_id)
-            .where(images.c.status == "received", images.c.created_at < before)
+            .where(
+                images.c.status == "received",
+                images.c.created_at < before,
+                batches.c.deleted_at.is_(None),
+                batches.c.cancelled_at.is_(None),
+            )
             .order_by(images.c.created_at)
             .limit(limit)
         )
@@ -193,6 +200,7 @@ class ResultCatalog(UploadCatalog):
             batches.c.completed < batches.c.total,
             batches.c.changed_at <= unchanged_since,
             batches.c.deleted_at.is_(None),
+            batches.c.cancelled_at.is_(None),
         )
         with self._database.reading() as connection:
             return list(connection.execute(query).scalars())
@@ -200,24 +208,30 @@ class ResultCatalog(UploadCatalog):
     def waiting_images(self, batch_id: str) -> set[str]:
         """Images of a batch without a result of a worker."""
         query = select(images.c.id).where(
-            images.c.batch_id == batch_id,
+            in_batch(batch_id),
             or_(images.c.status.not_in(_FINISHED), images.c.provisional),
         )
         with self._database.reading() as connection:
             return set(connection.execute(query).scalars())
 
 
-def _lock_batches_of(connection: Connection, image_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The options of each batch. Whoever changes images locks their batches first, so that nobody waits in a ring."""
+def _lock_batches_of(connection: Connection, image_ids: Sequence[str]) -> dict[str, AnyRow]:
+    """Options and time of cancellation of each batch that is not deleted.
+
+    Whoever changes images locks their batches first, so that nobody waits in a ring.
+    """
     of = select(images.c.batch_id).where(images.c.id.in_(image_ids))
-    query = select(batches.c.id, batches.c.options).where(batches.c.id.in_(of)).order_by(batches.c.id)
-    return {row.id: row.options for row in connection.execute(query.with_for_update())}
+    query = select(batches.c.id, batches.c.options, batches.c.cancelled_at)
+    query = query.where(batches.c.id.in_(of), batches.c.deleted_at.is_(None)).order_by(batches.c.id)
+    return {row.id: row for row in connection.execute(query.with_for_update())}
 
 
-def _replaces(outcome: Outcome, row: AnyRow) -> bool:
+def _replaces(outcome: Outcome, row: AnyRow, batch: AnyRow) -> bool:
     if outcome.attempt < row.attempt:
         return False  # since then its owner has had it tried again
-    return row.status not in _FINISHED or (row.provisional and not outcome.provisional)
+    if row.status in WAITING:
+        return batch.cancelled_at is None
+    return row.provisional and not outcome.provisional
 
 
 _FIELDS = ("error", "caption", "timings", "tagger", "finished_at", "provisional", "width", "height")

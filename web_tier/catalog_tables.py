@@ -50,11 +50,29 @@ batches = Table(
     Column("expired_at", Float),
     Column("deleted_at", Float),
     Column("purged_at", Float),
+    Column("removed", BigInteger, nullable=False, server_default="0"),
+    Column("cleared_at", Float),
+    Column("emptied_at", Float),
     Index(None, "created_at", "id"),
+    Index(
+        "ix_batches_removing",
+        "deleted_at",
+        sqlite_where=text("deleted_at IS NOT NULL AND purged_at IS NULL"),
+        postgresql_where=text("deleted_at IS NOT NULL AND purged_at IS NULL"),
+    ),
+    Index(
+        "ix_batches_cancelling",
+        "cancelled_at",
+        sqlite_where=text("cancelled_at IS NOT NULL AND completed_at IS NULL"),
+        postgresql_where=text("cancelled_at IS NOT NULL AND completed_at IS NULL"),
+    ),
 )
 """A deleted batch keeps its row, emptied and shown to nobody: its late results are known by it, and sums still grow.
 
-`purged_at`: what came into the store after the deletion was removed too.
+Its images are hidden by `deleted_at`, and go in small groups: `removed` of `total` so far, all of them by `cleared_at`.
+`purged_at`: what came into the store after the deletion was removed too. `emptied_at`: when what a batch of dropped
+files held before was deleted. Images that wait in a batch with `cancelled_at` count as cancelled; once their rows say
+so too, it has `completed_at`.
 """
 
 images = Table(

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection, func, insert, select, update
 
 from core.file_names import same_name
-from web_tier.catalog import IMAGE_COLUMNS, BatchClosed, Catalog, Image, Upload, read_batch
+from web_tier.catalog import BatchClosed, Catalog, Image, Upload, read_batch, shown_images
 from web_tier.catalog_tables import batches, images
+from web_tier.visibility import in_batch, not_deleted
 
 
 class UploadCatalog(Catalog):
@@ -24,7 +25,7 @@ class UploadCatalog(Catalog):
         with self._database.writing() as connection:
             _lock_open(connection, batch_id)
             hashes = {upload.sha256 for upload in uploads}
-            there = select(*IMAGE_COLUMNS).where(images.c.batch_id == batch_id, images.c.sha256.in_(hashes))
+            there = shown_images(batch_id).where(images.c.sha256.in_(hashes))
             known = {_content(image): image for image in (Image(*row) for row in connection.execute(there))}
             fresh: dict[tuple[str, str], Upload] = {}
             for upload in uploads:
@@ -35,8 +36,11 @@ class UploadCatalog(Catalog):
         return [known[_content(upload)] for upload in uploads]
 
     def mark_sent(self, image_ids: Sequence[str]) -> None:
-        """Their jobs are on the queue. This is no change that anyone sees, and takes no number."""
-        with self._database.writing() as connection:
+        """Their jobs are on the queue. This is no change that anyone sees, and takes no number.
+
+        Should a power cut undo it, the sweep sends the jobs once more, and a job done twice gives one result.
+        """
+        with self._database.writing(durable=False) as connection:
             connection.execute(
                 update(images).where(images.c.id.in_(image_ids), images.c.status == "received").values(status="queued")
             )
@@ -44,22 +48,21 @@ class UploadCatalog(Catalog):
     def accepted(self, image_ids: Sequence[str]) -> list[Image]:
         """These images as they are now, in this order; those that were deleted are left out."""
         with self._database.reading() as connection:
-            rows = connection.execute(select(*IMAGE_COLUMNS).where(images.c.id.in_(image_ids)))
+            rows = connection.execute(shown_images().where(images.c.id.in_(image_ids)))
             found = {row.id: Image(*row) for row in rows}
         return [found[image_id] for image_id in image_ids if image_id in found]
 
     def with_content(self, hashes: Collection[str], batch_id: str | None = None) -> dict[str, Image]:
         """By sha256 the latest image whose bytes have it; of one batch, or of all."""
-        latest = select(func.max(images.c.id)).where(images.c.sha256.in_(hashes), images.c.stored)
-        if batch_id is not None:
-            latest = latest.where(images.c.batch_id == batch_id)
-        query = select(*IMAGE_COLUMNS).where(images.c.id.in_(latest.group_by(images.c.sha256)))
+        there = not_deleted() if batch_id is None else in_batch(batch_id)
+        latest = select(func.max(images.c.id)).where(images.c.sha256.in_(hashes), images.c.stored, there)
+        query = shown_images().where(images.c.id.in_(latest.group_by(images.c.sha256)))
         with self._database.reading() as connection:
             return {row.sha256: Image(*row) for row in connection.execute(query)}
 
     def stored_in(self, batch_id: str, hashes: Collection[str]) -> list[Image]:
         """Images of a batch whose bytes have one of these sha256, under whatever name."""
-        query = select(*IMAGE_COLUMNS).where(images.c.batch_id == batch_id, images.c.sha256.in_(hashes))
+        query = shown_images(batch_id).where(images.c.sha256.in_(hashes))
         with self._database.reading() as connection:
             return [Image(*row) for row in connection.execute(query.where(images.c.stored))]
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import TagfleetError
@@ -21,6 +21,7 @@ from web_tier.access_tables import deliveries, webhooks
 from web_tier.catalog import AnyRow
 from web_tier.catalog_tables import batches
 from web_tier.database import Database
+from web_tier.pace import Pace
 from web_tier.present import iso
 from web_tier.webhook_post import Outcome
 
@@ -29,6 +30,7 @@ EVENTS = ("batch.completed", "batch.cancelled", "batch.expired")
 ANNOUNCED_FOR_S = 7 * 86_400.0
 
 _GROUP = 100
+_PORTION = 1000
 _KEPT_S = 14 * 86_400.0
 """Longer than ends are announced for: what is forgotten is not announced again."""
 _CLAIMED_S = 60.0
@@ -100,6 +102,7 @@ class WebhookCatalog:
 
     def remove(self, webhook_id: str) -> None:
         """With all that it was still to be told. Raises NoSuchWebhook."""
+        self._remove_deliveries(deliveries.c.webhook_id == webhook_id)  # in groups; its row takes the rest along
         with self._database.writing() as connection:
             gone = connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
         if not gone.rowcount:
@@ -157,9 +160,21 @@ class WebhookCatalog:
 
     def forget(self, now: float) -> int:
         """Remove deliveries that arrived or were given up long ago; how many."""
-        old = deliveries.c.next_at.is_(None), deliveries.c.occurred_at < now - _KEPT_S
-        with self._database.writing() as connection:
-            return connection.execute(delete(deliveries).where(*old)).rowcount
+        return self._remove_deliveries(and_(deliveries.c.next_at.is_(None), deliveries.c.occurred_at < now - _KEPT_S))
+
+    def _remove_deliveries(self, which: ColumnElement[bool]) -> int:
+        """In groups, each a short transaction of its own."""
+        removed = 0
+        pace = Pace()
+        query = select(deliveries.c.id).where(which).limit(_PORTION)
+        while True:
+            with self._database.reading() as connection:
+                found = list(connection.execute(query).scalars())
+            for group in pace.groups(found):
+                with self._database.writing() as connection, pace.measuring():
+                    removed += connection.execute(delete(deliveries).where(deliveries.c.id.in_(group))).rowcount
+            if len(found) < _PORTION:
+                return removed
 
     @staticmethod
     def _note(connection: Connection, webhook_id: str, outcome: Outcome, now: float) -> None:

@@ -51,7 +51,19 @@ class Collector:
         self._letters = GivingUp(backend.store, catalog, settings.queue.max_receives, clock, self._record)
 
     def run(self, stop: threading.Event) -> None:
-        """Collect until `stop` is set; the group in hand is finished. What does not answer is tried again."""
+        """Collect until `stop` is set; the group in hand is finished. What does not answer is tried again.
+
+        Large batches are removed and cancelled by a thread of their own meanwhile: no result waits for them.
+        """
+        finishing = threading.Thread(target=self._housekeeping.run, args=(stop,), name="housekeeping")
+        finishing.start()
+        try:
+            self._run(stop)
+        finally:
+            stop.set()
+            finishing.join()
+
+    def _run(self, stop: threading.Event) -> None:
         swept_at, sweeps = float("-inf"), 0
         collecting, sweeping = _Trouble(stop), _Trouble(stop)
         while not stop.is_set():
@@ -64,7 +76,7 @@ class Collector:
                 continue
             swept_at = time.monotonic()
             try:
-                self.sweep()
+                self._look_after()
                 if sweeps % _RECONCILE_EVERY == 0:
                     self.reconcile(quiet_s=_QUIET_S if sweeps else 0.0)
                 sweeps += 1
@@ -122,7 +134,9 @@ class Collector:
         if recorded.replaced:
             self._letters.look_again()
         if dropped := [outcome for outcome in unknown if outcome.origin is not None]:
-            self._drops.adopt(dropped, self._settings.default_pool, self._clock())
+            self._housekeeping.make_room({outcome.batch_id for outcome in dropped})
+            late = self._drops.adopt(dropped, self._settings.default_pool, self._clock())
+            self._housekeeping.forget({(outcome.batch_id, outcome.image_id) for outcome in late})
             adopted = self._catalog.record(dropped, self._clock())
             new += adopted.new
             unknown = [outcome for outcome in unknown if outcome.origin is None] + adopted.unknown
@@ -150,11 +164,15 @@ class Collector:
 
         Raises Unavailable.
         """
+        self._look_after()
+        self._housekeeping.finish(threading.Event())
+
+    def _look_after(self) -> None:
         self._send_forgotten()
         self._teaching.sweep()
         for pool in self._settings.pools:
             self._letters.look(pool, self._jobs(pool))
-        self._housekeeping.sweep()
+        self._housekeeping.mark()
 
     def _send_forgotten(self) -> None:
         while unsent := self._catalog.unsent(self._clock() - _UNSENT_AFTER_S, GROUP):

@@ -31,6 +31,9 @@ class Kind(Protocol):
     def engines(self) -> tuple[Engine, Engine]:
         """Over one pool of connections: for transactions that only read one state, and for those that write."""
 
+    def turn(self) -> AbstractContextManager[None]:
+        """This process's turn at writing, where its database takes one writer at a time. May raise Unavailable."""
+
     def migrating(self, writers: Engine) -> AbstractContextManager[Connection]:
         """One transaction for a migration; others who want to migrate wait for its end."""
 
@@ -72,14 +75,16 @@ class Database:
     """Connections to one catalogue, for many threads; made after a fork, and only where `migrate` has run.
 
     A block of `reading` sees one state of the database throughout. A block of `writing` is one transaction, which is
-    on the disk when the block ends and is rolled back when it raises. Both raise Unavailable where the database
-    is locked, full, unreadable, read only or away: ConnectionLost where they had begun and kept nothing,
-    OutcomeUnknown where they may have.
+    on the disk when the block ends and is rolled back when it raises. With `durable=False` a power cut may undo it for
+    a moment longer; a crash of the process does not. Both raise Unavailable where the database is locked, full,
+    unreadable, read only or away: ConnectionLost where they had begun and kept nothing, OutcomeUnknown where they may
+    have.
     """
 
     def __init__(self, url: URL) -> None:
         self._kind = _kind(url)
         self._readers, self._writers = self._kind.engines()
+        self._relaxed = self._writers.execution_options(durable=False)
         self.health = DatabaseHealth(self.check)
 
     @contextmanager
@@ -91,9 +96,10 @@ class Database:
         self.health.went_well(writes=False)
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, durable: bool = True) -> Iterator[Connection]:
+        writers = self._writers if durable else self._relaxed
         phase = _Phase()
-        with _explained(self._kind, phase, self.health), self._writers.begin() as connection:
+        with _explained(self._kind, phase, self.health), self._kind.turn(), writers.begin() as connection:
             phase.begun = True
             yield connection
             phase.ending = True

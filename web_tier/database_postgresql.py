@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
@@ -67,8 +67,13 @@ class PostgreSQL:
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "checkout", _replace_if_lost)
         event.listen(engine, "handle_error", _discard_if_lost)
+        event.listen(engine, "begin", _begin)
         readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         return readers, engine.execution_options(isolation_level="READ COMMITTED")
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Return at once: writers of PostgreSQL need not take turns."""
+        return nullcontext()
 
     def check_writable(self, writers: Engine) -> None:
         """Raises what SQLAlchemy raises; a server that is read only refuses to read with the intent to write."""
@@ -185,6 +190,11 @@ def _in_standby(connection: Connection) -> bool:
         return False
     used = connection.connection.dbapi_connection
     return used is not None and not used.closed and used.info.parameter_status("in_hot_standby") == "on"
+
+
+def _begin(connection: Connection) -> None:
+    if not connection.get_execution_options().get("durable", True):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
 
 
 def _prepare(connection: Any, record: ConnectionPoolEntry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from core.errors import Unavailable
 from web_tier.database_health import Fault
+from web_tier.write_turns import WriterBusy, begin_immediate, turns_at
 
 _BUSY_S = 10.0
 
@@ -36,6 +38,17 @@ class SQLite:
         return engine, engine.execution_options(writes=True)
 
     @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Raises Unavailable where it does not come in time."""
+        try:
+            with turns_at(os.path.realpath(self._path)).turn(_BUSY_S):
+                yield
+        except WriterBusy as error:
+            raise Unavailable(f"catalogue {self.place}: {error}") from error
+        except sqlite3.DatabaseError as error:  # of `_begin`, which SQLAlchemy does not translate
+            raise Unavailable(f"catalogue {self.place}: {self.advice(error)}") from error
+
+    @contextmanager
     def migrating(self, writers: Engine) -> Iterator[Connection]:
         """Raises Unavailable where the folder cannot be used."""
         try:
@@ -46,7 +59,7 @@ class SQLite:
             raise Unavailable(f"catalogue {self._path}: {error.strerror}; is the setting home right?") from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            with writers.begin() as connection:
+            with self.turn(), writers.begin() as connection:
                 yield connection
 
     def check_writable(self, writers: Engine) -> None:
@@ -64,7 +77,7 @@ class SQLite:
 
 
 _ADVICE = {
-    sqlite3.SQLITE_BUSY: f"another process has kept it locked for {_BUSY_S:.0f} s; is one stopped, or its disk stuck?",
+    sqlite3.SQLITE_BUSY: f"it was still locked after {_BUSY_S:.0f} s; is a process stopped, or its disk stuck?",
     sqlite3.SQLITE_FULL: "the disk is full; free some space, what was accepted is kept",
     sqlite3.SQLITE_READONLY: "it cannot be written; check its owner and permissions, and those of its folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that its folder is there and may be written",
@@ -84,6 +97,12 @@ def _prepare(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    # A transaction that reads first and writes later would fail at once where another one wrote in between.
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    """A transaction that reads first and writes later would fail at once where another one wrote in between."""
+    options = connection.get_execution_options()
+    if not options.get("writes", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)  # noqa: S101  # what `_prepare` was given
+    raw.execute(f"PRAGMA synchronous = {'FULL' if options.get('durable', True) else 'NORMAL'}")
+    begin_immediate(raw, _BUSY_S)

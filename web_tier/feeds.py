@@ -16,7 +16,6 @@ _FRESH_S = 0.1
 _LOOK_S = 1.0
 _BURST = 200
 _BURSTS_KEPT = 8
-_ENDS = ("completed", "cancelled", "expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class Feed:
         if known is not None and not changed and state["workers"] == self._workers:
             return known
         self._workers = state["workers"]
-        return Look(batch.change, _event("batch", state), _event("completed", state) if batch.status in _ENDS else None)
+        return Look(batch.change, _event("batch", state), _event("completed", state) if batch.told else None)
 
 
 class Feeds:

@@ -15,6 +15,7 @@ from web_tier.catalog import Catalog
 from web_tier.catalog_feedback import FeedbackCatalog
 from web_tier.catalog_keys import KeyCatalog
 from web_tier.catalog_life import LifeCatalog
+from web_tier.catalog_removal import RemovalCatalog
 from web_tier.catalog_tags import TagCatalog
 from web_tier.catalog_uploads import UploadCatalog
 from web_tier.catalog_webhooks import WebhookCatalog
@@ -53,6 +54,7 @@ class Parts:
     intake: Intake
     lives: LifeCatalog
     life: BatchLife
+    removal: RemovalCatalog
     waits: Waits
     thumbnails: Thumbnails
     keys: KeyCatalog
@@ -87,6 +89,7 @@ def assemble(
         intake=Intake(backend.store, uploads, dispatch, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
         lives=lives,
         life=BatchLife(backend.store, lives, dispatch, clock),
+        removal=RemovalCatalog(database),
         waits=Waits(max(1, settings.web.threads // 8), stopping=stopping),
         thumbnails=Thumbnails(backend.store, backend.originals),
         keys=KeyCatalog(database),

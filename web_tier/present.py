@@ -73,7 +73,7 @@ class BatchPresenter:
             "eta_s": None if rate is None else round(waiting / rate, 1),
             "created_at": iso(batch.created_at),
             "closed_at": iso(batch.closed_at),
-            "completed_at": iso(batch.completed_at),
+            "completed_at": iso(batch.completed_at if batch.cancelled_at is None else batch.cancelled_at),
             "cancelled_at": iso(batch.cancelled_at),
             "expires_at": iso(self._expires_at(batch)),
             "metadata": batch.metadata,

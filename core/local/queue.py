@@ -65,6 +65,8 @@ _COUNTS = """
 """
 _DEAD = "-dead"
 _NEVER = 1 << 62
+_REDRIVEN = 500
+"""Messages of one transaction."""
 _POLL_S = (0.001, 0.02)
 """First and longest pause between two looks of an idle `receive`; each look takes about 10 µs."""
 
@@ -154,6 +156,13 @@ class LocalQueue:
 
         Dead letters that somebody has in flight are left alone.
         """
+        moved = 0
+        while moved < limit and (group := self._redrive_some(min(_REDRIVEN, limit - moved))):
+            moved += group
+        return moved
+
+    def _redrive_some(self, limit: int) -> int:
+        """Few at a time: senders wait meanwhile."""
         with self._db.transaction() as run:
             now = self._uptime()
             self._settle(run, now)

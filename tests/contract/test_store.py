@@ -295,6 +295,33 @@ def test_delete_takes_any_number_of_keys(store):
     assert list(store.list("a/")) == []
 
 
+def test_what_a_batch_left_goes_in_large_groups_and_nothing_else_does(store):
+    """One call takes the originals, thumbnails and results of some hundred images, wherever each of them lies."""
+    prefixes = ("uploads/bat_1/", "thumbnails/bat_1/", "results/bat_1/")
+    doomed = [f"{prefix}img_{number}" for number in range(400) for prefix in prefixes]
+    kept = ["uploads/bat_10/img_1", "uploads/bat_1.jpg", "results/bat_2/img_1", "uploads/bat_1"]
+    for key in (*doomed[:30], doomed[-1], *kept):
+        store.put(key, b"1")
+    store.delete(doomed)
+    assert [info.key for info in store.list("")] == sorted(kept)
+    store.delete(doomed)
+
+
+def test_what_is_listed_may_be_deleted_as_the_list_goes_on(store):
+    """A single walk empties a folder of more objects than one answer holds."""
+    keys = [f"uploads/bat_1/img_{number:04}" for number in range(1_203)]
+    for key in keys:
+        store.put(key, b"")
+    store.put("uploads/bat_2/img_0", b"")
+    listing = (info.key for info in store.list("uploads/bat_1/"))
+    found = []
+    while group := list(islice(listing, 1_000)):
+        store.delete(group)
+        found += group
+    assert found == keys
+    assert [info.key for info in store.list("")] == ["uploads/bat_2/img_0"]
+
+
 def test_an_upload_form_is_whole_or_none(store):
     form = store.upload_form("images/b/i", content_type="image/jpeg", max_bytes=1_000, expires_s=60)
     assert form is None or (form.url.startswith("http") and form.fields)

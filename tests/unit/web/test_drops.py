@@ -14,6 +14,7 @@ from core.errors import NotFound
 from core.messages import Job, decode_result, encode
 from core.notifications import asked_by, split_address
 from core.ports import Blob, Etag
+from web_tier.catalog_life import LifeCatalog
 
 _sequence = count()
 
@@ -148,6 +149,40 @@ def test_a_deleted_batch_comes_back_with_what_is_dropped_later_and_with_nothing_
     web.clock.now += 100
     web.collector.sweep()
     assert len(web.get(f"/batches/{batch}/results")["results"]) == 1
+
+
+def test_a_batch_that_begins_anew_holds_nothing_of_what_was_still_to_be_removed(web):
+    """Its images are hidden by the deletion, which beginning anew takes back."""
+    files = [drop(web, f"t/{number}.jpg", b"%d" % number) for number in range(3)]
+    tagged(web, *files)
+    web.collect()
+    batch = batches(web)["t"]["id"]
+    LifeCatalog(web.catalog.database).delete(batch, web.clock.now)  # and the process is killed
+    tagged(web, drop(web, "t/new.jpg", b"new", at="2100-01-01T00:00:00Z"))
+    assert web.collect() == 1
+    assert [item["name"] for item in web.get(f"/batches/{batch}/results")["results"]] == ["new.jpg"]
+    assert batches(web)["t"]["request_counts"]["total"] == 1
+    web.clock.now += 100
+    web.collector.sweep()
+    results = [info.key for info in web.backend.store.list(f"results/{batch}/")]
+    assert len(results) == 1, "that of the new file, which is not of the deleted batch"
+    assert len(web.get(f"/batches/{batch}/results")["results"]) == 1
+
+
+def test_a_file_dropped_before_the_deletion_stays_out_even_if_the_batch_has_begun_anew(web):
+    first, late = drop(web, "t/a.jpg"), drop(web, "t/late.jpg", b"late")
+    tagged(web, first)
+    web.collect()
+    batch = batches(web)["t"]["id"]
+    web.client.delete(f"/api/v1/batches/{batch}")
+    tagged(web, drop(web, "t/new.jpg", b"new", at="2100-01-01T00:00:00Z"))
+    assert web.collect() == 1
+    tagged(web, late)  # its worker took its time
+    assert web.collect() == 0
+    assert [item["name"] for item in web.get(f"/batches/{batch}/results")["results"]] == ["new.jpg"]
+    assert layout.result_key(batch, late.image_id) not in [
+        info.key for info in web.backend.store.list(f"results/{batch}/")
+    ]
 
 
 def test_a_notification_among_the_dead_letters_is_a_failed_item(web):

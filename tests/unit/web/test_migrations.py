@@ -15,8 +15,9 @@ from sqlalchemy import Engine, create_engine, insert, select
 
 import web_tier
 from web_tier import access_tables  # noqa: F401  # its tables belong to the catalogue too
+from web_tier.catalog_removal import RemovalCatalog, ToRemove
 from web_tier.catalog_tables import batches, images, metadata, tags, verdicts
-from web_tier.database import catalog_url, migrate
+from web_tier.database import Database, catalog_url, migrate
 
 _BATCH = {
     "id": "bat_1",
@@ -118,3 +119,29 @@ def test_what_people_decided_before_is_yet_to_be_told(engine):
     with engine.connect() as connection:
         rows = connection.execute(select(images.c.id, images.c.feedback).order_by(images.c.id)).all()
     assert [tuple(row) for row in rows] == [("img_1", None), ("img_2", 2), ("img_3", None)]
+
+
+def test_what_an_earlier_version_deleted_has_nothing_left_but_leftovers(engine):
+    run(command.downgrade, "0007", engine)
+    old = sa.table("batches", *(sa.column(name) for name in (*_BATCH, "deleted_at")))
+    with engine.begin() as connection:
+        plain = {name: "{}" if value == {} else value for name, value in _BATCH.items()}
+        connection.execute(insert(old).values(plain | {"id": "bat_gone", "deleted_at": 5.0}))
+        connection.execute(insert(old).values(plain | {"id": "bat_there"}))
+    run(command.upgrade, "head", engine)
+    catalog = RemovalCatalog(database := Database(engine.url))
+    assert catalog.unswept(10.0) == [("bat_gone", 5.0)]
+    assert not catalog.is_uncleared("bat_gone")
+    assert catalog.left() == ToRemove(batches=1, images=0)
+    database.close()
+
+
+def test_a_downgrade_brings_no_image_of_a_deleted_batch_back(engine):
+    with engine.begin() as connection:
+        for batch, deleted_at in (("bat_gone", 5.0), ("bat_there", None)):
+            connection.execute(insert(batches).values(_BATCH | {"id": batch, "deleted_at": deleted_at}))
+            values = {"id": f"img_{batch}", "batch_id": batch, "name": "a", "position": 1, "change": 1, "tags": []}
+            connection.execute(insert(images).values(_IMAGE | values))
+    run(command.downgrade, "0007", engine)
+    with engine.connect() as connection:
+        assert connection.execute(select(images.c.id)).scalars().all() == ["img_bat_there"]

@@ -1,0 +1,53 @@
+"""Many clients that add one image each, again and again: how long each waits for its turn at the catalogue."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import catalogs
+from bench.web import spread
+from core.ids import new_id
+from web_tier.catalog import Batch, Upload
+from web_tier.catalog_uploads import UploadCatalog
+from web_tier.database import Database
+
+
+def report(clients: int, seconds: float, place: str) -> Iterator[str]:
+    """Lines on `clients` threads of one process, each with a batch of its own."""
+    with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as folder, catalogs.opened(place, Path(folder)) as found:
+        _, database = found
+        times = _measured(database, clients, seconds)
+        every = [taken for own in times for taken in own]
+        counts = sorted(map(len, times))
+        kind = "PostgreSQL" if place else "SQLite"
+        yield f"{kind}, {clients} clients that add one image each, {len(every) / seconds:.0f}/s:"
+        yield f"  {spread(every)}"
+        yield f"  the slowest client added {counts[0]}, the fastest {counts[-1]}"
+
+
+def _measured(database: Database, clients: int, seconds: float) -> list[list[float]]:
+    """Milliseconds of each client's uploads into the catalogue: accepted, and marked as sent."""
+    times: list[list[float]] = [[] for _ in range(clients)]
+    until = time.perf_counter() + seconds
+
+    def upload(own: list[float]) -> None:
+        catalog = UploadCatalog(database)
+        now = time.time()
+        batch = Batch(new_id("bat", now), "resnet50", {}, {}, now, None, None, 0, 0, 0, 0, changed_at=now)
+        catalog.create_batch(batch, payload_hash="")
+        while (began := time.perf_counter()) < until:
+            image = Upload(new_id("img", time.time()), f"{len(own)}.jpg", f"{len(own):064x}", 1)
+            catalog.add_images(batch.id, [image], time.time())
+            catalog.mark_sent([image.id])
+            own.append(1000 * (time.perf_counter() - began))
+
+    threads = [threading.Thread(target=upload, args=(own,)) for own in times]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return times

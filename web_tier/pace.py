@@ -1,0 +1,51 @@
+"""Work on many rows in groups, each of them short, with room for other writers between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_HELD_S = 0.03
+"""How long a group should hold its locks. Nobody notices a wait of so long."""
+_FIRST, _FEWEST, _MOST = 50, 10, 500
+_REST_S = (0.002, 1.0)
+
+
+class Pace:
+    """How many rows a group has, learned from how long the groups before it held their locks.
+
+    For one thread at a time. `clock` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, pause: Callable[[float], object] = time.sleep
+    ) -> None:
+        self._clock = clock
+        self._pause = pause
+        self._size = _FIRST
+        self._held_s = 0.0
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Goes around what a group does while it holds its locks, and not around its waiting for them."""
+        began = self._clock()
+        yield
+        self._held_s = self._clock() - began
+
+    def groups(self, rows: Sequence[T]) -> Iterator[Sequence[T]]:
+        """Give out `rows` in groups, and rest after each for as long as it held its locks."""
+        start = 0
+        while start < len(rows):
+            group = rows[start : start + self._size]
+            start += len(group)
+            self._held_s = 0.0
+            yield group
+            shortest, longest = _REST_S
+            self._pause(min(max(self._held_s, shortest), longest))
+            factor = min(max(_HELD_S / max(self._held_s, 1e-6), 0.5), 2.0)
+            if len(group) == self._size or factor < 1:
+                self._size = min(max(round(self._size * factor), _FEWEST), _MOST)
