@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from app_tier.images import FORMATS, DecodeBudget, Decoder
 from core.errors import BadImage
+from core.imaging.decode import DecodeBudget, Decoder
+from core.imaging.formats import FORMATS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about damaged metadata
 

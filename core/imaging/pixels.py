@@ -1,0 +1,66 @@
+"""From what a decoder gives, in whichever mode, to RGB in sRGB over white; and whether there is anything to see."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from core.imaging import deep, profiles
+
+NOISE = 2
+"""Levels of 255 within which all pixels count as one colour: rounding of a lossy format, no more."""
+
+_PLAIN = ("L", "LA", "RGB", "RGBA", "CMYK", "LAB", "YCbCr")
+_OPAQUE_IF_ZERO = ("BMP", "DIB")
+"""Formats whose fourth byte is often left zero by programs that know no transparency."""
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """Return `image` in a mode whose pixels may be averaged: no palette, no single bits, 8 bits for each band."""
+    if deep.is_deep(image):
+        return deep.to_grey(image)
+    if image.mode == "RGBA" and image.format in _OPAQUE_IF_ZERO and _highest_alpha(image) == 0:
+        return image.convert("RGB")
+    if "transparency" in image.info and image.mode in ("1", "L", "RGB", "P"):
+        return image.convert("RGBA")
+    if image.mode in _PLAIN:
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode == "La":
+        return image.convert("LA")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def on_white(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return a plain `image` as RGB in sRGB; what is transparent lies over white."""
+    if image.mode == "YCbCr":
+        image = image.convert("RGB")
+    if image.mode in ("LA", "RGBA"):
+        colours = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert(
+            "L" if image.mode == "LA" else "RGB"
+        )
+    converted = profiles.in_srgb(image, profile)
+    return converted if converted.mode == "RGB" else converted.convert("RGB")
+
+
+def is_transparent(small: Image.Image, whole: Image.Image) -> bool:
+    """Return whether no pixel of `whole` can be seen; `small` is its reduced copy, which is looked at first."""
+    return small.mode in ("LA", "RGBA") and _highest_alpha(small) == 0 and _highest_alpha(whole) == 0
+
+
+def is_uniform(shown: Image.Image, whole: Image.Image) -> bool:
+    """Return whether all pixels have one colour: of `shown`, the RGB result, and of the plain `whole` too.
+
+    A star in a black sky is lost in the reduced copy, and is something.
+    """
+    return _is_one_colour(shown) and (whole.mode in ("LA", "RGBA") or _is_one_colour(whole))
+
+
+def _is_one_colour(image: Image.Image) -> bool:
+    return all(max(band) - min(band) <= NOISE for band in (band.getextrema() for band in image.split()))
+
+
+def _highest_alpha(image: Image.Image) -> float:
+    highest = image.getchannel("A").getextrema()[1]
+    return float(highest)  # type: ignore[arg-type]  # one band
