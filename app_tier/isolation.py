@@ -14,18 +14,15 @@ _SHARE = 3
 """Of the time limit, a third is what an image may be expected to take: machines differ, and are busy."""
 
 
-class IsolatedDecoder:
+class IsolatedDecoder(Sandbox):
     """Like Decoder, but what crashes, hangs or eats memory costs only the child. Used by one thread."""
 
     def __init__(self, memory_mb: int, timeout_s: float) -> None:
-        self._sandbox = Sandbox(memory_mb, timeout_s, seconds=timeout_s / _SHARE)
+        super().__init__(memory_mb, timeout_s, seconds=timeout_s / _SHARE)
 
     def decode(self, data: bytes, side: int) -> Image.Image:
         """Return the image as RGB. Raises BadImage, also when the child crashed or took longer than the time limit."""
         try:
-            return self._sandbox.pixels(data, side)
+            return self.pixels(data, side)
         except Failed as error:
             raise BadImage(str(error)) from None
-
-    def close(self) -> None:
-        self._sandbox.close()

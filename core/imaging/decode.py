@@ -103,7 +103,7 @@ class Decoder:
         return exif.upright(shown, image)
 
     def _admit(self, header: Header) -> int:
-        """Return the bytes that decoding takes, by the header alone. Raises BadImage if that or the time is too much."""
+        """Return the bytes that decoding takes, by the header alone. Raises BadImage if it or the time is too much."""
         width, height = header.width, header.height
         if header.pixels > MAX_PIXELS:
             raise BadImage(damage.TOO_MANY_PIXELS.format(width=width, height=height, limit=MAX_PIXELS // 1_000_000))

@@ -1,6 +1,6 @@
 """Grey pictures of more than 8 bits, signed or floating point: what is black, what is white?
 
-1. The scale follows a convention where the values fit one: 0..1, 0..255, and the full ranges of 10, 12, 14 and 16 bits.
+1. The scale follows a convention where the values fit one: 0..1, -1..1, 0..255, the full range of 10 to 32 bits.
 2. It is chosen by a high percentile, so that a few hot pixels darken nothing; what lies beyond is clipped.
 3. Values beyond every convention, or far below one, are scaled by that percentile itself. Where more than a few are
    negative, black is a low percentile.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SAMPLE_FORMAT, _PHOTOMETRIC = 339, 262
 _SIGNED, _WHITE_IS_ZERO = 2, 0
-_TOPS: Final = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+_TOPS: Final = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 32767.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1)
 _FLOAT_TOPS: Final = (1.0, 255.0, 65535.0)
 _HIGH, _LOW = 99.9, 0.1
 _SAMPLED = 1_000_000
@@ -84,6 +84,8 @@ def _range(sample: npt.NDArray[np.generic]) -> tuple[float, float]:
         low = 0.0
     if high <= low:  # nearly all alike: what differs is all there is to see
         low, high = min(low, float(finite.min())), float(finite.max())
+    if floating and -1 <= low < 0 and high <= 1 and max(-low, high) > 1 / 4:
+        return -1.0, 1.0
     if low < 0 or high <= 0:
         return (low, high) if high > low else (low, low + 1.0)
     for top in _FLOAT_TOPS if floating else _TOPS:

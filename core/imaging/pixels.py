@@ -6,8 +6,8 @@ from PIL import Image
 
 from core.imaging import deep, profiles
 
-NOISE = 2
-"""Levels of 255 within which all pixels count as one colour: rounding of a lossy format, no more."""
+NOISE = 4
+"""Levels of 255 within which all pixels count as one colour: the rounding of a lossy format at its usual quality."""
 
 _PLAIN = ("L", "LA", "RGB", "RGBA", "CMYK", "LAB", "YCbCr")
 _OPAQUE_IF_ZERO = ("BMP", "DIB")

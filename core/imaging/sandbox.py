@@ -119,7 +119,7 @@ _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def _crashed(child: subprocess.Popen[bytes]) -> bool:
-    """Return whether the child ended by itself: a signal from outside, or the kernel's for lack of memory, is no crash."""
+    """Return whether the child ended by itself: a signal from outside, or the kernel's for lack of memory, is none."""
     try:
         return -child.wait(timeout=10) not in _FROM_OUTSIDE
     except subprocess.TimeoutExpired:
