@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from core.errors import BadImage
-from core.imaging import costs, damage, exif
+from core.imaging import costs, damage
 from core.imaging.header import Header
 
 _AVIF_BRANDS, _HEIF_BRANDS = (
@@ -38,11 +38,8 @@ class _Meta:
 
     primary: int = 0
     kinds: dict[int, bytes] = field(default_factory=dict)
-    places: dict[int, int] = field(default_factory=dict)
-    """Of an item's kind within the file."""
     sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
     made_of: dict[int, list[int]] = field(default_factory=dict)
-    extents: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
 
 def read(data: bytes) -> Header:
@@ -61,7 +58,7 @@ def read(data: bytes) -> Header:
         format,
         width,
         height,
-        _without_harm(data, meta),
+        data,
         pixel_bytes=9,
         seconds=costs.seconds(format, pixels, min(len(data), 4 * pixels), len(meta.kinds)),
         extra_bytes=max(0, largest - width * height) * 4,
@@ -118,14 +115,12 @@ def _read_meta(data: bytes, meta: _Meta, start: int, end: int) -> None:
                 if inner == b"infe" and data[place] >= 2:
                     wide = data[place] >= 3
                     (number,) = struct.unpack_from(">I" if wide else ">H", data, place + 4)
-                    meta.places[number] = place + (10 if wide else 8)
-                    meta.kinds[number] = data[meta.places[number] : meta.places[number] + 4]
+                    place += 10 if wide else 8
+                    meta.kinds[number] = data[place : place + 4]
         elif name == b"iprp":
             _read_sizes(data, meta, begin, stop)
         elif name == b"iref":
             _read_references(data, meta, begin, stop)
-        elif name == b"iloc":
-            _read_extents(data, meta, begin, stop)
 
 
 def _read_sizes(data: bytes, meta: _Meta, start: int, end: int) -> None:
@@ -165,34 +160,6 @@ def _read_references(data: bytes, meta: _Meta, start: int, end: int) -> None:
             )
 
 
-def _read_extents(data: bytes, meta: _Meta, start: int, end: int) -> None:
-    version = data[start]
-    first, second = data[start + 4], data[start + 5]
-    offset, length, base, index = first >> 4, first & 15, second >> 4, (second & 15 if version else 0)
-    place = start + 6
-    (count,) = struct.unpack_from(">I" if version == 2 else ">H", data, place)
-    place += 4 if version == 2 else 2
-
-    def number(size: int) -> int:
-        nonlocal place
-        place += size
-        if place > end:
-            raise BadImage(damage.HEADER)
-        return int.from_bytes(data[place - size : place])
-
-    for _ in range(count):
-        item = number(4 if version == 2 else 2)
-        method = number(2) & 15 if version else 0
-        number(2)
-        begin = number(base)
-        extents = []
-        for _ in range(number(2)):
-            number(index)
-            extents.append((begin + number(offset), number(length)))
-        if method == 0:
-            meta.extents[item] = extents
-
-
 def _decoded_pixels(meta: _Meta, item: int, depth: int, known: dict[int, int]) -> int:
     """Return how many pixels are decoded for `item`. Raises BadImage for grids that are too deep, or in a circle."""
     if item in known:
@@ -205,19 +172,3 @@ def _decoded_pixels(meta: _Meta, item: int, depth: int, known: dict[int, int]) -
         pixels += sum(_decoded_pixels(meta, part, depth + 1, known) for part in meta.made_of.get(item, ()))
     known[item] = pixels
     return pixels
-
-
-def _without_harm(data: bytes, meta: _Meta) -> bytes:
-    """Return the file with EXIF renamed that would cost more to read than it holds, or cannot be found."""
-    harmful = []
-    for item, name in meta.kinds.items():
-        if name == b"Exif":
-            raw = b"".join(data[start : start + (size or len(data))] for start, size in meta.extents.get(item, ()))
-            if not raw or not exif.is_harmless(raw[4 + int.from_bytes(raw[:4]) :]):
-                harmful.append(meta.places[item])
-    if not harmful:
-        return data
-    mended = bytearray(data)
-    for place in harmful:
-        mended[place : place + 4] = b"free"
-    return bytes(mended)

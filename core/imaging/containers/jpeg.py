@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 
 from core.errors import BadImage
-from core.imaging import costs, damage, exif
+from core.imaging import costs, damage
 from core.imaging.header import Header
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -64,11 +64,12 @@ def read(data: bytes) -> Header:
     if frame.kind not in _READABLE or frame.precision != 8 or not frame.height:
         raise BadImage(damage.VARIANT.format(format="JPEG"))
     several = walk.scans > 1 or frame.kind in _PROGRESSIVE
-    byte_ns = costs.ARITHMETIC_BYTE_NS if frame.kind in _ARITHMETIC else costs.BYTE_NS
+    byte_ns = costs.PROGRESSIVE_BYTE_NS if several else costs.BYTE_NS["JPEG"]
     nanoseconds = (
         frame.width * frame.height * costs.PIXEL_NS["JPEG"]
-        + (len(data) - walk.first_scan) * byte_ns
-        + walk.scan_samples * costs.SCAN_SAMPLE_NS
+        + ((walk.end or len(data)) - walk.first_scan)
+        * (costs.ARITHMETIC_BYTE_NS if frame.kind in _ARITHMETIC else byte_ns)
+        + (walk.scan_samples * costs.SCAN_SAMPLE_NS if several else 0)
     )
     unended = walk.end is None
     if unended and not (_all_given(walk) and frame.kind not in _ARITHMETIC):
@@ -169,11 +170,8 @@ def _all_given(walk: _Walk) -> bool:
 
 
 def _rebuilt(data: bytes, walk: _Walk) -> bytes:
-    """Return the picture alone, with its EXIF and profile where they are harmless, up to its end."""
+    """Return the picture alone, with its EXIF and profile, up to its end."""
     keep = dict(walk.metadata)
-    pieces = [data[start + 4 : end] for start, end in keep[_EXIF]]
-    if not exif.is_harmless(_EXIF + b"".join(piece[len(_EXIF) :] for piece in pieces)):
-        keep[_EXIF] = []
     if sum(end - start for start, end in keep[_ICC]) > _MOST_PROFILE_BYTES:
         keep[_ICC] = []
     keep[_XMP] = keep[_XMP][:1]

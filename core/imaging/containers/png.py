@@ -13,13 +13,12 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MOST_CHUNKS = 100_000
 _MOST_METADATA_BYTES = 4_000_000
 _NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"gAMA", b"cHRM", b"sRGB"}
-_METADATA = {b"iCCP", b"eXIf"}
-_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
-_TOLD = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
-"""Texts that may hold the orientation."""
-_MOST_TEXT_BYTES = 65_536
+_METADATA = {b"iCCP", b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
+_TOLD = {b"XML:com.adobe.xmp", b"Raw profile type exif"}
+"""Names of texts that may hold the orientation."""
+_MOST_INFLATED = 1_000_000
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_INTERLACED_FACTOR = 2.0
+_INTERLACED_FACTOR = 1.5
 
 
 def read(data: bytes) -> Header:
@@ -61,9 +60,9 @@ def _rebuilt(data: bytes) -> tuple[bytes, bool]:
             dropped = True
             break
         transparent |= kind == b"tRNS"
-        if kind in _METADATA or (kind in _TEXTS and _may_tell(data, position, size)):
+        if kind in _METADATA:
             metadata += size
-            keep = metadata <= _MOST_METADATA_BYTES
+            keep = metadata <= _MOST_METADATA_BYTES and _is_readable(kind, data[position + 8 : end - 4])
         else:
             keep = kind in _NEEDED or not kind[0] & 0x20  # a lower-case letter: an image does not depend on it
         if keep:
@@ -77,8 +76,18 @@ def _rebuilt(data: bytes) -> tuple[bytes, bool]:
     return b"".join([*kept, _closed(b"IEND", b"")]), transparent
 
 
-def _may_tell(data: bytes, position: int, size: int) -> bool:
-    return size <= _MOST_TEXT_BYTES and data.startswith(_TOLD, position + 8)
+def _is_readable(kind: bytes, body: bytes) -> bool:
+    """Return whether the decoder will take the chunk: it fails as a whole where a text inflates to more than a megabyte."""
+    if kind == b"eXIf":
+        return True
+    name, _, rest = body.partition(b"\0")
+    if kind == b"iCCP" or (kind == b"zTXt" and name in _TOLD):
+        inflater = zlib.decompressobj()
+        try:
+            return len(inflater.decompress(rest[1:], _MOST_INFLATED + 1)) <= _MOST_INFLATED and inflater.eof
+        except zlib.error:
+            return False
+    return name in _TOLD and len(rest) <= _MOST_INFLATED and (kind == b"tEXt" or rest[:1] == b"\0")
 
 
 def _closed(kind: bytes, body: bytes) -> bytes:

@@ -1,6 +1,6 @@
-"""TIFF and BigTIFF: the first directory. What its entries point at must fit into the file, as Pillow copies it.
+"""TIFF and BigTIFF: the first directory, and how many strips or tiles it speaks of.
 
-Later directories are never read: a chain of them costs nothing.
+Later directories are never read: a chain of them costs nothing. Pillow passes over values that do not fit into the file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ for _order, _big in ((TiffImagePlugin.II, ""), (TiffImagePlugin.MM, "B")):
 
 
 def read(data: bytes) -> Header:
-    """Raises BadImage where the directory is cut, or describes more strips or values than the file can hold."""
+    """Raises BadImage where the directory is cut, or describes more strips than any picture has."""
     tags = _tags(data)
     width, height = _first(tags, _WIDTH), _first(tags, _HEIGHT)
     if not width or not height:
@@ -86,12 +86,10 @@ def _tags(data: bytes) -> _Tags:
         raise BadImage(damage.CUT) from None
     if count > 65_535:
         raise BadImage(damage.TOO_MANY_PARTS)
-    pointed = 0
     tags: _Tags = {}
     for tag, kind, values, body in entries:
         size = _SIZES.get(kind, 1) * values
         if size > inline:
-            pointed += size
             (place,) = struct.unpack(order + ("Q" if big else "I"), body)
             body = data[place : place + 8]
         letter = _NUMBERS.get(kind)
@@ -99,8 +97,6 @@ def _tags(data: bytes) -> _Tags:
         if letter and values and len(body) >= struct.calcsize(letter):
             (number,) = struct.unpack_from(order + letter, body)
         tags[tag] = (values, number)
-    if pointed > 2 * len(data):
-        raise BadImage(damage.TOO_MANY_PARTS)
     return tags
 
 

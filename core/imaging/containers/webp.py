@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from core.errors import BadImage
-from core.imaging import costs, damage, exif
+from core.imaging import costs, damage
 from core.imaging.header import Header
 
 _MOST_CHUNKS = 100_000
@@ -27,7 +27,7 @@ def read(data: bytes) -> Header:
                 kept.append(_chunk(kind, body))
             pictured = True
         elif kind in (b"VP8X", b"ALPH", b"ANIM") or (
-            kind in (b"ICCP", b"EXIF", b"XMP ") and len(body) <= _MOST_METADATA_BYTES and _harmless(kind, body)
+            kind in (b"ICCP", b"EXIF", b"XMP ") and len(body) <= _MOST_METADATA_BYTES
         ):
             kept.append(_chunk(kind, body))
     if not pictured or not size[0] * size[1]:
@@ -74,7 +74,3 @@ def _size(kind: bytes, body: bytes) -> tuple[int, int]:
         bits = int.from_bytes(body[1:5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return 0, 0
-
-
-def _harmless(kind: bytes, body: bytes) -> bool:
-    return kind != b"EXIF" or exif.is_harmless(body)
