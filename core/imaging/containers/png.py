@@ -77,7 +77,7 @@ def _rebuilt(data: bytes) -> tuple[bytes, bool]:
 
 
 def _is_readable(kind: bytes, body: bytes) -> bool:
-    """Return whether the decoder will take the chunk: it fails as a whole where a text inflates to more than a megabyte."""
+    """Return whether the decoder will take the chunk: it fails where a text inflates beyond a megabyte."""
     if kind == b"eXIf":
         return True
     name, _, rest = body.partition(b"\0")

@@ -1,6 +1,6 @@
 """TIFF and BigTIFF: the first directory, and how many strips or tiles it speaks of.
 
-Later directories are never read: a chain of them costs nothing. Pillow passes over values that do not fit into the file.
+Later directories are never read: a chain of them costs nothing. Values that do not fit into the file are passed over.
 """
 
 from __future__ import annotations
