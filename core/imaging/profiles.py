@@ -38,7 +38,7 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 def _is_flat(image: Image.Image) -> bool:
     extrema = image.getextrema()
-    return all(low == high for low, high in (extrema if isinstance(extrema[0], tuple) else (extrema,)))  # type: ignore[misc]  # pairs
+    return all(low == high for low, high in (extrema if isinstance(extrema[0], tuple) else (extrema,)))
 
 
 class _Transforms:

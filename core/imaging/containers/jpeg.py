@@ -21,6 +21,8 @@ _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFIL
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE, _ARITHMETIC = {0xC2, 0xCA}, {0xC9, 0xCA}
 _READABLE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
+_TABLES = {0xDB, 0xC4, 0xDD, 0xCC}
+_COMMON = {bytes([marker]) for marker in (*_TABLES, *_FRAMES, 0xE0, 0xE1, 0xE2, 0xEE, 0xDA)}
 _METADATA = {*range(0xE0, 0xF0), 0xFE}
 _NEEDED = {0xE0, 0xEE}
 """Of the metadata: JFIF and Adobe's, which say what the colours are."""
@@ -45,13 +47,15 @@ class _Walk:
 
     frame: _Frame = field(default_factory=_Frame)
     kept: list[tuple[int, int]] = field(default_factory=list)
-    metadata: dict[bytes, list[tuple[int, int]]] = field(default_factory=lambda: {_EXIF: [], _XMP: [], _ICC: []})
+    profile_bytes: int = 0
+    described: bool = False
+    """Whether there was XMP."""
     dropped: bool = False
     first_scan: int = 0
     scans: int = 0
     scan_samples: int = 0
-    exact: dict[tuple[int, int], int] = field(default_factory=dict)
-    """By component and coefficient: the lowest bit that scans have given."""
+    headers: list[bytes] = field(default_factory=list)
+    """Of the scans: which components, which coefficients, down to which bit."""
     end: int | None = None
 
 
@@ -90,45 +94,69 @@ def read(data: bytes) -> Header:
 
 
 def _walk(data: bytes) -> _Walk:
-    walk, position, markers = _Walk(), 2, 0
-    while (found := _MARKER.search(data, position)) is not None:
-        markers += 1
-        if markers > _MOST_MARKERS:
-            raise BadImage(damage.TOO_MANY_PARTS)
-        start, marker = found.start(), data[found.start() + 1]
-        position = start + 2
+    walk, position = _Walk(), 2
+    for _ in range(_MOST_MARKERS):
+        if data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] in _COMMON:
+            start = position
+        elif found := _MARKER.search(data, position):
+            start = found.start()
+        else:
+            return walk
+        marker, position = data[start + 1], start + 2
         if marker == _EOI:
             walk.end = position
-            break
+            return walk
         if marker in (_SOI, _TEM):
             continue
-        if position + 2 > len(data):
-            break
         position += max(2, int.from_bytes(data[position : position + 2]))
         if position > len(data):
-            break
-        _segment(data, walk, marker, start, position)
-    return walk
+            return walk
+        if marker not in _TABLES:
+            _segment(data, walk, marker, start, position)
+        elif not walk.scans:
+            walk.kept.append((start, position))
+        if marker == _SOS and _is_whole(walk) and data.endswith(b"\xff\xd9"):
+            walk.end = len(data)  # a decoder stops after this scan, and so can we: most photos end here
+            return walk
+    raise BadImage(damage.TOO_MANY_PARTS)
 
 
 def _segment(data: bytes, walk: _Walk, marker: int, start: int, end: int) -> None:
     body = data[start + 4 : end]
-    if marker in _FRAMES and not walk.frame.kind:
-        walk.frame = _frame(marker, body)
-    elif marker == _SOS:
+    if marker == _SOS:
         walk.scans += 1
         walk.first_scan = walk.first_scan or start
-        _scan(walk, body)
-    if walk.first_scan:
+        walk.headers.append(body)
+        walk.scan_samples += sum(walk.frame.samples.get(number, 0) for number in _components(body))
+    elif marker in _FRAMES and not walk.frame.kind:
+        walk.frame = _frame(marker, body)
+    if walk.scans:
         return
-    if marker not in _METADATA or marker in _NEEDED:
+    if marker in _METADATA and marker not in _NEEDED and not _is_wanted(walk, body):
+        walk.dropped = True
+    else:
         walk.kept.append((start, end))
-        return
-    for name, places in walk.metadata.items():
-        if body.startswith(name):
-            places.append((start, end))
-            return
-    walk.dropped = True
+
+
+def _is_wanted(walk: _Walk, body: bytes) -> bool:
+    """Return whether it is EXIF, the first XMP, or of a profile that is not huge."""
+    if body.startswith(_ICC):
+        walk.profile_bytes += len(body)
+        return walk.profile_bytes <= _MOST_PROFILE_BYTES
+    if body.startswith(_XMP):
+        walk.described, first = True, not walk.described
+        return first
+    return body.startswith(_EXIF)
+
+
+def _is_whole(walk: _Walk) -> bool:
+    """Return whether the first scan is of all components at once, and there will be no other."""
+    frame = walk.frame
+    return (
+        walk.scans == 1
+        and frame.kind not in _PROGRESSIVE
+        and len(frame.samples) == len(set(_components(walk.headers[0])) & frame.samples.keys())
+    )
 
 
 def _frame(marker: int, body: bytes) -> _Frame:
@@ -147,39 +175,33 @@ def _frame(marker: int, body: bytes) -> _Frame:
     return _Frame(marker, precision, width, height, samples)
 
 
-def _scan(walk: _Walk, body: bytes) -> None:
-    """Count the samples that a scan passes over, and note which bits of which coefficients it gives."""
+def _components(body: bytes) -> bytes:
+    """Return the numbers of the components that a scan is of."""
     count = body[0] if body else 0
-    numbers = body[1 : 1 + 2 * count : 2]
-    walk.scan_samples += sum(walk.frame.samples.get(number, 0) for number in numbers)
-    if len(body) < 4 + 2 * count:
-        return
-    first, last, bits = body[1 + 2 * count : 4 + 2 * count]
-    if walk.frame.kind not in _PROGRESSIVE:
-        first, last, bits = 0, 63, 0
-    for number in numbers:
-        for coefficient in range(first, min(last, 63) + 1):
-            walk.exact[number, coefficient] = bits & 15
+    return body[1 : 1 + 2 * count : 2]
 
 
 def _all_given(walk: _Walk) -> bool:
     """Return whether scans have begun that give every bit of every coefficient."""
+    lowest: dict[tuple[int, int], int] = {}
+    for body in walk.headers:
+        numbers = _components(body)
+        if len(body) < 4 + 2 * len(numbers):
+            return False
+        first, last, bits = body[1 + 2 * len(numbers) : 4 + 2 * len(numbers)]
+        if walk.frame.kind not in _PROGRESSIVE:
+            first, last, bits = 0, 63, 0
+        lowest.update({(number, at): bits & 15 for number in numbers for at in range(first, min(last, 63) + 1)})
     return bool(walk.frame.samples) and all(
-        walk.exact.get((number, coefficient), 15) == 0 for number in walk.frame.samples for coefficient in range(64)
+        lowest.get((number, at), 15) == 0 for number in walk.frame.samples for at in range(64)
     )
 
 
 def _rebuilt(data: bytes, walk: _Walk) -> bytes:
     """Return the picture alone, with its EXIF and profile, up to its end."""
-    keep = dict(walk.metadata)
-    if sum(end - start for start, end in keep[_ICC]) > _MOST_PROFILE_BYTES:
-        keep[_ICC] = []
-    keep[_XMP] = keep[_XMP][:1]
-    unchanged = not walk.dropped and keep == walk.metadata
-    if unchanged and walk.end == len(data):
+    if walk.end == len(data) and not walk.dropped:
         return data
-    places = sorted([*walk.kept, *(place for places in keep.values() for place in places)])
-    head = b"".join(data[start:end] for start, end in places)
+    head = b"".join(data[start:end] for start, end in walk.kept)
     rest = data[walk.first_scan : walk.end]
     if walk.end is None:
         rest = rest[:-1] + b"\xff\xd9" if rest.endswith(b"\xff") else rest + b"\xff\xd9"

@@ -136,6 +136,7 @@ def test_the_zoo_decodes_as_a_strict_decoder_says(data: Path) -> None:
         "png_decompression_dos.png",  # a text of a gigabyte beside a sound picture, which is left out
         "truncated_end_chunk.png",  # every pixel is there, only the file's end is not
         "truncated_jpeg.jpg",  # the same
+        "unknown_compression_method.png",  # of its profile, which is left out
         "apng_chunk_no_fctl.png",  # an animation that is broken, beside a sound picture, which is what we read
         "avif_hopper.heif",  # an AVIF inside HEIF, which the manifest's decoder did not know
     ]

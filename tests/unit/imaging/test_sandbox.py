@@ -119,6 +119,8 @@ def test_a_decode_that_is_closed_under_way_says_nothing_of_its_image() -> None:
     assert child.stdin is not None
     pipe = child.stdin.fileno()
     os.kill(child.pid, signal.SIGSTOP)  # so that what it is given stays in the pipe, and can be seen there
+    stat = Path(f"/proc/{child.pid}/stat")
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
     asking = threading.Thread(target=ask)
     asking.start()
     wait_until(lambda: any(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))))
