@@ -71,7 +71,7 @@ def _values(image: Image.Image, top: int, rows: int) -> npt.NDArray[Any]:
     return block
 
 
-def _range(sample: npt.NDArray[np.generic]) -> tuple[float, float]:
+def _range(sample: npt.NDArray[Any]) -> tuple[float, float]:
     """Return the values that are black and white."""
     import numpy as np
 
@@ -96,7 +96,7 @@ def _range(sample: npt.NDArray[np.generic]) -> tuple[float, float]:
 
 def _signed(image: Image.Image) -> bool:
     found = _tag(image, _SAMPLE_FORMAT, (1,))
-    return (found[0] if isinstance(found, tuple) and found else found) == _SIGNED
+    return bool((found[0] if isinstance(found, tuple) and found else found) == _SIGNED)
 
 
 def _tag(image: Image.Image, tag: int, otherwise: Any) -> Any:
