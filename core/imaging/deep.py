@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from PIL import Image
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 _SAMPLE_FORMAT, _PHOTOMETRIC = 339, 262
