@@ -109,6 +109,12 @@ def test_values_that_are_not_numbers_alone_are_nothing_to_tag() -> None:
         DECODER.decode(tiff(np.full((70, 90), np.nan, np.float32)))
 
 
+@pytest.mark.parametrize("kind", ["float16", "uint64"])
+def test_kinds_that_nothing_here_can_unpack_are_said_to_be_that(kind: str) -> None:
+    with pytest.raises(BadImage, match="a kind of TIFF that cannot be read here"):
+        DECODER.decode(tiff((GRADIENT * 200).astype(kind)))
+
+
 def test_a_dim_picture_of_16_bits_in_a_png_is_seen() -> None:
     assert looks_like_its_twin(saved(Image.fromarray(np.round(GRADIENT * 4095).astype(np.uint16)), "PNG"))
 
