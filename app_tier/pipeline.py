@@ -22,7 +22,6 @@ from app_tier.batching import Batching
 from app_tier.cancelled import Cancelled
 from app_tier.gathering import Gathering
 from app_tier.held import Held
-from app_tier.images import DecodeBudget, Decoder
 from app_tier.isolation import IsolatedDecoder
 from app_tier.learning import Learning
 from app_tier.persistence import Finished, Outbox, Trouble
@@ -31,6 +30,7 @@ from app_tier.work import Work
 from config.settings import WorkerSettings
 from core import telemetry
 from core.errors import BadImage, NotFound, Unavailable, Unreadable
+from core.imaging.decode import DecodeBudget, Decoder
 from core.messages import Feedback, ids_of
 from core.originals import Originals
 from core.picture_size import upright_size

@@ -16,13 +16,13 @@ import numpy.typing as npt
 from app_tier import networks
 from app_tier.engines import Engine, Outputs, Pixels, openvino
 from app_tier.engines.int8 import Figures, Form
-from app_tier.images import Decoder
 from app_tier.networks import Network
 from app_tier.taggers import Wanted, classifiers, registered
 from app_tier.taggers.imagenet import frame, margins
 from app_tier.weights import Weights
 from config.settings import PoolSettings, Settings
 from core.errors import BadImage, DataInvalid, WeightsInvalid
+from core.imaging.decode import Decoder
 from core.models import Registry
 from core.ports import ObjectStore
 
@@ -64,7 +64,7 @@ def read(paths: Iterable[Path], network: Network, decoder: Decoder, tell: Tell) 
     """The photos as frames; what is no image is told of and passed over."""
     for path in paths:
         try:
-            yield path, frame(decoder.decode(path.read_bytes()), network)
+            yield path, frame(decoder.show(path.read_bytes()), network)
         except (BadImage, OSError) as error:
             tell(f"{path} was passed over: {error}")
 

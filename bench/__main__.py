@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from bench import adaptive, aws, controller, crops, data, deletion, fleet, taggers, web, writers
+from bench import adaptive, aws, controller, crops, data, decoding, deletion, fleet, taggers, web, writers
 from bench.chaos import disk
 from bench.chaos.run import chaos, explained
 from bench.deployment import SHORT_TIMES, Deployment, wait_until
@@ -309,6 +309,15 @@ def florence2_(tokens: int) -> None:
     from bench import florence2
 
     for line in florence2.lines(florence2.measure(tokens)):
+        click.echo(line)
+
+
+@main.command("decode")
+@click.option("--megapixels", default=12, help="of each picture")
+@click.option("--rounds", default=3, help="the best of which counts")
+def decode_(megapixels: int, rounds: int) -> None:
+    """What decoding a picture of each kind takes, beside what is estimated from its header."""
+    for line in decoding.lines(megapixels, rounds):
         click.echo(line)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from app_tier import serving
-from app_tier.images import DecodeBudget, Decoder
 from app_tier.taggers import Frame
 from config.settings import Settings
+from core.imaging.decode import DecodeBudget, Decoder
 from core.messages import TagOptions
 from core.wiring import Backend
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from app_tier.adaptive.state import MAX_TAGS, News
 from app_tier.adaptive.statistics import Features
-from app_tier.images import DecodeBudget, Decoder
 from app_tier.taggers import Frame
 from app_tier.taggers.adaptive import AdaptiveTagger
 from core.errors import BadImage, DataInvalid
+from core.imaging.decode import DecodeBudget, Decoder
 from core.messages import Opinion
 from training.examples import Dataset, Example
 
@@ -80,7 +80,7 @@ def _read(
         done(1)
         try:
             data = example.path.read_bytes()
-            frame = tagger.preprocess(decoder.decode(data))
+            frame = tagger.preprocess(decoder.show(data))
         except BadImage as error:
             problems.append(f"{example.path}: {error}")
         except OSError as error:

@@ -9,8 +9,8 @@ from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from app_tier.images import DecodeBudget, Decoder
 from core.errors import BadImage
+from core.imaging.decode import DecodeBudget, Decoder
 from training import pages
 from training.check import Check, Pair
 
@@ -128,7 +128,7 @@ def _shown(found: Check, pair: Pair) -> str:
 
 def _picture(found: Check, name: str) -> str:
     try:
-        image = Decoder(_SIDE, DecodeBudget(_DECODE_MB)).decode((found.dataset.root / name).read_bytes())
+        image = Decoder(_SIDE, DecodeBudget(_DECODE_MB)).show((found.dataset.root / name).read_bytes())
     except (BadImage, OSError):  # it went away since it was checked
         return ""
     image.thumbnail((2 * _SIDE, 2 * _SIDE))

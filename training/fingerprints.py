@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app_tier.images import DecodeBudget, Decoder
 from core.errors import BadImage
+from core.imaging.decode import DecodeBudget, Decoder
 
 BITS = 64
 _SIDE = 32
@@ -70,7 +70,7 @@ def taken(
 
 def of(data: bytes, decoder: Decoder) -> Fingerprint:
     """Of the bytes of an image file. Raises BadImage."""
-    image = decoder.decode(data)
+    image = decoder.show(data)
     with Image.open(BytesIO(data)) as header:
         size = header.size
     grey = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), np.float64)

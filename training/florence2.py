@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from app_tier.engines.florence2 import load, normalisation, prompt
-from app_tier.images import DecodeBudget, Decoder
 from app_tier.taggers.florence2 import square
 from core import folders
 from core.errors import BadImage, DataInvalid, RunInvalid, TrainingStopped
+from core.imaging.decode import DecodeBudget, Decoder
 from training import files
 from training.florence2_lessons import Lesson
 
@@ -145,7 +145,7 @@ class _Tuning:
 
     def _picture(self, lesson: Lesson, tell: Tell) -> np.ndarray | None:
         try:
-            return square(self._decoder.decode(lesson.path.read_bytes()), self._side)
+            return square(self._decoder.show(lesson.path.read_bytes()), self._side)
         except (BadImage, OSError) as error:
             tell(f"{lesson.path} is passed over: {error}")
             return None

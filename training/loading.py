@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from app_tier.images import DecodeBudget, Decoder
 from app_tier.networks import Network
 from app_tier.taggers import Frame
 from app_tier.taggers.imagenet import frame
 from core.errors import BadImage, DataInvalid
+from core.imaging.decode import DecodeBudget, Decoder
 from training.examples import Example
 
 DECODE_MB = 1000
@@ -88,7 +88,7 @@ def decoder(side: int) -> Callable[[Path], Image.Image]:
 
     def decode(path: Path) -> Image.Image:
         try:
-            return Decoder(side, DecodeBudget(DECODE_MB)).decode(path.read_bytes())
+            return Decoder(side, DecodeBudget(DECODE_MB)).show(path.read_bytes())
         except OSError as error:
             raise BadImage(error.strerror or str(error)) from None
 

@@ -1,29 +1,35 @@
 """Thumbnails: made when first asked for, and kept in the store.
 
-Strangers' images are decoded by a child process with little memory and little time. One that makes a decoder
-crash or hang costs that child, and a placeholder.
+Strangers' images are decoded by a child process with little memory and little time, by the same decoder as the
+taggers'. One that makes it crash or hang costs that child once, and has a placeholder from then on.
 """
 
 from __future__ import annotations
 
-import struct
-import subprocess
-import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 from core import layout
-from core.errors import NotFound, Unavailable, Unreadable
+from core.errors import BadImage, NotFound, Unavailable, Unreadable
+from core.imaging.sandbox import Failed, Sandbox
 from core.notifications import image_id, split_address
 from core.originals import Originals
 from core.ports import Blob, ObjectStore
 from core.telemetry import logger
 from web_tier.catalog import Image
 
-_DECODER = (sys.executable, "-m", "web_tier.thumbnail_decoder")
-_LENGTH = struct.Struct(">I")
-_DECODE_S = 10.0
+SIZE = 256
+"""Pixels at the longer side."""
+
+_DECODE_S = 20.0
 _QUEUE_S = 20.0
+_MEMORY_MB = 600
+_NICENESS = 5
+_RETRY_S = 600.0
+_REMEMBERED = 10_000
+"""Images whose last attempt failed for a reason that may pass, each for `_RETRY_S`."""
 
 
 class Thumbnails:
@@ -34,13 +40,16 @@ class Thumbnails:
         store: ObjectStore,
         originals: Originals,
         *,
-        decoder: Sequence[str] = _DECODER,
+        decoder: Sequence[str] | None = None,
         timeout_s: float = _DECODE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._originals = originals
-        self._decoder = _Decoder(decoder, timeout_s)
+        self._sandbox = Sandbox(_MEMORY_MB, timeout_s, niceness=_NICENESS, command=decoder)
         self._turn = threading.Lock()
+        self._clock = clock
+        self._retry_at: OrderedDict[str, float] = OrderedDict()
 
     def jpeg(self, image: Image) -> bytes | None:
         """The thumbnail as a JPEG; None where the image cannot be shown. Raises Unavailable."""
@@ -57,7 +66,7 @@ class Thumbnails:
             self._turn.release()
 
     def close(self) -> None:
-        self._decoder.stop()
+        self._sandbox.close()
 
     def _kept(self, key: str) -> bytes | None:
         try:
@@ -66,74 +75,38 @@ class Thumbnails:
             return None
 
     def _make(self, key: str, image: Image) -> bytes:
-        """An image that the decoder refuses leaves an empty object, and is not tried again."""
+        """Return the JPEG, or b"" where there is none; what would fail again is kept as an empty object."""
+        if self._clock() < self._retry_at.get(key, 0.0):
+            return b""
         try:
             original = self._originals.read(image.key)
         except (NotFound, Unreadable):
             return b""  # refused at its upload, or taken out of its bucket
         if replaced(image, original):
             return b""
-        made = self._decoder.decode(original.data)
-        if made is None:
-            logger().warning("no thumbnail: the decoder crashed or took too long", image=image.id)
-            return b""
+        try:
+            made = self._sandbox.thumbnail(original.data, SIZE)
+        except BadImage:
+            made = b""
+        except Failed as error:
+            logger().warning("no thumbnail", image=image.id, why=str(error))
+            if not error.lasting:
+                self._remember(key)
+                return b""
+            made = b""
         try:
             self._store.put(key, made, content_type="image/jpeg")
         except Unavailable as error:
-            logger().warning("a thumbnail could not be kept", image=image_id, reason=str(error))
+            logger().warning("a thumbnail could not be kept", image=image.id, reason=str(error))
         return made
+
+    def _remember(self, key: str) -> None:
+        """Leave an image alone for a while whose decoder lacked memory or was ended: it may be none of its doing."""
+        self._retry_at[key] = self._clock() + _RETRY_S
+        while len(self._retry_at) > _REMEMBERED:
+            self._retry_at.popitem(last=False)
 
 
 def replaced(image: Image, original: Blob) -> bool:
     """Whether another picture lies there now than the one that was tagged."""
     return image.origin is not None and image_id(*split_address(image.origin), original.etag) != image.id
-
-
-class _Decoder:
-    """The child process; started when first needed, and again after its death. It ends when its input does."""
-
-    def __init__(self, command: Sequence[str], timeout_s: float) -> None:
-        self._command = command
-        self._timeout_s = timeout_s
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def decode(self, image: bytes) -> bytes | None:
-        """The JPEG, b"" where the image is none that can be shown, None where the child died of it."""
-        process = self._started()
-        source, sink = process.stdout, process.stdin
-        assert source is not None  # noqa: S101  # both are pipes
-        assert sink is not None  # noqa: S101
-        watch = threading.Timer(self._timeout_s, process.kill)
-        watch.start()
-        try:
-            sink.write(_LENGTH.pack(len(image)))
-            sink.write(image)
-            sink.flush()
-            head = source.read(_LENGTH.size)
-            (length,) = _LENGTH.unpack(head)
-            made = source.read(length)
-        except (OSError, struct.error):
-            made, length = b"", 1
-        finally:
-            watch.cancel()
-        if len(made) != length:
-            self.stop()
-            return None
-        return made
-
-    def stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.communicate()
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            self.stop()
-            self._process = subprocess.Popen(  # noqa: S603  # our own module
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # decoders in C chatter there about damaged images
-            )
-        return self._process

@@ -67,8 +67,8 @@ class Ours:
 
     def __init__(self) -> None:
         from app_tier import serving
-        from app_tier.images import DecodeBudget, Decoder
         from config import settings as config
+        from core.imaging.decode import DecodeBudget, Decoder
         from core.wiring import Backend
 
         settings = config.load(os.environ)

@@ -52,8 +52,8 @@ def command(settings: Settings, name: str, calibration: Path, labelled: Path | N
         raise click.ClickException("int8 is made by NNCF: python -m pip install -r requirements-int8.txt")
     from app_tier import quantising
     from app_tier.engines import int8, openvino
-    from app_tier.images import DecodeBudget, Decoder
     from app_tier.taggers import classifiers
+    from core.imaging.decode import DecodeBudget, Decoder
 
     store = Backend(settings).store
     network, weights = quantising.found(name, settings, store)

@@ -19,6 +19,7 @@ from core import layout
 from core.ids import new_id
 from core.messages import Job, Result, Tag, TagOptions, decode_output, encode
 from core.wiring import Backend
+from tests.pictures import spotted
 
 
 class ColourTagger:
@@ -48,7 +49,7 @@ class ColourTagger:
 
 def picture(colour: str = "red", size: tuple[int, int] = (32, 24), format: str = "PNG", **options: object) -> bytes:
     stream = BytesIO()
-    Image.new("RGB", size, colour).save(stream, format, **options)
+    spotted(colour, size).save(stream, format, **options)
     return stream.getvalue()
 
 

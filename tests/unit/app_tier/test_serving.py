@@ -10,12 +10,12 @@ import pytest
 from app_tier import serving
 from app_tier.engines import golden, modules
 from app_tier.engines import openvino as openvino_engine
-from app_tier.images import DecodeBudget, Decoder
 from app_tier.prepare import prepare
 from app_tier.taggers import Wanted, classifiers
 from app_tier.taggers.imagenet import ImageNetTagger
 from config.settings import PoolSettings, Settings
 from core.errors import WeightsInvalid, WeightsMissing
+from core.imaging.decode import DecodeBudget, Decoder
 from core.messages import TagOptions
 from core.wiring import Backend
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from app_tier.images import DecodeBudget, Decoder
 from core.errors import BadImage
+from core.imaging.decode import DecodeBudget, Decoder
 from tests.unit.training.sources import picture
 from training import fingerprints
 from training.duplicates import DISTANCE, Copies, copies, grouped

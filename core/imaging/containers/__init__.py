@@ -1,0 +1,1 @@
+"""Headers of image files, read without a decoder: one module for each container."""

@@ -1,0 +1,140 @@
+"""The decoder: what can't be decoded within limits is a BadImage, whose text is for the image's owner."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+
+from core.errors import BadImage
+from core.imaging import damage, exif, pixels
+from core.imaging.containers import jpeg
+from core.imaging.formats import read_header
+from core.imaging.header import Header
+
+MAX_PIXELS = 500_000_000
+"""Nothing larger is tried, however little memory and time it would take."""
+
+SECONDS = 10.0
+"""A decode that is expected to take longer is refused, where nobody says otherwise: a third of `decode_timeout_s`."""
+
+SCANNED_SAMPLES = 4_000_000_000
+"""All scans of a JPEG together may pass over so many samples: twice what a progressive photo of 200 MP takes."""
+
+_MEGABYTE = 1_000_000
+
+
+class DecodeBudget:
+    """Memory that all decodes of this process share, a decode waits until its estimate fits; and `seconds` for each."""
+
+    def __init__(self, megabytes: int, seconds: float = SECONDS) -> None:
+        self.limit = megabytes * _MEGABYTE
+        self.seconds = seconds
+        self._free = self.limit
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def reserve(self, cost: int) -> Iterator[None]:
+        """Hold `cost` bytes, once they are free; it must not exceed `limit`."""
+        with self._changed:
+            self._changed.wait_for(lambda: cost <= self._free)
+            self._free -= cost
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += cost
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """Decodes uploads to RGB images whose shorter side is at least `side` pixels, where the upload has as many.
+
+    Large images come back at a reduced scale of at least twice `side`: enough to resample without a visible difference.
+    """
+
+    side: int
+    budget: DecodeBudget
+
+    def decode(self, data: bytes) -> Image.Image:
+        """Return the first frame, upright, as RGB in sRGB; transparency lies over white.
+
+        Raises BadImage, also where there is nothing to tag: all is transparent, or of one colour.
+        """
+        return self._decoded(data, refuse_blank=True)
+
+    def show(self, data: bytes) -> Image.Image:
+        """Return the same as `decode`, blank pictures too. Raises BadImage."""
+        return self._decoded(data, refuse_blank=False)
+
+    def _decoded(self, data: bytes, *, refuse_blank: bool) -> Image.Image:
+        header = read_header(data)
+        cost = self._admit(header)
+        try:
+            with self.budget.reserve(cost):
+                if header.unended:
+                    jpeg.check_end(header.data)
+                with Image.open(BytesIO(header.data), formats=_PLUGINS.get(header.format, (header.format,))) as image:
+                    return self._picture(image, header, refuse_blank=refuse_blank)
+        except Exception as error:  # noqa: BLE001  # decoders raise nearly anything on damaged files
+            raise damage.explained(error, header.format) from None
+
+    def _picture(self, image: Image.Image, header: Header, *, refuse_blank: bool) -> Image.Image:
+        if image.width * image.height > 1.1 * header.pixels:
+            raise BadImage(damage.HEADER)  # it would take more than was reserved
+        image.draft("RGB", (2 * self.side, 2 * self.side))  # JPEG only
+        _mend_byte_order(image)
+        image.load()
+        whole = pixels.plain(image)
+        factor = min(whole.size) // (2 * self.side)
+        small = whole.reduce(factor) if factor >= 2 else whole
+        if refuse_blank and pixels.is_transparent(small, whole):
+            raise BadImage(damage.TRANSPARENT)
+        shown = pixels.on_white(small, image.info.get("icc_profile"))
+        if refuse_blank and pixels.is_uniform(shown, whole):
+            raise BadImage(damage.UNIFORM)
+        return exif.upright(shown, image)
+
+    def _admit(self, header: Header) -> int:
+        """Return the bytes that decoding takes, by the header alone. Raises BadImage if it or the time is too much."""
+        width, height = header.width, header.height
+        if header.pixels > MAX_PIXELS:
+            raise BadImage(damage.TOO_MANY_PIXELS.format(width=width, height=height, limit=MAX_PIXELS // 1_000_000))
+        if header.scans > 1 and header.scan_samples > SCANNED_SAMPLES:
+            raise BadImage(damage.TOO_MANY_SCANS.format(width=width, height=height, scans=header.scans))
+        cost = header.memory(2 * self.side)
+        if cost > self.budget.limit:
+            raise BadImage(
+                damage.TOO_MUCH_MEMORY.format(
+                    width=width, height=height, need=cost / 1e9, limit=self.budget.limit / 1e9
+                )
+            )
+        if header.seconds > self.budget.seconds:
+            raise BadImage(
+                damage.TOO_SLOW.format(width=width, height=height, need=header.seconds, limit=self.budget.seconds)
+            )
+        return cost
+
+
+_PLUGINS = {"HEIF": ("HEIF", "AVIF")}
+"""Brands do not always tell the two apart."""
+
+
+def _mend_byte_order(image: Image.Image) -> None:
+    """Read big-endian TIFFs as libtiff gives them, in this machine's order: Pillow sees to that for 16 bits only."""
+    if image.format == "TIFF" and sys.byteorder == "little":
+        image.tile = [  # type: ignore[attr-defined]  # of an opened image
+            tile._replace(args=(_NATIVE.get(tile.args[0], tile.args[0]), *tile.args[1:]))
+            if tile.codec_name == "libtiff"
+            else tile
+            for tile in image.tile  # type: ignore[attr-defined]
+        ]
+
+
+_NATIVE = {"I;16BS": "I;16S", "I;32BS": "I;32S", "F;32BF": "F;32F", "F;64BF": "F;64F"}

@@ -1,0 +1,47 @@
+"""What a header tells of an image before anything is decoded: its size, and the memory and time it will take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Read from the bytes alone. Estimates are for one decode at full scale, unless `scalable`."""
+
+    format: str
+    """Pillow's name of it."""
+    width: int
+    height: int
+    data: bytes
+    """The file as a decoder is to see it: mended at its end, without what no picture needs."""
+    pixel_bytes: float
+    """Peak memory for each pixel that is decoded, conversions included."""
+    seconds: float
+    """Estimated time of a decode, on one core."""
+    extra_bytes: int = 0
+    """Memory that does not depend on the scale: coefficients, strips, tiles."""
+    scalable: bool = False
+    """Whether its decoder can scale by 1/2, 1/4 and 1/8 (JPEG)."""
+    scans: int = 1
+    scan_samples: int = 0
+    """Samples of all scans together, each counted as often as a scan passes over it (JPEG)."""
+    unended: bool = False
+    """No end was found where the last scan may be complete: to be checked strictly (JPEG)."""
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    def scale(self, side: int) -> int:
+        """By what the decoder itself can divide both sides without leaving either below `side`."""
+        if not self.scalable:
+            return 1
+        room = min(self.width, self.height) // max(1, side)
+        return next(scale for scale in (8, 4, 2, 1) if room >= scale or scale == 1)
+
+    def memory(self, side: int) -> int:
+        """Return the estimated bytes at the scale that `side` allows."""
+        scale = self.scale(side)
+        decoded = -(-self.width // scale) * -(-self.height // scale)
+        return int(decoded * self.pixel_bytes) + self.extra_bytes

@@ -1,0 +1,213 @@
+"""Decodes one image at a time in a child process with limited memory and time, which may crash or hang without harm.
+
+The child reads frames (what is wanted, the side, the length, the upload) and answers each with a status, a size, and
+the pixels, the JPEG or the sentence. It is started when first needed and again after its death, and ends when its
+input does.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from PIL import Image
+
+from core.errors import BadImage, TagfleetError
+from core.imaging import damage
+from core.imaging.decode import SECONDS, DecodeBudget, Decoder
+
+REQUEST = struct.Struct(">BIQ")
+"""What is wanted, the side in pixels, bytes that follow."""
+ANSWER = struct.Struct(">BIIQ")
+"""Status, width and height, bytes that follow."""
+PIXELS, THUMBNAIL = 0, 1
+"""RGB to be tagged, at least `side` pixels at the shorter side; a JPEG of at most `side` pixels at the longer one."""
+OK, BAD, NO_MEMORY = 0, 1, 2
+
+_SPARE_BYTES = 1 << 30  # address space beyond the decode budget: the interpreter, libraries, allocator's arenas
+_QUALITY = 80
+
+
+class Failed(TagfleetError):
+    """The child gave no answer. `lasting` says that it would not give one the next time either."""
+
+    def __init__(self, sentence: str, *, lasting: bool) -> None:
+        super().__init__(sentence)
+        self.lasting = lasting
+
+
+class Sandbox:
+    """Used by one thread at a time; `close` may come from another."""
+
+    def __init__(
+        self,
+        memory_mb: int,
+        timeout_s: float,
+        *,
+        seconds: float = SECONDS,
+        niceness: int = 0,
+        command: Sequence[str] | None = None,
+    ) -> None:
+        """Refuse by the header what should take more than `memory_mb` or `seconds`; end what takes `timeout_s`."""
+        self._command = command or (
+            # -P: a file in the current folder is not to stand in for a module
+            *(sys.executable, "-P", "-m", "core.imaging.sandbox"),
+            *(str(memory_mb), str(seconds), str(niceness)),
+        )
+        self._timeout_s = timeout_s
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def pixels(self, data: bytes, side: int) -> Image.Image:
+        """Return what `Decoder(side).decode(data)` returns. Raises BadImage, Failed."""
+        width, height, body = self._asked(PIXELS, data, side)
+        return Image.frombytes("RGB", (width, height), body)
+
+    def thumbnail(self, data: bytes, side: int) -> bytes:
+        """Return a JPEG of at most `side` pixels, upright, on white. Raises BadImage, Failed."""
+        return self._asked(THUMBNAIL, data, side)[2]
+
+    def close(self) -> None:
+        """End the child; a decode that is under way fails, which says nothing about its image."""
+        self._end()
+
+    def _asked(self, wanted: int, data: bytes, side: int) -> tuple[int, int, bytes]:
+        child = self._running()
+        try:
+            status, width, height, body = _exchange(child, wanted, data, side, time.monotonic() + self._timeout_s)
+        except TimeoutError:
+            self._end()
+            raise Failed(damage.TOOK_TOO_LONG.format(limit=self._timeout_s), lasting=True) from None
+        except (EOFError, OSError, ValueError, struct.error):  # ValueError: its pipes were closed meanwhile
+            lasting = _crashed(child)
+            self._end()
+            raise Failed(damage.CRASHED, lasting=lasting) from None
+        if status == NO_MEMORY:
+            raise Failed(damage.NO_MEMORY, lasting=False)
+        if status == BAD:
+            raise BadImage(body.decode())
+        return width, height, body
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.communicate()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._child is None or self._child.poll() is not None:
+            self._end()
+            self._child = subprocess.Popen(  # noqa: S603  # our own module
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # decoders in C chatter there about damaged images
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread would reserve address space
+            )
+        return self._child
+
+
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def _crashed(child: subprocess.Popen[bytes]) -> bool:
+    """Return whether the child ended by itself: a signal from outside, or the kernel's for lack of memory, is none."""
+    try:
+        return -child.wait(timeout=10) not in _FROM_OUTSIDE
+    except subprocess.TimeoutExpired:
+        return True  # it closed its output and lives: it is not ours any more
+
+
+def _exchange(
+    child: subprocess.Popen[bytes], wanted: int, data: bytes, side: int, deadline: float
+) -> tuple[int, int, int, bytes]:
+    """Raises TimeoutError, EOFError if the child ended, OSError."""
+    assert child.stdin is not None  # noqa: S101  # both are pipes
+    assert child.stdout is not None  # noqa: S101
+    _write(child.stdin.fileno(), REQUEST.pack(wanted, side, len(data)) + data, deadline)
+    output = child.stdout.fileno()
+    status, width, height, size = ANSWER.unpack(_read(output, ANSWER.size, deadline))
+    return status, width, height, _read(output, size, deadline)
+
+
+def _write(handle: int, data: bytes, deadline: float) -> None:
+    os.set_blocking(handle, False)
+    rest = memoryview(data)
+    while rest:
+        _wait([], [handle], deadline)
+        rest = rest[os.write(handle, rest[: 1 << 16]) :]
+
+
+def _read(handle: int, size: int, deadline: float) -> bytes:
+    found = bytearray()
+    while len(found) < size:
+        _wait([handle], [], deadline)
+        piece = os.read(handle, min(size - len(found), 1 << 20))
+        if not piece:
+            raise EOFError
+        found += piece
+    return bytes(found)
+
+
+def _wait(readable: list[int], writable: list[int], deadline: float) -> None:
+    left = deadline - time.monotonic()
+    if left <= 0 or not any(select.select(readable, writable, [], left)):
+        raise TimeoutError
+
+
+def _serve(budget: DecodeBudget, source: BinaryIO, sink: BinaryIO) -> None:
+    while len(head := source.read(REQUEST.size)) == REQUEST.size:
+        wanted, side, size = REQUEST.unpack(head)
+        data = source.read(size)
+        try:
+            made = _thumbnail(data, side, budget) if wanted == THUMBNAIL else Decoder(side, budget).decode(data)
+        except BadImage as error:
+            status = NO_MEMORY if str(error) == damage.NO_MEMORY else BAD
+            width, height, body = 0, 0, str(error).encode()
+        else:
+            status, (width, height) = OK, made.size
+            body = _as_jpeg(made) if wanted == THUMBNAIL else made.tobytes()
+        sink.write(ANSWER.pack(status, width, height, len(body)) + body)
+        sink.flush()
+
+
+def _thumbnail(data: bytes, side: int, budget: DecodeBudget) -> Image.Image:
+    picture = Decoder(side, budget).show(data)
+    picture.thumbnail((side, side), reducing_gap=2.0)
+    return picture
+
+
+def _as_jpeg(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=_QUALITY)
+    return out.getvalue()
+
+
+def _limit(memory_mb: int, niceness: int) -> None:
+    import resource  # not on every system: only this child needs it
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end closes our input
+    limit = memory_mb * 1_000_000 + _SPARE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(niceness)
+    warnings.simplefilter("ignore")
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    memory_mb, seconds, niceness = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    _limit(memory_mb, niceness)
+    _serve(DecodeBudget(memory_mb, seconds), sys.stdin.buffer, sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    main()
