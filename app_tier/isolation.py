@@ -17,7 +17,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from app_tier.images import DecodeBudget, Decoder
-from core.errors import BadImage
+from core.errors import BadImage, DecoderLost
 
 _HEADER = struct.Struct(">IQ")  # side, bytes that follow
 _ANSWER = struct.Struct(">BIIQ")  # status, width, height, bytes that follow
@@ -34,16 +34,16 @@ class IsolatedDecoder:
         self._child: subprocess.Popen[bytes] | None = None
 
     def decode(self, data: bytes, side: int) -> Image.Image:
-        """Raises BadImage, also when the child crashed or took longer than the time limit."""
+        """Raises BadImage; DecoderLost where the child crashed or took longer than the time limit."""
         child = self._running()
         try:
             status, width, height, body = _exchange(child, data, side, time.monotonic() + self._timeout_s)
         except TimeoutError:
             self.close()
-            raise BadImage(f"decoding it took longer than {self._timeout_s:.0f} s") from None
+            raise DecoderLost(f"decoding it took longer than {self._timeout_s:.0f} s") from None
         except (EOFError, OSError):
             self.close()
-            raise BadImage("decoding it crashed the decoder; the file is probably damaged on purpose") from None
+            raise DecoderLost("decoding it crashed the decoder; the file is probably damaged on purpose") from None
         if status == _BAD:
             raise BadImage(body.decode())
         return Image.frombytes("RGB", (width, height), body)

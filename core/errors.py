@@ -60,6 +60,10 @@ class BadImage(TagfleetError):
     """The image can never be tagged (no image, damaged, too large). The text is shown to its owner."""
 
 
+class DecoderLost(BadImage):
+    """A decoder in a process of its own crashed, or took too long, on this image."""
+
+
 class WeightsMissing(TagfleetError):
     """A tagger's weights were found in none of the places where they are looked for."""
 

@@ -1,0 +1,60 @@
+"""Images that harm whoever decodes them: scan bombs, and files marked to hang or crash the decoder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+INSIDE = Path(__file__).with_name("inside")
+"""Holds the module that sets the traps, and a process's clock, as Python starts."""
+HANGS = b"this image hangs its decoder"
+CRASHES = b"this image ends its process"
+
+_SCAN = bytes.fromhex("ffda 0008 0101 0001 3f00") + bytes(16)
+
+
+def with_inside(environ: Mapping[str, str], **more: str) -> dict[str, str]:
+    """The environment of Python processes that import `inside`, with the variables that it reads."""
+    path = os.pathsep.join(filter(None, (str(INSIDE), environ.get("PYTHONPATH"))))
+    return {**environ, "PYTHONPATH": path, **more}
+
+
+def trapped(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which marked images hang or crash a worker's decoders."""
+    return with_inside(environ, IMAGE_TRAPS="1")
+
+
+def scan_bomb(side: int = 8000, scans: int = 5000) -> bytes:
+    """A progressive JPEG of one grey component whose scans are all empty: each has a decoder visit every block.
+
+    26 bytes a scan; with the defaults 130 kB keep libjpeg busy for minutes.
+    """
+    size = side.to_bytes(2, "big")
+    table = bytes.fromhex("ffdb 0043 00") + b"\1" * 64
+    frame = bytes.fromhex("ffc2 000b 08") + size + size + bytes.fromhex("01 01 11 00")
+    codes = b"".join(
+        bytes.fromhex("ffc4 0014") + bytes([kind]) + (b"\1" if kind == 0 else b"\1") + bytes(16) for kind in (0x00, 0x10)
+    )
+    first = bytes.fromhex("ffda 0008 0101 0000 0000") + bytes(16)
+    return b"\xff\xd8" + table + frame + codes + first + _SCAN * (scans - 1) + b"\xff\xd9"
+
+
+def marked(image: bytes, mark: bytes) -> bytes:
+    """The image with a mark behind its end, which decoders do not read."""
+    return image + mark
+
+
+def traps(photos: Sequence[tuple[str, bytes]], count: int) -> list[tuple[str, bytes]]:
+    """`count` images that harm, of each kind in turn; the marked ones look like one of `photos`."""
+    made = []
+    for number in range(count):
+        kind = ("bomb", "hang", "crash")[number % 3]
+        photo = photos[number % len(photos)][1]
+        image = {
+            "bomb": lambda: scan_bomb() + number.to_bytes(4, "big"),
+            "hang": lambda photo=photo: marked(photo, HANGS),
+            "crash": lambda photo=photo: marked(photo, CRASHES),
+        }[kind]()
+        made.append((f"{kind}-{number:03}.jpg", image))
+    return made
