@@ -109,7 +109,7 @@ class Pipeline:
             self.trouble,
             prefetch=settings.prefetch,
             max_receives=max_receives,
-            retry_s=max(_GIVE_BACK_DELAY_S, settings.decode_timeout_s),
+            retry_s=settings.decode_timeout_s,
             draining=self.draining,
             handle=self._handle_suspect,
         )

@@ -33,11 +33,9 @@ def scan_bomb(side: int = 8000, scans: int = 5000) -> bytes:
     size = side.to_bytes(2, "big")
     table = bytes.fromhex("ffdb 0043 00") + b"\1" * 64
     frame = bytes.fromhex("ffc2 000b 08") + size + size + bytes.fromhex("01 01 11 00")
-    codes = b"".join(
-        bytes.fromhex("ffc4 0014") + bytes([kind]) + (b"\1" if kind == 0 else b"\1") + bytes(16) for kind in (0x00, 0x10)
-    )
+    codes = b"".join(bytes.fromhex("ffc4 0014") + bytes([kind, 1]) + bytes(16) for kind in (0x00, 0x10))
     first = bytes.fromhex("ffda 0008 0101 0000 0000") + bytes(16)
-    return b"\xff\xd8" + table + frame + codes + first + _SCAN * (scans - 1) + b"\xff\xd9"
+    return b"\xff\xd8" + table + frame + codes + first + _SCAN * scans + b"\xff\xd9"
 
 
 def marked(image: bytes, mark: bytes) -> bytes:
