@@ -16,7 +16,7 @@ from bench.chaos.faults import Faults
 from bench.chaos.reckoning import Reckoning, reckon
 from bench.chaos.skew import SkewedController
 from bench.deployment import Deployment, wait_until
-from core.dead_letters import looked_at
+from core.dead_letters import peeked
 from core.messages import Result, decode_job, decode_result
 from tagfleet.client import Batch, Client, ClientError, Item, Patience
 
@@ -160,8 +160,7 @@ def _settled(deployment: Deployment, batch: Batch, count: int) -> list[str]:
     while True:
         letters: list[str] = []
         for queue in jobs:
-            with looked_at(queue, count + 1) as found:
-                letters += [decode_job(letter.body).image_id for letter in found]
+            letters += [decode_job(letter.body).image_id for letter in peeked(queue, count + 1)]
         if time.monotonic() > until or not set(letters) & dict(_bucket(deployment, batch)).keys():
             return letters
         time.sleep(_RETRY_S)
