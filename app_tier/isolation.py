@@ -6,8 +6,10 @@ A message that was received before and never finished may be what killed its wor
 
 from __future__ import annotations
 
+import math
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -29,7 +31,7 @@ class IsolatedDecoder:
     """Like Decoder, but what crashes, hangs or eats memory costs only the child. Used by one thread."""
 
     def __init__(self, memory_mb: int, timeout_s: float) -> None:
-        self._command = [sys.executable, "-m", "app_tier.isolation", str(memory_mb)]
+        self._command = [sys.executable, "-m", "app_tier.isolation", str(memory_mb), str(math.ceil(timeout_s) + 1)]
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -96,10 +98,12 @@ def _wait(readable: list[int], writable: list[int], deadline: float) -> None:
         raise TimeoutError
 
 
-def _serve(memory_mb: int, source: BinaryIO, sink: BinaryIO) -> None:
+def _serve(memory_mb: int, limit_s: int, source: BinaryIO, sink: BinaryIO) -> None:
+    """A decode that outlasts `limit_s` ends this process, should nobody be there any more to kill it."""
     budget = DecodeBudget(memory_mb)
     while header := source.read(_HEADER.size):
         side, size = _HEADER.unpack(header)
+        signal.alarm(limit_s)
         try:
             picture = Decoder(side, budget).decode(source.read(size))
         except BadImage as error:
@@ -109,6 +113,7 @@ def _serve(memory_mb: int, source: BinaryIO, sink: BinaryIO) -> None:
             body = picture.tobytes()
             sink.write(_ANSWER.pack(_OK, *picture.size, len(body)) + body)
         sink.flush()
+        signal.alarm(0)
 
 
 def _limit_memory(memory_mb: int) -> None:
@@ -121,4 +126,4 @@ def _limit_memory(memory_mb: int) -> None:
 
 if __name__ == "__main__":
     _limit_memory(int(sys.argv[1]))
-    _serve(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
+    _serve(int(sys.argv[1]), int(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)

@@ -174,6 +174,7 @@ class Pipeline:
         """Give back all that is in hand, once the last receive is over: it would take it up again."""
         self.draining.set()
         self._threads[0].join(2 * RECEIVE_WAIT_S)
+        self._suspects.release()
         self.held.give_all_back()
 
     def hung_for(self) -> float:

@@ -76,6 +76,13 @@ class Suspects:
                 continue
             self._handle(work)
 
+    def release(self) -> None:
+        """Let go of all that wait for their turn, as what they are: this worker ends."""
+        with self._changed:
+            waiting, self._waiting = list(self._waiting), deque()
+        for work in waiting:
+            self._defer(work)
+
     def close(self) -> None:
         with self._changed:
             self._closed = True

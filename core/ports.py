@@ -231,6 +231,8 @@ class Instance:
     zone: str = "local"
     price: float = 0.0
     """$/h, as its offering said when it was launched."""
+    ended: str = field(default="", compare=False)
+    """How one that is GONE ended, where its fleet knows and nobody asked it to: a sentence without its subject."""
 
 
 class Cause(StrEnum):

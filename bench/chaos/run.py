@@ -15,6 +15,7 @@ from bench.chaos.disk import Disk
 from bench.chaos.faults import Faults
 from bench.chaos.reckoning import Reckoning, reckon
 from bench.chaos.skew import SkewedController
+from bench.chaos.traps import is_trap
 from bench.deployment import Deployment, wait_until
 from core.dead_letters import peeked
 from core.messages import Result, decode_job, decode_result
@@ -99,7 +100,13 @@ def chaos(
     for process in left:
         say(f"still there: {process}")
     return Outcome(
-        reckoning=reckon(accepted, dict(_bucket(deployment, batch)), letters, items),
+        reckoning=reckon(
+            accepted,
+            dict(_bucket(deployment, batch)),
+            letters,
+            items,
+            traps=[item.image_id for item in items if is_trap(item.name)],
+        ),
         faults=dict(faults.done),
         ahead_s=skewed.ahead_s,
         waiting=waiting,

@@ -11,6 +11,7 @@ INSIDE = Path(__file__).with_name("inside")
 HANGS = b"this image hangs its decoder"
 CRASHES = b"this image ends its process"
 
+_FOLDER = "traps/"
 _SCAN = bytes.fromhex("ffda 0008 0101 0001 3f00") + bytes(16)
 
 
@@ -43,16 +44,24 @@ def marked(image: bytes, mark: bytes) -> bytes:
     return image + mark
 
 
-def traps(photos: Sequence[tuple[str, bytes]], count: int) -> list[tuple[str, bytes]]:
-    """`count` images that harm, of each kind in turn; the marked ones look like one of `photos`."""
-    made = []
-    for number in range(count):
-        kind = ("bomb", "hang", "crash")[number % 3]
-        photo = photos[number % len(photos)][1]
-        image = {
-            "bomb": lambda: scan_bomb() + number.to_bytes(4, "big"),
-            "hang": lambda photo=photo: marked(photo, HANGS),
-            "crash": lambda photo=photo: marked(photo, CRASHES),
-        }[kind]()
-        made.append((f"{kind}-{number:03}.jpg", image))
-    return made
+def is_trap(name: str) -> bool:
+    """Whether `among` made it, by the name of its file."""
+    return name.startswith(_FOLDER)
+
+
+def among(photos: Sequence[tuple[str, bytes]], count: int) -> list[tuple[str, bytes]]:
+    """The photos, with `count` images that harm spread evenly among them, of each kind in turn.
+
+    The marked ones look like photos.
+    """
+    kinds = (
+        ("bomb", lambda _photo, number: scan_bomb() + number.to_bytes(4, "big")),
+        ("hang", lambda photo, number: marked(photo, HANGS + number.to_bytes(4, "big"))),
+        ("crash", lambda photo, number: marked(photo, CRASHES + number.to_bytes(4, "big"))),
+    )
+    mixed = list(photos)
+    for number in reversed(range(count)):
+        kind, make = kinds[number % len(kinds)]
+        at = number * len(photos) // count
+        mixed.insert(at, (f"{_FOLDER}{kind}-{number:03}.jpg", make(photos[at][1], number)))
+    return mixed
