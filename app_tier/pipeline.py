@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app_tier.admission import Admission, measured
+from app_tier.admission import Admission
 from app_tier.batching import Batching
 from app_tier.cancelled import Cancelled
 from app_tier.decoding import Decoding, WarmChild
+from app_tier.fetching import Fetching
 from app_tier.gathering import Gathering
 from app_tier.held import Held
 from app_tier.isolation import IsolatedDecoder
@@ -31,14 +32,12 @@ from app_tier.taggers import Prediction, Tagger
 from app_tier.work import Work
 from config.settings import WorkerSettings
 from core import telemetry
-from core.errors import DecoderLost, NotFound, Unavailable, Unreadable
+from core.errors import DecoderLost, Unavailable
 from core.messages import Feedback, ids_of
 from core.originals import Originals
 from core.ports import ObjectStore, Queue
 
 RECEIVE_WAIT_S = 1.0
-_FETCH_TRIES = 5
-_GIVE_BACK_DELAY_S = 10.0
 _PAUSE_S = 0.2
 _HUNG_AT_MOST = 5
 """Times `decode_timeout_s` that a hung decode is borne while others in hand are finished."""
@@ -65,7 +64,6 @@ class Pipeline:
         """`notes` is a folder of this machine for what is in hand: a successor reads it after a crash."""
         self._tagger = tagger
         self._jobs = jobs
-        self._originals = originals
         self._settings = settings
         self._worker_id = worker_id
         self._clock = clock
@@ -74,7 +72,6 @@ class Pipeline:
         self.trouble = Trouble(self.draining)
         self._admission = Admission(jobs, self.held, self.trouble, tagger.name)
         self._outbox = Outbox(store, results, self.held, self.trouble)
-        self._cancelled = Cancelled(store, time.monotonic)
         self._isolated = WarmChild(settings.decode_memory_mb, settings.decode_timeout_s)
         self._learning = Learning(
             tagger=lambda: self._tagger,
@@ -92,6 +89,16 @@ class Pipeline:
         self._notes = notes
         self._remains = Remains()
         self._ledger = Ledger(notes, worker_id)
+        self._fetching = Fetching(
+            originals,
+            self.held,
+            self.trouble,
+            Cancelled(store, time.monotonic),
+            self._outbox,
+            found=lambda finished: self._to_finish.put([finished]),
+            failed=self._fail,
+            goes=self._goes,
+        )
         self._decoding = Decoding(
             self._to_decode,
             settings,
@@ -229,55 +236,12 @@ class Pipeline:
 
     def _fetch(self) -> None:
         while (work := self._to_fetch.get()) is not None:
-            if self._returned(work) or not self._prepared(work):
+            if self._returned(work) or not self._fetching.is_wanted(work):
                 continue
             if work.suspected:
                 self._suspect(work)
-            elif self._fetch_bytes(work):
+            elif self._fetching.read(work):
                 self._to_decode.put(work)
-
-    def _prepared(self, work: Work) -> bool:
-        """Whether it is still to be tagged."""
-        try:
-            return not (self._dropped(work) or self._finished_before(work))
-        except Unavailable as error:
-            self._postpone(work, error)
-            return False
-
-    def _dropped(self, work: Work) -> bool:
-        """Whether its batch was cancelled; then it is acknowledged without a result, which nobody would look at."""
-        if not self._cancelled.says(work.job.batch_id):
-            return False
-        self.trouble.ride_out(lambda: self.held.acknowledge([work.delivery]), _FETCH_TRIES)
-        self._goes(work)
-        return True
-
-    def _finished_before(self, work: Work) -> bool:
-        """Whether an earlier delivery stored the result and was cut off before it could acknowledge."""
-        if work.delivery.receive_count == 1:
-            return False
-        result = self.trouble.ride_out(partial(self._outbox.found, work.job), _FETCH_TRIES)
-        if result is not None:
-            self._goes(work)
-            self._to_finish.put([Finished(work.delivery, result, stored=True, store_only=work.job.store_only)])
-        return result is not None
-
-    def _fetch_bytes(self, work: Work) -> bool:
-        """Whether the image's bytes are here now; otherwise it has failed, or is given back."""
-        started = time.perf_counter()
-        try:
-            work.data = self.trouble.ride_out(partial(self._originals.read, work.job.key), _FETCH_TRIES).data
-        except (NotFound, ValueError):  # ValueError: the store knows no such keys
-            self._fail(work, f"its bytes are no longer in {work.job.place}")
-        except Unreadable as error:
-            self._fail(work, str(error))
-        except Unavailable as error:
-            self._postpone(work, error)
-        else:
-            work.job = measured(work.job, work.data)
-            work.took("fetch", started)
-            return True
-        return False
 
     def _suspect(self, work: Work) -> None:
         self._goes(work)
@@ -285,13 +249,13 @@ class Pipeline:
 
     def _handle_suspect(self, work: Work) -> None:
         """One image by itself: a child of its own with the full time limit, then, if need be, the tagger by itself."""
-        if not self._prepared(work):
+        if not self._fetching.is_wanted(work):
             return
         self._comes(work)
         telemetry.logger().warning(
             "an image is decoded alone: a decoder or a worker was lost to it", **ids_of(work.job)
         )
-        if not self._fetch_bytes(work):
+        if not self._fetching.read(work):
             return
         try:
             problem = self._decoding.by_child(work, self._isolated)
@@ -353,11 +317,6 @@ class Pipeline:
             self.held.give_back([work.delivery])
             return True
         return False
-
-    def _postpone(self, work: Work, error: Unavailable) -> None:
-        telemetry.logger().warning("an image is given back", why=str(error), **ids_of(work.job))
-        self._goes(work)
-        self.held.give_back([work.delivery], _GIVE_BACK_DELAY_S)
 
     def _fail(self, work: Work, why: str) -> None:
         """A permanent failure is a result like any other: stored, sent, acknowledged."""

@@ -189,7 +189,9 @@ def web_tier(bench: Bench, count: int, streams: int, rounds: int) -> None:
 @click.option("--minutes", default=9.0, help="the longest that it may take")
 @click.option("--breaking", type=float, help="minutes in which things break, at most  [default: half of --minutes]")
 @click.option("--every", type=(float, float), default=(0.5, 4.0), help="seconds between two faults, from and to")
-@click.option("--traps", type=click.IntRange(0), default=12, help="images that hang or crash decoders, among the photos")
+@click.option(
+    "--traps", type=click.IntRange(0), default=12, help="images that hang or crash decoders, among the photos"
+)
 @click.option("--tagger", default="resnet50", help="that tags the photos")
 @click.pass_obj
 def chaos_command(

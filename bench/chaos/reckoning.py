@@ -49,7 +49,7 @@ def reckon(
     catalogue: Sequence[Item],
     traps: Collection[str] = (),
 ) -> Reckoning:
-    """`accepted`, `letters` and `traps` are image ids, `bucket` the stored results by image id, `catalogue` all items."""
+    """`accepted`, `letters`, `traps` are image ids, `bucket` the stored results by image id, `catalogue` all items."""
     dead, items = Counter(letters), Counter(item.image_id for item in catalogue)
     ends = {id_: (id_ in bucket) + dead[id_] for id_ in accepted}
     strangers = (bucket.keys() | dead.keys() | items.keys()) - set(accepted)

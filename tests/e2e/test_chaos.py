@@ -37,7 +37,9 @@ def test_every_photo_ends_once(engine_cache: Path) -> None:
     run = subprocess.run([*command, *few], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     last = run.stdout.splitlines()[-1]
-    counts = {name: int(count) for name, count in re.findall(r"(accepted|tagged|refused|dead|lost|doubled) (\d+)", last)}
+    counts = {
+        name: int(count) for name, count in re.findall(r"(accepted|tagged|refused|dead|lost|doubled) (\d+)", last)
+    }
     assert (counts["accepted"], counts["lost"], counts["doubled"]) == (106, 0, 0), last
     assert counts["tagged"] + counts["refused"] + counts["dead"] == 106, last
     assert counts["refused"] <= 6, last
