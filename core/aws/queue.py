@@ -125,7 +125,7 @@ class SqsQueue:
         finally:
             self.set_visibility(found, 0)
         counted = self._deliveries_before_death()
-        return [replace(it, receipt="", receive_count=min(it.receive_count - 1, counted)) for it in found]
+        return [replace(it, receipt="", receive_count=int(min(it.receive_count - 1, counted))) for it in found]
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
         def ask(entries: list[Any]) -> Mapping[str, Any]:

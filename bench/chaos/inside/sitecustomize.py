@@ -10,6 +10,7 @@ Python imports a module of this name before anything else, where its folder is o
 import os
 import sys
 import time
+from typing import Any
 
 if ahead := int(os.environ.get("CLOCK_AHEAD_S", "0")):
     _time, _time_ns = time.time, time.time_ns
@@ -21,7 +22,7 @@ if os.environ.get("IMAGE_TRAPS") and any("worker" in it or "isolation" in it for
 
     _open = Image.open
 
-    def _trapped(file, *arguments, **options):
+    def _trapped(file: Any, *arguments: Any, **options: Any) -> Any:
         data = file.getvalue() if hasattr(file, "getvalue") else b""
         while b"this image hangs its decoder" in data:
             time.sleep(1)
@@ -29,4 +30,4 @@ if os.environ.get("IMAGE_TRAPS") and any("worker" in it or "isolation" in it for
             os._exit(139)
         return _open(file, *arguments, **options)
 
-    Image.open = _trapped
+    Image.open = _trapped  # type: ignore[assignment]  # it takes what the original takes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def begin(
             results=backend.results,
             store=backend.store,
             originals=backend.originals,
-            settings=settings.worker.model_copy(update={"decode_timeout_s": 1.0, **changes}),
+            settings=settings.worker.model_copy(update={"decode_timeout_s": 5.0, **changes}),
             visibility_timeout_s=settings.queue.visibility_timeout_s,
             worker_id="w1",
             clock=lambda: 1.0,
@@ -76,17 +77,17 @@ def test_photos_behind_images_that_hang_are_tagged_first_and_cost_no_delivery(
     picture: Any,
     backend: Backend,
 ) -> None:
-    hanging = [submit(picture() + HANGS, f"hang-{n}.png") for n in range(4)]
+    hanging = [submit(picture() + HANGS, f"hang-{n}.png") for n in range(2)]
     photos = [submit(picture("blue"), f"photo-{n}.png") for n in range(20)]
     come_back()
     pipeline = begin(prefetch=64)
     first = collect(20)
     assert set(first) <= {job.image_id for job in photos} | {hanging[0].image_id}
-    rest = collect(24 - len(first))
+    rest = collect(22 - len(first))
     results = {**first, **rest}
     assert all(results[job.image_id].ok for job in photos)
     for job in hanging:
-        assert results[job.image_id].error == f"{job.name}: decoding it took longer than 1 s"
+        assert results[job.image_id].error == f"{job.name}: decoding it took longer than 5 s"
     assert pipeline.failure is None
     assert pipeline.held.wait_until_empty(120)
     depth = backend.jobs("resnet50").depth()
@@ -114,14 +115,14 @@ def test_suspects_take_a_quarter_of_the_room_and_hold_no_bytes(
     picture: Any,
     backend: Backend,
 ) -> None:
-    hanging = [submit(picture() + HANGS) for _ in range(6)]
+    hanging = [submit(picture() + HANGS) for _ in range(3)]
     come_back()
-    pipeline = begin(prefetch=8)
-    wait_until(lambda: len(pipeline.held) - pipeline.held.innocent == 2)
+    pipeline = begin(prefetch=4)
+    wait_until(lambda: len(pipeline.held) - pipeline.held.innocent >= 1)
     photos = [submit(picture("blue")) for _ in range(30)]
     results: dict[str, Result] = {}
-    while len(results) < 36:
-        assert len(pipeline.held) - pipeline.held.innocent <= 3, "two, and one on its way out"
+    while len(results) < 33:
+        assert len(pipeline.held) - pipeline.held.innocent <= 3, "one, and two threads' on their way out"
         assert not any(work.data for work in pipeline._suspects._waiting)
         results |= collect(1)
     assert all(results[job.image_id].ok for job in photos)
@@ -139,10 +140,10 @@ def test_a_suspect_that_waits_for_its_turn_never_becomes_a_dead_letter(
 ) -> None:
     """Each is put off more often than a message may be delivered, and is tried in the end."""
     most = backend.jobs("resnet50")._max_receives
-    hanging = [submit(picture() + HANGS) for _ in range(4)]
+    hanging = [submit(picture() + HANGS) for _ in range(3)]
     come_back(most - 1)
     begin(prefetch=4, max_receives=most)
-    results = collect(4)
+    results = collect(3)
     assert {job.image_id for job in hanging} == set(results)
     assert all("took longer" in str(result.error) for result in results.values())
     depth = backend.jobs("resnet50").depth()
@@ -155,7 +156,7 @@ def test_suspects_that_wait_while_a_worker_drains_go_back_as_what_they_are(
     for _ in range(5):
         submit(picture() + HANGS)
     come_back()
-    pipeline = begin(prefetch=64, decode_timeout_s=4.0)
+    pipeline = begin(prefetch=64, decode_timeout_s=8.0)
     wait_until(lambda: len(pipeline.held) - pipeline.held.innocent == 5)
     pipeline.draining.set()
     assert pipeline.drained(120)
@@ -197,13 +198,24 @@ def test_while_it_holds_an_image_that_came_back_a_worker_decodes_no_other_in_its
     picture: Any,
     tagger: Any,
 ) -> None:
+    entered, leave, infer = threading.Event(), threading.Event(), tagger.infer
+
+    def slow(frames: Any, options: Any) -> Any:
+        entered.set()
+        assert leave.wait(120)
+        return infer(frames, options)
+
+    tagger.infer = slow
     came_back = submit(picture("blue"))
     come_back()
+    begin()
+    assert entered.wait(120)
     crash = submit(picture() + CRASHES)
-    begin(decode_threads=1, batch_wait_ms=2_000.0)
-    results = collect(2)
-    assert "crashed the decoder" in str(results[crash.image_id].error)
-    assert results[came_back.image_id].ok
+    (refused,) = collect(1).values()
+    assert refused.image_id == crash.image_id
+    assert "crashed the decoder" in str(refused.error)
+    leave.set()
+    assert collect(1)[came_back.image_id].ok
 
 
 def test_what_the_tagger_of_a_dead_worker_had_is_tagged_alone(
@@ -255,7 +267,7 @@ def test_a_suspect_that_cannot_be_sent_anew_is_given_back(
         submit(picture() + HANGS)
     come_back()
     queue = backend.jobs("resnet50")
-    pipeline = begin(jobs=Refusing(queue), prefetch=4, decode_timeout_s=3.0)
+    pipeline = begin(jobs=Refusing(queue), prefetch=4)
     wait_until(lambda: pipeline.trouble.notice)
     pipeline.draining.set()
     assert pipeline.drained(120)
