@@ -65,3 +65,15 @@ def test_a_child_process_loads_exactly_the_same(port: int, batch_size: int, wait
     }
     settings = load({}, flags=flags)
     assert load(as_environment(settings)) == settings
+
+
+@pytest.mark.parametrize(("most", "isolated"), [("1", "2"), ("2", "3"), ("9", "10")])
+def test_a_crashing_image_is_decoded_apart_before_it_is_a_dead_letter(most: str, isolated: str) -> None:
+    names = {"TAGFLEET_QUEUE__MAX_RECEIVES": most, "TAGFLEET_WORKER__ISOLATE_RECEIVE": isolated}
+    with pytest.raises(BadSetting) as caught:
+        load(names)
+    assert str(caught.value) == (
+        f"setting queue.max_receives is {most}, and worker.isolate_receive {isolated}: an image that crashes its "
+        f"worker would be a dead letter before it is decoded apart; raise queue.max_receives to {isolated} or more"
+    )
+    load({**names, "TAGFLEET_QUEUE__MAX_RECEIVES": isolated})
