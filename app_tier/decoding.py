@@ -223,6 +223,8 @@ class WarmChild:
                 break
             except DecoderLost:  # a busy machine: it is given its time limit again
                 continue
+            except BadImage:  # whatever it thinks of so small a picture, it is there
+                break
         self._is_warm = True
         try:
             return self._child.decode(data, side)

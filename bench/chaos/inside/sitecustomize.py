@@ -12,12 +12,15 @@ import sys
 import time
 from typing import Any
 
+_DECODES = {"worker", "isolation", "sandbox"}
+"""Parts of the command lines of processes that decode for a worker."""
+
 if ahead := int(os.environ.get("CLOCK_AHEAD_S", "0")):
     _time, _time_ns = time.time, time.time_ns
     time.time = lambda: _time() + ahead
     time.time_ns = lambda: _time_ns() + ahead * 1_000_000_000
 
-if os.environ.get("IMAGE_TRAPS") and any("worker" in it or "isolation" in it for it in sys.orig_argv):
+if os.environ.get("IMAGE_TRAPS") and any(_DECODES & set(it.split(".")) for it in sys.orig_argv):
     from PIL import Image
 
     _open = Image.open
