@@ -56,11 +56,15 @@ class Batching:
             self._changed.notify_all()
 
     def _first(self) -> list[Work]:
-        """While a tagger is succeeded, images of both are here."""
+        """While a tagger is succeeded, images of both are here; one that is suspected goes alone."""
         first = self._waiting[0]
-        alike = takewhile(lambda work: work.tagger is first.tagger, self._waiting)
+        if first.alone:
+            return [first]
+        alike = takewhile(lambda work: work.tagger is first.tagger and not work.alone, self._waiting)
         return list(islice(alike, self._most(first)))
 
     def _most(self, work: Work) -> int:
+        if work.alone:
+            return 1
         most = work.tagger.most_at_once if work.tagger else None
         return min(most or self._size, self._size)

@@ -25,6 +25,7 @@ class Held:
         self._clock = clock
         self._held: dict[str, Delivery] = {}
         self._hidden_at: dict[str, float] = {}
+        self._aside: set[str] = set()
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._busy_since: float | None = None
@@ -40,6 +41,34 @@ class Held:
 
     def __len__(self) -> int:
         return len(self._held)
+
+    @property
+    def innocent(self) -> int:
+        """How many are held that no decoder was lost to."""
+        return len(self._held) - len(self._aside)
+
+    def holds_returned(self, receives: int) -> bool:
+        """Whether an innocent one has been received so often: whatever ends this worker costs it one more delivery."""
+        with self._changed:
+            return any(it.receive_count >= receives and id_ not in self._aside for id_, it in self._held.items())
+
+    def set_aside(self, delivery: Delivery) -> None:
+        """Count it no longer among the innocent; it keeps its room and its heartbeat."""
+        with self._changed:
+            if delivery.receipt in self._held:
+                self._aside.add(delivery.receipt)
+            self._changed.notify_all()
+
+    def holds(self, delivery: Delivery) -> bool:
+        return delivery.receipt in self._held
+
+    def wait_for_change(self, timeout_s: float) -> None:
+        with self._changed:
+            self._changed.wait(timeout_s)
+
+    def wait_until_innocent_are_done(self, timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._held) <= len(self._aside), timeout_s)
 
     def wait_for_room(self, at_least: int, timeout_s: float) -> int:
         """How many more messages fit; waits for `at_least`, at most `timeout_s`."""
@@ -87,6 +116,7 @@ class Held:
             for delivery in deliveries:
                 self._held.pop(delivery.receipt, None)
                 self._hidden_at.pop(delivery.receipt, None)
+                self._aside.discard(delivery.receipt)
             if not self._held and self._busy_since is not None:
                 self._busy_seconds += self._clock() - self._busy_since
                 self._busy_since = None

@@ -1,6 +1,6 @@
 """The worker's stages, joined by bounded queues: receive → fetch → decode → infer → store and acknowledge.
 
-Feedback goes from `receive` to a stage of its own, `learn`.
+Feedback goes from `receive` to a stage of its own, `learn`; images that a decoder was lost to go to `suspects`.
 Bounded queues are the back-pressure; `Held` bounds the whole. No stage loses a message: whatever happens, it is
 acknowledged after its result is safe, or given back, or (the process killed) comes back by its timeout.
 """
@@ -11,34 +11,36 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from app_tier.admission import Admission
 from app_tier.batching import Batching
 from app_tier.cancelled import Cancelled
+from app_tier.decoding import Decoding, WarmChild
+from app_tier.fetching import Fetching
 from app_tier.gathering import Gathering
 from app_tier.held import Held
 from app_tier.isolation import IsolatedDecoder
 from app_tier.learning import Learning
+from app_tier.ledger import Ledger, Remains, take_remains
 from app_tier.persistence import Finished, Outbox, Trouble
+from app_tier.suspects import Suspects
 from app_tier.taggers import Prediction, Tagger
 from app_tier.work import Work
 from config.settings import WorkerSettings
 from core import telemetry
-from core.errors import BadImage, NotFound, Unavailable, Unreadable
-from core.imaging.decode import DecodeBudget, Decoder
+from core.errors import DecoderLost, Unavailable
 from core.messages import Feedback, ids_of
 from core.originals import Originals
-from core.picture_size import upright_size
 from core.ports import ObjectStore, Queue
 
 RECEIVE_WAIT_S = 1.0
-_FETCH_TRIES = 5
-_GIVE_BACK_DELAY_S = 10.0
+_PAUSE_S = 0.2
+_HUNG_AT_MOST = 5
+"""Times `decode_timeout_s` that a hung decode is borne while others in hand are finished."""
 
 
 class Pipeline:
@@ -56,10 +58,12 @@ class Pipeline:
         visibility_timeout_s: float,
         worker_id: str,
         clock: Callable[[], float],
+        max_receives: int = 10,
+        notes: Path | None = None,
     ) -> None:
+        """`notes` is a folder of this machine for what is in hand: a successor reads it after a crash."""
         self._tagger = tagger
         self._jobs = jobs
-        self._originals = originals
         self._settings = settings
         self._worker_id = worker_id
         self._clock = clock
@@ -68,9 +72,7 @@ class Pipeline:
         self.trouble = Trouble(self.draining)
         self._admission = Admission(jobs, self.held, self.trouble, tagger.name)
         self._outbox = Outbox(store, results, self.held, self.trouble)
-        self._cancelled = Cancelled(store, time.monotonic)
-        self._budget = DecodeBudget(settings.decode_memory_mb)
-        self._isolated = IsolatedDecoder(settings.decode_memory_mb, settings.decode_timeout_s)
+        self._isolated = WarmChild(settings, settings.decode_timeout_s)
         self._learning = Learning(
             tagger=lambda: self._tagger,
             originals=originals,
@@ -82,12 +84,46 @@ class Pipeline:
         )
         self._to_fetch: queue.Queue[Work | None] = queue.Queue()
         self._to_decode: queue.Queue[Work | None] = queue.Queue(settings.decode_threads)
-        self._to_isolate: queue.Queue[Work | None] = queue.Queue()
-        self._to_infer = Batching(settings.batch_size, settings.batch_wait_ms / 1000, lambda: self._on_the_way)
+        self._to_infer = Batching(settings.batch_size, settings.batch_wait_ms / 1000, lambda: len(self._on_the_way))
         self._to_finish = Gathering(self.held, per_request=results.per_request, limit=4 * settings.batch_size)
-        self._decoding_since: dict[int, float] = {}
+        self._notes = notes
+        self._remains = Remains()
+        self._ledger = Ledger(notes, worker_id)
+        self._fetching = Fetching(
+            originals,
+            self.held,
+            self.trouble,
+            Cancelled(store, time.monotonic),
+            self._outbox,
+            found=lambda finished: self._to_finish.put([finished]),
+            failed=self._fail,
+            goes=self._goes,
+        )
+        self._decoding = Decoding(
+            self._to_decode,
+            settings,
+            self.held,
+            self._ledger,
+            tagger=lambda: self._tagger,
+            began=lambda work: not self._returned(work),
+            decoded=self._decoded,
+            suspect=self._suspect,
+            guarded=self._guarded,
+        )
+        self._suspects = Suspects(
+            jobs,
+            self.held,
+            self.trouble,
+            prefetch=settings.prefetch,
+            max_receives=max_receives,
+            retry_s=settings.decode_timeout_s,
+            draining=self.draining,
+            handle=self._handle_suspect,
+        )
         self._count = threading.Lock()
-        self._on_the_way = 0  # received and not yet at `infer`: worth waiting for
+        self._on_the_way: set[str] = set()  # receipts of what is not yet at `infer`: worth waiting for
+        self._receiving = threading.Lock()
+        self._stop_receiving = threading.Event()
         self.images_done = 0
         """Those that were learned from too: each was work for one message."""
         self.images_failed = 0
@@ -97,8 +133,7 @@ class Pipeline:
             for name, stage, count in (
                 ("receive", self._receive, 1),
                 ("fetch", self._fetch, settings.fetch_threads),
-                ("decode", self._decode, settings.decode_threads),
-                ("isolate", self._isolate, 1),
+                ("suspects", self._suspects.run, 1),
                 ("infer", self._infer, 1),
                 ("finish", self._finish, settings.finish_threads),
                 ("learn", self._learning.run, 1),
@@ -109,7 +144,9 @@ class Pipeline:
     # --- life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
+        self._remains = take_remains(self._notes)
         self.held.start()
+        self._decoding.start(self._remains.decoding)
         for thread in self._threads:
             thread.start()
 
@@ -125,28 +162,43 @@ class Pipeline:
 
     def close(self) -> None:
         """End all threads; after `drained`, when the queues between them are empty."""
-        for inlet in (self._to_fetch, self._to_decode, self._to_isolate):
-            for _ in self._threads:
-                with suppress(queue.Full):  # more ends than readers; none is left waiting
-                    inlet.put_nowait(None)
+        for _ in self._threads:
+            self._to_fetch.put(None)  # more ends than readers; none is left waiting
+        for _ in range(self._settings.decode_threads):
+            self._to_decode.put(None)
+        self._suspects.close()
         self._to_infer.close()
         self._to_finish.close()
         self._learning.close()
         for thread in self._threads:
             thread.join()
+        self._decoding.join()
         self._isolated.close()
         self.held.close()
+        self._ledger.close()
 
     def give_up(self) -> None:
         """Give back all that is in hand, once the last receive is over: it would take it up again."""
         self.draining.set()
         self._threads[0].join(2 * RECEIVE_WAIT_S)
+        self._suspects.release()
         self.held.give_all_back()
 
     def hung_for(self) -> float:
-        """Seconds that the slowest decode now under way has taken."""
-        started = list(self._decoding_since.values())
-        return time.monotonic() - min(started) if started else 0.0
+        """Seconds that the slowest decode in this process has taken so far."""
+        return self._decoding.hung_for()
+
+    def watch(self) -> bool:
+        """Whether this process has to end, as a decode hangs and nothing else is left to do. To be called every second.
+
+        Nothing new is received from then on. Others in hand are finished first, unless they take very long too.
+        """
+        self._decoding.overtake()
+        if self.hung_for() <= self._settings.decode_timeout_s:
+            self._stop_receiving.clear()
+            return False
+        self._stop_receiving.set()
+        return not self.held.innocent or self.hung_for() > _HUNG_AT_MOST * self._settings.decode_timeout_s
 
     def _guarded(self, stage: Callable[[], None]) -> None:
         try:
@@ -163,98 +215,76 @@ class Pipeline:
             room = self.held.wait_for_room(max(1, self._settings.prefetch // 4), RECEIVE_WAIT_S)
             if not room:
                 continue
-            try:
-                deliveries = self.trouble.ride_out(partial(self._jobs.receive, room, RECEIVE_WAIT_S))
-            except Unavailable:
-                return
-            self.held.add(deliveries)
+            if self._stop_receiving.is_set():
+                self.draining.wait(_PAUSE_S)
+                continue
+            with self._receiving:
+                try:
+                    deliveries = self.trouble.ride_out(partial(self._jobs.receive, room, RECEIVE_WAIT_S))
+                except Unavailable:
+                    return
+                self.held.add(deliveries)
             for delivery, asked in self._admission.asked(deliveries):
                 if isinstance(asked, Feedback):
                     self._learning.put(delivery, asked)
                     continue
-                work = Work(delivery, asked)
+                tagging = asked.image_id in self._remains.tagging
+                work = Work(delivery, asked, suspected="tagging" if tagging else asked.suspected)
                 work.timings["queue"] = max(0.0, (self._clock() - asked.submitted_at) * 1000)
-                self._move(+1)
+                self._comes(work)
                 self._to_fetch.put(work)
 
     def _fetch(self) -> None:
         while (work := self._to_fetch.get()) is not None:
-            if self._returned(work):
+            if self._returned(work) or not self._fetching.is_wanted(work):
                 continue
-            try:
-                if not (self._dropped(work) or self._finished_before(work)):
-                    self._fetch_bytes(work)
-            except (NotFound, ValueError):  # ValueError: the store knows no such keys
-                self._fail(work, f"its bytes are no longer in {work.job.place}")
-            except Unreadable as error:
-                self._fail(work, str(error))
-            except Unavailable as error:
-                telemetry.logger().warning("an image is given back", why=str(error), **ids_of(work.job))
-                self._move(-1)
-                self.held.give_back([work.delivery], _GIVE_BACK_DELAY_S)
+            if work.suspected:
+                self._suspect(work)
+            elif self._fetching.read(work):
+                self._to_decode.put(work)
 
-    def _dropped(self, work: Work) -> bool:
-        """Whether its batch was cancelled; then it is acknowledged without a result, which nobody would look at."""
-        if not self._cancelled.says(work.job.batch_id):
-            return False
-        self.trouble.ride_out(lambda: self.held.acknowledge([work.delivery]), _FETCH_TRIES)
-        self._move(-1)
-        return True
+    def _suspect(self, work: Work) -> None:
+        self._goes(work)
+        self._suspects.put(work)
 
-    def _finished_before(self, work: Work) -> bool:
-        """Whether an earlier delivery stored the result and was cut off before it could acknowledge."""
-        if work.delivery.receive_count == 1:
-            return False
-        result = self.trouble.ride_out(partial(self._outbox.found, work.job), _FETCH_TRIES)
-        if result is not None:
-            self._move(-1)
-            self._to_finish.put([Finished(work.delivery, result, stored=True, store_only=work.job.store_only)])
-        return result is not None
-
-    def _fetch_bytes(self, work: Work) -> None:
-        started = time.perf_counter()
-        read = partial(self._originals.of_job, work.job)
-        work.job, work.data = self.trouble.ride_out(read, _FETCH_TRIES)
-        work.took("fetch", started)
-        alone = work.delivery.receive_count >= self._settings.isolate_receive
-        if alone:
-            telemetry.logger().warning("an image is decoded alone: it may have ended a worker", **ids_of(work.job))
-        (self._to_isolate if alone else self._to_decode).put(work)
-
-    def _decode(self) -> None:
-        me = threading.get_ident()
-        while (work := self._to_decode.get()) is not None:
-            if self._returned(work):
-                continue
-            self._decoding_since[me] = time.monotonic()
-            problem = self._problem(lambda data, side: Decoder(side, self._budget).decode(data), work)
-            del self._decoding_since[me]  # waiting for a slow tagger is no hanging
+    def _handle_suspect(self, work: Work) -> None:
+        """One image by itself: a child of its own with the full time limit, then, if need be, the tagger by itself."""
+        if not self._fetching.is_wanted(work):
+            return
+        self._comes(work)
+        telemetry.logger().warning(
+            "an image is decoded alone: a decoder or a worker was lost to it", **ids_of(work.job)
+        )
+        if not self._fetching.read(work):
+            return
+        try:
+            problem = self._decoding.by_child(work, self._isolated)
+        except DecoderLost as error:
+            problem = str(error)
+        if not work.claim():
+            self._goes(work)
+        elif work.alone and not problem:
+            self._infer_alone(work)
+        else:
             self._decoded(work, problem)
 
-    def _isolate(self) -> None:
-        while (work := self._to_isolate.get()) is not None:
+    def _infer_alone(self, work: Work) -> None:
+        """Let the tagger see it while no innocent image is in hand: if it ends this worker, none loses a delivery."""
+        self._stop_receiving.set()
+        with self._receiving:
+            while not self.draining.is_set() and not self.held.wait_until_innocent_are_done(_PAUSE_S):
+                pass
             if not self._returned(work):
-                self._decoded(work, self._problem(self._isolated.decode, work))
-
-    def _problem(self, decode: Callable[[bytes, int], Image.Image], work: Work) -> str:
-        """Why the image cannot be decoded; empty once it has its frame."""
-        started = time.perf_counter()
-        tagger = work.tagger = self._tagger
-        try:
-            work.frame = tagger.preprocess(decode(work.data, tagger.side))
-        except BadImage as error:
-            return str(error)
-        if work.delivery.receive_count < self._settings.isolate_receive:  # else its header may end this process
-            work.size = upright_size(work.data)
-        work.data = b""
-        work.took("decode", started)
-        return ""
+                self._decoded(work, "")
+                while not self.draining.is_set() and self.held.holds(work.delivery):
+                    self.held.wait_for_change(_PAUSE_S)
+        self._stop_receiving.clear()
 
     def _decoded(self, work: Work, problem: str) -> None:
         if problem:
             self._fail(work, problem)
             return
-        self._move(-1)  # first: a batch that only it completes is not to wait for it a second time
+        self._goes(work)  # first: a batch that only it completes is not to wait for it a second time
         self._to_infer.put(work)
 
     def _infer(self) -> None:
@@ -262,7 +292,8 @@ class Pipeline:
             started = time.perf_counter()
             frames = np.stack([work.frame for work in batch])  # type: ignore[misc]  # decoded: each has its frame
             tagger: Tagger = batch[0].tagger  # type: ignore[assignment]  # and the one tagger that made all of them
-            predictions = tagger.infer(frames, [work.job.options for work in batch])
+            with self._ledger.tagging([work.job.image_id for work in batch]):
+                predictions = tagger.infer(frames, [work.job.options for work in batch])
             for work in batch:
                 work.took("infer", started, shared_by=len(batch))
             self._to_finish.put([self._finished(work, found) for work, found in zip(batch, predictions, strict=True)])
@@ -282,7 +313,7 @@ class Pipeline:
     def _returned(self, work: Work) -> bool:
         """While draining, what has not started is given back at once."""
         if self.draining.is_set():
-            self._move(-1)
+            self._goes(work)
             self.held.give_back([work.delivery])
             return True
         return False
@@ -290,7 +321,7 @@ class Pipeline:
     def _fail(self, work: Work, why: str) -> None:
         """A permanent failure is a result like any other: stored, sent, acknowledged."""
         telemetry.logger().info("an image cannot be tagged", why=why, **ids_of(work.job))
-        self._move(-1)
+        self._goes(work)
         self._to_finish.put([self._finished(work, Prediction(), f"{work.job.name}: {why}")])
 
     def _finished(self, work: Work, found: Prediction, error: str | None = None) -> Finished:
@@ -301,6 +332,10 @@ class Pipeline:
         with self._count:
             self.images_done += count
 
-    def _move(self, change: int) -> None:
+    def _comes(self, work: Work) -> None:
         with self._count:
-            self._on_the_way += change
+            self._on_the_way.add(work.delivery.receipt)
+
+    def _goes(self, work: Work) -> None:
+        with self._count:
+            self._on_the_way.discard(work.delivery.receipt)

@@ -144,6 +144,8 @@ class Worker:
             visibility_timeout_s=self._settings.queue.visibility_timeout_s,
             worker_id=self._identity.worker_id,
             clock=self._clock,
+            max_receives=self._settings.queue.max_receives,
+            notes=self._settings.home / "in-hand",
         )
         pipeline.start()
         return pipeline
@@ -170,8 +172,8 @@ class Worker:
             telemetry.logger().warning("what the pool serves was not written down", why=str(error))
 
     def _must_stop(self, pipeline: Pipeline) -> bool:
-        if pipeline.hung_for() > self._settings.worker.decode_timeout_s:
-            telemetry.logger().error("a decode hangs: this worker ends and its messages go back")
+        if pipeline.watch():
+            telemetry.logger().error("a decode hangs: this worker ends, and what it holds goes back")
             raise Hung
         if self.asked_to_drain.is_set() or pipeline.draining.is_set():
             return True
@@ -203,7 +205,7 @@ class Worker:
         pipeline.draining.set()
         self._enter(WorkerState.DRAINING)
         while pipeline.failure is None and not pipeline.drained(_DRAIN_POLL_S):
-            if pipeline.hung_for() > self._settings.worker.decode_timeout_s:
+            if pipeline.watch():
                 raise Hung
             if time.monotonic() - self._told_at >= self._settings.worker.heartbeat_s:
                 self._beat()

@@ -16,6 +16,7 @@ import click
 from bench import adaptive, aws, controller, crops, data, decoding, deletion, fleet, taggers, web, writers
 from bench.chaos import disk
 from bench.chaos.run import chaos, explained
+from bench.chaos.traps import among, trapped
 from bench.deployment import SHORT_TIMES, Deployment, wait_until
 from bench.limit import Limit
 from bench.machine import machine
@@ -26,6 +27,8 @@ from tagfleet.client import Client
 _WARM_UP = 32
 _TRY_AGAIN = {"TAGFLEET_CONTROLLER__BREAKER_RESET_S": "3"}
 """Workers that are killed while they boot open the breaker, and rightly so."""
+_SOON_HUNG = {"TAGFLEET_WORKER__DECODE_TIMEOUT_S": "8"}
+"""Each image that hangs every decoder takes so long in the end."""
 
 
 @click.group(invoke_without_command=True)
@@ -186,6 +189,9 @@ def web_tier(bench: Bench, count: int, streams: int, rounds: int) -> None:
 @click.option("--minutes", default=9.0, help="the longest that it may take")
 @click.option("--breaking", type=float, help="minutes in which things break, at most  [default: half of --minutes]")
 @click.option("--every", type=(float, float), default=(0.5, 4.0), help="seconds between two faults, from and to")
+@click.option(
+    "--traps", type=click.IntRange(0), default=12, help="images that hang or crash decoders, among the photos"
+)
 @click.option("--tagger", default="resnet50", help="that tags the photos")
 @click.pass_obj
 def chaos_command(
@@ -195,6 +201,7 @@ def chaos_command(
     minutes: float,
     breaking: float | None,
     every: tuple[float, float],
+    traps: int,
     tagger: str,
 ) -> None:
     """Kill parts, fill the disk, set a clock wrong while photos are tagged; the last line counts what came of it."""
@@ -203,11 +210,10 @@ def chaos_command(
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tagfleet-chaos-")))
         small = stack.enter_context(disk.Disk(scratch, (64 << 20) + count * 160_000))
-        deployment = Deployment(
-            scratch / "home", {**bench.environ, **SHORT_TIMES, **_TRY_AGAIN, "TAGFLEET_POOLS__RESNET50__TAGGER": tagger}
-        )
+        environ = {**bench.environ, **SHORT_TIMES, **_TRY_AGAIN, "TAGFLEET_POOLS__RESNET50__TAGGER": tagger}
+        deployment = Deployment(scratch / "home", trapped({**environ, **_SOON_HUNG}))
         stack.callback(deployment.kill_everything)
-        pictures = photos(bench.folder, count)
+        pictures = among(photos(bench.folder, count), traps)
         try:
             outcome = chaos(
                 deployment,

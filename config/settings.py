@@ -7,9 +7,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from config.schedule import Schedule, schedule, time_zone
@@ -204,6 +204,18 @@ class Settings(_Section):
     aws: AwsSettings
     pools: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")], PoolSettings] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _images_are_isolated_in_time(self) -> Self:
+        isolated, most = self.worker.isolate_receive, self.queue.max_receives
+        if most < isolated:
+            raise PydanticCustomError(
+                "max_receives",
+                "queue.max_receives is {most}, and worker.isolate_receive {isolated}: an image that crashes its worker "
+                "would be a dead letter before it is decoded apart; raise queue.max_receives to {isolated} or more",
+                {"most": most, "isolated": isolated},
+            )
+        return self
+
     @property
     def weights_folder(self) -> Path:
         return Path(self.weights).expanduser().absolute() if self.weights else self.home / "weights"
@@ -317,6 +329,8 @@ def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
 def _one_line(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])
+    if not name:  # of two settings together: the text names them
+        return f"setting {first['msg']}"
     given = re.sub(r"\s+", " ", repr(first["input"]))[:60]
     problem = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
     if name.startswith(_MAY_HOLD_A_PASSWORD):

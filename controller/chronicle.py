@@ -152,7 +152,7 @@ class Chronicle:
         yield from self._wished(id_, scene)
         told = self._told[id_]
         if not told.kinds & _ENDS:
-            kind, by, reason = _end(told, beat)
+            kind, by, reason = _end(told, beat, instance.ended if instance else "")
             yield self._change(id_, kind, by, reason, scene)
         if instance is None:
             del self._told[id_]
@@ -216,17 +216,18 @@ def _why(kind: Kind, worker: Worker, instance: Instance, beat: Heartbeat | None)
             return "itself", _finished(beat)
 
 
-def _end(told: _Told, beat: Heartbeat | None) -> tuple[Kind, By, str]:
-    """What became of one that is gone, and that no controller ended."""
+def _end(told: _Told, beat: Heartbeat | None, ended: str) -> tuple[Kind, By, str]:
+    """What became of one that is gone, and that no controller ended. `ended`: how, as its fleet says."""
+    how = f": {ended}" if ended else ""
     if beat and beat.state is WorkerState.DRAINED:
         return "drained", "itself", _finished(beat)
     if "interrupted" in told.kinds:
         return "gone", "owner", "its machine was taken away"
     if not told.kinds & {"ready", "asked_to_drain"}:
-        return "boot_failed", "itself", f"it ended before it was ready{_said(beat)}"
+        return "boot_failed", "itself", f"it ended before it was ready{_said(beat) or how}"
     if told.offering.startswith(PROCESS.type):
-        return "gone", "itself", "its process ended, and no controller had ended it"
-    return "gone", "owner", "its machine was ended, and by no controller"
+        return "gone", "itself", f"its process ended, and no controller had ended it{how}"
+    return "gone", "owner", f"its machine was ended, and by no controller{how}"
 
 
 def _finished(beat: Heartbeat | None) -> str:

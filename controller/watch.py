@@ -180,7 +180,7 @@ class Watch:
                 self._vouch(sight, instance, unknown, elapsed_s)
             stage = self._stage(instance.state, sight)
             if not sight.ready or sight.stray_s is not None or stage is Stage.DRAINED:
-                self._judge(sight, stage)
+                self._judge(sight, stage, instance.ended)
             if stage is not Stage.GONE:
                 workers[instance.pool].append(self._worker(instance.id, stage, sight, instance.price))
             elif beat is not None or instance.id in reading.drain_wishes:
@@ -260,7 +260,7 @@ class Watch:
             return Stage.WARMING
         return Stage.PENDING if state is InstanceState.PENDING and beat is None else Stage.BOOTING
 
-    def _judge(self, sight: _Sight, stage: Stage) -> None:
+    def _judge(self, sight: _Sight, stage: Stage, ended: str) -> None:
         """Tell, once each, that a worker became ready, failed to, or broke at once."""
         beat = sight.beat
         if not sight.ready and beat and beat.state.ready:
@@ -271,7 +271,7 @@ class Watch:
             sight.failed = True  # no launch of ours: its end teaches nothing
         if stage in (Stage.GONE, Stage.BOOT_FAILED) and not (sight.ready or sight.failed or asked):
             sight.failed = True
-            self._tell(sight.pool, News(failures=1, notice=beat.notice if beat else ""))
+            self._tell(sight.pool, News(failures=1, notice=(beat.notice if beat else "") or ended))
         if beat and beat.ended_by and not (sight.failed or beat.images_done or beat.images_failed):
             sight.failed = True
             self._tell(sight.pool, News(broken=1, notice=beat.ended_by))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from core.exits import memory_cause
+
 
 class TagfleetError(Exception):
     """Base of all; its text is written for the person who meets it."""
@@ -9,7 +11,11 @@ class TagfleetError(Exception):
 
 def sentence(error: BaseException) -> str:
     """What to tell people of any error: those that are not ours are named by their kind too."""
-    return str(error) if isinstance(error, TagfleetError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, TagfleetError):
+        return str(error)
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    cause = memory_cause(None, said)
+    return f"{said}; {cause}" if cause else said
 
 
 class NotFound(TagfleetError):
@@ -62,6 +68,10 @@ class BadMessage(TagfleetError):
 
 class BadImage(TagfleetError):
     """The image can never be tagged (no image, damaged, too large). The text is shown to its owner."""
+
+
+class DecoderLost(BadImage):
+    """A decoder in a process of its own crashed, or took too long, on this image."""
 
 
 class WeightsMissing(TagfleetError):

@@ -83,6 +83,8 @@ class Job(_Message):
     """Of a dropped file."""
     store_only: bool = False
     """Its result is stored and not sent: whoever sent the job looks for it in the store."""
+    suspected: Literal["", "decoding", "tagging"] = ""
+    """Where a worker lost a decoder, or itself, to this image: it is worked on apart, after the others."""
 
     @property
     def place(self) -> str:

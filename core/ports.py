@@ -174,6 +174,13 @@ class Queue(Gauge, Protocol):
     def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
         """Hide the messages for `seconds` from now (a heartbeat); 0 gives them back. Outdated receipts are ignored."""
 
+    def peek(self, limit: int) -> list[Delivery]:
+        """Up to `limit` messages that wait, as they are: none is taken, hidden or counted as delivered.
+
+        For people who look; `receipt` is empty. Raises Unavailable. Where the service has no such request (SQS), they
+        are received and given back, and `receive_count` leaves out what looking adds.
+        """
+
     def dead_letters(self) -> Queue:
         """The queue of messages that were received `max_receives` times and never deleted."""
 
@@ -228,6 +235,8 @@ class Instance:
     zone: str = "local"
     price: float = 0.0
     """$/h, as its offering said when it was launched."""
+    ended: str = field(default="", compare=False)
+    """How one that is GONE ended, where its fleet knows and nobody asked it to: a sentence without its subject."""
 
 
 class Cause(StrEnum):

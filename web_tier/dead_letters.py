@@ -5,7 +5,7 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 from flask import Response
 
-from core.dead_letters import looked_at
+from core.dead_letters import peeked
 from core.errors import BadMessage
 from core.notifications import shown_job
 from core.ports import Delivery
@@ -24,11 +24,13 @@ def blueprint(own: Parts) -> APIBlueprint:
     @api.input(DeadLettersQuery, location="query")
     @api.output(DeadLettersOut)
     def list_dead_letters(query_data: DeadLettersQuery) -> Response:
-        """List jobs that workers gave up on, and leave them where they are"""
+        """List jobs that workers gave up on, and leave them where they are
+
+        `received` counts deliveries to workers; looking adds none.
+        """
         found = []
         for pool in own.settings.pools:
-            with looked_at(own.jobs(pool), query_data.limit) as letters:
-                found += [_letter(pool, letter) for letter in letters]
+            found += [_letter(pool, letter) for letter in peeked(own.jobs(pool), query_data.limit)]
         return answer({"dead_letters": found})
 
     @api.post("/fleet/dead-letters/redrive")

@@ -14,9 +14,8 @@ from collections.abc import Callable, Sequence
 from core import layout
 from core.errors import BadImage, NotFound, Unavailable, Unreadable
 from core.imaging.sandbox import Failed, Sandbox
-from core.notifications import image_id, split_address
 from core.originals import Originals
-from core.ports import Blob, ObjectStore
+from core.ports import ObjectStore
 from core.telemetry import logger
 from web_tier.catalog import Image
 
@@ -79,11 +78,9 @@ class Thumbnails:
         if self._clock() < self._retry_at.get(key, 0.0):
             return b""
         try:
-            original = self._originals.read(image.key)
+            original = self._originals.of_image(image.key, image.batch_id, image.id)
         except (NotFound, Unreadable):
-            return b""  # refused at its upload, or taken out of its bucket
-        if replaced(image, original):
-            return b""
+            return b""  # refused at its upload, taken out of its bucket, or replaced by another picture
         try:
             made = self._sandbox.thumbnail(original.data, SIZE)
         except BadImage:
@@ -105,8 +102,3 @@ class Thumbnails:
         self._retry_at[key] = self._clock() + _RETRY_S
         while len(self._retry_at) > _REMEMBERED:
             self._retry_at.popitem(last=False)
-
-
-def replaced(image: Image, original: Blob) -> bool:
-    """Whether another picture lies there now than the one that was tagged."""
-    return image.origin is not None and image_id(*split_address(image.origin), original.etag) != image.id

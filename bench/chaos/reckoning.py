@@ -12,10 +12,14 @@ from tagfleet.client import Item
 
 @dataclass(frozen=True, slots=True)
 class Reckoning:
-    """Counts of photos. Each accepted one should be tagged or dead, and none lost, doubled or unlike its result."""
+    """Counts of images. Each photo should be tagged or dead, each trap refused, and none lost, doubled or unlike its
+    result. A trap that a decoder gets through in time may be tagged too.
+    """
 
     accepted: int
     tagged: int
+    refused: int
+    """Their result says why they cannot be tagged."""
     dead: int
     lost: int
     """Neither a result nor a dead letter."""
@@ -23,31 +27,43 @@ class Reckoning:
     """More than one result or dead letter, or both; or an item that nobody uploaded."""
     unlike: int
     """The catalogue tells another story than the bucket."""
+    traps: int = 0
+    """Of those accepted: images that harm whoever decodes them."""
+    refused_photos: int = 0
 
     @property
     def sound(self) -> bool:
-        return not (self.lost or self.doubled or self.unlike) and self.tagged + self.dead == self.accepted
+        ended = self.tagged + self.refused + self.dead
+        return not (self.lost or self.doubled or self.unlike or self.refused_photos) and ended == self.accepted
 
     def __str__(self) -> str:
-        counts = f"accepted {self.accepted}, tagged {self.tagged}, dead {self.dead}, lost {self.lost}"
+        traps = f" ({self.traps} of them traps), tagged {self.tagged}, refused {self.refused}" if self.traps else ""
+        counts = f"accepted {self.accepted}{traps or f', tagged {self.tagged}'}, dead {self.dead}, lost {self.lost}"
         return f"{counts}, doubled {self.doubled}, catalogue unlike bucket {self.unlike}"
 
 
 def reckon(
-    accepted: Collection[str], bucket: Mapping[str, Result], letters: Sequence[str], catalogue: Sequence[Item]
+    accepted: Collection[str],
+    bucket: Mapping[str, Result],
+    letters: Sequence[str],
+    catalogue: Sequence[Item],
+    traps: Collection[str] = (),
 ) -> Reckoning:
-    """`accepted` and `letters` are image ids, `bucket` the stored results by image id, `catalogue` all items."""
+    """`accepted`, `letters`, `traps` are image ids, `bucket` the stored results by image id, `catalogue` all items."""
     dead, items = Counter(letters), Counter(item.image_id for item in catalogue)
     ends = {id_: (id_ in bucket) + dead[id_] for id_ in accepted}
     strangers = (bucket.keys() | dead.keys() | items.keys()) - set(accepted)
     return Reckoning(
         accepted=len(ends),
-        tagged=sum(id_ in bucket for id_ in ends),
+        tagged=sum(id_ in bucket and bucket[id_].ok for id_ in ends),
+        refused=sum(id_ in bucket and not bucket[id_].ok for id_ in ends),
         dead=sum(dead[id_] > 0 and id_ not in bucket for id_ in ends),
         lost=sum(count == 0 for count in ends.values()),
         doubled=sum(count > 1 for count in ends.values()) + len(strangers),
         unlike=sum(not _alike(item, bucket.get(item.image_id)) or items[item.image_id] > 1 for item in catalogue)
         + len(set(accepted) - items.keys()),
+        traps=len(traps),
+        refused_photos=sum(id_ in bucket and not bucket[id_].ok for id_ in ends.keys() - set(traps)),
     )
 
 

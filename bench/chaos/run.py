@@ -15,8 +15,9 @@ from bench.chaos.disk import Disk
 from bench.chaos.faults import Faults
 from bench.chaos.reckoning import Reckoning, reckon
 from bench.chaos.skew import SkewedController
+from bench.chaos.traps import is_trap
 from bench.deployment import Deployment, wait_until
-from core.dead_letters import looked_at
+from core.dead_letters import peeked
 from core.messages import Result, decode_job, decode_result
 from tagfleet.client import Batch, Client, ClientError, Item, Patience
 
@@ -99,7 +100,13 @@ def chaos(
     for process in left:
         say(f"still there: {process}")
     return Outcome(
-        reckoning=reckon(accepted, dict(_bucket(deployment, batch)), letters, items),
+        reckoning=reckon(
+            accepted,
+            dict(_bucket(deployment, batch)),
+            letters,
+            items,
+            traps=[item.image_id for item in items if is_trap(item.name)],
+        ),
         faults=dict(faults.done),
         ahead_s=skewed.ahead_s,
         waiting=waiting,
@@ -160,8 +167,7 @@ def _settled(deployment: Deployment, batch: Batch, count: int) -> list[str]:
     while True:
         letters: list[str] = []
         for queue in jobs:
-            with looked_at(queue, count + 1) as found:
-                letters += [decode_job(letter.body).image_id for letter in found]
+            letters += [decode_job(letter.body).image_id for letter in peeked(queue, count + 1)]
         if time.monotonic() > until or not set(letters) & dict(_bucket(deployment, batch)).keys():
             return letters
         time.sleep(_RETRY_S)

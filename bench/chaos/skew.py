@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 
+from bench.chaos.traps import with_inside
 from bench.deployment import TAGFLEET, Deployment
 
 _PAUSE_S = 0.5
 
 
-_AHEAD = Path(__file__).with_name("ahead")
-"""Holds the module that sets a process's clock. Debian's libfaketime does not do: every `time.sleep` fails under it."""
-
-
 def ahead(environ: Mapping[str, str], seconds: int) -> dict[str, str]:
-    """The environment of a Python process, and of all that it starts, whose clock is ahead."""
-    path = os.pathsep.join(filter(None, (str(_AHEAD), environ.get("PYTHONPATH"))))
-    return {**environ, "PYTHONPATH": path, "CLOCK_AHEAD_S": str(seconds)}
+    """The environment of a Python process, and of all that it starts, whose clock is ahead.
+
+    Debian's libfaketime does not do: every `time.sleep` fails under it.
+    """
+    return with_inside(environ, CLOCK_AHEAD_S=str(seconds))
 
 
 class SkewedController(threading.Thread):

@@ -229,6 +229,7 @@ def _instance(described: InstanceTypeDef) -> Instance:
         type=str(described["InstanceType"]),
         zone=described.get("Placement", {}).get("AvailabilityZone", ""),
         price=_price(tags),
+        ended=described.get("StateReason", {}).get("Message", "").strip(),
     )
 
 

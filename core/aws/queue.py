@@ -5,11 +5,16 @@ Decision 12 says what of SQS it relies on.
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
 
 from core.aws.clients import LONG_POLL_S, Clients
 from core.aws.errors import explained
@@ -24,6 +29,10 @@ FULL = 10
 MAX_BYTES = 256 << 10
 """Of one request. Newer queues take 1 MiB, but 256 KiB is what every queue takes."""
 DEAD = "-dead"
+PEEKED_S = 10.0
+"""How long looking hides a message at most."""
+_PEEK_WAIT_S = 1
+"""A receive that does not wait asks some of SQS's servers only, and may find none of a few messages."""
 _MAX_HIDDEN_S = 43_200
 _PAUSES_S = (0.1, 0.2, 0.4, None)
 """After each round of one request; None after the last."""
@@ -32,8 +41,15 @@ _COUNTS: Final = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
-_OUTDATED = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "InvalidIdFormat"})
-"""What SQS says of a receipt that counts no more, and (the second) of 12 h hidden; no retry changes that."""
+_OUTDATED = frozenset(
+    {"receipthandleisinvalid", "invalidreceipthandle", "invalidparametervalue", "invalididformat"}
+    | {"messagenotinflight", "messagenotfound", "messagedoesnotexist"}
+)
+"""What is said of a receipt that counts no more, and (the third) of 12 h hidden; no retry changes that.
+
+AWS puts `AWS.SimpleQueueService.` before some of them, others a name space and `#`; LocalStack adds `Exception`.
+In lower case, as servers differ in that too.
+"""
 
 
 class SqsQueue:
@@ -97,6 +113,19 @@ class SqsQueue:
                     continue
             break
         return found
+
+    def peek(self, limit: int) -> list[Delivery]:
+        """Receives them and gives them back, hidden for `PEEKED_S` at most should this process be killed meanwhile."""
+        found: list[Delivery] = []
+        try:
+            while len(found) < limit and (
+                more := self._receive(min(limit - len(found), FULL), _PEEK_WAIT_S, hidden_s=PEEKED_S)
+            ):
+                found += more
+        finally:
+            self.set_visibility(found, 0)
+        counted = self._deliveries_before_death()
+        return [replace(it, receipt="", receive_count=int(min(it.receive_count - 1, counted))) for it in found]
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
         def ask(entries: list[Any]) -> Mapping[str, Any]:
@@ -166,13 +195,18 @@ class SqsQueue:
         visible, in_flight, delayed = (int(found[name]) for name in _COUNTS)
         return visible, in_flight, delayed
 
-    def _receive(self, limit: int, wait_s: int) -> list[Delivery]:
+    def _deliveries_before_death(self) -> float:
+        """How many deliveries a message of this queue counts at most, without those to people who looked."""
+        return math.inf
+
+    def _receive(self, limit: int, wait_s: int, hidden_s: float | None = None) -> list[Delivery]:
+        hidden_s = self._visibility_timeout_s if hidden_s is None else hidden_s
         with self._explained("receive from"):
             answer = self._sqs.receive_message(
                 QueueUrl=self._url(),
                 MaxNumberOfMessages=limit,
                 WaitTimeSeconds=wait_s,
-                VisibilityTimeout=_whole(self._visibility_timeout_s, _MAX_HIDDEN_S),
+                VisibilityTimeout=_whole(hidden_s, _MAX_HIDDEN_S),
                 MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             )
         return [
@@ -213,9 +247,10 @@ class SqsQueue:
         for start in range(0, len(receipts), FULL):
             left = dict(enumerate(receipts[start : start + FULL]))
             for pause in _PAUSES_S:
+                entries = [{"Id": str(id_), "ReceiptHandle": receipt, **more} for id_, receipt in left.items()]
                 with self._explained(doing):
-                    answer = ask([{"Id": str(id_), "ReceiptHandle": receipt, **more} for id_, receipt in left.items()])
-                failed = [found for found in answer.get("Failed", []) if not _is_outdated(found["Code"])]
+                    answer = _asked_singly(ask, entries)
+                failed = [found for found in answer if not _is_outdated(found)]
                 left = {int(found["Id"]): left[int(found["Id"])] for found in failed}
                 if not left:
                     break
@@ -231,6 +266,8 @@ class _DeadLetters(SqsQueue):
     """The dead letters of `parent`: an ordinary queue that has none of its own."""
 
     def __init__(self, parent: SqsQueue) -> None:
+        self._parent = parent
+        self._died_after: float | None = None
         super().__init__(
             parent._clients,
             parent._deployment,
@@ -242,6 +279,15 @@ class _DeadLetters(SqsQueue):
     def depth(self) -> Depth:
         visible, in_flight, delayed = self._counts()
         return Depth(visible=visible, in_flight=in_flight, delayed=delayed, dead=0, read_at=self._clock())
+
+    def _deliveries_before_death(self) -> float:
+        """A letter died with its queue's `maxReceiveCount`; SQS goes on counting whoever reads it since."""
+        if self._died_after is None:
+            with self._parent._explained("read the redrive policy of"):
+                found = self._sqs.get_queue_attributes(QueueUrl=self._parent._url(), AttributeNames=["RedrivePolicy"])
+            policy = json.loads(found.get("Attributes", {}).get("RedrivePolicy", "{}"))
+            self._died_after = float(policy.get("maxReceiveCount", math.inf))
+        return self._died_after
 
     def dead_letters(self) -> SqsQueue:
         raise ValueError(f"queue {self.name!r} holds dead letters and has none of its own")
@@ -268,5 +314,20 @@ def _whole(seconds: float, most: int) -> int:
     return min(most, max(0, math.ceil(seconds)))
 
 
-def _is_outdated(code: str) -> bool:
-    return code.removeprefix("AWS.SimpleQueueService.") in (_OUTDATED | {"MessageNotInflight"})
+def _asked_singly(ask: Callable[[list[Any]], Mapping[str, Any]], entries: list[Any]) -> list[Mapping[str, Any]]:
+    """What was refused of these entries. A server that refuses all for one outdated receipt is asked for each."""
+    try:
+        return list(ask(entries).get("Failed", []))
+    except ClientError as error:
+        if not _is_outdated(error.response.get("Error", {})):
+            raise
+    if len(entries) == 1:
+        return []
+    return [failed for entry in entries for failed in _asked_singly(ask, [entry])]
+
+
+def _is_outdated(refusal: Mapping[str, Any]) -> bool:
+    """Whether an entry's failure, or a request's error, says that its receipt counts no more."""
+    code = re.split(r"[.#:]", str(refusal.get("Code", "")))[-1].removesuffix("Exception").lower()
+    says_so = "receipt" in str(refusal.get("Message", "")).lower() and refusal.get("SenderFault") is True
+    return code in _OUTDATED or says_so

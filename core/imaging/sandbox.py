@@ -8,6 +8,7 @@ input does.
 from __future__ import annotations
 
 import io
+import math
 import os
 import select
 import signal
@@ -38,11 +39,12 @@ _QUALITY = 80
 
 
 class Failed(TagfleetError):
-    """The child gave no answer. `lasting` says that it would not give one the next time either."""
+    """There is no picture. `lasting`: nor would there be one the next time. `lost`: the child ended of it."""
 
-    def __init__(self, sentence: str, *, lasting: bool) -> None:
+    def __init__(self, sentence: str, *, lasting: bool, lost: bool = True) -> None:
         super().__init__(sentence)
         self.lasting = lasting
+        self.lost = lost
 
 
 class Sandbox:
@@ -61,7 +63,7 @@ class Sandbox:
         self._command = command or (
             # -P: a file in the current folder is not to stand in for a module
             *(sys.executable, "-P", "-m", "core.imaging.sandbox"),
-            *(str(memory_mb), str(seconds), str(niceness)),
+            *(str(memory_mb), str(seconds), str(niceness), str(math.ceil(timeout_s) + 1)),
         )
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[bytes] | None = None
@@ -91,7 +93,7 @@ class Sandbox:
             self._end()
             raise Failed(damage.CRASHED, lasting=lasting) from None
         if status == NO_MEMORY:
-            raise Failed(damage.NO_MEMORY, lasting=False)
+            raise Failed(damage.NO_MEMORY, lasting=False, lost=False)
         if status == BAD:
             raise BadImage(body.decode())
         return width, height, body
@@ -163,10 +165,12 @@ def _wait(readable: list[int], writable: list[int], deadline: float) -> None:
         raise TimeoutError
 
 
-def _serve(budget: DecodeBudget, source: BinaryIO, sink: BinaryIO) -> None:
+def _serve(budget: DecodeBudget, limit_s: int, source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer each request. One that outlasts `limit_s` ends this process, should nobody be there to kill it."""
     while len(head := source.read(REQUEST.size)) == REQUEST.size:
         wanted, side, size = REQUEST.unpack(head)
         data = source.read(size)
+        signal.alarm(limit_s)
         try:
             made = _thumbnail(data, side, budget) if wanted == THUMBNAIL else Decoder(side, budget).decode(data)
         except BadImage as error:
@@ -177,6 +181,7 @@ def _serve(budget: DecodeBudget, source: BinaryIO, sink: BinaryIO) -> None:
             body = _as_jpeg(made) if wanted == THUMBNAIL else made.tobytes()
         sink.write(ANSWER.pack(status, width, height, len(body)) + body)
         sink.flush()
+        signal.alarm(0)
 
 
 def _thumbnail(data: bytes, side: int, budget: DecodeBudget) -> Image.Image:
@@ -204,9 +209,9 @@ def _limit(memory_mb: int, niceness: int) -> None:
 
 def main() -> None:
     """Serve until the input ends."""
-    memory_mb, seconds, niceness = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    memory_mb, seconds, niceness, limit_s = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     _limit(memory_mb, niceness)
-    _serve(DecodeBudget(memory_mb, seconds), sys.stdin.buffer, sys.stdout.buffer)
+    _serve(DecodeBudget(memory_mb, seconds), limit_s, sys.stdin.buffer, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

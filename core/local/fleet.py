@@ -16,6 +16,7 @@ from pathlib import Path
 
 from config import settings as config
 from config.settings import Settings
+from core import exits
 from core.errors import Unavailable
 from core.local import instances as journal
 from core.local.files import guarded
@@ -159,14 +160,25 @@ class LocalFleet:
         if child is not None:
             if child.poll() is None:
                 return replace(record, alive=True)  # on its way out: the lock goes first
-            journal.append(path, exit_status=child.returncode)
+            ended = self._ended(record, child.returncode)
+            journal.append(path, exit_status=child.returncode, ended=ended)
+            record = replace(record, exit_status=child.returncode, ended=ended)
             del self._children[record.id]
+        elif record.gone_at is None and (ended := self._ended(record, None)):
+            journal.append(path, ended=ended)
+            record = replace(record, ended=ended)
         if record.gone_at is None:
             journal.append(path, gone_at=now)
         elif now - record.gone_at > self._keep_gone_s:
             path.unlink(missing_ok=True)
             return None
         return record
+
+    def _ended(self, record: Record, exit_code: int | None) -> str:
+        """How it ended; nothing where it was asked to, or no more is known than that it is gone."""
+        if record.stop_at is not None:
+            return ""
+        return exits.told(exit_code, exits.tail(self._logs / f"worker-{record.id}.log"))
 
     def _press(self, record: Record, path: Path, now: float) -> None:
         """Send the signal that is due. The lock is held, so the process id, and group, is still the worker's."""

@@ -3,7 +3,7 @@
     {"pool": "resnet50", "token": "…", "launched_at": 1700000000.0}     whole before the file has its name
     {"pid": 4711}                                                       by the new process, before it is the worker
     {"stop_at": …}  {"term_at": …}                                      asked to end; SIGTERM sent
-    {"gone_at": …}  {"exit_status": 0}                                  found dead; where its parent learned it
+    {"gone_at": …}  {"exit_status": 0, "ended": "…"}                    found dead; where its parent learned it
     {"failed": "…"}                                                     never started, and why
 
 The exclusive flock is taken before the file has its name and inherited by the worker; the kernel frees it when the
@@ -45,11 +45,12 @@ class Record:
     term_at: float | None = None
     gone_at: float | None = None
     exit_status: int | None = None
+    ended: str = ""
     failed: str = ""
 
     @property
     def instance(self) -> Instance:
-        return Instance(self.id, self.pool, self._state, self.launched_at, self.token)
+        return Instance(self.id, self.pool, self._state, self.launched_at, self.token, ended=self.ended)
 
     @property
     def _state(self) -> InstanceState:

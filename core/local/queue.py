@@ -55,6 +55,15 @@ _TAKE = """
     WHERE id IN (SELECT id FROM messages WHERE queue = ? AND hidden_until IS NULL ORDER BY id LIMIT ?)
     RETURNING id, body, receive_count, sent_at
 """
+_PEEK = """
+    SELECT body, receive_count, sent_at FROM messages
+    WHERE queue = ? AND (hidden_until IS NULL OR hidden_until <= ?) ORDER BY id LIMIT ?
+"""
+_PEEK_DEAD = """
+    SELECT body, min(receive_count, :max), sent_at FROM messages
+    WHERE queue = :dead OR (queue = :name AND hidden_until <= :now AND receive_count >= :max)
+    ORDER BY id LIMIT :limit
+"""
 _COUNTS = """
     SELECT (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until IS NULL),
            (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until > :now),
@@ -124,6 +133,11 @@ class LocalQueue:
                 return []
             time.sleep(min(pause, left))
             pause = min(2 * pause, longest)
+
+    def peek(self, limit: int) -> list[Delivery]:
+        with self._db.reading() as run:
+            rows = run.execute(_PEEK, (self.name, self._uptime(), limit)).fetchall()
+        return [Delivery(body, "", count, sent_at) for body, count, sent_at in rows]
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
         self._on_deliveries("DELETE FROM messages WHERE receipt = ? AND id = ? AND queue = ?", deliveries)
@@ -226,6 +240,14 @@ class _DeadLetters(LocalQueue):
         self._uptime = parent._uptime
         self._db = parent._db
         self._parent = parent
+
+    def peek(self, limit: int) -> list[Delivery]:
+        """Those that somebody reads at this moment too, and those that no receive has moved here yet."""
+        parent = self._parent
+        values = {"dead": self.name, "name": parent.name, "now": self._uptime(), "max": parent._max_receives}
+        with self._db.reading() as run:
+            rows = run.execute(_PEEK_DEAD, {**values, "limit": limit}).fetchall()
+        return [Delivery(body, "", count, sent_at) for body, count, sent_at in rows]
 
     def dead_letters(self) -> LocalQueue:
         raise ValueError(f"queue {self.name!r} holds dead letters and has none of its own")

@@ -7,7 +7,7 @@ import time
 import click
 
 from config.settings import BadSetting, Settings
-from core.dead_letters import looked_at
+from core.dead_letters import peeked
 from core.errors import BadMessage
 from core.notifications import shown_job
 from core.ports import Delivery, Queue
@@ -28,9 +28,9 @@ def list_command(settings: Settings, pool: str | None, limit: int) -> None:
     """Show them and leave them where they are: name, batch, deliveries, when it was sent."""
     found = 0
     for name, queue in _queues(settings, pool):
-        with looked_at(queue, limit) as letters:
-            for letter in letters:
-                click.echo(f"{name}  {_line(letter)}")
+        letters = peeked(queue, limit)
+        for letter in letters:
+            click.echo(f"{name}  {_line(letter)}")
         found += len(letters)
         if (dead := queue.depth().dead) > len(letters):
             click.echo(f"{name}  and {dead - len(letters)} more", err=True)

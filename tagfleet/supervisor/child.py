@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from core import exits
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _STEADY_S = 30.0
 """A child that lived this long is started again at once the next time, as it were new."""
@@ -38,6 +40,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._failures = 0
+        self._log_start = 0
         self._start_at: float | None = None
         self.exit_code = 0
         """Of the last process: negative where a signal killed it."""
@@ -64,6 +67,7 @@ class Child:
         self._started_at = self._clock()
         _rotate(self.log)
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603  # our own command
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -83,7 +87,7 @@ class Child:
             self._failures = 0 if now - self._started_at >= _STEADY_S else self._failures + 1
             pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** max(0, self._failures - 1))
             self._start_at = now + pause
-            return f"{self.name} {self.ending}; it is started again in {pause:g} s. {self.last_words}"
+            return f"{self.name} {self.ending}; it is started again in {pause:g} s. {self.cause}{self.last_words}"
         if now >= self._start_at:
             try:
                 self.start()
@@ -103,9 +107,14 @@ class Child:
 
     @property
     def ending(self) -> str:
-        if self.exit_code >= 0:
-            return f"ended with exit code {self.exit_code}"
-        return f"was killed by {signal.Signals(-self.exit_code).name}"
+        told = exits.ended(self.exit_code) or f"ended with exit code {self.exit_code}"
+        return f"was {told}" if self.exit_code < 0 else told
+
+    @property
+    def cause(self) -> str:
+        """A sentence where memory seems to have ended it, from what its last process wrote."""
+        cause = exits.memory_cause(self.exit_code, exits.tail(self.log, self._log_start)) if self.exit_code else ""
+        return f"{cause[0].upper()}{cause[1:]}. " if cause else ""
 
     @property
     def last_words(self) -> str:

@@ -92,7 +92,8 @@ class Narrator:
             elif worker.held:
                 yield f"worker {id_} was lost; the {_images(worker.held)} it held go back to the queue"
             else:
-                yield f"worker {id_} was lost while it started"
+                why = ended[id_].reason.partition("it ended before it was ready")[2] if id_ in ended else ""
+                yield f"worker {id_} was lost while it started{why}"
 
     def _of_batches(self, view: View) -> Iterator[str]:
         if view.batches is None:

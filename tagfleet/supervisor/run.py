@@ -127,7 +127,9 @@ class Supervisor:
         while self._stop_asked is None:
             if self._controller not in self._kept and not self._prepare.alive:
                 if self._prepare.exit_code:
-                    self._say(f"preparing the taggers {self._prepare.ending}. {self._prepare.last_words}")
+                    self._say(
+                        f"preparing the taggers {self._prepare.ending}. {self._prepare.cause}{self._prepare.last_words}"
+                    )
                 self._controller.start()
                 self._kept.append(self._controller)
             for child in self._kept:

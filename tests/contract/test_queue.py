@@ -287,6 +287,22 @@ def test_dead_letters_stay_however_often_they_are_read(queues, queue):
     assert queue.dead_letters().redrive(10) == 0
 
 
+def test_looking_at_dead_letters_takes_none_and_counts_as_no_delivery(queues, queue):
+    exhaust(queues, queue, "a", "b")
+    dead = queue.dead_letters()
+    for _ in range(2 * queues.max_receives):
+        seen = dead.peek(10)
+        assert sorted(letter.body for letter in seen) == ["a", "b"]
+        assert {letter.receive_count for letter in seen} == {queues.max_receives}
+    assert (dead.depth().visible, dead.depth().in_flight) == (2, 0)
+    read = take(dead, 2)  # as the collector does, which counts
+    dead.set_visibility(read, 0)
+    assert {letter.receive_count for letter in dead.peek(10)} == {queues.max_receives}
+    assert len(dead.peek(1)) == 1
+    assert queue.redrive(10) == 2
+    assert dead.peek(10) == []
+
+
 def test_redrive_makes_new_messages(queues, queue):
     exhaust(queues, queue, "poison")
     queues.pass_time(100)

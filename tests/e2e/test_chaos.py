@@ -29,15 +29,20 @@ def test_every_photo_ends_once(engine_cache: Path) -> None:
         "1.25",
         "--minutes",
         "8",
+        "--traps",
+        "6",
         "--tagger",
         "efficientnet-lite0",
     ]
     run = subprocess.run([*command, *few], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     last = run.stdout.splitlines()[-1]
-    counts = {name: int(count) for name, count in re.findall(r"(accepted|tagged|dead|lost|doubled) (\d+)", last)}
-    assert (counts["accepted"], counts["lost"], counts["doubled"]) == (100, 0, 0), last
-    assert counts["tagged"] + counts["dead"] == 100, last
+    counts = {
+        name: int(count) for name, count in re.findall(r"(accepted|tagged|refused|dead|lost|doubled) (\d+)", last)
+    }
+    assert (counts["accepted"], counts["lost"], counts["doubled"]) == (106, 0, 0), last
+    assert counts["tagged"] + counts["refused"] + counts["dead"] == 106, last
+    assert counts["refused"] <= 6, last
     assert re.search(r"[1-9]\d* kills", last), last
     assert "the disk full" in last, last
 
@@ -72,3 +77,11 @@ def test_the_reckoning_tells_loss_and_doubles(bucket, letters, catalogue, tagged
     counts = (found.tagged, found.dead, found.lost, found.doubled, found.unlike)
     assert counts == tagged_dead_lost_doubled_unlike
     assert found.sound == (counts == (1, 1, 0, 0, 0))
+
+
+def test_a_photo_that_is_refused_is_no_sound_end_and_a_trap_is() -> None:
+    bucket = {"tagged": result("tagged"), "trap": result("trap", "trap.jpg: too slow")}
+    items = [TAGGED, item("trap", "failed")]
+    refused = reckon(["tagged", "trap"], bucket, [], items, traps=["trap"])
+    assert (refused.tagged, refused.refused, refused.traps, refused.sound) == (1, 1, 1, True)
+    assert not reckon(["tagged", "trap"], bucket, [], items).sound

@@ -74,3 +74,15 @@ def test_a_catalogs_url_is_never_repeated(text: str) -> None:
     with pytest.raises(BadSetting, match=r"^setting web\.catalog_url") as refused:
         load({}, file=Document("file", text))
     assert "hunter2secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("most", "isolated"), [("1", "2"), ("2", "3"), ("9", "10")])
+def test_a_crashing_image_is_decoded_apart_before_it_is_a_dead_letter(most: str, isolated: str) -> None:
+    names = {"TAGFLEET_QUEUE__MAX_RECEIVES": most, "TAGFLEET_WORKER__ISOLATE_RECEIVE": isolated}
+    with pytest.raises(BadSetting) as caught:
+        load(names)
+    assert str(caught.value) == (
+        f"setting queue.max_receives is {most}, and worker.isolate_receive {isolated}: an image that crashes its "
+        f"worker would be a dead letter before it is decoded apart; raise queue.max_receives to {isolated} or more"
+    )
+    load({**names, "TAGFLEET_QUEUE__MAX_RECEIVES": isolated})

@@ -20,7 +20,7 @@ _MAX_MEMORY = 1 << 30
 def main() -> None:
     from PIL import Image
 
-    from core.picture_size import upright_size
+    from core.imaging.picture_size import upright_size
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end closes our input
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))

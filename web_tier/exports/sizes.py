@@ -17,7 +17,6 @@ from core.errors import NotFound, Unreadable
 from core.originals import Originals
 from web_tier.catalog import Image
 from web_tier.exports.size_reader import LENGTH, SIZE
-from web_tier.thumbnails import replaced
 
 Size = tuple[int, int]
 """Width and height in pixels; (0, 0) where nobody can tell."""
@@ -74,10 +73,9 @@ def with_originals(originals: Originals, command: Sequence[str] = _COMMAND) -> O
 def _original(originals: Originals, image: Image) -> bytes:
     """Empty where the original is gone or another one by now."""
     try:
-        found = originals.read(image.key)
+        return originals.of_image(image.key, image.batch_id, image.id).data
     except (NotFound, Unreadable):
         return b""
-    return b"" if replaced(image, found) else found.data
 
 
 class _Reader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,13 +127,22 @@ def test_a_message_that_is_no_job_ends_in_the_dead_letters(
     assert dead[0].body == '{"v": 99}'
 
 
-def test_from_its_third_delivery_a_message_is_decoded_alone(
+def decoding_children() -> int:
+    """How many decoding processes this one has started that still run."""
+    pids = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+    return sum(b"isolation" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids)
+
+
+def test_from_its_second_delivery_an_image_is_decoded_in_a_child(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any
 ) -> None:
-    suspicious = submit(picture("blue"), receives=2)
+    first = submit(picture("red"))
     pipeline.start()
-    assert collect(1)[suspicious.image_id].tags[0].name == "blue"
-    assert pipeline._isolated._child is not None
+    assert collect(1)[first.image_id].tags[0].name == "red"
+    assert decoding_children() == 0
+    came_back = submit(picture("blue"), receives=1)
+    assert collect(1)[came_back.image_id].tags[0].name == "blue"
+    assert decoding_children() == 1
 
 
 def test_a_result_that_is_stored_already_is_sent_not_made_again(

@@ -254,6 +254,41 @@ def test_a_receipt_that_counts_no_more_is_no_error(faulty, queue):
         queue.delete(held)
 
 
+OUTDATED = [
+    "InvalidParameterValueException",  # LocalStack
+    "InvalidParameterValue",
+    "AWS.SimpleQueueService.ReceiptHandleIsInvalid",
+    "com.amazonaws.sqs#ReceiptHandleIsInvalid",
+    "ReceiptHandleIsInvalidException",
+    "com.amazonaws.sqs#MessageNotInflight",
+    "MessageNotInFlight",
+    "InvalidIdFormat",
+]
+
+
+@pytest.mark.parametrize("code", OUTDATED)
+def test_a_lapsed_receipt_is_told_in_many_ways_and_asked_about_once(faulty, queue, code):
+    """Of one receipt among others, and of a whole request: each of the others is then asked for by itself."""
+    queue.send(["a", "b"])
+    held = []
+    while len(held) < 2:
+        held += queue.receive(2, 1)
+    faulty.always(sqs_failed(["0"], code, sender=True))
+    queue.set_visibility(held[:1], 5)
+    queue.delete(held[:1])
+    asked = []
+
+    def on(request: Request):
+        asked.append(request.operation)
+        lapsed = json.dumps(held[0].receipt).encode() in request.body
+        return sqs_error(400, code, "Value x for parameter ReceiptHandle is invalid.") if lapsed else None
+
+    faulty.on(on)
+    queue.delete(held)
+    assert asked == ["DeleteMessageBatch"] * 3
+    assert queue.depth().outstanding == 1
+
+
 def test_a_queue_that_is_not_there_or_not_ours(faulty, clients, queue):
     with pytest.raises(Misconfigured, match=r"no such queue.*aws\.deployment.*tagfleet aws up"):
         SqsQueue(clients, "never-was", "jobs", visibility_timeout_s=30).receive(1, 0)

@@ -15,7 +15,7 @@ from tagfleet.cli.dead_letters import command
 
 @pytest.fixture
 def environment(tmp_path) -> dict[str, str]:
-    return {"TAGFLEET_HOME": str(tmp_path), "TAGFLEET_QUEUE__MAX_RECEIVES": "1"}
+    return {"TAGFLEET_HOME": str(tmp_path), "TAGFLEET_QUEUE__MAX_RECEIVES": "2"}
 
 
 @pytest.fixture
@@ -30,7 +30,8 @@ def run(environment) -> Callable[..., Result]:
 
 def bury(queue: Queue, *bodies: str) -> None:
     queue.send(bodies)
-    queue.set_visibility(queue.receive(len(bodies), 0), 0)
+    for _ in range(2):
+        queue.set_visibility(queue.receive(len(bodies), 0), 0)
 
 
 def job(name: str) -> str:
@@ -44,13 +45,14 @@ def test_none(run):
 
 def test_listing_leaves_them_where_they_are(run, queue):
     bury(queue, job("holiday/b.jpg"), job("line\nbreak.jpg"), "no message")
-    for _ in range(2):
+    for _ in range(3):
         lines = run("list").stdout.splitlines()
         assert [line.rpartition(" times  ")[2] for line in lines] == [
             "bat_1  holiday/b.jpg",
             "bat_1  line\N{REPLACEMENT CHARACTER}break.jpg",
             "not a Job message: body: Invalid JSON: expected ident at line 1 column 2",
         ]
+        assert {line.partition(" received ")[2][:1] for line in lines} == {"2"}, "looking is no delivery"
     assert queue.depth().dead == 3
     limited = run("list", "--limit", "1")
     assert len(limited.stdout.splitlines()) == 1

@@ -37,6 +37,8 @@ class Story:
     kept: list[FleetChange] = field(default_factory=list)
     chronicle: Chronicle = field(default_factory=Chronicle)
     machine: str = "g4dn.xlarge"
+    how: str = ""
+    """How it ended, as its fleet says."""
     open: tuple[Intent, ...] = ()
     looks: int = 0
 
@@ -55,7 +57,7 @@ class Story:
         """What is told of a look at a worker at `stage`, or one that is at work no more; `launch` opens its intent."""
         self.looks += 1
         market = {"type": self.machine, "zone": "us-east-1b", "market": "spot"}
-        instances = [] if state is None else [Instance("w", "p", state, 0.0, "lau", **market)]
+        instances = [] if state is None else [Instance("w", "p", state, 0.0, "lau", ended=self.how, **market)]
         workers = () if stage is None else (Worker("w", stage, age_s=31.0),)
         view = PoolView("p", Depth(0, 0, 0, 0, 0.0), workers)
         reading = Reading(float(self.looks), instances, [heard] if heard else [], {"w"} if wished else (), {})
@@ -180,6 +182,25 @@ def test_a_process_that_dies_ended_itself(story: Story) -> None:
     [(kind, by, why)] = story.look(state=InstanceState.GONE)
     assert (kind, by, why) == ("gone", "itself", "its process ended, and no controller had ended it")
     assert story.kept[-1].offering == "process"
+
+
+@pytest.mark.parametrize(
+    ("up", "told"),
+    [
+        (False, ("boot_failed", "itself", "it ended before it was ready")),
+        (True, ("gone", "owner", "its machine was ended")),
+    ],
+)
+def test_how_one_ended_is_told_where_its_fleet_knows(story: Story, up: bool, told: tuple[str, str, str]) -> None:
+    story.how = "killed by SIGKILL; probably out of memory"
+    if up:
+        story.up()
+    else:
+        story.look(Stage.BOOTING)
+    [(kind, by, why)] = story.look(state=InstanceState.GONE)
+    assert (kind, by) == told[:2]
+    assert why.startswith(told[2])
+    assert why.endswith(": killed by SIGKILL; probably out of memory")
 
 
 def test_a_list_that_lags_buries_nobody(story: Story) -> None:

@@ -28,6 +28,12 @@ if "--with-child" in sys.argv and os.fork() == 0:
     time.sleep(600)
 with open(pathlib.Path(sys.argv[1]) / f"started-{instance}", "a") as file:
     file.write(f"{os.getpid()} ")
+if "--hungry" in sys.argv:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
+    bytearray(1 << 34)
+if "--killed" in sys.argv:
+    os.kill(os.getpid(), signal.SIGKILL)
 if "--brief" in sys.argv:
     sys.exit(3)
 time.sleep(600)
@@ -369,3 +375,29 @@ def test_old_logs_are_removed_but_not_those_of_instances_that_are_listed(lab, la
     left = {path.name for path in logs.iterdir()}
     assert f"worker-{id_}.log" in left
     assert left - {f"worker-{id_}.log"} == {f"worker-old-{number}.log" for number in range(30, 130)}
+
+
+@pytest.mark.parametrize(
+    ("flag", "how"),
+    [
+        ("--hungry", "ended with exit code 1; it ran out of memory: give this machine more memory"),
+        ("--killed", "killed by SIGKILL; probably out of memory (the system's log, `dmesg`, would say so): give"),
+        ("--brief", "ended with exit code 3"),
+    ],
+)
+def test_how_a_worker_ended_is_told_by_every_fleet_of_this_folder(lab, eventually, flag, how):
+    fleet = lab.open(flag)
+    fleet.launch("resnet50", 1, "token")
+    eventually(lambda: any(instance.ended for instance in fleet.instances()))
+    for other in (fleet, lab.open()):
+        (instance,) = other.instances()
+        assert instance.ended.startswith(how)
+
+
+def test_of_one_that_was_asked_to_end_nothing_is_told(lab, eventually):
+    fleet = lab.open(grace_s=0)
+    (instance,) = fleet.launch("resnet50", 1, "token").instances
+    fleet.terminate([instance.id])
+    eventually(lambda: set(lab.states().values()) == {"gone"})
+    fleet.instances()
+    assert [instance.ended for instance in fleet.instances()] == [""]

@@ -121,6 +121,37 @@ def test_a_steady_one_is_forgiven(make, clock):
         assert said.startswith("web was killed by SIGKILL; it is started again in 0.5 s.")
 
 
+HUNGRY = "import resource as r; r.setrlimit(r.RLIMIT_AS, (1 << 28, 1 << 28)); bytearray(1 << 34)"
+
+
+@pytest.mark.parametrize(
+    ("code", "how", "why"),
+    [
+        (HUNGRY, "ended with exit code 1", "It ran out of memory: give this machine more memory, or run fewer workers"),
+        ("import os; os.kill(os.getpid(), 9)", "was killed by SIGKILL", "Probably out of memory (the system's log"),
+    ],
+    ids=["MemoryError", "SIGKILL"],
+)
+def test_one_that_ends_for_lack_of_memory_says_so(make, code, how, why):
+    child = make(code)
+    child.start()
+    until(lambda: not child.alive)
+    said = child.tend()
+    assert said is not None
+    assert said.startswith(f"web {how}; it is started again in 0.5 s. {why}"), said
+
+
+def test_what_an_earlier_process_ran_out_of_is_not_blamed_on_the_next(make):
+    child = make("import sys; sys.exit('out of luck')")
+    child.log.parent.mkdir()
+    child.log.write_text("MemoryError\n")
+    child.start()
+    until(lambda: not child.alive)
+    said = child.tend()
+    assert said is not None
+    assert "memory" not in said
+
+
 def test_a_large_log_is_put_aside(make):
     child = make("print('new')")
     child.log.parent.mkdir()

@@ -92,6 +92,14 @@ def test_a_lost_worker():
     assert after == []
 
 
+def test_a_worker_that_ended_while_it_started_says_how():
+    reason = "it ended before it was ready: killed by SIGKILL; probably out of memory"
+    lost = [change("boot_failed").model_copy(update={"reason": reason})]
+    views = [View(batches=[]), View([worker(WorkerState.WARMING)], batches=[]), View(changes=lost, batches=[])]
+    said = "worker wrk-1 was lost while it started: killed by SIGKILL; probably out of memory"
+    assert told(*views)[2] == [said]
+
+
 def test_a_lost_worker_of_which_nothing_is_on_record_is_told_a_look_later():
     views = [View(batches=[]), View([worker(WorkerState.BUSY, held=1)], batches=[]), *[View(batches=[])] * 3]
     assert told(*views)[2:] == [[], ["worker wrk-1 was lost; the 1 image it held go back to the queue"], []]

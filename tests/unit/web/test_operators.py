@@ -115,7 +115,7 @@ def test_the_changes_of_the_fleet_are_in_the_history(web):
 def test_dead_letters_are_listed_and_stay(web):
     batch = bury(web)
     (image,) = web.get(f"/batches/{batch}/results")["results"]
-    for looks in (1, 2):
+    for _look in (1, 2):
         (letter,) = web.get("/fleet/dead-letters")["dead_letters"]
         assert letter.pop("sent_at") > 0
         assert letter == {
@@ -123,7 +123,7 @@ def test_dead_letters_are_listed_and_stay(web):
             "batch_id": batch,
             "image_id": image["image_id"],
             "name": "a.jpg",
-            "received": web.settings.queue.max_receives + looks,
+            "received": web.settings.queue.max_receives,
         }
     assert web.backend.jobs("resnet50").depth().dead == 1
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from io import BytesIO
 
-import pillow_heif
 from PIL import ExifTags, Image
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
+from core.imaging.formats import FORMATS
+
 _ON_ITS_SIDE = (5, 6, 7, 8)
 """EXIF's orientations that exchange width and height."""
-
-Image.init()
-pillow_heif.register_heif_opener(thumbnails=False)
 
 
 def upright_size(data: bytes) -> tuple[int, int] | None:
@@ -21,7 +18,7 @@ def upright_size(data: bytes) -> tuple[int, int] | None:
     No pixel is decoded, but decoders in C read the header: strangers' files are for a process that may end.
     """
     try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             on_its_side = image.format != "TIFF" and _orientation(image, data) in _ON_ITS_SIDE
     except Exception:  # noqa: BLE001  # Pillow's plugins raise nearly anything on damaged files

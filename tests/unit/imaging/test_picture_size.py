@@ -7,8 +7,8 @@ import io
 import pytest
 from PIL import Image
 
-from app_tier.images import DecodeBudget, Decoder
-from core.picture_size import upright_size
+from core.imaging.decode import DecodeBudget, Decoder
+from core.imaging.picture_size import upright_size
 
 FORMATS = {"JPEG": {}, "PNG": {}, "WEBP": {}, "TIFF": {}, "AVIF": {}, "HEIF": {}, "MPO": {}}
 
