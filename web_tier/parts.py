@@ -87,7 +87,7 @@ def assemble(
         intake=Intake(backend.store, uploads, dispatch, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
         lives=lives,
         life=BatchLife(backend.store, lives, dispatch, clock),
-        waits=Waits(max(1, settings.web.threads // 8), stopping=stopping),
+        waits=Waits(max(1, settings.web.threads // 4), stopping=stopping),
         thumbnails=Thumbnails(backend.store, backend.originals),
         keys=KeyCatalog(database),
         limits=RateLimits(settings.web.rate_per_s, settings.web.rate_burst, clock),

@@ -1,7 +1,9 @@
-"""The web tier as a process: gunicorn with threads."""
+"""The web tier as a process: gunicorn, whose worker is ours (`server`)."""
 
 from __future__ import annotations
 
+import math
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -19,12 +21,16 @@ from core.wiring import Backend
 from web_tier import exposure
 from web_tier.app import create_app
 from web_tier.database import catalog_url, migrate
+from web_tier.server.worker import BACKLOG, Worker
 
 ADDRESS_FILE = "web.address"
 """In the home folder, while the server runs: its URL, for those who want to find it."""
 
 _GRACE_S = 5
-_BACKLOG = 512
+_KEEPALIVE_S = 15
+_OWN_FILES = 128
+"""Files that the process needs beside its connections and threads: logs, the catalogue, the store's own."""
+_FILES_OF_A_THREAD = 3
 
 
 def run(settings: Settings) -> None:
@@ -34,6 +40,7 @@ def run(settings: Settings) -> None:
     is taken, Unavailable where the home folder or the store cannot be used.
     """
     exposure.check(settings)
+    connections = _most_connections(settings)
     _ = Backend(settings).store  # in a process of gunicorn's a bucket without a name would be a traceback
     with _listen(settings) as listener:
         migrate(catalog_url(settings))
@@ -48,7 +55,7 @@ def run(settings: Settings) -> None:
         except OSError as error:
             raise Unavailable(f"cannot write to the home folder {settings.home}: {error.strerror}") from None
         logger().info("listening", url=url)
-        _Server(settings, listener.detach(), address).run()
+        _Server(settings, listener.detach(), address, connections).run()
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -59,7 +66,7 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((str(address), port))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise TagfleetError(
@@ -68,9 +75,31 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
+def _most_connections(settings: Settings) -> int:
+    """How many connections the limit of open files allows for, which is raised as far as it may be."""
+    web = settings.web
+    own = _OWN_FILES + _FILES_OF_A_THREAD * web.threads
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = web.connections + own
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if limit > soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    else:
+        limit = wanted if soft == resource.RLIM_INFINITY else soft
+    most = min(web.connections, max(limit - own, limit // 2))
+    if most < web.connections:
+        logger().warning(
+            "fewer connections than web.connections says: the limit of open files is low (ulimit -n)",
+            connections=most,
+            open_files=limit,
+        )
+    return most
+
+
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no types
-    def __init__(self, settings: Settings, listener: int, address: Path) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, listener: int, address: Path, most_connections: int) -> None:
+        self.settings = settings
+        self.most_connections = most_connections
         self._listener = listener
         self._address = address
         self._stopping: Callable[[], bool] = lambda: False
@@ -80,12 +109,13 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
         options = {
             "bind": f"fd://{self._listener}",
             "workers": 1,
-            "worker_class": "gthread",
-            "threads": self._settings.web.threads,
-            "worker_connections": self._settings.web.threads + 200,
-            "timeout": 120,
+            "worker_class": Worker,
+            "asgi_lifespan": "off",
+            "asgi_loop": "asyncio",
+            "http_parser": "python",
+            "timeout": math.ceil(self.settings.web.hung_s),
             "graceful_timeout": _GRACE_S,
-            "keepalive": 15,
+            "keepalive": _KEEPALIVE_S,
             "accesslog": None,
             "logger_class": _Log,
             "control_socket_disable": True,
@@ -96,7 +126,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return create_app(Backend(self._settings), self._settings, time.time, stopping=lambda: self._stopping())
+        return create_app(Backend(self.settings), self.settings, time.time, stopping=lambda: self._stopping())
 
     def _forked(self, _server: Any, worker: Any) -> None:
         self._stopping = lambda: not worker.alive

@@ -1,0 +1,89 @@
+"""The web process: gunicorn's asyncio worker, with our connections in front of threads that run the application."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from gunicorn.workers.gasgi import ASGIWorker
+
+from config.settings import Settings, WebSettings
+from web_tier.client_address import Proxies
+from web_tier.server.bridge import Bridge
+from web_tier.server.connections import Connections
+from web_tier.server.protocol import Deadlines, GuardedProtocol
+from web_tier.server.streams import Streams
+from web_tier.server.threads import Threads
+
+BACKLOG = 2048
+STREAM_POLL_S = 0.15
+_SWEEP_S = 1.0
+
+
+class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
+    """Its gunicorn application has `settings` and, as `most_connections`, how many the files allow for."""
+
+    _threads: Threads
+    _streams: Streams
+    _connections: Connections
+
+    def load_wsgi(self) -> None:
+        settings: Settings = self.app.settings
+        web = settings.web
+        self._stopped = asyncio.Event()
+        self._threads = Threads(web.threads)
+        self._streams = Streams(self.loop, STREAM_POLL_S)
+        self._connections = Connections(
+            total=self.app.most_connections,
+            per_address=web.connections_per_address,
+        )
+        self.asgi = Bridge(self.app.wsgi(), self._threads, self._streams, readers=max(1, web.threads // 2))
+
+    def handle_exit_signal(self) -> None:
+        super().handle_exit_signal()
+        self._stopped.set()
+
+    def handle_quit_signal(self) -> None:
+        super().handle_quit_signal()
+        self._stopped.set()
+
+    async def _serve(self) -> None:
+        web: WebSettings = self.app.settings.web
+        proxies = Proxies(web.proxy_networks)
+        deadlines = _deadlines(web)
+
+        def connection() -> GuardedProtocol:
+            return GuardedProtocol(self, self._connections, deadlines, proxies)
+
+        for sock in self.sockets:
+            self.servers.append(await self.loop.create_server(connection, sock=sock.sock, backlog=BACKLOG))
+        while self.alive and self.ppid == os.getppid():
+            if not self._threads.stuck:  # gunicorn replaces a worker that does not say that it lives
+                self.notify()
+            self._connections.sweep(self.loop.time())
+            try:
+                async with asyncio.timeout(_SWEEP_S):
+                    await self._stopped.wait()
+            except TimeoutError:
+                pass
+        await self._shutdown()
+
+    async def _shutdown(self) -> None:
+        self.alive = False  # event streams and waiting requests end by it
+        for server in self.servers:
+            server.close()
+        self._connections.evict_waiting()
+        await super()._shutdown()
+        self._threads.stop()
+        self._streams.stop()
+
+
+def _deadlines(web: WebSettings) -> Deadlines:
+    return Deadlines(
+        head_s=web.head_s,
+        stall_s=web.stall_s,
+        slowest_bytes_per_s=web.slowest_bytes_per_s,
+        send_stall_s=web.send_stall_s,
+        linger_bytes=web.max_image_mb << 20,
+    )
