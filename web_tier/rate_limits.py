@@ -69,7 +69,7 @@ class RateLimits:
             raise _too_many("Too many requests with this key", taken)
 
     def guess(self, address: str) -> None:
-        """Count a key that was wrong. Raises Refused (429) when too many came from the same address, or IPv6 network."""
+        """Count a key that was wrong. Raises Refused (429) after too many from one address or IPv6 network."""
         taken = self._guesses.take(counted_as(address))
         if not taken.granted:
             raise _too_many("Too many wrong keys from your address", taken)

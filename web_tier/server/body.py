@@ -46,12 +46,14 @@ class Body:
         """Up to `size` bytes, all of them unless the body ends before; without a size, the rest of the body."""
         if size == 0:
             return b""
+        self._check()
         wanted = -1 if size is None else size
         while (wanted < 0 or self.held < wanted) and self._fill():
             pass
         return self._take(self.held if wanted < 0 else min(wanted, self.held))
 
     def readline(self, size: int | None = -1) -> bytes:
+        self._check()
         limit = -1 if size is None else size
         line = bytearray()
         while limit < 0 or len(line) < limit:
@@ -70,10 +72,12 @@ class Body:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.readline, b"")
 
-    def _fill(self) -> bool:
-        """Hold more bytes than before; False at the end."""
+    def _check(self) -> None:
         if self.peeking:
             raise BodyNeeded
+
+    def _fill(self) -> bool:
+        """Hold more bytes than before; False at the end."""
         if self.whole:
             return False
         chunk = self._more()

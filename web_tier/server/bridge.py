@@ -82,14 +82,15 @@ class Bridge:
                     await self._gather(request, _AHEAD)
 
     async def _gather(self, request: Request, most: int) -> None:
-        most = min(most, request.length or most)
-        if self._gathered + most > _GATHERED:
-            return
-        self._gathered += most
+        """Hold the body up to `most` bytes, as long as all bodies together are not too much."""
+        before = request.body.held
+        counted = 0
         try:
-            await request.gather(most)
+            while self._gathered < _GATHERED and await request.gather(most):
+                self._gathered += request.body.held - before - counted
+                counted = request.body.held - before
         finally:
-            self._gathered -= most
+            self._gathered -= counted
 
     async def _answer(self, request: Request, send: Send) -> bool:
         """Run the application and send its answer; False where it needs the body for that."""

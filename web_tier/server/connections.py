@@ -1,15 +1,19 @@
-"""All connections of a web process: how many there may be, and which one has to go when there are too many.
+"""All connections of a web process: how many there may be, and which have to go when there are too many.
 
-Only connections that wait are counted for an address: for a request, its head, or its body before the application
-looks at it. A connection whose request is being answered, event streams included, is nobody's to close. When an
-address has too many waiting, the newest is served and the one that has waited longest is closed: a stranger who holds
-connections open holds up only connections of the same kind, and people behind the same router still get in.
+Only connections that wait count for an address: for a request, its head, or its body before the application works on
+it. A connection whose request is being answered, event streams included, is nobody's to close. Where an address has
+too many waiting, new ones are let in and those that have waited longest are closed: a stranger who holds connections
+open pushes out connections of the same kind, and people behind the same router still get in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from itertools import islice
 from typing import Protocol
+
+_SETTLED_S = 2.0
+"""A connection that waits for less is let be: in a burst of them their requests are on the way."""
 
 
 class Connection(Protocol):
@@ -30,23 +34,18 @@ class Connection(Protocol):
 
 
 class Connections:
-    """The connections of one event loop, which alone calls this."""
+    """The connections of one event loop, which alone calls this; `clock` is the loop's, in seconds."""
 
-    def __init__(self, *, total: int, per_address: int) -> None:
+    def __init__(self, *, total: int, per_address: int, clock: Callable[[], float]) -> None:
         self._total = total
         self._per_address = per_address
+        self._clock = clock
         self._all: dict[Connection, None] = {}
-        self._waiting: dict[str | None, dict[Connection, None]] = {}
-        """In the order in which they began to wait."""
+        self._waiting: dict[str | None, dict[Connection, float]] = {}
+        """By address, in the order in which they began to wait, and when."""
 
     def __len__(self) -> int:
         return len(self._all)
-
-    def __iter__(self) -> Iterator[Connection]:
-        return iter(list(self._all))
-
-    def waiting(self, address: str | None) -> int:
-        return len(self._waiting.get(address, ()))
 
     def add(self, connection: Connection) -> bool:
         """Take a new connection, which waits. False where there is no room and no waiting connection to close."""
@@ -58,13 +57,9 @@ class Connections:
 
     def wait(self, connection: Connection) -> None:
         """Count a connection as waiting from now on."""
-        if connection not in self._all:
-            return
-        of_address = self._waiting.setdefault(connection.address, {})
-        of_address.pop(connection, None)
-        of_address[connection] = None
-        if connection.address is not None and len(of_address) > self._per_address:
-            self._evict(connection.address)
+        if connection in self._all:
+            self.work(connection)
+            self._waiting.setdefault(connection.address, {})[connection] = self._clock()
 
     def work(self, connection: Connection) -> None:
         """The connection waits no more: its request is being answered."""
@@ -78,27 +73,32 @@ class Connections:
         self.work(connection)
         self._all.pop(connection, None)
 
-    def evict_waiting(self) -> None:
+    def close_waiting(self) -> None:
         """Close every connection that waits."""
-        for address in list(self._waiting):
-            while self._waiting.get(address):
-                self._evict(address)
+        for of_address in list(self._waiting.values()):
+            self._evict(list(of_address))
 
-    def sweep(self, now: float) -> None:
-        """Let each connection look after its deadlines."""
+    def sweep(self) -> None:
+        """Hold every address to its limit, and every connection to its deadlines."""
+        now = self._clock()
+        for address, of_address in list(self._waiting.items()):
+            surplus = len(of_address) - self._per_address
+            if address is not None and surplus > 0:
+                settled = [one for one, since in of_address.items() if now - since >= _SETTLED_S]
+                settled.sort(key=lambda one: not one.idle)  # silent ones first, of each kind the oldest
+                self._evict(settled[:surplus])
         for connection in list(self._all):
             connection.check(now)
 
     def _make_room(self) -> bool:
-        """Close a waiting connection of the address that has most of them."""
+        """Close the connection that has waited longest of the address that has most of them."""
         if not self._waiting:
             return False
-        self._evict(max(self._waiting, key=lambda address: len(self._waiting[address])))
+        most = max(self._waiting.values(), key=len)
+        self._evict(list(islice(most, 1)))
         return True
 
-    def _evict(self, address: str | None) -> None:
-        """Close one that has sent nothing if there is one, else the one that has waited longest."""
-        of_address = self._waiting[address]
-        victim = next((one for one in of_address if one.idle), None) or next(iter(of_address))
-        self.work(victim)
-        victim.evict()
+    def _evict(self, victims: list[Connection]) -> None:
+        for victim in victims:
+            self.work(victim)
+            victim.evict()

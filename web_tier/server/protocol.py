@@ -57,9 +57,9 @@ class Receiver(BodyReceiver):  # type: ignore[misc]  # gunicorn brings no types
     async def _wait_for_data(self) -> None:
         if self._chunks or self._complete or self._disconnected:
             return
-        self._waiter = asyncio.get_running_loop().create_future()
+        come = self._waiter = asyncio.get_running_loop().create_future()
         try:
-            await self._waiter
+            await come
         finally:
             self._waiter = None
 

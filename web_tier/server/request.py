@@ -34,17 +34,22 @@ class Request:
     def has_body(self) -> bool:
         return self.chunked or self.length > 0
 
-    async def gather(self, most: int) -> None:
-        """Hold the body up to `most` bytes. What goes wrong is raised when the body is read."""
+    async def gather(self, most: int) -> bool:
+        """Wait for the next bytes of the body; False where there are none to wait for, or `most` are held.
+
+        What goes wrong is raised when the body is read.
+        """
         body, receiver = self.body, self.connection.receiver
-        while not body.whole and body.held < most and self.failed is None:
-            try:
-                chunk = await self._more()
-            except (ClientGone, BodyTooSlow) as error:
-                self.failed = error
-                return
-            body.feed(chunk)
-            body.whole = self._ended or (receiver.whole and not receiver.buffered)
+        if body.whole or body.held >= most or self.failed is not None:
+            return False
+        try:
+            chunk = await self._more()
+        except (ClientGone, BodyTooSlow) as error:
+            self.failed = error
+            return False
+        body.feed(chunk)
+        body.whole = self._ended or (receiver.whole and not receiver.buffered)
+        return True
 
     def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
         """The message that begins the answer."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
 
 from gunicorn.workers.gasgi import ASGIWorker
 
@@ -37,6 +36,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
         self._connections = Connections(
             total=self.app.most_connections,
             per_address=web.connections_per_address,
+            clock=self.loop.time,
         )
         self.asgi = Bridge(self.app.wsgi(), self._threads, self._streams, readers=max(1, web.threads // 2))
 
@@ -61,7 +61,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
         while self.alive and self.ppid == os.getppid():
             if not self._threads.stuck:  # gunicorn replaces a worker that does not say that it lives
                 self.notify()
-            self._connections.sweep(self.loop.time())
+            self._connections.sweep()
             try:
                 async with asyncio.timeout(_SWEEP_S):
                     await self._stopped.wait()
@@ -73,7 +73,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
         self.alive = False  # event streams and waiting requests end by it
         for server in self.servers:
             server.close()
-        self._connections.evict_waiting()
+        self._connections.close_waiting()
         await super()._shutdown()
         self._threads.stop()
         self._streams.stop()
