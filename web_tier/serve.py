@@ -28,7 +28,9 @@ ADDRESS_FILE = "web.address"
 
 _GRACE_S = 5
 _KEEPALIVE_S = 15
-_OWN_FILES = 128
+_UNSENT = 128 * 1024
+"""Bytes of an answer that the kernel holds before they can be sent; by itself it takes megabytes for each slow reader."""
+_OWN_FILES = 192
 """Files that the process needs beside its connections and threads: logs, the catalogue, the store's own."""
 _FILES_OF_A_THREAD = 3
 
@@ -65,6 +67,8 @@ def _listen(settings: Settings) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         listener.bind((str(address), port))
         listener.listen(BACKLOG)
     except OSError as error:

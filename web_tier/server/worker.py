@@ -16,6 +16,8 @@ from web_tier.server.streams import Streams
 from web_tier.server.threads import Threads
 
 BACKLOG = 2048
+_ACCEPTED_TOGETHER = 64
+"""Connections taken between two looks at those that are there: so many may go beyond the most there may be."""
 STREAM_POLL_S = 0.15
 _SWEEP_S = 1.0
 
@@ -57,7 +59,8 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
             return GuardedProtocol(self, self._connections, deadlines, proxies)
 
         for sock in self.sockets:
-            self.servers.append(await self.loop.create_server(connection, sock=sock.sock, backlog=BACKLOG))
+            self.servers.append(await self.loop.create_server(connection, sock=sock.sock, backlog=_ACCEPTED_TOGETHER))
+            sock.sock.listen(BACKLOG)
         while self.alive and self.ppid == os.getppid():
             if not self._threads.stuck:  # gunicorn replaces a worker that does not say that it lives
                 self.notify()
