@@ -29,7 +29,7 @@ ADDRESS_FILE = "web.address"
 _GRACE_S = 5
 _KEEPALIVE_S = 15
 _UNSENT = 128 * 1024
-"""Bytes of an answer that the kernel holds before they can be sent; by itself it takes megabytes for each slow reader."""
+"""Bytes of an answer that the kernel holds unsent; by itself it takes megabytes for each slow reader."""
 _OWN_FILES = 192
 """Files that the process needs beside its connections and threads: logs, the catalogue, the store's own."""
 _FILES_OF_A_THREAD = 3
