@@ -21,19 +21,25 @@ def json_body(kind: type[M], *, most: int = _MAX_JSON) -> M:
 
     Raises Refused, which names the fields that are wrong.
     """
-    request.max_content_length = most + 1  # a chunked body is cut there without a word
+    data = _data(most)
     try:
-        data = request.get_data()
-        if len(data) > most:
-            raise RequestEntityTooLarge
         return kind.model_validate_json(data or b"{}", strict=True)  # `true` is no 1
-    except RequestEntityTooLarge:
-        size = f"{most >> 20} MB" if most >= 1 << 20 else f"{most >> 10} kB"
-        raise Refused(413, f"The JSON of this request may have {size} at most; send several smaller ones.") from None
     except ValidationError as error:
         found = error.errors(include_url=False)
         errors = {".".join(map(str, one["loc"])) or "body": [_sentence(one["msg"])] for one in found}
         raise Refused(422, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), errors=errors) from None
+
+
+def _data(most: int) -> bytes:
+    request.max_content_length = most + 1  # what is in chunks is cut there without a word
+    try:
+        data = request.get_data()
+    except RequestEntityTooLarge:
+        data = b" " * (most + 1)
+    if len(data) > most:
+        size = f"{most >> 20} MB" if most >= 1 << 20 else f"{most >> 10} kB"
+        raise Refused(413, f"The JSON of this request may have {size} at most; send several smaller ones.")
+    return data
 
 
 def _sentence(said: str) -> str:

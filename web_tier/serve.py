@@ -171,7 +171,10 @@ class _Log(Logger):  # type: ignore[misc]  # gunicorn brings no types
         logger().error(_words(msg, args))
 
     def critical(self, msg: Any, *args: Any, **kwargs: Any) -> None:
-        logger().error(_words(msg, args))
+        if str(msg).startswith("WORKER TIMEOUT"):
+            logger().error("the process that answers gave no sign of life for too long and is replaced", pid=args[0])
+        else:
+            logger().error(_words(msg, args))
 
     def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
         logger().exception(_words(msg, args))
