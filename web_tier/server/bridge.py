@@ -119,7 +119,7 @@ class Bridge:
     async def _follow(self, stream: EventStream, request: Request, send: Send) -> None:
         """Send events until the stream ends or its reader leaves."""
         connection, task = request.connection, asyncio.current_task()
-        connection.on_lost = task.cancel if task is not None else None
+        connection.on_lost = lambda: task is not None and task.cancel()
         told = b" "
         try:
             while not stream.ended and not connection.left:

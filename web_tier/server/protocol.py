@@ -30,6 +30,8 @@ from web_tier.server.connections import Connections
 from web_tier.server.progress import Progress
 
 _LINGER_S, _LINGER_QUIET_S = 30.0, 5.0
+_PROXY_KEEPALIVE_S = 330
+"""Longer than a load balancer keeps a connection: it would send a request into one that is just being closed."""
 
 
 class Phase(enum.Enum):
@@ -57,7 +59,8 @@ class Receiver(BodyReceiver):  # type: ignore[misc]  # gunicorn brings no types
     async def _wait_for_data(self) -> None:
         if self._chunks or self._complete or self._disconnected:
             return
-        come = self._waiter = asyncio.get_running_loop().create_future()
+        come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiter: asyncio.Future[None] | None = come
         try:
             await come
         finally:
@@ -88,7 +91,7 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         """The body came too slowly."""
         self.must_close = False
         """Set by who answers: the answer has no length, and its end is that of the connection."""
-        self.on_lost: Callable[[], None] | None = None
+        self.on_lost: Callable[[], object] | None = None
         self._since = 0.0
         """When the phase began; of HEAD, when waiting for the head began."""
         self._half_closed = False
@@ -153,7 +156,10 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
     def connection_made(self, transport: Any) -> None:
         peer = transport.get_extra_info("peername")
         host = peer[0] if isinstance(peer, tuple) else ""
-        self.address = None if self._proxies.trust(host) else counted_as(host)
+        self.address = counted_as(host)
+        if self._proxies.trust(host):
+            self.address = None
+            self._keepalive = _PROXY_KEEPALIVE_S
         self._since = self.worker.loop.time()
         super().connection_made(transport)
         if not self._connections.add(self):

@@ -62,9 +62,9 @@ def _children(pid: int) -> list[int]:
 def test_a_web_process_that_stands_still_is_replaced(settings):
     settings = settings.model_copy(update={"web": settings.web.model_copy(update={"hung_s": 6.0})})
     with served(settings) as server:
-        (stopped,) = _children(server.process.pid)
         with httpx.Client(base_url=server.url, timeout=120, trust_env=False) as client:
             batch = client.post("/api/v1/batches").json()["id"]
+        (stopped,) = _children(server.process.pid)
         os.kill(stopped, signal.SIGSTOP)
         with Raw(server.url) as asking:
             asking.send(head("GET", f"/api/v1/batches/{batch}"))
