@@ -115,7 +115,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
             "workers": 1,
             "worker_class": Worker,
             "asgi_lifespan": "off",
-            "asgi_loop": "asyncio",
+            "asgi_loop": "auto",  # uvloop, which is faster, where it is installed
             "http_parser": "python",
             "timeout": math.ceil(self.settings.web.hung_s),
             "graceful_timeout": _GRACE_S,
@@ -123,6 +123,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
             "accesslog": None,
             "logger_class": _Log,
             "control_socket_disable": True,
+            "pre_request": _nothing,  # by default it writes a line for debugging, request by request
             "post_fork": self._forked,
             "on_exit": self._ended,
         }
@@ -138,6 +139,10 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
     def _ended(self, _server: Any) -> None:
         with suppress(OSError):
             self._address.unlink()
+
+
+def _nothing(_worker: Any, _request: Any) -> None:
+    pass
 
 
 class _Log(Logger):  # type: ignore[misc]  # gunicorn brings no types

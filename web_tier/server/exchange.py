@@ -51,15 +51,16 @@ class Exchange:
                 self._lock.release()
 
     def _in_context(self, work: Callable[[], bytes]) -> bytes:
-        with self._lock:
-            try:
-                return self._context.run(work)
-            except BaseException:
-                self._context.run(self._close)
-                raise
-            finally:
-                if self._abandoned:
+        try:
+            with self._lock:
+                try:
+                    return self._context.run(work)
+                except BaseException:
                     self._context.run(self._close)
+                    raise
+        finally:
+            if self._abandoned:  # looked at when the lock is free: who could not take it leaves the closing to us
+                self.close()
 
     def _begin(self, body: Body) -> bytes:
         offer: list[EventStream] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 
 from gunicorn.workers.gasgi import ASGIWorker
 
@@ -80,6 +81,12 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
         await super()._shutdown()
         self._threads.stop()
         self._streams.stop()
+
+    def _cleanup(self) -> None:
+        for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGWINCH):
+            self.loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)  # one more would be told to a loop that is closed
+        super()._cleanup()
 
 
 def _deadlines(web: WebSettings) -> Deadlines:
