@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from bench import adaptive, aws, controller, crops, data, decoding, deletion, fleet, taggers, web, writers
+from bench import adaptive, aws, connections, controller, crops, data, decoding, deletion, fleet, taggers, web, writers
 from bench.chaos import disk
 from bench.chaos.run import chaos, explained
 from bench.chaos.traps import among, trapped
@@ -249,6 +249,15 @@ def aws_(bench: Bench, count: int, rounds: int, latency_ms: float, threads: int)
         cloud = settings.load({**home, **names}, flags=threaded)
         tagger = Limit(local).tagger
         for line in aws.compared(local, cloud, tagger, contents, rounds):
+            click.echo(line)
+
+
+@main.command("connections")
+@click.option("--count", default=50, help="answers measured with each crowd")
+def connections_(count: int) -> None:
+    """How soon /healthz and an upload are answered while 2,400 connections are held open."""
+    with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
+        for line in connections.report(Path(scratch) / "home", count):
             click.echo(line)
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from config.networks import Network, networks
 from config.schedule import Schedule, schedule, time_zone
 from config.taggers import family_of
 
@@ -49,6 +50,14 @@ def _zoned(name: str) -> str:
     return name
 
 
+def _proxies(text: str) -> str:
+    try:
+        networks(text)
+    except ValueError as error:
+        raise PydanticCustomError("trusted_proxies", "{problem}", {"problem": str(error)}) from None
+    return text
+
+
 def _tasks(text: str) -> str:
     known = get_args(Task)
     if wrong := [name for name in text.split() if name not in known]:
@@ -83,6 +92,19 @@ class WebSettings(_Section):
     session_s: Seconds
     rate_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     rate_burst: Count
+    trusted_proxies: Annotated[str, AfterValidator(_proxies)]
+    connections: Count
+    connections_per_address: Count
+    streams: Count
+    head_s: Seconds
+    stall_s: Seconds
+    slowest_bytes_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    send_stall_s: Seconds
+    hung_s: Annotated[float, Field(ge=3, allow_inf_nan=False)]
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        return networks(self.trusted_proxies)
 
     @property
     def host_names(self) -> frozenset[str]:

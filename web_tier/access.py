@@ -117,8 +117,8 @@ def lapse_of(own: Parts) -> Callable[[], bool]:
 
 def wrong_key(own: Parts) -> NoReturn:
     """Refuse a key that is none; the answer does not say whether it ever was one."""
-    own.limits.guess(request.remote_addr)
-    logger().warning("a wrong key was sent", address=request.remote_addr)
+    own.limits.guess(g.client_address)
+    logger().warning("a wrong key was sent", address=g.client_address)
     _refuse("This key is not known here; it may have been revoked.", error="invalid_token")
 
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from flask import g, request
 from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from web_tier.catalog_keys import Key
 from web_tier.problems import Refused
@@ -16,16 +17,30 @@ _MAX_JSON = 1 << 20
 _MAX_KEY = 255
 
 
-def json_body(kind: type[M]) -> M:
-    """The request's body; an empty one stands for {}. Raises Refused, which names the fields that are wrong."""
-    if (request.content_length or 0) > _MAX_JSON:
-        raise Refused(413, f"The JSON of a request may have {_MAX_JSON >> 20} MB at most; send several smaller ones.")
+def json_body(kind: type[M], *, most: int = _MAX_JSON) -> M:
+    """Return the request's JSON of `most` bytes at most; an empty body stands for {}.
+
+    Raises Refused, which names the fields that are wrong.
+    """
+    data = _data(most)
     try:
-        return kind.model_validate_json(request.get_data() or b"{}", strict=True)  # `true` is no 1
+        return kind.model_validate_json(data or b"{}", strict=True)  # `true` is no 1
     except ValidationError as error:
         found = error.errors(include_url=False)
         errors = {".".join(map(str, one["loc"])) or "body": [_sentence(one["msg"])] for one in found}
         raise Refused(422, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), errors=errors) from None
+
+
+def _data(most: int) -> bytes:
+    request.max_content_length = most + 1  # what is in chunks is cut there without a word
+    try:
+        data = request.get_data()
+    except RequestEntityTooLarge:
+        data = b" " * (most + 1)
+    if len(data) > most:
+        size = f"{most >> 20} MB" if most >= 1 << 20 else f"{most >> 10} kB"
+        raise Refused(413, f"The JSON of this request may have {size} at most; send several smaller ones.")
+    return data
 
 
 def _sentence(said: str) -> str:

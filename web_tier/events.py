@@ -6,7 +6,6 @@ changed since, as it is now, and none twice.
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from web_tier.feeds import Look
 from web_tier.parts import Parts
 from web_tier.problems import Refused
 from web_tier.schemas import EventsQuery
+from web_tier.server.streams import OFFER, EventStream
 
 POLL_S = 0.15
 PING_S = 15.0
@@ -39,9 +39,7 @@ _RESPONSES: Any = {
 
 def blueprint(own: Parts) -> APIBlueprint:
     api = APIBlueprint("events", __name__, tag="batches")
-    # A stream holds a thread for as long as it is open; some must be left for uploads.
-    threads = own.settings.web.threads
-    seats = threading.BoundedSemaphore(max(1, threads - max(2, threads // 4)))
+    seats = threading.BoundedSemaphore(own.settings.web.streams)
 
     @api.get("/batches/<batch_id>/events")
     @api.input(EventsQuery, location="query")
@@ -55,9 +53,13 @@ def blueprint(own: Parts) -> APIBlueprint:
         own.catalog.change(batch_id)  # a batch that is not there is a 404, not an empty stream
         if not seats.acquire(blocking=False):
             raise Refused(503, "Too many event streams are open; close some.", headers={"Retry-After": "5"})
-        hung_up = _hang_up_of(request.environ.get("gunicorn.socket"))
-        stream = follow(own, batch_id, after, hung_up=hung_up, lapsed=access.lapse_of(own))
-        response = Response(stream, mimetype="text/event-stream")
+        told = steps(own, batch_id, after, lapsed=access.lapse_of(own))
+        offer: list[EventStream] | None = request.environ.get(OFFER)
+        if offer is None:
+            response = Response(follow(told), mimetype="text/event-stream")
+        else:
+            offer.append(EventStream(batch_id, told))
+            response = Response(iter(()), mimetype="text/event-stream")
         response.call_on_close(seats.release)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"
@@ -66,25 +68,23 @@ def blueprint(own: Parts) -> APIBlueprint:
     return api
 
 
-def follow(
+def steps(
     own: Parts,
     batch_id: str,
     after: int,
     *,
-    hung_up: Callable[[], bool] = lambda: False,
     lapsed: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
-    pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[bytes]:
-    """The events beyond the change number `after`, in bursts, until the reader's key has `lapsed`.
+    """Yield the events beyond the change number `after`, and b"" when there is nothing to tell for the moment.
 
-    `clock` is monotonic, in seconds.
+    Ends with the batch, with the process and when the reader's key has `lapsed`. `clock` is monotonic, in seconds.
     """
     yield b"retry: %d\n\n" % _RETRY_MS
     shown: Look | None = None
     spoke = clock()
     with own.feeds.of(batch_id) as feed:
-        while not own.stopping() and not hung_up():
+        while not own.stopping():
             try:
                 if lapsed():
                     return  # a reader who comes back is asked for a key that is live
@@ -106,6 +106,15 @@ def follow(
             if clock() - spoke >= PING_S:
                 spoke = clock()
                 yield b": ping\n\n"
+            yield b""
+
+
+def follow(told: Iterator[bytes], pause: Callable[[float], None] = time.sleep) -> Iterator[bytes]:
+    """The same events from a thread of their own, for servers that take no EventStream."""
+    for events in told:
+        if events:
+            yield events
+        else:
             pause(POLL_S)
 
 
@@ -114,20 +123,3 @@ def _last_event_id(query: EventsQuery) -> int:
     if given.isascii() and given.isdigit() and len(given) < 19:
         return int(given)
     return query.last_event_id or 0
-
-
-def _hang_up_of(connection: object) -> Callable[[], bool]:
-    """Tells whether the reader has gone, without waiting for the next event to be refused."""
-
-    def hung_up() -> bool:
-        if not isinstance(connection, socket.socket):
-            return False
-        try:
-            peeked: bytes = connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return not peeked
-
-    return hung_up

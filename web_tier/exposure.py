@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from config.settings import BadSetting, Settings
+from web_tier.client_address import unmapped
 
 
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -20,7 +21,7 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 def asks_for_keys(settings: Settings) -> bool:
     """Whether a request needs a key: where others can reach the server, directly or through a proxy under its name."""
     web = settings.web
-    return web.require_keys or bool(web.host_names) or not address_of(settings.host).is_loopback
+    return web.require_keys or bool(web.host_names) or not unmapped(address_of(settings.host)).is_loopback
 
 
 def url_of(host: str, port: int) -> str:

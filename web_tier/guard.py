@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
 
 from apiflask import APIFlask
@@ -11,10 +10,10 @@ from flask import Response, g, request
 from config.settings import Settings
 from core import telemetry
 from core.ids import new_id
+from web_tier.client_address import Proxies, address_in
 from web_tier.exposure import asks_for_keys
 from web_tier.problems import Refused
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _READS = {"GET", "HEAD", "OPTIONS"}
 _HEADERS = {
     "Content-Security-Policy": "; ".join(
@@ -38,10 +37,12 @@ _HEADERS = {
 
 
 def install(app: APIFlask, settings: Settings) -> None:
-    names = _LOOPBACK | settings.web.host_names
+    names = settings.web.host_names | {"localhost"}
     keyed = asks_for_keys(settings)
+    proxies = Proxies(settings.web.proxy_networks)
     scheme = "https" if settings.web.https else "http"
     app.before_request(_name_request)
+    app.before_request(lambda: _find_client(proxies))
     app.before_request(lambda: _check_host(names, addresses=keyed))
     app.before_request(lambda: _check_origin(scheme))
     app.after_request(_add_headers)
@@ -52,26 +53,25 @@ def _name_request() -> None:
     telemetry.bind_here(request_id=g.request_id)
 
 
-def _check_host(names: frozenset[str], *, addresses: bool) -> None:
-    """A name that is not ours may be another site's, pointed at this machine (DNS rebinding).
+def _find_client(proxies: Proxies) -> None:
+    """Set `g.client_address`, from which limits count; `request.remote_addr` may be a proxy's."""
+    g.client_address = proxies.client(request.remote_addr or "", request.headers.getlist("X-Forwarded-For"))
 
-    An address in place of a name was looked up nowhere; with `addresses` every one will do.
+
+def _check_host(names: frozenset[str], *, addresses: bool) -> None:
+    """Refuse a name that is not ours: it may be another site's, pointed at this machine (DNS rebinding).
+
+    An address in place of a name was looked up nowhere. One of this machine's loopback will always do, with
+    `addresses` every one.
     """
     try:
         name = urlsplit(f"//{request.host}").hostname or ""
     except ValueError:
         name = ""
-    if name in names or (addresses and _is_address(name)):
+    address = address_in(f"[{name}]" if ":" in name else name)
+    if name in names or (address is not None and (addresses or address.is_loopback)):
         return
     raise Refused(403, "This server does not go by the name in this request; the setting web.hosts gives it names.")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_origin(scheme: str) -> None:

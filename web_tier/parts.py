@@ -90,7 +90,7 @@ def assemble(
         lives=lives,
         life=BatchLife(backend.store, lives, dispatch, clock),
         removal=RemovalCatalog(database),
-        waits=Waits(max(1, settings.web.threads // 8), stopping=stopping),
+        waits=Waits(max(1, settings.web.threads // 4), stopping=stopping),
         thumbnails=Thumbnails(backend.store, backend.originals),
         keys=KeyCatalog(database),
         limits=RateLimits(settings.web.rate_per_s, settings.web.rate_burst, clock),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from flask import Response, g
 
+from web_tier.client_address import counted_as
 from web_tier.problems import Refused
 
 _BUCKETS = 10_000
@@ -67,9 +68,9 @@ class RateLimits:
         if not taken.granted:
             raise _too_many("Too many requests with this key", taken)
 
-    def guess(self, address: str | None) -> None:
-        """Count a key that was wrong. Raises Refused (429) when the same address sent too many of them."""
-        taken = self._guesses.take(address or "")
+    def guess(self, address: str) -> None:
+        """Count a key that was wrong. Raises Refused (429) after too many from one address or IPv6 network."""
+        taken = self._guesses.take(counted_as(address))
         if not taken.granted:
             raise _too_many("Too many wrong keys from your address", taken)
 

@@ -1,7 +1,9 @@
-"""The web tier as a process: gunicorn with threads."""
+"""The web tier as a process: gunicorn, whose worker is ours (`server`)."""
 
 from __future__ import annotations
 
+import math
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -19,12 +21,18 @@ from core.wiring import Backend
 from web_tier import exposure
 from web_tier.app import create_app
 from web_tier.database import catalog_url, migrate
+from web_tier.server.worker import BACKLOG, Worker
 
 ADDRESS_FILE = "web.address"
 """In the home folder, while the server runs: its URL, for those who want to find it."""
 
 _GRACE_S = 5
-_BACKLOG = 512
+_KEEPALIVE_S = 15
+_UNSENT = 128 * 1024
+"""Bytes of an answer that the kernel holds unsent; by itself it takes megabytes for each slow reader."""
+_OWN_FILES = 192
+"""Files that the process needs beside its connections and threads: logs, the catalogue, the store's own."""
+_FILES_OF_A_THREAD = 3
 
 
 def run(settings: Settings) -> None:
@@ -34,6 +42,7 @@ def run(settings: Settings) -> None:
     is taken, Unavailable where the home folder or the store cannot be used.
     """
     exposure.check(settings)
+    connections = _most_connections(settings)
     _ = Backend(settings).store  # in a process of gunicorn's a bucket without a name would be a traceback
     with _listen(settings) as listener:
         migrate(catalog_url(settings))
@@ -48,7 +57,7 @@ def run(settings: Settings) -> None:
         except OSError as error:
             raise Unavailable(f"cannot write to the home folder {settings.home}: {error.strerror}") from None
         logger().info("listening", url=url)
-        _Server(settings, listener.detach(), address).run()
+        _Server(settings, listener.detach(), address, connections).run()
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -58,8 +67,10 @@ def _listen(settings: Settings) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         listener.bind((str(address), port))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise TagfleetError(
@@ -68,9 +79,31 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
+def _most_connections(settings: Settings) -> int:
+    """How many connections the limit of open files allows for, which is raised as far as it may be."""
+    web = settings.web
+    own = _OWN_FILES + _FILES_OF_A_THREAD * web.threads
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = web.connections + own
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if limit > soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    else:
+        limit = wanted if soft == resource.RLIM_INFINITY else soft
+    most = min(web.connections, max(limit - own, limit // 2))
+    if most < web.connections:
+        logger().warning(
+            "fewer connections than web.connections says: the limit of open files is low (ulimit -n)",
+            connections=most,
+            open_files=limit,
+        )
+    return most
+
+
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no types
-    def __init__(self, settings: Settings, listener: int, address: Path) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, listener: int, address: Path, most_connections: int) -> None:
+        self.settings = settings
+        self.most_connections = most_connections
         self._listener = listener
         self._address = address
         self._stopping: Callable[[], bool] = lambda: False
@@ -80,15 +113,17 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
         options = {
             "bind": f"fd://{self._listener}",
             "workers": 1,
-            "worker_class": "gthread",
-            "threads": self._settings.web.threads,
-            "worker_connections": self._settings.web.threads + 200,
-            "timeout": 120,
+            "worker_class": Worker,
+            "asgi_lifespan": "off",
+            "asgi_loop": "auto",  # uvloop, which is faster, where it is installed
+            "http_parser": "python",
+            "timeout": math.ceil(self.settings.web.hung_s),
             "graceful_timeout": _GRACE_S,
-            "keepalive": 15,
+            "keepalive": _KEEPALIVE_S,
             "accesslog": None,
             "logger_class": _Log,
             "control_socket_disable": True,
+            "pre_request": _nothing,  # by default it writes a line for debugging, request by request
             "post_fork": self._forked,
             "on_exit": self._ended,
         }
@@ -96,7 +131,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return create_app(Backend(self._settings), self._settings, time.time, stopping=lambda: self._stopping())
+        return create_app(Backend(self.settings), self.settings, time.time, stopping=lambda: self._stopping())
 
     def _forked(self, _server: Any, worker: Any) -> None:
         self._stopping = lambda: not worker.alive
@@ -104,6 +139,10 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
     def _ended(self, _server: Any) -> None:
         with suppress(OSError):
             self._address.unlink()
+
+
+def _nothing(_worker: Any, _request: Any) -> None:
+    pass
 
 
 class _Log(Logger):  # type: ignore[misc]  # gunicorn brings no types
@@ -137,7 +176,10 @@ class _Log(Logger):  # type: ignore[misc]  # gunicorn brings no types
         logger().error(_words(msg, args))
 
     def critical(self, msg: Any, *args: Any, **kwargs: Any) -> None:
-        logger().error(_words(msg, args))
+        if str(msg).startswith("WORKER TIMEOUT"):
+            logger().error("the process that answers gave no sign of life for too long and is replaced", pid=args[0])
+        else:
+            logger().error(_words(msg, args))
 
     def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
         logger().exception(_words(msg, args))

@@ -12,6 +12,9 @@ from web_tier.parts import Parts
 from web_tier.present import answer
 from web_tier.schemas_access import SessionOut, SessionRequest
 
+_MOST = 16 << 10
+"""Bytes of the request to sign in, which anybody may send: more of it than a key needs is not read."""
+
 
 def blueprint(own: Parts) -> APIBlueprint:
     api = APIBlueprint("sessions", __name__, tag="keys")
@@ -26,7 +29,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         The answer sets a cookie that stands for the key in this browser, for as long as the key lives and some days
         at most. A session that the browser had ends.
         """
-        key = own.keys.key_of(json_body(SessionRequest).key.get_secret_value().strip())
+        key = own.keys.key_of(json_body(SessionRequest, most=_MOST).key.get_secret_value().strip())
         if key is None:
             wrong_key(own)
         name = cookie_name(own)

@@ -36,6 +36,9 @@ _FIT_FOR_AWS: Mapping[str, Mapping[str, Any]] = {
 }
 """In place of defaults that are made for one machine, where a person has not chosen otherwise."""
 
+_BALANCERS = "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10"
+"""Where the load balancer's own addresses lie. Hosts are reached through it alone, and its clients have public ones."""
+
 _MAY_HOLD_A_PASSWORD = ("web.catalog_url",)
 _OF_ONE_MACHINE = ("home", "cache", "weights", "host", "port", "log_level", "log_format")
 
@@ -71,6 +74,7 @@ def with_names(
         chosen["web"]["catalog_url"] = f"postgresql://tagfleet@{database}:5432/tagfleet?sslmode=require"
     if domain := outputs.get("Domain") or outputs.get("Entrance"):
         chosen["web"] |= {"hosts": domain.lower(), "https": True}
+        chosen["web"]["trusted_proxies"] = chosen["web"]["trusted_proxies"] or _BALANCERS
     return Settings.model_validate(chosen)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import tomllib
 from dataclasses import replace
 
@@ -230,6 +231,8 @@ def test_hosts_find_their_catalogue_without_a_password_in_the_file() -> None:
         "tags.org",
         True,
     )
+    assert any(ipaddress.ip_address("172.31.5.6") in network for network in found.web.proxy_networks), "the balancer"
+    assert not with_names(config.load({}), "eu-central-1", "fleet-1", OUTPUTS, ()).web.trusted_proxies
 
 
 def test_a_thousand_images() -> None:

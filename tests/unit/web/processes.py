@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ class Served:
 
     @property
     def url(self) -> str:
-        found = re.search(r"http://[0-9.]+:[0-9]+", "".join(self.said))
+        found = re.search(r"http://[][0-9a-f.:]+:[0-9]+", "".join(self.said))
         return found.group() if found else ""
 
     def _read(self) -> None:
@@ -42,10 +42,10 @@ class Served:
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[Served]:
+def served(settings: Settings, command: Sequence[str] = (sys.executable, "-m", "tagfleet", "web")) -> Iterator[Served]:
     """A web tier that listens on a port of its own choice, until the block ends."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tagfleet", "web"],
+        command,
         env=os.environ | config.as_environment(settings),
         stderr=subprocess.PIPE,
         text=True,

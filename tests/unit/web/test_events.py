@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from itertools import islice
 
-from web_tier.events import follow
+from web_tier.app import create_app
+from web_tier.events import follow, steps
 
 
 def read(text: str) -> list[tuple[str, int | None, dict]]:
@@ -65,9 +66,8 @@ class Reader:
 
     def __init__(self, web, batch: str, after: int = 0) -> None:
         self.now = 0.0
-        self.gone = False
         own = web.client.application.extensions["tagfleet"]
-        self.stream = follow(own, batch, after, hung_up=lambda: self.gone, clock=lambda: self.now, pause=self._pause)
+        self.stream = follow(steps(own, batch, after, clock=lambda: self.now), pause=self._pause)
         assert next(self.stream) == b"retry: 1000\n\n"
 
     def _pause(self, seconds: float) -> None:
@@ -103,13 +103,11 @@ def test_changes_are_told_as_they_come_and_only_once(web):
     assert list(reader.stream) == []
 
 
-def test_a_quiet_stream_pings_and_ends_when_its_reader_is_gone(web):
+def test_a_quiet_stream_pings(web):
     reader = Reader(web, web.batch())
     reader.next(1)
     assert next(reader.stream) == b": ping\n\n"
     assert reader.now >= 15
-    reader.gone = True
-    assert list(reader.stream) == []
 
 
 def test_a_stream_of_a_deleted_batch_ends(web):
@@ -153,19 +151,23 @@ def test_readers_who_begin_at_different_times_hear_the_same(web):
         reader.stream.close()
 
 
-def test_streams_leave_threads_for_others(settings, web):
-    """No more streams than the server can hold beside its other work; a closed one makes room."""
+def test_only_so_many_streams_are_open_at_once(settings, web):
+    """The setting web.streams says how many; a closed one makes room."""
+    app = create_app(
+        web.backend,
+        web.settings.model_copy(update={"web": web.settings.web.model_copy(update={"streams": 3})}),
+        web.clock,
+    )
+    client = app.test_client()
     batch = web.batch()
-    answers = []
-    while len(answers) <= settings.web.threads:
-        answer = web.client.get(f"/api/v1/batches/{batch}/events", buffered=False)
-        if answer.status_code == 503:
-            break
-        answers.append(answer)
-    assert answer.headers["Retry-After"]
-    assert 0 < len(answers) < settings.web.threads
+    answers = [client.get(f"/api/v1/batches/{batch}/events", buffered=False) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    refused = client.get(f"/api/v1/batches/{batch}/events", buffered=False)
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"]
     answers.pop().close()
-    answers.append(web.client.get(f"/api/v1/batches/{batch}/events", buffered=False))
+    answers.append(client.get(f"/api/v1/batches/{batch}/events", buffered=False))
     assert answers[-1].status_code == 200
     for answer in answers:
         answer.close()
+    app.extensions["tagfleet"].database.close()

@@ -1,0 +1,24 @@
+"""Networks as settings name them."""
+
+from __future__ import annotations
+
+import ipaddress
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """The addresses and networks in `text`, which commas or spaces separate.
+
+    Raises ValueError, with a sentence, for what is neither, and for a network of all addresses.
+    """
+    found = []
+    for word in text.replace(",", " ").split():
+        try:
+            network = ipaddress.ip_network(word, strict=False)
+        except ValueError:
+            raise ValueError(f"{word!r} is no address and no network such as 10.0.0.0/16") from None
+        if not network.prefixlen:
+            raise ValueError(f"{word} are all addresses: anybody could say that a request comes from somebody else")
+        found.append(network)
+    return tuple(found)

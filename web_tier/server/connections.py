@@ -1,0 +1,104 @@
+"""All connections of a web process: how many there may be, and which have to go when there are too many.
+
+Only connections that wait count for an address: for a request, its head, or its body before the application works on
+it. A connection whose request is being answered, event streams included, is nobody's to close. Where an address has
+too many waiting, new ones are let in and those that have waited longest are closed: a stranger who holds connections
+open pushes out connections of the same kind, and people behind the same router still get in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Protocol
+
+_SETTLED_S = 2.0
+"""A connection that waits for less is let be: in a burst of them their requests are on the way."""
+
+
+class Connection(Protocol):
+    """What the table knows of a connection."""
+
+    address: str | None
+    """What it is counted under; None for a trusted proxy, which brings connections of many."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits without a byte of a request."""
+
+    def evict(self) -> None:
+        """Close it."""
+
+    def check(self, now: float) -> None:
+        """Close it where its client is too slow. `now` is the event loop's time in seconds."""
+
+
+class Connections:
+    """The connections of one event loop, which alone calls this; `clock` is the loop's, in seconds."""
+
+    def __init__(self, *, total: int, per_address: int, clock: Callable[[], float]) -> None:
+        self._total = total
+        self._per_address = per_address
+        self._clock = clock
+        self._all: dict[Connection, None] = {}
+        self._waiting: dict[str | None, dict[Connection, float]] = {}
+        """By address, in the order in which they began to wait, and when."""
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, connection: Connection) -> bool:
+        """Take a new connection, which waits. False where there is no room and no waiting connection to close."""
+        if len(self._all) >= self._total and not self._make_room():
+            return False
+        self._all[connection] = None
+        self.wait(connection)
+        return True
+
+    def wait(self, connection: Connection) -> None:
+        """Count a connection as waiting from now on."""
+        if connection in self._all:
+            self.work(connection)
+            self._waiting.setdefault(connection.address, {})[connection] = self._clock()
+
+    def work(self, connection: Connection) -> None:
+        """The connection waits no more: its request is being answered."""
+        of_address = self._waiting.get(connection.address)
+        if of_address is not None:
+            of_address.pop(connection, None)
+            if not of_address:
+                del self._waiting[connection.address]
+
+    def remove(self, connection: Connection) -> None:
+        self.work(connection)
+        self._all.pop(connection, None)
+
+    def close_waiting(self) -> None:
+        """Close every connection that waits."""
+        for of_address in list(self._waiting.values()):
+            self._evict(list(of_address))
+
+    def sweep(self) -> None:
+        """Hold every address to its limit, and every connection to its deadlines."""
+        now = self._clock()
+        for address, of_address in list(self._waiting.items()):
+            surplus = len(of_address) - self._per_address
+            if address is not None and surplus > 0:
+                settled = [one for one, since in of_address.items() if now - since >= _SETTLED_S]
+                settled.sort(key=lambda one: not one.idle)  # silent ones first, of each kind the oldest
+                self._evict(settled[:surplus])
+        for connection in list(self._all):
+            connection.check(now)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has waited longest of the address that has most of them."""
+        if not self._waiting:
+            return False
+        most = max(self._waiting.values(), key=len)
+        self._evict(list(islice(most, 1)))
+        return True
+
+    def _evict(self, victims: list[Connection]) -> None:
+        for victim in victims:
+            self.work(victim)
+            victim.evict()

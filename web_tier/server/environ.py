@@ -1,0 +1,45 @@
+"""The WSGI environment of a request, from what ASGI tells of it (PEP 3333)."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+
+def environ_of(scope: dict[str, Any]) -> dict[str, Any]:
+    """The environment without `wsgi.input`. Bytes of the path that are not UTF-8 stay as they are, as latin-1."""
+    raw_path = scope["raw_path"] or b"/"
+    if not raw_path.startswith(b"/"):  # in absolute form, as clients send it to a proxy
+        raw_path = urlsplit(raw_path).path or b"/"
+    server, client = scope["server"] or ("", 0), scope["client"] or ("", 0)
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(raw_path).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": str(server[1]),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": client[0],
+        "REMOTE_PORT": str(client[1]),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+    }
+    for name, value in scope["headers"]:
+        key = _key(name)
+        said = value.decode("latin-1")
+        if key in environ:
+            said = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{said}"
+        environ[key] = said
+    return environ
+
+
+def _key(name: bytes) -> str:
+    key = name.decode("latin-1").upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"

@@ -1,0 +1,302 @@
+"""One connection: gunicorn's HTTP parser on asyncio, with deadlines, and an end that lets the answer arrive.
+
+A connection is in one of five phases, of which only `ANSWER` may hold a thread:
+
+1. `IDLE`: nothing of a request has come. Closed after a while, or by `connections` when others need the room.
+2. `HEAD`: a part of a head has come. All of it has to come within `head_s`.
+3. `BODY`: the head is there, and the application has not seen it. The body has to make progress.
+4. `ANSWER`: the application works. Body and answer have to make progress.
+5. `LINGER`: the answer is sent before the request was read to its end. What still comes is thrown away for a moment;
+   to close at once would reset the connection, and the client might never see the answer (RFC 9112, section 9.6).
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import enum
+import fcntl
+import socket
+import termios
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver
+
+from web_tier.client_address import Proxies, counted_as
+from web_tier.server.connections import Connections
+from web_tier.server.progress import Progress
+
+_LINGER_S, _LINGER_QUIET_S = 30.0, 5.0
+_PROXY_KEEPALIVE_S = 330
+"""Longer than a load balancer keeps a connection: it would send a request into one that is just being closed."""
+
+
+class Phase(enum.Enum):
+    IDLE = enum.auto()
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    ANSWER = enum.auto()
+    LINGER = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds, and bytes a second of a body; `linger_bytes` of a refused body are read and thrown away."""
+
+    head_s: float
+    stall_s: float
+    slowest_bytes_per_s: float
+    send_stall_s: float
+    linger_bytes: int
+
+
+class Receiver(BodyReceiver):  # type: ignore[misc]  # gunicorn brings no types
+    """Gunicorn's, which waits for a body as long as the deadlines of its connection let it."""
+
+    async def _wait_for_data(self) -> None:
+        if self._chunks or self._complete or self._disconnected:
+            return
+        come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiter: asyncio.Future[None] | None = come
+        try:
+            await come
+        finally:
+            self._waiter = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the body has come."""
+        return bool(self._complete)
+
+    def give_up(self) -> None:
+        """The body is waited for no longer; the connection is still there for an answer."""
+        self._body_wait_expired = True
+        self._wake_waiter()
+
+
+class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no types
+    """One client's connection."""
+
+    def __init__(self, worker: Any, connections: Connections, deadlines: Deadlines, proxies: Proxies) -> None:
+        super().__init__(worker)
+        self._connections = connections
+        self._deadlines = deadlines
+        self._proxies = proxies
+        self.address: str | None = None
+        self.phase = Phase.IDLE
+        self.timed_out = False
+        """The body came too slowly."""
+        self.must_close = False
+        """Set by who answers: the answer has no length, and its end is that of the connection."""
+        self.on_lost: Callable[[], object] | None = None
+        self._since = 0.0
+        """When the phase began; of HEAD, when waiting for the head began."""
+        self._half_closed = False
+        self._received = self._written = 0
+        self._quiet_since = 0.0
+        self._incoming = Progress(deadlines.stall_s, deadlines.stall_s * deadlines.slowest_bytes_per_s)
+        self._outgoing = Progress(deadlines.send_stall_s, 1)
+
+    # --- for the table and the bridge --------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        return self.phase is Phase.IDLE
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody will read an answer."""
+        return bool(self._closed)
+
+    @property
+    def left(self) -> bool:
+        """Whether the client has said that it sends no more, which one that reads a stream has no reason to."""
+        return self._half_closed or self.gone
+
+    @property
+    def receiver(self) -> Receiver:
+        """Of the request at hand."""
+        receiver: Receiver = self._body_receiver
+        return receiver
+
+    def begin_answer(self) -> None:
+        """The application works on the request from now on."""
+        self._enter(Phase.ANSWER)
+        self._connections.work(self)
+
+    def await_body(self) -> None:
+        """The application does not work on the request before more of its body is there."""
+        self._enter(Phase.BODY)
+        self._connections.wait(self)
+
+    def evict(self) -> None:
+        self._hang_up()
+
+    def check(self, now: float) -> None:
+        """Close the connection, or give up on its body, where its client is too slow."""
+        if self.phase is Phase.LINGER:
+            if now - self._quiet_since > _LINGER_QUIET_S or now - self._since > _LINGER_S:
+                self.transport.abort()
+            return
+        if self._answer_is_stuck(now):
+            self.log.debug("a client did not read its answer")
+            self.transport.abort()
+        elif self.phase in (Phase.IDLE, Phase.HEAD):
+            if now - self._since > self._deadlines.head_s and not self._keepalive_handle:
+                self._head_is_late()
+        elif self._body_is_stuck(now):
+            self.timed_out = True
+            self.receiver.give_up()
+
+    # --- what asyncio and gunicorn call ------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        peer = transport.get_extra_info("peername")
+        host = peer[0] if isinstance(peer, tuple) else ""
+        self.address = counted_as(host)
+        if self._proxies.trust(host):
+            self.address = None
+            self._keepalive = _PROXY_KEEPALIVE_S
+        self._since = self.worker.loop.time()
+        super().connection_made(transport)
+        if not self._connections.add(self):
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.remove(self)
+        super().connection_lost(exc)
+        if self._flow_control is not None:
+            self._flow_control.resume_writing()  # whoever waits to write more learns that there is nobody to
+        if self._request_ready is not None:
+            self._request_ready.set()
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def data_received(self, data: bytes) -> None:
+        self._quiet_since = self.worker.loop.time()
+        self._received += len(data)
+        if self.phase is Phase.LINGER:
+            if self._received > self._deadlines.linger_bytes:
+                self.transport.abort()
+            return
+        if self.phase is Phase.IDLE:
+            self._cancel_keepalive_timer()
+            self._enter(Phase.HEAD)
+        super().data_received(data)
+
+    def eof_received(self) -> bool:
+        """A client that has sent its whole request may close its half and still read the answer."""
+        self._half_closed = True
+        receiver = self._body_receiver
+        return self.phase in (Phase.BODY, Phase.ANSWER) and receiver is not None and receiver.whole
+
+    def _on_headers_complete(self) -> bool:
+        skip: bool = super()._on_headers_complete()
+        self._body_receiver = Receiver(self._current_request, self)
+        self.must_close = self.timed_out = False
+        self._enter(Phase.BODY)
+        return skip
+
+    def _is_websocket_upgrade(self, request: Any) -> bool:
+        return False  # an upgrade that is not offered is passed over (RFC 9110, section 7.8)
+
+    def _build_http_scope(self, request: Any, sockname: Any, peername: Any) -> dict[str, Any]:
+        scope: dict[str, Any] = super()._build_http_scope(request, sockname, peername)
+        scope["tagfleet.connection"] = self
+        return scope
+
+    def _will_close(self, request: Any, response_requires_close: bool) -> bool:
+        """Nor is a connection kept whose request is not read to its end: the rest would look like the next request."""
+        unread = self._body_receiver is not None and not self._body_receiver.whole
+        return unread or self._half_closed or self.must_close or super()._will_close(request, response_requires_close)
+
+    def _arm_keepalive_timer(self) -> None:
+        """An answer is complete and the next request is awaited, of which a part may be there already."""
+        self._enter(Phase.HEAD if self._parsing() else Phase.IDLE)
+        self._connections.wait(self)
+        if self.phase is Phase.IDLE:
+            super()._arm_keepalive_timer()
+
+    def _keepalive_timeout(self) -> None:
+        self._keepalive_handle = None
+        super()._keepalive_timeout()
+
+    def _safe_write(self, data: bytes) -> None:
+        self._written += len(data)
+        super()._safe_write(data)
+
+    def _send_body(self, body: bytes, chunked: bool = False, last: bool = False, size: int | None = None) -> None:
+        self._written += len(self._response_buffer or b"") + len(body)
+        super()._send_body(body, chunked, last, size)
+
+    def _close_transport(self) -> None:
+        if self._closed or self.transport is None:
+            return
+        half_read = self.phase is Phase.HEAD or (self._body_receiver is not None and not self._body_receiver.whole)
+        if not half_read or self._half_closed:
+            super()._close_transport()
+            return
+        self._linger()
+        self._received = 0
+        self._connections.wait(self)
+        if self._body_receiver is not None:
+            self._body_receiver.signal_disconnect()
+        with suppress(OSError, RuntimeError):
+            self.transport.write_eof()
+        self._resume_reading()
+
+    # --- inner ------------------------------------------------------------------------------
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self._since = self.worker.loop.time()
+
+    def _parsing(self) -> bool:
+        """Whether the parser holds the beginning of a request."""
+        parser = self._callback_parser
+        return bool(
+            parser is not None and not parser.is_complete and (parser.method or getattr(parser, "_buffer", b""))
+        )
+
+    def _linger(self) -> None:
+        self._closed = True
+        self._enter(Phase.LINGER)
+        self._quiet_since = self._since
+
+    def _hang_up(self) -> None:
+        """Close; what was written still goes out, if the client takes it soon."""
+        self._linger()
+        self.transport.close()
+        if self._request_ready is not None:
+            self._request_ready.set()
+
+    def _head_is_late(self) -> None:
+        if self.phase is Phase.HEAD:
+            self._send_error_response(408, "The head of this request did not come in time.")
+        self._hang_up()
+
+    def _body_is_stuck(self, now: float) -> bool:
+        receiver = self._body_receiver
+        if receiver is None or receiver.whole or receiver.expect_continue or self._reading_paused:
+            self._incoming.rest()  # it is not the client's turn
+            return False
+        return not self.timed_out and self._incoming.stuck(self._received, now)
+
+    def _answer_is_stuck(self, now: float) -> bool:
+        held = self.transport.get_write_buffer_size()
+        if not held:
+            self._outgoing.rest()
+            return False
+        return self._outgoing.stuck(self._written - held - self._in_kernel(), now)
+
+    def _in_kernel(self) -> int:
+        """Bytes that the other side has not acknowledged: the kernel's buffer alone may hold megabytes of an answer."""
+        connection: socket.socket | None = self.transport.get_extra_info("socket")
+        count = array.array("i", [0])
+        with suppress(OSError, ValueError):
+            if connection is not None:
+                fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, count)
+        return count[0]

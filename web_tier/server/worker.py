@@ -1,0 +1,99 @@
+"""The web process: gunicorn's asyncio worker, with our connections in front of threads that run the application."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+from gunicorn.workers.gasgi import ASGIWorker
+
+from config.settings import Settings, WebSettings
+from web_tier.client_address import Proxies
+from web_tier.server.bridge import Bridge
+from web_tier.server.connections import Connections
+from web_tier.server.protocol import Deadlines, GuardedProtocol
+from web_tier.server.streams import Streams
+from web_tier.server.threads import Threads
+
+BACKLOG = 2048
+_ACCEPTED_TOGETHER = 64
+"""Connections taken between two looks at those that are there: so many may go beyond the most there may be."""
+STREAM_POLL_S = 0.15
+_SWEEP_S = 1.0
+
+
+class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
+    """Its gunicorn application has `settings` and, as `most_connections`, how many the files allow for."""
+
+    _threads: Threads
+    _streams: Streams
+    _connections: Connections
+
+    def load_wsgi(self) -> None:
+        settings: Settings = self.app.settings
+        web = settings.web
+        self._stopped = asyncio.Event()
+        self._threads = Threads(web.threads)
+        self._streams = Streams(self.loop, STREAM_POLL_S)
+        self._connections = Connections(
+            total=self.app.most_connections,
+            per_address=web.connections_per_address,
+            clock=self.loop.time,
+        )
+        self.asgi = Bridge(self.app.wsgi(), self._threads, self._streams, readers=max(1, web.threads // 2))
+
+    def handle_exit_signal(self) -> None:
+        super().handle_exit_signal()
+        self._stopped.set()
+
+    def handle_quit_signal(self) -> None:
+        super().handle_quit_signal()
+        self._stopped.set()
+
+    async def _serve(self) -> None:
+        web: WebSettings = self.app.settings.web
+        proxies = Proxies(web.proxy_networks)
+        deadlines = _deadlines(web)
+
+        def connection() -> GuardedProtocol:
+            return GuardedProtocol(self, self._connections, deadlines, proxies)
+
+        for sock in self.sockets:
+            self.servers.append(await self.loop.create_server(connection, sock=sock.sock, backlog=_ACCEPTED_TOGETHER))
+            sock.sock.listen(BACKLOG)
+        while self.alive and self.ppid == os.getppid():
+            if not self._threads.stuck:  # gunicorn replaces a worker that does not say that it lives
+                self.notify()
+            self._connections.sweep()
+            try:
+                async with asyncio.timeout(_SWEEP_S):
+                    await self._stopped.wait()
+            except TimeoutError:
+                pass
+        await self._shutdown()
+
+    async def _shutdown(self) -> None:
+        self.alive = False  # event streams and waiting requests end by it
+        for server in self.servers:
+            server.close()
+        self._connections.close_waiting()
+        await super()._shutdown()
+        self._threads.stop()
+        self._streams.stop()
+
+    def _cleanup(self) -> None:
+        for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGWINCH):
+            self.loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)  # one more would be told to a loop that is closed
+        super()._cleanup()
+
+
+def _deadlines(web: WebSettings) -> Deadlines:
+    return Deadlines(
+        head_s=web.head_s,
+        stall_s=web.stall_s,
+        slowest_bytes_per_s=web.slowest_bytes_per_s,
+        send_stall_s=web.send_stall_s,
+        linger_bytes=web.max_image_mb << 20,
+    )
