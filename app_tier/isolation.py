@@ -18,6 +18,7 @@ from PIL import Image
 
 from app_tier.images import DecodeBudget, Decoder
 from core.errors import BadImage
+from core.interpreter import module_command
 
 _HEADER = struct.Struct(">IQ")  # side, bytes that follow
 _ANSWER = struct.Struct(">BIIQ")  # status, width, height, bytes that follow
@@ -29,7 +30,7 @@ class IsolatedDecoder:
     """Like Decoder, but what crashes, hangs or eats memory costs only the child. Used by one thread."""
 
     def __init__(self, memory_mb: int, timeout_s: float) -> None:
-        self._command = [sys.executable, "-m", "app_tier.isolation", str(memory_mb)]
+        self._command = module_command("app_tier.isolation", str(memory_mb))
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[bytes] | None = None
 

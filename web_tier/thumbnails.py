@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 
 from core import layout
 from core.errors import NotFound, Unavailable, Unreadable
+from core.interpreter import module_command
 from core.notifications import image_id, split_address
 from core.originals import Originals
 from core.ports import Blob, ObjectStore
 from core.telemetry import logger
 from web_tier.catalog import Image
 
-_DECODER = (sys.executable, "-m", "web_tier.thumbnail_decoder")
+_DECODER = tuple(module_command("web_tier.thumbnail_decoder"))
 _LENGTH = struct.Struct(">I")
 _DECODE_S = 10.0
 _QUEUE_S = 20.0

@@ -9,6 +9,7 @@ import click
 
 from config.settings import BadSetting
 from core.errors import TagfleetError
+from core.interpreter import import_torch_aside
 
 _COMMANDS = {
     "up": "up",
@@ -56,6 +57,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; an error that we raised on purpose ends in one line, not in a traceback."""
+    import_torch_aside()
     try:
         cli()
     except (TagfleetError, BadSetting) as error:

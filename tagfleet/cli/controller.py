@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,6 +15,7 @@ from click.core import ParameterSource
 
 from config.settings import Settings
 from core import lifeline, operating, telemetry
+from core.interpreter import module_command
 from core.roster import DecisionRecord
 from core.wiring import Backend
 from tagfleet.cli.common import existing, with_settings
@@ -47,7 +47,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
     run(
         Backend(settings),
         settings,
-        [sys.executable, "-m", "tagfleet", "worker"],
+        module_command("tagfleet", "worker"),
         stop,
         dry_run=dry_run or settings.controller.dry_run,
         on_plan=_show,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from config import settings as config
 from config.settings import Settings
 from core import lifeline
 from core.errors import TagfleetError, Unavailable
+from core.interpreter import module_command
 from core.ports import InstanceState
 from core.wiring import Backend
 from tagfleet.client import Client, ClientError, Patience, Refused
@@ -24,7 +24,7 @@ from web_tier import exposure
 
 Say = Callable[[str], None]
 
-_TAGFLEET = (sys.executable, "-m", "tagfleet")
+_TAGFLEET = tuple(module_command("tagfleet"))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SECOND_SIGNAL_S = 0.5
 """One Ctrl-C may arrive twice, from the terminal and from a program that passes it on."""
