@@ -257,6 +257,7 @@ class Worker:
                     notice=self._noticed(),
                     ended_by=self._ended_by,
                     leaving=self._leaving,
+                    log_lines_dropped=telemetry.lines_dropped(),
                 )
             )
         except Unavailable as error:

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from core import layout, operating
+from core import layout, operating, telemetry
 from core.errors import Unavailable
 from core.ports import Depth
 from web_tier import decision_metrics
@@ -110,6 +110,7 @@ class _Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         yield self._queues()
         yield self._workers()
+        yield self._lost_lines()
         yield from decision_metrics.families(self._own.backend.roster.decisions())
         totals = self._own.catalog.totals()
         yield GaugeMetricFamily("tagfleet_batches", "Batches in the catalogue", value=totals.batches)
@@ -128,6 +129,14 @@ class _Metrics(Collector):
         for name, depth in depths.items():
             for state in ("visible", "in_flight", "delayed", "dead"):
                 family.add_metric([name, state], getattr(depth, state))
+        return family
+
+    def _lost_lines(self) -> Metric:
+        family = GaugeMetricFamily(
+            "tagfleet_log_lines_dropped", "Lines of logs that could not be written", labels=["process"]
+        )
+        family.add_metric(["web"], telemetry.lines_dropped())
+        family.add_metric(["worker"], sum(worker.log_lines_dropped for worker in self._own.fleet.workers()))
         return family
 
     def _workers(self) -> Metric:

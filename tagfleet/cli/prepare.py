@@ -2,12 +2,14 @@
 
 import sys
 import time
+from typing import TextIO, cast
 
 import click
 
 from app_tier.prepare import prepare
 from config.settings import Settings
 from core import telemetry
+from core.log_stream import never_failing
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
@@ -17,6 +19,7 @@ from tagfleet.cli.common import with_settings
 def command(settings: Settings) -> None:
     """Get every pool's weights and convert its engine, so that workers start fast."""
     telemetry.configure("prepare", level=settings.log_level, format=settings.log_format)
+    sys.stdout = cast(TextIO, never_failing(sys.stdout))  # under `up` it is a log
     backend = Backend(settings)
     failed = False
     for pool in settings.pools:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _STEADY_S = 30.0
@@ -41,6 +43,9 @@ class Child:
         self._start_at: float | None = None
         self.exit_code = 0
         """Of the last process: negative where a signal killed it."""
+        self.unlogged = ""
+        """Why its process has no log; empty where it has one."""
+        self._told_unlogged = ""
 
     @property
     def pid(self) -> int | None:
@@ -60,10 +65,10 @@ class Child:
         return False
 
     def start(self) -> None:
+        """Start the process, without a log where none can be written; `unlogged` then says why. Raises OSError."""
         self._start_at = None
         self._started_at = self._clock()
-        _rotate(self.log)
-        with self.log.open("ab") as log:
+        with self._opened_log() as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own command
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -74,9 +79,23 @@ class Child:
                 start_new_session=True,
             )
 
+    def _opened_log(self) -> BinaryIO:
+        try:
+            _rotate(self.log)
+            log = self.log.open("ab")
+        except OSError as error:
+            self.unlogged = f"what {self.name} logs is lost: {self.log} cannot be written ({error.strerror})"
+            return open(os.devnull, "ab")  # noqa: PTH123  # no file of ours
+        self.unlogged = ""
+        return log
+
     def tend(self) -> str | None:
         """Start it again when it is dead and its pause is over; a sentence when there is something to tell."""
+        if self.unlogged and self.unlogged != self._told_unlogged:
+            self._told_unlogged = self.unlogged
+            return self.unlogged
         if self.alive:
+            _trim(self.log)
             return None
         now = self._clock()
         if self._start_at is None:
@@ -87,7 +106,7 @@ class Child:
         if now >= self._start_at:
             try:
                 self.start()
-            except OSError as error:
+            except OSError as error:  # no memory, no process to be had
                 self._start_at = now + _LONGEST_PAUSE_S
                 return f"{self.name} cannot be started: {error}; it is tried again in {_LONGEST_PAUSE_S:g} s"
         return None
@@ -130,3 +149,16 @@ def _rotate(log: Path) -> None:
     with suppress(FileNotFoundError):
         if log.stat().st_size > _MAX_LOG_BYTES:
             log.replace(log.with_name(log.name + ".1"))
+
+
+def _trim(log: Path) -> None:
+    """The same for a log that is being written: its content moves, the file stays. What comes between is lost."""
+    with suppress(OSError):
+        if log.stat().st_size <= _MAX_LOG_BYTES:
+            return
+        old = log.with_name(log.name + ".1")
+        try:
+            shutil.copyfile(log, old)
+        except OSError:  # the disk is full: better half of the log than none, and some room
+            old.unlink(missing_ok=True)
+        os.truncate(log, 0)
