@@ -34,7 +34,10 @@ class Hung(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`launched_at` is when the process was started, Unix seconds; `managed` workers were launched by a fleet."""
+    """`launched_at` is when the process was started, Unix seconds; `managed` workers were launched by a fleet.
+
+    The others were started by hand: they stay where no controller looks after them, and none ends them.
+    """
 
     worker_id: str
     pool: str
@@ -257,6 +260,7 @@ class Worker:
                     notice=self._noticed(),
                     ended_by=self._ended_by,
                     leaving=self._leaving,
+                    managed=self._identity.managed,
                     log_lines_dropped=telemetry.lines_dropped(),
                 )
             )

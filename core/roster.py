@@ -79,6 +79,8 @@ class Heartbeat(_Object):
     """The error that ended it in the middle of work, in a sentence; empty while it works, and after a drain."""
     leaving: str = ""
     """Why its machine is being taken away (a spot notice, say); empty while it is not."""
+    managed: bool | None = None
+    """A fleet launched it, and may end it; False for one by hand, which ends when it is asked to. None: not known."""
     log_lines_dropped: int = 0
     """Lines of its log that could not be written: the disk is full, or nobody reads them."""
 

@@ -29,7 +29,10 @@ _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" 
 be found again, wherever its launcher was killed."""
 _KEPT_LOGS = 100
 _LEFTOVER_S = 60.0
-_NOT_FOR_WORKERS = ("TAGFLEET_LIFELINE", "TAGFLEET_CONFIG", "TAGFLEET_WEB__CATALOG_URL")
+_NOT_FOR_WORKERS = (
+    *("TAGFLEET_LIFELINE", "TAGFLEET_PULSE", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+    *("TAGFLEET_CONFIG", "TAGFLEET_WEB__CATALOG_URL"),
+)
 """Workers outlive whoever starts them, get their settings one by one, and decode what strangers sent: the catalogue's
 password is none of their business."""
 

@@ -8,9 +8,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from core.pulse import VARIABLE
+from tagfleet.supervisor.pulse_watch import PulseWatch
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _STEADY_S = 30.0
@@ -29,14 +32,17 @@ class Child:
         environ: Mapping[str, str],
         lifeline: int,
         log: Path,
+        stalled_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`stalled_s`: it beats on a pipe (`core.pulse`) and is started again after so long without; 0: it does not"""
         self.name = name
         self.log = log
         self._command = list(command)
         self._environ = dict(environ)
         self._lifeline = lifeline
         self._clock = clock
+        self._watch = PulseWatch(stalled_s, clock) if stalled_s else None
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._failures = 0
@@ -68,14 +74,16 @@ class Child:
         """Start the process, without a log where none can be written; `unlogged` then says why. Raises OSError."""
         self._start_at = None
         self._started_at = self._clock()
-        with self._opened_log() as log:
+        pulse = self._watch.pipe() if self._watch else nullcontext()
+        with self._opened_log() as log, pulse as fd:
+            more = {} if fd is None else {VARIABLE: str(fd)}
             self._process = subprocess.Popen(  # noqa: S603  # our own command
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environ,
-                pass_fds=(self._lifeline,),
+                env={**self._environ, **more},
+                pass_fds=(self._lifeline,) if fd is None else (self._lifeline, fd),
                 start_new_session=True,
             )
 
@@ -96,6 +104,9 @@ class Child:
             return self.unlogged
         if self.alive:
             _trim(self.log)
+            if self._watch and (silent_s := self._watch.stalled()):
+                self.kill()
+                return f"{self.name} has given no sign of life for {silent_s:.0f} s; it is ended and started again"
             return None
         now = self._clock()
         if self._start_at is None:

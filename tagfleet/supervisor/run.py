@@ -71,8 +71,8 @@ class Supervisor:
         }
         self._lifeline_fd = lifeline_fd
         self._backend = Backend(settings)
-        self._web, self._collector = self._child("web"), self._child("collector")
-        self._prepare, self._controller = self._child("prepare"), self._child("controller")
+        self._web, self._collector = self._child("web"), self._child("collector", beats=True)
+        self._prepare, self._controller = self._child("prepare"), self._child("controller", beats=True)
         self._kept: list[Child] = []
         self._wake = threading.Event()
         self._stop_asked: float | None = None
@@ -109,9 +109,15 @@ class Supervisor:
         aws = self._settings.aws
         return f"images are kept in s3://{aws.input_bucket}, results in s3://{aws.output_bucket}, workers run on EC2"
 
-    def _child(self, name: str) -> Child:
-        log = self._settings.home / "logs" / f"{name}.log"
-        return Child(name, [*_TAGFLEET, name], environ=self._environ, lifeline=self._lifeline_fd, log=log)
+    def _child(self, name: str, *, beats: bool = False) -> Child:
+        return Child(
+            name,
+            [*_TAGFLEET, name],
+            environ=self._environ,
+            lifeline=self._lifeline_fd,
+            log=self._settings.home / "logs" / f"{name}.log",
+            stalled_s=self._settings.stalled_s if beats else 0.0,
+        )
 
     # --- running ------------------------------------------------------------------------------
 
