@@ -22,6 +22,7 @@ from core.errors import Unavailable
 from core.local import instances as journal
 from core.local.files import guarded
 from core.local.instances import Record
+from core.local.private import private_folder, private_log
 from core.ports import PROCESS, Instance, Launch, Offering
 
 _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" """
@@ -70,7 +71,7 @@ class LocalFleet:
         self._clock = clock
         self._children: dict[str, _Child] = {}
         with guarded("make the folder", self._root):
-            self._root.mkdir(parents=True, exist_ok=True)
+            private_folder(self._root)
 
     def instances(self) -> list[Instance]:
         found = [self._tend(record) for record in self._records()]
@@ -153,8 +154,7 @@ class LocalFleet:
         """A worker whose log cannot be written works all the same."""
         path = self._logs / f"worker-{id}.log"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return path.open("ab")
+            return private_log(path)
         except OSError as error:
             telemetry.logger().warning("a worker has no log", worker=id, log=str(path), reason=error.strerror)
             return open(os.devnull, "ab")  # noqa: PTH123  # no file of ours

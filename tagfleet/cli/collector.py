@@ -11,6 +11,7 @@ import click
 
 from config.settings import Settings
 from core import lifeline, telemetry
+from core.local.private import keep_private
 from core.pulse import Pulse
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
@@ -22,6 +23,7 @@ def command(settings: Settings) -> None:
     """Bring results from the output queue into the catalogue."""
     from web_tier.database import catalog_url, migrate
 
+    keep_private()
     telemetry.configure("collector", level=settings.log_level, format=settings.log_format)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from config.settings import Settings
 from core import lifeline, operating, telemetry
 from core.interpreter import module_command
+from core.local.private import keep_private
 from core.roster import DecisionRecord
 from core.wiring import Backend
 from tagfleet.cli.common import existing, with_settings
@@ -38,6 +39,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
         return
     from controller.main import run
 
+    keep_private()
     telemetry.configure("controller", level=settings.log_level, format=settings.log_format)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,6 +12,7 @@ import click
 from app_tier.worker import EXIT_HUNG, Hung, Identity, Worker, process_started_at
 from config.settings import BadSetting, Settings
 from core import telemetry
+from core.local.private import keep_private
 from core.ports import Machine
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
@@ -30,6 +31,7 @@ def command(settings: Settings, pool: str | None, instance: str | None) -> None:
     pool = pool or settings.default_pool
     if pool not in settings.pools:
         raise BadSetting(f"--pool {pool}: there is no such pool; there are: {', '.join(settings.pools)}")
+    keep_private()
     telemetry.configure("worker", level=settings.log_level, format=settings.log_format)
     backend = Backend(settings)
     machine = _machine(backend) if instance == _AUTO else None

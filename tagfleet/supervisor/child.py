@@ -12,6 +12,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from core.local.private import private_file, private_log
 from core.pulse import VARIABLE
 from tagfleet.supervisor.pulse_watch import PulseWatch
 
@@ -90,7 +91,7 @@ class Child:
     def _opened_log(self) -> BinaryIO:
         try:
             _rotate(self.log)
-            log = self.log.open("ab")
+            log = private_log(self.log)
         except OSError as error:
             self.unlogged = f"what {self.name} logs is lost: {self.log} cannot be written ({error.strerror})"
             return open(os.devnull, "ab")  # noqa: PTH123  # no file of ours
@@ -156,7 +157,6 @@ class Child:
 
 def _rotate(log: Path) -> None:
     """Keep one old log beside the present one."""
-    log.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileNotFoundError):
         if log.stat().st_size > _MAX_LOG_BYTES:
             log.replace(log.with_name(log.name + ".1"))
@@ -169,6 +169,7 @@ def _trim(log: Path) -> None:
             return
         old = log.with_name(log.name + ".1")
         try:
+            private_file(old)
             shutil.copyfile(log, old)
         except OSError:  # the disk is full: better half of the log than none, and some room
             old.unlink(missing_ok=True)
