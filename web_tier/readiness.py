@@ -96,7 +96,8 @@ def _lost_workers(own: Parts) -> Iterator[Stalled]:
         if beat.held and lost.silent_s < hidden_s:
             detail = f"{silent} and holds {_images(beat.held)}"
         elif not ready[beat.pool] and beat.pool in own.settings.pools and (waiting := _waiting(own, beat.pool)):
-            detail = f"{silent}; {_images(waiting)} of its pool {beat.pool} wait and no worker is ready"
+            wait = "waits" if waiting == 1 else "wait"
+            detail = f"{silent}; {_images(waiting)} of its pool {beat.pool} {wait} and no worker is ready"
         else:
             continue
         yield Stalled("worker", beat.worker_id, round(lost.silent_s, 1), detail)
