@@ -22,7 +22,7 @@ def keep_private() -> None:
 def private_folder(path: Path) -> None:
     """Make the folder, and those above it, 0700; one that is there is closed if it is ours. Raises OSError."""
     for folder in reversed([path, *path.parents]):
-        if not folder.is_dir():
+        if folder == path or not folder.exists():
             folder.mkdir(mode=0o700, exist_ok=True)  # another process may be making it
     _close(path)
 
