@@ -7,12 +7,12 @@ work=$(mktemp -d)
 # fetch ADDRESS: into the work folder, under the address's own name
 fetch() {
   local name=${1%%\?*}
-  python3 -c 'import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])' "$1" "$work/${name##*/}"
+  python3 -I -c 'import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])' "$1" "$work/${name##*/}"
 }
 
 # tell FILE: its text is this bake's outcome
 tell() {
-  python3 -c 'import sys, urllib.request as r
+  python3 -I -c 'import sys, urllib.request as r
 text = {"Content-Type": "text/plain"}
 r.urlopen(r.Request(sys.argv[1], open(sys.argv[2], "rb").read(), text, method="PUT"))' "$report" "$1"
 }

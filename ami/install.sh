@@ -55,7 +55,7 @@ read_arguments() {
 # Sets `python` to an interpreter that is new enough and can make virtual environments.
 find_python() {
   for python in python3.13 python3.12 python3.11 python3; do
-    "$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
+    "$python" -I -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
   done
   return 1
 }
@@ -81,10 +81,10 @@ make_user() {
 
 # make_venv FOLDER ROLE: the package, and of its requirements those of the role
 make_venv() {
-  local pip=("$1/bin/python" -m pip install "${pip_options[@]}")
-  [[ -x $1/bin/python ]] || "$python" -m venv "$1"
+  local pip=("$1/bin/python" -P -m pip install "${pip_options[@]}")
+  [[ -x $1/bin/python ]] || "$python" -P -m venv "$1"
   "${pip[@]}" --no-deps --force-reinstall "$package"
-  "$1/bin/python" -m ami.requirements "$2" >"$1/requirements.txt"
+  "$1/bin/python" -P -m ami.requirements "$2" >"$1/requirements.txt"
   "${pip[@]}" --requirement "$1/requirements.txt"
 }
 
@@ -133,7 +133,7 @@ warm() {
 install_units() {
   local units unit wanted=(tagfleet-logs tagfleet-web tagfleet-collector tagfleet-controller tagfleet-ready)
   [[ $role == worker ]] && wanted=(tagfleet-logs tagfleet-worker)
-  units=$(cd / && $VENV/bin/python -c 'import ami, pathlib; print(pathlib.Path(ami.__file__).parent / "units")')
+  units=$(cd / && $VENV/bin/python -P -c 'import ami, pathlib; print(pathlib.Path(ami.__file__).parent / "units")')
   install -d /etc/systemd/system/tagfleet-.service.d
   install -m 0644 "$units/tagfleet-.service.d/hardening.conf" /etc/systemd/system/tagfleet-.service.d/
   [[ $end_machine == yes ]] && wanted+=(power-off-after-tagfleet)

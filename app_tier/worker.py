@@ -34,7 +34,10 @@ class Hung(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`launched_at` is when the process was started, Unix seconds; `managed` workers were launched by a fleet."""
+    """`launched_at` is when the process was started, Unix seconds; `managed` workers were launched by a fleet.
+
+    The others were started by hand: they stay where no controller looks after them, and none ends them.
+    """
 
     worker_id: str
     pool: str
@@ -266,6 +269,8 @@ class Worker:
                     ended_by=self._ended_by,
                     leaving=self._leaving,
                     at_risk=self._at_risk,
+                    managed=self._identity.managed,
+                    log_lines_dropped=telemetry.lines_dropped(),
                 )
             )
         except Unavailable as error:

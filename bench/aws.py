@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from config.settings import Settings
 from core import layout, telemetry
 from core.aws.parts import AwsParts
 from core.ids import new_id
+from core.interpreter import module_command
 from core.local.parts import LocalParts
 from core.messages import Job, encode
 from core.originals import Originals
@@ -44,7 +44,7 @@ class Run:
 @contextmanager
 def small_cloud(latency_ms: float) -> Iterator[dict[str, str]]:
     """The settings that lead to a cloud in memory; AWS's own variables are set for this process."""
-    command = [sys.executable, "-m", "bench.small_cloud", str(latency_ms)]
+    command = module_command("bench.small_cloud", str(latency_ms))
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

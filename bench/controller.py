@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
-import sys
 import time
 import urllib.request
 from collections import Counter
@@ -17,6 +16,7 @@ from config.settings import Settings
 from controller.loop import Controller, Ports
 from core import telemetry
 from core.aws.parts import AwsParts
+from core.interpreter import module_command
 
 MONTH_S = 30 * 24 * 3600
 PRICES = {"s3.PutObject": 5e-6, "s3.ListObjectsV2": 5e-6, "s3.GetObject": 4e-7, "sqs": 4e-7, "ec2": 0.0}
@@ -38,7 +38,7 @@ def measured(workers: int) -> Iterator[Measured]:
 
     The variables that lead boto3 there are set in this process, and stay.
     """
-    command = [sys.executable, "-m", "bench.stub_cloud"]
+    command = module_command("bench.stub_cloud")
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

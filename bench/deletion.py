@@ -24,6 +24,7 @@ from config import settings
 from core import layout
 from core.errors import Unavailable
 from core.ids import new_id
+from core.interpreter import module_command
 from core.local.store import LocalStore
 from core.ports import ObjectStore
 from core.wiring import Backend
@@ -174,7 +175,7 @@ def _files(root: Path) -> bool:
 @contextmanager
 def _collector(url: URL, root: Path) -> Iterator[None]:
     place = url.render_as_string(hide_password=False)
-    command = [sys.executable, "-m", "bench.deletion", place, str(root)]
+    command = module_command("bench.deletion", place, str(root))
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         try:
             yield

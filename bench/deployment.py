@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from pathlib import Path
 
 from config import settings as config
 from config.settings import Settings
+from core.interpreter import module_command
 from core.wiring import Backend
 
-TAGFLEET = (sys.executable, "-m", "tagfleet")
+TAGFLEET = tuple(module_command("tagfleet"))
 
 SHORT_TIMES = {
     "TAGFLEET_QUEUE__VISIBILITY_TIMEOUT_S": "3",

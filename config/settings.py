@@ -217,6 +217,7 @@ class Settings(_Section):
     port: Annotated[int, Field(ge=0, le=65_535)]
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["console", "json"]
+    stalled_s: Seconds
     web: WebSettings
     queue: QueueSettings
     worker: WorkerSettings
@@ -330,7 +331,7 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> d
     return found
 
 
-_NOT_SETTINGS = {_PREFIX + name for name in ("CONFIG", "URL", "API_KEY", "TEST_DATA", "INSTANCE", "LIFELINE")}
+_NOT_SETTINGS = {_PREFIX + name for name in ("CONFIG", "URL", "API_KEY", "TEST_DATA", "INSTANCE", "LIFELINE", "PULSE")}
 """Variables of our prefix that speak to one command or to the tests, not to the settings."""
 
 

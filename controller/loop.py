@@ -58,7 +58,10 @@ class Controller:
         roster: Roster | None = None,
         decide: Decide = decide,
         schedules: Mapping[str, Schedule] | None = None,
+        step: Callable[[str], None] = lambda _name: None,
     ) -> None:
+        """`step` is told what begins now, so that others can tell a long tick from one that hangs."""
+        self._step = step
         self.owner = new_id("ctl")
         self._ports = ports
         self._roster = roster or Roster(ports.store)
@@ -85,7 +88,9 @@ class Controller:
         """Tick until `stop` is set, then give the lease back. Workers are left as they are."""
         while not stop.is_set():
             began = self._clock()
+            self._step("tick")
             plan = self.tick()
+            self._step("pause")
             left = self._tick_s - (self._clock() - began)
             self._pause(stop, max(left, self._tick_s / 10), at_rest=plan is not None and _at_rest(plan))
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import closing
 from typing import TextIO
 
@@ -14,6 +15,7 @@ from controller.recording import recorder
 from controller.report import samples
 from core import telemetry
 from core.errors import Unavailable
+from core.pulse import Pulse
 from core.roster import DecisionRecord
 from core.wiring import Backend
 
@@ -27,6 +29,7 @@ def run(
     dry_run: bool = False,
     on_plan: Callable[[list[DecisionRecord]], None] = lambda _records: None,
     record: TextIO | None = None,
+    environ: MutableMapping[str, str] = os.environ,
 ) -> None:
     """Keep the fleet at the size that its queues call for until `stop` is set; workers outlive this.
 
@@ -49,13 +52,14 @@ def run(
         backend.check_store()
     except Unavailable as error:  # as everything that answers later: the ledger's first write tells of it again
         telemetry.logger().warning("cannot tell whether the store has conditional writes", why=str(error))
-    with closing(backend.metrics()) as metrics:
+    pulse = Pulse("controller", backend.roster, settings.stalled_s, environ=environ)
+    with closing(backend.metrics()) as metrics, pulse:
 
         def on_tick(observation: Observation, plan: Plan) -> None:
             metrics.put(samples(observation, plan))
             note(observation, plan)
 
-        Controller(ports, settings.controller, on_tick=on_tick, schedules=settings.schedules).run(stop)
+        Controller(ports, settings.controller, on_tick=on_tick, schedules=settings.schedules, step=pulse.step).run(stop)
 
 
 def _unrecorded(observation: Observation, plan: Plan) -> None:

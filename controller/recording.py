@@ -7,15 +7,19 @@ simulator.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import UnsupportedOperation
 from typing import TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
 from controller.model import Memory, Observation, Plan, Policy, PoolPlan
 from controller.policy import Decide
+from controller.voice import Voice
 
 _VERSION = 1
 HEADING = '{"recording":'
@@ -36,14 +40,35 @@ class BadRecording(ValueError):
 
 
 def recorder(file: TextIO, policy: Policy) -> Callable[[Observation, Plan], None]:
-    """Writes the heading now and a line a tick; each is flushed, so that a killed controller leaves whole lines."""
+    """Writes the heading now and a line a tick; each is flushed, so that a killed controller leaves whole lines.
+
+    A tick that cannot be written (the disk is full) is left out: a controller does not end for want of its recording.
+    """
+    voice, name = Voice(), getattr(file, "name", "")
 
     def write(line: str) -> None:
-        file.write(line + "\n")
-        file.flush()
+        try:
+            _append(file, line)
+        except OSError as error:
+            voice.say("recording", f"ticks are missing from the recording {name}: {error.strerror}")
+        else:
+            voice.settled("recording", f"the recording {name} goes on")
 
     write(json.dumps({"recording": _VERSION, "policy": _POLICY.dump_python(policy, mode="json")}))
     return lambda observation, plan: write(_TICK.dump_json(Tick(observation, plan)).decode())
+
+
+def _append(file: TextIO, line: str) -> None:
+    """Past the stream's buffer: what a failed write left there would be written later, in the middle of a line."""
+    try:
+        fd = file.fileno()
+    except UnsupportedOperation:  # in memory
+        file.write(line + "\n")
+        return
+    data, end = (line + "\n").encode(), os.fstat(fd).st_size
+    if os.write(fd, data) != len(data):
+        os.ftruncate(fd, end)  # no half line
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read(lines: Iterable[str]) -> tuple[Policy, Iterator[Tick]]:

@@ -1,7 +1,6 @@
 """Turns readings of the fleet, the roster and the queues into observations. No I/O; keeps what it saw last.
 
-A worker is alive while its heartbeat's `seq` changes. How long it has stood still is counted on this process's own
-clock, in the time between good readings only: a controller that slept, or could not read, blames nobody for it.
+Who is alive is told by `core.liveness`, over good readings only: a controller that could not read blames nobody for it.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from functools import cached_property
 
 from controller.ledger import Intent
 from controller.model import News, Observation, Policy, PoolView, Stage, Worker
+from core.liveness import Liveness
 from core.ports import PROCESS, Depth, Instance, InstanceState, Offering
 from core.roster import Heartbeat, WorkerState
 
@@ -62,7 +62,6 @@ class _Sight:
     """Launched under our eyes: all that it did, it did on our watch."""
     beat: Heartbeat | None = None
     silent_s: float = 0.0
-    moved: bool = False
     asked_s: float | None = None
     """Since it was asked to drain, or began to on its own."""
     stray_s: float | None = None
@@ -97,6 +96,7 @@ class Watch:
         self._policy = policy
         self._configured = frozenset(pools)
         self._sights: dict[str, _Sight] = {}
+        self._liveness = Liveness()
         self._pools: dict[str, _Pool] = {}
         self._last = tuple(PoolView(pool, _NO_DEPTH) for pool in pools)
         self._cap: int | None = None
@@ -123,6 +123,8 @@ class Watch:
         for name in names:
             self._pools.setdefault(name, _Pool())
         workers: dict[str, list[Worker]] = {name: [] for name in names}
+        beats = {id_: beat.seq for id_, beat in reading.heard.items()}
+        self._liveness.look({**dict.fromkeys(reading.listed), **beats}, elapsed_s)
         self._ours(reading, intents, elapsed_s, known, workers)
         self._by_hand(reading, elapsed_s, workers)
         for intent in intents:
@@ -173,7 +175,7 @@ class Watch:
                 sight.ready = settled and not sight.fresh
             else:
                 sight.age_s += elapsed_s
-            self._hear(sight, beat, elapsed_s)
+            self._hear(instance.id, sight, beat)
             self._asked(sight, instance.id in reading.drain_wishes, elapsed_s)
             unknown = known is not None and instance.id not in known and instance.token not in tokens
             if unknown or sight.stray_s is not None:
@@ -191,20 +193,20 @@ class Watch:
         for id_ in reading.heard.keys() - reading.listed.keys():
             beat = reading.heard[id_]
             sight = self._sights.setdefault(id_, _Sight(beat.pool, 0.0, fresh=False))
-            self._hear(sight, beat, elapsed_s)
-            self._asked(sight, False, elapsed_s)
+            self._hear(id_, sight, beat)
+            self._asked(sight, id_ in reading.drain_wishes, elapsed_s)
             stage = self._stage(InstanceState.RUNNING, sight)
             if sight.silent_s >= self._policy.lost_after_s:
                 self.forgettable.append(id_)
-            elif sight.moved and beat.pool in self._configured:
+            elif self._liveness.moved(id_) and beat.pool in self._configured:
                 workers[beat.pool].append(self._worker(id_, stage, sight, ours=False))
 
-    def _hear(self, sight: _Sight, beat: Heartbeat | None, elapsed_s: float) -> None:
+    def _hear(self, id_: str, sight: _Sight, beat: Heartbeat | None) -> None:
         before = sight.beat
+        sight.silent_s = self._liveness.silent_s(id_)
         if beat is None or (before is not None and beat.seq == before.seq):
-            sight.silent_s += elapsed_s
             return
-        sight.silent_s, sight.beat, sight.moved = 0.0, beat, before is not None
+        sight.beat = beat
         if before is not None and beat.seq < before.seq and not beat.state.ready:
             sight.age_s, sight.ready, sight.failed = 0.0, False, False  # its process was started again: another boot
         handled, earlier = beat.images_done + beat.images_failed, 0

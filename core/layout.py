@@ -18,6 +18,8 @@ DECISIONS = "fleet/decisions/"
 CONTROLLER = "fleet/controller.json"
 PAUSED = "fleet/paused"
 CAP = "fleet/cap.json"
+ROLES = "fleet/roles/"
+"""Signs of life of the collector and the controller."""
 HISTORY = "fleet/history.json"
 ARRIVALS = "fleet/arrivals.json"
 """How much came in each quarter of an hour of the last two days."""
@@ -115,6 +117,10 @@ def adaptive_example_key(backbone: str, image_id: str) -> str:
 
 def worker_key(worker_id: str) -> str:
     return f"{WORKERS}{worker_id}.json"
+
+
+def role_key(role: str) -> str:
+    return f"{ROLES}{role}.json"
 
 
 def drain_key(worker_id: str) -> str:

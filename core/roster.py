@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,6 +35,8 @@ class WorkerState(StrEnum):
 class _Object(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+
+Role = Literal["collector", "controller"]
 
 K = TypeVar("K", bound=BaseModel)
 
@@ -79,6 +81,29 @@ class Heartbeat(_Object):
     """Why its machine is being taken away (a spot notice, say); empty while it is not."""
     at_risk: str = ""
     """Why its machine may be taken away before long; it works on meanwhile."""
+    managed: bool | None = None
+    """A fleet launched it, and may end it; False for one by hand, which ends when it is asked to. None: not known."""
+    log_lines_dropped: int = 0
+    """Lines of its log that could not be written: the disk is full, or nobody reads them."""
+
+
+class RoleBeat(_Object):
+    """A sign of life of the collector or the controller, whichever process of that role wrote last."""
+
+    role: Role
+    id: str
+    """Of the process, new at each start."""
+    seq: int
+    at: float
+    step: str = ""
+    """What its main loop is at."""
+    step_s: float = 0.0
+    """And for how long, by its own clock."""
+    limit_s: float = 0.0
+    """A step that takes longer hangs; 0 for one that may take any time."""
+    ended: bool = False
+    """It was stopped, and ended in order."""
+    log_lines_dropped: int = 0
 
 
 class PoolStatus(_Object):
@@ -186,6 +211,26 @@ class Roster:
             cap=cap,
             cap_unread=cap_unread,
         )
+
+    def beat_role(self, beat: RoleBeat) -> None:
+        self._put(layout.role_key(beat.role), beat)
+
+    def roles(self) -> list[RoleBeat]:
+        """The latest sign of life of the collector and the controller; one that never ran here has none."""
+        return list(self._all(layout.ROLES, RoleBeat))
+
+    def forget_silent(self, last: Mapping[str, int]) -> list[str]:
+        """Remove what there is of workers whose latest beat still has the `seq` that is given; returns their ids.
+
+        One that beats in this very moment may lose that beat; its next one is a heartbeat like any other.
+        """
+        silent = []
+        for id_, seq in last.items():
+            heard = self._fetch(layout.worker_key(id_))
+            if heard is not None and heard.beat is not None and heard.beat.seq == seq:
+                silent.append(id_)
+        self.forget(silent)
+        return silent
 
     def forget(self, worker_ids: list[str]) -> None:
         """Remove the heartbeat and the drain wish of workers that are gone."""

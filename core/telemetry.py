@@ -1,16 +1,25 @@
-"""Logging for every process: one line an event, for people on a terminal or as JSON for machines."""
+"""Logging for every process: one line an event, for people on a terminal or as JSON for machines.
+
+A line that cannot be written is dropped and counted: logging raises nothing and ends nothing (`core.log_stream`).
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Literal, cast
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
+from core.log_stream import LogStream, never_failing
+
 
 def configure(process: str, *, level: str = "info", format: Literal["console", "json"] = "console") -> None:
-    """Send this process's log to stderr; called once, by a process's main."""
+    """Send this process's log to stderr; called once, by a process's main.
+
+    `sys.stderr` never fails from then on, whoever writes to it: our log, Python's own, warnings, tracebacks.
+    """
+    sys.stderr = cast(TextIO, never_failing(sys.stderr))
     number = logging.getLevelNamesMapping()[level.upper()]
     json = format == "json"
     renderer: Any = structlog.processors.JSONRenderer() if json else _for_people()
@@ -21,10 +30,10 @@ def configure(process: str, *, level: str = "info", format: Literal["console", "
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info if json else _pass,
-            renderer,
+            _Rendering(renderer),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Lines(sys.stderr),
         cache_logger_on_first_use=True,
     )
     bind(process=process)
@@ -39,6 +48,12 @@ def bind(**ids: str) -> None:
     _ids.update(ids)
 
 
+def lines_dropped() -> int:
+    """Return how many lines of this process's log were lost since it started."""
+    written = sys.stderr.dropped if isinstance(sys.stderr, LogStream) else 0
+    return written + _Rendering.failed
+
+
 def bind_here(**ids: str) -> None:
     """Add ids (request_id) to every line that this thread logs, in place of those before; none ends it."""
     structlog.contextvars.clear_contextvars()
@@ -47,6 +62,35 @@ def bind_here(**ids: str) -> None:
 
 def logger() -> structlog.typing.FilteringBoundLogger:
     return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger())
+
+
+class _Lines:
+    """Writes each event with its line's end at once, so that the lines of several threads and processes stay whole."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    log = debug = info = warn = warning = error = err = critical = fatal = failure = exception = msg
+
+
+class _Rendering:
+    """Makes the line; an event that no line can be made of (a value whose `repr` raises) is dropped and counted."""
+
+    failed = 0
+
+    def __init__(self, renderer: Any) -> None:
+        self._renderer = renderer
+
+    def __call__(self, logger: Any, method: str, event: structlog.typing.EventDict) -> Any:
+        try:
+            return self._renderer(logger, method, event)
+        except Exception:  # noqa: BLE001  # whatever a foreign `repr` raises
+            _Rendering.failed += 1
+            raise structlog.DropEvent from None
 
 
 def _add_ids(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

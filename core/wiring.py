@@ -30,6 +30,8 @@ class Parts(Protocol):
 
     def machine(self) -> Machine | None: ...
 
+    def launched(self, worker_id: str) -> bool: ...
+
     def metrics(self) -> Metrics: ...
 
 
@@ -82,6 +84,10 @@ class Backend:
     def machine(self) -> Machine | None:
         """The machine that this process runs on; None where nobody rents it out."""
         return self._parts.machine()
+
+    def launched(self, worker_id: str) -> bool:
+        """Whether the fleet launched this process as that worker; by hand it may have any id. Raises Unavailable."""
+        return self._parts.launched(worker_id)
 
     def metrics(self) -> Metrics:
         """Where the fleet's numbers go; whoever asks closes it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,12 +17,14 @@ _TOKEN = "X-aws-ec2-metadata-token"
 class FakeMetadata:
     """What the service says: `interrupt` and `recommend` give notices, `forget_tokens` lets all tokens run out."""
 
-    def __init__(self, instance_id: str, launched_at: float) -> None:
+    def __init__(self, instance_id: str, launched_at: float, tags: Mapping[str, str] | None = None) -> None:
         identity = {
             "instanceId": instance_id,
             "pendingTime": f"{datetime.fromtimestamp(launched_at, UTC):%Y-%m-%dT%H:%M:%SZ}",
         }
         self.documents = {"dynamic/instance-identity/document": json.dumps(identity)}
+        for name, value in (tags or {}).items():  # where the instance was launched with InstanceMetadataTags
+            self.documents[f"meta-data/tags/instance/{name}"] = value
         self.endpoint = ""
         self.requests: list[str] = []
         self._tokens: set[str] = set()

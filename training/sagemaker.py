@@ -16,7 +16,7 @@ from core.aws.training_jobs import JobState, LogPosition, TrainingJobs
 from core.errors import RunInvalid, TrainingStopped
 from training import runs
 
-ENTRYPOINT = ("python", "-m", "training.sagemaker_container")
+ENTRYPOINT = ("python", "-P", "-m", "training.sagemaker_container")
 POLL_S = 15.0
 _PORTION = 1 << 20
 _MOST_BYTES = 50 << 30

@@ -9,6 +9,7 @@ A training is paid for, an evaluation is soon made again: what was trained is th
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -20,12 +21,12 @@ from pathlib import Path
 
 from core.aws.training_jobs import CHECKPOINTS, DATA, WEIGHTS
 from core.errors import DataInvalid
+from core.interpreter import module_command, python_command
 from training import evaluation, runs, splits
 
 ROOT = Path("/opt/ml")
 _LAST_LINES = 5
 _LONGEST_WHY = 1024
-_TAGFLEET = ("-m", "tagfleet")
 
 _LATER = "once fetched: `tagfleet evaluate RUN SOURCE`, with `--test OTHER` where there is no test part"
 
@@ -60,9 +61,11 @@ def main(arguments: Sequence[str], root: Path, gpus: int, execute: Execute) -> i
 def train_command(arguments: Sequence[str], root: Path, run: Path, gpus: int) -> list[str]:
     """With one process for each GPU. It goes on where an interrupted one was: the run lies in the checkpoints."""
     source = root / "input" / "data" / DATA
-    each = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)] if gpus > 1 else []
-    tagfleet = [*each, "-m", "--", "tagfleet"] if each else _TAGFLEET  # else it takes --run for an option of its own
-    command = [sys.executable, *tagfleet, "train", str(source), "--run", str(run)]
+    each = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus))
+    tagfleet = module_command("tagfleet")
+    if gpus > 1:  # `--`, else it takes --run for an option of its own
+        tagfleet = python_command(*each, "-m", "--", "tagfleet")
+    command = [*tagfleet, "train", str(source), "--run", str(run)]
     if (source / runs.SPLITS).is_file():
         command += ["--splits", str(source / runs.SPLITS)]
     weights = root / "input" / "data" / WEIGHTS
@@ -83,12 +86,13 @@ def _note(line: str) -> None:
 
 
 def _evaluate_command(source: Path, run: Path) -> list[str]:
-    return [sys.executable, *_TAGFLEET, "evaluate", str(run), str(source)]
+    return [*module_command("tagfleet"), "evaluate", str(run), str(source)]
 
 
 def _executed(command: Sequence[str]) -> tuple[int, str]:
     """Its output goes where ours goes, into the log; a SIGTERM is passed on."""
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")  # noqa: S603  # ours
+    environ = {**os.environ, "PYTHONSAFEPATH": "1"}  # torch starts a Python for each GPU itself
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", env=environ)  # noqa: S603  # ours
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     last: deque[str] = deque(maxlen=_LAST_LINES)
     assert child.stderr is not None  # noqa: S101  # asked for above

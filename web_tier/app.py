@@ -52,11 +52,17 @@ class _Application(APIFlask):
 
 
 def create_app(
-    backend: Backend, settings: Settings, clock: Clock, *, stopping: Callable[[], bool] = lambda: False
+    backend: Backend,
+    settings: Settings,
+    clock: Clock,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+    watch: bool = False,
 ) -> APIFlask:
     """The application over a catalogue that `database.migrate` has made; used in the process that calls this.
 
-    `clock` gives Unix seconds; once `stopping` is true, event streams end.
+    `clock` gives Unix seconds; once `stopping` is true, event streams end. With `watch` a thread looks at the fleet's
+    signs of life until then, so that `/readyz` knows for how long one has been missing.
     """
     app = _Application("web_tier", title="Tagfleet", version="1", json_errors=False, docs_path=None, static_folder=None)  # type: ignore[arg-type]  # the page brings its own
     app.config.update(
@@ -69,6 +75,8 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     parts = assemble(backend, settings, Database(catalog_url(settings)), clock=clock, stopping=stopping)
     app.extensions["tagfleet"] = parts
+    if watch:
+        parts.fleet.keep_looking(stopping)
     guard.install(app, settings)
     access.install(app, parts)
     problems.install(app)

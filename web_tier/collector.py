@@ -37,8 +37,15 @@ class Collector:
     """`clock` gives Unix seconds. Whatever it is interrupted at, running it again ends in the same catalogue."""
 
     def __init__(
-        self, backend: Backend, catalog: ResultCatalog, settings: Settings, clock: Callable[[], float]
+        self,
+        backend: Backend,
+        catalog: ResultCatalog,
+        settings: Settings,
+        clock: Callable[[], float],
+        step: Callable[[str], None] = lambda _name: None,
     ) -> None:
+        """`step` is told what begins now, so that others can tell a long step from one that hangs."""
+        self._step = step
         self._backend = backend
         self._jobs = cache(backend.jobs)
         self._catalog = catalog
@@ -65,8 +72,9 @@ class Collector:
 
     def _run(self, stop: threading.Event) -> None:
         swept_at, sweeps = float("-inf"), 0
-        collecting, sweeping = _Trouble(stop), _Trouble(stop)
+        collecting, sweeping = _Trouble(stop, self._step), _Trouble(stop, self._step)
         while not stop.is_set():
+            self._step("collect")
             try:
                 self.collect(stop)
                 collecting.over()
@@ -76,7 +84,9 @@ class Collector:
                 continue
             swept_at = time.monotonic()
             try:
+                self._step("sweep")
                 self._look_after()
+                self._step("reconcile")
                 if sweeps % _RECONCILE_EVERY == 0:
                     self.reconcile(quiet_s=_QUIET_S if sweeps else 0.0)
                 sweeps += 1
@@ -99,7 +109,7 @@ class Collector:
 
     def _bring_in(self, deliveries: list[Delivery], stop: threading.Event) -> int:
         """Deletes only what is written down. The messages in hand are kept from others while the catalogue is away."""
-        trouble = _Trouble(stop)
+        trouble = _Trouble(stop, self._step)
         while True:
             try:
                 read = [(delivery, self._read(delivery)) for delivery in deliveries]
@@ -219,8 +229,9 @@ class Collector:
 class _Trouble:
     """Logs once that something does not answer, waits longer each time, and says when it is over."""
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: threading.Event, step: Callable[[str], None]) -> None:
         self._stop = stop
+        self._step = step
         self._pause, self._longest = _BACK_OFF_S
         self._tries = 0
 
@@ -228,6 +239,7 @@ class _Trouble:
         if not self._tries:
             logger().error("the collector waits: something does not answer", reason=str(error))
         self._tries += 1
+        self._step("wait")
         self._stop.wait(self._pause)
         self._pause = min(2 * self._pause, self._longest)
 

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from core.errors import Unavailable
+from core.local.private import private_database, private_file, private_folder_if_new
 from web_tier.database_health import Fault
 from web_tier.write_turns import WriterBusy, begin_immediate, turns_at
 
@@ -52,8 +53,9 @@ class SQLite:
     def migrating(self, writers: Engine) -> Iterator[Connection]:
         """Raises Unavailable where the folder cannot be used."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.touch(mode=0o600)  # webhooks' secrets are in it
+            private_folder_if_new(self._path.parent)
+            private_database(self._path)  # webhooks' secrets are in it
+            private_file(self._path.with_suffix(".lock"))
             lock = self._path.with_suffix(".lock").open("w")
         except OSError as error:
             raise Unavailable(f"catalogue {self._path}: {error.strerror}; is the setting home right?") from error

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -15,10 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from core import layout, operating
-from core.errors import Unavailable
+from core import layout, operating, telemetry
 from core.ports import Depth
-from web_tier import decision_metrics
+from web_tier import decision_metrics, readiness
 from web_tier.parts import Parts
 from web_tier.present import answer
 from web_tier.problems import Refused
@@ -38,7 +36,8 @@ def blueprint(own: Parts) -> APIBlueprint:
     def get_fleet() -> Response:
         """Queues, workers and the controller's latest decisions
 
-        `cap` is how many workers of all pools there may be; `cap_source` who says so.
+        `cap` is how many workers of all pools there may be; `cap_source` who says so. `stalled` is what stands still
+        while there is work for it, as `/readyz` has it.
         """
         roster = own.backend.roster
         cap, source = operating.cap(roster, own.settings.controller.max_workers)
@@ -46,6 +45,7 @@ def blueprint(own: Parts) -> APIBlueprint:
             {
                 "queues": {pool: asdict(depth) for pool, depth in _depths(own).items()},
                 "workers": [worker.model_dump(mode="json") for worker in own.fleet.workers()],
+                "stalled": [asdict(one) for one in readiness.stalled(own)],
                 "pools": [status.model_dump(mode="json") for status in roster.pools()],
                 "decisions": [decision.model_dump(mode="json") for decision in roster.decisions()],
                 "paused": roster.paused(),
@@ -76,21 +76,14 @@ def health_blueprint(own: Parts) -> APIBlueprint:
 
     @api.get("/readyz")
     @api.output(HealthOut)
-    @api.doc(responses={503: "Store, queue or catalogue does not answer, or takes no writes; the detail says which"})
+    @api.doc(responses={503: "Something does not answer or stands still; the detail says what, and since when"})
     def readyz() -> Response:
-        """Store, queue and catalogue answer, and the catalogue can be written to"""
-        parts: dict[str, Callable[[], object]] = {
-            "store": lambda: list(islice(own.backend.store.list(layout.POOLS), 1)),
-            "queue": own.jobs(own.settings.default_pool).depth,
-            "catalogue": own.database.check,
-        }
-        failures = []
-        for name, ask in parts.items():
-            try:
-                ask()
-            except Unavailable as error:
-                failures.append(f"{name}: {error}")
-        if failures:
+        """Photos that come in become results
+
+        Store, queue and catalogue answer; the collector, the controller and workers with work in hand move. For alarms,
+        not for a load balancer: use `/healthz` there, as a web tier without a controller still takes photos in.
+        """
+        if failures := readiness.failures(own):
             raise Refused(503, "; ".join(failures), headers={"Retry-After": "5"})
         return answer({"status": "ready"})
 
@@ -118,6 +111,8 @@ class _Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         yield self._queues()
         yield self._workers()
+        yield self._lost_lines()
+        yield from self._silence()
         yield from decision_metrics.families(self._own.backend.roster.decisions())
         totals = self._own.catalog.totals()
         yield GaugeMetricFamily("tagfleet_batches", "Batches in the catalogue", value=totals.batches)
@@ -144,6 +139,32 @@ class _Metrics(Collector):
             for state in ("visible", "in_flight", "delayed", "dead"):
                 family.add_metric([name, state], getattr(depth, state))
         return family
+
+    def _lost_lines(self) -> Metric:
+        family = GaugeMetricFamily(
+            "tagfleet_log_lines_dropped", "Lines of logs that could not be written", labels=["process"]
+        )
+        family.add_metric(["web"], telemetry.lines_dropped())
+        family.add_metric(["worker"], sum(worker.log_lines_dropped for worker in self._own.fleet.workers()))
+        for view in self._own.fleet.roles():
+            family.add_metric([view.beat.role], view.beat.log_lines_dropped)
+        return family
+
+    def _silence(self) -> Iterator[Metric]:
+        silent = GaugeMetricFamily(
+            "tagfleet_silent_seconds",
+            "Since the last sign of life of the collector, the controller",
+            labels=["process"],
+        )
+        for view in self._own.fleet.roles():
+            if not view.beat.ended:
+                silent.add_metric([view.beat.role], round(view.silent_s, 1))
+        yield silent
+        lost = Counter(one.beat.pool for one in self._own.fleet.lost())
+        family = GaugeMetricFamily("tagfleet_workers_lost", "Workers whose heartbeat stands still", labels=["pool"])
+        for pool, count in sorted(lost.items()):
+            family.add_metric([pool], count)
+        yield family
 
     def _workers(self) -> Metric:
         family = GaugeMetricFamily("tagfleet_workers", "Workers alive", labels=["pool", "state"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -70,7 +69,7 @@ def assemble(
     uploads, lives = UploadCatalog(database), LifeCatalog(database)
     jobs = cache(backend.jobs)  # each call would open the queue anew
     dispatch = Dispatch(jobs, uploads)
-    fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s, clock=time.monotonic)
+    fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s)
     present = BatchPresenter(catalog, fleet, settings.collector, clock)
     return Parts(
         settings=settings,

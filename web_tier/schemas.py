@@ -200,9 +200,19 @@ class QueueDepth(BaseModel):
     read_at: float
 
 
+class StalledOut(BaseModel):
+    """What stands still while there is work for it, for `since_s` seconds; `detail` goes on after its name."""
+
+    part: Literal["worker", "collector", "controller"]
+    id: str
+    since_s: float
+    detail: str
+
+
 class FleetOut(BaseModel):
     queues: dict[str, QueueDepth]
     workers: list[Heartbeat]
+    stalled: list[StalledOut]
     pools: list[PoolStatus]
     decisions: list[DecisionRecord]
     paused: bool

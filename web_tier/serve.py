@@ -131,7 +131,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return create_app(Backend(self.settings), self.settings, time.time, stopping=lambda: self._stopping())
+        return create_app(
+            Backend(self.settings), self.settings, time.time, stopping=lambda: self._stopping(), watch=True
+        )
 
     def _forked(self, _server: Any, worker: Any) -> None:
         self._stopping = lambda: not worker.alive

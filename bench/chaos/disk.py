@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
+
+from core.interpreter import again
 
 _INSIDE = "TAGFLEET_CHAOS_INSIDE"
 _PIECE = bytes(1 << 20)
@@ -17,7 +18,7 @@ def enter() -> None:
     """Begin this program again in a mount namespace of its own, as its root; stay here where that is not allowed."""
     if os.environ.get(_INSIDE) or not _allowed():
         return
-    command = ["unshare", "--map-root-user", "--mount", sys.executable, *sys.orig_argv[1:]]
+    command = ["unshare", "--map-root-user", "--mount", *again()]
     os.execvpe(command[0], command, {**os.environ, _INSIDE: "1"})
 
 

@@ -4,9 +4,10 @@ packages, so that each costs 70 to 500 MB instead of 6 GB."""
 from __future__ import annotations
 
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
+
+from core.interpreter import python_command
 
 _HERE = Path(__file__).parent
 _MADE_WITHIN_S = 600
@@ -35,9 +36,9 @@ def version(name: str) -> str:
 def _make(folder: Path, name: str) -> None:
     interpreter = folder / "bin" / "python"
     try:
-        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+        _run(python_command("-m", "venv", "--clear", str(folder)))
         wanted = _HERE / f"requirements-{name}.txt"
-        _run([str(interpreter), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(wanted)])
+        _run([str(interpreter), "-P", "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(wanted)])
     except subprocess.CalledProcessError as error:
         last = error.stderr.strip().splitlines()[-1:] or [f"exit code {error.returncode}"]
         raise NotInstalled(last[0]) from None

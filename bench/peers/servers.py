@@ -46,7 +46,7 @@ class Peer:
         if self.name == "bentoml":
             serve = [str(python.with_name("bentoml")), "serve", "bench.peers.serve_bentoml:Tagger"]
             return [*serve, "--host", "127.0.0.1", "--port", str(port), "--working-dir", str(_ROOT)]
-        return [str(python), "-m", f"bench.peers.serve_{self.name}", str(port), str(scratch)]
+        return [str(python), "-P", "-m", f"bench.peers.serve_{self.name}", str(port), str(scratch)]
 
 
 PEERS = tuple(

@@ -153,7 +153,12 @@ class Ec2Fleet:
             "MaxCount": count,
             "ClientToken": token,
             "InstanceInitiatedShutdownBehavior": "terminate",
-            "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1},
+            "MetadataOptions": {
+                "HttpTokens": "required",
+                "HttpEndpoint": "enabled",
+                "HttpPutResponseHopLimit": 1,
+                "InstanceMetadataTags": "enabled",  # by its tags a worker knows that we launched it
+            },
             "TagSpecifications": [
                 {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]},
                 {"ResourceType": "volume", "Tags": [{"Key": key, "Value": tags[key]} for key in _OF_VOLUMES]},

@@ -21,6 +21,7 @@ _ENDPOINT = "http://169.254.169.254"
 _TOKEN = "/latest/api/token"  # noqa: S105  # where one is had
 _IDENTITY = "/latest/dynamic/instance-identity/document"
 _USER_DATA = "/latest/user-data"
+_TAGS = "/latest/meta-data/tags/instance/"
 _INTERRUPTION = "/latest/meta-data/spot/instance-action"
 _REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
 _TOKEN_TTL_S = 21_600  # the longest there is
@@ -49,6 +50,10 @@ class Ec2Machine:
     def launched_at(self) -> float:
         """When EC2 took up the launch, Unix seconds; its clock counts whole seconds."""
         return _unix(str(self._identity["pendingTime"]))
+
+    def tag(self, name: str) -> str:
+        """The instance's tag; empty where it has none, or was launched without tags in its metadata: ours never are."""
+        return self._patiently(_TAGS + name) or ""
 
     def notice(self) -> str:
         """Why this instance is about to be taken away; empty while it is not. Raises Unavailable."""

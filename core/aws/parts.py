@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from config.settings import Settings
 from core.aws.clients import Clients
-from core.aws.fleet import Ec2Fleet, open_fleet
+from core.aws.fleet import DEPLOYMENT_TAG, TOKEN_TAG, Ec2Fleet, open_fleet
 from core.aws.metadata import Ec2Machine
 from core.aws.metrics import CloudWatchMetrics
 from core.aws.queue import SqsQueue
@@ -50,6 +50,12 @@ class AwsParts:
 
     def machine(self) -> Ec2Machine:
         return Ec2Machine(os.environ)
+
+    def launched(self, worker_id: str) -> bool:
+        """By the tags of the instance this runs on: a launch of ours puts its token and the deployment's name there."""
+        machine = self.machine()
+        own = machine.tag(DEPLOYMENT_TAG) == self._settings.aws.deployment and bool(machine.tag(TOKEN_TAG))
+        return own and machine.id == worker_id
 
     def metrics(self) -> CloudWatchMetrics:
         """By a client of its own: a CloudWatch that hangs is given up soon, as nobody waits for it."""

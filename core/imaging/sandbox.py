@@ -25,6 +25,7 @@ from PIL import Image
 from core.errors import BadImage, TagfleetError
 from core.imaging import damage
 from core.imaging.decode import SECONDS, DecodeBudget, Decoder
+from core.interpreter import module_command
 
 REQUEST = struct.Struct(">BIQ")
 """What is wanted, the side in pixels, bytes that follow."""
@@ -61,9 +62,9 @@ class Sandbox:
     ) -> None:
         """Refuse by the header what should take more than `memory_mb` or `seconds`; end what takes `timeout_s`."""
         self._command = command or (
-            # -P: a file in the current folder is not to stand in for a module
-            *(sys.executable, "-P", "-m", "core.imaging.sandbox"),
-            *(str(memory_mb), str(seconds), str(niceness), str(math.ceil(timeout_s) + 1)),
+            module_command(
+                "core.imaging.sandbox", str(memory_mb), str(seconds), str(niceness), str(math.ceil(timeout_s) + 1)
+            )
         )
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[bytes] | None = None

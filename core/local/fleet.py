@@ -13,14 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from config import settings as config
 from config.settings import Settings
-from core import exits
+from core import exits, telemetry
 from core.errors import Unavailable
 from core.local import instances as journal
 from core.local.files import guarded
 from core.local.instances import Record
+from core.local.private import private_folder, private_log
 from core.ports import PROCESS, Instance, Launch, Offering
 
 _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" """
@@ -28,7 +30,10 @@ _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" 
 be found again, wherever its launcher was killed."""
 _KEPT_LOGS = 100
 _LEFTOVER_S = 60.0
-_NOT_FOR_WORKERS = ("TAGFLEET_LIFELINE", "TAGFLEET_CONFIG", "TAGFLEET_WEB__CATALOG_URL")
+_NOT_FOR_WORKERS = (
+    *("TAGFLEET_LIFELINE", "TAGFLEET_PULSE", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+    *("TAGFLEET_CONFIG", "TAGFLEET_WEB__CATALOG_URL"),
+)
 """Workers outlive whoever starts them, get their settings one by one, and decode what strangers sent: the catalogue's
 password is none of their business."""
 
@@ -65,9 +70,8 @@ class LocalFleet:
         self._keep_gone_s = keep_gone_s
         self._clock = clock
         self._children: dict[str, _Child] = {}
-        for folder in (self._root, self._logs):
-            with guarded("make the folder", folder):
-                folder.mkdir(parents=True, exist_ok=True)
+        with guarded("make the folder", self._root):
+            private_folder(self._root)
 
     def instances(self) -> list[Instance]:
         found = [self._tend(record) for record in self._records()]
@@ -138,7 +142,7 @@ class LocalFleet:
         if shutil.which(self._command[0], path=self._environ.get("PATH")) is None:
             raise FileNotFoundError(errno.ENOENT, f"there is no program {self._command[0]}")
         arguments = [*self._command, "--pool", pool, "--instance", id]
-        with (self._logs / f"worker-{id}.log").open("ab") as log:
+        with self._opened_log(id) as log:
             self._children[id] = _Child(
                 ["/bin/sh", "-c", _ANNOUNCE, str(journal.path_of(self._root, id)), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -148,6 +152,15 @@ class LocalFleet:
                 pass_fds=(fd,),
                 start_new_session=True,
             )
+
+    def _opened_log(self, id: str) -> BinaryIO:
+        """A worker whose log cannot be written works all the same."""
+        path = self._logs / f"worker-{id}.log"
+        try:
+            return private_log(path)
+        except OSError as error:
+            telemetry.logger().warning("a worker has no log", worker=id, log=str(path), reason=error.strerror)
+            return open(os.devnull, "ab")  # noqa: PTH123  # no file of ours
 
     def _tend(self, record: Record) -> Record | None:
         """Bring forward what is due on an instance. None once it is forgotten."""
@@ -193,7 +206,7 @@ class LocalFleet:
 
     def _prune_logs(self) -> None:
         """Keep the logs of the newest workers, and of those whose file is there."""
-        with guarded("list the logs in", self._logs):
+        with suppress(OSError):
             logs = {path: path.stat().st_mtime for path in self._logs.glob("worker-*.log")}
             for path in sorted(logs, key=logs.__getitem__)[:-_KEPT_LOGS]:
                 if not journal.path_of(self._root, path.stem.removeprefix("worker-")).exists():

@@ -118,6 +118,12 @@ def read(path: Path) -> Record | None:
     return None
 
 
+def read_own(root: Path, id: str) -> Record | None:
+    """The record of the instance `id`; None where there is none, or the id is no name of a file here."""
+    path = path_of(root, id)
+    return read(path) if path.parent == root else None
+
+
 def is_abandoned(path: Path, older_than_s: float, now: float) -> bool:
     """Whether a file that is not yet under its name was left by a launcher that died."""
     with guarded("look at", path), suppress(FileNotFoundError), path.open("rb") as file:

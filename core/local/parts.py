@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from config.settings import Settings
+from core.local import instances
 from core.local.fleet import LocalFleet
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
@@ -38,6 +40,11 @@ class LocalParts:
     def machine(self) -> None:
         """One's own: nobody takes it away."""
         return
+
+    def launched(self, worker_id: str) -> bool:
+        """The instance's file names this process, and is locked by it."""
+        record = instances.read_own(self._settings.home / "instances", worker_id)
+        return record is not None and record.alive and record.pid == os.getpid()
 
     def metrics(self) -> NoMetrics:
         return NoMetrics()

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from core.errors import Unavailable
 from core.local.files import guarded, locked
+from core.local.private import private_database, private_folder_if_new
 from core.local.uptime import Uptime
 from core.ports import Delivery, Depth
 
@@ -276,7 +277,7 @@ class _Database:
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         with guarded("make the folder of the queues", path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder_if_new(path.parent)
 
     @contextmanager
     def transaction(self, *, flush: bool = False) -> Iterator[sqlite3.Cursor]:
@@ -316,6 +317,7 @@ class _Database:
                 self._connection.close()  # another file is there now; what is sent into a removed one is lost
                 self._connection = None
             with locked(f"{self._path}.lock"):  # two first users must not both turn a new file into a WAL one
+                private_database(self._path)
                 connection = sqlite3.connect(
                     self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
                 )

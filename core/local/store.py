@@ -25,6 +25,7 @@ from typing import BinaryIO
 from core.errors import NotFound, PreconditionFailed
 from core.keys import is_segment, segments_of
 from core.local.files import guarded, locked, sync_folder
+from core.local.private import private_folder
 from core.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
 
 _CHUNK = 1 << 20
@@ -49,7 +50,7 @@ class LocalStore:
         self._durable_folders: set[str] = set()
         with guarded("make the store in", root):
             for folder in (self._objects, self._partial, self._locks):
-                Path(folder).mkdir(parents=True, exist_ok=True)
+                private_folder(Path(folder))
             self._sweep()
 
     def put(
@@ -147,7 +148,7 @@ class LocalStore:
         above = folder.rpartition("/")[0]
         self._make_folder(above)
         with suppress(FileExistsError):
-            os.mkdir(folder)  # noqa: PTH102
+            os.mkdir(folder, 0o700)  # noqa: PTH102
         sync_folder(above)
         self._durable_folders.add(folder)
 

@@ -11,6 +11,8 @@ import click
 
 from config.settings import Settings
 from core import lifeline, telemetry
+from core.local.private import keep_private
+from core.pulse import Pulse
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
@@ -19,28 +21,37 @@ from tagfleet.cli.common import with_settings
 @with_settings()
 def command(settings: Settings) -> None:
     """Bring results from the output queue into the catalogue."""
-    from web_tier.catalog_results import ResultCatalog
-    from web_tier.catalog_samples import SampleCatalog
-    from web_tier.catalog_webhooks import WebhookCatalog
-    from web_tier.collector import Collector
-    from web_tier.database import Database, catalog_url, migrate
-    from web_tier.fleet_view import FleetView
-    from web_tier.sampler import Sampler
-    from web_tier.webhook_post import postman_of
-    from web_tier.webhook_sender import WebhookSender
+    from web_tier.database import catalog_url, migrate
 
+    keep_private()
     telemetry.configure("collector", level=settings.log_level, format=settings.log_format)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     lifeline.watch(os.environ)
-    migrate(catalog_url(settings))
+    backend = Backend(settings)
+    with Pulse("collector", backend.roster, settings.stalled_s, environ=os.environ) as pulse:
+        pulse.step("migrate", limited=False)
+        migrate(catalog_url(settings))
+        _collect(backend, settings, stop, pulse)
+
+
+def _collect(backend: Backend, settings: Settings, stop: threading.Event, pulse: Pulse) -> None:
+    from web_tier.catalog_results import ResultCatalog
+    from web_tier.catalog_samples import SampleCatalog
+    from web_tier.catalog_webhooks import WebhookCatalog
+    from web_tier.collector import Collector
+    from web_tier.database import Database, catalog_url
+    from web_tier.fleet_view import FleetView
+    from web_tier.sampler import Sampler
+    from web_tier.webhook_post import postman_of
+    from web_tier.webhook_sender import WebhookSender
+
     database = Database(catalog_url(settings))
     sender = WebhookSender(WebhookCatalog(database), postman_of(settings.webhooks, time.time), time.time)
     threading.Thread(target=sender.run, args=(stop,), name="webhooks", daemon=True).start()
     catalog = ResultCatalog(database)
-    backend = Backend(settings)
-    fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s, clock=time.monotonic)
+    fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s)
     sampler = Sampler(SampleCatalog(database), [backend.jobs(pool) for pool in settings.pools], fleet)
     threading.Thread(target=sampler.run, args=(stop,), name="sampler", daemon=True).start()
-    Collector(backend, catalog, settings, time.time).run(stop)
+    Collector(backend, catalog, settings, time.time, pulse.step).run(stop)

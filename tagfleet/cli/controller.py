@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,6 +15,8 @@ from click.core import ParameterSource
 
 from config.settings import Settings
 from core import lifeline, operating, telemetry
+from core.interpreter import module_command
+from core.local.private import keep_private
 from core.roster import DecisionRecord
 from core.wiring import Backend
 from tagfleet.cli.common import existing, with_settings
@@ -38,6 +39,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
         return
     from controller.main import run
 
+    keep_private()
     telemetry.configure("controller", level=settings.log_level, format=settings.log_format)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -47,7 +49,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
     run(
         Backend(settings),
         settings,
-        [sys.executable, "-m", "tagfleet", "worker"],
+        module_command("tagfleet", "worker"),
         stop,
         dry_run=dry_run or settings.controller.dry_run,
         on_plan=_show,

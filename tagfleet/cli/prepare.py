@@ -2,12 +2,15 @@
 
 import sys
 import time
+from typing import TextIO, cast
 
 import click
 
 from app_tier.prepare import prepare
 from config.settings import Settings
 from core import telemetry
+from core.local.private import keep_private
+from core.log_stream import never_failing
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
@@ -16,7 +19,9 @@ from tagfleet.cli.common import with_settings
 @with_settings("weights", "cache")
 def command(settings: Settings) -> None:
     """Get every pool's weights and convert its engine, so that workers start fast."""
+    keep_private()
     telemetry.configure("prepare", level=settings.log_level, format=settings.log_format)
+    sys.stdout = cast(TextIO, never_failing(sys.stdout))  # under `up` it is a log
     backend = Backend(settings)
     failed = False
     for pool in settings.pools:

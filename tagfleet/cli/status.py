@@ -10,18 +10,22 @@ import os
 import textwrap
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
 from config.settings import Settings
 from core import layout
+from core.liveness import Attention, Liveness
 from core.operating import cap_in_words
-from core.roster import Heartbeat
+from core.roster import Heartbeat, WorkerState
 from core.wiring import Backend
 from tagfleet.cli.common import existing, with_settings
 
 _WIDTH = 79
-_SILENT_BEATS = 5
+_BEATS = 3
+"""So many beats of a worker are waited for before it is called silent."""
+_POLL_S = 0.2
 
 
 @click.command("status", short_help="Show batches, queues and workers.")
@@ -29,7 +33,7 @@ _SILENT_BEATS = 5
 def command(settings: Settings) -> None:
     """Show the batches in progress, the queues, the workers and the controller's last decisions."""
     backend = existing(settings)
-    for line in (*_batches(settings), *of_fleet(backend)):
+    for line in (*_service(settings), *of_fleet(backend)):
         click.echo(line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…")
 
 
@@ -39,7 +43,8 @@ def of_fleet(backend: Backend) -> Iterator[str]:
         yield from section
 
 
-def _batches(settings: Settings) -> Iterator[str]:
+def _service(settings: Settings) -> Iterator[str]:
+    """What only the web tier knows: its batches, and what has stood still while it watched."""
     from tagfleet.client import Client, ClientError, Patience
     from tagfleet.supervisor import address_of
 
@@ -48,6 +53,7 @@ def _batches(settings: Settings) -> Iterator[str]:
     try:
         with Client(url, api_key=key, timeout=5, patience=Patience(total_s=0)) as client:
             batches = [batch for batch in client.batches(limit=100) if not batch.completed_at and batch.total]
+            stalled = client.fleet().get("stalled", [])
     except ClientError:
         yield f"The web tier does not answer at {url}; batches are not shown."
         return
@@ -57,6 +63,13 @@ def _batches(settings: Settings) -> Iterator[str]:
         speed = f", {batch.rate:.1f}/s" if batch.rate else ""
         left = f", {batch.eta_s:.0f} s left" if batch.eta_s is not None else ""
         yield f"  {batch.id}  {batch.completed} of {batch.total} done{failed}{speed}{left}"
+    for one in stalled:
+        yield ""
+        yield from _wrapped(f"{_named(one)} {one['detail']}", "")
+
+
+def _named(stalled: dict[str, Any]) -> str:
+    return f"worker {stalled['id']}" if stalled["part"] == "worker" else f"The {stalled['part']}"
 
 
 def _queues(backend: Backend) -> Iterator[str]:
@@ -68,8 +81,24 @@ def _queues(backend: Backend) -> Iterator[str]:
         yield f"  {name:<30}{depth.visible + depth.delayed:>9}{depth.in_flight:>11}{depth.dead:>7}"
 
 
+def _watched(backend: Backend) -> tuple[list[Heartbeat], Liveness]:
+    """The workers, and which of them were seen to move: a look at the clock in a heartbeat would compare two clocks.
+
+    Waits for as long as one that lives may take to beat, where one does not.
+    """
+    liveness, attention = Liveness(), Attention(time.monotonic, 1.0)
+    deadline = time.monotonic() + _BEATS * backend.settings.worker.heartbeat_s
+    while True:
+        workers = backend.roster.workers()
+        liveness.look({worker.worker_id: worker.seq for worker in workers}, attention.elapsed())
+        awaited = [one for one in workers if not (liveness.moved(one.worker_id) or one.state is WorkerState.DRAINED)]
+        if not awaited or time.monotonic() >= deadline:
+            return workers, liveness
+        time.sleep(_POLL_S)
+
+
 def _workers(backend: Backend) -> Iterator[str]:
-    workers = backend.roster.workers()
+    workers, liveness = _watched(backend)
     yield ""
     yield f"{'worker':<22}{'state':<10}{'pool':<18}{'done':>8}{'images/s':>10}{'memory':>9}" if workers else "no worker"
     for worker in workers:
@@ -77,13 +106,14 @@ def _workers(backend: Backend) -> Iterator[str]:
             f"  {worker.worker_id:<20}{worker.state:<10}{worker.pool:<18.17}"
             f"{worker.images_done:>8}{worker.rate:>10.1f}{worker.rss_bytes / 1e6:>6.0f} MB"
         )
-        yield from _remarks(worker, _SILENT_BEATS * backend.settings.worker.heartbeat_s)
+        yield from _remarks(worker, liveness)
 
 
-def _remarks(worker: Heartbeat, patience_s: float) -> Iterator[str]:
-    silent = time.time() - worker.at
-    if silent > patience_s:
-        yield f"    last heard of {_ago(silent)}"
+def _remarks(worker: Heartbeat, liveness: Liveness) -> Iterator[str]:
+    if worker.managed is False:
+        yield "    started by hand: no controller ends it"
+    if not liveness.moved(worker.worker_id) and worker.state is not WorkerState.DRAINED:
+        yield f"    gives no sign of life: no heartbeat in {liveness.silent_s(worker.worker_id):.0f} s of watching"
     if worker.notice:
         yield from _wrapped(worker.notice, "    ")
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 import click
 
 from config.settings import Settings
+from core.local.private import keep_private
 from tagfleet.cli.common import with_settings
 
 
@@ -20,6 +21,7 @@ def command(settings: Settings) -> None:
     """
     from tagfleet.supervisor import supervise
 
+    keep_private()
     supervise(settings, _say)
 
 

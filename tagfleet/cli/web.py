@@ -8,6 +8,7 @@ import click
 
 from config.settings import Settings
 from core import lifeline, telemetry
+from core.local.private import keep_private
 from tagfleet.cli.common import with_settings
 
 
@@ -17,6 +18,7 @@ def command(settings: Settings) -> None:
     """Serve the page and the REST API."""
     from web_tier import serve
 
+    keep_private()
     telemetry.configure("web", level=settings.log_level, format=settings.log_format)
     lifeline.watch(os.environ)
     serve.run(settings)

@@ -12,6 +12,7 @@ import click
 from app_tier.worker import EXIT_HUNG, Hung, Identity, Worker, process_started_at
 from config.settings import BadSetting, Settings
 from core import telemetry
+from core.local.private import keep_private
 from core.ports import Machine
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
@@ -23,17 +24,18 @@ _AUTO = "auto"
 @with_settings("weights", "worker.engine", "worker.batch_size")
 @click.option("--pool", default=None, help="the pool to serve; the first one if not given")
 @click.option(
-    "--instance", default=None, help="this worker's id, given by the fleet that launches it; auto: ask the EC2 instance"
+    "--instance", default=None, help="this worker's id: any name of your own; auto: that of the EC2 instance it runs on"
 )
 def command(settings: Settings, pool: str | None, instance: str | None) -> None:
     """Run one worker: tag what waits in a pool's queue until asked to drain (SIGTERM)."""
     pool = pool or settings.default_pool
     if pool not in settings.pools:
         raise BadSetting(f"--pool {pool}: there is no such pool; there are: {', '.join(settings.pools)}")
+    keep_private()
     telemetry.configure("worker", level=settings.log_level, format=settings.log_format)
     backend = Backend(settings)
     machine = _machine(backend) if instance == _AUTO else None
-    identity = _on(machine, pool, settings) if machine else _of(instance, pool)
+    identity = _on(machine, pool, settings, backend) if machine else _of(instance, pool, backend)
     telemetry.bind(worker=identity.worker_id)
     warnings.filterwarnings("ignore", module="PIL")  # damaged metadata of people's photos is no news to an operator
     worker = Worker(identity, settings, backend, time.time, machine=machine)
@@ -46,16 +48,17 @@ def command(settings: Settings, pool: str | None, instance: str | None) -> None:
         os._exit(EXIT_HUNG)  # the hung thread would keep an ordinary exit waiting
 
 
-def _of(instance: str | None, pool: str) -> Identity:
+def _of(instance: str | None, pool: str, backend: Backend) -> Identity:
     worker_id = instance or f"hand-{socket.gethostname().lower()}-{os.getpid()}"
-    return Identity(worker_id, pool, process_started_at(time.time()), managed=instance is not None)
+    launched = instance is not None and backend.settings.backend == "local" and backend.launched(instance)
+    return Identity(worker_id, pool, process_started_at(time.time()), managed=launched)
 
 
-def _on(machine: Machine, pool: str, settings: Settings) -> Identity:
+def _on(machine: Machine, pool: str, settings: Settings, backend: Backend) -> Identity:
     """A machine's first worker counts its boot from the machine's launch, one that is started again from its own."""
     started, launched = process_started_at(time.time()), machine.launched_at
     of_launch = started - launched <= settings.controller.boot_deadline_s
-    return Identity(machine.id, pool, launched if of_launch else started, managed=True)
+    return Identity(machine.id, pool, launched if of_launch else started, managed=backend.launched(machine.id))
 
 
 def _machine(backend: Backend) -> Machine:

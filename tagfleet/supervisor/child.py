@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from core import exits
+from core.local.private import private_file, private_log
+from core.pulse import VARIABLE
+from tagfleet.supervisor.pulse_watch import PulseWatch
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _STEADY_S = 30.0
@@ -29,14 +34,17 @@ class Child:
         environ: Mapping[str, str],
         lifeline: int,
         log: Path,
+        stalled_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`stalled_s`: it beats on a pipe (`core.pulse`) and is started again after so long without; 0: it does not"""
         self.name = name
         self.log = log
         self._command = list(command)
         self._environ = dict(environ)
         self._lifeline = lifeline
         self._clock = clock
+        self._watch = PulseWatch(stalled_s, clock) if stalled_s else None
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._failures = 0
@@ -44,6 +52,9 @@ class Child:
         self._start_at: float | None = None
         self.exit_code = 0
         """Of the last process: negative where a signal killed it."""
+        self.unlogged = ""
+        """Why its process has no log; empty where it has one."""
+        self._told_unlogged = ""
 
     @property
     def pid(self) -> int | None:
@@ -63,24 +74,43 @@ class Child:
         return False
 
     def start(self) -> None:
+        """Start the process, without a log where none can be written; `unlogged` then says why. Raises OSError."""
         self._start_at = None
         self._started_at = self._clock()
-        _rotate(self.log)
-        with self.log.open("ab") as log:
+        pulse = self._watch.pipe() if self._watch else nullcontext()
+        with self._opened_log() as log, pulse as fd:
             self._log_start = log.tell()
+            more = {} if fd is None else {VARIABLE: str(fd)}
             self._process = subprocess.Popen(  # noqa: S603  # our own command
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environ,
-                pass_fds=(self._lifeline,),
+                env={**self._environ, **more},
+                pass_fds=(self._lifeline,) if fd is None else (self._lifeline, fd),
                 start_new_session=True,
             )
 
+    def _opened_log(self) -> BinaryIO:
+        try:
+            _rotate(self.log)
+            log = private_log(self.log)
+        except OSError as error:
+            self.unlogged = f"what {self.name} logs is lost: {self.log} cannot be written ({error.strerror})"
+            return open(os.devnull, "ab")  # noqa: PTH123  # no file of ours
+        self.unlogged = ""
+        return log
+
     def tend(self) -> str | None:
         """Start it again when it is dead and its pause is over; a sentence when there is something to tell."""
+        if self.unlogged and self.unlogged != self._told_unlogged:
+            self._told_unlogged = self.unlogged
+            return self.unlogged
         if self.alive:
+            _trim(self.log)
+            if self._watch and (silent_s := self._watch.stalled()):
+                self.kill()
+                return f"{self.name} has given no sign of life for {silent_s:.0f} s; it is ended and started again"
             return None
         now = self._clock()
         if self._start_at is None:
@@ -91,7 +121,7 @@ class Child:
         if now >= self._start_at:
             try:
                 self.start()
-            except OSError as error:
+            except OSError as error:  # no memory, no process to be had
                 self._start_at = now + _LONGEST_PAUSE_S
                 return f"{self.name} cannot be started: {error}; it is tried again in {_LONGEST_PAUSE_S:g} s"
         return None
@@ -135,7 +165,20 @@ class Child:
 
 def _rotate(log: Path) -> None:
     """Keep one old log beside the present one."""
-    log.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileNotFoundError):
         if log.stat().st_size > _MAX_LOG_BYTES:
             log.replace(log.with_name(log.name + ".1"))
+
+
+def _trim(log: Path) -> None:
+    """The same for a log that is being written: its content moves, the file stays. What comes between is lost."""
+    with suppress(OSError):
+        if log.stat().st_size <= _MAX_LOG_BYTES:
+            return
+        old = log.with_name(log.name + ".1")
+        try:
+            private_file(old)
+            shutil.copyfile(log, old)
+        except OSError:  # the disk is full: better half of the log than none, and some room
+            old.unlink(missing_ok=True)
+        os.truncate(log, 0)

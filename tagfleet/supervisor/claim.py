@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import TagfleetError
+from core.local.private import private_folder_if_new
 
 _LOCK = "up.lock"
 _POLL_S = 0.05
@@ -26,7 +27,7 @@ class CannotStart(TagfleetError):
 def claimed(home: Path) -> Iterator[bool]:
     """Hold `home` for this process; says whether the last owner was killed. Raises CannotStart if somebody has it."""
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        private_folder_if_new(home)
         fd = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CannotStart(f"cannot use {home} (setting home): {error.strerror}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from config import settings as config
 from config.settings import Settings
 from core import lifeline
 from core.errors import TagfleetError, Unavailable
+from core.interpreter import module_command
 from core.ports import InstanceState
 from core.wiring import Backend
 from tagfleet.client import Client, ClientError, Patience, Refused
@@ -24,7 +24,7 @@ from web_tier import exposure
 
 Say = Callable[[str], None]
 
-_TAGFLEET = (sys.executable, "-m", "tagfleet")
+_TAGFLEET = tuple(module_command("tagfleet"))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SECOND_SIGNAL_S = 0.5
 """One Ctrl-C may arrive twice, from the terminal and from a program that passes it on."""
@@ -71,8 +71,8 @@ class Supervisor:
         }
         self._lifeline_fd = lifeline_fd
         self._backend = Backend(settings)
-        self._web, self._collector = self._child("web"), self._child("collector")
-        self._prepare, self._controller = self._child("prepare"), self._child("controller")
+        self._web, self._collector = self._child("web"), self._child("collector", beats=True)
+        self._prepare, self._controller = self._child("prepare"), self._child("controller", beats=True)
         self._kept: list[Child] = []
         self._wake = threading.Event()
         self._stop_asked: float | None = None
@@ -109,9 +109,15 @@ class Supervisor:
         aws = self._settings.aws
         return f"images are kept in s3://{aws.input_bucket}, results in s3://{aws.output_bucket}, workers run on EC2"
 
-    def _child(self, name: str) -> Child:
-        log = self._settings.home / "logs" / f"{name}.log"
-        return Child(name, [*_TAGFLEET, name], environ=self._environ, lifeline=self._lifeline_fd, log=log)
+    def _child(self, name: str, *, beats: bool = False) -> Child:
+        return Child(
+            name,
+            [*_TAGFLEET, name],
+            environ=self._environ,
+            lifeline=self._lifeline_fd,
+            log=self._settings.home / "logs" / f"{name}.log",
+            stalled_s=self._settings.stalled_s if beats else 0.0,
+        )
 
     # --- running ------------------------------------------------------------------------------
 

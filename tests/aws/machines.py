@@ -137,15 +137,16 @@ class Machines:
                 machine = self._machines.get(instance)
                 if state == "running" and instance not in self.seen:
                     self.markets.append(each.get("InstanceLifecycle", "on-demand"))
-                    self._switch_on(instance, each["LaunchTime"].timestamp())
+                    tags = {tag["Key"]: tag["Value"] for tag in each.get("Tags", [])}
+                    self._switch_on(instance, each["LaunchTime"].timestamp(), tags)
                 elif machine and state != "running":
                     self._switch_off(machine)
                 elif machine and (ended := machine.process.poll()) is not None:
                     self._tend(machine, ended)
 
-    def _switch_on(self, instance: str, launched_at: float) -> None:
+    def _switch_on(self, instance: str, launched_at: float, tags: Mapping[str, str]) -> None:
         rent = ExitStack()
-        metadata = rent.enter_context(serving(FakeMetadata(instance, launched_at)))
+        metadata = rent.enter_context(serving(FakeMetadata(instance, launched_at, tags)))
         environ = {**self._environ, **metadata.environ, **self._worker_env(instance)}
         self.seen.append(instance)
         machine = self._machines[instance] = Machine(instance, environ, metadata, rent)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from core.errors import NotFound, Unreadable
+from core.interpreter import module_command
 from core.originals import Originals
 from web_tier.catalog import Image
 from web_tier.exports.size_reader import LENGTH, SIZE
@@ -28,7 +28,7 @@ OpenSizes = Callable[[], AbstractContextManager[SizesOf]]
 
 UNKNOWN: Size = (0, 0)
 
-_COMMAND = (sys.executable, "-P", "-m", "web_tier.exports.size_reader")
+_COMMAND = tuple(module_command("web_tier.exports.size_reader"))
 _READ_S = 10.0
 _AT_ONCE = 8
 """Originals that are fetched at the same time, and held."""

@@ -52,6 +52,7 @@ def test_what_is_asked_for(made: Ec2Fleets, fleet: Ec2Fleet, launch) -> None:
     assert seen["SubnetId"] == made.subnets[0]
     assert seen["InstanceType"] == "g4dn.xlarge"
     assert seen["MetadataOptions"]["HttpTokens"] == "required"
+    assert seen["MetadataOptions"]["InstanceMetadataTags"] == "enabled", "by its tags a worker knows who launched it"
     tags = {tag["Key"]: tag["Value"] for tag in seen["Tags"] if not tag["Key"].startswith("aws:")}
     price = tags.pop("tagfleet:price")
     assert float(price) == spot.price

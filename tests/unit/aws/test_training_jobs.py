@@ -307,8 +307,8 @@ class TestContainer:
         assert sagemaker_container.main(["--epochs", "3"], root, 0, execute) == 0
         source = str(root / "input" / "data" / "training")
         assert [words[1:] for words in asked] == [
-            ["-m", "tagfleet", "train", source, "--run", str(run), "--epochs", "3"],
-            ["-m", "tagfleet", "evaluate", str(run), source],
+            ["-P", "-m", "tagfleet", "train", source, "--run", str(run), "--epochs", "3"],
+            ["-P", "-m", "tagfleet", "evaluate", str(run), source],
         ]
         assert {path.name for path in (root / "model").iterdir()} == {RUN, BEST, "evaluation"}
         assert (root / "model" / "evaluation" / "figures.json").is_file()
@@ -334,7 +334,7 @@ class TestContainer:
         told: list[tuple[str, str]] = []
 
         def execute(words: Sequence[str]) -> tuple[int, str]:
-            told.append((words[3], capsys.readouterr().err))
+            told.append((words[4], capsys.readouterr().err))
             (root / "checkpoints" / "run").mkdir(parents=True)
             return 0, ""
 
@@ -346,8 +346,8 @@ class TestContainer:
     def test_every_gpu_and_the_other_places(self, tmp_path):
         root = self.root(tmp_path, "input/data/training/splits.json", "input/data/weights/resnet50.safetensors")
         words = sagemaker_container.train_command([], root, root / "run", gpus=4)
-        assert words[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
-        assert words[6:10] == ["-m", "--", "tagfleet", "train"]
+        assert words[1:7] == ["-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
+        assert words[7:11] == ["-m", "--", "tagfleet", "train"]
         assert words[-4:] == [
             "--splits",
             str(root / "input/data/training/splits.json"),

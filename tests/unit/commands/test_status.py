@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -13,24 +14,45 @@ from core.wiring import Backend
 from tagfleet.cli.status import of_fleet
 
 
-@pytest.mark.parametrize(
-    ("heartbeat_s", "silent_s", "told"), [(1.0, 10.0, True), (5.0, 10.0, False), (5.0, 60.0, True)]
-)
-def test_a_worker_is_silent_when_several_of_its_beats_are_missing(
-    tmp_path: Path, heartbeat_s: float, silent_s: float, told: bool
-) -> None:
-    backend = Backend(config.load({}, flags={"home": str(tmp_path), "worker.heartbeat_s": heartbeat_s}))
-    at = time.time() - silent_s
-    backend.roster.beat(
-        Heartbeat(
-            worker_id="w-1",
-            pool="resnet50",
-            tagger="resnet50",
-            state=WorkerState.IDLE,
-            seq=1,
-            at=at,
-            state_since=at,
-            started_at=at,
-        )
-    )
-    assert ("last heard of" in "\n".join(of_fleet(backend))) is told
+def beat(backend: Backend, seq: int, **more: object) -> None:
+    at = time.time() + 3600  # a clock that is an hour ahead says nothing of silence
+    known = {"state": WorkerState.IDLE, "tagger": "resnet50", "at": at, "state_since": at, "started_at": at}
+    backend.roster.beat(Heartbeat(worker_id="w-1", pool="resnet50", seq=seq, **{**known, **more}))
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Backend:
+    return Backend(config.load({}, flags={"home": str(tmp_path), "worker.heartbeat_s": 0.2}))
+
+
+SILENT = "gives no sign of life"
+
+
+def test_a_worker_whose_heartbeat_does_not_change_is_silent_whatever_its_clock_says(backend: Backend) -> None:
+    beat(backend, 1)
+    assert SILENT in "\n".join(of_fleet(backend))
+
+
+def test_one_that_beats_while_it_is_looked_at_is_not(backend: Backend) -> None:
+    beat(backend, 1)
+    over = threading.Event()
+
+    def live() -> None:
+        seq = 1
+        while not over.wait(0.05):
+            beat(backend, seq := seq + 1, at=0.0)
+
+    worker = threading.Thread(target=live)
+    worker.start()
+    try:
+        assert SILENT not in "\n".join(of_fleet(backend))
+    finally:
+        over.set()
+        worker.join()
+
+
+def test_one_that_has_drained_is_not_waited_for(backend: Backend) -> None:
+    beat(backend, 1, state=WorkerState.DRAINED, managed=False)
+    said = "\n".join(of_fleet(backend))
+    assert SILENT not in said
+    assert "started by hand" in said

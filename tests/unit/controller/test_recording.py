@@ -39,6 +39,14 @@ def test_a_restarted_controller_goes_on_with_the_file(world: World) -> None:
     assert len(list(read((text + text).splitlines())[1])) == 60
 
 
+def test_a_recording_that_cannot_be_written_ends_no_controller(world: World) -> None:
+    with Path("/dev/full").open("a") as file:
+        controller = world.controller(on_tick=recorder(file, policy_of(world.settings)))
+        world.queue.visible = 200
+        assert controller.tick()
+    assert world.fleet.instances()
+
+
 def test_another_policy_would_not(world: World) -> None:
     policy, ticks = read(recorded(world).splitlines())
     first = next(replay(ticks, policy_named("per-message"), policy))

@@ -173,3 +173,45 @@ def test_it_inherits_its_lifeline_and_no_other_file(make):
     until(lambda: not child.alive)
     [inherited] = log(child).splitlines()
     assert inherited.startswith("pipe:")
+
+
+def test_a_log_that_cannot_be_made_stops_no_child(make, tmp_path):
+    (tmp_path / "logs").write_text("a file where the folder of the logs should be")
+    child = make(SLEEPER)
+    child.start()
+    assert child.alive
+    told = child.tend()
+    assert told
+    assert told.startswith(f"what web logs is lost: {child.log} cannot be written")
+    assert child.tend() is None
+
+
+def test_a_child_whose_log_is_on_a_full_disk_lives(make):
+    child = make("import time; time.sleep(60)")
+    child.log.parent.mkdir(parents=True)
+    child.log.symlink_to("/dev/full")
+    child.start()
+    assert child.alive
+    assert child.tend() is None
+
+
+def test_the_log_of_a_living_child_does_not_grow_for_ever(make):
+    """It is halved in place: the child goes on writing to the same file."""
+    child = make(
+        "import time, sys\n"
+        "line = 'x' * 1023 + '\\n'\n"
+        "for _ in range(11 * 1024): sys.stdout.write(line)\n"
+        "sys.stdout.flush(); sys.stdin.read()\n"
+        "while True: print('later', flush=True); time.sleep(0.01)"
+    )
+    child.start()
+    old = child.log.with_name("web.log.1")
+
+    def halved() -> bool:
+        child.tend()
+        return old.exists() and "later" in log(child)
+
+    until(halved)
+    assert old.stat().st_size > 10 << 20
+    assert child.log.stat().st_size < 1 << 20
+    assert child.alive

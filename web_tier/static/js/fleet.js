@@ -116,6 +116,7 @@ export class FleetView {
     const speed = ready.reduce((sum, worker) => sum + worker.rate, 0);
     setText(byId('fleet-about'), `${plural(ready.length, 'worker')} ready${speed ? `, ${rate(speed)} images/s lately` : ''}`);
     this.#cap.draw(state);
+    say(byId('fleet-stalled'), (state.stalled ?? []).map(({ part, id, detail }) => `${part === 'worker' ? `Worker ${id}` : `The ${part}`} ${detail}.`).join(' '));
     this.#paused = state.paused ?? false;
     byId('fleet-paused').hidden = !this.#paused;
     setText(byId('fleet-pause'), this.#paused ? 'Resume' : 'Pause');

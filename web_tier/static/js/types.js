@@ -23,12 +23,13 @@
 /**
  * @typedef {{worker_id: string, pool: string, tagger: string, state: string, at: number, state_since: number,
  *   held: number, images_done: number, images_failed: number, rate: number, boot: Boot|null, engine: string,
- *   rss_bytes: number, notice: string}} Worker
+ *   rss_bytes: number, notice: string, managed?: boolean|null}} Worker
  */
 /** @typedef {{at: number, pool: string, action: string, reason: string, terms: Record<string, any>}} Decision */
 /**
  * @typedef {{queues: Record<string, {visible: number, in_flight: number, delayed: number, dead: number, read_at: number}>,
- *   workers: Worker[], pools: Model[], decisions: Decision[], paused?: boolean, cap?: number, cap_source?: 'settings'|'operator'}} Fleet
+ *   workers: Worker[], stalled?: {part: string, id: string, since_s: number, detail: string}[], pools: Model[],
+ *   decisions: Decision[], paused?: boolean, cap?: number, cap_source?: 'settings'|'operator'}} Fleet
  */
 /**
  * @typedef {{at: number, visible: number, in_flight: number, dead: number, workers: Record<string, number>, rate: number}} Sample

@@ -39,7 +39,7 @@ export function workerRow(worker, drain) {
 export function fillWorker(row, worker, now) {
   const since = `${worker.state}, ${duration(Math.max(1, Math.round(now - worker.state_since)))}`;
   const texts = [
-    worker.worker_id,
+    worker.managed === false ? `${worker.worker_id} (by hand)` : worker.worker_id,
     worker.notice ? `${since}: ${worker.notice}` : since,
     worker.engine ? `${worker.tagger}, ${worker.engine}` : worker.tagger,
     worker.rate ? rate(worker.rate) : '–',

@@ -1,0 +1,123 @@
+"""A stream for logs that never fails and never blocks for long: what cannot be written is dropped and counted.
+
+1. A log is less important than what it tells of: a full disk, a closed pipe or a missing descriptor must end nothing.
+2. So is its reader: a pipe that nobody empties is waited for once, for a second; from then on lines are dropped until
+   it takes some again.
+3. Nothing is buffered here. What a failed write left in a buffer would make the next one fail, and the process's exit.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import stat
+import threading
+import time
+from typing import TextIO
+
+_PATIENCE_S = 1.0
+_PIECE = 4096
+"""PIPE_BUF of Linux: a pipe that says it is ready takes so many bytes without blocking."""
+
+
+class LogStream(io.TextIOBase):
+    """Writes text to the descriptor `fd`, or drops it where that is None. Safe for several threads, and after a fork.
+
+    `dropped` counts the lines that were lost, whole or in part.
+    """
+
+    def __init__(self, fd: int | None) -> None:
+        super().__init__()
+        self._fd = fd
+        self._may_block = fd is not None and not _is_file(fd)
+        self._lock = threading.RLock()  # a signal's handler may log while its thread is at it
+        self._patience_s = _PATIENCE_S
+        self._torn = False
+        self.dropped = 0
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # typeshed has a plain attribute
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return "backslashreplace"
+
+    def fileno(self) -> int:
+        if self._fd is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._fd
+
+    def isatty(self) -> bool:
+        return self._fd is not None and os.isatty(self._fd)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        """Write `text` as far as that goes; its length, in any case."""
+        data = text.encode(self.encoding, self.errors)
+        with self._lock:
+            # What follows a line that was cut off begins a new one.
+            if self._torn and self._written(b"\n") == 0:
+                self._torn = False
+            left = len(data) if self._torn else self._written(data)
+            if left:
+                self.dropped += max(1, data[-left:].count(b"\n"))
+                self._torn |= left < len(data)
+        return len(text)
+
+    def _written(self, data: bytes) -> int:
+        """How many of the bytes could not be written."""
+        view = memoryview(data)
+        if self._fd is None:
+            return len(view)
+        deadline = time.monotonic() + self._patience_s
+        while view:
+            try:
+                if self._may_block and not self._is_ready(deadline - time.monotonic()):
+                    self._patience_s = 0.0
+                    return len(view)
+                view = view[os.write(self._fd, view[:_PIECE] if self._may_block else view) :]
+            except BlockingIOError:
+                if not self._is_ready(deadline - time.monotonic()):
+                    self._patience_s = 0.0
+                    return len(view)
+            except (OSError, ValueError):
+                return len(view)
+        self._patience_s = _PATIENCE_S
+        return 0
+
+    def _is_ready(self, wait_s: float) -> bool:
+        """Whether the descriptor takes a piece; true too where writing will say what is wrong with it."""
+        poll = select.poll()
+        poll.register(self._fd or 0, select.POLLOUT)
+        return bool(poll.poll(max(0.0, wait_s) * 1000))
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()  # another thread of the parent may have held it
+
+
+def never_failing(stream: TextIO | None) -> LogStream | TextIO:
+    """Return a stream to the same place that drops what it cannot write; one without a descriptor is returned as is."""
+    if stream is None:
+        return LogStream(None)
+    if isinstance(stream, LogStream):
+        return stream
+    try:
+        stream.flush()
+        return LogStream(stream.fileno())
+    except io.UnsupportedOperation:  # a test's
+        return stream
+    except (OSError, ValueError) as error:
+        return LogStream(None if getattr(error, "errno", errno.EBADF) == errno.EBADF else stream.fileno())
+
+
+def _is_file(fd: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError:
+        return False
