@@ -18,15 +18,12 @@ _MAX_MEMORY = 1 << 30
 
 
 def main() -> None:
-    from PIL import Image
-
     from core.imaging.picture_size import upright_size
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end closes our input
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
-    Image.MAX_IMAGE_PIXELS = None  # no pixel is decoded
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while len(head := source.read(LENGTH.size)) == LENGTH.size:
         sink.write(SIZE.pack(*(upright_size(source.read(*LENGTH.unpack(head))) or (0, 0))))
