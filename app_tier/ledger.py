@@ -103,17 +103,23 @@ class Ledger:
 
 
 def take_remains(folder: Path | None) -> Remains:
-    """Read and remove the files of processes that ended without removing them. Unreadable ones are skipped."""
+    """Read and remove the files of processes that ended without removing them. Unreadable ones are skipped.
+
+    Where one was decoding, that is taken for its end, and what its tagger had is left out: if it was the tagger after
+    all, the next process decodes in children, and its end will tell.
+    """
     decoding: set[str] = set()
     tagging: set[str] = set()
     for path in sorted(folder.glob(f"*{_SUFFIX}")) if folder else ():
         with suppress(OSError), path.open("rb") as file:
             if not _is_free(file.fileno()):
                 continue
+            found: dict[bytes, set[str]] = {_DECODING: set(), _TAGGING: set()}
             for entry in iter(lambda file=file: file.read(_SLOT), b""):  # type: ignore[misc]  # bound at once
-                found = {_DECODING: decoding, _TAGGING: tagging}.get(entry[:1])
-                if found is not None:
-                    found.add(entry[1:].rstrip(b"\0").decode("utf-8", "replace"))
+                if entry[:1] in found:
+                    found[entry[:1]].add(entry[1:].rstrip(b"\0").decode("utf-8", "replace"))
+            decoding |= found[_DECODING]
+            tagging |= set() if found[_DECODING] else found[_TAGGING]
             path.unlink(missing_ok=True)
     return Remains(frozenset(decoding), frozenset(tagging))
 

@@ -274,7 +274,7 @@ def controller_(ticks: int) -> None:
 @click.option("--catalog", default="", help="URL of an empty database of PostgreSQL; else a SQLite file is made")
 @click.option("--objects/--no-objects", default=True, help="make an original and a result of each image, as files")
 @click.option("--s3", is_flag=True, help="measure the removal alone, from a stand-in for S3 in memory")
-@click.option("--latency-ms", default=300.0, show_default=True, help="that the stand-in takes for an answer")
+@click.option("--latency-ms", default=20.0, show_default=True, help="that the stand-in takes for an answer")
 def deletion_(images: int, catalog: str, objects: bool, s3: bool, latency_ms: float) -> None:
     """Delete, and cancel, a large batch: how long a writer beside it waits, and how fast rows and objects go."""
     lines = deletion.report_s3(images, latency_ms) if s3 else deletion.report(images, catalog, objects=objects)

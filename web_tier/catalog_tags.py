@@ -84,14 +84,16 @@ class TagCatalog:
 
         Other edits stay, earlier and later ones. What is undone already stays so. Raises NoSuchBatch, NoSuchEdit.
         """
-        touched = select(verdicts.c.image_id, func.count().label("count")).group_by(verdicts.c.image_id)
+        touched = select(verdicts.c.image_id, func.count().label("names")).group_by(verdicts.c.image_id)
         touched = touched.join(images, images.c.id == verdicts.c.image_id)
         touched = touched.where(verdicts.c.edit_id == edit_id, belongs_to(batch_id))
         if image_id is not None:
             touched = touched.where(verdicts.c.image_id == image_id)
         with self._database.reading() as connection:
             read_batch(connection, batch_id)
-            found = {row.image_id: row.count for row in connection.execute(touched.order_by(verdicts.c.image_id))}
+            found: dict[str, int] = {
+                row.image_id: row.names for row in connection.execute(touched.order_by(verdicts.c.image_id))
+            }
         if not found:
             where = "batch" if image_id is None else "image"
             raise NoSuchEdit(f"this {where} has no edit {edit_id[:80]!r}")

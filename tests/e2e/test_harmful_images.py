@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 @pytest.mark.parametrize("mark", [HANGS, CRASHES], ids=["hang", "crash"])
 def test_photos_behind_them_are_tagged_on_their_second_delivery_at_most(deploy, make_photos, until, mark):
     """No photo is decoded apart for what others did, none is lost, and few workers end."""
-    deployment = deploy(**trapped({}), TAGFLEET_WORKER__DECODE_TIMEOUT_S="3", TAGFLEET_LOG_FORMAT="json")
+    deployment = deploy(**trapped({}), TAGFLEET_WORKER__DECODE_TIMEOUT_S="5", TAGFLEET_LOG_FORMAT="json")
     bad, good = make_photos(10), make_photos(20, first=10)
     files = [(f"bad/{name}", marked(content, mark)) for name, content in bad] + good
     with Client(deployment.url, patience=Patience(total_s=180.0)) as client:

@@ -141,9 +141,10 @@ def test_a_suspect_that_waits_for_its_turn_never_becomes_a_dead_letter(
     collect: Collect,
     picture: Any,
     backend: Backend,
+    settings: Settings,
 ) -> None:
     """Each is put off more often than a message may be delivered, and is tried in the end."""
-    most = backend.jobs("resnet50")._max_receives
+    most = settings.queue.max_receives
     hanging = [submit(harmful(picture, HANGS)) for _ in range(3)]
     come_back(most - 1)
     begin(prefetch=4, max_receives=most)
