@@ -8,11 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flask import Response, g
+from flask import Response, g, request
 
 from web_tier.client_address import counted_as
 from web_tier.problems import Refused
+from web_tier.server.request import KEPT
 
+_COUNTED = "rate_limit"
 _BUCKETS = 10_000
 """Callers remembered at most, by their latest request; who is forgotten begins anew, with a full bucket."""
 _GUESSES_PER_S, _GUESSES = 0.2, 20
@@ -61,10 +63,16 @@ class RateLimits:
         self._guesses = Buckets(_GUESSES_PER_S, _GUESSES, clock)
 
     def request(self, key_id: str) -> None:
-        """Count a request with this key. Raises Refused (429) when there were too many."""
+        """Count a request with this key. Raises Refused (429) when there were too many.
+
+        A request whose body comes late may be run twice, and is counted once.
+        """
         if self._requests is None:
             return
-        g.rate_limit = taken = self._requests.take(key_id)
+        kept: dict[str, Taken] = request.environ.setdefault(KEPT, {})
+        if _COUNTED not in kept:
+            kept[_COUNTED] = self._requests.take(key_id)
+        g.rate_limit = taken = kept[_COUNTED]
         if not taken.granted:
             raise _too_many("Too many requests with this key", taken)
 

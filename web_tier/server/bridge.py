@@ -21,7 +21,7 @@ from typing import Any
 from web_tier.server.body import BodyNeeded
 from web_tier.server.environ import environ_of
 from web_tier.server.exchange import Application, Exchange
-from web_tier.server.request import Receive, Request
+from web_tier.server.request import KEPT, Receive, Request
 from web_tier.server.streams import EventStream, Streams
 from web_tier.server.threads import Threads
 
@@ -98,7 +98,8 @@ class Bridge:
         if connection.gone:
             return True
         connection.begin_answer()
-        exchange = Exchange(self._application, environ_of(request.scope), contextvars.copy_context())
+        environ = environ_of(request.scope) | {KEPT: request.kept}
+        exchange = Exchange(self._application, environ, contextvars.copy_context())
         try:
             try:
                 portion = await self._threads.run(lambda: exchange.begin(request.body))

@@ -12,6 +12,10 @@ from web_tier.server.protocol import GuardedProtocol
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
+KEPT = "tagfleet.kept"
+"""In a request's environment: what one run of the application leaves to the next run for the same request."""
+
+
 class Request:
     """`moved` is told when bytes came for a thread."""
 
@@ -19,6 +23,8 @@ class Request:
         self.scope = scope
         self.connection: GuardedProtocol = scope["tagfleet.connection"]
         self.body = Body(self._more_in_thread)
+        self.kept: dict[str, Any] = {}
+        """For the application; see `KEPT`."""
         self.failed: ClientGone | BodyTooSlow | None = None
         """Why there is no more of the body."""
         self._receive = receive

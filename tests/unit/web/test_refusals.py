@@ -119,6 +119,41 @@ def test_it_comes_before_the_body_does_and_says_that_the_connection_ends(server,
         assert raw.at_end()
 
 
+@pytest.fixture
+def counting(tmp_path) -> Iterator[Open]:
+    """A server that lets a key make ten requests, and one more in an hour."""
+    from config import settings as config
+
+    flags = {"home": str(tmp_path), "port": 0, "web.rate_per_s": 1 / 3600, "web.rate_burst": 10}
+    with serving(config.load({}, flags=flags)) as server:
+        yield server
+
+
+def test_a_request_whose_body_comes_late_is_counted_once(counting: Open):
+    kind, body = form(b"x" * 300_000)
+    headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Authorization": f"Bearer {counting.key}"}
+    before = int(counting.client.get("/api/v1/batches").headers["RateLimit"].split("r=")[1].split(";")[0])
+    with Raw(counting.url) as raw:
+        raw.send(head("POST", f"/api/v1/batches/{counting.batch}/images", **headers, Expect="100-continue"))
+        assert raw.line().startswith(b"HTTP/1.1 100"), "the application has looked at it and wants the body"
+        raw.line()
+        raw.send(body)
+        answer = raw.answer("POST")
+    assert answer.status == 201
+    assert f"r={before - 1};" in answer.headers["RateLimit"]
+
+
+def test_a_client_that_asks_too_often_gets_its_answer_too(counting: Open):
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Authorization": f"Bearer {counting.key}"}
+    with httpx.Client(base_url=counting.url, timeout=60, trust_env=False) as client:
+        while client.get("/api/v1/batches", headers=headers).status_code == 200:
+            pass
+        for size in SIZES:
+            answer = client.post(f"/api/v1/batches/{counting.batch}/images", headers=headers, content=b"x" * size)
+            assert answer.status_code == 429
+            assert client.get("/healthz").status_code == 200
+
+
 def test_too_large_a_request_is_refused_in_the_middle(settings: Settings):
     settings = settings.model_copy(update={"web": settings.web.model_copy(update={"max_request_mb": 2})})
     with served(settings) as server:
