@@ -83,7 +83,8 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spe
     depth, crew = view.depth, _crew(view.workers)
     boot, speed = boot_time(memory, policy), throughput(memory, policy)
     rate = arrival_rate(memory, boot)
-    held = sum(worker.held for worker in view.workers if worker.stage.ready or worker.stage.leaving)
+    at_work = [worker for worker in view.workers if worker.stage.ready or worker.stage.leaving]
+    held = sum(worker.held for worker in at_work if view.unread or not to_end(worker, policy))  # else it comes back
     orphaned = max(0, depth.in_flight - held)
     head_start = sum(boot - max(0.0, boot - worker.age_s) for worker in view.workers if worker.stage.coming)
 
