@@ -31,6 +31,7 @@ from core import telemetry
 from core.errors import BadImage, DecoderLost
 from core.imaging.decode import DecodeBudget, Decoder
 from core.imaging.picture_size import upright_size
+from core.imaging.sandbox import UPRIGHT_SIZE
 from core.messages import ids_of
 
 _FIRST_SHARE = 0.1
@@ -189,6 +190,7 @@ class Decoding:
             raise
         except BadImage as error:
             return str(error)
+        work.size = image.info.get(UPRIGHT_SIZE)
         with self._turn(work), self._ledger.decoding(work.job.image_id):
             work.frame = tagger.preprocess(image)
         work.data = b""

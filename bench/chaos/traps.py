@@ -40,8 +40,8 @@ def scan_bomb(side: int = 8000, scans: int = 5000) -> bytes:
 
 
 def marked(image: bytes, mark: bytes) -> bytes:
-    """The JPEG with a mark in a comment, which decoders skip."""
-    return image[:2] + b"\xff\xfe" + (len(mark) + 2).to_bytes(2, "big") + mark + image[2:]
+    """The JPEG with a mark in an APP0 segment, which is kept for decoders, and which they skip."""
+    return image[:2] + b"\xff\xe0" + (len(mark) + 2).to_bytes(2, "big") + mark + image[2:]
 
 
 def is_trap(name: str) -> bool:

@@ -25,12 +25,15 @@ from PIL import Image
 from core.errors import BadImage, TagfleetError
 from core.imaging import damage
 from core.imaging.decode import SECONDS, DecodeBudget, Decoder
+from core.imaging.picture_size import upright_size
 from core.interpreter import module_command
 
 REQUEST = struct.Struct(">BIQ")
 """What is wanted, the side in pixels, bytes that follow."""
-ANSWER = struct.Struct(">BIIQ")
-"""Status, width and height, bytes that follow."""
+ANSWER = struct.Struct(">BIIIIQ")
+"""Status, width and height, those of the upright picture at full scale, bytes that follow."""
+UPRIGHT_SIZE = "upright_size"
+"""In the `info` of an image from `pixels`: width and height at full scale; (0, 0) where its header does not say."""
 PIXELS, THUMBNAIL = 0, 1
 """RGB to be tagged, at least `side` pixels at the shorter side; a JPEG of at most `side` pixels at the longer one."""
 OK, BAD, NO_MEMORY = 0, 1, 2
@@ -71,8 +74,10 @@ class Sandbox:
 
     def pixels(self, data: bytes, side: int) -> Image.Image:
         """Return what `Decoder(side).decode(data)` returns. Raises BadImage, Failed."""
-        width, height, body = self._asked(PIXELS, data, side)
-        return Image.frombytes("RGB", (width, height), body)
+        size, full_size, body = self._asked(PIXELS, data, side)
+        image = Image.frombytes("RGB", size, body)
+        image.info[UPRIGHT_SIZE] = full_size
+        return image
 
     def thumbnail(self, data: bytes, side: int) -> bytes:
         """Return a JPEG of at most `side` pixels, upright, on white. Raises BadImage, Failed."""
@@ -82,10 +87,10 @@ class Sandbox:
         """End the child; a decode that is under way fails, which says nothing about its image."""
         self._end()
 
-    def _asked(self, wanted: int, data: bytes, side: int) -> tuple[int, int, bytes]:
+    def _asked(self, wanted: int, data: bytes, side: int) -> tuple[tuple[int, int], tuple[int, int], bytes]:
         child = self._running()
         try:
-            status, width, height, body = _exchange(child, wanted, data, side, time.monotonic() + self._timeout_s)
+            status, size, full_size, body = _exchange(child, wanted, data, side, time.monotonic() + self._timeout_s)
         except TimeoutError:
             self._end()
             raise Failed(damage.TOOK_TOO_LONG.format(limit=self._timeout_s), lasting=True) from None
@@ -97,7 +102,7 @@ class Sandbox:
             raise Failed(damage.NO_MEMORY, lasting=False, lost=False)
         if status == BAD:
             raise BadImage(body.decode())
-        return width, height, body
+        return size, full_size, body
 
     def _end(self) -> None:
         child, self._child = self._child, None
@@ -131,14 +136,14 @@ def _crashed(child: subprocess.Popen[bytes]) -> bool:
 
 def _exchange(
     child: subprocess.Popen[bytes], wanted: int, data: bytes, side: int, deadline: float
-) -> tuple[int, int, int, bytes]:
+) -> tuple[int, tuple[int, int], tuple[int, int], bytes]:
     """Raises TimeoutError, EOFError if the child ended, OSError."""
     assert child.stdin is not None  # noqa: S101  # both are pipes
     assert child.stdout is not None  # noqa: S101
     _write(child.stdin.fileno(), REQUEST.pack(wanted, side, len(data)) + data, deadline)
     output = child.stdout.fileno()
-    status, width, height, size = ANSWER.unpack(_read(output, ANSWER.size, deadline))
-    return status, width, height, _read(output, size, deadline)
+    status, width, height, full_width, full_height, size = ANSWER.unpack(_read(output, ANSWER.size, deadline))
+    return status, (width, height), (full_width, full_height), _read(output, size, deadline)
 
 
 def _write(handle: int, data: bytes, deadline: float) -> None:
@@ -171,16 +176,18 @@ def _serve(budget: DecodeBudget, limit_s: int, source: BinaryIO, sink: BinaryIO)
     while len(head := source.read(REQUEST.size)) == REQUEST.size:
         wanted, side, size = REQUEST.unpack(head)
         data = source.read(size)
+        picture_size = full_size = (0, 0)
         signal.alarm(limit_s)
         try:
             made = _thumbnail(data, side, budget) if wanted == THUMBNAIL else Decoder(side, budget).decode(data)
         except BadImage as error:
             status = NO_MEMORY if str(error) == damage.NO_MEMORY else BAD
-            width, height, body = 0, 0, str(error).encode()
+            body = str(error).encode()
         else:
-            status, (width, height) = OK, made.size
+            status, picture_size = OK, made.size
+            full_size = upright_size(data) or full_size
             body = _as_jpeg(made) if wanted == THUMBNAIL else made.tobytes()
-        sink.write(ANSWER.pack(status, width, height, len(body)) + body)
+        sink.write(ANSWER.pack(status, *picture_size, *full_size, len(body)) + body)
         sink.flush()
         signal.alarm(0)
 

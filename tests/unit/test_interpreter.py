@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from app_tier.isolation import IsolatedDecoder
+from core.imaging.sandbox import Sandbox
 from core.interpreter import ROOT, module_command, python_command
 from tests.hostile_folder import HostileFolder
-from web_tier import thumbnails
 
 PACKAGES = ("tagfleet", "core", "config", "app_tier", "web_tier", "controller", "training", "ami", "bench")
 HOME = ROOT / "core" / "interpreter.py"
@@ -38,8 +38,8 @@ def test_a_planted_module_would_be_executed_without_care(hostile):
     [
         module_command("tagfleet", "version"),
         module_command("bench", "--help"),
-        module_command("web_tier.thumbnail_decoder"),
-        module_command("app_tier.isolation", "600"),
+        module_command("core.imaging.sandbox", "600", "10", "0", "30"),
+        module_command("web_tier.exports.size_reader"),
         python_command("-c", "import select, json, signal"),
         [str(Path(sys.executable).with_name("tagfleet")), "version"],
     ],
@@ -76,8 +76,11 @@ def test_decoders_are_started_with_care(hostile, data):
         assert decoder.decode(photo, 224).mode == "RGB"
     finally:
         decoder.close()
-    done = subprocess.run(thumbnails._DECODER, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    assert done.returncode == 0
+    thumbnails = Sandbox(600, 60.0)
+    try:
+        assert thumbnails.thumbnail(photo, 256).startswith(b"\xff\xd8")
+    finally:
+        thumbnails.close()
     assert hostile.executed == []
 
 

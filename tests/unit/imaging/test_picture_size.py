@@ -9,6 +9,7 @@ from PIL import Image
 
 from core.imaging.decode import DecodeBudget, Decoder
 from core.imaging.picture_size import upright_size
+from tests.pictures import spotted
 
 FORMATS = {"JPEG": {}, "PNG": {}, "WEBP": {}, "TIFF": {}, "AVIF": {}, "HEIF": {}, "MPO": {}}
 
@@ -18,7 +19,7 @@ def picture(format: str, orientation: int | None) -> bytes:
     if orientation is not None:
         exif[0x0112] = orientation
     out = io.BytesIO()
-    Image.new("RGB", (40, 24), "red").save(out, format, exif=exif)
+    spotted("red", (40, 24)).save(out, format, exif=exif)
     return out.getvalue()
 
 

@@ -36,7 +36,7 @@ while head := source.read(REQUEST.size):
     if data == b"killed": os.kill(os.getpid(), 9)
     if data == b"ended": os.kill(os.getpid(), 15)
     status = 2 if data == b"memory" else 0
-    sink.write(ANSWER.pack(status, 1, 1, len(data)) + data)
+    sink.write(ANSWER.pack(status, 1, 1, 1, 1, len(data)) + data)
     sink.flush()
 """
 COMMAND = (sys.executable, "-P", "-c", FAKE)

@@ -130,7 +130,7 @@ class _Originals:
     def __init__(self, data: bytes) -> None:
         self.data = data
 
-    def read(self, key: str):
+    def of_image(self, key: str, batch_id: str, id_: str):
         return Blob(self.data, "etag")
 
 
@@ -145,7 +145,7 @@ def test_a_reader_that_dies_costs_one_size(web, batch):
 
 def test_an_original_that_cannot_be_fetched_now_breaks_the_export_off(web, batch):
     class Away:
-        def read(self, key: str):
+        def of_image(self, key: str, batch_id: str, id_: str):
             raise Unavailable("the store does not answer")
 
     with pytest.raises(Unavailable), with_originals(Away())() as sizes_of:

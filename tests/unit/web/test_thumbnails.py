@@ -151,7 +151,7 @@ while head := source.read(REQUEST.size):
     if data == b"crash": os.abort()
     if data == b"hang": time.sleep(600)
     if data == b"killed": os.kill(os.getpid(), 9)
-    sink.write(ANSWER.pack(2 if data == b"memory" else 0, 1, 1, len(data)) + data)
+    sink.write(ANSWER.pack(2 if data == b"memory" else 0, 1, 1, 1, 1, len(data)) + data)
     sink.flush()
 """
 
