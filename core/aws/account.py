@@ -70,6 +70,8 @@ class Network:
     zones: tuple[str, ...]
     without_address: tuple[str, ...]
     """Subnets whose instances get no public address: they need a NAT gateway or endpoints to reach S3 and SQS."""
+    cidrs: tuple[str, ...] = ()
+    """The subnets' ranges of addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class Account:
             tuple(subnet["SubnetId"] for subnet in found),
             tuple(dict.fromkeys(subnet["AvailabilityZone"] for subnet in found)),
             tuple(subnet["SubnetId"] for subnet in found if not subnet.get("MapPublicIpOnLaunch")),
+            tuple(dict.fromkeys(cidr for subnet in found for cidr in _cidrs(subnet))),
         )
 
     def types(self, types: Sequence[str]) -> Mapping[str, InstanceType]:
@@ -225,3 +228,9 @@ def _image(found: Mapping[str, Any]) -> Image:
 
 
 _DEFAULT = [{"Name": "default-for-az", "Values": ["true"]}]
+
+
+def _cidrs(subnet: Mapping[str, Any]) -> list[str]:
+    """The ranges of a subnet's addresses, of both kinds."""
+    own = [subnet["CidrBlock"]] if subnet.get("CidrBlock") else []
+    return [*own, *(each["Ipv6CidrBlock"] for each in subnet.get("Ipv6CidrBlockAssociationSet", []))]

@@ -36,9 +36,6 @@ _FIT_FOR_AWS: Mapping[str, Mapping[str, Any]] = {
 }
 """In place of defaults that are made for one machine, where a person has not chosen otherwise."""
 
-_BALANCERS = "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10"
-"""Where the load balancer's own addresses lie. Hosts are reached through it alone, and its clients have public ones."""
-
 _MAY_HOLD_A_PASSWORD = ("web.catalog_url",)
 _OF_ONE_MACHINE = ("home", "cache", "weights", "host", "port", "log_level", "log_format")
 
@@ -57,9 +54,14 @@ def fit_for_aws(settings: Settings) -> Settings:
 
 
 def with_names(
-    settings: Settings, region: str, deployment: str, outputs: Mapping[str, str], subnets: Sequence[str]
+    settings: Settings,
+    region: str,
+    deployment: str,
+    outputs: Mapping[str, str],
+    subnets: Sequence[str],
+    proxies: Sequence[str] = (),
 ) -> Settings:
-    """These settings with the names of what the stack has made."""
+    """These settings with the names of what the stack has made; `proxies`: ranges of a load balancer's subnets."""
     chosen = settings.model_dump()
     chosen["backend"] = "aws"
     chosen["aws"] |= {
@@ -74,7 +76,7 @@ def with_names(
         chosen["web"]["catalog_url"] = f"postgresql://tagfleet@{database}:5432/tagfleet?sslmode=require"
     if domain := outputs.get("Domain") or outputs.get("Entrance"):
         chosen["web"] |= {"hosts": domain.lower(), "https": True}
-        chosen["web"]["trusted_proxies"] = chosen["web"]["trusted_proxies"] or _BALANCERS
+        chosen["web"]["trusted_proxies"] = chosen["web"]["trusted_proxies"] or " ".join(proxies)
     return Settings.model_validate(chosen)
 
 

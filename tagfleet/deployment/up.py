@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ami import stack as templates
@@ -60,7 +60,8 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     offerings = _offerings(settings)
     for warning in _looked_at(account, settings, image, network, offerings, _hosts(wanted, host_image)):
         say(f"warning: {warning}")
-    other_settings = _told_apart(settings, clients, stack.name, state, network)
+    proxies = others.get("EntranceSubnets", network).cidrs
+    other_settings = _told_apart(settings, clients, stack.name, state, network.subnets, proxies)
     for line in other_settings:
         say(line)
     created = state is None
@@ -69,7 +70,7 @@ def bring_up(clients: Clients, settings: Settings, wishes: Wishes, say: Say, agr
     if state is None:
         return None
     protection.protect_stack(stack, say)
-    named = with_names(settings, clients.region, stack.name, state.outputs, network.subnets)
+    named = with_names(settings, clients.region, stack.name, state.outputs, network.subnets, proxies)
     backend = Backend(named)
     if refused := spot_refused(account, [market for choices in offerings.values() for _, market in choices]):
         say(f"warning: {refused}")
@@ -154,12 +155,17 @@ def _ready_to_change(stack: Stack, say: Say) -> StackState | None:
 
 
 def _told_apart(
-    settings: Settings, clients: Clients, deployment: str, state: StackState | None, network: Network
+    settings: Settings,
+    clients: Clients,
+    deployment: str,
+    state: StackState | None,
+    subnets: Sequence[str],
+    proxies: Sequence[str],
 ) -> list[str]:
     """What `settings` says otherwise than the file that the deployment's machines read; nothing of a new one."""
     if state is None or "OutputBucket" not in state.outputs:
         return []
-    named = with_names(settings, clients.region, deployment, state.outputs, network.subnets)
+    named = with_names(settings, clients.region, deployment, state.outputs, subnets, proxies)
     try:
         there = Backend(named).store.get(layout.SETTINGS).data.decode()
         return [

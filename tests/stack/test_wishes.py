@@ -224,7 +224,7 @@ def test_what_changes_in_the_settings_is_told_by_name() -> None:
 
 def test_hosts_find_their_catalogue_without_a_password_in_the_file() -> None:
     outputs = OUTPUTS | {"CatalogHost": "db.example", "CatalogSecret": "arn:aws:secretsmanager:1", "Domain": "Tags.org"}
-    found = with_names(config.load({}), "eu-central-1", "fleet-1", outputs, ())
+    found = with_names(config.load({}), "eu-central-1", "fleet-1", outputs, (), ("172.31.0.0/20", "2001:db8:1::/64"))
     assert found.web.catalog_url == "postgresql://tagfleet@db.example:5432/tagfleet?sslmode=require"
     assert (found.aws.catalog_secret, found.web.hosts, found.web.https) == (
         "arn:aws:secretsmanager:1",
@@ -232,6 +232,9 @@ def test_hosts_find_their_catalogue_without_a_password_in_the_file() -> None:
         True,
     )
     assert any(ipaddress.ip_address("172.31.5.6") in network for network in found.web.proxy_networks), "the balancer"
+    assert not any(ipaddress.ip_address("172.31.99.6") in network for network in found.web.proxy_networks), (
+        "a client in the same private network chooses its address for itself"
+    )
     assert not with_names(config.load({}), "eu-central-1", "fleet-1", OUTPUTS, ()).web.trusted_proxies
 
 
