@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -26,18 +27,36 @@ def started(settings: Settings, to: str, *arguments: str) -> Iterator[subprocess
     process = subprocess.Popen(
         ["/bin/sh", "-c", command, "sh", sys.executable, "-P", "-m", "tagfleet", *arguments],
         env=os.environ | config.as_environment(settings),
+        start_new_session=True,  # behind a pipe the shell itself ends at once
     )
     try:
         yield process
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(120)
+        wait_for(lambda: not members(process.pid))
+
+
+def members(group: int) -> list[int]:
+    """The living processes of a group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group and fields[0] != "Z":
+                found.append(int(stat.parent.name))
+    return found
 
 
 @pytest.fixture
 def with_keys(settings: Settings) -> tuple[Settings, str]:
     settings = settings.model_copy(
-        update={"web": settings.web.model_copy(update={"require_keys": True}), "log_level": "debug"}
+        update={
+            "web": settings.web.model_copy(update={"require_keys": True}),
+            "controller": settings.controller.model_copy(update={"max_workers": 0}),  # they would outlive it
+            "log_level": "debug",
+        }
     )
     command = [sys.executable, "-P", "-m", "tagfleet", "keys", "create", "me"]
     scopes = [word for scope in ("read", "write", "operate") for word in ("--scope", scope)]
