@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _SAMPLE_FORMAT, _PHOTOMETRIC = 339, 262
 _SIGNED, _WHITE_IS_ZERO = 2, 0
 _TOPS: Final = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 32767.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1)
+_UNSIGNED_16: Final = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+"""No 15 bits: a picture whose whites are below half of the range is a dark one."""
 _FLOAT_TOPS: Final = (1.0, 255.0, 65535.0)
 _HIGH, _LOW = 99.9, 0.1
 _SAMPLED = 1_000_000
@@ -87,7 +89,7 @@ def _range(sample: npt.NDArray[Any]) -> tuple[float, float]:
         return -1.0, 1.0
     if low < 0 or high <= 0:
         return (low, high) if high > low else (low, low + 1.0)
-    for top in _FLOAT_TOPS if floating else _TOPS:
+    for top in _FLOAT_TOPS if floating else _UNSIGNED_16 if sample.dtype == np.uint16 else _TOPS:
         if high <= top:
             return 0.0, top if high > top / 4 or (floating and top == 1.0 and high > 1 / 64) else high
     return 0.0, high

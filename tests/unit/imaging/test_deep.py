@@ -61,6 +61,14 @@ def test_every_depth_sign_order_and_polarity(
     assert looks_like_its_twin(data, 10.0 if top in (3.0e6, 1e9, 2_000_000_000) else 2.0)
 
 
+@pytest.mark.parametrize("brightest", [0.3, 0.45, 0.8])
+@pytest.mark.parametrize(("kind", "top"), [("uint16", 65535), ("float32", 1.0)])
+def test_a_dark_picture_stays_dark(kind: str, top: float, brightest: float) -> None:
+    dark = GRADIENT * brightest
+    twin = levels(saved(Image.fromarray((dark * 255).round().astype(np.uint8)), "PNG"))
+    assert np.abs(levels(tiff((dark * top).astype(kind))) - twin).mean() <= 2.0
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 @pytest.mark.parametrize("photometric", [1, 0])
 def test_few_bits(bits: int, photometric: int) -> None:
