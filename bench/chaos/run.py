@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +29,7 @@ _GROUP = 10
 _SENDERS = 3
 _RETRY_S = 0.3
 _SETTLED_S = 60.0
+_ENDING_S = 10.0
 """What is double then stays double."""
 _IMPATIENT = Patience(total_s=5.0)
 
@@ -96,6 +98,8 @@ def chaos(
     queues = [*map(backend.jobs, deployment.settings.pools), backend.results]
     waiting = sum(queue.depth().outstanding for queue in queues)
     deployment.stop()
+    with suppress(TimeoutError):  # a decoder that hangs ends a second after its worker
+        wait_until(lambda: not deployment.processes(), _ENDING_S)
     left = deployment.processes()
     for process in left:
         say(f"still there: {process}")

@@ -15,6 +15,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ OK, BAD, NO_MEMORY = 0, 1, 2
 
 _SPARE_BYTES = 1 << 30  # address space beyond the decode budget: the interpreter, libraries, allocator's arenas
 _QUALITY = 80
+_LOOK_S = 1.0
 
 
 class Failed(TagfleetError):
@@ -215,8 +217,16 @@ def _limit(memory_mb: int, niceness: int) -> None:
     warnings.simplefilter("ignore")
 
 
+def _end_with_parent(parent: int) -> None:
+    """End this process soon after its parent has: a decode that hangs does not see that the input has ended."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(0)
+
+
 def main() -> None:
-    """Serve until the input ends."""
+    """Serve until the input, or the process that started this one, ends."""
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     memory_mb, seconds, niceness, limit_s = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     _limit(memory_mb, niceness)
     _serve(DecodeBudget(memory_mb, seconds), limit_s, sys.stdin.buffer, sys.stdout.buffer)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 from collections.abc import Iterator
@@ -180,6 +181,38 @@ def test_it_ends_when_its_parent_does() -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     wait_until(lambda: is_gone(int(done.stdout)))
+
+
+def test_it_ends_when_its_parent_does_even_in_a_decode_that_hangs() -> None:
+    code = (
+        "from core.imaging.sandbox import Sandbox\n"
+        "import os, sys, threading, time\n"
+        "sandbox = Sandbox(100, 600)\n"
+        "data = sys.stdin.buffer.read()\n"
+        "threading.Thread(target=sandbox.pixels, args=(data, 8), daemon=True).start()\n"
+        "while sandbox._child is None or not os.path.exists(sys.argv[1]): time.sleep(0.01)\n"
+        "print(sandbox._child.pid, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        begun = Path(folder) / "begun"
+        (Path(folder) / "sitecustomize.py").write_text(
+            "import sys, time\n"
+            "if 'core.imaging.sandbox' in sys.orig_argv:\n"
+            "    from PIL import Image\n"
+            "    def hang(*arguments, **options):\n"
+            f"        open({str(begun)!r}, 'w').close()\n"
+            "        time.sleep(600)\n"
+            "    Image.open = hang\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, str(begun)],
+            input=saved(photo(), "JPEG"),
+            env={**os.environ, "PYTHONPATH": folder},
+            capture_output=True,
+            check=True,
+        )
+        wait_until(lambda: is_gone(int(done.stdout)), 60)
 
 
 def is_gone(pid: int) -> bool:
