@@ -66,7 +66,7 @@ COCO ?= coco
 WEIGHTS ?=
 
 probe-coco: $(VENV)/dev.stamp
-	$(BIN)/python -m training.probe $(COCO) --weights "$(WEIGHTS)"
+	$(BIN)/python -m bench.probe $(COCO) --weights "$(WEIGHTS)"
 
 elasticity: $(VENV)/dev.stamp
 	$(BIN)/tagfleet simulate --all --docs docs

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
-from core import layout
-from core.aws.account import ROLE_TAG, RUNS_ON_TAG, SIGNALS_TAG, USER_DATA_TAG
-from core.aws.images import BAKE_TAG, BakedImage, Ec2Images
+from ami.aws.account import ROLE_TAG, RUNS_ON_TAG, SIGNALS_TAG, USER_DATA_TAG
+from ami.aws.images import BAKE_TAG, BakedImage, Ec2Images
 from core.errors import NotFound, TagfleetError, Unavailable
-from core.ports import ObjectStore
+from core.storage import layout
+from core.storage.ports import ObjectStore
 
 _LOOK_S = 5.0
 _MOST_FAILED_LOOKS = 24  # in a row: two minutes without an answer

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from core import layout
 from core.aws.metadata import Ec2Machine
 from core.errors import TagfleetError
+from core.storage import layout
 
 _REGION = r"[a-z]{2}(-[a-z]+)+-\d"
 _FORMS = {

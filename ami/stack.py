@@ -23,8 +23,8 @@ from typing import Any
 
 import yaml
 
-from core import layout
 from core.errors import TagfleetError
+from core.storage import layout
 
 _SUBJECTS = (
     "parameters",

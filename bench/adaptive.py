@@ -25,9 +25,9 @@ from app_tier.taggers import Frame, Wanted
 from app_tier.taggers.adaptive import CUMULATIVE, AdaptiveTagger, chosen, load, sees_by
 from config import settings as config
 from config.settings import PoolSettings
-from core.messages import Opinion, TagOptions
+from core.domain.messages import Opinion, TagOptions
 from core.wiring import Backend
-from training.metrics import reliability
+from training.evaluate.metrics import reliability
 
 Numbers = npt.NDArray[np.float64]
 

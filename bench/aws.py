@@ -11,17 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from app_tier.pipeline import Pipeline
+from app_tier.pipeline.pipeline import Pipeline
 from app_tier.taggers import Tagger
 from bench.deployment import wait_until
 from config.settings import Settings
-from core import layout, telemetry
+from core import telemetry
 from core.aws.parts import AwsParts
-from core.ids import new_id
-from core.interpreter import module_command
+from core.domain.ids import new_id
+from core.domain.messages import Job, encode
 from core.local.parts import LocalParts
-from core.messages import Job, encode
-from core.originals import Originals
+from core.storage import layout
+from core.storage.originals import Originals
+from core.util.interpreter import module_command
 from core.wiring import Parts
 
 _POOL = "resnet50"

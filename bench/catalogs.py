@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sqlalchemy import URL, insert, make_url, text
 
-from core import layout
 from core.local.store import LocalStore
-from web_tier.catalog_tables import batches, images
-from web_tier.database import Database, migrate
+from core.storage import layout
+from web_tier.catalog.database import Database, migrate
+from web_tier.catalog.tables import batches, images
 
 TAGS = 5
 _ROWS = 5000

@@ -16,7 +16,7 @@ from config.settings import Settings
 from controller.loop import Controller, Ports
 from core import telemetry
 from core.aws.parts import AwsParts
-from core.interpreter import module_command
+from core.util.interpreter import module_command
 
 MONTH_S = 30 * 24 * 3600
 PRICES = {"s3.PutObject": 5e-6, "s3.ListObjectsV2": 5e-6, "s3.GetObject": 4e-7, "sqs": 4e-7, "ec2": 0.0}

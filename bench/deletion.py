@@ -21,22 +21,22 @@ from sqlalchemy import URL, make_url, select
 from bench import aws, catalogs
 from bench.web import spread
 from config import settings
-from core import layout
+from core.domain.ids import new_id
 from core.errors import Unavailable
-from core.ids import new_id
-from core.interpreter import module_command
 from core.local.store import LocalStore
-from core.ports import ObjectStore
+from core.storage import layout
+from core.storage.ports import ObjectStore
+from core.util.interpreter import module_command
 from core.wiring import Backend
-from web_tier.batch_life import BatchLife, Housekeeping
-from web_tier.catalog import Batch, Upload
-from web_tier.catalog_life import LifeCatalog
-from web_tier.catalog_removal import RemovalCatalog
-from web_tier.catalog_tables import images
-from web_tier.catalog_uploads import UploadCatalog
-from web_tier.database import Database
-from web_tier.dispatch import Dispatch
-from web_tier.removal import Removal
+from web_tier.catalog.batches import Batch, Upload
+from web_tier.catalog.database import Database
+from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.removal import RemovalCatalog
+from web_tier.catalog.tables import images
+from web_tier.catalog.uploads import UploadCatalog
+from web_tier.services.dispatch import Dispatch
+from web_tier.services.lifecycle import BatchLife, Housekeeping
+from web_tier.services.removal import Removal
 
 _EVERY_S = 0.01
 _WITHIN_S = 3600.0

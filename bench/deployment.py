@@ -14,7 +14,7 @@ from pathlib import Path
 
 from config import settings as config
 from config.settings import Settings
-from core.interpreter import module_command
+from core.util.interpreter import module_command
 from core.wiring import Backend
 
 TAGFLEET = tuple(module_command("tagfleet"))

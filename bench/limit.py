@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app_tier import serving
 from app_tier.taggers import Frame
+from app_tier.worker import selection as serving
 from config.settings import Settings
+from core.domain.messages import TagOptions
 from core.imaging.decode import DecodeBudget, Decoder
-from core.messages import TagOptions
 from core.wiring import Backend
 
 

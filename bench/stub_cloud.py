@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from core import layout
-from core.roster import Heartbeat, WorkerState
+from core.fleet.roster import Heartbeat, WorkerState
+from core.storage import layout
 
 MESSAGES = 1_000_000
 _objects: dict[str, bytes] = {}

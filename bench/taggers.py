@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app_tier.networks import known
+from app_tier.models.networks import known
 from bench.deployment import Deployment
-from core.models import Input, Manifest, Registry, sha256_of
-from core.ports import ObjectStore
+from core.storage.models import Input, Manifest, Registry, sha256_of
+from core.storage.ports import ObjectStore
 
 _COCO_LABELS = 80
 _AT_HAND = ("resnet50", "efficientnet-lite0")
@@ -39,7 +39,7 @@ def _weights(tagger: str, folder: Path, cache: Path) -> None:
     from safetensors.torch import save_file
 
     from app_tier.engines import modules
-    from app_tier.networks import network
+    from app_tier.models.networks import network
 
     wanted = network("mobilenetv2" if tagger == "adaptive" else tagger, cache)
     state = modules.bare(wanted.architecture, len(wanted.label_names)).state_dict()

@@ -14,8 +14,8 @@ from io import BytesIO
 
 from bench.deployment import Deployment, Process, wait_until
 from bench.streams import readers
-from core import layout
-from core.messages import Job, Result, Tag, Timings, decode_job, output_of
+from core.domain.messages import Job, Result, Tag, Timings, decode_job, output_of
+from core.storage import layout
 from core.wiring import Backend
 from tagfleet.client import Batch, Client
 

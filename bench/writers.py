@@ -10,10 +10,10 @@ from pathlib import Path
 
 from bench import catalogs
 from bench.web import spread
-from core.ids import new_id
-from web_tier.catalog import Batch, Upload
-from web_tier.catalog_uploads import UploadCatalog
-from web_tier.database import Database
+from core.domain.ids import new_id
+from web_tier.catalog.batches import Batch, Upload
+from web_tier.catalog.database import Database
+from web_tier.catalog.uploads import UploadCatalog
 
 
 def report(clients: int, seconds: float, place: str) -> Iterator[str]:

@@ -9,20 +9,21 @@ from dataclasses import dataclass, replace
 
 from config.schedule import Schedule
 from config.settings import ControllerSettings
-from controller.chronicle import Scene
-from controller.foresight import Foresight
-from controller.launcher import Launcher
-from controller.ledger import Book, Fenced, Intent, Ledger
-from controller.minutes import Minutes
-from controller.model import Memory, Observation, Plan, policy_of
-from controller.policy import Decide, decide
-from controller.voice import Voice
-from controller.watch import Reading, Watch
-from core import layout, telemetry
+from controller.actions.launcher import Launcher
+from controller.events.derive import Scene
+from controller.events.record import Minutes
+from controller.events.voice import Voice
+from controller.policy.forecast import Foresight
+from controller.policy.policy import Decide, decide
+from controller.state.ledger import Book, Fenced, Intent, Ledger
+from controller.state.model import Memory, Observation, Plan, policy_of
+from controller.state.tracker import Reading, Watch
+from core import telemetry
+from core.domain.ids import new_id
 from core.errors import Unavailable
-from core.ids import new_id
-from core.ports import Depth, Fleet, Gauge, Instance, InstanceState, ObjectStore, Offering
-from core.roster import DecisionRecord, Glance, Roster
+from core.fleet.roster import DecisionRecord, Glance, Roster
+from core.storage import layout
+from core.storage.ports import Depth, Fleet, Gauge, Instance, InstanceState, ObjectStore, Offering
 
 _RECORD_S = 10.0
 _RECORD_TICKS = 12

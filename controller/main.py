@@ -9,14 +9,14 @@ from contextlib import closing
 from typing import TextIO
 
 from config.settings import Settings
+from controller.events.metrics import samples
+from controller.events.recording import recorder
 from controller.loop import Controller, Ports
-from controller.model import Observation, Plan, policy_of
-from controller.recording import recorder
-from controller.report import samples
+from controller.state.model import Observation, Plan, policy_of
 from core import telemetry
 from core.errors import Unavailable
-from core.pulse import Pulse
-from core.roster import DecisionRecord
+from core.fleet.pulse import Pulse
+from core.fleet.roster import DecisionRecord
 from core.wiring import Backend
 
 
@@ -34,7 +34,7 @@ def run(
     """Keep the fleet at the size that its queues call for until `stop` is set; workers outlive this.
 
     `worker_command` starts one worker when `--pool P --instance I` are appended. A dry run changes nothing, and hands
-    each plan that differs from the one before to `on_plan`. `record` takes in every tick (`controller.recording`).
+    each plan that differs from the one before to `on_plan`. `record` takes in every tick (`events.recording`).
     Raises UnsuitableStore where two controllers could act at once.
     """
     ports = Ports(

@@ -1,6 +1,6 @@
 """Logging for every process: one line an event, for people on a terminal or as JSON for machines.
 
-A line that cannot be written is dropped and counted: logging raises nothing and ends nothing (`core.log_stream`).
+A line that cannot be written is dropped and counted: logging raises nothing and ends nothing (`core.logs.log_stream`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Literal, TextIO, cast
 
 import structlog
 
-from core.log_stream import LogStream, never_failing
+from core.logs.log_stream import LogStream, never_failing
 
 
 def configure(process: str, *, level: str = "info", format: Literal["console", "json"] = "console") -> None:

@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import Protocol
 
 from config.settings import Settings
-from core import layout
-from core.conditional_writes import check_conditional_writes
-from core.metrics import Metrics
-from core.originals import Originals
-from core.ports import Fleet, Machine, ObjectStore, Queue, Source
-from core.roster import Roster
+from core.fleet.metrics import Metrics
+from core.fleet.roster import Roster
+from core.storage import layout
+from core.storage.conditional_writes import check_conditional_writes
+from core.storage.originals import Originals
+from core.storage.ports import Fleet, Machine, ObjectStore, Queue, Source
 
 
 class Parts(Protocol):

@@ -10,31 +10,30 @@ from flask import request
 
 from config.settings import Settings
 from core.wiring import Backend
-from web_tier import (
-    access,
+from web_tier.api import (
     batch_actions,
     batches,
     dead_letters,
-    docs,
     events,
     fleet,
-    guard,
     images,
     keys,
     known_images,
     models,
     openapi,
     operators,
-    problems,
     sessions,
     tags,
     uploads,
     webhooks,
 )
-from web_tier.database import ConnectionLost, Database, catalog_url
-from web_tier.exports import routes as exports
-from web_tier.pages import pages
-from web_tier.parts import Clock, assemble
+from web_tier.api.exports import routes as exports
+from web_tier.catalog.database import ConnectionLost, Database, catalog_url
+from web_tier.http import authentication as access
+from web_tier.http import guard, problems
+from web_tier.page import docs
+from web_tier.page.routes import pages
+from web_tier.services.container import Clock, assemble
 
 _MAX_BODY = 2 << 20
 """Bytes of a request that brings no images."""

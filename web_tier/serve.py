@@ -18,9 +18,9 @@ from config.settings import Settings
 from core.errors import TagfleetError, Unavailable
 from core.telemetry import logger
 from core.wiring import Backend
-from web_tier import exposure
 from web_tier.app import create_app
-from web_tier.database import catalog_url, migrate
+from web_tier.catalog.database import catalog_url, migrate
+from web_tier.http import network_policy as exposure
 from web_tier.server.worker import BACKLOG, Worker
 
 ADDRESS_FILE = "web.address"

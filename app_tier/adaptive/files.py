@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from app_tier.adaptive.state import Known, State
 from app_tier.adaptive.statistics import Counts, Features, Statistics, Sums, TagSums
+from core.domain.messages import Opinion
 from core.errors import WeightsInvalid
-from core.messages import Opinion
 
 _DIGEST = hashlib.sha256().digest_size
 _Count = Annotated[int, Field(ge=0)]

@@ -20,9 +20,9 @@ import numpy as np
 from app_tier.adaptive.files import decoded, encoded
 from app_tier.adaptive.state import News, State
 from app_tier.adaptive.statistics import Features, Sums
-from core import layout
 from core.errors import NotFound, PreconditionFailed, Unavailable, WeightsInvalid
-from core.ports import Etag, IfAbsent, IfMatch, ObjectStore
+from core.storage import layout
+from core.storage.ports import Etag, IfAbsent, IfMatch, ObjectStore
 
 _TRIES = 100
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0

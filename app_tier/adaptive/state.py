@@ -13,8 +13,8 @@ from typing import Self
 
 from app_tier.adaptive.bayes import Example, Model
 from app_tier.adaptive.statistics import Features, Statistics, Sums
-from core.messages import Opinion
-from core.tag_names import tag_key
+from core.domain.messages import Opinion
+from core.domain.tag_names import tag_key
 
 SAMPLE = 200
 """Examples that are kept to calibrate by: those of the smallest hashes, whatever order they came in."""

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from core.tag_names import tag_key
+from core.domain.tag_names import tag_key
 
 UNIT = 512
 """Steps in one unit of a feature. int64 holds the squares of 2³³ examples."""

@@ -12,11 +12,11 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from app_tier.engines import openvino
-from app_tier.networks import Network
-from app_tier.weights import Weights
-from core import layout
+from app_tier.models.networks import Network
+from app_tier.models.weights import Weights
 from core.errors import NotFound, WeightsInvalid
-from core.ports import ObjectStore
+from core.storage import layout
+from core.storage.ports import ObjectStore
 
 FILES = ("model.bin", "model.xml", openvino.GOLDEN)
 _HASHES = "hashes.json"

@@ -14,10 +14,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app_tier.engines import converted, openvino
-from app_tier.networks import Network
-from core import layout
+from app_tier.models.networks import Network
 from core.errors import NotFound, WeightsInvalid
-from core.ports import ObjectStore
+from core.storage import layout
+from core.storage.ports import ObjectStore
 
 MAX_LOSS = 0.5
 """Percentage points of top-1 that int8 may lose."""

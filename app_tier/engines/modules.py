@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from app_tier.engines import Outputs, golden
-from app_tier.networks import Network
+from app_tier.models.networks import Network
 from core.errors import WeightsInvalid
 
 _BOOKKEEPING = "num_batches_tracked"  # of training; many checkpoints leave it out

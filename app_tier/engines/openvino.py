@@ -11,8 +11,8 @@ import numpy as np
 import openvino as ov
 
 from app_tier.engines import Outputs, Pixels, golden
-from app_tier.networks import Network
-from core.whole import whole_folder
+from app_tier.models.networks import Network
+from core.util.atomic import whole_folder
 
 GOLDEN = "golden.npy"
 _FORMAT = 1  # of a kept engine; grows when conversion changes

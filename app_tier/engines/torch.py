@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from app_tier.engines import Outputs, Pixels, modules
-from app_tier.networks import Network
+from app_tier.models.networks import Network
 
 
 class TorchEngine:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from app_tier.engines import Pixels
 from config.settings import PoolSettings, Settings
-from core.messages import Feedback, Tag, TagOptions
-from core.ports import ObjectStore
+from core.domain.messages import Feedback, Tag, TagOptions
+from core.storage.ports import ObjectStore
 
 Frame = npt.NDArray[np.uint8]
 """One image as the engine wants it: (height, width, 3), RGB, 0..255."""

@@ -19,14 +19,14 @@ from app_tier.adaptive.memory import Memory
 from app_tier.adaptive.state import MAX_TAGS, News, State
 from app_tier.adaptive.statistics import Floats, Sums
 from app_tier.engines import Engine, Pixels
-from app_tier.networks import Network
+from app_tier.models.networks import Network
+from app_tier.models.weights import Weights
 from app_tier.taggers import Choice, Frame, Lesson, Prediction, Wanted
 from app_tier.taggers.classifiers import defaults_of, engines_of, located
 from app_tier.taggers.imagenet import frame
-from app_tier.weights import Weights
 from core import telemetry
+from core.domain.messages import Tag, TagOptions
 from core.errors import Unavailable, WeightsInvalid, WeightsMissing
-from core.messages import Tag, TagOptions
 
 CUMULATIVE = 0.9
 """Tags are given until they, and none of them, are together as likely as this."""

@@ -7,18 +7,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from app_tier import weights
 from app_tier.engines import Engines, golden
-from app_tier.networks import NEAR_TIE, Network, network
+from app_tier.models import weights
+from app_tier.models.networks import NEAR_TIE, Network, network
+from app_tier.models.weights import Places, Weights
 from app_tier.taggers import Choice, Wanted
 from app_tier.taggers.imagenet import ImageNetTagger
-from app_tier.weights import Places, Weights
 from config.settings import PoolSettings, Settings
 from core import telemetry
+from core.domain.messages import TagOptions
 from core.errors import WeightsInvalid
-from core.messages import TagOptions
-from core.models import Registry
-from core.ports import ObjectStore
+from core.storage.models import Registry
+from core.storage.ports import ObjectStore
 
 
 def choose(wanted: Wanted) -> Choice:

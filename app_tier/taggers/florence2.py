@@ -14,14 +14,14 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from PIL import Image
 
-from app_tier import model_folders
 from app_tier.engines import Pixels
-from app_tier.model_folders import Found
+from app_tier.models import model_folders
+from app_tier.models.model_folders import Found
 from app_tier.taggers import Choice, Frame, Prediction, Wanted
 from config.settings import Task
+from core.domain.messages import Box, Tag, TagOptions
 from core.errors import WeightsMissing
-from core.messages import Box, Tag, TagOptions
-from core.models import content_of
+from core.storage.models import content_of
 
 NAME = "florence2"
 REPOSITORY = "florence-community/Florence-2-base-ft"

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from app_tier.engines import Engines, Outputs, Pixels
-from app_tier.networks import Network
+from app_tier.models.networks import Network
 from app_tier.taggers import Frame, Prediction
-from core.messages import Tag, TagOptions
+from core.domain.messages import Tag, TagOptions
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

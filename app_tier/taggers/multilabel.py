@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from app_tier.engines import Engine, Outputs, Pixels
-from app_tier.networks import Network
+from app_tier.models.networks import Network
 from app_tier.taggers import Frame, Prediction
 from app_tier.taggers.imagenet import frame
-from core.messages import Tag, TagOptions
-from core.models import Manifest
+from core.domain.messages import Tag, TagOptions
+from core.storage.models import Manifest
 
 
 class MultiLabelTagger:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from app_tier.networks import Network, of_model
+from app_tier.models.networks import Network, of_model
+from app_tier.models.weights import Weights
 from app_tier.taggers import Choice, Tagger, Wanted
 from app_tier.taggers.classifiers import defaults_of, engine_name, engines_of
 from app_tier.taggers.imagenet import ImageNetTagger
 from app_tier.taggers.multilabel import MultiLabelTagger
-from app_tier.weights import Weights
-from core.models import Manifest, Registry, content_of, place_of
+from core.storage.models import Manifest, Registry, content_of, place_of
 
 
 def choose(wanted: Wanted) -> Choice:

@@ -8,7 +8,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from core.interpreter import again
+from core.util.interpreter import again
 
 _INSIDE = "TAGFLEET_CHAOS_INSIDE"
 _PIECE = bytes(1 << 20)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from core.messages import Result
+from core.domain.messages import Result
 from tagfleet.client import Item
 
 

@@ -18,8 +18,8 @@ from bench.chaos.reckoning import Reckoning, reckon
 from bench.chaos.skew import SkewedController
 from bench.chaos.traps import is_trap
 from bench.deployment import Deployment, wait_until
-from core.dead_letters import peeked
-from core.messages import Result, decode_job, decode_result
+from core.domain.messages import Result, decode_job, decode_result
+from core.fleet.dead_letters import peeked
 from tagfleet.client import Batch, Client, ClientError, Item, Patience
 
 Photo = tuple[str, bytes]

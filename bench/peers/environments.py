@@ -7,7 +7,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
-from core.interpreter import python_command
+from core.util.interpreter import python_command
 
 _HERE = Path(__file__).parent
 _MADE_WITHIN_S = 600

@@ -66,7 +66,7 @@ class Ours:
     """Tagfleet's decoder and tagger, the ones that its worker has."""
 
     def __init__(self) -> None:
-        from app_tier import serving
+        from app_tier.worker import selection as serving
         from config import settings as config
         from core.imaging.decode import DecodeBudget, Decoder
         from core.wiring import Backend
@@ -82,7 +82,7 @@ class Ours:
     def tag(self, inputs: Sequence[Any]) -> list[list[str]]:
         import numpy as np
 
-        from core.messages import TagOptions
+        from core.domain.messages import TagOptions
 
         found = self._tagger.infer(np.stack(list(inputs)), [TagOptions(top_k=_TOP, min_confidence=0.0)] * len(inputs))
         return [[tag.name for tag in prediction.tags] for prediction in found]

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from controller.model import Memory, Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage
-from controller.policy import Decide, to_end, weigh
+from controller.policy.policy import Decide, to_end, weigh
+from controller.state.model import Memory, Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage
 
 
 @dataclass(frozen=True, slots=True)

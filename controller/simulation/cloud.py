@@ -11,8 +11,8 @@ from controller.simulation.scene import Machine, Weather
 from controller.simulation.timeline import Timeline
 from controller.simulation.worker import SimulatedWorker, what_stays
 from core.errors import Unavailable
-from core.ports import Cause, Instance, InstanceState, Launch, Offering
-from core.roster import BootTimings, WorkerState
+from core.fleet.roster import BootTimings, WorkerState
+from core.storage.ports import Cause, Instance, InstanceState, Launch, Offering
 
 _PENDING_SHARE = 0.15
 """Of a boot is over when the instance is running."""

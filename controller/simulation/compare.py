@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from controller.policy import Decide, decide
+from controller.policy.policy import Decide, decide
 from controller.simulation.baselines import BASELINES, baseline
 from controller.simulation.clairvoyant import clairvoyant
 from controller.simulation.figures import Figures, figures

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from controller.simulation.scene import Weather
 from controller.simulation.timeline import Timeline
 from core.errors import Unavailable
-from core.ports import Depth
+from core.storage.ports import Depth
 
 _CONSISTENT_S = 60.0
 """A count is never older than this."""

@@ -1,4 +1,4 @@
-"""What arrived while a live controller was recorded (`controller.recording`), as traces for a simulation.
+"""What arrived while a live controller was recorded (`controller.events.recording`), as traces for a simulation.
 
 The images of a tick are those by which the queue grew since the reading before and those that were completed meanwhile,
 as the policy's own estimate of arrivals has it. They are spread evenly over the time between the two readings.
@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller.model import PoolView
-from controller.recording import HEADING, Tick, read
+from controller.events.recording import HEADING, Tick, read
 from controller.simulation.traces import Trace
+from controller.state.model import PoolView
 
 
 def is_recording(path: Path) -> bool:

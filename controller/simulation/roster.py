@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from controller.simulation.cloud import Cloud
-from core.fleet_changes import FleetChanges
-from core.ports import ObjectStore
-from core.roster import DecisionHistory, DecisionRecord, Glance, Heartbeat, Roster
+from core.fleet.fleet_changes import FleetChanges
+from core.fleet.roster import DecisionHistory, DecisionRecord, Glance, Heartbeat, Roster
+from core.storage.ports import ObjectStore
 
 
 class SimulatedRoster(Roster):

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta, timezone
 
 from controller.loop import Controller, Ports
-from controller.policy import Decide
+from controller.policy.policy import Decide
 from controller.simulation.cloud import Cloud
 from controller.simulation.roster import SimulatedRoster
 from controller.simulation.scene import Scene
 from controller.simulation.timeline import Timeline
 from controller.simulation.traces import Trace
-from core.memory import MemoryStore
+from core.storage.memory import MemoryStore
 
 POOL = "simulated"
 _START = 1_700_000_000.0

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.simulation.queue import Portion
-from core.ports import Instance, InstanceState
-from core.roster import Heartbeat, WorkerState
+from core.fleet.roster import Heartbeat, WorkerState
+from core.storage.ports import Instance, InstanceState
 
 _ALIVE = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
 

@@ -16,7 +16,7 @@ from core.aws.errors import code_of, explained
 from core.aws.offerings import ON_DEMAND, SPOT, Menu
 from core.aws.prices import Prices, table
 from core.errors import Misconfigured
-from core.ports import Cause, Instance, InstanceState, Launch, Offering
+from core.storage.ports import Cause, Instance, InstanceState, Launch, Offering
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef, RunInstancesRequestTypeDef

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from core.metrics import Metric, Sample
+from core.fleet.metrics import Metric, Sample
 from core.telemetry import logger
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from core.aws.clients import Clients
 from core.aws.errors import explained
 from core.aws.prices import Prices
 from core.errors import Misconfigured
-from core.ports import Offering
+from core.storage.ports import Offering
 
 SPOT = "spot"
 ON_DEMAND = "on-demand"

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from core.aws.clients import LONG_POLL_S, Clients
 from core.aws.errors import explained
 from core.errors import PartialSend, Unavailable
-from core.ports import Delivery, Depth
+from core.storage.ports import Delivery, Depth
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from core.aws.errors import THROTTLED, code_of, translated
 from core.errors import Misconfigured
-from core.ports import Cause
+from core.storage.ports import Cause
 
 MISMATCH = "IdempotentParameterMismatch"
 """The token was used before, with another request: what that one launched is there."""

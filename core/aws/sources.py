@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError, ParamValidationError
 
-from core.addresses import split_address, version_of
 from core.aws.clients import Clients
 from core.aws.errors import code_of, explained
 from core.errors import NotFound, Unreadable
-from core.ports import Blob, Etag, ObjectInfo
+from core.storage.addresses import split_address, version_of
+from core.storage.ports import Blob, Etag, ObjectInfo
 from core.telemetry import logger
 
 if TYPE_CHECKING:

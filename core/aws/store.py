@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from core import layout
 from core.aws.clients import Clients
 from core.aws.errors import attempts_of, code_of, explained, translated
 from core.aws.multipart import put_parts
 from core.errors import Misconfigured, NotFound, PreconditionFailed, Unavailable
-from core.keys import segments_of
-from core.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
+from core.storage import layout
+from core.storage.keys import segments_of
+from core.storage.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

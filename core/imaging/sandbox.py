@@ -27,7 +27,7 @@ from core.errors import BadImage, TagfleetError
 from core.imaging import damage
 from core.imaging.decode import SECONDS, DecodeBudget, Decoder
 from core.imaging.picture_size import upright_size
-from core.interpreter import module_command
+from core.util.interpreter import module_command
 
 REQUEST = struct.Struct(">BIQ")
 """What is wanted, the side in pixels, bytes that follow."""

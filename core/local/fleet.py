@@ -17,13 +17,14 @@ from typing import BinaryIO
 
 from config import settings as config
 from config.settings import Settings
-from core import exits, telemetry
+from core import telemetry
 from core.errors import Unavailable
 from core.local import instances as journal
-from core.local.files import guarded
 from core.local.instances import Record
-from core.local.private import private_folder, private_log
-from core.ports import PROCESS, Instance, Launch, Offering
+from core.storage.ports import PROCESS, Instance, Launch, Offering
+from core.util import exits
+from core.util.disk_errors import guarded
+from core.util.private import private_folder, private_log
 
 _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" """
 """Run by sh: the new process writes its id down before it becomes the worker. So no worker ever runs that could not

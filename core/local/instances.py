@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import Unavailable
-from core.local.files import guarded
-from core.ports import Instance, InstanceState
+from core.storage.ports import Instance, InstanceState
+from core.util.disk_errors import guarded
 
 SUFFIX = ".jsonl"
 

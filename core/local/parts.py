@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 
 from config.settings import Settings
+from core.fleet.metrics import NoMetrics
 from core.local import instances
 from core.local.fleet import LocalFleet
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
-from core.metrics import NoMetrics
 
 
 class LocalParts:

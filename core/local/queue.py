@@ -21,10 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import Unavailable
-from core.local.files import guarded, locked
-from core.local.private import private_database, private_folder_if_new
 from core.local.uptime import Uptime
-from core.ports import Delivery, Depth
+from core.storage.ports import Delivery, Depth
+from core.util.disk_errors import guarded, locked
+from core.util.private import private_database, private_folder_if_new
 
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS messages (

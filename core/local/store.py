@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import NotFound, PreconditionFailed
-from core.keys import is_segment, segments_of
-from core.local.files import guarded, locked, sync_folder
-from core.local.private import private_folder
-from core.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
+from core.storage.keys import is_segment, segments_of
+from core.storage.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
+from core.util.disk_errors import guarded, locked, sync_folder
+from core.util.private import private_folder
 
 _CHUNK = 1 << 20
 _LOCKS = 256

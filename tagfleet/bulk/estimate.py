@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean, pvariance
 
-from core.notifications import address, split_address
-from core.ports import Source
+from core.domain.notifications import address, split_address
+from core.storage.ports import Source
 from tagfleet.bulk.listing import Below, Listing, looks_like_image
 
 GET, PUT, LIST, SQS = 0.4e-6, 5e-6, 5e-6, 0.4e-6

@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from core.endings import ENDINGS
+from core.domain.notifications import address, split_address
 from core.errors import NotFound, TagfleetError
-from core.notifications import address, split_address
-from core.ports import Source
+from core.imaging.extensions import ENDINGS
+from core.storage.ports import Source
 from tagfleet.bulk import inventory
 
 MAX_LIST_BYTES = 1 << 30

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core import layout
-from core.messages import Result, Tag
-from core.ports import ObjectStore
+from core.domain.messages import Result, Tag
+from core.storage import layout
+from core.storage.ports import ObjectStore
 
 
 def as_parquet(uris: Sequence[str], results: Sequence[Result]) -> bytes:

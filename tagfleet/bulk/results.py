@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from core import layout
+from core.domain.messages import Result, decode_result
 from core.errors import BadMessage, NotFound
-from core.messages import Result, decode_result
-from core.ports import ObjectStore
+from core.storage import layout
+from core.storage.ports import ObjectStore
 
 _READERS = 16
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from core.domain.messages import MAX_NAME, Job, encode
+from core.domain.notifications import split_address
 from core.errors import Misconfigured, PartialSend, Unavailable
-from core.messages import MAX_NAME, Job, encode
-from core.notifications import split_address
-from core.ports import Depth, ObjectStore, Queue
+from core.storage.ports import Depth, ObjectStore, Queue
 from tagfleet.bulk.listing import Found, Listing, looks_like_image
 from tagfleet.bulk.parts import as_parquet, keep
 from tagfleet.bulk.results import Results, image_id

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core import layout
+from core.domain.messages import SentOptions, TagOptions
 from core.errors import NotFound, PreconditionFailed, TagfleetError
-from core.messages import SentOptions, TagOptions
-from core.ports import Etag, IfAbsent, IfMatch, ObjectStore
+from core.storage import layout
+from core.storage.ports import Etag, IfAbsent, IfMatch, ObjectStore
 
 _DIGITS = 16
 

@@ -12,7 +12,7 @@ import click
 
 from config.settings import BadSetting
 from core.errors import TagfleetError
-from core.interpreter import import_torch_aside
+from core.util.interpreter import import_torch_aside
 
 _COMMANDS = {
     "up": "up",

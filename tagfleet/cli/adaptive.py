@@ -35,7 +35,8 @@ def fit_command(settings: Settings, source: Path, images: Path | None, pool: str
     from app_tier.taggers.adaptive import load, sees_by
     from core import telemetry
     from core.wiring import Backend
-    from training import adapting, reading
+    from training.data import reading
+    from training.fit import adapting
 
     telemetry.configure("adaptive", level="warning", format=settings.log_format)
     dataset = reading.read(source, images)
@@ -60,8 +61,8 @@ def tell_again_command(settings: Settings) -> None:
 
     The collector does it, with its next sweep. What it has learned already changes nothing.
     """
-    from web_tier.catalog_feedback import FeedbackCatalog
-    from web_tier.database import Database, catalog_url, migrate
+    from web_tier.catalog.database import Database, catalog_url, migrate
+    from web_tier.catalog.feedback import FeedbackCatalog
 
     if not settings.learning_pools:
         raise BadSetting('no pool learns: add one to the settings, [pools.adaptive] with tagger = "adaptive"')

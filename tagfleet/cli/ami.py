@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
+from ami.aws.cloudformation import Stack
+from ami.aws.images import BakedImage, Ec2Images, superseded
+from ami.aws.passing_bucket import passing_bucket
 from ami.bake import Bake, Recipe
 from config.settings import Settings
 from core.aws.clients import Clients
-from core.aws.cloudformation import Stack
-from core.aws.images import BakedImage, Ec2Images, superseded
-from core.aws.passing_bucket import passing_bucket
 from core.aws.store import S3Store
 from tagfleet.cli.common import with_settings
 

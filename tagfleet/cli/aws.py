@@ -9,8 +9,8 @@ import click
 
 from config import settings as config
 from config.settings import BadSetting, Document, Settings
-from core import layout
 from core.errors import Misconfigured
+from core.storage import layout
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 

@@ -10,9 +10,10 @@ import time
 import click
 
 from config.settings import Settings
-from core import lifeline, telemetry
-from core.local.private import keep_private
-from core.pulse import Pulse
+from core import telemetry
+from core.fleet.pulse import Pulse
+from core.util import parent_watch as lifeline
+from core.util.private import keep_private
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
@@ -21,7 +22,7 @@ from tagfleet.cli.common import with_settings
 @with_settings()
 def command(settings: Settings) -> None:
     """Bring results from the output queue into the catalogue."""
-    from web_tier.database import catalog_url, migrate
+    from web_tier.catalog.database import catalog_url, migrate
 
     keep_private()
     telemetry.configure("collector", level=settings.log_level, format=settings.log_format)
@@ -37,15 +38,15 @@ def command(settings: Settings) -> None:
 
 
 def _collect(backend: Backend, settings: Settings, stop: threading.Event, pulse: Pulse) -> None:
-    from web_tier.catalog_results import ResultCatalog
-    from web_tier.catalog_samples import SampleCatalog
-    from web_tier.catalog_webhooks import WebhookCatalog
-    from web_tier.collector import Collector
-    from web_tier.database import Database, catalog_url
-    from web_tier.fleet_view import FleetView
-    from web_tier.sampler import Sampler
-    from web_tier.webhook_post import postman_of
-    from web_tier.webhook_sender import WebhookSender
+    from web_tier.catalog.database import Database, catalog_url
+    from web_tier.catalog.results import ResultCatalog
+    from web_tier.catalog.samples import SampleCatalog
+    from web_tier.catalog.webhooks import WebhookCatalog
+    from web_tier.collector.collector import Collector
+    from web_tier.collector.sampler import Sampler
+    from web_tier.collector.webhook_sender import WebhookSender
+    from web_tier.services.fleet_view import FleetView
+    from web_tier.services.webhook_client import postman_of
 
     database = Database(catalog_url(settings))
     sender = WebhookSender(WebhookCatalog(database), postman_of(settings.webhooks, time.time), time.time)

@@ -14,10 +14,12 @@ import click
 from click.core import ParameterSource
 
 from config.settings import Settings
-from core import lifeline, operating, telemetry
-from core.interpreter import module_command
-from core.local.private import keep_private
-from core.roster import DecisionRecord
+from core import telemetry
+from core.fleet import operating
+from core.fleet.roster import DecisionRecord
+from core.util import parent_watch as lifeline
+from core.util.interpreter import module_command
+from core.util.private import keep_private
 from core.wiring import Backend
 from tagfleet.cli.common import existing, with_settings
 
@@ -117,7 +119,7 @@ def cap_command(context: click.Context, settings: Settings, n: str | None) -> No
 @click.pass_context
 def log_command(context: click.Context, settings: Settings, pool: str | None, worker: str | None, count: int) -> None:
     """Print the last changes of the fleet, the latest last; times are of this machine's zone."""
-    from controller.changelog import table
+    from controller.events.changelog import table
 
     settings = _chosen(context, settings)
     kept = existing(settings).roster.changes().changes
@@ -153,7 +155,7 @@ def resume_command(context: click.Context, settings: Settings) -> None:
 @click.option("--max-workers", type=int, help="[default: the recorded cap]")
 def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max_workers: int | None) -> None:
     """Give a policy what `controller --record FILE` wrote, and print where it would have acted otherwise."""
-    from controller.recording import BadRecording, read, replay
+    from controller.events.recording import BadRecording, read, replay
     from controller.simulation.compare import POLICIES, policy_named
 
     if name not in POLICIES:
@@ -179,6 +181,6 @@ def _chosen(context: click.Context, settings: Settings) -> Settings:
 
 
 def _show(records: list[DecisionRecord], *, paused: bool = False) -> None:
-    from controller.explain import explain
+    from controller.events.explain import explain
 
     click.echo(explain(records, time.time(), paused=paused) + "\n")

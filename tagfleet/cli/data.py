@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from training.check import Check
-    from training.examples import Dataset
-    from training.fingerprints import Prints
-    from training.reading import Finding
+    from training.data.check import Check
+    from training.data.examples import Dataset
+    from training.data.fingerprints import Prints
+    from training.data.reading import Finding
 
 _MOST_LABELS = 24
 _MOST_OF_A_KIND = 3
@@ -62,9 +62,9 @@ def check(
     within and across the parts of a split (a leak), and labels that are rare or on no image. Ends with 1 if one of it
     keeps the data from being learned from.
     """
-    from training import check_report, files, reading
-    from training import splits as split_files
-    from training.check import check as checked
+    from training.data import check_report, files, reading
+    from training.data import splits as split_files
+    from training.data.check import check as checked
 
     found = reading.look(source, images)
     split = split_files.load(splits, found.dataset) if splits else None
@@ -92,8 +92,8 @@ def split(settings: Settings, source: Path, images: Path | None, output: Path, s
 
     Copies of an image, and images that the csv's column `group` names as one, stay together.
     """
-    from training import duplicates, reading
-    from training import splits as split_files
+    from training.data import duplicates, reading
+    from training.data import splits as split_files
 
     wanted = _shares(shares)
     dataset = reading.read(source, images)
@@ -122,7 +122,7 @@ def _prints(dataset: Dataset, settings: Settings) -> Prints:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from training import fingerprints
+    from training.data import fingerprints
 
     console = Console(stderr=True)
     paths = [example.path for example in dataset.examples]

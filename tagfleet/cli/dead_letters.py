@@ -7,10 +7,10 @@ import time
 import click
 
 from config.settings import BadSetting, Settings
-from core.dead_letters import peeked
+from core.domain.notifications import shown_job
 from core.errors import BadMessage
-from core.notifications import shown_job
-from core.ports import Delivery, Queue
+from core.fleet.dead_letters import peeked
+from core.storage.ports import Delivery, Queue
 from tagfleet.cli.common import existing, with_settings
 from tagfleet.tagging.report import printable
 

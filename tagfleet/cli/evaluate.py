@@ -11,7 +11,7 @@ from config.settings import Settings
 from tagfleet.cli.common import with_settings
 
 if TYPE_CHECKING:
-    from training.evaluating import Done, Evaluation, Wanted
+    from training.evaluate.evaluating import Done, Evaluation, Wanted
 
 _Source = click.Path(exists=True, path_type=Path)
 _File = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -49,9 +49,9 @@ def command(
     from rich.console import Console
     from rich.progress import Progress
 
-    from training import evaluation_report
-    from training.evaluating import Wanted
-    from training.runs import RUN
+    from training.evaluate import evaluation_report
+    from training.evaluate.evaluating import Wanted
+    from training.fit.runs import RUN
 
     wanted = Wanted(source, images, splits, test, strict, workers)
     is_run = (Path(model) / RUN).exists()
@@ -69,11 +69,11 @@ def command(
 
 
 def _evaluated(model: str, is_run: bool, wanted: Wanted, settings: Settings, done: Done) -> Evaluation:
-    from app_tier import serving
     from app_tier.taggers.multilabel import MultiLabelTagger
-    from core.models import Registry
+    from app_tier.worker import selection as serving
+    from core.storage.models import Registry
     from core.wiring import Backend
-    from training import evaluating
+    from training.evaluate import evaluating
 
     if is_run:
         return evaluating.of_run(Path(model), wanted, settings, done)

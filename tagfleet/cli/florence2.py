@@ -12,7 +12,7 @@ from config.settings import PoolSettings, Settings
 from tagfleet.cli.common import with_settings
 
 if TYPE_CHECKING:
-    from training.florence2_lessons import CaptionTask
+    from training.florence2.lessons import CaptionTask
 
 _Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 _NAME = "florence2"
@@ -54,8 +54,8 @@ def tune_command(
     The same command goes on after an interruption, at the last whole epoch, and ends with the same weights.
     """
     found = start_from or _found(settings)
-    from training.florence2 import Options, tune
-    from training.florence2_lessons import read
+    from training.florence2.fine_tuning import Options, tune
+    from training.florence2.lessons import read
 
     lessons = read(source, images, task)
     click.echo(f"{len(lessons)} images to learn from", err=True)
@@ -70,7 +70,7 @@ def tune_command(
 def add_command(settings: Settings, folder: Path) -> None:
     """Put the model in FOLDER into the store, once it is known to load; pools of florence2 go over to it."""
     from app_tier.engines.florence2 import Florence2Engine
-    from core import folders
+    from core.storage import folders
     from core.wiring import Backend
 
     folders.hashes(folder)
@@ -80,7 +80,7 @@ def add_command(settings: Settings, folder: Path) -> None:
 
 
 def _found(settings: Settings) -> Path:
-    from app_tier import model_folders
+    from app_tier.models import model_folders
     from app_tier.taggers import Wanted
     from app_tier.taggers.florence2 import REPOSITORY
     from core.wiring import Backend

@@ -17,7 +17,7 @@ from tagfleet.cli.common import with_settings
 from tagfleet.tagging.report import printable
 
 if TYPE_CHECKING:
-    from web_tier.catalog_keys import KeyCatalog
+    from web_tier.catalog.keys import KeyCatalog
 
 _SCOPES = ("read", "write", "operate")
 
@@ -77,8 +77,8 @@ def revoke_command(settings: Settings, key_id: str) -> None:
 
 @contextmanager
 def _catalog(settings: Settings) -> Iterator[KeyCatalog]:
-    from web_tier.catalog_keys import KeyCatalog
-    from web_tier.database import Database, catalog_url, migrate
+    from web_tier.catalog.database import Database, catalog_url, migrate
+    from web_tier.catalog.keys import KeyCatalog
 
     migrate(catalog_url(settings))
     database = Database(catalog_url(settings))

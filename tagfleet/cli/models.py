@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from config.settings import Settings
-from core import folders
-from core.models import MANIFEST_FILE, WEIGHTS_FILE, Manifest, Registry, read_manifest
+from core.storage import folders
+from core.storage.models import MANIFEST_FILE, WEIGHTS_FILE, Manifest, Registry, read_manifest
 from core.wiring import Backend
 from tagfleet.cli import models_quantise
 from tagfleet.cli.common import text_of, with_settings
@@ -106,7 +106,7 @@ def add_command(
     SOURCE is a file of weights (safetensors, or torch's, of which nothing but tensors is read), or a folder that
     `tagfleet models export` made. Of resnet50, mobilenetv2 and efficientnet-lite0 all else is known.
     """
-    from app_tier import adopting
+    from app_tier.registry import importing as adopting
 
     backend = Backend(settings)
     with tempfile.TemporaryDirectory() as scratch:

@@ -13,13 +13,13 @@ import click
 from config.labels import hierarchy
 from config.settings import Settings
 from core.errors import DataInvalid
-from core.models import sha256_of
+from core.storage.models import sha256_of
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
 if TYPE_CHECKING:
     from app_tier.engines.int8 import Figures
-    from app_tier.quantising import Held
+    from app_tier.registry.quantisation import Held
 
 _NAMES_SHOWN = 4
 
@@ -50,8 +50,8 @@ def command(settings: Settings, name: str, calibration: Path, labelled: Path | N
     """
     if find_spec("nncf") is None:
         raise click.ClickException("int8 is made by NNCF: python -m pip install -r requirements-int8.txt")
-    from app_tier import quantising
     from app_tier.engines import int8, openvino
+    from app_tier.registry import quantisation as quantising
     from app_tier.taggers import classifiers
     from core.imaging.decode import DecodeBudget, Decoder
 
@@ -111,8 +111,8 @@ def _files(folder: Path) -> list[Path]:
 
 def _labelled(source: Path, names: Sequence[str]) -> list[Held]:
     """Classes may be called by the label's name in any case, or by ImageNet's id (n02088364). Raises DataInvalid."""
-    from app_tier.quantising import Held
-    from training.reading import read
+    from app_tier.registry.quantisation import Held
+    from training.data.reading import read
 
     dataset = read(source)
     by_name = {name.casefold(): number for number, name in enumerate(names)}
@@ -129,7 +129,7 @@ def _labelled(source: Path, names: Sequence[str]) -> list[Held]:
 
 def _apart(photos: list[Path], held: list[Held]) -> tuple[list[Path], list[Held]]:
     """No photo calibrates and is measured on, whatever it is called; without `held` every third one is held back."""
-    from app_tier.quantising import Held
+    from app_tier.registry.quantisation import Held
 
     if not held:
         held = [Held(path) for path in photos[2::3]]

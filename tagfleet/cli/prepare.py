@@ -6,11 +6,11 @@ from typing import TextIO, cast
 
 import click
 
-from app_tier.prepare import prepare
+from app_tier.worker.prepare import prepare
 from config.settings import Settings
 from core import telemetry
-from core.local.private import keep_private
-from core.log_stream import never_failing
+from core.logs.log_stream import never_failing
+from core.util.private import keep_private
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from config.settings import Settings
-from core.models import Registry
+from core.storage.models import Registry
 from core.wiring import Backend
 from tagfleet.cli.common import text_of, with_settings
 
@@ -28,8 +28,8 @@ def command(settings: Settings, run: Path, name: str, card: Path | None, licence
     Weights, labels, thresholds, temperature, figures and a card that says what it was trained on and what it is worth
     travel together. Pools that serve NAME go over to it, and lose no photo.
     """
-    from app_tier import adopting
-    from training import publishing
+    from app_tier.registry import importing as adopting
+    from training.publish import publishing
 
     about = text_of(card) if card else ""
     manifest = publishing.manifest(run, name, time.time(), licence=licence, about=about)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from config.settings import Settings
-from core.notifications import split_address
+from core.domain.notifications import split_address
 from tagfleet.cli.common import with_settings
 
 if TYPE_CHECKING:
-    from core.aws.training_jobs import TrainingJobs
+    from training.sagemaker.training_jobs import TrainingJobs
 
 _GIVEN_HERE = {"folder": "--run", "images": "--images", "splits": "--splits", "start_from": "--start-from"}
 
@@ -44,8 +44,8 @@ def create(
 
     tagfleet sagemaker create coco-1 --data s3://b/coco --output s3://b/runs --image … --role … -- --epochs 30
     """
-    from core.aws.training_jobs import JobRequest
-    from training.sagemaker import ENTRYPOINT
+    from training.sagemaker.jobs import ENTRYPOINT
+    from training.sagemaker.training_jobs import JobRequest
 
     _check_train_options(train_options)
     for address in filter(None, (wishes["data"], output, checkpoints, wishes["weights"])):
@@ -70,7 +70,7 @@ def create(
 @with_settings("aws.region")
 def follow(settings: Settings, name: str) -> None:
     """Show the log of the job NAME until it has ended; the job does not mind whether somebody does."""
-    from training.sagemaker import follow as lines
+    from training.sagemaker.jobs import follow as lines
 
     for line in lines(_jobs(settings), name):
         click.echo(line)
@@ -83,8 +83,8 @@ def follow(settings: Settings, name: str) -> None:
 @with_settings("aws.region")
 def fetch(settings: Settings, name: str, folder: Path) -> None:
     """Bring the run of the job NAME into FOLDER: trained, and evaluated unless its log says otherwise."""
-    from training import evaluation
-    from training.sagemaker import fetch as fetched
+    from training.evaluate import evaluation
+    from training.sagemaker.jobs import fetch as fetched
 
     run = fetched(_jobs(settings), name, folder)
     evaluated = (folder / evaluation.FOLDER / evaluation.FIGURES).is_file()
@@ -94,7 +94,7 @@ def fetch(settings: Settings, name: str, folder: Path) -> None:
 
 def _jobs(settings: Settings) -> TrainingJobs:
     from core.aws.clients import Clients
-    from core.aws.training_jobs import TrainingJobs
+    from training.sagemaker.training_jobs import TrainingJobs
 
     return TrainingJobs(Clients(settings.aws.region))
 

@@ -36,8 +36,8 @@ def command(group: str, stream: str | None, cursor: Path, drain_s: float) -> Non
     from core.aws.clients import Clients
     from core.aws.logs import LogGroup
     from core.aws.metadata import Ec2Machine
-    from core.journal import Journal
-    from core.log_shipper import LogShipper
+    from core.logs.journal import Journal
+    from core.logs.log_shipper import LogShipper
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -21,8 +21,8 @@ def command(stack: str, targets: str, port: int, deadline_s: float) -> None:
     if not stack:
         click.echo("no stack is named: nobody waits for this host")
         return
+    from ami.aws.hosts import signal_resource, target_health
     from core.aws.clients import Clients
-    from core.aws.hosts import signal_resource, target_health
     from core.aws.metadata import Ec2Machine
     from tagfleet.deployment.readiness import Check, answers, gets_requests, units_run, wait_until_ready
 

@@ -15,10 +15,10 @@ from typing import Any
 import click
 
 from config.settings import Settings
-from core import layout
-from core.liveness import Attention, Liveness
-from core.operating import cap_in_words
-from core.roster import Heartbeat, WorkerState
+from core.fleet.liveness import Attention, Liveness
+from core.fleet.operating import cap_in_words
+from core.fleet.roster import Heartbeat, WorkerState
+from core.storage import layout
 from core.wiring import Backend
 from tagfleet.cli.common import existing, with_settings
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from config.settings import Settings, Task
-from core.messages import TagOptions
+from core.domain.messages import TagOptions
 from tagfleet.cli.common import api_key_option, service_url, url_option, with_settings
 from tagfleet.cli.tag_bucket import Wanted, bucket_options, tag_bucket
 from tagfleet.client import Batch, Client, ClientError

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from config.settings import Settings
 from tagfleet.cli.common import with_settings
-from training.options import LossName, Options, Precision, SamplerName
+from training.fit.options import LossName, Options, Precision, SamplerName
 
 if TYPE_CHECKING:
-    from training.loop import Outcome
+    from training.fit.loop import Outcome
 
 _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DEFAULTS = Options()
@@ -85,13 +85,13 @@ def command(
 
     Then `tagfleet evaluate DIR SOURCE` and `tagfleet publish DIR --name NAME`.
     """
-    from app_tier.weights import Places
+    from app_tier.models.weights import Places
     from core.wiring import Backend
     from tagfleet.cli.train_progress import Progress
-    from training import starting
-    from training.loop import train
-    from training.processes import joined
-    from training.watching import Board, Together
+    from training.fit import starting
+    from training.fit.loop import train
+    from training.fit.processes import joined
+    from training.fit.watching import Board, Together
 
     options = _options(chosen)
     places = Places(str(start_from or ""), settings.weights_folder, Backend(settings).store, settings.cache)

@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from training.runs import Epoch
+from training.fit.runs import Epoch
 
 
 class Progress:
-    """Follows a training (`training.watching.Watch`); nothing is shown by a process that is not told of it."""
+    """Follows a training (`training.fit.watching.Watch`); nothing is shown by a process that is not told of it."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)

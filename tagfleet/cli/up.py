@@ -8,7 +8,7 @@ from contextlib import suppress
 import click
 
 from config.settings import Settings
-from core.local.private import keep_private
+from core.util.private import keep_private
 from tagfleet.cli.common import with_settings
 
 

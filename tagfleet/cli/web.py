@@ -7,8 +7,9 @@ import os
 import click
 
 from config.settings import Settings
-from core import lifeline, telemetry
-from core.local.private import keep_private
+from core import telemetry
+from core.util import parent_watch as lifeline
+from core.util.private import keep_private
 from tagfleet.cli.common import with_settings
 
 

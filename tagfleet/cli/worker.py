@@ -9,11 +9,11 @@ import warnings
 
 import click
 
-from app_tier.worker import EXIT_HUNG, Hung, Identity, Worker, process_started_at
+from app_tier.worker.worker import EXIT_HUNG, Hung, Identity, Worker, process_started_at
 from config.settings import BadSetting, Settings
 from core import telemetry
-from core.local.private import keep_private
-from core.ports import Machine
+from core.storage.ports import Machine
+from core.util.private import keep_private
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 

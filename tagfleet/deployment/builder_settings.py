@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from app_tier import networks
+from app_tier.models import networks
 from config import settings as config
 from config.settings import PoolSettings, Settings
 from config.taggers import family_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from core.aws.account import Account, Image, InstanceType, Network, Quota
+from ami.aws.account import Account, Image, InstanceType, Network, Quota
 from core.errors import Misconfigured, TagfleetError
 
 Offerings = Mapping[str, Sequence[tuple[str, str]]]

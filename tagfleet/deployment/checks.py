@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from core.aws.account import Account, Image, Network
+from ami.aws.account import Account, Image, Network
 from core.errors import TagfleetError
 
 _WITH_GPU = ("g", "p")

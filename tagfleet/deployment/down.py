@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from ami.aws import buckets
+from ami.aws.account import Account
+from ami.aws.cloudformation import Stack, StackFailed, StackState
 from config.settings import Settings
-from core.aws import buckets
-from core.aws.account import Account
 from core.aws.clients import Clients
-from core.aws.cloudformation import Stack, StackFailed, StackState
 from core.errors import Misconfigured, TagfleetError
-from core.ports import Instance, InstanceState
+from core.storage.ports import Instance, InstanceState
 from core.wiring import Backend
 from tagfleet.deployment import protection
 from tagfleet.deployment.shared_settings import with_names

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from core.domain.notifications import asked_by
 from core.errors import BadMessage
-from core.notifications import asked_by
-from core.ports import Queue
+from core.storage.ports import Queue
 
 _WAIT_S = 1.0  # it was sent minutes ago; SQS looks into all of its servers for who waits at all
 

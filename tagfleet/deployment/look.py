@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ami.aws.cloudformation import Stack, StackState
 from core.aws.clients import Clients
-from core.aws.cloudformation import Stack, StackState
 from core.errors import TagfleetError
-from core.ports import InstanceState
+from core.storage.ports import InstanceState
 from core.wiring import Backend
 
 

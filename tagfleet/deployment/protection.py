@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from core.aws import databases
+from ami.aws import databases
+from ami.aws.cloudformation import Change, Stack, StackState
 from core.aws.clients import Clients
-from core.aws.cloudformation import Change, Stack, StackState
 from core.errors import TagfleetError
 
 DATABASE = "Catalog"

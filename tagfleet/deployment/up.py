@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ami import stack as templates
+from ami.aws.account import Account, Image, Network
+from ami.aws.buckets import put_text
+from ami.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
+from ami.aws.keys import key_of
 from config import settings as config
 from config.settings import BadSetting, Document, Settings
-from core import layout
-from core.aws.account import Account, Image, Network
-from core.aws.buckets import put_text
 from core.aws.clients import Clients
-from core.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
-from core.aws.keys import key_of
 from core.errors import Misconfigured, NotFound, TagfleetError
+from core.storage import layout
 from core.wiring import Backend
 from tagfleet.deployment import capacity, protection
 from tagfleet.deployment.checks import spot_refused, warnings

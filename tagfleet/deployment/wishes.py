@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
+from ami.aws.account import Image, Network
 from ami.stack import Shape
 from config.settings import Settings
-from core.aws.account import Image, Network
 from core.aws.metrics import NAMESPACE
 from core.errors import Misconfigured
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from core.endings import ENDINGS
+from core.imaging.extensions import ENDINGS
 from tagfleet.loadtest.errors import LoadTestError
 from tagfleet.loadtest.pictures import Picture
 from tagfleet.loadtest.plan import Plan

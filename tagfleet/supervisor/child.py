@@ -12,9 +12,9 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from core import exits
-from core.local.private import private_file, private_log
-from core.pulse import VARIABLE
+from core.fleet.pulse import VARIABLE
+from core.util import exits
+from core.util.private import private_file, private_log
 from tagfleet.supervisor.pulse_watch import PulseWatch
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
@@ -37,7 +37,7 @@ class Child:
         stalled_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stalled_s`: it beats on a pipe (`core.pulse`) and is started again after so long without; 0: it does not"""
+        """`stalled_s`: restart the child after this long without a beat on its pipe (`core.fleet.pulse`); 0: it has none."""
         self.name = name
         self.log = log
         self._command = list(command)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import TagfleetError
-from core.local.private import private_folder_if_new
+from core.util.private import private_folder_if_new
 
 _LOCK = "up.lock"
 _POLL_S = 0.05

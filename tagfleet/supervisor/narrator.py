@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core.fleet_changes import FleetChange
-from core.roster import DecisionRecord, Heartbeat, PoolStatus, WorkerState
+from core.fleet.fleet_changes import FleetChange
+from core.fleet.roster import DecisionRecord, Heartbeat, PoolStatus, WorkerState
 from tagfleet.client.model import Batch
 
 _DONE = ("completed", "cancelled", "expired")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from core.liveness import Attention, Liveness
+from core.fleet.liveness import Attention, Liveness
 
 _LONGEST_S = 1.0
 """We look several times a second: a longer gap is our own sleep, or the machine's."""

@@ -11,16 +11,16 @@ from types import FrameType
 
 from config import settings as config
 from config.settings import Settings
-from core import lifeline
 from core.errors import TagfleetError, Unavailable
-from core.interpreter import module_command
-from core.ports import InstanceState
+from core.storage.ports import InstanceState
+from core.util import parent_watch as lifeline
+from core.util.interpreter import module_command
 from core.wiring import Backend
 from tagfleet.client import Client, ClientError, Patience, Refused
 from tagfleet.supervisor.child import Child
 from tagfleet.supervisor.claim import claimed, free_port, sign
 from tagfleet.supervisor.narrator import Narrator, View
-from web_tier import exposure
+from web_tier.http import network_policy as exposure
 
 Say = Callable[[str], None]
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from core.file_names import same_name
+from core.util.file_names import same_name
 
 
 class Journal:

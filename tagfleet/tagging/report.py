@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from core import spreadsheets
+from core.util import spreadsheets
 from tagfleet.client import Item, Tag
 
 _COLUMNS = ("name", "status", "tags", "confidences", "caption", "error")

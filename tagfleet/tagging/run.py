@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from core.file_names import same_name
+from core.util.file_names import same_name
 from tagfleet.client import Batch, Client, ClientError, Item, Missing, UnreadableFile
 from tagfleet.tagging.journal import Journal, sha256
 

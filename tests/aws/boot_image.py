@@ -27,9 +27,9 @@ import yaml
 
 from bench.data import random_weights, test_data
 from config import settings as config
-from core import layout
-from core.messages import Job, decode_result, encode
-from core.roster import Heartbeat, WorkerState
+from core.domain.messages import Job, decode_result, encode
+from core.fleet.roster import Heartbeat, WorkerState
+from core.storage import layout
 from core.wiring import Backend
 from tests import cloud as clouds
 from tests.metadata import FakeMetadata, serving

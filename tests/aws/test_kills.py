@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from bench.deployment import wait_until
-from core.metrics import Metric
+from core.fleet.metrics import Metric
 from tagfleet.client import Client, Item, Patience
 
 pytestmark = [pytest.mark.aws, pytest.mark.long, pytest.mark.timeout(600)]

@@ -20,8 +20,8 @@ from flask import Blueprint, Flask, Response
 from PIL import Image
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from web_tier import guard
-from web_tier.pages import pages
+from web_tier.http import guard
+from web_tier.page.routes import pages
 
 NOW = "2026-06-19T14:03:00Z"
 LATER = "2026-06-19T14:03:04Z"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from web_tier.openapi_examples import EXAMPLES
+from web_tier.api.schemas.examples import EXAMPLES
 
 pytestmark = pytest.mark.browser
 

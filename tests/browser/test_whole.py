@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from config.settings import Settings, as_environment
-from core import layout
-from core.messages import Result, Tag, Timings, decode_job, encode, output_of
-from core.roster import Heartbeat, PoolStatus, WorkerState
+from core.domain.messages import Result, Tag, Timings, decode_job, encode, output_of
+from core.fleet.roster import Heartbeat, PoolStatus, WorkerState
+from core.storage import layout
 from core.wiring import Backend
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]

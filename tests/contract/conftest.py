@@ -22,8 +22,8 @@ from core.local.instances import path_of, read
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
 from core.local.uptime import Uptime
-from core.memory import MemoryStore
-from core.ports import Fleet, ObjectStore, Queue
+from core.storage.memory import MemoryStore
+from core.storage.ports import Fleet, ObjectStore, Queue
 from tests.contract.aws import S3Stores, SqsQueues
 from tests.contract.ec2 import Ec2Fleets
 

@@ -1,4 +1,4 @@
-"""What every fleet does. See `core.ports.Fleet`."""
+"""What every fleet does. See `core.storage.ports.Fleet`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from core.errors import Unavailable
-from core.ports import Cause, Fleet, InstanceState, Launch
+from core.storage.ports import Cause, Fleet, InstanceState, Launch
 
 _tokens = count()
 

@@ -1,4 +1,4 @@
-"""What every queue does. See `core.ports.Queue`."""
+"""What every queue does. See `core.storage.ports.Queue`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import Unavailable
-from core.ports import Delivery, Queue
+from core.storage.ports import Delivery, Queue
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What every object store does. See `core.ports.ObjectStore`."""
+"""What every object store does. See `core.storage.ports.ObjectStore`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from core.errors import NotFound, PreconditionFailed, Unavailable
-from core.ports import Etag, IfAbsent, IfMatch, ObjectStore
+from core.storage.ports import Etag, IfAbsent, IfMatch, ObjectStore
 
 KEYS = st.lists(st.sampled_from(["a", "b", "a-b", "a.b", "a_b", "B", "0", "..."]), min_size=1, max_size=3).map("/".join)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.chaos.reckoning import reckon
-from core.messages import Result
-from core.messages import Tag as ResultTag
+from core.domain.messages import Result
+from core.domain.messages import Tag as ResultTag
 from tagfleet.client import Item
 from tagfleet.client.model import Tag
 

@@ -9,7 +9,7 @@ from io import BytesIO
 import pytest
 
 from bench.chaos.traps import CRASHES, HANGS, marked, trapped
-from core.messages import decode_job
+from core.domain.messages import decode_job
 from tagfleet.client import Client, Patience
 
 pytestmark = pytest.mark.e2e

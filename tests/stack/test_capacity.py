@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.aws.account import Account, Image, InstanceType, Network, Quota
+from ami.aws.account import Account, Image, InstanceType, Network, Quota
 from core.aws.clients import Clients
 from core.errors import Misconfigured
 from tagfleet.deployment.capacity import check_architectures, warnings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.aws.account import Account, Image, Network
+from ami.aws.account import Account, Image, Network
 from core.errors import Misconfigured
 from tagfleet.deployment import capacity
 from tagfleet.deployment.checks import spot_refused, warnings

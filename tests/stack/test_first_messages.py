@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from core.domain.messages import Feedback, Job, TagOptions, encode
 from core.local.queue import LocalQueue
-from core.messages import Feedback, Job, TagOptions, encode
 from tagfleet.deployment.first_messages import drop_test_events
 
 TEST = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2026-01-01T00:00:00.000Z", "Bucket": "in"})

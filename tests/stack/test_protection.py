@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from ami.aws.cloudformation import Change, Stack
 from config import settings as config
-from core.aws.cloudformation import Change, Stack
 from tagfleet.deployment import protection
 from tagfleet.deployment.up import steps
 from tests.cloud import Cloud

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ami import stack
 from core.aws.metrics import NAMESPACE
 from core.errors import TagfleetError
-from core.metrics import Metric
+from core.fleet.metrics import Metric
 from tagfleet.cli.signal_ready import command as signal_ready
 from tests.stack import iam
 from tests.stack.resolving import Resolved

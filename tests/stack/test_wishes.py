@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from ami.aws.account import Image, Network
 from config import settings as config
 from config.settings import Document, Settings
-from core.aws.account import Image, Network
 from core.errors import Misconfigured
 from tagfleet.deployment.costs import per_thousand
 from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names

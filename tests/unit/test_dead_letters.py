@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.dead_letters import peeked
-from core.ports import Delivery, Depth
+from core.fleet.dead_letters import peeked
+from core.storage.ports import Delivery, Depth
 
 
 class Letters:

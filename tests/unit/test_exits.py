@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core import exits
 from core.errors import Unavailable, sentence
+from core.util import exits
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from app_tier.isolation import IsolatedDecoder
+from app_tier.pipeline.isolation import IsolatedDecoder
 from core.imaging.sandbox import Sandbox
-from core.interpreter import ROOT, module_command, python_command
+from core.util.interpreter import ROOT, module_command, python_command
 from tests.hostile_folder import HostileFolder
 
 PACKAGES = ("tagfleet", "core", "config", "app_tier", "web_tier", "controller", "training", "ami", "bench")
@@ -39,7 +39,7 @@ def test_a_planted_module_would_be_executed_without_care(hostile):
         module_command("tagfleet", "version"),
         module_command("bench", "--help"),
         module_command("core.imaging.sandbox", "600", "10", "0", "30"),
-        module_command("web_tier.exports.size_reader"),
+        module_command("web_tier.api.exports.size_reader"),
         python_command("-c", "import select, json, signal"),
         [str(Path(sys.executable).with_name("tagfleet")), "version"],
     ],
@@ -61,7 +61,7 @@ def test_a_checkout_that_is_not_installed_can_be_run(tmp_path, hostile):
     (checkout / "ours" / "__main__.py").write_text("import select, sys; print(select.select and sys.argv[1:])")
     script = (
         "import sys; del sys.path[0]; import functools, importlib.machinery, pathlib, subprocess; "
-        f"sys.path.insert(0, {str(checkout)!r}); from core.interpreter import module_command; "
+        f"sys.path.insert(0, {str(checkout)!r}); from core.util.interpreter import module_command; "
         "sys.exit(subprocess.call(module_command('ours', 'a')))"
     )
     command = [sys.executable, "-S", "-c", script]
@@ -85,7 +85,7 @@ def test_decoders_are_started_with_care(hostile, data):
 
 
 def test_nothing_else_starts_python():
-    """Whoever needs a Python asks `core.interpreter` for its command."""
+    """Whoever needs a Python asks `core.util.interpreter` for its command."""
     found = []
     for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if path != HOME):
         if ".venv" in str(path):
@@ -136,7 +136,7 @@ def test_torch_loads_no_library_from_the_current_folder(hostile):
     library = str(hostile.folder / "libcuda.so.1")
     subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], input=TRAP, text=True, check=True)
     script = (
-        "import os; from core.interpreter import import_torch_aside; import_torch_aside(); import_torch_aside(); "
+        "import os; from core.util.interpreter import import_torch_aside; import_torch_aside(); import_torch_aside(); "
         "here = os.getcwd(); import torch; print(os.getcwd() == here, torch.__spec__.loader.path == torch.__file__)"
     )
     done = subprocess.run(python_command("-c", script), capture_output=True, text=True, check=False)

@@ -10,11 +10,11 @@ from hypothesis import settings as properties
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from core.liveness import Attention, Liveness
+from core.fleet.liveness import Attention, Liveness
+from core.fleet.roster import Heartbeat, RoleBeat, Roster, WorkerState
 from core.local.store import LocalStore
-from core.memory import MemoryStore
-from core.roster import Heartbeat, RoleBeat, Roster, WorkerState
-from web_tier.fleet_view import FleetView
+from core.storage.memory import MemoryStore
+from web_tier.services.fleet_view import FleetView
 
 LOST_S = 15.0
 

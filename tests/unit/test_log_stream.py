@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.log_stream import LogStream
+from core.logs.log_stream import LogStream
 
 SAYING = """
 import logging, sys, threading, warnings

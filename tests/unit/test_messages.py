@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BadMessage
-from core.ids import new_id
-from core.messages import (
+from core.domain.ids import new_id
+from core.domain.messages import (
     MAX_INLINE_RESULT,
     MAX_OPINIONS,
     Feedback,
@@ -27,6 +26,7 @@ from core.messages import (
     is_feedback,
     output_of,
 )
+from core.errors import BadMessage
 
 texts = st.text(st.characters(codec="utf-8"), max_size=50)
 ids = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from core.errors import WeightsInvalid, WeightsMissing
 from core.local.store import LocalStore
-from core.models import Input, Manifest, Registry, first_problem, sha256_of
+from core.storage.models import Input, Manifest, Registry, first_problem, sha256_of
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.domain.messages import Feedback, Job, decode_job, encode
+from core.domain.notifications import Asked, address, asked_by, image_id, is_drop, shown_job, split_address
 from core.errors import BadMessage
-from core.messages import Feedback, Job, decode_job, encode
-from core.notifications import Asked, address, asked_by, image_id, is_drop, shown_job, split_address
 
 keys = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=60)
 files = keys.filter(lambda key: not key.endswith("/"))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.spreadsheets import guarded, lines, unguarded
+from core.util.spreadsheets import guarded, lines, unguarded
 
 BEFORE = [
     *("", " ", "  ", "\u00a0", "\u2003", "\u3000", "\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad", "\u202e"),

@@ -25,7 +25,7 @@ from typing import Any
 
 from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver
 
-from web_tier.client_address import Proxies, counted_as
+from web_tier.server.client_address import Proxies, counted_as
 from web_tier.server.connections import Connections
 from web_tier.server.progress import Progress
 

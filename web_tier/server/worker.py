@@ -9,8 +9,8 @@ import signal
 from gunicorn.workers.gasgi import ASGIWorker
 
 from config.settings import Settings, WebSettings
-from web_tier.client_address import Proxies
 from web_tier.server.bridge import Bridge
+from web_tier.server.client_address import Proxies
 from web_tier.server.connections import Connections
 from web_tier.server.protocol import Deadlines, GuardedProtocol
 from web_tier.server.streams import Streams

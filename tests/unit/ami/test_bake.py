@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from ami.aws.account import Account
+from ami.aws.images import BAKE_TAG, BakedImage, Ec2Images
+from ami.aws.passing_bucket import passing_bucket
 from ami.bake import Bake, BakeFailed, Recipe
-from core import layout
-from core.aws.account import Account
-from core.aws.images import BAKE_TAG, BakedImage, Ec2Images
-from core.aws.passing_bucket import passing_bucket
 from core.aws.store import S3Store
 from core.errors import TagfleetError, Unavailable
-from core.ports import ObjectStore
+from core.storage import layout
+from core.storage.ports import ObjectStore
 from tests.cloud import REGION, Cloud
 
 INSTALLER = """

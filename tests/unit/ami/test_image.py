@@ -121,7 +121,13 @@ def test_user_data_is_what_cloud_init_takes(file: str, tmp_path: Path) -> None:
 def test_a_worker_on_a_cpu_imports_nothing_that_is_not_installed_for_it() -> None:
     modules = ["tagfleet.cli.worker", "tagfleet.cli.prepare", "app_tier.engines.openvino", "core.aws.parts"]
     modules += ["core.aws.settings", "core.local.parts", "core.aws.sources"]
-    modules += ["tagfleet.cli.ship_logs", "core.log_shipper", "core.journal", "core.aws.logs", "core.aws.metadata"]
+    modules += [
+        "tagfleet.cli.ship_logs",
+        "core.logs.log_shipper",
+        "core.logs.journal",
+        "core.aws.logs",
+        "core.aws.metadata",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", ONLY_ITS_OWN, "worker", *modules], capture_output=True, text=True, check=False
     )
@@ -135,7 +141,7 @@ def test_a_host_imports_nothing_that_is_not_installed_for_it() -> None:
         "tagfleet.cli.controller",
         "tagfleet.cli.signal_ready",
         "tagfleet.deployment.readiness",
-        "core.aws.hosts",
+        "ami.aws.hosts",
         "web_tier.app",
         "core.aws.parts",
     ]

@@ -6,8 +6,8 @@ import json
 
 from click.testing import CliRunner
 
-from core.aws.account import ROLE_TAG
-from core.aws.images import BAKE_TAG, BakedImage, superseded
+from ami.aws.account import ROLE_TAG
+from ami.aws.images import BAKE_TAG, BakedImage, superseded
 from tagfleet.cli import cli
 from tests.cloud import REGION, Cloud
 

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from app_tier.engines import Pixels
-from app_tier.pipeline import Pipeline
+from app_tier.pipeline.pipeline import Pipeline
 from app_tier.taggers import Frame, Prediction
 from config.settings import Settings
-from core import layout
-from core.ids import new_id
-from core.messages import Job, Result, Tag, TagOptions, decode_output, encode
+from core.domain.ids import new_id
+from core.domain.messages import Job, Result, Tag, TagOptions, decode_output, encode
+from core.storage import layout
 from core.wiring import Backend
 from tests.pictures import spotted
 

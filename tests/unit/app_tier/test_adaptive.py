@@ -18,8 +18,8 @@ from app_tier.adaptive.files import decoded, encoded
 from app_tier.adaptive.state import MAX_TAGS, SAMPLE, Known, News, State
 from app_tier.adaptive.statistics import Features, Statistics, Sums, features
 from app_tier.taggers.adaptive import chosen
+from core.domain.messages import Opinion, TagOptions
 from core.errors import WeightsInvalid
-from core.messages import Opinion, TagOptions
 
 D = 6
 quick = settings(max_examples=60, deadline=None)

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app_tier import serving
 from app_tier.adaptive.memory import Memory
 from app_tier.adaptive.state import MAX_TAGS, News
 from app_tier.adaptive.statistics import Features, features
 from app_tier.engines import Outputs, Pixels
-from app_tier.networks import NETWORKS
+from app_tier.models.networks import NETWORKS
 from app_tier.taggers import Learner, Lesson
 from app_tier.taggers.adaptive import AdaptiveTagger
+from app_tier.worker import selection as serving
 from config.settings import PoolSettings, Settings
-from core import layout
+from core.domain.messages import Feedback, Opinion, TagOptions
 from core.errors import NotFound, PreconditionFailed, Unavailable, WeightsInvalid, WeightsMissing
-from core.messages import Feedback, Opinion, TagOptions
-from core.ports import ObjectStore
+from core.storage import layout
+from core.storage.ports import ObjectStore
 from core.wiring import Backend
 
 D = 24

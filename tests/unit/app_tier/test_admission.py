@@ -10,12 +10,12 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from app_tier.pipeline import Pipeline
-from core import layout
+from app_tier.pipeline.pipeline import Pipeline
+from core.domain.messages import Job, Result, decode_result, encode
+from core.domain.notifications import asked_by, image_id
 from core.errors import NotFound, Unreadable
-from core.messages import Job, Result, decode_result, encode
-from core.notifications import asked_by, image_id
-from core.ports import Blob, Etag
+from core.storage import layout
+from core.storage.ports import Blob, Etag
 from core.wiring import Backend
 
 Collect = Callable[[int], dict[str, Result]]

@@ -7,11 +7,11 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app_tier.batching import Batching
-from app_tier.work import Work
+from app_tier.pipeline.batching import Batching
+from app_tier.pipeline.item import Work
 from bench.deployment import wait_until
-from core.messages import Job
-from core.ports import Delivery
+from core.domain.messages import Job
+from core.storage.ports import Delivery
 from tests.unit.app_tier.conftest import ColourTagger
 
 SIZE = 4

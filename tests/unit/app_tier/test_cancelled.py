@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app_tier.cancelled import Cancelled
-from core import layout
+from app_tier.pipeline.cancellation import Cancelled
 from core.errors import NotFound, Unavailable
+from core.storage import layout
 
 
 class Marks:

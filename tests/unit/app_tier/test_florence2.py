@@ -17,14 +17,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from app_tier.engines.florence2 import AT_ONCE, PROMPTS, Florence2Engine, prompt, read
-from app_tier.succession import Succession
 from app_tier.taggers import Choice, Tagger, Wanted, florence2
 from app_tier.taggers.florence2 import Florence2Tagger, Question, Seen, _tags
+from app_tier.worker.hot_reload import Succession
 from bench.deployment import wait_until
 from config.settings import PoolSettings, Settings
-from core import folders
+from core.domain.messages import Box, TagOptions
 from core.errors import WeightsInvalid
-from core.messages import Box, TagOptions
+from core.storage import folders
 from core.wiring import Backend
 from tests import tiny_florence2 as tiny
 

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from app_tier.gathering import Gathering
-from app_tier.held import Held
-from app_tier.persistence import Finished
+from app_tier.pipeline.in_flight import Held
+from app_tier.pipeline.result_batching import Gathering
+from app_tier.pipeline.result_writer import Finished
+from core.domain.messages import Result
 from core.local.queue import LocalQueue
-from core.messages import Result
-from core.ports import Delivery
+from core.storage.ports import Delivery
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from app_tier.in_time import within
+from app_tier.models.in_time import within
 
 
 def test_what_the_call_returns_and_what_it_raises() -> None:

@@ -12,17 +12,18 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app_tier import quantising, serving
 from app_tier.engines import int8
 from app_tier.engines.int8 import MIN_LABELLED, Figures
+from app_tier.registry import quantisation as quantising
 from app_tier.taggers import Tagger
+from app_tier.worker import selection as serving
 from config import labels
 from config import settings as config
 from config.settings import PoolSettings, Settings
-from core import layout
+from core.domain.messages import TagOptions
 from core.errors import WeightsInvalid
-from core.messages import TagOptions
-from core.models import sha256_of
+from core.storage import layout
+from core.storage.models import sha256_of
 from core.wiring import Backend
 from tagfleet.cli import cli
 from tests import tiny_classifier as tiny

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app_tier.isolation import IsolatedDecoder
+from app_tier.pipeline.isolation import IsolatedDecoder
 from bench.deployment import wait_until
 from core.errors import BadImage
 

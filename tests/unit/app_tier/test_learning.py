@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from app_tier.held import Held
-from app_tier.isolation import IsolatedDecoder
-from app_tier.learning import Learning
-from app_tier.persistence import Trouble
-from app_tier.pipeline import Pipeline
+from app_tier.pipeline.feedback import Learning
+from app_tier.pipeline.in_flight import Held
+from app_tier.pipeline.isolation import IsolatedDecoder
+from app_tier.pipeline.pipeline import Pipeline
+from app_tier.pipeline.result_writer import Trouble
 from app_tier.taggers import Lesson, Tagger
 from bench.deployment import wait_until
 from config.settings import Settings
-from core import layout
+from core.domain.messages import Feedback, Opinion, decode_feedback, encode
 from core.errors import Unavailable, WeightsInvalid
-from core.messages import Feedback, Opinion, decode_feedback, encode
-from core.ports import Delivery
+from core.storage import layout
+from core.storage.ports import Delivery
 from core.wiring import Backend
 from tests.unit.app_tier.conftest import ColourTagger, make_pipeline
 

@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app_tier.ledger import Ledger, Remains, take_remains
+from app_tier.pipeline.crash_record import Ledger, Remains, take_remains
 
 _DIES = """
 import os, sys
 from pathlib import Path
-from app_tier.ledger import Ledger
+from app_tier.pipeline.crash_record import Ledger
 
 ledger = Ledger(Path(sys.argv[1]), "w1")
 with ledger.decoding("img_done"):

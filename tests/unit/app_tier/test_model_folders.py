@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from app_tier import model_folders, serving
+from app_tier.models import model_folders
 from app_tier.taggers import Wanted, florence2
+from app_tier.worker import selection as serving
 from config.settings import PoolSettings, Settings
-from core import folders
 from core.errors import WeightsInvalid, WeightsMissing
+from core.storage import folders
 from core.wiring import Backend
 
 FILES = {"config.json": b"{}", "model.safetensors": b"weights", "tokenizer.json": b"{}"}

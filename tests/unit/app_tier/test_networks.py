@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from app_tier import serving
-from app_tier.networks import NETWORKS, known, network
-from app_tier.timm_networks import described
+from app_tier.models.networks import NETWORKS, known, network
+from app_tier.models.timm_networks import described
+from app_tier.worker import selection as serving
 from config import labels
 from config.settings import PoolSettings, Settings
+from core.domain.messages import TagOptions
 from core.errors import WeightsInvalid, WeightsMissing
-from core.messages import TagOptions
 from core.wiring import Backend
 from tests import tiny_classifier as tiny
 
@@ -59,7 +59,7 @@ def test_timms_configuration_is_asked_for_once(tmp_path: Path) -> None:
     assert found.download == "https://huggingface.co/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"
     (kept,) = (tmp_path / "networks").iterdir()
     script = (
-        "import sys; from pathlib import Path; from app_tier.networks import network;"
+        "import sys; from pathlib import Path; from app_tier.models.networks import network;"
         f"assert network('timm/test_resnet', Path({str(tmp_path)!r})).crop == 160;"
         "print(sorted({'torch', 'timm', 'openvino'} & set(sys.modules)))"
     )

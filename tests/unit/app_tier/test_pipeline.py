@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app_tier.pipeline import Pipeline
+from app_tier.pipeline.pipeline import Pipeline
 from bench.deployment import wait_until
 from config.settings import Settings
-from core import layout
+from core.domain.messages import Job, Result, decode_result, encode
 from core.errors import Unavailable
-from core.messages import Job, Result, decode_result, encode
-from core.originals import Originals
+from core.storage import layout
+from core.storage.originals import Originals
 from core.wiring import Backend
 
 Submit = Callable[..., Job]

@@ -13,11 +13,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from app_tier.worker import Identity, Worker
+from app_tier.worker.worker import Identity, Worker
 from bench.deployment import wait_until
 from config.settings import Settings
-from core.messages import Job, Result
-from core.models import Input, Manifest, Registry, sha256_of
+from core.domain.messages import Job, Result
+from core.storage.models import Input, Manifest, Registry, sha256_of
 from core.wiring import Backend
 
 Submit = Callable[..., Job]

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app_tier import serving
 from app_tier.engines import golden, modules
 from app_tier.engines import openvino as openvino_engine
-from app_tier.prepare import prepare
 from app_tier.taggers import Wanted, classifiers
 from app_tier.taggers.imagenet import ImageNetTagger
+from app_tier.worker import selection as serving
+from app_tier.worker.prepare import prepare
 from config.settings import PoolSettings, Settings
+from core.domain.messages import TagOptions
 from core.errors import WeightsInvalid, WeightsMissing
 from core.imaging.decode import DecodeBudget, Decoder
-from core.messages import TagOptions
 from core.wiring import Backend
 
 LITE = PoolSettings(tagger="efficientnet-lite0")

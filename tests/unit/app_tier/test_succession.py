@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from app_tier.succession import Succession
 from app_tier.taggers import Choice, Tagger
+from app_tier.worker.hot_reload import Succession
 from bench.deployment import wait_until
 from core.errors import Unavailable, WeightsInvalid, WeightsMissing
 from tests.unit.app_tier.conftest import ColourTagger

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from app_tier.pipeline import Pipeline
+from app_tier.pipeline.pipeline import Pipeline
 from bench.chaos.traps import CRASHES, HANGS, marked, trapped
 from bench.deployment import wait_until
 from config.settings import Settings
+from core.domain.messages import Job, Result, decode_job
 from core.errors import Unavailable
-from core.messages import Job, Result, decode_job
 from core.wiring import Backend
 
 Submit = Callable[..., Job]
@@ -174,7 +174,7 @@ def test_suspects_that_wait_while_a_worker_drains_go_back_as_what_they_are(
 _DIED_DECODING = """
 import os, sys
 from pathlib import Path
-from app_tier.ledger import Ledger
+from app_tier.pipeline.crash_record import Ledger
 
 ledger = Ledger(Path(sys.argv[1]), "w0")
 with getattr(ledger, sys.argv[2])(sys.argv[3:] if sys.argv[2] == "tagging" else sys.argv[3]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from app_tier.persistence import Trouble
+from app_tier.pipeline.result_writer import Trouble
 from bench.deployment import wait_until
 from core.errors import Unavailable
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from app_tier import weights
-from app_tier.networks import Network, network
-from app_tier.weights import Places
+from app_tier.models import weights
+from app_tier.models.networks import Network, network
+from app_tier.models.weights import Places
 from config.settings import Settings
 from core.errors import WeightsInvalid, WeightsMissing
-from core.models import Input, Manifest, Registry, sha256_of
+from core.storage.models import Input, Manifest, Registry, sha256_of
 from core.wiring import Backend
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from app_tier.taggers import Choice
-from app_tier.worker import Hung, Identity, Worker, process_started_at
+from app_tier.worker.worker import Hung, Identity, Worker, process_started_at
 from bench.deployment import wait_until
 from config.settings import Settings
-from core import layout
 from core.errors import Unavailable, WeightsMissing
-from core.ports import Etag, Machine
-from core.roster import Heartbeat, Roster, WorkerState
+from core.fleet.roster import Heartbeat, Roster, WorkerState
+from core.storage import layout
+from core.storage.ports import Etag, Machine
 from core.wiring import Backend
 
 

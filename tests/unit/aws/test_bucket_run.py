@@ -8,12 +8,12 @@ from collections import Counter
 import pytest
 from pyarrow import parquet
 
-from core import layout
 from core.aws.queue import SqsQueue
 from core.aws.sources import S3Source
 from core.aws.store import S3Store
-from core.messages import Result, decode_job, encode
-from core.originals import Originals
+from core.domain.messages import Result, decode_job, encode
+from core.storage import layout
+from core.storage.originals import Originals
 from tagfleet.bulk.listing import Below
 from tagfleet.bulk.run import Parts, Run, drive
 from tagfleet.bulk.state import RunFile, RunState

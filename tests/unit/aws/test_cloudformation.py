@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from ami.aws.cloudformation import Stack, StackState
 from core.aws.clients import Clients
-from core.aws.cloudformation import Stack, StackState
 from core.errors import Unavailable
 from tests.cloud import clients_of
 from tests.faulty import Answer, Faulty

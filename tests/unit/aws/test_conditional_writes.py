@@ -9,10 +9,10 @@ import pytest
 from config import settings as config
 from controller import main as controller
 from core.aws.store import S3Store
-from core.conditional_writes import check_conditional_writes
 from core.errors import Misconfigured, Unavailable, UnsuitableStore
 from core.local.store import LocalStore
-from core.memory import MemoryStore
+from core.storage.conditional_writes import check_conditional_writes
+from core.storage.memory import MemoryStore
 from core.wiring import Backend
 from tests.cloud import clients_of
 from tests.contract.aws import made_bucket
@@ -90,7 +90,7 @@ def test_what_a_server_does_not_have_is_no_trouble_that_passes(faulty, store, an
 def test_neither_a_controller_nor_the_tagging_of_a_bucket_begins_on_such_a_store(cloud, faulty, monkeypatch) -> None:
     from threading import Event
 
-    from core.messages import TagOptions
+    from core.domain.messages import TagOptions
     from tagfleet.cli.tag_bucket import Wanted, tag_bucket
 
     for name, value in {**cloud.environ, "AWS_ENDPOINT_URL": faulty.endpoint}.items():

@@ -8,8 +8,8 @@ import pytest
 
 from config.settings import Settings
 from controller.loop import Controller, Ports
-from core.ports import InstanceState
-from core.roster import Heartbeat, Roster, WorkerState
+from core.fleet.roster import Heartbeat, Roster, WorkerState
+from core.storage.ports import InstanceState
 from tests.cloud import Cloud
 from tests.contract.aws import S3Stores, SqsQueues
 from tests.contract.ec2 import Ec2Fleets

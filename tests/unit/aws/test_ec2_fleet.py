@@ -10,7 +10,7 @@ import pytest
 from config import settings as config
 from core.aws.fleet import Ec2Fleet, open_fleet
 from core.errors import Misconfigured, Unavailable
-from core.ports import Cause, InstanceState, Launch, Offering
+from core.storage.ports import Cause, InstanceState, Launch, Offering
 from tests.cloud import Cloud
 from tests.contract.ec2 import CHOICES, Ec2Fleets, impatient
 

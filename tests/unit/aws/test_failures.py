@@ -11,7 +11,7 @@ from core.aws.queue import SqsQueue
 from core.aws.sources import S3Source
 from core.aws.store import PART, S3Store
 from core.errors import Misconfigured, PartialSend, PreconditionFailed, Unavailable, Unreadable
-from core.ports import IfAbsent, IfMatch
+from core.storage.ports import IfAbsent, IfMatch
 from tests.cloud import clients_of
 from tests.contract.aws import made_bucket, made_queue
 from tests.faulty import Answer, Cut, Faulty, Lost, Request, Reset, Silence, s3_error, sqs_error, sqs_failed

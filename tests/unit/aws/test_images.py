@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.aws.account import USER_DATA_TAG
-from core.aws.images import Ec2Images
+from ami.aws.account import USER_DATA_TAG
+from ami.aws.images import Ec2Images
 from core.errors import Misconfigured
 from tests.cloud import Cloud
 

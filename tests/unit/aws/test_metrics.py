@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from core.aws import metrics as cloudwatch
 from core.aws.metrics import CloudWatchMetrics
-from core.metrics import Metric, Sample
+from core.fleet.metrics import Metric, Sample
 
 
 @dataclass

@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 
-from app_tier.pipeline import Pipeline
-from core import layout
+from app_tier.pipeline.pipeline import Pipeline
 from core.aws.queue import SqsQueue
 from core.aws.store import S3Store
-from core.ids import new_id
-from core.messages import Job, decode_output, encode
-from core.originals import Originals
+from core.domain.ids import new_id
+from core.domain.messages import Job, decode_output, encode
+from core.storage import layout
+from core.storage.originals import Originals
 from tests.contract.aws import made_bucket, made_queue
 from tests.contract.conftest import eventually
 from tests.unit.app_tier.conftest import ColourTagger, picture

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 
+from ami.aws.images import Ec2Images
 from core.aws.clients import Clients
-from core.aws.images import Ec2Images
 from core.aws.store import S3Store
 from tests.cloud import CREDENTIALS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.aws.sources import S3Source
+from core.domain.notifications import asked_by
 from core.errors import NotFound, Unreadable
-from core.notifications import asked_by
 from tests.cloud import REGION, Cloud, clients_of
 from tests.faulty import Answer, Faulty
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from core.aws.training_jobs import JobRequest, TrainingJobs
 from core.errors import Misconfigured, NotFound, RunInvalid, TrainingStopped
-from core.models import Input
+from core.storage.models import Input
 from tagfleet.cli import cli
 from tests.cloud import Cloud
-from training import sagemaker, sagemaker_container
-from training.options import Options
-from training.runs import BEST, LAST, RUN, Run
-from training.splits import SplitFile
+from training.data.splits import SplitFile
+from training.fit.options import Options
+from training.fit.runs import BEST, LAST, RUN, Run
+from training.sagemaker import container as sagemaker_container
+from training.sagemaker import jobs as sagemaker
+from training.sagemaker.training_jobs import JobRequest, TrainingJobs
 
 ROLE = "arn:aws:iam::123456789012:role/trainer"
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/tagfleet:1"

@@ -7,10 +7,10 @@ import urllib.request
 
 import pytest
 
-from core import layout
 from core.aws.store import S3Store
-from core.messages import Job, decode_job, encode
-from core.ports import UploadForm
+from core.domain.messages import Job, decode_job, encode
+from core.storage import layout
+from core.storage.ports import UploadForm
 from tests.contract.aws import made_bucket
 
 UPLOADED = layout.image_key("bat_1", "img_1")

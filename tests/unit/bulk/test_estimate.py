@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.notifications import split_address
-from core.ports import Etag, ObjectInfo
+from core.domain.notifications import split_address
+from core.storage.ports import Etag, ObjectInfo
 from tagfleet.bulk import estimate
 from tagfleet.bulk.listing import Below
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from core.errors import NotFound
-from core.ports import Blob
+from core.storage.ports import Blob
 from tagfleet.bulk.listing import BadListing, Inventory, Listing, Named, looks_like_image
 
 KEYS = ["a b.jpg", "1+1.jpg", "50%25.jpg", "ü/日本.jpg", 'q"uote,.jpg']

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from config import settings as config
-from core import layout
+from core.domain.messages import Box, Job, Result, Tag, decode_job, encode
 from core.errors import Unavailable
-from core.messages import Box, Job, Result, Tag, decode_job, encode
+from core.storage import layout
 from core.wiring import Backend
 from tagfleet.bulk.listing import Found
 from tagfleet.bulk.run import Parts, Run, drive, take

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from werkzeug.formparser import parse_form_data
 
-from core.file_names import same_name
+from core.util.file_names import same_name
 from tagfleet.client import Client, Patience
 
 Fault = Callable[[BaseHTTPRequestHandler], None]

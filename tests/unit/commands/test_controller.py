@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from config import settings as config
-from core.fleet_changes import FleetChange, FleetChanges
-from core.roster import DecisionRecord, Heartbeat
+from core.fleet.fleet_changes import FleetChange, FleetChanges
+from core.fleet.roster import DecisionRecord, Heartbeat
 from core.wiring import Backend
 from tagfleet.cli import cli
 

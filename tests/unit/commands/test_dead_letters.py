@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from config import settings as config
-from core.messages import Job, encode
-from core.ports import Queue
+from core.domain.messages import Job, encode
+from core.storage.ports import Queue
 from core.wiring import Backend
 from tagfleet.cli.dead_letters import command
 

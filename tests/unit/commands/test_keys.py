@@ -7,8 +7,8 @@ from click.testing import CliRunner, Result
 
 from config import settings as config
 from tagfleet.cli.keys import command
-from web_tier.catalog_keys import KeyCatalog
-from web_tier.database import Database, catalog_url
+from web_tier.catalog.database import Database, catalog_url
+from web_tier.catalog.keys import KeyCatalog
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import save_file
 
-from app_tier import serving
+from app_tier.worker import selection as serving
 from config.settings import PoolSettings, Settings
-from core import folders
+from core.domain.messages import TagOptions
 from core.errors import WeightsInvalid, WeightsMissing
-from core.messages import TagOptions
-from core.models import Input, Manifest, Registry, sha256_of
+from core.storage import folders
+from core.storage.models import Input, Manifest, Registry, sha256_of
 from core.wiring import Backend
 from tagfleet.cli import cli
 

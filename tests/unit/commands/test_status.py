@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config import settings as config
-from core.roster import Heartbeat, WorkerState
+from core.fleet.roster import Heartbeat, WorkerState
 from core.wiring import Backend
 from tagfleet.cli.status import of_fleet
 

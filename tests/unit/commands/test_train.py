@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from config.settings import Settings
 from tagfleet.cli import cli
 from tests.unit.training.pictures import folder_of_classes
-from training import evaluation, runs
+from training.evaluate import evaluation
+from training.fit import runs
 
 Run = Callable[..., Result]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from config.settings import ControllerSettings, Settings
-from controller.model import Policy, policy_of
+from controller.state.model import Policy, policy_of
 from tests.unit.controller.fakes import World
 
 

@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 from config.settings import ControllerSettings
 from controller.loop import Controller, Ports
 from core.errors import Unavailable
-from core.memory import MemoryStore
-from core.ports import (
+from core.fleet.roster import BootTimings, Heartbeat, Roster, WorkerState
+from core.storage.memory import MemoryStore
+from core.storage.ports import (
     PROCESS,
     Blob,
     Cause,
@@ -27,7 +28,6 @@ from core.ports import (
     Offering,
     UploadForm,
 )
-from core.roster import BootTimings, Heartbeat, Roster, WorkerState
 
 
 class Crash(BaseException):

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from controller.chronicle import Chronicle, Scene
-from controller.history import CHANGES
-from controller.ledger import Intent
-from controller.model import Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage, Worker
-from controller.policy import weigh
-from controller.watch import Reading
-from core.fleet_changes import FleetChange
-from core.ports import Depth, Instance, InstanceState
-from core.roster import Heartbeat, WorkerState
+from controller.events.derive import Chronicle, Scene
+from controller.events.history import CHANGES
+from controller.policy.policy import weigh
+from controller.state.ledger import Intent
+from controller.state.model import Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage, Worker
+from controller.state.tracker import Reading
+from core.fleet.fleet_changes import FleetChange
+from core.fleet.roster import Heartbeat, WorkerState
+from core.storage.ports import Depth, Instance, InstanceState
 from tests.unit.controller.fakes import World
 from tests.unit.controller.test_loop import live
 

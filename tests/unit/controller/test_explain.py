@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controller.explain import explain
-from controller.model import Observation, Policy, PoolView, Stage, Worker
-from controller.policy import decide
-from core.ports import Depth, Offering
-from core.roster import DecisionRecord
+from controller.events.explain import explain
+from controller.policy.policy import decide
+from controller.state.model import Observation, Policy, PoolView, Stage, Worker
+from core.fleet.roster import DecisionRecord
+from core.storage.ports import Depth, Offering
 
 
 def record(policy: Policy) -> DecisionRecord:

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.schedule import Schedule, schedule
-from controller.explain import explain
-from controller.model import Observation, PoolPlan, PoolView, Rule, Worker
-from controller.policy import decide
-from core import layout
-from core.roster import DecisionRecord
+from controller.events.explain import explain
+from controller.policy.policy import decide
+from controller.state.model import Observation, PoolPlan, PoolView, Rule, Worker
+from core.fleet.roster import DecisionRecord
+from core.storage import layout
 from tests.unit.controller.fakes import World
 from tests.unit.controller.test_loop import stopped
 from tests.unit.controller.test_policy import ON_DEMAND, POLICY, busy, idle, one, priced, view

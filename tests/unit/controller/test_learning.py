@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from controller.learning import arrival_rate, boot_time, learn, throughput
-from controller.model import News, Policy, PoolMemory, PoolView
-from core.ports import Depth
+from controller.policy.estimates import arrival_rate, boot_time, learn, throughput
+from controller.state.model import News, Policy, PoolMemory, PoolView
+from core.storage.ports import Depth
 from tests.unit.controller.test_policy import POLICY
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from controller.ledger import Book, Fenced, Intent, Ledger
-from controller.model import PoolMemory
+from controller.state.ledger import Book, Fenced, Intent, Ledger
+from controller.state.model import PoolMemory
 from core.errors import Unavailable
-from core.ports import Etag
+from core.storage.ports import Etag
 from tests.unit.controller.fakes import World
 
 

@@ -17,7 +17,7 @@ import pytest
 from config import settings as config
 from config.settings import Settings
 from controller.main import run
-from core.ports import InstanceState
+from core.storage.ports import InstanceState
 from core.wiring import Backend
 
 pytestmark = pytest.mark.e2e
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.e2e
 WORKER = """
 import os, signal, sys, time
 from config import settings as config
-from core.roster import Heartbeat, WorkerState
+from core.fleet.roster import Heartbeat, WorkerState
 from core.wiring import Backend
 
 pool, me = sys.argv[sys.argv.index("--pool") + 1], sys.argv[sys.argv.index("--instance") + 1]

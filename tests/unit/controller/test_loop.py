@@ -9,7 +9,7 @@ import pytest
 
 from config.settings import ControllerSettings
 from controller.loop import Controller
-from core.roster import WorkerState
+from core.fleet.roster import WorkerState
 from tests.unit.controller.fakes import Crash, World
 
 READING = {"get", "list", "instances", "offerings", "depth"}

@@ -15,8 +15,8 @@ from hypothesis.stateful import (
 
 from config.settings import ControllerSettings
 from controller.loop import Controller
-from core.ports import Offering
-from core.roster import WorkerState
+from core.fleet.roster import WorkerState
+from core.storage.ports import Offering
 from tests.unit.controller.fakes import Crash, FakeWorker, World
 
 POOLS = ["one", "two"]

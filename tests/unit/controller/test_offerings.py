@@ -6,9 +6,9 @@ import pytest
 
 from config.settings import ControllerSettings
 from controller.loop import Controller
-from controller.model import Rule
-from core.ports import Offering
-from core.roster import WorkerState
+from controller.state.model import Rule
+from core.fleet.roster import WorkerState
+from core.storage.ports import Offering
 from tests.unit.controller.fakes import Crash, World
 
 SPOT = Offering("g4dn.xlarge", "a", "spot", 0.16)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.history import LENGTH, History
-from controller.model import Observation, Policy, PoolView, Rule, Stage, Worker
-from controller.policy import decide
+from controller.events.history import LENGTH, History
+from controller.policy.policy import decide
+from controller.state.model import Observation, Policy, PoolView, Rule, Stage, Worker
 from core.errors import Unavailable
-from core.ports import Depth
-from core.roster import DecisionRecord, Roster
+from core.fleet.roster import DecisionRecord, Roster
+from core.storage.ports import Depth
 from tests.unit.controller.fakes import World
 from tests.unit.controller.test_loop import live
 

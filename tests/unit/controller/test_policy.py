@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.model import News, Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage, Worker
-from controller.policy import decide
-from core.ports import Depth, Offering
+from controller.policy.policy import decide
+from controller.state.model import News, Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage, Worker
+from core.storage.ports import Depth, Offering
 
 POLICY = Policy(
     max_workers=4,

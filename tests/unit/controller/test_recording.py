@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from controller.model import policy_of
-from controller.policy import decide
-from controller.recording import BadRecording, read, recorder, replay
+from controller.events.recording import BadRecording, read, recorder, replay
+from controller.policy.policy import decide
 from controller.simulation.compare import policy_named
+from controller.state.model import policy_of
 from tagfleet.cli import cli
 from tests.unit.controller.fakes import World
 

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from controller.model import News, Observation, PoolView, Stage, Worker
-from controller.policy import decide
-from controller.report import samples
-from core.metrics import Metric, Sample
-from core.ports import Depth
+from controller.events.metrics import samples
+from controller.policy.policy import decide
+from controller.state.model import News, Observation, PoolView, Stage, Worker
+from core.fleet.metrics import Metric, Sample
+from core.storage.ports import Depth
 from tests.unit.controller.fakes import World
 from tests.unit.controller.test_loop import live
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.loop import Controller
-from core.roster import WorkerState
+from core.fleet.roster import WorkerState
 from tests.unit.controller.fakes import FakeWorker, World
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import Unavailable
-from core.roster import Heartbeat, WorkerState
+from core.fleet.roster import Heartbeat, WorkerState
 from tests.unit.controller.fakes import World
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.shape import SLOT_S, Shape, Slot
+from controller.policy.arrival_profile import SLOT_S, Shape, Slot
 
 DAY = 86_400.0
 START = 20_000 * DAY

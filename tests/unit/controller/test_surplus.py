@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.surplus import Gap, Rung, note, peak, worth_keeping_s
+from controller.policy.scale_in import Gap, Rung, note, peak, worth_keeping_s
 
 
 def seen(needs: list[int], tick_s: float = 5.0) -> tuple[tuple[Rung, ...], tuple[Gap, ...]]:

@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from config.settings import ControllerSettings
-from controller.model import Plan, PoolPlan
-from core import layout
+from controller.state.model import Plan, PoolPlan
+from core.storage import layout
 from tests.unit.controller.fakes import World
 
 

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[3]
 
 OWN_PICTURES = {
     "controller/simulation/plots.py",  # plots that it has drawn itself
-    "training/fingerprints.py",  # the size of a photo that the decoder has read before
-    "training/florence2_lessons.py",  # sizes of photos of whoever trains
+    "training/data/fingerprints.py",  # the size of a photo that the decoder has read before
+    "training/florence2/lessons.py",  # sizes of photos of whoever trains
 }
 
 

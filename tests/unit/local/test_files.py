@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import Unavailable
-from core.local.files import guarded, locked
+from core.util.disk_errors import guarded, locked
 
 
 def test_a_full_disk_is_told_in_a_sentence():
@@ -36,7 +36,7 @@ def test_a_lock_is_free_again_after_an_error(tmp_path):
 def test_a_lock_keeps_other_processes_out(tmp_path, python):
     script = """
 import sys
-from core.local.files import locked
+from core.util.disk_errors import locked
 for _ in range(300):
     with locked(sys.argv[1] + ".lock"):
         with open(sys.argv[1]) as file:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import core
-from core import lifeline
+from core.util import parent_watch as lifeline
 
 _CHILD = """
 import os, signal, sys

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import NotFound, PreconditionFailed, Unavailable
 from core.local.store import LocalStore
-from core.ports import IfAbsent, IfMatch
+from core.storage.ports import IfAbsent, IfMatch
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ import sys
 from pathlib import Path
 from core.errors import PreconditionFailed
 from core.local.store import LocalStore
-from core.ports import IfMatch
+from core.storage.ports import IfMatch
 
 store = LocalStore(Path(sys.argv[1]))
 for _ in range(100):

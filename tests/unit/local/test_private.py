@@ -14,12 +14,12 @@ import pytest
 
 from config import settings as config
 from config.settings import Settings
-from core.local import private
-from core.roster import RoleBeat
+from core.fleet.roster import RoleBeat
+from core.util import private
 from core.wiring import Backend
 from tests.unit.web.processes import wait_for
 from web_tier import serve
-from web_tier.database import catalog_url, migrate
+from web_tier.catalog.database import catalog_url, migrate
 
 
 @pytest.fixture(autouse=True)

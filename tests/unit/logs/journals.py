@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.journal import Journal
+from core.logs.journal import Journal
 
 _REMOTE = Path("/lib/systemd/systemd-journal-remote")
 """Of Debian's package systemd-journal-remote: it writes entries into a journal's file."""

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from bench.deployment import wait_until
 from core.aws.logs import LogGroup, batches
 from core.errors import Unavailable
-from core.journal import Entry, Journal
-from core.log_shipper import LogShipper
+from core.logs.journal import Entry, Journal
+from core.logs.log_shipper import LogShipper
 from tests.cloud import Cloud, clients_of
 from tests.faulty import Answer, Faulty
 from tests.unit.logs.journals import JournalFile

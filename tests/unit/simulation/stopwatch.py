@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from config.settings import ControllerSettings
-from controller.model import Terms
 from controller.simulation.cloud import Cloud
+from controller.state.model import Terms
 
 _LEASES = 5
-"""After slow ticks a lease lasts so many of its usual lengths at most (`controller.ledger`)."""
+"""After slow ticks a lease lasts so many of its usual lengths at most (`controller.state.ledger`)."""
 _CONSISTENT_S = 60.0
 """A queue's count is never older than this, where counts lag at all."""
 

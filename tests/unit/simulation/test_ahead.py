@@ -9,7 +9,7 @@ import pytest
 
 from config.schedule import schedule
 from config.settings import Settings
-from controller.policy import decide
+from controller.policy.policy import decide
 from controller.simulation.figures import summary
 from controller.simulation.run import ZONE, Run, simulate
 from controller.simulation.scene import CALM, Machine, Scene, scene

@@ -31,10 +31,10 @@ from controller.simulation.roster import SimulatedRoster
 from controller.simulation.scene import CALM, ROUGH, scene
 from controller.simulation.timeline import Timeline
 from controller.simulation.worker import SimulatedWorker
-from core import layout
 from core.errors import Unavailable
-from core.memory import MemoryStore
-from core.ports import InstanceState, Offering
+from core.storage import layout
+from core.storage.memory import MemoryStore
+from core.storage.ports import InstanceState, Offering
 from tests.unit.simulation.conftest import MACHINE
 from tests.unit.simulation.fuse import Crash, Fuse
 from tests.unit.simulation.stopwatch import Stopwatches

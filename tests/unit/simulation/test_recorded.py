@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from config import settings as config
 from config.settings import Settings
+from controller.events.recording import recorder
 from controller.loop import Controller
-from controller.model import policy_of
-from controller.policy import decide
-from controller.recording import recorder
+from controller.policy.policy import decide
 from controller.simulation.recorded import from_recording, is_recording
 from controller.simulation.run import simulate
 from controller.simulation.scene import Scene
 from controller.simulation.traces import Trace
+from controller.state.model import policy_of
 from tagfleet.cli import cli
 from tests.unit.controller.conftest import small
 from tests.unit.controller.fakes import World

@@ -11,14 +11,14 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from config import settings as config
-from controller.model import Policy, PoolMemory, PoolView, Stage, Worker
-from controller.policy import decide, weigh
+from controller.policy.policy import decide, weigh
 from controller.simulation.baselines import BASELINES, baseline
 from controller.simulation.compare import POLICIES, policy_named
 from controller.simulation.run import Run, simulate
 from controller.simulation.scene import ROUGH, USUAL, Machine, Scene, scene
 from controller.simulation.traces import Trace
-from core.ports import Depth
+from controller.state.model import Policy, PoolMemory, PoolView, Stage, Worker
+from core.storage.ports import Depth
 from tests.unit.controller.test_policy import POLICY
 from tests.unit.simulation.conftest import MACHINE
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 import pytest
 
-from core.fleet_changes import FleetChange, Kind
-from core.roster import BootTimings, DecisionRecord, Heartbeat, PoolStatus, WorkerState
+from core.fleet.fleet_changes import FleetChange, Kind
+from core.fleet.roster import BootTimings, DecisionRecord, Heartbeat, PoolStatus, WorkerState
 from tagfleet.client.model import Batch
 from tagfleet.supervisor.narrator import Narrator, View
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from app_tier.engines.modules import PixelNetwork
 from tests.unit.training.small_run import ALONE, OPTIONS, Recorder, places
-from training import starting
-from training.learner import Learner
-from training.loading import Batch
-from training.loop import train
-from training.options import Options
-from training.processes import Processes, joined
-from training.schedule import Cosine
+from training.data.loading import Batch
+from training.fit import starting
+from training.fit.learner import Learner
+from training.fit.loop import train
+from training.fit.options import Options
+from training.fit.processes import Processes, joined
+from training.fit.schedule import Cosine
 
 EPOCHS = 2
 

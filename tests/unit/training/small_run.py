@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from app_tier.weights import Places
+from app_tier.models.weights import Places
 from core.local.store import LocalStore
-from training import starting
-from training.loop import Outcome, Task, train
-from training.options import Options
-from training.processes import Processes
-from training.runs import Epoch
+from training.fit import starting
+from training.fit.loop import Outcome, Task, train
+from training.fit.options import Options
+from training.fit.processes import Processes
+from training.fit.runs import Epoch
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

@@ -12,16 +12,17 @@ from PIL import Image
 
 from app_tier.adaptive.memory import Memory
 from app_tier.engines import Outputs, Pixels
-from app_tier.networks import NETWORKS
+from app_tier.models.networks import NETWORKS
 from app_tier.taggers.adaptive import AdaptiveTagger
 from config.settings import Settings
+from core.domain.messages import TagOptions
 from core.errors import DataInvalid
-from core.messages import TagOptions
-from core.ports import ObjectStore
+from core.storage.ports import ObjectStore
 from core.wiring import Backend
 from tagfleet.cli.adaptive import command
-from training import adapting, reading
-from training.examples import Dataset
+from training.data import reading
+from training.data.examples import Dataset
+from training.fit import adapting
 
 D = 12
 

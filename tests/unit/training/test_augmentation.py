@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 from tests.unit.training.sources import pictures
-from training.augmentation import Augmented, Strength
-from training.examples import Dataset
-from training.reading import read
-from training.splits import Splits, split
+from training.data.augmentation import Augmented, Strength
+from training.data.examples import Dataset
+from training.data.reading import read
+from training.data.splits import Splits, split
 
 
 @pytest.fixture

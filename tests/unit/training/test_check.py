@@ -13,11 +13,11 @@ from PIL import Image, ImageOps
 from core.errors import TrainingStopped
 from tagfleet.cli import cli
 from tests.unit.training.sources import coco, picture, pictures
-from training import fingerprints, reading, splits
-from training.augmentation import Augmented, Strength
-from training.check import Check, check
-from training.examples import Dataset, Example
-from training.splits import Splits
+from training.data import fingerprints, reading, splits
+from training.data.augmentation import Augmented, Strength
+from training.data.check import Check, check
+from training.data.examples import Dataset, Example
+from training.data.splits import Splits
 
 
 def run(*arguments: str | Path) -> Result:

@@ -12,10 +12,10 @@ from PIL import Image, ImageEnhance, ImageOps
 from core.errors import BadImage
 from core.imaging.decode import DecodeBudget, Decoder
 from tests.unit.training.sources import picture
-from training import fingerprints
-from training.duplicates import DISTANCE, Copies, copies, grouped
-from training.examples import Dataset, Example
-from training.fingerprints import Fingerprint
+from training.data import fingerprints
+from training.data.duplicates import DISTANCE, Copies, copies, grouped
+from training.data.examples import Dataset, Example
+from training.data.fingerprints import Fingerprint
 
 DECODER = Decoder(32, DecodeBudget(100))
 

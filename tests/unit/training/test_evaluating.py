@@ -14,13 +14,15 @@ from PIL import Image
 from app_tier.engines import Pixels
 from app_tier.taggers import Frame, Prediction
 from config.settings import Settings
+from core.domain.messages import Tag, TagOptions
 from core.errors import DataInvalid, RunInvalid
-from core.messages import Tag, TagOptions
 from tests.unit.training.pictures import COLOURS, folder_of_classes
 from tests.unit.training.small_run import trained
-from training import evaluating, evaluation, evaluation_report, reading, runs, splits
-from training.evaluating import Wanted
-from training.examples import Dataset
+from training.data import reading, splits
+from training.data.examples import Dataset
+from training.evaluate import evaluating, evaluation, evaluation_report
+from training.evaluate.evaluating import Wanted
+from training.fit import runs
 
 
 @pytest.fixture(scope="module")

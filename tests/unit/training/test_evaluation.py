@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from core.errors import WeightsInvalid
-from training import evaluation
-from training.evaluation import Figures, evaluate_scores
+from training.evaluate import evaluation
+from training.evaluate.evaluation import Figures, evaluate_scores
 
 LABELS = ("cat", "dog", "owl")
 

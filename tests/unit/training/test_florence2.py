@@ -16,15 +16,15 @@ from safetensors.torch import load_file, save_file
 from app_tier.engines.florence2 import Florence2Engine, read
 from app_tier.taggers.florence2 import Florence2Tagger
 from config.settings import Settings
-from core import folders
+from core.domain.messages import TagOptions
 from core.errors import DataInvalid, RunInvalid, TrainingStopped
-from core.messages import TagOptions
+from core.storage import folders
 from core.wiring import Backend
 from tagfleet.cli.florence2 import command
 from tests import tiny_florence2 as tiny
-from training import florence2_lessons as lessons
-from training.florence2 import Options, tune
-from training.florence2_lessons import Lesson, Thing
+from training.florence2 import lessons
+from training.florence2.fine_tuning import Options, tune
+from training.florence2.lessons import Lesson, Thing
 
 
 @pytest.fixture(scope="module")

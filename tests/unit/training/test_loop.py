@@ -16,7 +16,7 @@ from core.errors import DataInvalid, RunInvalid, TrainingStopped, WeightsInvalid
 from tests.unit.training.full_disk import no_file_larger_than
 from tests.unit.training.pictures import folder_of_classes
 from tests.unit.training.small_run import Killed, Recorder, killed_at, task, trained
-from training import runs
+from training.fit import runs
 
 # 24 training pictures, batches of 4, two of them a step, three epochs: 9 steps
 

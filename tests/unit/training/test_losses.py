@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 import torch
 
-from training import losses
-from training.losses import Loss
+from training.fit import losses
+from training.fit.losses import Loss
 
 PLAIN = {
     "focal": partial(losses.focal, gamma=0.0),

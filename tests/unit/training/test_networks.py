@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from app_tier.engines import modules
 from core.errors import WeightsInvalid, WeightsMissing
-from training import networks
-from training.ema import Ema
-from training.schedule import Cosine
+from training.fit import networks
+from training.fit.ema import Ema
+from training.fit.schedule import Cosine
 
 SMALL = "timm/test_byobnet"
 

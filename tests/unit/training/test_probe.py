@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training import probe
-from training.examples import Dataset, Example
-from training.metrics import Floats, Truth
+from bench import probe
+from training.data.examples import Dataset, Example
+from training.evaluate.metrics import Floats, Truth
 
 
 def planted(telling: bool) -> tuple[Dataset, Floats, Truth]:

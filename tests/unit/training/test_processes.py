@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.unit.training.pictures import folder_of_classes
-from training import runs
+from training.fit import runs
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = [

@@ -11,18 +11,21 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
-from app_tier import serving
 from app_tier.engines import modules
+from app_tier.worker import selection as serving
 from config.settings import PoolSettings, Settings
 from core.errors import DataInvalid, RunInvalid, WeightsInvalid
-from core.models import Input, Registry, sha256_of
+from core.storage.models import Input, Registry, sha256_of
 from core.wiring import Backend
 from tagfleet.cli import cli
 from tests.unit.training.sources import coco
-from training import evaluation, publishing, reading, runs, splits
-from training.evaluation import FIGURES, FOLDER, evaluate_scores
-from training.options import Options
-from training.runs import BEST, RUN, Run
+from training.data import reading, splits
+from training.evaluate import evaluation
+from training.evaluate.evaluation import FIGURES, FOLDER, evaluate_scores
+from training.fit import runs
+from training.fit.options import Options
+from training.fit.runs import BEST, RUN, Run
+from training.publish import publishing
 
 LABELS = ("dog", "cat")
 

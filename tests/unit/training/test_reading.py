@@ -7,8 +7,8 @@ import pytest
 
 from core.errors import DataInvalid
 from tests.unit.training.sources import SIZE, coco, pictures
-from training.examples import Dataset
-from training.reading import look, read
+from training.data.examples import Dataset
+from training.data.reading import look, read
 
 
 def tags(dataset: Dataset) -> dict[str, set[str]]:

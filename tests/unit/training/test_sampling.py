@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.examples import Example
-from training.options import SamplerName
-from training.sampling import Sampler, rarities, repeats
+from training.data.examples import Example
+from training.fit.options import SamplerName
+from training.fit.sampling import Sampler, rarities, repeats
 
 NAMES = get_args(SamplerName)
 

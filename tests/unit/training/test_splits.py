@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from core.errors import DataInvalid, TrainingStopped
 from tests.unit.training.full_disk import no_file_larger_than
-from training.examples import Dataset, Example, TrainingSet
-from training.splits import Splits, load, save, split
+from training.data.examples import Dataset, Example, TrainingSet
+from training.data.splits import Splits, load, save, split
 
 
 def dataset(*examples: tuple[str, set[int], str], labels: int = 4) -> Dataset:

@@ -12,15 +12,15 @@ import pytest
 from flask.testing import FlaskClient
 
 from config.settings import Settings
-from core import layout
+from core.domain.messages import Job, Result, Tag, decode_job, output_of
 from core.errors import Unavailable
-from core.messages import Job, Result, Tag, decode_job, output_of
+from core.storage import layout
 from core.wiring import Backend
 from tests.postgresql import Server, running
 from web_tier.app import create_app
-from web_tier.catalog_results import ResultCatalog
-from web_tier.collector import Collector
-from web_tier.database import Database, catalog_url, migrate
+from web_tier.catalog.database import Database, catalog_url, migrate
+from web_tier.catalog.results import ResultCatalog
+from web_tier.collector.collector import Collector
 
 
 @dataclass

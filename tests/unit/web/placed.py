@@ -10,9 +10,9 @@ from config.settings import Settings
 from core.wiring import Backend
 from tests.unit.web.conftest import Clock, Web
 from web_tier.app import create_app
-from web_tier.catalog_results import ResultCatalog
-from web_tier.collector import Collector
-from web_tier.database import Database, catalog_url, migrate
+from web_tier.catalog.database import Database, catalog_url, migrate
+from web_tier.catalog.results import ResultCatalog
+from web_tier.collector.collector import Collector
 
 PATIENCE_S = 120
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from web_tier.access import scope_of
 from web_tier.app import create_app
-from web_tier.catalog_keys import KeyCatalog
-from web_tier.catalog_tables import batches
+from web_tier.catalog.keys import KeyCatalog
+from web_tier.catalog.tables import batches
+from web_tier.http.authentication import scope_of
 
 HERE = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 

@@ -10,13 +10,13 @@ from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from core import layout
-from core.messages import encode
-from web_tier.batch_life import DAY_S, Housekeeping, purge
-from web_tier.catalog import Batch, Upload
-from web_tier.catalog_life import LifeCatalog
-from web_tier.catalog_results import Outcome
-from web_tier.waits import Waits
+from core.domain.messages import encode
+from core.storage import layout
+from web_tier.catalog.batches import Batch, Upload
+from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.results import Outcome
+from web_tier.http.prefer_wait import Waits
+from web_tier.services.lifecycle import DAY_S, Housekeeping, purge
 
 
 def post(web, path: str, **body: object):

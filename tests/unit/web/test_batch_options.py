@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import PoolSettings
-from core.messages import Tag, decode_job
-from web_tier.batch_options import BatchOptions, for_jobs, kept, settled
+from core.domain.messages import Tag, decode_job
+from web_tier.catalog.batch_options import BatchOptions, for_jobs, kept, settled
 
 NAMES = st.sampled_from(["Dog", "dog", "golden retriever", "Golden  Retriever", "cat", "Straße", "STRASSE"])
 OPTIONS = st.builds(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from config.settings import Settings
-from core.fleet_changes import FleetChange, FleetChanges
+from core.fleet.fleet_changes import FleetChange, FleetChanges
 from tagfleet.client import Batch, Client, Conflict, Item, Missing, Refused, TagCount
 from tests.unit.web.conftest import Web
 from tests.unit.web.processes import served

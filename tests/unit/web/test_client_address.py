@@ -12,7 +12,7 @@ from config import settings as config
 from config.networks import networks
 from config.settings import BadSetting
 from web_tier.app import create_app
-from web_tier.client_address import Proxies, address_in, counted_as
+from web_tier.server.client_address import Proxies, address_in, counted_as
 
 TRUSTED = Proxies(networks("10.0.0.0/8, 2001:db8:aa::/48 192.0.2.9"))
 

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image as Picture
 from pycocotools.coco import COCO
 
+from core.domain.messages import Box, Job, Result, Tag
 from core.errors import Unavailable
-from core.messages import Box, Job, Result, Tag
-from core.ports import Blob
-from training import reading
-from web_tier.exports.sizes import UNKNOWN, with_originals
+from core.storage.ports import Blob
+from training.data import reading
+from web_tier.api.exports.sizes import UNKNOWN, with_originals
 
 matplotlib.use("agg")
 

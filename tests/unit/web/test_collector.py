@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core import layout
+from core.domain.messages import OutputMessage, Result, Tag, encode
 from core.errors import Unavailable
-from core.messages import OutputMessage, Result, Tag, encode
-from web_tier.catalog import Batch, Upload
-from web_tier.catalog_results import Outcome
+from core.storage import layout
+from web_tier.catalog.batches import Batch, Upload
+from web_tier.catalog.results import Outcome
 
 
 def fill(web, count: int) -> tuple[str, list]:

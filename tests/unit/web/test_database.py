@@ -13,9 +13,9 @@ from sqlalchemy import inspect, text
 from config import settings as config
 from config.settings import BadSetting, Settings
 from core.errors import Unavailable
-from web_tier.catalog import Catalog
-from web_tier.catalog_tables import metadata
-from web_tier.database import Database, catalog_url, migrate
+from web_tier.catalog.batches import Catalog
+from web_tier.catalog.database import Database, catalog_url, migrate
+from web_tier.catalog.tables import metadata
 
 
 def placed(settings: Settings, url: str) -> Settings:
@@ -122,7 +122,7 @@ def test_a_reader_cannot_write_on_postgresql(cataloged, database):
 
 
 def test_migrations_make_the_tables_that_the_code_knows(database):
-    from web_tier import access_tables
+    from web_tier.catalog import access_tables
 
     assert access_tables.metadata is metadata
     with database.reading() as connection:
@@ -138,7 +138,7 @@ def test_migrations_make_the_tables_that_the_code_knows(database):
 def test_processes_that_start_together_migrate_one_database(postgresql):
     server, _ = postgresql
 
-    script = "import sys; from sqlalchemy import make_url; from web_tier.database import migrate"
+    script = "import sys; from sqlalchemy import make_url; from web_tier.catalog.database import migrate"
     with server.database() as url:
         place = url.render_as_string(hide_password=False)
         command = [sys.executable, "-c", f"{script}; migrate(make_url(sys.argv[1]))", place]

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from web_tier.docs import _text, _type
+from web_tier.page.docs import _text, _type
 
 
 class Page(HTMLParser):

@@ -9,12 +9,12 @@ from itertools import count
 import pytest
 from PIL import Image
 
-from core import layout
+from core.domain.messages import Job, decode_result, encode
+from core.domain.notifications import asked_by, split_address
 from core.errors import NotFound
-from core.messages import Job, decode_result, encode
-from core.notifications import asked_by, split_address
-from core.ports import Blob, Etag
-from web_tier.catalog_life import LifeCatalog
+from core.storage import layout
+from core.storage.ports import Blob, Etag
+from web_tier.catalog.lifecycle import LifeCatalog
 
 _sequence = count()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from itertools import islice
 
+from web_tier.api.events import follow, steps
 from web_tier.app import create_app
-from web_tier.events import follow, steps
 
 
 def read(text: str) -> list[tuple[str, int | None, dict]]:

@@ -20,13 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.messages import Box, Tag
-from web_tier.catalog import Image, NoSuchBatch
-from web_tier.exports.coco import as_coco
-from web_tier.exports.file_names import UniqueNames, attachment, safe_path
-from web_tier.exports.rows import as_csv, as_json_lines
-from web_tier.exports.sidecars import as_sidecars, sidecar
-from web_tier.exports.source import Source
+from core.domain.messages import Box, Tag
+from web_tier.api.exports.coco import as_coco
+from web_tier.api.exports.file_names import UniqueNames, attachment, safe_path
+from web_tier.api.exports.rows import as_csv, as_json_lines
+from web_tier.api.exports.sidecars import as_sidecars, sidecar
+from web_tier.api.exports.source import Source
+from web_tier.catalog.batches import Image, NoSuchBatch
 
 WRITERS = [as_csv, as_json_lines, as_coco, as_sidecars]
 XMP = {"rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#", "dc": "http://purl.org/dc/elements/1.1/"}

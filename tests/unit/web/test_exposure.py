@@ -6,9 +6,9 @@ import pytest
 
 from config import settings as config
 from config.settings import BadSetting
-from web_tier import exposure
-from web_tier.catalog_keys import KeyCatalog
-from web_tier.database import Database, catalog_url, migrate
+from web_tier.catalog.database import Database, catalog_url, migrate
+from web_tier.catalog.keys import KeyCatalog
+from web_tier.http import network_policy as exposure
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from core.domain.messages import Job, encode
 from core.errors import Unavailable
-from core.messages import Job, encode
-from web_tier.catalog_results import Outcome
-from web_tier.giving_up import GivingUp
+from web_tier.catalog.results import Outcome
+from web_tier.collector.dead_letter_sweeper import GivingUp
 
 
 def sent(web, count: int) -> list[Job]:

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from core import layout
+from core.storage import layout
 
 
 def sha(data: bytes) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from core.messages import Tag
+from core.domain.messages import Tag
 from tests.unit.training.sources import pictures
-from training import fingerprints, reading
-from training.check import check
+from training.data import fingerprints, reading
+from training.data.check import check
 
 NAMES = ("album/a.png", "=b.png", "c.png", "d.png")
 

@@ -7,11 +7,11 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from controller.model import Observation, PoolView, Stage, Worker, policy_of
-from controller.policy import decide
-from core.ports import Depth
-from core.roster import DecisionRecord
-from web_tier.decision_metrics import HELP
+from controller.policy.policy import decide
+from controller.state.model import Observation, PoolView, Stage, Worker, policy_of
+from core.fleet.roster import DecisionRecord
+from core.storage.ports import Depth
+from web_tier.services.decision_metrics import HELP
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, insert, select
 
 import web_tier
-from web_tier import access_tables  # noqa: F401  # its tables belong to the catalogue too
-from web_tier.catalog_removal import RemovalCatalog, ToRemove
-from web_tier.catalog_tables import batches, images, metadata, tags, verdicts
-from web_tier.database import Database, catalog_url, migrate
+from web_tier.catalog import access_tables  # noqa: F401  # its tables belong to the catalogue too
+from web_tier.catalog.database import Database, catalog_url, migrate
+from web_tier.catalog.removal import RemovalCatalog, ToRemove
+from web_tier.catalog.tables import batches, images, metadata, tags, verdicts
 
 _BATCH = {
     "id": "bat_1",
@@ -53,7 +53,7 @@ def engine(cataloged) -> Iterator[Engine]:
 
 def run(step: Callable[[Config, str], None], revision: str, engine: Engine) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(web_tier.__file__).with_name("migrations")))
+    config.set_main_option("script_location", str(Path(web_tier.__file__).with_name("catalog") / "migrations"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         step(config, revision)

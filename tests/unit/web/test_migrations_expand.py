@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine
 
 import web_tier
 from core.errors import TagfleetError
-from web_tier.database import catalog_url, migrate
+from web_tier.catalog.database import catalog_url, migrate
 
 LAST_OF_OLD_RULES = "0007"
 """Migrations after this one keep the rule, which is younger than those before."""
@@ -90,7 +90,7 @@ def engine(cataloged) -> Iterator[Engine]:
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(web_tier.__file__).with_name("migrations")))
+    config.set_main_option("script_location", str(Path(web_tier.__file__).with_name("catalog") / "migrations"))
     return config
 
 

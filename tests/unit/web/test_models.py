@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.models import Input, Manifest, Registry, sha256_of
+from core.storage.models import Input, Manifest, Registry, sha256_of
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from core import layout
+from core.storage import layout
 
 COMPOSED = "\u00e9t\u00e9/\u00e9.jpg"
 DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from core.errors import Misconfigured
 from tests.unit.web.conftest import Budget, Failing, Web
-from web_tier.batch_life import purge
+from web_tier.services.lifecycle import purge
 
 
 def picture() -> bytes:

@@ -25,8 +25,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from web_tier.api.schemas.examples import EXAMPLES
 from web_tier.app import create_app
-from web_tier.openapi_examples import EXAMPLES
 
 _CHECKS = [
     not_a_server_error,

@@ -6,15 +6,15 @@ import threading
 
 import pytest
 
-from core import layout
 from core.errors import Unavailable
-from core.fleet_changes import FleetChange, FleetChanges
-from core.ports import Depth
-from core.roster import DecisionHistory, DecisionRecord, Heartbeat, WorkerState
-from web_tier.catalog_samples import EVERY_S, SampleCatalog
-from web_tier.fleet_schemas import Sample
-from web_tier.fleet_view import FleetView
-from web_tier.sampler import Sampler
+from core.fleet.fleet_changes import FleetChange, FleetChanges
+from core.fleet.roster import DecisionHistory, DecisionRecord, Heartbeat, WorkerState
+from core.storage import layout
+from core.storage.ports import Depth
+from web_tier.api.schemas.fleet import Sample
+from web_tier.catalog.samples import EVERY_S, SampleCatalog
+from web_tier.collector.sampler import Sampler
+from web_tier.services.fleet_view import FleetView
 
 
 def beat(web, worker: str = "w1", **said: object) -> None:

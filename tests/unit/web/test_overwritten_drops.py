@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from core.aws.sources import S3Source
+from core.domain.notifications import asked_by
 from core.errors import Unreadable
-from core.notifications import asked_by
 from tests.cloud import REGION, Cloud
 from tests.unit.web.conftest import Web
 

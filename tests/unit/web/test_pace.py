@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web_tier.pace import Pace
+from web_tier.catalog.pace import Pace
 
 
 class Clock:

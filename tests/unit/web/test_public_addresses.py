@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web_tier.public_addresses import is_public
+from web_tier.services.public_addresses import is_public
 
 IPV4 = [
     "0.0.0.0/8",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from web_tier.app import create_app
-from web_tier.rate_limits import Buckets
+from web_tier.http.rate_limits import Buckets
 
 
 @pytest.fixture

@@ -14,23 +14,23 @@ from sqlalchemy import Engine, event, func, select
 
 from bench.catalogs import fill, image_id
 from config import settings as config
-from core import layout
+from core.domain.messages import Job, Origin
 from core.errors import Unavailable
-from core.messages import Job, Origin
-from web_tier.batch_life import Housekeeping
-from web_tier.catalog import Batch, KeyReused, NoSuchBatch, Upload
-from web_tier.catalog_drops import DropCatalog
-from web_tier.catalog_feedback import FeedbackCatalog
-from web_tier.catalog_life import LifeCatalog
-from web_tier.catalog_removal import RemovalCatalog, ToRemove
-from web_tier.catalog_results import Outcome
-from web_tier.catalog_tables import batches, images, tags, verdicts
-from web_tier.catalog_tags import Edit, NoSuchImage, TagCatalog
-from web_tier.catalog_uploads import UploadCatalog
-from web_tier.pace import Pace
-from web_tier.removal import Removal
-from web_tier.tag_rows import Tagged
-from web_tier.verdicts import Verdict
+from core.storage import layout
+from web_tier.catalog.batches import Batch, KeyReused, NoSuchBatch, Upload
+from web_tier.catalog.drops import DropCatalog
+from web_tier.catalog.edits import Verdict
+from web_tier.catalog.feedback import FeedbackCatalog
+from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.pace import Pace
+from web_tier.catalog.removal import RemovalCatalog, ToRemove
+from web_tier.catalog.results import Outcome
+from web_tier.catalog.tables import batches, images, tags, verdicts
+from web_tier.catalog.tag_rows import Tagged
+from web_tier.catalog.tags import Edit, NoSuchImage, TagCatalog
+from web_tier.catalog.uploads import UploadCatalog
+from web_tier.services.lifecycle import Housekeeping
+from web_tier.services.removal import Removal
 
 LARGE = 1200
 """More than a request removes itself, and than one group holds."""
@@ -412,7 +412,7 @@ def test_who_follows_a_large_batch_gets_every_cancelled_image_and_then_the_end(w
 
 
 def test_wherever_a_cancellation_is_killed_it_is_finished_later(web, waiting):
-    from web_tier.cancelling import Cancelling
+    from web_tier.services.cancelling import Cancelling
 
     lives = LifeCatalog(web.catalog.database)
     lives.cancel(waiting, 5.0)

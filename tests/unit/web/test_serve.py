@@ -18,7 +18,7 @@ from config.settings import BadSetting, Settings
 from core.errors import TagfleetError, Unavailable
 from tests.unit.web.processes import wait_for
 from web_tier import serve
-from web_tier.database import catalog_url, migrate
+from web_tier.catalog.database import catalog_url, migrate
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_processes_that_start_together_make_one_catalogue(settings):
     script = """
 import sys
 from sqlalchemy import make_url
-from web_tier.database import migrate
+from web_tier.catalog.database import migrate
 migrate(make_url(sys.argv[1]))
 """
     command = [sys.executable, "-c", script, str(catalog_url(settings))]

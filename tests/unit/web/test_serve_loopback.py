@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.web.processes import served, wait_for
 from tests.unit.web.raw import Raw, head
-from web_tier import exposure
+from web_tier.http import network_policy as exposure
 
 LOOPBACK = ["127.0.0.2", "127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.3", "localhost"]
 

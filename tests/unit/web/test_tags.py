@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.messages import Tag
+from core.domain.messages import Tag
 
 
 def tagged(web, *images: dict[str, float | None]) -> tuple[str, list[str]]:

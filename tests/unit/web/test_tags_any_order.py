@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from web_tier.catalog import Batch, Upload
-from web_tier.catalog_life import LifeCatalog
-from web_tier.catalog_results import Outcome
-from web_tier.catalog_tags import Edit, TagCatalog
-from web_tier.tag_rows import Tagged
-from web_tier.verdicts import Verdict, tag_key
+from web_tier.catalog.batches import Batch, Upload
+from web_tier.catalog.edits import Verdict, tag_key
+from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.results import Outcome
+from web_tier.catalog.tag_rows import Tagged
+from web_tier.catalog.tags import Edit, TagCatalog
 
 ACTIONS = st.one_of(
     st.tuples(st.just("edit"), st.sampled_from(["dog", "Dog", "cat", "sea"]), st.booleans()),

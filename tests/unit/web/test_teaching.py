@@ -7,12 +7,12 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from config.settings import PoolSettings
-from core.messages import Feedback, Tag, decode_feedback
+from core.domain.messages import Feedback, Tag, decode_feedback
 from tagfleet.cli.adaptive import command
-from web_tier.catalog_feedback import FeedbackCatalog
-from web_tier.catalog_tables import images
-from web_tier.catalog_tags import Edit, TagCatalog
-from web_tier.verdicts import Verdict
+from web_tier.catalog.edits import Verdict
+from web_tier.catalog.feedback import FeedbackCatalog
+from web_tier.catalog.tables import images
+from web_tier.catalog.tags import Edit, TagCatalog
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core import layout
 from core.errors import BadImage
 from core.imaging.decode import DecodeBudget, Decoder
 from core.imaging.sandbox import Sandbox
+from core.storage import layout
 from tests.pictures import gradient, photo, saved, tiff
-from web_tier.thumbnails import SIZE, Thumbnails
+from web_tier.services.thumbnails import SIZE, Thumbnails
 
 
 @pytest.fixture(scope="module")

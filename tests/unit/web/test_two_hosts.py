@@ -12,9 +12,9 @@ import pytest
 
 from tests.unit.web.processes import served
 from web_tier.app import create_app
-from web_tier.catalog import Batch, Upload
-from web_tier.catalog_results import Outcome, ResultCatalog
-from web_tier.database import Database, catalog_url
+from web_tier.catalog.batches import Batch, Upload
+from web_tier.catalog.database import Database, catalog_url
+from web_tier.catalog.results import Outcome, ResultCatalog
 
 _IMAGES = 60
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import Settings
+from core.domain.messages import MAX_NAME
 from core.errors import PartialSend
-from core.messages import MAX_NAME
-from web_tier.catalog import Batch
-from web_tier.dispatch import Dispatch
-from web_tier.intake import Intake
-from web_tier.multipart import BadMultipart, clean_name, parts
+from web_tier.catalog.batches import Batch
+from web_tier.http.multipart import BadMultipart, clean_name, parts
+from web_tier.services.dispatch import Dispatch
+from web_tier.services.ingest import Intake
 
 MB = 1 << 20
 

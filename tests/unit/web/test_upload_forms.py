@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from core import layout
-from core.ports import UploadForm
+from core.storage import layout
+from core.storage.ports import UploadForm
 from core.wiring import Backend
 from web_tier.app import create_app
 

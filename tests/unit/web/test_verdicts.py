@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web_tier.verdicts import Verdict, clean_tag, merged, standing, tag_key
+from web_tier.catalog.edits import Verdict, clean_tag, merged, standing, tag_key
 
 NAMES = st.sampled_from(["dog", "Dog", "cat", "straße", "STRASSE", "e\u0301t\u00e9", "\u00e9te\u0301", "sea"])
 VERDICTS = st.lists(st.builds(Verdict, NAMES, st.booleans()))

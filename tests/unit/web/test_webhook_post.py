@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.web.receiver import receiving
-from web_tier.webhook_post import Postman, new_secret, signature
-from web_tier.webhook_target import BadTarget, target_of
+from web_tier.services.webhook_client import Postman, new_secret, signature
+from web_tier.services.webhook_target import BadTarget, target_of
 
 SECRET = new_secret()
 

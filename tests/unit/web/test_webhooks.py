@@ -12,12 +12,12 @@ from sqlalchemy.exc import IntegrityError
 from core.errors import Unavailable
 from tagfleet.client.webhooks import verify
 from tests.unit.web.receiver import receiving
-from web_tier.access_tables import webhooks
 from web_tier.app import create_app
-from web_tier.catalog_webhooks import WebhookCatalog
-from web_tier.database import Database, catalog_url
-from web_tier.webhook_post import Postman
-from web_tier.webhook_sender import RETRY_AFTER_S, WebhookSender
+from web_tier.catalog.access_tables import webhooks
+from web_tier.catalog.database import Database, catalog_url
+from web_tier.catalog.webhooks import WebhookCatalog
+from web_tier.collector.webhook_sender import RETRY_AFTER_S, WebhookSender
+from web_tier.services.webhook_client import Postman
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import text
 
 from core.errors import Unavailable
-from web_tier import database_sqlite
-from web_tier.database import Database, catalog_url, migrate
-from web_tier.write_turns import WriterBusy, WriteTurns, begin_immediate, turns_at
+from web_tier.catalog import sqlite as database_sqlite
+from web_tier.catalog.database import Database, catalog_url, migrate
+from web_tier.catalog.write_turns import WriterBusy, WriteTurns, begin_immediate, turns_at
 
 _COUNT = text("SELECT count(*) FROM samples")
 

@@ -1,0 +1,162 @@
+"""Launches: each is an intent in the ledger before it is a call to the fleet, which is made until it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from controller.events.voice import Voice
+from controller.policy.budget import affordable
+from controller.state.ledger import Intent, Ledger
+from controller.state.model import Plan, Policy
+from controller.state.tracker import Watch
+from core import telemetry
+from core.domain.ids import new_id
+from core.errors import Misconfigured, Unavailable
+from core.storage.ports import Cause, Fleet, Instance, Offering
+
+_KEEPS_FAILING = 2
+"""Calls in a row without an answer after which nothing waits for a launch: one is lost now and then."""
+
+
+class Launcher:
+    """Of one term of office. `pools` are those that the settings name, `wall` tells Unix time.
+
+    What is in the way of one pool's launches, or of one launch, is said and stops no other.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        pools: Collection[str],
+        ledger: Ledger,
+        watch: Watch,
+        voice: Voice,
+        wall: Callable[[], float],
+    ) -> None:
+        self._fleet = fleet
+        self._pools = pools
+        self._ledger = ledger
+        self._watch = watch
+        self._voice = voice
+        self._wall = wall
+        self._alive: Sequence[Instance] = ()
+        self._failed: dict[str, int] = {}
+        """Calls in a row without an answer, by token."""
+        self._log = telemetry.logger()
+
+    @property
+    def unanswered(self) -> frozenset[str]:
+        """The tokens of launches that keep failing.
+
+        Each may have launched something whose answer was lost, so it stays an intent and counts against the cap. But it
+        is no worker that boots, so another offering is tried beside it.
+        """
+        return frozenset(token for token, failed in self._failed.items() if failed >= _KEEPS_FAILING)
+
+    def apply(self, plan: Plan, alive: Sequence[Instance], policy: Policy) -> None:
+        """Intend what the plan launches, and carry out what is open. `alive` are the instances that are not gone.
+
+        Raises Fenced, and Unavailable where the ledger does not answer.
+        """
+        self._alive = alive
+        self._intend([(pool.pool, pool.launch) for pool in plan.pools if pool.launch], policy)
+        if not plan.paused:
+            self._launch(plan, policy)
+
+    def _intend(self, wanted: Sequence[tuple[str, int]], policy: Policy, tried: Collection[Offering] = ()) -> None:
+        """Write intents, by the best offering that can be paid for each: they are durable before anything is launched.
+
+        An offering that was `tried`, or whose last launch is unanswered, is passed over.
+        """
+        intents: list[Intent] = []
+        unanswered = self.unanswered
+        silent = {(one.pool, one.offering) for one in self._ledger.book.intents if one.token in unanswered}
+        for pool, count in wanted:
+            for offering in self._offerings(pool):
+                fits = min(count, affordable(offering.price, self._purse(intents, policy), policy))
+                if fits > 0 and offering not in tried and (pool, offering) not in silent:
+                    intents.append(Intent(new_id("lau"), pool, fits, self._wall(), offering=offering))
+                    break
+        if intents:
+            self._ledger.save(replace(self._ledger.book, intents=(*self._ledger.book.intents, *intents)))
+
+    def _offerings(self, pool: str) -> Sequence[Offering]:
+        with self._voice.bearing(f"what may be launched for {pool} cannot be read"):
+            return self._fleet.offerings(pool)
+        return ()
+
+    def _purse(self, more: Sequence[Intent], policy: Policy) -> float:
+        """$/h that the budget still has beside every instance, every launch that may come to be, and `more`."""
+        intents = (*self._ledger.book.intents, *more)
+        open_ = sum(intent.unseen(self._alive) * intent.offering.price for intent in intents)
+        return policy.budget_per_hour - open_ - sum(instance.price for instance in self._alive)
+
+    def _launch(self, plan: Plan, policy: Policy) -> None:
+        """Carry out every open intent, new ones and those that a crash or a failed call left, with its own token."""
+        excess = any(pool.terms.billable > pool.terms.cap or pool.terms.over_budget for pool in plan.pools)
+        tried: set[Offering] = set()
+        called: set[str] = set()
+        failures: dict[str, str] = {}
+        short = {pool.pool for pool in plan.pools if pool.terms.wanted > pool.terms.supply}
+        while intent := self._next(called):
+            called.add(intent.token)
+            if intent.token in self.unanswered and intent.pool not in short:
+                self._give_up(intent, policy)
+                continue
+            if excess or intent.pool not in self._pools:
+                self._log.warning("dropped a launch that the settings no longer allow", pool=intent.pool)
+                self._replace(intent, None)
+                continue
+            try:
+                self._carry_out(intent, tried, policy)
+            except Unavailable as error:
+                failures[intent.pool] = str(error)
+                self._count_failure(intent, error)
+            else:
+                self._failed.pop(intent.token, None)
+        for pool in self._pools:
+            failure = f"workers of {pool} could not be launched"
+            if pool in failures:
+                self._voice.say(failure, f"{failure}: {failures[pool]}")
+            else:
+                self._voice.settled(failure)
+
+    def _count_failure(self, intent: Intent, error: Unavailable) -> None:
+        """Once it keeps failing it is a failed launch: the next ones are tried one by one, and people are told why."""
+        open_ = {one.token for one in self._ledger.book.intents}
+        self._failed = {token: failed for token, failed in self._failed.items() if token in open_}
+        self._failed[intent.token] = failed = self._failed.get(intent.token, 0) + 1
+        if failed == _KEEPS_FAILING:
+            self._watch.refused(intent.pool, str(error), lasting=isinstance(error, Misconfigured))
+
+    def _give_up(self, intent: Intent, policy: Policy) -> None:
+        """Drop a launch that is not needed any more, once what it may have launched would have been listed."""
+        if self._wall() - intent.at >= policy.boot_deadline_s:
+            self._log.warning(
+                "dropped a launch that was never answered", pool=intent.pool, offering=str(intent.offering)
+            )
+            self._replace(intent, None)
+
+    def _next(self, called: Collection[str]) -> Intent | None:
+        open_ = (intent for intent in self._ledger.book.intents if intent.launched is None)
+        return next((intent for intent in open_ if intent.token not in called), None)
+
+    def _carry_out(self, intent: Intent, tried: set[Offering], policy: Policy) -> None:
+        """What an offering has no capacity for is intended anew by the next one, within the same tick."""
+        launch = self._fleet.launch(intent.pool, intent.count, intent.token, intent.offering)
+        self._replace(intent, replace(intent, launched=len(launch.instances)))
+        if not launch.shortfall:
+            return
+        told = {"pool": intent.pool, "by": launch.shortfall, "offering": str(intent.offering)}
+        self._log.warning("launch fell short", reason=launch.reason, **told)
+        if launch.cause is Cause.CAPACITY:
+            tried.add(intent.offering)
+            self._intend([(intent.pool, launch.shortfall)], policy, tried)
+        else:
+            self._watch.refused(intent.pool, launch.reason, lasting=launch.cause is Cause.LASTING)
+
+    def _replace(self, old: Intent, new: Intent | None) -> None:
+        book = self._ledger.book
+        others = tuple(intent for intent in book.intents if intent is not old)
+        self._ledger.book = replace(book, intents=others if new is None else (*others, new))

@@ -1,0 +1,119 @@
+"""Sends what this machine's units write to where logs are kept, and the last of it before the machine ends.
+
+1. What was sent is remembered by the journal's cursor, after it was sent: a crash sends some entries twice, and loses
+   none.
+2. systemd stops this process after the units whose logs it ships. All that they wrote is in the journal by then.
+3. So at its end it reads and sends until there is nothing new, for `drain_s` at most: a machine that ends, ends.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, ItemsView, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from core.errors import Unavailable
+from core.logs.journal import Entry
+from core.util.atomic import whole_file
+
+_POLL_S = 5.0
+_MOST = 5_000
+"""Entries that are read at once."""
+_PATIENCE_S = 60.0
+"""The longest pause between two tries while logs cannot be sent."""
+
+
+class Source(Protocol):
+    def after(self, cursor: str, most: int) -> Sequence[Entry]:
+        """Return the next entries after `cursor`. Raises Unavailable."""
+
+
+class Destination(Protocol):
+    def put(self, stream: str, events: Sequence[tuple[int, str]]) -> int:
+        """Store events of Unix milliseconds and message; return how many were rejected. Raises Unavailable."""
+
+
+class LogShipper:
+    """`stream` begins the name of each unit's stream; `cursor_file` is kept over restarts; `say` gets lines for people.
+
+    `clock` is monotonic.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        destination: Destination,
+        stream: str,
+        cursor_file: Path,
+        say: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._stream = stream
+        self._cursor_file = cursor_file
+        self._say = say
+        self._clock = clock
+        self._cursor = _read(cursor_file)
+        self._trouble = ""
+
+    def run(self, stop: threading.Event, *, poll_s: float = _POLL_S, drain_s: float = 20.0) -> None:
+        """Ship until `stop` is set, then whatever is left, for `drain_s` at most. Raises nothing of the ports'."""
+        pause = poll_s
+        while not stop.is_set():
+            sent = self._tolerantly()
+            pause = poll_s if sent is not None else min(2 * pause, _PATIENCE_S)
+            if sent != _MOST:
+                stop.wait(pause)
+        deadline = self._clock() + drain_s
+        while self._clock() < deadline:
+            if self._tolerantly() == 0:
+                return
+            if self._trouble:
+                threading.Event().wait(min(1.0, drain_s / 10))
+        self._say(f"logs that are left after {drain_s:g} s are not sent: {self._trouble or 'there are too many'}")
+
+    def ship(self) -> int:
+        """Send what is new and return how many entries that were. Raises Unavailable."""
+        entries = self._source.after(self._cursor, _MOST)
+        rejected = 0
+        for unit, events in _by_unit(entries):
+            rejected += self._destination.put(f"{self._stream}/{unit}", events)
+        if rejected:
+            self._say(f"{rejected} log entries were rejected as too old or too new; is this machine's clock right?")
+        if entries:
+            self._cursor = entries[-1].cursor
+            whole_file(self._cursor_file, lambda file: file.write(self._cursor.encode()))
+        return len(entries)
+
+    def _tolerantly(self) -> int | None:
+        """As `ship`; None where it failed, which is said once for each cause."""
+        try:
+            sent = self.ship()
+        except (Unavailable, OSError) as error:
+            if str(error) != self._trouble:
+                self._say(f"logs wait on this machine: {error}")
+            self._trouble = str(error)
+            return None
+        if self._trouble:
+            self._say("logs are sent again")
+        self._trouble = ""
+        return sent
+
+
+def _by_unit(entries: Sequence[Entry]) -> ItemsView[str, list[tuple[int, str]]]:
+    streams: dict[str, list[tuple[int, str]]] = {}
+    for entry in entries:
+        streams.setdefault(entry.unit, []).append((entry.at_ms, entry.message))
+    return streams.items()
+
+
+def _read(file: Path) -> str:
+    """Where there is none, shipping begins with this boot."""
+    try:
+        return file.read_text().strip()
+    except (OSError, ValueError):
+        return ""

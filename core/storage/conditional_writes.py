@@ -1,0 +1,61 @@
+"""Finds out whether a store honours conditional writes, which keep two controllers, or two runs, from acting at once.
+
+Stores that speak S3's protocol differ here: some refuse `If-None-Match` and `If-Match` on a put (501 NotImplemented),
+and some ignore them, which is worse, as nothing would ever tell.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from core.domain.ids import new_id
+from core.errors import Misconfigured, PreconditionFailed, Unavailable, UnsuitableStore
+from core.storage import layout
+from core.storage.ports import Condition, Etag, IfAbsent, IfMatch, ObjectStore
+
+_OTHER = Etag('"00000000000000000000000000000000"')
+"""The etag of no object: an MD5 in quotes, as S3 has them."""
+
+
+def check_conditional_writes(store: ObjectStore, place: str) -> None:
+    """Put a small object under each condition, see that the store obeys, and delete the object again.
+
+    `place` names the store for people. Raises UnsuitableStore where it does not obey, Unavailable where that cannot be
+    told.
+    """
+    key = f"{layout.PROBES}{new_id('prb')}"
+    there = store.put(key, b"probe")
+    try:
+        _refused(store, key, IfAbsent(), place, "If-None-Match")
+        _refused(store, key, IfMatch(_OTHER), place, "If-Match")
+        _put(store, key, IfMatch(there), place, "If-Match")
+    finally:
+        with suppress(Unavailable):  # what is in the way is told by the check itself
+            store.delete([key])
+
+
+def _refused(store: ObjectStore, key: str, condition: Condition, place: str, header: str) -> None:
+    try:
+        store.put(key, b"probe of a condition that does not hold", condition=condition)
+    except PreconditionFailed:
+        return
+    except Misconfigured as error:
+        raise _unsuitable(place, f"refuses {header} on a put", str(error)) from error
+    raise _unsuitable(place, f"ignores {header} on a put")
+
+
+def _put(store: ObjectStore, key: str, condition: Condition, place: str, header: str) -> None:
+    try:
+        store.put(key, b"probe of a condition that holds", condition=condition)
+    except PreconditionFailed as error:
+        raise _unsuitable(place, f"refuses {header} on a put although the condition holds") from error
+    except Misconfigured as error:
+        raise _unsuitable(place, f"refuses {header} on a put", str(error)) from error
+
+
+def _unsuitable(place: str, what: str, said: str = "") -> UnsuitableStore:
+    because = f" ({said})" if said else ""
+    return UnsuitableStore(
+        f"the store ({place}) {what}{because}: without conditional writes two controllers could act at once; "
+        "use Amazon S3, or a server that has them (docs/aws.md, Other S3 servers)"
+    )

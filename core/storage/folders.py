@@ -1,0 +1,158 @@
+"""Models that are a folder of files, in the store: each version named by what is in it, checked by its hashes.
+
+models/NAME/VERSION/files.json    what belongs to it
+models/NAME/VERSION/…             its files
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import NotFound, WeightsInvalid, WeightsMissing
+from core.storage import layout
+from core.storage.models import Name, Sha256, first_problem, readable, sha256_of
+from core.storage.ports import ObjectStore
+from core.util.atomic import whole_folder
+
+MANIFEST_FILE = "files.json"
+NEEDED = ("config.json", "model.safetensors")
+_KINDS = (".json", ".txt", ".safetensors")
+"""Endings of files that belong to a model; code is none of them."""
+
+_MANIFEST_KEY = re.compile(rf"{re.escape(layout.MODELS)}[a-z0-9-]+/[0-9a-f]{{8}}/{re.escape(MANIFEST_FILE)}")
+
+_FILE_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")
+FileName = Annotated[str, Field(pattern=_FILE_NAME.pattern)]
+
+
+class FolderManifest(BaseModel):
+    """`files` says of each its SHA-256; `added_at` is in Unix seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Name
+    files: dict[FileName, Sha256]
+    added_at: float
+
+    @property
+    def version(self) -> str:
+        return version_of(self.files)
+
+    @property
+    def reference(self) -> str:
+        """`NAME@VERSION`."""
+        return f"{self.name}@{self.version}"
+
+
+def version_of(files: Mapping[str, str]) -> str:
+    """Eight hex digits of the hash of all names and hashes: the same files have the same version wherever they lie."""
+    said = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(said.encode()).hexdigest()[:8]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that belongs to the model in `folder`: those with other names and endings do not.
+
+    Raises WeightsMissing where it holds none.
+    """
+    if lacking := [name for name in NEEDED if not (folder / name).is_file()]:
+        raise WeightsMissing(f"{folder} is no folder of a model: it has no {' and no '.join(lacking)}")
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if _belongs(path)}
+
+
+def _belongs(path: Path) -> bool:
+    named = path.suffix in _KINDS and path.name != MANIFEST_FILE and _FILE_NAME.fullmatch(path.name)
+    return bool(named) and path.is_file()
+
+
+def add(store: ObjectStore, name: str, folder: Path, now: float) -> FolderManifest:
+    """Put the model into the store, what names it last; it is the newest of its name from now on.
+
+    Raises WeightsMissing if the folder holds none, Unavailable.
+    """
+    manifest = FolderManifest(name=name, files=hashes(folder), added_at=now)
+    prefix = layout.model_prefix(name, manifest.version)
+    for file in manifest.files:
+        with (folder / file).open("rb") as data:
+            store.put(prefix + file, data)
+    store.put(prefix + MANIFEST_FILE, manifest.model_dump_json(indent=1).encode(), content_type="application/json")
+    return manifest
+
+
+def find(store: ObjectStore, name: str, version: str = "") -> FolderManifest | None:
+    """The version, or of those that are whole the one added last; None where there is none.
+
+    Raises WeightsInvalid if the version is damaged, or all are, Unavailable.
+    """
+    found, damaged = _listed(store, layout.model_prefix(name, version))
+    if damaged and not found:
+        raise WeightsInvalid(damaged[0])
+    return max(found, key=lambda manifest: manifest.added_at, default=None)
+
+
+def every(store: ObjectStore) -> tuple[list[FolderManifest], list[str]]:
+    """All versions of all such models, by name, then the newest first; and of those that are damaged, what is wrong.
+
+    Raises Unavailable.
+    """
+    found, damaged = _listed(store, layout.MODELS)
+    return sorted(found, key=lambda manifest: (manifest.name, -manifest.added_at)), damaged
+
+
+def _listed(store: ObjectStore, prefix: str) -> tuple[list[FolderManifest], list[str]]:
+    keys = (info.key for info in store.list(prefix) if _MANIFEST_KEY.fullmatch(info.key))
+    return readable(keys, partial(_read, store))
+
+
+def remove(store: ObjectStore, reference: str) -> bool:
+    """Delete `NAME@VERSION`, damaged or not, what names it first. False where there is none. Raises Unavailable."""
+    prefix = layout.model_prefix(*reference.split("@", 1)) if "@" in reference else ""
+    if not _MANIFEST_KEY.fullmatch(prefix + MANIFEST_FILE):
+        return False
+    keys = [info.key for info in store.list(prefix)]
+    if prefix + MANIFEST_FILE not in keys:
+        return False
+    store.delete([prefix + MANIFEST_FILE])
+    store.delete(keys)
+    return True
+
+
+def fetch(store: ObjectStore, manifest: FolderManifest, cache: Path) -> Path:
+    """The model as a folder under `cache`, copied there once and checked; it appears whole or not at all.
+
+    Raises WeightsMissing, WeightsInvalid if a file is damaged, Unavailable.
+    """
+
+    def copy(made: Path) -> None:
+        for file, digest in manifest.files.items():
+            key = layout.model_prefix(manifest.name, manifest.version) + file
+            _write(store, key, made / file)
+            if sha256_of(made / file) != digest:
+                raise WeightsInvalid(f"{key} in the store is damaged: add the model again")
+
+    return whole_folder(cache / f"{manifest.name}@{manifest.version}", copy)
+
+
+def _write(store: ObjectStore, key: str, path: Path) -> None:
+    try:
+        path.write_bytes(store.get(key).data)
+    except NotFound:
+        raise WeightsMissing(f"{key} is no longer in the store: add the model again") from None
+
+
+def _read(store: ObjectStore, key: str) -> FolderManifest:
+    _, name, version, _ = key.split("/")
+    mend = f"add the model again, or `tagfleet models remove {name}@{version}`"
+    try:
+        manifest = FolderManifest.model_validate_json(store.get(key).data)
+    except ValidationError as error:
+        raise WeightsInvalid(f"{key} in the store is damaged ({first_problem(error)}): {mend}") from None
+    if key != layout.model_prefix(manifest.name, manifest.version) + MANIFEST_FILE:
+        raise WeightsInvalid(f"{key} in the store was changed after the model was added: {mend}")
+    return manifest

@@ -1,0 +1,100 @@
+"""Command lines that start Python: the only place that does.
+
+Python puts the current folder in front of its own library when it is started with `-m` or `-c`, so a file `select.py`
+there would be executed in place of the library's. `-P` (safe path) keeps that folder out. It is a flag and no
+variable of the environment, so that a child's own children decide for themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds our packages: `site-packages`, or a checkout."""
+
+_FROM_ROOT = (
+    "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+"""`ROOT` goes last, so that nothing in it hides a module of the library."""
+
+
+def python_command(*arguments: str) -> list[str]:
+    """Return the command that runs this interpreter with `arguments`, without the current folder on its path."""
+    return [sys.executable, "-P", *arguments]
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs `module`, one of ours, as `python -m` does."""
+    if _is_installed(module.partition(".")[0]):
+        return python_command("-m", module, *arguments)
+    return python_command("-c", _FROM_ROOT, str(ROOT), module, *arguments)
+
+
+def again() -> list[str]:
+    """Return the command that this process was started with, for a process that begins anew: its own flags included."""
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+@cache
+def _is_installed(package: str) -> bool:
+    """Whether a Python that is started elsewhere finds `package`: not where only the current folder holds it."""
+    if package == "bench":
+        return False  # never installed: it is run in a checkout
+    elsewhere = list(_paths_elsewhere())
+    for finder in sys.meta_path:
+        found = (
+            PathFinder.find_spec(package, elsewhere)
+            if finder is PathFinder
+            else finder.find_spec(package, None)  # of an editable installation, for instance
+        )
+        if found is not None:
+            return True
+    return False
+
+
+def _paths_elsewhere() -> Iterable[str]:
+    first = None if sys.flags.safe_path or not sys.path else sys.path[0]
+    return (path for number, path in enumerate(sys.path) if path and not (number == 0 and path == first))
+
+
+class _Aside(SourceFileLoader):
+    """Executes a module with the root folder as the current one."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.chdir("/")
+            super().exec_module(module)
+        finally:
+            os.fchdir(here)
+            os.close(here)
+
+
+class _TorchAside(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "torch":
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Aside(spec.loader.name, spec.loader.path)
+        return spec
+
+
+def import_torch_aside() -> None:
+    """From now on have torch imported with the root folder as the current one.
+
+    A library that comes with it (NVIDIA's cuSPARSELt) has an empty entry in its run path, which the loader takes for
+    the current folder: a file `libcuda.so.1` there would be executed.
+    """
+    if not any(isinstance(finder, _TorchAside) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _TorchAside())

@@ -1,0 +1,87 @@
+"""Training images as a network sees them: each time another cut, turn, mirroring and colour. Of no other images.
+
+Only the training part of a split can be augmented, and only by its own positions: nothing that is measured on is ever
+changed, and no changed copy of an image can come to lie in another part. Mean and deviation are the network's affair
+(`app_tier.engines.modules.PixelNetwork`), here as in the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
+
+from training.data.examples import TrainingSet
+
+_GREY = (124, 116, 104)
+"""Fills what a turn leaves open: ImageNet's mean, which a network sees as nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How far an image may be changed."""
+
+    smallest_cut: float = 0.35
+    """Share of the image's area, at the least; less would often cut off what the labels name."""
+    mirror: float = 0.5
+    """Probability. 0 where left and right mean something, as in text."""
+    degrees: float = 10.0
+    """A turn by up to that, to either side."""
+    operations: int = 2
+    """So many of RandAugment's (Cubuk et al. 2019), one after the other; 0: none."""
+    magnitude: int = 7
+    """RandAugment's, 0..30."""
+
+
+class Augmented:
+    """A view of the training part of a split.
+
+    `decode` reads one file as RGB, its shorter side at least `size` where it has as many. What comes of an image
+    depends on seed, epoch and position alone, so that any process makes the same of it, in any order. One thread at a
+    time: torch's transforms draw from the generator of the whole process.
+    """
+
+    def __init__(
+        self,
+        training: TrainingSet,
+        decode: Callable[[Path], Image.Image],
+        size: int,
+        seed: int,
+        strength: Strength = Strength(),
+    ) -> None:
+        if not isinstance(training, TrainingSet):
+            raise TypeError(f"only the training part of a split is augmented, not {training!r:.80}")
+        self.training = training
+        self._decode = decode
+        self._seed = seed
+        self._change = _transforms(size, strength)
+
+    def __len__(self) -> int:
+        return len(self.training.examples)
+
+    def pixels(self, position: int, epoch: int) -> NDArray[np.uint8]:
+        """(size, size, 3) of the example at `position`. Raises BadImage."""
+        image = self._decode(self.training.examples[position].path)
+        drawn = np.random.SeedSequence((self._seed, epoch, position)).generate_state(1, np.uint64)[0]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(drawn) >> 1)
+            return np.asarray(self._change(image), np.uint8)
+
+
+def _transforms(size: int, strength: Strength) -> v2.Compose:
+    """All of them draw from torch's generator of the CPU."""
+    bilinear = InterpolationMode.BILINEAR
+    steps = [
+        v2.RandomResizedCrop(size, (strength.smallest_cut, 1.0), interpolation=InterpolationMode.BICUBIC),
+        v2.RandomHorizontalFlip(strength.mirror),
+        v2.RandomRotation(strength.degrees, bilinear, fill=_GREY),
+    ]
+    if strength.operations:
+        steps.append(v2.RandAugment(strength.operations, strength.magnitude, interpolation=bilinear, fill=_GREY))
+    return v2.Compose(steps)

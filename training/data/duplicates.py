@@ -1,0 +1,137 @@
+"""Copies of an image within a dataset: the same bytes, or nearly the same picture, mirrored or not.
+
+Near means at most `DISTANCE` of 64 bits apart. Every such pair is found, without comparing all with all: the hash is
+cut into 8 bands of 8 bits, and of two hashes that differ in at most 7 bits at least one band is equal, so only images
+that share a band are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.examples import Dataset
+from training.data.fingerprints import Fingerprint, Prints
+
+BANDS = 8
+DISTANCE = BANDS - 1
+"""Beyond it the bands would no longer promise to find every pair."""
+_AT_ONCE = 1 << 16
+"""Comparisons made in one go. More would look again and again at frames of one film that hang together already."""
+
+Hashes = NDArray[np.uint64]
+Positions = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Two images that are one. `distance` is in bits; None where the files are the same, byte for byte."""
+
+    first: Path
+    second: Path
+    distance: int | None
+    mirrored: bool = False
+
+    def __str__(self) -> str:
+        if self.distance is None:
+            return "the same file"
+        return f"{self.distance} of 64 bits apart" + (", mirrored" if self.mirrored else "")
+
+
+def copies(prints: Prints) -> list[Copies]:
+    """Pairs by which all images that are copies of each other hang together: n - 1 of them for n such images.
+
+    Two images of which each is a copy of a third one hang together by it, however far they are apart themselves.
+    """
+    found: list[Copies] = []
+    same_file: dict[str, Path] = {}
+    same_hash: dict[int, tuple[Path, Fingerprint]] = {}
+    for path, one in prints.items():
+        if not isinstance(one, Fingerprint):
+            continue
+        if (first := same_file.setdefault(one.sha256, path)) is not path:
+            found.append(Copies(first, path, None))
+        elif (alike := same_hash.setdefault(one.perceptual, (path, one))[0]) is not path:
+            found.append(Copies(alike, path, 0))
+    paths = [path for path, _ in same_hash.values()]
+    hashes = np.array([one.perceptual for _, one in same_hash.values()], np.uint64)
+    mirrors = np.array([one.mirrored for _, one in same_hash.values()], np.uint64)
+    forest = _Forest(len(paths))
+    for mirrored, left in ((False, hashes), (True, mirrors)):
+        for here, there, apart in _near(left, hashes, forest):
+            found.append(Copies(paths[min(here, there)], paths[max(here, there)], apart, mirrored))
+    return found
+
+
+def grouped(dataset: Dataset, found: Iterable[Copies]) -> Dataset:
+    """The dataset with copies in one group, and with them whatever shared a group with one of them."""
+    numbers: dict[str, int] = {}
+    for example in dataset.examples:
+        numbers.setdefault(example.group, len(numbers))
+    of_path = {example.path: numbers[example.group] for example in dataset.examples}
+    forest = _Forest(len(numbers))
+    for pair in found:
+        forest.join(of_path[pair.first], of_path[pair.second])
+    names = list(numbers)
+    examples = tuple(replace(example, group=names[forest.root(of_path[example.path])]) for example in dataset.examples)
+    return replace(dataset, examples=examples)
+
+
+class _Forest:
+    """Which of n things hang together."""
+
+    def __init__(self, size: int) -> None:
+        self._parents = list(range(size))
+
+    def root(self, one: int) -> int:
+        while self._parents[one] != one:
+            self._parents[one] = self._parents[self._parents[one]]
+            one = self._parents[one]
+        return one
+
+    def join(self, one: int, other: int) -> bool:
+        """Whether they did not hang together before. The root of a tree is its lowest number."""
+        low, high = sorted((self.root(one), self.root(other)))
+        self._parents[high] = low
+        return low != high
+
+    def roots(self) -> Positions:
+        return np.array([self.root(one) for one in range(len(self._parents))], np.intp)
+
+
+def _near(left: Hashes, right: Hashes, forest: _Forest) -> Iterator[tuple[int, int, int]]:
+    """Pairs, with their distance, of near hashes in `left` and `right` that did not hang together in `forest` yet."""
+    for band in range(BANDS):
+        shift, byte = np.uint64(8 * band), np.uint64(255)
+        roots = forest.roots()
+        for some, others in _sharing((left >> shift) & byte, (right >> shift) & byte):
+            rows = max(1, _AT_ONCE // len(others))
+            for start in range(0, len(some), rows):
+                block = some[start : start + rows]
+                apart = np.bitwise_count(left[block, None] ^ right[others])
+                pairs = np.argwhere((apart <= DISTANCE) & (roots[block, None] != roots[others]))
+                nearest_first = np.argsort(apart[tuple(pairs.T)], kind="stable")
+                for row, column in pairs[nearest_first]:
+                    one, other = int(block[row]), int(others[column])
+                    if forest.join(one, other):
+                        yield one, other, int(apart[row, column])
+                if len(pairs):
+                    touched = np.union1d(block, others)
+                    roots[touched] = [forest.root(int(one)) for one in touched]
+
+
+def _sharing(left: Hashes, right: Hashes) -> Iterator[tuple[Positions, Positions]]:
+    """For each value that both have, where each has it."""
+    by_left, by_right = np.argsort(left, kind="stable"), np.argsort(right, kind="stable")
+    values = np.intersect1d(left, right)
+    for some, others in zip(_runs(left[by_left], values), _runs(right[by_right], values), strict=True):
+        yield by_left[some], by_right[others]
+
+
+def _runs(ordered: Hashes, values: Hashes) -> Iterator[slice]:
+    starts, ends = np.searchsorted(ordered, values), np.searchsorted(ordered, values, side="right")
+    return map(slice, starts, ends)

@@ -1,0 +1,140 @@
+"""From examples to batches of pixels, in this process or in several that decode ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from app_tier.models.networks import Network
+from app_tier.taggers import Frame
+from app_tier.taggers.imagenet import frame
+from core.errors import BadImage, DataInvalid
+from core.imaging.decode import DecodeBudget, Decoder
+from training.data.examples import Example
+
+DECODE_MB = 1000
+"""A photo that takes more memory to decode is one that cannot be read."""
+
+Pixels = Callable[[int, int], Frame]
+"""The position of an example and a number that seeds what chance makes of it → what the network gets.
+
+Raises BadImage.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Which example, and the number that seeds what chance makes of it."""
+
+    index: int
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`pixels` (N, H, W, 3) uint8, `truth` (N, C) float of 0 and 1; why photos could not be read: `PATH: reason`."""
+
+    pixels: Tensor
+    truth: Tensor
+    problems: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.pixels.to(device, non_blocking=True), self.truth.to(device, non_blocking=True), self.problems)
+
+
+def batches(
+    examples: Sequence[Example],
+    classes: int,
+    draws: Sequence[Sequence[Draw]],
+    pixels: Pixels,
+    *,
+    replace: bool = False,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """One batch for each sequence of draws, decoded by so many worker processes; 0 decodes here.
+
+    A photo that cannot be read is left out, or with `replace` its place is taken by the next example that can be, so
+    that batches keep their size. Raises DataInvalid if no example can.
+    """
+    photos = _Photos(examples, classes, pixels, tries=len(examples) if replace else 1)
+    loader = DataLoader(
+        photos,
+        batch_sampler=[list(some) for some in draws],
+        num_workers=workers,
+        collate_fn=_collated,
+        pin_memory=torch.cuda.is_available(),
+    )
+    for batch in loader:
+        if replace and not len(batch.pixels):
+            raise DataInvalid(f"none of the {len(examples)} images can be read: {batch.problems[0]}")
+        yield batch
+
+
+def in_order(count: int, size: int) -> list[list[Draw]]:
+    """Each example once."""
+    return [[Draw(index) for index in range(start, min(start + size, count))] for start in range(0, count, size)]
+
+
+def decoder(side: int) -> Callable[[Path], Image.Image]:
+    """Reads a file as a worker would, its shorter side at least `side`; whatever is wrong with it is a BadImage."""
+
+    def decode(path: Path) -> Image.Image:
+        try:
+            return Decoder(side, DecodeBudget(DECODE_MB)).show(path.read_bytes())
+        except OSError as error:
+            raise BadImage(error.strerror or str(error)) from None
+
+    return decode
+
+
+def as_served(examples: Sequence[Example], network: Network) -> Pixels:
+    """Photos cut as the tagger that serves the network does it, chance left out."""
+    decode = decoder(network.resize)
+    return lambda index, _: frame(decode(examples[index].path), network)
+
+
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    pixels: Frame | None
+    truth: npt.NDArray[np.float32]
+    problems: tuple[str, ...]
+
+
+class _Photos(Dataset[_Photo]):
+    def __init__(self, examples: Sequence[Example], classes: int, pixels: Pixels, tries: int) -> None:
+        self._examples = examples
+        self._classes = classes
+        self._pixels = pixels
+        self._tries = tries
+
+    def __getitem__(self, draw: Draw) -> _Photo:
+        problems: list[str] = []
+        for attempt in range(self._tries):
+            index = (draw.index + attempt) % len(self._examples)
+            try:
+                return _Photo(self._pixels(index, draw.turn), self._truth(index), tuple(problems))
+            except BadImage as error:
+                problems.append(f"{self._examples[index].path}: {error}")
+        return _Photo(None, self._truth(draw.index), tuple(problems))
+
+    def _truth(self, index: int) -> npt.NDArray[np.float32]:
+        truth = np.zeros(self._classes, np.float32)
+        truth[list(self._examples[index].labels)] = 1
+        return truth
+
+
+def _collated(photos: Sequence[_Photo]) -> Batch:
+    read = [(photo.pixels, photo.truth) for photo in photos if photo.pixels is not None]
+    problems = tuple(problem for photo in photos for problem in photo.problems)
+    if not read:
+        return Batch(torch.empty(0, 0, 0, 3, dtype=torch.uint8), torch.empty(0, len(photos[0].truth)), problems)
+    pixels, truth = zip(*read, strict=True)
+    return Batch(torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(truth)), problems)

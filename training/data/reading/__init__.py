@@ -1,0 +1,86 @@
+"""Reads labelled images in any of the four shapes in which people have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from core.errors import DataInvalid
+from training.data.examples import Dataset
+from training.data.reading import coco, exports, folders, tables
+from training.data.reading.findings import Finding, Reading, general
+
+_SPLITS = "splits.json"
+"""May lie beside the images, and says nothing of what is on them."""
+_ANNOTATIONS = "annotations"
+"""In which COCO's own folder, and what is laid out like it, has its json."""
+_INDEXES = {".json": "COCO json", ".jsonl": "an export of Tagfleet's", ".csv": "csv"}
+
+
+def read(source: Path, images: Path | None = None) -> Dataset:
+    """The dataset at `source`; `images` is the folder of its images where that is not beside it.
+
+    Raises DataInvalid with the first thing by file and line that keeps it from being learned from; `look` finds all.
+    """
+    found = look(source, images)
+    errors = found.errors
+    if errors:
+        more = f" ({len(errors) - 1} more: `tagfleet data check {source}` lists them)" if errors[1:] else ""
+        raise DataInvalid(f"{errors[0]}{more}")
+    return found.dataset
+
+
+def look(source: Path, images: Path | None = None) -> Reading:
+    """What can be read of `source`, and everything that is wrong with it.
+
+    COCO's json, a csv, an export of Tagfleet's (json lines or csv), a folder that holds one of these, or a folder with
+    one folder for each class. Raises DataInvalid where it is none of them, or cannot be opened.
+    """
+    if images is not None and not images.is_dir():
+        raise DataInvalid(f"{images} is no folder of images")
+    index = _index(source)
+    try:
+        found = _reader(index)(index, images)
+    except OSError as error:
+        raise DataInvalid(f"{error.filename or index}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataInvalid(f"{index} is not UTF-8: {error.reason} at byte {error.start}") from None
+    return found.with_findings(general(found.dataset, index))
+
+
+def _index(source: Path) -> Path:
+    """The file that says what is on the images; the folder itself where its sub-folders do."""
+    if not source.exists():
+        raise DataInvalid(f"{source}: there is no such file or folder")
+    if source.is_file():
+        return source
+    files = sorted(
+        path
+        for path in source.iterdir()
+        if path.suffix.lower() in _INDEXES and not path.name.startswith(".") and path.name != _SPLITS
+    )
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise DataInvalid(f"{source} holds several files that may say what is on the images: name one of {names}")
+    if not files and (below := sorted((source / _ANNOTATIONS).glob("*.json"))):
+        names = ", ".join(map(str, below))
+        raise DataInvalid(
+            f"{source} holds no folders of classes, but files that say what is on the images: name one of {names}"
+        )
+    return files[0] if files else source
+
+
+def _reader(index: Path) -> Callable[[Path, Path | None], Reading]:
+    if index.is_dir():
+        return folders.read
+    ending = index.suffix.lower()
+    if ending == ".json":
+        return coco.read
+    if ending == ".jsonl":
+        return exports.read_json_lines
+    if ending == ".csv":
+        return exports.read_csv if exports.is_export(index) else tables.read
+    raise DataInvalid(f"{index}: it ends in none of {', '.join(_INDEXES)}, and is no folder either")
+
+
+__all__ = ["Finding", "Reading", "look", "read"]

@@ -1,0 +1,164 @@
+"""What a reader hands over: the dataset, and what is wrong with it; and the images that lie in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from core.domain.tag_names import tag_key
+from core.errors import DataInvalid
+from core.imaging.extensions import ENDINGS
+from core.util.file_names import same_name
+from training.data.examples import Dataset
+
+Kind = Literal[
+    "missing image",
+    "orphan image",
+    "unreadable image",
+    "damaged entry",
+    "label out of range",
+    "box outside",
+    "other size",
+    "other content",
+    "empty class",
+    "class absent from a part",
+    "no labels",
+    "labels alike",
+    "one class",
+    "duplicate",
+    "near duplicate",
+    "leak",
+    "imbalance",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong. An error keeps the data from being learned from; a warning does not."""
+
+    level: Literal["error", "warning"]
+    kind: Kind
+    where: str
+    """File, and line or entry."""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    dataset: Dataset
+    findings: tuple[Finding, ...] = ()
+    sizes: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+    """Width and height (pixels) that the source gives for an image."""
+    hashes: Mapping[Path, str] = field(default_factory=dict)
+    """Hex SHA-256 that the source gives for an image."""
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.level == "error"]
+
+    def with_findings(self, more: Iterable[Finding]) -> Reading:
+        return replace(self, findings=(*self.findings, *more))
+
+
+def general(dataset: Dataset, source: Path) -> Iterator[Finding]:
+    """What is wrong with the labels as a whole."""
+    where = str(source)
+    if not dataset.examples:
+        yield Finding("error", "no labels", where, "there is no labelled image in it")
+        return
+    spelled: dict[str, str] = {}
+    for name in dataset.labels:
+        if (first := spelled.setdefault(tag_key(name), name)) is not name:
+            text = f"{first!r} and {name!r} are one and the same tag to Tagfleet: spell them alike"
+            yield Finding("error", "labels alike", where, text)
+    counts = dataset.counts()
+    used = [label for label, count in enumerate(counts) if count]
+    if not used:
+        yield Finding("error", "no labels", where, "none of its images has a label")
+    elif len(used) == 1:
+        name = dataset.labels[used[0]]
+        if counts[used[0]] == len(dataset.examples):
+            text = f"every image is {name!r} and nothing else: add images that are not, there is nothing to tell apart"
+            yield Finding("error", "one class", where, text)
+        else:
+            yield Finding("warning", "one class", where, f"{name!r} is the only label that any image has")
+    for label, count in enumerate(counts):
+        if used and not count:
+            name = dataset.labels[label]
+            yield Finding("warning", "empty class", where, f"no image has the label {name!r}: it cannot be learned")
+
+
+class Images:
+    """The files of a folder, listed once, found by the names that a source gives them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._there = set(_listed(folder))
+        self._forms = {same_name(name): name for name in self._there}
+        self._named: set[str] = set()
+
+    def find(self, name: str) -> Path | None:
+        """The image of this name (`/` between folders), None where there is none. Names that lead out are none.
+
+        An accented letter may be one character here and two in the folder (NFC and NFD): it is the same name.
+        """
+        parts = PurePosixPath(name.replace("\\", "/"))
+        key = parts.as_posix()
+        if key not in self._there:
+            key = self._forms.get(same_name(key), "")
+        if parts.is_absolute() or ".." in parts.parts or not key:
+            return None
+        self._named.add(key)
+        return self.folder / key
+
+    def under(self, folder: str) -> list[str]:
+        """The names of what lies in a folder of it and further down, in order."""
+        return sorted(name for name in self._there if name.startswith(f"{folder}/"))
+
+    def orphans(self) -> Iterator[Finding]:
+        """Images that were not asked for."""
+        for name in sorted(self._there - self._named):
+            if Path(name).suffix.lower() in ENDINGS:
+                where = str(self.folder / name)
+                yield Finding("warning", "orphan image", where, "nothing says what is on it, so it is left out")
+
+
+def folder_of(index: Path, given: Path | None, first: str, *candidates: Path) -> Images:
+    """The folder in which the image `first` lies: `given`, else the first candidate that has it.
+
+    Raises DataInvalid where none has.
+    """
+    if given is not None:
+        return Images(given)
+    if not first:
+        return Images(index.parent)
+    for folder in candidates:
+        if (folder / first).is_file():
+            return Images(folder)
+    for folder in candidates:
+        if folder != index.parent and folder.is_dir():
+            return Images(folder)
+    tried = ", ".join(map(str, candidates))
+    raise DataInvalid(f"{index}: its first image {first!r} lies in none of {tried}; name the folder with --images")
+
+
+def _listed(folder: Path) -> Iterator[str]:
+    """Files below the folder, hidden ones left out, as `a/b.jpg`. Links are followed, none in a circle."""
+    seen: set[Path] = set()
+    for at, folders, files in os.walk(folder, followlinks=True):
+        real = Path(at).resolve()
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        prefix = Path(at).relative_to(folder).as_posix()
+        for name in files:
+            if not name.startswith("."):
+                yield name if prefix == "." else f"{prefix}/{name}"

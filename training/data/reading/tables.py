@@ -1,0 +1,84 @@
+"""A csv beside a folder of images: `file,labels`, the labels between `;`, or `file` and one column of 0 and 1 for each.
+
+A column `group` names what belongs together: frames of one film, photos of one person.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from core.errors import DataInvalid
+from training.data.examples import Dataset, Example
+from training.data.reading.findings import Finding, Reading, folder_of
+
+_TRUTH = {"1": True, "0": False, "": False}
+_APART = ("file", "labels", "group")
+
+
+def read(index: Path, folder: Path | None) -> Reading:
+    """Labels in the order of their columns, or by name. Raises DataInvalid for a csv without a column `file`."""
+    columns, rows = _rows(index)
+    findings: list[Finding] = []
+    names = [column for column in columns if column not in _APART]
+    if "labels" in columns and names:
+        raise DataInvalid(f"{index}:1: either a column `labels`, or one for each label: {names[0]!r} is one too many")
+    if "labels" not in columns and not names:
+        raise DataInvalid(f"{index}:1: there is neither a column `labels` nor one for each label")
+    said: list[tuple[int, str, list[str], str]] = []
+    for line, row in rows:
+        if None in row or None in row.values():
+            text = f"{len(columns)} columns are wanted, as in the first line"
+            findings.append(Finding("error", "damaged entry", f"{index}:{line}", text))
+            continue
+        labels = _listed(row) if "labels" in columns else list(_ticked(row, names, f"{index}:{line}", findings))
+        said.append((line, row["file"].strip(), labels, (row.get("group") or "").strip()))
+    ordered = names or sorted({label for _, _, labels, _ in said for label in labels})
+    first = said[0][1] if said else ""
+    files = folder_of(index, folder, first, index.parent, index.parent / "images")
+    position = {label: number for number, label in enumerate(ordered)}
+    examples: dict[Path, Example] = {}
+    for line, name, labels, group in said:
+        where = f"{index}:{line}"
+        path = files.find(name)
+        if path is None:
+            findings.append(Finding("error", "missing image", where, f"{name!r} is not in {files.folder}"))
+        elif path in examples:
+            findings.append(Finding("error", "damaged entry", where, f"{name!r} has a line further up"))
+        else:
+            own = f"group {group}" if group else name
+            examples[path] = Example(path, frozenset(position[label] for label in labels), own)
+    dataset = Dataset(index.stem, tuple(ordered), tuple(examples.values()), files.folder)
+    return Reading(dataset, (*findings, *files.orphans()))
+
+
+def _rows(index: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Columns, and rows with the number of the line that each ends in."""
+    with index.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            columns = [column.strip() for column in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            rows = [(reader.line_num, row) for row in reader]
+        except csv.Error as error:
+            raise DataInvalid(f"{index}:{reader.line_num + 1}: no csv: {error}") from None
+    if "file" not in columns:
+        raise DataInvalid(f"{index}:1: there is no column `file`; the first line names the columns, `file,labels`")
+    if len(set(columns)) != len(columns) or "" in columns:
+        raise DataInvalid(f"{index}:1: each column needs a name of its own")
+    return columns, rows
+
+
+def _listed(row: Mapping[str, str]) -> list[str]:
+    return [label for part in row["labels"].split(";") if (label := part.strip())]
+
+
+def _ticked(row: Mapping[str, str], names: list[str], where: str, findings: list[Finding]) -> Iterator[str]:
+    for name in names:
+        value = row[name].strip()
+        if value not in _TRUTH:
+            text = f"column {name!r} says {value!r}, and only 0 and 1 mean anything"
+            findings.append(Finding("error", "label out of range", where, text))
+        elif _TRUTH[value]:
+            yield name

@@ -1,0 +1,169 @@
+"""An evaluation as one HTML page, as a file for programs, and as some lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.data import files, pages
+from training.evaluate import metrics
+from training.evaluate.evaluating import Evaluation
+from training.evaluate.evaluation import FIGURES, REPORT, Figures, spoken, statements
+from training.evaluate.metrics import Counts, Truth
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_CURVES = 8
+"""Labels whose curve is drawn; more cannot be told apart."""
+_MATRIX = 20
+"""Labels of the matrix, the most frequent ones."""
+_BARS = 80
+
+
+def write(evaluation: Evaluation, folder: Path) -> None:
+    """`report.html` and `figures.json`. Raises TrainingStopped if they cannot be written."""
+    files.folder(folder)
+    files.write(folder / FIGURES, evaluation.figures.model_dump_json(indent=1).encode() + b"\n")
+    files.write(folder / REPORT, pages.page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
+
+
+def rows(figures: Figures) -> Iterator[tuple[str, str]]:
+    """Name and value of each figure, for people."""
+    yield "images", str(figures.images)
+    if figures.kind == "single":
+        for name, value in (("top-1", figures.top_1), ("top-5", figures.top_5), ("top-10", figures.top_10)):
+            yield name, _percent(value)
+    yield "mAP", f"{_percent(figures.mAP)} (chance: {_percent(figures.mAP_of_chance)})"
+    for name, mean in (("micro", figures.micro), ("macro", figures.macro)):
+        values = f"{_percent(mean.precision)}, {_percent(mean.recall)}, {_percent(mean.f1)}"
+        yield f"{name} precision, recall, F1", values
+    accuracy = f"{_percent(figures.label_accuracy)} (saying nothing: {_percent(figures.silent_accuracy)})"
+    yield "per-label accuracy", accuracy
+    yield "expected calibration error", _percent(figures.calibration_error)
+    if figures.kind == "multilabel":
+        yield "temperature", f"{figures.temperature:.3f}"
+    if figures.skipped:
+        yield "could not be read", f"{len(figures.skipped)} images"
+
+
+def confusion(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
+    """(K, K): row what is there, column what was said, for the labels `chosen`.
+
+    On the diagonal hits. Beside it, with one label an image, what was said in its place; with several, images on which
+    the row's label was missed and the column's said wrongly.
+    """
+    labels = list(chosen)
+    missed, wrong = (truth & ~said)[:, labels].astype(np.int64), (said & ~truth)[:, labels].astype(np.int64)
+    found: Counts = missed.T @ wrong
+    np.fill_diagonal(found, (truth & said)[:, labels].sum(axis=0))
+    return found
+
+
+def _body(evaluation: Evaluation) -> Iterator[str]:
+    figures = evaluation.figures
+    yield f"<p>On {escape(evaluation.dataset)}.</p>"
+    yield pages.table(("figure", "value"), rows(figures))
+    yield pages.svg(10, 4, lambda figure: _draw_curves(figure, evaluation))
+    yield "<h2>Labels</h2>"
+    yield pages.svg(10, 3.5, lambda figure: _draw_bars(figure, figures))
+    yield "<h2>Confusion</h2>"
+    if figures.kind == "multilabel":
+        yield "<p>Row: what was there and missed; column: what was said wrongly on the same image; diagonal: hits.</p>"
+    else:
+        yield "<p>Row: what was there; column: what was said.</p>"
+    yield pages.svg(10, 7, lambda figure: _draw_confusion(figure, evaluation))
+    yield "<h2>Each label</h2>"
+    yield pages.table(
+        (
+            "label",
+            "images",
+            "average precision",
+            "threshold",
+            "precision",
+            "recall",
+            "F1",
+            "accuracy",
+            "saying nothing",
+        ),
+        [
+            (
+                label.label,
+                label.images,
+                _percent(label.average_precision),
+                "" if label.threshold is None else f"{label.threshold:.3f}",
+                _percent(label.precision),
+                _percent(label.recall),
+                _percent(label.f1),
+                _percent(label.accuracy),
+                _percent(label.silent_accuracy),
+            )
+            for label in figures.labels
+        ],
+    )
+    if figures.skipped:
+        yield f"<h2>{len(figures.skipped)} images that could not be read</h2>"
+        yield pages.table(("image and reason",), [(problem,) for problem in figures.skipped])
+
+
+def _draw_curves(figure: Figure, evaluation: Evaluation) -> None:
+    precision, calibration = figure.subplots(1, 2)
+    scores, truth, labels = evaluation.scores, evaluation.truth, evaluation.figures.labels
+    everything = metrics.curve(np.ravel(scores), np.ravel(truth))
+    precision.plot(everything.recall, everything.precision, color="black", linewidth=2, label="all labels")
+    for index in _frequent(truth, _CURVES):
+        points = metrics.curve(scores[:, index], truth[:, index])
+        precision.step(points.recall, points.precision, where="post", label=pages.plain(labels[index].label), alpha=0.8)
+    precision.set(title="precision and recall", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    precision.legend(fontsize=7)
+    found = statements(scores, truth, several=evaluation.figures.kind == "multilabel")
+    some = found.count > 0
+    calibration.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    calibration.plot(found.confidence[some], found.right[some], marker="o", color="#2f7d57")
+    calibration.set(title="calibration", xlabel="confidence", ylabel="share that was right", xlim=(0, 1), ylim=(0, 1))
+    for axes in (precision, calibration):
+        axes.grid(alpha=0.3)
+
+
+def _draw_bars(figure: Figure, figures: Figures) -> None:
+    axes: Axes = figure.subplots()
+    found = [(label.average_precision, label.label) for label in figures.labels if label.average_precision is not None]
+    found = sorted(found, reverse=True)
+    title = "average precision"
+    if len(found) > _BARS:
+        title += f", the best and the worst {_BARS // 2}"
+        found = found[: _BARS // 2] + found[-_BARS // 2 :]
+    axes.bar(range(len(found)), [value for value, _ in found], color="#2f7d57")
+    axes.set_xticks(range(len(found)), [pages.plain(label) for _, label in found], rotation=90, fontsize=6)
+    axes.set(title=title, ylim=(0, 1))
+    axes.grid(alpha=0.3, axis="y")
+
+
+def _draw_confusion(figure: Figure, evaluation: Evaluation) -> None:
+    axes: Axes = figure.subplots()
+    chosen = _frequent(evaluation.truth, _MATRIX)
+    found = confusion(spoken(evaluation.scores, evaluation.figures.thresholds), evaluation.truth, chosen)
+    there = np.maximum(evaluation.truth[:, chosen].sum(axis=0), 1)
+    names = [pages.plain(evaluation.figures.labels[index].label) for index in chosen]
+    axes.imshow(found / there[:, None], cmap="Greens", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    for row, column in np.argwhere(found):
+        dark = found[row, column] > there[row] / 2
+        axes.text(column, row, str(found[row, column]), ha="center", va="center", color="white" if dark else "black")
+
+
+def _frequent(truth: Truth, most: int) -> list[int]:
+    """Labels that are on an image, the most frequent first."""
+    counts = truth.sum(axis=0)
+    order = np.argsort(-counts, kind="stable")[:most]
+    return [int(index) for index in order if counts[index]]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,100 @@
+"""Gives the tagger that learns from people its first tags: a labelled data set, as if people had named each photo."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app_tier.adaptive.state import MAX_TAGS, News
+from app_tier.adaptive.statistics import Features
+from app_tier.taggers import Frame
+from app_tier.taggers.adaptive import AdaptiveTagger
+from core.domain.messages import Opinion
+from core.errors import BadImage, DataInvalid
+from core.imaging.decode import DecodeBudget, Decoder
+from training.data.examples import Dataset, Example
+
+_AT_ONCE = 32
+_A_WRITE = 500
+_DECODE_MB = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """How many photos of each label were learned from, and why others were not: `PATH: reason`."""
+
+    photos: Mapping[str, int]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    id: str
+    frame: Frame
+    labels: frozenset[int]
+
+
+def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[[int], None]) -> Fitted:
+    """Learn every photo of the set; `done` is told how many were looked at.
+
+    A photo is known by its content: one that was learned before with a lower `revision` gets its labels of now, and one
+    of several labels has them all. Nothing is learned before all was read. Raises DataInvalid for a label of which no
+    photo can be read and for more labels than are kept, WeightsInvalid, Unavailable.
+    """
+    if len(dataset.labels) > MAX_TAGS:
+        raise DataInvalid(
+            f"{dataset.name} has {len(dataset.labels):,} labels, and `adaptive` keeps {MAX_TAGS:,} tags at most: leave "
+            "labels out, or train a model of your own with `tagfleet train`"
+        )
+    problems: list[str] = []
+    labels: defaultdict[str, set[int]] = defaultdict(set)
+    features: dict[str, Features] = {}
+    for photos in _portions(_read(tagger, dataset.examples, problems, done)):
+        for photo, found in zip(photos, tagger.features(np.stack([one.frame for one in photos])), strict=True):
+            labels[photo.id] |= photo.labels
+            features[photo.id] = found
+    counts = {name: sum(number in own for own in labels.values()) for number, name in enumerate(dataset.labels)}
+    if empty := [name for name, count in counts.items() if not count]:
+        shown = ", ".join(map(repr, empty[:5])) + (", …" if empty[5:] else "")
+        why = f" ({problems[0]})" if problems else ""
+        raise DataInvalid(f"{dataset.name} has no photo of {shown} that can be read{why}: add some, or take it out")
+    news = [
+        News(id_, revision, tuple(Opinion(name=dataset.labels[n], wanted=True) for n in sorted(own)), features[id_])
+        for id_, own in labels.items()
+        if own
+    ]
+    for first in range(0, len(news), _A_WRITE):
+        tagger.teach(news[first : first + _A_WRITE])
+    return Fitted(counts, tuple(problems))
+
+
+def _read(
+    tagger: AdaptiveTagger, examples: Sequence[Example], problems: list[str], done: Callable[[int], None]
+) -> Iterator[_Photo]:
+    decoder = Decoder(tagger.side, DecodeBudget(_DECODE_MB))
+    for example in examples:
+        done(1)
+        try:
+            data = example.path.read_bytes()
+            frame = tagger.preprocess(decoder.show(data))
+        except BadImage as error:
+            problems.append(f"{example.path}: {error}")
+        except OSError as error:
+            problems.append(f"{example.path}: {error.strerror}")
+        else:
+            yield _Photo(f"fit_{hashlib.sha256(data).hexdigest()[:32]}", frame, example.labels)
+
+
+def _portions(photos: Iterator[_Photo]) -> Iterator[list[_Photo]]:
+    portion: list[_Photo] = []
+    for photo in photos:
+        portion.append(photo)
+        if len(portion) == _AT_ONCE:
+            yield portion
+            portion = []
+    if portion:
+        yield portion

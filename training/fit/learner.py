@@ -1,0 +1,125 @@
+"""One step of learning: outputs, loss, gradients, weights; and all of its state, for a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from app_tier.engines.modules import PixelNetwork
+from training.data.loading import Batch
+from training.fit import losses, networks
+from training.fit.ema import Ema
+from training.fit.options import Options
+from training.fit.processes import Processes
+from training.fit.schedule import Cosine
+
+_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class NotANumber(ArithmeticError):
+    """The loss or its gradient is infinite or undefined; the weights are still those from before the step."""
+
+
+class Learner:
+    """A network, the mean of its weights, its optimiser. `schedule` knows how many steps there will be."""
+
+    def __init__(self, module: PixelNetwork, options: Options, schedule: Cosine, processes: Processes) -> None:
+        self._options = options
+        self._schedule = schedule
+        self._processes = processes
+        if options.frozen_backbone:
+            networks.freeze(module)
+        self._module = module.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        processes.align(self._module)
+        self._ema = Ema(self._module, options.ema) if options.ema else None
+        self._shared = processes.shared(self._module)
+        self._loss = losses.loss(options.loss)
+        self._optimizer = torch.optim.AdamW(networks.weight_groups(self._module, options.weight_decay), lr=options.lr)
+        self._scaler = torch.amp.GradScaler(processes.device.type, enabled=options.amp == "fp16")
+
+    @property
+    def judged(self) -> PixelNetwork:
+        """The network whose worth is measured, and which is kept: the mean of the weights, where there is one."""
+        judged: PixelNetwork = self._ema.module if self._ema else self._module
+        return judged
+
+    def step(self, number: int, batches: Sequence[Batch]) -> float:
+        """Step `number`, from 0 on, over the batches together; their mean loss over all processes.
+
+        Raises NotANumber, and has changed no weight then.
+        """
+        torch.manual_seed(_seed(self._options.seed, number, self._processes.rank))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.rate(number)
+        networks.training_mode(self._module, frozen=self._options.frozen_backbone)
+        total = torch.zeros((), device=self._processes.device)
+        for position, batch in enumerate(batches):
+            if position < len(batches) - 1:
+                with self._processes.unsynchronised(self._shared):
+                    total += self._backward(batch, len(batches))
+            else:
+                total += self._backward(batch, len(batches))
+        value = float(self._processes.average(total))
+        self._apply(value)
+        if self._ema:
+            self._ema.update(self._module, number + 1)
+        return value
+
+    def rate(self, number: int) -> float:
+        """The learning rate of step `number`."""
+        return self._schedule.rate(number)
+
+    def loss(self, outputs: Tensor, truth: Tensor) -> float:
+        return float(self._loss(outputs, truth))
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+        return {
+            "network": self._module.state_dict(),
+            "ema": self._ema.module.state_dict() if self._ema else None,
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """As `state` gave it, of the same network and options."""
+        self._module.load_state_dict(state["network"])
+        if self._ema:
+            self._ema.module.load_state_dict(state["ema"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+
+    def _backward(self, batch: Batch, parts: int) -> Tensor:
+        """Add the batch's gradients; its share of the step's loss."""
+        batch = batch.to(self._processes.device)
+        with autocast(self._processes.device, self._options):
+            outputs = self._shared(batch.pixels)
+        loss = self._loss(outputs, batch.truth) / parts
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _apply(self, loss: float) -> None:
+        """Move the weights, unless something is no number. fp16's scaler passes over steps that overflow by itself."""
+        self._scaler.unscale_(self._optimizer)
+        learned = [parameter for parameter in self._module.parameters() if parameter.requires_grad]
+        norm = float(nn.utils.clip_grad_norm_(learned, self._options.clip or math.inf))
+        if not math.isfinite(loss) or (not self._scaler.is_enabled() and not math.isfinite(norm)):
+            self._optimizer.zero_grad()
+            raise NotANumber(f"the loss is {loss:g}, the norm of its gradient {norm:g}")
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad()
+
+
+def autocast(device: torch.device, options: Options) -> torch.autocast:
+    return torch.autocast(device.type, dtype=_DTYPES[options.amp], enabled=options.amp != "off")
+
+
+def _seed(*parts: int) -> int:
+    """One number of several, so that neighbours have nothing in common."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7])

@@ -1,0 +1,120 @@
+"""From what a person asks for to a task that can be trained: data, split, network, first weights, run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from app_tier.models import weights
+from app_tier.models.networks import Network, input_of
+from app_tier.models.weights import Places
+from core.errors import DataInvalid, TrainingStopped, WeightsMissing
+from training.data import duplicates, fingerprints, reading, splits
+from training.data.examples import Dataset
+from training.data.splits import Splits
+from training.fit import networks, runs
+from training.fit.loop import Task
+from training.fit.options import Options
+from training.fit.processes import Processes
+from training.fit.runs import Run
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """As the command has it."""
+
+    source: Path
+    folder: Path
+    options: Options
+    images: Path | None = None
+    """The folder of the images, where it is not beside the source."""
+    splits: Path | None = None
+    """A file that `tagfleet data split` wrote; None: the run's own, or a new split."""
+    from_scratch: bool = False
+    workers: int = 0
+    save_every: int = 500
+
+
+def task(wanted: Wanted, places: Places, processes: Processes, say: Say) -> Task:
+    """Read and split the data, find the network's first weights, begin the run's folder or find it begun.
+
+    With several processes the first one does all that writes, and the others then find it done. Raises DataInvalid,
+    WeightsMissing, WeightsInvalid, RunInvalid, TrainingStopped.
+    """
+    if not processes.first:
+        processes.wait()
+    prepared = _prepared(wanted, places, processes, say if processes.first else lambda _: None)
+    if processes.first:
+        processes.wait()
+    return prepared
+
+
+def _prepared(wanted: Wanted, places: Places, processes: Processes, say: Say) -> Task:
+    dataset = reading.read(wanted.source, wanted.images)
+    parts = _split(dataset, wanted, say)
+    _check(parts, say)
+    network = networks.resized(networks.known(wanted.options.network, places.cache), wanted.options.image_size)
+    path, digest = _first_weights(network, wanted, places, say)
+    run = Run(
+        options=wanted.options,
+        architecture=network.architecture,
+        input=input_of(network),
+        labels=dataset.labels,
+        dataset=dataset.name,
+        splits_sha256=_hash(parts, dataset),
+        initial_sha256=digest,
+        processes=processes.count,
+    )
+    _begin(wanted.folder, run, parts, dataset)
+    return Task(wanted.folder, run, parts, path, wanted.workers, wanted.save_every)
+
+
+def _split(dataset: Dataset, wanted: Wanted, say: Say) -> Splits:
+    for path in (wanted.splits, wanted.folder / runs.SPLITS):
+        if path is not None and path.exists():
+            return splits.load(path, dataset)
+    if wanted.splits is not None:
+        raise DataInvalid(f"{wanted.splits}: there is no such file")
+    say(f"looking for copies among {len(dataset.examples)} images, so that none parts from its original")
+    prints = fingerprints.taken([example.path for example in dataset.examples])
+    return splits.split(duplicates.grouped(dataset, duplicates.copies(prints)), seed=wanted.options.seed)
+
+
+def _check(parts: Splits, say: Say) -> None:
+    for name, part in parts.parts.items():
+        if name != "test" and not any(example.labels for example in part.examples):
+            raise DataInvalid(f"no image of the {name} part shows any label: there is nothing to learn or choose by")
+    counts = parts.train.counts()
+    if empty := [label for label, count in zip(parts.train.labels, counts, strict=True) if not count]:
+        shown = ", ".join(empty[:10]) + (", …" if len(empty) > 10 else "")
+        say(f"{len(empty)} labels are on no training image and cannot be learned: {shown}")
+
+
+def _first_weights(network: Network, wanted: Wanted, places: Places, say: Say) -> tuple[Path | None, str]:
+    """Their file and hash."""
+    if wanted.from_scratch:
+        return None, ""
+    say(f"looking for the ImageNet weights of {network.name}")
+    try:
+        found = weights.find(network, places, download=lambda *_: None)
+    except WeightsMissing as missing:
+        raise WeightsMissing(f"{missing}. Or begin without any: --from-scratch") from None
+    return found.path, found.sha256
+
+
+def _begin(folder: Path, run: Run, parts: Splits, dataset: Dataset) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / runs.RUN).exists():
+            splits.save(parts, folder / runs.SPLITS, dataset)
+    except OSError as error:
+        raise TrainingStopped(f"{error.filename or folder} could not be written: {error.strerror}") from None
+    runs.begin(folder, run)
+
+
+def _hash(parts: Splits, dataset: Dataset) -> str:
+    named = {name: map(dataset.relative, part.examples) for name, part in parts.parts.items()}
+    return runs.splits_hash(dataset.fingerprint, named)

@@ -1,0 +1,168 @@
+"""What Florence-2 learns from: labelled boxes (COCO's json) or captions (csv), as answers in its own words."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from PIL import Image
+from pydantic import BaseModel, ValidationError
+
+from core.errors import DataInvalid
+from core.storage.models import first_problem
+from training.data.reading import coco
+
+PLACES = 1000
+"""A picture's width and height are so many places each, `<loc_0>` to `<loc_999>`."""
+
+CaptionTask = Literal["caption", "detailed_caption"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is to be said of one image when it is asked for by `task`."""
+
+    path: Path
+    task: Literal["detect", "caption", "detailed_caption"]
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Left, top, right and bottom edge are relative to the image, 0..1."""
+
+    label: str
+    box: tuple[float, float, float, float]
+
+
+def read(source: Path, images: Path | None = None, captions: CaptionTask = "caption") -> list[Lesson]:
+    """Of a COCO json or a csv with the columns file and caption; paths are relative to `images`, or to `source`.
+
+    Images without a box teach nothing and are left out. Raises DataInvalid, which names file and place.
+    """
+    try:
+        if source.suffix.lower() == ".csv":
+            what, lessons = "caption", list(_captions(source, images or source.parent, captions))
+        else:
+            what, lessons = "box", list(_boxes(source, images))
+    except UnicodeDecodeError as error:
+        raise DataInvalid(f"{source} is not UTF-8: {error.reason} at byte {error.start}") from None
+    except csv.Error as error:
+        raise DataInvalid(f"{source} is no csv: {error}") from None
+    if not lessons:
+        raise DataInvalid(f"{source} has nothing to learn from: no image with a {what}")
+    if missing := [lesson.path for lesson in lessons if not lesson.path.is_file()]:
+        raise DataInvalid(f"{source}: {len(missing)} of {len(lessons)} images are not there, the first is {missing[0]}")
+    return lessons
+
+
+def answer(things: Iterable[Thing]) -> str:
+    """As the model was trained to say it: each label once, its boxes after it, from left to right."""
+    boxes: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for thing in things:
+        boxes[_words(thing.label)].append(tuple(min(PLACES - 1, max(0, int(edge * PLACES))) for edge in thing.box))
+    return "".join(
+        label + "".join(f"<loc_{place}>" for box in sorted(found) for place in box) for label, found in boxes.items()
+    )
+
+
+def _words(text: str) -> str:
+    """Nothing that would be taken for a token of its own."""
+    return " ".join(text.replace("<", " ").replace(">", " ").split())
+
+
+def _captions(source: Path, images: Path, task: CaptionTask) -> Iterator[Lesson]:
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if not {"file", "caption"} <= set(rows.fieldnames or ()):
+            raise DataInvalid(f"{source}:1: the first line must name the columns file and caption")
+        for row in rows:
+            name, caption = row["file"], _words(row["caption"] or "")
+            if not name or not caption:
+                raise DataInvalid(
+                    f"{source}:{rows.line_num}: a line has a file and a caption, and one of them is empty"
+                )
+            yield Lesson(images / name, task, caption)
+
+
+# --- COCO's json, and Tagfleet's own export of it ---------------------------------------------
+
+
+class _Annotation(coco.Annotation):
+    """`relative_bbox` is x, y, width, height from 0 to 1. A tag of the `whole_image` was seen in no place of it."""
+
+    relative_bbox: tuple[float, float, float, float] | None = None
+    whole_image: bool = False
+
+
+_Part = TypeVar("_Part", bound=BaseModel)
+
+
+def _boxes(source: Path, images: Path | None) -> Iterator[Lesson]:
+    try:
+        said = json.loads(source.read_bytes())
+    except ValueError as error:
+        raise DataInvalid(f"{source} is no json: {error}") from None
+    raw = coco.lists(said, source)
+    listed = list(_parts(coco.Image, source, raw, "images"))
+    names = {category.id: category.name for category in _parts(coco.Category, source, raw, "categories")}
+    of_image: dict[int | str, list[_Annotation]] = defaultdict(list)
+    for number, annotation in enumerate(_parts(_Annotation, source, raw, "annotations")):
+        if annotation.category_id not in names:
+            raise DataInvalid(f"{source}, annotations[{number}]: there is no category {annotation.category_id}")
+        of_image[annotation.image_id].append(annotation)
+    folder = images or _folder(source, listed)
+    for image in listed:
+        things = [
+            Thing(names[annotation.category_id], box)
+            for annotation in of_image[image.id]
+            if (box := _edges(annotation, image, folder))
+        ]
+        if things:
+            yield Lesson(folder / image.file_name, "detect", answer(things))
+
+
+def _parts(kind: type[_Part], source: Path, raw: dict[str, list[Any]], name: str) -> Iterator[_Part]:
+    for number, one in enumerate(raw[name]):
+        try:
+            yield kind.model_validate(one)
+        except ValidationError as error:
+            raise DataInvalid(f"{source}, {name}[{number}]: {first_problem(error)}") from None
+
+
+def _folder(source: Path, listed: list[coco.Image]) -> Path:
+    """`images` beside the json, or the json's own folder: where the first image lies."""
+    beside = source.parent / "images"
+    return beside if listed and (beside / listed[0].file_name).is_file() else source.parent
+
+
+def _edges(annotation: _Annotation, image: coco.Image, folder: Path) -> tuple[float, float, float, float] | None:
+    """Cut to the image; None for an annotation without a box, or with one that has no area in it."""
+    if annotation.whole_image:
+        return None
+    if annotation.relative_bbox is not None:
+        x, y, width, height = annotation.relative_bbox
+    elif annotation.bbox is not None:
+        across, down = _size(image, folder)
+        x, y, width, height = (
+            side / whole for side, whole in zip(annotation.bbox, (across, down, across, down), strict=True)
+        )
+    else:
+        return None
+    left, top, right, bottom = (min(max(edge, 0.0), 1.0) for edge in (x, y, x + width, y + height))
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _size(image: coco.Image, folder: Path) -> tuple[int, int]:
+    if image.width and image.height:
+        return image.width, image.height
+    try:
+        with Image.open(folder / image.file_name) as opened:
+            return opened.size
+    except OSError as error:
+        raise DataInvalid(f"{folder / image.file_name}: its size cannot be read: {error}") from None

@@ -1,0 +1,163 @@
+"""A trained and evaluated run becomes a model of the registry: weights, labels, thresholds, and a card for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+
+from app_tier.registry import importing as adopting
+from core.errors import RunInvalid, WeightsInvalid
+from core.storage.models import Manifest, first_problem, sha256_of
+from training.data import splits
+from training.data.splits import SplitFile
+from training.evaluate import evaluation
+from training.evaluate.evaluation import Figures, LabelFigures
+from training.fit import runs
+from training.fit.options import Options
+from training.fit.runs import Run
+
+_SHOWN = 5
+_FLAGS = {"network": "arch"}
+
+
+def manifest(folder: Path, name: str, created_at: float, *, licence: str = "", about: str = "") -> Manifest:
+    """Of the run in `folder`; `about` is Markdown that its card begins with. The weights are `weights(folder)`.
+
+    Raises RunInvalid for a folder without a run of which an epoch was finished, or with an evaluation of other weights;
+    WeightsInvalid if it was never evaluated, if the weights do not fit the network, or are no finite numbers;
+    DataInvalid for damaged splits.
+    """
+    run = runs.read(folder)
+    path = weights(folder)
+    split = splits.read(folder / runs.SPLITS)
+    figures = evaluation.read(folder)
+    digest = sha256_of(path)
+    if figures.weights_sha256 != digest:
+        raise RunInvalid(
+            f"{folder} was trained further since it was evaluated: `tagfleet evaluate {folder} SOURCE` again"
+        )
+    if tuple(one.label for one in figures.labels) != run.labels or len(figures.thresholds) != len(run.labels):
+        raise RunInvalid(
+            f"{folder}: its evaluation is of other labels; `tagfleet evaluate {folder} SOURCE` makes it anew"
+        )
+    _check_finite(path)
+    try:
+        made = Manifest(
+            name=name,
+            family=run.family,
+            architecture=run.architecture,
+            labels=run.labels,
+            input=run.input,
+            thresholds=figures.thresholds,
+            temperature=figures.temperature,
+            weights_sha256=digest,
+            weights_bytes=path.stat().st_size,
+            metrics=figures.metrics,
+            trained_on=_trained_on(run, split),
+            licence=licence,
+            card="\n".join(_card(name, run, figures, split, licence, about)),
+            created_at=created_at,
+        )
+    except ValidationError as error:
+        raise RunInvalid(f"{folder} cannot be published as {name!r}: {first_problem(error)}") from None
+    adopting.tried(made, path)
+    return made
+
+
+def weights(folder: Path) -> Path:
+    """The file of a run's best weights. Raises RunInvalid if it has none."""
+    path = folder / runs.BEST
+    if not path.is_file():
+        raise RunInvalid(f"{folder} has no {runs.BEST}: no epoch of its training was finished yet")
+    return path
+
+
+def _check_finite(path: Path) -> None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118  # it is no mapping
+                if not file.get_tensor(name).isfinite().all():
+                    raise WeightsInvalid(f"{path}: {name} holds numbers that are not finite; train with a lower --lr")
+    except (SafetensorError, OSError) as error:
+        raise WeightsInvalid(f"{path} cannot be read as weights: {error}") from None
+
+
+def _trained_on(run: Run, split: SplitFile) -> str:
+    return f"{run.dataset}: {len(split.train)} images of {len(run.labels)} labels"
+
+
+def _card(name: str, run: Run, figures: Figures, split: SplitFile, licence: str, about: str) -> Iterator[str]:
+    if about:
+        yield from (about.strip(), "")
+    size = run.input.crop
+    yield f"# {name}"
+    yield ""
+    yield (
+        f"A multi-label tagger: {len(run.labels)} labels, each there or not by itself. Network {run.architecture}, "
+        f"{size} × {size} pixels."
+    )
+    yield from ("", "## Trained on", "")
+    yield (
+        f"{run.dataset}: {len(split.train)} images to learn from, {len(split.validation)} to choose epoch, thresholds "
+        f"and temperature by, {len(split.test)} set aside. Copies of an image are never on two sides."
+    )
+    yield from ("", "## Measured", "")
+    yield from _measured(figures)
+    yield from ("", "## Licence", "", licence or "Not stated.")
+    yield from ("", "## To make it again", "")
+    yield f"    {_command(run)}"
+    yield "    tagfleet evaluate RUN SOURCE"
+    yield ""
+    if run.initial_sha256:
+        yield f"It began from weights with SHA-256 {run.initial_sha256[:12]}…"
+    yield f"SOURCE with fingerprint {split.fingerprint[:12]}, of which `splits.json` in RUN names every image."
+
+
+def _measured(figures: Figures) -> Iterator[str]:
+    """Every figure beside that of a tagger that sees nothing."""
+    yield f"On {figures.images} images that were no part of the training."
+    yield from ("", "| figure | this tagger | baseline |", "|---|---|---|")
+    for title, value, silent in (
+        ("mAP", figures.mAP, figures.mAP_of_chance),
+        ("accuracy per label", figures.label_accuracy, figures.silent_accuracy),
+        ("micro precision", figures.micro.precision, None),
+        ("micro recall", figures.micro.recall, 0.0),
+        ("micro F1", figures.micro.f1, 0.0),
+        ("macro F1", figures.macro.f1, 0.0),
+        ("calibration error", figures.calibration_error, None),
+    ):
+        yield f"| {title} | {_percent(value)} | {_percent(silent)} |"
+    yield ""
+    yield "Baseline: a tagger that never says anything; of mAP, one whose scores know nothing of the image."
+    ranked = sorted(
+        (one for one in figures.labels if one.average_precision is not None),
+        key=lambda one: -(one.average_precision or 0),
+    )
+    if len(ranked) > 2 * _SHOWN:
+        yield ""
+        yield f"Best told: {_named(ranked[:_SHOWN])}. Worst: {_named(ranked[-_SHOWN:])}."
+    if unseen := len(figures.labels) - len(ranked):
+        yield ""
+        yield f"{unseen} labels were on none of these images: nothing is known about how well they are told."
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _named(labels: Sequence[LabelFigures]) -> str:
+    return ", ".join(f"{one.label} {_percent(one.average_precision)} of {one.images}" for one in labels)
+
+
+def _command(run: Run) -> str:
+    """What to type, options that are not the default among it."""
+    parts = ["tagfleet train SOURCE --run RUN", *(() if run.initial_sha256 else ("--from-scratch",))]
+    for name, value in run.options:
+        if value == Options.model_fields[name].default:
+            continue
+        flag = _FLAGS.get(name, name.replace("_", "-"))
+        parts.append(f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag} {value}")
+    return " ".join(parts)

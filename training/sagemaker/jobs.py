@@ -1,0 +1,111 @@
+"""A training on SageMaker, as seen from outside: how it is asked for, followed to its end, and brought home."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tarfile
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from core.errors import RunInvalid, TrainingStopped
+from training.fit import runs
+from training.sagemaker.training_jobs import JobState, LogPosition, TrainingJobs
+
+ENTRYPOINT = ("python", "-P", "-m", "training.sagemaker.container")
+POLL_S = 15.0
+_PORTION = 1 << 20
+_MOST_BYTES = 50 << 30
+"""An archive that would unpack to more is no run."""
+
+
+def follow(jobs: TrainingJobs, name: str, pause: Callable[[float], None] = time.sleep) -> Iterator[str]:
+    """The job's log and what it is doing, line by line, until it has ended well.
+
+    The job does not mind whether somebody follows it. Raises TrainingStopped where it failed or was stopped.
+    """
+    position: LogPosition | None = None
+    said = ""
+    while True:
+        state = jobs.state(name)  # before the log, so that the last lines of one that ended are read
+        doing = ": ".join(filter(None, (state.phase or state.status, state.message)))
+        if doing != said:
+            yield f"[{doing}]"
+            said = doing
+        lines, position = jobs.log(name, position)
+        yield from lines
+        if state.ended:
+            break
+        pause(POLL_S)
+    if state.status != "Completed":
+        why = f": {state.why}" if state.why else ""
+        raise TrainingStopped(f"the training job {name} ended as {state.status.lower()}{why}")
+    yield _paid(state)
+
+
+def fetch(jobs: TrainingJobs, name: str, folder: Path) -> runs.Run:
+    """Bring the run of a job that has ended well into `folder`, which must not be there yet.
+
+    Raises TrainingStopped for a job that has not, NotFound where its archive is gone, RunInvalid for an archive that
+    holds no run, or anything that does not belong into one.
+    """
+    state = jobs.state(name)
+    if state.status != "Completed":
+        why = f": {state.why}" if state.why else ""
+        raise TrainingStopped(f"the training job {name} is {state.status}{why}: there is no run to fetch")
+    if folder.exists():
+        raise RunInvalid(f"{folder} is there already: name a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        archive, unpacked = Path(scratch) / "model.tar.gz", Path(scratch) / "run"
+        with archive.open("wb") as file:
+            jobs.download(state.artefact, file)
+        unpack(archive, unpacked)
+        run = runs.read(unpacked)
+        unpacked.rename(folder)
+    return run
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Files and folders of a tar.gz, and nothing else: no links, no devices, nothing that leads out of `folder`.
+
+    Raises RunInvalid, also for an archive that does not have gzip's checksum; what was unpacked before stays.
+    """
+    left = _MOST_BYTES
+    try:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            for member in tar:
+                target = folder / _inside(member)
+                left -= member.size
+                if left < 0:
+                    raise RunInvalid(f"the archive unpacks to more than {_MOST_BYTES >> 30} GB: it is no run")
+                if member.isdir():
+                    target.mkdir(parents=True, exist_ok=True)
+                elif (source := tar.extractfile(member)) is not None:
+                    _write(source, target)
+            while stream.read(_PORTION):  # on to the checksum, which lies behind the last file
+                pass
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise RunInvalid(f"the archive of the run cannot be unpacked: {error}") from None
+
+
+def _inside(member: tarfile.TarInfo) -> PurePosixPath:
+    name = PurePosixPath(member.name)
+    if not (member.isreg() or member.isdir()) or name.is_absolute() or ".." in name.parts:
+        raise RunInvalid(f"the archive holds {member.name!r}, which is no file within it: it is not unpacked")
+    return name
+
+
+def _write(source: IO[bytes], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source, target.open("xb") as file:
+        shutil.copyfileobj(source, file)
+
+
+def _paid(state: JobState) -> str:
+    saved = f", {100 * (1 - state.billed_s / state.trained_s):.0f} % saved by spot" if state.trained_s else ""
+    return f"[trained for {state.trained_s / 3600:.1f} h, billed {state.billed_s / 3600:.1f} h{saved}]"

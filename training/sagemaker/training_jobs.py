@@ -1,0 +1,198 @@
+"""Training jobs of SageMaker: what is asked of it and of CloudWatch's logs, call by call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from botocore.exceptions import ClientError, ParamValidationError
+
+from core.aws.clients import Clients
+from core.aws.errors import code_of, explained
+from core.domain.notifications import split_address
+from core.errors import Misconfigured, NotFound
+
+DATA = "training"
+WEIGHTS = "weights"
+"""Names of channels: what lies under their addresses, the container finds below `/opt/ml/input/data/NAME`."""
+CHECKPOINTS = "/opt/ml/checkpoints"
+_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+_CHUNK = 1 << 20
+_HOUR_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """Addresses are `s3://BUCKET/PREFIX`; `role` is the ARN of what the job may do; `image` lies in ECR."""
+
+    name: str
+    image: str
+    entrypoint: Sequence[str]
+    arguments: Sequence[str]
+    role: str
+    machine: str
+    data: str
+    output: str
+    checkpoints: str
+    """Kept there while it runs; where spot capacity is taken away, the job goes on from it."""
+    weights: str = ""
+    spot: bool = True
+    hours: int = 24
+    """It is stopped after so many of them; waiting for spot capacity may take as many again."""
+    disk_gb: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    status: str
+    """InProgress, Completed, Failed, Stopping or Stopped."""
+    phase: str = ""
+    """What it is doing, in SageMaker's words: Starting, Downloading, Training, Interrupted, …"""
+    message: str = ""
+    why: str = ""
+    """Why it failed."""
+    artefact: str = ""
+    """Where the archive of its model lies."""
+    trained_s: int = 0
+    billed_s: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ("Completed", "Failed", "Stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class LogPosition:
+    """How far each of a job's log streams was read."""
+
+    tokens: Mapping[str, str]
+
+
+class TrainingJobs:
+    """Everything raises Unavailable, Misconfigured among it."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def create(self, wanted: JobRequest) -> str:
+        """Its ARN. Raises Misconfigured for a used name, a quota that is too small, and what is no role."""
+        doing = f"create the training job {wanted.name}"
+        with explained(doing, "sagemaker"):
+            try:
+                answer = self._clients.of("sagemaker").create_training_job(**_request(wanted))
+            except ParamValidationError as error:
+                said = "; ".join(error.kwargs["report"].splitlines())
+                raise Misconfigured(f"cannot {doing}: no job can have that: {said}") from None
+            except ClientError as error:
+                if code_of(error) == "ResourceInUse":
+                    raise Misconfigured(
+                        f"there was a training job {wanted.name!r} before, and a name is used once: choose another one"
+                    ) from None
+                if code_of(error) == "ResourceLimitExceeded":
+                    market = "spot training job" if wanted.spot else "training job"
+                    raise Misconfigured(
+                        f"the account's quota of {wanted.machine} for {market} usage is used up; ask for more in AWS's "
+                        "Service Quotas, SageMaker"
+                    ) from None
+                raise
+        return str(answer["TrainingJobArn"])
+
+    def state(self, name: str) -> JobState:
+        """Raises Misconfigured where there is no such job."""
+        with explained(f"look at the training job {name}", "sagemaker"):
+            try:
+                found = self._clients.of("sagemaker").describe_training_job(TrainingJobName=name)
+            except ClientError as error:
+                if "not find" in str(error):
+                    raise Misconfigured(f"there is no training job {name!r} in {self._clients.region}") from None
+                raise
+        moves = found.get("SecondaryStatusTransitions") or [{}]
+        return JobState(
+            found["TrainingJobStatus"],
+            found.get("SecondaryStatus", ""),
+            moves[-1].get("StatusMessage", ""),
+            found.get("FailureReason", ""),
+            found.get("ModelArtifacts", {}).get("S3ModelArtifacts", ""),
+            found.get("TrainingTimeInSeconds", 0),
+            found.get("BillableTimeInSeconds", 0),
+        )
+
+    def log(self, name: str, position: LogPosition | None = None) -> tuple[list[str], LogPosition]:
+        """The lines since `position`, and the new one. Before the job's first line there is nothing."""
+        tokens = dict(position.tokens) if position else {}
+        with explained(f"read the log of the training job {name}", "logs"):
+            lines = [line for stream in self._streams(name) for line in self._lines(stream, tokens)]
+        return lines, LogPosition(tokens)
+
+    def download(self, address: str, file: BinaryIO) -> None:
+        """Write the object of an `s3://` address into the file. Raises NotFound, Unavailable."""
+        bucket, key = split_address(address)
+        with explained(f"read {address}", "s3"):
+            try:
+                answer = self._clients.s3.get_object(Bucket=bucket, Key=key)
+            except ClientError as error:
+                if code_of(error) in ("NoSuchKey", "NoSuchBucket"):
+                    raise NotFound(address) from None
+                raise
+            with closing(answer["Body"]) as body:
+                for chunk in body.iter_chunks(_CHUNK):
+                    file.write(chunk)
+
+    def _streams(self, name: str) -> list[str]:
+        """One for each machine, and for each time that spot capacity was taken away."""
+        try:
+            pages = self._clients.of("logs").get_paginator("describe_log_streams")
+            found = pages.paginate(logGroupName=_LOG_GROUP, logStreamNamePrefix=f"{name}/")
+            return sorted(stream["logStreamName"] for page in found for stream in page["logStreams"])
+        except ClientError as error:
+            if code_of(error) == "ResourceNotFoundException":
+                return []
+            raise
+
+    def _lines(self, stream: str, tokens: dict[str, str]) -> Iterator[str]:
+        while True:
+            more = {"nextToken": tokens[stream]} if stream in tokens else {}
+            page = self._clients.of("logs").get_log_events(
+                logGroupName=_LOG_GROUP, logStreamName=stream, startFromHead=True, **more
+            )
+            yield from (event["message"].rstrip("\n") for event in page["events"])
+            before, tokens[stream] = tokens.get(stream), page["nextForwardToken"]
+            if before == tokens[stream]:  # "If you have reached the end of the stream, it returns the same token"
+                return
+
+
+def _request(wanted: JobRequest) -> dict[str, object]:
+    channels = [_channel(DATA, wanted.data)]
+    if wanted.weights:
+        channels.append(_channel(WEIGHTS, wanted.weights))
+    limits = {"MaxRuntimeInSeconds": wanted.hours * _HOUR_S}
+    if wanted.spot:
+        limits["MaxWaitTimeInSeconds"] = 2 * limits["MaxRuntimeInSeconds"]
+    arguments = {"ContainerArguments": list(wanted.arguments)} if wanted.arguments else {}  # it takes no empty list
+    return {
+        "TrainingJobName": wanted.name,
+        "AlgorithmSpecification": {
+            "TrainingImage": wanted.image,
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": list(wanted.entrypoint),
+            **arguments,
+        },
+        "RoleArn": wanted.role,
+        "InputDataConfig": channels,
+        "OutputDataConfig": {"S3OutputPath": wanted.output},
+        "ResourceConfig": {
+            "InstanceType": wanted.machine,
+            "InstanceCount": 1,
+            "VolumeSizeInGB": wanted.disk_gb,
+        },
+        "StoppingCondition": limits,
+        "EnableManagedSpotTraining": wanted.spot,
+        "CheckpointConfig": {"S3Uri": wanted.checkpoints, "LocalPath": CHECKPOINTS},
+    }
+
+
+def _channel(name: str, address: str) -> dict[str, object]:
+    source = {"S3DataType": "S3Prefix", "S3Uri": address, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}}

@@ -1,0 +1,52 @@
+"""What becomes of a batch: cancelled, tried again, deleted."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+from flask import Response
+
+from web_tier.api.schemas.batches import BatchOut, RetryOut, RetryRequest
+from web_tier.http.request_parsing import json_body
+from web_tier.services.container import Parts
+from web_tier.services.serializers import answer
+
+
+def blueprint(own: Parts) -> APIBlueprint:
+    api = APIBlueprint("batch_actions", __name__, tag="batches")
+
+    @api.post("/batches/<batch_id>/cancel")
+    @api.output(BatchOut)
+    @api.doc(responses={409: "The batch gathers dropped files"})
+    def cancel_batch(batch_id: str) -> Response:
+        """Cancel a batch: results that are there stay, images that still wait become `cancelled`
+
+        It holds at once, however large the batch is; who follows it gets each image's event after that. A batch that
+        has ended stays as it is; one that gathers files dropped into a bucket cannot be cancelled.
+        """
+        return answer(own.present(own.life.cancel(batch_id)))
+
+    @api.post("/batches/<batch_id>/retry")
+    @api.output(RetryOut)
+    @api.doc(responses={409: "The batch was cancelled"})
+    def retry_batch(batch_id: str) -> Response:
+        """Have failed images of a batch tagged anew: those that are named, or all
+
+        Files that were refused at their upload stay failed, as their bytes were not kept. `Prefer: wait=SECONDS`
+        delays the answer until the batch has ended.
+        """
+        count = own.life.retry(batch_id, json_body(RetryRequest).image_ids)
+        applied = own.waits.until(lambda: own.catalog.batch(batch_id).ended)
+        return answer({"retried": count, "batch": own.present(own.catalog.batch(batch_id))}, headers=applied)
+
+    @api.delete("/batches/<batch_id>")
+    @api.output({}, status_code=204)
+    def delete_batch(batch_id: str) -> tuple[str, int]:
+        """Delete a batch with all its images, thumbnails and results
+
+        It is gone for everybody at once, however large it is; the last bytes go within minutes. Files that were
+        dropped into a bucket stay there.
+        """
+        own.life.delete(batch_id)
+        return "", 204
+
+    return api

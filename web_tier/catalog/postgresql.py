@@ -1,0 +1,211 @@
+"""The catalogue in a PostgreSQL database: several web hosts share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from web_tier.catalog.database_health import Fault
+
+_LOCK_S = 10
+_CONNECT_S = 5
+_CONNECTIONS = 20
+"""Of one process at most: a server takes 100 unless it is told otherwise, and several hosts share them."""
+_MIGRATION_LOCK = 0x7461_6766_6C65_6574
+"""The number, `tagfleet` in ASCII, by which those who migrate exclude each other."""
+_OPTIONS = {
+    "lock_timeout": f"{_LOCK_S}s",
+    "statement_timeout": "60s",
+    # A host that freezes within a transaction must not hold a batch's row against the others for ever.
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+
+class PostgreSQL:
+    """A catalogue in PostgreSQL. Every connection is to a server that can be written to, or is replaced.
+
+    1. libpq refuses a standby when it connects (`target_session_attrs`), and tries the next host.
+    2. A pooled connection is asked before each use whether its server still lives and takes writes. If it does not,
+       the whole pool is replaced: a server that was demoted, or fenced off, keeps none of the connections.
+    3. An error that says the same within a transaction has the same consequence; see `_discard_if_lost`.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        socket = {name: url.query[name] for name in ("host", "port") if name in url.query}
+        self.place = url.set(drivername="postgresql", query=socket).render_as_string(hide_password=True)
+
+    def connect_args(self) -> dict[str, Any]:
+        """What libpq is told: our defaults, under what the URL says. Of two time-outs the later one counts."""
+        given = dict(self._url.query)
+        ours = " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items())
+        return {
+            "connect_timeout": _CONNECT_S,
+            "application_name": "tagfleet",
+            "keepalives_idle": 30,
+            "tcp_user_timeout": 30_000,
+            "target_session_attrs": "primary",
+            **given,
+            "options": f"{ours} {given.get('options', '')}".strip(),
+        }
+
+    def engines(self) -> tuple[Engine, Engine]:
+        engine = create_engine(
+            self._url,
+            hide_parameters=True,  # what people upload, and secrets, have no place in a log
+            pool_size=_CONNECTIONS // 2,
+            max_overflow=_CONNECTIONS - _CONNECTIONS // 2,
+            pool_timeout=_LOCK_S,
+            connect_args=self.connect_args(),
+        )
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "checkout", _replace_if_lost)
+        event.listen(engine, "handle_error", _discard_if_lost)
+        event.listen(engine, "begin", _begin)
+        readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        return readers, engine.execution_options(isolation_level="READ COMMITTED")
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Return at once: writers of PostgreSQL need not take turns."""
+        return nullcontext()
+
+    def check_writable(self, writers: Engine) -> None:
+        """Raises what SQLAlchemy raises; a server that is read only refuses to read with the intent to write."""
+        with writers.begin() as connection:
+            connection.exec_driver_sql("SELECT 1 FROM batches WHERE false FOR UPDATE")  # locks no row
+
+    @contextmanager
+    def migrating(self, writers: Engine) -> Iterator[Connection]:
+        with writers.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            yield connection
+
+    def advice(self, error: BaseException | None) -> str:
+        state = _state(error)
+        lines = (" ".join(line.split()) for line in str(error).splitlines())  # of several hosts each has one
+        said = "; ".join(line.lstrip("- ") for line in lines if line)[:_SAID].rstrip(".")
+        if not state and said.startswith(_BROKEN_BY_PSYCOPG):
+            state = "08"
+        return _ADVICE.get(state) or _ADVICE.get(state[:2]) or f"PostgreSQL says: {said}"
+
+    def fault(self, error: BaseException | None) -> Fault:
+        import psycopg
+
+        state = _state(error)
+        if state == _READ_ONLY_STATE:
+            return Fault.READ_ONLY
+        if not state:
+            own = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
+            return Fault.REFUSED if isinstance(error, own) else Fault.LOST
+        return Fault.LOST if _ends_session(state) else Fault.REFUSED
+
+
+def _state(error: BaseException | None) -> str:
+    """SQLSTATE; empty where no server has spoken. That a standby was refused is said by libpq, which has none."""
+    state = getattr(error, "sqlstate", None) or ""
+    return _READ_ONLY_STATE if not state and any(said in str(error) for said in _STANDBY_BY_LIBPQ) else state
+
+
+def _ends_session(state: str) -> bool:
+    return state.startswith("08") or state in _SESSION_ENDED
+
+
+_READ_ONLY_STATE = "25006"
+_READ_ONLY = (
+    "it is read only: a standby, or set to read only. The next connection is made anew; if this stays so, "
+    "name the primary, or all servers, in the setting web.catalog_url"
+)
+_STANDBY_BY_LIBPQ = ("hot standby mode", "session is read-only")
+_BROKEN_BY_PSYCOPG = ("consuming input failed", "sending query", "sending prepared query", "the connection is")
+_SAID = 500
+_ADVICE = {
+    "08": "the connection to it broke",
+    _READ_ONLY_STATE: _READ_ONLY,
+    "25P03": "it ended a transaction that stood still for a minute; was this host stopped?",
+    "28": "it refuses this user or password; check the setting web.catalog_url, and the server's pg_hba.conf",
+    "3D000": "there is no such database; make it with: CREATE DATABASE … OWNER … ENCODING 'UTF8'",
+    "40": "two transactions got in each other's way",
+    "42501": "this user may not do that; it must own the database's tables",
+    "53100": "its disk is full; free some space, what was accepted is kept",
+    "53300": "it has no connection free; raise its max_connections",
+    "55P03": f"another transaction has kept a row locked for {_LOCK_S} s; is a host stopped?",
+    "57": "it shuts down or starts up",
+    "57014": "it ended a statement that took too long",
+}
+"""By SQLSTATE, or the class that is its first two letters."""
+
+
+_SESSION_ENDED = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "25P03"})
+"""The server ended the session, or is about to."""
+_ABORTED = "25P02"
+"""A statement in a transaction that failed before."""
+_FRESH = "fresh"
+
+
+def _replace_if_lost(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Ask a connection that was used before whether its server lives and takes writes, in one round trip.
+
+    A new one is taken as it is: a server that is set to read only as a whole may be read.
+    """
+    if record.info.pop(_FRESH, False):
+        return
+    import psycopg
+
+    try:
+        connection.autocommit = True
+        read_only = connection.execute("SHOW transaction_read_only").fetchone()[0]
+        connection.autocommit = False
+    except psycopg.Error as error:
+        raise InvalidatePoolError(str(error)) from error
+    if read_only == "on":
+        raise InvalidatePoolError(_READ_ONLY)
+
+
+def _discard_if_lost(context: ExceptionContext) -> None:
+    """Have a connection replaced, and the pool with it, when an error shows that its server can be used no more."""
+    if context.connection is None:
+        return  # it could not be made
+    state = _state(context.original_exception)
+    reads = context.connection.get_execution_options().get("postgresql_readonly", False)
+    if state == _ABORTED:
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False
+    elif _ends_session(state) or (state == _READ_ONLY_STATE and not reads):
+        context.is_disconnect = True
+    elif _in_standby(context.connection):
+        context.is_disconnect = True  # whatever it says: that it cannot lock, or number a transaction, in recovery
+
+
+def _in_standby(connection: Connection) -> bool:
+    """Whether the server told so when it last answered; those before version 14 do not."""
+    if connection.closed or connection.invalidated:
+        return False
+    used = connection.connection.dbapi_connection
+    return used is not None and not used.closed and used.info.parameter_status("in_hot_standby") == "on"
+
+
+def _begin(connection: Connection) -> None:
+    if not connection.get_execution_options().get("durable", True):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+
+
+def _prepare(connection: Any, record: ConnectionPoolEntry) -> None:
+    from psycopg.types.string import StrDumperUnknown
+
+    record.info[_FRESH] = True
+
+    class Text(StrDumperUnknown):
+        """PostgreSQL's text has no NUL: one in a tag or an address must not refuse all that comes with it."""
+
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+    connection.adapters.register_dumper(str, Text)

@@ -1,0 +1,75 @@
+"""Looks at the fleet every few seconds and keeps what it sees, for the operators' plots."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from core.errors import Unavailable
+from core.fleet.roster import Heartbeat
+from core.storage.ports import Queue
+from core.telemetry import logger
+from web_tier.api.schemas.fleet import Sample
+from web_tier.catalog.samples import EVERY_S, SampleCatalog
+from web_tier.services.fleet_view import FleetView
+
+
+class Sampler:
+    """`queues` are those of the jobs; `wall` gives Unix seconds, `clock` is monotonic."""
+
+    def __init__(
+        self,
+        catalog: SampleCatalog,
+        queues: Sequence[Queue],
+        fleet: FleetView,
+        *,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._catalog = catalog
+        self._queues = queues
+        self._fleet = fleet
+        self._wall = wall
+        self._clock = clock
+        self._handled: Mapping[str, int] | None = None
+        self._looked_at = clock()
+
+    def run(self, stop: threading.Event) -> None:
+        """Sample until `stop` is set. While something does not answer the samples are missing."""
+        silent = False
+        while not stop.is_set():
+            try:
+                self.sample()
+                silent = False
+            except Unavailable as error:
+                if not silent:
+                    logger().warning("no sample of the fleet is taken while this lasts", reason=str(error))
+                silent = True
+            stop.wait(EVERY_S)
+
+    def sample(self) -> None:
+        """Take one and keep it. Raises Unavailable."""
+        depths = [queue.depth() for queue in self._queues]
+        workers = self._fleet.workers()
+        self._catalog.keep(
+            Sample(
+                at=self._wall(),
+                visible=sum(depth.visible + depth.delayed for depth in depths),
+                in_flight=sum(depth.in_flight for depth in depths),
+                dead=sum(depth.dead for depth in depths),
+                workers=Counter(worker.state.value for worker in workers),
+                rate=round(self._rate(workers), 2),
+            )
+        )
+
+    def _rate(self, workers: Sequence[Heartbeat]) -> float:
+        """Images/s since the look before, by the workers' own counts; the first look knows nothing yet."""
+        now = self._clock()
+        elapsed, self._looked_at = now - self._looked_at, now
+        handled = {worker.worker_id: worker.images_done + worker.images_failed for worker in workers}
+        before, self._handled = self._handled, handled
+        if before is None or elapsed <= 0:
+            return 0.0
+        return sum(max(0, count - before.get(id_, 0)) for id_, count in handled.items()) / elapsed

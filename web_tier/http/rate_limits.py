@@ -1,0 +1,97 @@
+"""How often one caller may ask: a bucket of tokens each, told in every answer (RateLimit headers)."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Response, g, request
+
+from web_tier.http.problems import Refused
+from web_tier.server.client_address import counted_as
+from web_tier.server.request import KEPT
+
+_COUNTED = "rate_limit"
+_BUCKETS = 10_000
+"""Callers remembered at most, by their latest request; who is forgotten begins anew, with a full bucket."""
+_GUESSES_PER_S, _GUESSES = 0.2, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of one attempt: `remaining` tokens are left, and `wait_s` seconds pass until there is one again."""
+
+    granted: bool
+    remaining: int
+    wait_s: float
+
+
+class Buckets:
+    """Token buckets by name: each holds `burst` at most and gains `per_s` a second. Safe for several threads.
+
+    `clock` gives seconds; while it steps back nothing is gained.
+    """
+
+    def __init__(self, per_s: float, burst: int, clock: Callable[[], float]) -> None:
+        self.per_s = per_s
+        self.burst = burst
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str) -> Taken:
+        with self._lock:
+            now = self._clock()
+            level, at = self._levels.pop(name, (float(self.burst), now))
+            level = min(float(self.burst), level + max(0.0, now - at) * self.per_s)
+            granted = level >= 1
+            level -= granted
+            self._levels[name] = level, now
+            if len(self._levels) > _BUCKETS:
+                self._levels.popitem(last=False)
+        return Taken(granted, int(level), max(0.0, (1 - level) / self.per_s))
+
+
+class RateLimits:
+    """The limits of this process; several web hosts count each for itself."""
+
+    def __init__(self, per_s: float, burst: int, clock: Callable[[], float]) -> None:
+        self._requests = Buckets(per_s, burst, clock) if per_s else None
+        self._guesses = Buckets(_GUESSES_PER_S, _GUESSES, clock)
+
+    def request(self, key_id: str) -> None:
+        """Count a request with this key. Raises Refused (429) when there were too many.
+
+        A request whose body comes late may be run twice, and is counted once.
+        """
+        if self._requests is None:
+            return
+        kept: dict[str, Taken] = request.environ.setdefault(KEPT, {})
+        if _COUNTED not in kept:
+            kept[_COUNTED] = self._requests.take(key_id)
+        g.rate_limit = taken = kept[_COUNTED]
+        if not taken.granted:
+            raise _too_many("Too many requests with this key", taken)
+
+    def guess(self, address: str) -> None:
+        """Count a key that was wrong. Raises Refused (429) after too many from one address or IPv6 network."""
+        taken = self._guesses.take(counted_as(address))
+        if not taken.granted:
+            raise _too_many("Too many wrong keys from your address", taken)
+
+    def say(self, response: Response) -> Response:
+        """Tell the caller what is left (draft-ietf-httpapi-ratelimit-headers)."""
+        taken: Taken | None = g.get("rate_limit")
+        if taken is not None and self._requests is not None:
+            window = math.ceil(self._requests.burst / self._requests.per_s)
+            response.headers["RateLimit-Policy"] = f'"key";q={self._requests.burst};w={window}'
+            response.headers["RateLimit"] = f'"key";r={taken.remaining};t={math.ceil(taken.wait_s)}'
+        return response
+
+
+def _too_many(what: str, taken: Taken) -> Refused:
+    wait_s = math.ceil(taken.wait_s)
+    return Refused(429, f"{what}; try again in {wait_s} s.", headers={"Retry-After": str(max(1, wait_s))})

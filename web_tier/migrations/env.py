@@ -1,9 +1,0 @@
-"""Runs the migrations over the connection that `web_tier.database` opened."""
-
-from alembic import context
-
-from web_tier.catalog_tables import metadata
-
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
-with context.begin_transaction():
-    context.run_migrations()

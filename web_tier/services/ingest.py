@@ -1,0 +1,230 @@
+"""Takes images into a batch: into the store, into the catalogue, onto the queue, in this order.
+
+Once the catalogue has a row, the image is accepted: a job that could not be sent then is sent by the collector's sweep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from core.domain.ids import new_id
+from core.errors import NotFound, Unavailable
+from core.storage import layout
+from core.storage.ports import ObjectStore
+from core.telemetry import logger
+from core.util.file_names import same_name
+from web_tier.catalog.batches import Batch, BatchClosed, Image, NoSuchBatch, Upload
+from web_tier.catalog.uploads import UploadCatalog
+from web_tier.http.multipart import Part, clean_name
+from web_tier.services.dispatch import Dispatch
+
+FIELD = "files"
+_GROUP = 100
+_IN_MEMORY = 1 << 20
+_IN_A_SENTENCE = 120
+
+
+class Intake:
+    """`max_image_bytes` is the limit of one file; `clock` gives Unix seconds."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        catalog: UploadCatalog,
+        dispatch: Dispatch,
+        *,
+        max_image_bytes: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._dispatch = dispatch
+        self._max_image_bytes = max_image_bytes
+        self._clock = clock
+
+    def take(self, batch: Batch, incoming: Iterable[Part]) -> Iterator[Image]:
+        """The image of each part named `files`, in their order; a file that is refused is a failed image.
+
+        Images are accepted in groups, each before it is given out. Raises Unavailable, BatchClosed, NoSuchBatch and
+        what reading a part raises; images given out before stay accepted.
+        """
+        group: list[Upload] = []
+        try:
+            for number, part in enumerate(incoming, start=1):
+                if part.field != FIELD:
+                    continue
+                upload = self._keep(batch.id, part, number)
+                if upload is not None:
+                    group.append(upload)
+                if len(group) == _GROUP:
+                    full, group = group, []
+                    yield from self._accept(batch, full)
+        except BaseException:
+            self._discard(batch.id, group)
+            raise
+        if group:
+            yield from self._accept(batch, group)
+
+    def take_known(self, batch: Batch, wanted: Sequence[tuple[str, str]]) -> list[Image | None]:
+        """Take images by name and sha256 whose bytes some batch has; None for each that must be uploaded.
+
+        Raises Unavailable, BatchClosed, NoSuchBatch; groups accepted before that stay accepted.
+        """
+        named = [(clean_name(name) or f"image-{number}", sha256) for number, (name, sha256) in enumerate(wanted, 1)]
+        hashes = {sha256 for _, sha256 in named}
+        taken = {_content(image.name, image.sha256): image for image in self._catalog.stored_in(batch.id, hashes)}
+        sources = self._catalog.with_content(hashes)
+        asked = {_content(*pair): pair for pair in reversed(named)}  # of two forms of one name the first counts
+        missing = [pair for key, pair in reversed(asked.items()) if key not in taken and pair[1] in sources]
+        for start in range(0, len(missing), _GROUP):
+            copies = self._copies(batch.id, [(name, sources[sha256]) for name, sha256 in missing[start:][:_GROUP]])
+            taken |= {_content(image.name, image.sha256): image for image in self._accept(batch, copies)}
+        return [taken.get(_content(*pair)) for pair in named]
+
+    def take_stored(self, batch: Batch, wanted: Sequence[tuple[str, str]]) -> list[Image | None]:
+        """Take images by id and name whose bytes their owner has put into the store; None for what is not there.
+
+        Raises Unavailable, BatchClosed, NoSuchBatch; groups accepted before that stay accepted.
+        """
+        ids = list(dict.fromkeys(image_id for image_id, _ in wanted))
+        names = dict(reversed(wanted))  # of two for one image the first counts
+        taken = {image.id: image for image in self._catalog.accepted(ids) if image.batch_id == batch.id}
+        missing = [image_id for image_id in ids if image_id not in taken]
+        for start in range(0, len(missing), _GROUP):
+            read = [self._read(batch.id, image_id, names[image_id]) for image_id in missing[start:][:_GROUP]]
+            group = [upload for upload in read if upload is not None]
+            images = self._accept(batch, group)
+            taken |= {upload.id: image for upload, image in zip(group, images, strict=True)}
+        return [taken.get(image_id) for image_id, _ in wanted]
+
+    def _read(self, batch_id: str, image_id: str, name: str) -> Upload | None:
+        """What the store's own form has let in; it held the size against the limit."""
+        try:
+            data = self._store.get(layout.image_key(batch_id, image_id)).data
+        except NotFound:
+            return None
+        sha256 = hashlib.sha256(data, usedforsecurity=False).hexdigest()
+        return Upload(image_id, clean_name(name) or image_id, sha256, len(data))
+
+    def _copies(self, batch_id: str, named: Sequence[tuple[str, Image]]) -> list[Upload]:
+        copies: list[Upload] = []
+        try:
+            for name, source in named:
+                copy = self._copy(batch_id, name, source)
+                if copy is not None:
+                    copies.append(copy)
+        except Unavailable:
+            self._discard(batch_id, copies)
+            raise
+        return copies
+
+    def _copy(self, batch_id: str, name: str, source: Image) -> Upload | None:
+        """Each batch has bytes of its own, so that it can be deleted without a look at the others."""
+        image_id = new_id("img", self._clock())
+        original = layout.image_key(source.batch_id, source.id)
+        for place in (original, layout.key_before(original)):
+            with suppress(NotFound):
+                self._store.copy(str(place), layout.image_key(batch_id, image_id))
+                return Upload(image_id, name, source.sha256, source.bytes)
+        return None  # its batch was deleted just now
+
+    def _keep(self, batch_id: str, part: Part, number: int) -> Upload | None:
+        """Store one file under an id of its own; None for the empty part of a form in which no file was chosen."""
+        image_id = new_id("img", self._clock())
+        content = _Content(part.chunks, self._max_image_bytes)
+        name = clean_name(part.filename or "") or f"image-{number}"
+        error = None
+        try:
+            if head := content.read(_IN_MEMORY):
+                key = layout.image_key(batch_id, image_id)
+                # A small file goes in one piece; a large one streams through.
+                self._store.put(key, head if len(head) < _IN_MEMORY else content.rewound(head))  # type: ignore[arg-type]  # all that a put needs of a file
+        except _TooLarge:
+            content.skip()
+            limit = self._max_image_bytes // (1 << 20)
+            error = f"{name[:_IN_A_SENTENCE]}: larger than {limit} MB, the limit of one file (setting web.max_image_mb)"
+        if not content.size:
+            if part.filename == "":
+                return None
+            error = f"{name[:_IN_A_SENTENCE]}: the file is empty"
+        return Upload(image_id, name, content.sha256(), content.size, error)
+
+    def _accept(self, batch: Batch, group: Sequence[Upload]) -> list[Image]:
+        try:
+            images = self._catalog.add_images(batch.id, group, self._clock())
+        except (BatchClosed, NoSuchBatch):
+            self._discard(batch.id, group)
+            raise
+        added = {image.id for image in images}
+        self._discard(batch.id, [upload for upload in group if upload.id not in added])
+        own = {upload.id for upload in group}
+        fresh = {image.id: image for image in images if image.id in own and image.status == "received"}
+        if fresh:
+            self._dispatch.send(batch, list(fresh.values()), self._clock())
+        return images
+
+    def _discard(self, batch_id: str, uploads: Sequence[Upload]) -> None:
+        """Remove stored files that no row of the catalogue names."""
+        keys = [layout.image_key(batch_id, upload.id) for upload in uploads if upload.error is None]
+        if not keys:
+            return
+        try:
+            self._store.delete(keys)
+        except Unavailable as error:
+            logger().warning("unused uploads stay in the store", keys=keys[:3], count=len(keys), reason=str(error))
+
+
+def _content(name: str, sha256: str) -> tuple[str, str]:
+    """By what an image of a batch is known: its name, in whatever form, and its bytes."""
+    return same_name(name), sha256
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Content(io.RawIOBase):
+    """The content of a part as a file, counted and hashed on its way; reading beyond the limit raises _TooLarge."""
+
+    def __init__(self, chunks: Iterator[bytes], limit: int) -> None:
+        self._chunks = chunks
+        self._limit = limit
+        self._hash = hashlib.sha256(usedforsecurity=False)
+        self._ahead: list[bytes] = []
+        self.size = 0
+
+    def rewound(self, head: bytes) -> _Content:
+        """This file, once more from its beginning, of which `head` was read."""
+        self._ahead.insert(0, head)
+        return self
+
+    def read(self, size: int = -1) -> bytes:
+        held = sum(map(len, self._ahead))
+        while (size < 0 or held < size) and (chunk := next(self._chunks, None)) is not None:
+            self._count(chunk)
+            if self.size > self._limit:
+                raise _TooLarge
+            self._ahead.append(chunk)
+            held += len(chunk)
+        data = b"".join(self._ahead)
+        self._ahead = []
+        if 0 <= size < len(data):
+            self._ahead = [data[size:]]
+            data = data[:size]
+        return data
+
+    def skip(self) -> None:
+        """Read the rest for its size and hash only."""
+        self._ahead = []
+        for chunk in self._chunks:
+            self._count(chunk)
+
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def _count(self, chunk: bytes) -> None:
+        self._hash.update(chunk)
+        self.size += len(chunk)

@@ -1,0 +1,124 @@
+"""Whether photos that come in now become results: what does not answer, and what has stood still.
+
+1. Store, queue and catalogue have to answer.
+2. The collector, and the controller, have to give signs of life where they ever ran and were not stopped. A deployment
+   without a controller has none that could be missed.
+3. Workers that hold images, or that were the last of a pool in which images wait, have to move.
+
+An empty queue needs nobody: a worker that is lost while nothing waits holds up nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from core.errors import Unavailable
+from core.fleet.pulse import HANGS
+from core.storage import layout
+from web_tier.services.container import Parts
+from web_tier.services.fleet_view import RoleView
+
+_ADVICE = {
+    "collector": "results are not taken in; start `tagfleet collector` again",
+    "controller": "no worker is started or replaced; start `tagfleet controller` again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """What holds work up: `since_s` is for how long, `detail` a sentence without its subject."""
+
+    part: Literal["worker", "collector", "controller"]
+    id: str
+    since_s: float
+    detail: str
+
+    def __str__(self) -> str:
+        name = f"worker {self.id}" if self.part == "worker" else self.part
+        return f"{name} {self.detail}"
+
+
+def failures(own: Parts) -> list[str]:
+    """Return a sentence for each thing that keeps work from being done; empty where all is well."""
+    answers: dict[str, Callable[[], object]] = {
+        "store": lambda: list(islice(own.backend.store.list(layout.POOLS), 1)),
+        "queue": own.jobs(own.settings.default_pool).depth,
+        "catalogue": own.database.check,
+    }
+    found = []
+    for name, ask in answers.items():
+        try:
+            ask()
+        except Unavailable as error:
+            found.append(f"{name}: {error}")
+    if not found:
+        try:
+            found = [str(one) for one in stalled(own)]
+        except Unavailable as error:
+            found = [f"fleet: {error}"]
+    return found
+
+
+def stalled(own: Parts) -> list[Stalled]:
+    """Return what stands still while there is work for it. Raises Unavailable."""
+    return [*_roles(own), *_lost_workers(own), *_stuck_workers(own)]
+
+
+def _roles(own: Parts) -> Iterator[Stalled]:
+    for view in own.fleet.roles():
+        if detail := _of_role(view, own.settings.stalled_s):
+            yield Stalled(view.beat.role, view.beat.id, round(max(view.silent_s, view.beat.step_s), 1), detail)
+
+
+def _of_role(view: RoleView, stalled_s: float) -> str:
+    beat, silent_s = view.beat, view.silent_s
+    if beat.ended:
+        if beat.role == "collector" and silent_s >= stalled_s:
+            return f"was stopped, and none has run for {_span(silent_s)}: {_ADVICE[beat.role]}"
+        return ""
+    if silent_s >= stalled_s:
+        return f"has given no sign of life for {_span(silent_s)}: {_ADVICE[beat.role]}"
+    if beat.limit_s and beat.step_s >= beat.limit_s:
+        return f"has been at one step ({beat.step}) for {_span(beat.step_s)}: {_ADVICE[beat.role]}"
+    return ""
+
+
+def _lost_workers(own: Parts) -> Iterator[Stalled]:
+    """One is missed while nobody else has got, or can get, the images that it held or would take."""
+    ready = Counter(worker.pool for worker in own.fleet.workers() if worker.state.ready)
+    hidden_s = own.settings.controller.lost_after_s + own.settings.queue.visibility_timeout_s
+    for lost in own.fleet.lost():
+        beat, silent = lost.beat, f"has given no sign of life for {_span(lost.silent_s)}"
+        if beat.held and lost.silent_s < hidden_s:
+            detail = f"{silent} and holds {_images(beat.held)}"
+        elif not ready[beat.pool] and beat.pool in own.settings.pools and (waiting := _waiting(own, beat.pool)):
+            wait = "waits" if waiting == 1 else "wait"
+            detail = f"{silent}; {_images(waiting)} of its pool {beat.pool} {wait} and no worker is ready"
+        else:
+            continue
+        yield Stalled("worker", beat.worker_id, round(lost.silent_s, 1), detail)
+
+
+def _stuck_workers(own: Parts) -> Iterator[Stalled]:
+    limit_s = own.settings.stalled_s * HANGS
+    for worker in own.fleet.workers():
+        if (unmoved_s := own.fleet.unmoved_s(worker.worker_id)) >= limit_s:
+            why = f" ({worker.notice})" if worker.notice else ""
+            detail = f"has finished none of the {_images(worker.held)} it holds for {_span(unmoved_s)}{why}"
+            yield Stalled("worker", worker.worker_id, round(unmoved_s, 1), detail)
+
+
+def _waiting(own: Parts, pool: str) -> int:
+    return own.jobs(pool).depth().outstanding
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,104 @@
+"""Thumbnails: made when first asked for, and kept in the store.
+
+Strangers' images are decoded by a child process with little memory and little time, by the same decoder as the
+taggers'. One that makes it crash or hang costs that child once, and has a placeholder from then on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from core.errors import BadImage, NotFound, Unavailable, Unreadable
+from core.imaging.sandbox import Failed, Sandbox
+from core.storage import layout
+from core.storage.originals import Originals
+from core.storage.ports import ObjectStore
+from core.telemetry import logger
+from web_tier.catalog.batches import Image
+
+SIZE = 256
+"""Pixels at the longer side."""
+
+_DECODE_S = 20.0
+_QUEUE_S = 20.0
+_MEMORY_MB = 600
+_NICENESS = 5
+_RETRY_S = 600.0
+_REMEMBERED = 10_000
+"""Images whose last attempt failed for a reason that may pass, each for `_RETRY_S`."""
+
+
+class Thumbnails:
+    """Makes one at a time, whatever number of threads ask: the processor is there for the taggers."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        originals: Originals,
+        *,
+        decoder: Sequence[str] | None = None,
+        timeout_s: float = _DECODE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._originals = originals
+        self._sandbox = Sandbox(_MEMORY_MB, timeout_s, niceness=_NICENESS, command=decoder)
+        self._turn = threading.Lock()
+        self._clock = clock
+        self._retry_at: OrderedDict[str, float] = OrderedDict()
+
+    def jpeg(self, image: Image) -> bytes | None:
+        """The thumbnail as a JPEG; None where the image cannot be shown. Raises Unavailable."""
+        key = layout.thumbnail_key(image.batch_id, image.id)
+        kept = self._kept(key)
+        if kept is not None:
+            return kept or None
+        if not self._turn.acquire(timeout=_QUEUE_S):
+            raise Unavailable("too many thumbnails are being made")
+        try:
+            kept = self._kept(key)  # by the one before us, perhaps
+            return (self._make(key, image) if kept is None else kept) or None
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        self._sandbox.close()
+
+    def _kept(self, key: str) -> bytes | None:
+        try:
+            return self._store.get(key).data
+        except NotFound:
+            return None
+
+    def _make(self, key: str, image: Image) -> bytes:
+        """Return the JPEG, or b"" where there is none; what would fail again is kept as an empty object."""
+        if self._clock() < self._retry_at.get(key, 0.0):
+            return b""
+        try:
+            original = self._originals.of_image(image.key, image.batch_id, image.id)
+        except (NotFound, Unreadable):
+            return b""  # refused at its upload, taken out of its bucket, or replaced by another picture
+        try:
+            made = self._sandbox.thumbnail(original.data, SIZE)
+        except BadImage:
+            made = b""
+        except Failed as error:
+            logger().warning("no thumbnail", image=image.id, why=str(error))
+            if not error.lasting:
+                self._remember(key)
+                return b""
+            made = b""
+        try:
+            self._store.put(key, made, content_type="image/jpeg")
+        except Unavailable as error:
+            logger().warning("a thumbnail could not be kept", image=image.id, reason=str(error))
+        return made
+
+    def _remember(self, key: str) -> None:
+        """Leave an image alone for a while whose decoder lacked memory or was ended: it may be none of its doing."""
+        self._retry_at[key] = self._clock() + _RETRY_S
+        while len(self._retry_at) > _REMEMBERED:
+            self._retry_at.popitem(last=False)
