@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.util.exits import memory_cause
+from core.exits import memory_cause
 
 
 class TagfleetError(Exception):

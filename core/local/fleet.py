@@ -17,12 +17,11 @@ from typing import BinaryIO
 
 from config import settings as config
 from config.settings import Settings
-from core import telemetry
+from core import exits, telemetry
 from core.errors import Unavailable
 from core.local import instances as journal
 from core.local.instances import Record
 from core.storage.ports import PROCESS, Instance, Launch, Offering
-from core.util import exits
 from core.util.disk_errors import guarded
 from core.util.private import private_folder, private_log
 

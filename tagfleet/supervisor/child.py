@@ -12,8 +12,8 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from core import exits
 from core.fleet.pulse import VARIABLE
-from core.util import exits
 from core.util.private import private_file, private_log
 from tagfleet.supervisor.pulse_watch import PulseWatch
 
@@ -37,7 +37,7 @@ class Child:
         stalled_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stalled_s`: restart the child after this long without a beat on its pipe (`core.fleet.pulse`); 0: it has none."""
+        """`stalled_s`: restart the child after this long without a beat on its pipe; 0: it has none."""
         self.name = name
         self.log = log
         self._command = list(command)

@@ -7,7 +7,7 @@
    newer revision of its own generation, and refuses a newer generation in one line.
 4. A migration that removes or renames begins a generation. Every process of the version before is stopped first.
 
-`tests/unit/web/test_migrations_expand.py` holds each migration to 2.
+`tests/unit/web_tier/test_migrations_expand.py` holds each migration to 2.
 """
 
 from __future__ import annotations
