@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from config.networks import Network, networks
 from config.schedule import Schedule, schedule, time_zone
 from config.taggers import family_of
+from config.validation import problems
 
 _DEFAULTS = Path(__file__).with_name("defaults.toml")
 _PREFIX = "TAGFLEET_"
@@ -350,15 +351,13 @@ def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
 
 
 def _one_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if not name:  # of two settings together: the text names them
-        return f"setting {first['msg']}"
-    given = re.sub(r"\s+", " ", repr(first["input"]))[:60]
-    problem = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
-    if name.startswith(_MAY_HOLD_A_PASSWORD):
-        return f"setting {name}: {problem}"
-    return f"setting {name}: {problem} (given: {given})"
+    first = next(problems(error))
+    if first.kind == "extra_forbidden":
+        first = replace(first, what="there is no such setting")
+    if not first.where or first.where.startswith(_MAY_HOLD_A_PASSWORD):  # without a name: the text names two settings
+        return f"setting {first}"
+    given = re.sub(r"\s+", " ", repr(first.given))[:60]
+    return f"setting {first} (given: {given})"
 
 
 _MAY_HOLD_A_PASSWORD = "web.catalog_url"  # noqa: S105  # the setting's name
