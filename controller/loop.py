@@ -67,8 +67,8 @@ class Controller:
         self._ports = ports
         self._roster = roster or Roster(ports.store)
         self._decide = decide
-        self._schedules, self._foresees = schedules or {}, settings.foresee
-        self._tick_s, self._peek_s = settings.tick_s, settings.peek_s
+        self._schedules, self._foresees = schedules or {}, settings.forecast
+        self._tick_s, self._peek_s = settings.tick_s, settings.poll_s
         self._record_s = max(_RECORD_S, _RECORD_TICKS * settings.tick_s)
         self._policy = self._own_policy = policy_of(settings)
         self._dry_run = dry_run

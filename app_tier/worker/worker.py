@@ -125,7 +125,7 @@ class Worker:
         weighed = self._clock()
         self._tagger = choice.load()
         again = partial(self._choose, pool, self._settings, self._backend.store)
-        self._succession = Succession(choice, again, time.monotonic, self._settings.worker.look_s)
+        self._succession = Succession(choice, again, time.monotonic, self._settings.worker.reload_s)
         inferred = self._clock()
         self._boot = BootTimings(
             process=round(process_up - launched, 3),

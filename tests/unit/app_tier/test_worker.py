@@ -322,7 +322,7 @@ def test_a_new_version_serves_without_a_restart_and_without_losing_an_image(
         version = "colour@2"
 
     default = [Choice("colour@1", lambda: tagger, current=lambda: default[0].name == "colour@1")]
-    life = begin(choose=lambda: default[0], look_s=0.05)
+    life = begin(choose=lambda: default[0], reload_s=0.05)
     submit(picture())
     (before,) = collect(1).values()
     default[0] = Choice("colour@2", Newer)
