@@ -171,7 +171,7 @@ class Controller:
             at=self._wall(),
             instances=instances,
             heartbeats=seen.workers,
-            drain_wishes=seen.drain_wishes,
+            drain_requests=seen.drain_requests,
             depths=depths,
             paused=seen.paused,
             cap=seen.cap,
@@ -244,7 +244,7 @@ class Controller:
                 self._ports.fleet.terminate(doomed)
         with self._voice.bearing("workers could not be asked to drain"):
             for id_ in (id_ for pool in plan.pools for id_ in pool.drain):
-                self._roster.wish_drain(id_)
+                self._roster.request_drain(id_)
         with self._voice.bearing("workers could not be launched"):
             if self._look:  # others may have launched, or lowered the cap, since the fleet was seen last
                 self._launcher.apply(plan, self._alive, self._policy)

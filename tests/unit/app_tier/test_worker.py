@@ -101,7 +101,7 @@ def test_boot_service_and_drain_are_told(
         submit(picture())
     collect(20)
     wait_until(lambda: (seen := beat(backend)) and seen.images_done == 20 and seen.held == 0)
-    backend.roster.wish_drain("w1")
+    backend.roster.request_drain("w1")
     assert life.ended()
     last = beat(backend)
     assert last is not None

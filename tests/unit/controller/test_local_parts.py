@@ -105,7 +105,7 @@ def test_from_zero_to_zero_across_a_restart_of_the_controller(backend: Backend, 
         eventually(lambda: all(one.state is InstanceState.GONE for one in fleet.instances()))
         eventually(lambda: not backend.roster.workers())
     assert len(fleet.instances()) == 1, "one worker did it all, and its second controller knew it"
-    assert backend.roster.drain_wishes() == set()
+    assert backend.roster.drain_requests() == set()
 
 
 def test_a_worker_that_is_killed_is_replaced(backend: Backend, script: Path) -> None:
