@@ -181,7 +181,7 @@ class Worker:
         if self.asked_to_drain.is_set() or pipeline.draining.is_set():
             return True
         try:
-            stop = self._backend.roster.drain_wished(self._identity.worker_id) or self._abandoned(pipeline)
+            stop = self._backend.roster.drain_requested(self._identity.worker_id) or self._abandoned(pipeline)
         except Unavailable as error:
             pipeline.trouble.stands("roster", str(error))
             return False

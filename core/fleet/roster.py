@@ -241,7 +241,7 @@ class Roster:
     def request_drain(self, worker_id: str) -> None:
         self._store.put(layout.drain_key(worker_id), b"")
 
-    def drain_wished(self, worker_id: str) -> bool:
+    def drain_requested(self, worker_id: str) -> bool:
         try:
             self._store.get(layout.drain_key(worker_id))
         except NotFound:

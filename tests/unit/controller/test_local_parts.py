@@ -41,7 +41,7 @@ def say(state):
         started_at=now, engine=str(os.getpid())))
 
 since = time.time()
-while not stopped and not roster.drain_wished(me):
+while not stopped and not roster.drain_requested(me):
     say(WorkerState.IDLE)
     queue.delete(queue.receive(10, 0.1))
 say(WorkerState.DRAINED)
