@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from core import telemetry
-from core.fleet import operating
+from core.fleet import orders
 from core.storage import layout
 from core.storage.ports import Depth
 from web_tier.api.schemas.batches import FleetOut, HealthOut
@@ -42,7 +42,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         while there is work for it, as `/readyz` has it.
         """
         roster = own.backend.roster
-        cap, source = operating.cap(roster, own.settings.controller.max_workers)
+        cap, source = orders.get_cap(roster, own.settings.controller.max_workers)
         return answer(
             {
                 "queues": {pool: asdict(depth) for pool, depth in _depths(own).items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 from flask import Response
 
-from core.fleet import operating
+from core.fleet import orders
 from core.telemetry import logger
 from web_tier.api.schemas.fleet import CapOut, CapRequest, DrainOut, HistoryOut, HistoryQuery, PauseOut
 from web_tier.catalog.samples import SampleCatalog
@@ -48,9 +48,9 @@ def blueprint(own: Parts) -> APIBlueprint:
         run, the idle ones are drained first, and busy ones finish what they hold.
         """
         wanted = json_body(CapRequest).max_workers
-        operating.limit(own.backend.roster, wanted)
+        orders.set_max_workers(own.backend.roster, wanted)
         logger().info("the fleet's cap was set", max_workers="default" if wanted is None else wanted)
-        cap, source = operating.cap(own.backend.roster, own.settings.controller.max_workers)
+        cap, source = orders.get_cap(own.backend.roster, own.settings.controller.max_workers)
         return answer({"cap": cap, "cap_source": source})
 
     @api.post("/fleet/workers/<worker_id>/drain")
@@ -62,8 +62,8 @@ def blueprint(own: Parts) -> APIBlueprint:
         Where the work needs it, the controller launches another one in its place.
         """
         try:
-            operating.drain(own.backend.roster, worker_id, {worker.worker_id for worker in own.fleet.workers()})
-        except operating.NoSuchWorker as error:
+            orders.request_drain(own.backend.roster, worker_id, {worker.worker_id for worker in own.fleet.workers()})
+        except orders.NoSuchWorker as error:
             raise Refused(404, str(error)) from None
         logger().info("a worker was asked to drain", worker=worker_id)
         return answer({"worker_id": worker_id}, 202)
