@@ -17,7 +17,7 @@ from config.settings import Settings
 from core import telemetry
 from core.fleet import orders
 from core.fleet.roster import DecisionRecord
-from core.util import parent_watch as lifeline
+from core.util import parent_watch
 from core.util.interpreter import module_command
 from core.util.private import keep_private
 from core.wiring import Backend
@@ -47,7 +47,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
     for number in (signal.SIGTERM, signal.SIGINT):
         # By a thread: the handler may have interrupted the main thread inside the event's own lock.
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
-    lifeline.watch(os.environ)
+    parent_watch.watch_parent(os.environ)
     run(
         Backend(settings),
         settings,
