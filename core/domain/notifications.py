@@ -147,7 +147,7 @@ def is_drop(batch_id: str) -> bool:
     return batch_id.startswith(_DROPPED)
 
 
-def image_id(bucket: str, key: str, etag: str) -> str:
+def make_image_id(bucket: str, key: str, etag: str) -> str:
     """Of a dropped file: the same for the same content under the same key, another one for what replaces it."""
     return f"img_{_digest(bucket, key, etag)}"
 
@@ -164,7 +164,7 @@ def about(job: Job, blob: Blob) -> Job:
     uri = address(bucket, key, _known(blob.version))
     read = {"uri": uri, "sha256": hashlib.sha256(blob.data).hexdigest(), "bytes": len(blob.data)}
     origin = job.origin.model_copy(update=read)
-    return job.model_copy(update={"image_id": image_id(bucket, key, blob.etag), "key": uri, "origin": origin})
+    return job.model_copy(update={"image_id": make_image_id(bucket, key, blob.etag), "key": uri, "origin": origin})
 
 
 def decoded(job: Job) -> Iterator[Job]:
@@ -186,7 +186,7 @@ def decoded(job: Job) -> Iterator[Job]:
 def same_content(job: Job, blob: Blob) -> bool:
     """Whether the event that the job was made from tells of this content."""
     bucket, key = split_address(job.key)
-    return image_id(bucket, key, blob.etag) == job.image_id
+    return make_image_id(bucket, key, blob.etag) == job.image_id
 
 
 def _told(body: str, tagger: str) -> Asked | None:
@@ -246,7 +246,7 @@ def _job(put: _Put, tagger: str) -> Job:
     uri = address(put.bucket, put.key, put.version)
     return Job(
         batch_id=f"{_DROPPED}{_digest(put.bucket, folder)}",
-        image_id=image_id(put.bucket, put.key, put.etag),
+        image_id=make_image_id(put.bucket, put.key, put.etag),
         key=uri,
         name=name[-MAX_NAME:] or put.key,
         tagger=tagger,

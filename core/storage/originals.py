@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from core.domain.messages import Job
-from core.domain.notifications import about, decoded, image_id, is_drop, same_content
+from core.domain.notifications import about, decoded, is_drop, make_image_id, same_content
 from core.errors import NotFound, Unreadable
 from core.storage import layout
 from core.storage.addresses import split_address
@@ -40,7 +40,7 @@ class Originals:
         Raises Unreadable where a dropped file was replaced meanwhile, and what `read` raises.
         """
         blob = self.read(key)
-        if is_drop(batch_id) and "://" in key and image_id(*split_address(key), blob.etag) != id_:
+        if is_drop(batch_id) and "://" in key and make_image_id(*split_address(key), blob.etag) != id_:
             raise Unreadable("another file lies in its place by now, which is an item of its own")
         return blob
 
