@@ -11,8 +11,7 @@ from core.fleet.fleet_changes import FleetChange, FleetChanges
 from core.fleet.roster import DecisionHistory, DecisionRecord, Heartbeat, WorkerState
 from core.storage import layout
 from core.storage.ports import Depth
-from web_tier.api.schemas.fleet import Sample
-from web_tier.catalog.samples import EVERY_S, SampleCatalog
+from web_tier.catalog.samples import EVERY_S, Sample, SampleCatalog
 from web_tier.collector.sampler import Sampler
 from web_tier.services.fleet_view import FleetView
 
