@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from core.domain.notifications import address, split_address
+from core.domain.addresses import address, split_address
 from core.errors import NotFound, TagfleetError
 from core.imaging.extensions import IMAGE_EXTENSIONS
 from core.storage.ports import Source

@@ -11,8 +11,9 @@ from urllib.parse import quote_plus
 import pytest
 
 from app_tier.pipeline.pipeline import Pipeline
+from core.domain.dropped_files import make_image_id
 from core.domain.messages import Job, Result, decode_result, encode
-from core.domain.notifications import asked_by, make_image_id
+from core.domain.notifications import asked_by
 from core.errors import NotFound, Unreadable
 from core.storage import layout
 from core.storage.ports import Blob, Etag

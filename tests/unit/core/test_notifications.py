@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.domain.addresses import address, split_address
+from core.domain.dropped_files import is_drop, make_image_id
 from core.domain.messages import Feedback, Job, decode_job, encode
-from core.domain.notifications import Asked, address, asked_by, is_drop, make_image_id, shown_job, split_address
+from core.domain.notifications import Asked, asked_by, shown_job
 from core.errors import BadMessage
 
 keys = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=60)
