@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
 
-from core.domain.notifications import is_drop
+from core.domain.dropped_files import is_drop
 from core.errors import TagfleetError
 from web_tier.catalog.batches import BATCH_COLUMNS, AnyRow, Batch, Catalog, Image, NoSuchBatch, read_batch, shown_images
 from web_tier.catalog.pace import Pace
