@@ -65,8 +65,7 @@ class Supervisor:
         self._url = url
         self._say = say
         self._environ = {
-            **environ,
-            **config.as_environment(settings),
+            **config.child_environment(environ, settings),
             lifeline.VARIABLE: str(lifeline_fd),
         }
         self._lifeline_fd = lifeline_fd
