@@ -10,9 +10,9 @@ from flask import Response
 
 from core.domain.ids import new_id
 from web_tier.api.schemas.batches import BatchesOut, BatchesQuery, BatchOut, BatchRequest, ResultsOut, ResultsQuery
-from web_tier.catalog.batch_options import misplaced, settled
+from web_tier.catalog.batch_options import unsupported, with_defaults
 from web_tier.catalog.batches import Batch
-from web_tier.catalog.tag_rows import Tagged
+from web_tier.catalog.tag_rows import TagFilter
 from web_tier.http.problems import Refused
 from web_tier.http.request_parsing import idempotency_key, json_body
 from web_tier.http.responses import json_response
@@ -45,7 +45,7 @@ def blueprint(services: Services) -> APIBlueprint:
         batch = Batch(
             id=new_id("bat", services.clock()),
             pool=pool,
-            options=settled(wanted.options, services.settings.pools[pool].top_k).asked(),
+            options=with_defaults(wanted.options, services.settings.pools[pool].top_k).asked(),
             metadata=wanted.metadata,
             created_at=services.clock(),
             closed_at=None,
@@ -97,7 +97,7 @@ def blueprint(services: Services) -> APIBlueprint:
         """List a batch's images in the order of their upload, with the results that are there"""
         services.catalog.change(batch_id)  # a batch that is not there is no empty page
         statuses = None if query_data.status is None else _STATUSES[query_data.status]
-        tagged = Tagged(name=query_data.tag or None, min_confidence=query_data.min_confidence)
+        tagged = TagFilter(name=query_data.tag or None, min_confidence=query_data.min_confidence)
         page = services.catalog.results(batch_id, query_data.limit, query_data.cursor, statuses, tagged)
         more = str(page[-1].position) if len(page) == query_data.limit else None
         return json_response({"results": [serialize_image(image) for image in page], "next_cursor": more})
@@ -116,7 +116,7 @@ def _batch_request() -> tuple[BatchRequest, str]:
 
 
 def _check_tagger(tagger: str, pool: str, wanted: BatchRequest) -> None:
-    if wrong := misplaced(wanted.options, tagger):
+    if wrong := unsupported(wanted.options, tagger):
         errors = {f"options.{name}": [f"not of {tagger}"] for name in wrong}
         what = " and ".join(wrong)
         raise Refused(422, f"options: {what} are of florence2, and {pool} is a pool of {tagger}", errors=errors)

@@ -120,7 +120,7 @@ class _Metrics(Collector):
         yield GaugeMetricFamily("tagfleet_batches", "Batches in the catalogue", value=totals.batches)
         yield GaugeMetricFamily("tagfleet_batches_unfinished", "Batches not yet completed", value=totals.unfinished)
         yield CounterMetricFamily("tagfleet_images_accepted", "Images accepted", value=totals.images)
-        left = self._services.removal.left()
+        left = self._services.removal.backlog()
         yield GaugeMetricFamily("tagfleet_batches_to_remove", "Deleted batches not yet removed", value=left.batches)
         yield GaugeMetricFamily(
             "tagfleet_images_to_remove",

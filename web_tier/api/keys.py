@@ -25,7 +25,7 @@ def blueprint(services: Services) -> APIBlueprint:
     @api.output(KeysOut)
     def list_keys() -> Response:
         """List keys, the newest first; none tells its secret"""
-        return json_response({"keys": [_shown(key) for key in services.keys.listed()]})
+        return json_response({"keys": [_shown(key) for key in services.keys.list_all()]})
 
     @api.post("/keys")
     @api.output(NewKeyOut, status_code=201)

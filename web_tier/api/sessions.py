@@ -29,7 +29,7 @@ def blueprint(services: Services) -> APIBlueprint:
         The answer sets a cookie that stands for the key in this browser, for as long as the key lives and some days
         at most. A session that the browser had ends.
         """
-        key = services.keys.key_of(json_body(SessionRequest, most=_MOST).key.get_secret_value().strip())
+        key = services.keys.find(json_body(SessionRequest, most=_MOST).key.get_secret_value().strip())
         if key is None:
             wrong_key(services)
         name = cookie_name(services)
@@ -37,7 +37,7 @@ def blueprint(services: Services) -> APIBlueprint:
         token = services.keys.start_session(
             key, services.clock(), lasts_s=lasts_s, instead_of=request.cookies.get(name)
         )
-        services.keys.used(key, services.clock())
+        services.keys.record_use(key, services.clock())
         response = Response(status=204)
         response.set_cookie(
             name,

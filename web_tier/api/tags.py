@@ -25,8 +25,8 @@ from web_tier.api.schemas.tags import (
     Undo,
 )
 from web_tier.catalog.batches import Image
-from web_tier.catalog.edits import Verdict
-from web_tier.catalog.tag_rows import Tagged
+from web_tier.catalog.edits import TagDecision
+from web_tier.catalog.tag_rows import TagFilter
 from web_tier.catalog.tags import Edit, NoSuchImage, NotTagged
 from web_tier.http.problems import Refused
 from web_tier.http.request_parsing import idempotency_key, json_body
@@ -83,7 +83,7 @@ def _correcting(api: APIBlueprint, services: Services) -> None:
         that learn are told of it, as of every other edit. `edit_id` takes it back.
         """
         wanted = json_body(FeedbackRequest)
-        verdict = Verdict(wanted.tag, wanted=wanted.verdict != "reject")
+        verdict = TagDecision(wanted.tag, wanted=wanted.verdict != "reject")
         try:
             return _edited(
                 services, _image(services, image_id), Edit(_edit_id(services), [verdict], feedback=wanted.verdict)
@@ -133,7 +133,7 @@ def _searching(api: APIBlueprint, services: Services) -> None:
     @api.output(SearchOut)
     def search_images(query_data: SearchQuery) -> Response:
         """Find images of all batches by their tags, the newest first"""
-        wanted = Tagged(query_data.tag or None, query_data.q or None, query_data.min_confidence)
+        wanted = TagFilter(query_data.tag or None, query_data.q or None, query_data.min_confidence)
         page = services.tags.search(wanted, query_data.limit, query_data.cursor)
         more = page[-1].id if len(page) == query_data.limit else None
         return json_response({"images": [serialize_image(image) for image in page], "next_cursor": more})
@@ -147,8 +147,8 @@ def _edit_id(services: Services) -> str:
     return f"edt_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
-def _verdicts(wanted: TagEdit) -> Sequence[Verdict]:
-    return [Verdict(name, True) for name in wanted.add] + [Verdict(name, False) for name in wanted.remove]
+def _verdicts(wanted: TagEdit) -> Sequence[TagDecision]:
+    return [TagDecision(name, True) for name in wanted.add] + [TagDecision(name, False) for name in wanted.remove]
 
 
 def _edited(services: Services, image: Image, edit: Edit) -> Response:

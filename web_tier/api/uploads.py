@@ -52,7 +52,7 @@ def blueprint(services: Services) -> APIBlueprint:
         applied = {}
         if len(ids) <= _MOST_TO_WAIT_FOR:
             applied = services.prefer_wait.until(
-                lambda: not any(image.waits for image in services.uploads.accepted(ids))
+                lambda: not any(image.is_waiting for image in services.uploads.accepted(ids))
             )
         if applied:
             taken = [encode_json(serialize_image(image)) for image in services.uploads.accepted(ids)]

@@ -26,7 +26,7 @@ def blueprint(services: Services) -> APIBlueprint:
     @api.output(WebhooksOut)
     def list_webhooks() -> Response:
         """List webhooks, the newest first; none tells its secret"""
-        return json_response({"webhooks": [_shown(webhook) for webhook in services.webhooks.listed()]})
+        return json_response({"webhooks": [_shown(webhook) for webhook in services.webhooks.list_all()]})
 
     @api.post("/webhooks")
     @api.output(NewWebhookOut, status_code=201)
@@ -58,7 +58,7 @@ def blueprint(services: Services) -> APIBlueprint:
     @api.doc(responses={404: "No such webhook"})
     def test_webhook(webhook_id: str) -> Response:
         """Send an event of the type webhook.test now, once, and say what came of it"""
-        webhook = services.webhooks.webhook(webhook_id)
+        webhook = services.webhooks.get(webhook_id)
         now = services.clock()
         event = {"type": "webhook.test", "timestamp": to_iso(now), "data": {"webhook_id": webhook.id}}
         outcome = services.webhook_client.post(webhook.url, webhook.secret, new_id("msg", now), encode_json(event))

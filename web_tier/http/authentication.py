@@ -38,7 +38,7 @@ def install(app: APIFlask, services: Services) -> None:
             services.rate_limits.request(g.key.id)
             _check_scope(g.key)
             with suppress(Unavailable):  # what cannot be noted down can still be answered
-                services.keys.used(g.key, services.clock())
+                services.keys.record_use(g.key, services.clock())
 
     app.before_request(check)
     app.after_request(services.rate_limits.say)
@@ -76,7 +76,7 @@ def caller(services: Services, *, required: bool) -> Key | None:
     given = _bearer()
     key = None
     if given is not None:
-        key = services.keys.key_of(given)
+        key = services.keys.find(given)
         if key is None:
             wrong_key(services)
     if not required:
@@ -94,7 +94,7 @@ def caller(services: Services, *, required: bool) -> Key | None:
 def session_key(services: Services) -> Key | None:
     """The live key of the request's session."""
     token = request.cookies.get(cookie_name(services))
-    return services.keys.key_of_session(token, services.clock()) if token else None
+    return services.keys.find_by_session(token, services.clock()) if token else None
 
 
 def lapse_of(services: Services) -> Callable[[], bool]:
@@ -110,9 +110,7 @@ def lapse_of(services: Services) -> Callable[[], bool]:
         if abs(now - looked) < _LOOK_S:
             return False
         looked = now
-        return (
-            services.keys.key_of(secret) if secret is not None else services.keys.key_of_session(token, now)
-        ) is None
+        return (services.keys.find(secret) if secret is not None else services.keys.find_by_session(token, now)) is None
 
     return lapsed
 
