@@ -7,7 +7,7 @@ import time
 import click
 
 from config.settings import BadSetting, Settings
-from core.domain.notifications import shown_job
+from core.domain.notifications import preview_message
 from core.errors import BadMessage
 from core.fleet.dead_letters import peeked
 from core.storage.ports import Delivery, Queue
@@ -60,7 +60,7 @@ def _queues(settings: Settings, pool: str | None) -> list[tuple[str, Queue]]:
 def _line(letter: Delivery) -> str:
     sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.sent_at))
     try:
-        job = shown_job(letter.body)
+        job = preview_message(letter.body)
     except BadMessage as error:
         return f"{sent}  received {letter.receive_count} times  {error}"
     return f"{sent}  received {letter.receive_count} times  {job.batch_id}  {printable(job.name)}"

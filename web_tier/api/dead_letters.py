@@ -5,7 +5,7 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 from flask import Response
 
-from core.domain.notifications import shown_job
+from core.domain.notifications import preview_message
 from core.errors import BadMessage
 from core.fleet.dead_letters import peeked
 from core.storage.ports import Delivery
@@ -58,7 +58,7 @@ def blueprint(services: Services) -> APIBlueprint:
 
 def _letter(pool: str, letter: Delivery) -> dict[str, object]:
     try:
-        job = shown_job(letter.body)
+        job = preview_message(letter.body)
         said = {"batch_id": job.batch_id, "image_id": job.image_id, "name": job.name}
     except BadMessage as error:
         said = {"batch_id": "", "image_id": "", "name": str(error)}

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from core.domain.messages import Job, Result, encode
-from core.domain.notifications import asked_by
+from core.domain.notifications import parse_message
 from core.errors import BadMessage, PreconditionFailed
 from core.storage import layout
 from core.storage.ports import Delivery, IfAbsent, ObjectStore, Queue
@@ -103,7 +103,7 @@ class DeadLetterSweeper:
 
     def _jobs(self, queue: Queue, letter: Delivery) -> Iterator[Job]:
         try:
-            yield from asked_by(letter.body, queue.name).jobs
+            yield from parse_message(letter.body, queue.name).jobs
         except BadMessage as error:
             logger().warning("a dead letter holds no job", reason=str(error))
 
