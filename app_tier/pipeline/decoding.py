@@ -28,7 +28,7 @@ from app_tier.pipeline.item import Turn, Work
 from app_tier.taggers import Tagger
 from config.settings import WorkerSettings
 from core import telemetry
-from core.domain.messages import ids_of
+from core.domain.messages import log_ids
 from core.errors import BadImage, DecoderLost
 from core.imaging.decode import UPRIGHT_SIZE, DecodeBudget, Decoder
 
@@ -115,7 +115,7 @@ class Decoding:
             for turn in slow:
                 turn.overtaken = True
         for turn in slow:
-            telemetry.logger().warning("a decode takes long: tried in a process of its own", **ids_of(turn.work.job))
+            telemetry.logger().warning("a decode takes long: tried in a process of its own", **log_ids(turn.work.job))
             self._begin(turn.work.again(turn))
 
     def _begin(self, first: Work | None = None) -> None:

@@ -9,7 +9,7 @@ import click
 from config.settings import BadSetting, Settings
 from core.domain.notifications import preview_message
 from core.errors import BadMessage
-from core.fleet.dead_letters import peeked
+from core.fleet.dead_letters import peek_dead_letters
 from core.storage.ports import Delivery, Queue
 from tagfleet.cli.common import existing, with_settings
 from tagfleet.tagging.report import printable
@@ -28,7 +28,7 @@ def list_command(settings: Settings, pool: str | None, limit: int) -> None:
     """Show them and leave them where they are: name, batch, deliveries, when it was sent."""
     found = 0
     for name, queue in _queues(settings, pool):
-        letters = peeked(queue, limit)
+        letters = peek_dead_letters(queue, limit)
         for letter in letters:
             click.echo(f"{name}  {_line(letter)}")
         found += len(letters)

@@ -7,7 +7,7 @@ from flask import Response
 
 from core.domain.notifications import preview_message
 from core.errors import BadMessage
-from core.fleet.dead_letters import peeked
+from core.fleet.dead_letters import peek_dead_letters
 from core.storage.ports import Delivery
 from core.telemetry import logger
 from web_tier.api.schemas.fleet import DeadLettersOut, DeadLettersQuery, RedriveOut, RedriveRequest
@@ -30,7 +30,7 @@ def blueprint(services: Services) -> APIBlueprint:
         """
         found = []
         for pool in services.settings.pools:
-            found += [_letter(pool, letter) for letter in peeked(services.jobs(pool), query_data.limit)]
+            found += [_letter(pool, letter) for letter in peek_dead_letters(services.jobs(pool), query_data.limit)]
         return json_response({"dead_letters": found})
 
     @api.post("/fleet/dead-letters/redrive")
