@@ -9,7 +9,7 @@ class TagfleetError(Exception):
     """Base of all; its text is written for the person who meets it."""
 
 
-def sentence(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What to tell people of any error: those that are not ours are named by their kind too."""
     if isinstance(error, TagfleetError):
         return str(error)

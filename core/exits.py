@@ -33,7 +33,7 @@ def memory_cause(exit_code: int | None, log: str) -> str:
     return ""
 
 
-def ended(exit_code: int | None) -> str:
+def describe_exit_code(exit_code: int | None) -> str:
     """Return how a process ended: by a signal, or with a code. Empty where nobody knows, or it ended in order."""
     if not exit_code:
         return ""
@@ -45,15 +45,15 @@ def ended(exit_code: int | None) -> str:
         return f"killed by signal {-exit_code}"
 
 
-def told(exit_code: int | None, log: str) -> str:
+def describe_end(exit_code: int | None, log: str) -> str:
     """Return how a process ended and why, for people; its last words where memory was not the cause."""
     cause = memory_cause(exit_code, log)
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     last = f"its log ends: {lines[-1][:200]}" if lines and exit_code and not cause else ""
-    return "; ".join(filter(None, (ended(exit_code), cause or last)))
+    return "; ".join(filter(None, (describe_exit_code(exit_code), cause or last)))
 
 
-def tail(log: Path, start: int = 0) -> str:
+def read_tail(log: Path, start: int = 0) -> str:
     """Return the end of a log, not further back than `start` bytes; empty where it cannot be read."""
     try:
         with log.open("rb") as file:

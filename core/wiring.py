@@ -16,8 +16,8 @@ from core.storage.originals import Originals
 from core.storage.ports import Fleet, Machine, ObjectStore, Queue, Source
 
 
-class Parts(Protocol):
-    """What a deployment is built of: `core.local.parts` and `core.aws.parts` each have one. Nothing is kept here."""
+class Platform(Protocol):
+    """What a deployment runs on. `core.local.platform` and `core.aws.platform` implement it."""
 
     def store(self) -> ObjectStore: ...
 
@@ -43,11 +43,11 @@ class Backend:
 
     @cached_property
     def store(self) -> ObjectStore:
-        return self._parts.store()
+        return self._platform.store()
 
     def check_store(self) -> None:
         """Check that the store honours conditional writes. Raises UnsuitableStore, Unavailable."""
-        check_conditional_writes(self.store, self._parts.store_place())
+        check_conditional_writes(self.store, self._platform.store_place())
 
     @cached_property
     def roster(self) -> Roster:
@@ -55,12 +55,12 @@ class Backend:
 
     def jobs(self, pool: str) -> Queue:
         """The input queue of a pool."""
-        return self._parts.queue(layout.jobs_queue(pool))
+        return self._platform.queue(layout.jobs_queue(pool))
 
     @cached_property
     def results(self) -> Queue:
         """The output queue of all pools."""
-        return self._parts.queue(layout.RESULTS_QUEUE)
+        return self._platform.queue(layout.RESULTS_QUEUE)
 
     @cached_property
     def source(self) -> Source:
@@ -79,26 +79,26 @@ class Backend:
 
         A worker that was told to end and has not after `grace_s` is killed.
         """
-        return self._parts.fleet(worker_command, grace_s)
+        return self._platform.fleet(worker_command, grace_s)
 
     def machine(self) -> Machine | None:
         """The machine that this process runs on; None where nobody rents it out."""
-        return self._parts.machine()
+        return self._platform.machine()
 
     def launched(self, worker_id: str) -> bool:
         """Whether the fleet launched this process as that worker; by hand it may have any id. Raises Unavailable."""
-        return self._parts.launched(worker_id)
+        return self._platform.launched(worker_id)
 
     def metrics(self) -> Metrics:
         """Where the fleet's numbers go; whoever asks closes it."""
-        return self._parts.metrics()
+        return self._platform.metrics()
 
     @cached_property
-    def _parts(self) -> Parts:
+    def _platform(self) -> Platform:
         if self.settings.backend == "aws":
-            from core.aws.parts import AwsParts
+            from core.aws.platform import AwsPlatform
 
-            return AwsParts(self.settings)
-        from core.local.parts import LocalParts
+            return AwsPlatform(self.settings)
+        from core.local.platform import LocalPlatform
 
-        return LocalParts(self.settings)
+        return LocalPlatform(self.settings)

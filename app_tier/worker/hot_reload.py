@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from app_tier.taggers import Choice, Tagger
 from core import telemetry
-from core.errors import Unavailable, sentence
+from core.errors import Unavailable, describe_error
 
 
 class Succession:
@@ -56,7 +56,7 @@ class Succession:
         except Unavailable:
             return  # the store is away, which the pipeline notices as well
         except Exception as error:  # noqa: BLE001  # a full disk, say; whatever it is, the one that works goes on
-            self.notice = f"{self._serves.name} goes on: {sentence(error)}"
+            self.notice = f"{self._serves.name} goes on: {describe_error(error)}"
             return
         if choice.notice and not self._serves.notice:
             self.notice = f"{self._serves.name} goes on, as what was asked for is gone: {choice.notice}"
@@ -69,7 +69,7 @@ class Succession:
             return
         except Exception as error:  # noqa: BLE001  # whatever ails the successor must not end the one that works
             self._refused = found
-            what = sentence(error)
+            what = describe_error(error)
             self.notice = f"{self._serves.name} goes on, as {choice.name} cannot be loaded: {what}"
             telemetry.logger().error("a new version cannot be loaded", version=choice.name, why=what)
             return

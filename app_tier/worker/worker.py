@@ -18,7 +18,7 @@ from app_tier.worker.hot_reload import Succession
 from app_tier.worker.interruption import Watch
 from config.settings import PoolSettings, Settings
 from core import telemetry
-from core.errors import Unavailable, sentence
+from core.errors import Unavailable, describe_error
 from core.fleet.roster import BootTimings, Heartbeat, PoolStatus, WorkerState
 from core.storage.ports import Etag, Machine, ObjectStore
 from core.wiring import Backend
@@ -90,7 +90,7 @@ class Worker:
             try:
                 self._warm(process_up)
             except Exception as error:  # the controller shows it beside the failed boot; what ends us may be anything
-                self._notice = sentence(error)
+                self._notice = describe_error(error)
                 self._beat()
                 raise
             self._serve()
@@ -214,7 +214,7 @@ class Worker:
                 self._beat()
         if pipeline.failure is not None:
             pipeline.give_up()
-            self._ended_by = sentence(pipeline.failure)
+            self._ended_by = describe_error(pipeline.failure)
         self._enter(WorkerState.DRAINED)
         if pipeline.failure is None:
             telemetry.logger().info("worker drained", images=pipeline.images_done, failed=pipeline.images_failed)

@@ -19,8 +19,8 @@ from config import settings as config
 from config.settings import Settings
 from core import exits, telemetry
 from core.errors import Unavailable
-from core.local import instances as journal
-from core.local.instances import Record
+from core.local import instance_files
+from core.local.instance_files import Record
 from core.storage.ports import PROCESS, Instance, Launch, Offering
 from core.util.disk_errors import guarded
 from core.util.private import private_folder, private_log
@@ -99,13 +99,13 @@ class LocalFleet:
 
     def terminate(self, ids: Sequence[str]) -> None:
         for id_ in ids:
-            path = journal.path_of(self._root, id_)
-            record = journal.read(path) if path.parent == self._root else None
+            path = instance_files.path_of(self._root, id_)
+            record = instance_files.read(path) if path.parent == self._root else None
             if record is None or not record.alive:
                 continue
             if record.stop_at is None:
                 now = self._clock()
-                journal.append(path, stop_at=now)
+                instance_files.append(path, stop_at=now)
                 record = replace(record, stop_at=now)
             self._tend(record)
 
@@ -116,24 +116,24 @@ class LocalFleet:
         for name in names:
             path = self._root / name
             if name.startswith("."):
-                if journal.is_abandoned(path, _LEFTOVER_S, time.time()):
+                if instance_files.is_abandoned(path, _LEFTOVER_S, time.time()):
                     path.unlink(missing_ok=True)
-            elif name.endswith(journal.SUFFIX) and (record := journal.read(path)):
+            elif name.endswith(instance_files.SUFFIX) and (record := instance_files.read(path)):
                 found.append(record)
         return found
 
     def _ensure(self, id: str, pool: str, token: str) -> Record:
         """Start the instance unless its file is there."""
-        path = journal.path_of(self._root, id)
-        fd = journal.create(path, pool=pool, token=token, launched_at=self._clock())
+        path = instance_files.path_of(self._root, id)
+        fd = instance_files.create(path, pool=pool, token=token, launched_at=self._clock())
         if fd is not None:
             try:
                 self._spawn(id, pool, fd)
             except OSError as error:
-                journal.append(path, failed=f"cannot start a worker: {error.strerror or error}")
+                instance_files.append(path, failed=f"cannot start a worker: {error.strerror or error}")
             finally:
                 os.close(fd)
-        record = journal.read(path)
+        record = instance_files.read(path)
         if record is None:
             raise Unavailable(f"instance file {path} vanished while its worker was started; is {self._root} in use?")
         return record
@@ -144,7 +144,7 @@ class LocalFleet:
         arguments = [*self._command, "--pool", pool, "--instance", id]
         with self._opened_log(id) as log:
             self._children[id] = _Child(
-                ["/bin/sh", "-c", _ANNOUNCE, str(journal.path_of(self._root, id)), *arguments],
+                ["/bin/sh", "-c", _ANNOUNCE, str(instance_files.path_of(self._root, id)), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -164,7 +164,7 @@ class LocalFleet:
 
     def _tend(self, record: Record) -> Record | None:
         """Bring forward what is due on an instance. None once it is forgotten."""
-        path = journal.path_of(self._root, record.id)
+        path = instance_files.path_of(self._root, record.id)
         now = self._clock()
         if record.alive:
             self._press(record, path, now)
@@ -174,14 +174,14 @@ class LocalFleet:
             if child.poll() is None:
                 return replace(record, alive=True)  # on its way out: the lock goes first
             ended = self._ended(record, child.returncode)
-            journal.append(path, exit_status=child.returncode, ended=ended)
+            instance_files.append(path, exit_status=child.returncode, ended=ended)
             record = replace(record, exit_status=child.returncode, ended=ended)
             del self._children[record.id]
         elif record.gone_at is None and (ended := self._ended(record, None)):
-            journal.append(path, ended=ended)
+            instance_files.append(path, ended=ended)
             record = replace(record, ended=ended)
         if record.gone_at is None:
-            journal.append(path, gone_at=now)
+            instance_files.append(path, gone_at=now)
         elif now - record.gone_at > self._keep_gone_s:
             path.unlink(missing_ok=True)
             return None
@@ -191,7 +191,7 @@ class LocalFleet:
         """How it ended; nothing where it was asked to, or no more is known than that it is gone."""
         if record.stop_at is not None:
             return ""
-        return exits.told(exit_code, exits.tail(self._logs / f"worker-{record.id}.log"))
+        return exits.describe_end(exit_code, exits.read_tail(self._logs / f"worker-{record.id}.log"))
 
     def _press(self, record: Record, path: Path, now: float) -> None:
         """Send the signal that is due. The lock is held, so the process id, and group, is still the worker's."""
@@ -202,14 +202,14 @@ class LocalFleet:
                 os.killpg(record.pid, signal.SIGKILL)
             elif record.term_at is None:
                 os.kill(record.pid, signal.SIGTERM)
-                journal.append(path, term_at=now)
+                instance_files.append(path, term_at=now)
 
     def _prune_logs(self) -> None:
         """Keep the logs of the newest workers, and of those whose file is there."""
         with suppress(OSError):
             logs = {path: path.stat().st_mtime for path in self._logs.glob("worker-*.log")}
             for path in sorted(logs, key=logs.__getitem__)[:-_KEPT_LOGS]:
-                if not journal.path_of(self._root, path.stem.removeprefix("worker-")).exists():
+                if not instance_files.path_of(self._root, path.stem.removeprefix("worker-")).exists():
                     path.unlink(missing_ok=True)
 
 

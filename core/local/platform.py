@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from config.settings import Settings
 from core.fleet.metrics import NoMetrics
-from core.local import instances
+from core.local import instance_files
 from core.local.fleet import LocalFleet
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
 
 
-class LocalParts:
+class LocalPlatform:
     """Everything lies under the settings' `home`."""
 
     def __init__(self, settings: Settings) -> None:
@@ -43,7 +43,7 @@ class LocalParts:
 
     def launched(self, worker_id: str) -> bool:
         """The instance's file names this process, and is locked by it."""
-        record = instances.read_own(self._settings.home / "instances", worker_id)
+        record = instance_files.read_own(self._settings.home / "instances", worker_id)
         return record is not None and record.alive and record.pid == os.getpid()
 
     def metrics(self) -> NoMetrics:
