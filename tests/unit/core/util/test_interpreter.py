@@ -39,7 +39,6 @@ def test_a_planted_module_would_be_executed_without_care(hostile):
         module_command("tagfleet", "version"),
         module_command("bench", "--help"),
         module_command("core.imaging.sandbox", "600", "10", "0", "30"),
-        module_command("web_tier.api.exports.size_reader"),
         python_command("-c", "import select, json, signal"),
         [str(Path(sys.executable).with_name("tagfleet")), "version"],
     ],
