@@ -58,7 +58,7 @@ class Origin(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     uri: str
-    """With its version, once that is known; see `notifications.address`."""
+    """With its version, once that is known; see `core.domain.addresses`."""
     folder: str
     """The address of the folder whose files make up the batch."""
     dropped_at: float

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from core import telemetry
-from core.fleet import operating
+from core.fleet import orders
 from core.storage import layout
 from core.storage.ports import Depth
 from web_tier.api.schemas.batches import FleetOut, HealthOut
@@ -42,7 +42,7 @@ def blueprint(services: Services) -> APIBlueprint:
         while there is work for it, as `/readyz` has it.
         """
         roster = services.backend.roster
-        cap, source = operating.cap(roster, services.settings.controller.max_workers)
+        cap, source = orders.get_cap(roster, services.settings.controller.max_workers)
         return json_response(
             {
                 "queues": {pool: asdict(depth) for pool, depth in _depths(services).items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 from flask import Response
 
-from core.fleet import operating
+from core.fleet import orders
 from core.telemetry import logger
 from web_tier.api.schemas.fleet import CapOut, CapRequest, DrainOut, HistoryOut, HistoryQuery, PauseOut
 from web_tier.catalog.samples import SampleCatalog
@@ -48,9 +48,9 @@ def blueprint(services: Services) -> APIBlueprint:
         run, the idle ones are drained first, and busy ones finish what they hold.
         """
         wanted = json_body(CapRequest).max_workers
-        operating.limit(services.backend.roster, wanted)
+        orders.set_max_workers(services.backend.roster, wanted)
         logger().info("the fleet's cap was set", max_workers="default" if wanted is None else wanted)
-        cap, source = operating.cap(services.backend.roster, services.settings.controller.max_workers)
+        cap, source = orders.get_cap(services.backend.roster, services.settings.controller.max_workers)
         return json_response({"cap": cap, "cap_source": source})
 
     @api.post("/fleet/workers/<worker_id>/drain")
@@ -62,10 +62,10 @@ def blueprint(services: Services) -> APIBlueprint:
         Where the work needs it, the controller launches another one in its place.
         """
         try:
-            operating.drain(
+            orders.request_drain(
                 services.backend.roster, worker_id, {worker.worker_id for worker in services.fleet.workers()}
             )
-        except operating.NoSuchWorker as error:
+        except orders.NoSuchWorker as error:
             raise Refused(404, str(error)) from None
         logger().info("a worker was asked to drain", worker=worker_id)
         return json_response({"worker_id": worker_id}, 202)

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from core.domain.addresses import split_address
 from core.domain.messages import Origin
-from core.domain.notifications import split_address
 from core.errors import Unavailable
 from core.util.file_names import same_name
 from web_tier.catalog import changes

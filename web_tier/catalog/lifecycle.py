@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
-from core.domain.notifications import is_drop
+from core.domain.dropped_files import is_drop
 from core.errors import TagfleetError
 from web_tier.catalog import changes
 from web_tier.catalog.batches import AnyRow, Batch, Catalog, Image, NoSuchBatch, read_batch, select_images

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from core.domain.messages import Job, Result, encode
 from core.domain.notifications import asked_by
-from core.domain.results import stored_for
 from core.errors import BadMessage, PreconditionFailed
 from core.storage import layout
 from core.storage.ports import Delivery, IfAbsent, ObjectStore, Queue
+from core.storage.results import stored_for
 from core.telemetry import logger
 from web_tier.catalog.results import ImageOutcome, RecordedEnd, ResultCatalog
 

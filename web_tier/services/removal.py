@@ -18,7 +18,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
-from core.domain.notifications import is_drop
+from core.domain.dropped_files import is_drop
 from core.errors import Misconfigured
 from core.storage import layout
 from core.storage.ports import ObjectStore

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.fleet.fleet_changes import FleetChange
-from core.fleet.operating import MOST_WORKERS, Source
+from core.fleet.orders import MOST_WORKERS, Source
 from core.fleet.roster import DecisionRecord
 from web_tier.catalog.samples import Sample
 
