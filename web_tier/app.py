@@ -75,7 +75,7 @@ def create_app(
     parts = build_services(backend, settings, Database(catalog_url(settings)), clock=clock, stopping=stopping)
     app.extensions["tagfleet"] = parts
     if watch:
-        parts.fleet.keep_looking(stopping)
+        parts.fleet.start(stopping)
     guard.install(app, settings)
     access.install(app, parts)
     problems.install(app)

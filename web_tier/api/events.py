@@ -21,7 +21,7 @@ from web_tier.http import authentication as access
 from web_tier.http.problems import Refused
 from web_tier.server.streams import OFFER, EventStream
 from web_tier.services.container import Services
-from web_tier.services.event_feeds import Look
+from web_tier.services.event_feeds import BatchState
 
 POLL_S = 0.15
 PING_S = 15.0
@@ -81,22 +81,22 @@ def steps(
     Ends with the batch, with the process and when the reader's key has `lapsed`. `clock` is monotonic, in seconds.
     """
     yield b"retry: %d\n\n" % _RETRY_MS
-    shown: Look | None = None
+    shown: BatchState | None = None
     spoke = clock()
     with services.event_feeds.of(batch_id) as feed:
         while not services.stopping():
             try:
                 if lapsed():
                     return  # a reader who comes back is asked for a key that is live
-                look = feed.look(clock())
-                if look is not shown:
-                    while burst := feed.after(after, look):
+                state = feed.latest(clock())
+                if state is not shown:
+                    while burst := feed.after(after, state):
                         after = burst.last
                         yield burst.events
-                    shown, spoke = look, clock()
-                    yield look.event
-                if look.ended:
-                    yield look.ended
+                    shown, spoke = state, clock()
+                    yield state.event
+                if state.ended:
+                    yield state.ended
                     return
             except NoSuchBatch:
                 return  # deleted meanwhile; a reader who comes back is told so

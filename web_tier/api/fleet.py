@@ -71,7 +71,7 @@ def health_blueprint(services: Services) -> APIBlueprint:
         start it again would not help.
         """
         health = services.database.health
-        health.ask_again()
+        health.recheck()
         if trouble := health.trouble:
             return json_response({"status": "degraded", "catalogue": trouble})
         return json_response({"status": "ok"})
