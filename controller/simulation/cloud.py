@@ -85,7 +85,7 @@ class Cloud:
         """All that are listed or have a heartbeat, in the order of their launches."""
         self.launches: dict[str, LaunchRequest] = {}
         """By token, in the order in which they were first asked for."""
-        self.drain_wishes: set[str] = set()
+        self.drain_requests: set[str] = set()
         self.totals = Totals()
         self._weather = weather
         self._chances = _Chances(seed, pools)
@@ -189,7 +189,7 @@ class Cloud:
 
     def request_drain(self, id_: str) -> None:
         """The worker sees the request at one of its next heartbeats."""
-        self.drain_wishes.add(id_)
+        self.drain_requests.add(id_)
         one = self.workers.get(id_)
         if one is not None:
             self.timeline.after(self.spec.heartbeat_s, lambda: self.drain(one))
@@ -197,7 +197,7 @@ class Cloud:
     def forget(self, ids: Sequence[str]) -> None:
         """Remove the drain requests and the last heartbeats of these workers."""
         for id_ in ids:
-            self.drain_wishes.discard(id_)
+            self.drain_requests.discard(id_)
             one = self.workers.get(id_)
             if one is not None:
                 one.ready_s = None

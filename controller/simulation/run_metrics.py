@@ -86,7 +86,7 @@ def summary(waits: Sequence[tuple[float, int]]) -> tuple[float, float, float, fl
 
 def demand(trace: Trace, scenario: Scenario, moments: Sequence[float]) -> Iterator[float]:
     """Workers that would clear what arrived within the last drain goal L in one L, at each moment (in order)."""
-    goal, speed = scenario.settings.drain_goal_s, scenario.worker.throughput
+    goal, speed = scenario.settings.backlog_target_s, scenario.worker.throughput
     coming = deque(trace.arrivals)
     recent: deque[tuple[float, int]] = deque()
     images = 0

@@ -109,7 +109,7 @@ class Scenario:
     @property
     def runs_ahead(self) -> bool:
         """Whether workers may be up without work. A run then ends when its work ends, not when its workers leave."""
-        return self.settings.foresee or bool(self.schedule.windows)
+        return self.settings.forecast or bool(self.schedule.windows)
 
 
 def pace_for_aws(
@@ -120,9 +120,9 @@ def pace_for_aws(
         update={
             "tick_s": tick_s,
             "max_workers": max_workers,
-            "drain_goal_s": 120.0,
+            "backlog_target_s": 120.0,
             "utilisation": 1.0,
-            "linger_s": 5.0,
+            "idle_keep_s": 5.0,
             "stabilisation_s": 5.0,
             "boot_prior_s": worker.boot_s,
             "throughput_prior": worker.throughput,

@@ -48,7 +48,7 @@ class DirectRoster(Roster):
         self._cloud = cloud
 
     def glance(self) -> Glance:
-        return Glance(self.workers(), frozenset(self._cloud.drain_wishes), paused=False)
+        return Glance(self.workers(), frozenset(self._cloud.drain_requests), paused=False)
 
     def workers(self) -> list[Heartbeat]:
         now = self._cloud.timeline.now
@@ -57,7 +57,7 @@ class DirectRoster(Roster):
     def forget(self, worker_ids: list[str]) -> None:
         self._cloud.forget(worker_ids)
 
-    def wish_drain(self, worker_id: str) -> None:
+    def request_drain(self, worker_id: str) -> None:
         self._cloud.request_drain(worker_id)
 
     def record_decision(self, decision: DecisionRecord) -> None:
@@ -149,7 +149,7 @@ class World:
             self.timeline.run_until(self.now + seconds)
             return
         before = self.cloud.present
-        for id_ in self._outside.drain_wishes():
+        for id_ in self._outside.drain_requests():
             if one := self.cloud.workers.get(id_):
                 self._drain_after(seconds * _SEEN_AT, one)
         self.timeline.run_until(self.now + seconds)

@@ -45,7 +45,7 @@ from tests.unit.controller.stopwatch import Stopwatches
 MENU = [Offering("gpu", "a", "spot", 0.2), Offering("gpu", "b", "spot", 0.3), Offering("gpu", "a", "on-demand", 0.5)]
 CALLS = ["depth", "depth jobs-one", "instances", "offerings", "launch", "terminate", "put", "get", "list", "delete"]
 READINGS = ["instances", "glance", "depth", "offerings"]
-CHANGES = ["wish_drain", "terminate", "launch", "put", "delete", "forget"]
+CHANGES = ["request_drain", "terminate", "launch", "put", "delete", "forget"]
 numbers = st.integers(0, 99)
 
 
@@ -267,7 +267,7 @@ class RoughWeather(_Fleet):
             self.world.step(self.tick_s)
             before = len(self.world.faults.calls)
             self.tick_all()
-            assert not {"wish_drain", "terminate"} & self.verbs_since(before), (
+            assert not {"request_drain", "terminate"} & self.verbs_since(before), (
                 "a failed reading never reduces the fleet"
             )
         self.world.faults.mend()

@@ -52,7 +52,7 @@ def second_day(run: SimulatedRun) -> float:
 
 
 def foreseeing(stage: Scenario) -> Scenario:
-    return replace(stage, settings=stage.settings.model_copy(update={"foresee": True}))
+    return replace(stage, settings=stage.settings.model_copy(update={"forecast": True}))
 
 
 def test_foreseeing_shortens_the_second_days_waits_for_little_money(slow: Scenario) -> None:
