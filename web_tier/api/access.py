@@ -26,7 +26,7 @@ def keys_blueprint(services: Services) -> Blueprint:
     @keys.route("GET /keys", scope="operate", answer=KeysOut)
     def list_keys() -> dict[str, Any]:
         """List keys, newest first, without their secrets"""
-        return {"keys": [_serialize(key) for key in services.keys.listed()]}
+        return {"keys": [_serialize(key) for key in services.keys.list_all()]}
 
     @keys.route(
         "POST /keys",
@@ -73,13 +73,13 @@ def sessions_blueprint(services: Services, authenticator: Authenticator) -> Blue
         The answer sets a cookie that stands for the key in this browser, until the key is revoked and for a few days at
         most. It ends the session that the browser had before.
         """
-        key = services.keys.key_of(body.key.get_secret_value().strip())
+        key = services.keys.find(body.key.get_secret_value().strip())
         if key is None:
             authenticator.refuse_wrong_key()
         token = services.keys.start_session(
             key, services.clock(), lasts_s=web.session_s, instead_of=request.cookies.get(name)
         )
-        services.keys.used(key, services.clock())
+        services.keys.record_use(key, services.clock())
         response = Response(status=204)
         response.set_cookie(
             name,

@@ -20,9 +20,9 @@ from web_tier.api.schemas.batches import (
     RetryOut,
     RetryRequest,
 )
-from web_tier.catalog.batch_options import misplaced, settled
+from web_tier.catalog.batch_options import unsupported, with_defaults
 from web_tier.catalog.batches import Batch
-from web_tier.catalog.tag_rows import Tagged
+from web_tier.catalog.tag_rows import TagFilter
 from web_tier.http.prefer_wait import PREFER
 from web_tier.http.problems import Refused
 from web_tier.http.request_parsing import idempotency_header, idempotency_key
@@ -68,7 +68,7 @@ def _declare_list(batches: Resource, services: Services) -> None:
         batch = Batch(
             id=new_id("bat", now),
             pool=pool,
-            options=settled(body.options, services.settings.pools[pool].top_k).asked(),
+            options=with_defaults(body.options, services.settings.pools[pool].top_k).asked(),
             metadata=body.metadata,
             created_at=now,
             closed_at=None,
@@ -106,7 +106,7 @@ def _declare_list(batches: Resource, services: Services) -> None:
         """List the images of a batch in upload order, with the results that are there"""
         services.catalog.change(batch_id)  # a batch that doesn't exist is a 404 and not an empty page
         statuses = None if query.status is None else _STATUSES[query.status]
-        tagged = Tagged(name=query.tag or None, min_confidence=query.min_confidence)
+        tagged = TagFilter(name=query.tag or None, min_confidence=query.min_confidence)
         page = services.catalog.results(batch_id, query.limit, query.cursor, statuses, tagged)
         more = str(page[-1].position) if len(page) == query.limit else None
         return {"results": [serialize_image(image) for image in page], "next_cursor": more}
@@ -182,7 +182,7 @@ def _payload_hash(body: BatchRequest) -> str:
 
 
 def _check_options(tagger: str, pool: str, body: BatchRequest) -> None:
-    if wrong := misplaced(body.options, tagger):
+    if wrong := unsupported(body.options, tagger):
         errors = {f"options.{name}": [f"{tagger} has no such option"] for name in wrong}
         what = " and ".join(wrong)
         raise Refused(422, f"options: {what} are for florence2, and the pool {pool} runs {tagger}", errors=errors)

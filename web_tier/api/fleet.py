@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint
 
-from core.fleet import operating
+from core.fleet import orders
 from core.telemetry import logger
 from web_tier.api.schemas.fleet import (
     CapOut,
@@ -94,7 +94,7 @@ def _declare_orders(fleet: Resource, services: Services) -> None:
         running, idle ones are drained first, and busy ones finish the images they hold.
         """
         wanted = body.max_workers
-        operating.limit(roster, wanted)
+        orders.set_max_workers(roster, wanted)
         logger().info("the fleet's cap was set", max_workers="default" if wanted is None else wanted)
         return _cap(services)
 
@@ -110,13 +110,13 @@ def _declare_orders(fleet: Resource, services: Services) -> None:
         If its work needs a worker, the controller launches another one in its place.
         """
         try:
-            operating.drain(roster, worker_id, {worker.worker_id for worker in services.fleet.workers()})
-        except operating.NoSuchWorker as error:
+            orders.request_drain(roster, worker_id, {worker.worker_id for worker in services.fleet.workers()})
+        except orders.NoSuchWorker as error:
             raise Refused(404, str(error)) from None
         logger().info("a worker was asked to drain", worker=worker_id)
         return {"worker_id": worker_id}
 
 
 def _cap(services: Services) -> dict[str, Any]:
-    cap, source = operating.cap(services.backend.roster, services.settings.controller.max_workers)
+    cap, source = orders.get_cap(services.backend.roster, services.settings.controller.max_workers)
     return {"cap": cap, "cap_source": source}

@@ -85,12 +85,12 @@ class _Metrics(Collector):
         yield GaugeMetricFamily("tagfleet_batches", "Batches in the catalogue", value=totals.batches)
         yield GaugeMetricFamily("tagfleet_batches_unfinished", "Batches not yet completed", value=totals.unfinished)
         yield CounterMetricFamily("tagfleet_images_accepted", "Images accepted", value=totals.images)
-        left = self._services.removal.left()
-        yield GaugeMetricFamily("tagfleet_batches_to_remove", "Deleted batches not yet removed", value=left.batches)
+        backlog = self._services.removal.backlog()
+        yield GaugeMetricFamily("tagfleet_batches_to_remove", "Deleted batches not yet removed", value=backlog.batches)
         yield GaugeMetricFamily(
             "tagfleet_images_to_remove",
             "Images of deleted batches not yet removed, each with up to three objects",
-            value=left.images,
+            value=backlog.images,
         )
         finished = CounterMetricFamily("tagfleet_images_finished", "Images that reached an end", labels=["status"])
         finished.add_metric(["succeeded"], totals.completed - totals.failed - totals.cancelled)

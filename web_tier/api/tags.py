@@ -24,8 +24,8 @@ from web_tier.api.schemas.tags import (
     Undo,
 )
 from web_tier.catalog.batches import Image
-from web_tier.catalog.edits import Verdict
-from web_tier.catalog.tag_rows import Tagged
+from web_tier.catalog.edits import TagDecision
+from web_tier.catalog.tag_rows import TagFilter
 from web_tier.catalog.tags import Edit, NoSuchImage, NotTagged
 from web_tier.http.problems import Refused
 from web_tier.http.request_parsing import idempotency_header, idempotency_key
@@ -49,7 +49,7 @@ def blueprint(services: Services) -> Blueprint:
 def _declare_edits(tags: Resource, services: Services) -> None:
     """Declare the routes that correct one image."""
 
-    def edited(image_id: str, verdicts: Sequence[Verdict], feedback: str | None = None) -> dict[str, Any]:
+    def edited(image_id: str, verdicts: Sequence[TagDecision], feedback: str | None = None) -> dict[str, Any]:
         image = _image(services, image_id)
         edit = Edit(_edit_id(services), verdicts, feedback=feedback)
         (after,) = services.tags.edit(image.batch_id, [image_id], edit, services.clock())
@@ -97,7 +97,7 @@ def _declare_edits(tags: Resource, services: Services) -> None:
         Taggers that learn get it, like every other edit. `edit_id` undoes it.
         """
         try:
-            return edited(image_id, [Verdict(body.tag, wanted=body.verdict != "reject")], feedback=body.verdict)
+            return edited(image_id, [TagDecision(body.tag, wanted=body.verdict != "reject")], feedback=body.verdict)
         except NotTagged as error:
             raise Refused(422, str(error), errors={"tag": ["the image has no such tag"]}) from None
 
@@ -144,7 +144,7 @@ def _declare_search(tags: Resource, services: Services) -> None:
     @tags.route("GET /images", scope="read", query=SearchQuery, answer=SearchOut)
     def search_images(query: SearchQuery) -> dict[str, Any]:
         """Find images of all batches by their tags, newest first"""
-        wanted = Tagged(query.tag or None, query.q or None, query.min_confidence)
+        wanted = TagFilter(query.tag or None, query.q or None, query.min_confidence)
         page = services.tags.search(wanted, query.limit, query.cursor)
         more = page[-1].id if len(page) == query.limit else None
         return {"images": [serialize_image(image) for image in page], "next_cursor": more}
@@ -161,8 +161,8 @@ def _edit_id(services: Services) -> str:
     return f"edt_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
-def _verdicts(body: TagEdit) -> Sequence[Verdict]:
-    return [Verdict(name, True) for name in body.add] + [Verdict(name, False) for name in body.remove]
+def _verdicts(body: TagEdit) -> Sequence[TagDecision]:
+    return [TagDecision(name, True) for name in body.add] + [TagDecision(name, False) for name in body.remove]
 
 
 def _image(services: Services, image_id: str) -> Image:

@@ -80,7 +80,7 @@ def _declare_multipart(uploads: Resource, services: Services) -> None:
         applied = {}
         if len(ids) <= _MAX_AWAITED:
             applied = services.prefer_wait.until(
-                lambda: not any(image.waits for image in services.uploads.accepted(ids))
+                lambda: not any(image.is_waiting for image in services.uploads.accepted(ids))
             )
         if applied:
             items = [encode_json(serialize_image(image)) for image in services.uploads.accepted(ids)]

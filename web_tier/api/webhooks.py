@@ -26,7 +26,7 @@ def blueprint(services: Services) -> Blueprint:
     @webhooks.route("GET /webhooks", scope="operate", answer=WebhooksOut)
     def list_webhooks() -> dict[str, Any]:
         """List webhooks, newest first, without their secrets"""
-        return {"webhooks": [_serialize(webhook) for webhook in services.webhooks.listed()]}
+        return {"webhooks": [_serialize(webhook) for webhook in services.webhooks.list_all()]}
 
     @webhooks.route(
         "POST /webhooks",
@@ -56,7 +56,7 @@ def blueprint(services: Services) -> Blueprint:
     @webhooks.route("POST /webhooks/<webhook_id>/test", scope="operate", answer=WebhookTestOut, errors=_NO_WEBHOOK)
     def test_webhook(webhook_id: str) -> dict[str, Any]:
         """Send one event of the type webhook.test now, and tell how it was answered"""
-        webhook = services.webhooks.webhook(webhook_id)
+        webhook = services.webhooks.get(webhook_id)
         now = services.clock()
         event = {"type": "webhook.test", "timestamp": to_iso(now), "data": {"webhook_id": webhook.id}}
         outcome = services.webhook_client.post(webhook.url, webhook.secret, new_id("msg", now), encode_json(event))

@@ -53,7 +53,7 @@ class Authenticator:
                 self._limits.count_request(g.key.id)
                 _check_scope(g.key, scope)
                 with suppress(Unavailable):  # the request can be answered even if its time can't be noted
-                    self._keys.used(g.key, self._clock())
+                    self._keys.record_use(g.key, self._clock())
 
         app.before_request(check)
         app.after_request(self._limits.add_headers)
@@ -72,7 +72,7 @@ class Authenticator:
         secret = _bearer_secret()
         key = None
         if secret is not None:
-            key = self._keys.key_of(secret)
+            key = self._keys.find(secret)
             if key is None:
                 self.refuse_wrong_key()
         if not required:
@@ -89,7 +89,7 @@ class Authenticator:
     def session_key(self) -> Key | None:
         """Return the live key of the request's session."""
         token = request.cookies.get(self.cookie_name)
-        return self._keys.key_of_session(token, self._clock()) if token else None
+        return self._keys.find_by_session(token, self._clock()) if token else None
 
     def key_ended(self) -> Callable[[], bool]:
         """Return a check, for an answer that lasts, of whether the key or session of this request has ended.
@@ -107,7 +107,7 @@ class Authenticator:
             if abs(now - checked_at) < _RECHECK_S:
                 return False
             checked_at = now
-            key = self._keys.key_of(secret) if secret is not None else self._keys.key_of_session(token, now)
+            key = self._keys.find(secret) if secret is not None else self._keys.find_by_session(token, now)
             return key is None
 
         return ended

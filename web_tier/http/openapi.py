@@ -112,18 +112,19 @@ def _responses(path: str, route: Route) -> dict[str, Any]:
     content = route.answer.content
     if isinstance(content, type):
         content = {"application/json": {"schema": _reference(content)}}
-    failures: dict[int | str, str] = {}
+    failures: dict[str, str] = {}
     if "<" in path:
-        failures[404] = "Not found"
+        failures["404"] = "Not found"
     if route.query is not None or route.body is not None:
-        failures[422] = "The request is not as described; `errors` names the fields"
-    failures = {**failures, **route.errors, "default": "Any other error"}
+        failures["422"] = "The request is not as described; `errors` names the fields"
+    failures |= {str(status): text for status, text in route.errors.items()}
+    failures["default"] = "Any other error"
     responses: dict[str, Any] = {}
     for status, text in {route.answer.status: route.answer.description, **route.answer.also}.items():
         responses[str(status)] = {"description": text, **({"content": content} if content else {})}
     for failure, text in failures.items():
         problem = {"application/problem+json": {"schema": _reference(Problem)}}
-        responses[str(failure)] = {"description": text, "content": problem}
+        responses[failure] = {"description": text, "content": problem}
     return responses
 
 

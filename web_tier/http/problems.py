@@ -14,7 +14,7 @@ from core.telemetry import logger
 from web_tier.catalog.batches import BatchClosed, KeyReused, NoSuchBatch
 from web_tier.catalog.database import OutcomeUnknown
 from web_tier.catalog.keys import NoSuchKey
-from web_tier.catalog.lifecycle import BatchCancelled, BatchStands
+from web_tier.catalog.lifecycle import BatchCancelled, NotCancellable
 from web_tier.catalog.tags import NoSuchEdit, NoSuchImage
 from web_tier.catalog.webhooks import NoSuchWebhook
 from web_tier.http.multipart import BadMultipart
@@ -33,7 +33,7 @@ _STATUSES: dict[type[Exception], int] = {
     WeightsInvalid: 409,
     BatchClosed: 409,
     BatchCancelled: 409,
-    BatchStands: 409,
+    NotCancellable: 409,
     KeyReused: 422,
     BadMultipart: 400,
 }

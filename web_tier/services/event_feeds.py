@@ -84,7 +84,7 @@ class EventFeed:
         if known is not None and not changed and state["workers"] == self._workers:
             return known
         self._workers = state["workers"]
-        return Look(batch.change, _event("batch", state), _event("completed", state) if batch.told else None)
+        return Look(batch.change, _event("batch", state), _event("completed", state) if batch.final else None)
 
 
 class EventFeeds:

@@ -45,7 +45,7 @@ class BatchLifecycle:
 
         Every reader sees it cancelled then; the collector finishes what cannot be written at once.
 
-        Raises NoSuchBatch, BatchStands, Unavailable.
+        Raises NoSuchBatch, NotCancellable, Unavailable.
         """
         batch = self._catalog.cancel(batch_id, self._clock())
         if batch.status == "cancelled":
@@ -53,7 +53,7 @@ class BatchLifecycle:
                 self._store.put(layout.cancelled_key(batch_id), b"")
             except Unavailable as error:  # their results are ignored anyway
                 logger().warning("workers do not know of a cancelled batch", batch=batch_id, reason=str(error))
-        if batch.status == "cancelled" and not batch.told:
+        if batch.status == "cancelled" and not batch.final:
             try:
                 self._cancelling.begin(batch_id, _AT_ONCE)
             except Unavailable as error:
@@ -74,7 +74,7 @@ class BatchLifecycle:
             # A worker that finds a result there would send it once more and not look at the image.
             self._store.delete([layout.result_key(batch_id, image_id) for image_id in group])
             now = self._clock()
-            images = self._catalog.try_again(batch_id, group, now)
+            images = self._catalog.retry(batch_id, group, now)
             if images:
                 self._dispatch.send(self._catalog.batch(batch_id), images, now)
             count += len(images)
@@ -161,7 +161,7 @@ class Housekeeping:
 
     def _retire(self) -> None:
         now = self._clock()
-        for batch_id in self._catalog.outlived(now - self._settings.retention_days * DAY_S):
+        for batch_id in self._catalog.completed_before(now - self._settings.retention_days * DAY_S):
             try:
                 self._catalog.delete(batch_id, now)
             except NoSuchBatch:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from config.settings import CollectorSettings
-from core.storage.addresses import without_version
+from core.domain.addresses import without_version
 from web_tier.catalog.batch_options import BatchOptions
 from web_tier.catalog.batches import Batch, Catalog, Image
 from web_tier.http.responses import encode_json

@@ -9,8 +9,9 @@ from itertools import count
 import pytest
 from PIL import Image
 
+from core.domain.addresses import split_address
 from core.domain.messages import Job, decode_result, encode
-from core.domain.notifications import asked_by, split_address
+from core.domain.notifications import asked_by
 from core.errors import NotFound
 from core.storage import layout
 from core.storage.ports import Blob, Etag

@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.messages import Job, encode
 from core.errors import Unavailable
-from web_tier.catalog.results import Outcome
+from web_tier.catalog.results import ImageOutcome
 from web_tier.collector.dead_letter_sweeper import DeadLetterSweeper
 
 
@@ -134,7 +134,7 @@ def test_no_letter_goes_before_its_result_is_written_down(web):
     assert (status(web, job), letters(web)) == ("succeeded", 0)
 
 
-def locked(_outcomes: list[Outcome]) -> int:
+def locked(_outcomes: list[ImageOutcome]) -> int:
     raise Unavailable("catalogue: locked")
 
 

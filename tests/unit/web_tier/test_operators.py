@@ -52,12 +52,12 @@ def test_draining_is_a_wish_to_a_worker_that_lives(web):
     beat(web)
     answer = post(web, "/workers/w1/drain")
     assert (answer.status_code, answer.json) == (202, {"worker_id": "w1"})
-    assert web.backend.roster.drain_wishes() == {"w1"}
+    assert web.backend.roster.drain_requests() == {"w1"}
     assert post(web, "/workers/w2/drain").json["detail"] == "there is no live worker 'w2'; there are w1"
     for nobody in ("w2", "..", "%2e%2e%2fpools", "w1%00"):
         answer = post(web, f"/workers/{nobody}/drain")
         assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
-    assert web.backend.roster.drain_wishes() == {"w1"}
+    assert web.backend.roster.drain_requests() == {"w1"}
 
 
 def put_cap(web, body: object):

@@ -13,8 +13,8 @@ from core.errors import Unavailable
 from tagfleet.client.webhooks import verify
 from tests.unit.web_tier.receiver import receiving
 from web_tier.app import create_app
-from web_tier.catalog.access_tables import webhooks
 from web_tier.catalog.database import Database, catalog_url
+from web_tier.catalog.tables import webhooks
 from web_tier.catalog.webhooks import WebhookCatalog
 from web_tier.collector.webhook_sender import RETRY_AFTER_S, WebhookSender
 from web_tier.services.serializers import serialize_webhook_event
@@ -83,7 +83,7 @@ def test_the_secret_is_shown_once(client, receiver, web):
     made = hook(client, receiver)
     assert made["secret"].startswith("whsec_")
     assert made["secret"] not in client.get("/api/v1/webhooks").text
-    assert made["secret"] not in repr(web.client.application.extensions["tagfleet"].webhooks.listed())
+    assert made["secret"] not in repr(web.client.application.extensions["tagfleet"].webhooks.list_all())
 
 
 def test_what_ended_before_is_not_told(client, web, receiver, sender, clock):
@@ -123,7 +123,7 @@ def test_a_receiver_that_fails_is_tried_again_for_days_under_one_id(client, web,
     for _, headers, body in receiver.came:
         sent_at = int(headers["webhook-timestamp"])
         assert verify(made["secret"], headers, body, clock=lambda at=sent_at: at)
-    (shown,) = catalog.listed()
+    (shown,) = catalog.list_all()
     assert (shown.last_status, shown.last_error) == (500, "it answered 500")
 
 
@@ -165,7 +165,7 @@ def test_redirects_are_not_followed(client, web, receiver, sender, catalog):
         receiver.answers, receiver.location = [307], inside.url
         sender.look()
         assert inside.came == []
-    assert "redirects are not followed" in (catalog.listed()[0].last_error or "")
+    assert "redirects are not followed" in (catalog.list_all()[0].last_error or "")
 
 
 def test_a_crash_between_claim_and_sending_loses_nothing(client, web, receiver, sender, clock, catalog):
@@ -247,12 +247,12 @@ def test_an_address_allowed_once_is_judged_anew_at_each_sending(client, web, rec
     ended(web)
     WebhookSender(catalog, WebhookClient(allow_private=False, timeout_s=10, clock=clock), clock).look()
     assert receiver.came == []
-    assert "https://" in (catalog.listed()[0].last_error or "")
+    assert "https://" in (catalog.list_all()[0].last_error or "")
 
 
 def test_an_error_of_the_database_repeats_no_secret(client, receiver, catalog, web):
     hook(client, receiver)
-    (webhook,) = catalog.listed()
+    (webhook,) = catalog.list_all()
     values = {name: getattr(webhook, name) for name in webhook.__dataclass_fields__}
     with pytest.raises(IntegrityError) as caught, web.catalog.database.writing() as connection:
         connection.execute(insert(webhooks), values)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from core.fleet.fleet_changes import FleetChange
-from core.fleet.operating import MOST_WORKERS, Source
+from core.fleet.orders import MOST_WORKERS, Source
 from core.fleet.roster import DecisionRecord, Heartbeat, PoolStatus
 from web_tier.api.schemas import RequestBody, example
 from web_tier.catalog.samples import Sample
