@@ -20,7 +20,7 @@ from core.telemetry import logger
 from core.wiring import Backend
 from web_tier.app import create_app
 from web_tier.catalog.database import catalog_url, migrate
-from web_tier.http import network_policy as exposure
+from web_tier.http import network_policy
 from web_tier.server.worker import BACKLOG, Worker
 
 ADDRESS_FILE = "web.address"
@@ -41,13 +41,13 @@ def run(settings: Settings) -> None:
     Raises BadSetting where the host may not be served, for want of a key for instance, TagfleetError where the port
     is taken, Unavailable where the home folder or the store cannot be used.
     """
-    exposure.check(settings)
+    network_policy.check(settings)
     connections = _most_connections(settings)
     _ = Backend(settings).store  # in a process of gunicorn's a bucket without a name would be a traceback
     with _listen(settings) as listener:
         migrate(catalog_url(settings))
         host, port = listener.getsockname()[:2]
-        url = exposure.url_of(host, port)
+        url = network_policy.url_of(host, port)
         address = settings.home / ADDRESS_FILE
         try:
             settings.home.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def run(settings: Settings) -> None:
 
 def _listen(settings: Settings) -> socket.socket:
     host, port = settings.host, settings.port
-    address = exposure.address_of(host)
+    address = network_policy.address_of(host)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
