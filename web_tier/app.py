@@ -73,7 +73,7 @@ def create_app(
     services = build_services(backend, settings, Database(catalog_url(settings)), clock=clock, stopping=stopping)
     app.extensions["tagfleet"] = services
     if watch:
-        services.fleet.keep_looking(stopping)
+        services.fleet.start(stopping)
     authenticator = Authenticator(settings, services.keys, services.rate_limits, clock)
     guard.install(app, settings)
     authenticator.install(app, _OPEN)

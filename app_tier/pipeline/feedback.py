@@ -16,7 +16,7 @@ from app_tier.pipeline.isolation import IsolatedDecoder
 from app_tier.pipeline.result_writer import Trouble
 from app_tier.taggers import Learner, Lesson, Tagger
 from core import telemetry
-from core.domain.messages import Feedback, ids_of
+from core.domain.messages import Feedback, log_ids
 from core.errors import BadImage, NotFound, Unavailable, Unreadable, WeightsInvalid
 from core.storage.originals import Originals
 from core.storage.ports import Delivery
@@ -137,6 +137,6 @@ class Learning:
             return Lesson(feedback, tagger.preprocess(self._isolated.decode(data, tagger.side)))
         except (NotFound, Unreadable, BadImage, ValueError) as error:  # ValueError: the store knows no such keys
             telemetry.logger().info(
-                "feedback on an image that is gone teaches nothing", why=str(error), **ids_of(feedback)
+                "feedback on an image that is gone teaches nothing", why=str(error), **log_ids(feedback)
             )
             return None

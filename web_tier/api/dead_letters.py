@@ -6,9 +6,9 @@ from typing import Any
 
 from flask import Blueprint
 
-from core.domain.notifications import shown_job
+from core.domain.notifications import preview_message
 from core.errors import BadMessage
-from core.fleet.dead_letters import peeked
+from core.fleet.dead_letters import peek_dead_letters
 from core.storage.ports import Delivery
 from core.telemetry import logger
 from web_tier.api.schemas.fleet import DeadLettersOut, DeadLettersQuery, RedriveOut, RedriveRequest
@@ -29,7 +29,7 @@ def blueprint(services: Services) -> Blueprint:
         found = [
             _serialize(pool, letter)
             for pool in services.settings.pools
-            for letter in peeked(services.jobs(pool), query.limit)
+            for letter in peek_dead_letters(services.jobs(pool), query.limit)
         ]
         return {"dead_letters": found}
 
@@ -61,7 +61,7 @@ def blueprint(services: Services) -> Blueprint:
 
 def _serialize(pool: str, letter: Delivery) -> dict[str, object]:
     try:
-        job = shown_job(letter.body)
+        job = preview_message(letter.body)
         ids = {"batch_id": job.batch_id, "image_id": job.image_id, "name": job.name}
     except BadMessage as error:
         ids = {"batch_id": "", "image_id": "", "name": str(error)}

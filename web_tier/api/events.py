@@ -23,7 +23,7 @@ from web_tier.http.request_parsing import Header
 from web_tier.http.routes import Answer, Resource
 from web_tier.server.streams import OFFER, EventStream
 from web_tier.services.container import Services
-from web_tier.services.event_feeds import Look
+from web_tier.services.event_feeds import BatchState
 
 POLL_S = 0.15
 PING_S = 15.0
@@ -84,22 +84,22 @@ def batch_events(
     Ends with the batch, with the process, and when the reader's key has ended. `clock` is monotonic, in seconds.
     """
     yield b"retry: %d\n\n" % _RETRY_MS
-    sent: Look | None = None
+    sent: BatchState | None = None
     sent_at = clock()
     with services.event_feeds.of(batch_id) as feed:
         while not services.stopping():
             try:
                 if key_ended():
                     return  # a reader who comes back is asked for a live key
-                look = feed.look(clock())
-                if look is not sent:
-                    while burst := feed.after(after, look):
+                state = feed.latest(clock())
+                if state is not sent:
+                    while burst := feed.after(after, state):
                         after = burst.last
                         yield burst.events
-                    sent, sent_at = look, clock()
-                    yield look.event
-                if look.ended:
-                    yield look.ended
+                    sent, sent_at = state, clock()
+                    yield state.event
+                if state.ended:
+                    yield state.ended
                     return
             except NoSuchBatch:
                 return  # it was deleted; a reader who comes back gets a 404

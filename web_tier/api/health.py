@@ -32,7 +32,7 @@ def blueprint(services: Services) -> Blueprint:
         Restarting it would not help.
         """
         database = services.database.health
-        database.ask_again()
+        database.recheck()
         if trouble := database.trouble:
             return {"status": "degraded", "catalogue": trouble}
         return {"status": "ok"}

@@ -62,7 +62,7 @@ def renumber(connection: Connection, change: int, which: ColumnElement[bool], va
 
 def image_update(*columns: str) -> Update:
     """Return a statement that sets columns of many images. Each set of its parameters is an `image_values`."""
-    values = {images.c[name]: bindparam(f"new_{name}") for name in (*columns, "change")}
+    values: dict[Any, Any] = {images.c[name]: bindparam(f"new_{name}") for name in (*columns, "change")}
     return update(images).where(images.c.id == bindparam("image_id")).values(values)
 
 

@@ -11,7 +11,7 @@ from core import telemetry
 from core.domain.ids import new_id
 from web_tier.http.network_policy import asks_for_keys
 from web_tier.http.problems import Refused
-from web_tier.server.client_address import Proxies, address_in
+from web_tier.server.client_address import Proxies, parse_address
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = {
@@ -67,7 +67,7 @@ def _check_host(names: frozenset[str], *, addresses: bool) -> None:
         name = urlsplit(f"//{request.host}").hostname or ""
     except ValueError:
         name = ""
-    address = address_in(f"[{name}]" if ":" in name else name)
+    address = parse_address(f"[{name}]" if ":" in name else name)
     if name in names or (address is not None and (addresses or address.is_loopback)):
         return
     raise Refused(403, "This server does not have the name in this request; the setting web.hosts lists its names.")

@@ -1,13 +1,13 @@
-"""Tells slow from stuck: how much a transfer has to move within each span of time."""
+"""Distinguishes a slow transfer from a stuck one: how much it must move within each span of time."""
 
 from __future__ import annotations
 
 
 class Progress:
-    """A transfer that has to move `at_least` bytes within every `span_s` seconds.
+    """A transfer that must move `at_least` bytes within every `span_s` seconds.
 
-    A pause of up to `span_s` is forgiven, however slow the line; a large transfer over a thin line may take as long as
-    it takes. A fixed total would cut the honest with the rest.
+    A pause of up to `span_s` is allowed, and a large transfer over a slow line may take as long as it needs. A limit of
+    the total time would cut off honest clients, too.
     """
 
     __slots__ = ("_at_least", "_begun", "_bytes", "_span_s")
@@ -19,11 +19,11 @@ class Progress:
         self._bytes = 0
 
     def rest(self) -> None:
-        """Nothing has to move now; the next look begins a span."""
+        """Stop measuring. The next call of `stuck` begins a new span."""
         self._begun = None
 
     def stuck(self, moved: int, now: float) -> bool:
-        """Whether too little moved since the span began; `moved` counts all bytes so far, `now` is in seconds."""
+        """Return whether too little moved in this span. `moved` counts all bytes so far; `now` is in seconds."""
         if self._begun is None or moved - self._bytes >= self._at_least:
             self._begun, self._bytes = now, moved
             return False

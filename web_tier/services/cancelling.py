@@ -17,18 +17,18 @@ _PORTION = 1000
 
 
 class Cancelling:
-    """Raises Unavailable, and can be called again then."""
+    """Finishes cancellations. Its methods raise Unavailable, and can be called again then."""
 
     def __init__(self, catalog: LifecycleCatalog, new_pace: Callable[[], Pace] = Pace) -> None:
         self._catalog = catalog
         self._new_pace = new_pace
 
     def begin(self, batch_id: str, most: int) -> None:
-        """Write up to `most` images of a batch that was cancelled just now, and its end if these are all."""
+        """Cancel up to `most` images of a batch that was just cancelled; complete the batch if these are all."""
         self._finish(batch_id, threading.Event(), most)
 
     def work(self, stop: threading.Event) -> bool:
-        """Finish the cancelling of all batches, until `stop` is set; whether there were any."""
+        """Finish the cancelling of all batches, until `stop` is set; return whether there were any."""
         unfinished = self._catalog.cancelling()
         for batch_id in unfinished:
             self._finish(batch_id, stop)

@@ -138,7 +138,7 @@ def test_a_kept_engine_needs_no_torch(cached: Settings, backend: Backend) -> Non
     openvino_engine.keep(network, found.path, found.sha256, cached.cache)
     script = (
         "import sys, os; from config.settings import load, PoolSettings; from core.wiring import Backend;"
-        "from app_tier import serving, worker; s = load(os.environ); p = PoolSettings(tagger='efficientnet-lite0');"
+        "from app_tier.worker import selection as serving, worker; s = load(os.environ); p = PoolSettings(tagger='efficientnet-lite0');"
         "serving.choose(p, s, Backend(s).store).load();"
         "print(sorted({'torch', 'torchvision', 'timm', 'flask', 'sqlalchemy'} & set(sys.modules)))"
     )

@@ -202,7 +202,7 @@ def test_a_worker_without_torch_serves_what_was_added(add: Run, settings: Settin
     add("--multilabel")
     script = (
         "import sys, os; from config.settings import load, PoolSettings; from core.wiring import Backend;"
-        "from app_tier import serving; s = load(os.environ);"
+        "from app_tier.worker import selection as serving; s = load(os.environ);"
         "tagger = serving.choose(PoolSettings(tagger='pets'), s, Backend(s).store).load();"
         "print(tagger.version, sorted({'torch', 'torchvision', 'timm'} & set(sys.modules)))"
     )
