@@ -5,9 +5,9 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 from flask import Response
 
-from core.domain.notifications import shown_job
+from core.domain.notifications import preview_message
 from core.errors import BadMessage
-from core.fleet.dead_letters import peeked
+from core.fleet.dead_letters import peek_dead_letters
 from core.storage.ports import Delivery
 from core.telemetry import logger
 from web_tier.api.schemas.fleet import DeadLettersOut, DeadLettersQuery, RedriveOut, RedriveRequest
@@ -30,7 +30,7 @@ def blueprint(services: Services) -> APIBlueprint:
         """
         found = []
         for pool in services.settings.pools:
-            found += [_letter(pool, letter) for letter in peeked(services.jobs(pool), query_data.limit)]
+            found += [_letter(pool, letter) for letter in peek_dead_letters(services.jobs(pool), query_data.limit)]
         return json_response({"dead_letters": found})
 
     @api.post("/fleet/dead-letters/redrive")
@@ -58,7 +58,7 @@ def blueprint(services: Services) -> APIBlueprint:
 
 def _letter(pool: str, letter: Delivery) -> dict[str, object]:
     try:
-        job = shown_job(letter.body)
+        job = preview_message(letter.body)
         said = {"batch_id": job.batch_id, "image_id": job.image_id, "name": job.name}
     except BadMessage as error:
         said = {"batch_id": "", "image_id": "", "name": str(error)}

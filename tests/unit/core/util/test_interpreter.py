@@ -17,7 +17,7 @@ from core.util.interpreter import ROOT, module_command, python_command
 from tests.hostile_folder import HostileFolder
 
 PACKAGES = ("tagfleet", "core", "config", "app_tier", "web_tier", "controller", "training", "ami", "bench")
-HOME = ROOT / "core" / "interpreter.py"
+HOME = ROOT / "core" / "util" / "interpreter.py"
 
 
 @pytest.fixture
@@ -39,7 +39,6 @@ def test_a_planted_module_would_be_executed_without_care(hostile):
         module_command("tagfleet", "version"),
         module_command("bench", "--help"),
         module_command("core.imaging.sandbox", "600", "10", "0", "30"),
-        module_command("web_tier.api.exports.size_reader"),
         python_command("-c", "import select, json, signal"),
         [str(Path(sys.executable).with_name("tagfleet")), "version"],
     ],
@@ -53,11 +52,11 @@ def test_the_current_folder_is_on_no_path_of_ours(hostile, command):
 def test_a_checkout_that_is_not_installed_can_be_run(tmp_path, hostile):
     """Its packages are found behind all others, and nothing in it hides the library."""
     checkout = tmp_path / "checkout"
-    (checkout / "core").mkdir(parents=True)
+    (checkout / "core" / "util").mkdir(parents=True)
     (checkout / "ours").mkdir()
-    for name in ("core/__init__.py", "ours/__init__.py", "select.py"):
+    for name in ("core/__init__.py", "core/util/__init__.py", "ours/__init__.py", "select.py"):
         (checkout / name).write_text("")
-    (checkout / "core" / "interpreter.py").write_text(HOME.read_text())
+    (checkout / "core" / "util" / "interpreter.py").write_text(HOME.read_text())
     (checkout / "ours" / "__main__.py").write_text("import select, sys; print(select.select and sys.argv[1:])")
     script = (
         "import sys; del sys.path[0]; import functools, importlib.machinery, pathlib, subprocess; "

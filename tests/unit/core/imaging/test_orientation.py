@@ -7,8 +7,8 @@ import io
 import pytest
 from PIL import Image
 
-from core.imaging.decode import DecodeBudget, Decoder
-from core.imaging.picture_size import upright_size
+from core.imaging.decode import UPRIGHT_SIZE, DecodeBudget, Decoder
+from core.imaging.orientation import read_upright_size
 from tests.pictures import spotted
 
 FORMATS = {"JPEG": {}, "PNG": {}, "WEBP": {}, "TIFF": {}, "AVIF": {}, "HEIF": {}, "MPO": {}}
@@ -29,14 +29,14 @@ def test_it_is_the_size_of_the_decoded_picture(format, orientation):
     data = picture(format, orientation)
     decoded = Decoder(1000, DecodeBudget(100)).decode(data)
     assert sorted(decoded.size) == [24, 40]
-    assert upright_size(data) == decoded.size
+    assert read_upright_size(data) == decoded.info[UPRIGHT_SIZE] == decoded.size
 
 
 @pytest.mark.parametrize("format", ["GIF", "BMP", "DIB"])
 def test_formats_without_orientation(format):
     out = io.BytesIO()
     Image.new("RGB", (40, 24), "red").save(out, format)
-    assert upright_size(out.getvalue()) == (40, 24)
+    assert read_upright_size(out.getvalue()) == (40, 24)
 
 
 def test_an_orientation_after_the_pixels():
@@ -46,7 +46,7 @@ def test_an_orientation_after_the_pixels():
     chunk, end = data[at : at + length], data.rindex(b"IEND") - 4
     late = data[:at] + data[at + length : end] + chunk + data[end:]
     assert late.index(b"eXIf") > late.index(b"IDAT")
-    assert upright_size(late) == Decoder(1000, DecodeBudget(100)).decode(late).size == (24, 40)
+    assert read_upright_size(late) == Decoder(1000, DecodeBudget(100)).decode(late).size == (24, 40)
 
 
 def test_no_pixel_is_decoded():
@@ -55,9 +55,9 @@ def test_no_pixel_is_decoded():
         out = io.BytesIO()
         Image.effect_noise((400, 240), 90).convert("RGB").save(out, format)
         kept = len(out.getvalue()) // 2 if format != "TIFF" else len(out.getvalue())
-        assert upright_size(out.getvalue()[:kept]) == (400, 240)
+        assert read_upright_size(out.getvalue()[:kept]) == (400, 240)
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"one", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
 def test_what_is_no_picture_has_none(data):
-    assert upright_size(data) is None
+    assert read_upright_size(data) is None
