@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from config.settings import ControllerSettings
-from controller.simulation.cloud import Cloud
+from controller.simulation.world import World
 from controller.state.model import Terms
 
 _LEASES = 5
@@ -33,7 +33,7 @@ class Stopwatches:
 
     def tick(
         self,
-        cloud: Cloud,
+        world: World,
         leader: str | None,
         terms: Terms | None,
         *,
@@ -54,8 +54,8 @@ class Stopwatches:
             self.reset()
         self._leader, self._headless = leader, 0
         self._adopts_or_ends(unknown)
-        self._launches(cloud, terms, may_launch)
-        self._lets_go(cloud, terms)
+        self._launches(world, terms, may_launch)
+        self._lets_go(world, terms)
 
     @property
     def _tick_s(self) -> float:
@@ -70,22 +70,22 @@ class Stopwatches:
         longest = max(self._unknown.values(), default=0) * self._tick_s
         assert longest <= self._controls.lost_after_s + 3 * self._tick_s, "an instance is neither adopted nor ended"
 
-    def _launches(self, cloud: Cloud, terms: Terms, may_launch: bool) -> None:
+    def _launches(self, world: World, terms: Terms, may_launch: bool) -> None:
         """A worker that is asked for within two ticks is there within B + 2 ticks.
 
         Where counts lag, from when they tell of the work; where boots failed, from the end of the pause.
         """
-        short = cloud.queue.visible and may_launch and not any(one.alive for one in cloud.workers.values())
+        short = world.queue.visible and may_launch and not any(one.alive for one in world.cloud.workers.values())
         self._starving = self._starving + 1 if short else 0
-        late = _CONSISTENT_S if cloud.queue.weather.count_lag_s else 0.0
+        late = _CONSISTENT_S if world.queue.weather.count_lag_s else 0.0
         pause = self._controls.breaker_reset_s if terms.failures else 0.0
         assert self._starving * self._tick_s <= 2 * self._tick_s + late + pause, (
             "work waits, and no worker is asked for"
         )
 
-    def _lets_go(self, cloud: Cloud, terms: Terms) -> None:
+    def _lets_go(self, world: World, terms: Terms) -> None:
         """An idle worker goes after its time and drains; one that hangs, or never boots, when that is noticed."""
-        idle = not cloud.queue.outstanding and any(one.alive for one in cloud.workers.values())
+        idle = not world.queue.outstanding and any(one.alive for one in world.cloud.workers.values())
         self._idling = self._idling + 1 if idle else 0
         controls = self._controls
         notice = max(controls.boot_deadline_s, controls.lost_after_s + terms.keep_s + controls.drain_deadline_s)

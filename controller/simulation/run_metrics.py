@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from controller.simulation.run import Run
-from controller.simulation.scene import Scene
+from controller.simulation.run import SimulatedRun
+from controller.simulation.scenario import Scenario
 from controller.simulation.traces import Trace
 
 
@@ -34,7 +34,7 @@ class Elasticity:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class RunMetrics:
     """Waits run from an image's arrival to its result, in seconds."""
 
     mean: float
@@ -50,9 +50,9 @@ class Figures:
     elasticity: Elasticity
 
 
-def figures(run: Run, scene: Scene) -> Figures:
+def measure_run(run: SimulatedRun, scenario: Scenario) -> RunMetrics:
     mean, p50, p95, p99, most = summary(run.waits)
-    return Figures(
+    return RunMetrics(
         mean=mean,
         p50=p50,
         p95=p95,
@@ -61,8 +61,8 @@ def figures(run: Run, scene: Scene) -> Figures:
         cost=run.cost,
         per_thousand=1000 * run.cost / max(1, run.done),
         launched=run.launched,
-        peak=max((moment.billed for moment in run.moments), default=0),
-        elasticity=elasticity(run, scene),
+        peak=max((moment.billed for moment in run.snapshots), default=0),
+        elasticity=elasticity(run, scenario),
     )
 
 
@@ -84,9 +84,9 @@ def summary(waits: Sequence[tuple[float, int]]) -> tuple[float, float, float, fl
     return mean, found[0], found[1], found[2], ordered[-1][0]
 
 
-def demand(trace: Trace, scene: Scene, moments: Sequence[float]) -> Iterator[float]:
+def demand(trace: Trace, scenario: Scenario, moments: Sequence[float]) -> Iterator[float]:
     """Workers that would clear what arrived within the last drain goal L in one L, at each moment (in order)."""
-    goal, speed = scene.controls.backlog_target_s, scene.machine.throughput
+    goal, speed = scenario.settings.backlog_target_s, scenario.worker.throughput
     coming = deque(trace.arrivals)
     recent: deque[tuple[float, int]] = deque()
     images = 0
@@ -99,9 +99,9 @@ def demand(trace: Trace, scene: Scene, moments: Sequence[float]) -> Iterator[flo
         yield float(-(-images // (speed * goal)))
 
 
-def elasticity(run: Run, scene: Scene) -> Elasticity:
-    moments = [moment for moment in run.moments if moment.at <= run.trace.length_s]
-    wanted = list(demand(run.trace, scene, [moment.at for moment in moments]))
+def elasticity(run: SimulatedRun, scenario: Scenario) -> Elasticity:
+    moments = [moment for moment in run.snapshots if moment.at <= run.trace.length_s]
+    wanted = list(demand(run.trace, scenario, [moment.at for moment in moments]))
     pairs = [(moment.ready, need) for moment, need in zip(moments, wanted, strict=True)]
     n = max(1, len(pairs))
     moves = [(_sign(s2 - s1), _sign(d2 - d1)) for (s1, d1), (s2, d2) in pairwise(pairs)]

@@ -1,4 +1,4 @@
-"""What a simulation plays on: a kind of worker, the cloud's weather, and the controller's settings."""
+"""What a simulation plays on: a kind of worker, the cloud's weather and the controller's settings."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from config.settings import ControllerSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """A worker. Times are in seconds, `throughput` in images/s."""
+class WorkerSpec:
+    """One kind of worker. Times are in seconds, `throughput` in images/s."""
 
     throughput: float = 10.0
     batch: int = 8
-    """Images it takes, and finishes, at once."""
+    """Images that it takes, and finishes, at once."""
     boot_s: float = 60.0
-    """Median from the launch to ready."""
+    """Median from launch to ready."""
     price: float = 0.20
     """$/h; billed by the second from the launch on."""
     least_billed_s: float = 60.0
-    """EC2 bills a minute at least of each instance."""
+    """EC2 bills at least a minute of each instance."""
     visibility_timeout_s: float = 30.0
     """A dead worker's images come back after this."""
     heartbeat_s: float = 1.0
+    exit_s: float = 0.0
+    """From a drained worker's last heartbeat until its instance stops."""
+    shutdown_s: float = 5.0
+    """From stopping to gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +45,25 @@ class Weather:
     slow_workers: float = 0.0
     """Share of the workers that are half as fast as the others."""
     death_s: float = 0.0
-    """Mean time until a ready worker dies, in work or not; 0: none does."""
+    """Mean time until a ready worker dies, busy or not; 0: never."""
     hang_s: float = 0.0
-    """Mean time until a ready worker stands still and says nothing; 0: none does."""
+    """Mean time until a ready worker hangs and sends no more heartbeats; 0: never."""
     interruption_s: float = 0.0
-    """Mean time until a worker is taken away, with two minutes' notice; 0: never."""
+    """Mean time until the market takes a worker back, with two minutes' notice; 0: never."""
     count_lag_s: float = 0.0
     """Mean age of a queue's counts."""
     count_noise: float = 0.0
     """Relative σ of a queue's counts."""
     phantoms: float = 0.0
-    """Share of the readings, up to a minute after a change, that count messages that are not there."""
+    """Share of the readings, up to a minute after a change, that count messages that do not exist."""
     list_lag_s: float = 0.0
-    """Mean time until a new instance is listed."""
+    """Mean time until the fleet lists a new instance."""
     no_capacity: float = 0.0
     """Share of the launches that meet an offering without capacity, which then lasts for minutes."""
     partial_launches: float = 0.0
-    """Share of the launches that get only a part of what they asked for."""
+    """Share of the launches that get only part of what they asked for."""
     outages: float = 0.0
-    """Share of the calls that are not answered."""
+    """Share of the calls that get no answer."""
 
 
 CALM = Weather()
@@ -94,23 +98,25 @@ WEATHERS = {"calm": CALM, "usual": USUAL, "rough": ROUGH}
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    machine: Machine
+class Scenario:
+    """Everything about a simulation but its arrivals and its seed."""
+
+    worker: WorkerSpec
     weather: Weather
-    controls: ControllerSettings
+    settings: ControllerSettings
     schedule: Schedule = field(default_factory=Schedule)
 
     @property
-    def ahead(self) -> bool:
-        """Workers may be up without work: a run is then over when the work is."""
-        return self.controls.forecast or bool(self.schedule.windows)
+    def runs_ahead(self) -> bool:
+        """Whether workers may be up without work. A run then ends when its work ends, not when its workers leave."""
+        return self.settings.forecast or bool(self.schedule.windows)
 
 
-def on_aws(
-    controls: ControllerSettings, machine: Machine, *, max_workers: int = 20, tick_s: float = 5.0
+def pace_for_aws(
+    settings: ControllerSettings, worker: WorkerSpec, *, max_workers: int = 20, tick_s: float = 5.0
 ) -> ControllerSettings:
-    """Settings for EC2's pace instead of a local process's: boots take a minute, readings cost requests."""
-    return controls.model_copy(
+    """Set EC2's pace in place of a local process's: boots take a minute and readings cost requests."""
+    return settings.model_copy(
         update={
             "tick_s": tick_s,
             "max_workers": max_workers,
@@ -118,8 +124,8 @@ def on_aws(
             "utilisation": 1.0,
             "idle_keep_s": 5.0,
             "stabilisation_s": 5.0,
-            "boot_prior_s": machine.boot_s,
-            "throughput_prior": machine.throughput,
+            "boot_prior_s": worker.boot_s,
+            "throughput_prior": worker.throughput,
             "boot_deadline_s": 600.0,
             "lost_after_s": 30.0,
             "drain_deadline_s": 150.0,
@@ -128,13 +134,14 @@ def on_aws(
     )
 
 
-def scene(
-    controls: ControllerSettings,
-    machine: Machine | None = None,
+def build_scenario(
+    settings: ControllerSettings,
+    worker: WorkerSpec | None = None,
     weather: Weather = USUAL,
     *,
     max_workers: int = 20,
     tick_s: float = 5.0,
-) -> Scene:
-    machine = machine or Machine()
-    return Scene(machine, weather, on_aws(controls, machine, max_workers=max_workers, tick_s=tick_s))
+) -> Scenario:
+    """A scenario at EC2's pace; without `worker` the standard one."""
+    worker = worker or WorkerSpec()
+    return Scenario(worker, weather, pace_for_aws(settings, worker, max_workers=max_workers, tick_s=tick_s))

@@ -1,11 +1,11 @@
-"""Reads the setting web.catalog_url: libpq's URLs, and SQLAlchemy's for several hosts.
+"""Parses the setting web.catalog_url: URLs as libpq has them, and SQLAlchemy's form for several hosts.
 
-1. libpq's grammar holds: `postgresql://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?NAME=VALUE&…`, each part with percent
-   escapes. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
-2. SQLAlchemy names several hosts as `?host=HOST:PORT&host=HOST:PORT`; both forms end as one.
-3. Which parameters there are, and what values they take, is asked of libpq itself.
-4. A message never repeats any part of the setting: a password with a raw @ or / in it may be read as a host, a port
-   or a parameter.
+1. The grammar is libpq's: `postgresql://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?NAME=VALUE&…`, where each component
+   may have percent escapes. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
+2. SQLAlchemy gives several hosts as `?host=HOST:PORT&host=HOST:PORT`; both forms have the same result.
+3. libpq itself is asked which parameters there are, and which values they take.
+4. An error message never repeats any text of the setting: a password with an unescaped @ or / may be parsed as a host,
+   a port or a parameter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HOST = re.compile(r"[\w.-]+", re.UNICODE)
 _SOCKET = re.compile(r"[/@][^,]*")
 _OPTION = re.compile(r"--?[A-Za-z_][\w.-]*(=.*)?", re.DOTALL)
 _WRITABLE = {"read-write": "read-write", "primary": "primary", "any": "primary"}
-"""What may be asked of a server that the catalogue is written to; `any` of several would be a standby at times."""
+"""Permitted values of target_session_attrs. `any` of several servers could be a standby."""
 _WHOLE_NUMBERS = {
     "connect_timeout",
     "keepalives",
@@ -46,16 +46,16 @@ class _Host:
 
 
 def postgresql_url(text: str) -> URL:
-    """Return the database that `text` names, with a password if it has one.
+    """Return the URL that `text` gives, with its password if it has one.
 
-    Several hosts are in the query as libpq has them: `host` and `port`, joined by commas. Raises BadSetting.
+    Several hosts are in the query as for libpq: `host` and `port`, joined by commas. Raises BadSetting.
     """
     text = text.strip()
     scheme, _, rest = text.partition("://")
     if scheme not in _SCHEMES or "://" not in text:
-        _refuse("it is no URL of PostgreSQL")
+        _refuse("it is not a URL of PostgreSQL")
     if not text.isprintable():
-        _refuse("it has characters that no URL has")
+        _refuse("it has characters that a URL cannot have")
     user, password, rest = _credentials(rest)
     place, _, query = rest.partition("?")
     if "@" in place:
@@ -82,7 +82,7 @@ def _refuse(problem: str) -> NoReturn:
 
 
 def _credentials(rest: str) -> tuple[str, str, str]:
-    """User, password and what follows them."""
+    """Return user, password and what follows them."""
     found = re.match(r"([^/@]*)@", rest)
     if found is None:
         return "", "", rest
@@ -97,18 +97,18 @@ def _authority(text: str) -> list[_Host]:
 
 
 def _host(text: str) -> _Host:
-    """Read HOST, HOST:PORT, [IPV6] or [IPV6]:PORT."""
+    """Parse HOST, HOST:PORT, [IPV6] or [IPV6]:PORT."""
     if text.startswith("["):
         name, closed, port = text[1:].partition("]")
         if not closed or (port and not port.startswith(":")) or not _is_address(_decoded(name)):
-            _refuse("a host in brackets is no IPv6 address")
+            _refuse("a host in brackets is not an IPv6 address")
         return _Host(_decoded(name), _port(port.removeprefix(":")))
     name, _, port = text.partition(":")
     return _Host(_host_name(_decoded(name)), _port(_decoded(port)))
 
 
 def _host_of_query(text: str) -> _Host:
-    """Read what SQLAlchemy allows beyond libpq: a port after the host."""
+    """Parse a host of the query, where SQLAlchemy, unlike libpq, allows a port after it."""
     if text.startswith("["):
         return _host(text)
     if text.count(":") == 1 and not _SOCKET.fullmatch(text):
@@ -119,18 +119,18 @@ def _host_of_query(text: str) -> _Host:
 
 def _host_name(name: str) -> str:
     if name and not (_HOST.fullmatch(name) or _SOCKET.fullmatch(name) or _is_address(name)):
-        _refuse(f"a host has characters that no host's name has; {_ESCAPED}")
+        _refuse(f"a host has characters that a host name cannot have; {_ESCAPED}")
     return name
 
 
 def _port(text: str) -> str:
     if text and not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65_535):
-        _refuse(f"a port is no number from 1 to 65535; {_ESCAPED}")
+        _refuse(f"a port is not a number from 1 to 65535; {_ESCAPED}")
     return text
 
 
 def _hosts(of_authority: list[_Host], values: dict[str, str]) -> list[_Host]:
-    """Merge the hosts and ports of the query, which count before those of the authority, and take them out of it."""
+    """Merge the hosts and ports of the query into those of the authority, over which they take precedence."""
     hosts = of_authority
     ports = [host.port for host in of_authority if host.port]
     if "host" in values:
@@ -143,11 +143,11 @@ def _hosts(of_authority: list[_Host], values: dict[str, str]) -> list[_Host]:
         if len(given) == 1:
             given *= len(hosts)
         if len(given) != len(hosts):
-            _refuse("it has another number of ports than of hosts")
+            _refuse("the numbers of ports and hosts differ")
         hosts = [_Host(host.name, port) for host, port in zip(hosts, given, strict=True)]
     addresses = values.get("hostaddr", "")
     if addresses and len(hosts) > 1 and addresses.count(",") + 1 != len(hosts):
-        _refuse("it has another number of addresses than of hosts")
+        _refuse("the numbers of addresses and hosts differ")
     return hosts
 
 
@@ -159,9 +159,9 @@ def _parameters(query: str) -> dict[str, str]:
         if not equals:
             _refuse(f"parameter {number} of its query has no value")
         if name == "options":
-            value = value.replace("+", " ")  # as forms, and SQLAlchemy, write a space; libpq itself knows %20 only
+            value = value.replace("+", " ")  # forms and SQLAlchemy write a space as +, libpq only as %20
         if name == "ssl" and value == "true":
-            name, value = "sslmode", "require"  # libpq takes it from JDBC
+            name, value = "sslmode", "require"  # libpq accepts this form of JDBC
         if name not in _known():
             near = get_close_matches(name, _known(), 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
@@ -183,7 +183,7 @@ def _known() -> Iterable[str]:
 
 def _check_values(values: dict[str, str]) -> None:
     if values.get("replication", "") not in ("", "0", "off", "no", "false"):
-        _refuse("the parameter replication is for copies of a server")
+        _refuse("the parameter replication is only for replicas of a server")
     if values.get("client_encoding", "").lower().replace("-", "") not in ("", "utf8", "auto"):
         _refuse("the parameter client_encoding can be UTF8 only")
     for name in _WHOLE_NUMBERS & values.keys():
@@ -194,7 +194,7 @@ def _check_values(values: dict[str, str]) -> None:
             _refuse("the parameter hostaddr is no IP address")
     for option in _words(values.get("options", "")):
         if not _OPTION.fullmatch(option):
-            _refuse("the parameter options is not of the form -c NAME=VALUE -c NAME=VALUE")
+            _refuse("the parameter options does not have the form -c NAME=VALUE -c NAME=VALUE")
 
 
 def _is_address(text: str) -> bool:
@@ -206,7 +206,7 @@ def _is_address(text: str) -> bool:
 
 
 def _words(options: str) -> list[str]:
-    r"""Return each `-c NAME=VALUE` as `--NAME=VALUE`, another word as it is. A blank in a value is escaped by a \."""
+    r"""Return each `-c NAME=VALUE` as `--NAME=VALUE`, other words unchanged. A backslash escapes a blank in a value."""
     words = re.findall(r"(?:\\.|[^\s\\])+", options, re.DOTALL)
     joined, rest = [], iter(words)
     for word in rest:
@@ -225,15 +225,15 @@ def _session(wanted: str) -> str:
 
 
 def _check_by_libpq(values: dict[str, str]) -> None:
-    """Let libpq look at the values before it looks for a host: it is given one that cannot be."""
+    """Have libpq check the values without connecting: the host that it gets is impossible."""
     from psycopg import conninfo, pq
 
     tried = {name: value for name, value in values.items() if name not in ("hostaddr", "service", "servicefile")}
     try:
-        # A socket's path that is too long is refused after all values were looked at, and before anything is opened.
+        # libpq refuses a socket path that is too long after it has checked all values, and before it opens anything.
         tried_at = conninfo.make_conninfo(**(tried | {"host": "/" + 200 * "x", "port": "1"})).encode()
         connection = pq.PGconn.connect_start(tried_at)
-    except Exception:  # noqa: BLE001  # psycopg's words repeat what they are about
+    except Exception:  # noqa: BLE001  # psycopg's message repeats the value
         _refuse("libpq cannot read its parameters")
     said = connection.error_message.decode(errors="replace")
     connection.finish()
@@ -269,7 +269,7 @@ def _decoded(text: str) -> str:
     try:
         decoded = unquote_to_bytes(text).decode()
     except UnicodeError:
-        _refuse("its escapes are no text in UTF-8")
+        _refuse("its escapes are not UTF-8")
     if "\0" in decoded:
-        _refuse("it has a character that no URL has")
+        _refuse("it has a character that a URL cannot have")
     return decoded
