@@ -26,28 +26,28 @@ from core.util.disk_errors import guarded
 from core.util.private import private_folder, private_log
 
 _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" """
-"""Run by sh: the new process writes its id down before it becomes the worker. So no worker ever runs that could not
-be found again, wherever its launcher was killed."""
+"""Run by sh: the new process writes its id before it becomes the worker. So every running worker can be found again,
+wherever its launcher was killed."""
 _KEPT_LOGS = 100
 _LEFTOVER_S = 60.0
 _NOT_FOR_WORKERS = (
     *("TAGFLEET_LIFELINE", "TAGFLEET_PULSE", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
     *("TAGFLEET_CONFIG", "TAGFLEET_WEB__CATALOG_URL"),
 )
-"""Workers outlive whoever starts them, get their settings one by one, and decode what strangers sent: the catalogue's
-password is none of their business."""
+"""Workers outlive their parent, get their settings one by one, and decode strangers' files: they must not have the
+catalogue's password."""
 
 
 class LocalFleet:
-    """Several of these, in several processes, may look after the same `root`.
+    """Starts and ends workers. Several of these, in several processes, may look after the same `root`.
 
-    An instance's id follows from its launch's token and its number, and its file is made only where none is: a
-    replay starts what the first call never came to, and nothing twice. A file whose launcher was killed before
-    the worker was started counts as gone, and is not started by a replay. Tokens are known for `keep_gone_s`
-    after their instance was first found gone.
+    An instance's id follows from its launch's token and its number, and its file is created only if there is none: a
+    replay starts what the first call did not come to, and nothing twice. If its launcher was killed before the worker
+    started, the instance counts as gone, and a replay does not start it. Tokens are known for `keep_gone_s` after their
+    instance was first found gone.
 
-    `terminate` sends SIGTERM; whoever calls `instances` or `terminate` `grace_s` later sends SIGKILL to the whole
-    process group. `clock` gives Unix seconds.
+    `terminate` sends SIGTERM. A call of `instances` or `terminate` after `grace_s` sends SIGKILL to the whole process
+    group. `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class LocalFleet:
         return Launch(launched, len(reasons), reasons[0] if reasons else "")
 
     def set_aside(self, ids: Sequence[str]) -> None:
-        """Do nothing: nobody takes a process back for want of others."""
+        """Do nothing: nobody takes processes back."""
 
     def terminate(self, ids: Sequence[str]) -> None:
         for id_ in ids:
@@ -123,7 +123,7 @@ class LocalFleet:
         return found
 
     def _ensure(self, id: str, pool: str, token: str) -> Record:
-        """Start the instance unless its file is there."""
+        """Start the instance unless it has a file."""
         path = instance_files.path_of(self._root, id)
         fd = instance_files.create(path, pool=pool, token=token, launched_at=self._clock())
         if fd is not None:
@@ -154,7 +154,7 @@ class LocalFleet:
             )
 
     def _opened_log(self, id: str) -> BinaryIO:
-        """A worker whose log cannot be written works all the same."""
+        """Open the worker's log. A worker whose log cannot be written runs without one."""
         path = self._logs / f"worker-{id}.log"
         try:
             return private_log(path)
@@ -163,7 +163,7 @@ class LocalFleet:
             return open(os.devnull, "ab")  # noqa: PTH123  # no file of ours
 
     def _tend(self, record: Record) -> Record | None:
-        """Bring forward what is due on an instance. None once it is forgotten."""
+        """Do what is due for an instance. Returns None once it is forgotten."""
         path = instance_files.path_of(self._root, record.id)
         now = self._clock()
         if record.alive:
@@ -188,13 +188,13 @@ class LocalFleet:
         return record
 
     def _ended(self, record: Record, exit_code: int | None) -> str:
-        """How it ended; nothing where it was asked to, or no more is known than that it is gone."""
+        """Return how the instance ended; "" if it was asked to, or nothing more is known than that it is gone."""
         if record.stop_at is not None:
             return ""
         return exits.describe_end(exit_code, exits.read_tail(self._logs / f"worker-{record.id}.log"))
 
     def _press(self, record: Record, path: Path, now: float) -> None:
-        """Send the signal that is due. The lock is held, so the process id, and group, is still the worker's."""
+        """Send the signal that is due. The lock is held, so process id and group are still the worker's."""
         if record.stop_at is None or record.pid is None:
             return
         with suppress(ProcessLookupError):
@@ -205,7 +205,7 @@ class LocalFleet:
                 instance_files.append(path, term_at=now)
 
     def _prune_logs(self) -> None:
-        """Keep the logs of the newest workers, and of those whose file is there."""
+        """Keep the logs of the newest workers, and of those that have a file."""
         with suppress(OSError):
             logs = {path: path.stat().st_mtime for path in self._logs.glob("worker-*.log")}
             for path in sorted(logs, key=logs.__getitem__)[:-_KEPT_LOGS]:
@@ -215,4 +215,4 @@ class LocalFleet:
 
 class _Child(subprocess.Popen[bytes]):
     def __del__(self) -> None:
-        """No warning: a worker may outlive its fleet object."""
+        """Suppress the warning of Popen: a worker may outlive its fleet object."""

@@ -1,11 +1,11 @@
-"""A queue with SQS's semantics in one SQLite file, shared by all queues of a deployment and several processes.
+"""Queues with SQS's semantics in one SQLite file, shared by all queues and processes of a deployment.
 
-A message waits while `hidden_until` is NULL and is in flight while it is a time to come. Once that has passed, the
-next receive makes it wait again, or moves it to the dead letters when it was delivered often enough. Dead letters
-are messages of the queue NAME-dead.
+A message waits while `hidden_until` is NULL, and is in flight while it is in the future. Once it has passed, the next
+receive lets the message wait again, or moves it to the dead letters after enough deliveries. Dead letters are messages
+of the queue NAME-dead.
 
-`hidden_until` is told in the machine's uptime: the wall clock of one process may be off, or jump. After a boot all who
-held a message are gone, and it comes back at once.
+`hidden_until` is in the machine's uptime, as the wall clock of a process may be wrong, or jump. After a boot nobody
+holds a message any more, so all come back at once.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ _COUNTS = """
 _DEAD = "-dead"
 _NEVER = 1 << 62
 _REDRIVEN = 500
-"""Messages of one transaction."""
+"""Messages per transaction."""
 _POLL_S = (0.001, 0.02)
-"""First and longest pause between two looks of an idle `receive`; each look takes about 10 µs."""
+"""First and longest pause between two looks of an idle `receive`. Each look takes about 10 µs."""
 
 
 class LocalQueue:
-    """Safe for several threads, which share one connection under a lock, and for several processes.
+    """Safe for several processes, and for several threads, which share one connection under a lock.
 
-    Make it, or use it first, after a fork: SQLite's connections do not survive one. `clock` gives Unix seconds, for
-    the times that messages were sent; a file that others keep locked for `busy_timeout_s` raises Unavailable.
+    Create or first use it after a fork: SQLite's connections do not survive one. `clock` gives Unix seconds for the
+    times of sending. A file that others keep locked for `busy_timeout_s` raises Unavailable.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class LocalQueue:
         return 1
 
     def send(self, bodies: Sequence[str]) -> None:
-        """All or none: this queue has no PartialSend."""
+        """Send all or none: this queue never raises PartialSend."""
         now = self._clock()
         with self._db.transaction(flush=True) as run:
             run.executemany(
@@ -129,7 +129,7 @@ class LocalQueue:
         )
 
     def depth(self) -> Depth:
-        """Exact at `read_at`. A message whose last delivery ran out counts as dead before a receive moves it."""
+        """Return exact counts. A message whose last delivery ran out counts as dead before a receive moves it."""
         values = {"name": self.name, "dead": self._dead_name, "now": self._uptime(), "max": self._max_receives}
         with self._db.reading() as run:
             waiting, in_flight, returned, exhausted, dead, dead_hidden = run.execute(_COUNTS, values).fetchone()
@@ -142,13 +142,13 @@ class LocalQueue:
         )
 
     def dead_letters(self) -> LocalQueue:
-        """Its messages are never moved on, whatever their receive count, which goes on from where it was."""
+        """Return the dead letters. They are never moved on, and their receive counts go on from where they were."""
         return _DeadLetters(self)
 
     def redrive(self, limit: int) -> int:
-        """As SQS does it, each becomes a new message: sent now, received never, last in the queue.
+        """Make each a new message, as SQS does: sent now, never received, last in the queue.
 
-        Dead letters that somebody has in flight are left alone.
+        Dead letters in flight stay.
         """
         moved = 0
         while moved < limit and (group := self._redrive_some(min(_REDRIVEN, limit - moved))):
@@ -156,11 +156,11 @@ class LocalQueue:
         return moved
 
     def _redrive_some(self, limit: int) -> int:
-        """Few at a time: senders wait meanwhile."""
+        """Move a few, as senders wait meanwhile."""
         with self._db.transaction() as run:
             now = self._uptime()
             self._settle(run, now)
-            run.execute(_RETURN, (self._dead_name, now))  # those that somebody looked at and gave back
+            run.execute(_RETURN, (self._dead_name, now))  # read by somebody, and returned
             chosen = run.execute(
                 "SELECT id FROM messages WHERE queue = ? AND hidden_until IS NULL ORDER BY id LIMIT ?",
                 (self._dead_name, limit),
@@ -177,7 +177,7 @@ class LocalQueue:
         self._db.close()
 
     def _ready(self) -> bool:
-        """Whether a receive has anything to do. Only reads: many idle receivers do not get in a sender's way."""
+        """Return whether a receive has anything to do. It only reads, so idle receivers do not delay senders."""
         with self._db.reading() as run:
             return bool(run.execute(_READY, (self.name, self.name, self._uptime())).fetchone()[0])
 
@@ -193,7 +193,7 @@ class LocalQueue:
         ]
 
     def _settle(self, run: sqlite3.Cursor, now: float) -> None:
-        """Messages that were hidden long enough wait again, or are dead."""
+        """Let messages wait again that were hidden long enough, or move them to the dead letters."""
         run.execute(_BURY, (self._dead_name, self.name, now, self._max_receives))
         run.execute(_RETURN, (self.name, now))
 
@@ -222,7 +222,7 @@ class _DeadLetters(LocalQueue):
         self._parent = parent
 
     def peek(self, limit: int) -> list[Delivery]:
-        """Those that somebody reads at this moment too, and those that no receive has moved here yet."""
+        """Return dead letters, including those in flight and those that no receive has moved here yet."""
         parent = self._parent
         values = {"dead": self.name, "name": parent.name, "now": self._uptime(), "max": parent._max_receives}
         with self._db.reading() as run:
@@ -233,7 +233,7 @@ class _DeadLetters(LocalQueue):
         raise ValueError(f"queue {self.name!r} holds dead letters and has none of its own")
 
     def redrive(self, limit: int) -> int:
-        """Nothing to move: redrive the queue that these dead letters came from."""
+        """Return 0: redrive the queue that these dead letters came from."""
         return 0
 
     def _ready(self) -> bool:

@@ -33,7 +33,7 @@ _ALL_RETURN = "UPDATE messages SET hidden_until = 0 WHERE hidden_until IS NOT NU
 
 
 class QueueDatabase:
-    """One connection, guarded by a lock and opened at its first use; SQLite's errors become Unavailable."""
+    """One connection, guarded by a lock and opened at its first use. Errors of SQLite become Unavailable."""
 
     def __init__(self, path: Path, queue: str, boot: str, busy_timeout_s: float) -> None:
         self._path = path
@@ -48,10 +48,10 @@ class QueueDatabase:
 
     @contextmanager
     def transaction(self, *, flush: bool = False) -> Iterator[sqlite3.Cursor]:
-        """All that runs inside is committed together, or not at all.
+        """Commit everything in the block together, or nothing.
 
-        With `flush` it is on the disk when this returns. Without, a power cut may undo it: a message that was
-        received or deleted comes back, which delivery at least once allows. A crash of the process undoes nothing.
+        With `flush` it is on the disk when this returns. Without, a power cut may undo it: a message that was received
+        or deleted comes back, which at-least-once delivery allows. A crash of the process undoes nothing.
         """
         with self._lock, self._translate_errors():
             cursor = self._open().cursor()
@@ -81,9 +81,9 @@ class QueueDatabase:
             if self._connection is not None:
                 if os.stat(self._path).st_ino == self._inode:  # noqa: PTH116  # once per operation
                     return self._connection
-                self._connection.close()  # another file is there now; what is sent into a removed one is lost
+                self._connection.close()  # the file was replaced; messages sent into the old one would be lost
                 self._connection = None
-            with locked(f"{self._path}.lock"):  # two first users must not both turn a new file into a WAL one
+            with locked(f"{self._path}.lock"):  # only one first user may turn a new file into WAL mode
                 private_database(self._path)
                 connection = sqlite3.connect(
                     self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
