@@ -22,7 +22,7 @@ EMPTY: dict[str, Any] = {"total": 0, "completed": 0, "failed": 0, "cancelled": 0
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What is added to the counters of a batch."""
+    """Increments of a batch's counters."""
 
     total: int = 0
     completed: int = 0

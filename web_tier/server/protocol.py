@@ -27,11 +27,38 @@ from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver
 
 from web_tier.server.client_address import Proxies, counted_as
 from web_tier.server.connections import Connections
-from web_tier.server.progress import Progress
 
 _LINGER_S, _LINGER_QUIET_S = 30.0, 5.0
 _PROXY_KEEPALIVE_S = 330
 """Longer than a load balancer keeps a connection. Otherwise it might send a request into one that is being closed."""
+
+
+class Progress:
+    """A transfer that must move `at_least` bytes within every `span_s` seconds; otherwise it is stuck, not slow.
+
+    A pause of up to `span_s` is allowed, and a large transfer over a slow line may take as long as it needs. A limit of
+    the total time would cut off honest clients, too.
+    """
+
+    def __init__(self, span_s: float, at_least: float) -> None:
+        self._span_s = span_s
+        self._at_least = at_least
+        self._begun: float | None = None
+        self._bytes = 0
+        self.moved = 0
+        """All bytes that the transfer has moved so far."""
+
+    def rest(self) -> None:
+        """Stop measuring. The next call of `stuck` begins a new span."""
+        self._begun = None
+
+    def stuck(self, now: float, pending: int = 0) -> bool:
+        """Return whether too little moved in this span, without `pending` bytes of `moved`. `now` is in seconds."""
+        moved = self.moved - pending
+        if self._begun is None or moved - self._bytes >= self._at_least:
+            self._begun, self._bytes = now, moved
+            return False
+        return now - self._begun > self._span_s
 
 
 class Phase(enum.Enum):
@@ -95,7 +122,6 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         self._since = 0.0
         """When the phase began; in HEAD, when the wait for the head began."""
         self._half_closed = False
-        self._received = self._written = 0
         self._quiet_since = 0.0
         self._incoming = Progress(deadlines.stall_s, deadlines.stall_s * deadlines.slowest_bytes_per_s)
         self._outgoing = Progress(deadlines.send_stall_s, 1)
@@ -177,9 +203,9 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
 
     def data_received(self, data: bytes) -> None:
         self._quiet_since = self.worker.loop.time()
-        self._received += len(data)
+        self._incoming.moved += len(data)
         if self.phase is Phase.LINGER:
-            if self._received > self._deadlines.linger_bytes:
+            if self._incoming.moved > self._deadlines.linger_bytes:
                 self.transport.abort()
             return
         if self.phase is Phase.IDLE:
@@ -225,11 +251,11 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         super()._keepalive_timeout()
 
     def _safe_write(self, data: bytes) -> None:
-        self._written += len(data)
+        self._outgoing.moved += len(data)
         super()._safe_write(data)
 
     def _send_body(self, body: bytes, chunked: bool = False, last: bool = False, size: int | None = None) -> None:
-        self._written += len(self._response_buffer or b"") + len(body)
+        self._outgoing.moved += len(self._response_buffer or b"") + len(body)
         super()._send_body(body, chunked, last, size)
 
     def _close_transport(self) -> None:
@@ -240,7 +266,7 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
             super()._close_transport()
             return
         self._linger()
-        self._received = 0
+        self._incoming.moved = 0
         self._connections.wait(self)
         if self._body_receiver is not None:
             self._body_receiver.signal_disconnect()
@@ -283,14 +309,14 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         if receiver is None or receiver.whole or receiver.expect_continue or self._reading_paused:
             self._incoming.rest()  # the client has nothing to send now
             return False
-        return not self.timed_out and self._incoming.stuck(self._received, now)
+        return not self.timed_out and self._incoming.stuck(now)
 
     def _answer_is_stuck(self, now: float) -> bool:
         held = self.transport.get_write_buffer_size()
         if not held:
             self._outgoing.rest()
             return False
-        return self._outgoing.stuck(self._written - held - self._in_kernel(), now)
+        return self._outgoing.stuck(now, pending=held + self._in_kernel())
 
     def _in_kernel(self) -> int:
         """Return the bytes that the client has not acknowledged: the kernel may buffer megabytes of an answer."""

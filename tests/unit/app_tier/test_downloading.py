@@ -6,22 +6,22 @@ import threading
 
 import pytest
 
-from app_tier.models.in_time import within
+from app_tier.models.downloading import call_with_deadline
 
 
 def test_what_the_call_returns_and_what_it_raises() -> None:
-    assert within(60, lambda: "answer") == "answer"
+    assert call_with_deadline(60, lambda: "answer") == "answer"
     for error in (ZeroDivisionError("why"), TimeoutError("its own")):
 
         def fails(error: Exception = error) -> None:
             raise error
 
         with pytest.raises(type(error), match=str(error)):
-            within(60, fails)
+            call_with_deadline(60, fails)
 
 
 def test_one_that_takes_too_long_is_left_alone() -> None:
     answered = threading.Event()
     with pytest.raises(TimeoutError, match=r"no answer within 0\.01 s"):
-        within(0.01, answered.wait)
+        call_with_deadline(0.01, answered.wait)
     answered.set()

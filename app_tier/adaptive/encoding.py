@@ -1,4 +1,4 @@
-"""A state as bytes: a SHA-256, and of that numpy's npz: arrays, and one of JSON. Nothing in it is ever unpickled."""
+"""A learned state as bytes: a SHA-256, then numpy's npz with arrays and one block of JSON. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from app_tier.adaptive.state import Known, State
+from app_tier.adaptive.state import AppliedFeedback, LearnedState
 from app_tier.adaptive.statistics import Counts, Features, Statistics, Sums, TagSums
 from core.domain.messages import Opinion
 from core.errors import WeightsInvalid
@@ -26,7 +26,7 @@ class _Tag(BaseModel):
 
 
 class _About(BaseModel):
-    """All that is no array. An image: its revision, and its opinions by name."""
+    """Everything but the arrays. Each image has its revision and its opinions by tag name."""
 
     format: Literal[1] = 1
     version: _Count
@@ -37,8 +37,11 @@ class _About(BaseModel):
     sample: list[tuple[str, str]]
 
 
-def encoded(state: State) -> bytes:
-    """Arrays: `sums` (tags, 4, d) int64, accepted Σx, Σx², rejected Σx, Σx²; `seen` (2, d); `sample` (n, d) int16."""
+def encode_state(state: LearnedState) -> bytes:
+    """Encode a state. Its arrays are:
+
+    `sums` (tags, 4, d) int64: accepted Σx and Σx², rejected Σx and Σx²; `seen` (2, d) int64; `sample` (n, d) int16.
+    """
     statistics, d = state.statistics, state.statistics.dimensions
     about = _About(
         version=state.version,
@@ -69,15 +72,15 @@ def encoded(state: State) -> bytes:
     return hashlib.sha256(stream.getvalue()).digest() + stream.getvalue()
 
 
-def decoded(data: bytes, place: str) -> State:
-    """Raises WeightsInvalid, which names `place`, for what `encoded` never wrote."""
+def decode_state(data: bytes, place: str) -> LearnedState:
+    """Decode a state. Raises WeightsInvalid, which names `place`, for bytes that `encode_state` did not write."""
     try:
-        with np.load(io.BytesIO(_checked(data)), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(_verify(data)), allow_pickle=False) as arrays:
             about = _About.model_validate_json(arrays["about"].tobytes())
             d = about.dimensions
-            sums = _shaped(arrays["sums"], (len(about.tags), 4, d), np.int64)
-            seen = _shaped(arrays["seen"], (2, d), np.int64)
-            sample: Features = _shaped(arrays["sample"], (len(about.sample), d), np.int16)
+            sums = _check_array(arrays["sums"], (len(about.tags), 4, d), np.int64)
+            seen = _check_array(arrays["seen"], (2, d), np.int64)
+            sample: Features = _check_array(arrays["sample"], (len(about.sample), d), np.int16)
     except (ValidationError, KeyError, ValueError) as error:
         why = " ".join(str(error).split())[:120]
         raise WeightsInvalid(
@@ -85,18 +88,18 @@ def decoded(data: bytes, place: str) -> State:
             "there, or delete it and learn anew with `tagfleet adaptive fit DIR`"
         ) from None
     tags = {tag.key: _tag(tag, rows) for tag, rows in zip(about.tags, sums, strict=True)}
-    return State(
+    return LearnedState(
         Statistics(d, Sums(about.seen, *seen), tags),
         about.version,
-        {image_id: Known(revision, _opinions(said)) for image_id, (revision, said) in about.images.items()},
+        {image_id: AppliedFeedback(revision, _opinions(said)) for image_id, (revision, said) in about.images.items()},
         dict(zip(about.sample, sample, strict=True)),
     )
 
 
-def _checked(data: bytes) -> bytes:
+def _verify(data: bytes) -> bytes:
     digest, whole = data[:_DIGEST], data[_DIGEST:]
     if hashlib.sha256(whole).digest() != digest:
-        raise ValueError("it is not what was written")
+        raise ValueError("its SHA-256 is wrong")
     return whole
 
 
@@ -108,7 +111,7 @@ def _opinions(said: dict[str, bool]) -> tuple[Opinion, ...]:
     return tuple(Opinion(name=name, wanted=wanted) for name, wanted in said.items())
 
 
-def _shaped(found: Any, shape: tuple[int, ...], kind: type[np.integer[Any]]) -> Any:
+def _check_array(found: Any, shape: tuple[int, ...], kind: type[np.integer[Any]]) -> Any:
     if found.shape != shape or found.dtype != kind:
         raise ValueError(f"{shape} numbers of {kind.__name__} were expected, not {found.shape} of {found.dtype}")
     return found
