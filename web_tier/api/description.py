@@ -16,8 +16,8 @@ _INFO = {
     "description": """\
 Create a batch, upload images into it, close it, and read the tags: page by page, or as they arrive by server-sent
 events. Every error is a problem according to RFC 9457, with the id that the request has in the server's log. A request
-without an answer may be sent again: one that creates a batch or edits tags with the same `Idempotency-Key`, all others as
-they are, except those that create a key or a webhook.
+without an answer may be sent again. One that creates a batch or edits tags needs the same `Idempotency-Key`; one that
+creates a key or a webhook has no such key, so check first what exists.
 """,
 }
 _TAGS = {
