@@ -1,4 +1,4 @@
-"""Uploads: hostile names and bodies, limits, and what is kept when a part fails at any point."""
+"""Uploads: hostile names, limits, and what is kept when a step fails."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_thousands_of_parts_in_one_request(web):
 
 @pytest.mark.parametrize("calls", range(9))
 def test_whatever_fails_at_any_point_an_accepted_image_has_one_result(web, budget, calls):
-    """The upload's writes are cut off after `calls`; then the reader tries again, the sweep runs, workers work."""
+    """The upload's writes fail after `calls`; then the client tries again, the sweep runs, and workers work."""
     batch = web.batch()
     files = [(f"{number}.jpg", b"%d" % number) for number in range(4)]
     budget.calls = calls
@@ -185,7 +185,7 @@ def test_whatever_fails_at_any_point_an_accepted_image_has_one_result(web, budge
 
 
 class Lossy:
-    """A queue that takes every second message only."""
+    """A queue that accepts only every second message."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
