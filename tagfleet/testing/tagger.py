@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.domain.messages import Box, Job, Result, Tag, Timings, decode_job, encode, is_feedback, output_of
+from core.errors import NotFound
 from core.storage import layout
 from core.storage.ports import Delivery, Queue
 from core.wiring import Backend
@@ -118,8 +119,12 @@ class TaggerStandIn:
 
     def _try(self, held: _Held) -> bool:
         job = held.job
-        photo = Photo(job.name, self._backend.store.get(job.key).data, job.batch_id, job.image_id, job.options.asked())
-        answer = self.answer(photo)
+        try:
+            content = self._backend.store.get(job.key).data
+        except NotFound:  # its batch was deleted
+            self._drop(held)
+            return False
+        answer = self.answer(Photo(job.name, content, job.batch_id, job.image_id, job.options.asked()))
         if answer is None:
             return False
         self._finish(held, answer)
@@ -145,8 +150,11 @@ class TaggerStandIn:
         key = layout.result_key(job.batch_id, job.image_id)
         self._backend.store.put(key, encode(result).encode(), content_type="application/json")
         self._backend.results.send([output_of(result, key)])
+        self._drop(held)
+
+    def _drop(self, held: _Held) -> None:
         held.queue.delete([held.delivery])
-        self._held.pop(job.image_id, None)
+        self._held.pop(held.job.image_id, None)
 
 
 def _tag(name: str, confidence: float | None, boxes: Sequence[Sequence[float]]) -> Tag:
