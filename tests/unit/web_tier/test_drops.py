@@ -9,12 +9,13 @@ from itertools import count
 import pytest
 from PIL import Image
 
+from core.domain.addresses import split_address
 from core.domain.messages import Job, decode_result, encode
-from core.domain.notifications import asked_by, split_address
+from core.domain.notifications import parse_message
 from core.errors import NotFound
 from core.storage import layout
 from core.storage.ports import Blob, Etag
-from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.lifecycle import LifecycleCatalog
 
 _sequence = count()
 
@@ -54,7 +55,7 @@ def event(uri: str, etag: str, at: str = "2026-01-01T00:00:00Z") -> str:
 
 def job_of(body: str, sha256: str) -> Job:
     """As a worker has it that has read the file."""
-    (job,) = asked_by(body, "resnet50").jobs
+    (job,) = parse_message(body, "resnet50").jobs
     return job.model_copy(update={"origin": job.origin.model_copy(update={"sha256": sha256, "bytes": 9})})
 
 
@@ -157,7 +158,7 @@ def test_a_batch_that_begins_anew_holds_nothing_of_what_was_still_to_be_removed(
     tagged(web, *files)
     web.collect()
     batch = batches(web)["t"]["id"]
-    LifeCatalog(web.catalog.database).delete(batch, web.clock.now)  # and the process is killed
+    LifecycleCatalog(web.catalog.database).delete(batch, web.clock.now)  # and the process is killed
     tagged(web, drop(web, "t/new.jpg", b"new", at="2100-01-01T00:00:00Z"))
     assert web.collect() == 1
     assert [item["name"] for item in web.get(f"/batches/{batch}/results")["results"]] == ["new.jpg"]
