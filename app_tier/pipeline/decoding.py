@@ -26,11 +26,9 @@ from app_tier.pipeline.item import DecodeAttempt, WorkItem
 from app_tier.taggers import Tagger
 from config.settings import WorkerSettings
 from core import telemetry
-from core.domain.messages import ids_of
+from core.domain.messages import log_ids
 from core.errors import BadImage, DecoderLost
-from core.imaging.decode import DecodeBudget, Decoder
-from core.imaging.picture_size import upright_size
-from core.imaging.sandbox import UPRIGHT_SIZE
+from core.imaging.decode import UPRIGHT_SIZE, DecodeBudget, Decoder
 
 _FIRST_SHARE = 0.1
 """The share of `decode_timeout_s` after which a decode is overtaken."""
@@ -93,7 +91,7 @@ class Decoding:
         """Start a second attempt for decodes in this process that are slow. To be called every second or so."""
         for attempt in self._running.overtake(self._first_s):
             telemetry.logger().warning(
-                "a decode takes long: tried again in a child process", **ids_of(attempt.item.job)
+                "a decode takes long: tried again in a child process", **log_ids(attempt.item.job)
             )
             self._start_thread(attempt.item.second_attempt(attempt))
 
@@ -148,10 +146,11 @@ class Decoding:
         started = time.perf_counter()
         tagger = item.tagger = self._tagger()
         try:
-            item.frame = tagger.preprocess(Decoder(tagger.side, self._budget).decode(item.data))
+            image = Decoder(tagger.side, self._budget).decode(item.data)
+            item.frame = tagger.preprocess(image)
         except BadImage as error:
             return str(error)
-        item.size = upright_size(item.data)
+        item.size = image.info[UPRIGHT_SIZE]
         item.data = b""
         item.record_time("decode", started)
         return ""
@@ -175,7 +174,7 @@ class Decoding:
             raise
         except BadImage as error:
             return str(error)
-        item.size = image.info.get(UPRIGHT_SIZE)
+        item.size = image.info[UPRIGHT_SIZE]
         with self._running.track(item), self._crash_record.decoding(item.job.image_id):
             item.frame = tagger.preprocess(image)
         item.data = b""

@@ -14,7 +14,7 @@ from app_tier.pipeline.child_decoder import ChildDecoder
 from app_tier.pipeline.flow import Flow
 from app_tier.taggers import FeedbackItem, Learner, Tagger
 from core import telemetry
-from core.domain.messages import Feedback, ids_of
+from core.domain.messages import Feedback, log_ids
 from core.errors import BadImage, NotFound, Unavailable, Unreadable, WeightsInvalid
 from core.storage.originals import Originals
 from core.storage.ports import Delivery
@@ -105,7 +105,7 @@ class Learning:
             return FeedbackItem(feedback, tagger.preprocess(self._decoder.decode(data, tagger.side)))
         except (NotFound, Unreadable, BadImage, ValueError) as error:  # ValueError: not a key that the store knows
             telemetry.logger().info(
-                "feedback is ignored: its image is gone or unreadable", why=str(error), **ids_of(feedback)
+                "feedback is ignored: its image is gone or unreadable", why=str(error), **log_ids(feedback)
             )
             return None
 

@@ -10,7 +10,7 @@ from app_tier.pipeline.flow import Flow
 from app_tier.pipeline.item import WorkItem
 from app_tier.pipeline.result_writer import FinishedItem, ResultWriter
 from core import telemetry
-from core.domain.messages import ids_of
+from core.domain.messages import log_ids
 from core.errors import NotFound, Unavailable, Unreadable
 from core.storage import layout
 from core.storage.originals import Originals
@@ -123,6 +123,6 @@ class Fetching:
         return result is not None
 
     def _postpone(self, item: WorkItem, error: Unavailable) -> None:
-        telemetry.logger().warning("an image is released", why=str(error), **ids_of(item.job))
+        telemetry.logger().warning("an image is released", why=str(error), **log_ids(item.job))
         self._flow.stop_expecting(item)
         self._flow.in_flight.release([item.delivery], _RELEASE_DELAY_S)

@@ -9,7 +9,7 @@ from app_tier.pipeline.in_flight import InFlight
 from app_tier.pipeline.retrying import Retrier, send_all
 from core import telemetry
 from core.domain.messages import Feedback, Job, encode
-from core.domain.notifications import asked_by
+from core.domain.notifications import parse_message
 from core.errors import BadMessage, Unavailable
 from core.storage.ports import Delivery, Queue
 
@@ -40,7 +40,7 @@ class MessageParser:
     def _parse(self, delivery: Delivery) -> Job | Feedback | None:
         """Return the work, or None if the message is finished here. Raises Unavailable."""
         try:
-            asked = asked_by(delivery.body, self._tagger)
+            asked = parse_message(delivery.body, self._tagger)
         except BadMessage as error:
             telemetry.logger().error("a message is not a job: it becomes a dead letter", why=str(error))
             self._in_flight.release([delivery])

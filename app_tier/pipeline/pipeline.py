@@ -36,7 +36,7 @@ from app_tier.pipeline.suspects import SuspectLimits, Suspects
 from app_tier.taggers import Prediction, Tagger
 from config.settings import WorkerSettings
 from core import telemetry
-from core.domain.messages import Feedback, Job, ids_of
+from core.domain.messages import Feedback, Job, log_ids
 from core.errors import DecoderLost, Unavailable
 from core.storage.originals import Originals
 from core.storage.ports import Delivery, ObjectStore, Queue
@@ -321,11 +321,11 @@ class Pipeline:
             self._flow.count(done=ok, failed=len(written) - ok)
             self._queues.to_finish.mark_written(group)
             for finished in written:
-                telemetry.logger().debug("a result is delivered", ok=finished.result.ok, **ids_of(finished.result))
+                telemetry.logger().debug("a result is delivered", ok=finished.result.ok, **log_ids(finished.result))
 
     def _fail(self, item: WorkItem, why: str) -> None:
         """Finish an image with an error. It is a result like any other: stored, sent, acknowledged."""
-        telemetry.logger().info("an image cannot be tagged", why=why, **ids_of(item.job))
+        telemetry.logger().info("an image cannot be tagged", why=why, **log_ids(item.job))
         self._flow.stop_expecting(item)
         self._queues.to_finish.put([self._finished(item, Prediction(), f"{item.job.name}: {why}")])
 
@@ -344,7 +344,7 @@ class Pipeline:
         if not self._stages.fetching.is_wanted(item):
             return
         self._flow.expect_at_infer(item)
-        telemetry.logger().warning("an image is decoded alone: it may have crashed a decoder", **ids_of(item.job))
+        telemetry.logger().warning("an image is decoded alone: it may have crashed a decoder", **log_ids(item.job))
         if not self._stages.fetching.fetch(item):
             return
         try:

@@ -8,11 +8,11 @@ from functools import partial
 
 from app_tier.pipeline.in_flight import InFlight
 from app_tier.pipeline.retrying import Retrier, send_all
-from core.domain.messages import Job, Result, encode, output_of
-from core.domain.results import stored_for
+from core.domain.messages import Job, Result, encode, encode_output
 from core.errors import Unavailable
 from core.storage import layout
 from core.storage.ports import Delivery, ObjectStore, Queue
+from core.storage.results import load_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ResultWriter:
                 if not item.stored:
                     self._retrier.call(partial(self._store_result, item.result))
             sent = [item.result for item in group if not item.store_only]
-            send_all(self._results, [output_of(result, _key(result)) for result in sent], self._retrier)
+            send_all(self._results, [encode_output(result, _key(result)) for result in sent], self._retrier)
             self._retrier.call(lambda: self._in_flight.acknowledge(deliveries))
         except Unavailable:
             self._in_flight.release(deliveries)
@@ -56,7 +56,7 @@ class ResultWriter:
 
     def find_stored(self, job: Job) -> Result | None:
         """Return the result of this image if an earlier delivery stored it. Raises Unavailable."""
-        return stored_for(job, self._store)
+        return load_result(job, self._store)
 
     def _store_result(self, result: Result) -> None:
         self._store.put(_key(result), encode(result).encode(), content_type="application/json")

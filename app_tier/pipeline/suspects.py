@@ -19,7 +19,7 @@ from functools import partial
 from app_tier.pipeline.flow import Flow
 from app_tier.pipeline.item import WorkItem
 from core import telemetry
-from core.domain.messages import encode, ids_of
+from core.domain.messages import encode, log_ids
 from core.errors import Unavailable
 from core.storage.ports import Queue
 
@@ -108,7 +108,7 @@ class Suspects:
             return
         suspected = item.suspected or "decoding"
         marked = item.job.model_copy(update={"suspected": suspected})
-        telemetry.logger().info("a suspect goes to the end of the queue", of=suspected, **ids_of(item.job))
+        telemetry.logger().info("a suspect goes to the end of the queue", of=suspected, **log_ids(item.job))
         try:
             self._flow.retrier.call(partial(self._jobs.send, [encode(marked)]), _TRIES)
             self._flow.retrier.call(partial(self._flow.in_flight.acknowledge, [item.delivery]), _TRIES)
