@@ -139,5 +139,5 @@ def test_processes_that_start_together_migrate_one_database(postgresql):
     with server.database() as url:
         place = url.render_as_string(hide_password=False)
         command = [sys.executable, "-c", f"{script}; migrate(make_url(sys.argv[1]))", place]
-        started = [subprocess.Popen(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[3]) for _ in range(3)]
+        started = [subprocess.Popen(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[4]) for _ in range(3)]
         assert [process.communicate()[1] for process in started] == [b""] * 3

@@ -307,7 +307,7 @@ def test_a_collector_that_is_killed_in_the_middle_is_followed_by_one_that_finish
 def collecting(web):
     environ = config.as_environment(web.settings)
     command = [sys.executable, "-m", "tagfleet", "collector"]
-    with subprocess.Popen(command, env={"PATH": "/usr/bin:/bin", **environ}, cwd=Path(__file__).parents[3]) as process:
+    with subprocess.Popen(command, env={"PATH": "/usr/bin:/bin", **environ}, cwd=Path(__file__).parents[4]) as process:
         try:
             yield process
         finally:
