@@ -21,7 +21,7 @@ from core.util.atomic import atomic_write
 from core.wiring import Backend
 from web_tier.app import create_app
 from web_tier.catalog.database import catalog_url, migrate
-from web_tier.http import network_policy as exposure
+from web_tier.http import network_policy
 from web_tier.server.worker import BACKLOG, Worker
 
 ADDRESS_FILE = "web.address"
@@ -42,13 +42,13 @@ def run(settings: Settings) -> None:
     Raises BadSetting if the host may not be served (without a key, for instance), TagfleetError if the port is taken,
     and Unavailable if the home folder or the store cannot be used.
     """
-    exposure.check(settings)
+    network_policy.check(settings)
     connections = _most_connections(settings)
     _ = Backend(settings).store  # fails here with one line; in gunicorn's process it would be a traceback
     with _listen(settings) as listener:
         migrate(catalog_url(settings))
         host, port = listener.getsockname()[:2]
-        url = exposure.url_of(host, port)
+        url = network_policy.url_of(host, port)
         address = settings.home / ADDRESS_FILE
         try:
             atomic_write(address, f"{url}\n", sole_writer=True, make_parents=True)
@@ -60,7 +60,7 @@ def run(settings: Settings) -> None:
 
 def _listen(settings: Settings) -> socket.socket:
     host, port = settings.host, settings.port
-    address = exposure.address_of(host)
+    address = network_policy.address_of(host)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
