@@ -124,7 +124,7 @@ migrate(make_url(sys.argv[1]))
 def test_a_catalogue_that_is_none_is_left_alone(settings):
     settings.home.mkdir()
     (settings.home / "catalog.db").write_text("not a database, but perhaps somebody's novel")
-    with pytest.raises(Unavailable, match=r"catalog\.db: the file is no SQLite database"):
+    with pytest.raises(Unavailable, match=r"catalog\.db: the file is not a SQLite database"):
         migrate(catalog_url(settings))
     assert "novel" in (settings.home / "catalog.db").read_text()
 
