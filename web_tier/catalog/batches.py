@@ -35,6 +35,8 @@ class KeyReused(TagfleetError):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
+    """A batch as readers see it. Times are Unix seconds."""
+
     id: str
     pool: str
     options: dict[str, Any]
@@ -56,6 +58,7 @@ class Batch:
 
     @property
     def status(self) -> str:
+        """open, queued, in_progress, completed, expired or cancelled."""
         if self.cancelled_at is not None:
             return "cancelled"
         if self.closed_at is None:
@@ -77,6 +80,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Image:
+    """An image as readers see it. Times are Unix seconds."""
+
     id: str
     batch_id: str
     position: int

@@ -17,6 +17,8 @@ _CURL_FILE = "photo.jpg"
 
 @dataclass(frozen=True)
 class Field:
+    """A parameter of an operation, or a field of a schema."""
+
     name: str
     type: Markup
     required: bool
@@ -25,6 +27,8 @@ class Field:
 
 @dataclass(frozen=True)
 class Answer:
+    """An answer of an operation: its status and the schema of its body."""
+
     status: str
     type: Markup
     description: str
@@ -32,6 +36,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Operation:
+    """A method on a path."""
+
     id: str
     method: str
     path: str
@@ -45,6 +51,8 @@ class Operation:
 
 @dataclass(frozen=True)
 class Group:
+    """The operations of one tag."""
+
     name: str
     description: str
     operations: list[Operation]
@@ -52,6 +60,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Schema:
+    """A JSON object of the API."""
+
     name: str
     description: str
     fields: list[Field]

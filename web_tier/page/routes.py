@@ -33,6 +33,7 @@ pages = Blueprint("pages", __name__, template_folder="templates", static_folder=
 @pages.get("/fleet")
 @pages.get("/keys")
 def shell() -> str:
+    """Serve the page for each of its views."""
     return _document("Tagfleet")
 
 

@@ -68,6 +68,7 @@ class Services:
 def build_services(
     backend: Backend, settings: Settings, database: Database, *, clock: Clock, stopping: Callable[[], bool]
 ) -> Services:
+    """Build the services of one process."""
     catalog = Catalog(database)
     uploads = UploadCatalog(database)
     jobs = cache(backend.jobs)  # each call would open the queue anew
