@@ -88,7 +88,7 @@ def _declare_list(batches: Resource, services: Services) -> None:
     @batches.route("GET /batches", scope="read", query=BatchesQuery, answer=BatchesOut)
     def list_batches(query: BatchesQuery) -> dict[str, Any]:
         """List batches, newest first"""
-        page = services.catalog.batches(query.limit, query.cursor)
+        page = services.catalog.list_batches(query.limit, query.cursor)
         more = page[-1].id if len(page) == query.limit else None
         return {"batches": [services.serialize_batch(batch) for batch in page], "next_cursor": more}
 
@@ -99,15 +99,15 @@ def _declare_list(batches: Resource, services: Services) -> None:
         `Prefer: wait=SECONDS` delays the answer until the batch has ended.
         """
         applied = services.prefer_wait.until(_ended(services, batch_id))
-        return json_response(services.serialize_batch(services.catalog.batch(batch_id)), headers=applied)
+        return json_response(services.serialize_batch(services.catalog.get_batch(batch_id)), headers=applied)
 
     @batches.route("GET /batches/<batch_id>/results", scope="read", query=ResultsQuery, answer=ResultsOut)
     def list_results(batch_id: str, query: ResultsQuery) -> dict[str, Any]:
         """List the images of a batch in upload order, with the results that are there"""
-        services.catalog.change(batch_id)  # a batch that doesn't exist is a 404 and not an empty page
+        services.catalog.read_change(batch_id)  # a batch that doesn't exist is a 404 and not an empty page
         statuses = None if query.status is None else _STATUSES[query.status]
         tagged = TagFilter(name=query.tag or None, min_confidence=query.min_confidence)
-        page = services.catalog.results(batch_id, query.limit, query.cursor, statuses, tagged)
+        page = services.catalog.list_results(batch_id, query.limit, query.cursor, statuses, tagged)
         more = str(page[-1].position) if len(page) == query.limit else None
         return {"results": [serialize_image(image) for image in page], "next_cursor": more}
 
@@ -123,7 +123,7 @@ def _declare_actions(batches: Resource, services: Services) -> None:
         """
         services.catalog.close_batch(batch_id, services.clock())
         applied = services.prefer_wait.until(_ended(services, batch_id))
-        return json_response(services.serialize_batch(services.catalog.batch(batch_id)), headers=applied)
+        return json_response(services.serialize_batch(services.catalog.get_batch(batch_id)), headers=applied)
 
     @batches.route(
         "POST /batches/<batch_id>/cancel",
@@ -155,7 +155,7 @@ def _declare_actions(batches: Resource, services: Services) -> None:
         """
         count = services.lifecycle.retry(batch_id, body.image_ids)
         applied = services.prefer_wait.until(_ended(services, batch_id))
-        batch = services.serialize_batch(services.catalog.batch(batch_id))
+        batch = services.serialize_batch(services.catalog.get_batch(batch_id))
         return json_response({"retried": count, "batch": batch}, headers=applied)
 
     @batches.route("DELETE /batches/<batch_id>", scope="write", answer=Answer(status=204))
@@ -169,7 +169,7 @@ def _declare_actions(batches: Resource, services: Services) -> None:
 
 
 def _ended(services: Services, batch_id: str) -> Callable[[], bool]:
-    return lambda: services.catalog.batch(batch_id).ended
+    return lambda: services.catalog.get_batch(batch_id).ended
 
 
 def _payload_hash(body: BatchRequest) -> str:

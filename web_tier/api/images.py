@@ -56,7 +56,7 @@ def blueprint(services: Services) -> Blueprint:
         Looks in one batch, or in all. The answer has those that were found, each with the id of its latest image.
         """
         if body.batch_id is not None:
-            services.catalog.change(body.batch_id)  # a batch that doesn't exist is a 404 and not an empty one
+            services.catalog.read_change(body.batch_id)  # a batch that doesn't exist is a 404 and not an empty one
         found = services.uploads.with_content(set(body.sha256), body.batch_id)
         return {"known": {sha256: image.id for sha256, image in found.items()}}
 
@@ -64,7 +64,7 @@ def blueprint(services: Services) -> Blueprint:
 
 
 def _image(services: Services, image_id: str) -> Image:
-    image = services.catalog.image(image_id)
+    image = services.catalog.find_image(image_id)
     if image is None:
         raise Refused(404, f"there is no image {image_id[:80]!r}")
     return image

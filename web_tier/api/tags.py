@@ -166,7 +166,7 @@ def _verdicts(body: TagEdit) -> Sequence[TagDecision]:
 
 
 def _image(services: Services, image_id: str) -> Image:
-    image = services.catalog.image(image_id)
+    image = services.catalog.find_image(image_id)
     if image is None:
         raise NoSuchImage(f"there is no image {image_id[:80]!r}")
     return image

@@ -47,7 +47,7 @@ class BatchSerializer:
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
         waiting = batch.total - batch.completed
-        rate = self._catalog.rate(batch.id, self._clock()) if waiting and batch.completed else None
+        rate = self._catalog.measure_rate(batch.id, self._clock()) if waiting and batch.completed else None
         ready, booting = self._fleet.workers_of(batch.pool)
         return {
             **_identity(batch),
