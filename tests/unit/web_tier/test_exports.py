@@ -398,7 +398,7 @@ def test_an_export_of_a_batch_that_is_deleted_meanwhile_breaks_off(write):
 def test_coco_has_no_annotation_of_an_image_that_came_after_its_list():
     class Growing(Many):
         def list_results(self, batch_id: str, limit: int, after: int = 0) -> list[Image]:
-            page = super().results(batch_id, limit, after)
+            page = super().list_results(batch_id, limit, after)
             if not page:
                 self.count = 9
             return page
