@@ -35,7 +35,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Services:
-    """What a route may use.
+    """The services of one process.
 
     `jobs` returns the queue of a pool, `clock` Unix seconds. `stopping` says whether the process is about to end, which
     ends event streams.
