@@ -75,7 +75,7 @@ def test_a_batch_is_cancelled_while_the_store_is_away(web, budget):
 def test_who_follows_a_batch_sees_each_image_cancelled_and_the_end(web):
     batch = web.batch()
     web.upload(batch, *((f"{number}.jpg", b"%d" % number) for number in range(3)))
-    seen = web.catalog.change(batch)
+    seen = web.catalog.read_change(batch)
     post(web, f"/batches/{batch}/cancel")
     stream = web.client.get(f"/api/v1/batches/{batch}/events?last_event_id={seen}").text
     assert stream.count("event: item") == 3
@@ -215,7 +215,7 @@ def test_counts_and_numbers_hold_whatever_becomes_of_a_batch(web, steps):
     ids = [f"{batch.id}-{number}" for number in range(4)]
     web.catalog.add_images(batch.id, [Upload(id_, id_, id_, 1) for id_ in ids], 0.0)
     for number, step in enumerate(steps):
-        before = web.catalog.batch(batch.id)
+        before = web.catalog.get_batch(batch.id)
         if step == "close":
             web.catalog.close_batch(batch.id, 1.0)
         elif step == "cancel":
@@ -224,15 +224,15 @@ def test_counts_and_numbers_hold_whatever_becomes_of_a_batch(web, steps):
             if before.cancelled_at is None:
                 lives.retry(batch.id, lives.failed_images(batch.id)[:2], 1.0)
         else:
-            image = web.catalog.image(ids[number % len(ids)])
+            image = web.catalog.find_image(ids[number % len(ids)])
             error = None if step == "succeed" else "broken"
             lost = step == "lose"
             outcome = ImageOutcome(
                 batch.id, image.id, image.name, error, [], None, None, "t", 1.0, image.attempt, provisional=lost
             )
             web.catalog.record([outcome], 1.0)
-        after = web.catalog.batch(batch.id)
-        items = web.catalog.changes(batch.id, 0, 100)
+        after = web.catalog.get_batch(batch.id)
+        items = web.catalog.list_changes(batch.id, 0, 100)
         found = [item.status for item in items]
         assert after.failed == found.count("failed")
         assert after.cancelled == found.count("cancelled")
