@@ -104,7 +104,7 @@ def test_one_message_of_several_files_is_a_job_for_each(
     tell(backend, *map(record, names), record("images/folder/", size=0))
     pipeline.start()
     assert sorted(result.name for result in collect(5).values()) == [f"{number}.png" for number in range(5)]
-    assert pipeline.held.wait_until_empty(10)
+    assert pipeline.in_flight.wait_until_empty(10)
     assert backend.jobs("resnet50").depth().outstanding == 0
 
 
@@ -117,7 +117,7 @@ def test_test_events_and_folders_are_acknowledged(
     tell(backend, record("images/a.png"))
     pipeline.start()
     collect(1)
-    assert pipeline.held.wait_until_empty(10)
+    assert pipeline.in_flight.wait_until_empty(10)
     depth = backend.jobs("resnet50").depth()
     assert (depth.outstanding, depth.dead) == (0, 0)
 
@@ -151,7 +151,7 @@ def test_a_result_for_the_store_alone_is_not_sent(
     other = submit(picture())
     pipeline.start()
     assert set(collect(1)) == {other.image_id}
-    assert pipeline.held.wait_until_empty(10)
+    assert pipeline.in_flight.wait_until_empty(10)
     stored = decode_result(backend.store.get(layout.result_key("run_1", "00001-00000")).data)
     assert stored.tags[0].name == "blue"
     assert backend.results.depth().outstanding == 0

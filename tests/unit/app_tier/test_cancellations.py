@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app_tier.pipeline.cancellation import Cancelled
+from app_tier.pipeline.fetching import Cancellations
 from core.errors import NotFound, Unavailable
 from core.storage import layout
 
@@ -26,26 +26,26 @@ class Marks:
 
 def test_a_mark_is_seen_within_seconds_and_asked_for_once():
     store, now = Marks(), [0.0]
-    cancelled = Cancelled(store, lambda: now[0])  # type: ignore[arg-type]
-    assert not any(cancelled.says("bat_1") for _ in range(10))
+    cancellations = Cancellations(store, lambda: now[0])  # type: ignore[arg-type]
+    assert not any(cancellations.is_cancelled("bat_1") for _ in range(10))
     assert store.asked == 1
     store.keys.add(layout.cancelled_key("bat_1"))
     now[0] += 2.0
-    assert all(cancelled.says("bat_1") for _ in range(10))
+    assert all(cancellations.is_cancelled("bat_1") for _ in range(10))
     now[0] += 1000.0
-    assert cancelled.says("bat_1")
+    assert cancellations.is_cancelled("bat_1")
     assert store.asked == 2, "a batch stays cancelled"
-    assert not cancelled.says("bat_2")
+    assert not cancellations.is_cancelled("bat_2")
 
 
 def test_while_the_store_is_away_nothing_is_dropped():
     store = Marks()
     store.away = True
-    assert not Cancelled(store, lambda: 0.0).says("bat_1")  # type: ignore[arg-type]
+    assert not Cancellations(store, lambda: 0.0).is_cancelled("bat_1")  # type: ignore[arg-type]
 
 
 def test_it_remembers_a_bounded_number_of_batches():
-    cancelled = Cancelled(Marks(), lambda: 0.0)  # type: ignore[arg-type]
+    cancellations = Cancellations(Marks(), lambda: 0.0)  # type: ignore[arg-type]
     for number in range(2500):
-        cancelled.says(f"bat_{number}")
-    assert len(cancelled._known) <= 1000
+        cancellations.is_cancelled(f"bat_{number}")
+    assert len(cancellations) <= 1000
