@@ -17,7 +17,7 @@ from tests.unit.web_tier.processes import wait_for
 from tests.unit.web_tier.receiver import receiving
 from web_tier import serve
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def tagfleet(settings: Settings, *arguments: str) -> subprocess.Popen:

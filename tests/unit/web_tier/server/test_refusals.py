@@ -13,7 +13,7 @@ import pytest
 from config.settings import Settings
 from tests.unit.web_tier.processes import served
 from tests.unit.web_tier.raw import Raw, chunked, form, head
-from tests.unit.web_tier.test_connections import Open, serving
+from tests.unit.web_tier.server.test_connections import Open, serving
 
 SIZES = (70_000, 500_000, 20_000_000)
 

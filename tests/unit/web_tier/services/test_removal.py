@@ -123,13 +123,15 @@ def test_from_the_deletion_on_no_reader_sees_an_image(web, large, other):
     LifecycleCatalog(database).delete(large, 1.0)
     assert rows(web, large)["images"] == LARGE
 
-    assert web.catalog.image(first) is None
-    assert web.catalog.results(large, 10) == web.catalog.changes(large, 0, 10) == uploads.accepted([first]) == []
+    assert web.catalog.find_image(first) is None
+    assert (
+        web.catalog.list_results(large, 10) == web.catalog.list_changes(large, 0, 10) == uploads.accepted([first]) == []
+    )
     assert uploads.with_content({f"{1:064x}"}) == uploads.with_content({f"{1:064x}"}, large) == {}
     assert uploads.stored_in(large, {f"{1:064x}"}) == []
     assert web.catalog.ends([first]) == {}
     assert web.catalog.waiting_images(large) == set()
-    assert web.catalog.rate(large, 1.0) is None
+    assert web.catalog.measure_rate(large, 1.0) is None
     assert [count.name for count in tagging.tags("", 100)] == ["dog"]
     assert tagging.tags("label", 100) == []
     assert {image.batch_id for image in tagging.search(TagFilter(), 10)} == {other}
@@ -138,7 +140,7 @@ def test_from_the_deletion_on_no_reader_sees_an_image(web, large, other):
     assert FeedbackCatalog(database).unpublished(10) == []
     for refused in (
         lambda: uploads.add_images(large, [Upload("img_x", "x", "0", 1)], 1.0),
-        lambda: web.catalog.change(large),
+        lambda: web.catalog.read_change(large),
     ):
         with pytest.raises(NoSuchBatch):
             refused()
@@ -171,7 +173,7 @@ def test_a_key_that_named_an_edit_of_a_deleted_batch_names_a_new_one(web, large,
     tagging, edit = TagCatalog(database), Edit("edt_1", [TagDecision("x", wanted=True)])
     tagging.edit(large, [image_id(large, 1)], edit, 1.0)
     LifecycleCatalog(database).delete(large, 1.0)
-    (image,) = web.catalog.results(other, 1)
+    (image,) = web.catalog.list_results(other, 1)
     (after,) = tagging.edit(other, [image.id], edit, 1.0)
     assert "x" in {tag["name"] for tag in after.tags}
 
@@ -274,7 +276,7 @@ def test_whichever_call_of_the_store_fails_it_is_finished_later(web, large, othe
             removal(web).work(Never())
             break
         except Unavailable:
-            assert web.catalog.image(image_id(large, LARGE)) is None
+            assert web.catalog.find_image(image_id(large, LARGE)) is None
     budget.calls = 1 << 30
     removal(web).work(Never())
     assert nothing_left(web, large)
@@ -307,7 +309,7 @@ def test_a_collector_that_is_killed_in_the_middle_is_followed_by_one_that_finish
 def collecting(web):
     environ = config.as_environment(web.settings)
     command = [sys.executable, "-m", "tagfleet", "collector"]
-    with subprocess.Popen(command, env={"PATH": "/usr/bin:/bin", **environ}, cwd=Path(__file__).parents[3]) as process:
+    with subprocess.Popen(command, env={"PATH": "/usr/bin:/bin", **environ}, cwd=Path(__file__).parents[4]) as process:
         try:
             yield process
         finally:
@@ -399,10 +401,10 @@ def test_a_late_result_finds_its_image_cancelled_before_its_row_is(web, waiting)
 
 
 def test_who_follows_a_large_batch_gets_every_cancelled_image_and_then_the_end(web, waiting):
-    seen = web.catalog.change(waiting)
+    seen = web.catalog.read_change(waiting)
     answer = web.client.post(f"/api/v1/batches/{waiting}/cancel").json
     assert answer["request_counts"]["cancelled"] == LARGE
-    assert not web.catalog.batch(waiting).final
+    assert not web.catalog.get_batch(waiting).final
     web.collector.sweep()
     stream = web.client.get(f"/api/v1/batches/{waiting}/events?last_event_id={seen}").text
     assert stream.count("event: item") == LARGE
@@ -427,9 +429,9 @@ def test_wherever_a_cancellation_is_killed_it_is_finished_later(web, waiting):
         Cancelling(lives).work(Never())
     assert max(map(len, found)) <= 2
     assert max(max(changed, default=0) for changed in found) <= 500
-    batch = web.catalog.batch(waiting)
+    batch = web.catalog.get_batch(waiting)
     assert batch.final
-    changes = [image.change for image in web.catalog.changes(waiting, 0, LARGE + 1)]
+    changes = [image.change for image in web.catalog.list_changes(waiting, 0, LARGE + 1)]
     assert len(set(changes)) == LARGE
     assert max(changes) < batch.change, "the end comes after the last image"
 
@@ -463,7 +465,7 @@ def test_a_large_edit_is_made_and_undone_in_groups(web, large, names):
     database = web.catalog.database
     every = [image_id(large, number) for number in range(1, 301)]
     edit = Edit("edt_1", [TagDecision(f"x {number}", wanted=True) for number in range(names)])
-    before = web.catalog.change(large)
+    before = web.catalog.read_change(large)
     with statements() as found:
         after = TagCatalog(database).edit(large, every, edit, 1.0)
         undone = TagCatalog(database).undo(large, "edt_1", 2.0)
@@ -503,11 +505,11 @@ def test_a_large_edit_that_broke_off_goes_on_when_it_is_made_again(web, large):
 
 
 def test_a_large_edit_of_images_of_which_one_is_missing_changes_none(web, large):
-    before = web.catalog.change(large)
+    before = web.catalog.read_change(large)
     every = [*(image_id(large, number) for number in range(1, 301)), "img_zzz"]
     with pytest.raises(NoSuchImage, match="img_zzz"):
         TagCatalog(web.catalog.database).edit(large, every, Edit("edt_1", [TagDecision("x", wanted=True)]), 1.0)
-    assert web.catalog.change(large) == before
+    assert web.catalog.read_change(large) == before
 
 
 def test_no_transaction_walks_through_a_whole_batch_to_find_images_by_id(web, large, waiting):

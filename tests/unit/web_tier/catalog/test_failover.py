@@ -73,7 +73,7 @@ class Uploader:
 
 
 def names_in(site: Site, batch: str) -> list[str]:
-    return [image.name for image in site.web.catalog.results(batch, 100_000)]
+    return [image.name for image in site.web.catalog.list_results(batch, 100_000)]
 
 
 def test_after_a_failover_all_writes_succeed_although_the_old_primary_lives(site):

@@ -88,7 +88,7 @@ def test_what_could_not_be_sent_is_sent_by_the_sweep(web, budget):
     budget.calls = 1 << 30
     web.collector.sweep()
     assert [held(one) for one in told(web, "garden")] == [{"Rex": True}]
-    assert {one.revision for one in told(web)} == {web.catalog.image(image).change}
+    assert {one.revision for one in told(web)} == {web.catalog.find_image(image).change}
     web.collector.sweep()
     assert told(web) == told(web, "garden") == []
 

@@ -42,7 +42,7 @@ def test_no_order_of_edits_undos_and_results_loses_or_doubles_a_tag(web, actions
     edits: list[str] = []
     said: list[str] = []
     for kind, what, how in actions:
-        attempt = web.catalog.image(id_).attempt
+        attempt = web.catalog.find_image(id_).attempt
         if kind == "edit":
             edits.append(f"edt_{batch.id}_{len(edits)}")
             catalog.edit(batch.id, [id_], Edit(edits[-1], [TagDecision(what, how)]), 1.0)
@@ -58,7 +58,7 @@ def test_no_order_of_edits_undos_and_results_loses_or_doubles_a_tag(web, actions
             if web.catalog.record([outcome, outcome], 3.0).new:
                 assert how != "late"
                 said = [tag["name"] for tag in outcome.tags]
-        image = web.catalog.image(id_)
+        image = web.catalog.find_image(id_)
         last = {tag_key(name): wanted for name, wanted in live.values()}
         sources = dict.fromkeys(map(tag_key, said), "model") | dict.fromkeys(last, "person")
         expected = {key: source for key, source in sources.items() if last.get(key, True)}
@@ -66,8 +66,8 @@ def test_no_order_of_edits_undos_and_results_loses_or_doubles_a_tag(web, actions
         assert sorted(shown) == sorted(expected.items())
         assert image.edited == (expected != dict.fromkeys(map(tag_key, said), "model"))
         assert _found(catalog, id_) == expected.keys()
-        assert [changed.id for changed in web.catalog.changes(batch.id, 0, 9)] == [id_]
-        assert image.change <= web.catalog.change(batch.id)
+        assert [changed.id for changed in web.catalog.list_changes(batch.id, 0, 9)] == [id_]
+        assert image.change <= web.catalog.read_change(batch.id)
 
 
 def _outcome(batch_id: str, id_: str, names: list[str], how: str, attempt: int) -> ImageOutcome:

@@ -72,11 +72,11 @@ def test_a_reader_misses_no_change_while_two_hosts_write(web, hosts):
         after = 0
         while True:
             last_look = done.is_set()
-            for image in web.catalog.changes(batch, after, 7):
+            for image in web.catalog.list_changes(batch, after, 7):
                 assert image.change > after
                 after = image.change
                 told[image.id] = image.change
-            if last_look and not web.catalog.changes(batch, after, 1):
+            if last_look and not web.catalog.list_changes(batch, after, 1):
                 return
 
     def write_both() -> None:
@@ -86,10 +86,10 @@ def test_a_reader_misses_no_change_while_two_hosts_write(web, hosts):
             done.set()
 
     together(write_both, read)
-    final = {image.id: image.change for image in web.catalog.changes(batch, 0, 1000)}
+    final = {image.id: image.change for image in web.catalog.list_changes(batch, 0, 1000)}
     assert told == final
     assert len(set(final.values())) == 2 * _IMAGES
-    end = web.catalog.batch(batch)
+    end = web.catalog.get_batch(batch)
     assert (end.total, end.completed, end.change) == (2 * _IMAGES, 2 * _IMAGES, 4 * _IMAGES)
 
 
@@ -111,8 +111,8 @@ def test_hosts_that_touch_the_same_images_in_other_orders_do_not_block_each_othe
 
     together(record, lambda: second.mark_sent(ids), close, record)
     for batch in ("bat1", "bat2"):
-        assert web.catalog.batch(batch).status == "completed"
-        assert web.catalog.batch(batch).completed == 100
+        assert web.catalog.get_batch(batch).status == "completed"
+        assert web.catalog.get_batch(batch).completed == 100
 
 
 def test_the_same_idempotency_key_on_two_hosts_makes_one_batch(web, hosts):
@@ -124,7 +124,7 @@ def test_the_same_idempotency_key_on_two_hosts_makes_one_batch(web, hosts):
 
     together(lambda: create(hosts[0], "bat_a"), lambda: create(hosts[1], "bat_b"))
     assert len(set(made)) == 1
-    assert len(web.catalog.batches(10)) == 1
+    assert len(web.catalog.list_batches(10)) == 1
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def server(settings: Settings) -> Iterator[subprocess.Popen]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
     )
     try:
         wait_for((settings.home / serve.ADDRESS_FILE).exists, process)
@@ -116,7 +116,7 @@ from web_tier.catalog.database import migrate
 migrate(make_url(sys.argv[1]))
 """
     command = [sys.executable, "-c", script, str(catalog_url(settings))]
-    together = [subprocess.Popen(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[3]) for _ in range(3)]
+    together = [subprocess.Popen(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[4]) for _ in range(3)]
     assert [process.communicate()[1] for process in together] == [b""] * 3
     assert [process.returncode for process in together] == [0] * 3
 
@@ -124,7 +124,7 @@ migrate(make_url(sys.argv[1]))
 def test_a_catalogue_that_is_none_is_left_alone(settings):
     settings.home.mkdir()
     (settings.home / "catalog.db").write_text("not a database, but perhaps somebody's novel")
-    with pytest.raises(Unavailable, match=r"catalog\.db: the file is no SQLite database"):
+    with pytest.raises(Unavailable, match=r"catalog\.db: the file is not a SQLite database"):
         migrate(catalog_url(settings))
     assert "novel" in (settings.home / "catalog.db").read_text()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as bounded
@@ -15,7 +13,6 @@ from core.storage import layout
 from web_tier.catalog.batches import Batch, Upload
 from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.results import ImageOutcome
-from web_tier.http.prefer_wait import PreferWait
 from web_tier.services.lifecycle import DAY_S, Housekeeping, purge
 
 
@@ -75,7 +72,7 @@ def test_a_batch_is_cancelled_while_the_store_is_away(web, budget):
 def test_who_follows_a_batch_sees_each_image_cancelled_and_the_end(web):
     batch = web.batch()
     web.upload(batch, *((f"{number}.jpg", b"%d" % number) for number in range(3)))
-    seen = web.catalog.change(batch)
+    seen = web.catalog.read_change(batch)
     post(web, f"/batches/{batch}/cancel")
     stream = web.client.get(f"/api/v1/batches/{batch}/events?last_event_id={seen}").text
     assert stream.count("event: item") == 3
@@ -215,7 +212,7 @@ def test_counts_and_numbers_hold_whatever_becomes_of_a_batch(web, steps):
     ids = [f"{batch.id}-{number}" for number in range(4)]
     web.catalog.add_images(batch.id, [Upload(id_, id_, id_, 1) for id_ in ids], 0.0)
     for number, step in enumerate(steps):
-        before = web.catalog.batch(batch.id)
+        before = web.catalog.get_batch(batch.id)
         if step == "close":
             web.catalog.close_batch(batch.id, 1.0)
         elif step == "cancel":
@@ -224,15 +221,15 @@ def test_counts_and_numbers_hold_whatever_becomes_of_a_batch(web, steps):
             if before.cancelled_at is None:
                 lives.retry(batch.id, lives.failed_images(batch.id)[:2], 1.0)
         else:
-            image = web.catalog.image(ids[number % len(ids)])
+            image = web.catalog.find_image(ids[number % len(ids)])
             error = None if step == "succeed" else "broken"
             lost = step == "lose"
             outcome = ImageOutcome(
                 batch.id, image.id, image.name, error, [], None, None, "t", 1.0, image.attempt, provisional=lost
             )
             web.catalog.record([outcome], 1.0)
-        after = web.catalog.batch(batch.id)
-        items = web.catalog.changes(batch.id, 0, 100)
+        after = web.catalog.get_batch(batch.id)
+        items = web.catalog.list_changes(batch.id, 0, 100)
         found = [item.status for item in items]
         assert after.failed == found.count("failed")
         assert after.cancelled == found.count("cancelled")
@@ -377,84 +374,6 @@ def test_a_batch_is_kept_for_as_long_as_the_settings_say(web, days, left):
     found = {batch["id"] for batch in web.get("/batches")["batches"]}
     assert found == ({ended, waiting} if left else {waiting}), "what still waits is never deleted"
     assert bool(stored(web, ended)) == left
-
-
-# --- Prefer: wait -----------------------------------------------------------------------------
-
-
-def test_a_close_that_prefers_to_wait_answers_with_the_end(web):
-    batch = web.batch()
-    web.upload(batch, ("a.jpg", b"1"))
-    (job,) = web.jobs()
-    answers = []
-
-    def close() -> None:
-        client = web.client.application.test_client()
-        answers.append(client.post(f"/api/v1/batches/{batch}/close", headers={"Prefer": "wait=60"}))
-
-    waiting = threading.Thread(target=close)
-    waiting.start()
-    web.finish(web.result_of(job))
-    web.collect()
-    waiting.join(timeout=120)
-    (answer,) = answers
-    assert answer.json["status"] == "completed"
-    assert answer.headers["Preference-Applied"] == "wait=60"
-
-
-def test_an_upload_that_prefers_to_wait_brings_its_tags(web):
-    batch = web.batch()
-    (known,) = web.upload(batch, ("a.jpg", b"1"))
-    web.finish(*map(web.result_of, web.jobs()))
-    web.collect()
-    body, kind = web.multipart([("a.jpg", b"1")])
-    answer = web.client.post(
-        f"/api/v1/batches/{batch}/images", data=body, content_type=kind, headers={"Prefer": "wait=5"}
-    )
-    assert answer.headers["Preference-Applied"] == "wait=5"
-    (item,) = answer.json["images"]
-    assert (item["image_id"], item["tags"][0]["name"]) == (known["image_id"], "dog")
-
-
-@pytest.mark.parametrize("prefer", ["", "respond-async", "wait", "wait=soon", "wait=-1", "wait=²"])
-def test_a_preference_that_says_nothing_of_waiting_changes_nothing(web, prefer):
-    answer = web.client.get(f"/api/v1/batches/{web.batch()}", headers={"Prefer": prefer})
-    assert answer.status_code == 200
-    assert "Preference-Applied" not in answer.headers
-
-
-class Watch:
-    """A clock that its own pauses move."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def clock(self) -> float:
-        return self.now
-
-    def pause(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@pytest.mark.parametrize(
-    ("prefer", "waited"), [("wait=10", 10), ("respond-async, wait=2", 2), ("wait=99999999999", 60)]
-)
-def test_a_wait_has_an_end(web, prefer, waited):
-    watch = Watch()
-    waits = PreferWait(1, stopping=lambda: False, clock=watch.clock, pause=watch.pause)
-    with web.client.application.test_request_context(headers={"Prefer": prefer}):
-        assert waits.until(lambda: False) == {"Preference-Applied": f"wait={waited}"}
-    assert watch.now == pytest.approx(waited, abs=0.2)
-
-
-def test_a_wait_ends_with_the_server_and_takes_no_seat_that_is_not_there(web):
-    watch = Watch()
-    waits = PreferWait(1, stopping=lambda: True, clock=watch.clock, pause=watch.pause)
-    with web.client.application.test_request_context(headers={"Prefer": "wait=10"}):
-        inner: list[dict[str, str]] = []
-        assert waits.until(lambda: not inner.append(waits.until(lambda: True)))
-    assert inner == [{}], "the seat is taken by the wait around it"
-    assert watch.now == 0.0
 
 
 def test_a_job_of_an_earlier_attempt_is_told_by_its_number(web):

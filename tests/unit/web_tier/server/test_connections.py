@@ -18,7 +18,7 @@ from bench.crowd import BODY, CHUNKED_BODY, HEAD, Member, addresses, crowd, drip
 from config.settings import Settings
 from tests.unit.web_tier.processes import Served, served, wait_for
 from tests.unit.web_tier.raw import Raw, form, head
-from tests.unit.web_tier.test_serve_keys import tagfleet
+from tests.unit.web_tier.server.test_serve_keys import tagfleet
 
 
 @dataclass

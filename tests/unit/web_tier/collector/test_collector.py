@@ -66,8 +66,8 @@ def test_counts_and_numbers_hold_for_any_order_of_results(web, data):
         at += size
     web.catalog.close_batch(made.id, 4.0)
 
-    batch = web.catalog.batch(made.id)
-    items = web.catalog.changes(made.id, 0, 100)
+    batch = web.catalog.get_batch(made.id)
+    items = web.catalog.list_changes(made.id, 0, 100)
     assert {item.id: item.error for item in items if item.tagger} == {i: o.error for i, o in expected.items()}
     assert batch.completed == len(expected)
     assert batch.failed == sum(outcome.error is not None for outcome in expected.values())

@@ -1,4 +1,4 @@
-"""What a batch asks for: what travels with its jobs, and which tags of its results are select_tags."""
+"""What a batch asks for: what travels with its jobs, and which tags of its results are kept."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def test_options_of_before_are_understood():
 
 def test_a_batch_stores_what_it_asks_for_and_shows_all_there_is(web):
     batch = web.batch(options={"top_k": 3})
-    assert web.catalog.batch(batch).options == {"top_k": 3, "include": [], "exclude": []}, "an older host knows these"
+    assert web.catalog.get_batch(batch).options == {"top_k": 3, "include": [], "exclude": []}, (
+        "an older host knows these"
+    )
     shown = dict.fromkeys(BatchOptions.model_fields) | {"top_k": 3, "include": [], "exclude": []}
     assert web.get(f"/batches/{batch}")["options"] == shown
 

@@ -57,7 +57,7 @@ def test_children_get_the_url(settings):
 def test_a_server_that_is_away_is_one_line_without_the_password(settings):
     url = catalog_url(placed(settings, f"postgresql://me:secret@/tags?host={settings.home}"))
     database = Database(url)
-    for use in (lambda: migrate(url), lambda: Catalog(database).batches(1)):
+    for use in (lambda: migrate(url), lambda: Catalog(database).list_batches(1)):
         with pytest.raises(Unavailable, match="catalogue postgresql://") as away:
             use()
         assert "secret" not in str(away.value)
@@ -74,13 +74,13 @@ def test_after_a_restart_of_the_server_the_next_request_is_served(cataloged, dat
     if not cataloged.web.catalog_url:
         pytest.skip("SQLite has no server")
     catalog = Catalog(database)
-    assert catalog.batches(1) == []
+    assert catalog.list_batches(1) == []
     server, _ = postgresql
     ending = (
         "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '{}' AND application_name = '{}'"
     )
     server.say(ending.format(catalog_url(cataloged).database, "tagfleet"))
-    assert catalog.batches(1) == []
+    assert catalog.list_batches(1) == []
 
 
 def test_a_connection_that_breaks_within_a_transaction_is_one_line(cataloged, database):
@@ -93,7 +93,7 @@ def test_a_connection_that_breaks_within_a_transaction_is_one_line(cataloged, da
 
 
 def test_a_text_with_nul_is_looked_for_and_not_found(database):
-    assert Catalog(database).image("img_\0") is None
+    assert Catalog(database).find_image("img_\0") is None
 
 
 def test_a_reader_sees_one_state_throughout(database):
@@ -139,5 +139,5 @@ def test_processes_that_start_together_migrate_one_database(postgresql):
     with server.database() as url:
         place = url.render_as_string(hide_password=False)
         command = [sys.executable, "-c", f"{script}; migrate(make_url(sys.argv[1]))", place]
-        started = [subprocess.Popen(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[3]) for _ in range(3)]
+        started = [subprocess.Popen(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[4]) for _ in range(3)]
         assert [process.communicate()[1] for process in started] == [b""] * 3

@@ -180,7 +180,7 @@ def played(web, tmp_path):
 
 def uploaded(web, *names):
     items = web.upload(web.batch(), *((name, name.encode()) for name in names))
-    return {item["name"]: web.catalog.image(item["image_id"]) for item in items}
+    return {item["name"]: web.catalog.find_image(item["image_id"]) for item in items}
 
 
 def test_a_decoder_that_crashes_or_hangs_costs_that_image_alone(web, played):
