@@ -1,4 +1,4 @@
-"""What a batch asks for: what travels with its jobs, and which tags of its results are kept."""
+"""A batch's options: which of them its jobs carry, and which tags of its results are kept."""
 
 from __future__ import annotations
 

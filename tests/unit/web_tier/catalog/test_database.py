@@ -1,4 +1,4 @@
-"""The catalogue's databases: where they lie, what is said when they fail, and how they come into shape."""
+"""The catalogue's databases: where they are, how they fail, and how they get their schema."""
 
 from __future__ import annotations
 

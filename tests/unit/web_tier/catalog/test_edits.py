@@ -1,4 +1,4 @@
-"""What an image shows: the tagger's tags and people's, each once."""
+"""The shown tags of an image: the tagger's and people's, each once."""
 
 from __future__ import annotations
 

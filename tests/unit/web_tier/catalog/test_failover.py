@@ -1,4 +1,4 @@
-"""A failover of PostgreSQL whose old primary lives on as a standby, behind one TCP address."""
+"""A failover of PostgreSQL, behind one TCP address, whose old primary lives on as a standby."""
 
 from __future__ import annotations
 

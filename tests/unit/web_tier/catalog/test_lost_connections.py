@@ -1,4 +1,4 @@
-"""Connections to the catalogue that break within a read, a write or a COMMIT: nothing is lost or doubled."""
+"""Connections to the catalogue that break during a read, a write or a COMMIT: nothing is lost or doubled."""
 
 from __future__ import annotations
 

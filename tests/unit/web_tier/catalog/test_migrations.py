@@ -1,4 +1,4 @@
-"""Catalogues of earlier versions, brought to this version's shape with all that is in them."""
+"""Catalogues of earlier versions are migrated with all their content."""
 
 from __future__ import annotations
 

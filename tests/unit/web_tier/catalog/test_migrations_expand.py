@@ -1,4 +1,4 @@
-"""Two versions share one catalogue: migrations only add, and code of the version before goes on with what was added."""
+"""Two versions share one catalogue: migrations only add, and the previous version's code keeps working."""
 
 from __future__ import annotations
 

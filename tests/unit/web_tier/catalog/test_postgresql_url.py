@@ -1,4 +1,4 @@
-"""The URL of a catalogue in PostgreSQL: whatever is given is taken, or refused in one line without the password."""
+"""URLs of a catalogue in PostgreSQL: each is accepted, or refused in one line without the password."""
 
 from __future__ import annotations
 

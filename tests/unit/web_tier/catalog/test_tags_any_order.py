@@ -1,4 +1,4 @@
-"""Whatever happens to an image, in whatever order: a person's tags stay, no tag is doubled, an undo leaves nothing."""
+"""Edits, results and retries in any order: a person's tags stay, no tag is doubled, an undo leaves no trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two web hosts over one catalogue: numbers, counts and locks hold while both write at once."""
+"""Two web hosts over one catalogue: numbers, counts and locks are right while both write at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who writes the catalogue next: threads in their order, processes in turn, and what is said when it takes too long."""
+"""Turns to write: threads in order, processes by chance, and what is reported when it takes too long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results into the catalogue: each image has exactly one, whatever comes twice, late, broken or not at all."""
+"""Results reach the catalogue: one per image, even if some come twice, late, broken or never."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead letters: their images are given up, unless they ended by themselves."""
+"""Dead letters: their images are given up, unless they have ended."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_letters_that_come_back_while_others_are_read_keep_no_sweep_from_its_end
     assert slow.received == 3
 
 
-def test_letters_that_were_all_read_are_read_again_when_there_are_others_or_after_a_while(web):
+def test_read_letters_are_read_again_on_a_change_or_after_a_while(web):
     web.upload(web.batch(), ("a.jpg", b"a"))
     web.give_up()
     slow = Slow(web.backend.jobs("resnet50"))

@@ -1,4 +1,4 @@
-"""Files that somebody dropped into a bucket: their results make a batch for each folder, and the files stay theirs."""
+"""Dropped files: their results make a batch per folder, and the files stay where they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropped files that are overwritten before their events are handled, in real buckets: each item is what was read."""
+"""Dropped files that are overwritten before their events are handled, in real buckets."""
 
 from __future__ import annotations
 

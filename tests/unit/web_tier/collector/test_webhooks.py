@@ -1,4 +1,4 @@
-"""Webhooks: who is told what, signed how, and tried again when."""
+"""Webhooks: which receiver gets which event, how it is signed, and when it is sent again."""
 
 from __future__ import annotations
 

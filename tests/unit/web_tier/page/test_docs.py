@@ -1,4 +1,4 @@
-"""The page that describes the API: all of it, from here alone."""
+"""The page that documents the API: complete, and without external resources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The body as the application reads it: every byte once and in order, however it comes."""
+"""The body as the application reads it: every byte once and in order, however it arrives."""
 
 from __future__ import annotations
 

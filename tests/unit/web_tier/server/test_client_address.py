@@ -1,4 +1,4 @@
-"""Whose request it is: only what trusted proxies appended to X-Forwarded-For counts."""
+"""The address of a client: only entries of X-Forwarded-For that trusted proxies added count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which connection has to go when there are too many."""
+"""The choice of connections to close when there are too many."""
 
 from __future__ import annotations
 

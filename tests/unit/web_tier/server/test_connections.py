@@ -1,4 +1,4 @@
-"""Strangers who hold connections open: the server answers others meanwhile, and cuts those that get nowhere."""
+"""Clients that hold connections open: the server answers others meanwhile, and closes those without progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many clients at once, slow ones, and ones that hang up: a real server, and none of them harms another."""
+"""Many clients at once, slow ones, and ones that hang up: none of them harms another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes whose log cannot be written answer, collect and tag as others do, and say how many lines they lost."""
+"""Processes whose log cannot be written work as others do, and count the lost lines."""
 
 from __future__ import annotations
 

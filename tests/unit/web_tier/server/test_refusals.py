@@ -1,4 +1,4 @@
-"""A refusal of a request whose body was not read: it arrives, says that the connection ends, and harms no next one."""
+"""A refusal before the body was read: it arrives, announces the close, and harms no later request."""
 
 from __future__ import annotations
 

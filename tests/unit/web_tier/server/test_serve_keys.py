@@ -1,4 +1,4 @@
-"""The web tier and the collector as processes, open to other machines: a key is asked for, and told to no log."""
+"""Web tier and collector as processes that other machines can reach: a key is required, and never logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server on every address of this machine's loopback, and a web process that hangs."""
+"""The server on every loopback address, and a web process that hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The threads that run requests: a process whose threads all hang is found out, a busy one is not."""
+"""The threads that run requests: a process whose threads all hang is detected, a busy one is not."""
 
 from __future__ import annotations
 

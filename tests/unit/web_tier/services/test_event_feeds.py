@@ -1,4 +1,4 @@
-"""Event streams: every image that changed, none twice, across any number of breaks."""
+"""Event streams: every changed image once, across any number of breaks."""
 
 from __future__ import annotations
 

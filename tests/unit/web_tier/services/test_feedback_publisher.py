@@ -1,4 +1,4 @@
-"""What people decide about tags reaches the taggers that learn: each time, whole, and never lost."""
+"""People's decisions reach adaptive taggers: each time, complete, and never lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches that are cancelled, tried again, deleted, forgotten by their owners, or too old."""
+"""Batches that are cancelled, retried, deleted, left open by their owners, or too old."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One name in two of Unicode's forms, as macOS and other systems give it out, is one image; it is kept as given."""
+"""A name in two Unicode forms, as macOS and other systems give it, is one image and kept as given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photos from before uploads had a prefix of their own: their bytes are below `images/`, and everything finds them."""
+"""Photos of the first versions, whose bytes are under `images/`: everything finds them."""
 
 from __future__ import annotations
 

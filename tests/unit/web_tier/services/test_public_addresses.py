@@ -1,4 +1,4 @@
-"""Which addresses are of the open internet: by IANA's registries, whatever version of Python asks."""
+"""Addresses of the open internet, by IANA's registries, in every version of Python."""
 
 from __future__ import annotations
 

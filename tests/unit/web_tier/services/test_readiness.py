@@ -1,4 +1,4 @@
-"""/readyz over real processes that are stopped where they stand (SIGSTOP), and go on again."""
+"""/readyz over real processes that are stopped (SIGSTOP), and continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thumbnails: small, upright, made once; whatever does not decode gets a placeholder and harms nobody."""
+"""Thumbnails: small, upright, made once. An image that cannot be decoded gets a placeholder and harms no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request to a receiver: to which address, by which name, for how long."""
+"""One request to a receiver: to the checked address, under its name, within the deadline."""
 
 from __future__ import annotations
 
