@@ -22,7 +22,7 @@ from app_tier.worker.hot_reload import HotReload
 from app_tier.worker.interruption import InterruptionWatch
 from config.settings import PoolSettings, Settings
 from core import telemetry
-from core.errors import Unavailable, sentence
+from core.errors import Unavailable, describe_error
 from core.fleet.roster import BootTimings, PoolStatus, Roster, WorkerState
 from core.storage.ports import Etag, Machine, ObjectStore
 from core.wiring import Backend
@@ -73,7 +73,7 @@ class Worker:
             try:
                 hot_reload = self._warm(process_up)
             except Exception as error:  # any error: the controller shows it beside the failed boot
-                self._status.notice = sentence(error)
+                self._status.notice = describe_error(error)
                 self._heartbeats.write()
                 raise
             self._serve(hot_reload)
@@ -191,7 +191,7 @@ class Worker:
             self._heartbeats.write_if_due(self._settings.worker.heartbeat_s)
         if pipeline.failure is not None:
             pipeline.release_all()
-            self._status.ended_by = sentence(pipeline.failure)
+            self._status.ended_by = describe_error(pipeline.failure)
         self._heartbeats.enter(WorkerState.DRAINED)
         if pipeline.failure is None:
             telemetry.logger().info("worker drained", images=pipeline.images_done, failed=pipeline.images_failed)

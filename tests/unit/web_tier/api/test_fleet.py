@@ -1,4 +1,4 @@
-"""What operators do and see: pause, drain, dead letters, history."""
+"""The fleet for operators: pause, cap, drain, dead letters, history."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def beat(web, worker: str = "w1", **said: object) -> None:
 
 
 def bury(web) -> str:
-    """A batch whose only image's job is a dead letter."""
+    """Return a batch whose only image's job is a dead letter."""
     batch = web.batch()
     web.upload(batch, ("a.jpg", b"one"))
     queue = web.backend.jobs("resnet50")
@@ -273,7 +273,7 @@ def test_while_a_queue_is_silent_samples_are_missing_and_then_they_come_again(we
             return Depth(7, 0, 0, 0, 0.0)
 
     class Impatient(threading.Event):
-        """Its owner's pauses take no time."""
+        """Pauses of its owner take no time."""
 
         def is_set(self) -> bool:
             return stop.is_set()

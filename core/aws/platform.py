@@ -15,7 +15,7 @@ from core.aws.queue import SqsQueue
 from core.aws.store import S3Store
 
 
-class AwsParts:
+class AwsPlatform:
     """Made from the names in the settings' section `[aws]`."""
 
     def __init__(self, settings: Settings) -> None:

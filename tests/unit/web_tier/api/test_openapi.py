@@ -1,4 +1,4 @@
-"""The API against its own description: valid as a document, and true for whatever may be sent."""
+"""The API against its description: the document is valid and complete, and describes every answer."""
 
 from __future__ import annotations
 
@@ -67,9 +67,18 @@ def test_every_body_and_answer_has_a_valid_example(app, spec):
     assert len(schemas) > 40
     for schema in schemas:
         name = schema.__name__
-        assert "model_config" in vars(schema), f"{name} has no example of its own"
+        assert "json_schema_extra" in schema.model_config, f"{name} has no example"
         Draft202012Validator({**spec, "$ref": f"#/components/schemas/{name}"}).validate(example_of(schema))
         assert spec["components"]["schemas"][name]["examples"] == [example_of(schema)]
+
+
+def test_every_answer_in_another_text_format_has_an_example(spec):
+    for path, operations in spec["paths"].items():
+        for operation in operations.values():
+            for response in operation["responses"].values():
+                for media_type, content in response.get("content", {}).items():
+                    if "$ref" not in content.get("schema", {}) and media_type.startswith(("text/", "application/")):
+                        assert media_type == "application/zip" or content["example"], (path, media_type)
 
 
 def test_every_body_that_is_parsed_takes_its_own_example(app):
@@ -98,7 +107,7 @@ def test_every_operation_says_what_it_does_and_how_it_fails(spec):
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["right", "wrong"])
 def test_whatever_is_sent_is_answered_as_described(app, web, mode):
-    """Of the right requests half name a batch and an image that are there."""
+    """Half of the right requests name a batch and an image that exist."""
     load_all_checks()
     failures = {}
     config = SchemathesisConfig.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": _REFUSALS}}})
@@ -135,7 +144,7 @@ def _try_out(operation: Any, web: Any, mode: GenerationMode) -> None:
 
 
 def _something(web: Any) -> dict[str, str]:
-    """A batch of two images, one of which has its result: a new one, as requests may do away with it."""
+    """Return a new batch of two images, one with its result; requests may delete it."""
     batch = web.batch()
     image, _ = web.upload(batch, ("a.jpg", b"one"), ("b.jpg", b"two"))
     web.finish(*(web.result_of(job) for job in web.jobs() if job.image_id == image["image_id"]))

@@ -1,4 +1,4 @@
-"""What people corrected, exported by the service, is a dataset that a tagger can be trained on."""
+"""An export of corrected tags is a dataset that a tagger can be trained on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("album/a.png", "=b.png", "c.png", "d.png")
 
 @pytest.fixture
 def exported(web, tmp_path) -> Path:
-    """A person adds a tag to the first photo and one to the second, takes one from the third, and leaves the fourth."""
+    """Four photos: a person adds a tag to the first two, removes one from the third, and leaves the fourth."""
     pictures(tmp_path / "images", *NAMES)
     batch = web.batch()
     web.upload(batch, *((name, (tmp_path / "images" / name).read_bytes()) for name in NAMES))

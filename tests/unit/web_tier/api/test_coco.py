@@ -1,4 +1,4 @@
-"""COCO exports as those read them who train on them: by pycocotools."""
+"""COCO exports, read with pycocotools, as training code does."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def export(web, batch: str, tmp_path) -> COCO:
 
 @pytest.fixture
 def batch(web) -> str:
-    """A photo with two boxes and a tag of the whole, one on its side, one that is none, with a person's tag."""
+    """Three images: a photo with two boxes and a tag of the whole, a rotated one, a broken one with a person's tag."""
     batch = web.batch()
     uploads = ("a.jpg", photo(200, 100)), ("side.jpg", photo(200, 100, orientation=6)), ("c.jpg", b"no picture")
     web.upload(batch, *uploads)
@@ -125,7 +125,7 @@ def test_boxes_stay_within_the_picture(web, tmp_path):
 
 
 class _Originals:
-    """Gives these bytes for every key."""
+    """A store that returns the same bytes for every key."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data

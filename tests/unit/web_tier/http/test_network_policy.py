@@ -1,4 +1,4 @@
-"""Whether a server may start where others can reach it."""
+"""A server that others can reach starts only with keys."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def test_where_this_machine_finds_it(host, url):
 
 
 def test_others_on_this_machine_cannot_read_the_catalogue(settings):
-    """Webhooks' secrets are in it as they are."""
+    """It holds the secrets of webhooks in plain text."""
     migrate(catalog_url(settings))
     assert (settings.home / "catalog.db").stat().st_mode & 0o077 == 0

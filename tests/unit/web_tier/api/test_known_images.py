@@ -1,4 +1,4 @@
-"""Images that are here already: recognised by their content, and added without their bytes."""
+"""Images that the service has already: recognised by their content, and added without their bytes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_an_image_whose_bytes_are_gone_must_be_uploaded(web):
 
 @pytest.mark.parametrize("calls", range(5))
 def test_a_request_that_broke_off_can_be_sent_again(web, budget, calls):
-    """Whatever stops answering, in the end each image is there once, and has its job."""
+    """Whichever part stops answering, each image ends up there once, with its job."""
     first, second = web.batch(), web.batch()
     web.upload(first, ("a.jpg", b"one"), ("b.jpg", b"two"))
     web.jobs()

@@ -1,4 +1,4 @@
-"""Tags are corrected, judged, taken back and searched for; what a person decided outlives every result."""
+"""Tags are corrected, judged, undone and searched; a person's decision outlives every result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.domain.messages import Tag
 
 
 def tagged(web, *images: dict[str, float | None]) -> tuple[str, list[str]]:
-    """A batch whose images have these tags; its id and theirs."""
+    """Create a batch whose images have these tags, and return its id and theirs."""
     batch = web.batch()
     web.upload(batch, *((f"{number}.jpg", b"%d" % number) for number in range(len(images))))
     jobs = web.jobs()
@@ -85,7 +85,7 @@ def test_several_images_are_edited_and_undone_as_one(web):
 
 
 def test_an_edit_that_is_sent_again_is_one_edit(web):
-    """Its first answer may have been lost: undoing the one that is known of leaves nothing behind."""
+    """The first answer may be lost: undoing the edit that is known leaves nothing behind."""
     batch, ids = tagged(web, {"dog": 0.9}, {"cat": 0.9})
     before = web.get(f"/batches/{batch}/results")
     calls = [

@@ -1,4 +1,4 @@
-"""Our own client against the real service: what the one says is what the other means."""
+"""Our client against the real service: both understand the API in the same way."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.unit.web_tier.processes import served
 
 @pytest.fixture
 def cataloged(settings: Settings) -> Settings:
-    """One database suffices for what the client means."""
+    """One database is enough to test the client."""
     return settings
 
 
 @pytest.fixture
 def client(web: Web) -> Iterator[Client]:
-    """Talks to a server of its own over the home and the catalogue of `web`, which plays workers and collector."""
+    """A client of a real server over the home and the catalogue of `web`, which acts as workers and collector."""
     with served(web.settings) as server, Client(server.url) as client:
         yield client
 
 
 def filled(web: Web, client: Client) -> tuple[Batch, list[Item]]:
-    """A closed batch: two images have a tag each, the third failed."""
+    """Return a closed batch with three images: two have a tag each, the third failed."""
     batch = client.create_batch(metadata={"album": "Rome"})
     client.upload(batch, [(f"{name}.jpg", io.BytesIO(name.encode())) for name in ("cat", "dog", "broken")])
     web.finish(

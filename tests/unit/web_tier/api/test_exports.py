@@ -1,4 +1,4 @@
-"""Exports: each format can be read back, holds what the API shows, and is written in flat memory."""
+"""Exports: each format can be read back, matches the API, and is written in flat memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ XMP |= {"lr": "http://ns.adobe.com/lightroom/1.0/", "digiKam": "http://www.digik
 
 @pytest.fixture
 def batch(web) -> str:
-    """A photo with a box and a person's tag, one without tags, one that failed."""
+    """Three images: a photo with a box and a person's tag, one without tags, one that failed."""
     batch = web.batch()
     web.upload(batch, ("album/a.jpg", b"one"), ("=1+1.jpg", b"two"), ("c.txt", b"three"))
     first, second, third = web.jobs()
@@ -79,7 +79,7 @@ def test_csv_for_programs_has_the_text_as_it_is(web, batch):
 
 
 def test_a_table_of_many_scripts_opens_in_a_spreadsheet(web):
-    """Excel takes a file for UTF-8 by its mark alone; 犬 and é come through, formulas in any dress do not run."""
+    """Excel recognises UTF-8 only by the mark. 犬 and é survive; disguised formulas do not run."""
     batch = web.batch()
     names = ["犬é.jpg", " =1+1.jpg", "\u200b=1.jpg", "＝1.jpg", "\ufeff+1.jpg", "'-1.jpg"]
     web.upload(batch, *((name, name.encode()) for name in names))
@@ -325,7 +325,7 @@ def test_a_sidecar_is_xml_whatever_is_in_it(tags, caption):
 
 
 class Many:
-    """A catalogue with one batch of `count` images, which are made when they are asked for."""
+    """A catalogue with one batch of `count` images, which are created when they are read."""
 
     def __init__(self, count: int, *, deleted: bool = False) -> None:
         self.count = count
@@ -366,7 +366,7 @@ def _image(number: int, tags: list[str], caption: str | None) -> Image:
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_ten_thousand_images_are_written_in_flat_memory(write: Callable[[Source], Iterator[bytes]]):
-    """No piece is large, and beyond one page little is held; a zip's table of contents has a line for each image."""
+    """Every piece is small, and little more than one page is held, except a zip's line for each image."""
     written = largest = 0
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""The API's contract: batches, results, errors, and who may talk to it."""
+"""The contract of the API: batches, results, errors, hosts and origins."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_batch_that_closes_during_an_upload_keeps_nothing_of_it(web):
     body, kind = web.multipart([("a.jpg", b"one")])
 
     class Closing(io.BytesIO):
-        """The batch is closed by somebody else when the last bytes are read."""
+        """Somebody else closes the batch while the last bytes are read."""
 
         def readinto(self, buffer) -> int:
             web.catalog.close_batch(batch, 1.0)
@@ -174,7 +174,7 @@ def test_an_unforeseen_error_tells_nothing_but_its_id(web, budget, capsys):
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.168.0.4:8000", "[::2]", "a@b", ""])
 def test_a_foreign_host_name_is_refused(web, host):
-    """DNS rebinding: a page of another site reaches this machine under a name of its own."""
+    """DNS rebinding: a page of another site reaches this machine by its own name."""
     assert web.client.get("/api/v1/batches", headers={"Host": host}).status_code in (400, 403)
 
 

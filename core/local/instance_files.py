@@ -1,15 +1,15 @@
-"""One instance's file: a journal of JSON lines that is only ever appended to, and a lock that says whether it lives.
+"""One instance's file: an append-only journal of JSON lines, and a lock that says whether the instance lives.
 
-    {"pool": "resnet50", "token": "…", "launched_at": 1700000000.0}     whole before the file has its name
+    {"pool": "resnet50", "token": "…", "launched_at": 1700000000.0}     complete before the file has its name
     {"pid": 4711}                                                       by the new process, before it is the worker
     {"stop_at": …}  {"term_at": …}                                      asked to end; SIGTERM sent
-    {"gone_at": …}  {"exit_status": 0, "ended": "…"}                    found dead; where its parent learned it
+    {"gone_at": …}  {"exit_status": 0, "ended": "…"}                    found dead; if its parent knows
     {"failed": "…"}                                                     never started, and why
 
-The exclusive flock is taken before the file has its name and inherited by the worker; the kernel frees it when the
-last process that has it dies. So a file that is there and not locked is an instance that is gone, whatever became
-of its launcher, and a process id is used only while its owner lives. Those who look take the lock shared: they
-do not take each other for a worker.
+The exclusive flock is taken before the file has its name, and the worker inherits it; the kernel frees it when the last
+process that holds it dies. So an unlocked file is an instance that is gone, whatever happened to its launcher, and a
+process id is used only while its owner lives. Readers take the lock shared, so that they do not take each other for a
+worker.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SUFFIX = ".jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What an instance's file says, and whether somebody holds its lock."""
+    """The content of an instance's file, and whether its lock is held."""
 
     id: str
     alive: bool
@@ -69,7 +69,7 @@ def path_of(root: Path, id: str) -> Path:
 
 
 def create(path: Path, **first: Any) -> int | None:
-    """Make the file, holding its lock: the descriptor that holds it, or None where the file is there already."""
+    """Create the file and hold its lock. Returns the descriptor that holds it, None if the file exists."""
     aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     with guarded("make the instance file", path):
         fd = os.open(aside, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -91,7 +91,7 @@ def create(path: Path, **first: Any) -> int | None:
 
 
 def append(path: Path, **entry: Any) -> None:
-    """Add a line; an instance that was cleaned up meanwhile is no error."""
+    """Append a line. An instance that was cleaned up meanwhile is no error."""
     with guarded("write the instance file", path), suppress(FileNotFoundError):
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
@@ -101,14 +101,14 @@ def append(path: Path, **entry: Any) -> None:
 
 
 def read(path: Path) -> Record | None:
-    """None where the file is gone, or is none of ours. Raises Unavailable where a live instance's is unreadable."""
+    """Return the record, None if the file is gone or not ours. Raises Unavailable if a live instance's is damaged."""
     with guarded("read the instance file", path):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         with os.fdopen(fd, "rb") as file:
-            alive = not _lock_is_free(fd)  # before reading: of the dead we read the last word
+            alive = not _lock_is_free(fd)  # before reading: a dead instance's file is then complete
             lines = file.read().splitlines()
     found = _merged(lines)
     if found.keys() >= {"pool", "token", "launched_at"}:
@@ -119,20 +119,20 @@ def read(path: Path) -> Record | None:
 
 
 def read_own(root: Path, id: str) -> Record | None:
-    """The record of the instance `id`; None where there is none, or the id is no name of a file here."""
+    """Return the record of the instance `id`; None if there is none, or the id is not a file name."""
     path = path_of(root, id)
     return read(path) if path.parent == root else None
 
 
 def is_abandoned(path: Path, older_than_s: float, now: float) -> bool:
-    """Whether a file that is not yet under its name was left by a launcher that died."""
+    """Return whether a launcher that died left this file, which does not have its final name yet."""
     with guarded("look at", path), suppress(FileNotFoundError), path.open("rb") as file:
         return now - os.fstat(file.fileno()).st_mtime > older_than_s and _lock_is_free(file.fileno())
     return False
 
 
 def _merged(lines: list[bytes]) -> dict[str, Any]:
-    """What the lines say together. The first to say something said it; what a later version says is left out."""
+    """Merge the lines. The first line with a field wins; fields of later versions are left out."""
     found: dict[str, Any] = {}
     for line in lines:
         with suppress(ValueError):  # torn by a full disk
@@ -152,7 +152,7 @@ def _lock_is_free(fd: int) -> bool:
 
 
 def _write_line(fd: int, entry: dict[str, Any]) -> None:
-    """One write, which no other's can part; it starts on a new line, so that a torn one spoils only itself."""
+    """Write in one call, which no other can split, and on a new line, so that a torn line spoils only itself."""
     line = b"\n" + json.dumps(entry).encode() + b"\n"
     if os.write(fd, line) != len(line):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

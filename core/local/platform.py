@@ -1,4 +1,4 @@
-"""A deployment on one machine: files, SQLite, worker processes."""
+"""The platform of a deployment on one machine: files, SQLite, worker processes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from config.settings import Settings
 from core.fleet.metrics import NoMetrics
-from core.local import instances
+from core.local import instance_files
 from core.local.fleet import LocalFleet
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
 
 
-class LocalParts:
-    """Everything lies under the settings' `home`."""
+class LocalPlatform:
+    """Everything is under the settings' `home`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -38,12 +38,12 @@ class LocalParts:
         return LocalFleet(self._settings.home / "instances", worker_command, self._settings, grace_s=grace_s)
 
     def machine(self) -> None:
-        """One's own: nobody takes it away."""
+        """Return None: nobody takes one's own machine away."""
         return
 
     def launched(self, worker_id: str) -> bool:
-        """The instance's file names this process, and is locked by it."""
-        record = instances.read_own(self._settings.home / "instances", worker_id)
+        """Return whether the instance's file names this process, and is locked by it."""
+        record = instance_files.read_own(self._settings.home / "instances", worker_id)
         return record is not None and record.alive and record.pid == os.getpid()
 
     def metrics(self) -> NoMetrics:

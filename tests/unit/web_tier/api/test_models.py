@@ -1,4 +1,4 @@
-"""The registry by the API: listed with cards, and a default that only operators set."""
+"""The registry over the API: models with their cards, and a default that only operators set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.storage.models import Input, Manifest, Registry, sha256_of
 
 @pytest.fixture
 def versions(web, tmp_path: Path) -> list[Manifest]:
-    """Two versions of one model; the later one is its default."""
+    """Return two versions of one model; the later one is its default."""
     path = tmp_path / "m.safetensors"
     path.write_bytes(b"weights")
     manifest = Manifest(

@@ -1,4 +1,4 @@
-"""/metrics: the terms of each pool's last decision beside what waits and who works."""
+"""/metrics: the terms of each pool's last decision, beside queues and workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often one caller may ask."""
+"""Limits on how often one caller may ask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from web_tier.http.rate_limits import Buckets
 
 @pytest.fixture
 def limited(web):
-    """A client of the same service, of 2 requests/s and 3 at once, and a key for it."""
+    """A client of the same service with 2 requests/s and 3 at once, and a key for it."""
     changed = web.settings.web.model_copy(update={"require_keys": True, "rate_per_s": 2.0, "rate_burst": 3})
     app = create_app(web.backend, web.settings.model_copy(update={"web": changed}), web.clock)
     parts = app.extensions["tagfleet"]
@@ -65,7 +65,7 @@ def test_without_a_key_on_loopback_nothing_is_limited(web):
     st.lists(st.floats(-5, 5), max_size=60),
 )
 def test_in_no_time_more_is_granted_than_the_bucket_and_its_rate_give(per_s, burst, steps):
-    """Whatever the clock does, backwards too."""
+    """Even if the clock steps back."""
     now, forward, granted = 1000.0, 0.0, 0
     buckets = Buckets(per_s, burst, lambda: now)
     for step in steps:

@@ -1,4 +1,4 @@
-"""Who may do what: keys, scopes, sessions, and the tricks that must not work."""
+"""Keys, scopes and sessions, and attacks on them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def keys(web) -> KeyCatalog:
 
 @pytest.fixture
 def guarded(web):
-    """Clients of the same service where it asks for keys: each call gives one with a cookie jar of its own."""
+    """Return a factory of clients of the same service with keys required; each client has its own cookies."""
     opened = []
 
     def another(**changed):
@@ -40,7 +40,7 @@ def guarded(web):
 
 @pytest.fixture
 def key(keys, web):
-    """Makes a key of these scopes and gives its id and its secret."""
+    """Create a key with these scopes, and return its id and its secret."""
 
     def make(*scopes: str) -> tuple[str, str]:
         made, secret = keys.create("somebody", scopes or ("read", "write"), web.clock())
@@ -79,7 +79,7 @@ def test_without_a_key_nothing_is_told(guarded, method, path):
 
 
 def test_every_route_is_closed_unless_it_is_known_to_be_open(guarded):
-    """A route that somebody adds is closed without a word about it."""
+    """A new route is closed without further work."""
     client = guarded()
     open_rules = set()
     for rule in client.application.url_map.iter_rules():
@@ -237,7 +237,7 @@ def test_behind_tls_our_page_s_origin_is_https(guarded, key):
     ],
 )
 def test_a_session_changes_nothing_for_another_site(guarded, key, headers):
-    """Cross-site request forgery: the cookie comes along, the proof that our page asked does not."""
+    """Cross-site request forgery: the browser sends the cookie, but no proof that our page asked."""
     client = guarded()
     signed_in(client, key()[1])
     assert client.post("/api/v1/batches", json={}, headers=headers).status_code == 403
@@ -288,7 +288,7 @@ def test_signing_out_ends_the_session_for_whoever_has_a_copy(guarded, key):
 
 
 def test_a_session_is_never_taken_over_from_the_browser(guarded, key):
-    """Session fixation: whatever cookie was planted, signing in gives another one, and ends the old session."""
+    """Session fixation: signing in replaces a planted cookie and ends its session."""
     client, attacker = guarded(), guarded()
     signed_in(attacker, key("read")[1])
     planted = attacker.get_cookie("tagfleet").value
@@ -322,7 +322,7 @@ def test_where_no_key_is_asked_for_a_wrong_one_still_is_wrong(web, key):
     ],
 )
 def test_the_names_of_the_server_are_those_of_its_settings(guarded, key, host, status):
-    """DNS rebinding again: an address is looked up nowhere, a name that nobody configured may be anybody's."""
+    """DNS rebinding again: an address is never looked up, but an unknown name may be anybody's."""
     client = guarded(hosts="tags.example.org, nas")
     assert client.get("/api/v1/batches", headers={**bearer(key()[1]), "Host": host}).status_code == status
 
@@ -394,7 +394,7 @@ def test_an_edit_is_named_within_its_api_key_only(web, guarded, key):
 
 
 def test_names_of_batches_made_before_names_had_a_scope_are_still_known(web):
-    """They are stored as they were sent, as are those of callers without an API key today."""
+    """They are stored as sent, like those of callers without an API key today."""
     found = web.catalog.batch(web.batch())
     old = replace(found, id="bat_old")
     made = web.client.post("/api/v1/batches", json={}, headers={"Idempotency-Key": "new"}).json["id"]
