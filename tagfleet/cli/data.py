@@ -14,6 +14,7 @@ import click
 from config.settings import Settings
 from tagfleet.cli.common import with_settings
 from tagfleet.tagging.report import printable
+from tagfleet.text_tables import Column, echo_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,11 +101,11 @@ def split(settings: Settings, source: Path, images: Path | None, output: Path, s
     copies = duplicates.copies(_prints(dataset, settings))
     made = split_files.split(duplicates.grouped(dataset, copies), wanted, seed)
     split_files.save(made, output, dataset)
+    rows = []
     for name, part in made.parts.items():
         lacking = sum(1 for whole, count in zip(dataset.counts(), part.counts(), strict=True) if whole and not count)
-        click.echo(
-            f"{name:<12}{len(part.examples):>8} images" + (f", without {lacking} of the labels" if lacking else "")
-        )
+        rows.append((name, f"{len(part.examples)} images", f"without {lacking} of the labels" if lacking else ""))
+    echo_table([Column(), Column(right=True), Column()], rows)
     if copies:
         click.echo(f"{len(copies)} copies of images stay with the image that they are copies of")
 

@@ -13,6 +13,7 @@ from core.fleet.dead_letters import peeked
 from core.storage.ports import Delivery, Queue
 from tagfleet.cli.common import existing, with_settings
 from tagfleet.tagging.report import printable
+from tagfleet.text_tables import Column, echo_table
 
 
 @click.group("dead-letters")
@@ -29,8 +30,7 @@ def list_command(settings: Settings, pool: str | None, limit: int) -> None:
     found = 0
     for name, queue in _queues(settings, pool):
         letters = peeked(queue, limit)
-        for letter in letters:
-            click.echo(f"{name}  {_line(letter)}")
+        echo_table([Column()] * 4, [(name, *_cells(letter)) for letter in letters])
         found += len(letters)
         if (dead := queue.depth().dead) > len(letters):
             click.echo(f"{name}  and {dead - len(letters)} more", err=True)
@@ -57,10 +57,11 @@ def _queues(settings: Settings, pool: str | None) -> list[tuple[str, Queue]]:
     return [(name, backend.jobs(name)) for name in settings.pools if pool in (None, name)]
 
 
-def _line(letter: Delivery) -> str:
+def _cells(letter: Delivery) -> tuple[str, str, str]:
     sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.sent_at))
+    received = f"received {letter.receive_count} times"
     try:
         job = shown_job(letter.body)
     except BadMessage as error:
-        return f"{sent}  received {letter.receive_count} times  {error}"
-    return f"{sent}  received {letter.receive_count} times  {job.batch_id}  {printable(job.name)}"
+        return sent, received, str(error)
+    return sent, received, f"{job.batch_id}  {printable(job.name)}"

@@ -9,6 +9,7 @@ import click
 
 from config.settings import Settings
 from tagfleet.cli.common import with_settings
+from tagfleet.text_tables import Column, echo_table
 
 if TYPE_CHECKING:
     from training.evaluate.evaluating import Done, Evaluation, Wanted
@@ -61,8 +62,7 @@ def command(
         found = _evaluated(model, is_run, wanted, settings, lambda more: bar.advance(task, more))
     folder = output or (Path(model) / "evaluation" if is_run else Path(f"evaluation-{model.replace('/', '-')}"))
     evaluation_report.write(found, folder)
-    for name, value in evaluation_report.rows(found.figures):
-        click.echo(f"{name:<32}{value}")
+    echo_table([Column(), Column()], evaluation_report.rows(found.figures))
     for problem in found.figures.skipped[:10]:
         click.echo(f"skipped {problem}", err=True)
     click.echo(f"{folder / 'report.html'}", err=True)

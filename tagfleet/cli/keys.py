@@ -15,6 +15,7 @@ import click
 from config.settings import Settings
 from tagfleet.cli.common import with_settings
 from tagfleet.tagging.report import printable
+from tagfleet.text_tables import Column, echo_table
 
 if TYPE_CHECKING:
     from web_tier.catalog.keys import KeyCatalog
@@ -55,12 +56,12 @@ def list_command(settings: Settings) -> None:
     """Show all keys, the newest first, without their secrets."""
     with _catalog(settings) as keys:
         found = keys.listed()
+    rows = []
     for key in found:
         used = "never used" if key.last_used_at is None else f"last used {_moment(key.last_used_at)}"
-        ended = "" if key.revoked_at is None else f"  revoked {_moment(key.revoked_at)}"
-        click.echo(
-            f"{key.id}  {','.join(key.scopes)}  made {_moment(key.created_at)}  {used}{ended}  {printable(key.name)}"
-        )
+        ended = "" if key.revoked_at is None else f"revoked {_moment(key.revoked_at)}"
+        rows.append((key.id, ",".join(key.scopes), f"made {_moment(key.created_at)}", used, ended, printable(key.name)))
+    echo_table([Column()] * 6, rows)
     if not found:
         click.echo("no keys", err=True)
 

@@ -22,6 +22,7 @@ from tagfleet.loadtest import figures, page, record, suite, tables
 from tagfleet.loadtest.plan import Arrivals, Plan, Start, parse_size
 from tagfleet.loadtest.record import Photo, Report, Run, Sample
 from tagfleet.loadtest.run import Target, perform
+from tagfleet.text_tables import terminal_width
 
 _INTERRUPTED = 130
 _CONCURRENCY, _CONCURRENCY_OF_A_RATE = 4, 64
@@ -80,7 +81,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 @click.argument("second", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def compare(first: Path, second: Path) -> None:
     """Print the figures of two reports (json) side by side, and their ratios."""
-    for line in tables.comparison(record.read(first), record.read(second)):
+    for line in tables.comparison(record.read(first), record.read(second), terminal_width()):
         click.echo(line)
 
 
@@ -104,7 +105,7 @@ def _test(
             run = _perform(target, each, delete)
             report.runs.append(run)
             _keep(report, output)  # after each run: an hour of tests is not lost by the last one
-            for line in tables.summary(run):
+            for line in tables.summary(run, terminal_width()):
                 click.echo(line)
             if run.interrupted:
                 return _INTERRUPTED

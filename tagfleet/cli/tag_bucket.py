@@ -23,6 +23,7 @@ from tagfleet.bulk import estimate
 from tagfleet.bulk.listing import Below, Inventory, Listing, Named
 from tagfleet.bulk.run import Parts, Run, drive
 from tagfleet.bulk.state import RunFile, RunState, run_id_of
+from tagfleet.text_tables import Column, echo_table
 
 _INTERRUPTED = 130
 _LINE_EVERY_S = 30.0
@@ -142,14 +143,15 @@ def _place(settings: Settings, run_id: str) -> str:
 def _say_estimate(listing: Listing, everything: bool, fleet: estimate.Fleet, *, aws: bool) -> None:
     found = estimate.count(listing, everything=everything, rng=random.Random())  # noqa: S311  # a sample, no secret
     exact = f"± {found.error:,} (sampled, 95 %)" if found.error else "(counted)"
-    click.echo(f"images     {found.images:,} {exact}")
+    rows = [("images", f"{found.images:,} {exact}")]
     workers = f"{fleet.workers} worker{'s' if fleet.workers > 1 else ''}"
-    click.echo(f"time       {_duration(fleet.seconds(found.images))} with {workers} of {fleet.rate:.1f} images/s")
-    click.echo(f"requests   ${estimate.requests_dollars(found.images, aws=aws):,.2f}")
+    rows.append(("time", f"{_duration(fleet.seconds(found.images))} with {workers} of {fleet.rate:.1f} images/s"))
+    rows.append(("requests", f"${estimate.requests_dollars(found.images, aws=aws):,.2f}"))
     if fleet.price:
-        click.echo(f"instances  ${fleet.dollars(found.images):,.2f} at ${fleet.price:g}/h each")
+        rows.append(("instances", f"${fleet.dollars(found.images):,.2f} at ${fleet.price:g}/h each"))
     else:
-        click.echo("instances  not counted; --price says what one costs, in $/h")
+        rows.append(("instances", "not counted; give the price of one with --price, in $/h"))
+    echo_table([Column(), Column()], rows)
 
 
 def _duration(seconds: float) -> str:
