@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from config.taggers import family_of
 from core.aws.clients import Clients
 from core.aws.store import S3Store
 from tagfleet.cli.common import with_settings
+from tagfleet.text_tables import Column, echo_table
 
 _BASE = "resolve:ssm:/aws/service/debian/release/12/latest/amd64"
 _POOL_VARIABLE = re.compile(r"TAGFLEET_POOLS__.+(?<!__WEIGHTS)")
@@ -85,8 +86,7 @@ def bake(
 def list_(settings: Settings) -> None:
     """The images of this deployment, newest first."""
     images = Ec2Images(Clients(settings.aws.region), settings.aws.deployment, settings.aws.output_bucket)
-    for image in images.images():
-        click.echo(_line(image))
+    _echo_images(images.images())
 
 
 @command.command("prune")
@@ -102,8 +102,7 @@ def prune(settings: Settings, *, keep: int, yes: bool) -> None:
     state = Stack(clients, settings.aws.deployment).state()
     used = [state.parameters.get(which, "") for which in ("Image", "HostImage")] if state else []
     old = superseded(images.images(), keep, used)
-    for image in old:
-        click.echo(_line(image))
+    _echo_images(old)
     if not old:
         click.echo("there is nothing to remove")
     elif yes or click.confirm("remove these, with their snapshots?"):
@@ -111,8 +110,9 @@ def prune(settings: Settings, *, keep: int, yes: bool) -> None:
             images.remove(image.name)
 
 
-def _line(image: BakedImage) -> str:
-    return f"{image.id}  {image.made_at[:16].replace('T', ' ')}  {image.state:10}  {image.name}"
+def _echo_images(images: Iterable[BakedImage]) -> None:
+    rows = [(image.id, image.made_at[:16].replace("T", " "), image.state, image.name) for image in images]
+    echo_table([Column()] * 4, rows)
 
 
 def _bucket(settings: Settings, clients: Clients) -> AbstractContextManager[str]:

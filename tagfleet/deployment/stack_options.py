@@ -1,4 +1,7 @@
-"""What a person asks of a deployment, and what that means as a template's shape and parameters. Pure."""
+"""Turn the options of `tagfleet aws up` into the shape and the parameters of the stack's template. No I/O.
+
+An option that is not given keeps the stack's current value, or gets the template's default.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ from core.errors import Misconfigured
 _OWN_PAGE = "http://127.0.0.1:8000,http://localhost:8000"
 _USUAL_SPEND = 20.0
 _ROOT_GIB = 40
-"""The template's own."""
+"""The template's default."""
 _HOST_TYPES = {"x86_64": "t3.small", "arm64": "t4g.small"}
-"""By the architecture of the hosts' image."""
+"""Default type of hosts, by the architecture of their image."""
 _OF_HOSTS = {
     "HostSubnets": "--host-subnet",
     "EntranceSubnets": "--entrance-subnet",
     "DatabaseSubnets": "--database-subnet",
 }
-"""Parameters with subnets, beside the workers', and their options."""
+"""Template parameters with subnets other than the workers', and their command-line options."""
 _SCHEMES = {"public": "internet-facing", "internal": "internal"}
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _HOST_NAME = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z0-9-]+")
@@ -33,8 +36,8 @@ _CERTIFICATE = re.compile(r"arn:[a-z-]+:acm:[a-z0-9-]+:\d+:certificate/\S+")
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """None, or empty, is what the stack has already, or else the usual."""
+class StackOptions:
+    """What a person asks for. None or empty means: the stack's current value, or the default."""
 
     image: str | None = None
     hosts: str | None = None
@@ -47,9 +50,9 @@ class Wishes:
     upload_days: int | None = None
     sources: tuple[str, ...] = ()
     source_keys: tuple[str, ...] = ()
-    """Keys of KMS that those images are encrypted with, beside those that `up` finds."""
+    """ARNs of KMS keys that encrypt images in `sources`, in addition to those that `up` finds itself."""
     kms_key: str | None = None
-    """For the deployment's own buckets."""
+    """ARN of a KMS key for the deployment's own buckets."""
     host_subnets: tuple[str, ...] = ()
     entrance_subnets: tuple[str, ...] = ()
     database_subnets: tuple[str, ...] = ()
@@ -57,23 +60,24 @@ class Wishes:
     """`public` or `internal`."""
 
 
-def subnets_of(wishes: Wishes, present: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Return the subnets of hosts, load balancer and database, by parameter; without those that are the workers'.
+def other_subnets(options: StackOptions, present: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return the subnets of hosts, load balancer and database by parameter, without those that use the workers'
+    subnets.
 
-    What was the workers' before follows them: only subnets that were once named stay where they are.
+    Subnets that were once named stay; those that equalled the workers' subnets follow them.
     """
-    wished = {
-        "HostSubnets": wishes.host_subnets,
-        "EntranceSubnets": wishes.entrance_subnets,
-        "DatabaseSubnets": wishes.database_subnets,
+    given = {
+        "HostSubnets": options.host_subnets,
+        "EntranceSubnets": options.entrance_subnets,
+        "DatabaseSubnets": options.database_subnets,
     }
-    kept = {name: present.get(name, "") for name in wished if present.get(name) != present.get("Subnets")}
-    found = {name: subnets or _listed(kept.get(name, "")) for name, subnets in wished.items()}
+    kept = {name: present.get(name, "") for name in given if present.get(name) != present.get("Subnets")}
+    found = {name: subnets or _listed(kept.get(name, "")) for name, subnets in given.items()}
     return {name: subnets for name, subnets in found.items() if subnets}
 
 
-def shape(settings: Settings, parameters: Mapping[str, str]) -> Shape:
-    """Of the template whose parameters are these."""
+def template_shape(settings: Settings, parameters: Mapping[str, str]) -> Shape:
+    """Return the shape of the template for these parameters."""
     return Shape(
         pools=tuple(settings.pools),
         namespace=NAMESPACE,
@@ -85,7 +89,7 @@ def shape(settings: Settings, parameters: Mapping[str, str]) -> Shape:
 
 
 def parameters(
-    wishes: Wishes,
+    options: StackOptions,
     present: Mapping[str, str],
     image: Image,
     host_image: Image | None,
@@ -93,14 +97,15 @@ def parameters(
     settings: Settings,
     others: Mapping[str, Network] | None = None,
 ) -> dict[str, str]:
-    """The template's parameters. Raises Misconfigured for what cannot be, and where hosts lack what they need.
+    """Return the template's parameters. Raises Misconfigured for invalid options, and if hosts lack what they need.
 
-    `network` is the workers'; `others` those of hosts, load balancer and database by parameter, where they differ.
+    `network` is the workers' network; `others` has the networks of hosts, load balancer and database, by parameter,
+    where they differ.
     """
-    check(wishes)
+    check(options)
     networks = {name: (others or {}).get(name, network) for name in _OF_HOSTS}
     chosen = {key: value for key, value in present.items() if value}
-    chosen |= _wished(wishes)
+    chosen |= _given(options)
     spend = settings.controller.budget_per_hour or _USUAL_SPEND
     chosen |= {
         "Image": image.id,
@@ -120,61 +125,66 @@ def parameters(
     hosts = chosen.get("Hosts", "none")
     if host_image and host_image.silent and hosts != "none" and present.get("Hosts", "none") != "none":
         raise Misconfigured(
-            f"hosts: image {host_image.id} was baked by an earlier version, whose hosts do not say when they serve: "
-            "the update would wait for that in vain; bake one (`tagfleet ami bake --role host`) and give --host-image"
+            f"hosts: image {host_image.id} was baked by an earlier version whose hosts do not report when they are "
+            "ready, so the update would wait in vain; "
+            "bake a new one (`tagfleet ami bake --role host`) and give --host-image"
         )
     new_database = hosts != "none" and present.get("Hosts", "none") == "none"
     chosen["Protected"] = "no" if new_database else "yes"
     _check_hosts(hosts, chosen, host_image, network, networks)
     if host_image is None:
-        chosen["HostImage"] = image.id  # it stands in: an older one may be gone, and CloudFormation looks
+        chosen["HostImage"] = (
+            image.id
+        )  # a stand-in: CloudFormation checks that the image exists, and an older one may be gone
     domain = chosen.get("Domain")
     chosen["Origins"] = f"https://{domain}" if hosts == "two" and domain else _OWN_PAGE
     return chosen
 
 
-def _wished(wishes: Wishes) -> dict[str, str]:
-    """Return the parameters that these wishes say something of."""
+def _given(options: StackOptions) -> dict[str, str]:
+    """Return the parameters for which an option was given."""
     said = {
-        "Hosts": wishes.hosts,
-        "Certificate": wishes.certificate,
-        "Domain": wishes.domain,
-        "Clients": wishes.clients,
-        "AlarmEmail": wishes.email,
-        "EntranceScheme": _SCHEMES[wishes.entrance] if wishes.entrance else None,
-        "UploadDays": None if wishes.upload_days is None else str(wishes.upload_days),
-        "Sources": ",".join(wishes.sources) if wishes.sources else None,
-        "SourceKeys": ",".join(wishes.source_keys) if wishes.source_keys else None,
-        "BucketKey": wishes.kms_key,
+        "Hosts": options.hosts,
+        "Certificate": options.certificate,
+        "Domain": options.domain,
+        "Clients": options.clients,
+        "AlarmEmail": options.email,
+        "EntranceScheme": _SCHEMES[options.entrance] if options.entrance else None,
+        "UploadDays": None if options.upload_days is None else str(options.upload_days),
+        "Sources": ",".join(options.sources) if options.sources else None,
+        "SourceKeys": ",".join(options.source_keys) if options.source_keys else None,
+        "BucketKey": options.kms_key,
     }
-    return {name: wish for name, wish in said.items() if wish is not None}
+    return {name: value for name, value in said.items() if value is not None}
 
 
-def check(wishes: Wishes) -> None:
-    """Raise Misconfigured for what cannot be.
+def check(options: StackOptions) -> None:
+    """Check the options' syntax. Raises Misconfigured.
 
-    AWS would find most of it minutes later, and of a bucket's name nothing at all: it would be nobody's.
+    AWS would report most mistakes only minutes later, and would accept a bucket name that belongs to nobody.
     """
-    for source in filter(None, wishes.sources):
+    for source in filter(None, options.sources):
         if address := re.match("s3://([^/]+)", source):
-            raise Misconfigured(f"--source {source}: a bucket's name alone, {address[1]}; all of it can be read then")
+            raise Misconfigured(
+                f"--source {source}: give only the bucket's name, {address[1]}; the whole bucket becomes readable"
+            )
         if not _BUCKET.fullmatch(source):
-            raise Misconfigured(f"--source {source}: no bucket can have that name")
-    for option, key in [*(("--source-key", each) for each in wishes.source_keys), ("--kms-key", wishes.kms_key)]:
+            raise Misconfigured(f"--source {source}: this is not a valid bucket name")
+    for flag, key in [*(("--source-key", each) for each in options.source_keys), ("--kms-key", options.kms_key)]:
         if key and not _KEY.fullmatch(key):
             raise Misconfigured(
-                f"{option} {key}: an ARN of a key in KMS is needed, as arn:aws:kms:eu-central-1:123456789012:key/…"
+                f"{flag} {key}: give the ARN of a KMS key, such as arn:aws:kms:eu-central-1:123456789012:key/…"
             )
-    if wishes.domain and not _HOST_NAME.fullmatch(wishes.domain):
-        raise Misconfigured(f"--domain {wishes.domain}: a name alone, as tags.example.org")
-    if wishes.certificate and not _CERTIFICATE.fullmatch(wishes.certificate):
-        raise Misconfigured(f"--certificate {wishes.certificate}: an ARN of a certificate in ACM is needed")
-    if wishes.clients and not _is_network(wishes.clients):
+    if options.domain and not _HOST_NAME.fullmatch(options.domain):
+        raise Misconfigured(f"--domain {options.domain}: give only a name, such as tags.example.org")
+    if options.certificate and not _CERTIFICATE.fullmatch(options.certificate):
+        raise Misconfigured(f"--certificate {options.certificate}: give the ARN of a certificate in ACM")
+    if options.clients and not _is_network(options.clients):
         raise Misconfigured(
-            f"--clients {wishes.clients}: addresses as 203.0.113.0/24 are needed, 203.0.113.7/32 for one"
+            f"--clients {options.clients}: give addresses such as 203.0.113.0/24, or 203.0.113.7/32 for one"
         )
-    if wishes.email and not re.fullmatch(r"[^@\s]+@[^@\s]+", wishes.email):
-        raise Misconfigured(f"--email {wishes.email}: an address of e-mail is needed")
+    if options.email and not re.fullmatch(r"[^@\s]+@[^@\s]+", options.email):
+        raise Misconfigured(f"--email {options.email}: give an e-mail address")
 
 
 def _is_network(text: str) -> bool:
@@ -195,18 +205,18 @@ def _check_hosts(
     if hosts == "none":
         return
     if host_image is None:
-        raise Misconfigured(f"--hosts {hosts}: hosts have an image of their own; bake it and give --host-image")
+        raise Misconfigured(f"--hosts {hosts}: hosts need their own image; bake it and give --host-image")
     for name, network in networks.items():
         if network.vpc != workers.vpc:
             raise Misconfigured(
-                f"{_OF_HOSTS[name]}: {', '.join(network.subnets)} lie in {network.vpc}, and the workers' subnets in "
-                f"{workers.vpc}; name subnets of one"
+                f"{_OF_HOSTS[name]}: {', '.join(network.subnets)} are in {network.vpc}, "
+                f"but the workers' subnets are in {workers.vpc}; name subnets of one VPC"
             )
     database = networks["DatabaseSubnets"]
     if len(database.zones) < 2:
         raise Misconfigured(
-            f"--hosts {hosts}: the catalogue's database needs subnets in two zones, and {', '.join(database.subnets)} "
-            f"lie in {database.zones[0]}; name more with --subnet or --database-subnet"
+            f"--hosts {hosts}: the catalogue's database needs subnets in two zones, and these are only in "
+            f"{database.zones[0]}: {', '.join(database.subnets)}; name more with --subnet or --database-subnet"
         )
     if hosts == "two":
         _check_entrance(chosen, networks["EntranceSubnets"], networks["HostSubnets"])
@@ -215,23 +225,24 @@ def _check_hosts(
 def _check_entrance(chosen: Mapping[str, str], entrance: Network, hosts: Network) -> None:
     if len(entrance.zones) < len(entrance.subnets):
         raise Misconfigured(
-            f"--hosts two: a load balancer takes one subnet of each zone, and {', '.join(entrance.subnets)} lie in "
-            f"{', '.join(entrance.zones)}; name them with --subnet or --entrance-subnet"
+            f"--hosts two: a load balancer takes one subnet in each zone, and these are in "
+            f"{', '.join(entrance.zones)}: {', '.join(entrance.subnets)}; "
+            "name one per zone with --subnet or --entrance-subnet"
         )
     if len(entrance.zones) < 2:
         raise Misconfigured(
-            f"--hosts two: a load balancer needs subnets in two zones, and {', '.join(entrance.subnets)} lie in "
-            f"{entrance.zones[0]}; name more with --entrance-subnet"
+            f"--hosts two: a load balancer needs subnets in two zones, and these are only in "
+            f"{entrance.zones[0]}: {', '.join(entrance.subnets)}; name more with --entrance-subnet"
         )
     if apart := [zone for zone in hosts.zones if zone not in entrance.zones]:
         raise Misconfigured(
-            f"--hosts two: hosts in {', '.join(apart)} would get no request, as the load balancer has no subnet there; "
-            "name one with --entrance-subnet, or other ones with --host-subnet"
+            f"--hosts two: hosts in {', '.join(apart)} would get no requests: the load balancer has no subnet there; "
+            "name one with --entrance-subnet, or move the hosts with --host-subnet"
         )
     if not (chosen.get("Certificate") and chosen.get("Domain")):
         raise Misconfigured(
-            "--hosts two: a load balancer with TLS needs --domain, and --certificate: the ARN of a certificate for it "
-            "in ACM of this region"
+            "--hosts two: the load balancer uses TLS: give --domain, and with --certificate the ARN of a certificate "
+            "for it in ACM of this region"
         )
 
 
