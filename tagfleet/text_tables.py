@@ -44,7 +44,7 @@ def terminal_width() -> int | None:
 def table_lines(
     columns: Columns, rows: Iterable[Sequence[object]], *, width: int | None, indent: int = 0
 ) -> Iterator[str]:
-    """Yield the lines of a table that is at most `width` characters wide (None: any width), indented by `indent` blanks.
+    """Yield the lines of a table of at most `width` characters (None: any width), indented by `indent` blanks.
 
     If no column has a header, the table starts with its first row.
     """

@@ -12,10 +12,10 @@ from typing import TypeVar
 from app_tier.pipeline.in_flight import Held
 from core import telemetry
 from core.domain.messages import Job, Result, encode, output_of
-from core.domain.results import stored_for
 from core.errors import PartialSend, Unavailable
 from core.storage import layout
 from core.storage.ports import Delivery, ObjectStore, Queue
+from core.storage.results import stored_for
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-ENDINGS = (
+IMAGE_EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib"),
     *(".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"),
 )

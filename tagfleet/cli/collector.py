@@ -12,7 +12,7 @@ import click
 from config.settings import Settings
 from core import telemetry
 from core.fleet.pulse import Pulse
-from core.util import parent_watch as lifeline
+from core.util import parent_watch
 from core.util.private import keep_private
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
@@ -29,7 +29,7 @@ def command(settings: Settings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    lifeline.watch(os.environ)
+    parent_watch.watch_parent(os.environ)
     backend = Backend(settings)
     with Pulse("collector", backend.roster, settings.stalled_s, environ=os.environ) as pulse:
         pulse.step("migrate", limited=False)
@@ -46,10 +46,12 @@ def _collect(backend: Backend, settings: Settings, stop: threading.Event, pulse:
     from web_tier.collector.sampler import Sampler
     from web_tier.collector.webhook_sender import WebhookSender
     from web_tier.services.fleet_view import FleetView
-    from web_tier.services.webhook_client import postman_of
+    from web_tier.services.webhook_client import WebhookClient
 
     database = Database(catalog_url(settings))
-    sender = WebhookSender(WebhookCatalog(database), postman_of(settings.webhooks, time.time), time.time)
+    sender = WebhookSender(
+        WebhookCatalog(database), WebhookClient.from_settings(settings.webhooks, time.time), time.time
+    )
     threading.Thread(target=sender.run, args=(stop,), name="webhooks", daemon=True).start()
     catalog = ResultCatalog(database)
     fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s)

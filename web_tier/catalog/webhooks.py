@@ -1,13 +1,12 @@
-"""The catalogue's webhooks and what they are still to be told.
+"""Catalogue queries for webhooks and their deliveries.
 
-That a batch ended is written down with the batch itself; what is due to a webhook follows from that. So nothing is
-lost between an end and its announcement, however the end came about.
+The end of a batch is recorded with the batch itself, and deliveries are derived from that. So no end is lost before it
+is announced, whatever caused it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,24 +16,24 @@ from sqlalchemy.exc import IntegrityError
 
 from core.domain.ids import new_id
 from core.errors import TagfleetError
-from web_tier.catalog.access_tables import deliveries, webhooks
-from web_tier.catalog.batches import AnyRow
+from web_tier.catalog.batches import BATCH_COLUMNS, AnyRow, Batch
 from web_tier.catalog.database import Database
 from web_tier.catalog.pace import Pace
-from web_tier.catalog.tables import batches
-from web_tier.services.serializers import iso
-from web_tier.services.webhook_client import Outcome
+from web_tier.catalog.tables import batches, deliveries, webhooks
 
 EVENTS = ("batch.completed", "batch.cancelled", "batch.expired")
+
+Render = Callable[[str, Batch], str]
+"""Returns the body of an event, one of `EVENTS`, about a batch."""
 
 ANNOUNCED_FOR_S = 7 * 86_400.0
 
 _GROUP = 100
 _PORTION = 1000
 _KEPT_S = 14 * 86_400.0
-"""Longer than ends are announced for: what is forgotten is not announced again."""
+"""Longer than `ANNOUNCED_FOR_S`, so that a deleted delivery is not announced again."""
 _CLAIMED_S = 60.0
-"""Longer than one attempt can take; after a crash it is made again."""
+"""Longer than one attempt can take; after a crash another attempt follows."""
 
 
 class NoSuchWebhook(TagfleetError):
@@ -55,7 +54,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """`attempts` were made before this one."""
+    """A message that is due; `attempts` counts those made before."""
 
     id: str
     webhook_id: str
@@ -64,6 +63,15 @@ class Delivery:
     next_at: float
     url: str
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request to a receiver: the status of its answer, or the reason why there is none."""
+
+    status: int | None
+    error: str | None
+    at: float
 
 
 _WEBHOOK = [webhooks.c[name] for name in Webhook.__dataclass_fields__]
@@ -75,7 +83,7 @@ _EVENT = case(
 
 
 class WebhookCatalog:
-    """Every method may raise Unavailable; times are Unix seconds."""
+    """Keeps webhooks, and each one's deliveries. Every method may raise Unavailable; times are Unix seconds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -87,13 +95,13 @@ class WebhookCatalog:
             connection.execute(insert(webhooks), values)
         return webhook
 
-    def listed(self) -> list[Webhook]:
-        """The newest first."""
+    def list_all(self) -> list[Webhook]:
+        """Return all webhooks, newest first."""
         with self._database.reading() as connection:
             return [Webhook(*row) for row in connection.execute(select(*_WEBHOOK).order_by(webhooks.c.id.desc()))]
 
-    def webhook(self, webhook_id: str) -> Webhook:
-        """Raises NoSuchWebhook."""
+    def get(self, webhook_id: str) -> Webhook:
+        """Return a webhook. Raises NoSuchWebhook."""
         with self._database.reading() as connection:
             row = connection.execute(select(*_WEBHOOK).where(webhooks.c.id == webhook_id)).one_or_none()
         if row is None:
@@ -101,31 +109,31 @@ class WebhookCatalog:
         return Webhook(*row)
 
     def remove(self, webhook_id: str) -> None:
-        """With all that it was still to be told. Raises NoSuchWebhook."""
-        self._remove_deliveries(deliveries.c.webhook_id == webhook_id)  # in groups; its row takes the rest along
+        """Remove a webhook and its deliveries. Raises NoSuchWebhook."""
+        self._remove_deliveries(deliveries.c.webhook_id == webhook_id)  # most of them in groups; the row takes the rest
         with self._database.writing() as connection:
             gone = connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
         if not gone.rowcount:
             raise NoSuchWebhook(f"there is no webhook {webhook_id[:80]!r}")
 
-    def announce(self, now: float, over_s: float = ANNOUNCED_FOR_S) -> int:
-        """Write down what webhooks are to be told of batches that ended since they were made; how much was new.
+    def announce(self, render: Render, now: float, over_s: float = ANNOUNCED_FOR_S) -> int:
+        """Add a delivery for each batch that ended since a webhook was made; return how many were added.
 
-        Looks at the ends of the last `over_s` seconds. A batch whose images were tried again ends again, and is
-        announced again.
+        Only batches that ended in the last `over_s` seconds count. A batch whose images are tried again ends again,
+        and is announced again.
         """
         with self._database.reading() as connection:
             rows = connection.execute(_UNANNOUNCED.where(batches.c.completed_at > now - over_s)).all()
         if not rows:
             return 0
-        new = [_delivery(row, now) for row in rows]
+        new = [_delivery(render, row, now) for row in rows]
         with suppress(IntegrityError), self._database.writing() as connection:  # another collector was faster
             connection.execute(insert(deliveries), new)
             return len(new)
         return 0
 
     def due(self, now: float) -> list[Delivery]:
-        """What should be sent by now, the longest waiting first."""
+        """Return deliveries that are due, the longest waiting first."""
         columns = [deliveries.c[name] for name in ("id", "webhook_id", "body", "attempts", "next_at")]
         query = (
             select(*columns, webhooks.c.url, webhooks.c.secret)
@@ -139,7 +147,7 @@ class WebhookCatalog:
         return [Delivery(*row) for row in rows]
 
     def claim(self, delivery: Delivery, now: float) -> bool:
-        """Whether the next attempt is the caller's: of several collectors one gets it."""
+        """Claim the next attempt; return whether the caller got it. Of several collectors one does."""
         mine = deliveries.c.id == delivery.id, deliveries.c.next_at == delivery.next_at
         with self._database.writing() as connection:
             taken = connection.execute(
@@ -147,23 +155,23 @@ class WebhookCatalog:
             )
         return bool(taken.rowcount)
 
-    def tried(self, delivery: Delivery, outcome: Outcome, now: float, *, next_at: float | None) -> None:
-        """Note what came of an attempt; it is made again at `next_at`, or never where that is None."""
+    def record_attempt(self, delivery: Delivery, attempt: Attempt, *, next_at: float | None) -> None:
+        """Record an attempt at a delivery. The next one is due at `next_at`; None means there is none."""
         with self._database.writing() as connection:
             connection.execute(update(deliveries).where(deliveries.c.id == delivery.id).values(next_at=next_at))
-            self._note(connection, delivery.webhook_id, outcome, now)
+            self._set_last(connection, delivery.webhook_id, attempt)
 
-    def noted(self, webhook_id: str, outcome: Outcome, now: float) -> None:
-        """Note what came of an attempt that stood for no event."""
+    def record_test(self, webhook_id: str, attempt: Attempt) -> None:
+        """Record a test delivery, which belongs to no event."""
         with self._database.writing() as connection:
-            self._note(connection, webhook_id, outcome, now)
+            self._set_last(connection, webhook_id, attempt)
 
     def forget(self, now: float) -> int:
-        """Remove deliveries that arrived or were given up long ago; how many."""
+        """Remove deliveries that arrived or were given up long ago; return how many."""
         return self._remove_deliveries(and_(deliveries.c.next_at.is_(None), deliveries.c.occurred_at < now - _KEPT_S))
 
     def _remove_deliveries(self, which: ColumnElement[bool]) -> int:
-        """In groups, each a short transaction of its own."""
+        """Remove them in groups, each a short transaction of its own."""
         removed = 0
         pace = Pace()
         query = select(deliveries.c.id).where(which).limit(_PORTION)
@@ -177,8 +185,8 @@ class WebhookCatalog:
                 return removed
 
     @staticmethod
-    def _note(connection: Connection, webhook_id: str, outcome: Outcome, now: float) -> None:
-        values = {"last_status": outcome.status, "last_error": outcome.error, "last_delivery_at": now}
+    def _set_last(connection: Connection, webhook_id: str, attempt: Attempt) -> None:
+        values = {"last_status": attempt.status, "last_error": attempt.error, "last_delivery_at": attempt.at}
         connection.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(values))
 
 
@@ -187,10 +195,7 @@ _UNANNOUNCED = (
         webhooks.c.id.label("webhook_id"),
         webhooks.c.events,
         _EVENT.label("event"),
-        *(
-            batches.c[name]
-            for name in ("id", "pool", "total", "completed", "failed", "cancelled", "created_at", "completed_at")
-        ),
+        *BATCH_COLUMNS,
     )
     .join(webhooks, webhooks.c.created_at <= batches.c.completed_at)
     .outerjoin(
@@ -213,29 +218,17 @@ _UNANNOUNCED = (
 )
 
 
-def _delivery(row: AnyRow, now: float) -> dict[str, Any]:
-    """An event that the webhook did not ask for is noted as done, so that it is not found again and again."""
-    wanted = row.event in row.events
+def _delivery(render: Render, row: AnyRow, now: float) -> dict[str, Any]:
+    """Return a new row. An event the webhook did not ask for counts as delivered, so that it is not found again."""
+    webhook_id, events, event, *columns = row
+    batch, wanted = Batch(*columns), event in events
     return {
         "id": new_id("msg", now),
-        "webhook_id": row.webhook_id,
-        "batch_id": row.id,
-        "event": row.event,
-        "occurred_at": row.completed_at,
-        "body": _body(row) if wanted else "",
+        "webhook_id": webhook_id,
+        "batch_id": batch.id,
+        "event": event,
+        "occurred_at": batch.completed_at,
+        "body": render(event, batch) if wanted else "",
         "attempts": 0,
         "next_at": now if wanted else None,
     }
-
-
-def _body(row: AnyRow) -> str:
-    counts = {name: getattr(row, name) for name in ("total", "completed", "failed", "cancelled")}
-    data = {
-        "id": row.id,
-        "status": row.event.removeprefix("batch."),
-        "tagger": row.pool,
-        "request_counts": counts,
-        "created_at": iso(row.created_at),
-        "completed_at": iso(row.completed_at),
-    }
-    return json.dumps({"type": row.event, "timestamp": iso(row.completed_at), "data": data})

@@ -14,11 +14,11 @@ from core.telemetry import logger
 from web_tier.catalog.batches import BatchClosed, KeyReused, NoSuchBatch
 from web_tier.catalog.database import OutcomeUnknown
 from web_tier.catalog.keys import NoSuchKey
-from web_tier.catalog.lifecycle import BatchCancelled, BatchStands
+from web_tier.catalog.lifecycle import BatchCancelled, NotCancellable
 from web_tier.catalog.tags import NoSuchEdit, NoSuchImage
 from web_tier.catalog.webhooks import NoSuchWebhook
 from web_tier.http.multipart import BadMultipart
-from web_tier.services.serializers import encoded
+from web_tier.http.responses import encode_json
 
 _RETRY_AFTER_S = 5
 OUTCOME_UNKNOWN = "urn:tagfleet:outcome-unknown"
@@ -33,7 +33,7 @@ _OURS: dict[type[Exception], int] = {
     WeightsInvalid: 409,
     BatchClosed: 409,
     BatchCancelled: 409,
-    BatchStands: 409,
+    NotCancellable: 409,
     KeyReused: 422,
     BadMultipart: 400,
 }
@@ -74,7 +74,7 @@ def problem(
     }
     if errors:
         body["errors"] = errors
-    return Response(encoded(body), status, headers, mimetype="application/problem+json")
+    return Response(encode_json(body), status, headers, mimetype="application/problem+json")
 
 
 def install(app: APIFlask) -> None:

@@ -31,7 +31,7 @@ HELP = {
     "backlog": "Images that will still wait when a worker launched now is up (Q)",
     "wanted": "Workers that the work needs, or that are to be up before it (N*)",
     "floor": "Workers that the schedule asks for",
-    "foreseen": "Images per second that came at this time yesterday; 0 where nobody looks (controller.foresee)",
+    "foreseen": "Images per second that came at this time yesterday; 0 where nobody looks (controller.forecast)",
     "needed": "Workers that the fleet itself must supply",
     "granted": "The pool's share of the cap",
     "cap": "Most instances of all pools together",

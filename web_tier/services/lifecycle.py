@@ -11,13 +11,13 @@ from core.storage import layout
 from core.storage.ports import ObjectStore
 from core.telemetry import logger
 from web_tier.catalog.batches import Batch, NoSuchBatch
-from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.removal import RemovalCatalog
 from web_tier.services.cancelling import Cancelling
 from web_tier.services.dispatch import Dispatch
 from web_tier.services.removal import Removal, purge
 
-__all__ = ["DAY_S", "BatchLife", "Housekeeping", "purge"]
+__all__ = ["DAY_S", "BatchLifecycle", "Housekeeping", "purge"]
 
 DAY_S = 86_400.0
 _GROUP = 100
@@ -27,11 +27,11 @@ _LOOK_S = 1.0
 _PAUSE_S = 5.0
 
 
-class BatchLife:
+class BatchLifecycle:
     """What an owner asks for. `clock` gives Unix seconds."""
 
     def __init__(
-        self, store: ObjectStore, catalog: LifeCatalog, dispatch: Dispatch, clock: Callable[[], float]
+        self, store: ObjectStore, catalog: LifecycleCatalog, dispatch: Dispatch, clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -45,7 +45,7 @@ class BatchLife:
 
         Every reader sees it cancelled then; the collector finishes what cannot be written at once.
 
-        Raises NoSuchBatch, BatchStands, Unavailable.
+        Raises NoSuchBatch, NotCancellable, Unavailable.
         """
         batch = self._catalog.cancel(batch_id, self._clock())
         if batch.status == "cancelled":
@@ -53,7 +53,7 @@ class BatchLife:
                 self._store.put(layout.cancelled_key(batch_id), b"")
             except Unavailable as error:  # their results are ignored anyway
                 logger().warning("workers do not know of a cancelled batch", batch=batch_id, reason=str(error))
-        if batch.status == "cancelled" and not batch.told:
+        if batch.status == "cancelled" and not batch.final:
             try:
                 self._cancelling.begin(batch_id, _AT_ONCE)
             except Unavailable as error:
@@ -74,7 +74,7 @@ class BatchLife:
             # A worker that finds a result there would send it once more and not look at the image.
             self._store.delete([layout.result_key(batch_id, image_id) for image_id in group])
             now = self._clock()
-            images = self._catalog.try_again(batch_id, group, now)
+            images = self._catalog.retry(batch_id, group, now)
             if images:
                 self._dispatch.send(self._catalog.batch(batch_id), images, now)
             count += len(images)
@@ -96,7 +96,7 @@ class Housekeeping:
     """What nobody has to ask for. `clock` gives Unix seconds."""
 
     def __init__(
-        self, store: ObjectStore, catalog: LifeCatalog, settings: CollectorSettings, clock: Callable[[], float]
+        self, store: ObjectStore, catalog: LifecycleCatalog, settings: CollectorSettings, clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -161,7 +161,7 @@ class Housekeeping:
 
     def _retire(self) -> None:
         now = self._clock()
-        for batch_id in self._catalog.outlived(now - self._settings.retention_days * DAY_S):
+        for batch_id in self._catalog.completed_before(now - self._settings.retention_days * DAY_S):
             try:
                 self._catalog.delete(batch_id, now)
             except NoSuchBatch:

@@ -1,7 +1,7 @@
 """Removes what deleted batches leave behind.
 
-1. A deletion marks the batch (`LifeCatalog.delete`), and nobody sees it or its images any more. The request that asked
-   for it removes a small batch itself (`begin`).
+1. A deletion marks the batch (`LifecycleCatalog.delete`), and nobody sees it or its images any more. The request that
+   asked for it removes a small batch itself (`begin`).
 2. A minute later uploads, workers and thumbnails that were under way have come to an end, and the collector begins. For
    some images at a time it removes their objects from the store, then their rows from the catalogue. Rows go last: at
    whatever it is interrupted, the rows that are left name the objects that are left.
@@ -18,13 +18,13 @@ from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
-from core.domain.notifications import is_drop
+from core.domain.dropped_files import is_drop
 from core.errors import Misconfigured
 from core.storage import layout
 from core.storage.ports import ObjectStore
 from core.telemetry import logger
 from web_tier.catalog.pace import Pace
-from web_tier.catalog.removal import Doomed, RemovalCatalog
+from web_tier.catalog.removal import RemainingImage, RemovalCatalog
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ def _leftovers(store: ObjectStore, batch_id: str, before: float | None = None) -
                 yield info.key
 
 
-def _keys(batch_id: str, image: Doomed) -> tuple[str, ...]:
+def _keys(batch_id: str, image: RemainingImage) -> tuple[str, ...]:
     """Where objects of an image may lie. To ask for one that is not there costs nothing more."""
     return (
         layout.image_key(batch_id, image.id),

@@ -11,8 +11,9 @@ from urllib.parse import quote_plus
 import pytest
 
 from app_tier.pipeline.pipeline import Pipeline
+from core.domain.dropped_files import make_image_id
 from core.domain.messages import Job, Result, decode_result, encode
-from core.domain.notifications import asked_by, image_id
+from core.domain.notifications import asked_by
 from core.errors import NotFound, Unreadable
 from core.storage import layout
 from core.storage.ports import Blob, Etag
@@ -79,7 +80,7 @@ def test_a_file_that_was_overwritten_gives_a_result_of_what_was_read(
     tell(backend, record("images/a.png"))
     pipeline.start()
     (result,) = collect(1).values()
-    assert result.image_id == image_id("input", "images/a.png", "later")
+    assert result.image_id == make_image_id("input", "images/a.png", "later")
     assert backend.store.get(layout.result_key(result.batch_id, result.image_id)).data
 
 

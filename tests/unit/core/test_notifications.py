@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.domain.addresses import address, split_address
+from core.domain.dropped_files import is_drop, make_image_id
 from core.domain.messages import Feedback, Job, decode_job, encode
-from core.domain.notifications import Asked, address, asked_by, image_id, is_drop, shown_job, split_address
+from core.domain.notifications import Asked, asked_by, shown_job
 from core.errors import BadMessage
 
 keys = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=60)
@@ -97,7 +99,7 @@ def test_a_duplicate_has_the_same_id_and_a_replaced_file_another() -> None:
     first = only(event(record("images/a.jpg", "one", versionId="1")))
     assert only(event(record("images/a.jpg", "one", versionId="1"))).image_id == first.image_id
     completed = record("images/a.jpg", "one", versionId="1", name="ObjectCreated:CompleteMultipartUpload")
-    assert only(event(completed)).image_id == first.image_id == image_id("input", "images/a.jpg", "one")
+    assert only(event(completed)).image_id == first.image_id == make_image_id("input", "images/a.jpg", "one")
     assert only(event(record("images/a.jpg", "two"))).image_id != first.image_id
 
 

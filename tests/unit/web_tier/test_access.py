@@ -167,7 +167,7 @@ def test_a_key_passes_on_no_scope_that_it_has_not(guarded, key, keys):
     _, operator = key("operate")
     answer = guarded().post("/api/v1/keys", json={"name": "more", "scopes": ["write"]}, headers=bearer(operator))
     assert answer.status_code == 403
-    assert [entry.name for entry in keys.listed()] == ["somebody"]
+    assert [entry.name for entry in keys.list_all()] == ["somebody"]
 
 
 def test_the_catalogue_keeps_no_secret(web, keys, guarded, key):

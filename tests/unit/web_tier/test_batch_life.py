@@ -13,8 +13,8 @@ from config.settings import Settings
 from core.domain.messages import encode
 from core.storage import layout
 from web_tier.catalog.batches import Batch, Upload
-from web_tier.catalog.lifecycle import LifeCatalog
-from web_tier.catalog.results import Outcome
+from web_tier.catalog.lifecycle import LifecycleCatalog
+from web_tier.catalog.results import ImageOutcome
 from web_tier.http.prefer_wait import Waits
 from web_tier.services.lifecycle import DAY_S, Housekeeping, purge
 
@@ -208,7 +208,7 @@ def test_nothing_of_a_cancelled_batch_is_tried_again(web):
 def test_counts_and_numbers_hold_whatever_becomes_of_a_batch(web, steps):
     """Counts fit the items after every step, and no two items ever share a change number."""
     web.clock.now += 1
-    lives = LifeCatalog(web.catalog.database)
+    lives = LifecycleCatalog(web.catalog.database)
     batch = web.catalog.create_batch(
         Batch(f"bat_{web.clock.now}", "p", {}, {}, 0.0, None, None, 0, 0, 0, 0), payload_hash=""
     )[0]
@@ -222,12 +222,12 @@ def test_counts_and_numbers_hold_whatever_becomes_of_a_batch(web, steps):
             lives.cancel(batch.id, 1.0)
         elif step == "retry":
             if before.cancelled_at is None:
-                lives.try_again(batch.id, lives.failed_images(batch.id)[:2], 1.0)
+                lives.retry(batch.id, lives.failed_images(batch.id)[:2], 1.0)
         else:
             image = web.catalog.image(ids[number % len(ids)])
             error = None if step == "succeed" else "broken"
             lost = step == "lose"
-            outcome = Outcome(
+            outcome = ImageOutcome(
                 batch.id, image.id, image.name, error, [], None, None, "t", 1.0, image.attempt, provisional=lost
             )
             web.catalog.record([outcome], 1.0)
@@ -237,7 +237,7 @@ def test_counts_and_numbers_hold_whatever_becomes_of_a_batch(web, steps):
         assert after.failed == found.count("failed")
         assert after.cancelled == found.count("cancelled")
         assert after.completed == len(found) - found.count("received")
-        assert after.ended == (after.closed_at is not None and not any(item.waits for item in items))
+        assert after.ended == (after.closed_at is not None and not any(item.is_waiting for item in items))
         assert len({item.change for item in items}) == len(items)
         assert max(item.change for item in items) <= after.change
         assert after.change >= before.change
@@ -370,7 +370,7 @@ def test_a_batch_is_kept_for_as_long_as_the_settings_say(web, days, left):
     web.close(waiting)
     web.clock.now += 8 * DAY_S
     ages = keeping_for(web.settings, days).collector
-    house = Housekeeping(web.backend.store, LifeCatalog(web.catalog.database), ages, web.clock)
+    house = Housekeeping(web.backend.store, LifecycleCatalog(web.catalog.database), ages, web.clock)
     house.sweep()
     web.clock.now += 61
     house.sweep()

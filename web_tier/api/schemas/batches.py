@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.domain.messages import Confidence, Tag, Timings
-from core.fleet.operating import Source
+from core.fleet.orders import Source
 from core.fleet.roster import DecisionRecord, Heartbeat, PoolStatus
 from web_tier.catalog.batch_options import BatchOptions
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 import core
-from core.util import parent_watch as lifeline
+from core.util import parent_watch
 
 _CHILD = """
 import os, signal, sys
-from core import lifeline
-print(lifeline.watch(os.environ), lifeline.VARIABLE in os.environ, flush=True)
+from core.util import parent_watch
+print(parent_watch.watch_parent(os.environ), parent_watch.VARIABLE in os.environ, flush=True)
 signal.pause()
 """
 
@@ -28,7 +28,7 @@ def child():
     process = subprocess.Popen(
         [sys.executable, "-c", _CHILD],
         cwd=Path(core.__file__).parents[1],
-        env={**os.environ, lifeline.VARIABLE: str(read_end)},
+        env={**os.environ, parent_watch.VARIABLE: str(read_end)},
         pass_fds=(read_end,),
         stdout=subprocess.PIPE,
         text=True,
@@ -53,6 +53,6 @@ def test_no_lifeline_is_no_error(tmp_path):
     with (tmp_path / "file").open("w") as file:
         for value in (
             {},
-            *({lifeline.VARIABLE: text} for text in ("", "x", "-1", "987654", "9" * 30, str(file.fileno()))),
+            *({parent_watch.VARIABLE: text} for text in ("", "x", "-1", "987654", "9" * 30, str(file.fileno()))),
         ):
-            assert lifeline.watch(dict(value)) is False
+            assert parent_watch.watch_parent(dict(value)) is False

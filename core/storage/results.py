@@ -1,4 +1,4 @@
-"""What the store says of an image: the result that some worker stored for it."""
+"""Reads the result that a worker stored for an image."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from core.storage.ports import ObjectStore
 
 
 def stored_for(job: Job, store: ObjectStore) -> Result | None:
-    """The result of this image if a worker stored it; that of an earlier attempt is none.
+    """Return the result that a worker stored for this attempt of the job, or for a later one; else None.
 
-    Nor is one of no worker: the failure of a job that was a dead letter and is tried again. Raises Unavailable.
+    A result without a worker does not count: it is the failure of a dead letter, which is tried again now.
+    Raises Unavailable.
     """
     try:
         result = decode_result(store.get(layout.result_key(job.batch_id, job.image_id)).data)
