@@ -12,7 +12,7 @@ from statistics import fmean, pvariance
 
 from core.domain.addresses import address, split_address
 from core.storage.ports import Source
-from tagfleet.bulk.listing import Below, Listing, looks_like_image
+from tagfleet.bulk.listing import Listing, PrefixListing, looks_like_image
 from tagfleet.request_prices import GET, LIST, PUT, SQS
 
 PAGE = 1000
@@ -63,14 +63,14 @@ def requests_dollars(images: float, *, aws: bool) -> float:
 
 def count(listing: Listing, *, everything: bool, rng: random.Random, exact_pages: int = EXACT_PAGES) -> Count:
     """Exact where the listing is short, or no prefix. Raises BadListing, Unavailable."""
-    if not isinstance(listing, Below):
+    if not isinstance(listing, PrefixListing):
         return Count(_images((found.uri for found in listing.after("")), everything))
     following = listing.after("")
     images = _images((found.uri for found in islice(following, exact_pages * PAGE)), everything)
     return Count(images) if next(following, None) is None else _sampled(listing, everything, rng)
 
 
-def _sampled(listing: Below, everything: bool, rng: random.Random) -> Count:
+def _sampled(listing: PrefixListing, everything: bool, rng: random.Random) -> Count:
     tree = _Tree(listing.source, listing.uri, everything)
     total = variance = 0.0
     for prefix in tree.strata():
@@ -128,7 +128,7 @@ class _Tree:
         found: list[str] = []
         while keys:
             branch = keys[0][: len(prefix) + 1]
-            if branch != prefix:  # else an object that is called as its branch is: one among thousands
+            if branch != prefix:  # an object with the same name as its branch is one in thousands; it is not counted
                 found.append(branch)
             keys = self._page(prefix, branch + (_BEYOND if branch != prefix else ""))
         return found

@@ -26,7 +26,7 @@ class BadListing(TagfleetError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ListedObject:
     """An object to tag. The listing goes on after it from `cursor`."""
 
     uri: str
@@ -38,12 +38,12 @@ class Listing(Protocol):
     def name(self) -> str:
         """The same for the same objects: a run is found again by it."""
 
-    def after(self, cursor: str) -> Iterator[Found]:
+    def after(self, cursor: str) -> Iterator[ListedObject]:
         """What follows there, from the beginning where it is empty. Raises BadListing, Unavailable."""
 
 
 @dataclass(frozen=True)
-class Below:
+class PrefixListing:
     """Everything whose address begins with `uri`."""
 
     source: Source
@@ -53,17 +53,17 @@ class Below:
     def name(self) -> str:
         return self.uri
 
-    def after(self, cursor: str) -> Iterator[Found]:
+    def after(self, cursor: str) -> Iterator[ListedObject]:
         bucket, _ = split_address(self.uri)
         try:
             for info in self.source.list(self.uri, cursor):
-                yield Found(address(bucket, info.key), info.key)
+                yield ListedObject(address(bucket, info.key), info.key)
         except NotFound:
-            raise BadListing(f"there is no bucket {bucket!r}, or not for these credentials") from None
+            raise BadListing(f"bucket {bucket!r} does not exist, or these credentials may not list it") from None
 
 
 @dataclass(frozen=True)
-class Named:
+class FileListing:
     """A text file, here or in a bucket, with one address or key in each line; keys are those of `bucket`."""
 
     source: Source
@@ -75,7 +75,7 @@ class Named:
         where = self.path if self.path.startswith("s3://") else str(Path(self.path).absolute())
         return f"list {where} of {self.bucket}"
 
-    def after(self, cursor: str) -> Iterator[Found]:
+    def after(self, cursor: str) -> Iterator[ListedObject]:
         for number, line in enumerate(self._lines):
             if number < int(cursor or 0) or not line:
                 continue
@@ -84,21 +84,21 @@ class Named:
                 split_address(uri)
             except ValueError:
                 raise BadListing(
-                    f"{self.path}: line {number + 1} is no address, s3://BUCKET/KEY; "
-                    "for a list of keys name their bucket too: tagfleet tag s3://BUCKET --list FILE"
+                    f"{self.path}: line {number + 1} is not an address s3://BUCKET/KEY; "
+                    "for a list of keys give their bucket too: tagfleet tag s3://BUCKET --list FILE"
                 ) from None
-            yield Found(uri, str(number + 1))
+            yield ListedObject(uri, str(number + 1))
 
     @cached_property
     def _lines(self) -> list[str]:
         try:
             return read(self.source, self.path).decode().splitlines()
         except UnicodeDecodeError:
-            raise BadListing(f"{self.path}: a list is a text file in UTF-8") from None
+            raise BadListing(f"{self.path}: this is not a text file in UTF-8, which a list has to be") from None
 
 
 @dataclass(frozen=True)
-class Inventory:
+class InventoryListing:
     """What S3 Inventory wrote down of a bucket; `path` is its manifest.json. Its files are read one by one."""
 
     source: Source
@@ -109,14 +109,14 @@ class Inventory:
         where = self.path if self.path.startswith("s3://") else str(Path(self.path).absolute())
         return f"inventory {where}"
 
-    def after(self, cursor: str) -> Iterator[Found]:
+    def after(self, cursor: str) -> Iterator[ListedObject]:
         manifest = self._manifest
         first, row = map(int, cursor.split(":")) if cursor else (0, 0)
         for number in range(first, len(manifest.files)):
-            data = read(self.source, self._place(manifest, manifest.files[number]))
+            data = read(self.source, self._address(manifest, manifest.files[number]))
             for at, key in enumerate(inventory.keys(manifest, data)):
                 if key is not None and (number > first or at >= row):
-                    yield Found(address(manifest.bucket, key), f"{number}:{at + 1}")
+                    yield ListedObject(address(manifest.bucket, key), f"{number}:{at + 1}")
 
     @cached_property
     def _manifest(self) -> inventory.Manifest:
@@ -125,7 +125,7 @@ class Inventory:
         except ValueError as error:
             raise BadListing(f"{self.path}: {error}") from None
 
-    def _place(self, manifest: inventory.Manifest, key: str) -> str:
+    def _address(self, manifest: inventory.Manifest, key: str) -> str:
         """Beside a manifest that lies here its files are looked for here, by their names."""
         if self.path.startswith("s3://"):
             return address(manifest.destination, key)
@@ -141,6 +141,6 @@ def read(source: Source, path: str) -> bytes:
     try:
         return source.read(path, MAX_LIST_BYTES).data if path.startswith("s3://") else Path(path).read_bytes()
     except NotFound:
-        raise BadListing(f"{path}: there is no such object") from None
+        raise BadListing(f"{path}: this object does not exist") from None
     except OSError as error:
         raise BadListing(f"{path}: {error.strerror}") from None

@@ -15,7 +15,7 @@ _READERS = 16
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Counted:
     """Of a portion: the results of all positions below `low`, and so many `beyond`."""
 
     low: int = 0
@@ -28,30 +28,30 @@ class Results:
     def __init__(self, store: ObjectStore, run_id: str) -> None:
         self._store = store
         self._run_id = run_id
-        self._seen: dict[int, _Seen] = {}
+        self._counts: dict[int, _Counted] = {}
 
     @property
     def counted(self) -> int:
         """Of all portions that were counted and not forgotten."""
-        return sum(seen.low + seen.beyond for seen in self._seen.values())
+        return sum(counted.low + counted.beyond for counted in self._counts.values())
 
     def count(self, number: int) -> None:
         """Raises Unavailable."""
-        seen = self._seen.setdefault(number, _Seen())
-        low, beyond = seen.low, 0
+        counted = self._counts.setdefault(number, _Counted())
+        low, beyond = counted.low, 0
         for position in self.positions(number, low):
             if position == low:
                 low += 1
             else:
                 beyond += 1
-        seen.low, seen.beyond = low, beyond
+        counted.low, counted.beyond = low, beyond
 
     def complete(self, number: int, size: int) -> bool:
         """Whether all results of a portion of this size were there when it was last counted."""
-        return self._seen.get(number, _Seen()).low >= size
+        return self._counts.get(number, _Counted()).low >= size
 
     def forget(self, number: int) -> None:
-        self._seen.pop(number, None)
+        self._counts.pop(number, None)
 
     def positions(self, number: int, first: int) -> Iterator[int]:
         """Of a portion's results from position `first` on, in their order. Raises Unavailable."""
@@ -60,7 +60,7 @@ class Results:
         for info in self._store.list(prefix, after):
             yield int(info.key.removeprefix(prefix).removesuffix(".json"))
 
-    def of(self, number: int, uris: Sequence[str]) -> list[Result] | None:
+    def read(self, number: int, uris: Sequence[str]) -> list[Result] | None:
         """Those of a whole portion, in its order; None where one is gone that was there. Raises Unavailable."""
         with ThreadPoolExecutor(_READERS) as readers:
             found = list(readers.map(lambda position: self._read(number, position, uris[position]), range(len(uris))))

@@ -16,8 +16,9 @@ from core.domain.addresses import split_address
 from core.domain.messages import MAX_NAME, Job, encode
 from core.errors import Misconfigured, PartialSend, Unavailable
 from core.storage.ports import Depth, ObjectStore, Queue
-from tagfleet.bulk.listing import Found, Listing, looks_like_image
-from tagfleet.bulk.parts import as_parquet, keep
+from core.util.backoff import compute_backoff, retry
+from tagfleet.bulk.listing import ListedObject, Listing, looks_like_image
+from tagfleet.bulk.parquet_files import as_parquet, save_results
 from tagfleet.bulk.results import Results, image_id
 from tagfleet.bulk.state import Portion, RunFile
 
@@ -28,43 +29,45 @@ CHUNK = 500
 _LOOKED_AT = 50
 """Times a portion's size: so many objects are looked at for one portion, where few are images."""
 _SEND_TRIES = 5
+_SEND_PAUSE_S = 0.1
 _POLL_S = 1.0
 _RESEND_AFTER_S = 180.0
 _LONGEST_PAUSE_S = 30.0
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a run works with. A part of the results goes to `folder`, or into the store; `clock` gives Unix seconds."""
+class RunSetup:
+    """What a run works with. `clock` gives Unix seconds; tests use smaller portions and chunks."""
 
     store: ObjectStore
     queue: Queue
     clock: Callable[[], float]
+    lead: int
+    """The run sends no more jobs while this many wait."""
     folder: Path | None = None
+    """Where the Parquet files go; None: into the store."""
+    portion: int = PORTION
+    chunk: int = CHUNK
 
 
-class Run:
-    """`lead`: no more jobs are sent while so many wait. `portion` and `chunk` are smaller in tests."""
+class BucketRun:
+    """One run. Call `step` until `finished`, or let `drive` do it."""
 
-    def __init__(
-        self, file: RunFile, listing: Listing, parts: Parts, *, lead: int, portion: int = PORTION, chunk: int = CHUNK
-    ) -> None:
+    def __init__(self, file: RunFile, listing: Listing, setup: RunSetup) -> None:
         self._file = file
         self._listing = listing
-        self._parts = parts
-        self._lead = lead
-        self._most = portion
-        self._chunk = chunk
-        self._following: Iterator[Found] | None = None
+        self._setup = setup
+        self._following: Iterator[ListedObject] | None = None
         self._current: tuple[int, Portion] | None = None
         self._sizes: dict[int, int] = {}
-        self._results = Results(parts.store, file.run_id)
-        self._fresh = True  # what the process before this one sent last is not known
+        self._results = Results(setup.store, file.run_id)
+        self._fresh = True  # unknown: what an earlier process of this run sent last
         self._depth: Depth | None = None
-        self._news_at = time.monotonic()
+        self._progress_at = time.monotonic()
         self.poll_s = _POLL_S
+        self.resend_after_s = _RESEND_AFTER_S
 
-    # --- what it says of itself ---------------------------------------------------------------
+    # --- progress -----------------------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
@@ -89,8 +92,8 @@ class Run:
         if self._depth is None or self._depth.outstanding or not self._depth.dead or not self._in_hand:
             return ""
         return (
-            f"{self._in_hand} images have no result, and nothing waits but {self._depth.dead} dead letters: "
-            "the collector ends them, or `tagfleet dead-letters redrive`"
+            f"{self._in_hand} images have no result, and only {self._depth.dead} dead letters are left in the queue: "
+            "the collector turns them into failures, or send them again with `tagfleet dead-letters redrive`"
         )
 
     @property
@@ -116,16 +119,16 @@ class Run:
         began = time.monotonic()
         known = self.done
         state = self._file.state
-        self._depth = self._parts.queue.depth()
+        self._depth = self._setup.queue.depth()
         for number in range(state.gathered + 1, min(state.portions, state.sending) + 1):
             self._results.count(number)
         now = time.monotonic()
         self.poll_s = max(_POLL_S, 10 * (now - began))
         if self.done != known:
-            self._news_at = now
-        elif self._stuck and now - self._news_at > _RESEND_AFTER_S:
+            self._progress_at = now
+        elif self._stuck and now - self._progress_at > self.resend_after_s:
             self._send_missing(state.gathered + 1)
-            self._news_at = now
+            self._progress_at = now
 
     def _gather(self) -> bool:
         state = self._file.state
@@ -139,11 +142,11 @@ class Run:
         failed = 0
         if size:
             uris = self._portion(number).uris
-            results = self._results.of(number, uris)
+            results = self._results.read(number, uris)
             if results is None:
                 self._results.forget(number)
                 return False
-            keep(self._parts.store, self._file.run_id, number, as_parquet(uris, results), self._parts.folder)
+            save_results(self._setup.store, self._file.run_id, number, as_parquet(uris, results), self._setup.folder)
             failed = sum(not result.ok for result in results)
         self._file.change(gathered=number, done=state.done + size, failed=state.failed + failed)
         self._results.forget(number)
@@ -160,11 +163,11 @@ class Run:
                 return False
             self._file.change(sending=state.sending + 1, offset=0)
             return True
-        self._depth = self._parts.queue.depth()
-        room = self._lead - max(self._depth.outstanding, self._in_hand)
+        self._depth = self._setup.queue.depth()
+        room = self._setup.lead - max(self._depth.outstanding, self._in_hand)
         if room <= 0:
             return False
-        until = min(state.offset + min(room, self._chunk), len(portion.uris))
+        until = min(state.offset + min(room, self._setup.chunk), len(portion.uris))
         wanted = range(state.offset, until)
         before = self._sent_before(state.sending, wanted)
         self._send_jobs(state.sending, [at for at in wanted if at not in before])
@@ -186,7 +189,7 @@ class Run:
         self._send_jobs(number, [at for at in range(size) if at not in there])
 
     def _send_jobs(self, number: int, positions: list[int]) -> None:
-        uris, state, now = self._portion(number).uris, self._file.state, self._parts.clock()
+        uris, state, now = self._portion(number).uris, self._file.state, self._setup.clock()
         left = [
             encode(
                 Job(
@@ -202,17 +205,17 @@ class Run:
             )
             for at in positions
         ]
-        for last in [False] * (_SEND_TRIES - 1) + [True]:
-            if not left:
-                return
+
+        def send_left() -> None:
+            nonlocal left
             try:
-                self._parts.queue.send(left)
+                self._setup.queue.send(left)
             except PartialSend as error:
                 left = [left[index] for index in error.unsent]
-                if last:
-                    raise
-            else:
-                return
+                raise
+
+        if left:
+            retry(send_left, PartialSend, tries=_SEND_TRIES, base_s=_SEND_PAUSE_S)
 
     def _list(self) -> bool:
         state = self._file.state
@@ -221,23 +224,23 @@ class Run:
         try:
             if self._following is None:
                 self._following = self._listing.after(state.cursor)
-            taken = take(self._following, self._most, state.cursor, everything=state.everything)
+            taken = next_portion(self._following, self._setup.portion, state.cursor, everything=state.everything)
             portion = self._file.keep_portion(state.portions + 1, taken)
             passed_over = state.passed_over + portion.passed_over
             self._file.change(
                 portions=state.portions + 1, cursor=portion.cursor, listed=portion.last, passed_over=passed_over
             )
         except BaseException:
-            self._following = None  # what it gave is kept nowhere
+            self._following = None  # nothing has recorded what the iterator gave
             raise
         if portion != taken:
-            self._following = None  # a process before this one had listed otherwise
+            self._following = None  # an earlier process listed something else
         return True
 
     def _finish(self) -> bool:
         state = self._file.state
         if state.listed and state.gathered == state.portions and not self.finished:
-            self._file.change(finished_at=self._parts.clock())
+            self._file.change(finished_at=self._setup.clock())
             return True
         return False
 
@@ -256,7 +259,7 @@ class Run:
         return self._sizes[number]
 
 
-def take(following: Iterator[Found], most: int, cursor: str, *, everything: bool) -> Portion:
+def next_portion(following: Iterator[ListedObject], most: int, cursor: str, *, everything: bool) -> Portion:
     """The next portion: of all that follows, or of what is an image by its name."""
     uris: list[str] = []
     looked_at = 0
@@ -270,12 +273,14 @@ def take(following: Iterator[Found], most: int, cursor: str, *, everything: bool
     return Portion(uris=tuple(uris), passed_over=looked_at - len(uris), cursor=cursor, last=True)
 
 
-def drive(run: Run, show: Callable[[Run], None], say: Callable[[str], None], wait: Callable[[float], object]) -> None:
+def drive(
+    run: BucketRun, show: Callable[[BucketRun], None], say: Callable[[str], None], wait: Callable[[float], object]
+) -> None:
     """Run to the end. What does not answer is tried again for ever, with growing pauses; `say` hears of it once.
 
     Raises BadListing, RunTaken, Misconfigured.
     """
-    pause = 0.0
+    failures = 0
     while not run.finished:
         try:
             moved = run.step()
@@ -286,11 +291,11 @@ def drive(run: Run, show: Callable[[Run], None], say: Callable[[str], None], wai
         except Misconfigured:
             raise
         except Unavailable as error:
-            if not pause:
+            if not failures:
                 say(f"{error}; trying again")
-            pause = min(2 * pause or 1.0, _LONGEST_PAUSE_S)
-            wait(pause)
+            wait(compute_backoff(failures, base_s=_POLL_S, cap_s=_LONGEST_PAUSE_S))
+            failures += 1
             continue
-        pause = 0.0
+        failures = 0
         if not moved:
             wait(run.poll_s)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.domain.messages import SentOptions, TagOptions
-from core.errors import NotFound, PreconditionFailed, TagfleetError
+from core.errors import PreconditionFailed, TagfleetError
 from core.storage import layout
-from core.storage.ports import Etag, IfAbsent, IfMatch, ObjectStore
+from core.storage.documents import Document
+from core.storage.ports import IfAbsent, ObjectStore
 
 _DIGITS = 16
 
@@ -66,8 +67,9 @@ class RunState(BaseModel):
     """Results in gathered portions, failed ones too."""
     failed: int = 0
     writer: str = ""
-    """The process that wrote this, and its `seq`-th version: after a lost answer it knows its own."""
+    """The process that wrote this version. Differs between processes, so that each recognises its own writes."""
     seq: int = Field(default=0, ge=0)
+    """Number of this version."""
 
 
 def run_id_of(listing: str, pool: str) -> str:
@@ -76,46 +78,34 @@ def run_id_of(listing: str, pool: str) -> str:
 
 
 class RunFile:
-    """The state of one run as this process has it. Whoever opened it last is the one who may change it."""
+    """The state of one run, as this process has it. Only the process that opened it last may change it."""
 
     def __init__(self, store: ObjectStore, run_id: str, new: RunState, clock: Callable[[], float]) -> None:
-        """Begin a run, or go on with it. Raises RunDiffers, RunTaken, Unavailable."""
+        """Begin a run, or resume it. Raises RunDiffers, RunTaken, Unavailable."""
+        self.run_id = run_id
         self._store = store
         self._writer = secrets.token_hex(8)
-        self.run_id = run_id
-        self._etag: Etag | None = None
-        self.state = new.model_copy(update={"begun_at": clock()})
-        try:
-            blob = store.get(layout.run_key(run_id))
-        except NotFound:
-            self.resumed = False
-        else:
-            self.state, self._etag, self.resumed = RunState.model_validate_json(blob.data), blob.etag, True
-            _check(run_id, self.state, new)
+        self._document = Document(
+            store,
+            layout.run_key(run_id),
+            parse=RunState.model_validate_json,
+            serialise=lambda state: state.model_dump_json().encode(),
+        )
+        found = self._document.load()
+        self.resumed = found is not None
+        self.state = found or new.model_copy(update={"begun_at": clock()})
+        _check(run_id, self.state, new)
         if self.state.finished_at is None:
             self.change()
 
     def change(self, **values: object) -> None:
-        """Raises RunTaken where another process went on with this run, Unavailable."""
+        """Change the state here and in the store. Raises RunTaken if another process resumed the run, Unavailable."""
         new = self.state.model_copy(update=values | {"writer": self._writer, "seq": self.state.seq + 1})
-        key, data = layout.run_key(self.run_id), new.model_dump_json().encode()
-        condition = IfAbsent() if self._etag is None else IfMatch(self._etag)
         try:
-            self._etag = self._store.put(key, data, content_type="application/json", condition=condition)
+            self._document.save(new)
         except PreconditionFailed:
-            self._etag = self._own(new)
-        self.state = new
-
-    def _own(self, new: RunState) -> Etag:
-        """The version of this very change, whose answer was lost. Raises RunTaken."""
-        try:
-            blob = self._store.get(layout.run_key(self.run_id))
-        except NotFound:
             raise RunTaken(self.run_id) from None
-        there = RunState.model_validate_json(blob.data)
-        if (there.writer, there.seq) != (new.writer, new.seq):
-            raise RunTaken(self.run_id)
-        return blob.etag
+        self.state = new
 
     def portion(self, number: int) -> Portion:
         """Raises NotFound, Unavailable."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +13,9 @@ from typing import BinaryIO
 import click
 
 from config import settings as config
+from core.util.atomic import atomic_path, part_beside
 from tagfleet.cli.common import api_key_option, service_url, url_option
 from tagfleet.client import Client, ClientError
-from tagfleet.tagging.report import aside
 
 _FORMATS = ("csv", "jsonl", "coco", "xmp")
 
@@ -61,20 +60,17 @@ def _opened(path: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.flush()
         return
-    with aside(path) as part, part.open("wb") as file:
+    with atomic_path(path, sole_writer=True) as part, part.open("wb") as file:
         yield file
 
 
 def _into(folder: Path, write: Callable[[BinaryIO], str]) -> Path:
     """Write a new file under the name that `write` returns, and return its path. Raises OSError."""
-    part = folder / f".export-{secrets.token_hex(4)}.part"
-    try:
-        with part.open("xb") as file:
+    with part_beside(folder / "export") as part:
+        with part.open("wb") as file:
             name = write(file)
         made = _unused(folder / name)
         part.replace(made)
-    finally:
-        part.unlink(missing_ok=True)
     return made
 
 

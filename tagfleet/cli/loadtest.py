@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from config import settings as config
+from core.util.atomic import atomic_write
 from tagfleet.cli.common import api_key_option, service_url, url_option
 from tagfleet.client import ClientError
 from tagfleet.loadtest import figures, page, record, suite, tables
@@ -142,7 +143,7 @@ def _perform(target: Target, plan: Plan, delete: bool) -> Run:
 
 def _keep(report: Report, output: Path) -> None:
     record.write(report, output.with_name(f"{output.name}.json"))
-    output.with_name(f"{output.name}.html").write_text(page.html(report), encoding="utf-8")
+    atomic_write(output.with_name(f"{output.name}.html"), page.html(report))
 
 
 def _machine() -> str:

@@ -60,10 +60,10 @@ def fleet_lines(backend: Backend, width: int | None) -> Iterator[str]:
 def _service(settings: Settings, width: int | None) -> Iterator[str]:
     """Yield what only the web tier knows: its batches, and which parts have stopped moving while it watched."""
     from tagfleet.client import Client, ClientError, Patience
-    from tagfleet.supervisor import address_of
+    from tagfleet.supervisor import read_address
 
     key = os.environ.get("TAGFLEET_API_KEY")
-    url = address_of(settings.home) or f"http://127.0.0.1:{settings.port}"
+    url = read_address(settings.home) or f"http://127.0.0.1:{settings.port}"
     try:
         with Client(url, api_key=key, timeout=5, patience=Patience(total_s=0)) as client:
             batches = [batch for batch in client.batches(limit=100) if not batch.completed_at and batch.total]

@@ -20,8 +20,8 @@ from core.domain.messages import TagOptions
 from core.storage import layout
 from core.wiring import Backend
 from tagfleet.bulk import estimate
-from tagfleet.bulk.listing import Below, Inventory, Listing, Named
-from tagfleet.bulk.run import Parts, Run, drive
+from tagfleet.bulk.listing import FileListing, InventoryListing, Listing, PrefixListing
+from tagfleet.bulk.run import BucketRun, RunSetup, drive
 from tagfleet.bulk.state import RunFile, RunState, run_id_of
 from tagfleet.text_tables import Column, echo_table
 
@@ -93,9 +93,9 @@ def tag_bucket(settings: Settings, places: Sequence[str], pool: str | None, opti
     else:
         shown.say(f"{'going on with' if file.resumed else 'beginning'} {run_id}; its results go to {results}")
     try:
-        parts = Parts(backend.store, backend.jobs(pool), time.time, wanted.out)
+        setup = RunSetup(backend.store, backend.jobs(pool), time.time, lead=wanted.lead, folder=wanted.out)
         with shown.bars:
-            drive(Run(file, listing, parts, lead=wanted.lead), shown.update, shown.say, time.sleep)
+            drive(BucketRun(file, listing, setup), shown.update, shown.say, time.sleep)
     except KeyboardInterrupt:
         shown.say(
             f"interrupted: {run_id} is kept, and what was sent is being tagged; "
@@ -117,12 +117,12 @@ def _listing(backend: Backend, places: Sequence[str], wanted: Wanted) -> Listing
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if wanted.inventory:
-        return Inventory(backend.source, wanted.inventory)
+        return InventoryListing(backend.source, wanted.inventory)
     if wanted.list_:
         if prefix:
             raise click.UsageError("with --list an address names the bucket of its keys alone: s3://BUCKET")
-        return Named(backend.source, wanted.list_, bucket)
-    return Below(backend.source, places[0] if prefix else f"s3://{bucket}/")
+        return FileListing(backend.source, wanted.list_, bucket)
+    return PrefixListing(backend.source, places[0] if prefix else f"s3://{bucket}/")
 
 
 def _fleet(settings: Settings, backend: Backend, wanted: Wanted) -> estimate.Fleet:
@@ -180,7 +180,7 @@ class _Shown:
     def say(self, line: str) -> None:
         self._console.print(line, markup=False)
 
-    def update(self, run: Run) -> None:
+    def update(self, run: BucketRun) -> None:
         state, done = self._file.state, run.done
         self._before = done if self._before is None else self._before
         rate = (done - self._before) / max(time.monotonic() - self._began, 0.1)

@@ -13,6 +13,7 @@ import click
 from pydantic import ValidationError
 
 from config.settings import Settings
+from config.validation import problems
 from tagfleet.cli.common import with_settings
 from training.fit.options import LossName, Options, Precision, SamplerName
 
@@ -111,9 +112,9 @@ def _options(chosen: dict[str, Any]) -> Options:
     try:
         return Options(**chosen)
     except ValidationError as error:  # click's ranges let nan through, and infinity where there is no upper bound
-        problem = error.errors()[0]
-        flag = f"--{str(problem['loc'][0]).replace('_', '-')}"
-        raise click.BadParameter(f"{problem['input']}: {problem['msg']}", param_hint=flag) from None
+        problem = next(problems(error))
+        flag = f"--{problem.where.replace('_', '-')}"
+        raise click.BadParameter(f"{problem.given}: {problem.what}", param_hint=flag) from None
 
 
 def _tell(outcome: Outcome, folder: Path) -> None:

@@ -35,6 +35,10 @@ class Patience:
     longest_s: float = 5.0
 
     def pause(self, attempt: int) -> float:
+        """Return the pause in seconds before attempt number `attempt`, counted from 0.
+
+        The client has its own formula because it imports nothing else of Tagfleet.
+        """
         return min(self.longest_s, self.first_s * 2.0 ** min(attempt, 20)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
 
+from config.validation import first_problem
+from core.util.atomic import atomic_write
 from tagfleet.loadtest.errors import LoadTestError
 from tagfleet.loadtest.plan import Plan
 
@@ -85,7 +87,7 @@ class Report(BaseModel):
 
 def write(report: Report, path: Path) -> None:
     """Raises OSError."""
-    path.write_text(report.model_dump_json(indent=1), encoding="utf-8")
+    atomic_write(path, report.model_dump_json(indent=1))
 
 
 def read(path: Path) -> Report:
@@ -95,8 +97,6 @@ def read(path: Path) -> Report:
     except OSError as error:
         raise LoadTestError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise LoadTestError(
-            f"{path}: this is no report of `tagfleet loadtest`, or one of a newer version ({where}: {first['msg']})"
+            f"{path}: this is not a report of `tagfleet loadtest`, or a newer version wrote it ({first_problem(error)})"
         ) from None

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from core.util.atomic import atomic_write
 from core.util.file_names import same_name
 
 
@@ -30,10 +31,8 @@ class Journal:
 
     def begin(self, batch_id: str) -> None:
         """Raises OSError."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._path.with_suffix(".new")
-        aside.write_text(json.dumps({"batch": batch_id, **self._about}))
-        aside.replace(self._path)
+        content = json.dumps({"batch": batch_id, **self._about})
+        atomic_write(self._path, content, sole_writer=True, make_parents=True)
 
     def end(self) -> None:
         with suppress(OSError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from core.util import spreadsheets
+from core.util.atomic import atomic_path
 from tagfleet.client import Item, Tag
 
 _COLUMNS = ("name", "status", "tags", "confidences", "caption", "error")
@@ -50,23 +51,8 @@ def opened(path: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
-    with aside(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path, sole_writer=True) as part, part.open("w", encoding="utf-8", newline="") as file:
         yield file
-
-
-@contextmanager
-def aside(path: Path) -> Iterator[Path]:
-    """Another name for what is being written; once that is whole, it gets the name `path`. Raises OSError."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.touch()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _table(items: Iterable[Item], out: TextIO) -> None:

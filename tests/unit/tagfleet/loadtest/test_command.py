@@ -30,4 +30,4 @@ def test_what_contradicts_itself_is_refused_before_anything_is_sent(arguments, s
 def test_a_comparison_with_what_is_no_report_names_the_file(tmp_path):
     (tmp_path / "a.json").write_text("{}")
     result = CliRunner().invoke(command, ["compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")])
-    assert "a.json: this is no report" in str(result.exception)
+    assert "a.json: this is not a report" in str(result.exception)

@@ -86,7 +86,7 @@ def test_a_report_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize("content", ["", "{}", '{"runs": [{}]}', '{"format": 99, "runs": []}'])
 def test_what_is_no_report_is_refused_in_a_sentence(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(LoadTestError, match="no report of `tagfleet loadtest`"):
+    with pytest.raises(LoadTestError, match="not a report of `tagfleet loadtest`"):
         record.read(tmp_path / "a.json")
 
 

@@ -24,7 +24,7 @@ class CannotStart(TagfleetError):
 
 
 @contextmanager
-def claimed(home: Path) -> Iterator[bool]:
+def instance_lock(home: Path) -> Iterator[bool]:
     """Hold `home` for this process; says whether the last owner was killed. Raises CannotStart if somebody has it."""
     try:
         private_folder_if_new(home)
@@ -35,19 +35,19 @@ def claimed(home: Path) -> Iterator[bool]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotStart(f"`tagfleet up` runs already for {home}: {_owner(fd)}") from None
+            raise CannotStart(f"`tagfleet up` runs already for {home}: {_read_owner(fd)}") from None
         yield os.fstat(fd).st_size > 0
         os.ftruncate(fd, 0)
     finally:
         os.close(fd)
 
 
-def sign(home: Path, url: str) -> None:
+def write_owner(home: Path, url: str) -> None:
     """Write down who holds `home`, for whoever tries next."""
     (home / _LOCK).write_text(json.dumps({"pid": os.getpid(), "url": url}))
 
 
-def address_of(home: Path) -> str | None:
+def read_address(home: Path) -> str | None:
     """Where the deployment of `home` can be reached, or could when its `up` was killed; None after an orderly end."""
     try:
         return str(json.loads((home / _LOCK).read_text())["url"])
@@ -55,7 +55,7 @@ def address_of(home: Path) -> str | None:
         return None
 
 
-def _owner(fd: int) -> str:
+def _read_owner(fd: int) -> str:
     try:
         owner = json.loads(os.pread(fd, 4096, 0))
         return f"process {owner['pid']}, {owner['url']}"
@@ -63,7 +63,7 @@ def _owner(fd: int) -> str:
         return "it is just starting"
 
 
-def free_port(host: str, port: int, *, patience_s: float) -> int:
+def find_free_port(host: str, port: int, *, patience_s: float) -> int:
     """The port, or a free one for 0. Waits up to `patience_s` for one that is being left. Raises CannotStart."""
     deadline = time.monotonic() + patience_s
     while True:
@@ -79,6 +79,6 @@ def free_port(host: str, port: int, *, patience_s: float) -> int:
             if time.monotonic() >= deadline:
                 raise CannotStart(
                     f"port {port} of {host} is taken by another program; "
-                    f"choose another one with --port or TAGFLEET_PORT, {port + 1} for instance"
+                    f"choose another port with --port or TAGFLEET_PORT, for example {port + 1}"
                 ) from None
         time.sleep(_POLL_S)
