@@ -7,9 +7,9 @@ import time
 import click
 
 from config.settings import BadSetting, Settings
-from core.domain.notifications import shown_job
+from core.domain.notifications import preview_message
 from core.errors import BadMessage
-from core.fleet.dead_letters import peeked
+from core.fleet.dead_letters import peek_dead_letters
 from core.storage.ports import Delivery, Queue
 from tagfleet.cli.common import existing, with_settings
 from tagfleet.tagging.report import printable
@@ -29,7 +29,7 @@ def list_command(settings: Settings, pool: str | None, limit: int) -> None:
     """Show them and leave them where they are: name, batch, deliveries, when it was sent."""
     found = 0
     for name, queue in _queues(settings, pool):
-        letters = peeked(queue, limit)
+        letters = peek_dead_letters(queue, limit)
         echo_table([Column()] * 4, [(name, *_cells(letter)) for letter in letters])
         found += len(letters)
         if (dead := queue.depth().dead) > len(letters):
@@ -61,7 +61,7 @@ def _cells(letter: Delivery) -> tuple[str, str, str]:
     sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.sent_at))
     received = f"received {letter.receive_count} times"
     try:
-        job = shown_job(letter.body)
+        job = preview_message(letter.body)
     except BadMessage as error:
         return sent, received, str(error)
     return sent, received, f"{job.batch_id}  {printable(job.name)}"

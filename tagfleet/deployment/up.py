@@ -14,7 +14,7 @@ from ami.aws.keys import key_of
 from config import settings as config
 from config.settings import BadSetting, Document, Settings
 from core.aws.clients import Clients
-from core.domain.notifications import asked_by
+from core.domain.notifications import parse_message
 from core.errors import BadMessage, Misconfigured, NotFound, TagfleetError
 from core.storage import layout
 from core.storage.ports import Queue
@@ -222,6 +222,6 @@ def drop_test_events(queue: Queue) -> None:
 def _asks_for_work(body: str) -> bool:
     """Return whether the message contains work for a worker. Unreadable messages count: the worker reports them."""
     try:
-        return bool(asked_by(body, ""))
+        return bool(parse_message(body, ""))
     except BadMessage:
         return True
