@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tagfleet.cli import cli
-from tagfleet.client.downloads import suggested_name
+from tagfleet.client._api import suggested_name
 from tests.unit.tagfleet.client.test_client import broken
 
 Run = Callable[..., Result]
