@@ -1,4 +1,4 @@
-"""The files of S3 Inventory, https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html"""
+"""Read S3 Inventory files: https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html"""
 
 from __future__ import annotations
 
@@ -31,16 +31,18 @@ class _Document(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
+    """What a manifest.json says about its inventory."""
+
     bucket: str
     destination: str
     parquet: bool
     columns: tuple[str, ...]
-    """Of CSV; those of Parquet are in its files."""
+    """Columns of a CSV inventory; Parquet files carry their own."""
     files: tuple[str, ...]
 
 
 def parse(data: bytes) -> Manifest:
-    """Raises ValueError with a sentence."""
+    """Parse a manifest.json. Raises ValueError with a sentence."""
     try:
         found = _Document.model_validate_json(data)
     except ValidationError as error:
@@ -56,7 +58,7 @@ def parse(data: bytes) -> Manifest:
 
 
 def keys(manifest: Manifest, data: bytes) -> Iterator[str | None]:
-    """The key of each row of one file; None for rows of what is no object now. Raises ValueError."""
+    """Yield the key of each row of one file, None for deleted objects and old versions. Raises ValueError."""
     if manifest.parquet:
         return _keys_in_parquet(data)
     if "Key" not in manifest.columns:

@@ -1,6 +1,6 @@
-"""Which objects are tagged: those below an address, those that a list names, or those of an S3 Inventory.
+"""Which objects a run tags: all below a prefix, those named in a file, or those in an S3 Inventory.
 
-A listing can go on after any of its objects: each comes with a cursor, which means something to its listing alone.
+A listing can resume after any of its objects: each comes with a cursor, which only its own listing understands.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from core.storage.ports import Source
 from tagfleet.bulk import inventory
 
 MAX_LIST_BYTES = 1 << 30
-"""Of a list, or of one file of an inventory: it is held while it is read."""
+"""Largest list, and largest file of an inventory; each is held in memory while it is read."""
 
 
 class BadListing(TagfleetError):
-    """What should be tagged cannot be told from what was given."""
+    """The objects to tag cannot be determined from what was given."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """An object to tag. The listing goes on after it from `cursor`."""
+    """An object to tag. The listing resumes after it from `cursor`."""
 
     uri: str
     cursor: str
@@ -36,15 +36,15 @@ class ListedObject:
 class Listing(Protocol):
     @property
     def name(self) -> str:
-        """The same for the same objects: a run is found again by it."""
+        """Identifies the objects: a run is found again by it."""
 
     def after(self, cursor: str) -> Iterator[ListedObject]:
-        """What follows there, from the beginning where it is empty. Raises BadListing, Unavailable."""
+        """Yield the objects after `cursor`, all of them for an empty one. Raises BadListing, Unavailable."""
 
 
 @dataclass(frozen=True)
 class PrefixListing:
-    """Everything whose address begins with `uri`."""
+    """All objects whose address begins with `uri`."""
 
     source: Source
     uri: str
@@ -64,7 +64,7 @@ class PrefixListing:
 
 @dataclass(frozen=True)
 class FileListing:
-    """A text file, here or in a bucket, with one address or key in each line; keys are those of `bucket`."""
+    """A text file, here or in a bucket, with an address or a key on each line; keys belong to `bucket`."""
 
     source: Source
     path: str
@@ -99,7 +99,7 @@ class FileListing:
 
 @dataclass(frozen=True)
 class InventoryListing:
-    """What S3 Inventory wrote down of a bucket; `path` is its manifest.json. Its files are read one by one."""
+    """An S3 Inventory; `path` is its manifest.json. Its files are read one at a time."""
 
     source: Source
     path: str
@@ -126,18 +126,19 @@ class InventoryListing:
             raise BadListing(f"{self.path}: {error}") from None
 
     def _address(self, manifest: inventory.Manifest, key: str) -> str:
-        """Beside a manifest that lies here its files are looked for here, by their names."""
+        """Return where a file of the inventory is: beside a manifest on this machine, under its name in `data/`."""
         if self.path.startswith("s3://"):
             return address(manifest.destination, key)
         return str(Path(self.path).parent / "data" / key.rpartition("/")[2])
 
 
 def looks_like_image(uri: str) -> bool:
+    """Return whether the key ends with an image's extension."""
     return uri.lower().endswith(IMAGE_EXTENSIONS)
 
 
 def read(source: Source, path: str) -> bytes:
-    """A file here or in a bucket. Raises BadListing, Unavailable."""
+    """Read a file here or in a bucket. Raises BadListing, Unavailable."""
     try:
         return source.read(path, MAX_LIST_BYTES).data if path.startswith("s3://") else Path(path).read_bytes()
     except NotFound:

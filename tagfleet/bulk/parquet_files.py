@@ -14,8 +14,10 @@ from core.util.atomic import atomic_write
 
 
 def as_parquet(uris: Sequence[str], results: Sequence[Result]) -> bytes:
-    """Columns uri, tags, caption, error, tagger, timings_ms; `results` are in the order of `uris`."""
-    import pyarrow as pa  # half a second and 150 MB that nothing else needs
+    """Return a file with the columns uri, tags, caption, error, tagger, timings_ms. `results` are in the order of
+    `uris`.
+    """
+    import pyarrow as pa  # takes half a second and 150 MB, which only this needs
     from pyarrow import parquet
 
     timings = pa.struct([(name, pa.float32()) for name in ("queue", "fetch", "decode", "infer")])
@@ -41,7 +43,10 @@ def _tag(tag: Tag) -> dict[str, Any]:
 
 
 def save_results(store: ObjectStore, run_id: str, number: int, data: bytes, folder: Path | None) -> None:
-    """Under `exports/` in the store, or in a folder. Once more replaces it. Raises Unavailable, OSError."""
+    """Write a portion's file into `folder`, or under `exports/` in the store. Repeating replaces it.
+
+    Raises Unavailable, OSError.
+    """
     if folder is None:
         store.put(layout.part_key(run_id, number), data, content_type="application/vnd.apache.parquet")
         return

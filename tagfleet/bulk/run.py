@@ -1,7 +1,10 @@
-"""Tags what a listing names: lists a portion, sends its jobs while the queue is short, gathers its results, and so on.
+"""Tag what a listing names.
 
-Whatever it is interrupted at, a new `Run` over the same state goes on there. Results are counted by listing them from
-the last one that is known, a request for each thousand, and never asked for one by one before they are all there.
+1. List a portion of objects. Send its jobs while the queue is short. When all its results are in the store, write them
+as one Parquet file. Then the next portion.
+2. Every step is recorded in the store, so a new `BucketRun` over the same state resumes wherever the last one stopped.
+3. Results are counted by listing them from the last known one, a request for each thousand. They are read only when a
+portion is complete.
 """
 
 from __future__ import annotations
@@ -23,11 +26,11 @@ from tagfleet.bulk.results import Results, image_id
 from tagfleet.bulk.state import Portion, RunFile
 
 PORTION = 10_000
-"""Objects that are listed, and then gathered, together: what is held in memory at once."""
+"""Objects that are listed and gathered together, and so held in memory at once."""
 CHUNK = 500
-"""Jobs that are sent between two notes of how far the run is: at most so many are sent twice after a kill."""
+"""Jobs sent between two records of progress: at most this many are sent twice after a kill."""
 _LOOKED_AT = 50
-"""Times a portion's size: so many objects are looked at for one portion, where few are images."""
+"""Times the portion's size: how many objects are listed for one portion if few of them are images."""
 _SEND_TRIES = 5
 _SEND_PAUSE_S = 0.1
 _POLL_S = 1.0
@@ -71,6 +74,7 @@ class BucketRun:
 
     @property
     def finished(self) -> bool:
+        """Whether everything is tagged and written."""
         return self._file.state.finished_at is not None
 
     @property
@@ -80,7 +84,7 @@ class BucketRun:
 
     @property
     def total(self) -> int | None:
-        """Images in all; None until all are listed."""
+        """Number of images; None until all are listed."""
         state = self._file.state
         if not state.listed or state.sending < state.portions:
             return None
@@ -88,7 +92,7 @@ class BucketRun:
 
     @property
     def waits_for(self) -> str:
-        """What somebody should look at; empty where all goes well."""
+        """What somebody should look at; empty if all goes well."""
         if self._depth is None or self._depth.outstanding or not self._depth.dead or not self._in_hand:
             return ""
         return (
@@ -98,7 +102,7 @@ class BucketRun:
 
     @property
     def _stuck(self) -> bool:
-        """Whether images are neither done nor on the queue, nor among its dead letters."""
+        """Whether images are neither done, nor in the queue, nor among its dead letters."""
         return bool(self._in_hand and self._depth and not self._depth.outstanding and not self._depth.dead)
 
     @property
@@ -108,14 +112,14 @@ class BucketRun:
     # --- steps --------------------------------------------------------------------------------
 
     def step(self) -> bool:
-        """Do one thing that can be done now; False where there is nothing to do but to wait.
+        """Do the next thing that can be done. Return False if there is nothing to do but wait.
 
-        Raises BadListing, RunTaken, Unavailable: then nothing is lost, and the step can be tried again.
+        Raises BadListing, RunTaken, Unavailable. Nothing is lost then; call it again.
         """
         return self._gather() or self._send() or self._finish()
 
     def refresh(self) -> None:
-        """Count the results that are there. Raises Unavailable."""
+        """Count the results in the store. Raises Unavailable."""
         began = time.monotonic()
         known = self.done
         state = self._file.state
@@ -176,13 +180,13 @@ class BucketRun:
         return True
 
     def _sent_before(self, number: int, positions: range) -> set[int]:
-        """Those with a result, which only the first positions of a process that goes on with a run can have."""
+        """Return positions that already have a result. Only the first chunk of a resumed run can have any."""
         if not self._fresh or not self._file.resumed:
             return set()
         return set(islice(self._results.positions(number, positions.start), len(positions)))
 
     def _send_missing(self, number: int) -> None:
-        """What was sent and is on no queue, for whatever reason, is sent once more."""
+        """Send jobs again that were sent and are in no queue, for whatever reason."""
         state = self._file.state
         size = state.offset if number == state.sending else self._size(number)
         there = set(self._results.positions(number, 0))
@@ -260,7 +264,7 @@ class BucketRun:
 
 
 def next_portion(following: Iterator[ListedObject], most: int, cursor: str, *, everything: bool) -> Portion:
-    """The next portion: of all that follows, or of what is an image by its name."""
+    """Take the next portion from a listing: everything, or what looks like an image."""
     uris: list[str] = []
     looked_at = 0
     for found in following:
@@ -276,7 +280,7 @@ def next_portion(following: Iterator[ListedObject], most: int, cursor: str, *, e
 def drive(
     run: BucketRun, show: Callable[[BucketRun], None], say: Callable[[str], None], wait: Callable[[float], object]
 ) -> None:
-    """Run to the end. What does not answer is tried again for ever, with growing pauses; `say` hears of it once.
+    """Run to the end. Retry failures of the store and the queue for ever, with growing pauses; `say` reports each once.
 
     Raises BadListing, RunTaken, Misconfigured.
     """

@@ -1,4 +1,4 @@
-"""`tagfleet aws`"""
+"""`tagfleet aws`: create, inspect and delete a deployment on AWS."""
 
 from __future__ import annotations
 
@@ -154,14 +154,14 @@ def down_command(settings: Settings, *, drain_s: float, delete_data: bool, yes: 
 
 
 def _question(name: str, outputs: Mapping[str, str]) -> str:
-    """What is asked before the protection from deletion is lifted."""
+    """Return the question to ask before the protection from deletion is lifted."""
     if "CatalogHost" in outputs:
         return f"delete stack {name} and the catalogue's database? A snapshot of it, images and results stay"
     return f"delete stack {name}? Images and results stay"
 
 
 def _shared(bucket: str) -> Settings:
-    """The settings that every machine of the deployment reads."""
+    """Return the settings that all machines of the deployment read."""
     from core.aws.settings import read
 
     uri = _uri(bucket)
@@ -169,13 +169,13 @@ def _shared(bucket: str) -> Settings:
 
 
 def _shared_if_there(outputs: Mapping[str, str]) -> Settings | None:
-    """None where they are lost, or were never written: a stack can be taken down all the same."""
+    """Return the shared settings, or None if they are missing or unreadable: the stack can still be deleted."""
     if "OutputBucket" not in outputs:
         return None
     try:
         return _shared(outputs["OutputBucket"])
     except BadSetting as error:
-        _say(f"warning: {error}; going on with the settings that are known here")
+        _say(f"warning: {error}; using the settings of this machine instead")
         return None
 
 
@@ -185,16 +185,16 @@ def _uri(bucket: str) -> str:
 
 def _next_steps(settings: Settings, outputs: Mapping[str, str]) -> list[str]:
     uri = _uri(settings.aws.output_bucket)
-    drop = f"files that are put into s3://{settings.aws.input_bucket}/{layout.DROPS} are tagged too"
+    drop = f"files put into s3://{settings.aws.input_bucket}/{layout.DROPS} are tagged too"
     if "Domain" in outputs:
         return [
-            f"Point {outputs['Domain']} at {outputs['Entrance']} (a CNAME, or an alias in Route 53), and make a key on",
-            'a host: docs/aws.md, "The first key". Then open https://' + outputs["Domain"],
+            f"Point {outputs['Domain']} at {outputs['Entrance']} (a CNAME, or an alias in Route 53), and create a key",
+            'on a host: docs/aws.md, "The first key". Then open https://' + outputs["Domain"],
             drop,
         ]
     if "HostFleet" in outputs:
         return ['Open the page through a tunnel: docs/aws.md, "One host".', drop]
-    return [f"Drive the fleet from this machine:  TAGFLEET_CONFIG={uri} tagfleet up", drop]
+    return [f"Run the fleet from this machine:  TAGFLEET_CONFIG={uri} tagfleet up", drop]
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""`tagfleet evaluate`"""
+"""`tagfleet evaluate`: measure a trained run or a tagger on labelled images."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def command(
     strict: bool,
     workers: int,
 ) -> None:
-    """Measure the folder of a training, or a tagger that the fleet could serve (`coco80@1a2b3c4d`, `resnet50`, …).
+    """Measure a training run, or a tagger that the fleet could serve (`coco80@1a2b3c4d`, `resnet50`, …).
 
-    Thresholds and temperature of a run are chosen on its validation images, all figures are of its test images. A
+    A run's thresholds and temperature are chosen on its validation images; all figures come from its test images. A
     tagger keeps its own thresholds. report.html has plots, figures.json everything for programs.
     """
     from rich.console import Console

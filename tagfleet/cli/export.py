@@ -1,4 +1,4 @@
-"""`tagfleet export BATCH`"""
+"""`tagfleet export BATCH`: write the tags of a batch."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _FORMATS = ("csv", "jsonl", "coco", "xmp")
 @url_option
 @api_key_option
 def command(batch: str, format: str, output: Path | None, plain: bool, url: str | None, api_key: str | None) -> None:
-    """Write the tags of a batch: as a table, as JSON lines, as COCO's JSON, or as a zip of XMP sidecars."""
+    """Write the tags of a batch: as a table, JSON lines, COCO's JSON, or a zip of XMP sidecars."""
     if format == "xmp" and output is None and sys.stdout.isatty():
-        raise click.UsageError("a zip does not belong on a terminal: name a file with --output")
+        raise click.UsageError("a zip cannot be shown on a terminal: name a file with --output")
     settings = config.load(os.environ)
     try:
         with Client(service_url(url, settings), api_key=api_key) as client:
@@ -55,7 +55,7 @@ def command(batch: str, format: str, output: Path | None, plain: bool, url: str 
 
 @contextmanager
 def _opened(path: Path | None) -> Iterator[BinaryIO]:
-    """Standard output, or a file that has its name only once it is whole."""
+    """Open standard output, or a file that gets its name only when it is complete."""
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.flush()
@@ -75,6 +75,6 @@ def _into(folder: Path, write: Callable[[BinaryIO], str]) -> Path:
 
 
 def _unused(path: Path) -> Path:
-    """`path`, numbered as browsers do where there is such a file already."""
+    """Return `path`, numbered as browsers do if it exists already."""
     numbered = (path.with_name(f"{path.stem} ({number}){path.suffix}") for number in count(2))
     return next(one for one in chain([path], numbered) if not one.exists())

@@ -1,7 +1,7 @@
-"""`tagfleet status`
+"""`tagfleet status`: show batches, queues, workers and decisions.
 
-The fleet is read from the store and the queues, so that this works while the web tier is down; only the batches,
-which are kept in its catalogue, are asked of it.
+The fleet is read from the store and the queues, so this works while the web tier is down. Only batches come from the
+web tier, whose catalogue keeps them.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ def _queues(backend: Backend, width: int | None) -> Iterator[str]:
 
 
 def _watched(backend: Backend) -> tuple[list[Heartbeat], Liveness]:
-    """The workers, and which of them were seen to move: a look at the clock in a heartbeat would compare two clocks.
+    """Return the workers, and which of them moved while this process watched; no two clocks are compared.
 
-    Waits for as long as one that lives may take to beat, where one does not.
+    Waits a few heartbeats for workers that have not moved yet.
     """
     liveness, attention = Liveness(), Attention(time.monotonic, 1.0)
     deadline = time.monotonic() + _BEATS * backend.settings.worker.heartbeat_s

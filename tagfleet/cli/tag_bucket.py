@@ -1,4 +1,4 @@
-"""`tagfleet tag s3://…`: an operator's command, which speaks to queue and store itself."""
+"""`tagfleet tag s3://…`: an operator's command that uses the queue and the store directly."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BucketOptions:
     """The options of `tagfleet tag` for buckets."""
 
     list_: str | None
@@ -47,7 +47,7 @@ class Wanted:
 
     @property
     def any(self) -> bool:
-        """Whether one was given that only buckets have."""
+        """Whether an option was given that only buckets have."""
         return bool(self.list_ or self.inventory or self.run or self.everything or self.out or self.estimate)
 
 
@@ -71,8 +71,10 @@ def bucket_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def tag_bucket(settings: Settings, places: Sequence[str], pool: str | None, options: TagOptions, wanted: Wanted) -> int:
-    """Start a run or go on with it, to its end; gives the exit code."""
+def tag_bucket(
+    settings: Settings, places: Sequence[str], pool: str | None, options: TagOptions, wanted: BucketOptions
+) -> int:
+    """Begin a run, or resume it, and run it to its end; return the exit code."""
     backend = Backend(settings)
     pool = pool or settings.default_pool
     if pool not in settings.pools:
@@ -89,27 +91,24 @@ def tag_bucket(settings: Settings, places: Sequence[str], pool: str | None, opti
     results = str(wanted.out) if wanted.out else _place(settings, run_id)
     shown = _Shown(file, fleet, aws=settings.backend == "aws")
     if file.state.finished_at is not None:
-        shown.say(f"{run_id} is finished; to tag the same once more, give it another name: --run NAME")
+        shown.say(f"{run_id} is finished; to tag the same objects again, use another name: --run NAME")
     else:
-        shown.say(f"{'going on with' if file.resumed else 'beginning'} {run_id}; its results go to {results}")
+        shown.say(f"{'resuming' if file.resumed else 'beginning'} {run_id}; its results go to {results}")
     try:
         setup = RunSetup(backend.store, backend.jobs(pool), time.time, lead=wanted.lead, folder=wanted.out)
         with shown.bars:
             drive(BucketRun(file, listing, setup), shown.update, shown.say, time.sleep)
     except KeyboardInterrupt:
-        shown.say(
-            f"interrupted: {run_id} is kept, and what was sent is being tagged; "
-            "the same command goes on where this one was"
-        )
+        shown.say(f"interrupted: {run_id} is kept, tagging of queued images continues, and the same command resumes")
         return _INTERRUPTED
     if not file.state.sent:
         file.forget()
-        over = f"{file.state.passed_over:,} objects end like no image (--all takes them too)"
-        raise click.ClickException(f"there is nothing to tag in {listing.name}: {over}")
+        over = f"{file.state.passed_over:,} objects do not end like an image (--all includes them)"
+        raise click.ClickException(f"nothing to tag in {listing.name}: {over}")
     return shown.summary(results)
 
 
-def _listing(backend: Backend, places: Sequence[str], wanted: Wanted) -> Listing:
+def _listing(backend: Backend, places: Sequence[str], wanted: BucketOptions) -> Listing:
     if len(places) > 1 or (wanted.list_ and wanted.inventory) or (wanted.inventory and places):
         raise click.UsageError("one thing at a time: s3://BUCKET/PREFIX, or --list FILE, or --inventory MANIFEST")
     try:
@@ -120,13 +119,13 @@ def _listing(backend: Backend, places: Sequence[str], wanted: Wanted) -> Listing
         return InventoryListing(backend.source, wanted.inventory)
     if wanted.list_:
         if prefix:
-            raise click.UsageError("with --list an address names the bucket of its keys alone: s3://BUCKET")
+            raise click.UsageError("with --list, give only the bucket of its keys: s3://BUCKET")
         return FileListing(backend.source, wanted.list_, bucket)
     return PrefixListing(backend.source, places[0] if prefix else f"s3://{bucket}/")
 
 
-def _fleet(settings: Settings, backend: Backend, wanted: Wanted) -> estimate.Fleet:
-    """At the rate of the workers that run now, where any does, unless one was given."""
+def _fleet(settings: Settings, backend: Backend, wanted: BucketOptions) -> estimate.Fleet:
+    """Return the speed to estimate with: the given rate, or the rate of running workers, or the settings' prior."""
     rates = [] if wanted.rate else [beat.rate for beat in backend.roster.workers() if beat.rate]
     measured = sum(rates) / len(rates) if rates else settings.controller.throughput_prior
     workers = wanted.workers or max(1, settings.controller.max_workers)
@@ -162,7 +161,7 @@ def _duration(seconds: float) -> str:
 
 
 class _Shown:
-    """A bar on stderr; where stderr is no terminal, a line now and then."""
+    """A progress bar on stderr; if stderr is not a terminal, a line from time to time."""
 
     def __init__(self, file: RunFile, fleet: estimate.Fleet, *, aws: bool) -> None:
         self._file = file
@@ -188,13 +187,13 @@ class _Shown:
         self.bars.update(self._task, completed=done, total=run.total, text=text)
         if self.bars.disable and time.monotonic() - self._line_at > _LINE_EVERY_S:
             self._line_at = time.monotonic()
-            self.say(f"{done:,} of {state.sent:,} that were sent are done, {text}")
+            self.say(f"{done:,} of {state.sent:,} queued images are done, {text}")
         if run.waits_for and run.waits_for != self._waits_for:
             self.say(run.waits_for)
         self._waits_for = run.waits_for
 
     def summary(self, results: str) -> int:
-        """Says how it ended; gives the exit code."""
+        """Print how the run ended; return the exit code."""
         state = self._file.state
         over = f", {state.passed_over:,} objects passed over" if state.passed_over else ""
         took = _duration((state.finished_at or 0.0) - state.begun_at)

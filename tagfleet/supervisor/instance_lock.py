@@ -1,4 +1,4 @@
-"""What must hold before anything is started: the home folder is ours alone, and the address is free."""
+"""Make sure that `tagfleet up` can start: it holds the home folder alone, and its port is free."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ _POLL_S = 0.05
 
 
 class CannotStart(TagfleetError):
-    """This deployment cannot be started here and now."""
+    """The deployment cannot start on this machine now."""
 
 
 @contextmanager
 def instance_lock(home: Path) -> Iterator[bool]:
-    """Hold `home` for this process; says whether the last owner was killed. Raises CannotStart if somebody has it."""
+    """Hold `home` for this process. Yield whether the last holder was killed. Raises CannotStart if another one holds
+    it.
+    """
     try:
         private_folder_if_new(home)
         fd = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -43,12 +45,12 @@ def instance_lock(home: Path) -> Iterator[bool]:
 
 
 def write_owner(home: Path, url: str) -> None:
-    """Write down who holds `home`, for whoever tries next."""
+    """Record who holds `home`, for the next process that tries."""
     (home / _LOCK).write_text(json.dumps({"pid": os.getpid(), "url": url}))
 
 
 def read_address(home: Path) -> str | None:
-    """Where the deployment of `home` can be reached, or could when its `up` was killed; None after an orderly end."""
+    """Return the address of the deployment in `home`, even if its `up` was killed; None if it ended in order."""
     try:
         return str(json.loads((home / _LOCK).read_text())["url"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -64,7 +66,7 @@ def _read_owner(fd: int) -> str:
 
 
 def find_free_port(host: str, port: int, *, patience_s: float) -> int:
-    """The port, or a free one for 0. Waits up to `patience_s` for one that is being left. Raises CannotStart."""
+    """Return `port`, or a free one for 0, waiting up to `patience_s` if it is in use. Raises CannotStart."""
     deadline = time.monotonic() + patience_s
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Starts the parts, keeps them running, tells a person what happens, and ends everything within ten seconds."""
+"""Start the deployment's processes, keep them running, report to the terminal, and stop within ten seconds."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Say = Callable[[str], None]
 _TAGFLEET = tuple(module_command("tagfleet"))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SECOND_SIGNAL_S = 0.5
-"""One Ctrl-C may arrive twice, from the terminal and from a program that passes it on."""
+"""One Ctrl-C may arrive twice: from the terminal, and from a program that forwards it."""
 _TICK_S = 0.2
 _LOOK_S = 1.0
 _LEFT_BEHIND_S = 5.0
-"""The parts of a killed `up` end at their lifelines; the web tier's port is free soon after."""
+"""The children of a killed `up` notice that their parent is gone and end; the web tier's port is free soon after."""
 
 # Ends of the phases of stopping, in seconds since its beginning. Each phase kills what is left of it.
 _CONTROLLER_END_S, _WORKERS_END_S, _ALL_END_S = 1.5, 6.5, 8.5
@@ -122,6 +122,7 @@ class Supervisor:
         self._over = threading.Event()
 
     def run(self) -> None:
+        """Run until a signal asks to stop, then stop everything."""
         self._signals.listen()
         watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
         try:
@@ -145,9 +146,9 @@ class Supervisor:
     @property
     def _kept_where(self) -> str:
         if not self._on_aws:
-            return f"everything is kept in {self._settings.home}"
+            return f"all data is in {self._settings.home}"
         aws = self._settings.aws
-        return f"images are kept in s3://{aws.input_bucket}, results in s3://{aws.output_bucket}, workers run on EC2"
+        return f"images are in s3://{aws.input_bucket}, results in s3://{aws.output_bucket}, workers run on EC2"
 
     # --- running ------------------------------------------------------------------------------
 
@@ -172,7 +173,7 @@ class Supervisor:
             self._signals.wait(_TICK_S)
 
     def _watch(self) -> None:
-        """In a thread of its own: a slow answer must not hold up the ending of anything."""
+        """Report events. Runs in a thread of its own, because a slow answer must not delay the end of anything."""
         narrator = Narrator()
         announced, trouble = False, ""
         pause = _TICK_S
@@ -203,7 +204,7 @@ class Supervisor:
     # --- stopping -----------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """First what starts workers, then the workers, last what receives their results."""
+        """End first what starts workers, then the workers, then what receives their results."""
         begin = time.monotonic()
         self._end([self._controller, self._prepare], begin + _CONTROLLER_END_S)
         try:
@@ -241,7 +242,7 @@ class Supervisor:
             time.sleep(0.005)
 
     def _leave_workers(self) -> None:
-        """Machines take minutes to end, and their work may go on: another controller finds them again."""
+        """Leave the workers on AWS running: machines take minutes to end, and another controller adopts them."""
         fleet = self._backend.fleet([], grace_s=0)
         if living := [one for one in fleet.instances() if one.state is not InstanceState.GONE]:
             self._say(

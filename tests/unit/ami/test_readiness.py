@@ -109,7 +109,7 @@ def test_the_load_balancer_is_asked() -> None:
 
 
 def test_a_host_without_a_stack_tells_nobody() -> None:
-    assert CliRunner().invoke(command, ["--stack=", "--targets="]).output.startswith("no stack is named")
+    assert CliRunner().invoke(command, ["--stack=", "--targets="]).output.startswith("no stack is set")
 
 
 @pytest.mark.parametrize(

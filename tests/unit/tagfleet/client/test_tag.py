@@ -248,7 +248,7 @@ def test_an_interrupted_upload_goes_on_and_sends_nothing_twice(service, tag, alb
     everything = {item["name"] for item in service.items["bat_0"]}
     assert sorted(resent) == sorted(everything - arrived | {"a.jpg"})
     assert list(service.batches) == ["bat_0"]
-    assert f"{33 - len(resent)} of 33 images are there already" in result.stderr
+    assert f"{33 - len(resent)} of 33 images are uploaded already" in result.stderr
 
 
 def test_a_finished_batch_is_not_gone_on_with(service, tag, album):
@@ -279,7 +279,7 @@ def test_nobody_there(tag, album, service):
 def test_wrong_usage(tag, tmp_path):
     assert tag(tmp_path / "nothing.jpg").exit_code == 2
     assert tag().exit_code == 2
-    assert "there is nothing to tag" in tag(tmp_path).stderr
+    assert "nothing to tag" in tag(tmp_path).stderr
 
 
 def test_an_interrupted_upload_goes_on_with_names_of_another_form(service, tag, album):
@@ -291,7 +291,7 @@ def test_an_interrupted_upload_goes_on_with_names_of_another_form(service, tag, 
     (album / "e\u0301.jpg").rename(album / "\u00e9.jpg")
     result = tag(album)
     assert result.exit_code == 0, result.output
-    assert "4 of 4 images are there already" in result.stderr
+    assert "4 of 4 images are uploaded already" in result.stderr
     assert service.received == []
     assert len(service.batches) == 1
 

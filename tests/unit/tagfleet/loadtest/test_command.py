@@ -17,8 +17,8 @@ def test_a_service_that_is_not_there_is_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--rate", "5", "--per-request", "3"], "--per-request is for runs without"),
-        (["--size", "2kB", "--folder", "."], "give one of them"),
+        (["--rate", "5", "--per-request", "3"], "use --per-request only without --rate"),
+        (["--size", "2kB", "--folder", "."], "give only one of them"),
     ],
 )
 def test_what_contradicts_itself_is_refused_before_anything_is_sent(arguments, sentence):

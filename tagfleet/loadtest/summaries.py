@@ -1,18 +1,18 @@
-"""The figures of runs as text: a table of one run, and ratios of two reports."""
+"""Figures of runs as text: the summary of one run, and the ratios of two reports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from tagfleet.loadtest import figures
-from tagfleet.loadtest.figures import Figures, Spread
-from tagfleet.loadtest.record import Report, Run
+from tagfleet.loadtest.figures import RunFigures, Spread
+from tagfleet.loadtest.record import LoadRun, Report
 from tagfleet.text_tables import Column, Columns, table_lines
 
 
-def summary(run: Run, width: int | None = None) -> Iterator[str]:
+def summary(run: LoadRun, width: int | None = None) -> Iterator[str]:
     """Yield the figures of a run as lines; their table is at most `width` characters wide."""
-    found = figures.of(run)
+    found = figures.compute(run)
     start = run.plan.start.value.replace("-", " ")
     yield f"{run.plan.label}: {found.tagged} of {found.photos} photos tagged, start {start}"
     yield from table_lines([Column(), Column()], rows(found), width=width, indent=2)
@@ -22,8 +22,8 @@ def summary(run: Run, width: int | None = None) -> Iterator[str]:
         yield f"  {remark}"
 
 
-def rows(found: Figures) -> Iterator[tuple[str, str]]:
-    """Names and values, those that there are."""
+def rows(found: RunFigures) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each figure that was measured."""
     if found.seconds is not None:
         yield "first byte sent → last tags", f"{found.seconds:.2f} s"
     if found.response:
@@ -52,7 +52,7 @@ def spread(values: Spread) -> str:
 
 def comparison(first: Report, second: Report, width: int | None = None) -> Iterator[str]:
     """Yield the figures of runs with the same label side by side; the ratio is second / first."""
-    others = {run.plan.label: figures.of(run) for run in second.runs}
+    others = {run.plan.label: figures.compute(run) for run in second.runs}
     matched = False
     for run in first.runs:
         if (other := others.get(run.plan.label)) is None:
@@ -61,7 +61,7 @@ def comparison(first: Report, second: Report, width: int | None = None) -> Itera
         theirs = _numbers(other)
         table = [
             (name, f"{value:.2f}", f"{theirs[name]:.2f}", f"{theirs[name] / value:.2f}" if value else "–")
-            for name, value in _numbers(figures.of(run)).items()
+            for name, value in _numbers(figures.compute(run)).items()
             if name in theirs
         ]
         columns: Columns = (run.plan.label, *(Column(name, right=True) for name in ("A", "B", "B/A")))
@@ -71,7 +71,7 @@ def comparison(first: Report, second: Report, width: int | None = None) -> Itera
         yield "the reports have no run in common: {} and {}".format(*labels)
 
 
-def _numbers(found: Figures) -> dict[str, float]:
+def _numbers(found: RunFigures) -> dict[str, float]:
     numbers: dict[str, float | None] = {
         "photos tagged": found.tagged,
         "errors": sum(found.errors.values()),
