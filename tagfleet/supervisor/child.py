@@ -117,7 +117,7 @@ class Child:
 
     def report(self, what_next: str = "") -> str:
         """Describe how the last process ended, what happens next, the likely cause, and the last line of its log."""
-        told = exits.ended(self.exit_code) or f"ended with exit code {self.exit_code}"
+        told = exits.describe_exit_code(self.exit_code) or f"ended with exit code {self.exit_code}"
         ending = f"was {told}" if self.exit_code < 0 else told
         what_next = f"; {what_next}" if what_next else ""
         return f"{ending}{what_next}. {self.log.memory_cause(self.exit_code)}{self.log.last_words}"

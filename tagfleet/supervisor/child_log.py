@@ -59,7 +59,7 @@ class ChildLog:
 
     def memory_cause(self, exit_code: int) -> str:
         """Return a sentence if the process seems to have run out of memory, judging by its exit code and its output."""
-        cause = exits.memory_cause(exit_code, exits.tail(self.path, self._start)) if exit_code else ""
+        cause = exits.memory_cause(exit_code, exits.read_tail(self.path, self._start)) if exit_code else ""
         return f"{cause[0].upper()}{cause[1:]}. " if cause else ""
 
     @property
