@@ -1,6 +1,6 @@
-"""Files grouped into multipart requests that stream from disk.
+"""Groups files into multipart requests that stream from disk.
 
-httpx's own `files=` opens everything at once and reads 64 kB at a time; this body holds one piece of one file.
+httpx's own `files=` opens all files at once and reads 64 kB at a time; this body holds one piece of one file.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from tagfleet.client.errors import Disconnected, UnreadableFile
-from tagfleet.client.transport import Content, Transport
+from tagfleet.client._errors import Disconnected, UnreadableFile
+from tagfleet.client._transport import Content, Transport
 
 Source = str | os.PathLike[str] | tuple[str, str | os.PathLike[str] | BinaryIO]
-"""A path (its file name is the image's name), or the image's name with a path or an open binary file."""
+"""A path (its file name becomes the image's name), or the image's name with a path or an open binary file."""
 
 MAX_FILES = 20
 MAX_BYTES = 8 * 1024 * 1024
@@ -29,7 +29,7 @@ _TYPE = "Content-Type: application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file to upload: `content` is a path, or an open file that is sent from where it stands, and left there."""
+    """One file to upload. `content` is a path, or an open file that is sent from its current position."""
 
     name: str
     content: Path | BinaryIO
@@ -47,11 +47,11 @@ class File:
         try:
             return cls(name, path, path.stat().st_size)
         except OSError:
-            return cls(name, path, 0)  # opening it will say why
+            return cls(name, path, 0)  # opening the file reports why
 
     @classmethod
     def _of_open(cls, name: str, file: BinaryIO) -> File:
-        if not file.seekable():  # a retry has to send it again
+        if not file.seekable():  # a retry sends it again
             file = io.BytesIO(file.read())
         start = file.tell()
         size = file.seek(0, io.SEEK_END) - start
@@ -60,11 +60,11 @@ class File:
 
     @property
     def plain_name(self) -> str:
-        """The name as it arrives in a request: half characters are none."""
+        """The name as the service receives it: surrogates are replaced."""
         return self.name.encode("utf-8", "replace").decode()
 
     def sha256(self) -> str:
-        """Of what would be sent. Raises UnreadableFile."""
+        """Return the hash of the content that would be sent. Raises UnreadableFile."""
         if not isinstance(self.content, Path):
             start = self.content.tell()
             try:
@@ -79,7 +79,7 @@ class File:
 
 
 def grouped(sources: Iterable[Source]) -> Iterator[list[File]]:
-    """Groups of up to `MAX_FILES` files and about `MAX_BYTES`; a larger file travels alone or ends its group."""
+    """Yield groups of up to `MAX_FILES` files and about `MAX_BYTES`; a larger file is sent alone or ends its group."""
     group: list[File] = []
     size = 0
     for source in sources:
@@ -94,7 +94,7 @@ def grouped(sources: Iterable[Source]) -> Iterator[list[File]]:
 
 
 class OpenGroup:
-    """The files of one request, open, and the body that sends them. Raises UnreadableFile if one cannot be opened."""
+    """The open files of one request, and the body that sends them. Raises UnreadableFile if one cannot be opened."""
 
     def __init__(self, files: list[File], transport: Transport) -> None:
         self._transport = transport
@@ -118,6 +118,7 @@ class OpenGroup:
         self._stack.close()
 
     def content(self) -> Content:
+        """Return the request's body."""
         ending = f"--{self._boundary}--\r\n".encode()
         length = sum(len(head) + size + 2 for _, head, _, _, size in self._parts) + len(ending)
         return Content(f"multipart/form-data; boundary={self._boundary}", length, lambda: self._pieces(ending))
@@ -132,7 +133,7 @@ class OpenGroup:
                 raise UnreadableFile(file.name, error.strerror or str(error), file) from None
         else:
             opened = file.content
-            self._stack.callback(opened.seek, opened.tell())  # a call that failed can be made again
+            self._stack.callback(opened.seek, opened.tell())  # so that a failed call can be repeated
         disposition = f'form-data; name="files"; filename="{_quoted(file.name)}"'
         head = f"--{self._boundary}\r\nContent-Disposition: {disposition}\r\n{_TYPE}\r\n\r\n"
         self._parts.append((file, head.encode("utf-8", "replace"), opened, opened.tell(), size))
@@ -165,5 +166,5 @@ def _read(file: File, opened: BinaryIO, count: int) -> bytes:
 
 
 def _quoted(name: str) -> str:
-    """As browsers write a file name into multipart/form-data (WHATWG HTML, 4.10.22.8)."""
+    """Escape a file name as browsers do in multipart/form-data (WHATWG HTML, 4.10.22.8)."""
     return name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")

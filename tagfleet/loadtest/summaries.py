@@ -1,29 +1,29 @@
-"""The figures of runs as text: a table of one run, and ratios of two reports."""
+"""Figures of runs as text: the summary of one run, and the ratios of two reports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from tagfleet.loadtest import figures
-from tagfleet.loadtest.figures import Figures, Spread
-from tagfleet.loadtest.record import Report, Run
+from tagfleet.loadtest.figures import RunFigures, Spread
+from tagfleet.loadtest.record import LoadRun, Report
+from tagfleet.text_tables import Column, Columns, table_lines
 
 
-def summary(run: Run) -> Iterator[str]:
-    """Some lines of one run."""
-    found = figures.of(run)
+def summary(run: LoadRun, width: int | None = None) -> Iterator[str]:
+    """Yield the figures of a run as lines; their table is at most `width` characters wide."""
+    found = figures.compute(run)
     start = run.plan.start.value.replace("-", " ")
     yield f"{run.plan.label}: {found.tagged} of {found.photos} photos tagged, start {start}"
-    for name, value in rows(found):
-        yield f"  {name:<34}{value}"
+    yield from table_lines([Column(), Column()], rows(found), width=width, indent=2)
     for error, count in sorted(found.errors.items(), key=lambda item: -item[1]):
         yield f"  {count} × {error}"
     for remark in found.remarks:
         yield f"  {remark}"
 
 
-def rows(found: Figures) -> Iterator[tuple[str, str]]:
-    """Names and values, those that there are."""
+def rows(found: RunFigures) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each figure that was measured."""
     if found.seconds is not None:
         yield "first byte sent → last tags", f"{found.seconds:.2f} s"
     if found.response:
@@ -50,26 +50,28 @@ def spread(values: Spread) -> str:
     )
 
 
-def comparison(first: Report, second: Report) -> Iterator[str]:
-    """Figures of the runs with the same label in both, side by side; the ratio is second / first."""
-    others = {run.plan.label: figures.of(run) for run in second.runs}
+def comparison(first: Report, second: Report, width: int | None = None) -> Iterator[str]:
+    """Yield the figures of runs with the same label side by side; the ratio is second / first."""
+    others = {run.plan.label: figures.compute(run) for run in second.runs}
     matched = False
     for run in first.runs:
         if (other := others.get(run.plan.label)) is None:
             continue
         matched = True
-        yield f"{run.plan.label:<34}{'A':>12}{'B':>12}{'B/A':>9}"
         theirs = _numbers(other)
-        for name, value in _numbers(figures.of(run)).items():
-            if name in theirs:
-                ratio = f"{theirs[name] / value:>9.2f}" if value else f"{'–':>9}"
-                yield f"  {name:<32}{value:>12.2f}{theirs[name]:>12.2f}{ratio}"
+        table = [
+            (name, f"{value:.2f}", f"{theirs[name]:.2f}", f"{theirs[name] / value:.2f}" if value else "–")
+            for name, value in _numbers(figures.compute(run)).items()
+            if name in theirs
+        ]
+        columns: Columns = (run.plan.label, *(Column(name, right=True) for name in ("A", "B", "B/A")))
+        yield from table_lines(columns, table, width=width)
     if not matched:
         labels = (", ".join(sorted({run.plan.label for run in report.runs})) for report in (first, second))
         yield "the reports have no run in common: {} and {}".format(*labels)
 
 
-def _numbers(found: Figures) -> dict[str, float]:
+def _numbers(found: RunFigures) -> dict[str, float]:
     numbers: dict[str, float | None] = {
         "photos tagged": found.tagged,
         "errors": sum(found.errors.values()),

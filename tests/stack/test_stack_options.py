@@ -14,17 +14,17 @@ from config.settings import Document, Settings
 from core.errors import Misconfigured
 from tagfleet.deployment.costs import per_thousand
 from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names
-from tagfleet.deployment.wishes import Wishes, parameters, shape, subnets_of
+from tagfleet.deployment.stack_options import StackOptions, other_subnets, parameters, template_shape
 
 WORKER = Image("ami-1", "worker", "/dev/xvda", "x86_64")
 HOST = Image("ami-2", "host", "/dev/sda1", "x86_64")
 NETWORK = Network("vpc-1", ("subnet-1a", "subnet-1b"), ("eu-central-1a", "eu-central-1b"), ())
 OUTPUTS = {"InputBucket": "in", "OutputBucket": "out"}
-ENTRANCE = Wishes(hosts="two", certificate="arn:aws:acm:eu-central-1:1:certificate/1", domain="Tags.example.org")
+ENTRANCE = StackOptions(hosts="two", certificate="arn:aws:acm:eu-central-1:1:certificate/1", domain="Tags.example.org")
 
 
-def asked(wishes: Wishes, present: dict[str, str] | None = None, host: Image | None = None) -> dict[str, str]:
-    return parameters(wishes, present or {}, WORKER, host, NETWORK, config.load({}))
+def asked(options: StackOptions, present: dict[str, str] | None = None, host: Image | None = None) -> dict[str, str]:
+    return parameters(options, present or {}, WORKER, host, NETWORK, config.load({}))
 
 
 def loaded(text: str) -> Settings:
@@ -32,7 +32,7 @@ def loaded(text: str) -> Settings:
 
 
 def test_a_machine_of_ones_own_needs_an_image_and_subnets() -> None:
-    found = asked(Wishes())
+    found = asked(StackOptions())
     assert (found["Image"], found["RootDevice"], found["Subnets"]) == ("ami-1", "/dev/xvda", "subnet-1a,subnet-1b")
     assert found["Origins"] == "http://127.0.0.1:8000,http://localhost:8000"
     assert "Hosts" not in found
@@ -40,17 +40,17 @@ def test_a_machine_of_ones_own_needs_an_image_and_subnets() -> None:
 
 def test_what_is_not_asked_for_stays_and_what_is_asked_for_changes() -> None:
     present = {"UploadDays": "30", "AlarmEmail": "a@example.org", "Sources": "archive", "Image": "ami-0"}
-    found = asked(Wishes(upload_days=7), present)
+    found = asked(StackOptions(upload_days=7), present)
     assert found["UploadDays"] == "7"
     assert (found["AlarmEmail"], found["Sources"], found["Image"]) == ("a@example.org", "archive", "ami-1")
-    assert shape(config.load({}), found).sources == ("archive",)
+    assert template_shape(config.load({}), found).sources == ("archive",)
 
 
 def test_the_image_of_hosts_that_there_are_not_is_no_old_one() -> None:
     """CloudFormation refuses a parameter whose image is gone, whatever it is used for."""
     present = {"Image": "ami-0", "HostImage": "ami-0", "Hosts": "none"}
-    assert asked(Wishes(), present)["HostImage"] == "ami-1"
-    assert asked(Wishes(), {**present, "Hosts": "one", "HostImage": "ami-2"}, HOST)["HostImage"] == "ami-2"
+    assert asked(StackOptions(), present)["HostImage"] == "ami-1"
+    assert asked(StackOptions(), {**present, "Hosts": "one", "HostImage": "ami-2"}, HOST)["HostImage"] == "ami-2"
 
 
 def test_disks_are_as_large_as_their_images() -> None:
@@ -58,39 +58,45 @@ def test_disks_are_as_large_as_their_images() -> None:
 
     def disk(present: dict[str, str], worker: int, host: int = 0) -> str | None:
         images = replace(WORKER, root_gib=worker), replace(HOST, root_gib=host) if host else None
-        return parameters(Wishes(), present, *images, NETWORK, config.load({})).get("RootGiB")
+        return parameters(StackOptions(), present, *images, NETWORK, config.load({})).get("RootGiB")
 
     assert disk({}, 8) is None
     assert (disk({}, 75), disk({}, 40, host=50), disk({"RootGiB": "100"}, 75)) == ("75", "50", "100")
 
 
 def test_buckets_of_others_can_be_taken_from_the_workers_again() -> None:
-    assert asked(Wishes(sources=("archive", "attic")))["Sources"] == "archive,attic"
-    assert asked(Wishes(sources=("",)), {"Sources": "archive"})["Sources"] == ""
+    assert asked(StackOptions(sources=("archive", "attic")))["Sources"] == "archive,attic"
+    assert asked(StackOptions(sources=("",)), {"Sources": "archive"})["Sources"] == ""
 
 
 @pytest.mark.parametrize(
-    ("wishes", "line"),
+    ("options", "line"),
     [
-        (Wishes(sources=("s3://archive/2024",)), "--source s3://archive/2024: a bucket's name alone, archive"),
-        (Wishes(sources=("archive", "Our Photos")), "--source Our Photos: no bucket can have that name"),
-        (Wishes(sources=("a" * 64,)), "--source aaaa"),
-        (replace(ENTRANCE, domain="https://tags.example.org/"), "--domain https://tags.example.org/: a name alone"),
-        (replace(ENTRANCE, certificate="tags.example.org"), "--certificate tags.example.org: an ARN of a certificate"),
-        (Wishes(clients="203.0.113.7"), "--clients 203.0.113.7: addresses as 203.0.113.0/24"),
-        (Wishes(clients="office"), "--clients office: addresses as 203.0.113.0/24"),
-        (Wishes(email="me"), "--email me: an address of e-mail"),
+        (
+            StackOptions(sources=("s3://archive/2024",)),
+            "--source s3://archive/2024: give only the bucket's name, archive",
+        ),
+        (StackOptions(sources=("archive", "Our Photos")), "--source Our Photos: this is not a valid bucket name"),
+        (StackOptions(sources=("a" * 64,)), "--source aaaa"),
+        (replace(ENTRANCE, domain="https://tags.example.org/"), "--domain https://tags.example.org/: give only a name"),
+        (
+            replace(ENTRANCE, certificate="tags.example.org"),
+            "--certificate tags.example.org: give the ARN of a certificate",
+        ),
+        (StackOptions(clients="203.0.113.7"), "--clients 203.0.113.7: give addresses such as 203.0.113.0/24"),
+        (StackOptions(clients="office"), "--clients office: give addresses such as 203.0.113.0/24"),
+        (StackOptions(email="me"), "--email me: give an e-mail address"),
     ],
 )
-def test_what_cannot_be_is_said_instead_of_left_to_fail_in_the_stack(wishes: Wishes, line: str) -> None:
+def test_what_cannot_be_is_said_instead_of_left_to_fail_in_the_stack(options: StackOptions, line: str) -> None:
     with pytest.raises(Misconfigured) as caught:
-        asked(wishes, host=HOST)
+        asked(options, host=HOST)
     assert str(caught.value).startswith(line)
 
 
 def test_the_alarm_on_spend_rings_at_the_budget() -> None:
     settings = config.load({}, flags={"controller.budget_per_hour": "4.5"})
-    assert parameters(Wishes(), {}, WORKER, None, NETWORK, settings)["SpendPerHour"] == "4.5"
+    assert parameters(StackOptions(), {}, WORKER, None, NETWORK, settings)["SpendPerHour"] == "4.5"
 
 
 def test_two_hosts_have_their_own_image_and_their_page_its_own_origin() -> None:
@@ -100,11 +106,11 @@ def test_two_hosts_have_their_own_image_and_their_page_its_own_origin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "host", "network", "line"),
+    ("options", "host", "network", "line"),
     [
-        (Wishes(hosts="one"), None, NETWORK, "--hosts one: hosts have an image of their own"),
+        (StackOptions(hosts="one"), None, NETWORK, "--hosts one: hosts need their own image"),
         (
-            Wishes(hosts="one"),
+            StackOptions(hosts="one"),
             HOST,
             replace(NETWORK, zones=("eu-central-1a",)),
             "--hosts one: the catalogue's database",
@@ -113,24 +119,24 @@ def test_two_hosts_have_their_own_image_and_their_page_its_own_origin() -> None:
             ENTRANCE,
             HOST,
             replace(NETWORK, subnets=("subnet-1a", "subnet-1b", "subnet-2b")),
-            "--hosts two: a load balancer takes one subnet of each zone",
+            "--hosts two: a load balancer takes one subnet in each zone",
         ),
-        (replace(ENTRANCE, domain=None), HOST, NETWORK, "--hosts two: a load balancer with TLS needs --domain"),
-        (replace(ENTRANCE, certificate=None), HOST, NETWORK, "--hosts two: a load balancer with TLS needs --domain"),
+        (replace(ENTRANCE, domain=None), HOST, NETWORK, "--hosts two: the load balancer uses TLS: give --domain"),
+        (replace(ENTRANCE, certificate=None), HOST, NETWORK, "--hosts two: the load balancer uses TLS: give --domain"),
     ],
 )
-def test_what_hosts_lack_is_said(wishes: Wishes, host: Image | None, network: Network, line: str) -> None:
+def test_what_hosts_lack_is_said(options: StackOptions, host: Image | None, network: Network, line: str) -> None:
     with pytest.raises(Misconfigured) as caught:
-        parameters(wishes, {}, WORKER, host, network, config.load({}))
+        parameters(options, {}, WORKER, host, network, config.load({}))
     assert str(caught.value).startswith(line)
 
 
 def test_hosts_that_never_say_that_they_serve_are_not_waited_for() -> None:
     silent = replace(HOST, silent=True)
-    before = asked(Wishes(hosts="one"), host=silent)  # nothing waits when they are made
+    before = asked(StackOptions(hosts="one"), host=silent)  # nothing waits when they are made
     with pytest.raises(Misconfigured, match="hosts: image ami-2 was baked by an earlier version"):
-        asked(Wishes(), before, silent)
-    assert asked(Wishes(), before, HOST)["HostImage"] == "ami-2"
+        asked(StackOptions(), before, silent)
+    assert asked(StackOptions(), before, HOST)["HostImage"] == "ami-2"
 
 
 APART = {
@@ -141,8 +147,8 @@ APART = {
 
 
 def test_workers_hosts_load_balancer_and_database_have_subnets_of_their_own() -> None:
-    wishes = replace(ENTRANCE, entrance="internal")
-    found = parameters(wishes, {}, WORKER, HOST, NETWORK, config.load({}), APART)
+    options = replace(ENTRANCE, entrance="internal")
+    found = parameters(options, {}, WORKER, HOST, NETWORK, config.load({}), APART)
     assert {name: found[name] for name in ("Subnets", *APART)} == {
         "Subnets": "subnet-1a,subnet-1b",
         "HostSubnets": "subnet-h1,subnet-h2",
@@ -156,9 +162,9 @@ def test_workers_hosts_load_balancer_and_database_have_subnets_of_their_own() ->
 
 def test_subnets_that_were_named_stay_and_all_others_follow_the_workers() -> None:
     before = asked(ENTRANCE, host=HOST) | {"HostSubnets": "subnet-h1,subnet-h2"}
-    assert subnets_of(Wishes(), {}) == {}
-    assert subnets_of(Wishes(subnets=("subnet-9",)), before) == {"HostSubnets": ("subnet-h1", "subnet-h2")}
-    assert subnets_of(Wishes(host_subnets=("subnet-h3",), database_subnets=("subnet-d1",)), before) == {
+    assert other_subnets(StackOptions(), {}) == {}
+    assert other_subnets(StackOptions(subnets=("subnet-9",)), before) == {"HostSubnets": ("subnet-h1", "subnet-h2")}
+    assert other_subnets(StackOptions(host_subnets=("subnet-h3",), database_subnets=("subnet-d1",)), before) == {
         "HostSubnets": ("subnet-h3",),
         "DatabaseSubnets": ("subnet-d1",),
     }
@@ -170,7 +176,7 @@ def test_subnets_that_were_named_stay_and_all_others_follow_the_workers() -> Non
         (
             "DatabaseSubnets",
             Network("vpc-1", ("subnet-d1",), ("eu-central-1a",), ()),
-            "--hosts two: the catalogue's database needs subnets in two zones, and subnet-d1 lie in eu-central-1a",
+            "--hosts two: the catalogue's database needs subnets in two zones, and these are only in eu",
         ),
         (
             "EntranceSubnets",
@@ -185,7 +191,7 @@ def test_subnets_that_were_named_stay_and_all_others_follow_the_workers() -> Non
         (
             "HostSubnets",
             Network("vpc-2", ("subnet-h1",), ("eu-central-1a",), ()),
-            "--host-subnet: subnet-h1 lie in vpc-2, and the workers' subnets in vpc-1",
+            "--host-subnet: subnet-h1 are in vpc-2, but the workers' subnets are in vpc-1",
         ),
     ],
 )

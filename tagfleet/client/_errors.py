@@ -1,10 +1,10 @@
-"""What can go wrong in a call, each as a sentence. `ClientError` is the base of all."""
+"""The errors of the client. `ClientError` is the base of all; the text of each is a sentence for a person."""
 
 from __future__ import annotations
 
 
 class ClientError(Exception):
-    """Base of all errors of this client; its text is written for the person who meets it."""
+    """Base of all errors of this client."""
 
 
 class Unreachable(ClientError):
@@ -16,22 +16,22 @@ class Unreachable(ClientError):
 
 
 class ConnectionLost(ClientError):
-    """The connection broke, again and again, for as long as the client's patience lasts."""
+    """The connection kept breaking for as long as the client's `Patience` lasts."""
 
 
 class BadAnswer(ClientError):
-    """What answers at the address does not speak Tagfleet's API."""
+    """The server at this address does not speak Tagfleet's API."""
 
 
 class Disconnected(ClientError):
-    """The call was given up because `Client.disconnect` was called."""
+    """`Client.disconnect` ended the call."""
 
     def __init__(self) -> None:
         super().__init__("the client was disconnected")
 
 
 class UnreadableFile(ClientError):
-    """A file that should be uploaded cannot be read."""
+    """A file to upload cannot be read."""
 
     def __init__(self, name: str, why: str, file: object = None) -> None:
         super().__init__(f"{name}: cannot be read: {why}")
@@ -53,17 +53,18 @@ class Refused(ClientError):
 
 
 class Missing(Refused):
-    """404: there is no such batch, image or page."""
+    """404: no such batch, image or page."""
 
 
 class Denied(Refused):
-    """401 or 403: the service asks for a key, or this one does not open that."""
+    """401 or 403: the service asks for a key, or the key lacks the scope."""
 
 
 class Conflict(Refused):
-    """409: the batch's state does not allow this, it is closed for instance."""
+    """409: the state of the batch does not allow this; for example, it is closed."""
 
 
-def refusal(status: int, title: str, detail: str, request_id: str) -> Refused:
+def to_refused(status: int, title: str, detail: str, request_id: str) -> Refused:
+    """Return the error for an HTTP status."""
     kind = {401: Denied, 403: Denied, 404: Missing, 409: Conflict}.get(status, Refused)
     return kind(status, title, detail, request_id)

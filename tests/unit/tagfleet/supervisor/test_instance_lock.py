@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from tagfleet.supervisor.claim import CannotStart, claimed, free_port, sign
+from tagfleet.supervisor.instance_lock import CannotStart, find_free_port, instance_lock, write_owner
 
 HOLDER = (
     "import sys, time, pathlib\n"
-    "from tagfleet.supervisor.claim import claimed, sign\n"
+    "from tagfleet.supervisor.instance_lock import instance_lock, write_owner\n"
     "home = pathlib.Path(sys.argv[1])\n"
-    "with claimed(home):\n"
-    "    sign(home, 'http://127.0.0.1:8000'); print('held', flush=True); time.sleep(60)\n"
+    "with instance_lock(home):\n"
+    "    write_owner(home, 'http://127.0.0.1:8000'); print('held', flush=True); time.sleep(60)\n"
 )
 
 
@@ -27,20 +27,23 @@ def test_a_home_has_one_owner_who_is_named(tmp_path):
         assert holder.stdout.readline() == b"held\n"
         with (
             pytest.raises(CannotStart, match=rf"runs already for {home}: process {holder.pid}, http://127.0.0.1:8000"),
-            claimed(home),
+            instance_lock(home),
         ):
             pass
         holder.send_signal(signal.SIGKILL)
-    with claimed(home) as left_behind:
+    with instance_lock(home) as left_behind:
         assert left_behind
-        sign(home, "http://127.0.0.1:8001")
-    with claimed(home) as left_behind:
+        write_owner(home, "http://127.0.0.1:8001")
+    with instance_lock(home) as left_behind:
         assert not left_behind
 
 
 def test_a_home_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(CannotStart, match=r"cannot use .*file/home \(setting home\)"), claimed(tmp_path / "file/home"):
+    with (
+        pytest.raises(CannotStart, match=r"cannot use .*file/home \(setting home\)"),
+        instance_lock(tmp_path / "file/home"),
+    ):
         pass
 
 
@@ -48,9 +51,9 @@ def test_the_port_is_taken():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(CannotStart, match=rf"port {port} of 127.0.0.1 is taken .* --port or TAGFLEET_PORT"):
-            free_port("127.0.0.1", port, patience_s=0)
-    assert free_port("127.0.0.1", port, patience_s=60) == port
-    assert free_port("127.0.0.1", 0, patience_s=0) > 0
+            find_free_port("127.0.0.1", port, patience_s=0)
+    assert find_free_port("127.0.0.1", port, patience_s=60) == port
+    assert find_free_port("127.0.0.1", 0, patience_s=0) > 0
 
 
 def test_a_port_that_is_being_left_is_waited_for():
@@ -62,4 +65,4 @@ def test_a_port_that_is_being_left_is_waited_for():
     with leaving:
         assert leaving.stdin
         leaving.stdin.close()
-        assert free_port("127.0.0.1", port, patience_s=60) == port
+        assert find_free_port("127.0.0.1", port, patience_s=60) == port

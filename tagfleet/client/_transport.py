@@ -1,4 +1,8 @@
-"""One HTTP connection pool with retries. A call that this module repeats is safe to repeat."""
+"""One pool of HTTP connections, with retries.
+
+Every request that is repeated here is safe to repeat: it changes nothing, carries an idempotency key, or failed before
+the service could act on it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,15 @@ from typing import Any
 
 import httpx
 
-from tagfleet.client.errors import BadAnswer, ClientError, ConnectionLost, Disconnected, Refused, Unreachable, refusal
+from tagfleet.client._errors import (
+    BadAnswer,
+    ClientError,
+    ConnectionLost,
+    Disconnected,
+    Refused,
+    Unreachable,
+    to_refused,
+)
 
 API = "/api/v1"
 
@@ -24,10 +36,10 @@ _LONGEST_RETRY_AFTER_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long one call is tried again after lost connections and 429/502/503/504: pauses of `first_s`, doubled up to
-    `longest_s` with jitter (or what Retry-After asks for), until `total_s` have gone by without an answer.
+    """How long one call is retried after lost connections and 429/502/503/504.
 
-    An address that has never answered this client is not tried again.
+    Pauses start at `first_s` and double up to `longest_s`, with jitter; Retry-After overrides them. The call fails
+    after `total_s`. An address that has never answered this client is not retried.
     """
 
     total_s: float = 30.0
@@ -35,12 +47,16 @@ class Patience:
     longest_s: float = 5.0
 
     def pause(self, attempt: int) -> float:
+        """Return the pause in seconds before attempt number `attempt`, counted from 0.
+
+        The client has its own formula because it imports nothing else of Tagfleet.
+        """
         return min(self.longest_s, self.first_s * 2.0 ** min(attempt, 20)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A request's body that can be made anew for every attempt."""
+    """The body of a request; `pieces` produces it anew for each attempt. `length` is in bytes."""
 
     type: str
     length: int
@@ -48,6 +64,8 @@ class Content:
 
 
 class Transport:
+    """Sends requests to one service. `stopping` is set by `close` and ends all waits."""
+
     def __init__(
         self, url: str, *, timeout: float, patience: Patience, connections: int, api_key: str | None = None
     ) -> None:
@@ -60,16 +78,17 @@ class Transport:
             base_url=self.url,
             timeout=timeout,
             headers=_authorization(api_key),
-            trust_env=not _loopback(host),  # a proxy has no business with our own machine
+            trust_env=not _loopback(host),  # never use a proxy for this machine itself
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections, keepalive_expiry=2.0),
         )
 
     def close(self) -> None:
+        """End waits and requests in other threads, and close the connections."""
         self.stopping.set()
         self._http.close()
 
     def json(self, method: str, path: str, **request: Any) -> Any:
-        """The answer's JSON; the arguments are those of `send`. Raises ClientError."""
+        """Send a request and return the answer's JSON; the arguments are those of `send`. Raises ClientError."""
         response = self.send(method, path, **request)
         try:
             return response.json()
@@ -90,11 +109,11 @@ class Transport:
         content: Content | None = None,
         repeat: bool = True,
     ) -> httpx.Response:
-        """The answer, a success. Raises ClientError.
+        """Send a request, with retries, and return the successful answer. Raises ClientError.
 
-        Without `repeat` a request is sent again only where it surely was not carried out: for what would be done twice.
+        With `repeat` False, send it again only if the service certainly did not act on it.
         """
-        return self._patiently(lambda: self._send(method, path, params, json, headers, content), repeat)
+        return self._retry(lambda: self._send(method, path, params, json, headers, content), repeat)
 
     @contextmanager
     def stream(
@@ -106,34 +125,35 @@ class Transport:
         params: Mapping[str, Any] | None = None,
         answered: Callable[[Mapping[str, str]], None] = lambda headers: None,
     ) -> Iterator[Iterator[bytes]]:
-        """The answer's bytes as they come; `answered` gets its headers before.
+        """Yield the answer's bytes as they arrive; `answered` gets the headers first.
 
-        Raises Refused, and httpx's errors as they are: the caller resumes.
+        Raises Refused, and httpx's errors unchanged, because the caller resumes.
         """
         timeout = httpx.Timeout(self._http.timeout.connect, read=read_timeout)
         with self._http.stream("GET", API + path, params=params, headers=dict(headers), timeout=timeout) as response:
             if response.status_code != 200:
                 response.read()
-                raise _refusal(response)
+                raise _read_refusal(response)
             self._answered = True
             answered(response.headers)
             yield response.iter_raw()
 
-    def lost(self, error: httpx.TransportError) -> ClientError:
-        """The sentence for a connection that failed."""
+    def explain(self, error: httpx.TransportError) -> ClientError:
+        """Return the error for a connection that failed."""
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return Unreachable(self.url)
         return ConnectionLost(f"lost the connection to {self.url}: {error or type(error).__name__}")
 
-    def hopeless(self, error: ClientError) -> bool:
-        """Whether trying again is pointless from the first failure on: nothing ever answered at this address."""
+    def is_hopeless(self, error: ClientError) -> bool:
+        """Return whether retrying is pointless: nothing has ever answered at this address."""
         return isinstance(error, Unreachable) and not self._answered
 
     def pause(self, seconds: float) -> None:
+        """Wait, unless the client is closed meanwhile. Raises Disconnected."""
         if self.stopping.wait(seconds):
             raise Disconnected
 
-    def _patiently(self, send: Callable[[], httpx.Response], repeat: bool) -> httpx.Response:
+    def _retry(self, send: Callable[[], httpx.Response], repeat: bool) -> httpx.Response:
         started = time.monotonic()
         attempt = 0
         while True:
@@ -143,18 +163,18 @@ class Transport:
             except httpx.TransportError as error:
                 if self.stopping.is_set():
                     raise Disconnected from None
-                problem = self.lost(error)
+                problem = self.explain(error)
                 if not repeat and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                     raise problem from None
             else:
                 self._answered = True
                 if response.is_success:
                     return response
-                problem = _refusal(response)
-                if response.status_code not in _TRY_AGAIN or (not repeat and _may_be_done(response)):
+                problem = _read_refusal(response)
+                if response.status_code not in _TRY_AGAIN or (not repeat and _outcome_is_unknown(response)):
                     raise problem
-                pause = max(pause, _retry_after(response))
-            if self.hopeless(problem) or time.monotonic() + pause > started + self.patience.total_s:
+                pause = max(pause, _read_retry_after(response))
+            if self.is_hopeless(problem) or time.monotonic() + pause > started + self.patience.total_s:
                 raise problem
             attempt += 1
             self.pause(pause)
@@ -177,23 +197,24 @@ class Transport:
 
 
 def _authorization(api_key: str | None) -> dict[str, str] | None:
-    """The line break at the end of a file that a key was read from is no part of it."""
+    """Return the header for an API key; a line break at its end, as in a file, is removed."""
     key = (api_key or "").strip()
     if not key:
         return None
-    if not (key.isascii() and key.isprintable()):  # no words about which: it may be a secret all the same
-        raise ClientError("this API key can't be one: a key has letters, digits, - and _, and is one line")
+    if not (key.isascii() and key.isprintable()):  # do not quote it: it may still be a secret
+        raise ClientError("this is not an API key: a key is one line of letters, digits, - and _")
     return {"Authorization": f"Bearer {key}"}
 
 
 def _host(url: str) -> str:
+    """Return the host of a URL. Raises ClientError if the URL is invalid."""
     problem = "it should begin with http:// or https:// and name a host"
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         parsed, problem = httpx.URL(""), str(error)
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ClientError(f"{url!r} is no address of a Tagfleet: {problem}")
+        raise ClientError(f"{url!r} is not the address of a Tagfleet: {problem}")
     return parsed.host
 
 
@@ -204,7 +225,7 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _refusal(response: httpx.Response) -> Refused:
+def _read_refusal(response: httpx.Response) -> Refused:
     try:
         problem = response.json()
     except ValueError:
@@ -213,10 +234,11 @@ def _refusal(response: httpx.Response) -> Refused:
         problem = {}
     title = str(problem.get("title") or response.reason_phrase or "the service refused")
     detail, request_id = (str(problem.get(name) or "") for name in ("detail", "request_id"))
-    return refusal(response.status_code, title, detail, request_id)
+    return to_refused(response.status_code, title, detail, request_id)
 
 
-def _may_be_done(response: httpx.Response) -> bool:
+def _outcome_is_unknown(response: httpx.Response) -> bool:
+    """Return whether the service says that it does not know if it carried out the request."""
     try:
         problem = response.json()
     except ValueError:
@@ -224,8 +246,9 @@ def _may_be_done(response: httpx.Response) -> bool:
     return isinstance(problem, dict) and problem.get("type") == _OUTCOME_UNKNOWN
 
 
-def _retry_after(response: httpx.Response) -> float:
+def _read_retry_after(response: httpx.Response) -> float:
+    """Return the seconds of Retry-After, capped; 0 if there is none or it is a date."""
     try:
         return min(_LONGEST_RETRY_AFTER_S, max(0.0, float(response.headers.get("retry-after", "0"))))
-    except ValueError:  # the form with a date: our own pause will do
+    except ValueError:  # a date: use our own pause
         return 0.0

@@ -10,11 +10,14 @@ from typing import Any
 from core.domain.messages import Result, Tag
 from core.storage import layout
 from core.storage.ports import ObjectStore
+from core.util.atomic import atomic_write
 
 
 def as_parquet(uris: Sequence[str], results: Sequence[Result]) -> bytes:
-    """Columns uri, tags, caption, error, tagger, timings_ms; `results` are in the order of `uris`."""
-    import pyarrow as pa  # half a second and 150 MB that nothing else needs
+    """Return a file with the columns uri, tags, caption, error, tagger, timings_ms. `results` are in the order of
+    `uris`.
+    """
+    import pyarrow as pa  # takes half a second and 150 MB, which only this needs
     from pyarrow import parquet
 
     timings = pa.struct([(name, pa.float32()) for name in ("queue", "fetch", "decode", "infer")])
@@ -39,12 +42,12 @@ def _tag(tag: Tag) -> dict[str, Any]:
     return {"name": tag.name, "confidence": tag.confidence, "boxes": [one.box for one in tag.instances]}
 
 
-def keep(store: ObjectStore, run_id: str, number: int, data: bytes, folder: Path | None) -> None:
-    """Under `exports/` in the store, or in a folder. Once more replaces it. Raises Unavailable, OSError."""
+def save_results(store: ObjectStore, run_id: str, number: int, data: bytes, folder: Path | None) -> None:
+    """Write a portion's file into `folder`, or under `exports/` in the store. Repeating replaces it.
+
+    Raises Unavailable, OSError.
+    """
     if folder is None:
         store.put(layout.part_key(run_id, number), data, content_type="application/vnd.apache.parquet")
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{layout.part_name(number)}.new"
-    aside.write_bytes(data)
-    aside.replace(folder / layout.part_name(number))
+    atomic_write(folder / layout.part_name(number), data, sole_writer=True, make_parents=True)

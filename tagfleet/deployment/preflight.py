@@ -1,7 +1,7 @@
-"""Whether what the settings ask for can be launched: architectures, types of the region and its zones, quotas.
+"""Check before anything is made whether AWS will launch what the settings ask for.
 
-A type whose processor cannot run the image is refused, as no launch of it would ever succeed. All else is a warning:
-quotas are raised while the stack stands, and AWS adds types to zones.
+An instance type whose processor cannot run the image is an error, because no launch of it ever succeeds. Everything
+else is a warning: quotas can be raised while the stack exists, and AWS adds instance types to zones.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ from ami.aws.account import Account, Image, InstanceType, Network, Quota
 from core.errors import Misconfigured, TagfleetError
 
 Offerings = Mapping[str, Sequence[tuple[str, str]]]
-"""Types and markets of each pool, best first."""
+"""For each pool, its instance types and markets ("spot", "on-demand"), best first."""
+
+_WITH_GPU = ("g", "p")
 
 
 def check_architectures(
     kinds: Mapping[str, InstanceType], image: Image, offerings: Offerings, host: tuple[str, Image] | None = None
 ) -> None:
-    """Compare images with the types that are to run them; types that `kinds` does not have are passed over.
+    """Check that images fit the processors of the instance types that will run them; skip types missing from `kinds`.
 
-    `host` is the type and the image of hosts. Raises Misconfigured for those that do not fit together.
+    `host` is the instance type and the image of hosts. Raises Misconfigured if an image does not fit.
     """
     for pool, choices in offerings.items():
         wrong = _wrong(kinds, image, [type for type, _ in choices])
         if wrong:
             raise Misconfigured(
-                f"pool {pool}: image {image.id} is made for {image.architecture}, and {_listed(kinds, wrong)}: name "
-                f"other types in aws.offerings or pools.{pool}.offerings, or give an --image that is made for them"
+                f"pool {pool}: image {image.id} is made for {image.architecture}, and {_listed(kinds, wrong)}: choose "
+                f"other types in aws.offerings or pools.{pool}.offerings, or give an --image for their processor"
             )
     if host and (wrong := _wrong(kinds, host[1], [host[0]])):
         raise Misconfigured(
@@ -36,22 +38,52 @@ def check_architectures(
         )
 
 
-def warnings(
+def capacity_warnings(
     account: Account, kinds: Mapping[str, InstanceType], network: Network, offerings: Offerings, max_workers: int
 ) -> Iterator[str]:
-    """Yield a sentence for each type that is not offered here, and each pool that quotas keep below `max_workers`."""
+    """Yield a warning for each type that this region or its zones lack, and for each pool whose quota allows fewer
+    workers than `max_workers`.
+    """
     types = list(dict.fromkeys(type for choices in offerings.values() for type, _ in choices))
     for type in types:
         if type not in kinds:
-            yield f"there is no instance type {type} in this region"
+            yield f"this region has no instance type {type}"
     try:
         yield from _of_zones(account, [type for type in types if type in kinds], network)
     except TagfleetError as error:
-        yield f"zones were not looked at: {error}"
+        yield f"availability zones were not checked: {error}"
     try:
         yield from _of_quotas(account, kinds, offerings, max_workers)
     except TagfleetError as error:
-        yield f"limits were not looked at: {error}"
+        yield f"quotas were not checked: {error}"
+
+
+def image_warnings(image: Image, network: Network, types: Sequence[str]) -> Iterator[str]:
+    """Yield a warning for each way in which `image`, `types` (of workers) and `network` do not fit together."""
+    dear = [type for type in types if type.startswith(_WITH_GPU)]
+    if dear and image.runs_on == "cpu":
+        yield (
+            f"image {image.id} was baked for a CPU; on {', '.join(dear)} you would pay for a GPU that stays idle: "
+            "bake with --gpu, or name other types in aws.offerings"
+        )
+    if network.without_address:
+        yield (
+            f"instances in {', '.join(network.without_address)} get no public address: "
+            "without a NAT gateway or VPC endpoints they reach neither S3 nor SQS"
+        )
+
+
+def spot_refused(account: Account, markets: Sequence[str]) -> str:
+    """Create the role that spot instances need, if they are wanted. Return why AWS refused it, or an empty string."""
+    if "spot" not in markets:
+        return ""
+    try:
+        account.allow_spot()
+    except TagfleetError as error:
+        return (
+            f"{str(error).rstrip('.')}. Spot instances do not start without that role; the first use of spot creates it"
+        )
+    return ""
 
 
 def _wrong(kinds: Mapping[str, InstanceType], image: Image, types: Sequence[str]) -> list[str]:
@@ -72,15 +104,17 @@ def _of_zones(account: Account, types: Sequence[str], network: Network) -> Itera
         lacking = [zone for zone in network.zones if zone not in zones_of.get(type, ())]
         if len(lacking) == len(network.zones):
             elsewhere = ", ".join(sorted(zones_of.get(type, ()))) or "no zone of this region"
-            yield f"{type} is offered in {elsewhere}, and no subnet is there: name one with --subnet, or another type"
+            yield f"{type} is offered in {elsewhere}, where no subnet is: name one with --subnet, or another type"
         elif lacking:
-            yield f"{type} is not offered in {', '.join(lacking)}: it is launched in the other zones alone"
+            yield f"{type} is not offered in {', '.join(lacking)}: it is launched only in the other zones"
 
 
 def _of_quotas(
     account: Account, kinds: Mapping[str, InstanceType], offerings: Offerings, max_workers: int
 ) -> Iterator[str]:
-    """Pools of the same offerings share a sentence. Offerings whose quota is not known are taken for enough."""
+    """Yield quota warnings. Pools with the same offerings share one. An offering with an unknown quota counts as
+    enough.
+    """
     known: dict[str, Quota | None] = {}
     pools_of: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for pool, choices in offerings.items():
@@ -102,7 +136,7 @@ def _of_quotas(
 
 
 def _shortage(pools: Sequence[str], quotas: Sequence[tuple[Quota, int]], max_workers: int) -> Iterator[str]:
-    """`quotas` with the vCPUs of the smallest type that each is for."""
+    """Yield a warning if `quotas`, each with the vCPUs of the smallest type that it covers, allow too few workers."""
     possible = sum(int(quota.vcpus // each) for quota, each in quotas)
     if not quotas or possible >= max_workers:
         return

@@ -1,4 +1,4 @@
-"""What the service says of batches and images, as frozen dataclasses. Fields that a newer service adds are ignored."""
+"""Batches, images and tags as frozen dataclasses. Fields that a newer service adds are ignored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """`confidence` is 0..1, or None where the model gives none."""
+    """A tag. `confidence` is 0..1, or None if the model gives none."""
 
     name: str
     confidence: float | None
@@ -19,8 +19,8 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image of a batch. `error` is a sentence where `status` is "failed"; a person changed the tags of an `edited`
-    one; times are ISO 8601 in UTC.
+    """One image of a batch. `error` is a sentence if `status` is "failed". `edited` means that a person changed the
+    tags. Times are ISO 8601 in UTC.
     """
 
     image_id: str
@@ -38,10 +38,11 @@ class Item:
     created_at: str | None = None
     finished_at: str | None = None
     origin: str | None = None
-    """Where a file lies that was dropped into a bucket; None for an upload."""
+    """Address of a file that was dropped into a bucket; None for an upload."""
 
     @property
     def finished(self) -> bool:
+        """Whether the image is done: tagged, failed or cancelled."""
         return self.status in ("succeeded", "failed", "cancelled")
 
     @classmethod
@@ -71,9 +72,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`completed` counts the images that are done, the `failed` and `cancelled` ones among them; `rate` is in images/s.
+    """A batch. `completed` counts finished images, including `failed` and `cancelled` ones; `rate` is in images/s.
 
-    A batch is deleted at `expires_at`, if the service deletes any.
+    The service deletes the batch at `expires_at`, if it deletes batches at all.
     """
 
     id: str
@@ -118,7 +119,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class TagCount:
-    """A tag, and the number of images that have it."""
+    """A tag and the number of images that have it."""
 
     name: str
     count: int
@@ -126,7 +127,7 @@ class TagCount:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A change of tags that can be undone, and the images as it left them."""
+    """A change of tags that can be undone, and the images after it."""
 
     id: str
     images: list[Item]

@@ -1,4 +1,4 @@
-"""Server-sent events: bytes in, events out, no I/O."""
+"""Parse server-sent events: bytes in, events out, no I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """`id` is None where the event carries none, so that it does not move the place to resume from."""
+    """One event. `id` is None if the event has none; then the position to resume from stays."""
 
     event: str
     data: str
@@ -15,7 +15,7 @@ class ServerEvent:
 
 
 class Decoder:
-    """Feed it what arrives, in pieces of any size; lines end with LF or CR LF."""
+    """Feed it bytes in pieces of any size. Lines end with LF or CR LF."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -24,7 +24,7 @@ class Decoder:
         self._data: list[str] = []
 
     def feed(self, piece: bytes) -> list[ServerEvent]:
-        """The events that `piece` completes."""
+        """Return the events that `piece` completes."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         found = []
         for line in lines:

@@ -1,4 +1,4 @@
-"""What must hold before anything is started: the home folder is ours alone, and the address is free."""
+"""Make sure that `tagfleet up` can start: it holds the home folder alone, and its port is free."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ _POLL_S = 0.05
 
 
 class CannotStart(TagfleetError):
-    """This deployment cannot be started here and now."""
+    """The deployment cannot start on this machine now."""
 
 
 @contextmanager
-def claimed(home: Path) -> Iterator[bool]:
-    """Hold `home` for this process; says whether the last owner was killed. Raises CannotStart if somebody has it."""
+def instance_lock(home: Path) -> Iterator[bool]:
+    """Hold `home` for this process. Yield whether the last holder was killed. Raises CannotStart if another one holds
+    it.
+    """
     try:
         private_folder_if_new(home)
         fd = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -35,27 +37,27 @@ def claimed(home: Path) -> Iterator[bool]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotStart(f"`tagfleet up` runs already for {home}: {_owner(fd)}") from None
+            raise CannotStart(f"`tagfleet up` runs already for {home}: {_read_owner(fd)}") from None
         yield os.fstat(fd).st_size > 0
         os.ftruncate(fd, 0)
     finally:
         os.close(fd)
 
 
-def sign(home: Path, url: str) -> None:
-    """Write down who holds `home`, for whoever tries next."""
+def write_owner(home: Path, url: str) -> None:
+    """Record who holds `home`, for the next process that tries."""
     (home / _LOCK).write_text(json.dumps({"pid": os.getpid(), "url": url}))
 
 
-def address_of(home: Path) -> str | None:
-    """Where the deployment of `home` can be reached, or could when its `up` was killed; None after an orderly end."""
+def read_address(home: Path) -> str | None:
+    """Return the address of the deployment in `home`, even if its `up` was killed; None if it ended in order."""
     try:
         return str(json.loads((home / _LOCK).read_text())["url"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _owner(fd: int) -> str:
+def _read_owner(fd: int) -> str:
     try:
         owner = json.loads(os.pread(fd, 4096, 0))
         return f"process {owner['pid']}, {owner['url']}"
@@ -63,8 +65,8 @@ def _owner(fd: int) -> str:
         return "it is just starting"
 
 
-def free_port(host: str, port: int, *, patience_s: float) -> int:
-    """The port, or a free one for 0. Waits up to `patience_s` for one that is being left. Raises CannotStart."""
+def find_free_port(host: str, port: int, *, patience_s: float) -> int:
+    """Return `port`, or a free one for 0, waiting up to `patience_s` if it is in use. Raises CannotStart."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
@@ -79,6 +81,6 @@ def free_port(host: str, port: int, *, patience_s: float) -> int:
             if time.monotonic() >= deadline:
                 raise CannotStart(
                     f"port {port} of {host} is taken by another program; "
-                    f"choose another one with --port or TAGFLEET_PORT, {port + 1} for instance"
+                    f"choose another port with --port or TAGFLEET_PORT, for example {port + 1}"
                 ) from None
         time.sleep(_POLL_S)

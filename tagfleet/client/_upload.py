@@ -1,4 +1,4 @@
-"""Sending files: several requests at once, and nothing that the service has already."""
+"""Upload files: several requests at once, and no content that the service already has."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from tagfleet.client.calls import Calls, batch_id
-from tagfleet.client.errors import UnreadableFile
-from tagfleet.client.model import Batch, Item
-from tagfleet.client.uploads import File, OpenGroup, Source, grouped
+from tagfleet.client._calls import Calls, to_batch_id
+from tagfleet.client._errors import UnreadableFile
+from tagfleet.client._model import Batch, Item
+from tagfleet.client._multipart import File, OpenGroup, Source, grouped
 
 
 class Uploading(Calls):
@@ -27,12 +27,12 @@ class Uploading(Calls):
         progress: Callable[[list[Item]], None] | None = None,
         unreadable: Callable[[UnreadableFile], None] | None = None,
     ) -> list[Item]:
-        """Send files, several requests at once; returns their items in the order of `sources`.
+        """Upload files, several requests at once. Return their items in the order of `sources`.
 
-        Memory does not grow with the files' sizes. With `check`, content that the service has from whatever batch is
-        recognised by its SHA-256 and not sent. `progress` gets the items of each request as it is answered;
-        `unreadable` gets each file that cannot be read, which is then left out (without it, the first one raises).
-        The service keeps a file that it has already (same name, same bytes) only once, so a repeated call is safe.
+        Memory does not grow with the files' sizes. With `check`, content that the service has from any batch is
+        recognised by its SHA-256 and not sent. `progress` gets the items of each answered request. `unreadable` gets
+        each file that cannot be read, which is then skipped (without it, the first one raises). The service keeps a
+        file with the same name and bytes only once per batch, so a repeated call is safe.
         """
         items: list[Item] = []
         waiting: deque[Future[tuple[list[Item], list[UnreadableFile]]]] = deque()
@@ -50,7 +50,7 @@ class Uploading(Calls):
         pool = ThreadPoolExecutor(self._connections, thread_name_prefix="upload")
         try:
             for group in grouped(sources):
-                waiting.append(pool.submit(self._upload_group, batch_id(batch), group, check))
+                waiting.append(pool.submit(self._upload_group, to_batch_id(batch), group, check))
                 if len(waiting) > 2 * self._connections:
                     take()
             while waiting:
@@ -63,8 +63,8 @@ class Uploading(Calls):
         return items
 
     def _upload_group(self, batch_id: str, files: list[File], check: bool) -> tuple[list[Item], list[UnreadableFile]]:
-        """Leaves out, one by one, the files that cannot be read."""
-        items = self._recognised(batch_id, files) if check else {}
+        """Upload one group, skipping files that cannot be read."""
+        items = self._find_known(batch_id, files) if check else {}
         left = {number: file for number, file in enumerate(files) if number not in items}
         errors: list[UnreadableFile] = []
         while left:
@@ -75,29 +75,29 @@ class Uploading(Calls):
                 errors.append(error)
                 left = {number: file for number, file in left.items() if file is not error.file}
             else:
-                items |= self._read(partial(_by_number, list(left)), answer)
+                items |= self._parse(partial(_by_number, list(left)), answer)
                 break
         return [items[number] for number in sorted(items)], errors
 
-    def _recognised(self, batch_id: str, files: list[File]) -> dict[int, Item]:
-        """The items of those files, by their place, whose content the service had already."""
+    def _find_known(self, batch_id: str, files: list[File]) -> dict[int, Item]:
+        """Return the items of those files, by position, whose content the service already had."""
         digests: dict[int, str] = {}
         for number, file in enumerate(files):
-            with suppress(UnreadableFile):  # the attempt to send it says so
+            with suppress(UnreadableFile):  # sending the file reports it
                 digests[number] = file.sha256()
         asked = sorted(set(digests.values()))
         answer = self._transport.json("POST", "/images/check", json={"sha256": asked}) if asked else {"known": {}}
-        known = self._read(lambda data: dict(data["known"]), answer)
+        known = self._parse(lambda data: dict(data["known"]), answer)
         there = [number for number, digest in digests.items() if digest in known]
         if not there:
             return {}
         named = [{"name": files[number].plain_name, "sha256": digests[number]} for number in there]
         answer = self._transport.json("POST", f"/batches/{batch_id}/images/known", json={"images": named})
-        return self._read(partial(_by_number, there), answer)
+        return self._parse(partial(_by_number, there), answer)
 
 
 def _by_number(numbers: Sequence[int], answer: Any) -> dict[int, Item]:
-    """Raises ValueError where the answer has not as many images as was asked for; one may be null."""
+    """Return the answer's items by number. Raises ValueError if their count is wrong; one may be null."""
     return {
         number: Item.from_json(image)
         for number, image in zip(numbers, answer["images"], strict=True)
