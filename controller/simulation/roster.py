@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from controller.simulation.cloud import Cloud
-from core.fleet.fleet_changes import FleetChanges
-from core.fleet.roster import DecisionHistory, DecisionRecord, Glance, Heartbeat, Roster
+from core.fleet.decisions import DecisionHistory, DecisionRecord
+from core.fleet.events import FleetEvents
+from core.fleet.roster import Glance, Heartbeat, Roster
 from core.storage.ports import ObjectStore
 
 
@@ -34,7 +35,7 @@ class SimulatedRoster(Roster):
     def keep_history(self, history: DecisionHistory) -> None:
         """As above."""
 
-    def keep_changes(self, changes: FleetChanges) -> None:
+    def keep_changes(self, changes: FleetEvents) -> None:
         """As above."""
 
     def history(self) -> DecisionHistory:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import asdict
 
 import pytest
 
 from config.settings import ControllerSettings
+from controller.events.render import sentence
 from controller.loop import Controller
+from core.fleet.decisions import Decision, Rule
 from core.fleet.roster import WorkerState
 from tests.unit.controller.fakes import Crash, World
 
@@ -22,10 +25,10 @@ def live(world: World, controller: Controller, seconds: int) -> None:
         controller.tick()
 
 
-def reason(controller: Controller) -> str:
+def decision(controller: Controller) -> Decision:
     plan = controller.tick()
     assert plan is not None
-    return plan.pools[0].reason
+    return plan.pools[0]
 
 
 def test_starts_from_zero_works_everything_off_and_returns_to_zero(world: World) -> None:
@@ -150,9 +153,7 @@ def test_failing_boots_back_off_and_open_the_breaker_which_lets_one_trial_throug
     assert times[0] == (0, 4), "all that the backlog asks for"
     assert times[1] == (31, 1), "four failed: the breaker is open for 30 s, then one is tried"
     assert times[2] == (62, 1)
-    said = reason(controller)
-    assert "circuit breaker is open" in said
-    assert "see the worker's log" in said
+    assert decision(controller).rule is Rule.BREAKER
     live(world, controller, 60)
     assert world.outstanding == 0, "a trial that succeeds closes the breaker"
 
@@ -179,7 +180,7 @@ def test_no_capacity_is_answered_with_patience_not_with_a_storm(world: World) ->
     world.queue.visible = 500
     live(world, controller, 30)
     assert len(world.fleet.launches) <= 4
-    assert "no capacity" in reason(controller)
+    assert "no capacity" in decision(controller).details.refused
     world.fleet.room = 10
     live(world, controller, 40)
     assert world.fleet.launches[-1][1] > 1, "once one is ready, the rest comes at once"
@@ -195,7 +196,7 @@ def test_a_failed_reading_changes_nothing_and_says_so(world: World, broken: str)
     world.broken = {broken}
     live(world, controller, 60)
     assert len(world.fleet.alive) == 1
-    assert reason(controller).endswith("nothing is changed")
+    assert decision(controller).rule is Rule.UNREAD
     world.broken = set()
     live(world, controller, 30)
     assert not world.fleet.alive
@@ -374,8 +375,9 @@ def test_at_rest_the_store_is_written_a_few_times_a_minute(world: World) -> None
 def test_decisions_are_written_for_all_to_see(world: World) -> None:
     controller = world.controller()
     world.queue.visible = 30
-    controller.tick()
-    [decision] = world.roster.decisions()
-    assert decision.action == "launch 1"
-    assert decision.reason == "30 images wait and no worker runs: launch 1"
-    assert decision.terms["wanted"] == 1
+    plan = controller.tick()
+    [record] = world.roster.decisions()
+    assert plan is not None
+    assert record.action == "launch 1"
+    assert record.reason == sentence(plan.pools[0])
+    assert record.terms == {"rule": "launch", **asdict(plan.pools[0].terms)}

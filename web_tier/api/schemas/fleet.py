@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.fleet.fleet_changes import FleetChange
+from core.fleet.decisions import DecisionRecord
+from core.fleet.events import FleetEvent
 from core.fleet.operating import MOST_WORKERS, Source
-from core.fleet.roster import DecisionRecord
 
 MOST_LETTERS = 1000
 
@@ -99,4 +99,4 @@ class HistoryOut(BaseModel):
 
     samples: list[Sample]
     decisions: list[DecisionRecord]
-    changes: list[FleetChange]
+    changes: list[FleetEvent]
