@@ -92,7 +92,7 @@ def speed(bench: Bench, count: int, rounds: int, tagger: str) -> None:
     """Images/s of engine, limit and fleet, interleaved; the last line is the ratio that counts."""
     pictures = photos(bench.folder, count)
     contents = [content for _, content in pictures]
-    with bench.deployment(tagger, TAGFLEET_CONTROLLER__LINGER_S="600") as (deployment, client):
+    with bench.deployment(tagger, TAGFLEET_CONTROLLER__IDLE_KEEP_S="600") as (deployment, client):
         limit = Limit(deployment.settings)
         limit.decode_and_engine(contents[:_WARM_UP])
         fleet.tag(client, pictures[:_WARM_UP])
@@ -153,7 +153,7 @@ def memory(bench: Bench, count: int) -> None:
     """Growth of each process over one large batch, after its first 200 photos."""
     pictures = photos(bench.folder, count)
     first = 200
-    with bench.deployment(TAGFLEET_CONTROLLER__LINGER_S="600") as (deployment, client):
+    with bench.deployment(TAGFLEET_CONTROLLER__IDLE_KEEP_S="600") as (deployment, client):
         fleet.tag(client, pictures[:first])
         before = {process: process.rss_bytes() for process in deployment.processes()}
         fleet.tag(client, pictures)

@@ -28,7 +28,7 @@ AWS = {
     "aws.input_bucket": "input",
     "aws.output_bucket": "output",
     "controller.tick_s": 5.0,
-    "controller.peek_s": 5.0,
+    "controller.poll_s": 5.0,
 }
 
 

@@ -30,12 +30,12 @@ from core.util.interpreter import module_command
 from core.wiring import Backend
 from web_tier.catalog.batches import Batch, Upload
 from web_tier.catalog.database import Database
-from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.removal import RemovalCatalog
 from web_tier.catalog.tables import images
 from web_tier.catalog.uploads import UploadCatalog
 from web_tier.services.dispatch import Dispatch
-from web_tier.services.lifecycle import BatchLife, Housekeeping
+from web_tier.services.lifecycle import BatchLifecycle, Housekeeping
 from web_tier.services.removal import Removal
 
 _EVERY_S = 0.01
@@ -125,7 +125,7 @@ def report_s3(count: int, latency_ms: float) -> Iterator[str]:
                 ids = [catalogs.image_id(batch_id, number) for number in range(1, count + 1)]
                 keys = [key_of(batch_id, id_) for key_of in (layout.image_key, layout.result_key) for id_ in ids]
                 list(pool.map(lambda key: store.put(key, b"1"), keys))
-            LifeCatalog(database).delete(batch_id, time.time())
+            LifecycleCatalog(database).delete(batch_id, time.time())
             began = time.perf_counter()
             Removal(store, RemovalCatalog(database), lambda: time.time() + _AHEAD_S).work(threading.Event())
             took = time.perf_counter() - began
@@ -140,7 +140,7 @@ def _measured(
     url: URL, database: Database, store: ObjectStore, root: Path, batch_id: str, what: str, made: int
 ) -> Iterator[str]:
     prober = Prober(database)
-    life = BatchLife(store, LifeCatalog(database), Dispatch(_no_queue, UploadCatalog(database)), time.time)
+    life = BatchLifecycle(store, LifecycleCatalog(database), Dispatch(_no_queue, UploadCatalog(database)), time.time)
     with prober.probing():
         time.sleep(0.5)
         began = time.perf_counter()
@@ -191,7 +191,9 @@ def main() -> None:
     """The collector's part, until standard input closes."""
     database = Database(make_url(sys.argv[1]))
     ages = settings.load({"TAGFLEET_HOME": "/nonexistent"}).collector
-    house = Housekeeping(LocalStore(Path(sys.argv[2])), LifeCatalog(database), ages, lambda: time.time() + _AHEAD_S)
+    house = Housekeeping(
+        LocalStore(Path(sys.argv[2])), LifecycleCatalog(database), ages, lambda: time.time() + _AHEAD_S
+    )
     stop = threading.Event()
 
     def end() -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
@@ -14,14 +13,11 @@ from pydantic_core import PydanticCustomError
 
 from config.networks import Network, networks
 from config.schedule import Schedule, schedule, time_zone
+from config.sources import PREFIX, merge_sources, without_old_names
+from config.sources import BadSetting as BadSetting  # part of this module's interface, and `Document`
+from config.sources import Document as Document
 from config.taggers import family_of
-
-_DEFAULTS = Path(__file__).with_name("defaults.toml")
-_PREFIX = "TAGFLEET_"
-
-
-class BadSetting(Exception):
-    """A setting is unknown, missing or out of range; the text is one line that names it."""
+from config.validation import problems
 
 
 def _named(folder: Any) -> Any:
@@ -130,16 +126,16 @@ class WorkerSettings(_Section):
     decode_timeout_s: Seconds
     isolate_receive: Annotated[int, Field(ge=2)]
     heartbeat_s: Seconds
-    look_s: Seconds
+    reload_s: Seconds
     abandoned_s: Seconds
 
 
 class ControllerSettings(_Section):
     tick_s: Seconds
     max_workers: Annotated[int, Field(ge=0)]
-    drain_goal_s: Seconds
+    backlog_target_s: Seconds
     utilisation: Annotated[float, Field(gt=0, le=1)]
-    linger_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    idle_keep_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     stabilisation_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     boot_prior_s: Seconds
     throughput_prior: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -149,10 +145,10 @@ class ControllerSettings(_Section):
     breaker_failures: Count
     breaker_reset_s: Seconds
     lease_s: Seconds
-    peek_s: Seconds
+    poll_s: Seconds
     budget_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     time_zone: Annotated[str, AfterValidator(_zoned)]
-    foresee: bool
+    forecast: bool
     dry_run: bool
 
 
@@ -259,38 +255,26 @@ class Settings(_Section):
         return next(iter(self.pools))
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A settings file that lies on no disk here; `name` is for messages."""
-
-    name: str
-    text: str
-
-
 def load(
-    environ: Mapping[str, str], *, file: Path | Document | None = None, flags: Mapping[str, Any] | None = None
+    environ: Mapping[str, str],
+    *,
+    file: Path | Document | None = None,
+    flags: Mapping[str, Any] | None = None,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> Settings:
-    """Merge the four sources and check the result. Without `file` TAGFLEET_CONFIG may name one.
+    """Merge the four sources and check the result. Without `file`, TAGFLEET_CONFIG may name one.
 
-    `flags` maps dotted names (`worker.batch_size`) to values; None values are left out.
-    Raises BadSetting, whose text names the setting and where it came from.
+    `flags` maps dotted names (`worker.batch_size`) to values; None values are left out. `tell` gets a line for each
+    setting that goes by its old name. Raises BadSetting, whose text names the setting and where it came from.
     """
-    merged = tomllib.loads(_DEFAULTS.read_text())
-    chosen = file or (Path(environ[_PREFIX + "CONFIG"]) if environ.get(_PREFIX + "CONFIG") else None)
-    if chosen is not None:
-        _merge(merged, _read(chosen))
-    _merge(merged, _from_environment(environ, merged))
-    for name, value in (flags or {}).items():
-        if value is not None:
-            _merge(merged, _nested(name.split("."), value))
     try:
-        return Settings.model_validate(merged)
+        return Settings.model_validate(merge_sources(environ, file, flags or {}, tell))
     except ValidationError as error:
         raise BadSetting(_one_line(error)) from None
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """The settings as TAGFLEET_* variables, so that a child process loads exactly these."""
+    """Return the settings as TAGFLEET_* variables, from which a child process loads exactly these."""
     found: dict[str, str] = {}
 
     def walk(name: str, value: Any) -> None:
@@ -298,67 +282,25 @@ def as_environment(settings: Settings) -> dict[str, str]:
             for key, inner in value.items():
                 walk(f"{name}__{key.replace('-', '_')}" if name else key, inner)
         else:
-            found[_PREFIX + name.upper()] = str(value)
+            found[PREFIX + name.upper()] = str(value)
 
     walk("", settings.model_dump(mode="json"))
     return found
 
 
-def _read(file: Path | Document) -> dict[str, Any]:
-    name, text = (file.name, file.text) if isinstance(file, Document) else (str(file), None)
-    try:
-        return tomllib.loads(Path(name).read_text(encoding="utf-8") if text is None else text)
-    except OSError as error:
-        raise BadSetting(f"settings file {name}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadSetting(f"settings file {name}: it is not text in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadSetting(f"settings file {name}: {error}") from None
-
-
-def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
-    """TAGFLEET_WORKER__BATCH_SIZE=16 → {"worker": {"batch_size": "16"}}; a name that is no setting is refused."""
-    found: dict[str, Any] = {}
-    for name, value in environ.items():
-        if not name.startswith(_PREFIX) or name in _NOT_SETTINGS:
-            continue
-        path = name[len(_PREFIX) :].lower().split("__")
-        if path[0] not in known:
-            raise BadSetting(f"environment variable {name}: there is no setting {'.'.join(path)!r}")
-        if path[0] == "pools" and len(path) > 1:
-            path[1] = path[1].replace("_", "-")
-        _merge(found, _nested(path, value))
-    return found
-
-
-_NOT_SETTINGS = {_PREFIX + name for name in ("CONFIG", "URL", "API_KEY", "TEST_DATA", "INSTANCE", "LIFELINE", "PULSE")}
-"""Variables of our prefix that speak to one command or to the tests, not to the settings."""
-
-
-def _nested(path: list[str], value: Any) -> dict[str, Any]:
-    for part in reversed(path):
-        value = {part: value}
-    return value  # type: ignore[no-any-return]  # a path has at least one part
-
-
-def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
-    for key, value in new.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
+def child_environment(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """Return `environ` with these settings, and without variables that name one of them by its old name."""
+    return {**without_old_names(environ), **as_environment(settings)}
 
 
 def _one_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if not name:  # of two settings together: the text names them
-        return f"setting {first['msg']}"
-    given = re.sub(r"\s+", " ", repr(first["input"]))[:60]
-    problem = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
-    if name.startswith(_MAY_HOLD_A_PASSWORD):
-        return f"setting {name}: {problem}"
-    return f"setting {name}: {problem} (given: {given})"
+    first = next(problems(error))
+    if first.kind == "extra_forbidden":
+        first = replace(first, what="there is no such setting")
+    if not first.where or first.where.startswith(_MAY_HOLD_A_PASSWORD):  # without a name: the text names two settings
+        return f"setting {first}"
+    given = re.sub(r"\s+", " ", repr(first.given))[:60]
+    return f"setting {first} (given: {given})"
 
 
 _MAY_HOLD_A_PASSWORD = "web.catalog_url"  # noqa: S105  # the setting's name

@@ -68,8 +68,8 @@ class Controller:
         self._ports = ports
         self._roster = roster or Roster(ports.store)
         self._decide = decide
-        self._schedules, self._foresees = schedules or {}, settings.foresee
-        self._tick_s, self._peek_s = settings.tick_s, settings.peek_s
+        self._schedules, self._foresees = schedules or {}, settings.forecast
+        self._tick_s, self._peek_s = settings.tick_s, settings.poll_s
         self._record_s = max(_RECORD_S, _RECORD_TICKS * settings.tick_s)
         self._policy = self._own_policy = policy_of(settings)
         self._dry_run = dry_run
@@ -172,7 +172,7 @@ class Controller:
             at=self._wall(),
             instances=instances,
             heartbeats=seen.workers,
-            drain_wishes=seen.drain_wishes,
+            drain_requests=seen.drain_requests,
             depths=depths,
             paused=seen.paused,
             cap=seen.cap,
@@ -245,7 +245,7 @@ class Controller:
                 self._ports.fleet.terminate(doomed)
         with self._voice.bearing("workers could not be asked to drain"):
             for id_ in (id_ for pool in plan.pools for id_ in pool.drain):
-                self._roster.wish_drain(id_)
+                self._roster.request_drain(id_)
         with self._voice.bearing("workers could not be launched"):
             if self._look:  # others may have launched, or lowered the cap, since the fleet was seen last
                 self._launcher.apply(plan, self._alive, self._policy)

@@ -33,7 +33,7 @@ from web_tier.http import authentication as access
 from web_tier.http import guard, problems
 from web_tier.page import docs
 from web_tier.page.routes import pages
-from web_tier.services.container import Clock, assemble
+from web_tier.services.container import Clock, build_services
 
 _MAX_BODY = 2 << 20
 """Bytes of a request that brings no images."""
@@ -72,7 +72,7 @@ def create_app(
         AUTO_OPERATION_ID=True,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
-    parts = assemble(backend, settings, Database(catalog_url(settings)), clock=clock, stopping=stopping)
+    parts = build_services(backend, settings, Database(catalog_url(settings)), clock=clock, stopping=stopping)
     app.extensions["tagfleet"] = parts
     if watch:
         parts.fleet.keep_looking(stopping)

@@ -12,7 +12,7 @@ import openvino as ov
 
 from app_tier.engines import Outputs, Pixels, golden
 from app_tier.models.networks import Network
-from core.util.atomic import whole_folder
+from core.util.atomic import atomic_folder
 
 GOLDEN = "golden.npy"
 _FORMAT = 1  # of a kept engine; grows when conversion changes
@@ -75,7 +75,7 @@ def folder_of(network: Network, weights_hash: str, cache: Path) -> Path:
 
 def whole(folder: Path, fill: Callable[[Path], None]) -> Kept:
     """The kept engine in `folder`, filled now if it is not there: it appears whole or not at all."""
-    return Kept(whole_folder(folder, fill))
+    return Kept(atomic_folder(folder, fill))
 
 
 def _convert(network: Network, weights: Path, folder: Path) -> None:

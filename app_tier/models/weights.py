@@ -19,7 +19,7 @@ from app_tier.taggers import Progress
 from core.errors import WeightsInvalid, WeightsMissing
 from core.storage.models import Registry, sha256_of
 from core.storage.ports import ObjectStore
-from core.util.atomic import whole_file
+from core.util.atomic import PRIVATE, atomic_path, atomic_write
 
 FIRST_BYTE_S = 5.0
 """A download that has not begun by then is given up: there is no internet."""
@@ -122,8 +122,8 @@ def _downloaded(url: str, path: Path, progress: Progress) -> Path:
             raise WeightsInvalid(f"{url}: the download is damaged (its SHA-256 is not {wanted})")
 
     try:
-        with response:
-            whole_file(path, copy)
+        with response, atomic_path(path, mode=PRIVATE, make_parents=True) as part, part.open("wb") as file:
+            copy(file)
     except OSError as error:
         raise WeightsMissing(f"{url}: the download broke off ({error})") from None
     return path
@@ -167,5 +167,5 @@ def _fingerprint(path: Path, cache: Path) -> str:
             return found.removeprefix(seen)
     digest = sha256_of(path)
     with suppress(OSError):  # a cache that cannot be written costs a second read, no more
-        whole_file(kept, lambda file: file.write((seen + digest).encode()))
+        atomic_write(kept, seen + digest, mode=PRIVATE, make_parents=True)
     return digest

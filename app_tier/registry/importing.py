@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from app_tier.models.networks import Network, input_of, known, network
 from app_tier.taggers.registered import network_of, weights_of
 from config.taggers import RESERVED
+from config.validation import first_problem
 from core.errors import WeightsInvalid
-from core.storage.models import Input, Manifest, Registry, first_problem, sha256_of
+from core.storage.models import Input, Manifest, Registry, sha256_of
 from core.storage.ports import ObjectStore
 
 

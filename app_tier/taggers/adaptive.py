@@ -73,7 +73,7 @@ def load(backbone: Backbone, wanted: Wanted) -> AdaptiveTagger:
     engine = engines_of(network, backbone.weights, wanted.settings).fast
     dimensions = engine.infer(np.zeros((1, network.crop, network.crop, 3), np.uint8)).shape[1]
     memory = Memory(wanted.store, f"{network.file_name}-{sha256[:8]}", dimensions)
-    look_s = wanted.settings.worker.look_s
+    look_s = wanted.settings.worker.reload_s
     return AdaptiveTagger(network, engine, memory, defaults_of(wanted.pool), time.monotonic, look_s)
 
 

@@ -125,7 +125,7 @@ class Worker:
         weighed = self._clock()
         self._tagger = choice.load()
         again = partial(self._choose, pool, self._settings, self._backend.store)
-        self._succession = Succession(choice, again, time.monotonic, self._settings.worker.look_s)
+        self._succession = Succession(choice, again, time.monotonic, self._settings.worker.reload_s)
         inferred = self._clock()
         self._boot = BootTimings(
             process=round(process_up - launched, 3),
@@ -181,7 +181,7 @@ class Worker:
         if self.asked_to_drain.is_set() or pipeline.draining.is_set():
             return True
         try:
-            stop = self._backend.roster.drain_wished(self._identity.worker_id) or self._abandoned(pipeline)
+            stop = self._backend.roster.drain_requested(self._identity.worker_id) or self._abandoned(pipeline)
         except Unavailable as error:
             pipeline.trouble.stands("roster", str(error))
             return False

@@ -79,7 +79,7 @@ def _tagfleet(
     scratch: Path, environ: dict[str, str], threads: int
 ) -> Iterator[Callable[[Sequence[tuple[str, bytes]]], float]]:
     """Seconds from the first upload to the last result in the catalogue, with as many clients as the peers get."""
-    deployment = Deployment(scratch / "tagfleet", {**environ, "TAGFLEET_CONTROLLER__LINGER_S": _LINGER_S})
+    deployment = Deployment(scratch / "tagfleet", {**environ, "TAGFLEET_CONTROLLER__IDLE_KEEP_S": _LINGER_S})
     try:
         deployment.start()
         with Client(deployment.url, connections=threads) as client:

@@ -115,7 +115,7 @@ class Chronicle:
             yield from self._new(instance, scene)
         elif id_ not in self._told:  # of an earlier controller, which told of it long ago
             past: list[Kind] = ["launched"] if stage.coming else ["launched", "ready"]
-            if id_ in scene.reading.drain_wishes:
+            if id_ in scene.reading.drain_requests:
                 past.append("asked_to_drain")
             if id_ not in scene.adopted and stage is not Stage.ORPHAN and stage in _KINDS:
                 past.append(_KINDS[stage])
@@ -140,7 +140,7 @@ class Chronicle:
 
     def _wished(self, id_: str, scene: Scene) -> Iterator[FleetEvent]:
         """A wish that no controller is on record with is an operator's."""
-        if id_ in scene.reading.drain_wishes and not self._told[id_].kinds & ({"asked_to_drain"} | _ENDS):
+        if id_ in scene.reading.drain_requests and not self._told[id_].kinds & ({"asked_to_drain"} | _ENDS):
             yield self._change(id_, "asked_to_drain", "operator", "an operator asked for it", scene)
 
     def _missing(

@@ -141,7 +141,7 @@ class Cloud:
 
     # --- what the roster tells ----------------------------------------------------------------
 
-    def wish_drain(self, id_: str) -> None:
+    def request_drain(self, id_: str) -> None:
         """The worker sees the wish at one of its next heartbeats."""
         self.wishes.add(id_)
         one = self.workers.get(id_)

@@ -86,7 +86,7 @@ def summary(waits: Sequence[tuple[float, int]]) -> tuple[float, float, float, fl
 
 def demand(trace: Trace, scene: Scene, moments: Sequence[float]) -> Iterator[float]:
     """Workers that would clear what arrived within the last drain goal L in one L, at each moment (in order)."""
-    goal, speed = scene.controls.drain_goal_s, scene.machine.throughput
+    goal, speed = scene.controls.backlog_target_s, scene.machine.throughput
     coming = deque(trace.arrivals)
     recent: deque[tuple[float, int]] = deque()
     images = 0

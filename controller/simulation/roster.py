@@ -26,8 +26,8 @@ class SimulatedRoster(Roster):
     def forget(self, worker_ids: list[str]) -> None:
         self._cloud.forget(worker_ids)
 
-    def wish_drain(self, worker_id: str) -> None:
-        self._cloud.wish_drain(worker_id)
+    def request_drain(self, worker_id: str) -> None:
+        self._cloud.request_drain(worker_id)
 
     def record_decision(self, decision: DecisionRecord) -> None:
         """Nobody reads it here: a run looks at the plans."""

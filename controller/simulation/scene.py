@@ -103,7 +103,7 @@ class Scene:
     @property
     def ahead(self) -> bool:
         """Workers may be up without work: a run is then over when the work is."""
-        return self.controls.foresee or bool(self.schedule.windows)
+        return self.controls.forecast or bool(self.schedule.windows)
 
 
 def on_aws(
@@ -114,9 +114,9 @@ def on_aws(
         update={
             "tick_s": tick_s,
             "max_workers": max_workers,
-            "drain_goal_s": 120.0,
+            "backlog_target_s": 120.0,
             "utilisation": 1.0,
-            "linger_s": 5.0,
+            "idle_keep_s": 5.0,
             "stabilisation_s": 5.0,
             "boot_prior_s": machine.boot_s,
             "throughput_prior": machine.throughput,

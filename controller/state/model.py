@@ -161,7 +161,9 @@ class Policy:
 
 
 def policy_of(settings: ControllerSettings) -> Policy:
-    return Policy(**settings.model_dump(include=set(Policy.__slots__)))
+    """The part of the settings that decisions depend on, under the names by which recordings know them."""
+    same = settings.model_dump(include=set(Policy.__slots__))
+    return Policy(**same, drain_goal_s=settings.backlog_target_s, linger_s=settings.idle_keep_s)
 
 
 # --- what is remembered -----------------------------------------------------------------------

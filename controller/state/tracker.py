@@ -33,7 +33,7 @@ class Reading:
     """Wall clock, only to tell the age of an instance that was launched before our time."""
     instances: Sequence[Instance]
     heartbeats: Sequence[Heartbeat]
-    drain_wishes: Collection[str]
+    drain_requests: Collection[str]
     depths: Mapping[str, Depth | str]
     paused: bool = False
     offerings: Mapping[str, Sequence[Offering]] = field(default_factory=dict)
@@ -176,7 +176,7 @@ class Watch:
             else:
                 sight.age_s += elapsed_s
             self._hear(instance.id, sight, beat)
-            self._asked(sight, instance.id in reading.drain_wishes, elapsed_s)
+            self._asked(sight, instance.id in reading.drain_requests, elapsed_s)
             unknown = known is not None and instance.id not in known and instance.token not in tokens
             if unknown or sight.stray_s is not None:
                 self._vouch(sight, instance, unknown, elapsed_s)
@@ -185,7 +185,7 @@ class Watch:
                 self._judge(sight, stage, instance.ended)
             if stage is not Stage.GONE:
                 workers[instance.pool].append(self._worker(instance.id, stage, sight, instance.price))
-            elif beat is not None or instance.id in reading.drain_wishes:
+            elif beat is not None or instance.id in reading.drain_requests:
                 self.forgettable.append(instance.id)
 
     def _by_hand(self, reading: Reading, elapsed_s: float, workers: Mapping[str, list[Worker]]) -> None:
@@ -194,7 +194,7 @@ class Watch:
             beat = reading.heard[id_]
             sight = self._sights.setdefault(id_, _Sight(beat.pool, 0.0, fresh=False))
             self._hear(id_, sight, beat)
-            self._asked(sight, id_ in reading.drain_wishes, elapsed_s)
+            self._asked(sight, id_ in reading.drain_requests, elapsed_s)
             stage = self._stage(InstanceState.RUNNING, sight)
             if sight.silent_s >= self._policy.lost_after_s:
                 self.forgettable.append(id_)

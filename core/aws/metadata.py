@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from core.errors import Unavailable
+from core.util.backoff import retry
 
 _ENDPOINT = "http://169.254.169.254"
 _TOKEN = "/latest/api/token"  # noqa: S105  # where one is had
@@ -26,7 +26,7 @@ _INTERRUPTION = "/latest/meta-data/spot/instance-action"
 _REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
 _TOKEN_TTL_S = 21_600  # the longest there is
 _TIMEOUT_S = 10.0  # the service is on the same host: it answers in milliseconds, or in seconds where that is very busy
-_PAUSES_S = (0.2, 1.0)
+_TRIES, _FIRST_PAUSE_S = 3, 0.4
 _DOES = {"terminate": "ends", "stop": "stops", "hibernate": "hibernates"}
 
 
@@ -87,12 +87,7 @@ class Ec2Machine:
 
     def _patiently(self, path: str) -> str | None:
         """The document at `path`. At boot the service may be slow to come, and it throttles: it is asked again."""
-        for pause in _PAUSES_S:
-            try:
-                return self._get(path)
-            except Unavailable:
-                time.sleep(pause)
-        return self._get(path)
+        return retry(partial(self._get, path), Unavailable, tries=_TRIES, base_s=_FIRST_PAUSE_S)
 
     def _get(self, path: str) -> str | None:
         """The document at `path`, None where there is none. Raises Unavailable."""

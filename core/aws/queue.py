@@ -20,6 +20,7 @@ from core.aws.clients import LONG_POLL_S, Clients
 from core.aws.errors import explained
 from core.errors import PartialSend, Unavailable
 from core.storage.ports import Delivery, Depth
+from core.util.backoff import compute_backoff
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -34,8 +35,8 @@ PEEKED_S = 10.0
 _PEEK_WAIT_S = 1
 """A receive that does not wait asks some of SQS's servers only, and may find none of a few messages."""
 _MAX_HIDDEN_S = 43_200
-_PAUSES_S = (0.1, 0.2, 0.4, None)
-"""After each round of one request; None after the last."""
+_ROUNDS, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 4, 0.1, 0.4
+"""Of one request."""
 _COUNTS: Final = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -222,7 +223,7 @@ class SqsQueue:
     def _send(self, batch: range, bodies: Sequence[str]) -> tuple[list[int], Unavailable | None]:
         """What SQS did not take, by position, after several rounds or until it failed; and that failure."""
         left = list(batch)
-        for pause in _PAUSES_S:
+        for number in range(_ROUNDS):
             entries: list[Any] = [{"Id": str(index), "MessageBody": bodies[index]} for index in left]
             try:
                 with self._explained("send to"):
@@ -230,9 +231,9 @@ class SqsQueue:
             except Unavailable as error:
                 return left, error
             left = [int(failed["Id"]) for failed in answer.get("Failed", [])]
-            if not left or pause is None:
+            if not left or number == _ROUNDS - 1:
                 break
-            time.sleep(pause)
+            _pause(number)
         return left, None
 
     def _each(
@@ -246,7 +247,7 @@ class SqsQueue:
         receipts = list(dict.fromkeys(delivery.receipt for delivery in deliveries))
         for start in range(0, len(receipts), FULL):
             left = dict(enumerate(receipts[start : start + FULL]))
-            for pause in _PAUSES_S:
+            for number in range(_ROUNDS):
                 entries = [{"Id": str(id_), "ReceiptHandle": receipt, **more} for id_, receipt in left.items()]
                 with self._explained(doing):
                     answer = _asked_singly(ask, entries)
@@ -254,12 +255,16 @@ class SqsQueue:
                 left = {int(found["Id"]): left[int(found["Id"])] for found in failed}
                 if not left:
                     break
-                if pause is None:
+                if number == _ROUNDS - 1:
                     raise Unavailable(
                         f"cannot {doing} queue {self._full_name}: SQS refuses {len(left)} of them"
                         f" ({failed[0]['Code']}); it is safe to try again"
                     )
-                time.sleep(pause)
+                _pause(number)
+
+
+def _pause(number: int) -> None:
+    time.sleep(compute_backoff(number, base_s=_FIRST_PAUSE_S, cap_s=_LONGEST_PAUSE_S))
 
 
 class _DeadLetters(SqsQueue):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import heapq
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -21,6 +20,7 @@ from core.errors import Misconfigured, NotFound, PreconditionFailed, Unavailable
 from core.storage import layout
 from core.storage.keys import segments_of
 from core.storage.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
+from core.util.backoff import retry
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,7 +30,7 @@ T = TypeVar("T")
 PART = 8 << 20
 """Bytes of one part. A file that is smaller is put in one request, as almost every photo is."""
 _DELETED_AT_ONCE = 1000
-_ROUNDS = 5
+_TRIES = 5
 _FIRST_PAUSE_S = 0.2
 _MISSING = ("NoSuchKey", "404")
 _LOST = ("PreconditionFailed", "412", "NoSuchUpload", *_MISSING)
@@ -75,9 +75,9 @@ class S3Store:
         kind["Metadata"] = {_NONCE: nonce}
         if isinstance(data, bytes) or len(head) < PART:
             whole = partial(self._s3.put_object, **about, **kind, Body=head, **_headers(condition))
-            return self._written(bucket, key, nonce, whole, rounds=_ROUNDS)
+            return self._written(bucket, key, nonce, whole, tries=_TRIES)
         parts = partial(put_parts, self._s3, about, kind, head, partial(_read, data), _headers(condition))
-        return self._written(bucket, key, nonce, parts, rounds=1)  # a stream can't be read again
+        return self._written(bucket, key, nonce, parts, tries=1)  # a stream can't be read again
 
     def get(self, key: str) -> Blob:
         bucket = self._bucket(key)
@@ -93,7 +93,7 @@ class S3Store:
             return Blob(data, Etag(answer["ETag"]), answer.get("ContentType", _DEFAULT_TYPE))
 
         try:
-            return _patiently(read, _BrokenOff)
+            return retry(read, _BrokenOff, tries=_TRIES, base_s=_FIRST_PAUSE_S)
         except _BrokenOff as error:
             raise Unavailable(f"cannot {doing}: the connection broke off again and again ({error})") from error
 
@@ -148,7 +148,7 @@ class S3Store:
     def _may_be_input(self, prefix: str) -> bool:
         return any(prefix.startswith(known) or known.startswith(prefix) for known in layout.INPUT)
 
-    def _written(self, bucket: str, key: str, nonce: str, write: Callable[[], Mapping[str, Any]], rounds: int) -> Etag:
+    def _written(self, bucket: str, key: str, nonce: str, write: Callable[[], Mapping[str, Any]], tries: int) -> Etag:
         """The etag of what `write` wrote under its condition. Raises PreconditionFailed."""
 
         again = False
@@ -174,7 +174,7 @@ class S3Store:
         doing = f"put objects into bucket {bucket}"
         with explained(doing, "s3"):
             try:
-                return _patiently(once, _Conflict, rounds)
+                return retry(once, _Conflict, tries=tries, base_s=_FIRST_PAUSE_S)
             except _Conflict as error:
                 raise Unavailable(f"cannot {doing}: others write {key!r} at the same time; try again") from error
 
@@ -221,7 +221,7 @@ class S3Store:
             raise why if isinstance(why, Misconfigured) else _SomeLeft(why)
 
         try:
-            _patiently(once, _SomeLeft)
+            retry(once, _SomeLeft, tries=_TRIES, base_s=_FIRST_PAUSE_S)
         except _SomeLeft as error:
             raise error.args[0] from error
 
@@ -266,13 +266,3 @@ def _found(key: str, ask: Callable[[], T]) -> T:
         if code_of(error) in _MISSING:
             raise NotFound(key) from None
         raise
-
-
-def _patiently(step: Callable[[], T], again: type[Exception], rounds: int = _ROUNDS) -> T:
-    """What `step` returns, once it does not raise `again`; with growing pauses. Raises its last error."""
-    for number in range(rounds - 1):
-        try:
-            return step()
-        except again:
-            time.sleep(_FIRST_PAUSE_S * 2**number)
-    return step()

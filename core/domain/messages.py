@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from config.settings import Task
+from config.validation import first_problem
 from core.errors import BadMessage
 
 MAX_NAME = 1024
@@ -235,6 +236,4 @@ def _decode(kind: type[M], body: str | bytes) -> M:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        first: Any = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "body"
-        raise BadMessage(f"not a {kind.__name__} message: {where}: {first['msg']}") from None
+        raise BadMessage(f"not a {kind.__name__} message: {first_problem(error, whole='body')}") from None

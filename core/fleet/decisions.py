@@ -277,7 +277,7 @@ class Terms:
         Term(
             Row.AHEAD,
             "{} came at this time yesterday",
-            "Images that came at this time yesterday; 0 where nobody looks (controller.foresee)",
+            "Images that came at this time yesterday; 0 where nobody looks (controller.forecast)",
             "images/s",
             spec=".2f",
         ),

@@ -29,7 +29,7 @@ def drain(roster: Roster, worker_id: str, alive: Collection[str]) -> None:
         more = f" and {len(alive) - len(named)} more" if len(alive) > len(named) else ""
         known = f"there are {', '.join(named)}{more}" if named else "no worker runs"
         raise NoSuchWorker(f"there is no live worker {worker_id[:80]!r}; {known}")
-    roster.wish_drain(worker_id)
+    roster.request_drain(worker_id)
 
 
 def limit(roster: Roster, max_workers: int | None) -> None:

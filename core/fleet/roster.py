@@ -155,7 +155,7 @@ class Glance:
     """What a controller looks at in each tick."""
 
     workers: list[Heartbeat]
-    drain_wishes: frozenset[str]
+    drain_requests: frozenset[str]
     paused: bool
     cap: int | None = None
     """An operator's, in place of the settings'."""
@@ -188,7 +188,7 @@ class Roster:
         wishes = (info.key.removeprefix(layout.DRAINS) for info in found if info.key.startswith(layout.DRAINS))
         return Glance(
             workers=self._heartbeats([info for info in found if info.key.startswith(layout.WORKERS)]),
-            drain_wishes=frozenset(wishes),
+            drain_requests=frozenset(wishes),
             paused=any(info.key == layout.PAUSED for info in found),
             cap=cap,
             cap_unread=cap_unread,
@@ -220,17 +220,17 @@ class Roster:
         if keys:
             self._store.delete(keys)
 
-    def wish_drain(self, worker_id: str) -> None:
+    def request_drain(self, worker_id: str) -> None:
         self._store.put(layout.drain_key(worker_id), b"")
 
-    def drain_wished(self, worker_id: str) -> bool:
+    def drain_requested(self, worker_id: str) -> bool:
         try:
             self._store.get(layout.drain_key(worker_id))
         except NotFound:
             return False
         return True
 
-    def drain_wishes(self) -> set[str]:
+    def drain_requests(self) -> set[str]:
         return {info.key.removeprefix(layout.DRAINS) for info in self._store.list(layout.DRAINS)}
 
     def controller_version(self) -> Etag | None:

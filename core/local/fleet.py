@@ -64,7 +64,7 @@ class LocalFleet:
         self._root = root.absolute()
         self._logs = settings.home / "logs"
         self._command = list(worker_command)
-        given = {**environ, **config.as_environment(settings)}
+        given = config.child_environment(environ, settings)
         self._environ = {name: value for name, value in given.items() if name not in _NOT_FOR_WORKERS}
         self._grace_s = grace_s
         self._keep_gone_s = keep_gone_s

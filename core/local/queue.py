@@ -10,6 +10,7 @@ held a message are gone, and it comes back at once.
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import sqlite3
@@ -23,6 +24,7 @@ from pathlib import Path
 from core.errors import Unavailable
 from core.local.uptime import Uptime
 from core.storage.ports import Delivery, Depth
+from core.util.backoff import compute_backoff
 from core.util.disk_errors import guarded, locked
 from core.util.private import private_database, private_folder_if_new
 
@@ -125,15 +127,14 @@ class LocalQueue:
 
     def receive(self, limit: int, wait_s: float) -> list[Delivery]:
         deadline = time.monotonic() + wait_s
-        pause, longest = _POLL_S
-        while True:
+        for look in itertools.count():
             if self._ready() and (found := self._take(limit)):
                 return found
             left = deadline - time.monotonic()
             if left <= 0:
                 return []
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, longest)
+            time.sleep(min(left, compute_backoff(look, base_s=_POLL_S[0], cap_s=_POLL_S[1])))
+        raise AssertionError  # count() has no end
 
     def peek(self, limit: int) -> list[Delivery]:
         with self._db.reading() as run:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from core.errors import Unavailable
 from core.logs.journal import Entry
-from core.util.atomic import whole_file
+from core.util.atomic import PRIVATE, atomic_write
 
 _POLL_S = 5.0
 _MOST = 5_000
@@ -86,7 +86,7 @@ class LogShipper:
             self._say(f"{rejected} log entries were rejected as too old or too new; is this machine's clock right?")
         if entries:
             self._cursor = entries[-1].cursor
-            whole_file(self._cursor_file, lambda file: file.write(self._cursor.encode()))
+            atomic_write(self._cursor_file, self._cursor, mode=PRIVATE, make_parents=True)
         return len(entries)
 
     def _tolerantly(self) -> int | None:

@@ -15,11 +15,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from config.validation import first_problem
 from core.errors import NotFound, WeightsInvalid, WeightsMissing
 from core.storage import layout
-from core.storage.models import Name, Sha256, first_problem, readable, sha256_of
+from core.storage.models import Name, Sha256, readable, sha256_of
 from core.storage.ports import ObjectStore
-from core.util.atomic import whole_folder
+from core.util.atomic import atomic_folder
 
 MANIFEST_FILE = "files.json"
 NEEDED = ("config.json", "model.safetensors")
@@ -136,7 +137,7 @@ def fetch(store: ObjectStore, manifest: FolderManifest, cache: Path) -> Path:
             if sha256_of(made / file) != digest:
                 raise WeightsInvalid(f"{key} in the store is damaged: add the model again")
 
-    return whole_folder(cache / f"{manifest.name}@{manifest.version}", copy)
+    return atomic_folder(cache / f"{manifest.name}@{manifest.version}", copy)
 
 
 def _write(store: ObjectStore, key: str, path: Path) -> None:

@@ -12,18 +12,34 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
+from config.validation import first_problem
 from core.errors import NotFound, PreconditionFailed, WeightsInvalid, WeightsMissing
 from core.storage import layout
 from core.storage.ports import IfAbsent, ObjectStore
-from core.util.atomic import whole_file
+from core.util.atomic import PRIVATE, atomic_path
 
 _NAME = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
 _ARCHITECTURE = re.compile(r"^(torchvision|timm)/[A-Za-z0-9_.]+$")
-Name = Annotated[str, Field(pattern=_NAME.pattern, max_length=60)]
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise PydanticCustomError("name", "should be small letters and digits, with single dashes between them")
+    return name
+
+
+def _check_architecture(name: str) -> str:
+    if not _ARCHITECTURE.fullmatch(name):
+        raise PydanticCustomError("architecture", "should be torchvision/NAME or timm/NAME")
+    return name
+
+
+Name = Annotated[str, Field(max_length=60), AfterValidator(_check_name)]
 WEIGHTS_FILE, MANIFEST_FILE = "model.safetensors", "model.json"
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -55,7 +71,7 @@ class Manifest(_Part):
     name: Name
     family: Literal["imagenet", "multilabel"]
     """imagenet: one label of many, softmax. multilabel: each label by itself, sigmoid, and its own threshold."""
-    architecture: Annotated[str, Field(pattern=_ARCHITECTURE.pattern)]
+    architecture: Annotated[str, AfterValidator(_check_architecture)]
     labels: Annotated[tuple[str, ...], Field(min_length=1, max_length=100_000)]
     input: Input
     thresholds: tuple[Share, ...] = ()
@@ -167,7 +183,9 @@ class Registry:
             data = self._store.get(key).data
         except NotFound:
             raise WeightsMissing(f"the weights of {manifest.reference} are no longer in the store") from None
-        whole_file(path, lambda file: file.write(data), lambda part: _check(part, manifest))
+        with atomic_path(path, mode=PRIVATE, make_parents=True) as part:
+            part.write_bytes(data)
+            _check(part, manifest)
         return path
 
     def set_default(self, reference: str) -> Manifest:
@@ -274,20 +292,6 @@ def place_of(manifest: Manifest, folder: Path) -> Path:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-_IN_WORDS = {
-    _NAME.pattern: "should be small letters and digits, with single dashes between them",
-    _ARCHITECTURE.pattern: "should be torchvision/NAME or timm/NAME",
-}
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line."""
-    first: Any = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(map(str, first["loc"]))
-    what = _IN_WORDS.get(first.get("ctx", {}).get("pattern", ""), first["msg"])
-    return f"{where}: {what}" if where else str(what)
 
 
 def _check(path: Path, manifest: Manifest) -> None:

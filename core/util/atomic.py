@@ -1,41 +1,129 @@
-"""Files and folders of a cache that appear whole or not at all, whoever is killed and whoever else makes them."""
+"""Atomic files and folders: a reader sees the old content or the whole new one, never a part.
+
+Content is written under another name beside the target, and renamed into place once it is complete. Every writer of
+files uses this module but `core.local.store`, whose objects need a lock and a version between the two steps.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from core.util.disk_errors import sync_folder
+
+PRIVATE = 0o600
+"""The mode of a file that only its owner may read."""
 
 
-def whole_file(path: Path, fill: Callable[[IO[bytes]], object], check: Callable[[Path], object] | None = None) -> None:
-    """Make the file, or replace it, once `fill` has written it and `check` raises nothing about it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+def atomic_write(
+    path: Path,
+    data: bytes | str,
+    *,
+    mode: int = 0o666,
+    durable: bool = False,
+    sole_writer: bool = False,
+    make_parents: bool = False,
+) -> None:
+    """Make or replace the file. A string is written as UTF-8. Raises OSError, which names `path`.
+
+    The options are those of `atomic_path`.
+    """
+    with atomic_path(path, mode=mode, durable=durable, sole_writer=sole_writer, make_parents=make_parents) as part:
+        part.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def atomic_path(
+    path: Path, *, mode: int = 0o666, durable: bool = False, sole_writer: bool = False, make_parents: bool = False
+) -> Iterator[Path]:
+    """Yield an empty file beside `path` to be written; it replaces `path` unless the block raises.
+
+    `mode` is that of a new file, less the umask. With `durable` the content and its name survive a power cut.
+    A `sole_writer` uses the same name for its part each time, so that it writes over what a killed process left.
+    Raises OSError, which names `path`.
+    """
+    if make_parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with part_beside(path, mode=mode, sole_writer=sole_writer) as part:
+        yield part
+        if durable:
+            _sync(part)
+        part.replace(path)
+        if durable:
+            sync_folder(path.parent)
+
+
+@contextmanager
+def part_beside(path: Path, *, mode: int = 0o666, sole_writer: bool = False) -> Iterator[Path]:
+    """Yield an empty file beside `path`, for a caller who renames it himself; it is removed if it is still there.
+
+    Raises OSError, which names `path`.
+    """
+    part = _part_name(path, sole_writer)
     try:
-        with os.fdopen(handle, "wb") as file:
-            fill(file)
-        if check is not None:
-            check(Path(name))
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if sole_writer else os.O_EXCL)
+        os.close(os.open(part, flags, mode))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    try:
+        yield part
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
-def whole_folder(folder: Path, fill: Callable[[Path], object]) -> Path:
-    """The folder, filled now if it is not there. Its name says what is in it, so several processes may race."""
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
-        try:
-            fill(made)
-            made.replace(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first, and that one serves as well
-                raise
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+def atomic_folder(
+    folder: Path, fill: Callable[[Path], object], *, durable: bool = False, sole_writer: bool = False
+) -> Path:
+    """Return the folder, filled now if it does not exist. Raises what `fill` raises, and OSError.
+
+    The folder's name has to say what is in it: where several processes fill it at once, the first one's stays.
+    `durable` and `sole_writer` are as in `atomic_path`.
+    """
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_name(folder, sole_writer)
+    try:
+        if sole_writer:
+            shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(mode=0o700)
+        fill(part)
+        if durable:
+            _sync_all(part)
+        part.replace(folder)
+        if durable:
+            sync_folder(folder.parent)
+    except OSError:
+        if not folder.is_dir():  # else another process was first, and its folder serves as well
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _part_name(path: Path, sole_writer: bool) -> Path:
+    """A name in the same folder, and so on the same file system. Long names are cut: a file system takes 255 bytes."""
+    chance = "" if sole_writer else f".{secrets.token_hex(6)}"
+    return path.with_name(f".{os.fsdecode(os.fsencode(path.name)[:200])}{chance}.part")
+
+
+def _sync_all(folder: Path) -> None:
+    for inner in folder.iterdir():
+        if inner.is_dir():
+            _sync_all(inner)
+        else:
+            _sync(inner)
+    sync_folder(folder)
+
+
+def _sync(file: Path) -> None:
+    handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

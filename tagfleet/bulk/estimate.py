@@ -1,7 +1,4 @@
-"""How many images a run will have, how long it will take, and what it will cost, before anything is sent.
-
-Prices of requests: us-east-1, 2026, https://aws.amazon.com/s3/pricing/ and https://aws.amazon.com/sqs/pricing/
-"""
+"""How many images a run will have, how long it will take, and what it will cost, before anything is sent."""
 
 from __future__ import annotations
 
@@ -16,9 +13,8 @@ from statistics import fmean, pvariance
 from core.domain.notifications import address, split_address
 from core.storage.ports import Source
 from tagfleet.bulk.listing import Below, Listing, looks_like_image
+from tagfleet.request_prices import GET, LIST, PUT, SQS
 
-GET, PUT, LIST, SQS = 0.4e-6, 5e-6, 5e-6, 0.4e-6
-"""$ for one request."""
 PAGE = 1000
 """Keys that one LIST gives."""
 EXACT_PAGES = 200

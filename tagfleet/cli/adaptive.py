@@ -69,7 +69,7 @@ def tell_again_command(settings: Settings) -> None:
     migrate(catalog_url(settings))
     database = Database(catalog_url(settings))
     try:
-        count = FeedbackCatalog(database).forget_told()
+        count = FeedbackCatalog(database).mark_all_unpublished()
     finally:
         database.close()
     click.echo(f"what was decided about {count} images is told to {', '.join(settings.learning_pools)}")

@@ -1,6 +1,10 @@
 """`tagfleet ami`"""
 
+from __future__ import annotations
+
 import importlib.metadata
+import re
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +15,17 @@ from ami.aws.cloudformation import Stack
 from ami.aws.images import BakedImage, Ec2Images, superseded
 from ami.aws.passing_bucket import passing_bucket
 from ami.bake import Bake, Recipe
-from config.settings import Settings
+from app_tier.models import networks
+from config import settings as config
+from config.settings import PoolSettings, Settings
+from config.taggers import family_of
 from core.aws.clients import Clients
 from core.aws.store import S3Store
 from tagfleet.cli.common import with_settings
 
 _BASE = "resolve:ssm:/aws/service/debian/release/12/latest/amd64"
+_POOL_VARIABLE = re.compile(r"TAGFLEET_POOLS__.+(?<!__WEIGHTS)")
+"""Settings of pools, without `weights`: a path of this machine means nothing on the builder."""
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -49,9 +58,7 @@ def bake(
     disk_gb: int,
 ) -> None:
     """Launch a builder, install a worker or host on it, and make an image of it. Takes about ten minutes."""
-    from tagfleet.deployment import builder_settings
-
-    for line in builder_settings.left_out(settings) if role == "worker" else ():
+    for line in left_out_pools(settings) if role == "worker" else ():
         click.echo(line)
     recipe = Recipe(
         name=f"{settings.aws.deployment}-{role}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
@@ -62,7 +69,7 @@ def bake(
         version=importlib.metadata.version("tagfleet"),
         weights=weights,
         gpu=gpu,
-        environ=builder_settings.environment(settings),
+        environ=builder_environment(settings),
         subnet=subnet,
         disk_gb=disk_gb,
     )
@@ -112,3 +119,27 @@ def _bucket(settings: Settings, clients: Clients) -> AbstractContextManager[str]
     """The deployment's; before there is one, the first images pass through a bucket of their own."""
     named = settings.aws.output_bucket
     return nullcontext(named) if named else passing_bucket(clients, f"{settings.aws.deployment}-bake")
+
+
+def builder_environment(settings: Settings) -> dict[str, str]:
+    """Return the TAGFLEET_* variables of the pools whose engines the builder can prepare."""
+    pools = {name: pool for name, pool in settings.pools.items() if not _why_left_out(pool)}
+    variables = config.as_environment(settings.model_copy(update={"pools": pools}))
+    return {name: value for name, value in variables.items() if _POOL_VARIABLE.fullmatch(name)}
+
+
+def left_out_pools(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each pool whose engine the builder cannot prepare."""
+    for name, pool in settings.pools.items():
+        if why := _why_left_out(pool):
+            yield f"pool {name} is left out: {why}"
+
+
+def _why_left_out(pool: PoolSettings) -> str:
+    """Return why the builder cannot prepare this pool, or an empty string. The builder has no right to read a store."""
+    family = family_of(pool.tagger)
+    if family == "florence2":
+        return "images come without transformers, so its workers would not start (docs/florence2.md)"
+    if family == "model" and not networks.known(pool.tagger):
+        return f"its workers fetch {pool.tagger} from the registry when they start"
+    return ""

@@ -46,10 +46,12 @@ def _collect(backend: Backend, settings: Settings, stop: threading.Event, pulse:
     from web_tier.collector.sampler import Sampler
     from web_tier.collector.webhook_sender import WebhookSender
     from web_tier.services.fleet_view import FleetView
-    from web_tier.services.webhook_client import postman_of
+    from web_tier.services.webhook_client import WebhookClient
 
     database = Database(catalog_url(settings))
-    sender = WebhookSender(WebhookCatalog(database), postman_of(settings.webhooks, time.time), time.time)
+    sender = WebhookSender(
+        WebhookCatalog(database), WebhookClient.from_settings(settings.webhooks, time.time), time.time
+    )
     threading.Thread(target=sender.run, args=(stop,), name="webhooks", daemon=True).start()
     catalog = ResultCatalog(database)
     fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s)

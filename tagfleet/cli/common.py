@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def with_settings(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., A
         @functools.wraps(function)
         def wrapper(*args: Any, config_file: str | None, **kwargs: Any) -> Any:
             overrides = {setting: kwargs.pop(name.replace("-", "_")) for name, setting in names.items()}
-            return function(config.load(os.environ, file=_settings_file(config_file), flags=overrides), *args, **kwargs)
+            file = _settings_file(config_file)
+            settings = config.load(os.environ, file=file, flags=overrides, tell=partial(click.echo, err=True))
+            return function(settings, *args, **kwargs)
 
         for name, setting in reversed(names.items()):
             wrapper = click.option(f"--{name}", default=None, help=f"overrides the setting {setting}")(wrapper)

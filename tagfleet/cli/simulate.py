@@ -43,7 +43,9 @@ _File = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--schedule", default="", metavar="TEXT", help="workers that are up, `daily 08:00-18:00 2`; it begins wed 00:00"
 )
-@click.option("--foresee", is_flag=True, help="look at the day before: for traces of two days and more")
+@click.option(
+    "--forecast", "--foresee", "forecast", is_flag=True, help="look at the day before: for traces of two days and more"
+)
 @click.option("--png", type=_File, help="write a plot; of several traces one each, FILE-TRACE.png")
 @click.option("--html", type=_File, help="write a page with table and plots that needs nothing else")
 @click.option(
@@ -63,7 +65,7 @@ def command(
     boot_s: float,
     price: float,
     schedule: str,
-    foresee: bool,
+    forecast: bool,
     png: Path | None,
     html: Path | None,
     docs: Path | None,
@@ -72,8 +74,8 @@ def command(
 
     The settings' [controller] section is used, at EC2's pace. Traces: step, ramp, diurnal, flash, bursty, sparse, old
     (the standard ones), heavy, a day of a million images, and days, two diurnal ones; or a file of your own: lines
-    seconds,images, or the recording of a live controller, of which each pool is a trace. --schedule and --foresee speak
-    to the policy tagfleet only.
+    seconds,images, or the recording of a live controller, of which each pool is a trace. --schedule and --forecast
+    speak to the policy tagfleet only.
     """
     from rich.console import Console
 
@@ -88,7 +90,7 @@ def command(
         raise click.BadParameter(f"there is no policy {unknown.pop()!r}; there are {', '.join(POLICIES)}")
     traces = [trace for name in (STANDARD if everything or not names else names) for trace in _traces(name, seed)]
     machine = Machine(throughput=throughput, boot_s=boot_s, price=price)
-    controls = settings.controller.model_copy(update={"foresee": foresee})
+    controls = settings.controller.model_copy(update={"forecast": forecast})
     stage = scene(controls, machine, WEATHERS[weather], max_workers=max_workers, tick_s=tick_s)
     stage = replace(stage, schedule=_schedule(schedule))
     console = Console(width=None if Console().is_terminal else 220)

@@ -20,9 +20,11 @@ def command(settings: Settings) -> None:
     Ctrl-C (or SIGTERM) stops it all; a new start finds every batch, image and result again.
     """
     from tagfleet.supervisor import supervise
+    from web_tier.http import network_policy
 
     keep_private()
-    supervise(settings, _say)
+    network_policy.check(settings)
+    supervise(settings, _say, network_policy.url_of)
 
 
 def _say(line: str) -> None:

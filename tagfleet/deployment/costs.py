@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import click
 
 from core.aws.prices import table
-from tagfleet.bulk.estimate import GET, LIST, PUT, SQS
+from tagfleet.request_prices import GET, LIST, PUT, SQS
 
 _TYPES = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge", "c7i.xlarge", "m7i.xlarge")
 _SPEEDS = (25, 50, 100, 200, 400)

@@ -109,7 +109,7 @@ def _end_workers(backend: Backend, say: Say, drain_s: float, pause: Callable[[fl
         roster.pause()
         left = _living(fleet.instances())
         for instance in left:
-            roster.wish_drain(instance.id)
+            roster.request_drain(instance.id)
         if left:
             say(f"{len(left)} workers are asked to finish what they hold; those left in {drain_s:g} s are ended")
         waited = 0.0

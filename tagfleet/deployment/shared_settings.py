@@ -19,12 +19,12 @@ _FIT_FOR_AWS: Mapping[str, Mapping[str, Any]] = {
     },
     "controller": {
         "tick_s": 5.0,
-        "peek_s": 5.0,  # SQS's counts lag anyway, and each look is a request
+        "poll_s": 5.0,  # SQS's counts lag anyway, and each look is a request
         "max_workers": 10,
         # These four are what the table of docs/elasticity.md was made with.
-        "drain_goal_s": 120.0,
+        "backlog_target_s": 120.0,
         "utilisation": 1.0,
-        "linger_s": 5.0,
+        "idle_keep_s": 5.0,
         "stabilisation_s": 5.0,
         "boot_prior_s": 120.0,
         "boot_deadline_s": 600.0,

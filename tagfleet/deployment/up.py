@@ -130,7 +130,7 @@ def replace_workers(settings: Settings) -> int:
     roster = Backend(settings).roster
     workers = roster.workers()
     for worker in workers:
-        roster.wish_drain(worker.worker_id)
+        roster.request_drain(worker.worker_id)
     return len(workers)
 
 

@@ -37,7 +37,7 @@ def wait_for_no_worker(client: Client, within_s: float, say: Callable[[str], Non
         if left < 0:
             raise LoadTestError(
                 f"after {within_s:.0f} s there are still {len(workers)} workers: a test from cold needs a fleet that "
-                "nobody else uses, and that shrinks to zero (controller.linger_s)"
+                "nobody else uses, and that shrinks to zero (controller.idle_keep_s)"
             )
         say(f"waiting for {len(workers)} workers to end, up to {left:.0f} s")
         time.sleep(LOOK_S)

@@ -20,7 +20,6 @@ from tagfleet.client import Client, ClientError, Patience, Refused
 from tagfleet.supervisor.child import Child
 from tagfleet.supervisor.claim import claimed, free_port, sign
 from tagfleet.supervisor.narrator import Narrator, View
-from web_tier.http import network_policy as exposure
 
 Say = Callable[[str], None]
 
@@ -38,18 +37,19 @@ _CONTROLLER_END_S, _WORKERS_END_S, _ALL_END_S = 1.5, 6.5, 8.5
 _WORKER_GRACE_S = 4.5
 
 
-def supervise(settings: Settings, say: Say, environ: Mapping[str, str] = os.environ) -> None:
-    """Run the deployment until SIGINT, SIGTERM or SIGHUP, which are ignored afterwards: this process is to end then.
+def supervise(
+    settings: Settings, say: Say, url_of: Callable[[str, int], str], environ: Mapping[str, str] = os.environ
+) -> None:
+    """Run the deployment until SIGINT, SIGTERM or SIGHUP; these signals are ignored afterwards, so end the process.
 
-    Call it from the main thread. Raises BadSetting, or CannotStart and what opening the store raises, before anything
-    is started.
+    `url_of` gives the address at which this machine reaches a server that listens on a host and a port. Call it from
+    the main thread. Raises CannotStart, and what opening the store raises, before anything is started.
     """
-    exposure.check(settings)
     with claimed(settings.home) as left_behind:
         _ = Backend(settings).store  # a bucket without a name would end each part again and again
         port = free_port(settings.host, settings.port, patience_s=_LEFT_BEHIND_S if left_behind else 0)
         settings = settings.model_copy(update={"port": port})
-        url = exposure.url_of(settings.host, port)
+        url = url_of(settings.host, port)
         sign(settings.home, url)
         read, write = os.pipe()
         try:
@@ -65,8 +65,7 @@ class Supervisor:
         self._url = url
         self._say = say
         self._environ = {
-            **environ,
-            **config.as_environment(settings),
+            **config.child_environment(environ, settings),
             lifeline.VARIABLE: str(lifeline_fd),
         }
         self._lifeline_fd = lifeline_fd

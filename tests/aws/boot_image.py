@@ -120,7 +120,7 @@ def boot(work: Path) -> Boot:
             ready = _wait(lambda: _beat(backend, WorkerState.IDLE), qemu, _BOOT_S)
             _tag(backend, qemu)
             systemd = _ask(qemu, _REPORT + _BLAME)
-            backend.roster.wish_drain(_ID)
+            backend.roster.request_drain(_ID)
             assert qemu.wait(_END_S) == 0
             assert _beat(backend, WorkerState.DRAINED), "the machine ended, and its worker has not drained"
             _check_logs(cloud)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytest
 
@@ -23,7 +23,9 @@ from core.local.queue import LocalQueue
 from core.local.store import LocalStore
 from core.local.uptime import Uptime
 from core.storage.memory import MemoryStore
-from core.storage.ports import Fleet, ObjectStore, Queue
+from core.storage.memory_fleet import MemoryFleet, MemoryInstances
+from core.storage.memory_queue import MemoryQueues as QueuesInMemory
+from core.storage.ports import Fleet, ObjectStore, Offering, Queue
 from tests.contract.aws import S3Stores, SqsQueues
 from tests.contract.ec2 import Ec2Fleets
 
@@ -155,6 +157,39 @@ class LocalQueues:
         )
 
 
+class MemoryQueues:
+    visibility_timeout_s = 30.0
+    max_receives = 3
+    pauses = (1, 10, 31)
+    hidings = (0, 5, 60)
+    exact = True
+    needs = ()
+    examples = 60
+
+    def __init__(self) -> None:
+        self._now = 1_700_000_000.0
+        self._queues = self._made()
+
+    def open(self, name: str) -> Queue:
+        return self._queues.open(name)
+
+    def unavailable(self) -> Queue:
+        queues = self._made()
+        queues.available = False
+        return queues.open("jobs")
+
+    def now(self) -> float:
+        return self._now
+
+    def pass_time(self, seconds: float) -> None:
+        self._now += seconds
+
+    def _made(self) -> QueuesInMemory:
+        return QueuesInMemory(
+            visibility_timeout_s=self.visibility_timeout_s, max_receives=self.max_receives, clock=self.now
+        )
+
+
 class LocalFleets:
     _SLEEP = "import signal, time; signal.signal(signal.SIGTERM, signal.{}); print('up', flush=True); time.sleep(600)"
     needs = ("tmp_path", "settings")
@@ -196,17 +231,51 @@ class LocalFleets:
         return LocalFleet(self._root, command, self._settings, clock=lambda: time.time() + self._ahead)
 
 
+class MemoryFleets:
+    needs = ()
+    examples = 40
+
+    def __init__(self) -> None:
+        self._instances = MemoryInstances()
+        self._now = time.time()
+
+    def open(self) -> Fleet:
+        return self._open()
+
+    def stubborn(self) -> Fleet:
+        return self._open(obeys=False)
+
+    def without_capacity(self) -> Fleet:
+        return self._open(capacity=0)
+
+    def unavailable(self) -> Fleet:
+        return MemoryFleet(MemoryInstances(available=False))
+
+    def booted(self, id: str) -> bool:
+        return True
+
+    def crash(self, id: str) -> None:
+        self._instances.crash(id, self._now)
+
+    def pass_time(self, seconds: float) -> None:
+        self._now += seconds
+
+    def _open(self, **options: Any) -> Fleet:
+        spot = Offering("memory", "local", "spot", 0.1)
+        return MemoryFleet(self._instances, lambda: self._now, offerings=[spot], **options)
+
+
 @pytest.fixture(params=[LocalStores, S3Stores, MemoryStores])
 def stores(request: pytest.FixtureRequest) -> Stores:
     return request.param(*map(request.getfixturevalue, request.param.needs))
 
 
-@pytest.fixture(params=[LocalQueues, SqsQueues])
+@pytest.fixture(params=[LocalQueues, SqsQueues, MemoryQueues])
 def queues(request: pytest.FixtureRequest) -> Queues:
     return request.param(*map(request.getfixturevalue, request.param.needs))
 
 
-@pytest.fixture(params=[LocalFleets, Ec2Fleets])
+@pytest.fixture(params=[LocalFleets, Ec2Fleets, MemoryFleets])
 def fleets(request: pytest.FixtureRequest):
     made: Fleets = request.param(*map(request.getfixturevalue, request.param.needs))
     yield made

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 LEARNING = {
     "TAGFLEET_POOLS__RESNET50__TAGGER": "adaptive",
     "TAGFLEET_POOLS__RESNET50__BACKBONE": "efficientnet-lite0",
-    "TAGFLEET_CONTROLLER__LINGER_S": "0.5",
+    "TAGFLEET_CONTROLLER__IDLE_KEEP_S": "0.5",
     "TAGFLEET_CONTROLLER__STABILISATION_S": "0.3",
 }
 

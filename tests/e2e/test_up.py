@@ -20,7 +20,7 @@ def test_real_photos_get_the_tags_that_a_person_expects(deployment, client, data
 
 
 def test_workers_come_with_the_work_and_go_when_it_is_done(deploy, until, make_photos):
-    deployment = deploy(TAGFLEET_CONTROLLER__LINGER_S="3", TAGFLEET_CONTROLLER__STABILISATION_S="0.3")
+    deployment = deploy(TAGFLEET_CONTROLLER__IDLE_KEEP_S="3", TAGFLEET_CONTROLLER__STABILISATION_S="0.3")
     assert deployment.find("worker") == []
     [(name, content)] = make_photos(1)
     (deployment.home.parent / name.rpartition("/")[2]).write_bytes(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from config import settings as config
 from config.settings import Document
-from tagfleet.deployment.builder_settings import environment, left_out
+from tagfleet.cli.ami import builder_environment, left_out_pools
 
 FLEET = """
 [pools.small-ones]
@@ -24,7 +24,7 @@ tagger = "adaptive"
 def test_a_builder_prepares_what_it_can_get_without_the_store() -> None:
     """A model of the registry made `tagfleet prepare` fail there, and the bake with it, after a quarter of an hour."""
     settings = config.load({}, file=Document("fleet.toml", FLEET))
-    told = environment(settings)
+    told = builder_environment(settings)
     taggers = {name: value for name, value in told.items() if name.endswith("__TAGGER")}
     assert taggers == {
         "TAGFLEET_POOLS__RESNET50__TAGGER": "resnet50",
@@ -32,7 +32,7 @@ def test_a_builder_prepares_what_it_can_get_without_the_store() -> None:
         "TAGFLEET_POOLS__LEARNS__TAGGER": "adaptive",
     }
     assert not any("/home/me" in value for value in told.values())
-    assert [line.partition(": ")[0] for line in left_out(settings)] == [
+    assert [line.partition(": ")[0] for line in left_out_pools(settings)] == [
         "pool pets is left out",
         "pool pinned is left out",
         "pool captions is left out",

@@ -16,8 +16,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from config.validation import first_problem
 from core.errors import DataInvalid
-from core.storage.models import first_problem
 from training.data import files
 from training.data.examples import Dataset, Example, TrainingSet
 

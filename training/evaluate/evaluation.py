@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from config.validation import first_problem
 from core.errors import WeightsInvalid
-from core.storage.models import first_problem
 from training.evaluate import metrics
 from training.evaluate.metrics import Means, Reliability, Scores, Tally, Truth
 

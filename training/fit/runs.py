@@ -12,8 +12,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app_tier.models.networks import Network, of_model
+from config.validation import first_problem
 from core.errors import RunInvalid
-from core.storage.models import Input, first_problem
+from core.storage.models import Input
 from training.data import files
 from training.fit.options import Options
 

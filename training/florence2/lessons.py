@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 
+from config.validation import first_problem
 from core.errors import DataInvalid
-from core.storage.models import first_problem
 from training.data.reading import coco
 
 PLACES = 1000

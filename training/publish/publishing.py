@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from app_tier.registry import importing as adopting
+from config.validation import first_problem
 from core.errors import RunInvalid, WeightsInvalid
-from core.storage.models import Manifest, first_problem, sha256_of
+from core.storage.models import Manifest, sha256_of
 from training.data import splits
 from training.data.splits import SplitFile
 from training.evaluate import evaluation

@@ -7,11 +7,11 @@ from flask import Response
 
 from web_tier.api.schemas.batches import BatchOut, RetryOut, RetryRequest
 from web_tier.http.request_parsing import json_body
-from web_tier.services.container import Parts
-from web_tier.services.serializers import answer
+from web_tier.http.responses import json_response
+from web_tier.services.container import Services
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("batch_actions", __name__, tag="batches")
 
     @api.post("/batches/<batch_id>/cancel")
@@ -23,7 +23,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         It holds at once, however large the batch is; who follows it gets each image's event after that. A batch that
         has ended stays as it is; one that gathers files dropped into a bucket cannot be cancelled.
         """
-        return answer(own.present(own.life.cancel(batch_id)))
+        return json_response(services.serialize_batch(services.lifecycle.cancel(batch_id)))
 
     @api.post("/batches/<batch_id>/retry")
     @api.output(RetryOut)
@@ -34,9 +34,11 @@ def blueprint(own: Parts) -> APIBlueprint:
         Files that were refused at their upload stay failed, as their bytes were not kept. `Prefer: wait=SECONDS`
         delays the answer until the batch has ended.
         """
-        count = own.life.retry(batch_id, json_body(RetryRequest).image_ids)
-        applied = own.waits.until(lambda: own.catalog.batch(batch_id).ended)
-        return answer({"retried": count, "batch": own.present(own.catalog.batch(batch_id))}, headers=applied)
+        count = services.lifecycle.retry(batch_id, json_body(RetryRequest).image_ids)
+        applied = services.prefer_wait.until(lambda: services.catalog.batch(batch_id).ended)
+        return json_response(
+            {"retried": count, "batch": services.serialize_batch(services.catalog.batch(batch_id))}, headers=applied
+        )
 
     @api.delete("/batches/<batch_id>")
     @api.output({}, status_code=204)
@@ -46,7 +48,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         It is gone for everybody at once, however large it is; the last bytes go within minutes. Files that were
         dropped into a bucket stay there.
         """
-        own.life.delete(batch_id)
+        services.lifecycle.delete(batch_id)
         return "", 204
 
     return api

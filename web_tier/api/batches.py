@@ -15,8 +15,9 @@ from web_tier.catalog.batches import Batch
 from web_tier.catalog.tag_rows import Tagged
 from web_tier.http.problems import Refused
 from web_tier.http.request_parsing import idempotency_key, json_body
-from web_tier.services.container import Parts
-from web_tier.services.serializers import answer, item
+from web_tier.http.responses import json_response
+from web_tier.services.container import Services
+from web_tier.services.serializers import serialize_image
 
 _STATUSES = {
     "queued": ("received", "queued"),
@@ -26,7 +27,7 @@ _STATUSES = {
 }
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("batches", __name__, tag="batches")
 
     @api.post("/batches")
@@ -39,34 +40,34 @@ def blueprint(own: Parts) -> APIBlueprint:
         batch of the first one.
         """
         wanted, payload_hash = _batch_request()
-        pool = _pool(own, wanted.tagger)
-        _check_tagger(own.settings.pools[pool].tagger, pool, wanted)
+        pool = _pool(services, wanted.tagger)
+        _check_tagger(services.settings.pools[pool].tagger, pool, wanted)
         batch = Batch(
-            id=new_id("bat", own.clock()),
+            id=new_id("bat", services.clock()),
             pool=pool,
-            options=settled(wanted.options, own.settings.pools[pool].top_k).asked(),
+            options=settled(wanted.options, services.settings.pools[pool].top_k).asked(),
             metadata=wanted.metadata,
-            created_at=own.clock(),
+            created_at=services.clock(),
             closed_at=None,
             completed_at=None,
             change=0,
             total=0,
             completed=0,
             failed=0,
-            changed_at=own.clock(),
+            changed_at=services.clock(),
         )
-        batch, new = own.catalog.create_batch(batch, payload_hash=payload_hash, idempotency_key=idempotency_key())
+        batch, new = services.catalog.create_batch(batch, payload_hash=payload_hash, idempotency_key=idempotency_key())
         place = {"Location": f"/api/v1/batches/{batch.id}"}
-        return answer(own.present(batch), 201 if new else 200, place)
+        return json_response(services.serialize_batch(batch), 201 if new else 200, place)
 
     @api.get("/batches")
     @api.input(BatchesQuery, location="query")
     @api.output(BatchesOut)
     def list_batches(query_data: BatchesQuery) -> Response:
         """List batches, newest first"""
-        page = own.catalog.batches(query_data.limit, query_data.cursor)
+        page = services.catalog.batches(query_data.limit, query_data.cursor)
         more = page[-1].id if len(page) == query_data.limit else None
-        return answer({"batches": [own.present(batch) for batch in page], "next_cursor": more})
+        return json_response({"batches": [services.serialize_batch(batch) for batch in page], "next_cursor": more})
 
     @api.get("/batches/<batch_id>")
     @api.output(BatchOut)
@@ -75,8 +76,8 @@ def blueprint(own: Parts) -> APIBlueprint:
 
         `Prefer: wait=SECONDS` delays the answer until the batch has ended.
         """
-        applied = own.waits.until(lambda: own.catalog.batch(batch_id).ended)
-        return answer(own.present(own.catalog.batch(batch_id)), headers=applied)
+        applied = services.prefer_wait.until(lambda: services.catalog.batch(batch_id).ended)
+        return json_response(services.serialize_batch(services.catalog.batch(batch_id)), headers=applied)
 
     @api.post("/batches/<batch_id>/close")
     @api.output(BatchOut)
@@ -85,21 +86,21 @@ def blueprint(own: Parts) -> APIBlueprint:
 
         `Prefer: wait=SECONDS` delays the answer until then.
         """
-        own.catalog.close_batch(batch_id, own.clock())
-        applied = own.waits.until(lambda: own.catalog.batch(batch_id).ended)
-        return answer(own.present(own.catalog.batch(batch_id)), headers=applied)
+        services.catalog.close_batch(batch_id, services.clock())
+        applied = services.prefer_wait.until(lambda: services.catalog.batch(batch_id).ended)
+        return json_response(services.serialize_batch(services.catalog.batch(batch_id)), headers=applied)
 
     @api.get("/batches/<batch_id>/results")
     @api.input(ResultsQuery, location="query")
     @api.output(ResultsOut)
     def list_results(batch_id: str, query_data: ResultsQuery) -> Response:
         """List a batch's images in the order of their upload, with the results that are there"""
-        own.catalog.change(batch_id)  # a batch that is not there is no empty page
+        services.catalog.change(batch_id)  # a batch that is not there is no empty page
         statuses = None if query_data.status is None else _STATUSES[query_data.status]
         tagged = Tagged(name=query_data.tag or None, min_confidence=query_data.min_confidence)
-        page = own.catalog.results(batch_id, query_data.limit, query_data.cursor, statuses, tagged)
+        page = services.catalog.results(batch_id, query_data.limit, query_data.cursor, statuses, tagged)
         more = str(page[-1].position) if len(page) == query_data.limit else None
-        return answer({"results": [item(image) for image in page], "next_cursor": more})
+        return json_response({"results": [serialize_image(image) for image in page], "next_cursor": more})
 
     return api
 
@@ -121,10 +122,10 @@ def _check_tagger(tagger: str, pool: str, wanted: BatchRequest) -> None:
         raise Refused(422, f"options: {what} are of florence2, and {pool} is a pool of {tagger}", errors=errors)
 
 
-def _pool(own: Parts, wanted: str | None) -> str:
+def _pool(services: Services, wanted: str | None) -> str:
     if wanted is None:
-        return own.settings.default_pool
-    if wanted not in own.settings.pools:
-        known = ", ".join(own.settings.pools)
+        return services.settings.default_pool
+    if wanted not in services.settings.pools:
+        known = ", ".join(services.settings.pools)
         raise Refused(422, f"tagger: there is no {wanted[:80]!r}; there are {known}", errors={"tagger": ["unknown"]})
     return wanted

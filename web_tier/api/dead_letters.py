@@ -13,11 +13,11 @@ from core.telemetry import logger
 from web_tier.api.schemas.fleet import DeadLettersOut, DeadLettersQuery, RedriveOut, RedriveRequest
 from web_tier.http.problems import Refused
 from web_tier.http.request_parsing import json_body
-from web_tier.services.container import Parts
-from web_tier.services.serializers import answer
+from web_tier.http.responses import json_response
+from web_tier.services.container import Services
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("dead_letters", __name__, tag="fleet")
 
     @api.get("/fleet/dead-letters")
@@ -29,9 +29,9 @@ def blueprint(own: Parts) -> APIBlueprint:
         `received` counts deliveries to workers; looking adds none.
         """
         found = []
-        for pool in own.settings.pools:
-            found += [_letter(pool, letter) for letter in peeked(own.jobs(pool), query_data.limit)]
-        return answer({"dead_letters": found})
+        for pool in services.settings.pools:
+            found += [_letter(pool, letter) for letter in peeked(services.jobs(pool), query_data.limit)]
+        return json_response({"dead_letters": found})
 
     @api.post("/fleet/dead-letters/redrive")
     @api.output(RedriveOut)
@@ -43,15 +43,15 @@ def blueprint(own: Parts) -> APIBlueprint:
         place of the failure.
         """
         wanted = json_body(RedriveRequest).pool
-        if wanted is not None and wanted not in own.settings.pools:
-            known = ", ".join(own.settings.pools)
+        if wanted is not None and wanted not in services.settings.pools:
+            known = ", ".join(services.settings.pools)
             raise Refused(422, f"pool: there is no {wanted[:80]!r}; there are {known}", errors={"pool": ["unknown"]})
         count = 0
-        for queue in (own.jobs(pool) for pool in own.settings.pools if wanted in (None, pool)):
+        for queue in (services.jobs(pool) for pool in services.settings.pools if wanted in (None, pool)):
             if dead := queue.depth().dead:
                 count += queue.redrive(dead)
         logger().info("dead letters were sent back", count=count)
-        return answer({"redriven": count})
+        return json_response({"redriven": count})
 
     return api
 

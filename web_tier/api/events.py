@@ -20,8 +20,8 @@ from web_tier.catalog.batches import NoSuchBatch
 from web_tier.http import authentication as access
 from web_tier.http.problems import Refused
 from web_tier.server.streams import OFFER, EventStream
-from web_tier.services.container import Parts
-from web_tier.services.feeds import Look
+from web_tier.services.container import Services
+from web_tier.services.event_feeds import Look
 
 POLL_S = 0.15
 PING_S = 15.0
@@ -37,9 +37,9 @@ _RESPONSES: Any = {
 }
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("events", __name__, tag="batches")
-    seats = threading.BoundedSemaphore(own.settings.web.streams)
+    seats = threading.BoundedSemaphore(services.settings.web.streams)
 
     @api.get("/batches/<batch_id>/events")
     @api.input(EventsQuery, location="query")
@@ -50,10 +50,10 @@ def blueprint(own: Parts) -> APIBlueprint:
         Starts with what is there, or after the id in Last-Event-ID (or last_event_id); ends after `completed`.
         """
         after = _last_event_id(query_data)
-        own.catalog.change(batch_id)  # a batch that is not there is a 404, not an empty stream
+        services.catalog.change(batch_id)  # a batch that is not there is a 404, not an empty stream
         if not seats.acquire(blocking=False):
             raise Refused(503, "Too many event streams are open; close some.", headers={"Retry-After": "5"})
-        told = steps(own, batch_id, after, lapsed=access.lapse_of(own))
+        told = steps(services, batch_id, after, lapsed=access.lapse_of(services))
         offer: list[EventStream] | None = request.environ.get(OFFER)
         if offer is None:
             response = Response(follow(told), mimetype="text/event-stream")
@@ -69,7 +69,7 @@ def blueprint(own: Parts) -> APIBlueprint:
 
 
 def steps(
-    own: Parts,
+    services: Services,
     batch_id: str,
     after: int,
     *,
@@ -83,8 +83,8 @@ def steps(
     yield b"retry: %d\n\n" % _RETRY_MS
     shown: Look | None = None
     spoke = clock()
-    with own.feeds.of(batch_id) as feed:
-        while not own.stopping():
+    with services.event_feeds.of(batch_id) as feed:
+        while not services.stopping():
             try:
                 if lapsed():
                     return  # a reader who comes back is asked for a key that is live

@@ -10,8 +10,9 @@ from flask import Response
 from web_tier.api.schemas.batches import ItemOut
 from web_tier.catalog.batches import Image
 from web_tier.http.problems import Refused
-from web_tier.services.container import Parts
-from web_tier.services.serializers import answer, item
+from web_tier.http.responses import json_response
+from web_tier.services.container import Services
+from web_tier.services.serializers import serialize_image
 
 _PLACEHOLDER = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="256" height="256" viewBox="0 0 256 256">'
@@ -29,21 +30,21 @@ _RESPONSES: Any = {
 }
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("images", __name__, tag="images")
 
     @api.get("/images/<image_id>")
     @api.output(ItemOut)
     def get_image(image_id: str) -> Response:
         """Look at an image and its result"""
-        return answer(item(_image(own, image_id)))
+        return json_response(serialize_image(_image(services, image_id)))
 
     @api.get("/images/<image_id>/thumbnail")
     @api.doc(responses=_RESPONSES)
     def get_thumbnail(image_id: str) -> Response:
         """A small picture of an image"""
-        image = _image(own, image_id)
-        jpeg = own.thumbnails.jpeg(image)
+        image = _image(services, image_id)
+        jpeg = services.thumbnails.jpeg(image)
         if jpeg is None:
             return _cached(Response(_PLACEHOLDER, mimetype="image/svg+xml"), "private, max-age=300")
         return _cached(Response(jpeg, mimetype="image/jpeg"), "private, max-age=31536000, immutable")
@@ -51,8 +52,8 @@ def blueprint(own: Parts) -> APIBlueprint:
     return api
 
 
-def _image(own: Parts, image_id: str) -> Image:
-    image = own.catalog.image(image_id)
+def _image(services: Services, image_id: str) -> Image:
+    image = services.catalog.image(image_id)
     if image is None:
         raise Refused(404, f"there is no image {image_id[:80]!r}")
     return image

@@ -13,18 +13,19 @@ from web_tier.catalog.keys import Key
 from web_tier.http.authentication import scopes_of
 from web_tier.http.problems import Refused
 from web_tier.http.request_parsing import json_body
-from web_tier.services.container import Parts
-from web_tier.services.serializers import answer, iso
+from web_tier.http.responses import json_response
+from web_tier.services.container import Services
+from web_tier.services.serializers import to_iso
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("keys", __name__, tag="keys")
 
     @api.get("/keys")
     @api.output(KeysOut)
     def list_keys() -> Response:
         """List keys, the newest first; none tells its secret"""
-        return answer({"keys": [_shown(key) for key in own.keys.listed()]})
+        return json_response({"keys": [_shown(key) for key in services.keys.listed()]})
 
     @api.post("/keys")
     @api.output(NewKeyOut, status_code=201)
@@ -37,16 +38,16 @@ def blueprint(own: Parts) -> APIBlueprint:
         wanted = json_body(KeyRequest)
         if missing := sorted(set(wanted.scopes) - set(scopes_of(g.get("key")))):
             raise Refused(403, f"Your own key has not the scope {', '.join(missing)}, and cannot pass it on.")
-        key, secret = own.keys.create(wanted.name, wanted.scopes, own.clock())
+        key, secret = services.keys.create(wanted.name, wanted.scopes, services.clock())
         logger().info("a key was made", key=key.id, scopes=key.scopes, by=_by())
-        return answer({**_shown(key), "key": secret}, 201)
+        return json_response({**_shown(key), "key": secret}, 201)
 
     @api.delete("/keys/<key_id>")
     @api.output({}, status_code=204)
     @api.doc(responses={404: "No such key"})
     def revoke_key(key_id: str) -> Response:
         """Revoke a key: neither it nor a session of it opens anything from now on"""
-        own.keys.revoke(key_id, own.clock())
+        services.keys.revoke(key_id, services.clock())
         logger().info("a key was revoked", key=key_id, by=_by())
         return Response(status=204)
 
@@ -64,7 +65,7 @@ def _shown(key: Key) -> dict[str, Any]:
         "id": key.id,
         "name": key.name,
         "scopes": key.scopes,
-        "created_at": iso(key.created_at),
-        "last_used_at": iso(key.last_used_at),
-        "revoked_at": iso(key.revoked_at),
+        "created_at": to_iso(key.created_at),
+        "last_used_at": to_iso(key.last_used_at),
+        "revoked_at": to_iso(key.revoked_at),
     }

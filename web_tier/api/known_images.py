@@ -8,11 +8,12 @@ from flask import Response
 from web_tier.api.schemas.batches import CheckOut, CheckRequest, KnownOut, KnownRequest
 from web_tier.catalog.batches import BatchClosed
 from web_tier.http.request_parsing import json_body
-from web_tier.services.container import Parts
-from web_tier.services.serializers import answer, item
+from web_tier.http.responses import json_response
+from web_tier.services.container import Services
+from web_tier.services.serializers import serialize_image
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("known_images", __name__, tag="images")
 
     @api.post("/images/check")
@@ -24,9 +25,9 @@ def blueprint(own: Parts) -> APIBlueprint:
         """
         wanted = json_body(CheckRequest)
         if wanted.batch_id is not None:
-            own.catalog.change(wanted.batch_id)  # a batch that is not there is no empty one
-        found = own.uploads.with_content(set(wanted.sha256), wanted.batch_id)
-        return answer({"known": {sha256: image.id for sha256, image in found.items()}})
+            services.catalog.change(wanted.batch_id)  # a batch that is not there is no empty one
+        found = services.uploads.with_content(set(wanted.sha256), wanted.batch_id)
+        return json_response({"known": {sha256: image.id for sha256, image in found.items()}})
 
     @api.post("/batches/<batch_id>/images/known")
     @api.output(KnownOut, status_code=201)
@@ -37,10 +38,10 @@ def blueprint(own: Parts) -> APIBlueprint:
         The answer has one item for each, in their order, or null where the bytes have to be uploaded.
         """
         wanted = json_body(KnownRequest)
-        batch = own.catalog.batch(batch_id)
+        batch = services.catalog.batch(batch_id)
         if batch.closed_at is not None:
             raise BatchClosed(batch_id)
-        taken = own.intake.take_known(batch, [(image.name, image.sha256) for image in wanted.images])
-        return answer({"images": [None if image is None else item(image) for image in taken]}, 201)
+        taken = services.ingest.take_known(batch, [(image.name, image.sha256) for image in wanted.images])
+        return json_response({"images": [None if image is None else serialize_image(image) for image in taken]}, 201)
 
     return api

@@ -11,20 +11,21 @@ from core.storage.models import Manifest, Registry
 from core.telemetry import logger
 from web_tier.api.schemas.models import DefaultRequest, ModelsOut, RegisteredOut
 from web_tier.http.request_parsing import json_body
-from web_tier.services.container import Parts
-from web_tier.services.serializers import answer, iso
+from web_tier.http.responses import json_response
+from web_tier.services.container import Services
+from web_tier.services.serializers import to_iso
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("models", __name__, tag="fleet")
 
     @api.get("/models")
     @api.output(ModelsOut)
     def list_models() -> Response:
         """Which tagger each pool serves, and why where it is not the wanted one"""
-        found = {status.pool: status for status in own.backend.roster.pools()}
+        found = {status.pool: status for status in services.backend.roster.pools()}
         models = []
-        for pool, pool_settings in own.settings.pools.items():
+        for pool, pool_settings in services.settings.pools.items():
             status = found.get(pool)
             models.append(
                 {
@@ -35,7 +36,7 @@ def blueprint(own: Parts) -> APIBlueprint:
                     "notice": status.notice if status else "",
                 }
             )
-        return answer({"models": models})
+        return json_response({"models": models})
 
     @api.get("/models/registered")
     @api.output(RegisteredOut)
@@ -45,7 +46,7 @@ def blueprint(own: Parts) -> APIBlueprint:
         A pool whose `wanted` tagger is a model's name serves the version that is its default. `damaged` says what is
         wrong with manifests that cannot be read.
         """
-        return answer(_registered(Registry(own.backend.store)))
+        return json_response(_registered(Registry(services.backend.store)))
 
     @api.put("/models/<name>/default")
     @api.output(RegisteredOut)
@@ -55,10 +56,10 @@ def blueprint(own: Parts) -> APIBlueprint:
 
         Workers whose pool names the model go over to it within seconds; no image is lost.
         """
-        registry = Registry(own.backend.store)
+        registry = Registry(services.backend.store)
         manifest = registry.set_default(f"{name}@{json_body(DefaultRequest).version}")
         logger().info("a model's default was set", model=manifest.reference)
-        return answer(_registered(registry))
+        return json_response(_registered(registry))
 
     return api
 
@@ -84,5 +85,5 @@ def _shown(manifest: Manifest, *, default: bool) -> dict[str, Any]:
         "trained_on": manifest.trained_on,
         "licence": manifest.licence,
         "card": manifest.card,
-        "created_at": iso(manifest.created_at),
+        "created_at": to_iso(manifest.created_at),
     }

@@ -11,13 +11,13 @@ from web_tier.api.schemas.fleet import CapOut, CapRequest, DrainOut, HistoryOut,
 from web_tier.catalog.samples import SampleCatalog
 from web_tier.http.problems import Refused
 from web_tier.http.request_parsing import json_body
-from web_tier.services.container import Parts
-from web_tier.services.serializers import answer
+from web_tier.http.responses import json_response
+from web_tier.services.container import Services
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("operators", __name__, tag="fleet")
-    samples = SampleCatalog(own.database)
+    samples = SampleCatalog(services.database)
 
     @api.post("/fleet/pause")
     @api.output(PauseOut)
@@ -27,17 +27,17 @@ def blueprint(own: Parts) -> APIBlueprint:
         The controller launches and drains no worker until the fleet is resumed. Workers that run go on working;
         those that are lost are ended, and not replaced.
         """
-        own.backend.roster.pause()
+        services.backend.roster.pause()
         logger().info("the fleet was paused")
-        return answer({"paused": True})
+        return json_response({"paused": True})
 
     @api.post("/fleet/resume")
     @api.output(PauseOut)
     def resume_fleet() -> Response:
         """End a pause"""
-        own.backend.roster.resume()
+        services.backend.roster.resume()
         logger().info("the fleet was resumed")
-        return answer({"paused": False})
+        return json_response({"paused": False})
 
     @api.put("/fleet/cap")
     @api.output(CapOut)
@@ -48,10 +48,10 @@ def blueprint(own: Parts) -> APIBlueprint:
         run, the idle ones are drained first, and busy ones finish what they hold.
         """
         wanted = json_body(CapRequest).max_workers
-        operating.limit(own.backend.roster, wanted)
+        operating.limit(services.backend.roster, wanted)
         logger().info("the fleet's cap was set", max_workers="default" if wanted is None else wanted)
-        cap, source = operating.cap(own.backend.roster, own.settings.controller.max_workers)
-        return answer({"cap": cap, "cap_source": source})
+        cap, source = operating.cap(services.backend.roster, services.settings.controller.max_workers)
+        return json_response({"cap": cap, "cap_source": source})
 
     @api.post("/fleet/workers/<worker_id>/drain")
     @api.output(DrainOut, status_code=202)
@@ -62,21 +62,23 @@ def blueprint(own: Parts) -> APIBlueprint:
         Where the work needs it, the controller launches another one in its place.
         """
         try:
-            operating.drain(own.backend.roster, worker_id, {worker.worker_id for worker in own.fleet.workers()})
+            operating.drain(
+                services.backend.roster, worker_id, {worker.worker_id for worker in services.fleet.workers()}
+            )
         except operating.NoSuchWorker as error:
             raise Refused(404, str(error)) from None
         logger().info("a worker was asked to drain", worker=worker_id)
-        return answer({"worker_id": worker_id}, 202)
+        return json_response({"worker_id": worker_id}, 202)
 
     @api.get("/fleet/history")
     @api.input(HistoryQuery, location="query")
     @api.output(HistoryOut)
     def get_fleet_history(query_data: HistoryQuery) -> Response:
         """The last hour of the fleet, the controller's last hundred changes of mind, and what came of the workers"""
-        decisions, changes = own.backend.roster.history().records, own.backend.roster.changes().changes
-        return answer(
+        decisions, changes = services.backend.roster.history().records, services.backend.roster.changes().changes
+        return json_response(
             {
-                "samples": [sample.model_dump() for sample in samples.after(query_data.after, own.clock())],
+                "samples": [sample.model_dump() for sample in samples.after(query_data.after, services.clock())],
                 "decisions": [one.model_dump(mode="json") for one in decisions if one.at > query_data.after],
                 "changes": [one.model_dump(mode="json") for one in changes if one.at > query_data.after],
             }

@@ -30,22 +30,23 @@ from web_tier.catalog.tag_rows import Tagged
 from web_tier.catalog.tags import Edit, NoSuchImage, NotTagged
 from web_tier.http.problems import Refused
 from web_tier.http.request_parsing import idempotency_key, json_body
-from web_tier.services.container import Parts
-from web_tier.services.serializers import answer, item
+from web_tier.http.responses import json_response
+from web_tier.services.container import Services
+from web_tier.services.serializers import serialize_image
 
 _NO_IMAGE: Any = {404: "There is no such image"}
 _NO_EDIT: Any = {404: "There is no such image or batch, or it has no such edit"}
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("tags", __name__, tag="tags")
-    _correcting(api, own)
-    _in_bulk(api, own)
-    _searching(api, own)
+    _correcting(api, services)
+    _in_bulk(api, services)
+    _searching(api, services)
     return api
 
 
-def _correcting(api: APIBlueprint, own: Parts) -> None:
+def _correcting(api: APIBlueprint, services: Services) -> None:
     @api.patch("/images/<image_id>/tags")
     @api.output(EditedOut)
     @api.doc(responses=_NO_IMAGE)
@@ -55,8 +56,8 @@ def _correcting(api: APIBlueprint, own: Parts) -> None:
         What a person adds or removes stands over whatever the tagger says later. `edit_id` takes it back.
         """
         wanted = json_body(TagEdit)
-        edit = Edit(_edit_id(own), _verdicts(wanted))
-        return _edited(own, _image(own, image_id), edit)
+        edit = Edit(_edit_id(services), _verdicts(wanted))
+        return _edited(services, _image(services, image_id), edit)
 
     @api.post("/images/<image_id>/tags/undo")
     @api.output(ImageOut)
@@ -67,10 +68,10 @@ def _correcting(api: APIBlueprint, own: Parts) -> None:
         The tags are as if that edit had never been; other edits stay. Doing it twice does it once.
         """
         wanted = json_body(Undo)
-        batch_id = _image(own, image_id).batch_id
-        (image,) = own.tags.undo(batch_id, wanted.edit_id, own.clock(), image_id)
-        own.teaching.tell([image_id])
-        return answer({"image": item(image)})
+        batch_id = _image(services, image_id).batch_id
+        (image,) = services.tags.undo(batch_id, wanted.edit_id, services.clock(), image_id)
+        services.feedback.publish([image_id])
+        return json_response({"image": serialize_image(image)})
 
     @api.post("/images/<image_id>/feedback")
     @api.output(EditedOut)
@@ -84,12 +85,14 @@ def _correcting(api: APIBlueprint, own: Parts) -> None:
         wanted = json_body(FeedbackRequest)
         verdict = Verdict(wanted.tag, wanted=wanted.verdict != "reject")
         try:
-            return _edited(own, _image(own, image_id), Edit(_edit_id(own), [verdict], feedback=wanted.verdict))
+            return _edited(
+                services, _image(services, image_id), Edit(_edit_id(services), [verdict], feedback=wanted.verdict)
+            )
         except NotTagged as error:
             raise Refused(422, str(error), errors={"tag": ["the image has no such tag"]}) from None
 
 
-def _in_bulk(api: APIBlueprint, own: Parts) -> None:
+def _in_bulk(api: APIBlueprint, services: Services) -> None:
     @api.patch("/batches/<batch_id>/tags")
     @api.output(BulkEditedOut)
     @api.doc(responses={404: "There is no such batch, or it has not all of these images"})
@@ -99,11 +102,11 @@ def _in_bulk(api: APIBlueprint, own: Parts) -> None:
         All of them or, where one is missing, none. `edit_id` takes it back.
         """
         wanted = json_body(BulkEdit)
-        edit = Edit(_edit_id(own), _verdicts(wanted))
+        edit = Edit(_edit_id(services), _verdicts(wanted))
         image_ids = list(dict.fromkeys(wanted.image_ids))
-        images = own.tags.edit(batch_id, image_ids, edit, own.clock())
-        own.teaching.tell(image_ids)
-        return answer({"images": [item(image) for image in images], "edit_id": edit.id})
+        images = services.tags.edit(batch_id, image_ids, edit, services.clock())
+        services.feedback.publish(image_ids)
+        return json_response({"images": [serialize_image(image) for image in images], "edit_id": edit.id})
 
     @api.post("/batches/<batch_id>/tags/undo")
     @api.output(ImagesOut)
@@ -111,19 +114,19 @@ def _in_bulk(api: APIBlueprint, own: Parts) -> None:
     def undo_edit_of_many(batch_id: str) -> Response:
         """Take an edit back from all images of a batch that it touched"""
         wanted = json_body(Undo)
-        images = own.tags.undo(batch_id, wanted.edit_id, own.clock())
-        own.teaching.tell([image.id for image in images])
-        return answer({"images": [item(image) for image in images]})
+        images = services.tags.undo(batch_id, wanted.edit_id, services.clock())
+        services.feedback.publish([image.id for image in images])
+        return json_response({"images": [serialize_image(image) for image in images]})
 
 
-def _searching(api: APIBlueprint, own: Parts) -> None:
+def _searching(api: APIBlueprint, services: Services) -> None:
     @api.get("/tags")
     @api.input(TagsQuery, location="query")
     @api.output(TagsOut)
     def list_tags(query_data: TagsQuery) -> Response:
         """List the tags of all batches, the most frequent first"""
-        found = own.tags.tags(query_data.q, query_data.limit)
-        return answer({"tags": [{"name": tag.name, "count": tag.count} for tag in found]})
+        found = services.tags.tags(query_data.q, query_data.limit)
+        return json_response({"tags": [{"name": tag.name, "count": tag.count} for tag in found]})
 
     @api.get("/images")
     @api.input(SearchQuery, location="query")
@@ -131,16 +134,16 @@ def _searching(api: APIBlueprint, own: Parts) -> None:
     def search_images(query_data: SearchQuery) -> Response:
         """Find images of all batches by their tags, the newest first"""
         wanted = Tagged(query_data.tag or None, query_data.q or None, query_data.min_confidence)
-        page = own.tags.search(wanted, query_data.limit, query_data.cursor)
+        page = services.tags.search(wanted, query_data.limit, query_data.cursor)
         more = page[-1].id if len(page) == query_data.limit else None
-        return answer({"images": [item(image) for image in page], "next_cursor": more})
+        return json_response({"images": [serialize_image(image) for image in page], "next_cursor": more})
 
 
-def _edit_id(own: Parts) -> str:
+def _edit_id(services: Services) -> str:
     """New, or the same for all requests with one Idempotency-Key: without it undoing one repeat would leave another."""
     key = idempotency_key()
     if key is None:
-        return new_id("edt", own.clock())
+        return new_id("edt", services.clock())
     return f"edt_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
@@ -148,14 +151,14 @@ def _verdicts(wanted: TagEdit) -> Sequence[Verdict]:
     return [Verdict(name, True) for name in wanted.add] + [Verdict(name, False) for name in wanted.remove]
 
 
-def _edited(own: Parts, image: Image, edit: Edit) -> Response:
-    (after,) = own.tags.edit(image.batch_id, [image.id], edit, own.clock())
-    own.teaching.tell([image.id])
-    return answer({"image": item(after), "edit_id": edit.id})
+def _edited(services: Services, image: Image, edit: Edit) -> Response:
+    (after,) = services.tags.edit(image.batch_id, [image.id], edit, services.clock())
+    services.feedback.publish([image.id])
+    return json_response({"image": serialize_image(after), "edit_id": edit.id})
 
 
-def _image(own: Parts, image_id: str) -> Image:
-    image = own.catalog.image(image_id)
+def _image(services: Services, image_id: str) -> Image:
+    image = services.catalog.image(image_id)
     if image is None:
         raise NoSuchImage(f"there is no image {image_id[:80]!r}")
     return image

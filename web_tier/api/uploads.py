@@ -14,15 +14,16 @@ from web_tier.catalog.batches import Batch, BatchClosed, Image
 from web_tier.http.multipart import Part, parts
 from web_tier.http.problems import Refused
 from web_tier.http.request_parsing import json_body
-from web_tier.services.container import Parts
+from web_tier.http.responses import encode_json, json_response
+from web_tier.services.container import Services
 from web_tier.services.ingest import FIELD
-from web_tier.services.serializers import answer, encoded, iso, item
+from web_tier.services.serializers import serialize_image, to_iso
 
 _MOST_TO_WAIT_FOR = 100
 _FORM_S = 900
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("uploads", __name__, tag="batches")
 
     @api.post("/batches/<batch_id>/images")
@@ -36,23 +37,25 @@ def blueprint(own: Parts) -> APIBlueprint:
         taken once, however often it is sent, so a request that broke off can simply be sent again.
         With `Prefer: wait=SECONDS` a request of up to 100 images is answered when they have their results.
         """
-        batch = _open_batch(own, batch_id)
-        request.max_content_length = own.settings.web.max_request_mb << 20
+        batch = _open_batch(services, batch_id)
+        request.max_content_length = services.settings.web.max_request_mb << 20
         boundary = request.mimetype_params.get("boundary")
         if request.mimetype != "multipart/form-data" or not boundary:
             raise Refused(415, "Send the images as multipart/form-data, each in a part named files.")
         others: set[str] = set()
         watched = _noting(parts(request.stream, boundary), others)
         ids: list[str] = []
-        taken = [encoded(item(image)) for image in _with_ids(own.intake.take(batch, watched), ids)]
+        taken = [encode_json(serialize_image(image)) for image in _with_ids(services.ingest.take(batch, watched), ids)]
         if others and not taken:
             given = ", ".join(sorted(repr(name[:40]) for name in others)[:5])
             raise Refused(422, f"Send each image in a part named files; the request has only {given}.")
         applied = {}
         if len(ids) <= _MOST_TO_WAIT_FOR:
-            applied = own.waits.until(lambda: not any(image.waits for image in own.uploads.accepted(ids)))
+            applied = services.prefer_wait.until(
+                lambda: not any(image.waits for image in services.uploads.accepted(ids))
+            )
         if applied:
-            taken = [encoded(item(image)) for image in own.uploads.accepted(ids)]
+            taken = [encode_json(serialize_image(image)) for image in services.uploads.accepted(ids)]
         return Response(b'{"images":[' + b",".join(taken) + b"]}", 201, applied, mimetype="application/json")
 
     @api.post("/uploads")
@@ -64,20 +67,20 @@ def blueprint(own: Parts) -> APIBlueprint:
         Afterwards name the image to `/batches/{batch_id}/images/uploaded`. Only some stores have such forms; where this
         one has none, send images to `/batches/{batch_id}/images`.
         """
-        batch = _open_batch(own, json_body(FormRequest).batch_id)
-        now = own.clock()
+        batch = _open_batch(services, json_body(FormRequest).batch_id)
+        now = services.clock()
         image_id = new_id("img", now)
-        form = own.backend.store.upload_form(
+        form = services.backend.store.upload_form(
             layout.image_key(batch.id, image_id),
             content_type="application/octet-stream",
-            max_bytes=own.settings.web.max_image_mb << 20,
+            max_bytes=services.settings.web.max_image_mb << 20,
             expires_s=_FORM_S,
         )
         if form is None:
             instead = f"send the images to /api/v1/batches/{batch.id}/images"
             raise Refused(404, f"The store of this deployment takes no uploads itself; {instead}.")
-        shown = {"image_id": image_id, "url": form.url, "fields": form.fields, "expires_at": iso(now + _FORM_S)}
-        return answer(shown, 201)
+        shown = {"image_id": image_id, "url": form.url, "fields": form.fields, "expires_at": to_iso(now + _FORM_S)}
+        return json_response(shown, 201)
 
     @api.post("/batches/<batch_id>/images/uploaded")
     @api.output(KnownOut, status_code=201)
@@ -87,17 +90,17 @@ def blueprint(own: Parts) -> APIBlueprint:
 
         The answer has one item for each, in their order, or null where the store has no bytes.
         """
-        batch = _open_batch(own, batch_id)
+        batch = _open_batch(services, batch_id)
         wanted = json_body(UploadedRequest).images
-        taken = own.intake.take_stored(batch, [(image.image_id, image.name) for image in wanted])
-        return answer({"images": [None if image is None else item(image) for image in taken]}, 201)
+        taken = services.ingest.take_stored(batch, [(image.image_id, image.name) for image in wanted])
+        return json_response({"images": [None if image is None else serialize_image(image) for image in taken]}, 201)
 
     return api
 
 
-def _open_batch(own: Parts, batch_id: str) -> Batch:
+def _open_batch(services: Services, batch_id: str) -> Batch:
     """Raises NoSuchBatch, BatchClosed."""
-    batch = own.catalog.batch(batch_id)
+    batch = services.catalog.batch(batch_id)
     if batch.closed_at is not None:
         raise BatchClosed(batch_id)
     return batch

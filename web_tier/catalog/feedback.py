@@ -18,7 +18,7 @@ _PORTION = 1000
 
 
 class FeedbackCatalog:
-    """Every method but `forget_told` is one transaction; all may raise Unavailable.
+    """Every method but `mark_all_unpublished` is one transaction; all may raise Unavailable.
 
     An edit marks its images in the transaction that makes it, so that whatever happens then somebody finds them.
     """
@@ -26,7 +26,7 @@ class FeedbackCatalog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def untold(self, limit: int, image_ids: Sequence[str] | None = None) -> list[Feedback]:
+    def unpublished(self, limit: int, image_ids: Sequence[str] | None = None) -> list[Feedback]:
         """All that people hold about images of which not all of it is known to have been told; of these, or any."""
         columns = (images.c.id, images.c.batch_id, images.c.name, images.c.origin, images.c.feedback)
         query = select(*columns).where(images.c.feedback.is_not(None), not_deleted())
@@ -51,7 +51,7 @@ class FeedbackCatalog:
             for row in found
         ]
 
-    def mark_told(self, told: Sequence[Feedback]) -> None:
+    def mark_published(self, told: Sequence[Feedback]) -> None:
         """An image about which more was said since stays marked."""
         if not told:
             return
@@ -59,7 +59,7 @@ class FeedbackCatalog:
         with self._database.writing() as connection:
             connection.execute(_MARK, rows)
 
-    def forget_told(self) -> int:
+    def mark_all_unpublished(self) -> int:
         """Have all that people hold told once more; about how many images.
 
         In groups, each a short transaction of its own: a part of them may be marked when it raises.

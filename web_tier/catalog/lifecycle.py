@@ -34,7 +34,7 @@ class BatchStands(TagfleetError):
         )
 
 
-class LifeCatalog(Catalog):
+class LifecycleCatalog(Catalog):
     """What becomes of whole batches, in the same manner."""
 
     def cancel(self, batch_id: str, now: float) -> Batch:

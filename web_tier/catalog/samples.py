@@ -1,16 +1,30 @@
-"""The catalogue's ring of samples of the fleet: the last hour, however long it runs."""
+"""Samples of the fleet over the last hour, in a ring of rows that each new sample overwrites one of."""
 
 from __future__ import annotations
 
+from pydantic import BaseModel
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from web_tier.api.schemas.fleet import Sample
 from web_tier.catalog.database import Database
 from web_tier.catalog.tables import samples
 
 EVERY_S = 5.0
 _SLOTS = 720
+
+
+class Sample(BaseModel):
+    """The fleet at a moment `at`, in Unix seconds; queue and workers of all pools together.
+
+    `visible` counts images that wait, `workers` the live ones by state, `rate` images/s since the sample before.
+    """
+
+    at: float
+    visible: int
+    in_flight: int
+    dead: int
+    workers: dict[str, int]
+    rate: float
 
 
 class SampleCatalog:

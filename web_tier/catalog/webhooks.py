@@ -6,8 +6,7 @@ lost between an end and its announcement, however the end came about.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,14 +17,15 @@ from sqlalchemy.exc import IntegrityError
 from core.domain.ids import new_id
 from core.errors import TagfleetError
 from web_tier.catalog.access_tables import deliveries, webhooks
-from web_tier.catalog.batches import AnyRow
+from web_tier.catalog.batches import BATCH_COLUMNS, AnyRow, Batch
 from web_tier.catalog.database import Database
 from web_tier.catalog.pace import Pace
 from web_tier.catalog.tables import batches
-from web_tier.services.serializers import iso
-from web_tier.services.webhook_client import Outcome
 
 EVENTS = ("batch.completed", "batch.cancelled", "batch.expired")
+
+Render = Callable[[str, Batch], str]
+"""Returns the body of an event, one of `EVENTS`, about a batch."""
 
 ANNOUNCED_FOR_S = 7 * 86_400.0
 
@@ -64,6 +64,15 @@ class Delivery:
     next_at: float
     url: str
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request to a receiver: the status of its answer, or the reason why there is none."""
+
+    status: int | None
+    error: str | None
+    at: float
 
 
 _WEBHOOK = [webhooks.c[name] for name in Webhook.__dataclass_fields__]
@@ -108,17 +117,17 @@ class WebhookCatalog:
         if not gone.rowcount:
             raise NoSuchWebhook(f"there is no webhook {webhook_id[:80]!r}")
 
-    def announce(self, now: float, over_s: float = ANNOUNCED_FOR_S) -> int:
-        """Write down what webhooks are to be told of batches that ended since they were made; how much was new.
+    def announce(self, render: Render, now: float, over_s: float = ANNOUNCED_FOR_S) -> int:
+        """Add a delivery for each batch that ended since a webhook was made; return how many were added.
 
-        Looks at the ends of the last `over_s` seconds. A batch whose images were tried again ends again, and is
-        announced again.
+        Only batches that ended in the last `over_s` seconds count. A batch whose images are tried again ends again,
+        and is announced again.
         """
         with self._database.reading() as connection:
             rows = connection.execute(_UNANNOUNCED.where(batches.c.completed_at > now - over_s)).all()
         if not rows:
             return 0
-        new = [_delivery(row, now) for row in rows]
+        new = [_delivery(render, row, now) for row in rows]
         with suppress(IntegrityError), self._database.writing() as connection:  # another collector was faster
             connection.execute(insert(deliveries), new)
             return len(new)
@@ -147,16 +156,16 @@ class WebhookCatalog:
             )
         return bool(taken.rowcount)
 
-    def tried(self, delivery: Delivery, outcome: Outcome, now: float, *, next_at: float | None) -> None:
-        """Note what came of an attempt; it is made again at `next_at`, or never where that is None."""
+    def record_attempt(self, delivery: Delivery, attempt: Attempt, *, next_at: float | None) -> None:
+        """Record an attempt at a delivery. The next one is due at `next_at`; None means there is none."""
         with self._database.writing() as connection:
             connection.execute(update(deliveries).where(deliveries.c.id == delivery.id).values(next_at=next_at))
-            self._note(connection, delivery.webhook_id, outcome, now)
+            self._set_last(connection, delivery.webhook_id, attempt)
 
-    def noted(self, webhook_id: str, outcome: Outcome, now: float) -> None:
-        """Note what came of an attempt that stood for no event."""
+    def record_test(self, webhook_id: str, attempt: Attempt) -> None:
+        """Record a test delivery, which belongs to no event."""
         with self._database.writing() as connection:
-            self._note(connection, webhook_id, outcome, now)
+            self._set_last(connection, webhook_id, attempt)
 
     def forget(self, now: float) -> int:
         """Remove deliveries that arrived or were given up long ago; how many."""
@@ -177,8 +186,8 @@ class WebhookCatalog:
                 return removed
 
     @staticmethod
-    def _note(connection: Connection, webhook_id: str, outcome: Outcome, now: float) -> None:
-        values = {"last_status": outcome.status, "last_error": outcome.error, "last_delivery_at": now}
+    def _set_last(connection: Connection, webhook_id: str, attempt: Attempt) -> None:
+        values = {"last_status": attempt.status, "last_error": attempt.error, "last_delivery_at": attempt.at}
         connection.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(values))
 
 
@@ -187,10 +196,7 @@ _UNANNOUNCED = (
         webhooks.c.id.label("webhook_id"),
         webhooks.c.events,
         _EVENT.label("event"),
-        *(
-            batches.c[name]
-            for name in ("id", "pool", "total", "completed", "failed", "cancelled", "created_at", "completed_at")
-        ),
+        *BATCH_COLUMNS,
     )
     .join(webhooks, webhooks.c.created_at <= batches.c.completed_at)
     .outerjoin(
@@ -213,29 +219,17 @@ _UNANNOUNCED = (
 )
 
 
-def _delivery(row: AnyRow, now: float) -> dict[str, Any]:
-    """An event that the webhook did not ask for is noted as done, so that it is not found again and again."""
-    wanted = row.event in row.events
+def _delivery(render: Render, row: AnyRow, now: float) -> dict[str, Any]:
+    """Return a new row. An event the webhook did not ask for counts as delivered, so that it is not found again."""
+    webhook_id, events, event, *columns = row
+    batch, wanted = Batch(*columns), event in events
     return {
         "id": new_id("msg", now),
-        "webhook_id": row.webhook_id,
-        "batch_id": row.id,
-        "event": row.event,
-        "occurred_at": row.completed_at,
-        "body": _body(row) if wanted else "",
+        "webhook_id": webhook_id,
+        "batch_id": batch.id,
+        "event": event,
+        "occurred_at": batch.completed_at,
+        "body": render(event, batch) if wanted else "",
         "attempts": 0,
         "next_at": now if wanted else None,
     }
-
-
-def _body(row: AnyRow) -> str:
-    counts = {name: getattr(row, name) for name in ("total", "completed", "failed", "cancelled")}
-    data = {
-        "id": row.id,
-        "status": row.event.removeprefix("batch."),
-        "tagger": row.pool,
-        "request_counts": counts,
-        "created_at": iso(row.created_at),
-        "completed_at": iso(row.completed_at),
-    }
-    return json.dumps({"type": row.event, "timestamp": iso(row.completed_at), "data": data})

@@ -17,10 +17,10 @@ from core.telemetry import logger
 from core.wiring import Backend
 from web_tier.catalog.drops import DropCatalog
 from web_tier.catalog.feedback import FeedbackCatalog
-from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.results import Outcome, ResultCatalog
-from web_tier.collector.dead_letter_sweeper import GivingUp
-from web_tier.services.feedback_publisher import Teaching
+from web_tier.collector.dead_letter_sweeper import DeadLetterSweeper
+from web_tier.services.feedback_publisher import FeedbackPublisher
 from web_tier.services.lifecycle import Housekeeping
 
 GROUP = 100
@@ -52,10 +52,10 @@ class Collector:
         self._settings = settings
         self._clock = clock
         self._drops = DropCatalog(catalog.database)
-        self._housekeeping = Housekeeping(backend.store, LifeCatalog(catalog.database), settings.collector, clock)
-        self._teaching = Teaching(self._jobs, FeedbackCatalog(catalog.database), settings.learning_pools)
+        self._housekeeping = Housekeeping(backend.store, LifecycleCatalog(catalog.database), settings.collector, clock)
+        self._teaching = FeedbackPublisher(self._jobs, FeedbackCatalog(catalog.database), settings.learning_pools)
         self._busy = False
-        self._letters = GivingUp(backend.store, catalog, settings.queue.max_receives, clock, self._record)
+        self._letters = DeadLetterSweeper(backend.store, catalog, settings.queue.max_receives, clock, self._record)
 
     def run(self, stop: threading.Event) -> None:
         """Collect until `stop` is set; the group in hand is finished. What does not answer is tried again.

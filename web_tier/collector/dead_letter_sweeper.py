@@ -25,7 +25,7 @@ _READ_AGAIN_S = 300.0
 """Letters that were all read are read again after this, or once there are more or fewer of them."""
 
 
-class GivingUp:
+class DeadLetterSweeper:
     """`record` writes outcomes into the catalogue and returns how many were new; `clock` gives Unix seconds."""
 
     def __init__(

@@ -11,8 +11,7 @@ from core.errors import Unavailable
 from core.fleet.roster import Heartbeat
 from core.storage.ports import Queue
 from core.telemetry import logger
-from web_tier.api.schemas.fleet import Sample
-from web_tier.catalog.samples import EVERY_S, SampleCatalog
+from web_tier.catalog.samples import EVERY_S, Sample, SampleCatalog
 from web_tier.services.fleet_view import FleetView
 
 

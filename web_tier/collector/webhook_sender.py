@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from core.errors import Unavailable
 from core.telemetry import logger
-from web_tier.catalog.webhooks import ANNOUNCED_FOR_S, Delivery, WebhookCatalog
-from web_tier.services.webhook_client import Outcome, Postman
+from web_tier.catalog.webhooks import ANNOUNCED_FOR_S, Attempt, Delivery, WebhookCatalog
+from web_tier.services.serializers import serialize_webhook_event
+from web_tier.services.webhook_client import DeliveryOutcome, WebhookClient
 
 LOOK_S = 1.0
 RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -26,10 +27,15 @@ class WebhookSender:
     """`clock` gives Unix seconds. Each event is sent at least once, to each receiver under one id."""
 
     def __init__(
-        self, catalog: WebhookCatalog, postman: Postman, clock: Callable[[], float], *, pause_s: float = LOOK_S
+        self,
+        catalog: WebhookCatalog,
+        webhook_client: WebhookClient,
+        clock: Callable[[], float],
+        *,
+        pause_s: float = LOOK_S,
     ) -> None:
         self._catalog = catalog
-        self._postman = postman
+        self._webhook_client = webhook_client
         self._clock = clock
         self._pause_s = pause_s
 
@@ -58,7 +64,7 @@ class WebhookSender:
         Batches count that ended in the last `over_s` seconds. A receiver that just failed is left alone until the next
         look, so that it does not hold up the others for longer than one timeout.
         """
-        while self._catalog.announce(self._clock(), over_s):
+        while self._catalog.announce(serialize_webhook_event, self._clock(), over_s):
             pass
         tired: set[str] = set()
         attempts = 0
@@ -73,13 +79,13 @@ class WebhookSender:
         return attempts
 
     def _attempt(self, delivery: Delivery) -> bool:
-        outcome = self._postman.post(delivery.url, delivery.secret, delivery.id, delivery.body.encode())
+        outcome = self._webhook_client.post(delivery.url, delivery.secret, delivery.id, delivery.body.encode())
         now = self._clock()
         again = None if outcome.arrived else self._again(delivery, outcome, now)
-        self._catalog.tried(delivery, outcome, now, next_at=again)
+        self._catalog.record_attempt(delivery, Attempt(outcome.status, outcome.error, now), next_at=again)
         return outcome.arrived
 
-    def _again(self, delivery: Delivery, outcome: Outcome, now: float) -> float | None:
+    def _again(self, delivery: Delivery, outcome: DeliveryOutcome, now: float) -> float | None:
         if outcome.status == _GONE or delivery.attempts >= len(RETRY_AFTER_S):
             logger().error(
                 "a webhook was given up", webhook=delivery.webhook_id, message=delivery.id, reason=outcome.error

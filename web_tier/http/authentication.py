@@ -14,7 +14,7 @@ from core.telemetry import logger
 from web_tier.catalog.keys import SCOPES, Key
 from web_tier.http.network_policy import asks_for_keys
 from web_tier.http.problems import Refused
-from web_tier.services.container import Parts
+from web_tier.services.container import Services
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -26,22 +26,22 @@ _LOOK_S = 5.0
 _CHALLENGE = 'Bearer realm="Tagfleet"'
 
 
-def install(app: APIFlask, own: Parts) -> None:
+def install(app: APIFlask, services: Services) -> None:
     """Refuse what the caller may not do; who it is stays in `g.key`, None where no key is asked for or given."""
-    required = asks_for_keys(own.settings)
+    required = asks_for_keys(services.settings)
 
     def check() -> None:
         if is_open(request.endpoint):
             return
-        g.key = caller(own, required=required)
+        g.key = caller(services, required=required)
         if g.key is not None:
-            own.limits.request(g.key.id)
+            services.rate_limits.request(g.key.id)
             _check_scope(g.key)
             with suppress(Unavailable):  # what cannot be noted down can still be answered
-                own.keys.used(g.key, own.clock())
+                services.keys.used(g.key, services.clock())
 
     app.before_request(check)
-    app.after_request(own.limits.say)
+    app.after_request(services.rate_limits.say)
 
 
 def is_open(endpoint: str | None) -> bool:
@@ -62,12 +62,12 @@ def scopes_of(key: Key | None) -> list[str]:
     return list(SCOPES) if key is None else key.scopes
 
 
-def cookie_name(own: Parts) -> str:
+def cookie_name(services: Services) -> str:
     """By the prefix browsers see to it that no neighbouring host sets this cookie; it needs TLS."""
-    return "__Host-tagfleet" if own.settings.web.https else "tagfleet"
+    return "__Host-tagfleet" if services.settings.web.https else "tagfleet"
 
 
-def caller(own: Parts, *, required: bool) -> Key | None:
+def caller(services: Services, *, required: bool) -> Key | None:
     """The live key in the request or behind its session; None where there is none and none is `required`.
 
     Raises Refused (401, or 429 for too many wrong keys). A key beside the session of another one is refused: whoever
@@ -76,12 +76,12 @@ def caller(own: Parts, *, required: bool) -> Key | None:
     given = _bearer()
     key = None
     if given is not None:
-        key = own.keys.key_of(given)
+        key = services.keys.key_of(given)
         if key is None:
-            wrong_key(own)
+            wrong_key(services)
     if not required:
         return key  # a cookie left over from other days changes nothing where everything is allowed
-    session = session_key(own)
+    session = session_key(services)
     if key is not None and session is not None and key.id != session.id:
         _refuse("The session cookie of this request belongs to another key; send one of the two.")
     if key is None and session is not None:
@@ -91,33 +91,35 @@ def caller(own: Parts, *, required: bool) -> Key | None:
     return key or session
 
 
-def session_key(own: Parts) -> Key | None:
+def session_key(services: Services) -> Key | None:
     """The live key of the request's session."""
-    token = request.cookies.get(cookie_name(own))
-    return own.keys.key_of_session(token, own.clock()) if token else None
+    token = request.cookies.get(cookie_name(services))
+    return services.keys.key_of_session(token, services.clock()) if token else None
 
 
-def lapse_of(own: Parts) -> Callable[[], bool]:
+def lapse_of(services: Services) -> Callable[[], bool]:
     """Tells an answer that lasts whether the key or session it was given for has ended; looks every few seconds."""
     if g.get("key") is None:
         return lambda: False
-    secret, token = _bearer(), request.cookies.get(cookie_name(own), "")
-    looked = own.clock()
+    secret, token = _bearer(), request.cookies.get(cookie_name(services), "")
+    looked = services.clock()
 
     def lapsed() -> bool:
         nonlocal looked
-        now = own.clock()
+        now = services.clock()
         if abs(now - looked) < _LOOK_S:
             return False
         looked = now
-        return (own.keys.key_of(secret) if secret is not None else own.keys.key_of_session(token, now)) is None
+        return (
+            services.keys.key_of(secret) if secret is not None else services.keys.key_of_session(token, now)
+        ) is None
 
     return lapsed
 
 
-def wrong_key(own: Parts) -> NoReturn:
+def wrong_key(services: Services) -> NoReturn:
     """Refuse a key that is none; the answer does not say whether it ever was one."""
-    own.limits.guess(g.client_address)
+    services.rate_limits.guess(g.client_address)
     logger().warning("a wrong key was sent", address=g.client_address)
     _refuse("This key is not known here; it may have been revoked.", error="invalid_token")
 

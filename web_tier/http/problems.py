@@ -18,7 +18,7 @@ from web_tier.catalog.lifecycle import BatchCancelled, BatchStands
 from web_tier.catalog.tags import NoSuchEdit, NoSuchImage
 from web_tier.catalog.webhooks import NoSuchWebhook
 from web_tier.http.multipart import BadMultipart
-from web_tier.services.serializers import encoded
+from web_tier.http.responses import encode_json
 
 _RETRY_AFTER_S = 5
 OUTCOME_UNKNOWN = "urn:tagfleet:outcome-unknown"
@@ -74,7 +74,7 @@ def problem(
     }
     if errors:
         body["errors"] = errors
-    return Response(encoded(body), status, headers, mimetype="application/problem+json")
+    return Response(encode_json(body), status, headers, mimetype="application/problem+json")
 
 
 def install(app: APIFlask) -> None:

@@ -1,7 +1,8 @@
-"""Brings the rows of a cancelled batch's images after it, in small groups.
+"""Cancels the rows of a cancelled batch's images, in small groups.
 
-Readers see the batch and its images cancelled at once (`LifeCatalog.cancel`); who follows it gets each image's event
-as its row is written, and the end after the last of them. It may be interrupted anywhere, and done twice.
+Readers see the batch and its images as cancelled at once (`LifecycleCatalog.cancel`). An event stream gets each image's
+event when its row is written, and the end of the batch after the last one. The work may be interrupted anywhere, and
+done twice.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.pace import Pace
 
 _PORTION = 1000
@@ -18,7 +19,7 @@ _PORTION = 1000
 class Cancelling:
     """Raises Unavailable, and can be called again then."""
 
-    def __init__(self, catalog: LifeCatalog, new_pace: Callable[[], Pace] = Pace) -> None:
+    def __init__(self, catalog: LifecycleCatalog, new_pace: Callable[[], Pace] = Pace) -> None:
         self._catalog = catalog
         self._new_pace = new_pace
 

@@ -1,4 +1,4 @@
-"""Everything that the routes work with, made once per process and handed to them."""
+"""Everything the routes work with, built once per process and handed to each blueprint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from web_tier.catalog.batches import Catalog
 from web_tier.catalog.database import Database
 from web_tier.catalog.feedback import FeedbackCatalog
 from web_tier.catalog.keys import KeyCatalog
-from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.removal import RemovalCatalog
 from web_tier.catalog.tags import TagCatalog
 from web_tier.catalog.uploads import UploadCatalog
@@ -21,21 +21,25 @@ from web_tier.catalog.webhooks import WebhookCatalog
 from web_tier.http.prefer_wait import Waits
 from web_tier.http.rate_limits import RateLimits
 from web_tier.services.dispatch import Dispatch
-from web_tier.services.feedback_publisher import Teaching
-from web_tier.services.feeds import Feeds
+from web_tier.services.event_feeds import EventFeeds
+from web_tier.services.feedback_publisher import FeedbackPublisher
 from web_tier.services.fleet_view import FleetView
-from web_tier.services.ingest import Intake
-from web_tier.services.lifecycle import BatchLife
-from web_tier.services.serializers import BatchPresenter
+from web_tier.services.ingest import Ingest
+from web_tier.services.lifecycle import BatchLifecycle
+from web_tier.services.serializers import BatchSerializer
 from web_tier.services.thumbnails import Thumbnails
-from web_tier.services.webhook_client import Postman, postman_of
+from web_tier.services.webhook_client import WebhookClient
 
 Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Parts:
-    """`clock` gives Unix seconds; `stopping` says that the process is about to end, which ends event streams."""
+class Services:
+    """What a route may use.
+
+    `jobs` returns the queue of a pool, `clock` Unix seconds. `stopping` says whether the process is about to end, which
+    ends event streams.
+    """
 
     settings: Settings
     backend: Backend
@@ -43,56 +47,54 @@ class Parts:
     database: Database
     catalog: Catalog
     tags: TagCatalog
-    teaching: Teaching
+    feedback: FeedbackPublisher
     clock: Clock
     stopping: Callable[[], bool]
     fleet: FleetView
-    present: BatchPresenter
-    feeds: Feeds
+    serialize_batch: BatchSerializer
+    event_feeds: EventFeeds
     uploads: UploadCatalog
-    intake: Intake
-    lives: LifeCatalog
-    life: BatchLife
+    ingest: Ingest
+    lifecycle: BatchLifecycle
     removal: RemovalCatalog
-    waits: Waits
+    prefer_wait: Waits
     thumbnails: Thumbnails
     keys: KeyCatalog
-    limits: RateLimits
+    rate_limits: RateLimits
     webhooks: WebhookCatalog
-    postman: Postman
+    webhook_client: WebhookClient
 
 
-def assemble(
+def build_services(
     backend: Backend, settings: Settings, database: Database, *, clock: Clock, stopping: Callable[[], bool]
-) -> Parts:
+) -> Services:
     catalog = Catalog(database)
-    uploads, lives = UploadCatalog(database), LifeCatalog(database)
+    uploads = UploadCatalog(database)
     jobs = cache(backend.jobs)  # each call would open the queue anew
     dispatch = Dispatch(jobs, uploads)
     fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s)
-    present = BatchPresenter(catalog, fleet, settings.collector, clock)
-    return Parts(
+    serialize_batch = BatchSerializer(catalog, fleet, settings.collector, clock)
+    return Services(
         settings=settings,
         backend=backend,
         jobs=jobs,
         database=database,
         catalog=catalog,
         tags=TagCatalog(database),
-        teaching=Teaching(jobs, FeedbackCatalog(database), settings.learning_pools),
+        feedback=FeedbackPublisher(jobs, FeedbackCatalog(database), settings.learning_pools),
         clock=clock,
         stopping=stopping,
         fleet=fleet,
-        present=present,
-        feeds=Feeds(catalog, present),
+        serialize_batch=serialize_batch,
+        event_feeds=EventFeeds(catalog, serialize_batch),
         uploads=uploads,
-        intake=Intake(backend.store, uploads, dispatch, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
-        lives=lives,
-        life=BatchLife(backend.store, lives, dispatch, clock),
+        ingest=Ingest(backend.store, uploads, dispatch, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
+        lifecycle=BatchLifecycle(backend.store, LifecycleCatalog(database), dispatch, clock),
         removal=RemovalCatalog(database),
-        waits=Waits(max(1, settings.web.threads // 4), stopping=stopping),
+        prefer_wait=Waits(max(1, settings.web.threads // 4), stopping=stopping),
         thumbnails=Thumbnails(backend.store, backend.originals),
         keys=KeyCatalog(database),
-        limits=RateLimits(settings.web.rate_per_s, settings.web.rate_burst, clock),
+        rate_limits=RateLimits(settings.web.rate_per_s, settings.web.rate_burst, clock),
         webhooks=WebhookCatalog(database),
-        postman=postman_of(settings.webhooks, clock),
+        webhook_client=WebhookClient.from_settings(settings.webhooks, clock),
     )

@@ -1,4 +1,4 @@
-"""Tells the taggers that learn what people decided about tags, by messages on their own queues."""
+"""Publishes people's tag decisions to adaptive taggers, as messages on the queues of their pools."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from web_tier.catalog.feedback import FeedbackCatalog
 _GROUP = 100
 
 
-class Teaching:
-    """`jobs` gives the queue of a pool; `pools` are those whose taggers learn."""
+class FeedbackPublisher:
+    """Sends feedback. `jobs` returns the queue of a pool; `pools` names the pools with an adaptive tagger."""
 
     def __init__(self, jobs: Callable[[str], Queue], catalog: FeedbackCatalog, pools: Sequence[str]) -> None:
         self._jobs = jobs
         self._catalog = catalog
         self._pools = pools
 
-    def tell(self, image_ids: Sequence[str]) -> None:
-        """What was just decided about these images. What cannot be sent now is sent by the collector's sweep."""
+    def publish(self, image_ids: Sequence[str]) -> None:
+        """Send what was just decided about these images. The collector's sweep sends what cannot be sent now."""
         if not self._pools:
             return
         try:
             for first in range(0, len(image_ids), _GROUP):
-                self._send(self._catalog.untold(_GROUP, image_ids[first : first + _GROUP]))
+                self._send(self._catalog.unpublished(_GROUP, image_ids[first : first + _GROUP]))
         except Unavailable as error:
-            logger().warning("taggers that learn are told later", reason=str(error))
+            logger().warning("feedback could not be sent; the next sweep sends it", reason=str(error))
 
     def sweep(self) -> None:
-        """Everything that was decided and not told. Raises Unavailable."""
-        while self._pools and (untold := self._catalog.untold(_GROUP)):
-            logger().info("telling taggers what people decided", count=len(untold))
-            if not self._send(untold):
+        """Send all unpublished feedback. Raises Unavailable."""
+        while self._pools and (unpublished := self._catalog.unpublished(_GROUP)):
+            logger().info("sending unpublished feedback", count=len(unpublished))
+            if not self._send(unpublished):
                 return  # the next sweep tries again
 
-    def _send(self, news: Sequence[Feedback]) -> bool:
-        """Whether all of it went to all pools; told twice it changes nothing. Raises Unavailable."""
+    def _send(self, feedback: Sequence[Feedback]) -> bool:
+        """Send to every pool and return whether all of it was sent. A repeated message changes nothing."""
         unsent: set[int] = set()
-        for pool in self._pools if news else ():
+        for pool in self._pools if feedback else ():
             try:
-                self._jobs(pool).send([encode(one) for one in news])
+                self._jobs(pool).send([encode(one) for one in feedback])
             except PartialSend as error:
                 unsent |= set(error.unsent)
-        self._catalog.mark_told([one for number, one in enumerate(news) if number not in unsent])
+        self._catalog.mark_published([one for number, one in enumerate(feedback) if number not in unsent])
         return not unsent

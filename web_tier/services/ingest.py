@@ -27,7 +27,7 @@ _IN_MEMORY = 1 << 20
 _IN_A_SENTENCE = 120
 
 
-class Intake:
+class Ingest:
     """`max_image_bytes` is the limit of one file; `clock` gives Unix seconds."""
 
     def __init__(

@@ -11,13 +11,13 @@ from core.storage import layout
 from core.storage.ports import ObjectStore
 from core.telemetry import logger
 from web_tier.catalog.batches import Batch, NoSuchBatch
-from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.removal import RemovalCatalog
 from web_tier.services.cancelling import Cancelling
 from web_tier.services.dispatch import Dispatch
 from web_tier.services.removal import Removal, purge
 
-__all__ = ["DAY_S", "BatchLife", "Housekeeping", "purge"]
+__all__ = ["DAY_S", "BatchLifecycle", "Housekeeping", "purge"]
 
 DAY_S = 86_400.0
 _GROUP = 100
@@ -27,11 +27,11 @@ _LOOK_S = 1.0
 _PAUSE_S = 5.0
 
 
-class BatchLife:
+class BatchLifecycle:
     """What an owner asks for. `clock` gives Unix seconds."""
 
     def __init__(
-        self, store: ObjectStore, catalog: LifeCatalog, dispatch: Dispatch, clock: Callable[[], float]
+        self, store: ObjectStore, catalog: LifecycleCatalog, dispatch: Dispatch, clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -96,7 +96,7 @@ class Housekeeping:
     """What nobody has to ask for. `clock` gives Unix seconds."""
 
     def __init__(
-        self, store: ObjectStore, catalog: LifeCatalog, settings: CollectorSettings, clock: Callable[[], float]
+        self, store: ObjectStore, catalog: LifecycleCatalog, settings: CollectorSettings, clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._catalog = catalog

@@ -19,7 +19,7 @@ from typing import Literal
 from core.errors import Unavailable
 from core.fleet.pulse import HANGS
 from core.storage import layout
-from web_tier.services.container import Parts
+from web_tier.services.container import Services
 from web_tier.services.fleet_view import RoleView
 
 _ADVICE = {
@@ -42,12 +42,12 @@ class Stalled:
         return f"{name} {self.detail}"
 
 
-def failures(own: Parts) -> list[str]:
+def failures(services: Services) -> list[str]:
     """Return a sentence for each thing that keeps work from being done; empty where all is well."""
     answers: dict[str, Callable[[], object]] = {
-        "store": lambda: list(islice(own.backend.store.list(layout.POOLS), 1)),
-        "queue": own.jobs(own.settings.default_pool).depth,
-        "catalogue": own.database.check,
+        "store": lambda: list(islice(services.backend.store.list(layout.POOLS), 1)),
+        "queue": services.jobs(services.settings.default_pool).depth,
+        "catalogue": services.database.check,
     }
     found = []
     for name, ask in answers.items():
@@ -57,20 +57,20 @@ def failures(own: Parts) -> list[str]:
             found.append(f"{name}: {error}")
     if not found:
         try:
-            found = [str(one) for one in stalled(own)]
+            found = [str(one) for one in stalled(services)]
         except Unavailable as error:
             found = [f"fleet: {error}"]
     return found
 
 
-def stalled(own: Parts) -> list[Stalled]:
+def stalled(services: Services) -> list[Stalled]:
     """Return what stands still while there is work for it. Raises Unavailable."""
-    return [*_roles(own), *_lost_workers(own), *_stuck_workers(own)]
+    return [*_roles(services), *_lost_workers(services), *_stuck_workers(services)]
 
 
-def _roles(own: Parts) -> Iterator[Stalled]:
-    for view in own.fleet.roles():
-        if detail := _of_role(view, own.settings.stalled_s):
+def _roles(services: Services) -> Iterator[Stalled]:
+    for view in services.fleet.roles():
+        if detail := _of_role(view, services.settings.stalled_s):
             yield Stalled(view.beat.role, view.beat.id, round(max(view.silent_s, view.beat.step_s), 1), detail)
 
 
@@ -87,15 +87,17 @@ def _of_role(view: RoleView, stalled_s: float) -> str:
     return ""
 
 
-def _lost_workers(own: Parts) -> Iterator[Stalled]:
+def _lost_workers(services: Services) -> Iterator[Stalled]:
     """One is missed while nobody else has got, or can get, the images that it held or would take."""
-    ready = Counter(worker.pool for worker in own.fleet.workers() if worker.state.ready)
-    hidden_s = own.settings.controller.lost_after_s + own.settings.queue.visibility_timeout_s
-    for lost in own.fleet.lost():
+    ready = Counter(worker.pool for worker in services.fleet.workers() if worker.state.ready)
+    hidden_s = services.settings.controller.lost_after_s + services.settings.queue.visibility_timeout_s
+    for lost in services.fleet.lost():
         beat, silent = lost.beat, f"has given no sign of life for {_span(lost.silent_s)}"
         if beat.held and lost.silent_s < hidden_s:
             detail = f"{silent} and holds {_images(beat.held)}"
-        elif not ready[beat.pool] and beat.pool in own.settings.pools and (waiting := _waiting(own, beat.pool)):
+        elif (
+            not ready[beat.pool] and beat.pool in services.settings.pools and (waiting := _waiting(services, beat.pool))
+        ):
             wait = "waits" if waiting == 1 else "wait"
             detail = f"{silent}; {_images(waiting)} of its pool {beat.pool} {wait} and no worker is ready"
         else:
@@ -103,17 +105,17 @@ def _lost_workers(own: Parts) -> Iterator[Stalled]:
         yield Stalled("worker", beat.worker_id, round(lost.silent_s, 1), detail)
 
 
-def _stuck_workers(own: Parts) -> Iterator[Stalled]:
-    limit_s = own.settings.stalled_s * HANGS
-    for worker in own.fleet.workers():
-        if (unmoved_s := own.fleet.unmoved_s(worker.worker_id)) >= limit_s:
+def _stuck_workers(services: Services) -> Iterator[Stalled]:
+    limit_s = services.settings.stalled_s * HANGS
+    for worker in services.fleet.workers():
+        if (unmoved_s := services.fleet.unmoved_s(worker.worker_id)) >= limit_s:
             why = f" ({worker.notice})" if worker.notice else ""
             detail = f"has finished none of the {_images(worker.held)} it holds for {_span(unmoved_s)}{why}"
             yield Stalled("worker", worker.worker_id, round(unmoved_s, 1), detail)
 
 
-def _waiting(own: Parts, pool: str) -> int:
-    return own.jobs(pool).depth().outstanding
+def _waiting(services: Services, pool: str) -> int:
+    return services.jobs(pool).depth().outstanding
 
 
 def _images(count: int) -> str:

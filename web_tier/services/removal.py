@@ -1,7 +1,7 @@
 """Removes what deleted batches leave behind.
 
-1. A deletion marks the batch (`LifeCatalog.delete`), and nobody sees it or its images any more. The request that asked
-   for it removes a small batch itself (`begin`).
+1. A deletion marks the batch (`LifecycleCatalog.delete`), and nobody sees it or its images any more. The request that
+   asked for it removes a small batch itself (`begin`).
 2. A minute later uploads, workers and thumbnails that were under way have come to an end, and the collector begins. For
    some images at a time it removes their objects from the store, then their rows from the catalogue. Rows go last: at
    whatever it is interrupted, the rows that are left name the objects that are left.

@@ -1,31 +1,21 @@
-"""How batches and images look from outside: the JSON of the API."""
+"""The JSON of batches and images, as the API and webhooks show them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-
-from flask import Response
 
 from config.settings import CollectorSettings
 from core.storage.addresses import without_version
 from web_tier.catalog.batch_options import BatchOptions
 from web_tier.catalog.batches import Batch, Catalog, Image
+from web_tier.http.responses import encode_json
 from web_tier.services.fleet_view import FleetView
 from web_tier.services.lifecycle import DAY_S
 
 
-def encoded(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(encoded(value), status, headers, mimetype="application/json")
-
-
-def item(image: Image) -> dict[str, Any]:
+def serialize_image(image: Image) -> dict[str, Any]:
     return {
         "image_id": image.id,
         "batch_id": image.batch_id,
@@ -39,13 +29,13 @@ def item(image: Image) -> dict[str, Any]:
         "edited": image.edited,
         "timings_ms": image.timings,
         "tagger": image.tagger,
-        "created_at": iso(image.created_at),
-        "finished_at": iso(image.finished_at),
+        "created_at": to_iso(image.created_at),
+        "finished_at": to_iso(image.finished_at),
         "origin": None if image.origin is None else without_version(image.origin),
     }
 
 
-class BatchPresenter:
+class BatchSerializer:
     """Batches with what is known of their pool's workers and of their own speed."""
 
     def __init__(self, catalog: Catalog, fleet: FleetView, ages: CollectorSettings, clock: Callable[[], float]) -> None:
@@ -59,23 +49,15 @@ class BatchPresenter:
         rate = self._catalog.rate(batch.id, self._clock()) if waiting and batch.completed else None
         ready, booting = self._fleet.workers_of(batch.pool)
         return {
-            "id": batch.id,
-            "status": batch.status,
-            "tagger": batch.pool,
-            "request_counts": {
-                "total": batch.total,
-                "completed": batch.completed,
-                "failed": batch.failed,
-                "cancelled": batch.cancelled,
-            },
+            **_identity(batch),
             "workers": {"ready": ready, "booting": booting},
             "rate": None if rate is None else round(rate, 2),
             "eta_s": None if rate is None else round(waiting / rate, 1),
-            "created_at": iso(batch.created_at),
-            "closed_at": iso(batch.closed_at),
-            "completed_at": iso(batch.completed_at if batch.cancelled_at is None else batch.cancelled_at),
-            "cancelled_at": iso(batch.cancelled_at),
-            "expires_at": iso(self._expires_at(batch)),
+            "created_at": to_iso(batch.created_at),
+            "closed_at": to_iso(batch.closed_at),
+            "completed_at": to_iso(batch.completed_at if batch.cancelled_at is None else batch.cancelled_at),
+            "cancelled_at": to_iso(batch.cancelled_at),
+            "expires_at": to_iso(self._expires_at(batch)),
             "metadata": batch.metadata,
             "options": BatchOptions().model_dump() | batch.options,
         }
@@ -88,5 +70,26 @@ class BatchPresenter:
         return batch.completed_at + self._ages.retention_days * DAY_S
 
 
-def iso(at: float | None) -> str | None:
+def serialize_webhook_event(event: str, batch: Batch) -> str:
+    """Return the body that tells a webhook of the end of `batch`; `event` is one of `catalog.webhooks.EVENTS`."""
+    ended_at = to_iso(batch.completed_at)
+    data = {**_identity(batch), "created_at": to_iso(batch.created_at), "completed_at": ended_at}
+    return encode_json({"type": event, "timestamp": ended_at, "data": data}).decode()
+
+
+def _identity(batch: Batch) -> dict[str, Any]:
+    return {
+        "id": batch.id,
+        "status": batch.status,
+        "tagger": batch.pool,
+        "request_counts": {
+            "total": batch.total,
+            "completed": batch.completed,
+            "failed": batch.failed,
+            "cancelled": batch.cancelled,
+        },
+    }
+
+
+def to_iso(at: float | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

@@ -40,7 +40,7 @@ _MAX_REASON = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeliveryOutcome:
     """What came of one attempt: the status of the answer, or why there is none."""
 
     status: int | None
@@ -62,11 +62,7 @@ def signature(secret: str, id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
-def postman_of(settings: WebhookSettings, clock: Callable[[], float]) -> Postman:
-    return Postman(allow_private=settings.allow_private, timeout_s=settings.timeout_s, clock=clock)
-
-
-class Postman:
+class WebhookClient:
     """Sends to receivers; `timeout_s` is for one request as a whole, and `clock` gives Unix seconds."""
 
     def __init__(
@@ -84,6 +80,10 @@ class Postman:
         self._resolve = resolve
         self._given_tls = tls
 
+    @classmethod
+    def from_settings(cls, settings: WebhookSettings, clock: Callable[[], float]) -> WebhookClient:
+        return cls(allow_private=settings.allow_private, timeout_s=settings.timeout_s, clock=clock)
+
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         return self._given_tls or ssl.create_default_context()
@@ -92,27 +92,27 @@ class Postman:
         """Raises BadTarget where nothing would be sent to `url`."""
         target_of(url, allow_private=self._allow_private, resolve=self._resolve)
 
-    def post(self, url: str, secret: str, id: str, body: bytes) -> Outcome:
+    def post(self, url: str, secret: str, id: str, body: bytes) -> DeliveryOutcome:
         """Send `body` as the message `id`. Redirects are not followed, and proxies of the environment not used."""
         try:
             target = target_of(url, allow_private=self._allow_private, resolve=self._resolve)
         except BadTarget as error:
-            return Outcome(None, str(error))
+            return DeliveryOutcome(None, str(error))
         try:
             status = self._exchange(target, self._request(target, secret, id, body), body)
         except TimeoutError:
-            return Outcome(None, f"{target.authority} did not answer within {self._timeout_s:g} s")
+            return DeliveryOutcome(None, f"{target.authority} did not answer within {self._timeout_s:g} s")
         except ssl.SSLError as error:
-            return Outcome(None, f"{target.authority}: TLS failed: {error.reason or error}")
+            return DeliveryOutcome(None, f"{target.authority}: TLS failed: {error.reason or error}")
         except OSError as error:
-            return Outcome(None, f"{target.authority}: {error.strerror or error}")
+            return DeliveryOutcome(None, f"{target.authority}: {error.strerror or error}")
         except ValueError:  # TLS takes some names for none that the resolver has an address for
-            return Outcome(None, f"{target.authority} is no name for TLS")
+            return DeliveryOutcome(None, f"{target.authority} is no name for TLS")
         except h11.ProtocolError as error:
             reason = str(error).encode("ascii", "backslashreplace").decode()[:_MAX_REASON]
-            return Outcome(None, f"{target.authority} gave no valid HTTP answer: {reason}")
+            return DeliveryOutcome(None, f"{target.authority} gave no valid HTTP answer: {reason}")
         refused = f"it answered {status}" + ("; redirects are not followed" if 300 <= status < 400 else "")
-        return Outcome(status, None if 200 <= status < 300 else refused)
+        return DeliveryOutcome(status, None if 200 <= status < 300 else refused)
 
     def _request(self, target: Target, secret: str, id: str, body: bytes) -> h11.Request:
         timestamp = int(self._clock())

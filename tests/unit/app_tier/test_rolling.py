@@ -51,7 +51,7 @@ def versions(backend: Backend, tmp_path: Path) -> list[Manifest]:
 @pytest.fixture
 def serving(settings: Settings, engine_cache: Path) -> Settings:
     pool = settings.pools["resnet50"].model_copy(update={"tagger": "pets", "fallback": ""})
-    worker = settings.worker.model_copy(update={"heartbeat_s": 0.05, "look_s": 0.05, "threads": 1})
+    worker = settings.worker.model_copy(update={"heartbeat_s": 0.05, "reload_s": 0.05, "threads": 1})
     return settings.model_copy(update={"pools": {"resnet50": pool}, "worker": worker, "cache": engine_cache})
 
 

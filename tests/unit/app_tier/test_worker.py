@@ -101,7 +101,7 @@ def test_boot_service_and_drain_are_told(
         submit(picture())
     collect(20)
     wait_until(lambda: (seen := beat(backend)) and seen.images_done == 20 and seen.held == 0)
-    backend.roster.wish_drain("w1")
+    backend.roster.request_drain("w1")
     assert life.ended()
     last = beat(backend)
     assert last is not None
@@ -322,7 +322,7 @@ def test_a_new_version_serves_without_a_restart_and_without_losing_an_image(
         version = "colour@2"
 
     default = [Choice("colour@1", lambda: tagger, current=lambda: default[0].name == "colour@1")]
-    life = begin(choose=lambda: default[0], look_s=0.05)
+    life = begin(choose=lambda: default[0], reload_s=0.05)
     submit(picture())
     (before,) = collect(1).values()
     default[0] = Choice("colour@2", Newer)

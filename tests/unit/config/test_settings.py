@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.settings import BadSetting, Document, as_environment, load
+from config.settings import BadSetting, Document, as_environment, child_environment, load
+from config.sources import RENAMED
 
 
 def test_the_later_source_wins(tmp_path: Path) -> None:
@@ -86,3 +87,49 @@ def test_a_crashing_image_is_decoded_apart_before_it_is_a_dead_letter(most: str,
         f"worker would be a dead letter before it is decoded apart; raise queue.max_receives to {isolated} or more"
     )
     load({**names, "TAGFLEET_QUEUE__MAX_RECEIVES": isolated})
+
+
+OLD_AND_NEW = [(section, old, new) for section, names in RENAMED.items() for old, new in names.items()]
+
+
+@pytest.mark.parametrize(("section", "old", "new"), OLD_AND_NEW)
+def test_an_old_name_is_read_from_every_source(tmp_path: Path, section: str, old: str, new: str) -> None:
+    value = True if new == "forecast" else 7.5
+    text = f"[{section}]\n{old} = {str(value).lower()}\n"
+    variable = f"TAGFLEET_{section}__{old}".upper()
+    lines: list[str] = []
+    for settings in (
+        load({}, file=Document("fleet.toml", text), tell=lines.append),
+        load({variable: str(value)}, tell=lines.append),
+        load({}, flags={f"{section}.{old}": value}, tell=lines.append),
+    ):
+        assert getattr(getattr(settings, section), new) == value
+    assert [line.split(" is now called ")[0] for line in lines] == [
+        f"settings file fleet.toml: {section}.{old}",
+        f"environment variable {variable}",
+        f"setting {section}.{old}",
+    ]
+    assert all(f"is now called {section}.{new};" in line for line in lines)
+
+
+def test_the_later_source_wins_by_whatever_name() -> None:
+    file = Document("fleet.toml", "[controller]\nidle_keep_s = 1.0\npeek_s = 1.0\n")
+    settings = load({"TAGFLEET_CONTROLLER__LINGER_S": "2", "TAGFLEET_CONTROLLER__POLL_S": "3"}, file=file)
+    assert (settings.controller.idle_keep_s, settings.controller.poll_s) == (2.0, 3.0)
+
+
+def test_both_names_at_once_are_refused() -> None:
+    with pytest.raises(BadSetting) as refused:
+        load({}, file=Document("fleet.toml", "[worker]\nlook_s = 1\nreload_s = 2"))
+    assert str(refused.value) == (
+        "settings file fleet.toml: worker.look_s is the old name of worker.reload_s, which is given too: "
+        "keep worker.reload_s alone"
+    )
+
+
+def test_a_child_process_inherits_no_old_name() -> None:
+    environ = {"TAGFLEET_WORKER__LOOK_S": "7", "PATH": "/bin"}
+    settings = load(environ)
+    passed_on = child_environment(environ, settings)
+    assert passed_on["PATH"] == "/bin"
+    assert load(passed_on, tell=pytest.fail) == settings

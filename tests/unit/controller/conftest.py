@@ -14,8 +14,8 @@ def small(controls: ControllerSettings) -> ControllerSettings:
     return controls.model_copy(
         update={
             "max_workers": 4,
-            "drain_goal_s": 10.0,
-            "linger_s": 5.0,
+            "backlog_target_s": 10.0,
+            "idle_keep_s": 5.0,
             "stabilisation_s": 3.0,
             "boot_prior_s": 2.0,
             "throughput_prior": 8.0,

@@ -282,7 +282,7 @@ class World:
 
     def _wished(self, one: FakeWorker) -> bool:
         with self.outside():
-            return self.roster.drain_wished(one.id)
+            return self.roster.drain_requested(one.id)
 
     def say(self, one: FakeWorker, state: WorkerState, ended_by: str = "") -> None:
         before = one.beat

@@ -131,7 +131,7 @@ def a_day(world: World, first: float) -> None:
 
 
 def test_yesterdays_arrivals_have_workers_up_today_over_a_restart(world: World) -> None:
-    world.settings = world.settings.model_copy(update={"foresee": True, "tick_s": 15.0})
+    world.settings = world.settings.model_copy(update={"forecast": True, "tick_s": 15.0})
     a_day(world, MIDNIGHT)
     assert not world.fleet.alive
     writes = [call for call in world.calls if call == f"put {layout.ARRIVALS}"]
@@ -150,7 +150,7 @@ def test_yesterdays_arrivals_have_workers_up_today_over_a_restart(world: World) 
 
 @pytest.mark.parametrize("broken", ["get fleet/arrivals.json", "put fleet/arrivals.json"])
 def test_a_shape_that_cannot_be_read_or_kept_stops_nothing(world: World, broken: str) -> None:
-    world.settings = world.settings.model_copy(update={"foresee": True, "tick_s": 15.0})
+    world.settings = world.settings.model_copy(update={"forecast": True, "tick_s": 15.0})
     world.broken.add(broken)
     a_day(world, MIDNIGHT)
     assert not list(world.objects.list(layout.ARRIVALS))
@@ -164,7 +164,7 @@ def test_a_shape_that_cannot_be_read_or_kept_stops_nothing(world: World, broken:
 
 
 def test_a_shape_of_another_version_is_forgotten(world: World) -> None:
-    world.settings = world.settings.model_copy(update={"foresee": True})
+    world.settings = world.settings.model_copy(update={"forecast": True})
     with world.outside():
         world.store.put(layout.ARRIVALS, b'{"resnet50": "strange"}')
     assert world.controller().tick() is not None

@@ -41,7 +41,7 @@ def say(state):
         started_at=now, engine=str(os.getpid())))
 
 since = time.time()
-while not stopped and not roster.drain_wished(me):
+while not stopped and not roster.drain_requested(me):
     say(WorkerState.IDLE)
     queue.delete(queue.receive(10, 0.1))
 say(WorkerState.DRAINED)
@@ -50,7 +50,7 @@ say(WorkerState.DRAINED)
 
 @pytest.fixture
 def quick(tmp_path: Path) -> Settings:
-    flags = {"tick_s": 0.1, "linger_s": 0.5, "stabilisation_s": 0.2, "boot_prior_s": 0.3, "lease_s": 0.6}
+    flags = {"tick_s": 0.1, "idle_keep_s": 0.5, "stabilisation_s": 0.2, "boot_prior_s": 0.3, "lease_s": 0.6}
     flags_of = {f"controller.{name}": value for name, value in flags.items()}
     return config.load({}, flags={"home": str(tmp_path / "home"), "cache": str(tmp_path / "cache"), **flags_of})
 
@@ -105,12 +105,12 @@ def test_from_zero_to_zero_across_a_restart_of_the_controller(backend: Backend, 
         eventually(lambda: all(one.state is InstanceState.GONE for one in fleet.instances()))
         eventually(lambda: not backend.roster.workers())
     assert len(fleet.instances()) == 1, "one worker did it all, and its second controller knew it"
-    assert backend.roster.drain_wishes() == set()
+    assert backend.roster.drain_requests() == set()
 
 
 def test_a_worker_that_is_killed_is_replaced(backend: Backend, script: Path) -> None:
     fleet, queue = backend.fleet(["worker"]), backend.jobs("resnet50")
-    with controlled(backend, script, linger_s=600.0):  # an image in the victim's hands comes back long after
+    with controlled(backend, script, idle_keep_s=600.0):  # an image in the victim's hands comes back long after
         queue.send(["an image"])
         eventually(lambda: bool(backend.roster.workers()))
         [beat] = backend.roster.workers()

@@ -45,7 +45,7 @@ def test_starts_from_zero_works_everything_off_and_returns_to_zero(world: World)
     assert not world.fleet.alive
     assert not world.fleet.killed_busy
     assert not world.roster.workers(), "what is gone is forgotten"
-    assert not world.roster.drain_wishes()
+    assert not world.roster.drain_requests()
 
 
 def test_a_backlog_beyond_the_goal_gets_more_workers_up_to_the_cap(world: World) -> None:

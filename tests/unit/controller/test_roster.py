@@ -110,13 +110,13 @@ def test_a_store_that_fails_meanwhile_is_no_smaller_fleet(world: World, workers:
 
 def test_a_glance_is_one_listing(world: World) -> None:
     world.roster.beat(beat("a"))
-    world.roster.wish_drain("a")
+    world.roster.request_drain("a")
     world.roster.pause()
     world.store.put("fleet/controller.json", b"{}")
     world.roster.workers()
     asked(world)
     seen = world.roster.glance()
-    assert ([one.worker_id for one in seen.workers], seen.drain_wishes, seen.paused) == (["a"], {"a"}, True)
+    assert ([one.worker_id for one in seen.workers], seen.drain_requests, seen.paused) == (["a"], {"a"}, True)
     assert asked(world) == ["list fleet/"]
     world.roster.resume()
     assert not world.roster.glance().paused

@@ -186,9 +186,9 @@ class TestForgetting:
             roster.beat(beat("w", seq))
         assert roster.forget_silent({"w": 1, "gone": 3}) == []
         assert [one.seq for one in roster.workers()] == [2]
-        roster.wish_drain("w")
+        roster.request_drain("w")
         assert roster.forget_silent({"w": 2}) == ["w"]
-        assert (roster.workers(), roster.drain_wishes()) == ([], set())
+        assert (roster.workers(), roster.drain_requests()) == ([], set())
 
     def test_while_a_controller_lives_it_is_left_to_it(self, tmp_path):
         """It also knows the machines: whether there is one that has to be ended first."""

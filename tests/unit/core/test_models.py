@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from config.validation import first_problem
 from core.errors import WeightsInvalid, WeightsMissing
 from core.local.store import LocalStore
-from core.storage.models import Input, Manifest, Registry, first_problem, sha256_of
+from core.storage.models import Input, Manifest, Registry, sha256_of
 
 
 @pytest.fixture

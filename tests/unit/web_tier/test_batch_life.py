@@ -13,7 +13,7 @@ from config.settings import Settings
 from core.domain.messages import encode
 from core.storage import layout
 from web_tier.catalog.batches import Batch, Upload
-from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.results import Outcome
 from web_tier.http.prefer_wait import Waits
 from web_tier.services.lifecycle import DAY_S, Housekeeping, purge
@@ -208,7 +208,7 @@ def test_nothing_of_a_cancelled_batch_is_tried_again(web):
 def test_counts_and_numbers_hold_whatever_becomes_of_a_batch(web, steps):
     """Counts fit the items after every step, and no two items ever share a change number."""
     web.clock.now += 1
-    lives = LifeCatalog(web.catalog.database)
+    lives = LifecycleCatalog(web.catalog.database)
     batch = web.catalog.create_batch(
         Batch(f"bat_{web.clock.now}", "p", {}, {}, 0.0, None, None, 0, 0, 0, 0), payload_hash=""
     )[0]
@@ -370,7 +370,7 @@ def test_a_batch_is_kept_for_as_long_as_the_settings_say(web, days, left):
     web.close(waiting)
     web.clock.now += 8 * DAY_S
     ages = keeping_for(web.settings, days).collector
-    house = Housekeeping(web.backend.store, LifeCatalog(web.catalog.database), ages, web.clock)
+    house = Housekeeping(web.backend.store, LifecycleCatalog(web.catalog.database), ages, web.clock)
     house.sweep()
     web.clock.now += 61
     house.sweep()

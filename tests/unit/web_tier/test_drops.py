@@ -14,7 +14,7 @@ from core.domain.notifications import asked_by, split_address
 from core.errors import NotFound
 from core.storage import layout
 from core.storage.ports import Blob, Etag
-from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.lifecycle import LifecycleCatalog
 
 _sequence = count()
 
@@ -157,7 +157,7 @@ def test_a_batch_that_begins_anew_holds_nothing_of_what_was_still_to_be_removed(
     tagged(web, *files)
     web.collect()
     batch = batches(web)["t"]["id"]
-    LifeCatalog(web.catalog.database).delete(batch, web.clock.now)  # and the process is killed
+    LifecycleCatalog(web.catalog.database).delete(batch, web.clock.now)  # and the process is killed
     tagged(web, drop(web, "t/new.jpg", b"new", at="2100-01-01T00:00:00Z"))
     assert web.collect() == 1
     assert [item["name"] for item in web.get(f"/batches/{batch}/results")["results"]] == ["new.jpg"]

@@ -7,7 +7,7 @@ import pytest
 from core.domain.messages import Job, encode
 from core.errors import Unavailable
 from web_tier.catalog.results import Outcome
-from web_tier.collector.dead_letter_sweeper import GivingUp
+from web_tier.collector.dead_letter_sweeper import DeadLetterSweeper
 
 
 def sent(web, count: int) -> list[Job]:
@@ -126,7 +126,9 @@ def test_no_letter_goes_before_its_result_is_written_down(web):
     web.keep(web.result_of(job))
     web.give_up()
     with pytest.raises(Unavailable):
-        GivingUp(web.backend.store, web.catalog, 10, web.clock, locked).look("pool", web.backend.jobs("resnet50"))
+        DeadLetterSweeper(web.backend.store, web.catalog, 10, web.clock, locked).look(
+            "pool", web.backend.jobs("resnet50")
+        )
     assert (status(web, job), letters(web)) == ("queued", 1)
     web.collector.sweep()
     assert (status(web, job), letters(web)) == ("succeeded", 0)

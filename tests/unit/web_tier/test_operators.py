@@ -12,8 +12,7 @@ from core.fleet.events import FleetEvent, FleetEvents
 from core.fleet.roster import Heartbeat, WorkerState
 from core.storage import layout
 from core.storage.ports import Depth
-from web_tier.api.schemas.fleet import Sample
-from web_tier.catalog.samples import EVERY_S, SampleCatalog
+from web_tier.catalog.samples import EVERY_S, Sample, SampleCatalog
 from web_tier.collector.sampler import Sampler
 from web_tier.services.fleet_view import FleetView
 
@@ -54,12 +53,12 @@ def test_draining_is_a_wish_to_a_worker_that_lives(web):
     beat(web)
     answer = post(web, "/workers/w1/drain")
     assert (answer.status_code, answer.json) == (202, {"worker_id": "w1"})
-    assert web.backend.roster.drain_wishes() == {"w1"}
+    assert web.backend.roster.drain_requests() == {"w1"}
     assert post(web, "/workers/w2/drain").json["detail"] == "there is no live worker 'w2'; there are w1"
     for nobody in ("w2", "..", "%2e%2e%2fpools", "w1%00"):
         answer = post(web, f"/workers/{nobody}/drain")
         assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
-    assert web.backend.roster.drain_wishes() == {"w1"}
+    assert web.backend.roster.drain_requests() == {"w1"}
 
 
 def put_cap(web, body: object):

@@ -21,7 +21,7 @@ from web_tier.catalog.batches import Batch, KeyReused, NoSuchBatch, Upload
 from web_tier.catalog.drops import DropCatalog
 from web_tier.catalog.edits import Verdict
 from web_tier.catalog.feedback import FeedbackCatalog
-from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.pace import Pace
 from web_tier.catalog.removal import RemovalCatalog, ToRemove
 from web_tier.catalog.results import Outcome
@@ -111,7 +111,7 @@ def statements():
 def test_a_deletion_writes_one_row_whatever_the_batch(web, large):
     database = web.catalog.database
     with statements() as found:
-        LifeCatalog(database).delete(large, 1.0)
+        LifecycleCatalog(database).delete(large, 1.0)
     assert found == [[1]]
     assert rows(web, large)["images"] == LARGE, "they go later"
 
@@ -120,7 +120,7 @@ def test_from_the_deletion_on_no_reader_sees_an_image(web, large, other):
     database, first = web.catalog.database, image_id(large, 1)
     uploads, tagging = UploadCatalog(database), TagCatalog(database)
     tagging.edit(large, [first], Edit("edt_1", [Verdict("Only here", wanted=True)]), 1.0)
-    LifeCatalog(database).delete(large, 1.0)
+    LifecycleCatalog(database).delete(large, 1.0)
     assert rows(web, large)["images"] == LARGE
 
     assert web.catalog.image(first) is None
@@ -135,7 +135,7 @@ def test_from_the_deletion_on_no_reader_sees_an_image(web, large, other):
     assert {image.batch_id for image in tagging.search(Tagged(), 10)} == {other}
     assert tagging.search(Tagged(name="Label 1"), 10) == tagging.search(Tagged(prefix="only"), 10) == []
     assert len(tagging.search(Tagged(name="dog"), 10)) == 1
-    assert FeedbackCatalog(database).untold(10) == []
+    assert FeedbackCatalog(database).unpublished(10) == []
     for refused in (
         lambda: uploads.add_images(large, [Upload("img_x", "x", "0", 1)], 1.0),
         lambda: web.catalog.change(large),
@@ -148,7 +148,7 @@ def test_from_the_deletion_on_no_reader_sees_an_image(web, large, other):
 
 def test_from_the_deletion_on_the_api_knows_nothing_of_it(web, large, other):
     first = image_id(large, 1)
-    LifeCatalog(web.catalog.database).delete(large, 1.0)
+    LifecycleCatalog(web.catalog.database).delete(large, 1.0)
     for path in (
         f"/batches/{large}",
         f"/batches/{large}/results",
@@ -170,7 +170,7 @@ def test_a_key_that_named_an_edit_of_a_deleted_batch_names_a_new_one(web, large,
     database = web.catalog.database
     tagging, edit = TagCatalog(database), Edit("edt_1", [Verdict("x", wanted=True)])
     tagging.edit(large, [image_id(large, 1)], edit, 1.0)
-    LifeCatalog(database).delete(large, 1.0)
+    LifecycleCatalog(database).delete(large, 1.0)
     (image,) = web.catalog.results(other, 1)
     (after,) = tagging.edit(other, [image.id], edit, 1.0)
     assert "x" in {tag["name"] for tag in after.tags}
@@ -178,13 +178,13 @@ def test_a_key_that_named_an_edit_of_a_deleted_batch_names_a_new_one(web, large,
 
 def test_what_waits_in_a_deleted_batch_is_sent_by_no_sweep(web):
     fill(web.catalog.database, "bat_large", LARGE, status="received", tags=0)
-    LifeCatalog(web.catalog.database).delete("bat_large", web.clock.now)
+    LifecycleCatalog(web.catalog.database).delete("bat_large", web.clock.now)
     assert web.catalog.unsent(time.time() + 1e9, 10) == []
     assert web.catalog.waiting_batches(1e12) == []
 
 
 def test_a_result_that_comes_while_rows_are_left_is_removed(web, large):
-    LifeCatalog(web.catalog.database).delete(large, web.clock.now)
+    LifecycleCatalog(web.catalog.database).delete(large, web.clock.now)
     job = Job(
         batch_id=large, image_id=image_id(large, 2), key="k", name="n", tagger="resnet50", submitted_at=1.0, attempt=1
     )
@@ -214,7 +214,7 @@ def test_the_collector_removes_what_the_request_left(web, large, other):
 
 
 def test_no_transaction_of_a_removal_grows_with_the_batch(web, large):
-    LifeCatalog(web.catalog.database).delete(large, 1.0)
+    LifecycleCatalog(web.catalog.database).delete(large, 1.0)
     with statements() as found:
         removal(web).work(Never())
     assert nothing_left(web, large)
@@ -226,7 +226,7 @@ def test_no_transaction_of_a_removal_grows_with_the_batch(web, large):
 def test_others_write_between_any_two_groups(web, large, other):
     """Whatever lock a group takes is free again when it rests."""
     database = web.catalog.database
-    LifeCatalog(database).delete(large, 1.0)
+    LifecycleCatalog(database).delete(large, 1.0)
     lives, batch = UploadCatalog(database), web.batch()
     written = []
 
@@ -245,7 +245,7 @@ class Killed(BaseException):
 
 def test_wherever_a_removal_is_killed_it_is_finished_later(web, large, other):
     kept = stored(web, other), rows(web, other)
-    LifeCatalog(web.catalog.database).delete(large, 1.0)
+    LifecycleCatalog(web.catalog.database).delete(large, 1.0)
     kills = 0
     for groups in range(6):
         left = [groups]
@@ -267,7 +267,7 @@ def test_wherever_a_removal_is_killed_it_is_finished_later(web, large, other):
 
 def test_whichever_call_of_the_store_fails_it_is_finished_later(web, large, other, budget):
     kept = stored(web, other), rows(web, other)
-    LifeCatalog(web.catalog.database).delete(large, 1.0)
+    LifecycleCatalog(web.catalog.database).delete(large, 1.0)
     for calls in range(5):
         budget.calls = calls
         try:
@@ -283,7 +283,7 @@ def test_whichever_call_of_the_store_fails_it_is_finished_later(web, large, othe
 
 def test_objects_go_before_the_rows_that_name_them(web, large, budget):
     """Else a crash between the two would leave bytes that nobody knows."""
-    LifeCatalog(web.catalog.database).delete(large, 1.0)
+    LifecycleCatalog(web.catalog.database).delete(large, 1.0)
     budget.calls = 1  # the mark of a cancellation, and then nothing more
     with pytest.raises(Unavailable):
         removal(web).work(Never())
@@ -292,7 +292,7 @@ def test_objects_go_before_the_rows_that_name_them(web, large, budget):
 
 def test_a_collector_that_is_killed_in_the_middle_is_followed_by_one_that_finishes(web, large):
     """As real processes: the rows that a killed one leaves are those that the next one removes."""
-    LifeCatalog(web.catalog.database).delete(large, time.time() - 100)
+    LifecycleCatalog(web.catalog.database).delete(large, time.time() - 100)
     for _ in range(3):
         before = rows(web, large)["images"]
         with collecting(web) as process:
@@ -324,7 +324,7 @@ def until(condition) -> None:
 def test_two_collectors_at_one_batch_do_no_harm(web, large, other):
     """The one takes a group while the other rests."""
     kept = rows(web, other)
-    LifeCatalog(web.catalog.database).delete(large, 1.0)
+    LifecycleCatalog(web.catalog.database).delete(large, 1.0)
     inner = []
 
     def rest(_seconds: float) -> None:
@@ -342,7 +342,7 @@ def test_two_collectors_at_one_batch_do_no_harm(web, large, other):
 
 def test_retention_marks_and_the_collector_removes(web, large, other):
     ages = web.settings.collector.model_copy(update={"retention_days": 1.0})
-    house = Housekeeping(web.backend.store, LifeCatalog(web.catalog.database), ages, lambda: time.time() + 86_500)
+    house = Housekeeping(web.backend.store, LifecycleCatalog(web.catalog.database), ages, lambda: time.time() + 86_500)
     with statements() as found:
         house.mark()
     assert found == [[1]]
@@ -353,7 +353,7 @@ def test_retention_marks_and_the_collector_removes(web, large, other):
 def test_a_deletion_that_an_older_version_left_half_done_is_finished(web):
     """Its rows went in the transaction that deleted it; objects were left."""
     fill(web.catalog.database, "bat_old", 0)
-    LifeCatalog(web.catalog.database).delete("bat_old", 1.0)
+    LifecycleCatalog(web.catalog.database).delete("bat_old", 1.0)
     for number in range(1500):
         web.backend.store.put(layout.image_key("bat_old", f"img_{number}"), b"1")
     web.collector.sweep()
@@ -370,7 +370,7 @@ def waiting(web):
 
 
 def test_a_cancellation_writes_one_row_and_readers_see_all_of_it(web, waiting):
-    lives = LifeCatalog(web.catalog.database)
+    lives = LifecycleCatalog(web.catalog.database)
     with statements() as found:
         lives.cancel(waiting, 5.0)
     assert list(map(len, found)) == [1]
@@ -389,7 +389,7 @@ def test_a_cancellation_writes_one_row_and_readers_see_all_of_it(web, waiting):
 
 
 def test_a_late_result_finds_its_image_cancelled_before_its_row_is(web, waiting):
-    LifeCatalog(web.catalog.database).cancel(waiting, 5.0)
+    LifecycleCatalog(web.catalog.database).cancel(waiting, 5.0)
     job = Job(batch_id=waiting, image_id=image_id(waiting, 9), key="k", name="n", tagger="resnet50", submitted_at=1.0)
     web.finish(web.result_of(job))
     assert web.collect() == 0
@@ -414,7 +414,7 @@ def test_who_follows_a_large_batch_gets_every_cancelled_image_and_then_the_end(w
 def test_wherever_a_cancellation_is_killed_it_is_finished_later(web, waiting):
     from web_tier.services.cancelling import Cancelling
 
-    lives = LifeCatalog(web.catalog.database)
+    lives = LifecycleCatalog(web.catalog.database)
     lives.cancel(waiting, 5.0)
 
     def die(_seconds: float) -> None:
@@ -435,7 +435,7 @@ def test_wherever_a_cancellation_is_killed_it_is_finished_later(web, waiting):
 
 
 def test_a_batch_that_is_deleted_while_it_is_cancelled_goes(web, waiting):
-    LifeCatalog(web.catalog.database).cancel(waiting, web.clock.now)
+    LifecycleCatalog(web.catalog.database).cancel(waiting, web.clock.now)
     assert web.client.delete(f"/api/v1/batches/{waiting}").status_code == 204
     web.clock.now += 61
     web.collector.sweep()
@@ -450,12 +450,12 @@ def test_all_that_people_hold_is_told_once_more_in_groups(web, large):
     every = [image_id(large, number) for number in range(1, LARGE + 1)]
     TagCatalog(database).edit(large, every, Edit("edt_1", [Verdict("x", wanted=True)]), 1.0)
     teaching = FeedbackCatalog(database)
-    while untold := teaching.untold(500):
-        teaching.mark_told(untold)
+    while unpublished := teaching.unpublished(500):
+        teaching.mark_published(unpublished)
     with statements() as found:
-        assert teaching.forget_told() == LARGE
+        assert teaching.mark_all_unpublished() == LARGE
     assert max(max(changed, default=0) for changed in found) <= 500
-    assert len(teaching.untold(LARGE + 1)) == LARGE
+    assert len(teaching.unpublished(LARGE + 1)) == LARGE
 
 
 @pytest.mark.parametrize("names", [1, 40])
@@ -522,7 +522,7 @@ def test_no_transaction_walks_through_a_whole_batch_to_find_images_by_id(web, la
 
     some, lives, tagging = (
         [image_id(large, number) for number in range(500, 600)],
-        LifeCatalog(database),
+        LifecycleCatalog(database),
         TagCatalog(database),
     )
     uploads = [Upload(f"img_{number}", f"{number}.jpg", str(number), 1) for number in range(100)]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from web_tier.catalog.batches import Batch, Upload
 from web_tier.catalog.edits import Verdict, tag_key
-from web_tier.catalog.lifecycle import LifeCatalog
+from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.results import Outcome
 from web_tier.catalog.tag_rows import Tagged
 from web_tier.catalog.tags import Edit, TagCatalog
@@ -31,7 +31,7 @@ ACTIONS = st.one_of(
 def test_no_order_of_edits_undos_and_results_loses_or_doubles_a_tag(web, actions):
     """The model: the result that counts, under those of the edits that nobody undid."""
     catalog = TagCatalog(web.catalog.database)
-    life = LifeCatalog(web.catalog.database)
+    life = LifecycleCatalog(web.catalog.database)
     web.clock.now += 1
     batch = web.catalog.create_batch(
         Batch(web.clock.now.hex(), "p", {}, {}, 0.0, None, None, 0, 0, 0, 0), payload_hash=""

@@ -101,7 +101,7 @@ def test_what_was_said_while_it_was_told_is_told_too(web):
     with web.catalog.database.writing() as connection:
         later = images.c.change + 1
         connection.execute(sa.update(images).values(change=later, feedback=later))
-    FeedbackCatalog(web.catalog.database).mark_told([early])
+    FeedbackCatalog(web.catalog.database).mark_published([early])
     web.collector.sweep()
     assert [one.revision for one in told(web)] == [early.revision + 1]
 

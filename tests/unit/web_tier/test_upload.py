@@ -15,7 +15,7 @@ from core.errors import PartialSend
 from web_tier.catalog.batches import Batch
 from web_tier.http.multipart import BadMultipart, clean_name, parts
 from web_tier.services.dispatch import Dispatch
-from web_tier.services.ingest import Intake
+from web_tier.services.ingest import Ingest
 
 MB = 1 << 20
 
@@ -273,7 +273,7 @@ class Lossy:
 def test_what_a_partial_send_left_is_sent_by_the_sweep(web):
     queue = Lossy()
     dispatch = Dispatch(lambda _: queue, web.catalog)
-    intake = Intake(web.backend.store, web.catalog, dispatch, max_image_bytes=MB, clock=web.clock)
+    intake = Ingest(web.backend.store, web.catalog, dispatch, max_image_bytes=MB, clock=web.clock)
     batch: Batch = web.catalog.batch(web.batch())
     body, _ = web.multipart([(f"{number}.jpg", b"%d" % number) for number in range(5)])
     images = list(intake.take(batch, parts(io.BytesIO(body), "BOUND")))

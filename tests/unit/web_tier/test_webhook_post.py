@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.web_tier.receiver import receiving
-from web_tier.services.webhook_client import Postman, new_secret, signature
+from web_tier.services.webhook_client import WebhookClient, new_secret, signature
 from web_tier.services.webhook_target import BadTarget, target_of
 
 SECRET = new_secret()
 
 
-def postman(resolve=lambda host, port: ["127.0.0.1"], *, timeout_s: float = 10, tls=None) -> Postman:
-    return Postman(allow_private=True, timeout_s=timeout_s, clock=lambda: 1.7e9, resolve=resolve, tls=tls)
+def webhook_client(resolve=lambda host, port: ["127.0.0.1"], *, timeout_s: float = 10, tls=None) -> WebhookClient:
+    return WebhookClient(allow_private=True, timeout_s=timeout_s, clock=lambda: 1.7e9, resolve=resolve, tls=tls)
 
 
 def test_the_signature_is_that_of_the_standard():
@@ -85,7 +85,7 @@ def test_a_name_that_changes_its_address_between_look_and_connection():
         return ["127.0.0.1"] if len(looked_up) == 1 else ["192.0.2.1"]
 
     with receiving() as receiver:
-        outcome = postman(resolve).post(f"http://hooks.example:{receiver.port}/x", SECRET, "msg_1", b"{}")
+        outcome = webhook_client(resolve).post(f"http://hooks.example:{receiver.port}/x", SECRET, "msg_1", b"{}")
         assert outcome.arrived
         assert looked_up == ["hooks.example"]
         ((path, headers, body),) = receiver.came
@@ -118,7 +118,7 @@ def talking(*said: bytes, hold: bool = False) -> Iterator[int]:
 
 def test_a_status_that_comes_in_pieces():
     with talking(b"HTT", b"P/1.1 2", b"02 Accepted\r", b"\n") as port:
-        assert postman().post(f"http://x:{port}/", SECRET, "m", b"").status == 202
+        assert webhook_client().post(f"http://x:{port}/", SECRET, "m", b"").status == 202
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_status_that_comes_in_pieces():
 )
 def test_what_is_no_answer(said):
     with talking(said) as port:
-        outcome = postman().post(f"http://x:{port}/", SECRET, "m", b"")
+        outcome = webhook_client().post(f"http://x:{port}/", SECRET, "m", b"")
     assert outcome.status is None
     assert outcome.error
     assert outcome.error.isprintable()
@@ -174,13 +174,13 @@ INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 )
 def test_the_final_answer_counts(said):
     with talking(said) as port:
-        outcome = postman().post(f"http://x:{port}/", SECRET, "m", b"")
+        outcome = webhook_client().post(f"http://x:{port}/", SECRET, "m", b"")
     assert (outcome.status, outcome.error) == (200, None)
 
 
 def test_interim_answers_without_end_meet_the_deadline():
     with talking(*[INTERIM] * 10, hold=True) as port:
-        outcome = postman(timeout_s=0.3).post(f"http://x:{port}/", SECRET, "m", b"")
+        outcome = webhook_client(timeout_s=0.3).post(f"http://x:{port}/", SECRET, "m", b"")
     assert "did not answer within 0.3 s" in (outcome.error or "")
 
 
@@ -200,7 +200,7 @@ def test_an_answer_that_drips_meets_the_deadline():
         thread = threading.Thread(target=drip, args=(server,))
         thread.start()
         try:
-            outcome = postman(timeout_s=0.5).post(f"http://x:{server.getsockname()[1]}/", SECRET, "m", b"")
+            outcome = webhook_client(timeout_s=0.5).post(f"http://x:{server.getsockname()[1]}/", SECRET, "m", b"")
         finally:
             done.set()
             thread.join()
@@ -210,13 +210,13 @@ def test_an_answer_that_drips_meets_the_deadline():
 def test_a_receiver_that_answers_before_it_has_read_is_heard():
     """Its refusal says more than a broken pipe. The body is larger than what the system's buffers take."""
     with talking(b"HTTP/1.1 413 Content Too Large\r\n\r\n", hold=True) as port:
-        outcome = postman(timeout_s=60).post(f"http://x:{port}/", SECRET, "m", b"x" * 100_000)
+        outcome = webhook_client(timeout_s=60).post(f"http://x:{port}/", SECRET, "m", b"x" * 100_000)
     assert outcome.status == 413
 
 
 def test_a_receiver_that_never_answers_is_left():
     with talking(b"HTTP/1.1 2", hold=True) as port:
-        outcome = postman(timeout_s=0.2).post(f"http://x:{port}/", SECRET, "m", b"")
+        outcome = webhook_client(timeout_s=0.2).post(f"http://x:{port}/", SECRET, "m", b"")
     assert outcome.status is None
     assert "did not answer within 0.2 s" in (outcome.error or "")
 
@@ -224,7 +224,7 @@ def test_a_receiver_that_never_answers_is_left():
 def test_nobody_there():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen: nobody else can take the port and answer
-        outcome = postman().post(f"http://x:{taken.getsockname()[1]}/", SECRET, "m", b"")
+        outcome = webhook_client().post(f"http://x:{taken.getsockname()[1]}/", SECRET, "m", b"")
     assert "Connection refused" in (outcome.error or "")
 
 
@@ -232,7 +232,7 @@ def test_a_name_without_address():
     def resolve(host: str, port: int) -> list[str]:
         raise socket.gaierror
 
-    assert "no address" in (postman(resolve).post("http://nowhere.example/", SECRET, "m", b"").error or "")
+    assert "no address" in (webhook_client(resolve).post("http://nowhere.example/", SECRET, "m", b"").error or "")
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
@@ -244,10 +244,10 @@ def test_tls_is_checked_against_the_name_not_the_address(tmp_path):
     server_side.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     trusting = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
     with receiving(server_side) as receiver:
-        sure = postman(tls=trusting)
+        sure = webhook_client(tls=trusting)
         assert sure.post(f"https://hooks.example:{receiver.port}/", SECRET, "m", b"").status == 204
         wrong = sure.post(f"https://other.example:{receiver.port}/", SECRET, "m", b"")
-        strangers = postman().post(f"https://hooks.example:{receiver.port}/", SECRET, "m", b"")
+        strangers = webhook_client().post(f"https://hooks.example:{receiver.port}/", SECRET, "m", b"")
     assert "TLS failed" in (wrong.error or "")
     assert "TLS failed" in (strangers.error or "")
     assert len(receiver.came) == 1
@@ -256,5 +256,5 @@ def test_tls_is_checked_against_the_name_not_the_address(tmp_path):
 def test_an_address_that_does_not_answer_is_passed_over():
     """As with a name that has an IPv6 address and a machine that has none."""
     with receiving() as receiver:
-        two = postman(lambda *_: ["127.99.0.1", "127.0.0.1"])
+        two = webhook_client(lambda *_: ["127.99.0.1", "127.0.0.1"])
         assert two.post(f"http://x.example:{receiver.port}/", SECRET, "m", b"").status == 204

@@ -17,7 +17,8 @@ from web_tier.catalog.access_tables import webhooks
 from web_tier.catalog.database import Database, catalog_url
 from web_tier.catalog.webhooks import WebhookCatalog
 from web_tier.collector.webhook_sender import RETRY_AFTER_S, WebhookSender
-from web_tier.services.webhook_client import Postman
+from web_tier.services.serializers import serialize_webhook_event
+from web_tier.services.webhook_client import WebhookClient
 
 
 @pytest.fixture
@@ -32,13 +33,13 @@ def catalog(web) -> WebhookCatalog:
 
 
 @pytest.fixture
-def postman(clock) -> Postman:
-    return Postman(allow_private=True, timeout_s=10, clock=clock)
+def webhook_client(clock) -> WebhookClient:
+    return WebhookClient(allow_private=True, timeout_s=10, clock=clock)
 
 
 @pytest.fixture
-def sender(catalog, postman, clock) -> WebhookSender:
-    return WebhookSender(catalog, postman, clock)
+def sender(catalog, webhook_client, clock) -> WebhookSender:
+    return WebhookSender(catalog, webhook_client, clock)
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_redirects_are_not_followed(client, web, receiver, sender, catalog):
 def test_a_crash_between_claim_and_sending_loses_nothing(client, web, receiver, sender, clock, catalog):
     hook(client, receiver)
     ended(web)
-    catalog.announce(clock.now)
+    catalog.announce(serialize_webhook_event, clock.now)
     (due,) = catalog.due(clock.now)
     assert catalog.claim(due, clock.now)
     assert not catalog.claim(due, clock.now), "of two collectors one gets it"
@@ -244,7 +245,7 @@ def test_an_address_allowed_once_is_judged_anew_at_each_sending(client, web, rec
     """The setting was turned off, or the name now points elsewhere."""
     hook(client, receiver)
     ended(web)
-    WebhookSender(catalog, Postman(allow_private=False, timeout_s=10, clock=clock), clock).look()
+    WebhookSender(catalog, WebhookClient(allow_private=False, timeout_s=10, clock=clock), clock).look()
     assert receiver.came == []
     assert "https://" in (catalog.listed()[0].last_error or "")
 
@@ -258,12 +259,12 @@ def test_an_error_of_the_database_repeats_no_secret(client, receiver, catalog, w
     assert webhook.secret not in str(caught.value)
 
 
-def test_two_collectors_tell_each_end_once(client, web, receiver, catalog, postman, clock):
+def test_two_collectors_tell_each_end_once(client, web, receiver, catalog, webhook_client, clock):
     hook(client, receiver)
     for _ in range(10):
         ended(web)
     others = Database(catalog_url(web.settings))
-    senders = [WebhookSender(each, postman, clock) for each in (catalog, WebhookCatalog(others))]
+    senders = [WebhookSender(each, webhook_client, clock) for each in (catalog, WebhookCatalog(others))]
     together = threading.Barrier(2)
 
     def work(sender: WebhookSender) -> None:
@@ -281,13 +282,15 @@ def test_two_collectors_tell_each_end_once(client, web, receiver, catalog, postm
     assert len(told) == len(set(told)) == 10
 
 
-def test_the_sender_s_thread_waits_while_the_catalogue_does_not_answer(client, web, receiver, catalog, postman, clock):
+def test_the_sender_s_thread_waits_while_the_catalogue_does_not_answer(
+    client, web, receiver, catalog, webhook_client, clock
+):
     class Away(WebhookCatalog):
         """Does not answer at first, then fails in a way that nobody foresaw, then is itself."""
 
         looks = 0
 
-        def announce(self, *arguments: float) -> int:
+        def announce(self, *arguments: object) -> int:
             self.looks += 1
             if self.looks < 3:
                 raise (Unavailable("the catalogue is away"), ZeroDivisionError())[self.looks - 1]
@@ -297,6 +300,6 @@ def test_the_sender_s_thread_waits_while_the_catalogue_does_not_answer(client, w
     hook(client, receiver)
     ended(web)
     stop = threading.Event()
-    WebhookSender(Away(web.catalog.database), postman, clock, pause_s=0).run(stop)
+    WebhookSender(Away(web.catalog.database), webhook_client, clock, pause_s=0).run(stop)
     assert receiver.came == [], "it was told to stop before it sent"
     assert len(catalog.due(clock.now)) == 1

@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from config.validation import first_problem
 from core.errors import DataInvalid
-from core.storage.models import first_problem
 from training.data.examples import Dataset, Example
 from training.data.reading.findings import Finding, Reading, folder_of
 

@@ -15,9 +15,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
+from config.validation import first_problem
 from core.domain.tag_names import tag_key
 from core.errors import DataInvalid
-from core.storage.models import first_problem
 from core.util.spreadsheets import unguarded
 from training.data.examples import Dataset, Example
 from training.data.reading.findings import Finding, Reading, folder_of

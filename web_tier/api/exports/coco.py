@@ -14,7 +14,7 @@ from web_tier.api.exports.sizes import OpenSizes, Size, SizesOf, only_told
 from web_tier.api.exports.source import Source
 from web_tier.catalog.batches import Image
 from web_tier.catalog.edits import tag_key
-from web_tier.services.serializers import encoded
+from web_tier.http.responses import encode_json
 
 _GROUP = 500
 _DIGITS = 2
@@ -29,7 +29,9 @@ def as_coco(source: Source, open_sizes: OpenSizes = only_told) -> Iterator[bytes
     """
     categories = _Categories()
     kept = _KeptSizes()
-    yield b'{"info":' + encoded({"description": f"Tagfleet, batch {source.batch_id}"}) + b',"licenses":[],"images":['
+    yield (
+        b'{"info":' + encode_json({"description": f"Tagfleet, batch {source.batch_id}"}) + b',"licenses":[],"images":['
+    )
     with open_sizes() as sizes_of:
         yield from _joined(_images(source, kept, sizes_of))
     yield b'],"annotations":['
@@ -123,7 +125,7 @@ def _joined(parts: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     """With commas between them, in pieces of some size."""
     group: list[bytes] = []
     for number, part in enumerate(parts):
-        group.append((b"," if number else b"") + encoded(part))
+        group.append((b"," if number else b"") + encode_json(part))
         if len(group) == _GROUP:
             yield b"".join(group)
             group = []

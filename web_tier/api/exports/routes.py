@@ -16,7 +16,7 @@ from web_tier.api.exports.rows import as_csv, as_json_lines
 from web_tier.api.exports.sidecars import as_sidecars
 from web_tier.api.exports.sizes import with_originals
 from web_tier.api.exports.source import Source
-from web_tier.services.container import Parts
+from web_tier.services.container import Services
 
 
 class ExportQuery(BaseModel):
@@ -48,7 +48,7 @@ _RESPONSES: Any = {
 }
 
 
-def blueprint(own: Parts) -> APIBlueprint:
+def blueprint(services: Services) -> APIBlueprint:
     api = APIBlueprint("exports", __name__, tag="batches")
 
     @api.get("/batches/<batch_id>/export")
@@ -63,9 +63,9 @@ def blueprint(own: Parts) -> APIBlueprint:
         xmp: a zip file of XMP sidecars with the tags as keywords. The file is called as the `title` in the batch's
         metadata.
         """
-        batch = own.catalog.batch(batch_id)
+        batch = services.catalog.batch(batch_id)
         chosen = _FORMATS[query_data.format]
-        written = _written(own, Source(own.catalog, batch.id), query_data)
+        written = _written(services, Source(services.catalog, batch.id), query_data)
         response = Response(written, mimetype=chosen.mimetype)
         response.headers["Content-Disposition"] = attachment(batch.metadata.get("title"), batch.id, chosen.ending)
         return response
@@ -73,13 +73,13 @@ def blueprint(own: Parts) -> APIBlueprint:
     return api
 
 
-def _written(own: Parts, source: Source, wanted: ExportQuery) -> Iterator[bytes]:
+def _written(services: Services, source: Source, wanted: ExportQuery) -> Iterator[bytes]:
     match wanted.format:
         case "csv":
             return as_csv(source, plain=wanted.plain)
         case "jsonl":
             return as_json_lines(source)
         case "coco":
-            return as_coco(source, with_originals(own.backend.originals))
+            return as_coco(source, with_originals(services.backend.originals))
         case "xmp":
             return as_sidecars(source)

@@ -8,7 +8,8 @@ from typing import Any
 from core.util import spreadsheets
 from web_tier.api.exports.source import Source
 from web_tier.catalog.batches import Image
-from web_tier.services.serializers import encoded, item
+from web_tier.http.responses import encode_json
+from web_tier.services.serializers import serialize_image
 
 COLUMNS = (
     "image_id",
@@ -39,11 +40,11 @@ def as_csv(source: Source, *, plain: bool = False) -> Iterator[bytes]:
 def as_json_lines(source: Source) -> Iterator[bytes]:
     """The items as the API gives them."""
     for page in source.pages():
-        yield b"".join(encoded(item(image)) + b"\n" for image in page)
+        yield b"".join(encode_json(serialize_image(image)) + b"\n" for image in page)
 
 
 def _rows(image: Image) -> Iterator[list[Any]]:
-    shown = item(image)
+    shown = serialize_image(image)
     of_image = [shown[name] for name in COLUMNS[:-3]]
     for tag in image.tags or [{"name": None, "confidence": None, "source": None}]:
         yield [*of_image, tag["name"], tag["confidence"], tag["source"]]

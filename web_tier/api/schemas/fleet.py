@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.fleet.decisions import DecisionRecord
 from core.fleet.events import FleetEvent
 from core.fleet.operating import MOST_WORKERS, Source
+from web_tier.catalog.samples import Sample
 
 MOST_LETTERS = 1000
 
@@ -74,20 +75,6 @@ class HistoryQuery(BaseModel):
     """`after`: only samples, decisions and changes later than this, in Unix seconds."""
 
     after: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-
-
-class Sample(BaseModel):
-    """The fleet at a moment `at`, in Unix seconds; queue and workers of all pools together.
-
-    `visible` counts images that wait, `workers` the live ones by state, `rate` images/s since the sample before.
-    """
-
-    at: float
-    visible: int
-    in_flight: int
-    dead: int
-    workers: dict[str, int]
-    rate: float
 
 
 class HistoryOut(BaseModel):

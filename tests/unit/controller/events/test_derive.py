@@ -295,7 +295,7 @@ def test_the_changes_survive_controllers_and_say_what_an_operator_did(world: Wor
     live(world, second, 10)
     assert told(world) == [("launched", "controller"), ("ready", "itself")]
     with world.outside():
-        world.roster.wish_drain(world.fleet.alive[0].id)
+        world.roster.request_drain(world.fleet.alive[0].id)
     live(world, second, 1)
     assert told(world)[2:] == [("asked_to_drain", "operator"), ("drained", "itself"), ("ended", "controller")]
 

@@ -52,7 +52,7 @@ def second_day(run: Run) -> float:
 
 
 def foreseeing(stage: Scene) -> Scene:
-    return replace(stage, controls=stage.controls.model_copy(update={"foresee": True}))
+    return replace(stage, controls=stage.controls.model_copy(update={"forecast": True}))
 
 
 def test_foreseeing_shortens_the_second_days_waits_for_little_money(slow: Scene) -> None:

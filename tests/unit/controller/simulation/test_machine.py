@@ -44,7 +44,7 @@ BUDGET = 1.1
 MENU = [Offering("gpu", "a", "spot", 0.2), Offering("gpu", "b", "spot", 0.3), Offering("gpu", "a", "on-demand", 0.5)]
 TICK_S = 5.0
 READINGS = ["instances", "glance", "depth", "offerings"]
-CHANGES = ["wish_drain", "terminate", "launch", "put", "delete", "forget"]
+CHANGES = ["request_drain", "terminate", "launch", "put", "delete", "forget"]
 numbers = st.integers(0, 99)
 
 
@@ -152,7 +152,7 @@ class Life(RuleBasedStateMachine):
             before = len(self.fuse.calls)
             self.tick_all()
             made = self.fuse.calls[before:]
-            assert not {"wish_drain", "terminate"} & set(made), "a failed reading never reduces the fleet"
+            assert not {"request_drain", "terminate"} & set(made), "a failed reading never reduces the fleet"
         self.fuse.broken.clear()
 
     @rule(call=st.sampled_from(CHANGES), ticks=st.integers(1, 6))

@@ -85,7 +85,7 @@ def test_a_poisson_stream_waits_as_pollaczek_and_khinchin_have_it(stage: Scene) 
         at += chance.expovariate(2.0)
         arrivals.append((at, 1))
     single = replace(stage, machine=replace(stage.machine, batch=1))
-    controls = single.controls.model_copy(update={"max_workers": 1, "linger_s": 900.0})
+    controls = single.controls.model_copy(update={"max_workers": 1, "idle_keep_s": 900.0})
     run = ours(Trace("poisson", 3_000.0, tuple(arrivals)), replace(single, controls=controls))
     late = [wait for wait, _ in run.waits[1_000:]]
     assert sum(late) / len(late) == pytest.approx(1.5 / 4, rel=0.1)

@@ -7,7 +7,7 @@ from controller.simulation.scene import Machine, scene
 from tagfleet.deployment.shared_settings import fit_for_aws
 
 
-@pytest.mark.parametrize("name", ["tick_s", "drain_goal_s", "utilisation", "linger_s", "stabilisation_s"])
+@pytest.mark.parametrize("name", ["tick_s", "backlog_target_s", "utilisation", "idle_keep_s", "stabilisation_s"])
 def test_what_is_deployed_on_aws_is_what_was_simulated(settings: Settings, name: str) -> None:
     simulated = scene(settings.controller, Machine()).controls
     assert getattr(fit_for_aws(settings).controller, name) == getattr(simulated, name)

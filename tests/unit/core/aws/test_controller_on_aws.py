@@ -21,7 +21,7 @@ class Deployment:
         self.ec2 = Ec2Fleets(cloud)
         self.fleet = self.ec2.open()
         self.ports = Ports(S3Stores(cloud).open(), self.fleet, {"resnet50": SqsQueues(cloud).open("jobs-resnet50")})
-        limits = {"max_workers": 4, "throughput_prior": 1.0, "drain_goal_s": 5.0, "budget_per_hour": 1.2}
+        limits = {"max_workers": 4, "throughput_prior": 1.0, "backlog_target_s": 5.0, "budget_per_hour": 1.2}
         self.settings = settings.controller.model_copy(update=limits)
         self.now = 0.0
 

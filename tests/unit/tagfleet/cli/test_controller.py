@@ -77,7 +77,7 @@ def test_a_worker_is_asked_to_drain(backend, run):
     assert run("controller", "drain", "a").stdout == "a was asked to drain\n"
     answer = run("controller", "drain", "c")
     assert (answer.exit_code, answer.stderr) == (1, "Error: there is no live worker 'c'; there are a, b\n")
-    assert backend.roster.drain_wishes() == {"a"}
+    assert backend.roster.drain_requests() == {"a"}
 
 
 def test_a_cap_is_said_set_and_taken_back(backend, run):

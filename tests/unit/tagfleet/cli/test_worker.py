@@ -115,7 +115,7 @@ def test_by_hand_it_stays_and_can_be_drained(tmp_path, engine_cache):
         [first] = backend.roster.workers()
         assert first.managed is False
         wait_for(lambda: backend.roster.workers()[0].seq > first.seq + 15, worker)  # several times abandoned_s
-        backend.roster.wish_drain("my-box")
+        backend.roster.request_drain("my-box")
         wait_for(lambda: worker.poll() is not None)
         assert worker.returncode == 0
     [last] = backend.roster.workers()

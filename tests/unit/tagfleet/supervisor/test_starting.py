@@ -15,6 +15,6 @@ def test_a_bucket_without_a_name_starts_nothing(tmp_path: Path) -> None:
     said: list[str] = []
     settings = config.load({}, flags={"home": str(tmp_path / "home"), "port": 0, "backend": "aws"})
     with pytest.raises(TagfleetError, match=r"^setting aws\.input_bucket is empty"):
-        supervise(settings, said.append)
+        supervise(settings, said.append, lambda host, port: f"http://{host}:{port}")
     assert said == []
     assert not (tmp_path / "home" / "logs").exists()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from web_tier.catalog.batches import Batch, Catalog
-from web_tier.services.serializers import encoded, item
+from web_tier.http.responses import encode_json
+from web_tier.services.serializers import serialize_image
 
 _FRESH_S = 0.1
 _LOOK_S = 1.0
@@ -35,7 +36,7 @@ class Burst:
     last: int
 
 
-class Feed:
+class EventFeed:
     """One batch, for all its streams. Safe for several threads; what the catalogue raises goes to each of them."""
 
     def __init__(self, batch_id: str, catalog: Catalog, present: Callable[[Batch], dict[str, Any]]) -> None:
@@ -66,7 +67,7 @@ class Feed:
                 self._bursts.move_to_end(key)
                 return self._bursts[key]
             images = self._catalog.changes(self._batch_id, change, _BURST)
-            events = b"".join(_event("item", item(image), image.change) for image in images)
+            events = b"".join(_event("item", serialize_image(image), image.change) for image in images)
             burst = self._bursts[key] = Burst(events, images[-1].change) if images else None
             if len(self._bursts) > _BURSTS_KEPT:
                 self._bursts.popitem(last=False)
@@ -86,20 +87,20 @@ class Feed:
         return Look(batch.change, _event("batch", state), _event("completed", state) if batch.told else None)
 
 
-class Feeds:
+class EventFeeds:
     """The feeds of the batches that are being followed."""
 
     def __init__(self, catalog: Catalog, present: Callable[[Batch], dict[str, Any]]) -> None:
         self._catalog = catalog
         self._present = present
         self._lock = threading.Lock()
-        self._open: dict[str, tuple[Feed, int]] = {}
+        self._open: dict[str, tuple[EventFeed, int]] = {}
 
     @contextmanager
-    def of(self, batch_id: str) -> Iterator[Feed]:
+    def of(self, batch_id: str) -> Iterator[EventFeed]:
         """The feed of a batch, kept for as long as somebody follows it."""
         with self._lock:
-            feed, readers = self._open.get(batch_id) or (Feed(batch_id, self._catalog, self._present), 0)
+            feed, readers = self._open.get(batch_id) or (EventFeed(batch_id, self._catalog, self._present), 0)
             self._open[batch_id] = feed, readers + 1
         try:
             yield feed
@@ -112,4 +113,4 @@ class Feeds:
 
 def _event(kind: str, data: dict[str, Any], id: int | None = None) -> bytes:
     head = b"" if id is None else b"id: %d\n" % id
-    return head + b"event: " + kind.encode() + b"\ndata: " + encoded(data) + b"\n\n"
+    return head + b"event: " + kind.encode() + b"\ndata: " + encode_json(data) + b"\n\n"

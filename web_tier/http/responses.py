@@ -1,0 +1,16 @@
+"""JSON answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Response
+
+
+def encode_json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(encode_json(value), status, headers, mimetype="application/json")
