@@ -14,6 +14,7 @@ from controller.simulation.scene import Scene
 from controller.simulation.timeline import Timeline
 from controller.simulation.traces import Trace
 from core.storage.memory import MemoryStore
+from core.util.clock import Clock
 
 POOL = "simulated"
 _START = 1_700_000_000.0
@@ -62,11 +63,9 @@ def simulate(trace: Trace, name: str, decide: Decide, scene: Scene, seed: int) -
     cloud = Cloud(POOL, scene.machine, scene.weather, timeline, seed)
     store = MemoryStore()
     controller = Controller(
-        Ports(store, cloud, {POOL: cloud.queue}),
+        Ports(store, cloud, {POOL: cloud.queue}, SimulatedRoster(store, cloud)),
         scene.controls,
-        clock=lambda: timeline.now,
-        wall=lambda: timeline.now,
-        roster=SimulatedRoster(store, cloud),
+        clock=Clock(lambda: timeline.now, lambda: timeline.now),
         decide=decide,
         schedules={POOL: scene.schedule} if scene.schedule.windows else None,
     )

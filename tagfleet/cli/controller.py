@@ -155,8 +155,8 @@ def resume_command(context: click.Context, settings: Settings) -> None:
 @click.option("--max-workers", type=int, help="[default: the recorded cap]")
 def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max_workers: int | None) -> None:
     """Give a policy what `controller --record FILE` wrote, and print where it would have acted otherwise."""
-    from controller.events.recording import BadRecording, read, replay
     from controller.events.render import sentence
+    from controller.events.replay import BadRecording, read, replay
     from controller.simulation.compare import POLICIES, policy_named
 
     if name not in POLICIES:

@@ -28,6 +28,7 @@ from core.storage.ports import (
     Offering,
     UploadForm,
 )
+from core.util.clock import Clock
 
 
 class Crash(BaseException):
@@ -227,7 +228,7 @@ class World:
 
     def controller(self, **options: Any) -> Controller:
         ports = Ports(self.store, self.fleet, {pool: self.queues[pool] for pool in self.configured})
-        return Controller(ports, self.settings, clock=lambda: self.now, wall=lambda: self.now, **options)
+        return Controller(ports, self.settings, clock=Clock(lambda: self.now, lambda: self.now), **options)
 
     def call(self, *what: str) -> _Call:
         return _Call(self, what)

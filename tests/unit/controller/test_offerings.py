@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from config.settings import ControllerSettings
 from controller.loop import Controller
 from core.fleet.decisions import Rule
 from core.fleet.roster import WorkerState
+from core.storage import layout
 from core.storage.ports import Offering
 from tests.unit.controller.fakes import Crash, World
 
@@ -222,7 +225,8 @@ def test_a_launch_that_was_never_answered_launches_nothing_once_others_do_the_wo
     world.fleet.silent = set()
     live(world, controller, int(world.settings.boot_deadline_s) + 1)
     assert [one.offering for one in world.fleet.workers.values()] == [OTHER_SPOT]
-    assert controller._ledger.book.intents == ()
+    live(world, controller, 2)
+    assert json.loads(world.objects.get(layout.CONTROLLER).data)["intents"] == []
 
 
 def test_launches_that_no_offering_answers_are_tried_ever_more_seldom_and_go_on_with_the_first_answer(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from controller.events.derive import Chronicle, Scene
-from controller.events.history import CHANGES
+from controller.events.derive import EventDeriver, Tick
+from controller.events.record import EVENTS
 from controller.policy.policy import weigh
 from controller.state.ledger import Intent
 from controller.state.model import Observation, Plan, Policy, PoolMemory, PoolView, Stage, Worker
@@ -36,7 +36,7 @@ class Story:
 
     policy: Policy
     kept: list[FleetEvent] = field(default_factory=list)
-    chronicle: Chronicle = field(default_factory=Chronicle)
+    deriver: EventDeriver = field(default_factory=EventDeriver)
     machine: str = "g4dn.xlarge"
     how: str = ""
     """How it ended, as its fleet says."""
@@ -67,7 +67,7 @@ class Story:
         plan = Decision("p", launch, drained, ended, Rule.REST, terms, Details("so it is", ended=("lost",) * end))
         before = self.open
         self.open = (*self.open, *[Intent("lau", "p", launch, 0.0)] * bool(launch))
-        scene = Scene(
+        tick = Tick(
             reading,
             Observation(1.0, (view,)),
             Plan((plan,)),
@@ -77,7 +77,7 @@ class Story:
             "ctl_1",
             {"p": f"dec_{self.looks}"},
         )
-        told = self.chronicle.tell(scene)
+        told = self.deriver.derive(tick)
         self.kept += told
         return [(one.kind, " ".join(filter(None, (one.by, one.decision))), one.reason) for one in told]
 
@@ -89,7 +89,7 @@ class Story:
 
     def succeed(self) -> None:
         """Another controller takes over."""
-        self.chronicle, self.open = Chronicle(self.kept), ()
+        self.deriver, self.open = EventDeriver(self.kept), ()
 
 
 @pytest.fixture
@@ -312,11 +312,11 @@ def test_changes_that_could_not_be_kept_are_kept_later(world: World) -> None:
 
 
 def test_only_so_many_changes_are_kept(world: World) -> None:
-    world.settings = world.settings.model_copy(update={"max_workers": CHANGES})
+    world.settings = world.settings.model_copy(update={"max_workers": EVENTS})
     controller = world.controller()
-    world.queue.visible = 100 * CHANGES
+    world.queue.visible = 100 * EVENTS
     live(world, controller, 5)
-    assert len(told(world)) == CHANGES
+    assert len(told(world)) == EVENTS
     assert {kind for kind, _ in told(world)} == {"ready"}
 
 

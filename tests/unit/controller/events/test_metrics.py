@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from controller.events.metrics import samples
+from controller.loop import Hooks
 from controller.policy.policy import decide
 from controller.state.model import News, Observation, PoolView, Stage, Worker
 from core.fleet.metrics import Metric, Sample
@@ -75,7 +76,9 @@ def test_no_time_no_rate(told):
 
 def test_what_workers_failed_at_is_told_once(world: World) -> None:
     told: list[Sample] = []
-    controller = world.controller(on_tick=lambda observation, plan: told.extend(samples(observation, plan)))
+    controller = world.controller(
+        hooks=Hooks(on_tick=lambda observation, plan: told.extend(samples(observation, plan)))
+    )
     world.queue.visible = 20
     live(world, controller, 4)
     [worker] = world.fleet.alive

@@ -35,6 +35,7 @@ from core.errors import Unavailable
 from core.storage import layout
 from core.storage.memory import MemoryStore
 from core.storage.ports import InstanceState, Offering
+from core.util.clock import Clock
 from tests.unit.controller.simulation.conftest import MACHINE
 from tests.unit.controller.simulation.fuse import Crash, Fuse
 from tests.unit.controller.simulation.stopwatch import Stopwatches
@@ -65,12 +66,15 @@ class Life(RuleBasedStateMachine):
     def controller(self, *, dry_run: bool = False) -> Controller:
         around = self.fuse.around
         return Controller(
-            Ports(around(self.store), around(self.cloud), {"p": around(self.cloud.queue)}),
+            Ports(
+                around(self.store),
+                around(self.cloud),
+                {"p": around(self.cloud.queue)},
+                around(SimulatedRoster(self.store, self.cloud)),
+            ),
             self.controls,
             dry_run=dry_run,
-            clock=lambda: self.timeline.now,
-            wall=lambda: self.timeline.now,
-            roster=around(SimulatedRoster(self.store, self.cloud)),
+            clock=Clock(lambda: self.timeline.now, lambda: self.timeline.now),
         )
 
     # --- what happens to the fleet ------------------------------------------------------------
