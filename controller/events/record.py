@@ -103,7 +103,7 @@ class KeptList(Generic[T]):
 class _Pool:
     """A pool's decision: the same one, with new numbers, while its rule and action stay."""
 
-    kind: tuple[object, str]
+    kind: tuple[str, str]
     id: str
     stored: DecisionRecord | None = None
     stored_at: float = 0.0
@@ -159,7 +159,7 @@ class Recorder:
         self._events.add(new)
 
     def _record(self, decision: Decision) -> DecisionRecord:
-        kind = (str(decision.rule), decision.action)
+        kind = str(decision.rule), decision.action
         pool = self._pools.get(decision.pool)
         if pool is None:
             pool = self._pools[decision.pool] = _Pool(kind, new_id("dec"))

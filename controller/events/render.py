@@ -12,6 +12,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
+from itertools import zip_longest
 
 from core.fleet.decisions import Decision, DecisionRecord, Row, Rule, Terms
 from core.fleet.events import FleetEvent
@@ -26,8 +27,8 @@ _INDENT = " " * 21
 def sentence(decision: Decision) -> str:
     """Return one plain sentence without a full stop: what was found, and what follows."""
     said = f"{_because(decision)}: {_therefore(decision)}"
-    stages = zip(decision.terminate, decision.details.ended, strict=True)
-    ended = [f"{id_} ({_fault(stage)})" for id_, stage in stages]
+    stages = zip_longest(decision.terminate, decision.details.ended, fillvalue="")
+    ended = [f"{id_} ({_fault(stage)})" if stage else id_ for id_, stage in stages]
     return f"{said}; end {', '.join(ended)}" if ended else said
 
 

@@ -1,8 +1,8 @@
 """Write each tick of a live controller to a file, and replay the file under another policy.
 
 The file has one JSON object a line: `{"recording": 1, "policy": {…}}` first, then `{"observation": {…}, "plan": {…}}`
-for each tick. A replay gives another policy the same observations, one by one. It does not tell what would have come of the
-other plans: that is what the simulator is for.
+for each tick. A replay gives another policy the same observations, one by one. It does not tell what would have come of
+the other plans: that is what the simulator is for.
 """
 
 from __future__ import annotations
