@@ -25,7 +25,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from controller.simulation.scene import Machine
+from controller.simulation.scenario import WorkerSpec
 from controller.simulation.traces import Trace
 
 _Array = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ _TAIL_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ClairvoyantPlan:
     cost: float
     """$"""
     p95: float
@@ -47,21 +47,21 @@ class Plan:
     launched: int
 
 
-def clairvoyant(trace: Trace, machine: Machine, p95_s: float) -> Plan:
+def clairvoyant(trace: Trace, worker: WorkerSpec, p95_s: float) -> ClairvoyantPlan:
     """The cheapest plan found whose p95 of waits is at most `p95_s`."""
     step = 1.0 if trace.length_s <= 4 * 3600 else 5.0
     arrived = _cumulated(trace, step)
-    best: Plan | None = None
+    best: ClairvoyantPlan | None = None
     for stretch, ahead, rounding in product(_STRETCHES, _AHEAD_S, _ROUNDINGS):
-        plan = _plan(arrived, machine, max(step, p95_s * stretch), ahead, rounding, step)
+        plan = _plan(arrived, worker, max(step, p95_s * stretch), ahead, rounding, step)
         if plan.p95 <= p95_s and (best is None or plan.cost < best.cost):
             best = plan
-    return best or _always_enough(arrived, machine, step)
+    return best or _always_enough(arrived, worker, step)
 
 
-def bound(trace: Trace, machine: Machine) -> float:
+def bound(trace: Trace, worker: WorkerSpec) -> float:
     """$ that nobody can do without: the work, and one boot."""
-    return machine.price / 3600 * max(machine.least_billed_s, trace.images / machine.throughput + machine.boot_s)
+    return worker.price / 3600 * max(worker.least_billed_s, trace.images / worker.throughput + worker.boot_s)
 
 
 def _cumulated(trace: Trace, step: float) -> _Array:
@@ -72,11 +72,13 @@ def _cumulated(trace: Trace, step: float) -> _Array:
     return np.cumsum(counts)
 
 
-def _plan(arrived: _Array, machine: Machine, wait_s: float, ahead_s: float, rounding: float, step: float) -> Plan:
+def _plan(
+    arrived: _Array, worker: WorkerSpec, wait_s: float, ahead_s: float, rounding: float, step: float
+) -> ClairvoyantPlan:
     lag, ahead = int(wait_s / step), max(2, int(max(wait_s, ahead_s) / step))
     due = np.concatenate([np.zeros(lag), arrived, np.full(ahead + 1, arrived[-1])])
-    reach = np.arange(1, ahead + 1) * (machine.throughput * step)
-    share = machine.throughput * step
+    reach = np.arange(1, ahead + 1) * (worker.throughput * step)
+    share = worker.throughput * step
     wanted = np.zeros(len(arrived), dtype=np.int64)
     done = 0.0
     for now in range(len(arrived)):
@@ -88,12 +90,12 @@ def _plan(arrived: _Array, machine: Machine, wait_s: float, ahead_s: float, roun
             count = 0
         wanted[now] = count
         done = min(float(arrived[now]), done + count * share)
-    return _told(arrived, _bridged(wanted, machine, step), machine, step)
+    return _told(arrived, _bridged(wanted, worker, step), worker, step)
 
 
-def _bridged(wanted: npt.NDArray[np.int64], machine: Machine, step: float) -> npt.NDArray[np.int64]:
+def _bridged(wanted: npt.NDArray[np.int64], worker: WorkerSpec, step: float) -> npt.NDArray[np.int64]:
     """A worker that would be away for less than a boot stays."""
-    longest = int(machine.boot_s / step)
+    longest = int(worker.boot_s / step)
     kept = wanted.copy()
     for level in range(1, int(wanted.max(initial=0)) + 1):
         for end, start in _gaps(wanted >= level):
@@ -113,15 +115,15 @@ def _gaps(there: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     return zip(ends[:-1].tolist(), starts[1:].tolist(), strict=True)
 
 
-def _told(arrived: _Array, workers: npt.NDArray[np.int64], machine: Machine, step: float) -> Plan:
+def _told(arrived: _Array, workers: npt.NDArray[np.int64], worker: WorkerSpec, step: float) -> ClairvoyantPlan:
     """What the plan costs, and how long its images wait when its workers take whatever waits."""
     billed, launched = 0.0, 0
     for level in range(1, int(workers.max(initial=0)) + 1):
         starts, ends = _edges(workers >= level)
-        stays = machine.boot_s + (ends - starts) * step
-        billed += float(np.maximum(stays, machine.least_billed_s).sum())
+        stays = worker.boot_s + (ends - starts) * step
+        billed += float(np.maximum(stays, worker.least_billed_s).sum())
         launched += len(starts)
-    room = workers * (machine.throughput * step)
+    room = workers * (worker.throughput * step)
     # S(t) = min(A(t), S(t−1) + room(t)), written as a running minimum over A(t) − R(t), R the room cumulated.
     total = np.cumsum(room)
     done = np.minimum(np.minimum.accumulate(arrived - total), 0.0) + total
@@ -131,12 +133,12 @@ def _told(arrived: _Array, workers: npt.NDArray[np.int64], machine: Machine, ste
     last = np.searchsorted(done, arrived[came] - 1e-6)
     first = np.searchsorted(done, arrived[came] - counts[came] + 1e-6)
     if last.max(initial=0) >= len(done):
-        return Plan(math.inf, math.inf, (), step, launched)
+        return ClairvoyantPlan(math.inf, math.inf, (), step, launched)
     # of images that arrived together and are done in different steps half wait for the middle one, half for the last
     early = np.where(first < last, counts[came] // 2, 0.0)
-    waits = np.concatenate([(first + last) / 2 - came, last - came]) * step + 1 / machine.throughput
+    waits = np.concatenate([(first + last) / 2 - came, last - came]) * step + 1 / worker.throughput
     p95 = _p95(waits, np.concatenate([early, counts[came] - early]))
-    return Plan(machine.price / 3600 * billed, p95, tuple(workers.tolist()), step, launched)
+    return ClairvoyantPlan(worker.price / 3600 * billed, p95, tuple(workers.tolist()), step, launched)
 
 
 def _p95(waits: _Array, images: _Array) -> float:
@@ -146,8 +148,8 @@ def _p95(waits: _Array, images: _Array) -> float:
     return float(waits[order][rank]) if len(waits) else 0.0
 
 
-def _always_enough(arrived: _Array, machine: Machine, step: float) -> Plan:
+def _always_enough(arrived: _Array, worker: WorkerSpec, step: float) -> ClairvoyantPlan:
     """Where no plan is quick enough: as many workers as each step's arrivals need."""
     counts = np.diff(np.concatenate([[0.0], arrived]))
-    wanted = np.ceil(counts / (machine.throughput * step)).astype(np.int64)
-    return _told(arrived, _bridged(wanted, machine, step), machine, step)
+    wanted = np.ceil(counts / (worker.throughput * step)).astype(np.int64)
+    return _told(arrived, _bridged(wanted, worker, step), worker, step)

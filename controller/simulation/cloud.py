@@ -1,65 +1,118 @@
-"""The simulated cloud: instances that are launched, boot, work off the queue, drain, hang, die and are taken away."""
+"""The simulated cloud: instances that are launched, boot, work off the queues, drain, hang, die and are taken away.
+
+1. `Cloud` is a fleet port. `market.Market` decides what a launch gets.
+2. A worker's life is a row of events on the timeline: each schedules the next one.
+3. Chance decides how long boots and batches take and which faults the weather brings. Each kind of chance has a random
+   stream of its own, so different policies meet the same boots.
+4. `die`, `hang`, `halt`, `restart`, `interrupt` and `leave` cause single faults; tests call them.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+from controller.simulation.market import Grant, Market
 from controller.simulation.queue import Portion, SimulatedQueue
-from controller.simulation.scene import Machine, Weather
+from controller.simulation.scenario import Weather, WorkerSpec
 from controller.simulation.timeline import Timeline
-from controller.simulation.worker import SimulatedWorker, what_stays
+from controller.simulation.worker import SimulatedWorker, heartbeat_fields
 from core.errors import Unavailable
 from core.fleet.roster import BootTimings, WorkerState
-from core.storage.ports import Cause, Instance, InstanceState, Launch, Offering
+from core.storage.ports import Instance, InstanceState, Launch, Offering
 
 _PENDING_SHARE = 0.15
-"""Of a boot is over when the instance is running."""
-_SHUTDOWN_S = 5.0
+"""Share of the boot after which the instance is running."""
 _LISTED_GONE_S = 60.0
 _NOTICE_S = 120.0
 """From the notice of an interruption to its end."""
-_NO_CAPACITY_S = 300.0
-_SET_ASIDE_S = 180.0
-"""An offering without capacity is not offered for so long."""
-_ZONES = ("a", "b", "c")
+
+
+class _Chances:
+    """A stream of chance for each kind of event."""
+
+    def __init__(self, seed: int, pools: Sequence[str]) -> None:
+        self.boots, self.works, self.faults, self.calls = (
+            stream(seed, pools, kind) for kind in ("boots", "works", "faults", "calls")
+        )
+
+
+def stream(seed: int, pools: Sequence[str], kind: str) -> random.Random:
+    return random.Random(f"{seed} {','.join(pools)} {kind}")  # noqa: S311  # a simulation's chance, not a secret
+
+
+@dataclass(slots=True)
+class LaunchRequest:
+    """One launch and what came of it. The same token again gets the same answer."""
+
+    pool: str
+    count: int
+    token: str
+    workers: list[SimulatedWorker]
+    grant: Grant
+    asked: set[tuple[str, int, Offering]] = field(default_factory=set)
+    """Pool, count and offering of each call with this token: one alone where the caller keeps the contract."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the whole run came to."""
+
+    waits: list[tuple[float, int]] = field(default_factory=list)
+    """Seconds from an image's arrival to its result, and of how many images."""
+    done: int = 0
+    cost: float = 0.0
+    """$ of the workers whose bill has ended."""
+    boots: list[float] = field(default_factory=list)
+    """Seconds of the boots that ended in a ready worker."""
+    ended_busy: list[str] = field(default_factory=list)
+    """Workers that the controller ended while they were working."""
 
 
 class Cloud:
-    """One pool's queue and instances. Each kind of chance has a stream of its own: policies meet the same boots."""
+    """The instances and queues of `pools`. The random streams follow from `seed` and the pools' names."""
 
-    def __init__(self, pool: str, machine: Machine, weather: Weather, timeline: Timeline, seed: int) -> None:
-        self.pool = pool
-        self.machine = machine
-        self.weather = weather
+    def __init__(
+        self, pools: Sequence[str], worker: WorkerSpec, weather: Weather, timeline: Timeline, seed: int
+    ) -> None:
+        self.spec = worker
         self.timeline = timeline
-        self.queue = SimulatedQueue(f"jobs-{pool}", timeline, weather, self._stream(seed, "counts"))
+        self.queues = {
+            pool: SimulatedQueue(f"jobs-{pool}", timeline, weather, stream(seed, pools, "counts")) for pool in pools
+        }
         self.workers: dict[str, SimulatedWorker] = {}
-        """All that are listed or have a heartbeat."""
-        self.waits: list[tuple[float, int]] = []
-        """Seconds from an image's arrival to its result, and of how many images."""
-        self.done = 0
-        self.cost = 0.0
-        """$ of the workers whose bill has ended."""
-        self.boots: list[float] = []
-        """Seconds of those that ended in a ready worker."""
-        self.launches: dict[str, list[SimulatedWorker]] = {}
-        self.wishes: set[str] = set()
-        self.ended_busy: list[str] = []
-        """Workers that the controller ended while they were working."""
-        self.menu = [Offering("simulated", zone, "on-demand", machine.price) for zone in _ZONES]
-        """What there is to be had, best first."""
-        self._boots, self._works = self._stream(seed, "boots"), self._stream(seed, "works")
-        self._faults, self._calls = self._stream(seed, "faults"), self._stream(seed, "calls")
-        self._idle: list[SimulatedWorker] = []
-        self._dry_until: dict[Offering, float] = {}
-        self._aside_until: dict[Offering, float] = {}
+        """All that are listed or have a heartbeat, in the order of their launches."""
+        self.launches: dict[str, LaunchRequest] = {}
+        """By token, in the order in which they were first asked for."""
+        self.drain_requests: set[str] = set()
+        self.totals = Totals()
+        self._weather = weather
+        self._chances = _Chances(seed, pools)
+        self._idle: dict[str, list[SimulatedWorker]] = {pool: [] for pool in pools}
+        self.market = Market.on_demand(timeline, self._chances.calls, worker.price)
 
-    def _stream(self, seed: int, kind: str) -> random.Random:
-        return random.Random(f"{seed} {self.pool} {kind}")  # noqa: S311  # a simulation's chance, not a secret
+    @property
+    def weather(self) -> Weather:
+        return self._weather
 
-    # --- figures ------------------------------------------------------------------------------
+    @weather.setter
+    def weather(self, weather: Weather) -> None:
+        self._weather = weather
+        for queue in self.queues.values():
+            queue.weather = weather
+
+    # --- counts -------------------------------------------------------------------------------
+
+    @property
+    def outstanding(self) -> int:
+        """Images that wait or are in flight."""
+        return sum(queue.outstanding for queue in self.queues.values())
+
+    @property
+    def present(self) -> list[SimulatedWorker]:
+        """Workers whose instance is not gone."""
+        return [one for one in self.workers.values() if not one.gone]
 
     @property
     def billed(self) -> list[SimulatedWorker]:
@@ -68,169 +121,160 @@ class Cloud:
     @property
     def ready(self) -> int:
         """Workers that take work."""
-        return sum(one.state.ready and one.alive and one.hung_at is None for one in self.workers.values())
+        return sum(one.state.ready and one.functional for one in self.workers.values())
+
+    def bill(self, one: SimulatedWorker, until: float) -> float:
+        """$ for a worker whose bill ends, or is read, at `until`."""
+        seconds = max(self.spec.least_billed_s, until - one.instance.launched_at)
+        return seconds / 3600 * one.instance.price
 
     # --- producers ----------------------------------------------------------------------------
 
-    def arrive(self, count: int) -> None:
-        self.queue.put(count)
-        self._feed()
+    def arrive(self, count: int, pool: str) -> None:
+        self.queues[pool].put(count)
+        self._feed(pool)
 
-    def _feed(self) -> None:
+    def _feed(self, pool: str) -> None:
         """SQS hands messages to whichever long poll it likes: to an idle worker by chance."""
-        idle = self._idle
-        while idle and self.queue.visible:
-            one = idle[self._works.randrange(len(idle))]
+        idle, queue = self._idle[pool], self.queues[pool]
+        while idle and queue.visible:
+            one = idle[self._chances.works.randrange(len(idle))]
             self._leave_idle(one)
             self._take(one)
 
     # --- the fleet port -----------------------------------------------------------------------
 
     def instances(self) -> list[Instance]:
-        self._answer("the fleet")
+        self._answer()
         now = self.timeline.now
         return [one.instance for one in self.workers.values() if one.listed_at <= now]
 
     def offerings(self, pool: str) -> list[Offering]:
-        now = self.timeline.now
-        return [one for one in self.menu if self._aside_until.get(one, 0.0) <= now]
+        return self.market.offerings()
 
     def launch(self, pool: str, count: int, token: str, offering: Offering) -> Launch:
-        self._answer("the fleet")
+        self._answer()
+        self.market.check_answers(offering)
         if token not in self.launches:
-            granted = self._granted(count, offering)
-            name = (
-                f"{len(self.launches):06}"  # a token is made by chance, and the policy goes by names where all is equal
-            )
-            self.launches[token] = [self._start(f"{name}-{number}", token, offering) for number in range(granted)]
-            if granted < count:
-                self._aside_until[offering] = self.timeline.now + _SET_ASIDE_S
-        launched = self.launches[token]
-        short = count - len(launched)
-        reason = f"no capacity for {offering}" if short else ""
-        return Launch([one.instance for one in launched], short, reason, Cause.CAPACITY)
+            grant = self.market.grant(count, offering, len(self.present), self.weather)
+            # Named by number: a token is made by chance, and the policy goes by names where all else is equal.
+            name = f"{len(self.launches):06}"
+            workers = [self._start(f"{name}-{number}", pool, token, offering) for number in range(grant.granted)]
+            self.launches[token] = LaunchRequest(pool, count, token, workers, grant)
+        request = self.launches[token]
+        request.asked.add((pool, count, offering))
+        return Launch(
+            [one.instance for one in request.workers],
+            count - len(request.workers),
+            request.grant.reason,
+            request.grant.cause,
+        )
 
     def set_aside(self, ids: Sequence[str]) -> None:
-        for instance in (self.workers[id_].instance for id_ in ids if id_ in self.workers):
-            for offering in self.menu:
-                if (offering.type, offering.zone, offering.market) == (instance.type, instance.zone, instance.market):
-                    self._aside_until[offering] = self.timeline.now + _SET_ASIDE_S
+        self.market.set_aside([self.workers[id_].instance for id_ in ids if id_ in self.workers])
 
     def terminate(self, ids: Sequence[str]) -> None:
-        self._answer("the fleet")
+        self._answer()
         for one in (self.workers[id_] for id_ in ids if id_ in self.workers):
-            if one.alive:
+            if not (one.stopping or one.gone):
                 if one.working:
-                    self.ended_busy.append(one.id)
+                    self.totals.ended_busy.append(one.id)
                 self._stop(one)
 
-    def _answer(self, part: str) -> None:
-        if self.weather.outages and self._calls.random() < self.weather.outages:
-            raise Unavailable(f"{part} does not answer")
+    def _answer(self) -> None:
+        if self.weather.outages and self._chances.calls.random() < self.weather.outages:
+            raise Unavailable("the fleet does not answer")
 
-    def _granted(self, count: int, offering: Offering) -> int:
-        weather, now = self.weather, self.timeline.now
-        if now < self._dry_until.get(offering, 0.0):
-            return 0
-        if weather.no_capacity and self._calls.random() < weather.no_capacity:
-            self._dry_until[offering] = now + _NO_CAPACITY_S
-            return 0
-        if weather.partial_launches and self._calls.random() < weather.partial_launches:
-            return count // 2
-        return count
-
-    # --- what the roster tells ----------------------------------------------------------------
+    # --- the roster ---------------------------------------------------------------------------
 
     def request_drain(self, id_: str) -> None:
-        """The worker sees the wish at one of its next heartbeats."""
-        self.wishes.add(id_)
+        """The worker sees the request at one of its next heartbeats."""
+        self.drain_requests.add(id_)
         one = self.workers.get(id_)
         if one is not None:
-            self.timeline.after(self.machine.heartbeat_s, lambda: self.drain(one))
+            self.timeline.after(self.spec.heartbeat_s, lambda: self.drain(one))
 
     def forget(self, ids: Sequence[str]) -> None:
+        """Remove the drain requests and the last heartbeats of these workers."""
         for id_ in ids:
-            self.wishes.discard(id_)
+            self.drain_requests.discard(id_)
             one = self.workers.get(id_)
             if one is not None:
                 one.ready_s = None
 
     # --- the life of a worker -----------------------------------------------------------------
 
-    def _start(self, id_: str, token: str, offering: Offering) -> SimulatedWorker:
-        now, weather, chance = self.timeline.now, self.weather, self._boots
-        boot = self.machine.boot_s * chance.lognormvariate(0.0, weather.boot_spread)
+    def _start(self, id_: str, pool: str, token: str, offering: Offering) -> SimulatedWorker:
+        now, weather, chance = self.timeline.now, self.weather, self._chances.boots
+        boot = self.spec.boot_s * chance.lognormvariate(0.0, weather.boot_spread)
         lot, slow = chance.random(), chance.random() < weather.slow_workers
         lag = chance.expovariate(1 / weather.list_lag_s) if weather.list_lag_s else 0.0
-        instance = Instance(
-            id_,
-            self.pool,
-            InstanceState.PENDING,
-            now,
-            token,
-            zone=offering.zone,
-            type=offering.type,
-            price=offering.price,
-        )
-        speed = self.machine.throughput * (0.5 if slow else 1.0)
-        one = self.workers[id_] = SimulatedWorker(instance, now + lag, speed, self.machine.heartbeat_s)
-        one.said = what_stays(id_, self.pool, now)
+        what = offering
+        instance = Instance(id_, pool, InstanceState.PENDING, now, token, what.market, what.type, what.zone, what.price)
+        speed = self.spec.throughput * (0.5 if slow else 1.0)
+        one = self.workers[id_] = SimulatedWorker(instance, now + lag, speed, self.spec.heartbeat_s)
+        one.fields = heartbeat_fields(id_, pool, now)
         self.timeline.after(boot * _PENDING_SHARE, lambda: self._running(one))
         if lot < weather.failed_boots:
             self.timeline.after(boot, lambda: self.die(one))
         elif lot >= weather.failed_boots + weather.hung_boots:
-            self.timeline.after(boot, lambda: self._ready(one))
+            self.timeline.after(boot, lambda: self._become_ready(one))
         if weather.interruption_s:
-            self.timeline.after(self._faults.expovariate(1 / weather.interruption_s), lambda: self.interrupt(one))
+            seconds = self._chances.faults.expovariate(1 / weather.interruption_s)
+            self.timeline.after(seconds, lambda: self.interrupt(one))
         return one
 
     def _running(self, one: SimulatedWorker) -> None:
         if one.instance.state is InstanceState.PENDING:
             one.instance = replace(one.instance, state=InstanceState.RUNNING)
 
-    def _ready(self, one: SimulatedWorker) -> None:
-        if not one.alive or one.hung_at is not None:
+    def _become_ready(self, one: SimulatedWorker) -> None:
+        if not one.functional:
             return
-        self.boots.append(self.timeline.now - one.instance.launched_at)
         took = one.ready_s = self.timeline.now - one.instance.launched_at
-        one.said["boot"] = BootTimings(process=took, imports=took, weights=took, first_inference=took, ready=took)
-        weather = self.weather
+        self.totals.boots.append(took)
+        one.fields["boot"] = BootTimings(process=took, imports=took, weights=took, first_inference=took, ready=took)
+        weather, chance = self.weather, self._chances.faults
         if weather.death_s:
-            self.timeline.after(self._faults.expovariate(1 / weather.death_s), lambda: self.die(one))
+            self.timeline.after(chance.expovariate(1 / weather.death_s), lambda: self.die(one))
         if weather.hang_s:
-            self.timeline.after(self._faults.expovariate(1 / weather.hang_s), lambda: self.hang(one))
-        if one.asked:
-            self._drained(one)
+            self.timeline.after(chance.expovariate(1 / weather.hang_s), lambda: self.hang(one))
+        if one.draining:
+            self.leave(one)
         else:
             self._take(one)
 
     def _take(self, one: SimulatedWorker) -> None:
-        one.held = self.queue.take(self.machine.batch)
+        one.held = self.queues[one.instance.pool].take(self.spec.batch)
         one.holds = sum(portion.count for portion in one.held)
         if not one.holds:
             self._say(one, WorkerState.IDLE)
-            one.place = len(self._idle)
-            self._idle.append(one)
+            idle = self._idle[one.instance.pool]
+            one.idle_index = len(idle)
+            idle.append(one)
             return
         self._say(one, WorkerState.BUSY)
-        seconds = one.holds / one.speed
+        seconds, process = one.holds / one.speed, one.process
         if self.weather.work_spread:
-            seconds *= self._works.lognormvariate(0.0, self.weather.work_spread)
-        self.timeline.after(seconds, lambda: self._finish(one, seconds))
+            seconds *= self._chances.works.lognormvariate(0.0, self.weather.work_spread)
+        self.timeline.after(seconds, lambda: self._finish(one, seconds, process))
 
-    def _finish(self, one: SimulatedWorker, seconds: float) -> None:
-        if not one.alive or one.hung_at is not None:
+    def _finish(self, one: SimulatedWorker, seconds: float, process: int) -> None:
+        if not one.functional or one.process != process:
             return
-        now, waits = self.timeline.now, self.waits
+        if one.breaks:
+            self.leave(one, one.breaks)
+            return
+        now, totals = self.timeline.now, self.totals
         for portion in one.held:
-            waits.append((now - portion.arrived, portion.count))
-        self.queue.done(one.held)
-        self.done += one.holds
+            totals.waits.append((now - portion.arrived, portion.count))
+        self.queues[one.instance.pool].done(one.held)
+        totals.done += one.holds
         one.done += one.holds
         one.busy_s += seconds
         one.held, one.holds = [], 0
-        if one.asked:
-            self._drained(one)
+        if one.draining:
+            self.leave(one)
         else:
             self._take(one)
 
@@ -239,40 +283,62 @@ class Cloud:
             one.state, one.since = state, self.timeline.now
 
     def _leave_idle(self, one: SimulatedWorker) -> None:
-        if one.place >= 0:
-            last = self._idle.pop()
+        if one.idle_index >= 0:
+            idle = self._idle[one.instance.pool]
+            last = idle.pop()
             if last is not one:
-                self._idle[one.place], last.place = last, one.place
-            one.place = -1
+                idle[one.idle_index], last.idle_index = last, one.idle_index
+            one.idle_index = -1
 
     # --- the end of a worker ------------------------------------------------------------------
 
     def drain(self, one: SimulatedWorker) -> None:
-        """It finishes what it has in hand, takes no more, and ends itself."""
-        if not one.alive or one.hung_at is not None or one.asked:
+        """It finishes what it holds, takes no more and ends itself."""
+        if not one.functional or one.draining:
             return
-        one.asked = True
+        one.draining = True
         self._leave_idle(one)
         if one.holds:
             self._say(one, WorkerState.DRAINING)
         elif one.state.ready:
-            self._drained(one)
+            self.leave(one)
 
-    def _drained(self, one: SimulatedWorker) -> None:
+    def leave(self, one: SimulatedWorker, error: str = "") -> None:
+        """It gives back what it holds, says that it is drained, and stops; `error` is what ended it, if not a drain."""
+        self._leave_idle(one)
+        self._give_back(one)
+        one.fields["ended_by"] = error
         self._say(one, WorkerState.DRAINED)
-        self._stop(one)
+        if self.spec.exit_s:
+            self.timeline.after(self.spec.exit_s, lambda: self._stop(one))
+        else:
+            self._stop(one)
 
     def interrupt(self, one: SimulatedWorker) -> None:
-        """The market wants the instance back."""
+        """The market takes the instance back."""
         self.drain(one)
         self.timeline.after(_NOTICE_S, lambda: self.die(one))
 
     def hang(self, one: SimulatedWorker) -> None:
-        """It stands still and says nothing more; its images come back when their visibility timeout runs out."""
-        if one.alive and one.hung_at is None:
+        """It sends no more heartbeats; its images come back when their visibility timeout runs out."""
+        if one.functional:
             one.hung_at = self.timeline.now
             self._leave_idle(one)
             self._give_back(one)
+
+    def halt(self, one: SimulatedWorker) -> None:
+        """Somebody stops the machine: it hangs, and costs something until it is ended."""
+        if one.alive:
+            self.hang(one)
+            one.instance = replace(one.instance, state=InstanceState.STOPPED)
+
+    def restart(self, one: SimulatedWorker) -> None:
+        """Its process dies and starts again on the same instance, as under systemd. This boot never ends."""
+        self._leave_idle(one)
+        self._give_back(one)
+        one.process += 1
+        one.first_seq = int(self.timeline.now / one.heartbeat_s) - 1
+        self._say(one, WorkerState.STARTING)
 
     def die(self, one: SimulatedWorker) -> None:
         if one.alive:
@@ -281,35 +347,32 @@ class Cloud:
             self._end(one)
 
     def _stop(self, one: SimulatedWorker) -> None:
+        if one.gone or one.stopping:
+            return
         self._leave_idle(one)
         self._give_back(one)
         one.instance = replace(one.instance, state=InstanceState.STOPPING)
         self._close_bill(one)
-        self.timeline.after(_SHUTDOWN_S, lambda: self._end(one))
+        self.timeline.after(self.spec.shutdown_s, lambda: self._end(one))
 
     def _give_back(self, one: SimulatedWorker) -> None:
         held, one.held, one.holds = one.held, [], 0
         if held:
-            self.timeline.after(self.machine.visibility_timeout_s, lambda: self._came_back(held))
+            self.timeline.after(self.spec.visibility_timeout_s, lambda: self._come_back(held, one.instance.pool))
 
-    def _came_back(self, held: list[Portion]) -> None:
-        self.queue.come_back(held)
-        self._feed()
+    def _come_back(self, held: list[Portion], pool: str) -> None:
+        self.queues[pool].come_back(held)
+        self._feed(pool)
 
     def _end(self, one: SimulatedWorker) -> None:
         one.instance = replace(one.instance, state=InstanceState.GONE)
         self._close_bill(one)
-        self.timeline.after(_LISTED_GONE_S, lambda: self._forgotten(one))
+        self.timeline.after(_LISTED_GONE_S, lambda: self._unlist(one))
 
-    def _forgotten(self, one: SimulatedWorker) -> None:
-        del self.workers[one.id]
+    def _unlist(self, one: SimulatedWorker) -> None:
+        self.workers.pop(one.id, None)
 
     def _close_bill(self, one: SimulatedWorker) -> None:
         if one.billed_until is None:
             one.billed_until = self.timeline.now
-            self.cost += self.bill(one, self.timeline.now)
-
-    def bill(self, one: SimulatedWorker, until: float) -> float:
-        """$ for a worker whose bill ends, or is read, at `until`."""
-        seconds = max(self.machine.least_billed_s, until - one.instance.launched_at)
-        return seconds / 3600 * one.instance.price
+            self.totals.cost += self.bill(one, self.timeline.now)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from controller.policy.policy import Decide, decide
 from controller.simulation.baselines import BASELINES, baseline
 from controller.simulation.clairvoyant import clairvoyant
-from controller.simulation.figures import Figures, figures
-from controller.simulation.run import Run, simulate
-from controller.simulation.scene import Scene
+from controller.simulation.run import SimulatedRun, simulate
+from controller.simulation.run_metrics import RunMetrics, measure_run
+from controller.simulation.scenario import Scenario
 from controller.simulation.traces import Trace
 
 OURS = "tagfleet"
@@ -21,8 +21,8 @@ GOAL = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    run: Run
-    figures: Figures
+    run: SimulatedRun
+    metrics: RunMetrics
     clairvoyant_cost: float
     """$ of the cheapest clairvoyant plan with this run's p95 wait."""
 
@@ -32,7 +32,7 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        return self.figures.cost / self.clairvoyant_cost if self.clairvoyant_cost else 1.0
+        return self.metrics.cost / self.clairvoyant_cost if self.clairvoyant_cost else 1.0
 
 
 def policy_named(name: str) -> Decide:
@@ -43,17 +43,17 @@ def policy_named(name: str) -> Decide:
 def compare(
     traces: Sequence[Trace],
     policies: Sequence[str],
-    scene: Scene,
+    scenario: Scenario,
     seed: int,
     on_run: Callable[[str, str], None] = lambda _trace, _policy: None,
 ) -> Iterator[Row]:
     for trace in traces:
         for name in policies:
             on_run(trace.name, name)
-            run = simulate(trace, name, policy_named(name), scene, seed)
-            found = figures(run, scene)
-            machine = replace(scene.machine, boot_s=run.boot_s or scene.machine.boot_s)
-            yield Row(run, found, clairvoyant(trace, machine, found.p95).cost)
+            run = simulate(trace, name, policy_named(name), scenario, seed)
+            found = measure_run(run, scenario)
+            worker = replace(scenario.worker, boot_s=run.boot_s or scenario.worker.boot_s)
+            yield Row(run, found, clairvoyant(trace, worker, found.p95).cost)
 
 
 def verdicts(rows: Sequence[Row]) -> list[tuple[bool, str]]:
@@ -61,15 +61,15 @@ def verdicts(rows: Sequence[Row]) -> list[tuple[bool, str]]:
     ours = {row.trace: row for row in rows if row.run.policy == OURS}
     found = []
     for name in dict.fromkeys(row.run.policy for row in rows if row.run.policy != OURS):
-        theirs = {row.trace: row.figures for row in rows if row.run.policy == name}
-        pairs = [(trace, ours[trace].figures, theirs[trace]) for trace in theirs if trace in ours]
+        theirs = {row.trace: row.metrics for row in rows if row.run.policy == name}
+        pairs = [(trace, ours[trace].metrics, theirs[trace]) for trace in theirs if trace in ours]
         lost = [trace for trace, a, b in pairs if a.p95 > b.p95 and a.cost > b.cost]
         won = sum(a.p95 <= b.p95 and a.cost <= b.cost for _, a, b in pairs)
         text = f"{name}: better in both p95 wait and cost on {won} of {len(pairs)} traces, worse in both on {len(lost)}"
         found.append((not lost, f"{text} ({', '.join(lost)})" if lost else text))
     if ours:
         worst = max(ours.values(), key=lambda row: row.ratio)
-        total = sum(row.figures.cost for row in ours.values()) / sum(row.clairvoyant_cost for row in ours.values())
+        total = sum(row.metrics.cost for row in ours.values()) / sum(row.clairvoyant_cost for row in ours.values())
         text = f"clairvoyant: {total:.2f} times its cost at equal p95 wait over all, {worst.ratio:.2f} on {worst.trace}"
         found.append((worst.ratio <= GOAL, f"{text} at worst; the goal is {GOAL}"))
     return found

@@ -36,7 +36,7 @@ def _drawn(rows: Sequence[Row], format: str, dpi: int) -> bytes:
     axes = figure.subplots(2, 2)
     for row, colour in zip(rows, _COLOURS * (1 + len(rows) // len(_COLOURS)), strict=False):
         style = {"color": colour, "linewidth": 1.8 if row.run.policy == OURS else 1.0, "label": row.run.policy}
-        moments = row.run.moments
+        moments = row.run.snapshots
         hours = [moment.at / 3600 for moment in moments]
         _line(axes[0][0], hours, [moment.waiting + moment.in_flight for moment in moments], style)
         _line(axes[0][1], hours, [moment.billed for moment in moments], style)
@@ -65,9 +65,9 @@ def _line(axis: Axes, x: Sequence[float], y: Sequence[float], style: dict[str, o
 
 def _spent(row: Row) -> list[float]:
     """Grows with the instances, and ends at what the run really cost."""
-    moments = row.run.moments
+    moments = row.run.snapshots
     seconds = list(accumulate((b.at - a.at) * a.billed for a, b in pairwise(moments))) or [0.0]
-    scale = row.figures.cost / seconds[-1] if seconds[-1] else 0.0
+    scale = row.metrics.cost / seconds[-1] if seconds[-1] else 0.0
     return [0.0] * (len(moments) - len(seconds)) + [value * scale for value in seconds]
 
 

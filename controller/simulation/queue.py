@@ -1,4 +1,4 @@
-"""A queue of images that nobody looks into: portions of equal images, and counts that lag and lie as SQS's do.
+"""A queue of images without content: portions of equal images, and counts that are as late and as wrong as SQS's.
 
 AWS documents of `ApproximateNumberOfMessages` and its siblings that they "may not achieve consistency until at least
 1 minute after the producers stop sending messages" (Amazon SQS API Reference, GetQueueAttributes).
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from controller.simulation.scene import Weather
+from controller.simulation.scenario import Weather
 from controller.simulation.timeline import Timeline
 from core.errors import Unavailable
 from core.storage.ports import Depth
@@ -22,7 +22,7 @@ _CONSISTENT_S = 60.0
 
 @dataclass(slots=True)
 class Portion:
-    """Images that arrived together and share their fate."""
+    """Images that arrived together and are delivered together."""
 
     arrived: float
     count: int
@@ -31,7 +31,7 @@ class Portion:
 
 @dataclass
 class SimulatedQueue:
-    """The truth is in `visible`, `held` and `dead`; `depth` tells what SQS would."""
+    """`visible`, `held` and `dead` are the true counts; `depth` answers as SQS would."""
 
     name: str
     timeline: Timeline
@@ -58,6 +58,15 @@ class SimulatedQueue:
         self.sent += count
         self.changed_at = self.timeline.now
 
+    def fill(self, count: int) -> None:
+        """Make exactly `count` images wait, by sending more or by losing the oldest ones."""
+        if count > self.visible:
+            self.put(count - self.visible)
+            return
+        lost = self.take(self.visible - count)
+        self.done(lost)
+        self.sent -= sum(portion.count for portion in lost)
+
     def take(self, limit: int) -> list[Portion]:
         """Up to `limit` images, the oldest first, now in flight."""
         taken: list[Portion] = []
@@ -81,7 +90,7 @@ class SimulatedQueue:
         self.changed_at = self.timeline.now
 
     def come_back(self, portions: Sequence[Portion]) -> None:
-        """Their visibility timeout ran out, or a worker gave them back; too many receives end in the dead letters."""
+        """Make images visible again. Those that were received too often become dead letters."""
         for portion in reversed(portions):
             self.held -= portion.count
             if portion.receives >= self.max_receives:

@@ -37,7 +37,7 @@ LEGEND = (
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    f, e = row.figures, row.figures.elasticity
+    f, e = row.metrics, row.metrics.elasticity
     return (
         row.trace,
         row.run.policy,

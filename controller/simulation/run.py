@@ -1,4 +1,4 @@
-"""One trace under one policy: what happened, second by second and in sum."""
+"""Run one trace under one policy, and keep what happened at each tick and in total."""
 
 from __future__ import annotations
 
@@ -6,27 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta, timezone
 
-from controller.loop import Controller, Ports
 from controller.policy.policy import Decide
-from controller.simulation.cloud import Cloud
-from controller.simulation.roster import SimulatedRoster
-from controller.simulation.scene import Scene
-from controller.simulation.timeline import Timeline
+from controller.simulation.scenario import Scenario
 from controller.simulation.traces import Trace
-from core.storage.memory import MemoryStore
-from core.util.clock import Clock
+from controller.simulation.world import START, World
 
 POOL = "simulated"
-_START = 1_700_000_000.0
-ZONE = timezone(timedelta(seconds=-_START % 86_400))
-"""Where a run begins at midnight, on a Wednesday: the zone of a scene's schedule."""
+ZONE = timezone(timedelta(seconds=-START % 86_400))
+"""The time zone of a scenario's schedule: in it a run begins at midnight, on a Wednesday."""
 _LONGEST_S = 2 * 3600.0
 """How long after the trace's end a run may go on until nothing is left."""
 
 
 @dataclass(slots=True)
-class Moment:
-    """What was so at one tick; `at` in seconds from the start."""
+class Snapshot:
+    """One tick; `at` in seconds from the start."""
 
     at: float
     waiting: int
@@ -37,10 +31,12 @@ class Moment:
 
 
 @dataclass(slots=True)
-class Run:
+class SimulatedRun:
+    """The outcome of one trace under one policy."""
+
     trace: Trace
     policy: str
-    moments: list[Moment] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
     waits: list[tuple[float, int]] = field(default_factory=list)
     """(seconds from arrival to result, images)."""
     cost: float = 0.0
@@ -57,59 +53,54 @@ class Run:
     """Mean of the boots that ended in a ready worker; 0 where none did."""
 
 
-def simulate(trace: Trace, name: str, decide: Decide, scene: Scene, seed: int) -> Run:
-    """The trace from its start until nothing is left to do and no worker runs. The same arguments give the same run."""
-    timeline = Timeline(_START)
-    cloud = Cloud(POOL, scene.machine, scene.weather, timeline, seed)
-    store = MemoryStore()
-    controller = Controller(
-        Ports(store, cloud, {POOL: cloud.queue}, SimulatedRoster(store, cloud)),
-        scene.controls,
-        clock=Clock(lambda: timeline.now, lambda: timeline.now),
-        decide=decide,
-        schedules={POOL: scene.schedule} if scene.schedule.windows else None,
+def simulate(trace: Trace, name: str, decide: Decide, scenario: Scenario, seed: int) -> SimulatedRun:
+    """Play the trace until no work is left and no worker runs. The same arguments give the same run."""
+    world = World(scenario.settings, [POOL], scenario.worker, scenario.weather, seed, direct=True)
+    controller = world.controller(
+        decide=decide, schedules={POOL: scenario.schedule} if scenario.schedule.windows else None
     )
-    run = Run(trace, name)
-    _arrivals(cloud, iter(trace.arrivals))
-    while _goes_on(cloud, trace, scene):
+    run = SimulatedRun(trace, name)
+    _schedule_arrivals(world, iter(trace.arrivals))
+    while _continues(world, trace, scenario):
         plan = controller.tick()
-        wanted = plan.pools[0].terms.wanted if plan else run.moments[-1].wanted if run.moments else 0
-        queue, now = cloud.queue, timeline.now - _START
-        billed, ready = len(cloud.billed), cloud.ready
-        run.moments.append(Moment(now, queue.visible, queue.held, billed, ready, wanted))
-        timeline.run_until(timeline.now + scene.controls.tick_s)
-    _sum_up(run, cloud)
+        wanted = plan.pools[0].terms.wanted if plan else run.snapshots[-1].wanted if run.snapshots else 0
+        queue, cloud = world.queue, world.cloud
+        at = world.now - START
+        run.snapshots.append(Snapshot(at, queue.visible, queue.held, len(cloud.billed), cloud.ready, wanted))
+        world.step(scenario.settings.tick_s)
+    _sum_up(run, world)
     return run
 
 
-def _arrivals(cloud: Cloud, arrivals: Iterator[tuple[float, int]]) -> None:
-    """One event ahead of the time, however many there are."""
+def _schedule_arrivals(world: World, arrivals: Iterator[tuple[float, int]]) -> None:
+    """One event ahead of time, however many there are."""
     coming = next(arrivals, None)
     if coming is None:
         return
     moment, count = coming
 
     def arrive() -> None:
-        cloud.arrive(count)
-        _arrivals(cloud, arrivals)
+        world.send(count)
+        _schedule_arrivals(world, arrivals)
 
-    cloud.timeline.after(_START + moment - cloud.timeline.now, arrive)
+    world.timeline.after(START + moment - world.now, arrive)
 
 
-def _goes_on(cloud: Cloud, trace: Trace, scene: Scene) -> bool:
-    now = cloud.timeline.now - _START
+def _continues(world: World, trace: Trace, scenario: Scenario) -> bool:
+    now, cloud = world.now - START, world.cloud
     if now < trace.length_s:
         return True
-    return now < trace.length_s + _LONGEST_S and bool(cloud.queue.outstanding or (cloud.billed and not scene.ahead))
+    unfinished = bool(cloud.outstanding or (cloud.billed and not scenario.runs_ahead))
+    return now < trace.length_s + _LONGEST_S and unfinished
 
 
-def _sum_up(run: Run, cloud: Cloud) -> None:
-    now, queue = cloud.timeline.now, cloud.queue
-    run.waits = cloud.waits
-    run.cost = cloud.cost + sum(cloud.bill(one, now) for one in cloud.billed)
-    run.worker_s = run.cost / cloud.machine.price * 3600
-    run.launched = sum(len(workers) for workers in cloud.launches.values())
-    run.sent, run.done, run.dead, run.left = queue.sent, cloud.done, queue.dead, queue.outstanding
-    run.ended_busy = len(cloud.ended_busy)
-    run.length_s = now - _START
-    run.boot_s = sum(cloud.boots) / len(cloud.boots) if cloud.boots else 0.0
+def _sum_up(run: SimulatedRun, world: World) -> None:
+    now, queue, cloud, totals = world.now, world.queue, world.cloud, world.cloud.totals
+    run.waits = totals.waits
+    run.cost = totals.cost + sum(cloud.bill(one, now) for one in cloud.billed)
+    run.worker_s = run.cost / cloud.spec.price * 3600
+    run.launched = sum(len(launch.workers) for launch in cloud.launches.values())
+    run.sent, run.done, run.dead, run.left = queue.sent, totals.done, queue.dead, queue.outstanding
+    run.ended_busy = len(totals.ended_busy)
+    run.length_s = now - START
+    run.boot_s = sum(totals.boots) / len(totals.boots) if totals.boots else 0.0

@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from core.aws.clients import Clients
 from core.aws.errors import code_of, explained
+from core.domain.addresses import split_address, version_of
 from core.errors import NotFound, Unreadable
-from core.storage.addresses import split_address, version_of
 from core.storage.ports import Blob, Etag, ObjectInfo
 from core.telemetry import logger
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from core.domain.dropped_files import DROPS as DROPS
+
 UPLOADS = "uploads/"
 """What the web tier takes in; each has a job of its own."""
-DROPS = "images/"
-"""Where any program may put a file: a bucket's notification makes it a job. It can tell prefixes apart, no more."""
 THUMBNAILS = "thumbnails/"
 INPUT = (UPLOADS, DROPS, THUMBNAILS)
 """What lies in the input bucket where there are two; all else lies in the output bucket."""

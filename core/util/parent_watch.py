@@ -15,7 +15,7 @@ from collections.abc import MutableMapping
 VARIABLE = "TAGFLEET_LIFELINE"
 
 
-def watch(environ: MutableMapping[str, str]) -> bool:
+def watch_parent(environ: MutableMapping[str, str]) -> bool:
     """Watch the pipe that `environ` names, in a daemon thread; False where it names none that is open here.
 
     The variable is taken out of `environ`, and the pipe closed to children: it was meant for this process alone.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean, pvariance
 
-from core.domain.notifications import address, split_address
+from core.domain.addresses import address, split_address
 from core.storage.ports import Source
 from tagfleet.bulk.listing import Below, Listing, looks_like_image
 from tagfleet.request_prices import GET, LIST, PUT, SQS

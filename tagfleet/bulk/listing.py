@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from core.domain.notifications import address, split_address
+from core.domain.addresses import address, split_address
 from core.errors import NotFound, TagfleetError
-from core.imaging.extensions import ENDINGS
+from core.imaging.extensions import IMAGE_EXTENSIONS
 from core.storage.ports import Source
 from tagfleet.bulk import inventory
 
@@ -133,7 +133,7 @@ class Inventory:
 
 
 def looks_like_image(uri: str) -> bool:
-    return uri.lower().endswith(ENDINGS)
+    return uri.lower().endswith(IMAGE_EXTENSIONS)
 
 
 def read(source: Source, path: str) -> bytes:

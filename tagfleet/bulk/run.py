@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from core.domain.addresses import split_address
 from core.domain.messages import MAX_NAME, Job, encode
-from core.domain.notifications import split_address
 from core.errors import Misconfigured, PartialSend, Unavailable
 from core.storage.ports import Depth, ObjectStore, Queue
 from tagfleet.bulk.listing import Found, Listing, looks_like_image

@@ -12,7 +12,7 @@ import click
 from config.settings import Settings
 from core import telemetry
 from core.fleet.pulse import Pulse
-from core.util import parent_watch as lifeline
+from core.util import parent_watch
 from core.util.private import keep_private
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
@@ -29,7 +29,7 @@ def command(settings: Settings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    lifeline.watch(os.environ)
+    parent_watch.watch_parent(os.environ)
     backend = Backend(settings)
     with Pulse("collector", backend.roster, settings.stalled_s, environ=os.environ) as pulse:
         pulse.step("migrate", limited=False)

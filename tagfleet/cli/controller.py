@@ -15,9 +15,9 @@ from click.core import ParameterSource
 
 from config.settings import Settings
 from core import telemetry
-from core.fleet import operating
+from core.fleet import orders
 from core.fleet.decisions import DecisionRecord
-from core.util import parent_watch as lifeline
+from core.util import parent_watch
 from core.util.interpreter import module_command
 from core.util.private import keep_private
 from core.wiring import Backend
@@ -47,7 +47,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
     for number in (signal.SIGTERM, signal.SIGINT):
         # By a thread: the handler may have interrupted the main thread inside the event's own lock.
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
-    lifeline.watch(os.environ)
+    parent_watch.watch_parent(os.environ)
     run(
         Backend(settings),
         settings,
@@ -82,8 +82,8 @@ def drain_command(context: click.Context, settings: Settings, worker: str) -> No
     """Have WORKER finish what it holds and end."""
     roster = existing(_chosen(context, settings)).roster
     try:
-        operating.drain(roster, worker, {beat.worker_id for beat in roster.workers()})
-    except operating.NoSuchWorker as error:
+        orders.request_drain(roster, worker, {beat.worker_id for beat in roster.workers()})
+    except orders.NoSuchWorker as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{worker} was asked to drain")
 
@@ -101,12 +101,12 @@ def cap_command(context: click.Context, settings: Settings, n: str | None) -> No
     roster = existing(settings).roster
     if n is not None:
         try:
-            operating.limit(roster, None if n == "default" else int(n))
-        except operating.Nonsense as error:
+            orders.set_max_workers(roster, None if n == "default" else int(n))
+        except orders.InvalidOrder as error:
             raise click.ClickException(str(error)) from None
         except ValueError:
             raise click.ClickException(f"a cap is a number of workers, or `default`, and not {n!r}") from None
-    click.echo(operating.cap_in_words(roster, settings.controller.max_workers))
+    click.echo(orders.describe_cap(roster, settings.controller.max_workers))
 
 
 @command.command("log", short_help="Say who started or ended which worker, and why.")

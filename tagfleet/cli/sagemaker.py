@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from config.settings import Settings
-from core.domain.notifications import split_address
+from core.domain.addresses import split_address
 from tagfleet.cli.common import with_settings
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ def command(
 
     from controller.simulation import report
     from controller.simulation.compare import POLICIES, compare
-    from controller.simulation.scene import WEATHERS, Machine, scene
+    from controller.simulation.scenario import WEATHERS, WorkerSpec, build_scenario
     from controller.simulation.traces import STANDARD
     from core import telemetry
 
@@ -89,9 +89,9 @@ def command(
     if unknown := set(policies) - set(POLICIES):
         raise click.BadParameter(f"there is no policy {unknown.pop()!r}; there are {', '.join(POLICIES)}")
     traces = [trace for name in (STANDARD if everything or not names else names) for trace in _traces(name, seed)]
-    machine = Machine(throughput=throughput, boot_s=boot_s, price=price)
+    worker = WorkerSpec(throughput=throughput, boot_s=boot_s, price=price)
     controls = settings.controller.model_copy(update={"forecast": forecast})
-    stage = scene(controls, machine, WEATHERS[weather], max_workers=max_workers, tick_s=tick_s)
+    stage = build_scenario(controls, worker, WEATHERS[weather], max_workers=max_workers, tick_s=tick_s)
     stage = replace(stage, schedule=_schedule(schedule))
     console = Console(width=None if Console().is_terminal else 220)
     with _garbage_collected_seldom(), console.status("") as status:

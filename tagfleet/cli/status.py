@@ -16,7 +16,7 @@ import click
 
 from config.settings import Settings
 from core.fleet.liveness import Attention, Liveness
-from core.fleet.operating import cap_in_words
+from core.fleet.orders import describe_cap
 from core.fleet.roster import Heartbeat, WorkerState
 from core.storage import layout
 from core.wiring import Backend
@@ -128,7 +128,7 @@ def _pools(backend: Backend) -> Iterator[str]:
 
 def _decisions(backend: Backend) -> Iterator[str]:
     yield ""
-    yield from _wrapped(cap_in_words(backend.roster, backend.settings.controller.max_workers), "")
+    yield from _wrapped(describe_cap(backend.roster, backend.settings.controller.max_workers), "")
     if backend.roster.paused():
         yield ""
         yield "The fleet is paused; `tagfleet controller resume` goes on."

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from config.settings import Settings
+from core.domain.addresses import split_address
 from core.domain.messages import TagOptions
-from core.domain.notifications import split_address
 from core.storage import layout
 from core.wiring import Backend
 from tagfleet.bulk import estimate

@@ -8,7 +8,7 @@ import click
 
 from config.settings import Settings
 from core import telemetry
-from core.util import parent_watch as lifeline
+from core.util import parent_watch
 from core.util.private import keep_private
 from tagfleet.cli.common import with_settings
 
@@ -21,5 +21,5 @@ def command(settings: Settings) -> None:
 
     keep_private()
     telemetry.configure("web", level=settings.log_level, format=settings.log_format)
-    lifeline.watch(os.environ)
+    parent_watch.watch_parent(os.environ)
     serve.run(settings)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from core.imaging.extensions import ENDINGS
+from core.imaging.extensions import IMAGE_EXTENSIONS
 from tagfleet.loadtest.errors import LoadTestError
 from tagfleet.loadtest.pictures import Picture
 from tagfleet.loadtest.plan import Plan
@@ -43,7 +43,7 @@ def _pictures(size: int, plan: Plan) -> Sequence[Picture]:
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file())
     if not files:
         raise LoadTestError(f"{folder}: there is no photo to send in this folder")
     return files

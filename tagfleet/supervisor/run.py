@@ -13,7 +13,7 @@ from config import settings as config
 from config.settings import Settings
 from core.errors import TagfleetError, Unavailable
 from core.storage.ports import InstanceState
-from core.util import parent_watch as lifeline
+from core.util import parent_watch
 from core.util.interpreter import module_command
 from core.wiring import Backend
 from tagfleet.client import Client, ClientError, Patience, Refused
@@ -66,7 +66,7 @@ class Supervisor:
         self._say = say
         self._environ = {
             **config.child_environment(environ, settings),
-            lifeline.VARIABLE: str(lifeline_fd),
+            parent_watch.VARIABLE: str(lifeline_fd),
         }
         self._lifeline_fd = lifeline_fd
         self._backend = Backend(settings)

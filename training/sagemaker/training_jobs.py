@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from core.aws.clients import Clients
 from core.aws.errors import code_of, explained
-from core.domain.notifications import split_address
+from core.domain.addresses import split_address
 from core.errors import Misconfigured, NotFound
 
 DATA = "training"

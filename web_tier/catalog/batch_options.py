@@ -1,4 +1,4 @@
-"""What a batch asks for: what of it travels with its jobs, and which tags of a result are kept."""
+"""A batch's options: which of them its jobs carry, and which tags of a result they keep."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ TagNames = Annotated[list[TagName], Field(max_length=_MAX_NAMES)]
 
 
 class BatchOptions(TagOptions):
-    """`top_k` tags at most are asked of the tagger, none below `min_confidence`; null takes the pool's default.
+    """The tagger returns at most `top_k` tags, none below `min_confidence`; null means the pool's default.
 
-    Of these only tags named in `include` are kept, if it names any, and none named in `exclude`, upper or lower case;
-    of the rest the `max_tags` most confident. With `include` or `exclude` the tagger is asked for all that it has, and
-    `max_tags` is `top_k` where it is null.
+    Of these, only tags named in `include` are kept, if it names any, and none named in `exclude`; case does not matter.
+    Of the rest, the `max_tags` most confident are kept. With `include` or `exclude` the tagger returns all its tags,
+    and a null `max_tags` means `top_k`.
 
-    `cumulative` asks for the fewest tags whose confidences add up to it, of a tagger whose confidences sum to 1.
-    `tasks` says what florence2 is to do: detect (things, with boxes), regions (the same described in words), caption,
-    detailed_caption, and find (the things named in `candidates`, which alone ask for nothing else). It gives no
-    confidences, so that `min_confidence` and `cumulative` leave its tags alone.
+    `cumulative` asks for the fewest tags whose confidences add up to it. It needs a tagger whose confidences sum to 1.
+    `tasks` says what florence2 does: detect (things, with boxes), regions (the same, described in words), caption,
+    detailed_caption, and find (the things named in `candidates`; `candidates` alone means find alone). florence2
+    returns no confidences, so `min_confidence` and `cumulative` do not affect its tags.
     """
 
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)] | None = None
@@ -40,9 +40,9 @@ class BatchOptions(TagOptions):
     @model_validator(mode="after")
     def _says_what_to_find(self) -> Self:
         if self.tasks and "find" in self.tasks and not self.candidates:
-            raise ValueError("the task find looks for things that candidates name, and there are none")
+            raise ValueError("the task find needs candidates: the names of the things to find")
         if self.candidates and self.tasks and "find" not in self.tasks:
-            raise ValueError("candidates are for the task find, which is not among tasks")
+            raise ValueError("candidates need the task find, which is not among tasks")
         return self
 
     @property
@@ -50,24 +50,24 @@ class BatchOptions(TagOptions):
         return bool(self.include or self.exclude)
 
 
-def settled(options: BatchOptions, pool_top_k: int) -> BatchOptions:
-    """The options with what they leave open and later steps need."""
+def with_defaults(options: BatchOptions, pool_top_k: int) -> BatchOptions:
+    """Return the options with the defaults filled in that later steps need."""
     if not options.selects or options.max_tags is not None:
         return options
     return options.model_copy(update={"max_tags": options.top_k or min(pool_top_k, _MOST)})
 
 
-def misplaced(options: BatchOptions, tagger: str) -> list[str]:
-    """Options that this tagger knows nothing of."""
+def unsupported(options: BatchOptions, tagger: str) -> list[str]:
+    """Return the names of given options that this tagger does not have."""
     if family_of(tagger) == "florence2":
         return []
     return [name for name in ("tasks", "candidates") if getattr(options, name) is not None]
 
 
-def for_jobs(options: dict[str, Any]) -> TagOptions:
-    """The part of a batch's options that its tagger obeys."""
+def job_options(options: dict[str, Any]) -> TagOptions:
+    """Return the options that a batch's jobs carry to the tagger."""
     known = BatchOptions.model_validate(options)
-    # What is left out here must not cost a place among the few that are asked for.
+    # Tags that are filtered out later must not take the place of others.
     top_k = _MOST if known.selects else known.top_k
     return TagOptions(
         top_k=top_k,
@@ -78,8 +78,8 @@ def for_jobs(options: dict[str, Any]) -> TagOptions:
     )
 
 
-def kept(tags: Sequence[dict[str, Any]], options: dict[str, Any]) -> list[dict[str, Any]]:
-    """The tags of a result that the batch wants, in their order, which is by confidence."""
+def select_tags(tags: Sequence[dict[str, Any]], options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the tags of a result that the batch keeps. `tags` are in the order of their confidence."""
     known = BatchOptions.model_validate(options)
     include, exclude = _folded(known.include), _folded(known.exclude)
     wanted = [tag for tag in tags if (name := _fold(tag["name"])) not in exclude and (not include or name in include)]

@@ -1,4 +1,4 @@
-"""The catalogue as the API uses it: batches, and the images accepted into them."""
+"""Catalogue queries for batches and their images, and the types that the other queries return."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, case, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import TagfleetError
 from core.storage import layout
+from web_tier.catalog import changes
 from web_tier.catalog.database import Database
 from web_tier.catalog.tables import batches, images
-from web_tier.catalog.tag_rows import Tagged
+from web_tier.catalog.tag_rows import TagFilter
 from web_tier.catalog.visibility import SHOWN_BATCH, SHOWN_IMAGE, STATUS, WAITING, in_batch, not_deleted
 
 
 class BatchClosed(TagfleetError):
-    """The batch takes no more images."""
+    """The batch is closed and takes no more images."""
 
     def __init__(self, batch_id: str) -> None:
         super().__init__(f"batch {batch_id} is closed and takes no more images; create another one")
@@ -29,7 +30,7 @@ class NoSuchBatch(TagfleetError):
 
 
 class KeyReused(TagfleetError):
-    """An Idempotency-Key came back with another payload."""
+    """An Idempotency-Key was used before with another payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +43,15 @@ class Batch:
     closed_at: float | None
     completed_at: float | None
     change: int
-    """Grows with every change of the batch or of one of its images."""
+    """The latest change number, see `web_tier.catalog.changes`."""
     total: int
     completed: int
-    """Images that reached an end, failed and cancelled ones included."""
+    """Images that are done, including those that failed or were cancelled."""
     failed: int
     cancelled: int = 0
     cancelled_at: float | None = None
     expired_at: float | None = None
-    """When the service closed it because its owner had not."""
+    """When the service closed the batch because its owner had not."""
     changed_at: float = 0.0
 
     @property
@@ -65,12 +66,12 @@ class Batch:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens to it, unless its owner has images tried again."""
+        """Whether all images are done, for good unless the owner retries some."""
         return self.closed_at is not None and (self.completed_at is not None or self.cancelled_at is not None)
 
     @property
-    def told(self) -> bool:
-        """Whether it has ended and no change number is still to come: a cancelled one gives its images theirs first."""
+    def final(self) -> bool:
+        """Whether the batch has ended and has its last change number. A cancelled batch numbers its images first."""
         return self.closed_at is not None and self.completed_at is not None
 
 
@@ -93,29 +94,29 @@ class Image:
     finished_at: float | None
     attempt: int = 0
     stored: bool = True
-    """Whether its bytes are in the store; those of a file refused at its upload are not."""
+    """Whether the store has the bytes. It does not have those of a file refused at its upload."""
     edited: bool = False
-    """Whether people changed what the tagger said."""
+    """Whether people's edits make the tags differ from the tagger's."""
     origin: str | None = None
-    """The address of a file that was dropped into a bucket, and stays there; with its version where it has one."""
+    """Address of a file dropped into a bucket, where it stays; includes the object's version if it has one."""
     width: int | None = None
-    """Pixels of the upright picture, and `height`; None where no worker said."""
     height: int | None = None
+    """Pixels of the upright image, like `width`; None if no worker reported them."""
 
     @property
     def key(self) -> str:
-        """Where its original lies: under a key of the store, or at an address."""
+        """Where the original is: a key of the store, or an address."""
         return self.origin or layout.image_key(self.batch_id, self.id)
 
     @property
-    def waits(self) -> bool:
-        """Whether it has no result yet, and may still get one."""
+    def is_waiting(self) -> bool:
+        """Whether the image has no result yet and may still get one."""
         return self.status in WAITING
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An image that lies in the store, or a file that was refused for the reason in `error`."""
+    """A file to accept into a batch: its bytes are in the store, or `error` says why it was refused."""
 
     id: str
     name: str
@@ -123,12 +124,12 @@ class Upload:
     bytes: int
     error: str | None = None
     origin: str | None = None
-    """Where a dropped file lies; its job is done."""
+    """Address of a dropped file, whose job is done already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over all batches, those of images over deleted batches too."""
+    """Sums over all batches. The counts of images include deleted batches."""
 
     batches: int
     unfinished: int
@@ -144,10 +145,11 @@ BATCH_COLUMNS = [SHOWN_BATCH.get(name, batches.c[name]).label(name) for name in 
 _IMAGE_COLUMNS = [SHOWN_IMAGE.get(name, images.c[name]) for name in Image.__dataclass_fields__]
 _RATE_OVER_S = 20.0
 _RATE_FROM = 200
+"""The rate is measured over the last `_RATE_OVER_S` seconds, on this many images at most."""
 
 
 class Catalog:
-    """Every method is one transaction and may raise Unavailable; times are Unix seconds."""
+    """Reads and creates batches. Every method is one transaction and may raise Unavailable; times are Unix seconds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -159,9 +161,10 @@ class Catalog:
     def create_batch(
         self, batch: Batch, *, payload_hash: str, idempotency_key: str | None = None
     ) -> tuple[Batch, bool]:
-        """The batch and whether it is new: the same key and payload give the batch of the first call.
+        """Insert `batch`; return the batch and whether it is new.
 
-        Raises KeyReused where the key belongs to another payload.
+        The same key and payload return the batch of the first call. Raises KeyReused if the key was used with another
+        payload.
         """
         values = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
         values |= {"changed_at": batch.created_at, "idempotency_key": idempotency_key, "payload_hash": payload_hash}
@@ -180,12 +183,12 @@ class Catalog:
         return batch, True
 
     def batch(self, batch_id: str) -> Batch:
-        """Raises NoSuchBatch."""
+        """Return a batch. Raises NoSuchBatch."""
         with self._database.reading() as connection:
             return read_batch(connection, batch_id)
 
     def batches(self, limit: int, before: str | None = None) -> list[Batch]:
-        """Newest first, starting after the batch `before`."""
+        """Return batches, newest first, starting after the batch `before`."""
         age = tuple_(batches.c.created_at, batches.c.id)
         query = select(*BATCH_COLUMNS).where(batches.c.deleted_at.is_(None)).limit(limit)
         query = query.order_by(batches.c.created_at.desc(), batches.c.id.desc())
@@ -197,24 +200,15 @@ class Catalog:
             return [Batch(*row) for row in connection.execute(query)]
 
     def close_batch(self, batch_id: str, now: float) -> Batch:
-        """Raises NoSuchBatch; a batch that is closed stays as it is."""
-        closing = (
-            update(batches)
-            .where(batches.c.id == batch_id, batches.c.closed_at.is_(None), batches.c.deleted_at.is_(None))
-            .values(
-                closed_at=now,
-                changed_at=now,
-                change=batches.c.change + 1,
-                completed_at=case((batches.c.completed == batches.c.total, now)),
-            )
-        )
+        """Close a batch and return it; a closed batch stays as it is. Raises NoSuchBatch."""
         with self._database.writing() as connection:
-            connection.execute(closing)
+            changes.close(connection, now, batches.c.id == batch_id)
             return read_batch(connection, batch_id)
 
     def image(self, image_id: str) -> Image | None:
+        """Return an image, or None if there is none of this id."""
         with self._database.reading() as connection:
-            found = connection.execute(shown_images().where(images.c.id == image_id)).one_or_none()
+            found = connection.execute(select_images().where(images.c.id == image_id)).one_or_none()
         return None if found is None else Image(*found)
 
     def results(
@@ -223,32 +217,32 @@ class Catalog:
         limit: int,
         after: int = 0,
         statuses: Sequence[str] | None = None,
-        tagged: Tagged | None = None,
+        tagged: TagFilter | None = None,
     ) -> list[Image]:
-        """Images in the order of their upload, whose position is beyond `after`."""
-        query = shown_images(batch_id).where(images.c.position > after).order_by(images.c.position).limit(limit)
+        """Return images in the order of their upload, starting after the position `after`."""
+        query = select_images(batch_id).where(images.c.position > after).order_by(images.c.position).limit(limit)
         if statuses is not None:
             query = query.where(STATUS.in_(statuses))
         if tagged:
-            query = query.where(tagged.of_image())
+            query = query.where(tagged.image_condition())
         with self._database.reading() as connection:
             return [Image(*row) for row in connection.execute(query)]
 
     def changes(self, batch_id: str, after: int, limit: int) -> list[Image]:
-        """Images as they are now, in the order of their latest change, beyond the change number `after`."""
-        query = shown_images(batch_id).where(images.c.change > after).order_by(images.c.change).limit(limit)
+        """Return images in the order of their latest change, starting after the change number `after`."""
+        query = select_images(batch_id).where(images.c.change > after).order_by(images.c.change).limit(limit)
         with self._database.reading() as connection:
             return [Image(*row) for row in connection.execute(query)]
 
     def change(self, batch_id: str) -> int:
-        """The batch's change number, for those who only ask whether anything moved. Raises NoSuchBatch."""
+        """Return the batch's change number: the cheapest way to see whether anything changed. Raises NoSuchBatch."""
         with self._database.reading() as connection:
             there = select(batches.c.change).where(batches.c.id == batch_id, batches.c.deleted_at.is_(None))
             found = connection.execute(there).one_or_none()
-        return int(known_row(found, batch_id)[0])
+        return int(_known(found, batch_id)[0])
 
     def rate(self, batch_id: str, now: float) -> float | None:
-        """Images/s of this batch over the last seconds; None where there were too few to say."""
+        """Return the images/s finished over the last 20 s; None if fewer than two were."""
         query = (
             select(images.c.finished_at)
             .where(in_batch(batch_id), images.c.tagger.is_not(None))
@@ -263,6 +257,7 @@ class Catalog:
         return len(finished) / max(now - min(finished), 0.5)
 
     def totals(self) -> Totals:
+        """Return counts over all batches."""
         query = select(
             func.count().filter(batches.c.deleted_at.is_(None)),
             func.count().filter(batches.c.completed_at.is_(None), batches.c.deleted_at.is_(None)),
@@ -272,20 +267,20 @@ class Catalog:
             return Totals(*connection.execute(query).one())
 
 
-def shown_images(batch_id: str | None = None) -> Select[Any]:
-    """The columns of Image, of images that readers may see; of one batch, or of all."""
+def select_images(batch_id: str | None = None) -> Select[Any]:
+    """Select the columns of `Image` of all visible images, of one batch or of all."""
     return select(*_IMAGE_COLUMNS).where(not_deleted() if batch_id is None else in_batch(batch_id))
 
 
-def known_row(row: AnyRow | None, batch_id: str) -> AnyRow:
+def _known(row: AnyRow | None, batch_id: str) -> AnyRow:
     if row is None:
         raise NoSuchBatch(f"there is no batch {batch_id[:80]!r}")
     return row
 
 
 def read_batch(connection: Connection, batch_id: str, *, lock: bool = False) -> Batch:
-    """With `lock` nobody else changes the batch until the transaction ends. Raises NoSuchBatch."""
+    """Return a batch; `lock` keeps others from changing it until the transaction ends. Raises NoSuchBatch."""
     query = select(*BATCH_COLUMNS).where(batches.c.id == batch_id, batches.c.deleted_at.is_(None))
     if lock:
         query = query.with_for_update()
-    return Batch(*known_row(connection.execute(query).one_or_none(), batch_id))
+    return Batch(*_known(connection.execute(query).one_or_none(), batch_id))

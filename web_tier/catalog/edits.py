@@ -1,8 +1,8 @@
-"""What an image's tags are: what the tagger said, and over it what people decided. Pure functions.
+"""Rules for an image's tags: what the tagger found, and people's edits on top of it. Pure functions.
 
-A person's decision about one tag of one image is a verdict: the tag is wanted, or it is not. What is shown is always
-made anew from the tagger's tags and the verdicts that stand, so a later result can't overwrite a person, and an edit
-that is undone leaves nothing behind.
+An edit is a set of decisions: a person wants a tag on an image, or does not want it. The shown tags are always computed
+anew from the tagger's tags and the decisions in effect. So a later result cannot overwrite a person, and an undone edit
+leaves no trace.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ MAX_TAG = 100
 """Longest name of a tag that a person may give, in characters."""
 
 TagDict = dict[str, Any]
-"""A `core.domain.messages.Tag` as the catalogue keeps it."""
+"""A `core.domain.messages.Tag` as the catalogue stores it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """`name` is the tag as the person wrote it."""
+class TagDecision:
+    """A person's decision about one tag; `name` is the tag as the person wrote it. A row of the table `verdicts`."""
 
     name: str
     wanted: bool
 
 
-def standing(verdicts: Iterable[Verdict]) -> dict[str, Verdict]:
-    """The last verdict about each tag, by the tag's key, out of verdicts in the order in which they were given."""
-    last: dict[str, Verdict] = {}
-    for verdict in verdicts:
-        key = tag_key(verdict.name)
+def latest_decisions(decisions: Iterable[TagDecision]) -> dict[str, TagDecision]:
+    """Return the last decision about each tag, by the tag's key. `decisions` are in the order of their making."""
+    last: dict[str, TagDecision] = {}
+    for decision in decisions:
+        key = tag_key(decision.name)
         last.pop(key, None)
-        last[key] = verdict
+        last[key] = decision
     return last
 
 
-def merged(said: Sequence[TagDict], verdicts: Mapping[str, Verdict]) -> list[TagDict]:
-    """The tags to show, each once: what the tagger said and nobody took away, then what people added.
+def merge_tags(model_tags: Sequence[TagDict], decisions: Mapping[str, TagDecision]) -> list[TagDict]:
+    """Return the tags to show, each once: the tagger's without those people removed, then those people added.
 
-    A tag that both gave is the person's: it keeps its place, its spelling and its boxes, and has no confidence.
+    A tag that both gave counts as the person's: it keeps its place, its spelling and its boxes, and has no confidence.
     """
     shown: dict[str, TagDict] = {}
-    for tag in said:
+    for tag in model_tags:
         key = tag_key(tag["name"])
-        verdict = verdicts.get(key)
-        if key in shown or (verdict is not None and not verdict.wanted):
+        decision = decisions.get(key)
+        if key in shown or (decision is not None and not decision.wanted):
             continue
-        shown[key] = tag if verdict is None else _by_person(tag["name"], tag["instances"])
-    for key, verdict in verdicts.items():
-        if verdict.wanted and key not in shown:
-            shown[key] = _by_person(verdict.name, [])
+        shown[key] = tag if decision is None else _by_person(tag["name"], tag["instances"])
+    for key, decision in decisions.items():
+        if decision.wanted and key not in shown:
+            shown[key] = _by_person(decision.name, [])
     return list(shown.values())
 
 

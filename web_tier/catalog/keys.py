@@ -1,4 +1,4 @@
-"""The catalogue's keys, and the sessions that browsers hold in their place."""
+"""Catalogue queries for API keys, and for the sessions that browsers use in place of a key."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Delete, delete, func, insert, select, upda
 
 from core.domain.ids import new_id
 from core.errors import TagfleetError
-from web_tier.catalog.access_tables import api_keys, sessions
 from web_tier.catalog.database import Database
+from web_tier.catalog.tables import api_keys, sessions
 
 SCOPES = ("read", "write", "operate")
 KEY_PREFIX = "tf_"
@@ -29,7 +29,7 @@ class NoSuchKey(TagfleetError):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key; the key itself was shown when it was made, and is kept by nobody but its holder."""
+    """What the catalogue keeps of a key. Only its holder has the secret, which was shown when the key was made."""
 
     id: str
     name: str
@@ -43,44 +43,47 @@ _KEY = [api_keys.c[name] for name in Key.__dataclass_fields__]
 
 
 class KeyCatalog:
-    """Every method is one transaction and may raise Unavailable; times are Unix seconds."""
+    """Makes, checks and revokes keys.
+
+    Every method is one transaction and may raise Unavailable; times are Unix seconds.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def create(self, name: str, scopes: Sequence[str], now: float) -> tuple[Key, str]:
-        """A new key, and the secret that is told only here."""
+        """Make a key; return it and its secret, which nothing else returns."""
         secret = KEY_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
         kept = [scope for scope in SCOPES if scope in scopes]
         key = Key(new_id("key", now), name, kept, now, None, None)
         values = {field: getattr(key, field) for field in Key.__dataclass_fields__}
         with self._database.writing() as connection:
-            connection.execute(insert(api_keys), values | {"fingerprint": fingerprint(secret)})
+            connection.execute(insert(api_keys), values | {"fingerprint": compute_fingerprint(secret)})
         return key, secret
 
-    def listed(self) -> list[Key]:
-        """All of them, revoked ones too, the newest first."""
+    def list_all(self) -> list[Key]:
+        """Return all keys, including revoked ones, newest first."""
         with self._database.reading() as connection:
             return [Key(*row) for row in connection.execute(select(*_KEY).order_by(api_keys.c.id.desc()))]
 
     def any_live(self) -> bool:
-        """Whether anybody could sign in at all."""
+        """Return whether there is a key that is not revoked."""
         query = select(func.count()).select_from(api_keys).where(api_keys.c.revoked_at.is_(None))
         with self._database.reading() as connection:
             return bool(connection.execute(query).scalar_one())
 
     def revoke(self, key_id: str, now: float) -> None:
-        """From now on neither the key nor a session of it opens anything. Raises NoSuchKey; twice is once."""
+        """Revoke a key, and with it its sessions; to do so twice changes nothing. Raises NoSuchKey."""
         with self._database.writing() as connection:
             if connection.execute(select(api_keys.c.id).where(api_keys.c.id == key_id)).one_or_none() is None:
                 raise NoSuchKey(f"there is no key {key_id[:80]!r}")
             live = api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)
             connection.execute(update(api_keys).where(*live).values(revoked_at=now))
-            connection.execute(_some_sessions(sessions.c.key_id == key_id))  # the others open nothing, and expire
+            connection.execute(_delete_some_sessions(sessions.c.key_id == key_id))  # the rest expires
 
-    def key_of(self, secret: str) -> Key | None:
-        """The live key that `secret` is."""
-        wanted = fingerprint(secret)
+    def find(self, secret: str) -> Key | None:
+        """Return the key of this secret, unless it is revoked."""
+        wanted = compute_fingerprint(secret)
         query = select(*_KEY, api_keys.c.fingerprint).where(
             api_keys.c.fingerprint == wanted, api_keys.c.revoked_at.is_(None)
         )
@@ -90,32 +93,32 @@ class KeyCatalog:
             return None
         return Key(*row[:-1])
 
-    def used(self, key: Key, now: float) -> None:
-        """Note that `key` was used: to the minute, so that not every request writes."""
+    def record_use(self, key: Key, now: float) -> None:
+        """Record that `key` was used, once a minute at most, so that not every request writes."""
         if key.last_used_at is not None and now - key.last_used_at < _USED_EVERY_S:
             return
         with self._database.writing() as connection:
             connection.execute(update(api_keys).where(api_keys.c.id == key.id).values(last_used_at=now))
 
     def start_session(self, key: Key, now: float, *, lasts_s: float, instead_of: str | None = None) -> str:
-        """A new session of `key`: the token is told only here. The session `instead_of`, if there is one, ends."""
+        """Start a session of `key` and return its token, which nothing else returns. Ends the session `instead_of`."""
         token = secrets.token_urlsafe(_SECRET_BYTES)
         values = {
-            "fingerprint": fingerprint(token),
+            "fingerprint": compute_fingerprint(token),
             "key_id": key.id,
             "created_at": now,
             "expires_at": now + lasts_s,
         }
         with self._database.writing() as connection:
-            connection.execute(_some_sessions(sessions.c.expires_at <= now))
+            connection.execute(_delete_some_sessions(sessions.c.expires_at <= now))
             if instead_of is not None:
-                connection.execute(delete(sessions).where(sessions.c.fingerprint == fingerprint(instead_of)))
+                connection.execute(delete(sessions).where(sessions.c.fingerprint == compute_fingerprint(instead_of)))
             connection.execute(insert(sessions), values)
         return token
 
-    def key_of_session(self, token: str, now: float) -> Key | None:
-        """The live key to which the session belongs; None once either has ended."""
-        wanted = fingerprint(token)
+    def find_by_session(self, token: str, now: float) -> Key | None:
+        """Return the key of a session; None if the session has ended or the key is revoked."""
+        wanted = compute_fingerprint(token)
         query = (
             select(*_KEY, sessions.c.fingerprint.label("session"))
             .join(sessions, sessions.c.key_id == api_keys.c.id)
@@ -129,15 +132,15 @@ class KeyCatalog:
 
     def end_session(self, token: str) -> None:
         with self._database.writing() as connection:
-            connection.execute(delete(sessions).where(sessions.c.fingerprint == fingerprint(token)))
+            connection.execute(delete(sessions).where(sessions.c.fingerprint == compute_fingerprint(token)))
 
 
-def _some_sessions(which: ColumnElement[bool]) -> Delete:
-    """Deletes some hundred of these sessions, however many there are: other writers wait meanwhile."""
+def _delete_some_sessions(which: ColumnElement[bool]) -> Delete:
+    """Delete at most 500 of these sessions: other writers wait meanwhile."""
     some = select(sessions.c.fingerprint).where(which).limit(_SESSIONS_AT_ONCE)
     return delete(sessions).where(sessions.c.fingerprint.in_(some))
 
 
-def fingerprint(secret: str) -> str:
-    """What is kept of a secret. It has 256 random bits, so neither salt nor slowness would make guessing harder."""
+def compute_fingerprint(secret: str) -> str:
+    """Return the hash that is stored. A secret has 256 random bits, so a salt or a slow hash would not add safety."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""Work on many rows in groups, each of them short, with room for other writers between them."""
+"""Changes many rows in short groups, and leaves time for other writers between them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _HELD_S = 0.03
-"""How long a group should hold its locks. Nobody notices a wait of so long."""
+"""How long a group should hold its locks: a wait that nobody notices."""
 _FIRST, _FEWEST, _MOST = 50, 10, 500
 _REST_S = (0.002, 1.0)
 
 
 class Pace:
-    """How many rows a group has, learned from how long the groups before it held their locks.
+    """Chooses how many rows go into a group, from how long the previous groups held their locks.
 
     For one thread at a time. `clock` is monotonic, in seconds.
     """
@@ -31,13 +31,13 @@ class Pace:
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Goes around what a group does while it holds its locks, and not around its waiting for them."""
+        """Measure this block, in which a group holds its locks. Waiting for the locks stays outside."""
         began = self._clock()
         yield
         self._held_s = self._clock() - began
 
     def groups(self, rows: Sequence[T]) -> Iterator[Sequence[T]]:
-        """Give out `rows` in groups, and rest after each for as long as it held its locks."""
+        """Yield `rows` in groups, and pause after each for as long as it held its locks."""
         start = 0
         while start < len(rows):
             group = rows[start : start + self._size]

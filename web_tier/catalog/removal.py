@@ -14,16 +14,16 @@ from web_tier.catalog.visibility import belongs_to
 
 
 @dataclass(frozen=True, slots=True)
-class Doomed:
-    """An image of a deleted batch, as far as its removal needs it."""
+class RemainingImage:
+    """An image of a deleted batch that is still to be removed."""
 
     id: str
     position: int
 
 
 @dataclass(frozen=True, slots=True)
-class ToRemove:
-    """What is left of deleted batches: images with up to three objects each, and batches that are not swept yet."""
+class RemovalBacklog:
+    """What is left of deleted batches: images with up to three stored objects each, and batches not swept yet."""
 
     batches: int
     images: int
@@ -34,26 +34,29 @@ _UNCLEARED = and_(_UNSWEPT, batches.c.cleared_at.is_(None))
 
 
 class RemovalCatalog:
-    """Every method is one short transaction and may raise Unavailable; times are Unix seconds."""
+    """Removes rows of deleted batches. A batch is *cleared* once its images are gone, *swept* once its objects are.
+
+    Every method is one short transaction and may raise Unavailable; times are Unix seconds.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def unswept(self, deleted_before: float) -> list[tuple[str, float]]:
-        """Batches deleted before then of which something may be left, the oldest deletion first, and its time."""
+        """Return batches deleted before then that are not swept, with the time of deletion, the oldest first."""
         query = select(batches.c.id, batches.c.deleted_at).order_by(batches.c.deleted_at, batches.c.id)
         query = query.where(_UNSWEPT, batches.c.deleted_at < deleted_before)
         with self._database.reading() as connection:
             return [(row.id, row.deleted_at) for row in connection.execute(query)]
 
     def is_uncleared(self, batch_id: str) -> bool:
-        """Whether it is deleted and has images left."""
+        """Return whether the batch is deleted and has images left."""
         query = select(batches.c.id).where(_UNCLEARED, batches.c.id == batch_id)
         with self._database.reading() as connection:
             return connection.execute(query).one_or_none() is not None
 
-    def images_after(self, batch_id: str, position: int, limit: int) -> list[Doomed]:
-        """Images left of a deleted batch beyond `position`, in the order of their upload."""
+    def images_after(self, batch_id: str, position: int, limit: int) -> list[RemainingImage]:
+        """Return the images left of a deleted batch, in the order of their upload, starting after `position`."""
         query = (
             select(images.c.id, images.c.position)
             .join(batches, batches.c.id == images.c.batch_id)
@@ -62,12 +65,12 @@ class RemovalCatalog:
             .limit(limit)
         )
         with self._database.reading() as connection:
-            return [Doomed(row.id, row.position) for row in connection.execute(query)]
+            return [RemainingImage(row.id, row.position) for row in connection.execute(query)]
 
     def remove(self, batch_id: str, image_ids: Sequence[str], pace: Pace) -> int:
-        """Remove the rows of these images of a deleted batch, and all that hangs on them; how many there were.
+        """Remove the rows of these images of a deleted batch, with their tags and edits; return how many there were.
 
-        Images that another transaction holds are left for later. A power cut may undo it: it is done once more.
+        Skips images that another transaction has locked. A power cut may undo the removal; it is then done again.
         """
         with self._database.writing(durable=False) as connection, pace.measuring():
             marked = select(batches.c.id).where(batches.c.id == batch_id, batches.c.deleted_at.is_not(None))
@@ -75,7 +78,7 @@ class RemovalCatalog:
                 return 0
             mine = select(images.c.id).where(images.c.id.in_(image_ids), belongs_to(batch_id))
             free = list(connection.execute(mine.with_for_update(skip_locked=True)).scalars())
-            # Row by row, as the foreign keys would do it, takes several times as long.
+            # The foreign keys would cascade row by row, which takes several times as long.
             connection.execute(delete(tags).where(tags.c.image_id.in_(free)))
             connection.execute(delete(verdicts).where(verdicts.c.image_id.in_(free)))
             connection.execute(delete(images).where(images.c.id.in_(free)))
@@ -84,7 +87,7 @@ class RemovalCatalog:
             return len(free)
 
     def mark_cleared(self, batch_id: str, now: float) -> bool:
-        """Note that the batch has no images left; False where it has some after all."""
+        """Record that the batch has no images left; return False if it has some after all."""
         left = select(images.c.id).where(images.c.batch_id == batch_id).limit(1)
         with self._database.writing() as connection:
             if connection.execute(left).one_or_none() is not None:
@@ -94,11 +97,12 @@ class RemovalCatalog:
             return True
 
     def mark_swept(self, batch_id: str, now: float) -> None:
-        """Note that nothing of the batch is in the store any more."""
+        """Record that the store has nothing of the batch any more."""
         with self._database.writing() as connection:
             connection.execute(update(batches).where(batches.c.id == batch_id, _UNSWEPT).values(purged_at=now))
 
-    def left(self) -> ToRemove:
+    def backlog(self) -> RemovalBacklog:
+        """Return how much is left to remove."""
         columns = func.count(), func.coalesce(func.sum(batches.c.total - batches.c.removed), 0)
         with self._database.reading() as connection:
-            return ToRemove(*map(int, connection.execute(select(*columns).where(_UNSWEPT)).one()))
+            return RemovalBacklog(*map(int, connection.execute(select(*columns).where(_UNSWEPT)).one()))

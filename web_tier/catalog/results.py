@@ -1,20 +1,20 @@
-"""The catalogue as the collector uses it: results come in, forgotten uploads and stuck batches are found."""
+"""Catalogue queries for the collector: record results, and find batches that wait for one."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
+from sqlalchemy import Connection, or_, select
 
-from core.domain.messages import Job, Origin, Result
-from core.storage import layout
-from web_tier.catalog.batch_options import for_jobs, kept
+from core.domain.messages import Origin, Result
+from web_tier.catalog import changes
+from web_tier.catalog.batch_options import select_tags
 from web_tier.catalog.batches import AnyRow
 from web_tier.catalog.tables import batches, images
-from web_tier.catalog.tag_rows import Shown, show
+from web_tier.catalog.tag_rows import write_shown_tags
 from web_tier.catalog.uploads import UploadCatalog
 from web_tier.catalog.visibility import STATUS, WAITING, in_batch, not_deleted
 
@@ -22,8 +22,8 @@ _FINISHED = ("succeeded", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one image ended. One that is `provisional` was found among the dead letters: a later result replaces it."""
+class ImageOutcome:
+    """How one image ended. A `provisional` one comes from a dead letter, and a later result replaces it."""
 
     batch_id: str
     image_id: str
@@ -37,12 +37,12 @@ class Outcome:
     attempt: int = 0
     provisional: bool = False
     origin: Origin | None = None
-    """Of a dropped file, which the catalogue may not know yet."""
+    """Set for a dropped file, which the catalogue may not know yet."""
     width: int | None = None
     height: int | None = None
 
     @classmethod
-    def of(cls, result: Result) -> Outcome:
+    def of(cls, result: Result) -> ImageOutcome:
         return cls(
             batch_id=result.batch_id,
             image_id=result.image_id,
@@ -64,31 +64,31 @@ class Outcome:
 class Recorded:
     new: int
     replaced: int
-    """Of the new ones: results of images that had been given up."""
-    unknown: list[Outcome]
-    """Those that belong to no image of this catalogue."""
+    """How many of the new ones are results of images that had been given up."""
+    unknown: list[ImageOutcome]
+    """Those of images that this catalogue does not have."""
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """What is known of the end of one image."""
+class RecordedEnd:
+    """What the catalogue knows of the end of one image."""
 
     finished: bool
     provisional: bool
     attempt: int
 
     def settles(self, attempt: int) -> bool:
-        """Whether nobody needs a job of this attempt any more."""
+        """Whether a job of this attempt is obsolete."""
         return self.attempt > attempt or (self.finished and not self.provisional)
 
 
 class ResultCatalog(UploadCatalog):
-    """What the collector does beyond that, in the same manner."""
+    """Writes results into the rows of their images."""
 
-    def record(self, outcomes: Sequence[Outcome], now: float) -> Recorded:
-        """Write down what is new: the first result of an image counts, whatever comes again changes nothing.
+    def record(self, outcomes: Sequence[ImageOutcome], now: float) -> Recorded:
+        """Record the first outcome of each image; further ones change nothing.
 
-        Of its tags those are kept that the batch asked for; what people decided stands over them.
+        Keeps the tags that the batch asked for, with people's edits on top.
         """
         with self._database.writing() as connection:
             ids = sorted({outcome.image_id for outcome in outcomes})
@@ -96,106 +96,29 @@ class ResultCatalog(UploadCatalog):
             query = select(images.c.id, images.c.batch_id, images.c.status, images.c.provisional, images.c.attempt)
             rows = connection.execute(query.where(images.c.id.in_(ids)).with_for_update())
             found = {row.id: row for row in rows if row.batch_id in locked}
-            chosen: dict[str, Outcome] = {}
+            chosen: dict[str, ImageOutcome] = {}
             for outcome in sorted(outcomes, key=lambda outcome: outcome.provisional):
                 row = found.get(outcome.image_id)
                 if row is not None and _replaces(outcome, row, locked[row.batch_id]):
-                    wanted = kept(outcome.tags, locked[row.batch_id].options)
-                    chosen.setdefault(outcome.image_id, replace(outcome, tags=wanted))
-            self._write(connection, chosen, found, now)
+                    tags = select_tags(outcome.tags, locked[row.batch_id].options)
+                    chosen.setdefault(outcome.image_id, replace(outcome, tags=tags))
+            if chosen:
+                _write(connection, chosen, found, now)
         return Recorded(
             new=len(chosen),
             replaced=sum(found[image_id].provisional for image_id in chosen),
             unknown=[outcome for outcome in outcomes if outcome.image_id not in found],
         )
 
-    def ends(self, image_ids: Collection[str]) -> dict[str, End]:
-        """What is known of these images, of those that are in the catalogue."""
+    def ends(self, image_ids: Collection[str]) -> dict[str, RecordedEnd]:
+        """Return what is known of these images, without those that the catalogue does not have."""
         query = select(images.c.id, STATUS, images.c.provisional, images.c.attempt).where(not_deleted())
         with self._database.reading() as connection:
             rows = connection.execute(query.where(images.c.id.in_(image_ids)))
-            return {row.id: End(row.status in _FINISHED, bool(row.provisional), row.attempt) for row in rows}
-
-    def _write(self, connection: Connection, chosen: dict[str, Outcome], found: dict[str, AnyRow], now: float) -> None:
-        if not chosen:
-            return
-        shown = show(connection, {image_id: outcome.tags for image_id, outcome in chosen.items()})
-        by_batch: dict[str, list[Outcome]] = defaultdict(list)
-        for outcome in chosen.values():
-            by_batch[found[outcome.image_id].batch_id].append(outcome)
-        rows: list[dict[str, Any]] = []
-        for batch_id in sorted(by_batch):
-            group = by_batch[batch_id]
-            was_failed = sum(found[outcome.image_id].status == "failed" for outcome in group)
-            completed = len(group) - was_failed
-            failed = sum(outcome.error is not None for outcome in group) - was_failed
-            change = connection.execute(
-                update(batches)
-                .where(batches.c.id == batch_id)
-                .values(
-                    change=batches.c.change + len(group),
-                    completed=batches.c.completed + completed,
-                    failed=batches.c.failed + failed,
-                    changed_at=now,
-                    completed_at=case(
-                        (batches.c.completed_at.is_not(None), batches.c.completed_at),
-                        (
-                            and_(batches.c.closed_at.is_not(None), batches.c.completed + completed == batches.c.total),
-                            now,
-                        ),
-                    ),
-                )
-                .returning(batches.c.change)
-            ).scalar_one()
-            rows += [
-                _row(outcome, shown[outcome.image_id], number)
-                for number, outcome in enumerate(group, start=change - len(group) + 1)
-            ]
-        connection.execute(_UPDATE_IMAGE, rows)
-
-    def unsent(self, before: float, limit: int) -> list[tuple[str, Job]]:
-        """Images accepted before `before` whose jobs are not known to be on a queue: pool and job of each."""
-        query = (
-            select(
-                images.c.id,
-                images.c.batch_id,
-                images.c.name,
-                images.c.created_at,
-                images.c.attempt,
-                images.c.origin,
-                batches.c.pool,
-                batches.c.options,
-            )
-            .join(batches, batches.c.id == images.c.batch_id)
-            .where(
-                images.c.status == "received",
-                images.c.created_at < before,
-                batches.c.deleted_at.is_(None),
-                batches.c.cancelled_at.is_(None),
-            )
-            .order_by(images.c.created_at)
-            .limit(limit)
-        )
-        with self._database.reading() as connection:
-            return [
-                (
-                    row.pool,
-                    Job(
-                        batch_id=row.batch_id,
-                        image_id=row.id,
-                        key=row.origin or layout.image_key(row.batch_id, row.id),
-                        name=row.name,
-                        tagger=row.pool,
-                        submitted_at=row.created_at,
-                        options=for_jobs(row.options),
-                        attempt=row.attempt,
-                    ),
-                )
-                for row in connection.execute(query)
-            ]
+            return {row.id: RecordedEnd(row.status in _FINISHED, bool(row.provisional), row.attempt) for row in rows}
 
     def waiting_batches(self, unchanged_since: float) -> list[str]:
-        """Batches with images that wait for a result, in which nothing has happened since then."""
+        """Return the batches with waiting images in which nothing has changed since then."""
         query = select(batches.c.id).where(
             batches.c.completed < batches.c.total,
             batches.c.changed_at <= unchanged_since,
@@ -206,7 +129,7 @@ class ResultCatalog(UploadCatalog):
             return list(connection.execute(query).scalars())
 
     def waiting_images(self, batch_id: str) -> set[str]:
-        """Images of a batch without a result of a worker."""
+        """Return the images of a batch that have no result from a worker."""
         query = select(images.c.id).where(
             in_batch(batch_id),
             or_(images.c.status.not_in(_FINISHED), images.c.provisional),
@@ -216,9 +139,9 @@ class ResultCatalog(UploadCatalog):
 
 
 def _lock_batches_of(connection: Connection, image_ids: Sequence[str]) -> dict[str, AnyRow]:
-    """Options and time of cancellation of each batch that is not deleted.
+    """Lock the batches of these images; return id, options and time of cancellation of each that is not deleted.
 
-    Whoever changes images locks their batches first, so that nobody waits in a ring.
+    Whoever changes images locks their batches first, in the order of their ids, so that no deadlock is possible.
     """
     of = select(images.c.batch_id).where(images.c.id.in_(image_ids))
     query = select(batches.c.id, batches.c.options, batches.c.cancelled_at)
@@ -226,29 +149,41 @@ def _lock_batches_of(connection: Connection, image_ids: Sequence[str]) -> dict[s
     return {row.id: row for row in connection.execute(query.with_for_update())}
 
 
-def _replaces(outcome: Outcome, row: AnyRow, batch: AnyRow) -> bool:
+def _replaces(outcome: ImageOutcome, row: AnyRow, batch: AnyRow) -> bool:
     if outcome.attempt < row.attempt:
-        return False  # since then its owner has had it tried again
+        return False  # the owner has retried the image since
     if row.status in WAITING:
         return batch.cancelled_at is None
     return row.provisional and not outcome.provisional
 
 
 _FIELDS = ("error", "caption", "timings", "tagger", "finished_at", "provisional", "width", "height")
-_OTHER_FIELDS = ("tags", "said", "edited", "status", "change")
-_UPDATE_IMAGE = (
-    update(images)
-    .where(images.c.id == bindparam("image_id"))
-    .values({images.c[name]: bindparam(f"new_{name}") for name in (*_FIELDS, *_OTHER_FIELDS)})
-)
+_UPDATE_IMAGE = changes.image_update(*_FIELDS, "tags", "said", "edited", "status")
 
 
-def _row(outcome: Outcome, shown: Shown, change: int) -> dict[str, Any]:
-    return {f"new_{name}": getattr(outcome, name) for name in _FIELDS} | {
-        "image_id": outcome.image_id,
-        "new_tags": shown.tags,
-        "new_said": shown.said,
-        "new_edited": shown.edited,
-        "new_status": "failed" if outcome.error is not None else "succeeded",
-        "new_change": change,
-    }
+def _write(connection: Connection, chosen: Mapping[str, ImageOutcome], found: Mapping[str, AnyRow], now: float) -> None:
+    """Update the images, and the counters of their batches. The batches are locked."""
+    shown = write_shown_tags(connection, {image_id: outcome.tags for image_id, outcome in chosen.items()})
+    by_batch: dict[str, list[ImageOutcome]] = defaultdict(list)
+    for outcome in chosen.values():
+        by_batch[found[outcome.image_id].batch_id].append(outcome)
+    rows: list[dict[str, Any]] = []
+    for batch_id in sorted(by_batch):
+        group = by_batch[batch_id]
+        was_failed = sum(found[outcome.image_id].status == "failed" for outcome in group)
+        failed = sum(outcome.error is not None for outcome in group)
+        counts = changes.Counts(completed=len(group) - was_failed, failed=failed - was_failed)
+        numbers = changes.advance(connection, batch_id, now, by=len(group), counts=counts)
+        rows += [
+            changes.image_values(
+                outcome.image_id,
+                number,
+                tags=shown[outcome.image_id].tags,
+                said=shown[outcome.image_id].said,
+                edited=shown[outcome.image_id].edited,
+                status="failed" if outcome.error is not None else "succeeded",
+                **{name: getattr(outcome, name) for name in _FIELDS},
+            )
+            for number, outcome in zip(numbers, group, strict=True)
+        ]
+    connection.execute(_UPDATE_IMAGE, rows)

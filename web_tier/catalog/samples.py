@@ -1,4 +1,4 @@
-"""Samples of the fleet over the last hour, in a ring of rows that each new sample overwrites one of."""
+"""Catalogue queries for samples of the fleet over the last hour. Each new sample replaces the one of an hour ago."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SLOTS = 720
 
 
 class Sample(BaseModel):
-    """The fleet at a moment `at`, in Unix seconds; queue and workers of all pools together.
+    """Queues and workers of all pools together at the time `at`, in Unix seconds.
 
-    `visible` counts images that wait, `workers` the live ones by state, `rate` images/s since the sample before.
+    `visible` counts waiting images, `workers` the live ones by state. `rate` is images/s since the previous sample.
     """
 
     at: float
@@ -28,13 +28,13 @@ class Sample(BaseModel):
 
 
 class SampleCatalog:
-    """Both methods are one transaction and may raise Unavailable; times are Unix seconds."""
+    """Keeps the samples. Every method is one transaction and may raise Unavailable; times are Unix seconds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def keep(self, sample: Sample) -> None:
-        """Into the slot of its moment, over the one of an hour ago; of several hosts' samples one is kept."""
+        """Store a sample in the slot of its time. If several hosts take one for the same slot, one is kept."""
         slot = int(sample.at // EVERY_S) % _SLOTS
         values = {"at": sample.at, "sample": sample.model_dump(mode="json")}
         try:
@@ -45,7 +45,7 @@ class SampleCatalog:
             return  # another host was first
 
     def after(self, at: float, now: float) -> list[Sample]:
-        """Those of the last hour that are later than `at`, oldest first."""
+        """Return the samples of the last hour that are later than `at`, oldest first."""
         oldest = max(at, now - EVERY_S * _SLOTS)
         query = select(samples.c.sample).where(samples.c.at > oldest).order_by(samples.c.at)
         with self._database.reading() as connection:

@@ -1,4 +1,4 @@
-"""The catalogue's tables: batches and their images. `migrations/` brings a database to this shape."""
+"""The catalogue's tables. `migrations/` brings a database to this schema."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ batches = Table(
         postgresql_where=text("cancelled_at IS NOT NULL AND completed_at IS NULL"),
     ),
 )
-"""A deleted batch keeps its row, emptied and shown to nobody: its late results are known by it, and sums still grow.
+"""A deleted batch keeps its row, emptied and invisible: late results are recognised by it, and totals never shrink.
 
-Its images are hidden by `deleted_at`, and go in small groups: `removed` of `total` so far, all of them by `cleared_at`.
-`purged_at`: what came into the store after the deletion was removed too. `emptied_at`: when what a batch of dropped
-files held before was deleted. Images that wait in a batch with `cancelled_at` count as cancelled; once their rows say
-so too, it has `completed_at`.
+- `deleted_at` hides the images. They are removed in small groups: `removed` of `total` so far, all by `cleared_at`.
+- `purged_at`: objects that came into the store after the deletion are removed, too.
+- `emptied_at`: when the earlier images of a batch of dropped files were deleted; it has started anew since.
+- `cancelled_at`: waiting images count as cancelled. Once their rows say so too, the batch has `completed_at`.
 """
 
 images = Table(
@@ -119,13 +119,13 @@ images = Table(
         postgresql_where=text("feedback IS NOT NULL"),
     ),
 )
-"""`provisional`: failed because its job was found among the dead letters; a later result takes its place.
-
-`attempt`: how often it was tried again; results of earlier attempts no longer count. `stored`: its bytes are in the
-store, which those of a file refused at its upload are not; `origin`: where the bytes of a dropped file lie. `tags` are
-those to show; `said`: the tagger's own, where verdicts stand over them; `edited`: the verdicts make a difference.
-`feedback`: the change number of the last edit of its tags, until taggers that learn were told of it. `width`, `height`:
-pixels of the upright picture, null where no worker told them.
+"""- `provisional`: failed because its job became a dead letter; a later result replaces it.
+- `attempt`: how often it was retried; results of earlier attempts do not count.
+- `stored`: the store has its bytes. It does not have those of a file refused at its upload.
+- `origin`: the address of a dropped file.
+- `tags`: the tags to show. `said`: the tagger's own, if there are edits. `edited`: the two differ.
+- `feedback`: the change number of the last tag edit, until it is published to adaptive taggers.
+- `width`, `height`: pixels of the upright image, null if no worker reported them.
 """
 
 tags = Table(
@@ -138,7 +138,7 @@ tags = Table(
     Column("source", Text, nullable=False),
     Index(None, "key", "image_id", "name"),
 )
-"""The tags of images once more, for search: `key` is the name without its case, and sorts by code points."""
+"""The shown tags of images again, for search. `key` is the name in folded case, and sorts by code points."""
 
 verdicts = Table(
     "verdicts",
@@ -152,9 +152,7 @@ verdicts = Table(
     Column("created_at", Float, nullable=False),
     Column("undone_at", Float),
 )
-"""What people decided, one row for each image and tag; those that are undone stay. `feedback`: accept, reject or add,
-where it was given as such.
-"""
+"""People's tag edits, one row per image and tag. Undone rows stay. `feedback`: accept, reject or add, if given so."""
 
 samples = Table(
     "samples",
@@ -163,4 +161,64 @@ samples = Table(
     Column("at", Float, nullable=False),
     Column("sample", JSON, nullable=False),
 )
-"""The fleet over the last hour, a ring: `slot` is the sample's moment, counted in samples, modulo the ring's length."""
+"""The fleet over the last hour. `slot` is the number of the sampling interval, modulo the number of slots."""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False, unique=True),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("last_used_at", Float),
+    Column("revoked_at", Float),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("key_id", Text, ForeignKey("api_keys.id"), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Index(None, "key_id"),
+    Index(None, "expires_at"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("events", JSON, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    Column("last_delivery_at", Float),
+)
+"""`secret` signs messages, so it is stored itself and not as a hash."""
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("webhook_id", Text, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("occurred_at", Float, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Float),
+    Index(None, "webhook_id", "batch_id", "event", "occurred_at", unique=True),
+    Index(None, "next_at"),
+    Index(None, "occurred_at"),
+)
+"""One event for one webhook. `next_at`: the time of the next attempt; null once it arrived or was given up.
+
+`batch_id` is no foreign key: a batch may be deleted while its last event is on its way.
+"""
+
+Index("ix_batches_completed_at", batches.c.completed_at)
+"""Finds ends of batches that are not announced to webhooks yet."""

@@ -1,4 +1,4 @@
-"""Statements over tags and verdicts that several parts of the catalogue make."""
+"""Reads and writes the rows of `tags` and `verdicts` for the other catalogue queries, and filters images by tag."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, or_, select
 
 from config.labels.hierarchy import below
-from web_tier.catalog.edits import TagDict, Verdict, merged, standing, tag_key
+from web_tier.catalog.edits import TagDecision, TagDict, latest_decisions, merge_tags, tag_key
 from web_tier.catalog.tables import images, tags, verdicts
 
 _KEPT = 200
-"""Characters of a name that are looked for: an index holds no entries of any length."""
+"""Characters of a name that can be searched for: the length of an index entry is limited."""
 
 _LAST = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
-class Tagged:
-    """Asks for images by a tag: of this name or below it, or one that begins so, and with this confidence at least.
+class TagFilter:
+    """Selects images by a tag: by its name, by a prefix, by a minimal confidence, or several of these.
 
-    What is below a name WordNet says: who looks for a dog finds a Beagle.
-
-    A person's tag is sure enough for any confidence; a tag for which the tagger gave none is for none.
+    A name also matches the names below it in WordNet: a search for dog finds a Beagle. A person's tag meets any minimal
+    confidence; a tag for which the tagger gave no confidence meets none.
     """
 
     name: str | None = None
@@ -35,67 +34,67 @@ class Tagged:
         return (self.name, self.prefix, self.min_confidence) != (None, None, None)
 
     def condition(self) -> ColumnElement[bool]:
-        """Of one row of `tags`; only for one that asks for something."""
+        """Match rows of `tags`. Only for a filter that is true."""
         asked: list[ColumnElement[bool]] = []
         if self.name is not None:
             keys = sorted(tag_key(name)[:_KEPT] for name in (self.name, *below(self.name)))
             asked.append(tags.c.key.in_(keys) if len(keys) > 1 else tags.c.key == keys[0])
         if self.prefix is not None:
-            asked.append(begins(self.prefix))
+            asked.append(begins_with(self.prefix))
         if self.min_confidence is not None:
             asked.append(or_(tags.c.source == "person", tags.c.confidence >= self.min_confidence))
         return and_(*asked)
 
-    def of_image(self) -> ColumnElement[bool]:
-        """The same of one row of `images`."""
+    def image_condition(self) -> ColumnElement[bool]:
+        """Match rows of `images` that have such a tag."""
         return exists().where(tags.c.image_id == images.c.id, self.condition())
 
 
-def begins(prefix: str) -> ColumnElement[bool]:
-    """Rows of `tags` whose name begins with `prefix`, in any case."""
+def begins_with(prefix: str) -> ColumnElement[bool]:
+    """Match rows of `tags` whose name begins with `prefix`, in upper or lower case."""
     key = tag_key(prefix)[:_KEPT]
     return and_(tags.c.key >= key, tags.c.key < key + _LAST)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """Columns of an image: its tags to show, the tagger's own where verdicts stand over them, whether they differ."""
+class ShownTags:
+    """Columns of an image: the tags to show, the tagger's own if there are decisions, and whether the two differ."""
 
     tags: list[TagDict]
     said: list[TagDict] | None
     edited: bool
 
 
-def show(connection: Connection, said: Mapping[str, Sequence[TagDict]]) -> dict[str, Shown]:
-    """What images show of what the tagger said of them, under the verdicts that stand; the rows of `tags` follow.
+def write_shown_tags(connection: Connection, model_tags: Mapping[str, Sequence[TagDict]]) -> dict[str, ShownTags]:
+    """Merge the model's tags with people's decisions and rewrite the `tags` rows. By image id.
 
-    Their batches are locked by the caller, who writes the columns.
+    The caller has locked the batches of the images, and writes the returned columns.
     """
-    given = standing_verdicts(connection, said)
-    shown: dict[str, Shown] = {}
-    for image_id, own in said.items():
-        plain = merged(own, {})
-        under = given.get(image_id)
-        tags_shown = plain if under is None else merged(own, under)
-        shown[image_id] = Shown(tags_shown, None if under is None else plain, tags_shown != plain)
-    _write_tags(connection, {image_id: columns.tags for image_id, columns in shown.items()})
+    decisions = read_decisions(connection, model_tags)
+    shown: dict[str, ShownTags] = {}
+    for image_id, own in model_tags.items():
+        plain = merge_tags(own, {})
+        of_image = decisions.get(image_id)
+        merged = plain if of_image is None else merge_tags(own, of_image)
+        shown[image_id] = ShownTags(merged, None if of_image is None else plain, merged != plain)
+    _write_rows(connection, {image_id: columns.tags for image_id, columns in shown.items()})
     return shown
 
 
-def standing_verdicts(connection: Connection, image_ids: Collection[str]) -> dict[str, dict[str, Verdict]]:
-    """By the key of their tag, in the order in which they were given; of the images that have some."""
+def read_decisions(connection: Connection, image_ids: Collection[str]) -> dict[str, dict[str, TagDecision]]:
+    """Return the decisions in effect, by image id and tag key, in the order in which they were made."""
     query = (
         select(verdicts.c.image_id, verdicts.c.name, verdicts.c.wanted)
         .where(verdicts.c.image_id.in_(image_ids), verdicts.c.undone_at.is_(None))
         .order_by(verdicts.c.id)
     )
-    given: dict[str, list[Verdict]] = defaultdict(list)
+    decisions: dict[str, list[TagDecision]] = defaultdict(list)
     for image_id, name, wanted in connection.execute(query):
-        given[image_id].append(Verdict(name, wanted))
-    return {image_id: standing(of_image) for image_id, of_image in given.items()}
+        decisions[image_id].append(TagDecision(name, wanted))
+    return {image_id: latest_decisions(of_image) for image_id, of_image in decisions.items()}
 
 
-def _write_tags(connection: Connection, shown: Mapping[str, Sequence[TagDict]]) -> None:
+def _write_rows(connection: Connection, shown: Mapping[str, Sequence[TagDict]]) -> None:
     connection.execute(delete(tags).where(tags.c.image_id.in_(shown)))
     rows = {
         (image_id, key): {
@@ -106,7 +105,7 @@ def _write_tags(connection: Connection, shown: Mapping[str, Sequence[TagDict]]) 
             "source": tag["source"],
         }
         for image_id, of_image in shown.items()
-        for tag in reversed(of_image)  # where the cut makes two the same, the first counts
+        for tag in reversed(of_image)  # if shortening makes two keys equal, the first tag wins
         for key in (tag_key(tag["name"])[:_KEPT],)
     }
     if rows:

@@ -1,4 +1,4 @@
-"""The catalogue as uploads use it: images are accepted, and recognised by their content."""
+"""Catalogue queries for taking images in: accept uploads, recognise known content, find jobs to send."""
 
 from __future__ import annotations
 
@@ -7,121 +7,130 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection, func, insert, select, update
 
 from core.util.file_names import same_name
-from web_tier.catalog.batches import BatchClosed, Catalog, Image, Upload, read_batch, shown_images
+from web_tier.catalog import changes
+from web_tier.catalog.batches import (
+    BATCH_COLUMNS,
+    Batch,
+    BatchClosed,
+    Catalog,
+    Image,
+    Upload,
+    read_batch,
+    select_images,
+)
 from web_tier.catalog.tables import batches, images
 from web_tier.catalog.visibility import in_batch, not_deleted
 
 
 class UploadCatalog(Catalog):
-    """What takes images in, in the same manner."""
+    """Adds images to batches."""
 
     def add_images(self, batch_id: str, uploads: Sequence[Upload], now: float) -> list[Image]:
-        """Accept `uploads`, in their order; an image of the same name and content is not added again.
+        """Accept `uploads` in their order; return the image of each, whether it is new or was there before.
 
-        Gives the image of each, new or there already. A name is the same in all of Unicode's forms, and kept as given.
-
-        Raises NoSuchBatch, BatchClosed.
+        An upload with the name and content of an image of this batch adds none. Two Unicode forms of a name are the
+        same name; the image keeps the form given first. Raises NoSuchBatch, BatchClosed.
         """
         with self._database.writing() as connection:
-            _lock_open(connection, batch_id)
+            batch = read_batch(connection, batch_id, lock=True)
+            if batch.closed_at is not None:
+                raise BatchClosed(batch_id)
             hashes = {upload.sha256 for upload in uploads}
-            there = shown_images(batch_id).where(images.c.sha256.in_(hashes))
+            there = select_images(batch_id).where(images.c.sha256.in_(hashes))
             known = {_content(image): image for image in (Image(*row) for row in connection.execute(there))}
             fresh: dict[tuple[str, str], Upload] = {}
             for upload in uploads:
                 if _content(upload) not in known:
                     fresh.setdefault(_content(upload), upload)
-            added = insert_images(connection, batch_id, list(fresh.values()), now)
+            added = insert_images(connection, batch_id, batch.total, list(fresh.values()), now)
             known.update({_content(image): image for image in added})
         return [known[_content(upload)] for upload in uploads]
 
     def mark_sent(self, image_ids: Sequence[str]) -> None:
-        """Their jobs are on the queue. This is no change that anyone sees, and takes no number.
+        """Record that the jobs of these images are on the queue. No reader sees this, so it takes no change number.
 
-        Should a power cut undo it, the sweep sends the jobs once more, and a job done twice gives one result.
+        If a power cut undoes it, the sweep sends the jobs again. A job done twice gives one result.
         """
         with self._database.writing(durable=False) as connection:
             connection.execute(
                 update(images).where(images.c.id.in_(image_ids), images.c.status == "received").values(status="queued")
             )
 
-    def accepted(self, image_ids: Sequence[str]) -> list[Image]:
-        """These images as they are now, in this order; those that were deleted are left out."""
+    def unsent(self, accepted_before: float, limit: int) -> list[tuple[Batch, Image]]:
+        """Return images accepted before then whose jobs may not be on a queue, the oldest first, with their batches."""
+        query = (
+            select_images()
+            .join(batches, batches.c.id == images.c.batch_id)
+            .where(
+                images.c.status == "received", images.c.created_at < accepted_before, batches.c.cancelled_at.is_(None)
+            )
+            .order_by(images.c.created_at)
+            .limit(limit)
+        )
         with self._database.reading() as connection:
-            rows = connection.execute(shown_images().where(images.c.id.in_(image_ids)))
+            found = [Image(*row) for row in connection.execute(query)]
+            of = select(*BATCH_COLUMNS).where(batches.c.id.in_({image.batch_id for image in found}))
+            by_id = {batch.id: batch for batch in (Batch(*row) for row in connection.execute(of))}
+        return [(by_id[image.batch_id], image) for image in found]
+
+    def accepted(self, image_ids: Sequence[str]) -> list[Image]:
+        """Return these images in this order, without those that are deleted."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select_images().where(images.c.id.in_(image_ids)))
             found = {row.id: Image(*row) for row in rows}
         return [found[image_id] for image_id in image_ids if image_id in found]
 
     def with_content(self, hashes: Collection[str], batch_id: str | None = None) -> dict[str, Image]:
-        """By sha256 the latest image whose bytes have it; of one batch, or of all."""
+        """Return by sha256 the latest image with these bytes in the store, of one batch or of all."""
         there = not_deleted() if batch_id is None else in_batch(batch_id)
         latest = select(func.max(images.c.id)).where(images.c.sha256.in_(hashes), images.c.stored, there)
-        query = shown_images().where(images.c.id.in_(latest.group_by(images.c.sha256)))
+        query = select_images().where(images.c.id.in_(latest.group_by(images.c.sha256)))
         with self._database.reading() as connection:
             return {row.sha256: Image(*row) for row in connection.execute(query)}
 
     def stored_in(self, batch_id: str, hashes: Collection[str]) -> list[Image]:
-        """Images of a batch whose bytes have one of these sha256, under whatever name."""
-        query = shown_images(batch_id).where(images.c.sha256.in_(hashes))
+        """Return the images of a batch that have one of these sha256 and whose bytes are in the store."""
+        query = select_images(batch_id).where(images.c.sha256.in_(hashes))
         with self._database.reading() as connection:
             return [Image(*row) for row in connection.execute(query.where(images.c.stored))]
 
 
 def _content(of: Image | Upload) -> tuple[str, str]:
-    """By what an image of a batch is known: its name, in whatever form, and its bytes."""
+    """Return what identifies an image within its batch: its name, in one Unicode form, and its bytes."""
     return same_name(of.name), of.sha256
 
 
-def _lock_open(connection: Connection, batch_id: str) -> None:
-    """Nobody else changes the batch until the transaction ends. Raises NoSuchBatch, BatchClosed."""
-    if read_batch(connection, batch_id, lock=True).closed_at is not None:
-        raise BatchClosed(batch_id)
-
-
-def insert_images(connection: Connection, batch_id: str, uploads: Sequence[Upload], now: float) -> list[Image]:
-    """New rows at the end of a batch that the caller has locked."""
+def insert_images(
+    connection: Connection, batch_id: str, total: int, uploads: Sequence[Upload], now: float
+) -> list[Image]:
+    """Append images to a batch of `total` images that the caller has locked."""
     if not uploads:
         return []
-    count = len(uploads)
     refused = sum(upload.error is not None for upload in uploads)
-    total, change = connection.execute(
-        update(batches)
-        .where(batches.c.id == batch_id)
-        .values(
-            total=batches.c.total + count,
-            change=batches.c.change + count,
-            completed=batches.c.completed + refused,
-            failed=batches.c.failed + refused,
-            changed_at=now,
-        )
-        .returning(batches.c.total, batches.c.change)
-    ).one()
+    counts = changes.Counts(total=len(uploads), completed=refused, failed=refused)
+    numbers = changes.advance(connection, batch_id, now, by=len(uploads), counts=counts)
     added = [
-        _accepted(upload, batch_id, total - count + number, change - count + number, now)
-        for number, upload in enumerate(uploads, start=1)
+        Image(
+            id=upload.id,
+            batch_id=batch_id,
+            position=position,
+            change=number,
+            name=upload.name,
+            sha256=upload.sha256,
+            bytes=upload.bytes,
+            status="failed" if upload.error else "received" if upload.origin is None else "queued",
+            error=upload.error,
+            caption=None,
+            tags=[],
+            timings=None,
+            tagger=None,
+            created_at=now,
+            finished_at=now if upload.error else None,
+            stored=upload.error is None and upload.origin is None,
+            origin=upload.origin,
+        )
+        for position, (number, upload) in enumerate(zip(numbers, uploads, strict=True), start=total + 1)
     ]
     rows = [{"provisional": False} | {name: getattr(image, name) for name in Image.__slots__} for image in added]
     connection.execute(insert(images), rows)
     return added
-
-
-def _accepted(upload: Upload, batch_id: str, position: int, change: int, now: float) -> Image:
-    return Image(
-        id=upload.id,
-        batch_id=batch_id,
-        position=position,
-        change=change,
-        name=upload.name,
-        sha256=upload.sha256,
-        bytes=upload.bytes,
-        status="failed" if upload.error else "received" if upload.origin is None else "queued",
-        error=upload.error,
-        caption=None,
-        tags=[],
-        timings=None,
-        tagger=None,
-        created_at=now,
-        finished_at=now if upload.error else None,
-        stored=upload.error is None and upload.origin is None,
-        origin=upload.origin,
-    )

@@ -1,7 +1,7 @@
-"""The catalogue's webhooks and what they are still to be told.
+"""Catalogue queries for webhooks and their deliveries.
 
-That a batch ended is written down with the batch itself; what is due to a webhook follows from that. So nothing is
-lost between an end and its announcement, however the end came about.
+The end of a batch is recorded with the batch itself, and deliveries are derived from that. So no end is lost before it
+is announced, whatever caused it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from sqlalchemy.exc import IntegrityError
 
 from core.domain.ids import new_id
 from core.errors import TagfleetError
-from web_tier.catalog.access_tables import deliveries, webhooks
 from web_tier.catalog.batches import BATCH_COLUMNS, AnyRow, Batch
 from web_tier.catalog.database import Database
 from web_tier.catalog.pace import Pace
-from web_tier.catalog.tables import batches
+from web_tier.catalog.tables import batches, deliveries, webhooks
 
 EVENTS = ("batch.completed", "batch.cancelled", "batch.expired")
 
@@ -32,9 +31,9 @@ ANNOUNCED_FOR_S = 7 * 86_400.0
 _GROUP = 100
 _PORTION = 1000
 _KEPT_S = 14 * 86_400.0
-"""Longer than ends are announced for: what is forgotten is not announced again."""
+"""Longer than `ANNOUNCED_FOR_S`, so that a deleted delivery is not announced again."""
 _CLAIMED_S = 60.0
-"""Longer than one attempt can take; after a crash it is made again."""
+"""Longer than one attempt can take; after a crash another attempt follows."""
 
 
 class NoSuchWebhook(TagfleetError):
@@ -55,7 +54,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """`attempts` were made before this one."""
+    """A message that is due; `attempts` counts those made before."""
 
     id: str
     webhook_id: str
@@ -84,7 +83,7 @@ _EVENT = case(
 
 
 class WebhookCatalog:
-    """Every method may raise Unavailable; times are Unix seconds."""
+    """Keeps webhooks, and each one's deliveries. Every method may raise Unavailable; times are Unix seconds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -96,13 +95,13 @@ class WebhookCatalog:
             connection.execute(insert(webhooks), values)
         return webhook
 
-    def listed(self) -> list[Webhook]:
-        """The newest first."""
+    def list_all(self) -> list[Webhook]:
+        """Return all webhooks, newest first."""
         with self._database.reading() as connection:
             return [Webhook(*row) for row in connection.execute(select(*_WEBHOOK).order_by(webhooks.c.id.desc()))]
 
-    def webhook(self, webhook_id: str) -> Webhook:
-        """Raises NoSuchWebhook."""
+    def get(self, webhook_id: str) -> Webhook:
+        """Return a webhook. Raises NoSuchWebhook."""
         with self._database.reading() as connection:
             row = connection.execute(select(*_WEBHOOK).where(webhooks.c.id == webhook_id)).one_or_none()
         if row is None:
@@ -110,8 +109,8 @@ class WebhookCatalog:
         return Webhook(*row)
 
     def remove(self, webhook_id: str) -> None:
-        """With all that it was still to be told. Raises NoSuchWebhook."""
-        self._remove_deliveries(deliveries.c.webhook_id == webhook_id)  # in groups; its row takes the rest along
+        """Remove a webhook and its deliveries. Raises NoSuchWebhook."""
+        self._remove_deliveries(deliveries.c.webhook_id == webhook_id)  # most of them in groups; the row takes the rest
         with self._database.writing() as connection:
             gone = connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
         if not gone.rowcount:
@@ -134,7 +133,7 @@ class WebhookCatalog:
         return 0
 
     def due(self, now: float) -> list[Delivery]:
-        """What should be sent by now, the longest waiting first."""
+        """Return deliveries that are due, the longest waiting first."""
         columns = [deliveries.c[name] for name in ("id", "webhook_id", "body", "attempts", "next_at")]
         query = (
             select(*columns, webhooks.c.url, webhooks.c.secret)
@@ -148,7 +147,7 @@ class WebhookCatalog:
         return [Delivery(*row) for row in rows]
 
     def claim(self, delivery: Delivery, now: float) -> bool:
-        """Whether the next attempt is the caller's: of several collectors one gets it."""
+        """Claim the next attempt; return whether the caller got it. Of several collectors one does."""
         mine = deliveries.c.id == delivery.id, deliveries.c.next_at == delivery.next_at
         with self._database.writing() as connection:
             taken = connection.execute(
@@ -168,11 +167,11 @@ class WebhookCatalog:
             self._set_last(connection, webhook_id, attempt)
 
     def forget(self, now: float) -> int:
-        """Remove deliveries that arrived or were given up long ago; how many."""
+        """Remove deliveries that arrived or were given up long ago; return how many."""
         return self._remove_deliveries(and_(deliveries.c.next_at.is_(None), deliveries.c.occurred_at < now - _KEPT_S))
 
     def _remove_deliveries(self, which: ColumnElement[bool]) -> int:
-        """In groups, each a short transaction of its own."""
+        """Remove them in groups, each a short transaction of its own."""
         removed = 0
         pace = Pace()
         query = select(deliveries.c.id).where(which).limit(_PORTION)

@@ -1,4 +1,4 @@
-"""What the collector does about dead letters: it gives their images up, and takes away letters of those that ended."""
+"""Gives up the images of dead letters, and deletes dead letters whose images have ended."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from contextlib import suppress
 from dataclasses import replace
 
 from core.domain.messages import Job, Result, encode
-from core.domain.notifications import asked_by
-from core.domain.results import stored_for
+from core.domain.notifications import parse_message
 from core.errors import BadMessage, PreconditionFailed
 from core.storage import layout
 from core.storage.ports import Delivery, IfAbsent, ObjectStore, Queue
+from core.storage.results import load_result
 from core.telemetry import logger
-from web_tier.catalog.results import End, Outcome, ResultCatalog
+from web_tier.catalog.results import ImageOutcome, RecordedEnd, ResultCatalog
 
 _GROUP = 100
 _NAME_SHOWN = 120
-_LETTERS = 10_000
-"""Dead letters that one look reads at most: results wait meanwhile."""
-_SEARCHED = 1_000
-"""Of those, so many have the store asked again for a result, where their images were given up before."""
+_MOST_READ = 10_000
+"""Dead letters that one sweep reads at most: results wait meanwhile."""
+_MOST_SEARCHED = 1_000
+"""For the first of them, the store is asked for a result even if their images were given up before."""
 _READ_AGAIN_S = 300.0
-"""Letters that were all read are read again after this, or once there are more or fewer of them."""
+"""Once all dead letters are read, they are read again after this time, or when their number changes."""
 
 
 class DeadLetterSweeper:
-    """`record` writes outcomes into the catalogue and returns how many were new; `clock` gives Unix seconds."""
+    """Sweeps the dead letters of one queue after the other.
+
+    `record` writes outcomes into the catalogue and returns how many were new; `clock` returns Unix seconds.
+    """
 
     def __init__(
         self,
@@ -34,7 +37,7 @@ class DeadLetterSweeper:
         catalog: ResultCatalog,
         max_receives: int,
         clock: Callable[[], float],
-        record: Callable[[list[Outcome]], int],
+        record: Callable[[list[ImageOutcome]], int],
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -43,25 +46,25 @@ class DeadLetterSweeper:
         self._record = record
         self._read: dict[str, tuple[int, float]] = {}
 
-    def look_again(self) -> None:
-        """Read all letters with the next look: one of them has its result after all."""
+    def forget_reads(self) -> None:
+        """Read all dead letters in the next sweep: an image of one of them has its result after all."""
         self._read.clear()
 
-    def look(self, pool: str, queue: Queue) -> None:
-        """Give up the images of a pool's dead letters, unless these were all read a moment ago. Raises Unavailable.
+    def sweep(self, pool: str, queue: Queue) -> None:
+        """Give up the images of a pool's dead letters, unless all were read a moment ago. Raises Unavailable.
 
-        The letters stay where they are, for whoever redrives them; a result that comes then counts. Those of images
-        that have their result are deleted: a worker was killed, or held up for too long, on its last delivery.
+        The dead letters stay, for whoever redrives them; a result that comes then counts. Those of images that have
+        their result are deleted: on the last delivery a worker was killed, or held up for too long.
         """
         dead, now = queue.depth().dead, self._clock()
         read, read_at = self._read.get(pool, (0, 0.0))
         if dead == read and 0 <= now - read_at < _READ_AGAIN_S:
             return
-        if self._read_all(queue, min(dead, _LETTERS)) == dead:
+        if self._sweep_all(queue, min(dead, _MOST_READ)) == dead:
             self._read[pool] = dead, now
 
-    def _read_all(self, queue: Queue, count: int) -> int:
-        """Reads `count` at most, as those read first come back while others are read; returns how many."""
+    def _sweep_all(self, queue: Queue, count: int) -> int:
+        """Handle at most `count` dead letters and return how many; the first come back while others are read."""
         letters = queue.dead_letters()
         seen = 0
         kept: list[Delivery] = []
@@ -69,52 +72,52 @@ class DeadLetterSweeper:
             while seen < count and (found := letters.receive(min(_GROUP, count - seen), 0)):
                 seen += len(found)
                 kept += found
-                over = self._ended(queue, found, search=seen <= _SEARCHED)
-                letters.delete(over)
-                kept = [letter for letter in kept if letter not in over]
+                obsolete = self._give_up(queue, found, search=seen <= _MOST_SEARCHED)
+                letters.delete(obsolete)
+                kept = [letter for letter in kept if letter not in obsolete]
         finally:
-            if seen < _LETTERS:  # else they stay hidden for a while, and the next look reads others
+            if seen < _MOST_READ:  # otherwise they stay hidden for a while, and the next sweep reads others
                 letters.set_visibility(kept, 0)
         return seen
 
-    def _ended(self, queue: Queue, letters: Sequence[Delivery], *, search: bool) -> list[Delivery]:
-        """Writes down what became of the images of these letters; returns those letters that nobody needs any more."""
+    def _give_up(self, queue: Queue, letters: Sequence[Delivery], *, search: bool) -> list[Delivery]:
+        """Record how the images of these dead letters ended; return the letters that are obsolete."""
         asked = [(letter, list(self._jobs(queue, letter))) for letter in letters]
         ends = self._catalog.ends([job.image_id for _, jobs in asked for job in jobs])
-        given_up: list[Outcome] = []
-        late: list[Outcome] = []
-        over: list[Delivery] = []
+        given_up: list[ImageOutcome] = []
+        late: list[ImageOutcome] = []
+        obsolete: list[Delivery] = []
         for letter, jobs in asked:
-            left = [job for job in jobs if not _settled(job, ends)]
-            results = [(job, self._stored(job, ends, search)) for job in left]
-            late += [Outcome.of(result) for job, result in results if result is not None and not job.store_only]
-            given_up += self._given_up([job for job, result in results if result is None])
+            unsettled = [job for job in jobs if not _is_settled(job, ends)]
+            results = [(job, self._find_result(job, ends, search)) for job in unsettled]
+            late += [ImageOutcome.of(result) for job, result in results if result is not None and not job.store_only]
+            given_up += self._failures([job for job, result in results if result is None])
             if jobs and all(result is not None for _, result in results):
-                over.append(letter)
+                obsolete.append(letter)
         self._record(late)
         if new := self._record(given_up):
             logger().warning("images were given up", queue=queue.name, count=new)
-        if over:
-            logger().info("dead letters whose images have ended are deleted", queue=queue.name, count=len(over))
-        return over
+        if obsolete:
+            logger().info("deleting dead letters whose images have ended", queue=queue.name, count=len(obsolete))
+        return obsolete
 
     def _jobs(self, queue: Queue, letter: Delivery) -> Iterator[Job]:
         try:
-            yield from asked_by(letter.body, queue.name).jobs
+            yield from parse_message(letter.body, queue.name).jobs
         except BadMessage as error:
-            logger().warning("a dead letter is no job", reason=str(error))
+            logger().warning("a dead letter holds no job", reason=str(error))
 
-    def _stored(self, job: Job, ends: Mapping[str, End], search: bool) -> Result | None:
+    def _find_result(self, job: Job, ends: Mapping[str, RecordedEnd], search: bool) -> Result | None:
         known = ends.get(job.image_id)
-        return stored_for(job, self._store) if search or known is None or not known.provisional else None
+        return load_result(job, self._store) if search or known is None or not known.provisional else None
 
-    def _given_up(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def _failures(self, jobs: Sequence[Job]) -> Iterator[ImageOutcome]:
         for job in jobs:
             result = self._failure(job)
             if job.store_only:
-                self._keep(result)
+                self._store_failure(result)
             else:
-                yield replace(Outcome.of(result), timings=None, tagger=None, provisional=True)
+                yield replace(ImageOutcome.of(result), timings=None, tagger=None, provisional=True)
 
     def _failure(self, job: Job) -> Result:
         why = f"gave up after {self._max_receives} attempts: a worker could not finish it"
@@ -129,12 +132,12 @@ class DeadLetterSweeper:
             origin=job.origin,
         )
 
-    def _keep(self, result: Result) -> None:
-        """Whoever looks for results in the store finds this one, unless a worker got there after all."""
+    def _store_failure(self, result: Result) -> None:
+        """Store the failure for those who look for results in the store, unless a worker stored one after all."""
         key = layout.result_key(result.batch_id, result.image_id)
         with suppress(PreconditionFailed):
             self._store.put(key, encode(result).encode(), content_type="application/json", condition=IfAbsent())
 
 
-def _settled(job: Job, ends: Mapping[str, End]) -> bool:
+def _is_settled(job: Job, ends: Mapping[str, RecordedEnd]) -> bool:
     return job.image_id in ends and ends[job.image_id].settles(job.attempt)

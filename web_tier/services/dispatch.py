@@ -1,50 +1,71 @@
-"""Sends the jobs of images that the catalogue has accepted."""
+"""Sends the jobs of accepted images to the queues of their pools."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from core.domain.messages import Job, encode
 from core.errors import PartialSend
 from core.storage.ports import Queue
 from core.telemetry import logger
-from web_tier.catalog.batch_options import for_jobs
+from web_tier.catalog.batch_options import job_options
 from web_tier.catalog.batches import Batch, Image
 from web_tier.catalog.uploads import UploadCatalog
 
+_GROUP = 100
+
 
 class Dispatch:
-    """`jobs` gives the queue of a pool."""
+    """Sends jobs, and records in the catalogue which were sent. `jobs` returns the queue of a pool."""
 
     def __init__(self, jobs: Callable[[str], Queue], catalog: UploadCatalog) -> None:
         self._jobs = jobs
         self._catalog = catalog
 
     def send(self, batch: Batch, images: Sequence[Image], submitted_at: float) -> None:
-        """Put the jobs of `received` images of one batch on the queue. Raises Unavailable.
+        """Send the jobs of `received` images of one batch. Raises Unavailable.
 
-        What is not sent stays `received`, and is sent by the collector's sweep.
+        What is not sent stays `received`, and the collector's sweep sends it.
         """
-        options = for_jobs(batch.options)
-        bodies = [
-            encode(
-                Job(
-                    batch_id=batch.id,
-                    image_id=image.id,
-                    key=image.key,
-                    name=image.name,
-                    tagger=batch.pool,
-                    submitted_at=submitted_at,
-                    options=options,
-                    attempt=image.attempt,
-                )
-            )
-            for image in images
-        ]
-        unsent: set[int] = set()
-        try:
-            self._jobs(batch.pool).send(bodies)
-        except PartialSend as error:
-            unsent = set(error.unsent)
-            logger().warning("some jobs were not sent; the sweep sends them", batch=batch.id, unsent=len(unsent))
-        self._catalog.mark_sent([image.id for number, image in enumerate(images) if number not in unsent])
+        if unsent := self._send(batch.pool, [_job(batch, image, submitted_at) for image in images]):
+            logger().warning("some jobs were not sent; the next sweep sends them", batch=batch.id, unsent=unsent)
+
+    def sweep(self, accepted_before: float) -> None:
+        """Send the jobs of images accepted before then that were not sent. Raises Unavailable."""
+        while unsent := self._catalog.unsent(accepted_before, _GROUP):
+            logger().info("sending jobs that an upload left behind", count=len(unsent))
+            by_pool: dict[str, list[Job]] = defaultdict(list)
+            for batch, image in unsent:
+                by_pool[batch.pool].append(_job(batch, image, image.created_at))
+            for pool in sorted(by_pool):
+                if self._send(pool, by_pool[pool]):
+                    return  # the next sweep tries again
+
+    def _send(self, pool: str, jobs: Sequence[Job]) -> int:
+        """Return how many were not sent."""
+        unsent = send_most(self._jobs(pool), [encode(job) for job in jobs])
+        self._catalog.mark_sent([job.image_id for number, job in enumerate(jobs) if number not in unsent])
+        return len(unsent)
+
+
+def send_most(queue: Queue, bodies: Sequence[str]) -> set[int]:
+    """Send messages; return the indexes of those that the queue did not take. Raises Unavailable if it took none."""
+    try:
+        queue.send(bodies)
+    except PartialSend as error:
+        return set(error.unsent)
+    return set()
+
+
+def _job(batch: Batch, image: Image, submitted_at: float) -> Job:
+    return Job(
+        batch_id=batch.id,
+        image_id=image.id,
+        key=image.key,
+        name=image.name,
+        tagger=batch.pool,
+        submitted_at=submitted_at,
+        options=job_options(batch.options),
+        attempt=image.attempt,
+    )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from core.domain.messages import Feedback, encode
-from core.errors import PartialSend, Unavailable
+from core.errors import Unavailable
 from core.storage.ports import Queue
 from core.telemetry import logger
 from web_tier.catalog.feedback import FeedbackCatalog
+from web_tier.services.dispatch import send_most
 
 _GROUP = 100
 
@@ -42,9 +43,6 @@ class FeedbackPublisher:
         """Send to every pool and return whether all of it was sent. A repeated message changes nothing."""
         unsent: set[int] = set()
         for pool in self._pools if feedback else ():
-            try:
-                self._jobs(pool).send([encode(one) for one in feedback])
-            except PartialSend as error:
-                unsent |= set(error.unsent)
+            unsent |= send_most(self._jobs(pool), [encode(one) for one in feedback])
         self._catalog.mark_published([one for number, one in enumerate(feedback) if number not in unsent])
         return not unsent

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from config.settings import CollectorSettings
-from core.storage.addresses import without_version
+from core.domain.addresses import without_version
 from web_tier.catalog.batch_options import BatchOptions
 from web_tier.catalog.batches import Batch, Catalog, Image
 from web_tier.http.responses import encode_json
@@ -36,7 +36,7 @@ def serialize_image(image: Image) -> dict[str, Any]:
 
 
 class BatchSerializer:
-    """Batches with what is known of their pool's workers and of their own speed."""
+    """Serializes batches, with the workers of their pool and their own speed. `clock` returns Unix seconds."""
 
     def __init__(self, catalog: Catalog, fleet: FleetView, ages: CollectorSettings, clock: Callable[[], float]) -> None:
         self._catalog = catalog

@@ -11,8 +11,9 @@ from urllib.parse import quote_plus
 import pytest
 
 from app_tier.pipeline.pipeline import Pipeline
+from core.domain.dropped_files import make_image_id
 from core.domain.messages import Job, Result, decode_result, encode
-from core.domain.notifications import asked_by, image_id
+from core.domain.notifications import parse_message
 from core.errors import NotFound, Unreadable
 from core.storage import layout
 from core.storage.ports import Blob, Etag
@@ -79,7 +80,7 @@ def test_a_file_that_was_overwritten_gives_a_result_of_what_was_read(
     tell(backend, record("images/a.png"))
     pipeline.start()
     (result,) = collect(1).values()
-    assert result.image_id == image_id("input", "images/a.png", "later")
+    assert result.image_id == make_image_id("input", "images/a.png", "later")
     assert backend.store.get(layout.result_key(result.batch_id, result.image_id)).data
 
 
@@ -87,7 +88,7 @@ def test_a_file_that_was_overwritten_is_not_tried_again_for_the_one_that_failed(
     pipeline: Pipeline, collect: Collect, backend: Backend, bucket: Bucket, picture: Any
 ) -> None:
     bucket.objects["s3://input/images/a.png"] = picture("blue")
-    (first,) = asked_by(json.dumps({"Records": [record("images/a.png")]}), "t").jobs
+    (first,) = parse_message(json.dumps({"Records": [record("images/a.png")]}), "t").jobs
     bucket.etag = "later"
     backend.jobs("resnet50").send([encode(first.model_copy(update={"origin": None, "attempt": 1}))])
     pipeline.start()

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from config.settings import ControllerSettings, Settings
+from controller.simulation.scenario import WorkerSpec
+from controller.simulation.world import World
 from controller.state.model import Policy, policy_of
-from tests.unit.controller.fakes import World
+from core.storage.ports import PROCESS, Offering
+
+SMALL_WORKER = WorkerSpec(
+    throughput=8.0, batch=8, boot_s=2.0, price=0.0, visibility_timeout_s=0.0, exit_s=1.0, shutdown_s=0.0
+)
+"""It takes and finishes a batch a second."""
 
 
 def small(controls: ControllerSettings) -> ControllerSettings:
@@ -27,6 +37,18 @@ def small(controls: ControllerSettings) -> ControllerSettings:
     )
 
 
+def small_world(
+    controls: ControllerSettings,
+    pools: Sequence[str] = ("resnet50",),
+    menu: Sequence[Offering] = (PROCESS,),
+    **options: Any,
+) -> World:
+    """A world of small workers that `menu` offers."""
+    world = World(controls, pools, SMALL_WORKER, **options)
+    world.cloud.market.menu = list(menu)
+    return world
+
+
 @pytest.fixture
 def controls(settings: Settings) -> ControllerSettings:
     return small(settings.controller)
@@ -39,4 +61,4 @@ def policy(controls: ControllerSettings) -> Policy:
 
 @pytest.fixture
 def world(controls: ControllerSettings) -> World:
-    return World(controls)
+    return small_world(controls)

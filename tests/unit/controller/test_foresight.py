@@ -12,10 +12,10 @@ from config.schedule import Schedule, schedule
 from controller.events.record import record_of
 from controller.events.render import explain
 from controller.policy.policy import decide
+from controller.simulation.world import World
 from controller.state.model import Observation, PoolView, Worker
 from core.fleet.decisions import Decision, Rule
 from core.storage import layout
-from tests.unit.controller.fakes import World
 from tests.unit.controller.test_loop import stopped
 from tests.unit.controller.test_policy import ON_DEMAND, POLICY, busy, idle, one, priced, view
 
@@ -97,22 +97,22 @@ def morning() -> dict[str, Schedule]:
 
 
 def test_workers_are_ready_at_the_hour_and_gone_after_it(world: World, morning: dict[str, Schedule]) -> None:
-    world.boot_s, opens = 2.0, MIDNIGHT + 8 * 3_600
+    opens = MIDNIGHT + 8 * 3_600
     world.now = opens - 6.0
     controller = world.controller(schedules=morning)
     up: dict[float, int] = {}
     while world.now < opens + 20:
         controller.tick()
         world.step()
-        up[world.now - opens] = sum(1 for worker in world.fleet.alive if worker.beat)
-    assert len(world.fleet.launches) == 1
+        up[world.now - opens] = sum(1 for worker in world.cloud.present if worker.ready_s is not None)
+    assert len(world.launches) == 1
     assert (up[-2.0], up[0.0]) == (0, 2), "one boot and one tick ahead, and no earlier"
-    assert len(world.fleet.alive) == 2, "idle workers stay while the schedule asks for them"
+    assert len(world.cloud.present) == 2, "idle workers stay while the schedule asks for them"
     world.now = opens + 3_599.0
     for _ in range(30):
         controller.tick()
         world.step()
-    assert not world.fleet.alive
+    assert not world.cloud.present
 
 
 def a_day(world: World, first: float) -> None:
@@ -120,10 +120,10 @@ def a_day(world: World, first: float) -> None:
     controller = world.controller()
     world.now = first
     for _ in range(4 * 61):
-        world.queue.visible += 15
+        world.send(15)
         controller.tick()
         world.step(15.0)
-    while world.outstanding or world.fleet.alive:
+    while world.cloud.outstanding or world.cloud.present:
         controller.tick()
         world.step()
     controller.run(stopped())
@@ -133,8 +133,8 @@ def a_day(world: World, first: float) -> None:
 def test_yesterdays_arrivals_have_workers_up_today_over_a_restart(world: World) -> None:
     world.settings = world.settings.model_copy(update={"forecast": True, "tick_s": 15.0})
     a_day(world, MIDNIGHT)
-    assert not world.fleet.alive
-    writes = [call for call in world.calls if call == f"put {layout.ARRIVALS}"]
+    assert not world.cloud.present
+    writes = [call for call in world.faults.calls if call == f"put {layout.ARRIVALS}"]
     assert len(writes) == 4, "once a slot"
     successor = world.controller()
     plan = successor.tick()
@@ -145,22 +145,22 @@ def test_yesterdays_arrivals_have_workers_up_today_over_a_restart(world: World) 
         world.step()
     assert plan is not None
     assert plan.pools[0].terms.foreseen == pytest.approx(1.0, rel=0.1)
-    assert len(world.fleet.alive) == 1
+    assert len(world.cloud.present) == 1
 
 
 @pytest.mark.parametrize("broken", ["get fleet/arrivals.json", "put fleet/arrivals.json"])
 def test_a_shape_that_cannot_be_read_or_kept_stops_nothing(world: World, broken: str) -> None:
     world.settings = world.settings.model_copy(update={"forecast": True, "tick_s": 15.0})
-    world.broken.add(broken)
+    world.faults.broken.add(broken)
     a_day(world, MIDNIGHT)
     assert not list(world.objects.list(layout.ARRIVALS))
-    world.broken.clear()
+    world.faults.broken.clear()
     controller = world.controller()
-    world.queue.visible = 5
+    world.queue.fill(5)
     for _ in range(20):
         controller.tick()
         world.step()
-    assert not world.outstanding
+    assert not world.cloud.outstanding
 
 
 def test_a_shape_of_another_version_is_forgotten(world: World) -> None:
@@ -172,4 +172,4 @@ def test_a_shape_of_another_version_is_forgotten(world: World) -> None:
 
 def test_nothing_is_kept_where_nobody_foresees(world: World) -> None:
     a_day(world, MIDNIGHT)
-    assert not any(layout.ARRIVALS in call for call in world.calls)
+    assert not any(layout.ARRIVALS in call for call in world.faults.calls)

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from controller.simulation.world import World
 from controller.state.ledger import Fenced, Intent, Ledger
 from controller.state.model import PoolMemory
 from core.errors import Unavailable
 from core.storage.ports import Blob
-from tests.unit.controller.fakes import World
 
 
 def ledger(world: World, owner: str) -> Ledger:
@@ -87,10 +87,10 @@ def test_who_is_replaced_while_it_finds_out_about_a_lost_answer_is_fenced(world:
     store = Interrupted(world)
     one = Ledger(store, "a", 6.0, lambda: world.now)  # type: ignore[arg-type]
     assert one.lead()
-    world.lost_answers = {"put"}
+    world.faults.lost_answers = {"put"}
     with pytest.raises(Unavailable):
         one.write()
-    world.lost_answers = set()
+    world.faults.lost_answers = set()
     store.armed = True
     with pytest.raises(Fenced):
         one.write()
@@ -146,20 +146,20 @@ def test_who_was_replaced_while_it_decided_finds_out_before_it_acts(world: World
 def test_a_write_whose_answer_was_lost_does_not_fence_its_own_writer(world: World) -> None:
     one = ledger(world, "a")
     one.lead()
-    world.lost_answers = {"put"}
+    world.faults.lost_answers = {"put"}
     with pytest.raises(Unavailable):
         one.write()
-    world.lost_answers = set()
+    world.faults.lost_answers = set()
     one.write()
     assert one.leads
 
 
 def test_a_takeover_whose_answer_was_lost_is_completed(world: World) -> None:
     one = ledger(world, "a")
-    world.lost_answers = {"put"}
+    world.faults.lost_answers = {"put"}
     with pytest.raises(Unavailable):
         one.lead()
-    world.lost_answers = set()
+    world.faults.lost_answers = set()
     assert one.lead()
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from config.settings import ControllerSettings
 from controller.events.render import sentence
 from controller.loop import Controller
+from controller.simulation.faults import Crash
+from controller.simulation.scenario import CALM
+from controller.simulation.world import World
 from core.fleet.decisions import Decision, Rule
-from core.fleet.roster import WorkerState
-from tests.unit.controller.fakes import Crash, World
+from core.fleet.roster import Heartbeat, WorkerState
+from tests.unit.controller.conftest import small_world
 
 READING = {"get", "list", "instances", "offerings", "depth"}
 """The calls that change nothing."""
@@ -34,34 +37,34 @@ def decision(controller: Controller) -> Decision:
 def test_starts_from_zero_works_everything_off_and_returns_to_zero(world: World) -> None:
     controller = world.controller()
     controller.tick()
-    assert not world.fleet.launches
-    world.queue.visible = 30
+    assert not world.launches
+    world.queue.fill(30)
     controller.tick()
-    assert len(world.fleet.alive) == 1
+    assert len(world.cloud.present) == 1
     live(world, controller, 10)
-    assert world.outstanding == 0
-    assert len(world.fleet.alive) == 1, "an idle worker lingers"
+    assert world.cloud.outstanding == 0
+    assert len(world.cloud.present) == 1, "an idle worker lingers"
     live(world, controller, 10)
-    assert not world.fleet.alive
-    assert not world.fleet.killed_busy
+    assert not world.cloud.present
+    assert not world.cloud.totals.ended_busy
     assert not world.roster.workers(), "what is gone is forgotten"
     assert not world.roster.drain_requests()
 
 
 def test_a_backlog_beyond_the_goal_gets_more_workers_up_to_the_cap(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 200
+    world.queue.fill(200)
     controller.tick()
-    assert len(world.fleet.alive) == 3, "200 images at 8 a second in 10 s"
-    world.queue.visible = 5_000
+    assert len(world.cloud.present) == 3, "200 images at 8 a second in 10 s"
+    world.queue.fill(5_000)
     controller.tick()
-    assert len(world.fleet.alive) == 4
+    assert len(world.cloud.present) == 4
 
 
 def test_learns_what_its_workers_do(world: World) -> None:
     controller = world.controller()
-    world.batch, world.boot_s = 4, 6.0
-    world.queue.visible = 300
+    world.change_workers(batch=4, throughput=4.0, boot_s=6.0)
+    world.queue.fill(300)
     live(world, controller, 20)
     plan = controller.tick()
     assert plan is not None
@@ -72,8 +75,8 @@ def test_learns_what_its_workers_do(world: World) -> None:
 
 def test_a_restart_remembers(world: World) -> None:
     controller = world.controller()
-    world.boot_s = 6.0
-    world.queue.visible = 300
+    world.change_workers(boot_s=6.0)
+    world.queue.fill(300)
     live(world, controller, 20)
     controller.run(stopped())
     successor = world.controller()
@@ -81,6 +84,12 @@ def test_a_restart_remembers(world: World) -> None:
     assert plan is not None, "a lease that was given back is free at once"
     assert plan.pools[0].terms.boot_s == pytest.approx(6)
     assert not plan.pools[0].launch
+
+
+def heartbeat(id: str, seq: int) -> Heartbeat:
+    """Of an idle worker that no fleet lists."""
+    times = {"at": 0.0, "state_since": 0.0, "started_at": 0.0}
+    return Heartbeat(worker_id=id, pool="resnet50", tagger="t", state=WorkerState.IDLE, seq=seq, **times)
 
 
 def stopped() -> threading.Event:
@@ -91,148 +100,148 @@ def stopped() -> threading.Event:
 
 def test_a_dead_worker_is_replaced_at_once(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 60
+    world.queue.fill(60)
     live(world, controller, 4)
-    world.kill(world.fleet.alive[0])
+    world.cloud.die(world.cloud.present[0])
     live(world, controller, 1)
-    assert len(world.fleet.alive) == 1
+    assert len(world.cloud.present) == 1
     live(world, controller, 15)
-    assert world.outstanding == 0
+    assert world.cloud.outstanding == 0
 
 
 def test_a_worker_whose_heartbeat_stands_still_is_lost_ended_and_replaced(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 60
+    world.queue.fill(60)
     live(world, controller, 4)
-    [lost] = world.fleet.alive
-    lost.hung = True
+    [lost] = world.cloud.present
+    world.cloud.hang(lost)
     live(world, controller, 5)
     assert not lost.stopping
     live(world, controller, 2)
-    assert lost.stopping
+    assert lost.stopping or lost.gone
     live(world, controller, 20)
-    assert not lost.alive
-    assert world.outstanding == 0
-    assert not world.fleet.killed_busy
+    assert lost.gone
+    assert world.cloud.outstanding == 0
+    assert not world.cloud.totals.ended_busy
 
 
 def test_a_controller_that_slept_blames_nobody(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 500
+    world.queue.fill(500)
     live(world, controller, 4)
     world.now += 3_600
     controller.tick()
     live(world, controller, 3)
-    assert not any("terminate" in call for call in world.calls)
+    assert not any("terminate" in call for call in world.faults.calls)
 
 
 def test_a_boot_that_hangs_is_ended_after_its_deadline_and_tried_again(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 5
+    world.queue.fill(5)
     controller.tick()
-    world.fleet.alive[0].hung = True
+    world.cloud.hang(world.cloud.present[0])
     live(world, controller, 19)
-    assert len(world.fleet.launches) == 1
+    assert len(world.launches) == 1
     live(world, controller, 10)
-    assert len(world.fleet.launches) == 2
-    assert world.outstanding == 0
+    assert len(world.launches) == 2
+    assert world.cloud.outstanding == 0
 
 
 def test_failing_boots_back_off_and_open_the_breaker_which_lets_one_trial_through(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 500
+    world.queue.fill(500)
     times = []
     for second in range(80):
-        before = len(world.fleet.launches)
+        before = len(world.launches)
         controller.tick()
-        if len(world.fleet.launches) > before:
-            times.append((second, world.fleet.launches[-1][1]))
-        for one in world.fleet.alive:
-            one.doomed = True
+        if len(world.launches) > before:
+            times.append((second, world.launches[-1].count))
         world.step()
+        for one in world.cloud.present:
+            world.cloud.die(one)
     assert times[0] == (0, 4), "all that the backlog asks for"
     assert times[1] == (31, 1), "four failed: the breaker is open for 30 s, then one is tried"
     assert times[2] == (62, 1)
     assert decision(controller).rule is Rule.BREAKER
     live(world, controller, 60)
-    assert world.outstanding == 0, "a trial that succeeds closes the breaker"
+    assert world.cloud.outstanding == 0, "a trial that succeeds closes the breaker"
 
 
 def test_single_failures_double_the_pause(world: World, controls: ControllerSettings) -> None:
     world.settings = controls.model_copy(update={"breaker_failures": 10})
     controller = world.controller()
-    world.queue.visible = 5
+    world.queue.fill(5)
     times = []
     for second in range(40):
-        before = len(world.fleet.launches)
+        before = len(world.launches)
         controller.tick()
-        if len(world.fleet.launches) > before:
+        if len(world.launches) > before:
             times.append(second)
-        for one in world.fleet.alive:
-            one.doomed = True
         world.step()
+        for one in world.cloud.present:
+            world.cloud.die(one)
     assert times == [0, 2, 5, 10, 19, 36]
 
 
 def test_no_capacity_is_answered_with_patience_not_with_a_storm(world: World) -> None:
     controller = world.controller()
-    world.fleet.room = 0
-    world.queue.visible = 500
+    world.cloud.market.room = 0
+    world.queue.fill(500)
     live(world, controller, 30)
-    assert len(world.fleet.launches) <= 4
+    assert len(world.launches) <= 4
     assert "no capacity" in decision(controller).details.refused
-    world.fleet.room = 10
+    world.cloud.market.room = 10
     live(world, controller, 40)
-    assert world.fleet.launches[-1][1] > 1, "once one is ready, the rest comes at once"
-    assert world.outstanding == 0
+    assert world.launches[-1].count > 1, "once one is ready, the rest comes at once"
+    assert world.cloud.outstanding == 0
 
 
 @pytest.mark.parametrize("broken", ["depth", "instances", "offerings", "list fleet/"])
 def test_a_failed_reading_changes_nothing_and_says_so(world: World, broken: str) -> None:
     controller = world.controller()
-    world.queue.visible = 20
+    world.queue.fill(20)
     live(world, controller, 8)
-    assert world.outstanding == 0
-    world.broken = {broken}
+    assert world.cloud.outstanding == 0
+    world.faults.broken = {broken}
     live(world, controller, 60)
-    assert len(world.fleet.alive) == 1
+    assert len(world.cloud.present) == 1
     assert decision(controller).rule is Rule.UNREAD
-    world.broken = set()
+    world.faults.broken = set()
     live(world, controller, 30)
-    assert not world.fleet.alive
+    assert not world.cloud.present
 
 
 def test_a_store_that_is_away_stops_everything_and_nothing_is_lost(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 20
-    world.broken = {"put", "get", "list", "delete"}
+    world.queue.fill(20)
+    world.faults.broken = {"put", "get", "list", "delete"}
     live(world, controller, 30)
-    assert not world.fleet.launches
-    world.broken = set()
+    assert not world.launches
+    world.faults.broken = set()
     live(world, controller, 10)
-    assert world.outstanding == 0
+    assert world.cloud.outstanding == 0
 
 
 @pytest.mark.parametrize("lost", ["put fleet/controller.json", "launch"])
 def test_a_lost_answer_doubles_nothing(world: World, lost: str) -> None:
     controller = world.controller()
     controller.tick()
-    world.queue.visible = 20
-    world.lost_answers = {lost}
+    world.queue.fill(20)
+    world.faults.lost_answers = {lost}
     live(world, controller, 5)
-    world.lost_answers = set()
+    world.faults.lost_answers = set()
     live(world, controller, 5)
-    assert len(world.fleet.launches) == 1
-    assert len(world.fleet.alive) == 1
+    assert len(world.launches) == 1
+    assert len(world.cloud.present) == 1
 
 
 @pytest.mark.parametrize("after", [False, True])
 def test_a_crash_at_any_call_neither_loses_nor_doubles_workers(controls: ControllerSettings, after: bool) -> None:
     calls = 0
     for fuse in range(1, 100):
-        world = World(controls)
-        world.queue.visible = 30
-        world.fuse, world.fuse_after = fuse, after
+        world = small_world(controls)
+        world.queue.fill(30)
+        world.faults.crash_at(fuse, after=after)
         try:
             world.controller().tick()
         except Crash:
@@ -243,27 +252,26 @@ def test_a_crash_at_any_call_neither_loses_nor_doubles_workers(controls: Control
         for _ in range(7):
             world.now += 1
             successor.tick()
-        assert len(world.fleet.launches) == 1, f"crash at call {fuse}"
-        assert len(world.fleet.alive) == 1, f"crash at call {fuse}"
+        assert len(world.launches) == 1, f"crash at call {fuse}"
+        assert len(world.cloud.present) == 1, f"crash at call {fuse}"
     assert calls >= 8
 
 
 def test_instances_that_are_not_listed_yet_count(world: World) -> None:
     controller = world.controller()
-    world.fleet.listed = False
-    world.queue.visible = 10_000
+    world.cloud.weather = replace(CALM, list_lag_s=1e9)
+    world.queue.fill(10_000)
     for _ in range(5):
         controller.tick()
-    assert len(world.fleet.alive) == 4
-    assert len(world.fleet.launches) == 1
+    assert len(world.cloud.present) == 4
+    assert len(world.launches) == 1
 
 
 def test_orphans_are_adopted_and_let_go_when_they_are_not_needed(controls: ControllerSettings) -> None:
-    world = World(controls, pools=["resnet50", "pool-of-yesterday"])
+    world = small_world(controls, pools=["resnet50", "pool-of-yesterday"])
     world.configured.remove("pool-of-yesterday")
-    with world.outside():
-        world.fleet.launch("resnet50", 2, "of-a-ledger-that-was-deleted")
-        world.fleet.launch("pool-of-yesterday", 1, "of-older-settings")
+    world.launch_outside(2)
+    world.launch_outside(1, "pool-of-yesterday")
     controller = world.controller()
     plan = controller.tick()
     assert plan is not None
@@ -271,42 +279,36 @@ def test_orphans_are_adopted_and_let_go_when_they_are_not_needed(controls: Contr
     live(world, controller, 3)
     assert len(json.loads(world.objects.get("fleet/controller.json").data)["known"]) == 3
     live(world, controller, 30)
-    assert not world.fleet.alive
+    assert not world.cloud.present
 
 
 def test_a_worker_started_by_hand_is_capacity_but_is_neither_billed_nor_touched(world: World) -> None:
     controller = world.controller()
     controller.tick()
-    with world.outside():
-        world.fleet.launch("resnet50", 1, "by-hand")
-    [guest] = world.fleet.workers.values()
-    world.fleet.workers.clear()
-    for _ in range(60):
+    for second in range(60):
         world.now += 1
-        world.say(guest, WorkerState.IDLE)
+        with world.outside():
+            world.roster.beat(heartbeat("guest", second))
         plan = controller.tick()
         assert plan is not None
         assert plan.pools[0].action == "hold"
     assert plan.pools[0].terms.by_hand == 1
     assert plan.pools[0].terms.billable == 0
-    world.queue.visible = 5
+    world.queue.fill(5)
     assert not controller.tick().pools[0].launch  # type: ignore[union-attr]
     for _ in range(10):
         world.now += 1
         controller.tick()
-    assert world.fleet.alive, "it has died: its heartbeat counts no more"
-    assert [beat.worker_id for beat in world.roster.workers()] != [guest.id]
+    assert world.cloud.present, "it has died: its heartbeat counts no more"
+    assert [beat.worker_id for beat in world.roster.workers()] != ["guest"]
 
 
 def test_the_heartbeat_of_a_worker_that_died_long_ago_delays_nothing(world: World) -> None:
     with world.outside():
-        world.fleet.launch("resnet50", 1, "before-the-power-failed")
-    [dead] = world.fleet.workers.values()
-    world.say(dead, WorkerState.IDLE)
-    world.fleet.workers.clear()
-    world.queue.visible = 5
+        world.roster.beat(heartbeat("of-one-before-the-power-failed", 1))
+    world.queue.fill(5)
     world.controller().tick()
-    assert len(world.fleet.alive) == 1
+    assert len(world.cloud.present) == 1
 
 
 def test_a_second_controller_stands_by_and_takes_over_when_the_first_is_silent(world: World) -> None:
@@ -320,61 +322,61 @@ def test_a_second_controller_stands_by_and_takes_over_when_the_first_is_silent(w
         world.step()
         waited += 1
     assert waited == pytest.approx(world.settings.lease_s, abs=1)
-    calls = len(world.calls)
-    world.queue.visible = 10
+    calls = len(world.faults.calls)
+    world.queue.fill(10)
     assert first.tick() is None, "fenced"
-    assert not any("launch" in call for call in world.calls[calls:])
+    assert not any("launch" in call for call in world.faults.calls[calls:])
 
 
 def test_a_controller_that_was_replaced_in_the_middle_of_a_tick_launches_nothing(world: World) -> None:
     first, second = world.controller(), world.controller()
     first.tick()
-    world.queue.visible = 10
+    world.queue.fill(10)
     with world.outside():
         second.tick()
         world.now += world.settings.lease_s + 1
-        world.queue.visible = 0
+        world.queue.fill(0)
         assert second.tick() is not None
-    world.queue.visible = 10
+    world.queue.fill(10)
     assert first.tick() is None
-    assert not world.fleet.launches
+    assert not world.launches
 
 
 def test_a_dry_run_makes_no_mutating_call(world: World) -> None:
     controller = world.controller(dry_run=True)
-    world.queue.visible = 500
+    world.queue.fill(500)
     live(world, controller, 5)
     plan = controller.tick()
     assert plan is not None
     assert plan.pools[0].launch == 4
-    assert {call.split()[0] for call in world.calls} <= READING
+    assert {call.split()[0] for call in world.faults.calls} <= READING
 
 
 def test_a_dry_run_beside_a_live_controller_changes_nothing(world: World) -> None:
     controller, dry = world.controller(), world.controller(dry_run=True)
-    world.queue.visible = 100
+    world.queue.fill(100)
     for _ in range(30):
         world.step()
         controller.tick()
-        before = len(world.calls)
+        before = len(world.faults.calls)
         dry.tick()
-        assert {call.split()[0] for call in world.calls[before:]} <= READING
-    assert not world.fleet.alive
+        assert {call.split()[0] for call in world.faults.calls[before:]} <= READING
+    assert not world.cloud.present
 
 
 def test_at_rest_the_store_is_written_a_few_times_a_minute(world: World) -> None:
     controller = world.controller()
     controller.tick()
-    world.calls.clear()
+    world.faults.calls.clear()
     live(world, controller, 60)
-    puts = [call for call in world.calls if call.startswith("put")]
+    puts = [call for call in world.faults.calls if call.startswith("put")]
     assert len([put for put in puts if "controller.json" in put]) <= 60, "the lease, once a tick"
     assert len([put for put in puts if "decisions" in put]) <= 6
 
 
 def test_decisions_are_written_for_all_to_see(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 30
+    world.queue.fill(30)
     plan = controller.tick()
     [record] = world.roster.decisions()
     assert plan is not None

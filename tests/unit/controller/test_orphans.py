@@ -8,7 +8,9 @@ import pytest
 
 from config.settings import ControllerSettings
 from controller.loop import Controller
-from tests.unit.controller.fakes import FakeWorker, World
+from controller.simulation.worker import SimulatedWorker
+from controller.simulation.world import World
+from tests.unit.controller.conftest import small_world
 
 
 def live(world: World, controller: Controller, seconds: int) -> None:
@@ -17,13 +19,11 @@ def live(world: World, controller: Controller, seconds: int) -> None:
         controller.tick()
 
 
-def stray(world: World, **state: bool) -> FakeWorker:
+def stray(world: World, *, hung: bool) -> SimulatedWorker:
     """An instance whose token was never intended."""
-    with world.outside():
-        world.fleet.launch("resnet50", 1, "of nobody")
-    one = world.fleet.workers["of nobody-0"]
-    for name, value in state.items():
-        setattr(one, name, value)
+    [one] = world.launch_outside()
+    if hung:
+        world.cloud.hang(one)
     return one
 
 
@@ -57,36 +57,36 @@ def test_a_single_look_ends_nothing_however_old_it_is(world: World) -> None:
 
 def test_one_that_is_silent_is_no_capacity(world: World) -> None:
     one = stray(world, hung=True)
-    world.queue.visible = 5
+    world.queue.fill(5)
     world.controller().tick()
-    assert [other.token for other in world.fleet.alive if other is not one] != []
+    assert [other.id for other in world.cloud.present if other is not one] != []
 
 
 def test_it_is_billed_while_it_is_looked_at(world: World) -> None:
     stray(world, hung=True)
-    world.queue.visible = 5_000
+    world.queue.fill(5_000)
     world.controller().tick()
-    assert len(world.fleet.alive) == world.settings.max_workers
+    assert len(world.cloud.present) == world.settings.max_workers
 
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_ledger_that_is_lost_costs_no_worker(world: World, busy: bool) -> None:
     first = world.controller()
-    world.queue.visible = 5_000 if busy else 40
+    world.queue.fill(5_000 if busy else 40)
     live(world, first, 10)
-    before = {one.id for one in world.fleet.alive}
+    before = {one.id for one in world.cloud.present}
     assert before
     world.objects.delete(["fleet/controller.json"])
     successor = world.controller()
     live(world, successor, 4)
-    assert {one.id for one in world.fleet.alive} == before, "none is ended, and none launched in its place"
+    assert {one.id for one in world.cloud.present} == before, "none is ended, and none launched in its place"
     assert sorted(known(world)) == sorted(before)
-    assert not world.fleet.killed_busy
+    assert not world.cloud.totals.ended_busy
 
 
 def test_an_owner_writes_the_lost_ledger_anew(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 150
+    world.queue.fill(150)
     live(world, controller, 6)
     before = known(world)
     world.objects.delete(["fleet/controller.json"])
@@ -95,7 +95,7 @@ def test_an_owner_writes_the_lost_ledger_anew(world: World) -> None:
 
 
 def test_dry_run_ends_no_orphan(controls: ControllerSettings) -> None:
-    world = World(controls)
+    world = small_world(controls)
     one = stray(world, hung=True)
     live(world, world.controller(dry_run=True), 30)
     assert not one.stopping

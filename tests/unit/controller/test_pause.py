@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.policy.policy import decide
+from controller.simulation.world import World
 from controller.state.model import Observation, Policy, PoolView, Stage, Worker
 from core.fleet.decisions import Rule
 from core.storage.ports import Depth
-from tests.unit.controller.fakes import World
 from tests.unit.controller.test_loop import live
 
 
@@ -29,72 +29,72 @@ def resume(world: World) -> None:
 def test_while_paused_no_worker_comes_and_after_it_one_does(world: World) -> None:
     controller = world.controller()
     pause(world)
-    world.queue.visible = 12
+    world.queue.fill(12)
     live(world, controller, 20)
-    assert not world.fleet.launches
+    assert not world.launches
     plan = controller.tick()
     assert plan is not None
     assert (plan.pools[0].rule, plan.pools[0].action, plan.pools[0].terms.waiting) == (Rule.PAUSED, "hold", 12)
     resume(world)
     live(world, controller, 8)
-    assert world.outstanding == 0
+    assert world.cloud.outstanding == 0
 
 
 def test_while_paused_workers_work_and_none_is_drained(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 60
+    world.queue.fill(60)
     live(world, controller, 4)
     pause(world)
     live(world, controller, 60)
-    assert world.outstanding == 0
-    assert len(world.fleet.alive) == 1, "idle far beyond the linger"
+    assert world.cloud.outstanding == 0
+    assert len(world.cloud.present) == 1, "idle far beyond the linger"
     resume(world)
     live(world, controller, 5)
-    assert not world.fleet.alive
+    assert not world.cloud.present
 
 
 def test_what_is_lost_is_ended_in_a_pause_too(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 60
+    world.queue.fill(60)
     live(world, controller, 4)
     pause(world)
-    [lost] = world.fleet.alive
-    lost.hung = True
+    [lost] = world.cloud.present
+    world.cloud.hang(lost)
     live(world, controller, 10)
-    assert not lost.alive
-    assert len(world.fleet.launches) == 1, "and is not replaced"
+    assert lost.gone
+    assert len(world.launches) == 1, "and is not replaced"
 
 
 def test_a_launch_that_was_decided_before_the_pause_waits_for_its_end(world: World) -> None:
     first = world.controller()
-    world.queue.visible = 5
-    world.broken = {"launch"}
+    world.queue.fill(5)
+    world.faults.broken = {"launch"}
     first.tick()
-    assert not world.fleet.launches
+    assert not world.launches
     pause(world)
-    world.broken = set()
+    world.faults.broken = set()
     live(world, first, 5)
-    assert not world.fleet.launches
+    assert not world.launches
     resume(world)
     live(world, first, 1)
-    [(_, count, _)] = world.fleet.launches
-    assert count == 1
+    [launch] = world.launches
+    assert launch.count == 1
 
 
 def test_a_successor_that_cannot_read_launches_nothing_on_a_guess(world: World) -> None:
     first = world.controller()
-    world.queue.visible = 5
-    world.broken = {"launch"}
+    world.queue.fill(5)
+    world.faults.broken = {"launch"}
     first.tick()
     pause(world)
-    world.broken = {"list fleet/"}
+    world.faults.broken = {"list fleet/"}
     successor = world.controller()
     live(world, successor, 40)
-    assert not world.fleet.launches
+    assert not world.launches
     resume(world)
-    world.broken = set()
+    world.faults.broken = set()
     live(world, successor, 1)
-    assert len(world.fleet.launches) == 1
+    assert len(world.launches) == 1
 
 
 stages = st.sampled_from([stage for stage in Stage if stage is not Stage.GONE])
@@ -120,7 +120,7 @@ def small() -> Policy:
 
 def test_a_controller_keeps_its_history(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 30
+    world.queue.fill(30)
     live(world, controller, 30)
     kinds = [(one.terms["rule"], one.action) for one in world.roster.history().records]
     assert kinds[0] == ("launch", "launch 1")

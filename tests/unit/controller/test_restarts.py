@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from controller.loop import Controller
-from core.fleet.roster import WorkerState
-from tests.unit.controller.fakes import FakeWorker, World
+from controller.simulation.worker import SimulatedWorker
+from controller.simulation.world import World
 
 
-def grown_old(world: World) -> tuple[Controller, FakeWorker]:
+def grown_old(world: World) -> tuple[Controller, SimulatedWorker]:
     """A worker that has been at work for longer than a boot may take."""
     controller = world.controller()
-    world.queue.visible = 1
+    world.queue.fill(1)
     for _ in range(40):
         world.step()
-        world.queue.visible = 1
+        world.queue.fill(1)
         controller.tick()
-    [one] = world.fleet.alive
+    [one] = world.cloud.present
     return controller, one
 
 
-def restart(world: World, one: FakeWorker) -> None:
+def restart(world: World, one: SimulatedWorker) -> None:
     """Its process was killed; the new one begins to count its heartbeats, and stays where it is."""
-    world.queue.visible, world.queue.hidden, one.held = world.queue.visible + one.held, 0, 0
-    one.beat, one.hung = None, True
-    world.say(one, WorkerState.STARTING)
+    world.cloud.restart(one)
 
 
-def live(world: World, controller: Controller, one: FakeWorker, seconds: int) -> None:
+def live(world: World, controller: Controller, one: SimulatedWorker, seconds: int) -> None:
     for _ in range(seconds):
         world.step()
-        world.say(one, WorkerState.WARMING)
         controller.tick()
 
 

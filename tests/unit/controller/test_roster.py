@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from controller.simulation.world import World
 from core.errors import Unavailable
 from core.fleet.roster import Heartbeat, WorkerState
-from tests.unit.controller.fakes import World
 
 
 def beat(id: str, seq: int = 1) -> Heartbeat:
@@ -23,7 +23,7 @@ def beat(id: str, seq: int = 1) -> Heartbeat:
 
 
 def asked(world: World) -> list[str]:
-    calls, world.calls = world.calls, []
+    calls, world.faults.calls = world.faults.calls, []
     return sorted(calls)
 
 
@@ -101,10 +101,10 @@ def test_what_cannot_be_read_is_passed_over_and_not_fetched_again(world: World) 
 def test_a_store_that_fails_meanwhile_is_no_smaller_fleet(world: World, workers: int) -> None:
     for number in range(workers):
         world.roster.beat(beat(f"w{number}"))
-    world.broken = {"get"}
+    world.faults.broken = {"get"}
     with pytest.raises(Unavailable):
         world.roster.workers()
-    world.broken = set()
+    world.faults.broken = set()
     assert len(world.roster.workers()) == workers
 
 

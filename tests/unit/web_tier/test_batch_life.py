@@ -14,8 +14,8 @@ from core.domain.messages import encode
 from core.storage import layout
 from web_tier.catalog.batches import Batch, Upload
 from web_tier.catalog.lifecycle import LifecycleCatalog
-from web_tier.catalog.results import Outcome
-from web_tier.http.prefer_wait import Waits
+from web_tier.catalog.results import ImageOutcome
+from web_tier.http.prefer_wait import PreferWait
 from web_tier.services.lifecycle import DAY_S, Housekeeping, purge
 
 
@@ -222,12 +222,12 @@ def test_counts_and_numbers_hold_whatever_becomes_of_a_batch(web, steps):
             lives.cancel(batch.id, 1.0)
         elif step == "retry":
             if before.cancelled_at is None:
-                lives.try_again(batch.id, lives.failed_images(batch.id)[:2], 1.0)
+                lives.retry(batch.id, lives.failed_images(batch.id)[:2], 1.0)
         else:
             image = web.catalog.image(ids[number % len(ids)])
             error = None if step == "succeed" else "broken"
             lost = step == "lose"
-            outcome = Outcome(
+            outcome = ImageOutcome(
                 batch.id, image.id, image.name, error, [], None, None, "t", 1.0, image.attempt, provisional=lost
             )
             web.catalog.record([outcome], 1.0)
@@ -237,7 +237,7 @@ def test_counts_and_numbers_hold_whatever_becomes_of_a_batch(web, steps):
         assert after.failed == found.count("failed")
         assert after.cancelled == found.count("cancelled")
         assert after.completed == len(found) - found.count("received")
-        assert after.ended == (after.closed_at is not None and not any(item.waits for item in items))
+        assert after.ended == (after.closed_at is not None and not any(item.is_waiting for item in items))
         assert len({item.change for item in items}) == len(items)
         assert max(item.change for item in items) <= after.change
         assert after.change >= before.change
@@ -441,7 +441,7 @@ class Watch:
 )
 def test_a_wait_has_an_end(web, prefer, waited):
     watch = Watch()
-    waits = Waits(1, stopping=lambda: False, clock=watch.clock, pause=watch.pause)
+    waits = PreferWait(1, stopping=lambda: False, clock=watch.clock, pause=watch.pause)
     with web.client.application.test_request_context(headers={"Prefer": prefer}):
         assert waits.until(lambda: False) == {"Preference-Applied": f"wait={waited}"}
     assert watch.now == pytest.approx(waited, abs=0.2)
@@ -449,7 +449,7 @@ def test_a_wait_has_an_end(web, prefer, waited):
 
 def test_a_wait_ends_with_the_server_and_takes_no_seat_that_is_not_there(web):
     watch = Watch()
-    waits = Waits(1, stopping=lambda: True, clock=watch.clock, pause=watch.pause)
+    waits = PreferWait(1, stopping=lambda: True, clock=watch.clock, pause=watch.pause)
     with web.client.application.test_request_context(headers={"Prefer": "wait=10"}):
         inner: list[dict[str, str]] = []
         assert waits.until(lambda: not inner.append(waits.until(lambda: True)))

@@ -1,4 +1,4 @@
-"""What a batch asks for: what travels with its jobs, and which tags of its results are kept."""
+"""What a batch asks for: what travels with its jobs, and which tags of its results are select_tags."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from config.settings import PoolSettings
 from core.domain.messages import Tag, decode_job
-from web_tier.catalog.batch_options import BatchOptions, for_jobs, kept, settled
+from web_tier.catalog.batch_options import BatchOptions, job_options, select_tags, with_defaults
 
 NAMES = st.sampled_from(["Dog", "dog", "golden retriever", "Golden  Retriever", "cat", "Straße", "STRASSE"])
 OPTIONS = st.builds(
@@ -27,7 +27,7 @@ def tag(name: str) -> dict[str, object]:
 @given(OPTIONS, st.lists(NAMES, max_size=8))
 def test_kept_tags_are_the_first_of_the_wanted_in_their_order(options, names):
     tags = [tag(name) for name in names]
-    found = kept(tags, options.model_dump())
+    found = select_tags(tags, options.model_dump())
     rest = iter(tags)
     assert all(one in rest for one in found), "in their order"
     allowed = [name.casefold().split() for name in options.include]
@@ -42,16 +42,16 @@ def test_kept_tags_are_the_first_of_the_wanted_in_their_order(options, names):
 
 @given(OPTIONS, st.integers(1, 5000))
 def test_options_once_settled_stay_so_and_bound_what_is_kept(options, pool_top_k):
-    done = settled(options, pool_top_k)
-    assert settled(done, 7) == done
+    done = with_defaults(options, pool_top_k)
+    assert with_defaults(done, 7) == done
     if options.include or options.exclude:
         assert done.max_tags == options.max_tags or (options.max_tags is None and done.max_tags <= 1000)
-    assert for_jobs(done.model_dump()).top_k == (1000 if options.include or options.exclude else options.top_k)
+    assert job_options(done.model_dump()).top_k == (1000 if options.include or options.exclude else options.top_k)
 
 
 def test_options_of_before_are_understood():
-    assert for_jobs({"top_k": 3, "min_confidence": None}).top_k == 3
-    assert kept([tag("dog")], {}) == [tag("dog")]
+    assert job_options({"top_k": 3, "min_confidence": None}).top_k == 3
+    assert select_tags([tag("dog")], {}) == [tag("dog")]
 
 
 def test_a_batch_stores_what_it_asks_for_and_shows_all_there_is(web):
@@ -111,7 +111,7 @@ def test_what_florence2_is_asked_travels_with_its_jobs(web):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"tasks": ["find"]}, "there are none"),
+        ({"tasks": ["find"]}, "needs candidates"),
         ({"tasks": ["detect"], "candidates": ["dog"]}, "not among tasks"),
         ({"tasks": []}, "options.tasks"),
         ({"tasks": ["sing"]}, "options.tasks.0"),

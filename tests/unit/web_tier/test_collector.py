@@ -12,7 +12,7 @@ from core.domain.messages import OutputMessage, Result, Tag, encode
 from core.errors import Unavailable
 from core.storage import layout
 from web_tier.catalog.batches import Batch, Upload
-from web_tier.catalog.results import Outcome
+from web_tier.catalog.results import ImageOutcome
 
 
 def fill(web, count: int) -> tuple[str, list]:
@@ -47,11 +47,13 @@ def test_counts_and_numbers_hold_for_any_order_of_results(web, data):
     web.catalog.add_images(made.id, [Upload(id_, id_, id_, 1) for id_ in ids], 0.0)
     arrivals = data.draw(st.lists(st.tuples(st.sampled_from(ids), st.booleans(), st.booleans()), max_size=12))
     outcomes = [
-        Outcome(made.id, id_, id_, "broken" if failed or lost else None, [], None, None, "t", 1.0, provisional=lost)
+        ImageOutcome(
+            made.id, id_, id_, "broken" if failed or lost else None, [], None, None, "t", 1.0, provisional=lost
+        )
         for id_, failed, lost in arrivals
     ]
     closing = data.draw(st.integers(0, len(outcomes)))
-    expected: dict[str, Outcome] = {}
+    expected: dict[str, ImageOutcome] = {}
     for outcome in outcomes:
         if outcome.image_id not in expected or (expected[outcome.image_id].provisional and not outcome.provisional):
             expected[outcome.image_id] = outcome

@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.messages import Job, encode
 from core.errors import Unavailable
-from web_tier.catalog.results import Outcome
+from web_tier.catalog.results import ImageOutcome
 from web_tier.collector.dead_letter_sweeper import DeadLetterSweeper
 
 
@@ -126,7 +126,7 @@ def test_no_letter_goes_before_its_result_is_written_down(web):
     web.keep(web.result_of(job))
     web.give_up()
     with pytest.raises(Unavailable):
-        DeadLetterSweeper(web.backend.store, web.catalog, 10, web.clock, locked).look(
+        DeadLetterSweeper(web.backend.store, web.catalog, 10, web.clock, locked).sweep(
             "pool", web.backend.jobs("resnet50")
         )
     assert (status(web, job), letters(web)) == ("queued", 1)
@@ -134,7 +134,7 @@ def test_no_letter_goes_before_its_result_is_written_down(web):
     assert (status(web, job), letters(web)) == ("succeeded", 0)
 
 
-def locked(_outcomes: list[Outcome]) -> int:
+def locked(_outcomes: list[ImageOutcome]) -> int:
     raise Unavailable("catalogue: locked")
 
 

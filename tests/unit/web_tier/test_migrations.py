@@ -14,9 +14,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, insert, select
 
 import web_tier
-from web_tier.catalog import access_tables  # noqa: F401  # its tables belong to the catalogue too
 from web_tier.catalog.database import Database, catalog_url, migrate
-from web_tier.catalog.removal import RemovalCatalog, ToRemove
+from web_tier.catalog.removal import RemovalBacklog, RemovalCatalog
 from web_tier.catalog.tables import batches, images, metadata, tags, verdicts
 
 _BATCH = {
@@ -132,7 +131,7 @@ def test_what_an_earlier_version_deleted_has_nothing_left_but_leftovers(engine):
     catalog = RemovalCatalog(database := Database(engine.url))
     assert catalog.unswept(10.0) == [("bat_gone", 5.0)]
     assert not catalog.is_uncleared("bat_gone")
-    assert catalog.left() == ToRemove(batches=1, images=0)
+    assert catalog.backlog() == RemovalBacklog(batches=1, images=0)
     database.close()
 
 

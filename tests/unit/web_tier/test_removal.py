@@ -19,14 +19,14 @@ from core.errors import Unavailable
 from core.storage import layout
 from web_tier.catalog.batches import Batch, KeyReused, NoSuchBatch, Upload
 from web_tier.catalog.drops import DropCatalog
-from web_tier.catalog.edits import Verdict
+from web_tier.catalog.edits import TagDecision
 from web_tier.catalog.feedback import FeedbackCatalog
 from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.pace import Pace
-from web_tier.catalog.removal import RemovalCatalog, ToRemove
-from web_tier.catalog.results import Outcome
+from web_tier.catalog.removal import RemovalBacklog, RemovalCatalog
+from web_tier.catalog.results import ImageOutcome
 from web_tier.catalog.tables import batches, images, tags, verdicts
-from web_tier.catalog.tag_rows import Tagged
+from web_tier.catalog.tag_rows import TagFilter
 from web_tier.catalog.tags import Edit, NoSuchImage, TagCatalog
 from web_tier.catalog.uploads import UploadCatalog
 from web_tier.services.lifecycle import Housekeeping
@@ -119,7 +119,7 @@ def test_a_deletion_writes_one_row_whatever_the_batch(web, large):
 def test_from_the_deletion_on_no_reader_sees_an_image(web, large, other):
     database, first = web.catalog.database, image_id(large, 1)
     uploads, tagging = UploadCatalog(database), TagCatalog(database)
-    tagging.edit(large, [first], Edit("edt_1", [Verdict("Only here", wanted=True)]), 1.0)
+    tagging.edit(large, [first], Edit("edt_1", [TagDecision("Only here", wanted=True)]), 1.0)
     LifecycleCatalog(database).delete(large, 1.0)
     assert rows(web, large)["images"] == LARGE
 
@@ -132,9 +132,9 @@ def test_from_the_deletion_on_no_reader_sees_an_image(web, large, other):
     assert web.catalog.rate(large, 1.0) is None
     assert [count.name for count in tagging.tags("", 100)] == ["dog"]
     assert tagging.tags("label", 100) == []
-    assert {image.batch_id for image in tagging.search(Tagged(), 10)} == {other}
-    assert tagging.search(Tagged(name="Label 1"), 10) == tagging.search(Tagged(prefix="only"), 10) == []
-    assert len(tagging.search(Tagged(name="dog"), 10)) == 1
+    assert {image.batch_id for image in tagging.search(TagFilter(), 10)} == {other}
+    assert tagging.search(TagFilter(name="Label 1"), 10) == tagging.search(TagFilter(prefix="only"), 10) == []
+    assert len(tagging.search(TagFilter(name="dog"), 10)) == 1
     assert FeedbackCatalog(database).unpublished(10) == []
     for refused in (
         lambda: uploads.add_images(large, [Upload("img_x", "x", "0", 1)], 1.0),
@@ -143,7 +143,7 @@ def test_from_the_deletion_on_no_reader_sees_an_image(web, large, other):
         with pytest.raises(NoSuchBatch):
             refused()
     with pytest.raises((NoSuchBatch, NoSuchImage)):
-        tagging.edit(large, [first], Edit("edt_2", [Verdict("x", wanted=True)]), 1.0)
+        tagging.edit(large, [first], Edit("edt_2", [TagDecision("x", wanted=True)]), 1.0)
 
 
 def test_from_the_deletion_on_the_api_knows_nothing_of_it(web, large, other):
@@ -168,7 +168,7 @@ def test_from_the_deletion_on_the_api_knows_nothing_of_it(web, large, other):
 
 def test_a_key_that_named_an_edit_of_a_deleted_batch_names_a_new_one(web, large, other):
     database = web.catalog.database
-    tagging, edit = TagCatalog(database), Edit("edt_1", [Verdict("x", wanted=True)])
+    tagging, edit = TagCatalog(database), Edit("edt_1", [TagDecision("x", wanted=True)])
     tagging.edit(large, [image_id(large, 1)], edit, 1.0)
     LifecycleCatalog(database).delete(large, 1.0)
     (image,) = web.catalog.results(other, 1)
@@ -191,7 +191,7 @@ def test_a_result_that_comes_while_rows_are_left_is_removed(web, large):
     web.finish(web.result_of(job))
     assert web.collect() == 0
     assert layout.result_key(large, job.image_id) not in stored(web, large)
-    assert web.catalog.record([Outcome.of(web.result_of(job))], 1.0).unknown
+    assert web.catalog.record([ImageOutcome.of(web.result_of(job))], 1.0).unknown
 
 
 # --- removed in groups ------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_the_collector_removes_what_the_request_left(web, large, other):
     web.collector.sweep()
     assert nothing_left(web, large)
     assert (stored(web, other), rows(web, other)) == kept
-    assert RemovalCatalog(web.catalog.database).left() == ToRemove(0, 0)
+    assert RemovalCatalog(web.catalog.database).backlog() == RemovalBacklog(0, 0)
     assert f"tagfleet_images_accepted_total {LARGE + 1}.0" in web.client.get("/metrics").text, "a counter never falls"
 
 
@@ -300,7 +300,7 @@ def test_a_collector_that_is_killed_in_the_middle_is_followed_by_one_that_finish
             process.kill()
     with collecting(web):
         until(lambda: nothing_left(web, large))
-        until(lambda: RemovalCatalog(web.catalog.database).left() == ToRemove(0, 0))
+        until(lambda: RemovalCatalog(web.catalog.database).backlog() == RemovalBacklog(0, 0))
 
 
 @contextmanager
@@ -402,7 +402,7 @@ def test_who_follows_a_large_batch_gets_every_cancelled_image_and_then_the_end(w
     seen = web.catalog.change(waiting)
     answer = web.client.post(f"/api/v1/batches/{waiting}/cancel").json
     assert answer["request_counts"]["cancelled"] == LARGE
-    assert not web.catalog.batch(waiting).told
+    assert not web.catalog.batch(waiting).final
     web.collector.sweep()
     stream = web.client.get(f"/api/v1/batches/{waiting}/events?last_event_id={seen}").text
     assert stream.count("event: item") == LARGE
@@ -412,7 +412,7 @@ def test_who_follows_a_large_batch_gets_every_cancelled_image_and_then_the_end(w
 
 
 def test_wherever_a_cancellation_is_killed_it_is_finished_later(web, waiting):
-    from web_tier.services.cancelling import Cancelling
+    from web_tier.services.lifecycle import Cancelling
 
     lives = LifecycleCatalog(web.catalog.database)
     lives.cancel(waiting, 5.0)
@@ -428,7 +428,7 @@ def test_wherever_a_cancellation_is_killed_it_is_finished_later(web, waiting):
     assert max(map(len, found)) <= 2
     assert max(max(changed, default=0) for changed in found) <= 500
     batch = web.catalog.batch(waiting)
-    assert batch.told
+    assert batch.final
     changes = [image.change for image in web.catalog.changes(waiting, 0, LARGE + 1)]
     assert len(set(changes)) == LARGE
     assert max(changes) < batch.change, "the end comes after the last image"
@@ -448,7 +448,7 @@ def test_a_batch_that_is_deleted_while_it_is_cancelled_goes(web, waiting):
 def test_all_that_people_hold_is_told_once_more_in_groups(web, large):
     database = web.catalog.database
     every = [image_id(large, number) for number in range(1, LARGE + 1)]
-    TagCatalog(database).edit(large, every, Edit("edt_1", [Verdict("x", wanted=True)]), 1.0)
+    TagCatalog(database).edit(large, every, Edit("edt_1", [TagDecision("x", wanted=True)]), 1.0)
     teaching = FeedbackCatalog(database)
     while unpublished := teaching.unpublished(500):
         teaching.mark_published(unpublished)
@@ -462,7 +462,7 @@ def test_all_that_people_hold_is_told_once_more_in_groups(web, large):
 def test_a_large_edit_is_made_and_undone_in_groups(web, large, names):
     database = web.catalog.database
     every = [image_id(large, number) for number in range(1, 301)]
-    edit = Edit("edt_1", [Verdict(f"x {number}", wanted=True) for number in range(names)])
+    edit = Edit("edt_1", [TagDecision(f"x {number}", wanted=True) for number in range(names)])
     before = web.catalog.change(large)
     with statements() as found:
         after = TagCatalog(database).edit(large, every, edit, 1.0)
@@ -477,7 +477,7 @@ def test_a_large_edit_is_made_and_undone_in_groups(web, large, names):
 
 def test_a_large_edit_that_broke_off_goes_on_when_it_is_made_again(web, large):
     tagging, every = TagCatalog(web.catalog.database), [image_id(large, number) for number in range(1, 301)]
-    edit, groups = Edit("edt_1", [Verdict("x", wanted=True)]), []
+    edit, groups = Edit("edt_1", [TagDecision("x", wanted=True)]), []
 
     def die(connection, cursor, statement, *_) -> None:
         if statement.startswith("INSERT INTO verdicts"):
@@ -506,7 +506,7 @@ def test_a_large_edit_of_images_of_which_one_is_missing_changes_none(web, large)
     before = web.catalog.change(large)
     every = [*(image_id(large, number) for number in range(1, 301)), "img_zzz"]
     with pytest.raises(NoSuchImage, match="img_zzz"):
-        TagCatalog(web.catalog.database).edit(large, every, Edit("edt_1", [Verdict("x", wanted=True)]), 1.0)
+        TagCatalog(web.catalog.database).edit(large, every, Edit("edt_1", [TagDecision("x", wanted=True)]), 1.0)
     assert web.catalog.change(large) == before
 
 
@@ -530,15 +530,17 @@ def test_no_transaction_walks_through_a_whole_batch_to_find_images_by_id(web, la
     open_batch = web.batch()
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        tagging.edit(large, some, Edit("edt_1", [Verdict("x", wanted=True)]), 1.0)
+        tagging.edit(large, some, Edit("edt_1", [TagDecision("x", wanted=True)]), 1.0)
         tagging.undo(large, "edt_1", 1.0)
-        lives.try_again(large, some, 1.0)
+        lives.retry(large, some, 1.0)
         lives.cancel_some(waiting, [image_id(waiting, number) for number in range(100)], Pace())
-        web.catalog.record([Outcome(large, id_, "n", None, [], None, None, "t", 1.0) for id_ in some], 1.0)
+        web.catalog.record([ImageOutcome(large, id_, "n", None, [], None, None, "t", 1.0) for id_ in some], 1.0)
         UploadCatalog(database).add_images(open_batch, uploads, 1.0)
         UploadCatalog(database).mark_sent(some)
         origin = Origin(uri="s3://b/k", folder="s3://b/", sha256="0", bytes=1, dropped_at=1.0)
-        dropped = [Outcome(large, f"i{n}", f"{n}", None, [], None, None, "t", 1.0, origin=origin) for n in range(100)]
+        dropped = [
+            ImageOutcome(large, f"i{n}", f"{n}", None, [], None, None, "t", 1.0, origin=origin) for n in range(100)
+        ]
         DropCatalog(database).adopt(dropped, "p", 1.0)
         lives.delete(large, 1.0)
         RemovalCatalog(database).remove(large, some, Pace())
@@ -562,4 +564,4 @@ def test_no_transaction_walks_through_a_whole_batch_to_find_images_by_id(web, la
 def test_a_new_batch_is_whole():
     """A batch that nobody cancelled or deleted shows what its row says."""
     batch = Batch("b", "p", {}, {}, 1.0, 2.0, None, 3, 3, 1, 0)
-    assert (batch.status, batch.ended, batch.told) == ("in_progress", False, False)
+    assert (batch.status, batch.ended, batch.final) == ("in_progress", False, False)

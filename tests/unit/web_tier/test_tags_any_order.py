@@ -6,10 +6,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from web_tier.catalog.batches import Batch, Upload
-from web_tier.catalog.edits import Verdict, tag_key
+from web_tier.catalog.edits import TagDecision, tag_key
 from web_tier.catalog.lifecycle import LifecycleCatalog
-from web_tier.catalog.results import Outcome
-from web_tier.catalog.tag_rows import Tagged
+from web_tier.catalog.results import ImageOutcome
+from web_tier.catalog.tag_rows import TagFilter
 from web_tier.catalog.tags import Edit, TagCatalog
 
 ACTIONS = st.one_of(
@@ -45,14 +45,14 @@ def test_no_order_of_edits_undos_and_results_loses_or_doubles_a_tag(web, actions
         attempt = web.catalog.image(id_).attempt
         if kind == "edit":
             edits.append(f"edt_{batch.id}_{len(edits)}")
-            catalog.edit(batch.id, [id_], Edit(edits[-1], [Verdict(what, how)]), 1.0)
+            catalog.edit(batch.id, [id_], Edit(edits[-1], [TagDecision(what, how)]), 1.0)
             live[edits[-1]] = (what, how)
         elif kind == "undo" and edits:
             undone = edits[what % len(edits)]
             catalog.undo(batch.id, undone, 2.0)
             live.pop(undone, None)
         elif kind == "retry":
-            life.try_again(batch.id, [id_], 2.0)
+            life.retry(batch.id, [id_], 2.0)
         elif kind == "result":
             outcome = _outcome(batch.id, id_, what, how, attempt)
             if web.catalog.record([outcome, outcome], 3.0).new:
@@ -70,9 +70,9 @@ def test_no_order_of_edits_undos_and_results_loses_or_doubles_a_tag(web, actions
         assert image.change <= web.catalog.change(batch.id)
 
 
-def _outcome(batch_id: str, id_: str, names: list[str], how: str, attempt: int) -> Outcome:
+def _outcome(batch_id: str, id_: str, names: list[str], how: str, attempt: int) -> ImageOutcome:
     tags = [{"name": name, "confidence": 0.5, "source": "model", "instances": []} for name in names]
-    return Outcome(
+    return ImageOutcome(
         batch_id=batch_id,
         image_id=id_,
         name=id_,
@@ -90,4 +90,4 @@ def _outcome(batch_id: str, id_: str, names: list[str], how: str, attempt: int) 
 def _found(catalog: TagCatalog, id_: str) -> set[str]:
     """Keys of the tags under which a search finds the image."""
     names = {"dog", "cat", "sea", "sun"}
-    return {name for name in names if id_ in [image.id for image in catalog.search(Tagged(name=name), 1000)]}
+    return {name for name in names if id_ in [image.id for image in catalog.search(TagFilter(name=name), 1000)]}

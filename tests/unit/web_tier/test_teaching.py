@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from config.settings import PoolSettings
 from core.domain.messages import Feedback, Tag, decode_feedback
 from tagfleet.cli.adaptive import command
-from web_tier.catalog.edits import Verdict
+from web_tier.catalog.edits import TagDecision
 from web_tier.catalog.feedback import FeedbackCatalog
 from web_tier.catalog.tables import images
 from web_tier.catalog.tags import Edit, TagCatalog
@@ -115,7 +115,7 @@ def test_a_result_teaches_nothing(web):
 def test_what_was_decided_before_anybody_learned_is_told_to_the_first_who_does(web):
     """As after a crash between the edit and the message."""
     batch, (image,) = tagged(web, "dog")
-    TagCatalog(web.catalog.database).edit(batch, [image], Edit("edt_1", [Verdict("Rex", True)]), 1.0)
+    TagCatalog(web.catalog.database).edit(batch, [image], Edit("edt_1", [TagDecision("Rex", True)]), 1.0)
     assert told(web) == []
     web.collector.sweep()
     assert [held(one) for one in told(web)] == [{"Rex": True}]

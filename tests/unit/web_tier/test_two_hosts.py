@@ -14,7 +14,7 @@ from tests.unit.web_tier.processes import served
 from web_tier.app import create_app
 from web_tier.catalog.batches import Batch, Upload
 from web_tier.catalog.database import Database, catalog_url
-from web_tier.catalog.results import Outcome, ResultCatalog
+from web_tier.catalog.results import ImageOutcome, ResultCatalog
 
 _IMAGES = 60
 
@@ -28,9 +28,9 @@ def hosts(cataloged, web) -> Iterator[tuple[ResultCatalog, ResultCatalog]]:
         database.close()
 
 
-def outcome(batch_id: str, image_id: str) -> Outcome:
+def outcome(batch_id: str, image_id: str) -> ImageOutcome:
     values = {"batch_id": batch_id, "image_id": image_id, "name": "n", "error": None, "tags": [], "caption": None}
-    return Outcome(**values, timings=None, tagger="t", finished_at=1.0)
+    return ImageOutcome(**values, timings=None, tagger="t", finished_at=1.0)
 
 
 def together(*work: Callable[[], None]) -> None:

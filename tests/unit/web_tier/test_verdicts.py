@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web_tier.catalog.edits import Verdict, clean_tag, merged, standing, tag_key
+from web_tier.catalog.edits import TagDecision, clean_tag, latest_decisions, merge_tags, tag_key
 
 NAMES = st.sampled_from(["dog", "Dog", "cat", "straße", "STRASSE", "e\u0301t\u00e9", "\u00e9te\u0301", "sea"])
-VERDICTS = st.lists(st.builds(Verdict, NAMES, st.booleans()))
+VERDICTS = st.lists(st.builds(TagDecision, NAMES, st.booleans()))
 
 
 def said(*names: str) -> list[dict]:
@@ -21,7 +21,7 @@ def said(*names: str) -> list[dict]:
 @given(given=VERDICTS, names=st.lists(NAMES))
 def test_every_wanted_tag_is_there_once_and_no_other_of_the_verdicts(given, names):
     last = {tag_key(verdict.name): verdict.wanted for verdict in given}
-    shown = merged(said(*names), standing(given))
+    shown = merge_tags(said(*names), latest_decisions(given))
     keys = [tag_key(tag["name"]) for tag in shown]
     assert len(keys) == len(set(keys))
     assert set(keys) == {key for key in (*map(tag_key, names), *last) if last.get(key, True)}
@@ -31,20 +31,22 @@ def test_every_wanted_tag_is_there_once_and_no_other_of_the_verdicts(given, name
 
 
 def test_what_a_person_confirms_keeps_its_place_its_spelling_and_its_boxes():
-    shown = merged(said("sea", "dog", "sun"), standing([Verdict("DOG", True), Verdict("Rex", True)]))
+    shown = merge_tags(
+        said("sea", "dog", "sun"), latest_decisions([TagDecision("DOG", True), TagDecision("Rex", True)])
+    )
     assert [tag["name"] for tag in shown] == ["sea", "dog", "sun", "Rex"]
     assert shown[1]["instances"] == said("dog")[0]["instances"]
 
 
 def test_of_two_tags_of_one_name_the_first_counts():
     """ImageNet has two cranes, the bird and the machine; the more confident one comes first."""
-    (shown,) = merged([said("crane")[0] | {"confidence": 0.9}, said("Crane")[0]], {})
+    (shown,) = merge_tags([said("crane")[0] | {"confidence": 0.9}, said("Crane")[0]], {})
     assert (shown["name"], shown["confidence"]) == ("crane", 0.9)
 
 
 def test_people_s_tags_come_in_the_order_in_which_they_were_last_added():
-    given = [Verdict("a", True), Verdict("b", True), Verdict("a", False), Verdict("a", True)]
-    assert [tag["name"] for tag in merged([], standing(given))] == ["b", "a"]
+    given = [TagDecision("a", True), TagDecision("b", True), TagDecision("a", False), TagDecision("a", True)]
+    assert [tag["name"] for tag in merge_tags([], latest_decisions(given))] == ["b", "a"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Literal
 
 from core.domain.tag_names import tag_key
 from core.errors import DataInvalid
-from core.imaging.extensions import ENDINGS
+from core.imaging.extensions import IMAGE_EXTENSIONS
 from core.util.file_names import same_name
 from training.data.examples import Dataset
 
@@ -124,7 +124,7 @@ class Images:
     def orphans(self) -> Iterator[Finding]:
         """Images that were not asked for."""
         for name in sorted(self._there - self._named):
-            if Path(name).suffix.lower() in ENDINGS:
+            if Path(name).suffix.lower() in IMAGE_EXTENSIONS:
                 where = str(self.folder / name)
                 yield Finding("warning", "orphan image", where, "nothing says what is on it, so it is left out")
 

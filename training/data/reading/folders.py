@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.errors import DataInvalid
-from core.imaging.extensions import ENDINGS
+from core.imaging.extensions import IMAGE_EXTENSIONS
 from training.data.examples import Dataset, Example
 from training.data.reading.findings import Finding, Images, Reading
 
@@ -23,7 +23,7 @@ def read(root: Path, folder: Path | None) -> Reading:
     for position, name in enumerate(classes):
         for file in files.under(name):
             path = root / file
-            if path.suffix.lower() in ENDINGS:
+            if path.suffix.lower() in IMAGE_EXTENSIONS:
                 files.find(file)
                 examples.append(Example(path, frozenset((position,)), file))
             else:

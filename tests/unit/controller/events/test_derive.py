@@ -10,6 +10,7 @@ import pytest
 from controller.events.derive import EventDeriver, Tick
 from controller.events.record import EVENTS
 from controller.policy.policy import weigh
+from controller.simulation.world import World
 from controller.state.ledger import Intent
 from controller.state.model import Observation, Plan, Policy, PoolMemory, PoolView, Stage, Worker
 from controller.state.tracker import Reading
@@ -17,7 +18,6 @@ from core.fleet.decisions import Decision, Details, Rule
 from core.fleet.events import FleetEvent
 from core.fleet.roster import Heartbeat, WorkerState
 from core.storage.ports import Depth, Instance, InstanceState
-from tests.unit.controller.fakes import World
 from tests.unit.controller.test_loop import live
 
 SPOT = "g4dn.xlarge spot in us-east-1b"
@@ -273,7 +273,7 @@ def told(world: World) -> list[tuple[str, str]]:
 
 def test_a_controller_keeps_the_changes(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 30
+    world.queue.fill(30)
     live(world, controller, 30)
     launched, _, asked, *_ = changes = world.roster.changes().changes
     assert [one.kind for one in changes] == ["launched", "ready", "asked_to_drain", "drained", "ended"]
@@ -282,31 +282,31 @@ def test_a_controller_keeps_the_changes(world: World) -> None:
     assert asked.reason.endswith(": drain 1")
     decided = {one.id for one in world.roster.history().records}
     assert {launched.decision, asked.decision} <= decided
-    world.calls.clear()
+    world.faults.calls.clear()
     live(world, controller, 5)
-    assert "put fleet/changes.json" not in world.calls, "written where something happened"
+    assert "put fleet/changes.json" not in world.faults.calls, "written where something happened"
 
 
 def test_the_changes_survive_controllers_and_say_what_an_operator_did(world: World) -> None:
     first = world.controller()
-    world.queue.visible = 60
+    world.queue.fill(60)
     live(world, first, 4)
     second = world.controller()
     live(world, second, 10)
     assert told(world) == [("launched", "controller"), ("ready", "itself")]
     with world.outside():
-        world.roster.request_drain(world.fleet.alive[0].id)
+        world.roster.request_drain(world.cloud.present[0].id)
     live(world, second, 1)
     assert told(world)[2:] == [("asked_to_drain", "operator"), ("drained", "itself"), ("ended", "controller")]
 
 
 def test_changes_that_could_not_be_kept_are_kept_later(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 30
-    world.broken = {"put fleet/changes.json"}
+    world.queue.fill(30)
+    world.faults.broken = {"put fleet/changes.json"}
     live(world, controller, 5)
     assert told(world) == []
-    world.broken = set()
+    world.faults.broken = set()
     live(world, controller, 1)
     assert told(world) == [("launched", "controller"), ("ready", "itself")]
 
@@ -314,14 +314,14 @@ def test_changes_that_could_not_be_kept_are_kept_later(world: World) -> None:
 def test_only_so_many_changes_are_kept(world: World) -> None:
     world.settings = world.settings.model_copy(update={"max_workers": EVENTS})
     controller = world.controller()
-    world.queue.visible = 100 * EVENTS
+    world.queue.fill(100 * EVENTS)
     live(world, controller, 5)
     assert len(told(world)) == EVENTS
     assert {kind for kind, _ in told(world)} == {"ready"}
 
 
 def test_a_dry_run_keeps_nothing(world: World) -> None:
-    world.queue.visible = 30
+    world.queue.fill(30)
     live(world, world.controller(dry_run=True), 3)
     assert told(world) == []
 
@@ -337,48 +337,48 @@ def cap(world: World, most: int | None) -> None:
 def test_a_cap_holds_from_the_next_tick_on_and_until_it_is_taken_back(world: World) -> None:
     controller = world.controller()
     cap(world, 2)
-    world.queue.visible = 5_000
+    world.queue.fill(5_000)
     plan = controller.tick()
     assert plan is not None
-    assert len(world.fleet.alive) == 2
+    assert len(world.cloud.present) == 2
     assert (plan.pools[0].terms.cap, plan.pools[0].terms.cap_source) == (2, "operator")
     cap(world, 6)
     controller.tick()
-    assert len(world.fleet.alive) == 6, "beyond the settings' 4"
+    assert len(world.cloud.present) == 6, "beyond the settings' 4"
     cap(world, None)
     live(world, controller, 12)
-    assert len(world.fleet.alive) == 4
-    assert not world.fleet.killed_busy
+    assert len(world.cloud.present) == 4
+    assert not world.cloud.totals.ended_busy
 
 
 def test_a_cap_of_nought_drains_all_and_says_so(world: World) -> None:
     controller = world.controller()
-    world.queue.visible = 500
+    world.queue.fill(500)
     live(world, controller, 4)
-    assert world.fleet.alive
+    assert world.cloud.present
     cap(world, 0)
     live(world, controller, 12)
-    assert not world.fleet.alive
-    assert world.outstanding > 0
-    assert not world.fleet.killed_busy
+    assert not world.cloud.present
+    assert world.cloud.outstanding > 0
+    assert not world.cloud.totals.ended_busy
     plan = controller.tick()
     assert plan is not None
     assert (plan.pools[0].rule, plan.pools[0].terms.cap, plan.pools[0].terms.granted) == (Rule.CAP, 0, 0)
     assert plan.pools[0].terms.cap_source == "operator"
     cap(world, None)
     live(world, controller, 4)
-    assert world.fleet.alive
+    assert world.cloud.present
 
 
 def test_a_cap_that_cannot_be_read_any_more_stays(world: World) -> None:
     controller = world.controller()
     cap(world, 1)
-    world.queue.visible = 500
+    world.queue.fill(500)
     live(world, controller, 2)
-    world.broken = {"instances"}
+    world.faults.broken = {"instances"}
     cap(world, None)
     live(world, controller, 2)
-    assert len(world.fleet.alive) == 1
+    assert len(world.cloud.present) == 1
 
 
 def test_the_cap_beside_the_policy_changes_nothing_else(policy: Policy) -> None:

@@ -9,10 +9,10 @@ import pytest
 from controller.events.metrics import samples
 from controller.loop import Hooks
 from controller.policy.policy import decide
+from controller.simulation.world import World
 from controller.state.model import News, Observation, PoolView, Stage, Worker
 from core.fleet.metrics import Metric, Sample
 from core.storage.ports import Depth
-from tests.unit.controller.fakes import World
 from tests.unit.controller.test_loop import live
 
 
@@ -79,12 +79,10 @@ def test_what_workers_failed_at_is_told_once(world: World) -> None:
     controller = world.controller(
         hooks=Hooks(on_tick=lambda observation, plan: told.extend(samples(observation, plan)))
     )
-    world.queue.visible = 20
+    world.queue.fill(20)
     live(world, controller, 4)
-    [worker] = world.fleet.alive
-    with world.outside():
-        worker.beat = worker.beat.model_copy(update={"images_failed": 3, "seq": worker.beat.seq + 1})
-        world.roster.beat(worker.beat)
+    [worker] = world.cloud.present
+    world.beat(worker, images_failed=3)
     controller.tick()
     controller.tick()
     assert sum(sample.value for sample in told if sample.metric is Metric.IMAGE_ERRORS) == 3
@@ -92,7 +90,7 @@ def test_what_workers_failed_at_is_told_once(world: World) -> None:
 
 def test_a_decision_has_one_id_in_the_log_the_record_and_the_history(world: World, capsys) -> None:
     controller = world.controller()
-    world.queue.visible = 12
+    world.queue.fill(12)
     live(world, controller, 40)
     with world.outside():
         history, [last] = world.roster.history().records, world.roster.decisions()
@@ -106,10 +104,10 @@ def test_a_decision_has_one_id_in_the_log_the_record_and_the_history(world: Worl
 
 def test_what_cannot_be_written_down_was_done_all_the_same_and_is_not_called_undone(world: World, capsys) -> None:
     controller = world.controller()
-    world.queue.visible = 5
-    world.broken = {"put fleet/decisions/resnet50.json"}
+    world.queue.fill(5)
+    world.faults.broken = {"put fleet/decisions/resnet50.json"}
     assert controller.tick() is not None
-    assert len(world.fleet.alive) == 1
+    assert len(world.cloud.present) == 1
     said = capsys.readouterr().out
     assert "what was decided could not be written down" in said
     assert "nothing is done" not in said

@@ -6,13 +6,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.events.record import DECISIONS, ChangeLogger, Recorder
+from controller.simulation.world import World
 from controller.state.model import Plan
 from core.errors import Unavailable
 from core.fleet.decisions import Decision, Rule
 from core.fleet.roster import Roster
 from core.util.clock import Clock
 from tests.unit.controller.events.test_render import REST
-from tests.unit.controller.fakes import World
 
 
 def recorder(world: World) -> Recorder:
@@ -49,11 +49,11 @@ def test_the_history_goes_on_after_a_restart_and_stays_short(world: World) -> No
 
 def test_a_decision_that_could_not_be_kept_is_kept_at_the_next_tick(world: World) -> None:
     one = recorder(world)
-    world.broken = {"put fleet/history.json"}
+    world.faults.broken = {"put fleet/history.json"}
     with pytest.raises(Unavailable):
         record(one, world, 1, p=Rule.LAUNCH)
     assert kept(world.roster) == []
-    world.broken = set()
+    world.faults.broken = set()
     record(one, world, 2, p=Rule.LAUNCH)
     assert kept(world.roster) == [(1, "p")]
 

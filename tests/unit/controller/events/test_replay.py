@@ -11,16 +11,16 @@ from controller.events.replay import BadRecording, read, replay, tick_writer
 from controller.loop import Hooks
 from controller.policy.policy import decide
 from controller.simulation.compare import policy_named
+from controller.simulation.world import World
 from controller.state.model import policy_of
 from tagfleet.cli import cli
-from tests.unit.controller.fakes import World
 
 
 def recorded(world: World) -> str:
     """Half a minute of a controller with 200 images to do."""
     file = io.StringIO()
     controller = world.controller(hooks=Hooks(on_tick=tick_writer(file, policy_of(world.settings))))
-    world.queue.visible = 200
+    world.queue.fill(200)
     for _ in range(30):
         controller.tick()
         world.step()
@@ -43,9 +43,9 @@ def test_a_restarted_controller_goes_on_with_the_file(world: World) -> None:
 def test_a_recording_that_cannot_be_written_ends_no_controller(world: World) -> None:
     with Path("/dev/full").open("a") as file:
         controller = world.controller(hooks=Hooks(on_tick=tick_writer(file, policy_of(world.settings))))
-        world.queue.visible = 200
+        world.queue.fill(200)
         assert controller.tick()
-    assert world.fleet.instances()
+    assert world.cloud.present
 
 
 def test_another_policy_would_not(world: World) -> None:

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from config.settings import Settings
 from controller.simulation.clairvoyant import bound, clairvoyant
 from controller.simulation.compare import GOAL, OURS, Row, compare, verdicts
-from controller.simulation.figures import figures, summary
-from controller.simulation.run import Moment, Run
-from controller.simulation.scene import USUAL, Machine, scene
+from controller.simulation.run import SimulatedRun, Snapshot
+from controller.simulation.run_metrics import measure_run, summary
+from controller.simulation.scenario import USUAL, WorkerSpec, build_scenario
 from controller.simulation.traces import Trace, trace
 from tagfleet.cli import cli
 
@@ -32,7 +32,7 @@ def test_percentiles_are_nearest_ranks_weighted_by_images() -> None:
 
 
 def test_a_clairvoyant_pays_the_work_and_one_boot_for_a_batch() -> None:
-    machine = Machine(throughput=10.0, boot_s=60.0, price=0.36)
+    machine = WorkerSpec(throughput=10.0, boot_s=60.0, price=0.36)
     batch = Trace("batch", 600.0, ((100.0, 600),))
     plan = clairvoyant(batch, machine, p95_s=70.0)
     assert plan.launched == 1
@@ -40,7 +40,7 @@ def test_a_clairvoyant_pays_the_work_and_one_boot_for_a_batch() -> None:
 
 
 def test_a_clairvoyant_in_a_hurry_pays_more() -> None:
-    machine = Machine()
+    machine = WorkerSpec()
     batch = Trace("batch", 600.0, ((100.0, 600),))
     costs = [clairvoyant(batch, machine, p95_s).cost for p95_s in (5.0, 20.0, 70.0)]
     assert costs == sorted(costs, reverse=True)
@@ -49,7 +49,7 @@ def test_a_clairvoyant_in_a_hurry_pays_more() -> None:
 
 def test_ours_holds_its_promises_where_a_photo_comes_now_and_then(settings: Settings) -> None:
     """The whole set of traces takes minutes: `make elasticity`."""
-    stage = scene(settings.controller, weather=USUAL)
+    stage = build_scenario(settings.controller, weather=USUAL)
     photos = trace("sparse", 3).arrivals[:16]
     rows = list(compare([Trace("sparse", 2_900.0, photos)], [OURS, "keda"], stage, 3))
     assert all(holds for holds, _ in verdicts(rows)), verdicts(rows)
@@ -57,10 +57,10 @@ def test_ours_holds_its_promises_where_a_photo_comes_now_and_then(settings: Sett
 
 
 def test_a_policy_that_is_worse_in_both_is_told(settings: Settings) -> None:
-    stage = scene(settings.controller)
+    stage = build_scenario(settings.controller)
     [row] = compare([trace("old", 1)], [OURS], stage, 1)
-    better = Run(row.run.trace, "keda", [Moment(0.0, 0, 0, 0, 0, 0)], [(1.0, 30)], cost=0.001, done=30)
-    found = verdicts([row, Row(better, figures(better, stage), 0.001)])
+    better = SimulatedRun(row.run.trace, "keda", [Snapshot(0.0, 0, 0, 0, 0, 0)], [(1.0, 30)], cost=0.001, done=30)
+    found = verdicts([row, Row(better, measure_run(better, stage), 0.001)])
     assert (False, "keda: better in both p95 wait and cost on 0 of 1 traces, worse in both on 1 (old)") in found
 
 

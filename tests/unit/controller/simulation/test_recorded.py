@@ -20,12 +20,12 @@ from controller.loop import Controller, Hooks
 from controller.policy.policy import decide
 from controller.simulation.recorded import from_recording, is_recording
 from controller.simulation.run import simulate
-from controller.simulation.scene import Scene
+from controller.simulation.scenario import Scenario
 from controller.simulation.traces import Trace
+from controller.simulation.world import World
 from controller.state.model import policy_of
 from tagfleet.cli import cli
-from tests.unit.controller.conftest import small
-from tests.unit.controller.fakes import World
+from tests.unit.controller.conftest import small, small_world
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def live(world: World, file: Path, arrivals: dict[int, int], seconds: int = 60) 
         for second in range(seconds):
             controller.tick()
             world.step(0.5)
-            world.queue.visible += arrivals.get(second, 0)
+            world.send(arrivals.get(second, 0))
             world.step(0.5)
         controller.tick()
 
@@ -63,8 +63,8 @@ def by_second(trace: Trace) -> dict[int, int]:
 def test_what_was_sent_is_found_again_at_its_second(
     tmp_path_factory: pytest.TempPathFactory, arrivals: dict[int, int], batch: int
 ) -> None:
-    world = World(small(config.load({}).controller))
-    world.batch = batch
+    world = small_world(small(config.load({}).controller))
+    world.change_workers(batch=batch, throughput=float(batch))
     file = tmp_path_factory.mktemp("recorded") / "live.jsonl"
     live(world, file, arrivals)
     assert is_recording(file)
@@ -73,7 +73,7 @@ def test_what_was_sent_is_found_again_at_its_second(
     assert trace.length_s == pytest.approx(60.0)
 
 
-def test_a_simulation_of_it_is_sent_as_many_images(world: World, stage: Scene, tmp_path: Path) -> None:
+def test_a_simulation_of_it_is_sent_as_many_images(world: World, stage: Scenario, tmp_path: Path) -> None:
     live(world, tmp_path / "live.jsonl", {3: 100, 20: 7})
     [trace] = from_recording(tmp_path / "live.jsonl")
     run = simulate(trace, "tagfleet", decide, stage, 1)
@@ -83,30 +83,31 @@ def test_a_simulation_of_it_is_sent_as_many_images(world: World, stage: Scene, t
 def test_what_a_dead_worker_held_arrives_once(world: World, tmp_path: Path) -> None:
     with (tmp_path / "live.jsonl").open("w") as file:
         controller = recording(world, file)
-        world.queue.visible = 100
+        world.queue.fill(100)
         for second in range(40):
             controller.tick()
             world.step()
             if second == 6:
-                busy = next(one for one in world.fleet.alive if one.busy)
-                world.kill(busy)
+                busy = next(one for one in world.cloud.present if one.working)
+                world.cloud.die(busy)
     [trace] = from_recording(tmp_path / "live.jsonl")
     assert trace.images == 100
 
 
 def test_a_restarted_controller_neither_loses_nor_doubles_what_waits(world: World, tmp_path: Path) -> None:
     file = tmp_path / "live.jsonl"
-    world.fleet.room = 0
+    world.cloud.market.room = 0
     live(world, file, {1: 50}, 10)
-    world.queue.visible += 20  # while nobody watches
-    world.fleet.room = 1000
+    world.send(20)  # while nobody watches
+    world.cloud.market.room = None
     live(world, file, {2: 5}, 40)
     [trace] = from_recording(file)
     assert trace.images == 75
 
 
 def test_what_waited_already_arrives_at_the_beginning(world: World, tmp_path: Path) -> None:
-    world.queue.visible, world.queue.dead = 30, 4
+    world.send(30)
+    world.queue.dead = 4
     live(world, tmp_path / "live.jsonl", {}, 30)
     assert from_recording(tmp_path / "live.jsonl")[0].arrivals == ((0.0, 30),)
 
@@ -115,7 +116,7 @@ def test_what_arrives_between_two_slow_ticks_is_spread_over_them(world: World, t
     with (tmp_path / "live.jsonl").open("w") as file:
         controller = recording(world, file)
         controller.tick()
-        world.queue.visible = 9
+        world.queue.fill(9)
         world.now += 2.0
         controller.tick()
     assert from_recording(tmp_path / "live.jsonl")[0].arrivals == ((0.5, 4), (1.5, 5))
@@ -125,19 +126,20 @@ def test_readings_that_failed_are_made_up_for_by_the_next_one(world: World, tmp_
     with (tmp_path / "live.jsonl").open("w") as file:
         controller = recording(world, file)
         for broken in ([], ["depth"], ["instances"], []):
-            world.broken = set(broken)
+            world.faults.broken = set(broken)
             controller.tick()
-            world.queue.visible += 5
+            world.send(5)
             world.now += 1.0
     [trace] = from_recording(tmp_path / "live.jsonl")
     assert trace.images == 15
 
 
 def test_each_pool_is_a_trace(settings: Settings, tmp_path: Path) -> None:
-    world = World(small(settings.controller), ["one", "two", "idle"])
+    world = small_world(small(settings.controller), ["one", "two", "idle"])
     with (tmp_path / "live.jsonl").open("w") as file:
         controller = recording(world, file)
-        world.queues["one"].visible, world.queues["two"].visible = 12, 3
+        world.send(12, "one")
+        world.send(3, "two")
         for _ in range(20):
             controller.tick()
             world.step()

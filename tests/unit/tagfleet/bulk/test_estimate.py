@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.domain.notifications import split_address
+from core.domain.addresses import split_address
 from core.storage.ports import Etag, ObjectInfo
 from tagfleet.bulk import estimate
 from tagfleet.bulk.listing import Below

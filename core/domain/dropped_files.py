@@ -1,0 +1,125 @@
+"""Jobs of dropped files: files that some program put into a bucket, without an upload to the web tier. Pure.
+
+1. A dropped file becomes an item by an event of its bucket. Its id is derived from bucket, key and content, so an event
+   that is delivered twice makes one item, and a file that replaces another makes a new one.
+2. Files in one folder make up one batch, whose id is derived from the folder.
+3. Between event and reading, the file may be replaced. `job_as_read` turns the job into one about what was read, and
+   the event of the newer file makes the same job: both together come to one image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b32encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote, unquote_plus
+
+from core.domain.addresses import address, split_address, version_of
+from core.domain.messages import MAX_NAME, Job, Origin
+
+DROPS = "images/"
+"""Prefix of the input bucket under which any program may put files; a bucket's notification can tell prefixes apart."""
+
+_DIGITS = 26
+"""Digits of an id, five bits each: two files never share one."""
+_BATCH_PREFIX = "drop_"
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One file that was put into a bucket."""
+
+    bucket: str
+    key: str
+    size: int | None
+    etag: str
+    """Equal for equal content: a repeated event has the same, a file that replaces this one has another."""
+    version: str
+    """Empty where the bucket keeps no versions."""
+    at: float
+    """Unix seconds."""
+
+
+def is_drop(batch_id: str) -> bool:
+    """Return whether this batch gathers dropped files: nobody created it, and its originals are not ours to delete."""
+    return batch_id.startswith(_BATCH_PREFIX)
+
+
+def make_image_id(bucket: str, key: str, etag: str) -> str:
+    """Return the id of a dropped file: equal for equal content under the same key, another for what replaces it."""
+    return f"img_{_digest(bucket, key, etag)}"
+
+
+def make_job(drop: Drop, tagger: str) -> Job:
+    folder, name = _split_key(drop.key)
+    uri = address(drop.bucket, drop.key, drop.version)
+    return Job(
+        batch_id=f"{_BATCH_PREFIX}{_digest(drop.bucket, folder)}",
+        image_id=make_image_id(drop.bucket, drop.key, drop.etag),
+        key=uri,
+        name=name[-MAX_NAME:] or drop.key,
+        tagger=tagger,
+        submitted_at=drop.at,
+        origin=Origin(
+            uri=uri,
+            folder=address(drop.bucket, folder),
+            dropped_at=drop.at,
+            bytes=drop.size or 0,
+        ),
+    )
+
+
+def job_as_read(job: Job, data: bytes, *, etag: str, version: str) -> Job:
+    """Return the job with id, version, hash and size of the bytes that were read; other jobs as they are."""
+    if job.origin is None:
+        return job
+    bucket, key = split_address(job.key)
+    uri = address(bucket, key, known_version(version))
+    read = {"uri": uri, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    origin = job.origin.model_copy(update=read)
+    return job.model_copy(update={"image_id": make_image_id(bucket, key, etag), "key": uri, "origin": origin})
+
+
+def decoded_jobs(job: Job) -> Iterator[Job]:
+    """Yield the jobs to try when no object has the key that the event names, as it may be URL-encoded.
+
+    AWS documents that S3's own notifications encode keys, and documents no encoding for EventBridge's events (see
+    `core.domain.notifications`), where AWS leaves keys as they are. Other servers encode them there too. The id stays
+    that of the event.
+    """
+    if job.origin is None:
+        return
+    bucket, key = split_address(job.key)
+    for other in dict.fromkeys((unquote_plus(key), unquote(key))):
+        if other == key or not is_valid_key(other):
+            continue
+        drop = Drop(bucket, other, job.origin.bytes, "", version_of(job.key), job.origin.dropped_at)
+        yield make_job(drop, job.tagger).model_copy(update={"image_id": job.image_id})
+
+
+def is_same_content(job: Job, etag: str) -> bool:
+    """Return whether the event that the job was made from is about the content with this etag."""
+    return make_image_id(*split_address(job.key), etag) == job.image_id
+
+
+def known_version(version: str) -> str:
+    """Return a version that keeps its content, else "": buckets give "null" to objects that they overwrite."""
+    return "" if version == "null" else version
+
+
+def is_valid_key(key: str) -> bool:
+    """Return whether the key can be stored and sent: no NUL and no lone surrogate."""
+    return "\0" not in key and not any("\ud800" <= character <= "\udfff" for character in key)
+
+
+def _split_key(key: str) -> tuple[str, str]:
+    """The folder right below `images/`, or right below the bucket, and the rest of the key."""
+    below = DROPS if key.startswith(DROPS) else ""
+    top, slash, rest = key.removeprefix(below).partition("/")
+    return (f"{below}{top}/", rest) if slash and rest else (below, key.removeprefix(below))
+
+
+def _digest(*parts: str) -> str:
+    hashed = hashlib.sha256("\0".join(parts).encode()).digest()
+    return b32encode(hashed).decode().lower()[:_DIGITS]

@@ -1,0 +1,54 @@
+"""What operators order, and how an order that makes no sense is refused: one for the command line and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+from core.fleet.roster import Roster
+
+MOST_WORKERS = 10_000
+"""A cap beyond this is taken for a slip of the hand."""
+_NAMED = 20
+
+Source = Literal["settings", "operator"]
+
+
+class InvalidOrder(ValueError):
+    """An order that cannot be meant; the text says why."""
+
+
+class NoSuchWorker(LookupError):
+    """The text names those that there are."""
+
+
+def request_drain(roster: Roster, worker_id: str, alive: Collection[str]) -> None:
+    """Have the worker finish what it holds and end. Raises NoSuchWorker unless it is among those `alive`."""
+    if worker_id not in alive:
+        named = sorted(alive)[:_NAMED]
+        more = f" and {len(alive) - len(named)} more" if len(alive) > len(named) else ""
+        known = f"there are {', '.join(named)}{more}" if named else "no worker runs"
+        raise NoSuchWorker(f"there is no live worker {worker_id[:80]!r}; {known}")
+    roster.request_drain(worker_id)
+
+
+def set_max_workers(roster: Roster, max_workers: int | None) -> None:
+    """Set the cap in place of `controller.max_workers`; None goes back to that. Raises InvalidOrder."""
+    if max_workers is not None and not 0 <= max_workers <= MOST_WORKERS:
+        raise InvalidOrder(f"a cap is 0 (no worker at all) to {MOST_WORKERS:,} workers, and not {max_workers}")
+    roster.set_cap(max_workers)
+
+
+def get_cap(roster: Roster, settings: int) -> tuple[int, Source]:
+    """The cap that holds, and who set it; `settings` is `controller.max_workers`."""
+    theirs = roster.cap()
+    return (settings, "settings") if theirs is None else (theirs, "operator")
+
+
+def describe_cap(roster: Roster, settings: int) -> str:
+    """A sentence for whoever sits at a terminal."""
+    holds, source = get_cap(roster, settings)
+    workers = f"at most {holds} {'worker' if holds == 1 else 'workers'}"
+    if source == "settings":
+        return f"{workers}, as controller.max_workers says"
+    return f"{workers}, set by an operator; `tagfleet controller cap default` goes back to {settings}"

@@ -1,0 +1,26 @@
+"""A whole Tagfleet in this process, for the tests of programs that use it.
+
+    import tagfleet.testing
+
+    def test_my_album():
+        with tagfleet.testing.deployment(tagger=lambda photo: {"dog": 0.93}) as fleet:
+            client = fleet.client()
+            batch = client.create_batch()
+            client.upload(batch, ["album/a.jpg"])
+            client.close(batch)
+            assert [item.tags[0].name for item in client.stream(batch)] == ["dog"]
+
+1. The web tier is the real one (`web_tier.app`), so every answer is what a server would give. It listens on a free
+   loopback port from the first use of `fleet.url` on.
+2. Photos, queues and fleet records are in memory. The catalogue is a SQLite file that is deleted at the end.
+3. The tagger is a stand-in: it gives the tags that the test tells it to give. No network is loaded.
+4. The collector is the real one. It runs in a thread, or step by step (`running=False` and `fleet.step()`).
+5. The clock can be set (`fleet.clock`), and requests can be made to fail, break or wait (`fleet.faults`).
+"""
+
+from tagfleet.testing.clock import Clock
+from tagfleet.testing.deployment import Deployment, deployment
+from tagfleet.testing.faults import Faults, Request
+from tagfleet.testing.tagger import Failed, Photo, Tagged
+
+__all__ = ["Clock", "Deployment", "Failed", "Faults", "Photo", "Request", "Tagged", "deployment"]

@@ -1,0 +1,281 @@
+"""Requests as they came in, and faults for the next ones: other answers, broken connections, waits."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from werkzeug.formparser import parse_form_data
+from werkzeug.wsgi import get_input_stream
+
+_FOREVER = 1 << 60
+_EVENT = b"event: item\n"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, as it came in."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON; None without a body."""
+        return json.loads(self.body) if self.body else None
+
+    @property
+    def files(self) -> list[tuple[str, bytes]]:
+        """The name and content of each file of a form."""
+        environ = {
+            "wsgi.input": io.BytesIO(self.body),
+            "CONTENT_LENGTH": str(len(self.body)),
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "REQUEST_METHOD": self.method,
+        }
+        found = []
+        for part in parse_form_data(environ)[2].getlist("files"):
+            with part:
+                found.append((part.filename or "", part.read()))
+        return found
+
+
+@dataclass
+class _Fault:
+    method: str | None
+    ending: str
+    times: int
+    act: Callable[[Application, dict[str, Any], Any], Iterable[bytes]]
+
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class Faults:
+    """Stands before the web tier. A fault is for the next requests whose path ends in `path` (and of that `method`).
+
+    Several faults of one path come one after the other. Safe for several threads.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self.requests: list[Request] = []
+        self._application = application
+        self._faults: deque[_Fault] = deque()
+        self._lock = threading.Lock()
+
+    def answers_next(
+        self,
+        path: str,
+        status: int = 503,
+        *,
+        json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        method: str | None = None,
+        times: int | None = 1,
+    ) -> None:
+        """Answer the next `times` requests (None: all) with this status, and with JSON or a body of bytes.
+
+        Without both, an error is a problem document as the service sends it, and a success is empty.
+        """
+        reason = HTTPStatus(status).phrase
+        given = {"Content-Type": "application/octet-stream"}
+        if body is None:
+            if json is None and status >= 400:
+                json = {"type": "about:blank", "title": reason, "status": status, "detail": "this is a test"}
+                given = {"Content-Type": "application/problem+json"}
+            elif json is not None:
+                given = {"Content-Type": "application/json"}
+            body = b"" if json is None else _encoded(json)
+        if status in (429, 503):
+            given["Retry-After"] = "0"
+        given |= {"Content-Length": str(len(body)), **(headers or {})}
+        answer = body
+
+        def act(_application: Application, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+            start(f"{status} {reason}", list(given.items()))
+            return [answer]
+
+        self._plan(path, method, times, act)
+
+    def refuses_next(
+        self, path: str, status: int, detail: str, *, method: str | None = None, times: int | None = 1
+    ) -> None:
+        """Answer the next requests with a problem document that says `detail`."""
+        problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+        kind = {"Content-Type": "application/problem+json"}
+        self.answers_next(
+            path, status, json=problem | {"request_id": "req_1"}, headers=kind, method=method, times=times
+        )
+
+    def breaks_next(
+        self,
+        path: str,
+        *,
+        carried_out: bool = False,
+        events: int | None = None,
+        body: bytes | None = None,
+        method: str | None = None,
+        times: int | None = 1,
+    ) -> None:
+        """Break the connection of the next requests, by default before anything is done.
+
+        With `carried_out` the request is carried out and its answer lost; with `body` so much of an answer arrives;
+        with `events` an event stream breaks after so many images.
+        """
+
+        def act(application: Application, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+            if events is not None:
+                return _cut(environ, application(environ, start), events)
+            if body is not None:
+                start("200 OK", [("Content-Length", str(len(body) + 1000))])
+                return _then_broken(environ, body)
+            if carried_out:
+                answer = application(environ, lambda *_: lambda _data: None)
+                b"".join(answer)
+                _close(answer)
+            _hang_up(environ)
+            return []
+
+        self._plan(path, method, times, act)
+
+    def delay(self, path: str, seconds: float, *, method: str | None = None, times: int | None = 1) -> None:
+        """Let the next requests wait so long before they are carried out."""
+
+        def act(application: Application, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+            time.sleep(seconds)
+            return application(environ, start)
+
+        self._plan(path, method, times, act)
+
+    @contextmanager
+    def hold(self, path: str, *, method: str | None = None) -> Iterator[None]:
+        """Let requests wait until the `with` block ends."""
+        over = threading.Event()
+
+        def act(application: Application, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+            over.wait(60)
+            return application(environ, start)
+
+        fault = self._plan(path, method, None, act)
+        try:
+            yield
+        finally:
+            over.set()
+            with self._lock:
+                self._faults.remove(fault)
+
+    def clear(self) -> None:
+        """Drop every fault that has not come yet."""
+        with self._lock:
+            self._faults.clear()
+
+    def count(self, ending: str, method: str | None = None) -> int:
+        """Return how many requests so far had a path that ends so."""
+        return sum(one.path.endswith(ending) and method in (None, one.method) for one in list(self.requests))
+
+    def uploads(self) -> list[list[str]]:
+        """The file names in each upload so far, repeated ones too."""
+        sent = [one for one in list(self.requests) if one.method == "POST" and one.path.endswith("/images")]
+        return [[name for name, _ in one.files] for one in sent]
+
+    def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        body = get_input_stream(environ).read()
+        environ["wsgi.input"] = io.BytesIO(body)
+        request = Request(
+            environ["REQUEST_METHOD"],
+            environ.get("PATH_INFO", ""),
+            environ.get("QUERY_STRING", ""),
+            _headers(environ),
+            body,
+        )
+        with self._lock:
+            self.requests.append(request)
+            fault = self._next(request)
+        if fault is None:
+            return self._application(environ, start)
+        return fault.act(self._application, environ, start)
+
+    def _plan(
+        self,
+        path: str,
+        method: str | None,
+        times: int | None,
+        act: Callable[[Application, dict[str, Any], Any], Iterable[bytes]],
+    ) -> _Fault:
+        fault = _Fault(method, path, _FOREVER if times is None else times, act)
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def _next(self, request: Request) -> _Fault | None:
+        for fault in self._faults:
+            if request.path.endswith(fault.ending) and fault.method in (None, request.method):
+                fault.times -= 1
+                if not fault.times:
+                    self._faults.remove(fault)
+                return fault
+        return None
+
+
+def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    found = {
+        name.removeprefix("HTTP_").replace("_", "-").title(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    return found | {"Content-Type": environ.get("CONTENT_TYPE", "")}
+
+
+def _encoded(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def _then_broken(environ: Mapping[str, Any], body: bytes) -> Iterator[bytes]:
+    yield body
+    _hang_up(environ)
+
+
+def _cut(environ: Mapping[str, Any], answer: Iterable[bytes], events: int) -> Iterator[bytes]:
+    """Pass a stream on up to the end of its `events`-th image."""
+    left = events
+    try:
+        for chunk in answer:
+            for event in chunk.split(b"\n\n"):
+                if not event:
+                    continue
+                if _EVENT in event + b"\n":
+                    if not left:
+                        _hang_up(environ)
+                        return
+                    left -= 1
+                elif b"event: completed" in event:
+                    _hang_up(environ)
+                    return
+                yield event + b"\n\n"
+    finally:
+        _close(answer)
+
+
+def _close(answer: Iterable[bytes]) -> None:
+    if close := getattr(answer, "close", None):
+        close()
+
+
+def _hang_up(environ: Mapping[str, Any]) -> None:
+    connection = environ.get("werkzeug.socket")
+    if connection is None:
+        raise ConnectionResetError("the connection was broken by a fault of tagfleet.testing")
+    connection.shutdown(socket.SHUT_RDWR)

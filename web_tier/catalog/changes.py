@@ -1,0 +1,89 @@
+"""Change numbers, counters and ends of batches: the only module that writes these columns.
+
+1. `change` grows by one when the batch itself changes, and by one for each of its images that changes. The image takes
+   that number, so a reader asks for everything beyond the last number it has seen.
+2. `total`, `completed`, `failed` and `cancelled` count images. Failed and cancelled images are completed, too.
+3. `completed_at` is set once the batch is closed and all its images are completed. It is cleared when images wait
+   again. A cancelled batch gets it last, when the rows of all its images say that they are cancelled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Update, bindparam, case, func, null, or_, select, update
+
+from web_tier.catalog.tables import batches, images
+
+EMPTY: dict[str, Any] = {"total": 0, "completed": 0, "failed": 0, "cancelled": 0, "completed_at": None}
+"""These columns in a batch without images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Increments of a batch's counters."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+def advance(
+    connection: Connection, batch_id: str, now: float, *, by: int = 1, counts: Counts | None = None, **columns: Any
+) -> range:
+    """Add to a batch's change number and counters; return the change numbers that this gave out.
+
+    `now` becomes `changed_at`. `columns` are set as given, in place of what this would set.
+    """
+    changing = update(batches).where(batches.c.id == batch_id).values(_advanced(now, by, counts or Counts()) | columns)
+    last = connection.execute(changing.returning(batches.c.change)).scalar_one()
+    return range(last - by + 1, last + 1)
+
+
+def close(connection: Connection, now: float, *conditions: ColumnElement[bool], **columns: Any) -> bool:
+    """Close the open batch that meets `conditions`; return whether there was one. `columns` are set with it."""
+    values = _advanced(now, 1, Counts(), closing=True) | {"closed_at": now} | columns
+    closing = update(batches).where(batches.c.closed_at.is_(None), batches.c.deleted_at.is_(None), *conditions)
+    return bool(connection.execute(closing.values(values)).rowcount)
+
+
+def renumber(connection: Connection, change: int, which: ColumnElement[bool], values: dict[str, Any]) -> int:
+    """Set `values` on these images and number them on from `change`; return how many there are.
+
+    The caller has locked the batch, whose change number this is, and calls `advance` afterwards.
+    """
+    number = func.row_number().over(order_by=images.c.position)
+    order = select(images.c.id, (change + number).label("change")).where(which).subquery()
+    changing = update(images).where(images.c.id == order.c.id).values(change=order.c.change, **values)
+    return connection.execute(changing).rowcount
+
+
+def image_update(*columns: str) -> Update:
+    """Return a statement that sets columns of many images. Each set of its parameters is an `image_values`."""
+    values: dict[Any, Any] = {images.c[name]: bindparam(f"new_{name}") for name in (*columns, "change")}
+    return update(images).where(images.c.id == bindparam("image_id")).values(values)
+
+
+def image_values(image_id: str, change: int, **columns: Any) -> dict[str, Any]:
+    """Return the parameters of `image_update` for one image, with its new change number."""
+    return {"image_id": image_id, "new_change": change} | {f"new_{name}": value for name, value in columns.items()}
+
+
+def _advanced(now: float, by: int, counts: Counts, *, closing: bool = False) -> dict[str, Any]:
+    total, completed = batches.c.total + counts.total, batches.c.completed + counts.completed
+    unfinished = completed != total if closing else or_(batches.c.closed_at.is_(None), completed != total)
+    return {
+        "change": batches.c.change + by,
+        "changed_at": now,
+        "total": total,
+        "completed": completed,
+        "failed": batches.c.failed + counts.failed,
+        "cancelled": batches.c.cancelled + counts.cancelled,
+        "completed_at": case(
+            (batches.c.cancelled_at.is_not(None), batches.c.completed_at),
+            (unfinished, null()),
+            else_=func.coalesce(batches.c.completed_at, now),
+        ),
+    }
