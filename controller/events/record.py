@@ -19,8 +19,8 @@ from controller.state.model import Plan
 from core import telemetry
 from core.domain.ids import new_id
 from core.errors import Unavailable
-from core.fleet.decisions import Decision, DecisionHistory, DecisionRecord
-from core.fleet.events import FleetEvent, FleetEvents
+from core.fleet.decisions import Decision, DecisionRecord
+from core.fleet.events import FleetEvent
 from core.fleet.roster import Roster
 from core.util.clock import Clock
 
@@ -118,16 +118,8 @@ class Recorder:
         self._clock = clock
         self._repeat_s = repeat_s
         self._pools: dict[str, _Pool] = {}
-        self._history: KeptList[DecisionRecord] = KeptList(
-            lambda: roster.history().records,
-            lambda records: roster.keep_history(DecisionHistory(records=records)),
-            DECISIONS,
-        )
-        self._events: KeptList[FleetEvent] = KeptList(
-            lambda: roster.changes().changes,
-            lambda events: roster.keep_changes(FleetEvents(changes=events)),
-            EVENTS,
-        )
+        self._history: KeptList[DecisionRecord] = KeptList(roster.past_decisions, roster.keep_past_decisions, DECISIONS)
+        self._events: KeptList[FleetEvent] = KeptList(roster.events, roster.keep_events, EVENTS)
         self._deriver: EventDeriver | None = None
 
     @property

@@ -27,8 +27,8 @@ from controller.simulation.queue import SimulatedQueue
 from controller.simulation.scenario import CALM, Weather, WorkerSpec
 from controller.simulation.timeline import Timeline
 from controller.simulation.worker import SimulatedWorker
-from core.fleet.decisions import DecisionHistory, DecisionRecord
-from core.fleet.events import FleetEvents
+from core.fleet.decisions import DecisionRecord
+from core.fleet.events import FleetEvent
 from core.fleet.roster import Glance, Heartbeat, Roster, WorkerState
 from core.storage.memory import MemoryStore
 from core.storage.ports import ObjectStore
@@ -65,14 +65,14 @@ class DirectRoster(Roster):
     def record_decision(self, decision: DecisionRecord) -> None:
         """Drops it: a run reads the plans."""
 
-    def keep_history(self, history: DecisionHistory) -> None:
-        """Drops it."""
-
-    def keep_changes(self, changes: FleetEvents) -> None:
+    def keep_past_decisions(self, records: Sequence[DecisionRecord]) -> None:
         """Drops them."""
 
-    def history(self) -> DecisionHistory:
-        return DecisionHistory()
+    def keep_events(self, events: Sequence[FleetEvent]) -> None:
+        """Drops them."""
+
+    def past_decisions(self) -> tuple[DecisionRecord, ...]:
+        return ()
 
 
 class World:

@@ -122,7 +122,7 @@ def log_command(context: click.Context, settings: Settings, pool: str | None, wo
     from controller.events.render import event_table
 
     settings = _chosen(context, settings)
-    kept = existing(settings).roster.changes().changes
+    kept = existing(settings).roster.events()
     found = [one for one in kept if pool in (None, one.pool) and worker in (None, one.worker_id)]
     if not found:
         about = f" of the worker {worker!r}" if worker else f" of the pool {pool!r}" if pool else ""

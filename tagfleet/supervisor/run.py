@@ -164,7 +164,7 @@ class Supervisor:
                 try:
                     roster = self._backend.roster
                     seen = roster.workers(), roster.pools(), roster.decisions()
-                    lines = reporter.report(Snapshot(*seen, batches, roster.changes().changes))
+                    lines = reporter.report(Snapshot(*seen, batches, roster.events()))
                 except TagfleetError as error:
                     lines = [] if str(error) == trouble else [str(error)]
                     trouble = str(error)

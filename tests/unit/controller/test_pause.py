@@ -122,7 +122,7 @@ def test_a_controller_keeps_its_history(world: World) -> None:
     controller = world.controller()
     world.queue.fill(30)
     live(world, controller, 30)
-    kinds = [(one.terms["rule"], one.action) for one in world.roster.history().records]
+    kinds = [(one.terms["rule"], one.action) for one in world.roster.past_decisions()]
     assert kinds[0] == ("launch", "launch 1")
     assert kinds[-1] == ("rest", "hold")
     assert all(before != after for before, after in pairwise(kinds))

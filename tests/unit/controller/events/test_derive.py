@@ -268,19 +268,19 @@ def test_what_is_older_than_the_changes_is_taken_as_it_is(story: Story) -> None:
 
 def told(world: World) -> list[tuple[str, str]]:
     with world.outside():
-        return [(one.kind, one.by) for one in world.roster.changes().changes]
+        return [(one.kind, one.by) for one in world.roster.events()]
 
 
 def test_a_controller_keeps_the_changes(world: World) -> None:
     controller = world.controller()
     world.queue.fill(30)
     live(world, controller, 30)
-    launched, _, asked, *_ = changes = world.roster.changes().changes
+    launched, _, asked, *_ = changes = world.roster.events()
     assert [one.kind for one in changes] == ["launched", "ready", "asked_to_drain", "drained", "ended"]
     assert launched.reason.endswith(": launch 1")
     assert launched.controller == controller.owner
     assert asked.reason.endswith(": drain 1")
-    decided = {one.id for one in world.roster.history().records}
+    decided = {one.id for one in world.roster.past_decisions()}
     assert {launched.decision, asked.decision} <= decided
     world.faults.calls.clear()
     live(world, controller, 5)

@@ -93,7 +93,7 @@ def test_a_decision_has_one_id_in_the_log_the_record_and_the_history(world: Worl
     world.queue.fill(12)
     live(world, controller, 40)
     with world.outside():
-        history, [last] = world.roster.history().records, world.roster.decisions()
+        history, [last] = world.roster.past_decisions(), world.roster.decisions()
     ids = [record.id for record in history]
     assert len(set(ids)) == len(ids) > 3
     assert all(id.startswith("dec_") for id in ids)

@@ -27,7 +27,7 @@ def record(recorder: Recorder, world: World, at: float, **rules: Rule) -> int:
 
 
 def kept(roster: Roster) -> list[tuple[float, str]]:
-    return [(one.at, one.pool) for one in roster.history().records]
+    return [(one.at, one.pool) for one in roster.past_decisions()]
 
 
 def test_the_history_has_each_decision_that_differs_from_its_pools_last(world: World) -> None:

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from config import settings as config
 from core.fleet.decisions import DecisionRecord
-from core.fleet.events import FleetEvent, FleetEvents
+from core.fleet.events import FleetEvent
 from core.fleet.roster import Heartbeat
 from core.wiring import Backend
 from tagfleet.cli import cli
@@ -123,7 +123,7 @@ def test_the_changelog_is_a_table(backend, run):
         reason="31 images wait and no worker runs: launch 1",
     )
     taken = launched.model_copy(update={"kind": "interrupted", "worker_id": "i-2", "by": "owner", "reason": "a notice"})
-    backend.roster.keep_changes(FleetEvents(changes=(launched, taken)))
+    backend.roster.keep_events((launched, taken))
     head, *lines = run("controller", "log").stdout.splitlines()
     assert head.split() == ["time", "change", "pool", "worker,", "by", "whom", "and", "why"]
     assert [line[21:] for line in lines] == [
