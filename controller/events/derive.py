@@ -1,10 +1,10 @@
 """Derive the fleet's events: from one observation and plan to the next, who started or ended what, and why. No I/O.
 
-1. Each kind of event happens once to a worker. The kinds that happened are all that is remembered of it, so a
-   controller that takes over goes on from the stored events.
-2. The observation tells what became of a worker; the plan tells what this controller is about to do to it, and the
-   events of both have the reason that is known there.
-3. A launch happens when its worker is first listed. The decision that made it is remembered by the launch's token.
+1. Each kind of event happens once to a worker. Only the kinds that happened are remembered, so a controller that takes
+   over can go on from the stored events.
+2. The observation shows what became of a worker, the plan what this controller is about to do to it. Each event gets
+   its reason from where it was found.
+3. A worker is `launched` when the fleet first lists it. The decision behind it is remembered by the launch's token.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of a worker: the kinds of events that happened to it, and where it was at the last tick."""
+    """What is known about a worker: the kinds of events that happened to it, and its stage at the last tick."""
 
     pool: str
     offering: str
@@ -123,10 +123,10 @@ class EventDeriver:
                 past.append("asked_to_drain")
             if id_ not in tick.adopted and stage is not Stage.ORPHAN and stage in _KINDS:
                 past.append(_KINDS[stage])
-            self._known[id_] = _Known(instance.pool, _words(instance), frozenset(past))
-        known = self._known[id_] = replace(self._known[id_], stage=stage, missed=0, offering=_words(instance))
+            self._known[id_] = _Known(instance.pool, _offering_of(instance), frozenset(past))
+        known = self._known[id_] = replace(self._known[id_], stage=stage, missed=0, offering=_offering_of(instance))
         if id_ in tick.adopted and "adopted" not in known.kinds:
-            said = "it runs, and no launch of it is on record"
+            said = "it runs, but no launch of it is on record"
             yield self._event(id_, "adopted", "controller", said, tick, controller=tick.controller)
         yield from self._requested(id_, tick)
         if (kind := _KINDS.get(stage)) and kind not in self._known[id_].kinds:
@@ -134,12 +134,12 @@ class EventDeriver:
             yield self._event(id_, kind, by, reason, tick)
 
     def _new(self, instance: Instance, tick: Tick) -> Iterator[FleetEvent]:
-        self._known[instance.id] = _Known(instance.pool, _words(instance), frozenset())
+        self._known[instance.id] = _Known(instance.pool, _offering_of(instance), frozenset())
         if instance.token in self._launches:
             decision, reason = self._launches[instance.token]
             by = {"controller": tick.controller, "decision": decision}
         else:
-            by, reason = {}, "the controller before this one had decided it"
+            by, reason = {}, "the previous controller had decided it"
         yield self._event(instance.id, "launched", "controller", reason, tick, **by)
 
     def _requested(self, id_: str, tick: Tick) -> Iterator[FleetEvent]:
@@ -215,7 +215,7 @@ def _why(kind: Kind, worker: Worker, instance: Instance, beat: Heartbeat | None)
         case "lost" if instance.state is InstanceState.STOPPED:
             return "owner", "its machine was stopped"
         case "lost":
-            return "itself", "its heartbeat stands still"
+            return "itself", "it gives no sign of life"
         case "boot_failed":
             return "itself", f"it was not ready {worker.age_s:.0f} s after its launch{_said(beat)}"
         case "orphan":
@@ -225,7 +225,7 @@ def _why(kind: Kind, worker: Worker, instance: Instance, beat: Heartbeat | None)
 
 
 def _end(known: _Known, beat: Heartbeat | None, ended: str) -> tuple[Kind, Actor, str]:
-    """Tell what became of a worker that is gone and that no controller ended. `ended`: how, as its fleet says."""
+    """Return what became of a worker that is gone and that no controller ended. `ended`: how, as its fleet says."""
     how = f": {ended}" if ended else ""
     if beat and beat.state is WorkerState.DRAINED:
         return "drained", "itself", _finished(beat)
@@ -234,8 +234,8 @@ def _end(known: _Known, beat: Heartbeat | None, ended: str) -> tuple[Kind, Actor
     if not known.kinds & {"ready", "asked_to_drain"}:
         return "boot_failed", "itself", f"it ended before it was ready{_said(beat) or how}"
     if known.offering.startswith(PROCESS.type):
-        return "gone", "itself", f"its process ended, and no controller had ended it{how}"
-    return "gone", "owner", f"its machine was ended, and by no controller{how}"
+        return "gone", "itself", f"its process ended, but not by a controller{how}"
+    return "gone", "owner", f"its machine was ended, but not by a controller{how}"
 
 
 def _finished(beat: Heartbeat | None) -> str:
@@ -246,6 +246,6 @@ def _said(beat: Heartbeat | None) -> str:
     return f", it said: {beat.notice}" if beat and beat.notice else ""
 
 
-def _words(instance: Instance) -> str:
+def _offering_of(instance: Instance) -> str:
     process = instance.type == PROCESS.type
     return instance.type if process else str(Offering(instance.type, instance.zone, instance.market))

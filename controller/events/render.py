@@ -304,7 +304,7 @@ def _ago(seconds: float) -> str:
 def event_table(events: Sequence[FleetEvent], zone: tzinfo = UTC) -> str:
     """Return two or more lines for each event: when, what, and which worker; then by whom and why."""
     pool = max([4, *(len(event.pool) for event in events)])
-    head = f"{'time':<21}{'change':<16}{'pool':<{pool}}  worker, by whom and why"
+    head = f"{'time':<21}{'event':<16}{'pool':<{pool}}  worker, by whom and why"
     return "\n".join([head, *(line for event in events for line in _event_lines(event, pool, zone))])
 
 

@@ -128,7 +128,7 @@ LAST_LOOKS: dict[str, tuple[Sequence[tuple[Stage | None, dict]], Told]] = {
         [(Stage.INTERRUPTED, {"heard": beat(leaving="a spot notice")}), (None, {"state": InstanceState.GONE})],
         ("gone", "owner", "its machine was taken away"),
     ),
-    "silent": ([(Stage.LOST, {})], ("lost", "itself", "its heartbeat stands still")),
+    "silent": ([(Stage.LOST, {})], ("lost", "itself", "it gives no sign of life")),
     "stopped": (
         [(Stage.LOST, {"state": InstanceState.STOPPED})],
         ("lost", "owner", "its machine was stopped"),
@@ -140,7 +140,7 @@ LAST_LOOKS: dict[str, tuple[Sequence[tuple[Stage | None, dict]], Told]] = {
     ),
     "gone at once": (
         [(None, {"state": InstanceState.GONE})],
-        ("gone", "owner", "its machine was ended, and by no controller"),
+        ("gone", "owner", "its machine was ended, but not by a controller"),
     ),
     "asked and ended between two looks": (
         [(None, {"state": InstanceState.GONE, "heard": beat(WorkerState.DRAINED), "wished": True})],
@@ -160,7 +160,7 @@ LAST_LOOKS: dict[str, tuple[Sequence[tuple[Stage | None, dict]], Told]] = {
     ),
     "listed no more": (
         [(None, {"state": None})] * 3,
-        ("gone", "owner", "its machine was ended, and by no controller"),
+        ("gone", "owner", "its machine was ended, but not by a controller"),
     ),
 }
 
@@ -182,7 +182,7 @@ def test_a_process_that_dies_ended_itself(story: Story) -> None:
     story.machine = "process"
     story.up()
     [(kind, by, why)] = story.look(state=InstanceState.GONE)
-    assert (kind, by, why) == ("gone", "itself", "its process ended, and no controller had ended it")
+    assert (kind, by, why) == ("gone", "itself", "its process ended, but not by a controller")
     assert story.kept[-1].offering == "process"
 
 
@@ -235,7 +235,7 @@ def test_one_that_is_gone_before_it_was_seen_was_launched_all_the_same(story: St
 def test_orphans_and_adopted_ones(story: Story) -> None:
     no_sign = "no launch of it is on record, and it gives no sign of life"
     assert story.look(Stage.ORPHAN) == [("orphan", "itself", no_sign)]
-    adopted = ("adopted", "controller", "it runs, and no launch of it is on record")
+    adopted = ("adopted", "controller", "it runs, but no launch of it is on record")
     assert story.look(Stage.IDLE, adopted=True)[0] == adopted
     assert story.look(Stage.IDLE) == []
 
@@ -255,7 +255,7 @@ def test_a_successor_carries_out_what_the_one_before_decided(story: Story) -> No
     inherited = story.open
     story.succeed()
     story.open = inherited
-    assert story.look(Stage.BOOTING) == [("launched", "controller", "the controller before this one had decided it")]
+    assert story.look(Stage.BOOTING) == [("launched", "controller", "the previous controller had decided it")]
 
 
 def test_what_is_older_than_the_changes_is_taken_as_it_is(story: Story) -> None:
