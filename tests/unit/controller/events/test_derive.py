@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from controller.events.derive import Chronicle, Scene
-from controller.events.history import CHANGES
+from controller.events.derive import EventDeriver, Tick
+from controller.events.record import EVENTS
 from controller.policy.policy import weigh
 from controller.simulation.world import World
 from controller.state.ledger import Intent
-from controller.state.model import Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage, Worker
+from controller.state.model import Observation, Plan, Policy, PoolMemory, PoolView, Stage, Worker
 from controller.state.tracker import Reading
-from core.fleet.fleet_changes import FleetChange
+from core.fleet.decisions import Decision, Details, Rule
+from core.fleet.events import FleetEvent
 from core.fleet.roster import Heartbeat, WorkerState
 from core.storage.ports import Depth, Instance, InstanceState
 from tests.unit.controller.test_loop import live
@@ -34,8 +35,8 @@ class Story:
     """One worker `w` of pool `p`, look by look."""
 
     policy: Policy
-    kept: list[FleetChange] = field(default_factory=list)
-    chronicle: Chronicle = field(default_factory=Chronicle)
+    kept: list[FleetEvent] = field(default_factory=list)
+    deriver: EventDeriver = field(default_factory=EventDeriver)
     machine: str = "g4dn.xlarge"
     how: str = ""
     """How it ended, as its fleet says."""
@@ -62,10 +63,11 @@ class Story:
         view = PoolView("p", Depth(0, 0, 0, 0, 0.0), workers)
         reading = Reading(float(self.looks), instances, [heard] if heard else [], {"w"} if wished else (), {})
         drained, ended = (("w",) if one else () for one in (drain, end))
-        plan = PoolPlan("p", launch, drained, ended, Rule.REST, "so it is", weigh(view, PoolMemory(), 0, self.policy))
+        terms = weigh(view, PoolMemory(), 0, self.policy)
+        plan = Decision("p", launch, drained, ended, Rule.REST, terms, Details("so it is", ended=("lost",) * end))
         before = self.open
         self.open = (*self.open, *[Intent("lau", "p", launch, 0.0)] * bool(launch))
-        scene = Scene(
+        tick = Tick(
             reading,
             Observation(1.0, (view,)),
             Plan((plan,)),
@@ -75,7 +77,7 @@ class Story:
             "ctl_1",
             {"p": f"dec_{self.looks}"},
         )
-        told = self.chronicle.tell(scene)
+        told = self.deriver.derive(tick)
         self.kept += told
         return [(one.kind, " ".join(filter(None, (one.by, one.decision))), one.reason) for one in told]
 
@@ -87,7 +89,7 @@ class Story:
 
     def succeed(self) -> None:
         """Another controller takes over."""
-        self.chronicle, self.open = Chronicle(self.kept), ()
+        self.deriver, self.open = EventDeriver(self.kept), ()
 
 
 @pytest.fixture
@@ -97,11 +99,11 @@ def story(policy: Policy) -> Story:
 
 def test_a_life_from_launch_to_end(story: Story) -> None:
     assert story.look(state=None, launch=1) == []
-    assert story.look(Stage.PENDING) == [("launched", "controller dec_1", "so it is")]
+    assert story.look(Stage.PENDING) == [("launched", "controller dec_1", "so it is: launch 1")]
     assert story.look(Stage.BOOTING) == []
     assert story.look(Stage.IDLE) == [("ready", "itself", "31.0 s after its launch")]
     assert story.look(Stage.BUSY) == story.look(Stage.IDLE) == []
-    assert story.look(Stage.IDLE, drain=True) == [("asked_to_drain", "controller dec_7", "so it is")]
+    assert story.look(Stage.IDLE, drain=True) == [("asked_to_drain", "controller dec_7", "so it is: drain 1")]
     assert story.look(Stage.DRAINING, wished=True) == []
     drained = ("drained", "itself", "it has finished what it held")
     assert story.look(Stage.DRAINED, end=True) == [drained, ("ended", "controller dec_9", drained[2])]
@@ -126,7 +128,7 @@ LAST_LOOKS: dict[str, tuple[Sequence[tuple[Stage | None, dict]], Told]] = {
         [(Stage.INTERRUPTED, {"heard": beat(leaving="a spot notice")}), (None, {"state": InstanceState.GONE})],
         ("gone", "owner", "its machine was taken away"),
     ),
-    "silent": ([(Stage.LOST, {})], ("lost", "itself", "its heartbeat stands still")),
+    "silent": ([(Stage.LOST, {})], ("lost", "itself", "it gives no sign of life")),
     "stopped": (
         [(Stage.LOST, {"state": InstanceState.STOPPED})],
         ("lost", "owner", "its machine was stopped"),
@@ -138,7 +140,7 @@ LAST_LOOKS: dict[str, tuple[Sequence[tuple[Stage | None, dict]], Told]] = {
     ),
     "gone at once": (
         [(None, {"state": InstanceState.GONE})],
-        ("gone", "owner", "its machine was ended, and by no controller"),
+        ("gone", "owner", "its machine was ended, but not by a controller"),
     ),
     "asked and ended between two looks": (
         [(None, {"state": InstanceState.GONE, "heard": beat(WorkerState.DRAINED), "wished": True})],
@@ -158,7 +160,7 @@ LAST_LOOKS: dict[str, tuple[Sequence[tuple[Stage | None, dict]], Told]] = {
     ),
     "listed no more": (
         [(None, {"state": None})] * 3,
-        ("gone", "owner", "its machine was ended, and by no controller"),
+        ("gone", "owner", "its machine was ended, but not by a controller"),
     ),
 }
 
@@ -180,7 +182,7 @@ def test_a_process_that_dies_ended_itself(story: Story) -> None:
     story.machine = "process"
     story.up()
     [(kind, by, why)] = story.look(state=InstanceState.GONE)
-    assert (kind, by, why) == ("gone", "itself", "its process ended, and no controller had ended it")
+    assert (kind, by, why) == ("gone", "itself", "its process ended, but not by a controller")
     assert story.kept[-1].offering == "process"
 
 
@@ -233,7 +235,7 @@ def test_one_that_is_gone_before_it_was_seen_was_launched_all_the_same(story: St
 def test_orphans_and_adopted_ones(story: Story) -> None:
     no_sign = "no launch of it is on record, and it gives no sign of life"
     assert story.look(Stage.ORPHAN) == [("orphan", "itself", no_sign)]
-    adopted = ("adopted", "controller", "it runs, and no launch of it is on record")
+    adopted = ("adopted", "controller", "it runs, but no launch of it is on record")
     assert story.look(Stage.IDLE, adopted=True)[0] == adopted
     assert story.look(Stage.IDLE) == []
 
@@ -253,7 +255,7 @@ def test_a_successor_carries_out_what_the_one_before_decided(story: Story) -> No
     inherited = story.open
     story.succeed()
     story.open = inherited
-    assert story.look(Stage.BOOTING) == [("launched", "controller", "the controller before this one had decided it")]
+    assert story.look(Stage.BOOTING) == [("launched", "controller", "the previous controller had decided it")]
 
 
 def test_what_is_older_than_the_changes_is_taken_as_it_is(story: Story) -> None:
@@ -266,19 +268,19 @@ def test_what_is_older_than_the_changes_is_taken_as_it_is(story: Story) -> None:
 
 def told(world: World) -> list[tuple[str, str]]:
     with world.outside():
-        return [(one.kind, one.by) for one in world.roster.changes().changes]
+        return [(one.kind, one.by) for one in world.roster.events()]
 
 
 def test_a_controller_keeps_the_changes(world: World) -> None:
     controller = world.controller()
     world.queue.fill(30)
     live(world, controller, 30)
-    launched, _, asked, *_ = changes = world.roster.changes().changes
+    launched, _, asked, *_ = changes = world.roster.events()
     assert [one.kind for one in changes] == ["launched", "ready", "asked_to_drain", "drained", "ended"]
-    assert launched.reason == "30 images wait and no worker runs: launch 1"
+    assert launched.reason.endswith(": launch 1")
     assert launched.controller == controller.owner
     assert asked.reason.endswith(": drain 1")
-    decided = {one.id for one in world.roster.history().records}
+    decided = {one.id for one in world.roster.past_decisions()}
     assert {launched.decision, asked.decision} <= decided
     world.faults.calls.clear()
     live(world, controller, 5)
@@ -310,11 +312,11 @@ def test_changes_that_could_not_be_kept_are_kept_later(world: World) -> None:
 
 
 def test_only_so_many_changes_are_kept(world: World) -> None:
-    world.settings = world.settings.model_copy(update={"max_workers": CHANGES})
+    world.settings = world.settings.model_copy(update={"max_workers": EVENTS})
     controller = world.controller()
-    world.queue.fill(100 * CHANGES)
+    world.queue.fill(100 * EVENTS)
     live(world, controller, 5)
-    assert len(told(world)) == CHANGES
+    assert len(told(world)) == EVENTS
     assert {kind for kind, _ in told(world)} == {"ready"}
 
 
@@ -361,7 +363,8 @@ def test_a_cap_of_nought_drains_all_and_says_so(world: World) -> None:
     assert not world.cloud.totals.ended_busy
     plan = controller.tick()
     assert plan is not None
-    assert "its share of the cap (set by an operator to 0) is 0" in plan.pools[0].reason
+    assert (plan.pools[0].rule, plan.pools[0].terms.cap, plan.pools[0].terms.granted) == (Rule.CAP, 0, 0)
+    assert plan.pools[0].terms.cap_source == "operator"
     cap(world, None)
     live(world, controller, 4)
     assert world.cloud.present
