@@ -21,7 +21,8 @@ from controller.state.tracker import Reading, Watch
 from core import telemetry
 from core.domain.ids import new_id
 from core.errors import Unavailable
-from core.fleet.roster import DecisionRecord, Glance, Roster
+from core.fleet.decisions import DecisionRecord
+from core.fleet.roster import Glance, Roster
 from core.storage import layout
 from core.storage.ports import Depth, Fleet, Gauge, Instance, InstanceState, ObjectStore, Offering
 

@@ -15,8 +15,8 @@ from controller.loop import Controller, Ports
 from controller.state.model import Observation, Plan, policy_of
 from core import telemetry
 from core.errors import Unavailable
+from core.fleet.decisions import DecisionRecord
 from core.fleet.pulse import Pulse
-from core.fleet.roster import DecisionRecord
 from core.wiring import Backend
 
 

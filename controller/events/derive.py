@@ -10,10 +10,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from controller.events.render import sentence
 from controller.state.ledger import Intent
 from controller.state.model import Observation, Plan, Stage, Worker
 from controller.state.tracker import Reading
-from core.fleet.fleet_changes import By, FleetChange, Kind
+from core.fleet.events import Actor, FleetEvent, Kind
 from core.fleet.roster import Heartbeat, WorkerState
 from core.storage.ports import PROCESS, Instance, InstanceState, Offering
 
@@ -68,7 +69,7 @@ class _Told:
 class Chronicle:
     """One per term of office, begun with the changes that were kept, oldest first."""
 
-    def __init__(self, kept: Sequence[FleetChange] = ()) -> None:
+    def __init__(self, kept: Sequence[FleetEvent] = ()) -> None:
         self._told: dict[str, _Told] = {}
         self._orders: dict[str, tuple[str, str]] = {}
         """Why a launch was decided, by its token: the decision's id and words."""
@@ -77,11 +78,11 @@ class Chronicle:
             kinds = (before.kinds if before else frozenset()) | {change.kind}
             self._told[change.worker_id] = _Told(change.pool, change.offering, kinds)
 
-    def tell(self, scene: Scene) -> list[FleetChange]:
+    def tell(self, scene: Scene) -> list[FleetEvent]:
         """What happened since the scene before, in the order of a worker's life."""
         listed, beats = scene.reading.listed, scene.reading.heard
         launched = {intent.token for intent in scene.before} | self._orders.keys()
-        changes: list[FleetChange] = []
+        changes: list[FleetEvent] = []
         workers = (worker for view in scene.observation.pools for worker in view.workers)
         seen = {worker.id: worker for worker in workers if worker.ours and worker.id in listed}
         for id_, worker in seen.items():
@@ -108,7 +109,7 @@ class Chronicle:
 
     def _met(
         self, worker: Worker, instance: Instance, beat: Heartbeat | None, launched: Collection[str], scene: Scene
-    ) -> Iterator[FleetChange]:
+    ) -> Iterator[FleetEvent]:
         id_, stage = worker.id, worker.stage
         if id_ not in self._told and instance.token in launched:
             yield from self._new(instance, scene)
@@ -128,7 +129,7 @@ class Chronicle:
             by, reason = _why(kind, worker, instance, beat)
             yield self._change(id_, kind, by, reason, scene)
 
-    def _new(self, instance: Instance, scene: Scene) -> Iterator[FleetChange]:
+    def _new(self, instance: Instance, scene: Scene) -> Iterator[FleetEvent]:
         self._told[instance.id] = _Told(instance.pool, _words(instance), frozenset())
         if instance.token in self._orders:
             decision, reason = self._orders[instance.token]
@@ -137,14 +138,14 @@ class Chronicle:
             by, reason = {}, "the controller before this one had decided it"
         yield self._change(instance.id, "launched", "controller", reason, scene, **by)
 
-    def _wished(self, id_: str, scene: Scene) -> Iterator[FleetChange]:
+    def _wished(self, id_: str, scene: Scene) -> Iterator[FleetEvent]:
         """A wish that no controller is on record with is an operator's."""
         if id_ in scene.reading.drain_requests and not self._told[id_].kinds & ({"asked_to_drain"} | _ENDS):
             yield self._change(id_, "asked_to_drain", "operator", "an operator asked for it", scene)
 
     def _missing(
         self, id_: str, instance: Instance | None, beat: Heartbeat | None, scene: Scene
-    ) -> Iterator[FleetChange]:
+    ) -> Iterator[FleetEvent]:
         """It is at work no more; told only where nothing told of its end yet."""
         told = self._told[id_] = replace(self._told[id_], missed=self._told[id_].missed + 1)
         if instance is None and told.missed < _MISSED:
@@ -159,12 +160,12 @@ class Chronicle:
 
     # --- what was planned ---------------------------------------------------------------------
 
-    def _planned(self, seen: Mapping[str, Worker], scene: Scene) -> Iterator[FleetChange]:
+    def _planned(self, seen: Mapping[str, Worker], scene: Scene) -> Iterator[FleetEvent]:
         for pool in scene.plan.pools:
             by = {"controller": scene.controller, "decision": scene.decisions.get(pool.pool, "")}
             for id_ in pool.drain:
                 if id_ in self._told and "asked_to_drain" not in self._told[id_].kinds:
-                    yield self._change(id_, "asked_to_drain", "controller", pool.reason, scene, **by)
+                    yield self._change(id_, "asked_to_drain", "controller", sentence(pool), scene, **by)
             for id_ in pool.terminate:
                 if id_ in seen and "ended" not in self._told[id_].kinds:
                     stage, beat = seen[id_].stage, scene.reading.heard.get(id_)
@@ -174,16 +175,16 @@ class Chronicle:
 
     def _remember(self, scene: Scene) -> None:
         """Whose decision each open launch is; those that were open before this controller's first look are none."""
-        reasons = {pool.pool: pool.reason for pool in scene.plan.pools}
+        reasons = {pool.pool: sentence(pool) for pool in scene.plan.pools}
         inherited = {intent.token for intent in scene.before} - self._orders.keys()
         open_ = [intent for intent in scene.after if intent.token not in inherited]
         new = {one.token: (scene.decisions.get(one.pool, ""), reasons.get(one.pool, "")) for one in open_}
         self._orders = {token: self._orders.get(token, order) for token, order in new.items()}
 
-    def _change(self, id_: str, kind: Kind, by: By, reason: str, scene: Scene, **more: Any) -> FleetChange:
+    def _change(self, id_: str, kind: Kind, by: Actor, reason: str, scene: Scene, **more: Any) -> FleetEvent:
         told = self._told[id_]
         self._told[id_] = replace(told, kinds=told.kinds | {kind})
-        return FleetChange(
+        return FleetEvent(
             at=scene.reading.at,
             kind=kind,
             pool=told.pool,
@@ -195,7 +196,7 @@ class Chronicle:
         )
 
 
-def _why(kind: Kind, worker: Worker, instance: Instance, beat: Heartbeat | None) -> tuple[By, str]:
+def _why(kind: Kind, worker: Worker, instance: Instance, beat: Heartbeat | None) -> tuple[Actor, str]:
     match kind:
         case "ready":
             seconds = beat.boot.ready if beat and beat.boot else worker.age_s
@@ -216,7 +217,7 @@ def _why(kind: Kind, worker: Worker, instance: Instance, beat: Heartbeat | None)
             return "itself", _finished(beat)
 
 
-def _end(told: _Told, beat: Heartbeat | None, ended: str) -> tuple[Kind, By, str]:
+def _end(told: _Told, beat: Heartbeat | None, ended: str) -> tuple[Kind, Actor, str]:
     """What became of one that is gone, and that no controller ended. `ended`: how, as its fleet says."""
     how = f": {ended}" if ended else ""
     if beat and beat.state is WorkerState.DRAINED:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from controller.events.derive import Chronicle, Scene
 from core import telemetry
-from core.fleet.fleet_changes import FleetChange, FleetChanges
-from core.fleet.roster import DecisionHistory, DecisionRecord, Roster
+from core.fleet.decisions import DecisionHistory, DecisionRecord
+from core.fleet.events import FleetEvent, FleetEvents
+from core.fleet.roster import Roster
 
 LENGTH = 100
 """Decisions kept, those of all pools together."""
@@ -43,7 +44,7 @@ class Changelog:
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
         self._chronicle: Chronicle | None = None
-        self._changes: tuple[FleetChange, ...] = ()
+        self._changes: tuple[FleetEvent, ...] = ()
         self._kept = True
         self._log = telemetry.logger()
 
@@ -58,10 +59,10 @@ class Changelog:
         if new:
             self._changes, self._kept = (*self._changes, *new)[-CHANGES:], False
         if not self._kept:
-            self._roster.keep_changes(FleetChanges(changes=self._changes))
+            self._roster.keep_changes(FleetEvents(changes=self._changes))
             self._kept = True
 
-    def _say(self, change: FleetChange) -> None:
+    def _say(self, change: FleetEvent) -> None:
         told = {"pool": change.pool, "worker": change.worker_id, "by": change.by, "reason": change.reason}
         more = {"offering": change.offering, "decision": change.decision}
         words = change.kind.replace("_", " ")

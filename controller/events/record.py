@@ -7,10 +7,24 @@ from dataclasses import dataclass
 
 from controller.events.derive import Scene
 from controller.events.history import Changelog, History
+from controller.events.render import sentence
 from controller.events.voice import Voice
-from controller.state.model import Plan, PoolPlan
+from controller.state.model import Plan
 from core.domain.ids import new_id
-from core.fleet.roster import DecisionRecord, Roster
+from core.fleet.decisions import Decision, DecisionRecord
+from core.fleet.roster import Roster
+
+
+def record_of(decision: Decision, *, at: float, id: str = "") -> DecisionRecord:
+    """Return the decision as the store keeps it, with its sentence; `at` is Unix time."""
+    return DecisionRecord(
+        id=id,
+        at=at,
+        pool=decision.pool,
+        action=decision.action,
+        reason=sentence(decision),
+        terms=decision.stored_terms(),
+    )
 
 
 @dataclass(slots=True)
@@ -69,17 +83,16 @@ class Minutes:
         """Log and keep what changed in the fleet. Raises Unavailable."""
         self._changelog.note(scene)
 
-    def _record(self, pool: PoolPlan) -> DecisionRecord:
+    def _record(self, pool: Decision) -> DecisionRecord:
         kind = f"{pool.rule} {pool.action}"
         decided = self._decided.get(pool.pool)
         if decided is None:
             decided = self._decided[pool.pool] = _Decided(kind, new_id("dec"))
         elif decided.kind != kind:
             decided.kind, decided.id = kind, new_id("dec")
-        self._voice.say(f"pool {pool.pool}", pool.reason, key=kind, pool=pool.pool, decision=decided.id)
-        return DecisionRecord(
-            id=decided.id, at=self._wall(), pool=pool.pool, action=pool.action, reason=pool.reason, terms=pool.numbers
-        )
+        record = record_of(pool, at=self._wall(), id=decided.id)
+        self._voice.say(f"pool {pool.pool}", record.reason, key=kind, pool=pool.pool, decision=decided.id)
+        return record
 
     def _fresh(self, record: DecisionRecord) -> bool:
         decided, now = self._decided[record.pool], self._clock()

@@ -19,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from controller.events.voice import Voice
 from controller.policy.policy import Decide
-from controller.state.model import Memory, Observation, Plan, Policy, PoolPlan
+from controller.state.model import Memory, Observation, Plan, Policy
+from core.fleet.decisions import Decision
 
 _VERSION = 1
 HEADING = '{"recording":'
@@ -101,8 +102,8 @@ class Difference:
     """At a tick, `at` seconds of observed time from the start."""
 
     at: float
-    recorded: PoolPlan
-    other: PoolPlan
+    recorded: Decision
+    other: Decision
 
 
 def replay(ticks: Iterable[Tick], decide: Decide, policy: Policy, cap: int | None = None) -> Iterator[Difference]:

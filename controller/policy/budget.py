@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from controller.state.model import Policy, PoolView, Terms
+from controller.state.model import Policy, PoolView
+from core.fleet.decisions import Terms
 
 _ROUNDING = 1e-9
 """Prices are sums of decimal fractions: what fits but for their last bit fits."""

@@ -17,23 +17,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from controller.events.reasons import sentence
 from controller.policy.budget import affordable, price_of, rank, seats_of, share_out
 from controller.policy.estimates import arrival_rate, boot_time, learn, throughput
 from controller.policy.scale_in import note, peak, worth_keeping_s
-from controller.state.model import (
-    Memory,
-    Observation,
-    Plan,
-    Policy,
-    PoolMemory,
-    PoolPlan,
-    PoolView,
-    Rule,
-    Stage,
-    Terms,
-    Worker,
-)
+from controller.state.model import Memory, Observation, Plan, Policy, PoolMemory, PoolView, Stage, Worker
+from core.fleet.decisions import Decision, Details, Rule, Terms
 
 Decide = Callable[[Observation, Memory, Policy], tuple[Plan, Memory]]
 """What `decide` is one of: others stand in `controller.simulation`."""
@@ -71,7 +59,7 @@ def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Pl
         free -= plan.launch
         purse -= plan.launch * plan.terms.price_per_hour
         room -= len(plan.drain)
-        plans[view.pool] = replace(plan, reason=sentence(plan, view, remembered[view.pool], policy))
+        plans[view.pool] = replace(plan, details=_details(plan, view, remembered[view.pool], policy))
     return Plan(tuple(plans[view.pool] for view in observation.pools), observation.paused), remembered
 
 
@@ -229,7 +217,7 @@ def _asked(view: PoolView, terms: Terms, paused: bool, policy: Policy) -> tuple[
     return max(0, terms.granted - terms.own), Rule.TRIAL if terms.failures else Rule.LAUNCH
 
 
-def _plan(view: PoolView, terms: Terms, asked: tuple[int, Rule], free: int, room: int, policy: Policy) -> PoolPlan:
+def _plan(view: PoolView, terms: Terms, asked: tuple[int, Rule], free: int, room: int, policy: Policy) -> Decision:
     count, rule = asked
     launch = min(count, free)
     if count and not launch:
@@ -238,7 +226,7 @@ def _plan(view: PoolView, terms: Terms, asked: tuple[int, Rule], free: int, room
     if rule not in (Rule.UNREAD, Rule.PAUSED) and terms.own > terms.granted:
         drain, rule = _drains(view, terms, room, rule, policy)
     terminate = () if view.unread else tuple(worker.id for worker in view.workers if to_end(worker, policy))
-    return PoolPlan(view.pool, launch, drain, terminate, rule, "", terms)
+    return Decision(view.pool, launch, drain, terminate, rule, terms)
 
 
 def _limit(terms: Terms, policy: Policy) -> Rule:
@@ -273,6 +261,21 @@ def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy)
     ripe = max(0, beyond, sum(worker.stage_s >= terms.keep_s for worker in idle))
     leaving = tuple(worker.id for worker in idle[: min(surplus, ripe)])
     return leaving, Rule.SCALE_IN if leaving else Rule.LINGER
+
+
+def _details(decision: Decision, view: PoolView, memory: PoolMemory, policy: Policy) -> Details:
+    """What the decision's sentence names beside the terms."""
+    stages = {worker.id: worker.stage for worker in view.workers}
+    return Details(
+        because=view.unread,
+        refused=memory.refused,
+        notice=memory.notice,
+        broken=memory.broken > 0,
+        any_idle=any(worker.ours and worker.stage is Stage.IDLE for worker in view.workers),
+        idle_s=min((worker.stage_s for worker in view.workers if worker.id in decision.drain), default=0.0),
+        settle_s=policy.stabilisation_s,
+        ended=tuple(str(stages[id_]) for id_ in decision.terminate),
+    )
 
 
 def to_end(worker: Worker, policy: Policy) -> bool:

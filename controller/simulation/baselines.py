@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from controller.policy.policy import Decide, to_end, weigh
-from controller.state.model import Memory, Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage
+from controller.state.model import Memory, Observation, Plan, Policy, PoolMemory, PoolView, Stage
+from core.fleet.decisions import Decision, Details, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def _framed(name: str, want: Want) -> Decide:
     return decide
 
 
-def _planned(name: str, want: Want, view: PoolView, at: float, billable: int, policy: Policy) -> PoolPlan:
+def _planned(name: str, want: Want, view: PoolView, at: float, billable: int, policy: Policy) -> Decision:
     terms = weigh(view, PoolMemory(), billable, policy)
     share = policy.throughput_prior * policy.drain_goal_s
     seen = Seen(at, view.depth.visible, view.depth.in_flight, terms.own, terms.ready, share, policy.boot_prior_s)
@@ -65,9 +66,13 @@ def _planned(name: str, want: Want, view: PoolView, at: float, billable: int, po
         key=lambda worker: (worker.stage is Stage.BUSY, -worker.stage_s, worker.id),
     )
     drain = tuple(worker.id for worker in ready[: max(0, terms.own - wanted)])
-    ended = () if view.unread else tuple(worker.id for worker in view.workers if to_end(worker, policy))
+    ended = [] if view.unread else [worker for worker in view.workers if to_end(worker, policy)]
     rule = Rule.LAUNCH if launch else Rule.SCALE_IN if drain else Rule.ENOUGH
-    return PoolPlan(view.pool, launch, drain, ended, rule, f"{name} wants {wanted}: {terms.own} there", terms)
+    details = Details(
+        because=f"{name} wants {wanted} and {terms.own} are there",
+        ended=tuple(str(worker.stage) for worker in ended),
+    )
+    return Decision(view.pool, launch, drain, tuple(worker.id for worker in ended), rule, terms, details)
 
 
 def per_message() -> Want:

@@ -27,8 +27,9 @@ from controller.simulation.queue import SimulatedQueue
 from controller.simulation.scenario import CALM, Weather, WorkerSpec
 from controller.simulation.timeline import Timeline
 from controller.simulation.worker import SimulatedWorker
-from core.fleet.fleet_changes import FleetChanges
-from core.fleet.roster import DecisionHistory, DecisionRecord, Glance, Heartbeat, Roster, WorkerState
+from core.fleet.decisions import DecisionHistory, DecisionRecord
+from core.fleet.events import FleetEvents
+from core.fleet.roster import Glance, Heartbeat, Roster, WorkerState
 from core.storage.memory import MemoryStore
 from core.storage.ports import ObjectStore
 
@@ -66,7 +67,7 @@ class DirectRoster(Roster):
     def keep_history(self, history: DecisionHistory) -> None:
         """Drops it."""
 
-    def keep_changes(self, changes: FleetChanges) -> None:
+    def keep_changes(self, changes: FleetEvents) -> None:
         """Drops them."""
 
     def history(self) -> DecisionHistory:

@@ -6,13 +6,13 @@ another one, and a clock that jumps moves nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
 from config.settings import ControllerSettings
+from core.fleet.decisions import Decision
 from core.storage.ports import PROCESS, Depth, Offering
 
 # --- what is seen -----------------------------------------------------------------------------
@@ -206,141 +206,8 @@ Memory = Mapping[str, PoolMemory]
 # --- what is planned --------------------------------------------------------------------------
 
 
-class Rule(StrEnum):
-    """Which rule made a decision; changes of it, not of numbers, are worth a line in the log."""
-
-    UNREAD = "unread"
-    PAUSED = "paused"
-    REST = "rest"
-    ENOUGH = "enough"
-    LAUNCH = "launch"
-    TRIAL = "trial"
-    CAP = "cap"
-    BUDGET = "budget"
-    NO_CAPACITY = "no_capacity"
-    BACK_OFF = "back_off"
-    BREAKER = "breaker"
-    SETTLING = "settling"
-    LINGER = "linger"
-    SCALE_IN = "scale_in"
-    MAKE_ROOM = "make_room"
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """Every number that made a decision. Counts are of this pool unless they say otherwise."""
-
-    visible: int
-    in_flight: int
-    delayed: int
-    dead: int
-    orphaned: int
-    """Fo: in flight, and held by no live worker."""
-    arrival_rate: float
-    throughput: float
-    boot_s: float
-    utilisation: float
-    drain_goal_s: float
-    requested: int
-    booting: int
-    idle: int
-    busy: int
-    draining: int
-    ending: int
-    by_hand: int
-    """Workers, among those counted above, that are not of our fleet."""
-    head_start_s: float
-    """What the booting ones have behind them: the sum of max(0, B − remaining_i)."""
-    backlog: float
-    """Q: images that will still wait when a new worker is up."""
-    wanted: int
-    """N*: the workers that the work needs, or that are to be up before it."""
-    needed: int
-    """What our fleet must supply: N* without those started by hand, and no more than the back-off lets try."""
-    granted: int
-    """Its share of the cap."""
-    cap: int
-    """Most instances of all pools together: `max_workers`, or what an operator set in its place."""
-    billable: int
-    """Instances of all pools that are not gone, launches asked for included."""
-    below_s: float | None
-    starved_s: float | None
-    failures: int
-    retry_in_s: float
-    price_per_hour: float = 0.0
-    """$/h of the next instance that would be launched; 0 where none is to be had, or it is free."""
-    spend_per_hour: float = 0.0
-    """$/h of all pools' billable instances, launches asked for included."""
-    budget_per_hour: float = 0.0
-    """What that may come to; 0: any amount."""
-    keep_s: float = 0.0
-    """How long a worker that is not needed is kept."""
-    peak: int = 0
-    """The most that was needed within that time."""
-    cap_source: Literal["settings", "operator"] = "settings"
-    floor: int = 0
-    """Workers that the schedule asks for."""
-    foreseen: float = 0.0
-    """Images/s that came at this time yesterday."""
-    unanswered: int = 0
-    """Launches that the fleet does not answer, again and again: billed, in case they come to be, and no supply."""
-
-    @property
-    def ahead(self) -> int:
-        """Workers that are to be up before there is work."""
-        return max(self.floor, math.ceil(self.foreseen / (self.utilisation * self.throughput)))
-
-    @property
-    def coming(self) -> int:
-        return self.requested + self.booting
-
-    @property
-    def ready(self) -> int:
-        return self.idle + self.busy
-
-    @property
-    def supply(self) -> int:
-        """Workers that are ready or will be; those that leave are none."""
-        return self.coming + self.ready
-
-    @property
-    def own(self) -> int:
-        """The supply without those started by hand."""
-        return self.supply - self.by_hand
-
-    @property
-    def outstanding(self) -> int:
-        return self.visible + self.in_flight + self.delayed
-
-    @property
-    def over_budget(self) -> bool:
-        return 0 < self.budget_per_hour < self.spend_per_hour - 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class PoolPlan:
-    pool: str
-    launch: int
-    drain: tuple[str, ...]
-    terminate: tuple[str, ...]
-    rule: Rule
-    reason: str
-    """One plain sentence."""
-    terms: Terms
-
-    @property
-    def action(self) -> str:
-        """`hold`, or `launch 2`, `drain 1`, `end 1` and what of them goes together."""
-        counts = {"launch": self.launch, "drain": len(self.drain), "end": len(self.terminate)}
-        return ", ".join(f"{verb} {count}" for verb, count in counts.items() if count) or "hold"
-
-    @property
-    def numbers(self) -> dict[str, Any]:
-        return {"rule": str(self.rule), **{name: getattr(self.terms, name) for name in Terms.__slots__}}
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
-    pools: tuple[PoolPlan, ...]
+    pools: tuple[Decision, ...]
     paused: bool = False
     """Launches that were decided before wait too."""

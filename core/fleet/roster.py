@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import NotFound
-from core.fleet.fleet_changes import FleetChanges
+from core.fleet.decisions import DecisionHistory, DecisionRecord
+from core.fleet.events import FleetEvents
 from core.storage import layout
 from core.storage.ports import Etag, ObjectInfo, ObjectStore
 
@@ -115,25 +116,6 @@ class PoolStatus(_Object):
     state: Literal["preparing", "ready", "failed"]
     notice: str = ""
     at: float
-
-
-class DecisionRecord(_Object):
-    """One decision of the controller about one pool, with every term that made it."""
-
-    id: str = ""
-    """`dec_…`, as in the controller's log. It stays while rule and action do: the same decision, with new numbers."""
-    at: float
-    pool: str
-    action: str
-    """`hold`, `launch 2`, `drain 1` and the like."""
-    reason: str
-    terms: dict[str, Any]
-
-
-class DecisionHistory(_Object):
-    """Decisions of all pools that differed from the pool's one before, oldest first."""
-
-    records: tuple[DecisionRecord, ...] = ()
 
 
 class Cap(_Object):
@@ -281,15 +263,15 @@ class Roster:
         except (NotFound, ValidationError):
             return DecisionHistory()
 
-    def keep_changes(self, changes: FleetChanges) -> None:
+    def keep_changes(self, changes: FleetEvents) -> None:
         self._put(layout.CHANGES, changes)
 
-    def changes(self) -> FleetChanges:
+    def changes(self) -> FleetEvents:
         """Empty where none are kept, or a newer version's cannot be read."""
         try:
-            return FleetChanges.model_validate_json(self._store.get(layout.CHANGES).data)
+            return FleetEvents.model_validate_json(self._store.get(layout.CHANGES).data)
         except (NotFound, ValidationError):
-            return FleetChanges()
+            return FleetEvents()
 
     def set_cap(self, max_workers: int | None) -> None:
         """The controller's cap from its next tick on; None goes back to the settings'."""

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from config.settings import Settings
 from core import telemetry
 from core.fleet import orders
-from core.fleet.roster import DecisionRecord
+from core.fleet.decisions import DecisionRecord
 from core.util import parent_watch
 from core.util.interpreter import module_command
 from core.util.private import keep_private
@@ -119,7 +119,7 @@ def cap_command(context: click.Context, settings: Settings, n: str | None) -> No
 @click.pass_context
 def log_command(context: click.Context, settings: Settings, pool: str | None, worker: str | None, count: int) -> None:
     """Print the last changes of the fleet, the latest last; times are of this machine's zone."""
-    from controller.events.changelog import table
+    from controller.events.render import event_table
 
     settings = _chosen(context, settings)
     kept = existing(settings).roster.changes().changes
@@ -127,7 +127,7 @@ def log_command(context: click.Context, settings: Settings, pool: str | None, wo
     if not found:
         about = f" of the worker {worker!r}" if worker else f" of the pool {pool!r}" if pool else ""
         raise click.ClickException(f"no change{about} is kept in {settings.home}: has a controller run there?")
-    click.echo(table(found[-count:], datetime.now().astimezone().tzinfo or UTC))
+    click.echo(event_table(found[-count:], datetime.now().astimezone().tzinfo or UTC))
 
 
 @command.command("pause")
@@ -156,6 +156,7 @@ def resume_command(context: click.Context, settings: Settings) -> None:
 def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max_workers: int | None) -> None:
     """Give a policy what `controller --record FILE` wrote, and print where it would have acted otherwise."""
     from controller.events.recording import BadRecording, read, replay
+    from controller.events.render import sentence
     from controller.simulation.compare import POLICIES, policy_named
 
     if name not in POLICIES:
@@ -167,7 +168,7 @@ def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max
         for found in replay(ticks, policy_named(name), policy, max_workers):
             count += 1
             instead = f"{found.other.action} instead of {found.recorded.action}"
-            click.echo(f"{found.at:8.1f} s  {found.other.pool}: {instead}\n{'':12}{found.other.reason}")
+            click.echo(f"{found.at:8.1f} s  {found.other.pool}: {instead}\n{'':12}{sentence(found.other)}")
     except BadRecording as error:
         raise click.ClickException(f"{recording.name}: {error}") from None
     click.echo(f"{count:,} decisions differ")
@@ -181,6 +182,6 @@ def _chosen(context: click.Context, settings: Settings) -> Settings:
 
 
 def _show(records: list[DecisionRecord], *, paused: bool = False) -> None:
-    from controller.events.explain import explain
+    from controller.events.render import explain
 
     click.echo(explain(records, time.time(), paused=paused) + "\n")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core.fleet.fleet_changes import FleetChange
-from core.fleet.roster import DecisionRecord, Heartbeat, PoolStatus, WorkerState
+from core.fleet.decisions import DecisionRecord
+from core.fleet.events import FleetEvent
+from core.fleet.roster import Heartbeat, PoolStatus, WorkerState
 from tagfleet.client.model import Batch
 
 _DONE = ("completed", "cancelled", "expired")
@@ -21,7 +22,7 @@ class View:
     pools: Sequence[PoolStatus] = ()
     decisions: Sequence[DecisionRecord] = ()
     batches: Sequence[Batch] | None = None
-    changes: Sequence[FleetChange] = ()
+    changes: Sequence[FleetEvent] = ()
     """The changelog of the fleet."""
 
 

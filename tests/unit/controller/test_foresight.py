@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.schedule import Schedule, schedule
-from controller.events.explain import explain
+from controller.events.record import record_of
+from controller.events.render import explain
 from controller.policy.policy import decide
 from controller.simulation.world import World
-from controller.state.model import Observation, PoolPlan, PoolView, Rule, Worker
-from core.fleet.roster import DecisionRecord
+from controller.state.model import Observation, PoolView, Worker
+from core.fleet.decisions import Decision, Rule
 from core.storage import layout
 from tests.unit.controller.test_loop import stopped
 from tests.unit.controller.test_policy import ON_DEMAND, POLICY, busy, idle, one, priced, view
@@ -27,32 +28,18 @@ def ahead(*workers: Worker, floor: int = 0, foreseen: float = 0.0, visible: int 
 
 
 @pytest.mark.parametrize(
-    ("looked", "action", "reason"),
+    ("looked", "action", "rule", "takes"),
     [
-        (ahead(floor=2), "launch 2", "nothing waits, no worker runs and the schedule asks for 2: launch 2"),
-        (
-            ahead(idle("a"), floor=2),
-            "launch 1",
-            "nothing waits, 1 worker is ready and the schedule asks for 2: launch 1",
-        ),
-        (ahead(idle("a"), floor=1), "hold", "nothing waits, 1 worker is ready and the schedule asks for 1: hold"),
-        (
-            ahead(foreseen=40.0),
-            "launch 3",
-            "nothing waits, no worker runs and 40.00 images a second came at this time yesterday, which takes 3: "
-            "launch 3",
-        ),
-        (
-            ahead(floor=9),
-            "launch 4",
-            "nothing waits, no worker runs and the schedule asks for 9; 5 more wanted, beyond its share of the cap of "
-            "4: launch 4",
-        ),
+        (ahead(floor=2), "launch 2", Rule.LAUNCH, 2),
+        (ahead(idle("a"), floor=2), "launch 1", Rule.LAUNCH, 2),
+        (ahead(idle("a"), floor=1), "hold", Rule.ENOUGH, 1),
+        (ahead(foreseen=40.0), "launch 3", Rule.LAUNCH, 3),
+        (ahead(floor=9), "launch 4", Rule.LAUNCH, 9),
     ],
 )
-def test_what_is_ahead_is_launched_and_told(looked: PoolView, action: str, reason: str) -> None:
+def test_what_is_ahead_is_launched(looked: PoolView, action: str, rule: Rule, takes: int) -> None:
     plan = one(looked)
-    assert (plan.action, plan.reason) == (action, reason)
+    assert (plan.action, plan.rule, plan.terms.ahead, plan.terms.wanted) == (action, rule, takes, takes)
 
 
 def test_the_larger_of_work_and_what_is_ahead_counts() -> None:
@@ -74,14 +61,12 @@ def test_work_goes_before_what_is_only_ahead() -> None:
     assert plan.pools[0].rule is Rule.MAKE_ROOM
 
 
-def told(plan: PoolPlan) -> str:
-    return explain(
-        [DecisionRecord(at=1.0, pool="p", action=plan.action, reason=plan.reason, terms=plan.numbers)], now=2.0
-    )
+def told(plan: Decision) -> str:
+    return explain([record_of(plan, at=1.0)], now=2.0)
 
 
 def test_explain_has_both_terms() -> None:
-    row = "at least 2 by the schedule, at least ceil(40.00/(ρ·μ)) by yesterday's arrivals"
+    row = "at least 2 by the schedule, 40.00 images/s came at this time yesterday"
     assert row in told(one(ahead(floor=2, foreseen=40.0)))
 
 
@@ -93,7 +78,7 @@ def test_more_ahead_never_wants_fewer_nor_less_than_the_work_alone(
 ) -> None:
     crew = [busy(str(number)) for number in range(ready)]
 
-    def plan(floor: int, foreseen: float) -> PoolPlan:
+    def plan(floor: int, foreseen: float) -> Decision:
         return one(ahead(*crew, floor=floor, foreseen=foreseen, visible=visible))
 
     alone, some, most = plan(0, 0.0), plan(floor, foreseen), plan(floor + more, foreseen + rise)

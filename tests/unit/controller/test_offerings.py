@@ -8,7 +8,7 @@ from config.settings import ControllerSettings
 from controller.loop import Controller
 from controller.simulation.faults import Crash
 from controller.simulation.world import World
-from controller.state.model import Rule
+from core.fleet.decisions import Rule
 from core.storage.ports import Offering
 from tests.unit.controller.conftest import small_world
 
@@ -106,7 +106,7 @@ def test_the_budget_is_a_hard_stop_also_for_the_offering_that_is_fallen_back_to(
     plan = controller.tick()
     assert plan is not None
     assert plan.pools[0].rule is Rule.BUDGET
-    assert "the budget of $0.60/h is reached" in plan.pools[0].reason
+    assert (plan.pools[0].rule, plan.pools[0].terms.budget_per_hour) == (Rule.BUDGET, 0.60)
     assert plan.pools[0].terms.spend_per_hour == pytest.approx(0.526)
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from controller.events.history import LENGTH, History
 from controller.policy.policy import decide
 from controller.simulation.world import World
-from controller.state.model import Observation, Policy, PoolView, Rule, Stage, Worker
+from controller.state.model import Observation, Policy, PoolView, Stage, Worker
 from core.errors import Unavailable
-from core.fleet.roster import DecisionRecord, Roster
+from core.fleet.decisions import DecisionRecord, Rule
+from core.fleet.roster import Roster
 from core.storage.ports import Depth
 from tests.unit.controller.test_loop import live
 
@@ -36,9 +37,7 @@ def test_while_paused_no_worker_comes_and_after_it_one_does(world: World) -> Non
     assert not world.launches
     plan = controller.tick()
     assert plan is not None
-    assert plan.pools[0].reason == (
-        "12 images wait and no worker runs, but the fleet is paused: nothing is launched or drained"
-    )
+    assert (plan.pools[0].rule, plan.pools[0].action, plan.pools[0].terms.waiting) == (Rule.PAUSED, "hold", 12)
     resume(world)
     live(world, controller, 8)
     assert world.cloud.outstanding == 0

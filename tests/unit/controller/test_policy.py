@@ -1,4 +1,4 @@
-"""The policy: single decisions told as sentences, and what holds for every decision."""
+"""The policy: single decisions by rule and terms, and what holds for every decision."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.events.render import sentence
 from controller.policy.policy import decide
-from controller.state.model import News, Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage, Worker
+from controller.state.model import News, Observation, Plan, Policy, PoolMemory, PoolView, Stage, Worker
+from core.fleet.decisions import Decision, Rule
 from core.storage.ports import Depth, Offering
 
 POLICY = Policy(
@@ -37,7 +39,7 @@ def view(*workers: Worker, pool: str = "p", visible: int = 0, in_flight: int = 0
 
 def one(
     looked: PoolView, memory: PoolMemory | None = None, policy: Policy = POLICY, elapsed_s: float = 1.0
-) -> PoolPlan:
+) -> Decision:
     plan, _ = decide(Observation(elapsed_s, (looked,)), {looked.pool: memory or PoolMemory()}, policy)
     return plan.pools[0]
 
@@ -58,11 +60,13 @@ def booting(id: str, age_s: float = 0.0) -> Worker:
 
 
 def test_at_rest() -> None:
-    assert one(view()).reason == "nothing waits and no worker runs: rest"
+    plan = one(view())
+    assert (plan.rule, plan.action, plan.terms.draining) == (Rule.REST, "hold", 0)
 
 
 def test_from_zero_one_image_is_enough() -> None:
-    assert one(view(visible=1)).reason == "1 image waits and no worker runs: launch 1"
+    plan = one(view(visible=1))
+    assert (plan.rule, plan.action, plan.terms.waiting) == (Rule.LAUNCH, "launch 1", 1)
 
 
 def test_work_in_flight_that_nobody_holds_calls_for_a_worker() -> None:
@@ -72,15 +76,16 @@ def test_work_in_flight_that_nobody_holds_calls_for_a_worker() -> None:
 
 
 def test_nothing_is_launched_that_could_not_help() -> None:
-    assert one(view(booting("a", 1.0), visible=2)).reason == (
-        "2 images wait, 1 worker is booting and will clear them in 0.1 s: wait"
-    )
+    plan = one(view(booting("a", 1.0), visible=2))
+    assert (plan.rule, plan.action) == (Rule.ENOUGH, "hold")
+    assert (plan.terms.waiting, plan.terms.coming, plan.terms.ready) == (2, 1, 0)
 
 
 def test_a_backlog_beyond_the_goal() -> None:
     plan = one(view(busy("a"), visible=1_200, in_flight=8))
     assert plan.terms.backlog == 1_200 - 20 * 3
-    assert plan.reason == "1,200 images wait, 1 worker is ready and would need 60 s, the goal is 30 s: launch 1"
+    assert (plan.rule, plan.action) == (Rule.LAUNCH, "launch 1")
+    assert plan.terms.waiting / (plan.terms.throughput * plan.terms.supply) == 60 > plan.terms.drain_goal_s == 30
 
 
 def test_the_formula_by_hand() -> None:
@@ -96,9 +101,9 @@ def test_the_formula_by_hand() -> None:
 def test_the_cap_is_named() -> None:
     plan = one(view(busy("a"), visible=9_000, in_flight=8), policy=replace(POLICY, max_workers=1))
     assert plan.action == "hold"
-    assert (
-        plan.reason == "9,000 images wait and 15 workers wanted, but its share of the cap (max_workers = 1) is 1: hold"
-    )
+    assert plan.rule is Rule.CAP
+    assert (plan.terms.wanted, plan.terms.granted, plan.terms.own) == (15, 1, 1)
+    assert (plan.terms.cap, plan.terms.cap_source) == (1, "settings")
 
 
 def test_draining_ones_are_no_capacity_but_are_billed() -> None:
@@ -111,7 +116,8 @@ def test_draining_ones_are_no_capacity_but_are_billed() -> None:
 
 def test_lost_and_overdue_ones_are_ended_and_replaced() -> None:
     plan = one(view(Worker("a", Stage.LOST), Worker("b", Stage.DRAINING, stage_s=60.0), visible=5))
-    assert plan.reason == "5 images wait and no worker runs: launch 1; end a (lost), b (its time to drain is over)"
+    assert (plan.rule, plan.action, plan.terminate) == (Rule.LAUNCH, "launch 1, end 2", ("a", "b"))
+    assert plan.details.ended == ("lost", "draining")
 
 
 # --- what can be had, and what it costs -------------------------------------------------------
@@ -143,24 +149,23 @@ def test_the_budget_limits_a_launch_to_what_it_pays_for(budget: float, offerings
 
 def test_the_budget_is_named_with_what_is_spent() -> None:
     plan = one(priced(view(busy("a"), visible=9_000, in_flight=8), SPOT), policy=replace(POLICY, budget_per_hour=0.3))
-    assert plan.reason == (
-        "9,000 images wait and 15 workers wanted, but the budget of $0.30/h is reached "
-        "($0.16/h, another $0.160/h): hold"
-    )
-    assert (plan.terms.spend_per_hour, plan.terms.budget_per_hour) == (0.16, 0.3)
+    assert (plan.rule, plan.action, plan.terms.wanted) == (Rule.BUDGET, "hold", 15)
+    assert (plan.terms.spend_per_hour, plan.terms.price_per_hour, plan.terms.budget_per_hour) == (0.16, 0.16, 0.3)
 
 
 def test_a_budget_that_was_lowered_lets_workers_go() -> None:
     looked = priced(view(busy("a"), busy("b"), idle("c"), visible=9_000, in_flight=16), SPOT)
     plan = one(looked, policy=replace(POLICY, budget_per_hour=0.35))
-    assert plan.drain == ("c",)
-    assert plan.reason == "$0.48/h is spent and the budget is $0.35/h: drain 1"
+    assert (plan.rule, plan.drain) == (Rule.MAKE_ROOM, ("c",))
+    assert plan.terms.over_budget
+    assert plan.terms.spend_per_hour == pytest.approx(0.48)
 
 
 def test_a_lowered_budget_lets_workers_go_while_nothing_is_on_offer_too() -> None:
     looked = replace(priced(view(*map(busy, "abc"), visible=900, in_flight=24), SPOT), offerings=())
     plan = one(looked, policy=replace(POLICY, budget_per_hour=0.35))
-    assert plan.reason == "$0.48/h is spent and the budget is $0.35/h: drain 1"
+    assert (plan.rule, plan.action) == (Rule.MAKE_ROOM, "drain 1")
+    assert plan.terms.over_budget
 
 
 def test_a_cap_of_nothing_lets_busy_ones_go_though_one_that_was_started_by_hand_would_do() -> None:
@@ -175,7 +180,9 @@ def test_pools_that_share_too_small_a_budget_make_room_for_each_other() -> None:
     poor = priced(view(pool="poor", visible=10), SPOT)
     plan, _ = decide(Observation(1.0, (poor, rich)), {}, replace(POLICY, budget_per_hour=0.35))
     assert [pool.action for pool in plan.pools] == ["hold", "drain 1"]
-    assert plan.pools[1].reason.startswith("another pool waits for room under the budget of $0.35/h")
+    assert plan.pools[1].rule is Rule.MAKE_ROOM
+    assert plan.pools[1].terms.budget_per_hour == 0.35
+    assert not plan.pools[1].terms.over_budget
 
 
 def test_without_capacity_anywhere_nothing_is_launched_and_no_other_pool_is_drained_for_it() -> None:
@@ -185,7 +192,6 @@ def test_without_capacity_anywhere_nothing_is_launched_and_no_other_pool_is_drai
     )
     assert [pool.action for pool in plan.pools] == ["hold", "hold"]
     assert plan.pools[0].rule is Rule.NO_CAPACITY
-    assert "no offering has capacity now" in plan.pools[0].reason
 
 
 def test_an_interrupted_worker_is_no_capacity_and_is_replaced_at_once() -> None:
@@ -201,17 +207,14 @@ def test_an_orphan_is_neither_capacity_nor_spared_for_long() -> None:
     assert one(view(orphan, visible=5)).action == "launch 1"
     plan = one(view(replace(orphan, stage_s=15.0)))
     assert plan.terminate == ("a",)
-    assert plan.reason.endswith("end a (orphan)")
+    assert plan.details.ended == ("orphan",)
 
 
 def test_a_launch_that_is_refused_for_good_opens_the_breaker_and_says_what_to_mend() -> None:
     refused = News(failures=1, refused="the launch template tagfleet-p is gone: run `tagfleet aws up`", lasting=True)
     plan = one(view(visible=5, news=refused))
-    assert plan.rule is Rule.BREAKER
-    assert plan.reason == (
-        "5 images wait, but the last launch was refused and the circuit breaker is open, next try in 60 s "
-        "(the launch template tagfleet-p is gone: run `tagfleet aws up`): hold"
-    )
+    assert (plan.rule, plan.action, plan.terms.retry_in_s) == (Rule.BREAKER, "hold", 60.0)
+    assert plan.details.refused == refused.refused
 
 
 # --- shrinking --------------------------------------------------------------------------------
@@ -235,7 +238,8 @@ def test_a_window_that_was_interrupted_starts_anew() -> None:
 
 def test_an_idle_worker_lingers() -> None:
     assert one(view(idle("a", 29.0)), PoolMemory(below_s=28.0)).rule is Rule.LINGER
-    assert one(view(idle("a", 30.0)), SETTLED).reason == "nothing waits and 1 worker idle for 30 s: drain 1"
+    plan = one(view(idle("a", 30.0)), SETTLED)
+    assert (plan.rule, plan.drain, plan.details.idle_s) == (Rule.SCALE_IN, ("a",), 30.0)
 
 
 def test_a_worker_that_is_usually_wanted_again_soon_is_kept_until_then() -> None:
@@ -263,14 +267,14 @@ def test_a_lowered_cap_drains_at_once_and_busy_ones_only_where_no_idle_one_is_le
     looked = view(*workers, visible=500, in_flight=11)
     assert one(looked, policy=replace(POLICY, max_workers=2)).drain == ("a",)
     plan = one(looked, policy=replace(POLICY, max_workers=1))
-    assert plan.drain == ("a", "c")
-    assert plan.reason == "3 instances run and the cap is 1: drain 2"
+    assert (plan.rule, plan.drain) == (Rule.MAKE_ROOM, ("a", "c"))
+    assert (plan.terms.billable, plan.terms.cap) == (3, 1)
 
 
 def test_a_reading_that_failed_changes_nothing() -> None:
     plan = one(view(idle("a", 500.0), Worker("b", Stage.LOST), visible=500, unread="the queue cannot be read"), SETTLED)
-    assert plan.action == "hold"
-    assert plan.reason == "the queue cannot be read: nothing is changed"
+    assert (plan.rule, plan.action) == (Rule.UNREAD, "hold")
+    assert plan.details.because == "the queue cannot be read"
 
 
 # --- several pools ----------------------------------------------------------------------------
@@ -290,7 +294,7 @@ def test_too_small_a_cap_is_shared_evenly_and_what_one_does_not_need_goes_to_the
 def test_an_idle_worker_makes_room_for_another_pool_without_lingering() -> None:
     pools = (view(idle("x", 1.0), pool="a"), view(pool="b", visible=5))
     plan, _ = decide(Observation(1.0, pools), {}, replace(POLICY, max_workers=1))
-    assert plan.pools[0].reason == "another pool waits for room under the cap of 1: drain 1"
+    assert (plan.pools[0].rule, plan.pools[0].action, plan.pools[0].terms.cap) == (Rule.MAKE_ROOM, "drain 1", 1)
     assert plan.pools[1].rule is Rule.CAP
 
 
@@ -322,10 +326,9 @@ def test_the_breaker_opens_waits_tries_one_and_closes() -> None:
     memory: dict[str, PoolMemory] = {}
     failed = News(failures=3, notice="the weights are damaged")
     plan, after = decide(Observation(1.0, (view(visible=900, news=failed),)), memory, POLICY)
-    assert plan.pools[0].reason == (
-        "900 images wait, but 3 boots in a row failed and the circuit breaker is open, next try in 60 s "
-        "(see the worker's log, it said: the weights are damaged): hold"
-    )
+    opened = plan.pools[0]
+    assert (opened.rule, opened.action, opened.terms.failures, opened.terms.retry_in_s) == (Rule.BREAKER, "hold", 3, 60)
+    assert (opened.details.notice, opened.details.broken) == ("the weights are damaged", False)
     plan, after = decide(Observation(60.0, (view(visible=900),)), after, POLICY)
     assert plan.pools[0].action == "launch 1"
     plan, after = decide(Observation(1.0, (view(booting("a"), visible=900),)), after, POLICY)
@@ -340,10 +343,9 @@ def test_workers_that_break_at_work_are_no_good_though_they_boot() -> None:
     broken = News(boots=(2.0,), broken=1, notice="RuntimeError: out of memory")
     memory: Mapping[str, PoolMemory] = {"p": PoolMemory(failures=2, broken=2)}
     plan, memory = decide(Observation(1.0, (view(visible=900, news=broken),)), memory, POLICY)
-    assert plan.pools[0].reason == (
-        "900 images wait, but 3 workers in a row failed and the circuit breaker is open, next try in 60 s "
-        "(see the worker's log, it said: RuntimeError: out of memory): hold"
-    )
+    opened = plan.pools[0]
+    assert (opened.rule, opened.action, opened.terms.failures, opened.terms.retry_in_s) == (Rule.BREAKER, "hold", 3, 60)
+    assert (opened.details.notice, opened.details.broken) == ("RuntimeError: out of memory", True)
     ready = view(idle("a"), visible=900, news=News(boots=(2.0,)))
     plan, memory = decide(Observation(60.0, (ready,)), memory, POLICY)
     assert (plan.pools[0].rule, plan.pools[0].launch) == (Rule.TRIAL, 0), "it has not shown yet what it is good for"
@@ -426,7 +428,7 @@ def test_launches_stay_within_the_budget_and_the_cap(
     assert sum(pool.launch for pool in plan.pools) <= max(0, policy.max_workers - len(ours))
     for looked, pool in zip(observation.pools, plan.pools, strict=True):
         assert not (pool.launch and (pool.drain or not looked.offerings))
-        assert ": " in pool.reason
+        assert ": " in sentence(pool)
 
 
 @given(worlds())
@@ -448,7 +450,7 @@ def test_a_failed_reading_never_changes_a_pool(world: tuple[Observation, dict[st
     for looked, pool in zip(world[0].pools, plan.pools, strict=True):
         if looked.unread:
             assert pool.action == "hold"
-            assert looked.unread in pool.reason
+            assert looked.unread in sentence(pool)
 
 
 @given(worlds())
@@ -530,6 +532,6 @@ def test_the_same_twice_and_in_any_order_of_the_pools(world: tuple[Observation, 
 @given(worlds())
 def test_every_plan_says_why_in_one_plain_sentence(world: tuple[Observation, dict[str, PoolMemory], Policy]) -> None:
     for pool in decide(*world)[0].pools:
-        assert ": " in pool.reason
-        assert "\n" not in pool.reason
-        assert set(pool.numbers) > {"rule", "wanted", "backlog", "arrival_rate", "throughput", "boot_s"}
+        assert ": " in sentence(pool)
+        assert "\n" not in sentence(pool)
+        assert set(pool.stored_terms()) > {"rule", "wanted", "backlog", "arrival_rate", "throughput", "boot_s"}

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.domain.messages import Confidence, Tag, Timings
+from core.fleet.decisions import DecisionRecord
 from core.fleet.orders import Source
-from core.fleet.roster import DecisionRecord, Heartbeat, PoolStatus
+from core.fleet.roster import Heartbeat, PoolStatus
 from web_tier.catalog.batch_options import BatchOptions
 
 MAX_PAGE = 1000

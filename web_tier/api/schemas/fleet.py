@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.fleet.fleet_changes import FleetChange
+from core.fleet.decisions import DecisionRecord
+from core.fleet.events import FleetEvent
 from core.fleet.orders import MOST_WORKERS, Source
-from core.fleet.roster import DecisionRecord
 from web_tier.catalog.samples import Sample
 
 MOST_LETTERS = 1000
@@ -86,4 +86,4 @@ class HistoryOut(BaseModel):
 
     samples: list[Sample]
     decisions: list[DecisionRecord]
-    changes: list[FleetChange]
+    changes: list[FleetEvent]

@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from config import settings as config
-from core.fleet.fleet_changes import FleetChange, FleetChanges
-from core.fleet.roster import DecisionRecord, Heartbeat
+from core.fleet.decisions import DecisionRecord
+from core.fleet.events import FleetEvent, FleetEvents
+from core.fleet.roster import Heartbeat
 from core.wiring import Backend
 from tagfleet.cli import cli
 
@@ -110,7 +111,7 @@ def test_a_cap_that_makes_no_sense_is_refused(backend, run, nonsense, words):
 
 def test_the_changelog_is_a_table(backend, run):
     assert "no change is kept in" in run("controller", "log").stderr
-    launched = FleetChange(
+    launched = FleetEvent(
         at=1_800_000_000.0,
         kind="launched",
         pool="resnet50",
@@ -122,7 +123,7 @@ def test_the_changelog_is_a_table(backend, run):
         reason="31 images wait and no worker runs: launch 1",
     )
     taken = launched.model_copy(update={"kind": "interrupted", "worker_id": "i-2", "by": "owner", "reason": "a notice"})
-    backend.roster.keep_changes(FleetChanges(changes=(launched, taken)))
+    backend.roster.keep_changes(FleetEvents(changes=(launched, taken)))
     head, *lines = run("controller", "log").stdout.splitlines()
     assert head.split() == ["time", "change", "pool", "worker,", "by", "whom", "and", "why"]
     assert [line[21:] for line in lines] == [

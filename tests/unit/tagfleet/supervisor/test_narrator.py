@@ -4,8 +4,9 @@ from typing import Literal
 
 import pytest
 
-from core.fleet.fleet_changes import FleetChange, Kind
-from core.fleet.roster import BootTimings, DecisionRecord, Heartbeat, PoolStatus, WorkerState
+from core.fleet.decisions import DecisionRecord
+from core.fleet.events import FleetEvent, Kind
+from core.fleet.roster import BootTimings, Heartbeat, PoolStatus, WorkerState
 from tagfleet.client.model import Batch
 from tagfleet.supervisor.narrator import Narrator, View
 
@@ -44,9 +45,9 @@ def decision(action: str, at: float) -> DecisionRecord:
     )
 
 
-def change(kind: Kind, id: str = "wrk-1") -> FleetChange:
+def change(kind: Kind, id: str = "wrk-1") -> FleetEvent:
     reason = "it has finished what it held"
-    return FleetChange(at=0, kind=kind, pool="resnet50", worker_id=id, by="itself", reason=reason)
+    return FleetEvent(at=0, kind=kind, pool="resnet50", worker_id=id, by="itself", reason=reason)
 
 
 def told(*views: View) -> list[list[str]]:

@@ -12,9 +12,10 @@ from controller.events.history import CHANGES
 from controller.policy.policy import weigh
 from controller.simulation.world import World
 from controller.state.ledger import Intent
-from controller.state.model import Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage, Worker
+from controller.state.model import Observation, Plan, Policy, PoolMemory, PoolView, Stage, Worker
 from controller.state.tracker import Reading
-from core.fleet.fleet_changes import FleetChange
+from core.fleet.decisions import Decision, Details, Rule
+from core.fleet.events import FleetEvent
 from core.fleet.roster import Heartbeat, WorkerState
 from core.storage.ports import Depth, Instance, InstanceState
 from tests.unit.controller.test_loop import live
@@ -34,7 +35,7 @@ class Story:
     """One worker `w` of pool `p`, look by look."""
 
     policy: Policy
-    kept: list[FleetChange] = field(default_factory=list)
+    kept: list[FleetEvent] = field(default_factory=list)
     chronicle: Chronicle = field(default_factory=Chronicle)
     machine: str = "g4dn.xlarge"
     how: str = ""
@@ -62,7 +63,8 @@ class Story:
         view = PoolView("p", Depth(0, 0, 0, 0, 0.0), workers)
         reading = Reading(float(self.looks), instances, [heard] if heard else [], {"w"} if wished else (), {})
         drained, ended = (("w",) if one else () for one in (drain, end))
-        plan = PoolPlan("p", launch, drained, ended, Rule.REST, "so it is", weigh(view, PoolMemory(), 0, self.policy))
+        terms = weigh(view, PoolMemory(), 0, self.policy)
+        plan = Decision("p", launch, drained, ended, Rule.REST, terms, Details("so it is", ended=("lost",) * end))
         before = self.open
         self.open = (*self.open, *[Intent("lau", "p", launch, 0.0)] * bool(launch))
         scene = Scene(
@@ -97,11 +99,11 @@ def story(policy: Policy) -> Story:
 
 def test_a_life_from_launch_to_end(story: Story) -> None:
     assert story.look(state=None, launch=1) == []
-    assert story.look(Stage.PENDING) == [("launched", "controller dec_1", "so it is")]
+    assert story.look(Stage.PENDING) == [("launched", "controller dec_1", "so it is: launch 1")]
     assert story.look(Stage.BOOTING) == []
     assert story.look(Stage.IDLE) == [("ready", "itself", "31.0 s after its launch")]
     assert story.look(Stage.BUSY) == story.look(Stage.IDLE) == []
-    assert story.look(Stage.IDLE, drain=True) == [("asked_to_drain", "controller dec_7", "so it is")]
+    assert story.look(Stage.IDLE, drain=True) == [("asked_to_drain", "controller dec_7", "so it is: drain 1")]
     assert story.look(Stage.DRAINING, wished=True) == []
     drained = ("drained", "itself", "it has finished what it held")
     assert story.look(Stage.DRAINED, end=True) == [drained, ("ended", "controller dec_9", drained[2])]
@@ -275,7 +277,7 @@ def test_a_controller_keeps_the_changes(world: World) -> None:
     live(world, controller, 30)
     launched, _, asked, *_ = changes = world.roster.changes().changes
     assert [one.kind for one in changes] == ["launched", "ready", "asked_to_drain", "drained", "ended"]
-    assert launched.reason == "30 images wait and no worker runs: launch 1"
+    assert launched.reason.endswith(": launch 1")
     assert launched.controller == controller.owner
     assert asked.reason.endswith(": drain 1")
     decided = {one.id for one in world.roster.history().records}
@@ -361,7 +363,8 @@ def test_a_cap_of_nought_drains_all_and_says_so(world: World) -> None:
     assert not world.cloud.totals.ended_busy
     plan = controller.tick()
     assert plan is not None
-    assert "its share of the cap (set by an operator to 0) is 0" in plan.pools[0].reason
+    assert (plan.pools[0].rule, plan.pools[0].terms.cap, plan.pools[0].terms.granted) == (Rule.CAP, 0, 0)
+    assert plan.pools[0].terms.cap_source == "operator"
     cap(world, None)
     live(world, controller, 4)
     assert world.cloud.present
