@@ -13,11 +13,11 @@ from controller.actions.launcher import Launcher
 from controller.events.derive import Scene
 from controller.events.record import Minutes
 from controller.events.voice import Voice
-from controller.policy.forecast import Foresight
+from controller.policy.forecast import Forecaster
 from controller.policy.policy import Decide, decide
 from controller.state.ledger import Book, Fenced, Intent, Ledger
-from controller.state.model import Memory, Observation, Plan, policy_of
-from controller.state.tracker import Reading, Watch
+from controller.state.model import Memory, Observation, Plan, select_policy
+from controller.state.tracker import Reading, StateTracker
 from core import telemetry
 from core.domain.ids import new_id
 from core.errors import Unavailable
@@ -68,10 +68,10 @@ class Controller:
         self._ports = ports
         self._roster = roster or Roster(ports.store)
         self._decide = decide
-        self._schedules, self._foresees = schedules or {}, settings.forecast
+        self._schedules, self._forecasts = schedules or {}, settings.forecast
         self._tick_s, self._peek_s = settings.tick_s, settings.poll_s
         self._record_s = max(_RECORD_S, _RECORD_TICKS * settings.tick_s)
-        self._policy = self._own_policy = policy_of(settings)
+        self._policy = self._own_policy = select_policy(settings)
         self._dry_run = dry_run
         self._clock = clock
         self._wall = wall
@@ -80,7 +80,7 @@ class Controller:
         self._memory: Memory = {}
         # It is renewed once a tick, and a standby sees that at its own next tick.
         self._ledger = Ledger(ports.store, self.owner, max(settings.lease_s, 2 * settings.tick_s), clock)
-        # A gap in our own watch, a suspended machine say, counts as this much at most.
+        # A gap in our own tracker, a suspended machine say, counts as this much at most.
         self._longest_s = max(2 * settings.tick_s, settings.lost_after_s / 3)
         self._log = telemetry.logger()
         self._voice = Voice()
@@ -107,7 +107,7 @@ class Controller:
                 return None
             observation = self._observe()
             self._policy = self._own_policy.capped(observation.cap)
-            observation = self._foresight.look(observation, self._wall(), self._memory, self._policy)
+            observation = self._forecaster.add_forecast(observation, self._wall(), self._memory, self._policy)
             plan, memory = self._decide(observation, self._memory, self._policy)
             self._memory = memory
             if not self._dry_run:
@@ -144,14 +144,14 @@ class Controller:
         return True
 
     def _take_office(self) -> None:
-        self._watch = Watch(self._ports.queues.keys(), self._policy)
+        self._tracker = StateTracker(self._ports.queues.keys(), self._policy)
         self._memory = self._ledger.book.memory
         self._alive: list[Instance] = []
         self._wanted_back: dict[str, bool] = {}
         self._read_at = self._clock()
-        self._foresight = Foresight(self._ports.store, self._schedules, shapes=self._foresees)
+        self._forecaster = Forecaster(self._ports.store, self._schedules, from_yesterday=self._forecasts)
         self._launcher = Launcher(
-            self._ports.fleet, self._ports.queues, self._ledger, self._watch, self._voice, self._wall
+            self._ports.fleet, self._ports.queues, self._ledger, self._tracker, self._voice, self._wall
         )
         self._minutes = Minutes(self._roster, self._voice, self._record_s, clock=self._clock, wall=self._wall)
         self._look: tuple[Reading, Sequence[Intent], Sequence[str]] | None = None
@@ -164,7 +164,7 @@ class Controller:
         try:
             instances, seen = self._ports.fleet.instances(), self._roster.glance()
         except Unavailable as error:
-            return self._watch.blind(f"the fleet cannot be read ({error})")
+            return self._tracker.repeat_unread(f"the fleet cannot be read ({error})")
         self._say_of_cap(seen)
         self._set_aside(seen)
         depths, offerings = self._pools()
@@ -180,7 +180,7 @@ class Controller:
         )
         elapsed, self._read_at = min(now - self._read_at, self._longest_s), now
         book = self._ledger.book
-        observation = self._watch.observe(
+        observation = self._tracker.observe(
             reading, book.intents, elapsed, frozenset(book.known), self._launcher.unanswered
         )
         self._look = reading, book.intents, self._settle(reading)
@@ -221,7 +221,7 @@ class Controller:
         book = self._ledger.book
         tokens = {intent.token for intent in book.intents}
         self._alive = [instance for instance in reading.instances if instance.state is not InstanceState.GONE]
-        alive = [one for one in self._alive if one.id not in self._watch.strays]
+        alive = [one for one in self._alive if one.id not in self._tracker.strays]
         known = frozenset(book.known)
         adopted = [one.id for one in alive if one.id not in known and one.token not in tokens]
         if adopted and not self._dry_run:
@@ -250,7 +250,7 @@ class Controller:
             if self._look:  # others may have launched, or lowered the cap, since the fleet was seen last
                 self._launcher.apply(plan, self._alive, self._policy)
         with self._voice.bearing("workers that are gone could not be forgotten"):
-            self._roster.forget(self._watch.forgettable)
+            self._roster.forget(self._tracker.forgettable)
 
     # --- tell ---------------------------------------------------------------------------------
 
@@ -263,7 +263,7 @@ class Controller:
         if self._look is None:
             return
         with self._voice.bearing("the arrivals could not be kept"):
-            self._foresight.keep()
+            self._forecaster.save()
         reading, before, adopted = self._look
         after, decisions = self._ledger.book.intents, self._minutes.decisions
         self._minutes.tell(Scene(reading, observation, plan, before, after, adopted, self.owner, decisions))

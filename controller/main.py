@@ -12,7 +12,7 @@ from config.settings import Settings
 from controller.events.metrics import samples
 from controller.events.recording import recorder
 from controller.loop import Controller, Ports
-from controller.state.model import Observation, Plan, policy_of
+from controller.state.model import Observation, Plan, select_policy
 from core import telemetry
 from core.errors import Unavailable
 from core.fleet.decisions import DecisionRecord
@@ -42,7 +42,7 @@ def run(
         fleet=backend.fleet(worker_command),
         queues={pool: backend.jobs(pool) for pool in settings.pools},
     )
-    note = recorder(record, policy_of(settings.controller)) if record else _unrecorded
+    note = recorder(record, select_policy(settings.controller)) if record else _unrecorded
     if dry_run:
         Controller(
             ports, settings.controller, dry_run=True, on_plan=on_plan, on_tick=note, schedules=settings.schedules
