@@ -16,8 +16,8 @@ from controller.simulation.world import World
 from controller.state.model import Observation, PoolView, Worker
 from core.fleet.decisions import Decision, Rule
 from core.storage import layout
+from tests.unit.controller.policy.test_policy import ON_DEMAND, POLICY, busy, idle, one, priced, view
 from tests.unit.controller.test_loop import stopped
-from tests.unit.controller.test_policy import ON_DEMAND, POLICY, busy, idle, one, priced, view
 
 MIDNIGHT = 1_700_006_400.0
 """Of a Wednesday."""

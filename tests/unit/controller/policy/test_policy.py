@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from controller.events.render import sentence
 from controller.policy.policy import decide
-from controller.state.model import News, Observation, Plan, Policy, PoolMemory, PoolView, Stage, Worker
+from controller.state.model import Observation, Plan, Policy, PoolDelta, PoolMemory, PoolView, Stage, Worker
 from core.fleet.decisions import Decision, Rule
 from core.storage.ports import Depth, Offering
 
@@ -33,7 +33,7 @@ SETTLED = PoolMemory(below_s=100.0)
 SPOT, ON_DEMAND = Offering("g4dn.xlarge", "a", "spot", 0.16), Offering("g4dn.xlarge", "a", "on-demand", 0.526)
 
 
-def view(*workers: Worker, pool: str = "p", visible: int = 0, in_flight: int = 0, **more: News | str) -> PoolView:
+def view(*workers: Worker, pool: str = "p", visible: int = 0, in_flight: int = 0, **more: PoolDelta | str) -> PoolView:
     return PoolView(pool, Depth(visible, in_flight, 0, 0, 0.0), workers, **more)  # type: ignore[arg-type]
 
 
@@ -211,8 +211,10 @@ def test_an_orphan_is_neither_capacity_nor_spared_for_long() -> None:
 
 
 def test_a_launch_that_is_refused_for_good_opens_the_breaker_and_says_what_to_mend() -> None:
-    refused = News(failures=1, refused="the launch template tagfleet-p is gone: run `tagfleet aws up`", lasting=True)
-    plan = one(view(visible=5, news=refused))
+    refused = PoolDelta(
+        failures=1, refused="the launch template tagfleet-p is gone: run `tagfleet aws up`", lasting=True
+    )
+    plan = one(view(visible=5, delta=refused))
     assert (plan.rule, plan.action, plan.terms.retry_in_s) == (Rule.BREAKER, "hold", 60.0)
     assert plan.details.refused == refused.refused
 
@@ -243,7 +245,7 @@ def test_an_idle_worker_lingers() -> None:
 
 
 def test_a_worker_that_is_usually_wanted_again_soon_is_kept_until_then() -> None:
-    often = PoolMemory(boots=(90.0,) * 3, gaps=((48.0, 1),) * 3)
+    often = PoolMemory(boots=(90.0,) * 3, idle_gaps=((48.0, 1),) * 3)
     assert one(view(idle("a", 59.0)), replace(often, below_s=58.0)).rule is Rule.LINGER
     assert one(view(idle("a", 60.0)), replace(often, below_s=59.0)).drain == ("a",)
 
@@ -251,7 +253,7 @@ def test_a_worker_that_is_usually_wanted_again_soon_is_kept_until_then() -> None
 def test_a_surplus_goes_though_its_messages_visit_all_workers_in_turn() -> None:
     looked = view(idle("a", 2.0), idle("b", 1.0), idle("c", 3.0), busy("d"), in_flight=8)
     assert one(looked, SETTLED).drain == ("c", "a", "b")
-    lately_three = replace(SETTLED, ladder=((0.0, 1), (20.0, 3)))
+    lately_three = replace(SETTLED, demand_history=((0.0, 1), (20.0, 3)))
     assert one(looked, lately_three).drain == ("c",)
 
 
@@ -324,8 +326,8 @@ def test_a_pool_whose_workers_do_not_boot_takes_no_room_from_the_others() -> Non
 
 def test_the_breaker_opens_waits_tries_one_and_closes() -> None:
     memory: dict[str, PoolMemory] = {}
-    failed = News(failures=3, notice="the weights are damaged")
-    plan, after = decide(Observation(1.0, (view(visible=900, news=failed),)), memory, POLICY)
+    failed = PoolDelta(failures=3, notice="the weights are damaged")
+    plan, after = decide(Observation(1.0, (view(visible=900, delta=failed),)), memory, POLICY)
     opened = plan.pools[0]
     assert (opened.rule, opened.action, opened.terms.failures, opened.terms.retry_in_s) == (Rule.BREAKER, "hold", 3, 60)
     assert (opened.details.notice, opened.details.broken) == ("the weights are damaged", False)
@@ -334,22 +336,24 @@ def test_the_breaker_opens_waits_tries_one_and_closes() -> None:
     plan, after = decide(Observation(1.0, (view(booting("a"), visible=900),)), after, POLICY)
     assert plan.pools[0].rule is Rule.TRIAL
     assert plan.pools[0].launch == 0
-    plan, after = decide(Observation(1.0, (view(idle("a"), visible=900, news=News(boots=(2.0,))),)), after, POLICY)
+    plan, after = decide(
+        Observation(1.0, (view(idle("a"), visible=900, delta=PoolDelta(boots=(2.0,))),)), after, POLICY
+    )
     assert plan.pools[0].launch == 1
     assert after["p"].failures == 0
 
 
 def test_workers_that_break_at_work_are_no_good_though_they_boot() -> None:
-    broken = News(boots=(2.0,), broken=1, notice="RuntimeError: out of memory")
+    broken = PoolDelta(boots=(2.0,), broken=1, notice="RuntimeError: out of memory")
     memory: Mapping[str, PoolMemory] = {"p": PoolMemory(failures=2, broken=2)}
-    plan, memory = decide(Observation(1.0, (view(visible=900, news=broken),)), memory, POLICY)
+    plan, memory = decide(Observation(1.0, (view(visible=900, delta=broken),)), memory, POLICY)
     opened = plan.pools[0]
     assert (opened.rule, opened.action, opened.terms.failures, opened.terms.retry_in_s) == (Rule.BREAKER, "hold", 3, 60)
     assert (opened.details.notice, opened.details.broken) == ("RuntimeError: out of memory", True)
-    ready = view(idle("a"), visible=900, news=News(boots=(2.0,)))
+    ready = view(idle("a"), visible=900, delta=PoolDelta(boots=(2.0,)))
     plan, memory = decide(Observation(60.0, (ready,)), memory, POLICY)
     assert (plan.pools[0].rule, plan.pools[0].launch) == (Rule.TRIAL, 0), "it has not shown yet what it is good for"
-    plan, memory = decide(Observation(1.0, (replace(ready, news=News(handled=1)),)), memory, POLICY)
+    plan, memory = decide(Observation(1.0, (replace(ready, delta=PoolDelta(handled=1)),)), memory, POLICY)
     assert plan.pools[0].launch > 0
     assert (memory["p"].failures, memory["p"].broken) == (0, 0)
 
@@ -362,7 +366,7 @@ workers = st.builds(
     Worker, st.just(""), stages, seconds, seconds, st.integers(0, 64), st.sampled_from([True] * 5 + [False])
 )
 news = st.builds(
-    News,
+    PoolDelta,
     arrived=st.integers(-50, 500).map(float),
     handled=st.integers(0, 100),
     throughputs=st.lists(st.floats(0.1, 100), max_size=2).map(tuple),
@@ -492,7 +496,7 @@ def applied(observation: Observation, plan: Plan) -> tuple[PoolView, ...]:
             for worker in looked.workers
         ]
         crew += [Worker(f"new{number}", Stage.REQUESTED) for number in range(pool.launch)]
-        views.append(replace(looked, workers=tuple(crew), news=News()))
+        views.append(replace(looked, workers=tuple(crew), delta=PoolDelta()))
     return tuple(views)
 
 
