@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from core.fleet.fleet_changes import FleetChange
 from core.fleet.roster import DecisionRecord, Heartbeat, PoolStatus, WorkerState
-from tagfleet.client.model import Batch
+from tagfleet.client import Batch
 
 _DONE = ("completed", "cancelled", "expired")
 _ENDS = ("drained", "lost", "boot_failed", "gone")

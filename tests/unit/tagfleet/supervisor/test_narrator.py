@@ -6,7 +6,7 @@ import pytest
 
 from core.fleet.fleet_changes import FleetChange, Kind
 from core.fleet.roster import BootTimings, DecisionRecord, Heartbeat, PoolStatus, WorkerState
-from tagfleet.client.model import Batch
+from tagfleet.client import Batch
 from tagfleet.supervisor.narrator import Narrator, View
 
 BOOT = BootTimings(process=0.1, imports=0.5, weights=1.0, first_inference=1.2, ready=1.42)
