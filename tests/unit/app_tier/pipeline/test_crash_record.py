@@ -1,4 +1,4 @@
-"""What a process that died had in hand: its successor reads it, and nobody takes a living process's file."""
+"""A process that died leaves a record of its images; the record of a living process is left alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ with record.tagging(["img_c", "img_d"]):
 """
 
 
-def test_what_a_killed_process_had_in_hand_is_found_once(tmp_path: Path) -> None:
+def test_images_of_a_killed_process_are_found_once(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", _DIES, str(tmp_path)], check=False)
     found = collect_crash_report(tmp_path)
     assert found == CrashReport(frozenset({"img_a", "img_b"}), frozenset()), "the decoders are suspected first"
@@ -42,7 +42,7 @@ def test_the_file_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_folder_that_can_be_written_work_goes_on(tmp_path: Path) -> None:
+def test_without_a_writable_folder_work_goes_on(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (None, tmp_path / "file"):
         record = CrashRecord(folder, "w1")

@@ -1,4 +1,4 @@
-"""Feedback on its way through a worker: the image is seen, the tagger learns, and only then the message is gone."""
+"""Feedback in a worker: the image is decoded, the tagger learns, and only then the message is acknowledged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.unit.app_tier.conftest import ColourTagger, make_pipeline
 
 
 class Pupil(ColourTagger):
-    """Writes down what it is taught; `errors` are raised instead, once for each."""
+    """Records what it learns. Each of `errors` is raised once instead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ def test_feedback_is_learned_with_its_image_beside_photos_that_are_tagged(
     wait_until(lambda: worker.images_done == 2)
 
 
-def test_an_image_is_not_fetched_for_what_is_remembered_or_taken_back(
+def test_an_image_is_not_fetched_if_its_features_are_kept_or_feedback_is_undone(
     worker: Pipeline, pupil: Pupil, backend: Backend, tell: Any
 ) -> None:
     pupil.known.add("img_a")
@@ -99,7 +99,7 @@ def test_an_image_is_not_fetched_for_what_is_remembered_or_taken_back(
 
 
 @pytest.mark.parametrize("data", [None, b"no image"])
-def test_what_cannot_be_seen_teaches_nothing_and_is_acknowledged(
+def test_feedback_on_unreadable_images_is_acknowledged_and_ignored(
     worker: Pipeline, pupil: Pupil, backend: Backend, tell: Any, data: bytes | None
 ) -> None:
     tell("img_a", data, "rose")
@@ -109,7 +109,7 @@ def test_what_cannot_be_seen_teaches_nothing_and_is_acknowledged(
 
 
 class Calls:
-    """A queue that remembers what was deleted and given back."""
+    """A queue that records deletes and releases."""
 
     def __init__(self, queue: Any) -> None:
         self._queue = queue
@@ -129,7 +129,7 @@ class Calls:
 
 
 @pytest.mark.parametrize("error", [Unavailable("the store is away"), WeightsInvalid("what was learned is damaged")])
-def test_feedback_that_could_not_be_learned_is_given_back_and_comes_again(
+def test_feedback_that_could_not_be_learned_is_released_and_comes_again(
     backend: Backend, settings: Settings, pupil: Pupil, tell: Any, picture: Any, error: Exception
 ) -> None:
     queue = Calls(backend.jobs("resnet50"))
@@ -147,7 +147,7 @@ def test_feedback_that_could_not_be_learned_is_given_back_and_comes_again(
     assert queue.delayed[0] > 0
 
 
-def test_a_worker_that_drains_gives_feedback_back(
+def test_a_draining_worker_releases_feedback(
     backend: Backend, settings: Settings, pupil: Pupil, tell: Any, picture: Any
 ) -> None:
     for number in range(3):
@@ -161,7 +161,7 @@ def test_a_worker_that_drains_gives_feedback_back(
 
 
 class Stage:
-    """The stage alone: it takes in what waits in the queue, as one group."""
+    """The stage alone. It learns the messages in the queue as one group."""
 
     def __init__(self, backend: Backend) -> None:
         self.queue = Calls(backend.jobs("resnet50"))
@@ -180,7 +180,7 @@ class Stage:
         assert not len(self.flow.in_flight)
 
     def waiting(self) -> list[str]:
-        """The images of what was given back."""
+        """Return the images of the released messages."""
         return sorted(decode_feedback(delivery.body).image_id for delivery in self.queue.receive(10, 1.0))
 
 
@@ -190,7 +190,7 @@ def stage(backend: Backend) -> Stage:
 
 
 def test_feedback_waits_for_a_worker_whose_tagger_learns(stage: Stage, pupil: Pupil, tell: Any) -> None:
-    """The web tier has sent it and does so no more: a worker that has another tagger may not make it vanish."""
+    """The web tier sends it only once, so a worker with another tagger must not acknowledge it."""
     pupil.known.add("img_a")
     told = tell("img_a", None, "rose")
     stage.take_in(ColourTagger())
@@ -204,7 +204,7 @@ def test_feedback_waits_for_a_worker_whose_tagger_learns(stage: Stage, pupil: Pu
 
 
 class Damaged(Pupil):
-    """What it remembers of one image is damaged: no group with this image can be learned."""
+    """The features of one image are damaged, so no group with this image can be learned."""
 
     def learn(self, lessons: Sequence[FeedbackItem]) -> None:
         if "img_3" in [lesson.feedback.image_id for lesson in lessons]:
@@ -212,7 +212,7 @@ class Damaged(Pupil):
         super().learn(lessons)
 
 
-def test_what_is_damaged_of_one_image_keeps_no_other_waiting(stage: Stage, tell: Any) -> None:
+def test_damaged_features_of_one_image_do_not_delay_others(stage: Stage, tell: Any) -> None:
     pupil = Damaged()
     for number in range(6):
         pupil.known.add(f"img_{number}")
@@ -225,8 +225,8 @@ def test_what_is_damaged_of_one_image_keeps_no_other_waiting(stage: Stage, tell:
     assert "img_3.npy" in stage.flow.health.notice
 
 
-def test_a_worker_that_drains_between_two_lessons_gives_the_rest_back(stage: Stage, tell: Any) -> None:
-    """Each may take as long as the slowest decode, and a machine that is taken away waits for none."""
+def test_a_worker_that_drains_between_two_images_releases_the_rest(stage: Stage, tell: Any) -> None:
+    """Each may take as long as the slowest decode, and a machine that is taken away cannot wait."""
 
     class Leaving(Pupil):
         def has_features_of(self, image_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""The stages over real local parts: nothing lost, nothing doubled, back-pressure, drain, isolation."""
+"""The pipeline over a real local backend: nothing lost or doubled, back-pressure, drain, isolation."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_image_gets_its_own_tags(
 def test_results_tell_the_size_of_the_upright_picture(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, settings: Settings
 ) -> None:
-    """Also of one that may have ended a worker, whose header a child reads."""
+    """Also for one that is decoded in a child."""
     exif = Image.Exif()
     exif[0x0112] = 6
     suspect = submit(picture(), receives=settings.worker.isolate_receive)
@@ -66,7 +66,7 @@ def test_batches_fill(pipeline: Pipeline, submit: Submit, collect: Collect, pict
     assert sum(tagger.batches) == 64
 
 
-def test_a_tagger_may_want_fewer_at_once(
+def test_a_tagger_may_limit_its_batches(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, tagger: Any
 ) -> None:
     tagger.most_at_once = 1
@@ -99,7 +99,7 @@ def test_a_decoder_that_waits_for_a_slow_tagger_does_not_hang(
     assert len(collect(16)) == 16
 
 
-def test_a_bad_image_is_a_result_and_harms_no_other(
+def test_a_bad_image_gives_a_result_and_harms_no_other(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend
 ) -> None:
     good = [submit(picture(), f"{n}.png") for n in range(5)]
@@ -116,7 +116,7 @@ def test_a_bad_image_is_a_result_and_harms_no_other(
     assert backend.jobs("resnet50").depth().outstanding == 0
 
 
-def test_a_message_that_is_no_job_ends_in_the_dead_letters(
+def test_a_message_that_is_not_a_job_becomes_a_dead_letter(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend
 ) -> None:
     queue = backend.jobs("resnet50")
@@ -131,7 +131,7 @@ def test_a_message_that_is_no_job_ends_in_the_dead_letters(
 
 
 def decoding_children() -> int:
-    """How many decoding processes this one has started that still run."""
+    """Return how many decoding children of this process run."""
     pids = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
     return sum(b"sandbox" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids)
 
@@ -148,7 +148,7 @@ def test_from_its_second_delivery_an_image_is_decoded_in_a_child(
     assert decoding_children() == 1
 
 
-def test_a_result_that_is_stored_already_is_sent_not_made_again(
+def test_a_stored_result_is_sent_and_not_computed_again(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend, tagger: Any
 ) -> None:
     job = submit(picture(), receives=1)
@@ -159,7 +159,7 @@ def test_a_result_that_is_stored_already_is_sent_not_made_again(
     assert tagger.batches == []
 
 
-def test_a_result_of_an_earlier_attempt_is_made_anew(
+def test_a_result_of_an_earlier_attempt_is_computed_again(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend
 ) -> None:
     job = submit(picture("blue"), receives=1, attempt=1)
@@ -170,10 +170,10 @@ def test_a_result_of_an_earlier_attempt_is_made_anew(
     assert (result.error, result.attempt, result.tags[0].name) == (None, 1, "blue")
 
 
-def test_a_failure_that_was_stored_for_a_dead_letter_ends_no_redriven_job(
+def test_the_stored_failure_of_a_dead_letter_does_not_end_a_redriven_job(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, backend: Backend
 ) -> None:
-    """The collector stores it where nobody is sent a result; the redriven job has all its deliveries again."""
+    """The collector stores it for senders that look in the store; the redriven job starts anew."""
     job = submit(picture("blue"), receives=1)
     given_up = Result(batch_id=job.batch_id, image_id=job.image_id, name=job.name, tagger="colour", error="gave up")
     backend.store.put(layout.result_key(job.batch_id, job.image_id), encode(given_up).encode())
@@ -197,7 +197,7 @@ def test_jobs_of_a_cancelled_batch_are_dropped(
     assert backend.results.depth().visible == 0
 
 
-def test_draining_gives_back_what_has_not_started(
+def test_draining_releases_images_that_have_not_started(
     settings: Settings, submit: Submit, picture: Any, backend: Backend, tagger: Any, pipeline: Pipeline
 ) -> None:
     entered, leave = threading.Event(), threading.Event()
@@ -246,7 +246,7 @@ class Flaky:
     ("port", "method"),
     [("store", "put"), ("store", "get"), ("results", "send"), ("jobs", "delete"), ("jobs", "receive")],
 )
-def test_an_outage_is_ridden_out(
+def test_the_pipeline_waits_out_an_outage(
     settings: Settings,
     backend: Backend,
     submit: Submit,

@@ -1,4 +1,4 @@
-"""Where weights are looked for, and what is checked of those that are downloaded."""
+"""The places where weights are found, and the checks of downloads."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_weights_are_read_again_only_when_they_changed(places: Places) -> None:
     assert weights.find(find_network("resnet50"), places).sha256 == hashlib.sha256(b"other").hexdigest()
 
 
-def test_a_path_in_the_settings_that_is_no_file_is_an_error(places: Places) -> None:
+def test_a_path_in_the_settings_that_is_not_a_file_is_an_error(places: Places) -> None:
     wrong = Places("/nowhere/w.safetensors", places.folder, places.store, places.cache)
     with pytest.raises(WeightsMissing, match=r"the settings name /nowhere/w\.safetensors"):
         weights.find(find_network("resnet50"), wrong)
@@ -116,7 +116,7 @@ def test_a_download_is_checked_against_the_hash_in_its_name(places: Places, web:
 TIMM = replace(find_network("mobilenetv2"), name="timm/some_net.tag_in1k")
 
 
-def test_a_download_from_hugging_face_is_checked_against_the_hash_that_it_tells(places: Places, web: str) -> None:
+def test_a_download_from_hugging_face_is_checked_by_its_published_hash(places: Places, web: str) -> None:
     there = replace(TIMM, download=f"{web}/timm/some_net/resolve/main/model.safetensors")
     found = weights.find(there, places, download=lambda *_: None)
     assert (found.path.name, found.sha256) == ("timm-some_net.tag_in1k.safetensors", SHA256)

@@ -1,4 +1,4 @@
-"""The adaptive tagger over a real store: several workers learn at once, all use it, and what is damaged is said."""
+"""The adaptive tagger over a real store: several workers learn at once, all use it, and damage is reported."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def names(tagger: AdaptiveTagger, colour: tuple[int, int, int]) -> list[str]:
     return [tag.name for tag in found.tags]
 
 
-def test_what_one_worker_learns_all_use_within_seconds(store: ObjectStore, clock: Clock) -> None:
+def test_all_workers_use_within_seconds_what_one_learned(store: ObjectStore, clock: Clock) -> None:
     one, other = tagger_of(store, clock), tagger_of(store, clock)
     assert isinstance(one, Learner)
     assert names(other, RED) == []
@@ -106,7 +106,7 @@ def test_what_one_worker_learns_all_use_within_seconds(store: ObjectStore, clock
     assert set(other.labels) == {"leaf", "rose"}
 
 
-def test_an_undo_leaves_the_statistics_as_they_were(store: ObjectStore, clock: Clock) -> None:
+def test_an_undo_restores_the_statistics(store: ObjectStore, clock: Clock) -> None:
     tagger, learned = tagger_of(store, clock), AdaptiveStore(store, "colours-1", D)
     teach(tagger, "rose", RED)
     before = learned.load()[0].statistics.tags
@@ -120,7 +120,7 @@ def test_an_undo_leaves_the_statistics_as_they_were(store: ObjectStore, clock: C
     assert learned.load()[0].statistics.tags == before, "what comes late is no news"
 
 
-def test_an_image_that_is_gone_is_learned_of_by_what_is_remembered(store: ObjectStore, clock: Clock) -> None:
+def test_feedback_on_a_deleted_image_uses_its_kept_features(store: ObjectStore, clock: Clock) -> None:
     tagger, learned = tagger_of(store, clock), AdaptiveStore(store, "colours-1", D)
     (frame,) = pictures(BLUE)
     tagger.learn([FeedbackItem(said("img", 1, sea=True), frame)])
@@ -130,8 +130,8 @@ def test_an_image_that_is_gone_is_learned_of_by_what_is_remembered(store: Object
     assert set(state.images) == {"img"}
 
 
-def test_the_first_features_of_an_image_are_its_features(store: ObjectStore, clock: Clock) -> None:
-    """Another machine computes slightly others; what is subtracted must be what was added."""
+def test_the_first_features_of_an_image_stay(store: ObjectStore, clock: Clock) -> None:
+    """Another machine computes slightly different ones; subtract exactly what was added."""
     learned = AdaptiveStore(store, "colours-1", D)
     one, other = (to_features(np.full((1, D), value, np.float32) + np.arange(D))[0] for value in (1.0, 30.0))
     opinion = (Opinion(name="sea", wanted=True),)
@@ -144,7 +144,7 @@ def photo(number: int) -> Features:
     return to_features(np.random.default_rng(number).random((1, D)))[0]
 
 
-def test_what_several_workers_learn_at_once_is_all_there(store: ObjectStore) -> None:
+def test_workers_that_learn_at_once_lose_nothing(store: ObjectStore) -> None:
     news = [ImageFeedback(f"img_{n}", 1, (Opinion(name=f"tag {n % 5}", wanted=True),), photo(n)) for n in range(40)]
     together = threading.Barrier(4)
 
@@ -164,7 +164,7 @@ def test_what_several_workers_learn_at_once_is_all_there(store: ObjectStore) -> 
 
 
 class Ahead:
-    """A store where other workers were faster so many times."""
+    """A store where other workers write first, for some times."""
 
     def __init__(self, store: ObjectStore, times: int) -> None:
         self._store = store
@@ -180,7 +180,7 @@ class Ahead:
         return self._store.put(key, data, **options)
 
 
-def test_who_was_slower_tries_again_after_a_pause_that_is_not_everybody_s(store: ObjectStore) -> None:
+def test_a_worker_that_loses_the_race_retries_after_a_random_pause(store: ObjectStore) -> None:
     news, pauses = [ImageFeedback("img", 1, (Opinion(name="sea", wanted=True),), photo(1))], [[], []]  # type: ignore[var-annotated]
     for number, own in enumerate(pauses):
         ahead = Ahead(store, times=20)
@@ -191,7 +191,9 @@ def test_who_was_slower_tries_again_after_a_pause_that_is_not_everybody_s(store:
     assert max(pauses[0][10:]) > max(pauses[0][:2]), "they grow"
 
 
-def test_tags_that_are_too_many_are_said_and_those_known_go_on(store: ObjectStore, clock: Clock, capsys: Any) -> None:
+def test_too_many_tags_are_logged_and_known_ones_are_still_learned(
+    store: ObjectStore, clock: Clock, capsys: Any
+) -> None:
     learned = AdaptiveStore(store, "colours-1", D)
     learned.learn(
         [ImageFeedback("img", 1, tuple(Opinion(name=f"t{n}", wanted=True) for n in range(MAX_TAGS)), photo(1))]
@@ -218,7 +220,7 @@ class Away:
         return getattr(self._store, name)
 
 
-def test_while_the_store_is_away_what_is_known_is_used(store: ObjectStore, clock: Clock) -> None:
+def test_without_the_store_the_loaded_state_is_used(store: ObjectStore, clock: Clock) -> None:
     away = Away(store)
     tagger = tagger_of(away, clock)  # type: ignore[arg-type]
     teach(tagger, "rose", RED)
@@ -230,7 +232,7 @@ def test_while_the_store_is_away_what_is_known_is_used(store: ObjectStore, clock
         teach(tagger, "sea", BLUE)
 
 
-def test_a_damaged_state_is_said_and_what_is_known_is_used(store: ObjectStore, clock: Clock) -> None:
+def test_a_damaged_state_is_logged_and_the_loaded_one_is_used(store: ObjectStore, clock: Clock) -> None:
     tagger = tagger_of(store, clock)
     teach(tagger, "rose", RED)
     teach(tagger, "leaf", GREEN)
@@ -251,7 +253,7 @@ def test_features_of_two_backbones_never_mix(store: ObjectStore) -> None:
         AdaptiveStore(store, "colours-1", 7).load()
 
 
-def test_photos_that_are_only_tagged_say_what_photos_look_like(store: ObjectStore, clock: Clock) -> None:
+def test_photos_without_feedback_are_stored_as_seen(store: ObjectStore, clock: Clock) -> None:
     tagger = tagger_of(store, clock)
     tagger.infer(pictures(GREEN, 8), [TagOptions()] * 8)
     teach(tagger, "rose", RED, count=2)
@@ -260,7 +262,7 @@ def test_photos_that_are_only_tagged_say_what_photos_look_like(store: ObjectStor
     assert AdaptiveStore(store, "colours-1", D).load()[0].statistics.seen.n == 8, "each is told once"
 
 
-def test_photos_that_were_seen_wait_for_news_to_be_told_with(store: ObjectStore, clock: Clock) -> None:
+def test_seen_photos_are_stored_with_the_next_new_feedback(store: ObjectStore, clock: Clock) -> None:
     tagger = tagger_of(store, clock)
     teach(tagger, "rose", RED, count=2)
     tagger.infer(pictures(GREEN, 8), [TagOptions()] * 8)
@@ -270,7 +272,7 @@ def test_photos_that_were_seen_wait_for_news_to_be_told_with(store: ObjectStore,
     assert (state.statistics.seen.n, state.version) == (8, 2)
 
 
-def test_without_the_backbone_s_weights_another_one_sees_and_that_is_said(settings: Settings, backend: Backend) -> None:
+def test_without_its_weights_another_backbone_is_used_and_named(settings: Settings, backend: Backend) -> None:
     pool = PoolSettings(tagger="adaptive")
     choice = selection.choose(pool, settings, backend.store)
     assert choice.name == "adaptive"
@@ -279,7 +281,7 @@ def test_without_the_backbone_s_weights_another_one_sees_and_that_is_said(settin
         selection.choose(pool, settings.model_copy(update={"backend": "aws"}), backend.store)
 
 
-def test_nothing_is_remembered_of_an_image_nobody_spoke_of(store: ObjectStore, clock: Clock) -> None:
+def test_images_without_feedback_have_no_features_stored(store: ObjectStore, clock: Clock) -> None:
     assert not tagger_of(store, clock).has_features_of("img")
     with pytest.raises(NotFound):
         store.get(layout.adaptive_state_key("colours-1"))

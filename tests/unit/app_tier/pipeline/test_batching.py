@@ -1,4 +1,4 @@
-"""Batches as large as settings and tagger allow, each of one tagger, in the order in which images were decoded."""
+"""Batches are as large as settings and tagger allow, of one tagger each, in the order of decoding."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FAST, SLOW, GREEDY = tagger(None), tagger(1), tagger(100)
 
 
 @given(st.lists(st.sampled_from([FAST, SLOW, GREEDY]), max_size=10), st.integers(0, 3))
-def test_none_is_lost_and_none_is_tagged_by_another(taggers: list[ColourTagger], each: int) -> None:
+def test_no_image_is_lost_or_tagged_by_another_tagger(taggers: list[ColourTagger], each: int) -> None:
     batcher, found = make_batcher(), []
     for number, by in enumerate(taggers):
         if by is SLOW or number % (each + 1) == 0:  # makes room: `put` waits for it

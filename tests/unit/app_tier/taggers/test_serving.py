@@ -1,4 +1,4 @@
-"""Weights found or not, engines kept, the golden check, and tags that are right on real weights."""
+"""Weights that are found or missing, kept engines, the golden check, and right tags by real weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_without_weights_the_fallback_serves_and_says_so(cached: Settings, backe
         selection.choose(PoolSettings(tagger="resnet50"), cached, backend.store)
 
 
-def test_prepare_keeps_the_engine_and_tells_the_roster(cached: Settings) -> None:
+def test_prepare_converts_the_engine_and_writes_the_pools_status(cached: Settings) -> None:
     settings = cached.model_copy(update={"pools": {"small": LITE}})
     backend = Backend(settings)
     status = prepare("small", settings, backend, lambda: 5.0, lambda *_: None)
@@ -131,7 +131,7 @@ def test_the_top_label_equals_fp32s_on_98_percent(real: tuple[Settings, ImageNet
 
 
 def test_a_kept_engine_needs_no_torch(cached: Settings, backend: Backend) -> None:
-    """A worker's start must not import torch: it would take seconds."""
+    """A worker's start must not import torch, which takes seconds."""
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""A new version is made ready beside the old one, and a broken one never takes its place."""
+"""A new version is loaded beside the old one, and a broken one never replaces it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.app_tier.conftest import ColourTagger
 
 
 class World:
-    """A registry of one name, and a clock that is far ahead at each look."""
+    """A registry with one name, and a clock that jumps ahead at each poll."""
 
     def __init__(self) -> None:
         self.default = "colour@1"
@@ -79,7 +79,7 @@ def test_nothing_is_loaded_while_the_version_is_current(world: World, hot_reload
     assert world.loads == 0
 
 
-def test_a_successor_is_handed_over_once(world: World, hot_reload: HotReload) -> None:
+def test_a_new_version_is_returned_once(world: World, hot_reload: HotReload) -> None:
     world.default = "colour@2"
     poll_until(hot_reload, lambda tagger: tagger is not None)
     assert [hot_reload.poll() for _ in range(5)] == [None] * 5
@@ -87,7 +87,7 @@ def test_a_successor_is_handed_over_once(world: World, hot_reload: HotReload) ->
 
 
 @pytest.mark.parametrize("error", [WeightsInvalid("the weights of colour@2 are damaged"), ZeroDivisionError("why")])
-def test_a_broken_successor_is_tried_once_and_named(world: World, hot_reload: HotReload, error: Exception) -> None:
+def test_a_broken_version_is_tried_once_and_named(world: World, hot_reload: HotReload, error: Exception) -> None:
     world.default, world.fails = "colour@2", error
     poll_until(hot_reload, lambda tagger: bool(hot_reload.notice))
     assert hot_reload.notice.startswith("colour@1 keeps serving, as colour@2 cannot be loaded: ")
@@ -100,7 +100,7 @@ def test_a_broken_successor_is_tried_once_and_named(world: World, hot_reload: Ho
     assert hot_reload.notice == ""
 
 
-def test_a_broken_successor_that_is_put_again_is_tried_again(world: World, hot_reload: HotReload) -> None:
+def test_a_broken_version_that_is_put_again_is_tried_again(world: World, hot_reload: HotReload) -> None:
     world.default, world.fails = "colour@2", WeightsInvalid("the weights of colour@2 are damaged")
     poll_until(hot_reload, lambda tagger: bool(hot_reload.notice))
     world.content = "put again, and still broken"
@@ -113,7 +113,7 @@ def test_a_broken_successor_that_is_put_again_is_tried_again(world: World, hot_r
     assert (hot_reload.serving.name, hot_reload.notice) == ("colour@2", "")
 
 
-def test_a_version_that_was_removed_is_no_reason_to_stop(world: World, hot_reload: HotReload) -> None:
+def test_the_tagger_keeps_serving_after_its_version_is_removed(world: World, hot_reload: HotReload) -> None:
     world.default = "colour@gone"
     poll_until(hot_reload, lambda tagger: "there is no model" in hot_reload.notice)
     world.default = "colour@1"
@@ -121,7 +121,7 @@ def test_a_version_that_was_removed_is_no_reason_to_stop(world: World, hot_reloa
     assert world.loads == 0
 
 
-def test_a_store_that_is_away_is_waited_for(world: World, hot_reload: HotReload) -> None:
+def test_an_unavailable_store_is_waited_for(world: World, hot_reload: HotReload) -> None:
     world.default, world.fails = "colour@2", Unavailable("the store is away")
     for _ in range(20):
         assert hot_reload.poll() is None
@@ -129,13 +129,13 @@ def test_a_store_that_is_away_is_waited_for(world: World, hot_reload: HotReload)
     poll_until(hot_reload, lambda tagger: tagger is not None)
 
 
-def test_a_store_that_goes_away_while_a_successor_is_loaded_is_waited_for(world: World, hot_reload: HotReload) -> None:
+def test_a_store_that_fails_during_loading_is_waited_for(world: World, hot_reload: HotReload) -> None:
     world.default, world.away_for = "colour@2", 2
     poll_until(hot_reload, lambda tagger: tagger is not None)
     assert (world.loads, hot_reload.notice) == (3, "")
 
 
-def test_a_fallback_does_not_take_the_place_of_the_tagger_itself(world: World, hot_reload: HotReload) -> None:
+def test_a_fallback_does_not_replace_a_working_tagger(world: World, hot_reload: HotReload) -> None:
     world.default, world.notice = "lite", "Photos are tagged by lite: there is no model 'colour'."
     poll_until(hot_reload, lambda tagger: bool(hot_reload.notice))
     assert hot_reload.notice.startswith(
@@ -147,7 +147,7 @@ def test_a_fallback_does_not_take_the_place_of_the_tagger_itself(world: World, h
     assert hot_reload.serving.name == "colour@2"
 
 
-def test_a_fallback_makes_room_for_what_was_asked_for(world: World) -> None:
+def test_the_tagger_asked_for_replaces_a_fallback(world: World) -> None:
     world.default, world.notice = "lite", "Photos are tagged by lite."
     hot_reload = HotReload(world.choose(), world.choose, world.clock, 5.0)
     world.default, world.notice = "colour@1", ""
@@ -155,7 +155,7 @@ def test_a_fallback_makes_room_for_what_was_asked_for(world: World) -> None:
     assert (hot_reload.serving.name, hot_reload.serving.notice) == ("colour@1", "")
 
 
-def test_a_disk_that_is_full_stops_no_tagger(world: World, hot_reload: HotReload) -> None:
+def test_a_full_disk_does_not_stop_the_tagger(world: World, hot_reload: HotReload) -> None:
     world.default, world.fails = "colour@2", OSError(28, "No space left on device")
     poll_until(hot_reload, lambda tagger: "No space left on device" in hot_reload.notice)
     world.fails = None

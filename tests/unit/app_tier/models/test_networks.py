@@ -24,7 +24,7 @@ def test_every_network_has_its_labels() -> None:
     assert {len(labels.load(one.labels)) for one in NETWORKS.values() if isinstance(one.labels, str)} == {1000}
 
 
-def test_what_the_table_says_is_what_timm_says() -> None:
+def test_the_table_agrees_with_timm() -> None:
     import timm
 
     for name in ("mobilenetv2", "efficientnet-lite0"):
@@ -35,7 +35,7 @@ def test_what_the_table_says_is_what_timm_says() -> None:
         assert ours.download in ("", theirs.url)
 
 
-def test_names_that_are_nobodys(tmp_path: Path) -> None:
+def test_unknown_names_are_refused(tmp_path: Path) -> None:
     assert not is_network("resnet51")
     with pytest.raises(WeightsMissing, match=r"no tagger 'resnet51'; there are: resnet50, .*timm/NAME"):
         find_network("resnet51", tmp_path)
@@ -48,7 +48,7 @@ def test_names_that_are_nobodys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "outputs"), [("timm/vit_base_patch16_224.augreg_in21k", 21843), ("timm/vit_small_patch14_dinov2", 0)]
 )
-def test_a_network_whose_labels_nobody_knows(tmp_path: Path, name: str, outputs: int) -> None:
+def test_a_network_with_unknown_labels_is_refused(tmp_path: Path, name: str, outputs: int) -> None:
     with pytest.raises(WeightsInvalid, match=f"{name} has {outputs} outputs, and only ImageNet's 1,000 have names"):
         find_network(name, tmp_path)
 
@@ -69,7 +69,7 @@ def test_timms_configuration_is_asked_for_once(tmp_path: Path) -> None:
     assert find_network("timm/test_resnet", tmp_path) == found
 
 
-def test_where_no_timm_is_installed_what_is_kept_will_do(tmp_path: Path) -> None:
+def test_without_timm_a_kept_description_is_used(tmp_path: Path) -> None:
     def not_installed(package: str) -> str:
         raise PackageNotFoundError(package)
 
@@ -81,7 +81,7 @@ def test_where_no_timm_is_installed_what_is_kept_will_do(tmp_path: Path) -> None
     assert find_timm_network("timm/test_resnet", tmp_path, not_installed) == found
 
 
-def test_a_network_of_timms_is_served(settings: Settings, tmp_path: Path) -> None:
+def test_a_timm_network_serves(settings: Settings, tmp_path: Path) -> None:
     settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"threads": 1})})
     tiny.write_weights(settings.weights_folder / tiny.FILE)
     pool = PoolSettings(tagger=tiny.NAME)

@@ -1,4 +1,4 @@
-"""Florence-2 made from its config: what it is asked, what is made of its answers, and folders that are wrong."""
+"""A Florence-2 with random weights: its questions, its answers, and broken folders."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_things_become_tags_with_boxes_and_no_confidence(tagger: Florence2Tagger
     assert tagger.most_at_once == 1, "on a CPU"
 
 
-def test_each_image_is_asked_what_its_batch_wants(tagger: Florence2Tagger) -> None:
+def test_each_image_is_asked_by_the_options_of_its_batch(tagger: Florence2Tagger) -> None:
     options = [
         TagOptions(tasks=("regions",), top_k=1),
         TagOptions(candidates=("red  car", "red car", " ", "a <loc_1> tree")),
@@ -83,7 +83,7 @@ def test_each_image_is_asked_what_its_batch_wants(tagger: Florence2Tagger) -> No
     assert tagger.infer(FRAMES[:1], [TagOptions(tasks=("find",))])[0].tags == ()
 
 
-def test_a_detailed_caption_goes_before_a_plain_one() -> None:
+def test_a_detailed_caption_replaces_a_plain_one() -> None:
     class Asked:
         name, side, most_at_once = "fake", 8, None
 
@@ -99,7 +99,7 @@ def test_a_detailed_caption_goes_before_a_plain_one() -> None:
     assert engine.questions == [Question(0, "detailed_caption")]
 
 
-def test_the_model_reads_what_its_processor_would_give_it(engine: Florence2Engine) -> None:
+def test_prompts_equal_those_of_its_processor(engine: Florence2Engine) -> None:
     processor = engine.processor
     picture = Image.new("RGB", (50, 20), "red")
     for task, token in PROMPTS.items():
@@ -109,7 +109,7 @@ def test_the_model_reads_what_its_processor_would_give_it(engine: Florence2Engin
         assert ours.input_ids == list(whole.input_ids[0]), task
 
 
-def test_pixels_are_those_of_its_processor(engine: Florence2Engine, tagger: Florence2Tagger) -> None:
+def test_pixels_equal_those_of_its_processor(engine: Florence2Engine, tagger: Florence2Tagger) -> None:
     picture = Image.effect_noise((97, 61), 80).convert("RGB")
     theirs = engine.processor.image_processor(images=picture, return_tensors="pt").pixel_values
     mean, scale = read_normalisation(engine.processor.image_processor, torch.device("cpu"))
@@ -149,7 +149,7 @@ GENERATED = st.lists(st.sampled_from(PIECES) | PLACES, max_size=30).map("".join)
 
 
 @given(text=GENERATED | st.text(max_size=40), task=st.sampled_from(sorted(PROMPTS)))
-def test_whatever_is_generated_can_be_read(engine: Florence2Engine, text: str, task: str) -> None:
+def test_any_generated_text_can_be_parsed(engine: Florence2Engine, text: str, task: str) -> None:
     answer = parse_answer(engine.processor, text, task)
     if isinstance(answer, str):
         assert "<" not in answer
@@ -173,16 +173,16 @@ def test_whatever_is_generated_can_be_read(engine: Florence2Engine, text: str, t
         ("</s><s>dog<loc_1><loc_2><loc_3><loc_4></s><pad>", ["dog"]),
     ],
 )
-def test_a_box_is_never_made_up(engine: Florence2Engine, said: str, names: list[str]) -> None:
+def test_malformed_boxes_are_left_out(engine: Florence2Engine, said: str, names: list[str]) -> None:
     assert [tag.name for tag in to_tags(parse_answer(engine.processor, said, "detect"))] == names
 
 
-def test_what_is_outlined_has_the_box_around_it(engine: Florence2Engine) -> None:
+def test_an_outline_becomes_its_bounding_box(engine: Florence2Engine) -> None:
     said = "dog<poly><loc_100><loc_500><loc_300><loc_200><loc_200><loc_600></poly>"
     assert parse_answer(engine.processor, said, "find") == [Detection("dog", (0.1005, 0.2005, 0.3005, 0.6005))]
 
 
-def test_the_same_label_is_one_tag_and_boxes_are_cut_to_the_picture() -> None:
+def test_a_label_is_one_tag_and_boxes_are_clipped_to_the_picture() -> None:
     seen = [
         Detection("Dog", (-0.2, 0.5, 0.5, 1.5)),
         Detection("dog", (-0.2, 0.5, 0.5, 1.5)),
@@ -195,7 +195,7 @@ def test_the_same_label_is_one_tag_and_boxes_are_cut_to_the_picture() -> None:
 # --- versions out of the store ----------------------------------------------------------------
 
 
-def test_a_version_that_cannot_be_loaded_is_named_and_stops_no_later_one(
+def test_a_version_that_cannot_be_loaded_is_named_and_later_ones_are_loaded(
     folder: Path, settings: Settings, backend: Backend, tmp_path: Path
 ) -> None:
     def add(number: float) -> folders.FolderManifest:
@@ -222,7 +222,7 @@ def test_a_version_that_cannot_be_loaded_is_named_and_stops_no_later_one(
     assert taken[0].version == third.reference
 
 
-def test_a_version_that_could_not_be_loaded_is_served_once_it_is_added_again(
+def test_a_version_that_could_not_be_loaded_serves_once_it_is_added_again(
     folder: Path, settings: Settings, backend: Backend, tmp_path: Path
 ) -> None:
     def choose() -> TaggerHandle:
@@ -301,7 +301,7 @@ def test_a_wrong_folder_is_refused_in_one_line(folder: Path, tmp_path: Path, wro
     assert "\n" not in line
 
 
-def test_checkpoints_may_hold_more_than_the_model_and_leave_out_what_is_computed(folder: Path, tmp_path: Path) -> None:
+def test_checkpoints_may_have_surplus_tensors_and_lack_computed_ones(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "florence2")
     computed = "model.multi_modal_projector.visual_temporal_embed.pos_idx_to_embed"
     _tensors(lambda tensors: (tensors.pop(computed), tensors.update(more=torch.zeros(1))))(copy)

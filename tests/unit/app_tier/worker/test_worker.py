@@ -1,4 +1,4 @@
-"""A worker's life as the roster sees it: boot, service, and each of the ways it ends."""
+"""A worker's life in the roster: boot, service, and each way to end."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def in_state(backend: Backend, state: WorkerState) -> Callable[[], bool]:
     return check
 
 
-def test_boot_service_and_drain_are_told(
+def test_boot_service_and_drain_are_reported(
     begin: Begin, backend: Backend, submit: Any, collect: Any, picture: Any
 ) -> None:
     life = begin()
@@ -118,7 +118,7 @@ def test_a_worker_without_a_living_controller_drains_itself(begin: Begin, backen
 
 
 class RenewedRoster(Roster):
-    """Whoever looks at the controller's lease finds it renewed since the last look; the lease counts the looks."""
+    """Every read of the controller's lease finds it renewed; the lease counts the reads."""
 
     def controller_version(self) -> Etag | None:
         version = super().controller_version()
@@ -147,7 +147,7 @@ def test_a_worker_started_by_hand_needs_no_controller(begin: Begin, backend: Bac
     assert not life.ended(1)
 
 
-def test_a_hung_decode_ends_the_worker_and_gives_everything_back(
+def test_a_hung_decode_ends_the_worker_and_releases_everything(
     begin: Begin, backend: Backend, submit: Any, picture: Any, tagger: Any
 ) -> None:
     release = threading.Event()
@@ -168,7 +168,7 @@ def test_a_hung_decode_ends_the_worker_and_gives_everything_back(
     release.set()
 
 
-def test_a_drain_that_takes_long_is_told_no_more_often_than_work(
+def test_a_long_drain_has_heartbeats_as_often_as_service(
     begin: Begin, backend: Backend, submit: Any, collect: Any, picture: Any, tagger: Any
 ) -> None:
     preprocess, begun, release = tagger.preprocess, threading.Event(), threading.Event()
@@ -224,7 +224,7 @@ def test_a_boot_that_fails_says_why(settings: Settings, backend: Backend) -> Non
     assert "the weights of resnet50 could not be had" in seen.notice
 
 
-def test_a_boot_that_fails_by_an_error_of_no_kind_of_ours_says_why_too(settings: Settings, backend: Backend) -> None:
+def test_a_boot_that_fails_by_an_unexpected_error_says_why(settings: Settings, backend: Backend) -> None:
     def broken() -> Any:
         raise ZeroDivisionError("no such device")
 
@@ -244,7 +244,7 @@ def test_a_boot_that_fails_by_an_error_of_no_kind_of_ours_says_why_too(settings:
 
 
 class Rented:
-    """A machine that keeps its answer to itself until `say`."""
+    """A machine that does not answer before `say`."""
 
     id, launched_at = "w1", 0.0
 
@@ -283,9 +283,7 @@ def test_a_worker_whose_machine_is_taken_away_drains_at_once_and_says_why(
     assert life.error is None
 
 
-def test_a_machine_that_is_taken_away_while_it_warms_says_so_at_once(
-    begin: Begin, backend: Backend, tagger: Any
-) -> None:
+def test_a_machine_that_is_taken_away_during_boot_says_so_at_once(begin: Begin, backend: Backend, tagger: Any) -> None:
     machine, loaded = Rented(), threading.Event()
 
     def slow() -> Any:
@@ -300,7 +298,7 @@ def test_a_machine_that_is_taken_away_while_it_warms_says_so_at_once(
     assert life.ended()
 
 
-def test_a_machine_that_may_be_taken_away_is_worked_on_and_says_so(
+def test_a_machine_at_risk_keeps_working_and_says_so(
     begin: Begin, backend: Backend, submit: Any, collect: Any, picture: Any
 ) -> None:
     machine = Rented(risk="EC2 may soon end this spot instance")
@@ -334,7 +332,7 @@ def test_a_new_version_serves_without_a_restart_and_without_losing_an_image(
     assert not life.ended(0)
 
 
-def test_a_machine_that_cannot_be_asked_is_worked_on(
+def test_a_machine_that_does_not_answer_keeps_working(
     begin: Begin, backend: Backend, submit: Any, collect: Any, picture: Any
 ) -> None:
     machine = Rented()

@@ -18,7 +18,7 @@ FRAMES = np.zeros((3, 224, 224, 3), dtype=np.uint8)
 
 
 class Fixed:
-    """An engine that gives three labels these probabilities, and the others none to speak of."""
+    """An engine that gives three labels these probabilities, and the others nearly none."""
 
     name = "fixed"
 
@@ -38,7 +38,7 @@ def said(tagger: ImageNetTagger, *options: TagOptions) -> list[list[tuple[str, f
 ALL_THREE = [("Tiger Shark", 0.6), ("Cock", 0.3), ("Goldfinch", 0.1)]
 
 
-def test_each_image_gets_what_its_batch_asks_for_and_else_the_pools_defaults() -> None:
+def test_options_of_the_batch_replace_the_defaults_of_the_pool() -> None:
     tagger = ImageNetTagger(RESNET, "0" * 64, Engines(Fixed(0.6, 0.3, 0.1)), TagOptions(top_k=5, min_confidence=0.05))
     found = said(tagger, TagOptions(), TagOptions(top_k=1), TagOptions(min_confidence=0.2))
     assert found == [ALL_THREE, ALL_THREE[:1], ALL_THREE[:2]]
@@ -51,7 +51,7 @@ def test_a_pool_may_ask_for_the_smallest_set_by_default() -> None:
     assert said(tagger, TagOptions(), TagOptions(cumulative=0.8)) == [ALL_THREE[:1], ALL_THREE[:2]]
 
 
-def test_a_temperature_makes_a_network_less_sure_and_changes_no_order() -> None:
+def test_a_temperature_lowers_confidences_and_keeps_the_order() -> None:
     mild = replace(RESNET, temperature=2.0)
     tagger = ImageNetTagger(mild, "0" * 64, Engines(Fixed(0.6, 0.3, 0.1)), TagOptions(top_k=3))
     (found,) = said(tagger, TagOptions())

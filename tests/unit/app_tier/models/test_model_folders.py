@@ -1,4 +1,4 @@
-"""Where a model that is a folder is looked for, and a download that is whole or not there."""
+"""The places where model folders are found, and downloads that are complete or absent."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def wanted(settings: Settings, backend: Backend) -> ModelRequest:
     return ModelRequest("florence2", PoolSettings(tagger="florence2"), settings, backend.store)
 
 
-def test_the_settings_path_goes_before_the_weights_folder_before_the_store(
-    wanted: ModelRequest, tmp_path: Path
-) -> None:
+def test_settings_path_then_weights_folder_then_store(wanted: ModelRequest, tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match=r"put the files of huggingface\.co/somebody/.* into .*weights/florence2"):
         model_folders.find(wanted, "florence2", REPOSITORY)
     added = folders.add(wanted.store, "florence2", put(tmp_path / "added"), 1.0)
@@ -57,7 +55,7 @@ def test_the_settings_path_goes_before_the_weights_folder_before_the_store(
         model_folders.find(ModelRequest("florence2", nowhere, wanted.settings, wanted.store), "florence2", REPOSITORY)
 
 
-def test_what_is_added_last_is_served_and_a_version_stays(wanted: ModelRequest, tmp_path: Path) -> None:
+def test_the_latest_model_serves_and_a_pinned_version_stays(wanted: ModelRequest, tmp_path: Path) -> None:
     first = folders.add(wanted.store, "florence2", put(tmp_path / "1"), 1.0)
     found = model_folders.find(wanted, "florence2", REPOSITORY)
     assert found.current()
@@ -71,7 +69,7 @@ def test_what_is_added_last_is_served_and_a_version_stays(wanted: ModelRequest, 
         model_folders.find(missing, "florence2", REPOSITORY)
 
 
-def test_damage_in_the_store_is_one_line(wanted: ModelRequest, tmp_path: Path) -> None:
+def test_damage_in_the_store_gives_one_line(wanted: ModelRequest, tmp_path: Path) -> None:
     manifest = folders.add(wanted.store, "florence2", put(tmp_path / "1"), 1.0)
     key = f"models/florence2/{manifest.version}/"
     wanted.store.put(key + "tokenizer.json", b"damaged")
@@ -103,7 +101,7 @@ COMMIT = "5" * 40
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of Hugging Face as a download asks for; there is code beside the model."""
+    """The part of Hugging Face that a download uses. The repository also contains code."""
 
     protocol_version = "HTTP/1.1"
     files = FILES | {"modeling.py": b"evil", "pytorch_model.bin": b"pickle"}
@@ -152,7 +150,7 @@ def hub() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_download_fetches_no_code_and_tells_its_bytes(hub: str, tmp_path: Path) -> None:
+def test_a_download_fetches_no_code_and_reports_its_bytes(hub: str, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     folder = downloading.download_repository(REPOSITORY, tmp_path / "model", lambda *p: told.append(p), endpoint=hub)
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == FILES
@@ -161,7 +159,7 @@ def test_a_download_fetches_no_code_and_tells_its_bytes(hub: str, tmp_path: Path
     assert not list(tmp_path.glob(".part-*"))
 
 
-def test_no_repository_and_no_internet_are_one_line(hub: str, tmp_path: Path) -> None:
+def test_no_repository_and_no_internet_give_one_line(hub: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing) as refused:
         downloading.download_repository("nobody/nothing", tmp_path / "model", lambda *_: None, endpoint=hub)
     assert "\n" not in str(refused.value)

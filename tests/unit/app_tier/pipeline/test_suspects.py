@@ -1,4 +1,4 @@
-"""Images that hang or crash every decoder: they cost the others no time, no room and no delivery."""
+"""Images that hang or crash every decoder cost other images no time, no room and no delivery."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def harmful(picture: Any, mark: bytes) -> bytes:
 def begin(
     settings: Settings, backend: Backend, tagger: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Pipeline]]:
-    """Starts pipelines whose decoding children fall into traps; drains them at the end."""
+    """Start pipelines whose decoding children fall into traps, and drain them at the end."""
     for name, value in trapped({}).items():
         monkeypatch.setenv(name, value)
     begun: list[Pipeline] = []
@@ -68,7 +68,7 @@ def begin(
 
 @pytest.fixture
 def come_back(backend: Backend) -> Callable[..., None]:
-    """Lets all that is on the queue be delivered so often to workers that do not finish it."""
+    """Deliver everything on the queue to workers that do not finish it."""
 
     def come_back(times: int = 1) -> None:
         queue = backend.jobs("resnet50")
@@ -174,7 +174,7 @@ def test_a_suspect_that_waits_for_its_turn_never_becomes_a_dead_letter(
     backend: Backend,
     settings: Settings,
 ) -> None:
-    """Each is put off more often than a message may be delivered, and is tried in the end."""
+    """Each is deferred more often than a message may be delivered, and is tried in the end."""
     most = settings.queue.max_receives
     hanging = [submit(harmful(picture, HANGS)) for _ in range(3)]
     come_back(most - 1)
@@ -186,7 +186,7 @@ def test_a_suspect_that_waits_for_its_turn_never_becomes_a_dead_letter(
     assert depth.dead == 0
 
 
-def test_suspects_that_wait_while_a_worker_drains_go_back_as_what_they_are(
+def test_a_draining_worker_returns_waiting_suspects_marked(
     begin: Callable[..., Pipeline], submit: Submit, come_back: Callable[..., None], picture: Any, backend: Backend
 ) -> None:
     for _ in range(3):
@@ -213,10 +213,10 @@ with getattr(record, sys.argv[2])(sys.argv[3:] if sys.argv[2] == "tagging" else 
 """
 
 
-def test_a_worker_whose_predecessor_died_in_a_decoder_trusts_no_image(
+def test_after_a_predecessor_died_decoding_all_images_are_decoded_in_children(
     begin: Callable[..., Pipeline], submit: Submit, collect: Collect, picture: Any, tmp_path: Path
 ) -> None:
-    """Its own first deliveries are decoded in children: this one would have ended this very process."""
+    """First deliveries are decoded in children too: in this process, the image would end it."""
     subprocess.run([sys.executable, "-c", _DIED_DECODING, str(tmp_path), "decoding", "img_x"], check=False)
     crash = submit(harmful(picture, CRASHES))
     photo = submit(picture("blue"))
@@ -254,7 +254,7 @@ def test_an_image_that_came_back_makes_a_worker_decode_all_in_children(
     assert collect(1)[came_back.image_id].ok
 
 
-def test_what_the_tagger_of_a_dead_worker_had_is_tagged_alone(
+def test_images_in_the_tagger_of_a_dead_worker_are_tagged_alone(
     begin: Callable[..., Pipeline],
     submit: Submit,
     collect: Collect,
@@ -262,7 +262,7 @@ def test_what_the_tagger_of_a_dead_worker_had_is_tagged_alone(
     tagger: Any,
     tmp_path: Path,
 ) -> None:
-    """One after another, and while no other image is in hand that could lose a delivery."""
+    """One after another, while only suspects are in flight."""
     suspected = [submit(picture("blue")) for _ in range(3)]
     ids = [job.image_id for job in suspected]
     subprocess.run([sys.executable, "-c", _DIED_DECODING, str(tmp_path), "tagging", *ids], check=False)
@@ -296,7 +296,7 @@ class Refusing:
         raise Unavailable("the queue is not there")
 
 
-def test_a_suspect_that_cannot_be_sent_anew_is_given_back(
+def test_a_suspect_that_cannot_be_sent_anew_is_released(
     begin: Callable[..., Pipeline], submit: Submit, come_back: Callable[..., None], picture: Any, backend: Backend
 ) -> None:
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""A worker asks seldom whether a batch was cancelled, and goes on where nobody answers."""
+"""Workers rarely ask whether a batch was cancelled, and go on if the store does not answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.storage import layout
 
 
 class Marks:
-    """A store that holds the marks of some batches, and counts the questions."""
+    """A store with the marks of cancelled batches, which counts requests."""
 
     def __init__(self) -> None:
         self.keys: set[str] = set()
@@ -24,7 +24,7 @@ class Marks:
         return object()
 
 
-def test_a_mark_is_seen_within_seconds_and_asked_for_once():
+def test_a_cancellation_is_seen_within_seconds_and_asked_for_once():
     store, now = Marks(), [0.0]
     cancellations = Cancellations(store, lambda: now[0])  # type: ignore[arg-type]
     assert not any(cancellations.is_cancelled("bat_1") for _ in range(10))
@@ -38,7 +38,7 @@ def test_a_mark_is_seen_within_seconds_and_asked_for_once():
     assert not cancellations.is_cancelled("bat_2")
 
 
-def test_while_the_store_is_away_nothing_is_dropped():
+def test_without_the_store_nothing_is_dropped():
     store = Marks()
     store.away = True
     assert not Cancellations(store, lambda: 0.0).is_cancelled("bat_1")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a worker makes of a bucket's notifications, and of images that lie elsewhere."""
+"""Notifications of a bucket, and images outside the store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST = 10_000
 
 
 class Bucket:
-    """A source of which everything is known."""
+    """A bucket in memory."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -58,7 +58,7 @@ def tell(backend: Backend, *records: dict[str, Any]) -> None:
     backend.jobs("resnet50").send([json.dumps({"Records": list(records)})])
 
 
-def test_a_file_in_a_bucket_is_tagged_and_its_result_says_where_it_lies(
+def test_the_result_of_a_file_in_a_bucket_has_its_address(
     pipeline: Pipeline, collect: Collect, backend: Backend, bucket: Bucket, picture: Any
 ) -> None:
     uri = "s3://input/images/my trip/a+b ü.png"
@@ -72,7 +72,7 @@ def test_a_file_in_a_bucket_is_tagged_and_its_result_says_where_it_lies(
     assert result.origin.sha256 == hashlib.sha256(bucket.objects[uri]).hexdigest()
 
 
-def test_a_file_that_was_overwritten_gives_a_result_of_what_was_read(
+def test_an_overwritten_file_gives_a_result_of_the_new_one(
     pipeline: Pipeline, collect: Collect, backend: Backend, bucket: Bucket, picture: Any
 ) -> None:
     bucket.objects["s3://input/images/a.png"] = picture("blue")
@@ -84,7 +84,7 @@ def test_a_file_that_was_overwritten_gives_a_result_of_what_was_read(
     assert backend.store.get(layout.result_key(result.batch_id, result.image_id)).data
 
 
-def test_a_file_that_was_overwritten_is_not_tried_again_for_the_one_that_failed(
+def test_a_retry_does_not_tag_the_file_that_replaced_the_failed_one(
     pipeline: Pipeline, collect: Collect, backend: Backend, bucket: Bucket, picture: Any
 ) -> None:
     bucket.objects["s3://input/images/a.png"] = picture("blue")
@@ -96,7 +96,7 @@ def test_a_file_that_was_overwritten_is_not_tried_again_for_the_one_that_failed(
     assert result.error == "a.png: another file lies in its place by now, which is an item of its own"
 
 
-def test_one_message_of_several_files_is_a_job_for_each(
+def test_a_message_of_several_files_becomes_a_job_for_each(
     pipeline: Pipeline, collect: Collect, backend: Backend, bucket: Bucket, picture: Any
 ) -> None:
     names = [f"images/{number}.png" for number in range(5)]
@@ -122,7 +122,7 @@ def test_test_events_and_folders_are_acknowledged(
     assert (depth.outstanding, depth.dead) == (0, 0)
 
 
-def test_what_cannot_be_read_is_a_result_with_a_sentence(
+def test_unreadable_files_give_a_result_with_an_error(
     pipeline: Pipeline, collect: Collect, backend: Backend, bucket: Bucket
 ) -> None:
     bucket.objects["s3://input/images/big.png"] = b"x" * (_MOST + 1)

@@ -1,4 +1,4 @@
-"""Groups of finished images: full where requests cost money, never at the price of waiting for nobody."""
+"""Groups of results: full where requests cost money, without waiting for images that cannot come."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def images(in_flight: InFlight, first: int, count: int) -> list[FinishedItem]:
     ]
 
 
-def test_full_groups_go_out_and_the_rest_stays_for_those_to_come(in_flight):
+def test_full_groups_go_out_and_the_rest_waits_for_others(in_flight):
     batcher = ResultBatcher(in_flight, per_request=10, limit=32)
     all_ = images(in_flight, 0, 27)
     batcher.put(all_[:8])
@@ -40,21 +40,21 @@ def test_full_groups_go_out_and_the_rest_stays_for_those_to_come(in_flight):
     assert batcher.next() == all_[20:]
 
 
-def test_what_nobody_can_join_goes_at_once(in_flight):
+def test_a_group_that_no_image_can_join_goes_at_once(in_flight):
     batcher = ResultBatcher(in_flight, per_request=10, limit=32)
     [only] = images(in_flight, 0, 1)
     batcher.put([only])
     assert batcher.next() == [only]
 
 
-def test_what_others_may_join_does_not_wait_for_ever(in_flight):
+def test_a_group_waits_a_limited_time(in_flight):
     batcher = ResultBatcher(in_flight, per_request=10, limit=32, max_wait_s=0.02)
     first, _in_a_hung_decode = images(in_flight, 0, 2)
     batcher.put([first])
     assert batcher.next() == [first]
 
 
-def test_what_is_being_delivered_is_nothing_to_wait_for(in_flight):
+def test_images_that_are_being_written_are_not_waited_for(in_flight):
     batcher = ResultBatcher(in_flight, per_request=2, limit=32)
     all_ = images(in_flight, 0, 3)
     batcher.put(all_)
@@ -65,7 +65,7 @@ def test_what_is_being_delivered_is_nothing_to_wait_for(in_flight):
     assert batcher.wait_until_written(0)
 
 
-def test_where_requests_cost_nothing_all_goes_at_once(in_flight):
+def test_where_requests_are_free_all_goes_at_once(in_flight):
     batcher = ResultBatcher(in_flight, per_request=1, limit=32)
     all_ = images(in_flight, 0, 20)
     batcher.put(all_[:8])
@@ -84,7 +84,7 @@ def test_a_full_batcher_holds_its_stages_back(in_flight):
     assert batcher.next() == all_[10:20]
 
 
-def test_closed_it_gives_what_is_left_and_then_nothing(in_flight):
+def test_once_closed_it_gives_the_rest_and_then_nothing(in_flight):
     batcher = ResultBatcher(in_flight, per_request=10, limit=32)
     all_ = images(in_flight, 0, 5)
     batcher.put(all_[:3])

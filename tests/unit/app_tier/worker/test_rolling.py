@@ -1,4 +1,4 @@
-"""A worker of a registered model goes over to its new default while photos keep coming in."""
+"""A worker switches to a new default version while photos keep coming in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NETWORK = "test_efficientnet"
 
 @pytest.fixture
 def versions(backend: Backend, tmp_path: Path) -> list[Manifest]:
-    """Two trainings of one model, the first its default: each knows one tag only."""
+    """Two versions of one model, which know one tag each."""
     registry, found = Registry(backend.store), []
     torch.manual_seed(1)
     for tag in ("before", "after"):

@@ -1,4 +1,4 @@
-"""What the adaptive tagger learns, whatever the order, the merging and the repeats; what it then makes of photos."""
+"""Learned states: independent of order, merging and repeats; and the tags that follow from them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_any_order_and_any_merging_gives_the_same_statistics(found, random, cut)
 
 @quick
 @given(facts, names, vectors, st.booleans())
-def test_what_was_added_is_subtracted_without_a_trace(found, name, vector, wanted):
+def test_subtracting_undoes_adding_exactly(found, name, vector, wanted):
     before = learned([("Dog", vector, True), *found])  # of two spellings that stays which sorts first
     assert before.add(name, vector, wanted=wanted).subtract(name, vector, wanted=wanted) == before
 
@@ -60,7 +60,7 @@ stories = st.lists(st.tuples(st.sampled_from("abc"), opinions), max_size=10)
 
 @quick
 @given(stories, st.randoms(use_true_random=False), st.integers(1, 4))
-def test_news_that_comes_twice_late_and_in_any_order_is_learned_once(story, random, at_once):
+def test_feedback_that_comes_twice_late_and_in_any_order_is_learned_once(story, random, at_once):
     own = {image: np.full(D, 100 * number, np.int16) for number, image in enumerate("abc", start=1)}
     told = [ImageFeedback(image, revision, said, own[image]) for revision, (image, said) in enumerate(story)]
     delivered = random.sample(told * 2, 2 * len(told))
@@ -108,7 +108,7 @@ def test_the_set_of_tags_is_the_smallest_that_is_likely_enough(weights, reach):
     assert given_ | {none} >= set(ranked[: max(1, size - 1)])
 
 
-def test_a_batch_s_wishes_are_obeyed():
+def test_options_of_a_batch_are_used():
     shares, tags = np.array([0.5, 0.3, 0.1, 0.06, 0.04]), ["a", "b", "c", "d"]
 
     def said(wanted: TagOptions) -> list[str]:
@@ -150,7 +150,7 @@ def world() -> World:
     return World()
 
 
-def test_a_tag_that_no_model_knew_is_found_after_five_examples(world):
+def test_a_new_tag_is_found_after_five_examples(world):
     state = LearnedState.empty(world.dimensions)
     for kind in ("cat", "dog", "car"):
         state = world.told(state, kind, 8)
@@ -163,7 +163,7 @@ def test_a_tag_that_no_model_knew_is_found_after_five_examples(world):
         assert (model.probabilities(world.photos(kind, 20)).argmax(axis=1) == model.names.index(kind)).all()
 
 
-def test_one_photo_of_one_tag_does_not_make_every_photo_have_it(world):
+def test_one_photo_of_a_tag_does_not_give_it_to_every_photo(world):
     state = world.told(LearnedState.empty(world.dimensions), "Rex", 1)
     seen = np.concatenate([world.photos(kind, 5) for kind in ("cat", "car", "house", "Rex")])
     state = state.with_feedback([], Sums.of(seen))
@@ -171,7 +171,7 @@ def test_one_photo_of_one_tag_does_not_make_every_photo_have_it(world):
     assert found[:5].max() < 0.5 < found[5:].min()
 
 
-def test_a_rejection_counts_where_it_looks_like_what_was_rejected(world):
+def test_a_rejection_counts_for_similar_photos(world):
     state = world.told(LearnedState.empty(world.dimensions), "cat", 5)
     state = world.told(state, "lynx", 5, tag="cat")
     lynxes, cats = world.photos("lynx", 10), world.photos("cat", 10)
@@ -181,13 +181,13 @@ def test_a_rejection_counts_where_it_looks_like_what_was_rejected(world):
     assert wiser.probabilities(cats)[:, 0].min() > 2 * wiser.probabilities(lynxes)[:, 0].max()
 
 
-def test_a_tag_that_was_only_ever_rejected_is_never_given(world):
+def test_a_tag_that_was_only_rejected_is_never_given(world):
     state = world.told(world.told(LearnedState.empty(world.dimensions), "cat", 3), "dog", 3, wanted=False)
     assert state.model().names == ("cat",)
 
 
-def test_features_that_all_say_the_same_do_not_make_it_certain():
-    """Each of four features sixteen times over: without a temperature it would be sixteen times as sure."""
+def test_repeated_features_do_not_make_it_certain():
+    """Four features repeated sixteen times: without a temperature it would be sixteen times as sure."""
     world = World(dimensions=4, noise=0.9, seed=3)
 
     def repeated(kind: str, count: int) -> Features:
@@ -210,13 +210,13 @@ def test_features_that_all_say_the_same_do_not_make_it_certain():
     assert surprise(model) < 0.7 * surprise(hasty)
 
 
-def test_nothing_learned_is_no_tag():
+def test_without_learning_there_are_no_tags():
     shares = LearnedState.empty(D).model().probabilities(np.zeros((2, D), np.int16))
     assert shares.tolist() == [[1.0], [1.0]]
     assert choose_tags(shares[0], (), TagOptions(), TagOptions()) == ()
 
 
-def test_the_sample_to_calibrate_by_is_bounded_and_the_same_in_any_order(world):
+def test_the_calibration_sample_is_bounded_and_the_same_in_any_order(world):
     photos = world.photos("cat", SAMPLE + 50)
     news = [ImageFeedback(f"img_{n}", 1, (Opinion(name="cat", wanted=True),), photo) for n, photo in enumerate(photos)]
     forward, backward = (LearnedState.empty(world.dimensions).with_feedback(told) for told in (news, news[::-1]))
@@ -224,7 +224,7 @@ def test_the_sample_to_calibrate_by_is_bounded_and_the_same_in_any_order(world):
     assert set(forward.sample) == set(backward.sample)
 
 
-def test_there_are_no_more_tags_than_can_be_kept_and_those_known_go_on():
+def test_tags_are_limited_and_known_ones_are_still_learned():
     def told(state: LearnedState, image: str, revision: int, *names: str) -> LearnedState:
         photo = np.full(D, len(image), np.int16)
         return state.with_feedback(
@@ -257,7 +257,7 @@ def state(world) -> LearnedState:
     return replace(state.with_feedback([], Sums.of(world.photos("car", 2))), version=7)
 
 
-def test_a_state_is_what_it_was_when_it_is_read_again(state):
+def test_a_state_survives_encoding(state):
     again = decode_state(encode_state(state), "there")
     assert (again.statistics, again.version, again.images) == (state.statistics, 7, state.images)
     assert {which: found.tolist() for which, found in again.sample.items()} == {
@@ -269,7 +269,7 @@ def test_a_state_is_what_it_was_when_it_is_read_again(state):
 
 @quick
 @given(st.data())
-def test_a_damaged_state_is_one_clear_line(data):
+def test_a_damaged_state_gives_one_clear_line(data):
     world = World(dimensions=8)
     whole = encode_state(world.told(LearnedState.empty(8), "cat", 3))
     cut = data.draw(st.integers(0, len(whole) - 1))
@@ -289,7 +289,7 @@ def test_a_damaged_state_is_one_clear_line(data):
         {"sums": np.zeros(3)},
     ],
 )
-def test_what_was_never_written_here_is_refused(arrays):
+def test_bytes_that_were_never_encoded_are_refused(arrays):
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     with pytest.raises(WeightsInvalid, match="is damaged"):

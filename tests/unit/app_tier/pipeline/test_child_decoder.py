@@ -1,4 +1,4 @@
-"""The child process that decodes alone."""
+"""Decoding in a child process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def decoder() -> Iterator[ChildDecoder]:
     decoder.close()
 
 
-def test_decodes_like_the_ordinary_one(decoder: ChildDecoder, picture: Callable[..., bytes]) -> None:
+def test_decodes_like_the_decoder_in_this_process(decoder: ChildDecoder, picture: Callable[..., bytes]) -> None:
     image = decoder.decode(picture("lime", (40, 30)), 16)
     assert image.size == (40, 30)
     assert image.getpixel((3, 3)) == (0, 255, 0)

@@ -1,4 +1,4 @@
-"""What a worker says it waits for stays true for as long as it waits."""
+"""Retries, and the notice about what a worker waits for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_one_parts_success_does_not_hide_anothers_problem() -> None:
     assert health.notice == ""
 
 
-def test_the_latest_problem_is_told_and_the_earlier_one_again_after_it() -> None:
+def test_the_latest_problem_is_shown_and_the_earlier_one_after_it() -> None:
     health = Health()
     health.set("roster", "the store is away")
     health.set("feedback", "what was learned is damaged")
@@ -65,7 +65,7 @@ class Partial:
             raise PartialSend("jobs", list(range(1, len(bodies), 2)))
 
 
-def test_what_a_queue_does_not_take_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_that_are_not_accepted_are_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "_FIRST_PAUSE_S", 0.0)
     queue = Partial()
     send_all(queue, list("abcde"), Retrier(threading.Event(), Health()))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The int8 form of a tagger: made, measured, offered or refused, and what workers then run."""
+"""The int8 form of a tagger: made, measured, offered or refused, and used by workers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ outputs = st.lists(st.tuples(st.booleans(), st.integers(0, 50)), min_size=1, max
 
 
 @given(outputs)
-def test_the_margin_reaches_what_is_wanted_or_what_may_be_computed_twice(found: list[tuple[bool, int]]) -> None:
+def test_the_margin_reaches_the_target_or_the_most_that_may_be_settled(found: list[tuple[bool, int]]) -> None:
     same = np.array([agrees for agrees, _ in found])
     near = np.array([margin / 10 for _, margin in found], dtype=np.float32)
     chosen = quantisation.settling_margin(same, near)
@@ -101,7 +101,7 @@ def offered(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> tuple[Pat
 
 
 def deployment(home: Path, tmp_path: Path, **worker: object) -> Settings:
-    """A copy of a deployment with a cache of its own, as on a new machine; engines that torch made are there."""
+    """Copy a deployment with its own cache, as on a new machine that has the converted engines."""
     shutil.copytree(home, tmp_path / "home")
     for made in (tmp_path / "home" / "cache" / "engines").glob("*-int8-*"):
         shutil.rmtree(made)
@@ -113,7 +113,7 @@ def served(settings: Settings) -> Tagger:
     return selection.choose(POOL, settings, Backend(settings).store).load()
 
 
-def test_where_it_holds_workers_run_it(offered: tuple[Path, Result], tmp_path: Path) -> None:
+def test_an_offered_form_is_run_by_workers(offered: tuple[Path, Result], tmp_path: Path) -> None:
     home, done = offered
     assert done.exit_code == 0, done.output
     assert "offered: workers of timm/test_resnet" in done.output
@@ -125,7 +125,7 @@ def test_where_it_holds_workers_run_it(offered: tuple[Path, Result], tmp_path: P
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_worker_may_be_told_to_run_something_else(
+def test_the_settings_may_choose_another_precision(
     offered: tuple[Path, Result], tmp_path: Path, precision: str
 ) -> None:
     settings = deployment(offered[0], tmp_path, precision=precision)
@@ -140,7 +140,9 @@ def test_other_weights_of_the_same_name_have_no_int8_form(offered: tuple[Path, R
 
 
 @pytest.mark.parametrize("name", ["model.bin", "golden.npy", "figures.json"])
-def test_a_damaged_form_stops_only_who_insists_on_it(offered: tuple[Path, Result], tmp_path: Path, name: str) -> None:
+def test_a_damaged_form_stops_only_workers_that_require_int8(
+    offered: tuple[Path, Result], tmp_path: Path, name: str
+) -> None:
     settings = deployment(offered[0], tmp_path, precision="int8")
     store = Backend(settings).store
     (key,) = [info.key for info in store.list("models/") if info.key.endswith(name)]
@@ -152,7 +154,7 @@ def test_a_damaged_form_stops_only_who_insists_on_it(offered: tuple[Path, Result
     assert not list((settings.cache / "engines").glob("*-int8-*"))
 
 
-def test_where_it_does_not_hold_the_figures_say_so_and_nothing_is_kept(tmp_path: Path, photos: Path) -> None:
+def test_a_refused_form_shows_its_figures_and_is_not_kept(tmp_path: Path, photos: Path) -> None:
     weights = tiny.write_weights(tmp_path / "weights" / tiny.FILE, clear=False)
     store = Backend(config.load({}, flags={"home": str(tmp_path)})).store
     earlier = layout.int8_prefix("timm-test_resnet", sha256_of(weights)) + "figures.json"
@@ -164,7 +166,7 @@ def test_where_it_does_not_hold_the_figures_say_so_and_nothing_is_kept(tmp_path:
     assert not list(store.list("models/")), "nor what was offered before"
 
 
-def test_without_labels_it_is_kept_and_not_offered(tmp_path: Path) -> None:
+def test_without_labels_a_form_is_kept_and_not_offered(tmp_path: Path) -> None:
     tiny.write_weights(tmp_path / "weights" / tiny.FILE)
     folder = tiny.write_photos(tmp_path / "photos", 9, seed=1)
     (folder / "notes.txt").write_text("no photo")
@@ -179,14 +181,14 @@ def test_without_labels_it_is_kept_and_not_offered(tmp_path: Path) -> None:
     assert served(config.load({}, flags=flags | {"worker.precision": "int8"})).engine_name == "openvino int8"
 
 
-def test_labels_that_the_tagger_does_not_have(tmp_path: Path, photos: Path) -> None:
+def test_unknown_labels_are_refused(tmp_path: Path, photos: Path) -> None:
     tiny.write_weights(tmp_path / "weights" / tiny.FILE)
     tiny.write_photos(tmp_path / "wrong", 8, seed=1, names=("Tench", "n01443537", "nothing known", "Hen"))
     done = quantise(tmp_path, "--calibration", str(photos / "calibration"), "--labelled", str(tmp_path / "wrong"))
     assert str(done.exception).endswith("wrong: the tagger has no label nothing known")
 
 
-def test_the_figures_in_the_store_can_be_read_by_people(offered: tuple[Path, Result]) -> None:
+def test_the_stored_figures_are_readable_json(offered: tuple[Path, Result]) -> None:
     (file,) = offered[0].rglob("figures.json")
     said = json.loads(file.read_text())
     assert (said["labelled"], said["calibrated_on"], said["top1"]["int8"]) == (MIN_LABELLED, 12, 1.0)

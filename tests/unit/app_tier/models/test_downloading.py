@@ -1,4 +1,4 @@
-"""A call that is waited for only so long."""
+"""Calls with a deadline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from app_tier.models.downloading import call_with_deadline
 
 
-def test_what_the_call_returns_and_what_it_raises() -> None:
+def test_a_call_returns_and_raises_as_before() -> None:
     assert call_with_deadline(60, lambda: "answer") == "answer"
     for error in (ZeroDivisionError("why"), TimeoutError("its own")):
 
@@ -20,7 +20,7 @@ def test_what_the_call_returns_and_what_it_raises() -> None:
             call_with_deadline(60, fails)
 
 
-def test_one_that_takes_too_long_is_left_alone() -> None:
+def test_a_call_that_takes_too_long_is_abandoned() -> None:
     answered = threading.Event()
     with pytest.raises(TimeoutError, match=r"no answer within 0\.01 s"):
         call_with_deadline(0.01, answered.wait)
