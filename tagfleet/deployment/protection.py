@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ami.aws import databases
+from ami.aws import hosts
 from ami.aws.cloudformation import Change, Stack, StackState
 from core.aws.clients import Clients
 from core.errors import TagfleetError
@@ -33,8 +33,8 @@ def ends_database(changes: Iterable[Change]) -> bool:
 
 def lift_from_database(clients: Clients, stack: Stack) -> None:
     """Let the database be deleted, where the stack has one. Raises Unavailable."""
-    if id := stack.physical(DATABASE):
-        databases.lift_protection(clients, id)
+    if id := stack.physical_id(DATABASE):
+        hosts.lift_protection(clients, id)
 
 
 def lift(clients: Clients, stack: Stack, state: StackState) -> None:

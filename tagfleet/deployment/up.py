@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 from ami import stack as templates
 from ami.aws.account import Account, Image, Network
-from ami.aws.buckets import put_text
+from ami.aws.buckets import key_of, put_text
 from ami.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
-from ami.aws.keys import key_of
 from config import settings as config
 from config.settings import BadSetting, Document, Settings
 from core.aws.clients import Clients
@@ -143,7 +142,7 @@ def _ready_to_change(stack: Stack, say: Say) -> StackState | None:
         raise Misconfigured(
             f"stack {stack.name} is {state.status}: somebody is changing it; try again when that is over"
         )
-    if state.stands:
+    if state.is_updatable:
         return state
     say(f"the stack of an attempt before is cleared away ({state.status})")
     if state.protected:

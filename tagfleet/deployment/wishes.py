@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from ami.aws.account import Image, Network
-from ami.stack import Shape
+from ami.stack import TemplateOptions
 from config.settings import Settings
 from core.aws.metrics import NAMESPACE
 from core.errors import Misconfigured
@@ -72,9 +72,9 @@ def subnets_of(wishes: Wishes, present: Mapping[str, str]) -> dict[str, tuple[st
     return {name: subnets for name, subnets in found.items() if subnets}
 
 
-def shape(settings: Settings, parameters: Mapping[str, str]) -> Shape:
+def shape(settings: Settings, parameters: Mapping[str, str]) -> TemplateOptions:
     """Of the template whose parameters are these."""
-    return Shape(
+    return TemplateOptions(
         pools=tuple(settings.pools),
         namespace=NAMESPACE,
         visibility_timeout_s=round(settings.queue.visibility_timeout_s),
