@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.utils import parse_timestamp
 
-from core.aws.errors import explained
+from core.aws.errors import translate_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -110,7 +110,7 @@ class Clients:
             return dict(self._requests)
 
     def _make(self, service: str) -> Any:
-        with explained(f"use {service.upper()}"):
+        with translate_errors(f"use {service.upper()}"):
             session = self._session or boto3.Session()
             self._session = session  # reading profiles and finding credentials is done once
             # Half the work of reading a list of a thousand instances or keys is botocore's guessing at their times.

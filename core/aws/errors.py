@@ -85,7 +85,7 @@ def attempts_of(error: ClientError) -> int:
 
 
 @contextmanager
-def explained(doing: str, service: str = "") -> Iterator[None]:
+def translate_errors(doing: str, service: str = "") -> Iterator[None]:
     """Turns boto3's errors into ours. `doing` says what was tried, `put objects into bucket photos`.
 
     Raises Unavailable where waiting helps, Misconfigured where somebody has to do something. Errors of ours, and
@@ -94,7 +94,7 @@ def explained(doing: str, service: str = "") -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise translated(error, doing, service) from error
+        raise translate_error(error, doing, service) from error
     except BotoCoreError as error:
         if isinstance(error, boto.ParamValidationError):
             raise
@@ -106,7 +106,7 @@ def explained(doing: str, service: str = "") -> Iterator[None]:
         ) from error
 
 
-def translated(error: ClientError, doing: str, service: str = "") -> Unavailable:
+def translate_error(error: ClientError, doing: str, service: str = "") -> Unavailable:
     """The error of ours for an answer of AWS that is none of those that the caller knows."""
     code, status = code_of(error), status_of(error)
     cannot = f"cannot {doing}: "

@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from config.settings import Settings
 from core.aws import refusals
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
-from core.aws.offerings import ON_DEMAND, SPOT, Menu
+from core.aws.errors import code_of, translate_errors
+from core.aws.offerings import ON_DEMAND, SPOT, OfferingList
 from core.aws.prices import Prices, table
 from core.errors import Misconfigured
 from core.storage.ports import Cause, Instance, InstanceState, Launch, Offering
@@ -64,7 +64,7 @@ class Ec2Fleet:
         self,
         clients: Clients,
         deployment: str,
-        menu: Menu,
+        menu: OfferingList,
         *,
         page: int = _PAGE,
         clock: Callable[[], float] = time.monotonic,
@@ -108,7 +108,7 @@ class Ec2Fleet:
             subnet = self._menu.subnet(offering)
         except Misconfigured as error:
             return _told([], count, f"cannot {doing}: {error}", Cause.LASTING)
-        with explained(doing, "ec2"):
+        with translate_errors(doing, "ec2"):
             try:
                 answer = self._clients.ec2.run_instances(**self._request(pool, count, token, offering, subnet))
             except ClientError as error:
@@ -183,7 +183,7 @@ class Ec2Fleet:
         wanted = {DEPLOYMENT_TAG: self._deployment, tag: value}
         filters: list[FilterTypeDef] = [{"Name": f"tag:{name}", "Values": [text]} for name, text in wanted.items()]
         filters.append({"Name": "tag-key", "Values": [TOKEN_TAG]})
-        with explained(f"list the instances of the deployment {self._deployment}", "ec2"):
+        with translate_errors(f"list the instances of the deployment {self._deployment}", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_instances").paginate(
                 Filters=filters,
                 PaginationConfig={"PageSize": self._page},
@@ -193,7 +193,7 @@ class Ec2Fleet:
     def _terminate(self, ids: list[str]) -> None:
         """One id that EC2 does not know, or that is protected, makes it refuse them all: the next try is without it."""
         protected: list[str] = []
-        with explained(f"end {len(ids)} instances", "ec2"):
+        with translate_errors(f"end {len(ids)} instances", "ec2"):
             while ids:
                 try:
                     self._clients.ec2.terminate_instances(InstanceIds=ids)
@@ -253,4 +253,6 @@ def open_fleet(clients: Clients, settings: Settings) -> Ec2Fleet:
     choices = {name: (pool.offerings or aws.offerings).split() for name, pool in settings.pools.items()}
     for choice in {choice for each in choices.values() for choice in each}:
         prices.on_demand(choice.partition(":")[0])
-    return Ec2Fleet(clients, aws.deployment, Menu(clients, choices, aws.subnets.split(), prices, clock), clock=clock)
+    return Ec2Fleet(
+        clients, aws.deployment, OfferingList(clients, choices, aws.subnets.split(), prices, clock), clock=clock
+    )

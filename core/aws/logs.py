@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from botocore.exceptions import ClientError
 
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
+from core.aws.errors import code_of, translate_errors
 
 _BATCH_BYTES = 1_048_576
 _BATCH_EVENTS = 10_000
@@ -37,7 +37,7 @@ class LogGroup:
         """
         rejected = 0
         for batch in batches(events):
-            with explained(f"put logs into {self.name}", "logs"):
+            with translate_errors(f"put logs into {self.name}", "logs"):
                 rejected += self._put(stream, batch)
         return rejected
 

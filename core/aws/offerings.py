@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from core.aws.clients import Clients
-from core.aws.errors import explained
+from core.aws.errors import translate_errors
 from core.aws.prices import Prices
 from core.errors import Misconfigured
 from core.storage.ports import Offering
@@ -18,7 +18,7 @@ _ANY_ZONE = "any zone"
 """Where no subnets are named, the launch template's own, or the account's default one."""
 
 
-class Menu:
+class OfferingList:
     """Offerings by pool. `choices` are `TYPE:MARKET` by pool; `subnets` are ids; `clock` is monotonic."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Menu:
         return self._zones
 
     def _read_zones(self) -> dict[str, str]:
-        with explained(f"look up the subnets {', '.join(self._subnets)} (aws.subnets)", "ec2"):
+        with translate_errors(f"look up the subnets {', '.join(self._subnets)} (aws.subnets)", "ec2"):
             answer = self._clients.ec2.describe_subnets(SubnetIds=self._subnets)
         zone_of = {each["SubnetId"]: each["AvailabilityZone"] for each in answer["Subnets"]}
         zones: dict[str, str] = {}

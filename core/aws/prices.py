@@ -10,7 +10,7 @@ from pathlib import Path
 import config
 from core import telemetry
 from core.aws.clients import Clients
-from core.aws.errors import explained
+from core.aws.errors import translate_errors
 from core.errors import Misconfigured, Unavailable
 
 _TABLE = Path(config.__file__).with_name("ec2-prices.toml")
@@ -66,7 +66,7 @@ class Prices:
     def _asked(self, types: Sequence[str]) -> dict[tuple[str, str], float]:
         """With the present as start, the history holds the one price of each zone that is in force."""
         found: dict[tuple[str, str], float] = {}
-        with explained("read the spot prices", "ec2"):
+        with translate_errors("read the spot prices", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_spot_price_history").paginate(
                 InstanceTypes=list(types),  # type: ignore[arg-type]  # any of EC2's types
                 ProductDescriptions=["Linux/UNIX"],

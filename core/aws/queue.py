@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from core.aws.clients import LONG_POLL_S, Clients
-from core.aws.errors import explained
+from core.aws.errors import translate_errors
 from core.errors import PartialSend, Unavailable
 from core.storage.ports import Delivery, Depth
 from core.util.backoff import compute_backoff
@@ -183,7 +183,7 @@ class SqsQueue:
         return self._known_url
 
     def _explained(self, doing: str) -> AbstractContextManager[None]:
-        return explained(f"{doing} queue {self._full_name}", "sqs")
+        return translate_errors(f"{doing} queue {self._full_name}", "sqs")
 
     def _dead_letters(self) -> SqsQueue:
         if self._dead is None:

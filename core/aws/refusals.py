@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
-from core.aws.errors import THROTTLED, code_of, translated
+from core.aws.errors import THROTTLED, code_of, translate_error
 from core.errors import Misconfigured
 from core.storage.ports import Cause
 
@@ -56,7 +56,7 @@ def of(error: ClientError, doing: str, template: str) -> Refusal | None:
     known = _known(code, template)
     if known:
         return Refusal(Cause.LASTING, f"cannot {doing}: {known}")
-    mistake = translated(error, doing, "ec2")
+    mistake = translate_error(error, doing, "ec2")
     return Refusal(Cause.LASTING, str(mistake)) if isinstance(mistake, Misconfigured) else None
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 from core.aws.clients import Clients
-from core.aws.errors import explained
+from core.aws.errors import translate_errors
 from core.errors import Misconfigured
 
 
 def password_of(clients: Clients, arn: str) -> str:
     """The field `password` of a secret. Raises Misconfigured or Unavailable where it cannot be had."""
-    with explained(f"read the secret {arn}", "secretsmanager"):
+    with translate_errors(f"read the secret {arn}", "secretsmanager"):
         answer = clients.of("secretsmanager").get_secret_value(SecretId=arn)
     try:
         return str(json.loads(answer["SecretString"])["password"])

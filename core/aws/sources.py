@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError, ParamValidationError
 
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
+from core.aws.errors import code_of, translate_errors
 from core.domain.addresses import split_address, version_of
 from core.errors import NotFound, Unreadable
 from core.storage.ports import Blob, Etag, ObjectInfo
@@ -51,7 +51,7 @@ class S3Source:
         bucket, key = split_address(uri)
         if not key:
             raise ValueError(f"{uri!r} names a bucket and no object in it")
-        with explained(f"read {uri}", "s3"), _told_of_one(uri):
+        with translate_errors(f"read {uri}", "s3"), _told_of_one(uri):
             answer = self._asked(bucket, key, version_of(uri))
             with answer["Body"] as body:
                 if answer["ContentLength"] > max_bytes:
@@ -74,7 +74,7 @@ class S3Source:
         bucket, prefix = split_address(uri)
         asked = 0
         while pages is None or asked < pages:
-            with explained(f"list {uri}", "s3"), _absent(uri):
+            with translate_errors(f"list {uri}", "s3"), _absent(uri):
                 page = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=start_after)
             asked += 1
             for found in page.get("Contents", ()):

@@ -8,14 +8,14 @@ from __future__ import annotations
 import heapq
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from core.aws.clients import Clients
-from core.aws.errors import attempts_of, code_of, explained, translated
-from core.aws.multipart import put_parts
+from core.aws.errors import attempts_of, code_of, translate_error, translate_errors
 from core.errors import Misconfigured, NotFound, PreconditionFailed, Unavailable
 from core.storage import layout
 from core.storage.keys import segments_of
@@ -69,14 +69,14 @@ class S3Store:
         about: dict[str, Any] = {"Bucket": bucket, "Key": key}
         kind: dict[str, Any] = {"ContentType": content_type}
         if condition is None and (isinstance(data, bytes) or len(head) < PART):
-            with explained(f"put objects into bucket {bucket}", "s3"):
+            with translate_errors(f"put objects into bucket {bucket}", "s3"):
                 return Etag(self._s3.put_object(**about, **kind, Body=head)["ETag"])
         nonce = secrets.token_hex(8)  # tells our own object from another's where an answer was lost
         kind["Metadata"] = {_NONCE: nonce}
         if isinstance(data, bytes) or len(head) < PART:
             whole = partial(self._s3.put_object, **about, **kind, Body=head, **_headers(condition))
             return self._written(bucket, key, nonce, whole, tries=_TRIES)
-        parts = partial(put_parts, self._s3, about, kind, head, partial(_read, data), _headers(condition))
+        parts = partial(_put_parts, self._s3, about, kind, head, partial(_read, data), _headers(condition))
         return self._written(bucket, key, nonce, parts, tries=1)  # a stream can't be read again
 
     def get(self, key: str) -> Blob:
@@ -84,7 +84,7 @@ class S3Store:
         doing = f"get objects from bucket {bucket}"
 
         def read() -> Blob:
-            with explained(doing, "s3"):
+            with translate_errors(doing, "s3"):
                 answer = _found(key, partial(self._s3.get_object, Bucket=bucket, Key=key))
                 try:
                     data = answer["Body"].read()
@@ -100,7 +100,7 @@ class S3Store:
     def copy(self, source: str, target: str) -> Etag:
         """Objects of up to 5 GB, S3's limit of one copy."""
         bucket, place = self._bucket(source), self._bucket(target)
-        with explained(f"copy objects from bucket {bucket} to bucket {place}", "s3"):
+        with translate_errors(f"copy objects from bucket {bucket} to bucket {place}", "s3"):
             copy = partial(self._s3.copy_object, Bucket=place, Key=target, CopySource={"Bucket": bucket, "Key": source})
             return Etag(_found(source, copy)["CopyObjectResult"]["ETag"])
 
@@ -124,7 +124,7 @@ class S3Store:
     def upload_form(self, key: str, *, content_type: str, max_bytes: int, expires_s: int) -> UploadForm | None:
         """S3 itself refuses another key, another type, an empty or larger file, and whoever comes later."""
         bucket = self._bucket(key)
-        with explained(f"sign an upload into bucket {bucket}", "s3"):
+        with translate_errors(f"sign an upload into bucket {bucket}", "s3"):
             form = self._s3.generate_presigned_post(
                 bucket,
                 key,
@@ -172,7 +172,7 @@ class S3Store:
                 raise PreconditionFailed(key) from error
 
         doing = f"put objects into bucket {bucket}"
-        with explained(doing, "s3"):
+        with translate_errors(doing, "s3"):
             try:
                 return retry(once, _Conflict, tries=tries, base_s=_FIRST_PAUSE_S)
             except _Conflict as error:
@@ -190,7 +190,7 @@ class S3Store:
     def _list(self, bucket: str, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         more: dict[str, Any] = {"StartAfter": start_after} if start_after else {}
         while True:
-            with explained(f"list bucket {bucket}", "s3"):
+            with translate_errors(f"list bucket {bucket}", "s3"):
                 page = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **more)
             for found in page.get("Contents", []):
                 if self._input == self._output or _is_input(found["Key"]) == (bucket == self._input):
@@ -208,7 +208,7 @@ class S3Store:
 
         def once() -> None:
             nonlocal left
-            with explained(doing, "s3"):
+            with translate_errors(doing, "s3"):
                 answer = self._s3.delete_objects(
                     Bucket=bucket, Delete={"Objects": [{"Key": key} for key in left], "Quiet": True}
                 )
@@ -217,7 +217,7 @@ class S3Store:
             failed = {error["Key"] for error in errors}
             left = [key for key in left if key in failed]
             said: Any = {"Code": errors[0]["Code"], "Message": errors[0]["Message"]}
-            why = translated(ClientError({"Error": said}, "DeleteObjects"), doing, "s3")
+            why = translate_error(ClientError({"Error": said}, "DeleteObjects"), doing, "s3")
             raise why if isinstance(why, Misconfigured) else _SomeLeft(why)
 
         try:
@@ -265,4 +265,31 @@ def _found(key: str, ask: Callable[[], T]) -> T:
     except ClientError as error:
         if code_of(error) in _MISSING:
             raise NotFound(key) from None
+        raise
+
+
+def _put_parts(
+    s3: S3Client,
+    about: dict[str, Any],
+    kind: dict[str, Any],
+    head: bytes,
+    read: Callable[[], bytes],
+    condition: dict[str, Any],
+) -> Mapping[str, Any]:
+    """Put `head` and all that `read` gives as one object; S3 looks at the condition at the end.
+
+    `about` names bucket and key, `kind` the object's type and metadata. Raises botocore's errors and those of `read`.
+    """
+    upload = s3.create_multipart_upload(**about, **kind)["UploadId"]
+    try:
+        parts: list[Any] = []
+        while head:
+            number = len(parts) + 1
+            done = s3.upload_part(**about, UploadId=upload, PartNumber=number, Body=head)
+            parts.append({"PartNumber": number, "ETag": done["ETag"]})
+            head = read()
+        return s3.complete_multipart_upload(**about, **condition, UploadId=upload, MultipartUpload={"Parts": parts})
+    except BaseException:
+        with suppress(ClientError, BotoCoreError):  # the bucket's own rule ends what is left of it
+            s3.abort_multipart_upload(**about, UploadId=upload)
         raise

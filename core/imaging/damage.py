@@ -46,7 +46,7 @@ SENTENCES = (
 _SIGNS_OF_A_CUT = ("truncated", "not enough", "unexpected end", "premature end", "end of file")
 
 
-def explained(error: Exception, format: str) -> BadImage:
+def as_bad_image(error: Exception, format: str) -> BadImage:
     """Return the BadImage for whatever a decoder raised on an image of `format`; its own words are only looked at."""
     if isinstance(error, BadImage):
         return error

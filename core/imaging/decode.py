@@ -87,7 +87,7 @@ class Decoder:
                 with Image.open(BytesIO(header.data), formats=_PLUGINS.get(header.format, (header.format,))) as image:
                     return self._picture(image, header, refuse_blank=refuse_blank)
         except Exception as error:  # noqa: BLE001  # decoders raise nearly anything on damaged files
-            raise damage.explained(error, header.format) from None
+            raise damage.as_bad_image(error, header.format) from None
 
     def _picture(self, image: Image.Image, header: Header, *, refuse_blank: bool) -> Image.Image:
         if image.width * image.height > 1.1 * header.pixels:

@@ -9,7 +9,8 @@ import warnings
 
 import click
 
-from app_tier.worker.worker import EXIT_HUNG, Hung, Identity, Worker, process_started_at
+from app_tier.worker.heartbeats import Identity
+from app_tier.worker.worker import EXIT_HUNG, Hung, Worker, process_started_at
 from config.settings import BadSetting, Settings
 from core import telemetry
 from core.storage.ports import Machine

@@ -137,13 +137,13 @@ class Child:
 
     @property
     def ending(self) -> str:
-        told = exits.ended(self.exit_code) or f"ended with exit code {self.exit_code}"
+        told = exits.describe_exit_code(self.exit_code) or f"ended with exit code {self.exit_code}"
         return f"was {told}" if self.exit_code < 0 else told
 
     @property
     def cause(self) -> str:
         """A sentence where memory seems to have ended it, from what its last process wrote."""
-        cause = exits.memory_cause(self.exit_code, exits.tail(self.log, self._log_start)) if self.exit_code else ""
+        cause = exits.memory_cause(self.exit_code, exits.read_tail(self.log, self._log_start)) if self.exit_code else ""
         return f"{cause[0].upper()}{cause[1:]}. " if cause else ""
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response
@@ -98,8 +97,8 @@ def _declare_list(batches: Resource, services: Services) -> None:
 
         `Prefer: wait=SECONDS` delays the answer until the batch has ended.
         """
-        applied = services.prefer_wait.until(_ended(services, batch_id))
-        return json_response(services.serialize_batch(services.catalog.get_batch(batch_id)), headers=applied)
+        batch, applied = _wait_for_end(services, batch_id)
+        return json_response(batch, headers=applied)
 
     @batches.route("GET /batches/<batch_id>/results", scope="read", query=ResultsQuery, answer=ResultsOut)
     def list_results(batch_id: str, query: ResultsQuery) -> dict[str, Any]:
@@ -122,8 +121,8 @@ def _declare_actions(batches: Resource, services: Services) -> None:
         `Prefer: wait=SECONDS` delays the answer until then.
         """
         services.catalog.close_batch(batch_id, services.clock())
-        applied = services.prefer_wait.until(_ended(services, batch_id))
-        return json_response(services.serialize_batch(services.catalog.get_batch(batch_id)), headers=applied)
+        batch, applied = _wait_for_end(services, batch_id)
+        return json_response(batch, headers=applied)
 
     @batches.route(
         "POST /batches/<batch_id>/cancel",
@@ -154,8 +153,7 @@ def _declare_actions(batches: Resource, services: Services) -> None:
         delays the answer until the batch has ended.
         """
         count = services.lifecycle.retry(batch_id, body.image_ids)
-        applied = services.prefer_wait.until(_ended(services, batch_id))
-        batch = services.serialize_batch(services.catalog.get_batch(batch_id))
+        batch, applied = _wait_for_end(services, batch_id)
         return json_response({"retried": count, "batch": batch}, headers=applied)
 
     @batches.route("DELETE /batches/<batch_id>", scope="write", answer=Answer(status=204))
@@ -168,8 +166,10 @@ def _declare_actions(batches: Resource, services: Services) -> None:
         services.lifecycle.delete(batch_id)
 
 
-def _ended(services: Services, batch_id: str) -> Callable[[], bool]:
-    return lambda: services.catalog.get_batch(batch_id).ended
+def _wait_for_end(services: Services, batch_id: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Wait as long as the request prefers to. Return the batch, and the header of the answer that says so."""
+    applied = services.prefer_wait.until(lambda: services.catalog.get_batch(batch_id).ended)
+    return services.serialize_batch(services.catalog.get_batch(batch_id)), applied
 
 
 def _payload_hash(body: BatchRequest) -> str:

@@ -57,7 +57,10 @@ def blueprint(services: Services) -> Blueprint:
     @health.route(
         "GET /metrics",
         scope="read",
-        answer=Answer({"text/plain": {"schema": {"type": "string"}}}, description="Prometheus' text format"),
+        answer=Answer(
+            {"text/plain": {"schema": {"type": "string"}, "example": "tagfleet_batches 3.0\n"}},
+            description="Prometheus' text format",
+        ),
         errors={503: "The store, a queue or the catalogue does not answer"},
     )
     def metrics() -> Response:

@@ -7,8 +7,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app_tier.pipeline.batching import Batching
-from app_tier.pipeline.item import Work
+from app_tier.pipeline.batching import InferenceBatcher
+from app_tier.pipeline.item import WorkItem
 from bench.deployment import wait_until
 from core.domain.messages import Job
 from core.storage.ports import Delivery
@@ -23,14 +23,14 @@ def tagger(most_at_once: int | None) -> ColourTagger:
     return made
 
 
-def decoded(by: ColourTagger, number: int = 0) -> Work:
+def decoded(by: ColourTagger, number: int = 0) -> WorkItem:
     id = f"img_{number}"
     job = Job(batch_id="b", image_id=id, key="k", name="n", tagger="t", submitted_at=0.0)
-    return Work(Delivery(id, id, 1, 0.0), job, tagger=by)
+    return WorkItem(Delivery(id, id, 1, 0.0), job, tagger=by)
 
 
-def batching(on_the_way: int = 0) -> Batching:
-    return Batching(SIZE, 60, lambda: on_the_way)
+def make_batcher(expected: int = 0) -> InferenceBatcher:
+    return InferenceBatcher(SIZE, 60, lambda: expected)
 
 
 FAST, SLOW, GREEDY = tagger(None), tagger(1), tagger(100)
@@ -38,14 +38,14 @@ FAST, SLOW, GREEDY = tagger(None), tagger(1), tagger(100)
 
 @given(st.lists(st.sampled_from([FAST, SLOW, GREEDY]), max_size=10), st.integers(0, 3))
 def test_none_is_lost_and_none_is_tagged_by_another(taggers: list[ColourTagger], each: int) -> None:
-    gathered, found = batching(), []
+    batcher, found = make_batcher(), []
     for number, by in enumerate(taggers):
         if by is SLOW or number % (each + 1) == 0:  # makes room: `put` waits for it
-            while gathered._waiting:
-                found.append(gathered.next())
-        gathered.put(decoded(by, number))
-    gathered.close()
-    while batch := gathered.next():
+            while len(batcher):
+                found.append(batcher.next())
+        batcher.put(decoded(by, number))
+    batcher.close()
+    while batch := batcher.next():
         found.append(batch)
     assert [work.tagger for batch in found for work in batch] == taggers
     assert [work.job.image_id for batch in found for work in batch] == [f"img_{n}" for n in range(len(taggers))]
@@ -55,25 +55,25 @@ def test_none_is_lost_and_none_is_tagged_by_another(taggers: list[ColourTagger],
 
 
 def test_a_full_batch_waits_for_nobody_and_one_that_is_not_waits_for_those_on_the_way() -> None:
-    gathered, found = batching(on_the_way=1), []
-    thread = threading.Thread(target=lambda: found.append(gathered.next()), daemon=True)
+    batcher, found = make_batcher(expected=1), []
+    thread = threading.Thread(target=lambda: found.append(batcher.next()), daemon=True)
     thread.start()
     for number in range(SIZE):
         assert not found
-        gathered.put(decoded(FAST, number))
+        batcher.put(decoded(FAST, number))
     wait_until(lambda: bool(found))
     assert len(found[0]) == SIZE
-    gathered.put(decoded(SLOW))
-    assert len(gathered.next()) == 1
+    batcher.put(decoded(SLOW))
+    assert len(batcher.next()) == 1
 
 
 def test_decoding_goes_only_so_far_ahead_of_a_tagger() -> None:
-    gathered = batching()
+    batcher = make_batcher()
     for number in range(3):
-        gathered.put(decoded(SLOW, number))
-    ahead = threading.Thread(target=gathered.put, args=(decoded(SLOW, 3),), daemon=True)
+        batcher.put(decoded(SLOW, number))
+    ahead = threading.Thread(target=batcher.put, args=(decoded(SLOW, 3),), daemon=True)
     ahead.start()
-    assert [len(gathered.next()) for _ in range(4)] == [1] * 4
+    assert [len(batcher.next()) for _ in range(4)] == [1] * 4
     wait_until(lambda: not ahead.is_alive())
-    gathered.close()
-    assert gathered.next() == []
+    batcher.close()
+    assert batcher.next() == []

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from app_tier.pipeline.child_decoder import ChildDecoder
 from app_tier.pipeline.feedback import Learning
-from app_tier.pipeline.in_flight import Held
-from app_tier.pipeline.isolation import IsolatedDecoder
+from app_tier.pipeline.flow import Flow
+from app_tier.pipeline.in_flight import InFlight
 from app_tier.pipeline.pipeline import Pipeline
-from app_tier.pipeline.result_writer import Trouble
 from app_tier.taggers import FeedbackItem, Tagger
 from bench.deployment import wait_until
 from config.settings import Settings
@@ -26,20 +25,20 @@ from tests.unit.app_tier.conftest import ColourTagger, make_pipeline
 
 
 class Pupil(ColourTagger):
-    """Writes down what it is taught; `trouble` is raised instead, once for each."""
+    """Writes down what it is taught; `errors` are raised instead, once for each."""
 
     def __init__(self) -> None:
         super().__init__()
         self.learned: list[FeedbackItem] = []
-        self.trouble: list[Exception] = []
+        self.errors: list[Exception] = []
         self.known: set[str] = set()
 
     def has_features_of(self, image_id: str) -> bool:
         return image_id in self.known
 
     def learn(self, lessons: Sequence[FeedbackItem]) -> None:
-        if self.trouble:
-            raise self.trouble.pop()
+        if self.errors:
+            raise self.errors.pop()
         self.learned += lessons
 
 
@@ -54,7 +53,7 @@ def worker(backend: Backend, settings: Settings, pupil: Pupil) -> Iterator[Pipel
     pipeline.start()
     yield pipeline
     pipeline.draining.set()
-    assert pipeline.drained(30)
+    assert pipeline.wait_until_drained(30)
     pipeline.close()
 
 
@@ -135,13 +134,13 @@ def test_feedback_that_could_not_be_learned_is_given_back_and_comes_again(
 ) -> None:
     queue = Calls(backend.jobs("resnet50"))
     object.__setattr__(backend, "jobs", lambda _: queue)
-    pupil.trouble.append(error)
+    pupil.errors.append(error)
     pipeline = make_pipeline(backend, settings, pupil)
     told = tell("img_a", picture(), "rose")
     pipeline.start()
     wait_until(lambda: queue.deleted)
     pipeline.draining.set()
-    assert pipeline.drained(30)
+    assert pipeline.wait_until_drained(30)
     pipeline.close()
     assert [lesson.feedback for lesson in pupil.learned] == [told]
     assert [delivery.receive_count for delivery in queue.deleted] == [2]
@@ -156,7 +155,7 @@ def test_a_worker_that_drains_gives_feedback_back(
     pipeline = make_pipeline(backend, settings, pupil)
     pipeline.start()
     pipeline.draining.set()
-    assert pipeline.drained(30)
+    assert pipeline.wait_until_drained(30)
     pipeline.close()
     assert outstanding(backend) + len(pupil.learned) == 3
 
@@ -166,28 +165,19 @@ class Stage:
 
     def __init__(self, backend: Backend) -> None:
         self.queue = Calls(backend.jobs("resnet50"))
-        self.draining = threading.Event()
-        self.trouble = Trouble(self.draining)
+        in_flight = InFlight(self.queue, limit=100, visibility_timeout_s=60, clock=time.monotonic)  # type: ignore[arg-type]
+        self.flow = Flow(in_flight)
         self._originals = backend.originals
 
     def take_in(self, tagger: Tagger) -> None:
-        held = Held(self.queue, limit=100, visibility_timeout_s=60, clock=time.monotonic)  # type: ignore[arg-type]
-        learning = Learning(
-            tagger=lambda: tagger,
-            originals=self._originals,
-            held=held,
-            trouble=self.trouble,
-            isolated=IsolatedDecoder(100, 30),
-            draining=self.draining,
-            learned=lambda _: None,
-        )
+        learning = Learning(self.flow, self._originals, ChildDecoder(100, 30), lambda: tagger)
         deliveries = self.queue.receive(10, 5.0)
-        held.add(deliveries)
+        self.flow.in_flight.add(deliveries)
         for delivery in deliveries:
             learning.put(delivery, decode_feedback(delivery.body))
         learning.close()
         learning.run()
-        assert not len(held)
+        assert not len(self.flow.in_flight)
 
     def waiting(self) -> list[str]:
         """The images of what was given back."""
@@ -206,11 +196,11 @@ def test_feedback_waits_for_a_worker_whose_tagger_learns(stage: Stage, pupil: Pu
     stage.take_in(ColourTagger())
     assert stage.queue.deleted == []
     assert stage.queue.delayed[0] > 0
-    assert "colour@1 does not" in stage.trouble.notice
+    assert "colour@1 does not" in stage.flow.health.notice
     stage.take_in(pupil)
     assert [lesson.feedback for lesson in pupil.learned] == [told]
     assert len(stage.queue.deleted) == 1
-    assert stage.trouble.notice == ""
+    assert stage.flow.health.notice == ""
 
 
 class Damaged(Pupil):
@@ -232,7 +222,7 @@ def test_what_is_damaged_of_one_image_keeps_no_other_waiting(stage: Stage, tell:
     assert stage.waiting() == ["img_3"]
     assert len(stage.queue.deleted) == 5
     assert stage.queue.delayed[0] > 0
-    assert "img_3.npy" in stage.trouble.notice
+    assert "img_3.npy" in stage.flow.health.notice
 
 
 def test_a_worker_that_drains_between_two_lessons_gives_the_rest_back(stage: Stage, tell: Any) -> None:
@@ -240,7 +230,7 @@ def test_a_worker_that_drains_between_two_lessons_gives_the_rest_back(stage: Sta
 
     class Leaving(Pupil):
         def has_features_of(self, image_id: str) -> bool:
-            stage.draining.set()
+            stage.flow.draining.set()
             return True
 
     pupil = Leaving()

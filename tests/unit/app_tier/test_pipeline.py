@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app_tier.pipeline.pipeline import Pipeline
+from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
 from bench.deployment import wait_until
 from config.settings import Settings
 from core.domain.messages import Job, Result, decode_result, encode
@@ -36,7 +36,7 @@ def test_every_image_gets_its_own_tags(
         assert result.name == job.name
         stored = backend.store.get(layout.result_key(job.batch_id, job.image_id)).data
         assert decode_result(stored) == result
-    assert pipeline.held.wait_until_empty(120)
+    assert pipeline.in_flight.wait_until_empty(120)
     assert backend.jobs("resnet50").depth().outstanding == 0
     assert pipeline.images_done == len(jobs)
 
@@ -77,8 +77,8 @@ def test_a_tagger_may_want_fewer_at_once(
     assert tagger.batches == [1] * 16
 
 
-def test_a_decoder_that_waits_for_a_slow_tagger_hangs_not(
-    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, tagger: Any
+def test_a_decoder_that_waits_for_a_slow_tagger_does_not_hang(
+    pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any, tagger: Any, settings: Settings
 ) -> None:
     leave, infer = threading.Event(), tagger.infer
 
@@ -86,11 +86,14 @@ def test_a_decoder_that_waits_for_a_slow_tagger_hangs_not(
         leave.wait(120)
         return infer(frames, options)
 
+    decoded, preprocess = [], tagger.preprocess
+    tagger.preprocess = lambda image: (decoded.append(image), preprocess(image))[1]
     tagger.infer, tagger.most_at_once = slow, 1
     for _ in range(16):
         submit(picture())
     pipeline.start()
-    wait_until(pipeline._to_decode.full)  # all decoders have an image and no room for it
+    ahead = 1 + 3  # with the tagger, and waiting for it
+    wait_until(lambda: len(decoded) == ahead + settings.worker.decode_threads)  # the decoders have no room for theirs
     wait_until(lambda: pipeline.hung_for() == 0.0)
     leave.set()
     assert len(collect(16)) == 16
@@ -109,7 +112,7 @@ def test_a_bad_image_is_a_result_and_harms_no_other(
     )
     assert results[gone.image_id].error == "gone.jpg: its bytes are no longer in the store"
     assert all(results[job.image_id].ok for job in good)
-    assert pipeline.held.wait_until_empty(120)
+    assert pipeline.in_flight.wait_until_empty(120)
     assert backend.jobs("resnet50").depth().outstanding == 0
 
 
@@ -187,7 +190,7 @@ def test_jobs_of_a_cancelled_batch_are_dropped(
     backend.store.put(layout.cancelled_key("bat_cancelled"), b"")
     pipeline.start()
     assert set(collect(1)) == {job.image_id}
-    assert pipeline.held.wait_until_empty(120)
+    assert pipeline.in_flight.wait_until_empty(120)
     depth = backend.jobs("resnet50").depth()
     assert (depth.visible, depth.in_flight) == (0, 0)
     assert sum(tagger.batches) == 1
@@ -212,7 +215,7 @@ def test_draining_gives_back_what_has_not_started(
     assert entered.wait(120)
     pipeline.draining.set()
     leave.set()
-    assert pipeline.drained(120)
+    assert pipeline.wait_until_drained(120)
     depth = backend.jobs("resnet50").depth()
     assert depth.in_flight == 0
     assert depth.visible + pipeline.images_done == 60
@@ -256,22 +259,16 @@ def test_an_outage_is_ridden_out(
     jobs = [submit(picture()) for _ in range(3)]
     parts: dict[str, Any] = {"store": backend.store, "results": backend.results, "jobs": backend.jobs("resnet50")}
     flaky = parts[port] = Flaky(parts[port], method, times=2)
-    pipeline = Pipeline(
-        tagger=tagger,
-        settings=settings.worker,
-        visibility_timeout_s=30,
-        worker_id="w",
-        clock=lambda: 1.0,
-        originals=Originals(parts["store"], lambda: backend.source, 1 << 20),
-        **parts,
-    )
+    originals = Originals(parts["store"], lambda: backend.source, 1 << 20)
+    ports = PipelinePorts(originals=originals, **parts)
+    pipeline = Pipeline(tagger, ports, PipelineOptions(settings.worker, "w", 30), lambda: 1.0)
     pipeline.start()
     assert set(collect(3)) == {job.image_id for job in jobs}
-    assert pipeline.held.wait_until_empty(120)
+    assert pipeline.in_flight.wait_until_empty(120)
     assert flaky.left == 0
-    assert pipeline.trouble.notice == ""
+    assert pipeline.notice == ""
     pipeline.draining.set()
-    assert pipeline.drained(120)
+    assert pipeline.wait_until_drained(120)
     pipeline.close()
 
 
@@ -286,5 +283,5 @@ def test_a_broken_tagger_stops_the_worker_and_keeps_the_messages(
     pipeline.start()
     assert pipeline.draining.wait(120)
     assert isinstance(pipeline.failure, RuntimeError)
-    pipeline.give_up()
+    pipeline.release_all()
     wait_until(lambda: backend.jobs("resnet50").depth().visible == 1)  # a last receive may hold it for a moment

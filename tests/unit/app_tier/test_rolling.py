@@ -13,7 +13,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from app_tier.worker.worker import Identity, Worker
+from app_tier.worker.heartbeats import Identity
+from app_tier.worker.worker import Worker
 from bench.deployment import wait_until
 from config.settings import Settings
 from core.domain.messages import Job, Result

@@ -5,18 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app_tier.pipeline.pipeline import Pipeline
+from app_tier.pipeline.flow import Flow
+from app_tier.pipeline.in_flight import InFlight
+from app_tier.pipeline.item import WorkItem
+from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
+from app_tier.pipeline.suspects import SuspectLimits, Suspects
 from bench.chaos.traps import CRASHES, HANGS, marked, trapped
 from bench.deployment import wait_until
 from config.settings import Settings
 from core.domain.messages import Job, Result, decode_job
 from core.errors import Unavailable
+from core.storage.ports import Delivery
 from core.wiring import Backend
 
 Submit = Callable[..., Job]
@@ -36,20 +42,19 @@ def begin(
         monkeypatch.setenv(name, value)
     begun: list[Pipeline] = []
 
-    def begin(*, max_receives: int = 10, notes: Path | None = None, jobs: Any = None, **changes: Any) -> Pipeline:
-        pipeline = Pipeline(
-            tagger=tagger,
-            jobs=jobs or backend.jobs("resnet50"),
-            results=backend.results,
-            store=backend.store,
-            originals=backend.originals,
-            settings=settings.worker.model_copy(update={"decode_timeout_s": 5.0, **changes}),
+    def begin(
+        *, max_receives: int = 10, crash_folder: Path | None = None, jobs: Any = None, **changes: Any
+    ) -> Pipeline:
+        options = PipelineOptions(
+            settings.worker.model_copy(update={"decode_timeout_s": 5.0, **changes}),
+            "w1",
             visibility_timeout_s=settings.queue.visibility_timeout_s,
-            worker_id="w1",
-            clock=lambda: 1.0,
             max_receives=max_receives,
-            notes=notes,
+            crash_folder=crash_folder,
         )
+        jobs = jobs or backend.jobs("resnet50")
+        ports = PipelinePorts(jobs, backend.results, backend.store, backend.originals)
+        pipeline = Pipeline(tagger, ports, options, lambda: 1.0)
         begun.append(pipeline)
         pipeline.start()
         return pipeline
@@ -57,7 +62,7 @@ def begin(
     yield begin
     for pipeline in begun:
         pipeline.draining.set()
-        assert pipeline.drained(120)
+        assert pipeline.wait_until_drained(120)
         pipeline.close()
 
 
@@ -93,7 +98,7 @@ def test_photos_behind_images_that_hang_are_tagged_first_and_cost_no_delivery(
     for job in hanging:
         assert results[job.image_id].error == f"{job.name}: decoding it took longer than 5 s"
     assert pipeline.failure is None
-    assert pipeline.held.wait_until_empty(120)
+    assert pipeline.in_flight.wait_until_empty(120)
     depth = backend.jobs("resnet50").depth()
     assert (depth.outstanding, depth.dead) == (0, 0)
 
@@ -111,7 +116,7 @@ def test_images_that_crash_their_decoder_end_as_errors_and_harm_no_other(
     assert pipeline.failure is None
 
 
-def test_suspects_take_a_quarter_of_the_room_and_hold_no_bytes(
+def test_suspects_take_a_quarter_of_the_room(
     begin: Callable[..., Pipeline],
     submit: Submit,
     come_back: Callable[..., None],
@@ -122,16 +127,31 @@ def test_suspects_take_a_quarter_of_the_room_and_hold_no_bytes(
     hanging = [submit(harmful(picture, HANGS)) for _ in range(3)]
     come_back()
     pipeline = begin(prefetch=4)
-    wait_until(lambda: len(pipeline.held) - pipeline.held.innocent >= 1)
+    wait_until(lambda: len(pipeline.in_flight) - pipeline.in_flight.unsuspected >= 1)
     photos = [submit(picture("blue")) for _ in range(30)]
     results: dict[str, Result] = {}
     while len(results) < 33:
-        assert len(pipeline.held) - pipeline.held.innocent <= 3, "one, and two threads' on their way out"
-        assert not any(work.data for work in pipeline._suspects._waiting)
+        assert len(pipeline.in_flight) - pipeline.in_flight.unsuspected <= 3, "one, and two threads' on their way out"
         results |= collect(1)
     assert all(results[job.image_id].ok for job in photos)
     assert all("took longer" in str(results[job.image_id].error) for job in hanging)
     assert backend.jobs("resnet50").depth().dead == 0
+
+
+def test_a_suspect_waits_without_its_bytes(backend: Backend) -> None:
+    queue = backend.jobs("resnet50")
+    flow = Flow(InFlight(queue, limit=4, visibility_timeout_s=60, clock=time.monotonic))
+    job = Job(batch_id="b", image_id="img_1", key="k", name="n", tagger="t", submitted_at=0.0)
+    item = WorkItem(Delivery("1", "1", 1, 0.0), job, data=b"a picture")
+    flow.in_flight.add([item.delivery])
+    handled: list[WorkItem] = []
+    suspects = Suspects(flow, queue, SuspectLimits(prefetch=4, max_receives=3, retry_s=1.0), handled.append)
+    suspects.put(item)
+    assert item.data == b""
+    assert (len(flow.in_flight), flow.in_flight.unsuspected) == (1, 0)
+    suspects.close()
+    suspects.run()
+    assert handled == [item]
 
 
 def test_a_suspect_that_waits_for_its_turn_never_becomes_a_dead_letter(
@@ -162,9 +182,9 @@ def test_suspects_that_wait_while_a_worker_drains_go_back_as_what_they_are(
         submit(harmful(picture, HANGS))
     come_back()
     pipeline = begin(prefetch=64, decode_timeout_s=12.0)
-    wait_until(lambda: len(pipeline.held) - pipeline.held.innocent >= 2)
+    wait_until(lambda: len(pipeline.in_flight) - pipeline.in_flight.unsuspected >= 2)
     pipeline.draining.set()
-    assert pipeline.drained(120)
+    assert pipeline.wait_until_drained(120)
     left = backend.jobs("resnet50").receive(10, 1.0)
     assert {decode_job(delivery.body).suspected for delivery in left} == {"decoding"}
     assert {delivery.receive_count for delivery in left} == {1}
@@ -174,10 +194,10 @@ def test_suspects_that_wait_while_a_worker_drains_go_back_as_what_they_are(
 _DIED_DECODING = """
 import os, sys
 from pathlib import Path
-from app_tier.pipeline.crash_record import Ledger
+from app_tier.pipeline.crash_record import CrashRecord
 
-ledger = Ledger(Path(sys.argv[1]), "w0")
-with getattr(ledger, sys.argv[2])(sys.argv[3:] if sys.argv[2] == "tagging" else sys.argv[3]):
+record = CrashRecord(Path(sys.argv[1]), "w0")
+with getattr(record, sys.argv[2])(sys.argv[3:] if sys.argv[2] == "tagging" else sys.argv[3]):
     os._exit(1)
 """
 
@@ -189,7 +209,7 @@ def test_a_worker_whose_predecessor_died_in_a_decoder_trusts_no_image(
     subprocess.run([sys.executable, "-c", _DIED_DECODING, str(tmp_path), "decoding", "img_x"], check=False)
     crash = submit(harmful(picture, CRASHES))
     photo = submit(picture("blue"))
-    begin(notes=tmp_path)
+    begin(crash_folder=tmp_path)
     results = collect(2)
     assert "crashed the decoder" in str(results[crash.image_id].error)
     assert results[photo.image_id].ok
@@ -242,11 +262,11 @@ def test_what_the_tagger_of_a_dead_worker_had_is_tagged_alone(
 
     def watched(frames: Any, options: Any) -> Any:
         if int(frames[0].reshape(-1, 3).mean(axis=0).argmax()) == 2:  # blue: a suspected one
-            alone.append((len(frames), begun[0].held.innocent))
+            alone.append((len(frames), begun[0].in_flight.unsuspected))
         return infer(frames, options)
 
     tagger.infer = watched
-    begun.append(begin(notes=tmp_path))
+    begun.append(begin(crash_folder=tmp_path))
     results = collect(23)
     assert all(results[job.image_id].ok for job in [*suspected, *photos])
     assert alone == [(1, 0)] * 3
@@ -273,8 +293,8 @@ def test_a_suspect_that_cannot_be_sent_anew_is_given_back(
     come_back()
     queue = backend.jobs("resnet50")
     pipeline = begin(jobs=Refusing(queue), prefetch=4)
-    wait_until(lambda: pipeline.trouble.notice)
+    wait_until(lambda: pipeline.notice)
     pipeline.draining.set()
-    assert pipeline.drained(120)
+    assert pipeline.wait_until_drained(120)
     assert queue.depth().outstanding >= 2
     assert queue.depth().dead == 0

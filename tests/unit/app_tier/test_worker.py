@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from app_tier.taggers import TaggerHandle
-from app_tier.worker.worker import Hung, Identity, Worker, process_started_at
+from app_tier.worker.heartbeats import Identity
+from app_tier.worker.worker import Hung, Worker, process_started_at
 from bench.deployment import wait_until
 from config.settings import Settings
 from core.errors import Unavailable, WeightsMissing
