@@ -30,7 +30,7 @@ def blueprint(services: Services) -> Blueprint:
     @images.route("GET /images/<image_id>", scope="read", answer=ItemOut)
     def get_image(image_id: str) -> dict[str, Any]:
         """Get an image and its result"""
-        return serialize_image(find_image(services, image_id))
+        return serialize_image(require_image(services, image_id))
 
     @images.route(
         "GET /images/<image_id>/thumbnail",
@@ -42,7 +42,7 @@ def blueprint(services: Services) -> Blueprint:
     )
     def get_thumbnail(image_id: str) -> Response:
         """Get a small picture of an image"""
-        jpeg = services.thumbnails.jpeg(find_image(services, image_id))
+        jpeg = services.thumbnails.jpeg(require_image(services, image_id))
         if jpeg is None:
             return Response(_PLACEHOLDER, mimetype="image/svg+xml", headers={"Cache-Control": _SHORT})
         return Response(jpeg, mimetype="image/jpeg", headers={"Cache-Control": _FOREVER})
@@ -63,7 +63,7 @@ def blueprint(services: Services) -> Blueprint:
     return images.blueprint
 
 
-def find_image(services: Services, image_id: str) -> Image:
+def require_image(services: Services, image_id: str) -> Image:
     """Raises NoSuchImage."""
     image = services.catalog.find_image(image_id)
     if image is None:

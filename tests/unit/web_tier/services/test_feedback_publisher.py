@@ -132,7 +132,7 @@ def test_all_that_stands_is_told_again_to_who_asks(web):
     assert "no pool learns" in str(refused.exception)
     learns = {"TAGFLEET_POOLS__ADAPTIVE__TAGGER": "adaptive"}
     asked = CliRunner(env=environment | learns).invoke(command, ["tell-again"])
-    assert asked.output == "what was decided about 1 images is told to adaptive\n", asked.exception
+    assert asked.output == "feedback on 1 images will be sent to adaptive\n", asked.exception
     web.collector.sweep()
     assert [(one.image_id, held(one)) for one in told(web)] == [(ids[0], {"Rex": True})]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as bounded
@@ -15,7 +13,6 @@ from core.storage import layout
 from web_tier.catalog.batches import Batch, Upload
 from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.results import ImageOutcome
-from web_tier.http.prefer_wait import PreferWait
 from web_tier.services.lifecycle import DAY_S, Housekeeping, purge
 
 
@@ -377,84 +374,6 @@ def test_a_batch_is_kept_for_as_long_as_the_settings_say(web, days, left):
     found = {batch["id"] for batch in web.get("/batches")["batches"]}
     assert found == ({ended, waiting} if left else {waiting}), "what still waits is never deleted"
     assert bool(stored(web, ended)) == left
-
-
-# --- Prefer: wait -----------------------------------------------------------------------------
-
-
-def test_a_close_that_prefers_to_wait_answers_with_the_end(web):
-    batch = web.batch()
-    web.upload(batch, ("a.jpg", b"1"))
-    (job,) = web.jobs()
-    answers = []
-
-    def close() -> None:
-        client = web.client.application.test_client()
-        answers.append(client.post(f"/api/v1/batches/{batch}/close", headers={"Prefer": "wait=60"}))
-
-    waiting = threading.Thread(target=close)
-    waiting.start()
-    web.finish(web.result_of(job))
-    web.collect()
-    waiting.join(timeout=120)
-    (answer,) = answers
-    assert answer.json["status"] == "completed"
-    assert answer.headers["Preference-Applied"] == "wait=60"
-
-
-def test_an_upload_that_prefers_to_wait_brings_its_tags(web):
-    batch = web.batch()
-    (known,) = web.upload(batch, ("a.jpg", b"1"))
-    web.finish(*map(web.result_of, web.jobs()))
-    web.collect()
-    body, kind = web.multipart([("a.jpg", b"1")])
-    answer = web.client.post(
-        f"/api/v1/batches/{batch}/images", data=body, content_type=kind, headers={"Prefer": "wait=5"}
-    )
-    assert answer.headers["Preference-Applied"] == "wait=5"
-    (item,) = answer.json["images"]
-    assert (item["image_id"], item["tags"][0]["name"]) == (known["image_id"], "dog")
-
-
-@pytest.mark.parametrize("prefer", ["", "respond-async", "wait", "wait=soon", "wait=-1", "wait=²"])
-def test_a_preference_that_says_nothing_of_waiting_changes_nothing(web, prefer):
-    answer = web.client.get(f"/api/v1/batches/{web.batch()}", headers={"Prefer": prefer})
-    assert answer.status_code == 200
-    assert "Preference-Applied" not in answer.headers
-
-
-class Watch:
-    """A clock that its own pauses move."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def clock(self) -> float:
-        return self.now
-
-    def pause(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@pytest.mark.parametrize(
-    ("prefer", "waited"), [("wait=10", 10), ("respond-async, wait=2", 2), ("wait=99999999999", 60)]
-)
-def test_a_wait_has_an_end(web, prefer, waited):
-    watch = Watch()
-    waits = PreferWait(1, stopping=lambda: False, clock=watch.clock, pause=watch.pause)
-    with web.client.application.test_request_context(headers={"Prefer": prefer}):
-        assert waits.until(lambda: False) == {"Preference-Applied": f"wait={waited}"}
-    assert watch.now == pytest.approx(waited, abs=0.2)
-
-
-def test_a_wait_ends_with_the_server_and_takes_no_seat_that_is_not_there(web):
-    watch = Watch()
-    waits = PreferWait(1, stopping=lambda: True, clock=watch.clock, pause=watch.pause)
-    with web.client.application.test_request_context(headers={"Prefer": "wait=10"}):
-        inner: list[dict[str, str]] = []
-        assert waits.until(lambda: not inner.append(waits.until(lambda: True)))
-    assert inner == [{}], "the seat is taken by the wait around it"
-    assert watch.now == 0.0
 
 
 def test_a_job_of_an_earlier_attempt_is_told_by_its_number(web):
