@@ -28,7 +28,7 @@ _MOST_LABELS = 24
 _MOST_OF_A_KIND = 3
 _source = click.argument("source", type=click.Path(path_type=Path))
 _images = click.option(
-    "--images", type=click.Path(path_type=Path), help="the folder of the images  [default: beside SOURCE]"
+    "--images", type=click.Path(path_type=Path), help="folder of the images  [default: beside SOURCE]"
 )
 
 
@@ -44,13 +44,13 @@ def command() -> None:
 @command.command("check")
 @_source
 @_images
-@click.option("--splits", type=click.Path(path_type=Path, dir_okay=False), help="a file that `data split` wrote")
+@click.option("--splits", type=click.Path(path_type=Path, dir_okay=False), help="file of `tagfleet data split`")
 @click.option(
     "--report",
     type=click.Path(path_type=Path, file_okay=False),
     help="write check.html and check.json into this folder",
 )
-@click.option("--json", "as_json", is_flag=True, help="print all of it as json")
+@click.option("--json", "as_json", is_flag=True, help="print everything as JSON")
 @with_settings()
 def check(
     settings: Settings, source: Path, images: Path | None, splits: Path | None, report: Path | None, *, as_json: bool
