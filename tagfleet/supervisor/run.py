@@ -18,8 +18,8 @@ from core.util.interpreter import module_command
 from core.wiring import Backend
 from tagfleet.client import Client, ClientError, Patience, Refused
 from tagfleet.supervisor.child import Child
+from tagfleet.supervisor.console_reporter import ConsoleReporter, Snapshot
 from tagfleet.supervisor.instance_lock import find_free_port, instance_lock, write_owner
-from tagfleet.supervisor.narrator import Narrator, View
 
 Say = Callable[[str], None]
 
@@ -174,7 +174,7 @@ class Supervisor:
 
     def _watch(self) -> None:
         """Report events. Runs in a thread of its own, because a slow answer must not delay the end of anything."""
-        narrator = Narrator()
+        reporter = ConsoleReporter()
         announced, trouble = False, ""
         pause = _TICK_S
         with Client(self._url, timeout=5, patience=Patience(total_s=0)) as client:
@@ -194,7 +194,7 @@ class Supervisor:
                 try:
                     roster = self._backend.roster
                     seen = roster.workers(), roster.pools(), roster.decisions()
-                    lines = narrator.lines(View(*seen, batches, roster.changes().changes))
+                    lines = reporter.report(Snapshot(*seen, batches, roster.events()))
                 except TagfleetError as error:
                     lines = [] if str(error) == trouble else [str(error)]
                     trouble = str(error)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from config.settings import Settings
-from core.fleet.fleet_changes import FleetChange, FleetChanges
+from core.fleet.events import FleetEvent
 from tagfleet.client import Batch, Client, Conflict, Item, Missing, Refused, TagCount
 from tests.unit.web_tier.conftest import Web
 from tests.unit.web_tier.processes import served
@@ -127,6 +127,6 @@ def test_an_operator_sets_the_cap_drains_and_reads_the_changes(web, client):
         client.set_cap(-1)
     with pytest.raises(Missing, match="there is no live worker 'w1'; no worker runs"):
         client.drain_worker("w1")
-    ready = FleetChange(at=1.0, kind="ready", pool="p", worker_id="w1", by="itself", reason="1.6 s after its launch")
-    web.backend.roster.keep_changes(FleetChanges(changes=(ready,)))
+    ready = FleetEvent(at=1.0, kind="ready", pool="p", worker_id="w1", by="itself", reason="1.6 s after its launch")
+    web.backend.roster.keep_events((ready,))
     assert client.fleet_changes() == [ready.model_dump()]

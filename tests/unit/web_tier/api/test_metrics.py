@@ -7,11 +7,11 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from controller.events.record import record_of
 from controller.policy.policy import decide
-from controller.state.model import Observation, PoolView, Stage, Worker, policy_of
-from core.fleet.roster import DecisionRecord
+from controller.state.model import Observation, PoolView, Stage, Worker, select_policy
+from core.fleet.decisions import DecisionRecord
 from core.storage.ports import Depth
-from web_tier.services.decision_metrics import HELP
 
 
 @pytest.fixture
@@ -21,21 +21,18 @@ def families(web):
 
 def test_every_term_of_a_decision_is_a_gauge_with_words_of_its_own(web, families):
     views = tuple(PoolView(pool, Depth(60, 4, 0, 1, 0.0), (Worker("i-1", Stage.BUSY, held=4),)) for pool in ("a", "b"))
-    plan, _ = decide(Observation(1.0, views), {}, policy_of(web.settings.controller))
+    plan, _ = decide(Observation(1.0, views), {}, select_policy(web.settings.controller))
     for pool in plan.pools:
-        web.backend.roster.record_decision(
-            DecisionRecord(at=7.0, pool=pool.pool, action=pool.action, reason=pool.reason, terms=pool.numbers)
-        )
+        web.backend.roster.record_decision(record_of(pool, at=7.0))
     found = families()
     for pool in plan.pools:
-        for term, value in pool.numbers.items():
+        for name, term, value in pool.terms.items():
             if value is None or isinstance(value, str):  # words are no gauge
                 continue
-            family = found[f"tagfleet_decision_{term}"]
-            assert family.documentation == HELP[term]
+            family = found[f"tagfleet_decision_{name}"]
+            assert family.documentation == term.documentation
             [sample] = [sample for sample in family.samples if sample.labels == {"pool": pool.pool}]
             assert math.isclose(sample.value, value)
-    assert HELP.keys() >= plan.pools[0].numbers.keys() - {"rule", "cap_source"}
     rules = {(sample.labels["pool"], sample.labels["rule"]) for sample in found["tagfleet_decision_rule"].samples}
     assert rules == {(pool.pool, str(pool.rule)) for pool in plan.pools}
     assert {sample.value for sample in found["tagfleet_decision_time_seconds"].samples} == {7.0}
