@@ -21,7 +21,8 @@ from controller.policy.budget import affordable, price_of, rank, seats_of, share
 from controller.policy.estimates import arrival_rate, boot_time, learn, throughput
 from controller.policy.scale_in import note, peak, worth_keeping_s
 from controller.state.model import Memory, Observation, Plan, Policy, PoolMemory, PoolView, Stage, Worker
-from core.fleet.decisions import Decision, Details, Rule, Terms
+from core.fleet.decisions import Decision, Details, Rule
+from core.fleet.terms import Terms
 
 Decide = Callable[[Observation, Memory, Policy], tuple[Plan, Memory]]
 """What `decide` is one of: others stand in `controller.simulation`."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from core.fleet.decisions import DecisionRecord, Terms
+from core.fleet.decisions import DecisionRecord
+from core.fleet.terms import Terms
 
 
 def families(decisions: Sequence[DecisionRecord]) -> Iterator[Metric]:

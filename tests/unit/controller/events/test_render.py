@@ -14,8 +14,9 @@ from controller.events.record import record_of
 from controller.events.render import explain, sentence, term_rows
 from controller.policy.policy import decide
 from controller.state.model import Observation, Plan, Policy, PoolView, Stage, Worker
-from core.fleet.decisions import Decision, DecisionRecord, Details, Row, Rule, Term, Terms
+from core.fleet.decisions import Decision, DecisionRecord, Details, Rule
 from core.fleet.metrics import Metric
+from core.fleet.terms import Row, Term, Terms
 from core.storage.ports import Depth, Offering
 from web_tier.services.decision_metrics import families
 
