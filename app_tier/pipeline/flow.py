@@ -11,6 +11,27 @@ from app_tier.pipeline.retrying import Health, Retrier
 from core import telemetry
 
 
+class ReceiveGate:
+    """Stops the receiving of messages while it is closed. `lock` is held during a receive."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._closed = threading.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages may be received."""
+        return not self._closed.is_set()
+
+    def open(self) -> None:
+        """Let messages be received."""
+        self._closed.clear()
+
+    def close(self) -> None:
+        """Let no more messages be received. One receive may still be under way."""
+        self._closed.set()
+
+
 class Flow:
     """Safe for several threads. `failure` is the error of a stage that failed; it ends the worker."""
 
@@ -19,6 +40,7 @@ class Flow:
         self.draining = threading.Event()
         self.health = Health()
         self.retrier = Retrier(self.draining, self.health)
+        self.receiving = ReceiveGate()
         self.images_done = 0
         """Includes messages of feedback that were learned from."""
         self.images_failed = 0

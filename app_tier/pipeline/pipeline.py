@@ -32,12 +32,12 @@ from app_tier.pipeline.item import WorkItem
 from app_tier.pipeline.parsing import MessageParser
 from app_tier.pipeline.result_batching import ResultBatcher
 from app_tier.pipeline.result_writer import FinishedItem, ResultWriter
-from app_tier.pipeline.suspects import SuspectLimits, Suspects
+from app_tier.pipeline.suspects import SuspectHandler, SuspectLimits, Suspects
 from app_tier.taggers import Prediction, Tagger
 from config.settings import WorkerSettings
 from core import telemetry
 from core.domain.messages import Feedback, Job, log_ids
-from core.errors import DecoderLost, Unavailable
+from core.errors import Unavailable
 from core.storage.originals import Originals
 from core.storage.ports import Delivery, ObjectStore, Queue
 
@@ -86,7 +86,6 @@ class Pipeline:
         self._jobs = ports.jobs
         self._options = options
         self._clock = clock
-        self._gate = _ReceiveGate()
         self._crash_record = CrashRecord(options.crash_folder, options.worker_id)
         self._crash_report = CrashReport()
         self._queues = _Queues(
@@ -114,33 +113,40 @@ class Pipeline:
     def _make_stages(self, ports: PipelinePorts) -> _Stages:
         settings, flow = self._options.worker, self._flow
         writer = ResultWriter(ports.store, ports.results, self.in_flight, flow.retrier)
+        fetching = Fetching(
+            flow,
+            ports.originals,
+            Cancellations(ports.store, time.monotonic),
+            writer,
+            finished=lambda finished: self._queues.to_finish.put([finished]),
+            failed=self._fail,
+        )
+        decoding = Decoding(
+            flow,
+            settings,
+            self._crash_record,
+            self._queues.to_decode,
+            tagger=lambda: self._tagger,
+            decoded=self._decoded,
+            suspect=self._suspect,
+        )
         return _Stages(
             parser=MessageParser(ports.jobs, self.in_flight, flow.retrier, self._tagger.name),
-            fetching=Fetching(
-                flow,
-                ports.originals,
-                Cancellations(ports.store, time.monotonic),
-                writer,
-                finished=lambda finished: self._queues.to_finish.put([finished]),
-                failed=self._fail,
-            ),
-            decoding=Decoding(
-                flow,
-                settings,
-                self._crash_record,
-                self._queues.to_decode,
-                tagger=lambda: self._tagger,
-                decoded=self._decoded,
-                suspect=self._suspect,
-            ),
+            fetching=fetching,
+            decoding=decoding,
             writer=writer,
             suspects=Suspects(
                 flow,
                 ports.jobs,
                 SuspectLimits(settings.prefetch, self._options.max_receives, settings.decode_timeout_s),
-                self._handle_suspect,
+                SuspectHandler(
+                    flow,
+                    fetching,
+                    decoding,
+                    ChildDecoder(settings.decode_memory_mb, settings.decode_timeout_s),
+                    self._decoded,
+                ),
             ),
-            suspect_decoder=ChildDecoder(settings.decode_memory_mb, settings.decode_timeout_s),
             learning=Learning(
                 flow,
                 ports.originals,
@@ -215,7 +221,6 @@ class Pipeline:
         for thread in self._threads:
             thread.join()
         self._stages.decoding.join()
-        self._stages.suspect_decoder.close()
         self.in_flight.close()
         self._crash_record.close()
 
@@ -238,9 +243,9 @@ class Pipeline:
         self._stages.decoding.overtake()
         timeout_s = self._options.worker.decode_timeout_s
         if self.hung_for() <= timeout_s:
-            self._gate.open()
+            self._flow.receiving.open()
             return False
-        self._gate.close()
+        self._flow.receiving.close()
         return not self.in_flight.unsuspected or self.hung_for() > _HUNG_AT_MOST * timeout_s
 
     # --- receive ------------------------------------------------------------------------------
@@ -251,10 +256,10 @@ class Pipeline:
             room = self.in_flight.wait_for_room(max(1, self._options.worker.prefetch // 4), RECEIVE_WAIT_S)
             if not room:
                 continue
-            if not self._gate.is_open:
+            if not self._flow.receiving.is_open:
                 self.draining.wait(_PAUSE_S)
                 continue
-            with self._gate.receiving:
+            with self._flow.receiving.lock:
                 try:
                     deliveries = self._flow.retrier.call(partial(self._jobs.receive, room, RECEIVE_WAIT_S))
                 except Unavailable:
@@ -336,39 +341,9 @@ class Pipeline:
     # --- suspects: see suspects.py ------------------------------------------------------------
 
     def _suspect(self, item: WorkItem) -> None:
+        """Let an image that may crash a decoder or the tagger wait for its turn alone."""
         self._flow.stop_expecting(item)
         self._stages.suspects.put(item)
-
-    def _handle_suspect(self, item: WorkItem) -> None:
-        """Decode a suspect in a child of its own with the full time limit; tag it alone if the tagger is suspected."""
-        if not self._stages.fetching.is_wanted(item):
-            return
-        self._flow.expect_at_infer(item)
-        telemetry.logger().warning("an image is decoded alone: it may have crashed a decoder", **log_ids(item.job))
-        if not self._stages.fetching.fetch(item):
-            return
-        try:
-            problem = self._stages.decoding.decode_in_child(item, self._stages.suspect_decoder)
-        except DecoderLost as error:
-            problem = str(error)
-        if not item.claim():
-            self._flow.stop_expecting(item)
-        elif item.needs_own_batch and not problem:
-            self._infer_alone(item)
-        else:
-            self._decoded(item, problem)
-
-    def _infer_alone(self, item: WorkItem) -> None:
-        """Tag a suspect while only suspects are in flight: if it ends this worker, no other image loses a delivery."""
-        self._gate.close()
-        with self._gate.receiving:
-            while not self.draining.is_set() and not self.in_flight.wait_until_only_suspects(_PAUSE_S):
-                pass
-            if not self._flow.release_if_draining(item):
-                self._decoded(item, "")
-                while not self.draining.is_set() and item.delivery in self.in_flight:
-                    self.in_flight.wait_for_change(_PAUSE_S)
-        self._gate.open()
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,23 +365,4 @@ class _Stages:
     decoding: Decoding
     writer: ResultWriter
     suspects: Suspects
-    suspect_decoder: ChildDecoder
     learning: Learning
-
-
-class _ReceiveGate:
-    """Stops the receiving of messages while it is closed. `receiving` is locked during a receive."""
-
-    def __init__(self) -> None:
-        self.receiving = threading.Lock()
-        self._closed = threading.Event()
-
-    @property
-    def is_open(self) -> bool:
-        return not self._closed.is_set()
-
-    def open(self) -> None:
-        self._closed.clear()
-
-    def close(self) -> None:
-        self._closed.set()

@@ -16,14 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from app_tier.pipeline.child_decoder import ChildDecoder
+from app_tier.pipeline.decoding import Decoding
+from app_tier.pipeline.fetching import Fetching
 from app_tier.pipeline.flow import Flow
 from app_tier.pipeline.item import WorkItem
 from core import telemetry
 from core.domain.messages import encode, log_ids
-from core.errors import Unavailable
+from core.errors import DecoderLost, Unavailable
 from core.storage.ports import Queue
 
 _TRIES = 5
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,69 @@ class SuspectLimits:
         return max(1, self.prefetch // 4)
 
 
-class Suspects:
-    """Run by one thread. `handle` fetches, decodes and passes on one image; it must not raise."""
+class SuspectHandler:
+    """Works on one suspect: decodes it in a child process, and tags it alone if the tagger is suspected."""
 
-    def __init__(self, flow: Flow, jobs: Queue, limits: SuspectLimits, handle: Callable[[WorkItem], None]) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        fetching: Fetching,
+        decoding: Decoding,
+        decoder: ChildDecoder,
+        decoded: Callable[[WorkItem, str], None],
+    ) -> None:
+        """`decoder` has the full time limit. `decoded` takes an image that has a frame, or one with its problem."""
+        self._flow = flow
+        self._fetching = fetching
+        self._decoding = decoding
+        self._decoder = decoder
+        self._decoded = decoded
+
+    def handle(self, item: WorkItem) -> None:
+        """Fetch and decode the image, and pass it on."""
+        if not self._fetching.is_wanted(item):
+            return
+        self._flow.expect_at_infer(item)
+        telemetry.logger().warning("an image is decoded alone: it may have crashed a decoder", **log_ids(item.job))
+        if not self._fetching.fetch(item):
+            return
+        try:
+            problem = self._decoding.decode_in_child(item, self._decoder)
+        except DecoderLost as error:
+            problem = str(error)
+        if not item.claim():
+            self._flow.stop_expecting(item)
+        elif item.needs_own_batch and not problem:
+            self._infer_alone(item)
+        else:
+            self._decoded(item, problem)
+
+    def close(self) -> None:
+        """End the child process."""
+        self._decoder.close()
+
+    def _infer_alone(self, item: WorkItem) -> None:
+        """Tag the image while only suspects are in flight: if it ends this worker, no other image loses a delivery."""
+        draining, in_flight = self._flow.draining, self._flow.in_flight
+        self._flow.receiving.close()
+        with self._flow.receiving.lock:
+            while not draining.is_set() and not in_flight.wait_until_only_suspects(_POLL_S):
+                pass
+            if not self._flow.release_if_draining(item):
+                self._decoded(item, "")
+                while not draining.is_set() and item.delivery in in_flight:
+                    in_flight.wait_for_change(_POLL_S)
+        self._flow.receiving.open()
+
+
+class Suspects:
+    """The suspects that wait for their turn. Run by one thread."""
+
+    def __init__(self, flow: Flow, jobs: Queue, limits: SuspectLimits, handler: SuspectHandler) -> None:
         self._flow = flow
         self._jobs = jobs
         self._limits = limits
-        self._handle = handle
+        self._handler = handler
         self._waiting: deque[WorkItem] = deque()
         self._current: WorkItem | None = None
         self._closed = False
@@ -75,7 +134,8 @@ class Suspects:
             if self._flow.draining.is_set():
                 self._defer(item)
                 continue
-            self._handle(item)
+            self._handler.handle(item)
+        self._handler.close()
 
     def release(self) -> None:
         """Defer all that wait for their turn: this worker ends."""

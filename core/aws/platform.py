@@ -1,4 +1,4 @@
-"""A deployment on AWS: S3, SQS, EC2."""
+"""The platform of a deployment on AWS: S3, SQS, EC2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.aws.store import S3Store
 
 
 class AwsPlatform:
-    """Made from the names in the settings' section `[aws]`."""
+    """Uses the names in the settings' section `[aws]`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -33,7 +33,7 @@ class AwsPlatform:
         return f"bucket {bucket} at {endpoint}"
 
     def queue(self, name: str) -> SqsQueue:
-        """One object for each name, which keeps the queue's URL: to ask for it is a request too."""
+        """Return the one object for each name, which remembers the queue's URL: asking for that costs a request."""
         with self._lock:
             if name not in self._queues:
                 timeout = self._settings.queue.visibility_timeout_s
@@ -42,7 +42,7 @@ class AwsPlatform:
             return self._queues[name]
 
     def fleet(self, worker_command: Sequence[str], grace_s: float) -> Ec2Fleet:
-        """What an instance runs, and how it ends, is in its launch template, not in these arguments.
+        """Return the fleet. What an instance runs, and how it ends, is in its launch template, not in these arguments.
 
         Its client gives up soon: the controller asks again at its next tick, with the same token.
         """
@@ -52,12 +52,12 @@ class AwsPlatform:
         return Ec2Machine(os.environ)
 
     def launched(self, worker_id: str) -> bool:
-        """By the tags of the instance this runs on: a launch of ours puts its token and the deployment's name there."""
+        """Return whether this instance's tags are those of a launch of ours: a token and the deployment's name."""
         machine = self.machine()
         own = machine.tag(DEPLOYMENT_TAG) == self._settings.aws.deployment and bool(machine.tag(TOKEN_TAG))
         return own and machine.id == worker_id
 
     def metrics(self) -> CloudWatchMetrics:
-        """By a client of its own: a CloudWatch that hangs is given up soon, as nobody waits for it."""
+        """Return metrics with a client of their own, which soon gives up on a CloudWatch that hangs."""
         clients = Clients(self._settings.aws.region, read_s=10.0, attempts=2)
         return CloudWatchMetrics(clients.cloudwatch, self._settings.aws.deployment)

@@ -1,4 +1,4 @@
-"""Passwords that Secrets Manager keeps. They are asked for when they are needed, and written nowhere."""
+"""Reads passwords from Secrets Manager, when they are needed. They are written nowhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.errors import Misconfigured
 
 
 def password_of(clients: Clients, arn: str) -> str:
-    """The field `password` of a secret. Raises Misconfigured or Unavailable where it cannot be had."""
+    """Return the field `password` of a secret. Raises Misconfigured or Unavailable if it cannot be read."""
     with translate_errors(f"read the secret {arn}", "secretsmanager"):
         answer = clients.of("secretsmanager").get_secret_value(SecretId=arn)
     try:

@@ -1,4 +1,4 @@
-"""Objects of any bucket on S3, read where they lie."""
+"""Reads objects of any bucket on S3."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404", "InvalidBucketName", "KeyTooLongError"})
 _MAY_NOT = "the workers may not read it (their role needs s3:GetObject on its bucket), or it is gone"
-"""S3 says the same of both to whoever may not list the bucket."""
+"""S3 gives the same answer for both to those who may not list the bucket."""
 _NO_KEY = "it is encrypted with a key of KMS that the workers may not use; run `tagfleet aws up` and give --source-key"
-"""S3 says AccessDenied of this too, and names the action of KMS."""
+"""S3 says AccessDenied for this too, and names the action of KMS."""
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden", "KMS.AccessDeniedException"})
 _NO_VERSION = _DENIED | {
     "NoSuchVersion",
     "NoSuchKey",
     "404",
     "InvalidArgument",
-    "MethodNotAllowed",  # it is a mark that the object was deleted
+    "MethodNotAllowed",  # a delete marker
     "405",
     "NotImplemented",
 }
-"""It is gone, the role has no s3:GetObjectVersion, or the store keeps no versions."""
+"""The version is gone, the role has no s3:GetObjectVersion, or the store keeps no versions."""
 
 
 class S3Source:
@@ -87,7 +87,7 @@ class S3Source:
 
 @contextmanager
 def _absent(uri: str) -> Iterator[None]:
-    """What cannot be the name of a bucket or of an object is that of none: a list may hold anything."""
+    """Raise NotFound for what cannot be the name of a bucket or object: a list may hold anything."""
     try:
         yield
     except ParamValidationError:

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint
 
 from core.domain.ids import new_id
-from web_tier.api.images import find_image
+from web_tier.api.images import require_image
 from web_tier.api.schemas.tags import (
     BulkEdit,
     BulkEditedOut,
@@ -50,7 +50,7 @@ def _declare_edits(tags: Resource, services: Services) -> None:
     """Declare the routes that correct one image."""
 
     def edited(image_id: str, verdicts: Sequence[TagDecision], feedback: str | None = None) -> dict[str, Any]:
-        image = find_image(services, image_id)
+        image = require_image(services, image_id)
         edit = Edit(_edit_id(services), verdicts, feedback=feedback)
         (after,) = services.tags.edit(image.batch_id, [image_id], edit, services.clock())
         services.feedback.publish([image_id])
@@ -77,7 +77,7 @@ def _declare_edits(tags: Resource, services: Services) -> None:
 
         The tags become what they would be without that edit; other edits stay. Undoing it again changes nothing.
         """
-        batch_id = find_image(services, image_id).batch_id
+        batch_id = require_image(services, image_id).batch_id
         (image,) = services.tags.undo(batch_id, body.edit_id, services.clock(), image_id)
         services.feedback.publish([image_id])
         return {"image": serialize_image(image)}

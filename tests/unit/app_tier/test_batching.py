@@ -54,7 +54,7 @@ def test_none_is_lost_and_none_is_tagged_by_another(taggers: list[ColourTagger],
         assert len(batch) <= (1 if batch[0].tagger is SLOW else SIZE)
 
 
-def test_a_full_batch_waits_for_nobody_and_one_that_is_not_waits_for_those_on_the_way() -> None:
+def test_a_full_batch_goes_at_once_and_another_waits_for_those_expected() -> None:
     batcher, found = make_batcher(expected=1), []
     thread = threading.Thread(target=lambda: found.append(batcher.next()), daemon=True)
     thread.start()

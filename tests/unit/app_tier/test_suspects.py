@@ -144,14 +144,25 @@ def test_a_suspect_waits_without_its_bytes(backend: Backend) -> None:
     job = Job(batch_id="b", image_id="img_1", key="k", name="n", tagger="t", submitted_at=0.0)
     item = WorkItem(Delivery("1", "1", 1, 0.0), job, data=b"a picture")
     flow.in_flight.add([item.delivery])
-    handled: list[WorkItem] = []
-    suspects = Suspects(flow, queue, SuspectLimits(prefetch=4, max_receives=3, retry_s=1.0), handled.append)
+
+    class Handler:
+        def __init__(self) -> None:
+            self.handled: list[WorkItem] = []
+
+        def handle(self, item: WorkItem) -> None:
+            self.handled.append(item)
+
+        def close(self) -> None:
+            pass
+
+    handler = Handler()
+    suspects = Suspects(flow, queue, SuspectLimits(prefetch=4, max_receives=3, retry_s=1.0), handler)  # type: ignore[arg-type]
     suspects.put(item)
     assert item.data == b""
     assert (len(flow.in_flight), flow.in_flight.unsuspected) == (1, 0)
     suspects.close()
     suspects.run()
-    assert handled == [item]
+    assert handler.handled == [item]
 
 
 def test_a_suspect_that_waits_for_its_turn_never_becomes_a_dead_letter(
@@ -215,7 +226,7 @@ def test_a_worker_whose_predecessor_died_in_a_decoder_trusts_no_image(
     assert results[photo.image_id].ok
 
 
-def test_while_it_holds_an_image_that_came_back_a_worker_decodes_no_other_in_itself(
+def test_an_image_that_came_back_makes_a_worker_decode_all_in_children(
     begin: Callable[..., Pipeline],
     submit: Submit,
     come_back: Callable[..., None],

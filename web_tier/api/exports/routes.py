@@ -87,7 +87,7 @@ def blueprint(services: Services) -> Blueprint:
         picture. xmp: a zip file of XMP sidecars with the tags as keywords. The file is named after the `title` in the
         batch's metadata.
         """
-        batch = services.catalog.batch(batch_id)
+        batch = services.catalog.get_batch(batch_id)
         chosen = _FORMATS[query.format]
         written = _write(services, Source(services.catalog, batch.id), query)
         response = Response(written, mimetype=chosen.mimetype)

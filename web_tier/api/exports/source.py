@@ -27,7 +27,7 @@ class Source:
     def pages(self) -> Iterator[list[Image]]:
         """Yield the pages. Raises Unavailable, and NoSuchBatch if the batch was deleted in the middle."""
         after = 0
-        while page := self._catalog.results(self.batch_id, _PAGE, after):
+        while page := self._catalog.list_results(self.batch_id, _PAGE, after):
             after = page[-1].position
             yield page
-        self._catalog.change(self.batch_id)
+        self._catalog.read_change(self.batch_id)

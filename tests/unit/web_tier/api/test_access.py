@@ -395,7 +395,7 @@ def test_an_edit_is_named_within_its_api_key_only(web, guarded, key):
 
 def test_names_of_batches_made_before_names_had_a_scope_are_still_known(web):
     """They are stored as sent, like those of callers without an API key today."""
-    found = web.catalog.batch(web.batch())
+    found = web.catalog.get_batch(web.batch())
     old = replace(found, id="bat_old")
     made = web.client.post("/api/v1/batches", json={}, headers={"Idempotency-Key": "new"}).json["id"]
     with web.catalog.database.reading() as connection:

@@ -136,7 +136,7 @@ class _Originals:
 
 def test_a_reader_that_dies_costs_one_size(web, batch):
     dying = "import sys; sys.stdin.buffer.read(9); sys.exit(1)"
-    images = web.catalog.results(batch, 10)
+    images = web.catalog.list_results(batch, 10)
     with with_originals(_Originals(photo(20, 10)), [sys.executable, "-c", dying])() as sizes_of:
         assert list(sizes_of(images)) == [UNKNOWN] * 3
     with with_originals(_Originals(photo(20, 10)))() as sizes_of:
@@ -149,7 +149,7 @@ def test_an_original_that_cannot_be_fetched_now_breaks_the_export_off(web, batch
             raise Unavailable("the store does not answer")
 
     with pytest.raises(Unavailable), with_originals(Away())() as sizes_of:
-        list(sizes_of(web.catalog.results(batch, 10)))
+        list(sizes_of(web.catalog.list_results(batch, 10)))
 
 
 def test_training_reads_it(web, batch, tmp_path):

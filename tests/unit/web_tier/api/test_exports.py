@@ -332,12 +332,12 @@ class Many:
         self.deleted = deleted
         self.pages = 0
 
-    def results(self, batch_id: str, limit: int, after: int = 0) -> list[Image]:
+    def list_results(self, batch_id: str, limit: int, after: int = 0) -> list[Image]:
         self.pages += 1
         numbers = range(after + 1, min(after + limit, self.count) + 1)
         return [_image(number, [f"tag {number % 50}", "dog", "sofa"], None) for number in numbers]
 
-    def change(self, batch_id: str) -> int:
+    def read_change(self, batch_id: str) -> int:
         if self.deleted:
             raise NoSuchBatch("there is no batch")
         return 1
@@ -397,8 +397,8 @@ def test_an_export_of_a_batch_that_is_deleted_meanwhile_breaks_off(write):
 
 def test_coco_has_no_annotation_of_an_image_that_came_after_its_list():
     class Growing(Many):
-        def results(self, batch_id: str, limit: int, after: int = 0) -> list[Image]:
-            page = super().results(batch_id, limit, after)
+        def list_results(self, batch_id: str, limit: int, after: int = 0) -> list[Image]:
+            page = super().list_results(batch_id, limit, after)
             if not page:
                 self.count = 9
             return page
@@ -409,7 +409,7 @@ def test_coco_has_no_annotation_of_an_image_that_came_after_its_list():
 
 def test_the_archive_unpacks_into_its_folder(tmp_path: Path):
     class Hostile(Many):
-        def results(self, batch_id: str, limit: int, after: int = 0) -> list[Image]:
+        def list_results(self, batch_id: str, limit: int, after: int = 0) -> list[Image]:
             names = ["../../out.jpg", "/abs.jpg", "C:\\x.jpg", "a.jpg", "A.jpg", "a.jpg", "a.jpg.xmp/b.jpg"]
             found = [_image(number, ["dog"], None) for number in range(1, len(names) + 1)]
             named = [_renamed(image, name) for image, name in zip(found, names, strict=True)]

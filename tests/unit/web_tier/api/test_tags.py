@@ -97,9 +97,9 @@ def test_an_edit_that_is_sent_again_is_one_edit(web):
         send = getattr(web.client, method)
         key = {"Idempotency-Key": path + method}
         first = send(f"/api/v1{path}", json=body, headers=key)
-        changed = web.catalog.change(batch)
+        changed = web.catalog.read_change(batch)
         assert send(f"/api/v1{path}", json=body, headers=key).json == first.json
-        assert web.catalog.change(batch) == changed
+        assert web.catalog.read_change(batch) == changed
         post(web, f"/batches/{batch}/tags/undo", edit_id=first.json["edit_id"])
         assert web.get(f"/batches/{batch}/results") == before
 
@@ -125,10 +125,10 @@ def test_a_bulk_edit_with_a_strange_image_does_nothing(web):
 
 def test_an_edited_image_has_a_new_change_number(web):
     batch, ids = tagged(web, {"dog": 0.9}, {"cat": 0.9})
-    seen = web.catalog.change(batch)
+    seen = web.catalog.read_change(batch)
     patch(web, f"/images/{ids[0]}/tags", add=["pet"])
-    (changed,) = web.catalog.changes(batch, seen, 10)
-    assert (changed.id, changed.change) == (ids[0], web.catalog.change(batch))
+    (changed,) = web.catalog.list_changes(batch, seen, 10)
+    assert (changed.id, changed.change) == (ids[0], web.catalog.read_change(batch))
 
 
 @pytest.mark.parametrize(

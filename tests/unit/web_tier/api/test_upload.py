@@ -199,7 +199,7 @@ def test_what_a_partial_send_left_is_sent_by_the_sweep(web):
     queue = Lossy()
     dispatch = Dispatch(lambda _: queue, web.catalog)
     intake = Ingest(web.backend.store, web.catalog, dispatch, max_image_bytes=MB, clock=web.clock)
-    batch: Batch = web.catalog.batch(web.batch())
+    batch: Batch = web.catalog.get_batch(web.batch())
     body, _ = web.multipart([(f"{number}.jpg", b"%d" % number) for number in range(5)])
     images = list(intake.take(batch, parts(io.BytesIO(body), "BOUND")))
     assert len(queue.sent) == 3
