@@ -22,12 +22,12 @@ from config.settings import ControllerSettings
 from controller.actions.launcher import Launcher
 from controller.events.derive import Tick
 from controller.events.record import ChangeLogger, Recorder
-from controller.policy.forecast import Foresight
+from controller.policy.forecast import Forecaster
 from controller.policy.policy import Decide, decide
 from controller.state.ledger import Fenced, Intent, Ledger
-from controller.state.model import Memory, Observation, Plan, Policy, policy_of
+from controller.state.model import Memory, Observation, Plan, Policy, select_policy
 from controller.state.observer import Observer, Sighting
-from controller.state.tracker import Watch
+from controller.state.tracker import StateTracker
 from core import telemetry
 from core.domain.ids import new_id
 from core.errors import Unavailable
@@ -69,8 +69,8 @@ class _Term:
     """What a controller starts afresh each time it becomes the leader."""
 
     observer: Observer
-    forecaster: Foresight
-    tracker: Watch
+    forecaster: Forecaster
+    tracker: StateTracker
     launcher: Launcher
     recorder: Recorder
     memory: Memory
@@ -97,7 +97,7 @@ class Controller:
         self._ports = ports
         self._roster = ports.roster or Roster(ports.store)
         self._settings = settings
-        self._policy = policy_of(settings)
+        self._policy = select_policy(settings)
         self._schedules = schedules or {}
         self._decide = decide
         self._clock = clock or Clock()
@@ -137,7 +137,7 @@ class Controller:
             sighting = term.observer.observe(self._ledger, term.launcher.unanswered)
             self._log_cap(sighting)
             policy = self._policy.capped(sighting.observation.cap)
-            observation = term.forecaster.look(sighting.observation, self._clock.wall(), term.memory, policy)
+            observation = term.forecaster.add_forecast(sighting.observation, self._clock.wall(), term.memory, policy)
             plan, term.memory = self._decide(observation, term.memory, policy)
             if not self._dry_run:
                 self._take_in(sighting)
@@ -172,20 +172,20 @@ class Controller:
 
     def _begin_term(self) -> _Term:
         ports, settings = self._ports, self._settings
-        tracker = Watch(ports.queues.keys(), self._policy)
+        tracker = StateTracker(ports.queues.keys(), self._policy)
         observer = Observer(
             ports.fleet,
             self._roster,
             ports.queues,
             tracker,
             self._clock,
-            # A gap in our own watch, of a suspended machine say, counts as this much at most.
+            # A gap in our own watching, of a suspended machine say, counts as this much at most.
             longest_s=max(2 * settings.tick_s, settings.lost_after_s / 3),
             boot_deadline_s=settings.boot_deadline_s,
         )
         return _Term(
             observer,
-            Foresight(ports.store, self._schedules, shapes=settings.forecast),
+            Forecaster(ports.store, self._schedules, from_yesterday=settings.forecast),
             tracker,
             Launcher(ports.fleet, ports.queues, self._ledger, tracker, self._log, self._clock.wall),
             Recorder(self._roster, self._log, self._clock, max(_RECORD_S, _RECORD_TICKS * settings.tick_s)),
@@ -231,7 +231,7 @@ class Controller:
         if sighting.reading is None:
             return
         with self._log.tolerate("the arrivals could not be kept"):
-            self._term.forecaster.keep()
+            self._term.forecaster.save()
         recorder.record_events(
             Tick(
                 sighting.reading,

@@ -12,7 +12,7 @@ from config.settings import Settings
 from controller.events.metrics import samples
 from controller.events.replay import tick_writer
 from controller.loop import Controller, Hooks, Ports
-from controller.state.model import Observation, Plan, policy_of
+from controller.state.model import Observation, Plan, select_policy
 from core import telemetry
 from core.errors import Unavailable
 from core.fleet.decisions import DecisionRecord
@@ -42,7 +42,7 @@ def run(
         fleet=backend.fleet(worker_command),
         queues={pool: backend.jobs(pool) for pool in settings.pools},
     )
-    write_tick = tick_writer(record, policy_of(settings.controller)) if record else None
+    write_tick = tick_writer(record, select_policy(settings.controller)) if record else None
     if dry_run:
         hooks = Hooks(on_plan, write_tick or Hooks.on_tick)
         Controller(ports, settings.controller, schedules=settings.schedules, hooks=hooks, dry_run=True).run(stop)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from controller.events.record import ChangeLogger
-from controller.policy.budget import affordable
+from controller.policy.budget import count_affordable
 from controller.state.ledger import Intent, Ledger
 from controller.state.model import Plan, Policy
-from controller.state.tracker import Watch
+from controller.state.tracker import StateTracker
 from core import telemetry
 from core.domain.ids import new_id
 from core.errors import Misconfigured, Unavailable
@@ -29,14 +29,14 @@ class Launcher:
         fleet: Fleet,
         pools: Collection[str],
         ledger: Ledger,
-        watch: Watch,
+        tracker: StateTracker,
         log: ChangeLogger,
         wall: Callable[[], float],
     ) -> None:
         self._fleet = fleet
         self._pools = pools
         self._ledger = ledger
-        self._watch = watch
+        self._tracker = tracker
         self._changes = log
         self._wall = wall
         self._alive: Sequence[Instance] = ()
@@ -73,7 +73,7 @@ class Launcher:
         silent = {(one.pool, one.offering) for one in self._ledger.intents if one.token in unanswered}
         for pool, count in wanted:
             for offering in self._offerings(pool):
-                fits = min(count, affordable(offering.price, self._purse(intents, policy), policy))
+                fits = min(count, count_affordable(offering.price, self._remaining_budget(intents, policy), policy))
                 if fits > 0 and offering not in tried and (pool, offering) not in silent:
                     intents.append(Intent(new_id("lau"), pool, fits, self._wall(), offering=offering))
                     break
@@ -85,7 +85,7 @@ class Launcher:
             return self._fleet.offerings(pool)
         return ()
 
-    def _purse(self, more: Sequence[Intent], policy: Policy) -> float:
+    def _remaining_budget(self, more: Sequence[Intent], policy: Policy) -> float:
         """$/h that the budget still has beside every instance, every launch that may come to be, and `more`."""
         intents = (*self._ledger.intents, *more)
         open_ = sum(intent.unseen(self._alive) * intent.offering.price for intent in intents)
@@ -127,7 +127,7 @@ class Launcher:
         self._failed = {token: failed for token, failed in self._failed.items() if token in open_}
         self._failed[intent.token] = failed = self._failed.get(intent.token, 0) + 1
         if failed == _KEEPS_FAILING:
-            self._watch.refused(intent.pool, str(error), lasting=isinstance(error, Misconfigured))
+            self._tracker.add_refusal(intent.pool, str(error), lasting=isinstance(error, Misconfigured))
 
     def _give_up(self, intent: Intent, policy: Policy) -> None:
         """Drop a launch that is not needed any more, once what it may have launched would have been listed."""
@@ -153,4 +153,4 @@ class Launcher:
             tried.add(intent.offering)
             self._intend([(intent.pool, launch.shortfall)], policy, tried)
         else:
-            self._watch.refused(intent.pool, launch.reason, lasting=launch.cause is Cause.LASTING)
+            self._tracker.add_refusal(intent.pool, launch.reason, lasting=launch.cause is Cause.LASTING)

@@ -34,9 +34,9 @@ def _pool(view: PoolView, terms: Terms, elapsed_s: float) -> Iterator[tuple[Metr
     yield Metric.WORKERS_READY, terms.ready
     yield Metric.WORKERS_BILLABLE, len(ours)
     yield Metric.SPEND_PER_HOUR, sum(worker.price for worker in ours)
-    yield Metric.BOOT_FAILURES, view.news.failures + view.news.broken
-    yield Metric.IMAGE_ERRORS, view.news.failed
+    yield Metric.BOOT_FAILURES, view.delta.failures + view.delta.broken
+    yield Metric.IMAGE_ERRORS, view.delta.failed
     if elapsed_s > 0:
-        yield Metric.IMAGES_PER_SECOND, view.news.handled / elapsed_s
-    for boot_s in view.news.boots:
+        yield Metric.IMAGES_PER_SECOND, view.delta.handled / elapsed_s
+    for boot_s in view.delta.boots:
         yield Metric.BOOT_SECONDS, boot_s

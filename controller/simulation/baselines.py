@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from controller.policy.policy import Decide, to_end, weigh
+from controller.policy.policy import Decide, compute_terms, must_end
 from controller.state.model import Memory, Observation, Plan, Policy, PoolMemory, PoolView, Stage
 from core.fleet.decisions import Decision, Details, Rule
 
@@ -55,7 +55,7 @@ def _framed(name: str, want: Want) -> Decide:
 
 
 def _planned(name: str, want: Want, view: PoolView, at: float, billable: int, policy: Policy) -> Decision:
-    terms = weigh(view, PoolMemory(), billable, policy)
+    terms = compute_terms(view, PoolMemory(), billable, policy)
     share = policy.throughput_prior * policy.drain_goal_s
     seen = Seen(at, view.depth.visible, view.depth.in_flight, terms.own, terms.ready, share, policy.boot_prior_s)
     wanted = terms.own if view.unread else max(0, min(want(seen), policy.max_workers))
@@ -66,7 +66,7 @@ def _planned(name: str, want: Want, view: PoolView, at: float, billable: int, po
         key=lambda worker: (worker.stage is Stage.BUSY, -worker.stage_s, worker.id),
     )
     drain = tuple(worker.id for worker in ready[: max(0, terms.own - wanted)])
-    doomed = () if view.unread else tuple(worker for worker in view.workers if to_end(worker, policy))
+    doomed = () if view.unread else tuple(worker for worker in view.workers if must_end(worker, policy))
     rule = Rule.LAUNCH if launch else Rule.SCALE_IN if drain else Rule.ENOUGH
     because = f"{name} wants {wanted} and {terms.own} are there"
     details = Details(because, ended=tuple(str(worker.stage) for worker in doomed))

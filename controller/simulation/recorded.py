@@ -66,8 +66,8 @@ class _Arrivals:
     def look(self, view: PoolView, now: float) -> None:
         total = view.depth.outstanding + view.depth.dead
         before = view.depth.dead if self.total is None else self.total
-        grown = total - before + view.news.handled
-        if grown != view.news.arrived:  # a controller's first look: it does not know what was completed before
+        grown = total - before + view.delta.handled
+        if grown != view.delta.arrived:  # a controller's first look: it does not know what was completed before
             self.owed, grown = 0, max(0, grown)
         count = grown - self.owed
         self.owed = max(0, -count)

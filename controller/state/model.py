@@ -1,7 +1,9 @@
-"""The controller's words: what it sees, what it may do, what it remembers, what it plans. Frozen values, no behaviour.
+"""The controller's vocabulary: what it observes, what it may do, what it remembers and what it plans. Values only.
 
-Time is told in durations that grow from one observation to the next, never in moments: no clock is compared with
-another one, and a clock that jumps moves nothing.
+1. Times are durations that grow from one observation to the next, never moments. No clock is compared with another
+   one, and a clock that jumps moves nothing.
+2. Observations and plans are recorded as JSON, and memories are stored in the ledger. The JSON names are those of
+   earlier versions: a renamed field keeps its old name as an alias.
 """
 
 from __future__ import annotations
@@ -9,22 +11,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
 
 from config.settings import ControllerSettings
 from core.fleet.decisions import Decision
 from core.storage.ports import PROCESS, Depth, Offering
 
-# --- what is seen -----------------------------------------------------------------------------
+_BY_ALIAS = ConfigDict(serialize_by_alias=True, validate_by_alias=True, validate_by_name=True)
+
+# --- what is observed -------------------------------------------------------------------------
 
 
 class Stage(StrEnum):
     """requested → pending → booting → warming → idle ⇄ busy → draining → drained → terminating → gone
 
-    Aside: `boot_failed` (not ready by its deadline, or gone before), `lost` (its heartbeat stands still),
-    `interrupted` (its machine is being taken away), `orphan`: an instance of ours that the ledger does not know, and
-    that gives no sign of life. One that does is adopted, at the stage it is found in. And `unanswered`: a launch that
-    was asked for again and again without an answer. It may come to be, so it is billed; nothing waits for it.
+    Aside from that row:
+
+    - `boot_failed`: not ready by its deadline, or gone before it was ready
+    - `lost`: its heartbeat has stopped
+    - `interrupted`: its machine is being taken away
+    - `orphan`: an instance of ours that the ledger does not know and that sends no heartbeat. One that does send
+      heartbeats is adopted, at the stage it is found in.
+    - `unanswered`: a launch that was asked for again and again without an answer. It may have launched something, so
+      it is billed; nothing waits for it.
     """
 
     REQUESTED = "requested"
@@ -47,7 +58,7 @@ class Stage(StrEnum):
     """Will be ready, as far as is known."""
     ready: bool
     leaving: bool
-    """Finishes what it holds, and takes nothing more."""
+    """Finishes what it holds and takes nothing more."""
 
     def __init__(self, name: str) -> None:
         # Attributes, not properties: a large fleet asks for them some thousand times a tick.
@@ -60,8 +71,8 @@ class Stage(StrEnum):
 class Worker:
     """One instance that is not gone, or a launch that was asked for and is not listed yet.
 
-    Not frozen, as the others are, and never changed either: each tick makes one of every instance, in a fifth of the
-    time.
+    Nothing changes it. It is not frozen, because each tick makes one for every instance: frozen ones take five times as
+    long.
     """
 
     id: str
@@ -73,17 +84,17 @@ class Worker:
     held: int = 0
     """Messages in flight that it holds."""
     ours: bool = True
-    """False for a worker that somebody started by hand: it is capacity, but is neither billed nor touched."""
+    """False for a worker that somebody started by hand: it is capacity, but is neither billed nor ended."""
     price: float = 0.0
-    """$/h, as agreed when it was launched."""
+    """$/h, as offered when it was launched."""
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class PoolDelta:
     """What happened in a pool since the observation before."""
 
     arrived: float = 0.0
-    """Images: growth of the queue plus completions; below 0 where counts lag."""
+    """Images: growth of the queue plus completions; negative where counts lag."""
     handled: int = 0
     failed: int = 0
     """How many of them ended with an error."""
@@ -94,26 +105,29 @@ class News:
     failures: int = 0
     """Launches refused, and instances that were gone or past their deadline before they were ready."""
     broken: int = 0
-    """Workers that an error ended before they had finished one image."""
+    """Workers that an error ended before they finished one image."""
     notice: str = ""
-    """What the failed one said of itself."""
+    """What the worker that failed last said in its heartbeat."""
     refused: str = ""
     """Why a launch was refused, in a clause."""
     lasting: bool = False
-    """The refusal stays until somebody mends its cause."""
+    """The refusal stays until somebody removes its cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """`unread` says, in a clause, which reading failed; what stands beside it is then from an earlier one."""
+    """One pool as a tick sees it."""
+
+    __pydantic_config__ = _BY_ALIAS
 
     pool: str
     depth: Depth
     workers: tuple[Worker, ...] = ()
-    news: News = News()
+    delta: Annotated[PoolDelta, Field(alias="news")] = PoolDelta()
     unread: str = ""
+    """Which reading failed, in a clause; the other fields are then from an earlier reading. Empty where none did."""
     offerings: tuple[Offering, ...] = (PROCESS,)
-    """What may be launched now, best first; empty where nothing is to be had."""
+    """What may be launched now, best first; empty where nothing is available."""
     floor: int = 0
     """Workers that the schedule asks for one boot from now."""
     foreseen: float = 0.0
@@ -122,21 +136,23 @@ class PoolView:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
+    """All pools as one tick sees them."""
+
     elapsed_s: float
     """Since the observation before."""
     pools: tuple[PoolView, ...]
     paused: bool = False
-    """An operator wants the fleet left as it is."""
+    """An operator has paused the fleet."""
     cap: int | None = None
-    """What an operator set in place of `max_workers`."""
+    """An operator's cap in place of `max_workers`; None where there is none."""
 
 
-# --- what is allowed and wanted ---------------------------------------------------------------
+# --- what is allowed ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings of the section `[controller]` that decisions depend on; seconds and images/s."""
+    """The settings in `[controller]` that decisions depend on, in seconds and images/s."""
 
     max_workers: int
     drain_goal_s: float
@@ -156,12 +172,12 @@ class Policy:
     """Who set `max_workers`."""
 
     def capped(self, cap: int | None) -> Policy:
-        """As it is under an operator's cap; None: under the settings'."""
+        """Return the policy under an operator's cap; None leaves the settings' cap."""
         return self if cap is None else replace(self, max_workers=cap, cap_source="operator")
 
 
-def policy_of(settings: ControllerSettings) -> Policy:
-    """The part of the settings that decisions depend on, under the names by which recordings know them."""
+def select_policy(settings: ControllerSettings) -> Policy:
+    """Return the settings that decisions depend on, by the names that recordings use."""
     same = settings.model_dump(include=set(Policy.__slots__))
     return Policy(**same, drain_goal_s=settings.backlog_target_s, linger_s=settings.idle_keep_s)
 
@@ -171,30 +187,32 @@ def policy_of(settings: ControllerSettings) -> Policy:
 
 @dataclass(frozen=True, slots=True)
 class PoolMemory:
-    """What one decision hands to the next; it is kept in the ledger and survives the controller."""
+    """What one decision passes to the next. The ledger stores it, so it survives the controller."""
+
+    __pydantic_config__ = _BY_ALIAS
 
     throughputs: tuple[float, ...] = ()
     boots: tuple[float, ...] = ()
     arrivals: tuple[float, float] = (0.0, 0.0)
     """The two smoothing stages of the arrival rate, images/s."""
     lately: float = 0.0
-    """Images/s that arrived in the last quarter of a drain goal or so."""
+    """Images/s that arrived within about the last quarter of a drain goal."""
     quiet_s: float = 0.0
-    """How long nothing has been outstanding and nothing was completed."""
+    """How long nothing has been outstanding and nothing completed."""
     below_s: float | None = None
-    """How long the target has stayed below the fleet; None where it is not."""
-    ladder: tuple[tuple[float, int], ...] = ()
-    """When so many workers were needed last (`controller.policy.scale_in`)."""
-    gaps: tuple[tuple[float, int], ...] = ()
-    """How long workers were not needed before they were again."""
+    """How long the need has been below the fleet; None where it is not."""
+    demand_history: Annotated[tuple[tuple[float, int], ...], Field(alias="ladder")] = ()
+    """How long ago how many workers were last needed (`controller.policy.scale_in`)."""
+    idle_gaps: Annotated[tuple[tuple[float, int], ...], Field(alias="gaps")] = ()
+    """How long workers were not needed before they were needed again."""
     starved_s: float | None = None
-    """How long the pool has wanted a worker and had none; None where that is not so."""
+    """How long the pool has needed a worker and had none; None where it has one or needs none."""
     failures: int = 0
     """Failed boots, refused launches and workers that broke, in a row."""
     broken: int = 0
-    """How many of them broke at work: a boot ends no such row, only an image that somebody finishes."""
+    """How many of them broke at work. Only a finished image ends such a row, not a boot."""
     retry_in_s: float = 0.0
-    """No launch before this has run down."""
+    """Seconds until the next launch may be tried."""
     notice: str = ""
     refused: str = ""
     """Why the last launch was refused; empty where it was not."""
@@ -208,6 +226,8 @@ Memory = Mapping[str, PoolMemory]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """What one tick does: a decision for each pool."""
+
     pools: tuple[Decision, ...]
     paused: bool = False
-    """Launches that were decided before wait too."""
+    """Launches that were decided earlier wait too."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from controller.state.ledger import Intent, Ledger
 from controller.state.model import Observation
-from controller.state.tracker import Reading, Watch
+from controller.state.tracker import Reading, StateTracker
 from core.errors import Unavailable
 from core.fleet.roster import Glance, Roster
 from core.storage.ports import Depth, Fleet, Gauge, Instance, InstanceState, Offering
@@ -44,7 +44,7 @@ class Observer:
         fleet: Fleet,
         roster: Roster,
         queues: Mapping[str, Gauge],
-        tracker: Watch,
+        tracker: StateTracker,
         clock: Clock,
         *,
         longest_s: float,
@@ -67,7 +67,7 @@ class Observer:
         try:
             instances, seen = self._fleet.instances(), self._roster.glance()
         except Unavailable as error:
-            return Sighting(self._tracker.blind(f"the fleet cannot be read ({error})"))
+            return Sighting(self._tracker.repeat_unread(f"the fleet cannot be read ({error})"))
         self._exclude_offerings(seen)
         depths, offerings = self._read_pools()
         reading = Reading(

@@ -1,4 +1,4 @@
-"""Real local parts, a tagger that needs no network, and images made on the spot."""
+"""A real local backend, a tagger without a network, and generated images."""
 
 from __future__ import annotations
 

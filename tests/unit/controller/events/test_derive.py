@@ -9,7 +9,7 @@ import pytest
 
 from controller.events.derive import EventDeriver, Tick
 from controller.events.record import EVENTS
-from controller.policy.policy import weigh
+from controller.policy.policy import compute_terms
 from controller.simulation.world import World
 from controller.state.ledger import Intent
 from controller.state.model import Observation, Plan, Policy, PoolMemory, PoolView, Stage, Worker
@@ -63,7 +63,7 @@ class Story:
         view = PoolView("p", Depth(0, 0, 0, 0, 0.0), workers)
         reading = Reading(float(self.looks), instances, [heard] if heard else [], {"w"} if wished else (), {})
         drained, ended = (("w",) if one else () for one in (drain, end))
-        terms = weigh(view, PoolMemory(), 0, self.policy)
+        terms = compute_terms(view, PoolMemory(), 0, self.policy)
         plan = Decision("p", launch, drained, ended, Rule.REST, terms, Details("so it is", ended=("lost",) * end))
         before = self.open
         self.open = (*self.open, *[Intent("lau", "p", launch, 0.0)] * bool(launch))

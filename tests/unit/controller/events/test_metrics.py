@@ -10,7 +10,7 @@ from controller.events.metrics import samples
 from controller.loop import Hooks
 from controller.policy.policy import decide
 from controller.simulation.world import World
-from controller.state.model import News, Observation, PoolView, Stage, Worker
+from controller.state.model import Observation, PoolDelta, PoolView, Stage, Worker
 from core.fleet.metrics import Metric, Sample
 from core.storage.ports import Depth
 from tests.unit.controller.test_loop import live
@@ -42,7 +42,7 @@ def test_every_metric_of_a_pool_that_works(told):
         Worker("i-3", Stage.DRAINING, price=0.25),
         Worker("hand-1", Stage.IDLE, ours=False),
     )
-    news = News(arrived=10, handled=8, failed=3, boots=(30.0, 40.0), failures=1)
+    news = PoolDelta(arrived=10, handled=8, failed=3, boots=(30.0, 40.0), failures=1)
     found = told(PoolView("a", depth(60, 4, 2), workers, news))
     assert {metric: values for (metric, _), values in found.items()} == {
         Metric.BACKLOG_VISIBLE: [60],

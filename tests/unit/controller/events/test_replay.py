@@ -12,14 +12,14 @@ from controller.loop import Hooks
 from controller.policy.policy import decide
 from controller.simulation.compare import policy_named
 from controller.simulation.world import World
-from controller.state.model import policy_of
+from controller.state.model import select_policy
 from tagfleet.cli import cli
 
 
 def recorded(world: World) -> str:
     """Half a minute of a controller with 200 images to do."""
     file = io.StringIO()
-    controller = world.controller(hooks=Hooks(on_tick=tick_writer(file, policy_of(world.settings))))
+    controller = world.controller(hooks=Hooks(on_tick=tick_writer(file, select_policy(world.settings))))
     world.queue.fill(200)
     for _ in range(30):
         controller.tick()
@@ -29,7 +29,7 @@ def recorded(world: World) -> str:
 
 def test_the_recorded_policy_would_have_done_the_same(world: World) -> None:
     policy, ticks = read(recorded(world).splitlines())
-    assert policy == policy_of(world.settings)
+    assert policy == select_policy(world.settings)
     found = list(ticks)
     assert len(found) == 30
     assert list(replay(found, decide, policy)) == []
@@ -42,7 +42,7 @@ def test_a_restarted_controller_goes_on_with_the_file(world: World) -> None:
 
 def test_a_recording_that_cannot_be_written_ends_no_controller(world: World) -> None:
     with Path("/dev/full").open("a") as file:
-        controller = world.controller(hooks=Hooks(on_tick=tick_writer(file, policy_of(world.settings))))
+        controller = world.controller(hooks=Hooks(on_tick=tick_writer(file, select_policy(world.settings))))
         world.queue.fill(200)
         assert controller.tick()
     assert world.cloud.present

@@ -23,7 +23,7 @@ from controller.simulation.run import simulate
 from controller.simulation.scenario import Scenario
 from controller.simulation.traces import Trace
 from controller.simulation.world import World
-from controller.state.model import policy_of
+from controller.state.model import select_policy
 from tagfleet.cli import cli
 from tests.unit.controller.conftest import small, small_world
 
@@ -36,7 +36,7 @@ def log() -> Iterator[None]:
 
 
 def recording(world: World, file: TextIO) -> Controller:
-    return world.controller(hooks=Hooks(on_tick=tick_writer(file, policy_of(world.settings))))
+    return world.controller(hooks=Hooks(on_tick=tick_writer(file, select_policy(world.settings))))
 
 
 def live(world: World, file: Path, arrivals: dict[int, int], seconds: int = 60) -> None:

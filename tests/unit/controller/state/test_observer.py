@@ -6,9 +6,9 @@ import pytest
 
 from controller.simulation.world import World
 from controller.state.ledger import Intent, Ledger
-from controller.state.model import PoolMemory, policy_of
+from controller.state.model import PoolMemory, select_policy
 from controller.state.observer import Observer
-from controller.state.tracker import Watch
+from controller.state.tracker import StateTracker
 from core.fleet.roster import Roster
 from core.util.clock import Clock
 
@@ -25,9 +25,9 @@ def ledger(world: World) -> Ledger:
 
 @pytest.fixture
 def observer(world: World) -> Observer:
-    around, policy = world.faults.around, policy_of(world.settings)
+    around, policy = world.faults.around, select_policy(world.settings)
     queues = {pool: around(queue) for pool, queue in world.cloud.queues.items()}
-    tracker, clock = Watch(queues, policy), Clock(lambda: world.now, lambda: world.now)
+    tracker, clock = StateTracker(queues, policy), Clock(lambda: world.now, lambda: world.now)
     fleet = around(world.cloud)
     return Observer(fleet, Roster(world.store), queues, tracker, clock, longest_s=10.0, boot_deadline_s=20.0)
 

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controller.events.record import record_of
 from controller.policy.policy import decide
-from controller.state.model import Observation, PoolView, Stage, Worker, policy_of
+from controller.state.model import Observation, PoolView, Stage, Worker, select_policy
 from core.fleet.decisions import DecisionRecord
 from core.storage.ports import Depth
 
@@ -21,7 +21,7 @@ def families(web):
 
 def test_every_term_of_a_decision_is_a_gauge_with_words_of_its_own(web, families):
     views = tuple(PoolView(pool, Depth(60, 4, 0, 1, 0.0), (Worker("i-1", Stage.BUSY, held=4),)) for pool in ("a", "b"))
-    plan, _ = decide(Observation(1.0, views), {}, policy_of(web.settings.controller))
+    plan, _ = decide(Observation(1.0, views), {}, select_policy(web.settings.controller))
     for pool in plan.pools:
         web.backend.roster.record_decision(record_of(pool, at=7.0))
     found = families()
