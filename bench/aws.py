@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from app_tier.pipeline.pipeline import Pipeline
+from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
 from app_tier.taggers import Tagger
 from bench.deployment import wait_until
 from config.settings import Settings
@@ -94,24 +94,16 @@ def run(parts: Platform, settings: Settings, tagger: Tagger, photos: Sequence[by
         job = Job(batch_id="bat_1", image_id=image_id, key=key, name="a.jpg", tagger=_POOL, submitted_at=time.time())
         bodies.append(encode(job))
     jobs.send(bodies)
-    pipeline = Pipeline(
-        tagger=tagger,
-        jobs=jobs,
-        results=results,
-        store=store,
-        originals=Originals(store, _nowhere, 1 << 30),
-        settings=settings.worker,
-        visibility_timeout_s=settings.queue.visibility_timeout_s,
-        worker_id="bench",
-        clock=time.time,
-    )
+    ports = PipelinePorts(jobs, results, store, Originals(store, _nowhere, 1 << 30))
+    options = PipelineOptions(settings.worker, "bench", settings.queue.visibility_timeout_s)
+    pipeline = Pipeline(tagger, ports, options)
     started, cpu = time.perf_counter(), time.process_time()
     pipeline.start()
     wait_until(lambda: pipeline.images_done + pipeline.images_failed == len(photos), 600)
     rate = len(photos) / (time.perf_counter() - started)
     cpu_ms = 1000 * (time.process_time() - cpu) / len(photos)
     pipeline.draining.set()
-    wait_until(lambda: pipeline.drained(1.0))
+    wait_until(lambda: pipeline.wait_until_drained(1.0))
     pipeline.close()
     left = len(photos)
     while left and (deliveries := results.receive(100, 1.0)):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from core.errors import NotFound
-from core.fleet.fleet_changes import FleetChanges
+from core.fleet.decisions import DecisionHistory, DecisionRecord
+from core.fleet.events import FleetEvent, FleetEvents
 from core.fleet.heartbeats import BootTimings as BootTimings  # part of this module's interface, and the next two
 from core.fleet.heartbeats import FleetObject, HeartbeatReader
 from core.fleet.heartbeats import Heartbeat as Heartbeat
@@ -50,25 +51,6 @@ class PoolStatus(FleetObject):
     state: Literal["preparing", "ready", "failed"]
     notice: str = ""
     at: float
-
-
-class DecisionRecord(FleetObject):
-    """One decision of the controller about one pool, with every term that led to it."""
-
-    id: str = ""
-    """`dec_…`, as in the controller's log. It stays while rule and action stay, even if the numbers change."""
-    at: float
-    pool: str
-    action: str
-    """`hold`, `launch 2`, `drain 1` and so on."""
-    reason: str
-    terms: dict[str, Any]
-
-
-class DecisionHistory(FleetObject):
-    """Decisions of all pools that differed from the one before, oldest first."""
-
-    records: tuple[DecisionRecord, ...] = ()
 
 
 class Cap(FleetObject):
@@ -173,31 +155,33 @@ class Roster:
         return list(self._all(layout.POOLS, PoolStatus))
 
     def record_decision(self, decision: DecisionRecord) -> None:
-        """Store the latest decision of a pool. The full history is in the controller's log."""
+        """Store the latest decision of a pool. Raises Unavailable."""
         self._put(f"{layout.DECISIONS}{decision.pool}.json", decision)
 
     def decisions(self) -> list[DecisionRecord]:
         return list(self._all(layout.DECISIONS, DecisionRecord))
 
-    def keep_history(self, history: DecisionHistory) -> None:
-        self._put(layout.HISTORY, history)
+    def keep_past_decisions(self, records: Sequence[DecisionRecord]) -> None:
+        """Replace the decision log. Raises Unavailable."""
+        self._put(layout.HISTORY, DecisionHistory(records=tuple(records)))
 
-    def history(self) -> DecisionHistory:
-        """Return the stored history; an empty one if there is none, or a newer version wrote it."""
+    def past_decisions(self) -> tuple[DecisionRecord, ...]:
+        """Return the decision log, oldest first; without what a newer version wrote and this one cannot read."""
         try:
-            return DecisionHistory.model_validate_json(self._store.get(layout.HISTORY).data)
+            return DecisionHistory.model_validate_json(self._store.get(layout.HISTORY).data).records
         except (NotFound, ValidationError):
-            return DecisionHistory()
+            return ()
 
-    def keep_changes(self, changes: FleetChanges) -> None:
-        self._put(layout.CHANGES, changes)
+    def keep_events(self, events: Sequence[FleetEvent]) -> None:
+        """Replace the last events of the fleet. Raises Unavailable."""
+        self._put(layout.CHANGES, FleetEvents(changes=tuple(events)))
 
-    def changes(self) -> FleetChanges:
-        """Return the stored changes; none if there are none, or a newer version wrote them."""
+    def events(self) -> tuple[FleetEvent, ...]:
+        """Return the last events of the fleet, oldest first; without those that this version cannot read."""
         try:
-            return FleetChanges.model_validate_json(self._store.get(layout.CHANGES).data)
+            return FleetEvents.model_validate_json(self._store.get(layout.CHANGES).data).changes
         except (NotFound, ValidationError):
-            return FleetChanges()
+            return ()
 
     def set_cap(self, max_workers: int | None) -> None:
         """Set the cap for the controller's next tick; None returns to that of the settings."""

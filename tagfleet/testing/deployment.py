@@ -18,8 +18,9 @@ from config import settings as config
 from config.settings import Settings
 from core.errors import Unavailable
 from core.fleet.roster import Heartbeat, PoolStatus, WorkerState
+from core.storage import layout
 from core.telemetry import logger
-from tagfleet.client import Client, Patience
+from tagfleet.client import Client, Item, Patience
 from tagfleet.testing.backend import MemoryBackend
 from tagfleet.testing.clock import Clock
 from tagfleet.testing.faults import Faults
@@ -91,6 +92,7 @@ class Deployment:
         self._server: LoopbackServer | None = None
         self._clients: list[Client] = []
         self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
         self._key = self.create_key("tagfleet.testing", SCOPES) if asks_for_keys(settings) else ""
 
     # --- reaching it --------------------------------------------------------------------------
@@ -102,6 +104,10 @@ class Deployment:
             self._server = LoopbackServer(self.app)
             self._server.start()
         return self._server.url
+
+    def content_of(self, item: Item) -> bytes:
+        """The bytes of a photo, as the service keeps them."""
+        return self.backend.store.get(layout.image_key(item.batch_id, item.image_id)).data
 
     def client(self, **options: Any) -> Client:
         """A client of it, which is disconnected at the end. Options are those of `tagfleet.client.Client`."""
@@ -242,7 +248,10 @@ class Deployment:
         self._thread.start()
 
     def close(self) -> None:
-        """End all threads and connections. `deployment` does it at the end of its block."""
+        """End all threads and connections. `deployment` does it at the end of its block.
+
+        Raises what ended the thread of `run`, an exception of the test's own tagger for instance.
+        """
         self._ended.set()
         self._away.set()
         for client in self._clients:
@@ -255,6 +264,8 @@ class Deployment:
         services.thumbnails.close()
         services.database.close()
         self._database.close()
+        if self._failure is not None:
+            raise self._failure
 
     def _run(self) -> None:
         swept_at = 0.0
@@ -264,6 +275,10 @@ class Deployment:
                 self.step(sweep=sweep)
             except Unavailable as error:  # a test made a part unavailable
                 logger().debug("the step waits", reason=str(error))
+            except Exception as error:  # noqa: BLE001  # raised by `close`; meanwhile nobody waits for answers in vain
+                self._failure = error
+                self.stop()
+                return
             if sweep:
                 swept_at = time.monotonic()
 

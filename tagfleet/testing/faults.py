@@ -37,19 +37,18 @@ class Request:
         return json.loads(self.body) if self.body else None
 
     @property
-    def files(self) -> list[tuple[str, bytes]]:
-        """The name and content of each file of a form."""
+    def file_names(self) -> list[str]:
+        """The name of each file of an upload, in their order."""
         environ = {
             "wsgi.input": io.BytesIO(self.body),
             "CONTENT_LENGTH": str(len(self.body)),
             "CONTENT_TYPE": self.headers.get("Content-Type", ""),
             "REQUEST_METHOD": self.method,
         }
-        found = []
-        for part in parse_form_data(environ)[2].getlist("files"):
-            with part:
-                found.append((part.filename or "", part.read()))
-        return found
+        files = parse_form_data(environ)[2].getlist("files")
+        for one in files:
+            one.close()
+        return [one.filename or "" for one in files]
 
 
 @dataclass
@@ -146,6 +145,7 @@ class Faults:
                 answer = application(environ, lambda *_: lambda _data: None)
                 b"".join(answer)
                 _close(answer)
+            start("200 OK", [])
             _hang_up(environ)
             return []
 
@@ -189,7 +189,7 @@ class Faults:
     def uploads(self) -> list[list[str]]:
         """The file names in each upload so far, repeated ones too."""
         sent = [one for one in list(self.requests) if one.method == "POST" and one.path.endswith("/images")]
-        return [[name for name, _ in one.files] for one in sent]
+        return [one.file_names for one in sent]
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         body = get_input_stream(environ).read()

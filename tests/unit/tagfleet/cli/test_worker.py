@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app_tier.worker.worker import Identity
+from app_tier.worker.heartbeats import Identity
 from config import settings as config
 from config.settings import Settings
 from core.local import instance_files
