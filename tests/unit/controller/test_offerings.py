@@ -209,7 +209,7 @@ def test_a_launch_that_is_never_answered_is_no_worker_that_boots(world: World) -
     live(world, controller, 2)
     assert [one.offering for one in world.cloud.present] == [OTHER_SPOT]
     [decision] = world.roster.decisions()
-    assert "AWS has trouble of its own (InternalError)" in decision.reason
+    assert "AWS has a problem (InternalError)" in decision.reason
     live(world, controller, 1)
     [decision] = world.roster.decisions()
     assert (decision.terms["unanswered"], decision.terms["billable"]) == (1, 2), "it may have launched one"
