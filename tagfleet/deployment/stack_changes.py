@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ami import stack as templates
-from ami.aws import hosts
 from ami.aws.buckets import put_text
 from ami.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
+from ami.aws.hosts import lift_protection
 from config.settings import Settings
 from core.aws.clients import Clients
 from core.errors import TagfleetError
-from tagfleet.deployment.stack_options import template_options
+from tagfleet.deployment.stack_options import template_shape
 from tagfleet.text_tables import Column, table_lines, terminal_width
 
 Say = Callable[[str], None]
@@ -47,7 +47,7 @@ def steps(settings: Settings, wanted: Mapping[str, str], *, new: bool) -> Iterat
     output bucket, from which CloudFormation then reads the whole template.
     2. If the database is new, a last step protects it from deletion.
     """
-    whole = template_options(settings, wanted)
+    whole = template_shape(settings, wanted)
     text = templates.body(templates.render(whole))
     if new and not templates.fits_inline(text):
         yield Step(templates.body(templates.render(whole.with_pools(whole.pools[:1]))), wanted)
@@ -136,7 +136,7 @@ def ends_database(changes: Iterable[Change]) -> bool:
 def unprotect_database(clients: Clients, stack: Stack) -> None:
     """Allow the database to be deleted, if the stack has one. Raises Unavailable."""
     if id := stack.physical_id(DATABASE):
-        hosts.lift_protection(clients, id)
+        lift_protection(clients, id)
 
 
 def unprotect(clients: Clients, stack: Stack, state: StackState) -> None:

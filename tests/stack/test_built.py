@@ -1,4 +1,4 @@
-"""A stack that `tagfleet aws up` makes in ministack is read back with boto3, and is what the template says."""
+"""A stack that `tagfleet aws up` creates in ministack, read back with boto3, matches the template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ami import stack
 from config import settings as config
 from config.settings import Document
 from tagfleet.deployment.shared_settings import fit_for_aws
-from tagfleet.deployment.stack_options import template_options
+from tagfleet.deployment.stack_options import template_shape
 from tests.cloud import Cloud
 from tests.stack.commands import Commands, deployment_in, image_of
 from tests.stack.resolving import Resolved
@@ -44,7 +44,7 @@ def built(second_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Buil
     resources = cloudformation.describe_stack_resources(StackName=NAME)["StackResources"]
     account = second_cloud.client("sts").get_caller_identity()["Account"]
     template = Resolved(
-        stack.render(template_options(fit_for_aws(config.load({})), parameters)),
+        stack.render(template_shape(fit_for_aws(config.load({})), parameters)),
         parameters,
         NAME,
         account=account,

@@ -1,4 +1,4 @@
-"""Buckets that keys of KMS encrypt: whose key it is, who may use it, and what `aws up` finds by itself."""
+"""Buckets encrypted with KMS keys: which keys `aws up` finds, and who may use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each tier may do and what it may not, by the policies of the template."""
+"""What the template's policies allow each tier, and what they refuse."""
 
 from __future__ import annotations
 

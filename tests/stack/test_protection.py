@@ -1,4 +1,4 @@
-"""What keeps a deployment's stack and database from being deleted by a slip, and how `down` lifts it."""
+"""Stack and database are protected from deletion, and `down` lifts the protection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a deployment, as the template's parameters; and the settings file that all its machines read."""
+"""Options of `tagfleet aws up` become template parameters, and settings become the file that all machines read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from config.settings import Document, Settings
 from core.errors import Misconfigured
 from tagfleet.deployment.costs import per_thousand
 from tagfleet.deployment.shared_settings import as_toml, differences, fit_for_aws, with_names
-from tagfleet.deployment.stack_options import StackOptions, other_subnets, parameters, template_options
+from tagfleet.deployment.stack_options import StackOptions, other_subnets, parameters, template_shape
 
 WORKER = Image("ami-1", "worker", "/dev/xvda", "x86_64")
 HOST = Image("ami-2", "host", "/dev/sda1", "x86_64")
@@ -43,7 +43,7 @@ def test_what_is_not_asked_for_stays_and_what_is_asked_for_changes() -> None:
     found = asked(StackOptions(upload_days=7), present)
     assert found["UploadDays"] == "7"
     assert (found["AlarmEmail"], found["Sources"], found["Image"]) == ("a@example.org", "archive", "ami-1")
-    assert template_options(config.load({}), found).sources == ("archive",)
+    assert template_shape(config.load({}), found).sources == ("archive",)
 
 
 def test_the_image_of_hosts_that_there_are_not_is_no_old_one() -> None:

@@ -1,4 +1,4 @@
-"""The template itself: without faults by cfn-lint, one part for each pool, and what every deployment relies on."""
+"""The template passes cfn-lint, has one part for each pool, and contains what every deployment needs."""
 
 from __future__ import annotations
 

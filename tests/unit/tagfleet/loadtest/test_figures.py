@@ -1,4 +1,4 @@
-"""RunFigures, tables and the page from what was written down of runs."""
+"""Figures, tables and the page are computed from the record of runs."""
 
 from __future__ import annotations
 
