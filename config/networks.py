@@ -1,4 +1,4 @@
-"""Networks as settings name them."""
+"""Parses the networks in settings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """The addresses and networks in `text`, which commas or spaces separate.
+    """Return the addresses and networks in `text`, which are separated by commas or spaces.
 
-    Raises ValueError, with a sentence, for what is neither, and for a network of all addresses.
+    Raises ValueError, with a sentence, for anything else, and for a network of all addresses.
     """
     found = []
     for word in text.replace(",", " ").split():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import quote, unquote
 
+DROPS = "images/"
+"""Prefix of the input bucket under which any program may put files; a bucket's notification can tell prefixes apart."""
+
 
 def address(bucket: str, key: str, version: str = "") -> str:
     """Return `s3://BUCKET/KEY`, or `s3://VERSION@BUCKET/KEY` for one version of an object.

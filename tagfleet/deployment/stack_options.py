@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from ami.aws.account import Image, Network
-from ami.stack import Shape
+from ami.stack import TemplateOptions
 from config.settings import Settings
 from core.aws.metrics import NAMESPACE
 from core.errors import Misconfigured
@@ -76,9 +76,9 @@ def other_subnets(options: StackOptions, present: Mapping[str, str]) -> dict[str
     return {name: subnets for name, subnets in found.items() if subnets}
 
 
-def template_shape(settings: Settings, parameters: Mapping[str, str]) -> Shape:
+def template_shape(settings: Settings, parameters: Mapping[str, str]) -> TemplateOptions:
     """Return the shape of the template for these parameters."""
-    return Shape(
+    return TemplateOptions(
         pools=tuple(settings.pools),
         namespace=NAMESPACE,
         visibility_timeout_s=round(settings.queue.visibility_timeout_s),

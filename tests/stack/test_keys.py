@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ami.aws.keys import key_of
+from ami.aws.buckets import key_of
 from core.errors import Misconfigured, NotFound
 from tagfleet.deployment.stack_options import StackOptions
 from tests.cloud import REGION, Cloud, clients_of

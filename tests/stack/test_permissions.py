@@ -13,7 +13,7 @@ from core.aws.metrics import NAMESPACE
 from tests.stack import iam
 from tests.stack.resolving import Resolved
 
-SHAPE = stack.Shape(
+SHAPE = stack.TemplateOptions(
     pools=("resnet50", "efficientnet-lite0"),
     namespace=NAMESPACE,
     subnets=("subnet-1a", "subnet-1b"),

@@ -57,6 +57,6 @@ def test_an_answer_that_is_none_of_awss_is_told_in_a_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("status", "stands"), [("DELETE_FAILED", False), ("UPDATE_ROLLBACK_COMPLETE", True)])
-def test_a_stack_whose_end_failed_is_nothing_to_begin_from(status: str, stands: bool) -> None:
-    assert StackState(status).stands is stands
+@pytest.mark.parametrize(("status", "updatable"), [("DELETE_FAILED", False), ("UPDATE_ROLLBACK_COMPLETE", True)])
+def test_a_stack_that_failed_to_be_deleted_cannot_be_updated(status: str, updatable: bool) -> None:
+    assert StackState(status).is_updatable is updatable
