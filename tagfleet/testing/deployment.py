@@ -33,11 +33,9 @@ from web_tier.catalog.results import ResultCatalog
 from web_tier.collector.collector import Collector
 from web_tier.http.network_policy import asks_for_keys
 
-PATIENCE_S = 60.0
-"""How long calls wait for a photo that a test speaks of. It costs nothing where the photo is there."""
-
 _STEP_S = 0.01
 _SWEEP_S = 0.5
+_END_S = 10.0
 _ADDED_AT_ONCE = 500
 _NEVER_LOST_S = 86_400.0
 _QUICK = Patience(total_s=60, first_s=0.001, longest_s=0.01)
@@ -50,15 +48,17 @@ def deployment(
     settings: Mapping[str, Any] | None = None,
     running: bool = True,
     now: float | None = None,
+    patience_s: float = 60.0,
 ) -> Iterator[Deployment]:
     """A deployment for the `with` block.
 
     `tagger` answers for each photo; without one, photos wait until the test calls `tag` or `fail`. `settings` are
     dotted names, as on the command line: `{"web.require_keys": True}`. With `running=False` nothing moves but by
-    `step`, `tag` and `fail`. `now` sets the clock (Unix seconds); without it the clock runs.
+    `step`, `tag` and `fail`. `now` sets the clock (Unix seconds); without it the clock runs. `tag` and `fail` wait
+    up to `patience_s` for their photo to come.
     """
     with tempfile.TemporaryDirectory(dir=_fast_folder(), prefix="tagfleet-") as folder:
-        found = Deployment(_settings(Path(folder), settings or {}), tagger)
+        found = Deployment(_settings(Path(folder), settings or {}), tagger, patience_s=patience_s)
         if now is not None:
             found.clock.set(now)
         try:
@@ -73,8 +73,9 @@ def deployment(
 class Deployment:
     """A Tagfleet in this process. Made by `deployment`."""
 
-    def __init__(self, settings: Settings, tagger: Tagger | None) -> None:
+    def __init__(self, settings: Settings, tagger: Tagger | None, *, patience_s: float) -> None:
         self.settings = settings
+        self._patience_s = patience_s
         self.clock = Clock()
         self.backend = MemoryBackend(settings, self.clock)
         url = catalog_url(settings)
@@ -260,6 +261,7 @@ class Deployment:
             self._thread.join()
         if self._server is not None:
             self._server.close()
+        self.faults.wait_for_end(_END_S)
         services = self.app.extensions["tagfleet"]
         services.thumbnails.close()
         services.database.close()
@@ -287,11 +289,11 @@ class Deployment:
         self.step()
 
     def _await(self, done: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + self._patience_s
         self.step()
         while not done():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {PATIENCE_S:.0f} s for {what}; those that wait: {self.tagger.waiting}")
+                raise TimeoutError(f"waited {self._patience_s:g} s for {what}; those that wait: {self.tagger.waiting}")
             time.sleep(_STEP_S)
             self.step()
 

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any
 
 from werkzeug.formparser import parse_form_data
-from werkzeug.wsgi import get_input_stream
+from werkzeug.wsgi import ClosingIterator, get_input_stream
 
 _FOREVER = 1 << 60
 _EVENT = b"event: item\n"
@@ -73,6 +73,8 @@ class Faults:
         self._application = application
         self._faults: deque[_Fault] = deque()
         self._lock = threading.Lock()
+        self._in_hand = 0
+        self._ended = threading.Condition()
 
     def answers_next(
         self,
@@ -192,6 +194,26 @@ class Faults:
         return [one.file_names for one in sent]
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        with self._ended:
+            self._in_hand += 1
+        try:
+            answer = self._answer(environ, start)
+        except BaseException:
+            self._end()
+            raise
+        return ClosingIterator(answer, self._end)
+
+    def wait_for_end(self, timeout_s: float) -> bool:
+        """Wait until no request is in hand; return whether that came to be."""
+        with self._ended:
+            return self._ended.wait_for(lambda: not self._in_hand, timeout_s)
+
+    def _end(self) -> None:
+        with self._ended:
+            self._in_hand -= 1
+            self._ended.notify_all()
+
+    def _answer(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         body = get_input_stream(environ).read()
         environ["wsgi.input"] = io.BytesIO(body)
         request = Request(
