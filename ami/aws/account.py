@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
+from core.aws.errors import code_of, translate_errors
 from core.errors import Misconfigured
 
 _STANDARD = "Standard (A, C, D, H, I, M, R, T, Z)"
@@ -96,13 +96,13 @@ class Account:
 
     def id(self) -> str:
         """Whose credentials these are. Raises Misconfigured where there are none that AWS takes."""
-        with explained("see whose credentials these are", "sts"):
+        with translate_errors("see whose credentials these are", "sts"):
             return str(self._clients.of("sts").get_caller_identity()["Account"])
 
     def image(self, id: str) -> Image:
         """Raises Misconfigured where the image is gone, or not for this account."""
         advice = f"there is no image {id} in {self._clients.region}; bake one with `tagfleet ami bake`, or name another"
-        with explained(f"look at image {id}", "ec2"):
+        with translate_errors(f"look at image {id}", "ec2"):
             try:
                 found = self._clients.ec2.describe_images(ImageIds=[id])["Images"]
             except ClientError as error:
@@ -117,7 +117,7 @@ class Account:
 
     def network(self, subnets: Sequence[str] = ()) -> Network:
         """Those subnets, or all of the default VPC. Raises Misconfigured where there are none."""
-        with explained("look at the subnets", "ec2"):
+        with translate_errors("look at the subnets", "ec2"):
             try:
                 found = self._clients.ec2.describe_subnets(
                     **({"SubnetIds": list(subnets)} if subnets else {"Filters": _DEFAULT})
@@ -149,7 +149,7 @@ class Account:
         """Describe each type that this region has; those that it has not are left out."""
         if not types:
             return {}
-        with explained("look at the instance types", "ec2"):
+        with translate_errors("look at the instance types", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_instance_types").paginate(
                 Filters=[{"Name": "instance-type", "Values": list(types)}]
             )
@@ -166,7 +166,7 @@ class Account:
         """Return the zones of this region that each type is offered in."""
         found: dict[str, set[str]] = {type: set() for type in types}
         if types:
-            with explained("look at the zones of the instance types", "ec2"):
+            with translate_errors("look at the zones of the instance types", "ec2"):
                 pages = self._clients.ec2.get_paginator("describe_instance_type_offerings").paginate(
                     LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": list(types)}]
                 )
@@ -182,13 +182,13 @@ class Account:
         if code is None:
             return None
         name = f"All {family} Spot Instance Requests" if market == "spot" else f"Running On-Demand {family} instances"
-        with explained("read the quotas", "servicequotas"):
+        with translate_errors("read the quotas", "servicequotas"):
             answer = self._clients.of("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=code)
         return Quota(code, name, float(answer["Quota"]["Value"]))
 
     def allow_spot(self) -> None:
         """Make the role by which EC2 ends and starts spot instances, which an account has from its first use on."""
-        with explained("make the role of spot instances", "iam"):
+        with translate_errors("make the role of spot instances", "iam"):
             try:
                 self._clients.of("iam").create_service_linked_role(AWSServiceName="spot.amazonaws.com")
             except ClientError as error:

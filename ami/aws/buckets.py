@@ -8,7 +8,7 @@ from itertools import islice
 from botocore.exceptions import ClientError
 
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
+from core.aws.errors import code_of, translate_errors
 from core.errors import Unavailable
 
 _COUNTED_PAGES = 100
@@ -25,7 +25,7 @@ class Contents:
 
 def put_text(clients: Clients, bucket: str, key: str, text: str) -> str:
     """Store a text; its address, by which other services of AWS find it."""
-    with explained(f"put objects into bucket {bucket}", "s3"):
+    with translate_errors(f"put objects into bucket {bucket}", "s3"):
         clients.s3.put_object(Bucket=bucket, Key=key, Body=text.encode())
     return f"{clients.s3.meta.endpoint_url}/{bucket}/{key}"
 
@@ -34,7 +34,7 @@ def contents(clients: Clients, bucket: str) -> Contents | None:
     """None where there is no such bucket."""
     objects = size = 0
     more = False
-    with explained(f"list bucket {bucket}", "s3"):
+    with translate_errors(f"list bucket {bucket}", "s3"):
         try:
             pages = clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
             for page in islice(pages, _COUNTED_PAGES):
@@ -51,7 +51,7 @@ def contents(clients: Clients, bucket: str) -> Contents | None:
 def remove(clients: Clients, bucket: str) -> int:
     """Delete a bucket with all that is in it; how many objects that were. One that is gone already is no error."""
     removed = 0
-    with explained(f"delete bucket {bucket}", "s3"):
+    with translate_errors(f"delete bucket {bucket}", "s3"):
         try:
             for page in clients.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
                 keys = [entry["Key"] for entry in page.get("Contents", [])]

@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
+from core.aws.errors import code_of, translate_errors
 from core.errors import TagfleetError, Unavailable
 
 _POLL_S = 3.0
@@ -92,7 +92,7 @@ class Stack:
 
     def state(self) -> StackState | None:
         """None where there is no such stack, or one of which nothing is left."""
-        with explained(f"look at stack {self.name}", "cloudformation"):
+        with translate_errors(f"look at stack {self.name}", "cloudformation"):
             try:
                 found = self._clients.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
             except ClientError as error:
@@ -117,7 +117,7 @@ class Stack:
         """
         state = self.state()
         creates = state is None or state.status == "REVIEW_IN_PROGRESS"
-        with explained(f"plan the changes of stack {self.name}", "cloudformation"):
+        with translate_errors(f"plan the changes of stack {self.name}", "cloudformation"):
             made = self._clients.cloudformation.create_change_set(
                 StackName=self.name,
                 ChangeSetName=f"tagfleet-{uuid.uuid4().hex[:12]}",
@@ -141,13 +141,13 @@ class Stack:
     def execute(self, plan: ChangeSet) -> Iterator[Event]:
         """Make the changes; yields what happens as it does. Raises StackFailed where it did not come to a good end."""
         seen = {event.id for event in self._events()}
-        with explained(f"change stack {self.name}", "cloudformation"):
+        with translate_errors(f"change stack {self.name}", "cloudformation"):
             self._clients.cloudformation.execute_change_set(ChangeSetName=plan.id, StackName=self.name)
         yield from self._follow(self.name, seen, ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"))
 
     def discard(self, plan: ChangeSet) -> None:
         """Forget the plan, and the empty stack that a plan of a new one leaves."""
-        with explained(f"forget a plan of stack {self.name}", "cloudformation"):
+        with translate_errors(f"forget a plan of stack {self.name}", "cloudformation"):
             self._clients.cloudformation.delete_change_set(ChangeSetName=plan.id, StackName=self.name)
             if plan.creates:
                 self._clients.cloudformation.delete_stack(StackName=self.name)
@@ -155,21 +155,23 @@ class Stack:
     def delete(self) -> Iterator[Event]:
         """Take it down, but for what is to be retained; yields what happens. Raises StackFailed."""
         seen = {event.id for event in self._events()}
-        with explained(f"delete stack {self.name}", "cloudformation"):
+        with translate_errors(f"delete stack {self.name}", "cloudformation"):
             found = self._clients.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]["StackId"]
             self._clients.cloudformation.delete_stack(StackName=self.name)
         yield from self._follow(found, seen, ("DELETE_COMPLETE",))
 
     def protect(self, *, on: bool) -> None:
         """Have CloudFormation refuse to delete the stack, or let it again. Raises Unavailable."""
-        with explained(f"{'set' if on else 'lift'} the termination protection of stack {self.name}", "cloudformation"):
+        with translate_errors(
+            f"{'set' if on else 'lift'} the termination protection of stack {self.name}", "cloudformation"
+        ):
             self._clients.cloudformation.update_termination_protection(
                 StackName=self.name, EnableTerminationProtection=on
             )
 
     def physical(self, resource: str) -> str:
         """Return the physical id of a resource by its logical one; empty where the stack has no such resource."""
-        with explained(f"look at {resource} of stack {self.name}", "cloudformation"):
+        with translate_errors(f"look at {resource} of stack {self.name}", "cloudformation"):
             try:
                 found = self._clients.cloudformation.describe_stack_resource(
                     StackName=self.name, LogicalResourceId=resource
@@ -185,7 +187,7 @@ class Stack:
 
         Raises Unavailable where CloudFormation did not come to look at them all.
         """
-        with explained(f"look for drift of stack {self.name}", "cloudformation"):
+        with translate_errors(f"look for drift of stack {self.name}", "cloudformation"):
             cloudformation = self._clients.cloudformation
             run = cloudformation.detect_stack_drift(StackName=self.name)["StackDriftDetectionId"]
             for _ in range(_DRIFT_POLLS):
@@ -211,7 +213,7 @@ class Stack:
             self._pause(_POLL_S / 3)
 
     def _changes(self, id: str) -> Iterator[Mapping[str, Any]]:
-        with explained(f"read the plan of stack {self.name}", "cloudformation"):
+        with translate_errors(f"read the plan of stack {self.name}", "cloudformation"):
             pages = self._clients.cloudformation.get_paginator("describe_change_set")
             for page in pages.paginate(ChangeSetName=id, StackName=self.name):
                 yield from page.get("Changes", [])
@@ -235,7 +237,7 @@ class Stack:
 
     def _state_of(self, name: str) -> StackState:
         """By its id too, under which a stack can be asked for after its end."""
-        with explained(f"look at stack {self.name}", "cloudformation"):
+        with translate_errors(f"look at stack {self.name}", "cloudformation"):
             try:
                 found = self._clients.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
             except ClientError as error:
@@ -246,7 +248,7 @@ class Stack:
 
     def _events(self, name: str = "") -> list[Event]:
         """Newest first, those of the last change at least."""
-        with explained(f"read the events of stack {self.name}", "cloudformation"):
+        with translate_errors(f"read the events of stack {self.name}", "cloudformation"):
             pages = self._clients.cloudformation.get_paginator("describe_stack_events")
             try:
                 return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from botocore.exceptions import ClientError
 
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
+from core.aws.errors import code_of, translate_errors
 
 
 def target_health(clients: Clients, targets: str, instance: str) -> str:
@@ -13,7 +13,7 @@ def target_health(clients: Clients, targets: str, instance: str) -> str:
 
     `targets` is the ARN of a target group. Raises Unavailable, Misconfigured among it.
     """
-    with explained("ask the load balancer about this host", "elasticloadbalancing"):
+    with translate_errors("ask the load balancer about this host", "elasticloadbalancing"):
         answer = clients.of("elbv2").describe_target_health(TargetGroupArn=targets, Targets=[{"Id": instance}])
     return next((one["TargetHealth"]["State"] for one in answer["TargetHealthDescriptions"]), "")
 
@@ -24,7 +24,7 @@ def signal_resource(clients: Clients, stack: str, resource: str, instance: str, 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_SignalResource.html
     Raises Unavailable, Misconfigured among it.
     """
-    with explained(f"tell stack {stack} that this host is ready", "cloudformation"):
+    with translate_errors(f"tell stack {stack} that this host is ready", "cloudformation"):
         try:
             clients.cloudformation.signal_resource(
                 StackName=stack,

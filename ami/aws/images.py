@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from ami.aws.account import ROLE_TAG, Account
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
+from core.aws.errors import code_of, translate_errors
 from core.aws.fleet import DEPLOYMENT_TAG
 from core.errors import Misconfigured
 
@@ -58,7 +58,7 @@ class Ec2Images:
         if not name.startswith(_FROM_PARAMETER):
             return name
         parameter = name.removeprefix(_FROM_PARAMETER)
-        with explained(f"read the parameter {parameter}", "ssm"):
+        with translate_errors(f"read the parameter {parameter}", "ssm"):
             try:
                 return str(self._clients.of("ssm").get_parameter(Name=parameter)["Parameter"]["Value"])
             except ClientError as error:
@@ -98,12 +98,12 @@ class Ec2Images:
         }
         if subnet:
             request["SubnetId"] = subnet
-        with explained(f"launch a builder ({type})", "ec2"):
+        with translate_errors(f"launch a builder ({type})", "ec2"):
             return self._clients.ec2.run_instances(**request)["Instances"][0]["InstanceId"]
 
     def state(self, instance: str) -> str:
         """EC2's word: pending, running, stopped and so on; `pending` too for one that is not listed yet."""
-        with explained(f"look at instance {instance}", "ec2"):
+        with translate_errors(f"look at instance {instance}", "ec2"):
             try:
                 answer = self._clients.ec2.describe_instances(InstanceIds=[instance])
             except ClientError as error:
@@ -114,17 +114,17 @@ class Ec2Images:
 
     def console(self, instance: str) -> str:
         """The end of what it wrote to its console; EC2 has it some minutes late, or not at all."""
-        with explained(f"read the console of {instance}", "ec2"):
+        with translate_errors(f"read the console of {instance}", "ec2"):
             return self._clients.ec2.get_console_output(InstanceId=instance).get("Output", "")  # as boto3 decoded it
 
     def stop(self, instance: str) -> None:
-        with explained(f"stop instance {instance}", "ec2"):
+        with translate_errors(f"stop instance {instance}", "ec2"):
             self._clients.ec2.stop_instances(InstanceIds=[instance])
 
     def end_builders(self, bake: str) -> None:
         """Terminate whatever instances `bake` launched, one whose launch was never answered included."""
         filters: list[FilterTypeDef] = [{"Name": f"tag:{BAKE_TAG}", "Values": [bake]}]
-        with explained("end the builder", "ec2"):
+        with translate_errors("end the builder", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_instances").paginate(Filters=filters)
             found = [one for page in pages for many in page["Reservations"] for one in many["Instances"]]
             if ids := [one["InstanceId"] for one in found if _lives(one)]:
@@ -133,7 +133,7 @@ class Ec2Images:
     def create(self, instance: str, bake: str, tags: Mapping[str, str]) -> str:
         """Begin an image of a stopped instance; its id."""
         all_tags = {DEPLOYMENT_TAG: self._deployment, **tags}
-        with explained("create the image", "ec2"):
+        with translate_errors("create the image", "ec2"):
             return self._clients.ec2.create_image(
                 InstanceId=instance,
                 Name=bake,
@@ -143,7 +143,7 @@ class Ec2Images:
 
     def image(self, id: str) -> BakedImage:
         """What has become of it; `pending` for one that is not listed yet."""
-        with explained(f"look at image {id}", "ec2"):
+        with translate_errors(f"look at image {id}", "ec2"):
             try:
                 found = self._clients.ec2.describe_images(ImageIds=[id])["Images"]
             except ClientError as error:
@@ -158,7 +158,7 @@ class Ec2Images:
             {"Name": f"tag:{DEPLOYMENT_TAG}", "Values": [self._deployment]},
             {"Name": "tag-key", "Values": [BAKE_TAG]},
         ]
-        with explained("list the images", "ec2"):
+        with translate_errors("list the images", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_images").paginate(Owners=["self"], Filters=filters)
             found = [_baked(image) for page in pages for image in page["Images"]]
         return sorted(found, key=lambda image: image.made_at, reverse=True)
@@ -167,7 +167,7 @@ class Ec2Images:
         """Deregister the image of `bake`, whatever its state, and delete its snapshots."""
         filters: list[FilterTypeDef] = [{"Name": f"tag:{BAKE_TAG}", "Values": [bake]}]
         ec2 = self._clients.ec2
-        with explained("remove the image", "ec2"):
+        with translate_errors("remove the image", "ec2"):
             images = ec2.describe_images(Owners=["self"], Filters=filters)["Images"]
             snapshots = {id for image in images for id in _baked(image).snapshots}
             for image in images:
@@ -177,7 +177,7 @@ class Ec2Images:
                 ec2.delete_snapshot(SnapshotId=snapshot)
 
     def _url(self, operation: str, key: str, expires_s: int) -> str:
-        with explained("sign an address"):
+        with translate_errors("sign an address"):
             parameters = {"Bucket": self._bucket, "Key": key}
             return str(self._clients.s3.generate_presigned_url(operation, Params=parameters, ExpiresIn=expires_s))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from botocore.exceptions import ClientError
 
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
+from core.aws.errors import code_of, translate_errors
 from core.errors import NotFound
 
 _MANAGED = "alias/aws/s3"
@@ -21,7 +21,7 @@ def key_of(clients: Clients, bucket: str) -> str:
     Objects that were written with another key than the bucket's are not looked at. Raises NotFound where there
     is no such bucket, Unavailable, Misconfigured among it, where it may not be seen.
     """
-    with explained(f"see how bucket {bucket} is encrypted", "s3"):
+    with translate_errors(f"see how bucket {bucket} is encrypted", "s3"):
         try:
             answer = clients.s3.get_bucket_encryption(Bucket=bucket)
         except ClientError as error:
@@ -43,6 +43,6 @@ def _arn(clients: Clients, bucket: str, key: str) -> str:
         return ""
     if key.startswith("arn:") and ":key/" in key:
         return key
-    with explained(f"look at key {key} of bucket {bucket}", "kms"):
+    with translate_errors(f"look at key {key} of bucket {bucket}", "kms"):
         found = clients.of("kms").describe_key(KeyId=key)["KeyMetadata"]
     return "" if found.get("KeyManager") == "AWS" else str(found["Arn"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.aws.clients import Clients
-from core.aws.errors import explained
+from core.aws.errors import translate_errors
 from core.errors import TagfleetError
 
 _EVERYWHERE = "us-east-1"  # S3 takes every region's name as a constraint but this one's
@@ -20,7 +20,7 @@ def passing_bucket(clients: Clients, stem: str) -> Iterator[str]:
     Raises Unavailable, Misconfigured among it.
     """
     name, region = f"{stem}-{secrets.token_hex(6)}", clients.region
-    with explained(f"make bucket {name}", "s3"):
+    with translate_errors(f"make bucket {name}", "s3"):
         if region == _EVERYWHERE:
             clients.s3.create_bucket(Bucket=name)
         else:
@@ -43,5 +43,5 @@ def passing_bucket(clients: Clients, stem: str) -> Iterator[str]:
 
 
 def _delete(clients: Clients, name: str) -> None:
-    with explained(f"delete bucket {name}; do it by hand", "s3"):
+    with translate_errors(f"delete bucket {name}; do it by hand", "s3"):
         clients.s3.delete_bucket(Bucket=name)

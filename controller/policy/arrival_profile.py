@@ -1,7 +1,7 @@
-"""The shape of a pool's day: how many images came in each quarter of an hour of the last two days. Pure.
+"""The arrival profile of a pool: how many images came in each quarter of an hour of the last two days.
 
-A slot is told by its number since 1970, so yesterday's is 96 before it, and what is asked for is that one or nothing. A
-clock that jumps writes slots that nobody asks for; each replaces one of two days before, and reality replaces it.
+Slots are numbered since 1970, so yesterday's slot is 96 before today's. A clock that jumps fills slots that nobody
+asks for; each replaces one of two days before, and the next real slot with that place replaces it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 SLOT_S = 900.0
 _DAY = round(86_400 / SLOT_S)
 _KEPT = 2 * _DAY
-_SEEN = 0.5
-"""Of a slot: whoever watched for less does not know its rate."""
+_MIN_WATCHED = 0.5
+"""Share of a slot that must have been watched before its rate is known."""
 _JUMP_S = 60.0
-"""By so much more or less than the time that passed the wall clock may move in one step."""
+"""The wall clock has jumped when it differs from the elapsed time by more than this in one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class Slot:
 
     @property
     def rate(self) -> float | None:
-        """Images/s; None where too little of the slot was seen."""
-        return max(0.0, self.images) / self.watched_s if self.watched_s >= _SEEN * SLOT_S else None
+        """Images/s; None where too little of the slot was watched."""
+        return max(0.0, self.images) / self.watched_s if self.watched_s >= _MIN_WATCHED * SLOT_S else None
 
 
-class Shape:
-    """Of one pool. It is told of every step, and asked how much came a day ago."""
+class ArrivalProfile:
+    """Of one pool. `add` takes every step; `find_peak_rate` tells how much came a day ago."""
 
     def __init__(self, slots: Iterable[Slot] = ()) -> None:
         self._ring = {slot.number % _KEPT: slot for slot in slots}
@@ -40,18 +40,18 @@ class Shape:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """Those that are over, in their order."""
+        """The slots that are over, in order."""
         return tuple(sorted(self._ring.values(), key=lambda slot: slot.number))
 
-    def remember(self, slots: Iterable[Slot]) -> None:
-        """Take in what was kept before; what was seen since stands over it."""
+    def restore(self, slots: Iterable[Slot]) -> None:
+        """Add slots that were stored before. What was seen since takes precedence."""
         for slot in slots:
             self._ring.setdefault(slot.number % _KEPT, slot)
 
-    def note(self, at: float, elapsed_s: float, arrived: float) -> bool:
-        """So many images came in the last `elapsed_s`, and the wall clock says `at`; whether a slot came to its end.
+    def add(self, at: float, elapsed_s: float, arrived: float) -> bool:
+        """Add the images of the last `elapsed_s`, at Unix time `at`; return whether a slot ended.
 
-        The slot in which the clock jumps, or the machine slept, is not counted: nobody knows when its images came.
+        A slot in which the clock jumped or the machine slept is dropped: nobody knows when its images came.
         """
         number = int(at // SLOT_S)
         jumped = self._at is not None and abs(at - self._at - elapsed_s) > _JUMP_S
@@ -65,17 +65,17 @@ class Shape:
         self._open = replace(self._open, images=self._open.images + arrived, watched_s=self._open.watched_s + elapsed_s)
         return closed
 
-    def a_day_before(self, at: float, ahead_s: float) -> float:
-        """The most images/s that came in any slot from a day before `at` until a day before `ahead_s` later."""
+    def find_peak_rate(self, at: float, ahead_s: float) -> float:
+        """Return the highest images/s of any slot between one day before `at` and one day before `at + ahead_s`."""
         first, last = int(at // SLOT_S) - _DAY, int((at + ahead_s) // SLOT_S) - _DAY
         slots = (self._ring.get(number % _KEPT) for number in range(first, min(last, first + _DAY - 1) + 1))
         rates = (slot.rate for number, slot in enumerate(slots, first) if slot is not None and slot.number == number)
         return max((rate for rate in rates if rate is not None), default=0.0)
 
     def _close(self, slot: Slot) -> bool:
-        """One that was seen for longer before a clock went back is the better one."""
-        there = self._ring.get(slot.number % _KEPT)
-        if there is not None and there.number == slot.number and there.watched_s > slot.watched_s:
+        """Keep the slot, unless the same one was watched for longer before the clock went back."""
+        before = self._ring.get(slot.number % _KEPT)
+        if before is not None and before.number == slot.number and before.watched_s > slot.watched_s:
             return False
         self._ring[slot.number % _KEPT] = slot
         return True

@@ -1,4 +1,11 @@
-"""What the controller learns of a pool: μ, the throughput of a worker; B, its boot time; λ, the arrival rate. Pure."""
+"""What the controller learns about a pool: throughput μ, boot time B and arrival rate λ.
+
+1. μ, images/s of one worker: the median of the last 15 samples.
+2. B, seconds from launch to ready: the 90th percentile (nearest rank) of the last 20 boots.
+3. λ, images/s: two exponential averages in a row, each over the drain goal L, but no more than a quick average over
+   L/4 says, and 0 once nothing has come for a whole B.
+4. The settings' priors stand in for missing samples of μ and B while there are fewer than three.
+"""
 
 from __future__ import annotations
 
@@ -10,63 +17,63 @@ from controller.state.model import Policy, PoolMemory, PoolView
 
 _THROUGHPUTS = 15
 _BOOTS = 20
-_TRUSTED = 3
-"""Below so many samples the prior stands in for the missing ones, so that one odd sample changes nothing."""
-_LATELY = 0.25
-"""Of the drain goal: the time over which the last arrivals are averaged."""
+_MIN_SAMPLES = 3
+"""The prior stands in for each sample that is missing, so that one odd sample changes nothing."""
+_RECENT = 0.25
+"""Share of the drain goal over which the last arrivals are averaged."""
 _LEAST = 1e-3
-"""Images/s and seconds: what is divided by is never 0."""
+"""Images/s and seconds: no divisor is ever 0."""
 
 
-def learn(view: PoolView, memory: PoolMemory, elapsed_s: float, policy: Policy) -> PoolMemory:
-    """Take in what happened in a pool since the observation before. A failed reading teaches nothing."""
+def update_estimates(view: PoolView, memory: PoolMemory, elapsed_s: float, policy: Policy) -> PoolMemory:
+    """Add what happened in a pool since the observation before. A failed reading teaches nothing."""
     if view.unread:
         return memory
-    news = view.news
-    still = view.depth.outstanding == 0 and news.handled == 0
+    delta = view.delta
+    still = view.depth.outstanding == 0 and delta.handled == 0
     return replace(
         memory,
-        throughputs=(memory.throughputs + news.throughputs)[-_THROUGHPUTS:],
-        boots=(memory.boots + news.boots)[-_BOOTS:],
-        arrivals=_smoothed(memory.arrivals, news.arrived, elapsed_s, policy.drain_goal_s),
-        lately=_averaged(memory.lately, news.arrived, elapsed_s, policy.drain_goal_s * _LATELY),
+        throughputs=(memory.throughputs + delta.throughputs)[-_THROUGHPUTS:],
+        boots=(memory.boots + delta.boots)[-_BOOTS:],
+        arrivals=_smooth(memory.arrivals, delta.arrived, elapsed_s, policy.drain_goal_s),
+        lately=_average(memory.lately, delta.arrived, elapsed_s, policy.drain_goal_s * _RECENT),
         quiet_s=memory.quiet_s + elapsed_s if still else 0.0,
     )
 
 
-def throughput(memory: PoolMemory, policy: Policy) -> float:
-    """μ, images/s: the median of the last samples."""
+def estimate_throughput(memory: PoolMemory, policy: Policy) -> float:
+    """Return μ, the images/s of one worker."""
     return max(_LEAST, median(_with_prior(memory.throughputs, policy.throughput_prior)))
 
 
-def boot_time(memory: PoolMemory, policy: Policy) -> float:
-    """B, seconds: the 90th percentile (nearest rank) of the last boots."""
+def estimate_boot_s(memory: PoolMemory, policy: Policy) -> float:
+    """Return B, the seconds from launch to ready."""
     samples = sorted(_with_prior(memory.boots, policy.boot_prior_s))
     return max(_LEAST, samples[math.ceil(0.9 * len(samples)) - 1])
 
 
-def arrival_rate(memory: PoolMemory, boot_s: float) -> float:
-    """λ, images/s; 0 once nothing has come for a whole boot time, as a new worker would find nothing either.
+def estimate_arrival_rate(memory: PoolMemory, boot_s: float) -> float:
+    """Return λ in images/s; 0 once nothing has come for a whole boot, as a new worker would find nothing either.
 
-    It rises as slowly as it must (`_smoothed`) and falls as fast as the last arrivals do: a flow that has ended would
-    else hold its workers for minutes.
+    It rises slowly (`_smooth`) and falls as fast as the last arrivals do: otherwise a flow that has ended would hold
+    its workers for minutes.
     """
     return 0.0 if memory.quiet_s > boot_s else max(0.0, min(memory.arrivals[1], memory.lately))
 
 
-def _smoothed(stages: tuple[float, float], arrived: float, elapsed_s: float, time_s: float) -> tuple[float, float]:
+def _smooth(stages: tuple[float, float], arrived: float, elapsed_s: float, time_s: float) -> tuple[float, float]:
     """Two exponential averages in a row, each over the drain goal L.
 
-    A burst of n images is work in the queue, not a flow: one average would answer n/L at once and ask for the burst's
-    workers a second time. Two answer 0 at first and then n·t/L²·exp(−t/L), so that while a burst is cleared on time the
-    sum of both demands stays within 2 % of what the burst alone asked for (at ρ = 0.8).
+    A burst of n images is work in the queue, not a flow. One average would answer n/L at once and ask for the burst's
+    workers a second time. Two answer 0 at first and then n·t/L²·exp(−t/L): while a burst is cleared on time, both
+    demands together stay within 2 % of what the burst alone asked for (at ρ = 0.8).
     """
-    first = _averaged(stages[0], arrived, elapsed_s, time_s)
-    return first, _averaged(stages[1], first * max(_LEAST, elapsed_s), elapsed_s, time_s)
+    first = _average(stages[0], arrived, elapsed_s, time_s)
+    return first, _average(stages[1], first * max(_LEAST, elapsed_s), elapsed_s, time_s)
 
 
-def _averaged(rate: float, arrived: float, elapsed_s: float, time_s: float) -> float:
-    """An exponential average of what arrived in a second."""
+def _average(rate: float, arrived: float, elapsed_s: float, time_s: float) -> float:
+    """The exponential average over `time_s` of what arrives in a second."""
     if elapsed_s <= 0:
         return rate
     elapsed_s = max(_LEAST, elapsed_s)
@@ -74,4 +81,4 @@ def _averaged(rate: float, arrived: float, elapsed_s: float, time_s: float) -> f
 
 
 def _with_prior(samples: tuple[float, ...], prior: float) -> tuple[float, ...]:
-    return samples + (prior,) * (_TRUSTED - len(samples))
+    return samples + (prior,) * (_MIN_SAMPLES - len(samples))

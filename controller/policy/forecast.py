@@ -1,4 +1,8 @@
-"""What the time of day calls for: the schedule's floor, and yesterday's arrivals. The policy knows no clock."""
+"""What the time of day calls for: the schedule's floor and yesterday's arrivals.
+
+The policy knows no clock. The forecaster adds both to an observation, for the time at which a worker that is launched
+now will be ready.
+"""
 
 from __future__ import annotations
 
@@ -8,69 +12,70 @@ from dataclasses import replace
 from pydantic import TypeAdapter, ValidationError
 
 from config.schedule import Schedule
-from controller.policy.arrival_profile import SLOT_S, Shape, Slot
-from controller.policy.estimates import boot_time
+from controller.policy.arrival_profile import SLOT_S, ArrivalProfile, Slot
+from controller.policy.estimates import estimate_boot_s
 from controller.state.model import Memory, Observation, Policy, PoolMemory, PoolView
 from core import telemetry
 from core.errors import NotFound, Unavailable
 from core.storage import layout
 from core.storage.ports import ObjectStore
 
-_KEPT = TypeAdapter(dict[str, tuple[Slot, ...]])
+_STORED = TypeAdapter(dict[str, tuple[Slot, ...]])
 
 
-class Foresight:
-    """Of one term of office: a controller that takes over goes on with what the last one kept.
+class Forecaster:
+    """One for each time this controller leads: it goes on with the profiles that the last leader stored.
 
-    `shapes` says whether yesterday is looked at; where not, nothing is read or kept.
+    Without `from_yesterday` it reads and stores nothing, and only the schedules count.
     """
 
-    def __init__(self, store: ObjectStore, schedules: Mapping[str, Schedule], *, shapes: bool) -> None:
+    def __init__(self, store: ObjectStore, schedules: Mapping[str, Schedule], *, from_yesterday: bool) -> None:
         self._store = store
         self._schedules = schedules
-        self._shapes: dict[str, Shape] | None = {} if shapes else None
-        self._read = self._new = False
+        self._profiles: dict[str, ArrivalProfile] | None = {} if from_yesterday else None
+        self._loaded = self._changed = False
 
-    def look(self, observation: Observation, at: float, memory: Memory, policy: Policy) -> Observation:
-        """The observation with what is to be ready one boot from now; `at` is Unix time."""
-        if self._shapes is None and not self._schedules:
+    def add_forecast(self, observation: Observation, at: float, memory: Memory, policy: Policy) -> Observation:
+        """Return the observation with what has to be ready one boot from now; `at` is Unix time."""
+        if self._profiles is None and not self._schedules:
             return observation
-        if self._shapes is not None and not self._read:
-            self._recall(self._shapes)
-        views = (self._ahead(view, observation.elapsed_s, at, memory, policy) for view in observation.pools)
+        if self._profiles is not None and not self._loaded:
+            self._load(self._profiles)
+        views = (self._forecast(view, observation.elapsed_s, at, memory, policy) for view in observation.pools)
         return replace(observation, pools=tuple(views))
 
-    def keep(self) -> None:
-        """Write the slots down when one came to its end: four times an hour. Raises Unavailable."""
-        if self._shapes and self._new and self._read:
-            slots = {pool: shape.slots for pool, shape in self._shapes.items()}
-            self._store.put(layout.ARRIVALS, _KEPT.dump_json(slots), content_type="application/json")
-            self._new = False
+    def save(self) -> None:
+        """Store the profiles when a slot has ended: four times an hour. Raises Unavailable."""
+        if self._profiles and self._changed and self._loaded:
+            slots = {pool: profile.slots for pool, profile in self._profiles.items()}
+            self._store.put(layout.ARRIVALS, _STORED.dump_json(slots), content_type="application/json")
+            self._changed = False
 
-    def _ahead(self, view: PoolView, elapsed_s: float, at: float, memory: Memory, policy: Policy) -> PoolView:
-        boot = boot_time(memory.get(view.pool, PoolMemory()), policy)
-        plan, foreseen = self._schedules.get(view.pool), 0.0
-        if self._shapes is not None:
-            shape = self._shapes.setdefault(view.pool, Shape())
-            if elapsed_s > 0:  # what arrived while nothing could be read is told with the next reading
-                self._new |= shape.note(at, elapsed_s, 0.0 if view.unread else view.news.arrived)
-            foreseen = shape.a_day_before(at, boot + SLOT_S)
-        # The next look, about as far off as the last one, would be too late for what begins before it.
-        return replace(view, floor=plan.floor(at, boot + elapsed_s) if plan else 0, foreseen=foreseen)
+    def _forecast(self, view: PoolView, elapsed_s: float, at: float, memory: Memory, policy: Policy) -> PoolView:
+        boot = estimate_boot_s(memory.get(view.pool, PoolMemory()), policy)
+        schedule, foreseen = self._schedules.get(view.pool), 0.0
+        if self._profiles is not None:
+            profile = self._profiles.setdefault(view.pool, ArrivalProfile())
+            if elapsed_s > 0:  # the next reading tells what arrived while nothing could be read
+                self._changed |= profile.add(at, elapsed_s, 0.0 if view.unread else view.delta.arrived)
+            foreseen = profile.find_peak_rate(at, boot + SLOT_S)
+        # The next tick, about as far off as the last one, would be too late for a window that begins before it.
+        return replace(view, floor=schedule.floor(at, boot + elapsed_s) if schedule else 0, foreseen=foreseen)
 
-    def _recall(self, shapes: dict[str, Shape]) -> None:
-        """Without it nothing is foreseen, and nothing is kept over it either: it is read at a later tick."""
+    def _load(self, profiles: dict[str, ArrivalProfile]) -> None:
+        """Read the stored profiles. While the store does not answer, nothing is forecast and nothing overwritten."""
         try:
-            kept = _KEPT.validate_json(self._store.get(layout.ARRIVALS).data)
+            stored = _STORED.validate_json(self._store.get(layout.ARRIVALS).data)
         except NotFound:
-            kept = {}
+            stored = {}
         except Unavailable:
             return
         except ValidationError as error:
-            kept = {}
+            stored = {}
             telemetry.logger().warning(
-                f"{layout.ARRIVALS} in the store cannot be read ({error.error_count()} errors): yesterday is forgotten"
+                f"{layout.ARRIVALS} in the store cannot be read ({error.error_count()} errors): the forecast starts "
+                "without yesterday's arrivals"
             )
-        self._read = True
-        for pool, slots in kept.items():
-            shapes.setdefault(pool, Shape()).remember(slots)
+        self._loaded = True
+        for pool, slots in stored.items():
+            profiles.setdefault(pool, ArrivalProfile()).restore(slots)

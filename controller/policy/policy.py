@@ -1,14 +1,21 @@
-"""The policy: what is seen and remembered → what to do, and why. Pure: no clock, no I/O, no logging.
+"""The policy: from what is observed and remembered to what to do with each pool. No clock, no I/O, no logging.
 
     Q  = max(0, V + D + Fo + λ·B − μ·(ready·B + Σ_booting max(0, B − remaining_i)))
-    N* = ceil(λ/(ρ·μ) + Q/(μ·L)), at least the busy ones, at least 1 while anything waits or is in flight,
-         and 0 while nothing does and arrivals would not fill one worker; but never less than what is to be up before
-         the work: the schedule's floor, and ceil(foreseen/(ρ·μ))
+    N* = ceil(λ/(ρ·μ) + Q/(μ·L))
 
-V visible, D delayed, Fo in flight but held by no live worker; λ arrivals/s, μ images/s a worker, B seconds from launch
-to ready (all three learned, `policy.estimates`); floor and foreseen, images/s, are those of the time at which a
-worker launched now is up (`policy.forecast`); ρ the utilisation and L the drain goal of the settings. Q is what
-will still wait when a worker launched now is up: work that the fleet clears without it calls for none.
+1. Launch for the work that will be left. A worker launched now is ready in B seconds. Q is the number of images that
+   will still wait then: what waits now (V visible, D delayed, Fo in flight but held by no live worker), plus what
+   arrives until then (λ images/s), less what the ready and the booting workers finish (μ images/s each).
+2. N* is the number of workers wanted: enough for the steady flow at utilisation ρ, and enough to clear Q within the
+   drain goal L. It is at least the number of busy workers, at least 1 while anything waits or is in flight, and 0
+   while nothing does and the flow would not fill one worker.
+3. Be ready in time. N* is never less than the schedule's floor, nor than ceil(foreseen/(ρ·μ)): foreseen is yesterday's
+   images/s at the time at which a worker launched now is ready (`forecast`).
+4. λ, μ and B are learned from the pool itself (`estimates`); ρ and L are settings.
+5. All pools share one cap and one budget, in max-min fair shares (`budget`).
+6. After a failed boot, launches are tried one by one, with pauses that double; after several the breaker opens.
+7. Let workers go when so many were not needed at any time for as long as it pays to keep one (`scale_in`). A worker
+   that may be working is drained, never ended.
 """
 
 from __future__ import annotations
@@ -16,35 +23,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from controller.events.reasons import sentence
-from controller.policy.budget import affordable, price_of, rank, seats_of, share_out
-from controller.policy.estimates import arrival_rate, boot_time, learn, throughput
-from controller.policy.scale_in import note, peak, worth_keeping_s
-from controller.state.model import (
-    Memory,
-    Observation,
-    Plan,
-    Policy,
-    PoolMemory,
-    PoolPlan,
-    PoolView,
-    Rule,
-    Stage,
-    Terms,
-    Worker,
-)
+from controller.policy.budget import choose_price, compute_capacity, count_affordable, rank_pool, share_fairly
+from controller.policy.estimates import estimate_arrival_rate, estimate_boot_s, estimate_throughput, update_estimates
+from controller.policy.scale_in import choose_keep_s, find_peak, record_demand
+from controller.state.model import Memory, Observation, Plan, Policy, PoolMemory, PoolView, Stage, Worker
+from core.fleet.decisions import Decision, Details, Rule, Terms
+from core.util.backoff import compute_backoff
 
 Decide = Callable[[Observation, Memory, Policy], tuple[Plan, Memory]]
-"""What `decide` is one of: others stand in `controller.simulation`."""
-_FIRST_BACK_OFF_S = 1.0
+"""The type of `decide`. `controller.simulation` has other policies of this type."""
+_FIRST_PAUSE_S = 1.0
 
 
 def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Plan, Memory]:
-    """One decision for every pool, under one cap and one budget.
+    """Return one decision for every pool, under one cap and one budget, and what to remember.
 
-    No pool is given both launches and drains. Drained, lost and overdue instances are ended; a worker that may be
-    working never is. A pool whose reading failed is left as it is, and a paused fleet neither grows nor shrinks.
+    No pool both launches and drains. Only drained, lost and overdue instances are ended. A pool whose reading failed
+    stays as it is, and a paused fleet neither grows nor shrinks.
     """
     elapsed = observation.elapsed_s
     ours = [worker for view in observation.pools for worker in view.workers if worker.ours]
@@ -53,64 +50,44 @@ def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Pl
     remembered = dict(memory)
     for view in observation.pools:
         known = _remember(view, memory.get(view.pool, PoolMemory()), elapsed, policy)
-        weighed = weigh(view, known, billable, policy, spend)
-        terms[view.pool], remembered[view.pool] = (weighed, known) if view.unread else _timed(weighed, known, elapsed)
+        found = compute_terms(view, known, billable, policy, spend)
+        terms[view.pool], remembered[view.pool] = (found, known) if view.unread else _add_times(found, known, elapsed)
 
-    seats = seats_of(terms.values(), billable, policy)
-    shares = share_out(terms, seats)
+    paused = observation.paused
+    capacity = compute_capacity(terms.values(), billable, policy)
+    shares = share_fairly(terms, capacity)
     terms = {pool: replace(each, granted=shares[pool]) for pool, each in terms.items()}
-    asked = {view.pool: _asked(view, terms[view.pool], observation.paused, policy) for view in observation.pools}
+    asked = {view.pool: _choose_launches(view, terms[view.pool], paused, policy) for view in observation.pools}
 
-    free, purse = seats - billable, policy.budget_per_hour - spend
+    free, remaining = capacity - billable, policy.budget_per_hour - spend
     leaving = billable - sum(each.own + each.unanswered for each in terms.values())
     room = max(0, sum(count for count, _ in asked.values()) - free - leaving)
-    plans = {}
-    for view in sorted(observation.pools, key=lambda view: rank(view.pool, terms[view.pool], 0)):
-        payable = affordable(terms[view.pool].price_per_hour, purse, policy)
-        plan = _plan(view, terms[view.pool], asked[view.pool], max(0, min(free, payable)), room, policy)
-        free -= plan.launch
-        purse -= plan.launch * plan.terms.price_per_hour
-        room -= len(plan.drain)
-        plans[view.pool] = replace(plan, reason=sentence(plan, view, remembered[view.pool], policy))
-    return Plan(tuple(plans[view.pool] for view in observation.pools), observation.paused), remembered
+    decisions = {}
+    for view in sorted(observation.pools, key=lambda view: rank_pool(view.pool, terms[view.pool], 0)):
+        payable = count_affordable(terms[view.pool].price_per_hour, remaining, policy)
+        limit = max(0, min(free, payable))
+        decision = _decide_pool(view, terms[view.pool], asked[view.pool], limit, room, policy)
+        free -= decision.launch
+        remaining -= decision.launch * decision.terms.price_per_hour
+        room -= len(decision.drain)
+        decisions[view.pool] = replace(decision, details=_explain(decision, view, remembered[view.pool], policy))
+    return Plan(tuple(decisions[view.pool] for view in observation.pools), paused), remembered
 
 
 # --- the formula ------------------------------------------------------------------------------
 
 
-def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spend: float = 0.0) -> Terms:
-    """The terms of a pool, from the counts of its queue and workers to N*."""
-    depth, crew = view.depth, _crew(view.workers)
-    boot, speed = boot_time(memory, policy), throughput(memory, policy)
-    rate = arrival_rate(memory, boot)
-    at_work = [worker for worker in view.workers if worker.stage.ready or worker.stage.leaving]
-    held = sum(worker.held for worker in at_work if view.unread or not to_end(worker, policy))  # else it comes back
-    orphaned = max(0, depth.in_flight - held)
-    head_start = sum(boot - max(0.0, boot - worker.age_s) for worker in view.workers if worker.stage.coming)
+def compute_terms(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spend: float = 0.0) -> Terms:
+    """Compute the terms of a pool, from the counts of its queue and its workers to N*.
 
-    ready, waiting = crew["idle"] + crew["busy"], depth.visible + depth.delayed + orphaned
-    backlog = max(0.0, waiting + rate * boot - speed * (ready * boot + head_start))
-    flow = rate / (policy.utilisation * speed) + backlog / (speed * policy.drain_goal_s)
-    wanted = math.ceil(flow) if depth.outstanding or flow >= 1 else 0
-    wanted = max(wanted, crew["busy"], min(1, depth.outstanding))
-
-    coming = crew["requested"] + crew["booting"]
-    own = coming + ready - crew["by_hand"]
+    `billable` instances of all pools cost `spend` $/h. The fair share is not granted yet.
+    """
+    crew = _count_workers(view.workers)
     terms = Terms(
         **crew,
-        visible=depth.visible,
-        in_flight=depth.in_flight,
-        delayed=depth.delayed,
-        dead=depth.dead,
-        orphaned=orphaned,
-        arrival_rate=rate,
-        throughput=speed,
-        boot_s=boot,
+        **_compute_work(view, memory, crew, policy),
         utilisation=policy.utilisation,
         drain_goal_s=policy.drain_goal_s,
-        head_start_s=head_start,
-        backlog=backlog,
-        wanted=wanted,
         needed=0,
         granted=0,
         cap=policy.max_workers,
@@ -120,20 +97,48 @@ def weigh(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spe
         starved_s=memory.starved_s,
         failures=memory.failures,
         retry_in_s=memory.retry_in_s,
-        price_per_hour=price_of(view, policy.budget_per_hour - spend, policy),
+        price_per_hour=choose_price(view, policy.budget_per_hour - spend, policy),
         spend_per_hour=spend,
         budget_per_hour=policy.budget_per_hour,
-        keep_s=max(policy.stabilisation_s, policy.linger_s, worth_keeping_s(memory.gaps, boot)),
         floor=view.floor,
         foreseen=view.foreseen,
     )
-    wanted = max(wanted, terms.ahead)
-    needed = own if view.unread else _within_reach(view, max(0, wanted - crew["by_hand"]), own, coming, memory)
-    return replace(terms, wanted=wanted, needed=needed)
+    keep_s = max(policy.stabilisation_s, policy.linger_s, choose_keep_s(memory.idle_gaps, terms.boot_s))
+    terms = replace(terms, wanted=max(terms.wanted, terms.ahead), keep_s=keep_s)
+    return replace(terms, needed=terms.own if view.unread else _limit_by_failures(view, terms, memory))
 
 
-def _crew(workers: Sequence[Worker]) -> dict[str, int]:
-    """The workers by what they are good for; whoever is neither capacity nor draining is on its way out."""
+def _compute_work(view: PoolView, memory: PoolMemory, crew: dict[str, int], policy: Policy) -> dict[str, Any]:
+    """Q and N* (without what is up ahead of work), and the terms that they follow from."""
+    depth, boot, speed = view.depth, estimate_boot_s(memory, policy), estimate_throughput(memory, policy)
+    rate = estimate_arrival_rate(memory, boot)
+    at_work = [worker for worker in view.workers if worker.stage.ready or worker.stage.leaving]
+    # What a worker holds that is about to be ended comes back to the queue.
+    held = sum(worker.held for worker in at_work if view.unread or not must_end(worker, policy))
+    orphaned = max(0, depth.in_flight - held)
+    head_start = sum(boot - max(0.0, boot - worker.age_s) for worker in view.workers if worker.stage.coming)
+
+    ready, waiting = crew["idle"] + crew["busy"], depth.visible + depth.delayed + orphaned
+    backlog = max(0.0, waiting + rate * boot - speed * (ready * boot + head_start))
+    flow = rate / (policy.utilisation * speed) + backlog / (speed * policy.drain_goal_s)
+    wanted = math.ceil(flow) if depth.outstanding or flow >= 1 else 0
+    return {
+        "visible": depth.visible,
+        "in_flight": depth.in_flight,
+        "delayed": depth.delayed,
+        "dead": depth.dead,
+        "orphaned": orphaned,
+        "arrival_rate": rate,
+        "throughput": speed,
+        "boot_s": boot,
+        "head_start_s": head_start,
+        "backlog": backlog,
+        "wanted": max(wanted, crew["busy"], min(1, depth.outstanding)),
+    }
+
+
+def _count_workers(workers: Sequence[Worker]) -> dict[str, int]:
+    """The workers by what they are good for. Those that are neither capacity nor draining are ending."""
     at = [worker.stage for worker in workers].count
     counts = {
         "requested": at(Stage.REQUESTED),
@@ -147,71 +152,75 @@ def _crew(workers: Sequence[Worker]) -> dict[str, int]:
     return {**counts, "ending": len(workers) - sum(counts.values()), "by_hand": by_hand}
 
 
-def _timed(terms: Terms, memory: PoolMemory, elapsed_s: float) -> tuple[Terms, PoolMemory]:
-    """How long the target has been below the fleet, and the pool without a worker that it needs."""
-    below = _lasting(terms.own > terms.needed, memory.below_s, elapsed_s)
-    starved = _lasting(terms.needed > 0 and terms.own == 0, memory.starved_s, elapsed_s)
-    ladder, gaps = note(memory.ladder, memory.gaps, terms.needed, elapsed_s)
+def _add_times(terms: Terms, memory: PoolMemory, elapsed_s: float) -> tuple[Terms, PoolMemory]:
+    """Add how long the need has been below the fleet, and how long the pool has had no worker that it needs."""
+    below = _lengthen(terms.own > terms.needed, memory.below_s, elapsed_s)
+    starved = _lengthen(terms.needed > 0 and terms.own == 0, memory.starved_s, elapsed_s)
+    history, gaps = record_demand(memory.demand_history, memory.idle_gaps, terms.needed, elapsed_s)
     return (
-        replace(terms, below_s=below, starved_s=starved, peak=peak(ladder, terms.keep_s)),
-        replace(memory, below_s=below, starved_s=starved, ladder=ladder, gaps=gaps),
+        replace(terms, below_s=below, starved_s=starved, peak=find_peak(history, terms.keep_s)),
+        replace(memory, below_s=below, starved_s=starved, demand_history=history, idle_gaps=gaps),
     )
 
 
-def _lasting(holds: bool, since_s: float | None, elapsed_s: float) -> float | None:
+def _lengthen(holds: bool, since_s: float | None, elapsed_s: float) -> float | None:
     if not holds:
         return None
     return 0.0 if since_s is None else since_s + elapsed_s
 
 
-# --- boot failures ----------------------------------------------------------------------------
+# --- failures ---------------------------------------------------------------------------------
 
 
 def _remember(view: PoolView, memory: PoolMemory, elapsed_s: float, policy: Policy) -> PoolMemory:
-    """Learn, count failures in a row, and run the back-off down."""
-    memory = learn(view, memory, elapsed_s, policy)
-    news = view.news
-    over = news.handled > 0 if memory.broken else bool(news.boots)
-    lately = news.failures + news.broken
-    failures, broken = lately + (0 if over else memory.failures), news.broken + (0 if over else memory.broken)
+    """Learn, count failures in a row, and let the pause run down."""
+    memory = update_estimates(view, memory, elapsed_s, policy)
+    delta = view.delta
+    over = delta.handled > 0 if memory.broken else bool(delta.boots)
+    lately = delta.failures + delta.broken
+    failures, broken = lately + (0 if over else memory.failures), delta.broken + (0 if over else memory.broken)
     if not failures:
         return replace(memory, failures=0, broken=0, retry_in_s=0.0, notice="", refused="")
     if not lately:
         return replace(memory, retry_in_s=max(0.0, memory.retry_in_s - elapsed_s))
-    if news.lasting:
+    if delta.lasting:
         failures = max(failures, policy.breaker_failures)
-    pause = _pause(failures, policy)
+    pause = _compute_pause(failures, policy)
     memory = replace(memory, failures=failures, broken=broken, retry_in_s=pause)
-    return replace(memory, notice=news.notice, refused=news.refused)
+    return replace(memory, notice=delta.notice, refused=delta.refused)
 
 
-def _pause(failures: int, policy: Policy) -> float:
+def _compute_pause(failures: int, policy: Policy) -> float:
     """Doubles from one second with each failure in a row, until the circuit breaker opens."""
     if failures >= policy.breaker_failures:
         return policy.breaker_reset_s
-    return min(_FIRST_BACK_OFF_S * 2.0 ** min(failures - 1, 30), policy.breaker_reset_s)
+    return compute_backoff(failures - 1, base_s=_FIRST_PAUSE_S, cap_s=policy.breaker_reset_s)
 
 
-def _within_reach(view: PoolView, wanted: int, own: int, coming: int, memory: PoolMemory) -> int:
-    """After a failed boot launches are tried one by one, each after its pause, until one of them is ready.
+def _limit_by_failures(view: PoolView, terms: Terms, memory: PoolMemory) -> int:
+    """What our own fleet must supply: N* without workers started by hand, and after a failure one worker more at most.
 
-    After workers that broke at work, until one has finished an image: each that breaks costs its messages a delivery.
-    A pool asks for no more of the cap than that, so that one whose workers do not boot, or are not to be had, takes no
-    room from the others.
+    After a failed boot one launch is tried at a time, each after its pause, until a worker is ready. After workers that
+    broke at work, until one has finished an image: each that breaks costs its messages a delivery. The pool asks for
+    no more of the cap than that, so a pool whose workers do not boot takes no room from the others.
     """
+    wanted, own = max(0, terms.wanted - terms.by_hand), terms.own
     if wanted > own and not view.offerings:
         return own
     if not memory.failures or wanted <= own:
         return wanted
-    unproven = coming or (own if memory.broken else 0)
+    unproven = terms.coming or (own if memory.broken else 0)
     return own if memory.retry_in_s > 0 or unproven else own + 1
 
 
 # --- one pool ---------------------------------------------------------------------------------
 
 
-def _asked(view: PoolView, terms: Terms, paused: bool, policy: Policy) -> tuple[int, Rule]:
-    """How many launches its share allows and its work can use, before the cap's free room is looked at."""
+def _choose_launches(view: PoolView, terms: Terms, paused: bool, policy: Policy) -> tuple[int, Rule]:
+    """How many launches the pool's share allows and its work can use, and by which rule.
+
+    How much of the cap is free is not considered yet.
+    """
     if view.unread:
         return 0, Rule.UNREAD
     if paused:
@@ -225,35 +234,39 @@ def _asked(view: PoolView, terms: Terms, paused: bool, policy: Policy) -> tuple[
     if not view.offerings:
         return 0, Rule.NO_CAPACITY
     if terms.granted < terms.needed and terms.granted <= terms.own:
-        return 0, _limit(terms, policy)
+        return 0, _name_limit(terms, policy)
     return max(0, terms.granted - terms.own), Rule.TRIAL if terms.failures else Rule.LAUNCH
 
 
-def _plan(view: PoolView, terms: Terms, asked: tuple[int, Rule], free: int, room: int, policy: Policy) -> PoolPlan:
+def _decide_pool(
+    view: PoolView, terms: Terms, asked: tuple[int, Rule], limit: int, room: int, policy: Policy
+) -> Decision:
+    """At most `limit` launches are free; other pools wait for `room` instances."""
     count, rule = asked
-    launch = min(count, free)
+    launch = min(count, limit)
     if count and not launch:
-        rule = _limit(terms, policy)
+        rule = _name_limit(terms, policy)
     drain: tuple[str, ...] = ()
     if rule not in (Rule.UNREAD, Rule.PAUSED) and terms.own > terms.granted:
-        drain, rule = _drains(view, terms, room, rule, policy)
-    terminate = () if view.unread else tuple(worker.id for worker in view.workers if to_end(worker, policy))
-    return PoolPlan(view.pool, launch, drain, terminate, rule, "", terms)
+        drain, rule = _choose_drains(view, terms, room, rule, policy)
+    terminate = () if view.unread else tuple(worker.id for worker in view.workers if must_end(worker, policy))
+    return Decision(view.pool, launch, drain, terminate, rule, terms)
 
 
-def _limit(terms: Terms, policy: Policy) -> Rule:
+def _name_limit(terms: Terms, policy: Policy) -> Rule:
     """What another instance would exceed: the budget, or else the cap."""
-    purse = policy.budget_per_hour - terms.spend_per_hour
-    return Rule.BUDGET if policy.max_workers and affordable(terms.price_per_hour, purse, policy) < 1 else Rule.CAP
+    remaining = policy.budget_per_hour - terms.spend_per_hour
+    affordable = count_affordable(terms.price_per_hour, remaining, policy)
+    return Rule.BUDGET if policy.max_workers and affordable < 1 else Rule.CAP
 
 
-def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy) -> tuple[tuple[str, ...], Rule]:
-    """Whom to drain of a pool that has more than its share: the idle, and of them the longest idle first.
+def _choose_drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy) -> tuple[tuple[str, ...], Rule]:
+    """Whom to drain of a pool that has more than its share: idle workers, the longest idle first.
 
-    Where another pool waits for room, or a limit was lowered, at once, and busy ones too if the share is less than the
-    work needs or more are there than the limit; else only as many as were never needed for as long as it pays to keep
-    them (`policy.scale_in`). Which of them stood idle meanwhile says little: a queue hands its next message to whom
-    it likes.
+    1. Where another pool waits for room, or a limit was lowered: at once. Busy workers too, if the share is less than
+       the work needs, or more instances exist than the limit allows.
+    2. Otherwise only as many as were not needed at any time for as long as it pays to keep them (`scale_in`). Which of
+       them was idle meanwhile says little: a queue hands its next message to any worker.
     """
     surplus = terms.own - terms.granted
     ours = [worker for worker in view.workers if worker.ours]
@@ -275,8 +288,23 @@ def _drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy)
     return leaving, Rule.SCALE_IN if leaving else Rule.LINGER
 
 
-def to_end(worker: Worker, policy: Policy) -> bool:
-    """Ended are only those that cannot be working any more, or had their time."""
+def _explain(decision: Decision, view: PoolView, memory: PoolMemory, policy: Policy) -> Details:
+    """What the decision's sentence names beside the terms."""
+    stages = {worker.id: worker.stage for worker in view.workers}
+    return Details(
+        because=view.unread,
+        refused=memory.refused,
+        notice=memory.notice,
+        broken=memory.broken > 0,
+        any_idle=any(worker.ours and worker.stage is Stage.IDLE for worker in view.workers),
+        idle_s=min((worker.stage_s for worker in view.workers if worker.id in decision.drain), default=0.0),
+        settle_s=policy.stabilisation_s,
+        ended=tuple(str(stages[id_]) for id_ in decision.terminate),
+    )
+
+
+def must_end(worker: Worker, policy: Policy) -> bool:
+    """Return whether to end this instance: it cannot be working any more, or its time to drain is over."""
     if worker.stage.coming or worker.stage.ready:
         return False
     if worker.stage.leaving:

@@ -1,10 +1,11 @@
-"""How long workers beyond the need have stayed so, and how long it pays to keep one. Pure.
+"""Scale-in: how long workers have not been needed, and how long it pays to keep one.
 
-A worker that is let go and needed again costs a boot; one that is kept costs the time until then. Who knew how long
-that will be would keep it if it is less than a boot (the ski-rental problem); whoever learned how long it usually is
-keeps it for the time that would have cost least so far (Irani, Shukla, Gupta, "Online strategies for dynamic power
-management", ACM TECS 2(3), 2003; Karlin et al., "Competitive randomized algorithms for non-uniform problems", SODA
-1990).
+1. A worker that is drained and needed again costs a boot. A worker that is kept costs the time until it is needed.
+2. With the future known, one would keep a worker exactly where that time is shorter than a boot (the ski-rental
+   problem). With past idle gaps known, one keeps it for the time that would have cost least over those gaps (Irani,
+   Shukla, Gupta, "Online strategies for dynamic power management", ACM TECS 2(3), 2003; Karlin et al., "Competitive
+   randomized algorithms for non-uniform problems", SODA 1990).
+3. The demand history tells how many workers were needed at one time within any recent period, in at most 40 entries.
 """
 
 from __future__ import annotations
@@ -12,49 +13,54 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import pairwise
 
-Rung = tuple[float, int]
-"""Seconds since so many workers were needed last, and how many."""
-Gap = tuple[float, int]
+Demand = tuple[float, int]
+"""Seconds since at least so many workers were last needed, and how many."""
+IdleGap = tuple[float, int]
 """Seconds for which workers were not needed until they were again, and how many workers."""
 
-_RUNGS = 40
+_ENTRIES = 40
 _GAPS = 20
-_TRUSTED = 3
-"""Of fewer returns nothing is learned."""
+_MIN_RETURNS = 3
+"""Fewer returns teach nothing."""
 _LONGEST_S = 3600.0
 _MOST_BOOTS = 2.0
-"""Nobody is kept for longer than so many boots."""
+"""Nobody is kept for longer than this many boots."""
 _MARGIN = 1.25
 """The next gap may be a little longer than the last ones."""
 
 
-def note(
-    ladder: tuple[Rung, ...], gaps: tuple[Gap, ...], needed: int, elapsed_s: float
-) -> tuple[tuple[Rung, ...], tuple[Gap, ...]]:
-    """Take in how many are needed now. The ladder goes up in both age and number; its first rung is now.
+def record_demand(
+    history: tuple[Demand, ...], gaps: tuple[IdleGap, ...], needed: int, elapsed_s: float
+) -> tuple[tuple[Demand, ...], tuple[IdleGap, ...]]:
+    """Add how many workers are needed now; return the new history and the new idle gaps.
 
-    A gap began between the tick that still needed the worker and the next: half of that belongs to it.
+    The history rises in both age and number; its first entry is now. A gap began between the tick that still needed
+    the worker and the next one, so half of that tick is not part of it.
     """
-    aged = [(min(_LONGEST_S, age + elapsed_s), count) for age, count in ladder]
-    found = []
+    aged = [(min(_LONGEST_S, age + elapsed_s), count) for age, count in history]
+    ended = []
     for (_, below), (age, count) in pairwise(aged):
         if needed > below:
-            found.append((age - elapsed_s / 2, min(needed, count) - below))
-    rungs = [(0.0, needed), *(rung for rung in aged if rung[1] > needed)]
-    if len(rungs) > _RUNGS:
-        del rungs[-2]
-    return tuple(rungs), (gaps + tuple(found))[-_GAPS:]
+            ended.append((age - elapsed_s / 2, min(needed, count) - below))
+    entries = [(0.0, needed), *(entry for entry in aged if entry[1] > needed)]
+    if len(entries) > _ENTRIES:
+        del entries[-2]
+    return tuple(entries), (gaps + tuple(ended))[-_GAPS:]
 
 
-def peak(ladder: tuple[Rung, ...], within_s: float) -> int:
-    """The most workers that were needed at one time within the last so many seconds."""
-    return max((count for age, count in ladder if age < within_s), default=0)
+def find_peak(history: tuple[Demand, ...], within_s: float) -> int:
+    """Return the most workers that were needed at one time within the last `within_s` seconds."""
+    return max((count for age, count in history if age < within_s), default=0)
 
 
 @lru_cache(maxsize=64)  # gaps change seldom, and every tick of every pool asks
-def worth_keeping_s(gaps: tuple[Gap, ...], boot_s: float) -> float:
-    """For how long keeping a worker that is not needed would have cost least; 0 while too little is known."""
-    if sum(count for _, count in gaps) < _TRUSTED:
+def choose_keep_s(gaps: tuple[IdleGap, ...], boot_s: float) -> float:
+    """Return the seconds for which keeping a surplus worker would have cost least; 0 while too little is known.
+
+    A gap g of n workers costs n·g where they are kept long enough, else n·(kept + boot_s). Candidates are 0 and each
+    past gap with a margin of a quarter, at most two boots.
+    """
+    if sum(count for _, count in gaps) < _MIN_RETURNS:
         return 0.0
     choices = [0.0, *(gap * _MARGIN for gap, _ in gaps if gap * _MARGIN <= _MOST_BOOTS * boot_s)]
     return min(choices, key=lambda kept: (sum(n * (g if g <= kept else kept + boot_s) for g, n in gaps), kept))

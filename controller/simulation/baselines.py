@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from controller.policy.policy import Decide, to_end, weigh
-from controller.state.model import Memory, Observation, Plan, Policy, PoolMemory, PoolPlan, PoolView, Rule, Stage
+from controller.policy.policy import Decide, compute_terms, must_end
+from controller.state.model import Memory, Observation, Plan, Policy, PoolMemory, PoolView, Stage
+from core.fleet.decisions import Decision, Details, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ def _framed(name: str, want: Want) -> Decide:
     return decide
 
 
-def _planned(name: str, want: Want, view: PoolView, at: float, billable: int, policy: Policy) -> PoolPlan:
-    terms = weigh(view, PoolMemory(), billable, policy)
+def _planned(name: str, want: Want, view: PoolView, at: float, billable: int, policy: Policy) -> Decision:
+    terms = compute_terms(view, PoolMemory(), billable, policy)
     share = policy.throughput_prior * policy.drain_goal_s
     seen = Seen(at, view.depth.visible, view.depth.in_flight, terms.own, terms.ready, share, policy.boot_prior_s)
     wanted = terms.own if view.unread else max(0, min(want(seen), policy.max_workers))
@@ -65,9 +66,11 @@ def _planned(name: str, want: Want, view: PoolView, at: float, billable: int, po
         key=lambda worker: (worker.stage is Stage.BUSY, -worker.stage_s, worker.id),
     )
     drain = tuple(worker.id for worker in ready[: max(0, terms.own - wanted)])
-    ended = () if view.unread else tuple(worker.id for worker in view.workers if to_end(worker, policy))
+    doomed = () if view.unread else tuple(worker for worker in view.workers if must_end(worker, policy))
     rule = Rule.LAUNCH if launch else Rule.SCALE_IN if drain else Rule.ENOUGH
-    return PoolPlan(view.pool, launch, drain, ended, rule, f"{name} wants {wanted}: {terms.own} there", terms)
+    because = f"{name} wants {wanted} and {terms.own} are there"
+    details = Details(because, ended=tuple(str(worker.stage) for worker in doomed))
+    return Decision(view.pool, launch, drain, tuple(worker.id for worker in doomed), rule, terms, details)
 
 
 def per_message() -> Want:

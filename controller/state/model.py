@@ -1,30 +1,41 @@
-"""The controller's words: what it sees, what it may do, what it remembers, what it plans. Frozen values, no behaviour.
+"""The controller's vocabulary: what it observes, what it may do, what it remembers and what it plans. Values only.
 
-Time is told in durations that grow from one observation to the next, never in moments: no clock is compared with
-another one, and a clock that jumps moves nothing.
+1. Times are durations that grow from one observation to the next, never moments. No clock is compared with another
+   one, and a clock that jumps moves nothing.
+2. Observations and plans are recorded as JSON, and memories are stored in the ledger. The JSON names are those of
+   earlier versions: a renamed field keeps its old name as an alias.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
 
 from config.settings import ControllerSettings
+from core.fleet.decisions import Decision
 from core.storage.ports import PROCESS, Depth, Offering
 
-# --- what is seen -----------------------------------------------------------------------------
+_BY_ALIAS = ConfigDict(serialize_by_alias=True, validate_by_alias=True, validate_by_name=True)
+
+# --- what is observed -------------------------------------------------------------------------
 
 
 class Stage(StrEnum):
     """requested → pending → booting → warming → idle ⇄ busy → draining → drained → terminating → gone
 
-    Aside: `boot_failed` (not ready by its deadline, or gone before), `lost` (its heartbeat stands still),
-    `interrupted` (its machine is being taken away), `orphan`: an instance of ours that the ledger does not know, and
-    that gives no sign of life. One that does is adopted, at the stage it is found in. And `unanswered`: a launch that
-    was asked for again and again without an answer. It may come to be, so it is billed; nothing waits for it.
+    Aside from that row:
+
+    - `boot_failed`: not ready by its deadline, or gone before it was ready
+    - `lost`: its heartbeat has stopped
+    - `interrupted`: its machine is being taken away
+    - `orphan`: an instance of ours that the ledger does not know and that sends no heartbeat. One that does send
+      heartbeats is adopted, at the stage it is found in.
+    - `unanswered`: a launch that was asked for again and again without an answer. It may have launched something, so
+      it is billed; nothing waits for it.
     """
 
     REQUESTED = "requested"
@@ -47,7 +58,7 @@ class Stage(StrEnum):
     """Will be ready, as far as is known."""
     ready: bool
     leaving: bool
-    """Finishes what it holds, and takes nothing more."""
+    """Finishes what it holds and takes nothing more."""
 
     def __init__(self, name: str) -> None:
         # Attributes, not properties: a large fleet asks for them some thousand times a tick.
@@ -60,8 +71,8 @@ class Stage(StrEnum):
 class Worker:
     """One instance that is not gone, or a launch that was asked for and is not listed yet.
 
-    Not frozen, as the others are, and never changed either: each tick makes one of every instance, in a fifth of the
-    time.
+    Nothing changes it. It is not frozen, because each tick makes one for every instance: frozen ones take five times as
+    long.
     """
 
     id: str
@@ -73,17 +84,17 @@ class Worker:
     held: int = 0
     """Messages in flight that it holds."""
     ours: bool = True
-    """False for a worker that somebody started by hand: it is capacity, but is neither billed nor touched."""
+    """False for a worker that somebody started by hand: it is capacity, but is neither billed nor ended."""
     price: float = 0.0
-    """$/h, as agreed when it was launched."""
+    """$/h, as offered when it was launched."""
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class PoolDelta:
     """What happened in a pool since the observation before."""
 
     arrived: float = 0.0
-    """Images: growth of the queue plus completions; below 0 where counts lag."""
+    """Images: growth of the queue plus completions; negative where counts lag."""
     handled: int = 0
     failed: int = 0
     """How many of them ended with an error."""
@@ -94,26 +105,29 @@ class News:
     failures: int = 0
     """Launches refused, and instances that were gone or past their deadline before they were ready."""
     broken: int = 0
-    """Workers that an error ended before they had finished one image."""
+    """Workers that an error ended before they finished one image."""
     notice: str = ""
-    """What the failed one said of itself."""
+    """What the worker that failed last said in its heartbeat."""
     refused: str = ""
     """Why a launch was refused, in a clause."""
     lasting: bool = False
-    """The refusal stays until somebody mends its cause."""
+    """The refusal stays until somebody removes its cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """`unread` says, in a clause, which reading failed; what stands beside it is then from an earlier one."""
+    """One pool as a tick sees it."""
+
+    __pydantic_config__ = _BY_ALIAS
 
     pool: str
     depth: Depth
     workers: tuple[Worker, ...] = ()
-    news: News = News()
+    delta: Annotated[PoolDelta, Field(alias="news")] = PoolDelta()
     unread: str = ""
+    """Which reading failed, in a clause; the other fields are then from an earlier reading. Empty where none did."""
     offerings: tuple[Offering, ...] = (PROCESS,)
-    """What may be launched now, best first; empty where nothing is to be had."""
+    """What may be launched now, best first; empty where nothing is available."""
     floor: int = 0
     """Workers that the schedule asks for one boot from now."""
     foreseen: float = 0.0
@@ -122,21 +136,23 @@ class PoolView:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
+    """All pools as one tick sees them."""
+
     elapsed_s: float
     """Since the observation before."""
     pools: tuple[PoolView, ...]
     paused: bool = False
-    """An operator wants the fleet left as it is."""
+    """An operator has paused the fleet."""
     cap: int | None = None
-    """What an operator set in place of `max_workers`."""
+    """An operator's cap in place of `max_workers`; None where there is none."""
 
 
-# --- what is allowed and wanted ---------------------------------------------------------------
+# --- what is allowed ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings of the section `[controller]` that decisions depend on; seconds and images/s."""
+    """The settings in `[controller]` that decisions depend on, in seconds and images/s."""
 
     max_workers: int
     drain_goal_s: float
@@ -156,12 +172,12 @@ class Policy:
     """Who set `max_workers`."""
 
     def capped(self, cap: int | None) -> Policy:
-        """As it is under an operator's cap; None: under the settings'."""
+        """Return the policy under an operator's cap; None leaves the settings' cap."""
         return self if cap is None else replace(self, max_workers=cap, cap_source="operator")
 
 
-def policy_of(settings: ControllerSettings) -> Policy:
-    """The part of the settings that decisions depend on, under the names by which recordings know them."""
+def select_policy(settings: ControllerSettings) -> Policy:
+    """Return the settings that decisions depend on, by the names that recordings use."""
     same = settings.model_dump(include=set(Policy.__slots__))
     return Policy(**same, drain_goal_s=settings.backlog_target_s, linger_s=settings.idle_keep_s)
 
@@ -171,30 +187,32 @@ def policy_of(settings: ControllerSettings) -> Policy:
 
 @dataclass(frozen=True, slots=True)
 class PoolMemory:
-    """What one decision hands to the next; it is kept in the ledger and survives the controller."""
+    """What one decision passes to the next. The ledger stores it, so it survives the controller."""
+
+    __pydantic_config__ = _BY_ALIAS
 
     throughputs: tuple[float, ...] = ()
     boots: tuple[float, ...] = ()
     arrivals: tuple[float, float] = (0.0, 0.0)
     """The two smoothing stages of the arrival rate, images/s."""
     lately: float = 0.0
-    """Images/s that arrived in the last quarter of a drain goal or so."""
+    """Images/s that arrived within about the last quarter of a drain goal."""
     quiet_s: float = 0.0
-    """How long nothing has been outstanding and nothing was completed."""
+    """How long nothing has been outstanding and nothing completed."""
     below_s: float | None = None
-    """How long the target has stayed below the fleet; None where it is not."""
-    ladder: tuple[tuple[float, int], ...] = ()
-    """When so many workers were needed last (`controller.policy.scale_in`)."""
-    gaps: tuple[tuple[float, int], ...] = ()
-    """How long workers were not needed before they were again."""
+    """How long the need has been below the fleet; None where it is not."""
+    demand_history: Annotated[tuple[tuple[float, int], ...], Field(alias="ladder")] = ()
+    """How long ago how many workers were last needed (`controller.policy.scale_in`)."""
+    idle_gaps: Annotated[tuple[tuple[float, int], ...], Field(alias="gaps")] = ()
+    """How long workers were not needed before they were needed again."""
     starved_s: float | None = None
-    """How long the pool has wanted a worker and had none; None where that is not so."""
+    """How long the pool has needed a worker and had none; None where it has one or needs none."""
     failures: int = 0
     """Failed boots, refused launches and workers that broke, in a row."""
     broken: int = 0
-    """How many of them broke at work: a boot ends no such row, only an image that somebody finishes."""
+    """How many of them broke at work. Only a finished image ends such a row, not a boot."""
     retry_in_s: float = 0.0
-    """No launch before this has run down."""
+    """Seconds until the next launch may be tried."""
     notice: str = ""
     refused: str = ""
     """Why the last launch was refused; empty where it was not."""
@@ -206,141 +224,10 @@ Memory = Mapping[str, PoolMemory]
 # --- what is planned --------------------------------------------------------------------------
 
 
-class Rule(StrEnum):
-    """Which rule made a decision; changes of it, not of numbers, are worth a line in the log."""
-
-    UNREAD = "unread"
-    PAUSED = "paused"
-    REST = "rest"
-    ENOUGH = "enough"
-    LAUNCH = "launch"
-    TRIAL = "trial"
-    CAP = "cap"
-    BUDGET = "budget"
-    NO_CAPACITY = "no_capacity"
-    BACK_OFF = "back_off"
-    BREAKER = "breaker"
-    SETTLING = "settling"
-    LINGER = "linger"
-    SCALE_IN = "scale_in"
-    MAKE_ROOM = "make_room"
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """Every number that made a decision. Counts are of this pool unless they say otherwise."""
-
-    visible: int
-    in_flight: int
-    delayed: int
-    dead: int
-    orphaned: int
-    """Fo: in flight, and held by no live worker."""
-    arrival_rate: float
-    throughput: float
-    boot_s: float
-    utilisation: float
-    drain_goal_s: float
-    requested: int
-    booting: int
-    idle: int
-    busy: int
-    draining: int
-    ending: int
-    by_hand: int
-    """Workers, among those counted above, that are not of our fleet."""
-    head_start_s: float
-    """What the booting ones have behind them: the sum of max(0, B − remaining_i)."""
-    backlog: float
-    """Q: images that will still wait when a new worker is up."""
-    wanted: int
-    """N*: the workers that the work needs, or that are to be up before it."""
-    needed: int
-    """What our fleet must supply: N* without those started by hand, and no more than the back-off lets try."""
-    granted: int
-    """Its share of the cap."""
-    cap: int
-    """Most instances of all pools together: `max_workers`, or what an operator set in its place."""
-    billable: int
-    """Instances of all pools that are not gone, launches asked for included."""
-    below_s: float | None
-    starved_s: float | None
-    failures: int
-    retry_in_s: float
-    price_per_hour: float = 0.0
-    """$/h of the next instance that would be launched; 0 where none is to be had, or it is free."""
-    spend_per_hour: float = 0.0
-    """$/h of all pools' billable instances, launches asked for included."""
-    budget_per_hour: float = 0.0
-    """What that may come to; 0: any amount."""
-    keep_s: float = 0.0
-    """How long a worker that is not needed is kept."""
-    peak: int = 0
-    """The most that was needed within that time."""
-    cap_source: Literal["settings", "operator"] = "settings"
-    floor: int = 0
-    """Workers that the schedule asks for."""
-    foreseen: float = 0.0
-    """Images/s that came at this time yesterday."""
-    unanswered: int = 0
-    """Launches that the fleet does not answer, again and again: billed, in case they come to be, and no supply."""
-
-    @property
-    def ahead(self) -> int:
-        """Workers that are to be up before there is work."""
-        return max(self.floor, math.ceil(self.foreseen / (self.utilisation * self.throughput)))
-
-    @property
-    def coming(self) -> int:
-        return self.requested + self.booting
-
-    @property
-    def ready(self) -> int:
-        return self.idle + self.busy
-
-    @property
-    def supply(self) -> int:
-        """Workers that are ready or will be; those that leave are none."""
-        return self.coming + self.ready
-
-    @property
-    def own(self) -> int:
-        """The supply without those started by hand."""
-        return self.supply - self.by_hand
-
-    @property
-    def outstanding(self) -> int:
-        return self.visible + self.in_flight + self.delayed
-
-    @property
-    def over_budget(self) -> bool:
-        return 0 < self.budget_per_hour < self.spend_per_hour - 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class PoolPlan:
-    pool: str
-    launch: int
-    drain: tuple[str, ...]
-    terminate: tuple[str, ...]
-    rule: Rule
-    reason: str
-    """One plain sentence."""
-    terms: Terms
-
-    @property
-    def action(self) -> str:
-        """`hold`, or `launch 2`, `drain 1`, `end 1` and what of them goes together."""
-        counts = {"launch": self.launch, "drain": len(self.drain), "end": len(self.terminate)}
-        return ", ".join(f"{verb} {count}" for verb, count in counts.items() if count) or "hold"
-
-    @property
-    def numbers(self) -> dict[str, Any]:
-        return {"rule": str(self.rule), **{name: getattr(self.terms, name) for name in Terms.__slots__}}
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
-    pools: tuple[PoolPlan, ...]
+    """What one tick does: a decision for each pool."""
+
+    pools: tuple[Decision, ...]
     paused: bool = False
-    """Launches that were decided before wait too."""
+    """Launches that were decided earlier wait too."""

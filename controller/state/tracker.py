@@ -1,6 +1,10 @@
-"""Turns readings of the fleet, the roster and the queues into observations. No I/O; keeps what it saw last.
+"""Turn readings of the fleet, the roster and the queues into observations. No I/O.
 
-`core.fleet.liveness` tells who is alive, over good readings only: a controller that could not read blames nobody.
+1. A `Reading` is one look at everything. The tracker keeps what it saw last of each worker and each pool.
+2. A worker's stage follows from its instance's state, its heartbeat, and how long both have lasted.
+3. `core.fleet.liveness` decides who is alive, from successful readings only: a controller that could not read blames
+   nobody.
+4. Arrivals are not counted anywhere. They are what a queue's counts and the workers' results together have grown by.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from controller.state.ledger import Intent
-from controller.state.model import News, Observation, Policy, PoolView, Stage, Worker
+from controller.state.model import Observation, Policy, PoolDelta, PoolView, Stage, Worker
 from core.fleet.liveness import Liveness
 from core.fleet.roster import Heartbeat, WorkerState
 from core.storage.ports import PROCESS, Depth, Instance, InstanceState, Offering
@@ -27,10 +31,10 @@ _NO_DEPTH = Depth(visible=0, in_flight=0, delayed=0, dead=0, read_at=0.0)
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at everything. `depths` holds a clause that says why where a queue could not be read."""
+    """One look at everything. `depths` holds a clause in place of a depth where a queue could not be read."""
 
     at: float
-    """Wall clock, only to tell the age of an instance that was launched before our time."""
+    """Unix time, used only for the age of instances that were launched before this controller led."""
     instances: Sequence[Instance]
     heartbeats: Sequence[Heartbeat]
     drain_requests: Collection[str]
@@ -52,20 +56,20 @@ class Reading:
 
 
 @dataclass(slots=True)
-class _Sight:
-    """What is known of one worker; seconds are on our clock."""
+class _Tracked:
+    """What is known about one worker. Seconds are on the controller's own clock."""
 
     pool: str
     age_s: float
     """Since its launch, or since its process was started again."""
     fresh: bool
-    """Launched under our eyes: all that it did, it did on our watch."""
+    """Launched while we led: everything it did happened under observation."""
     beat: Heartbeat | None = None
     silent_s: float = 0.0
-    asked_s: float | None = None
-    """Since it was asked to drain, or began to on its own."""
+    draining_s: float | None = None
+    """Since it was asked to drain, or began to on its own; None where it is not draining."""
     stray_s: float | None = None
-    """Since it was first found to be unknown to the ledger; None where it is known."""
+    """Since it was first found missing from the ledger; None where the ledger knows it."""
     ready: bool = False
     failed: bool = False
     sampled: tuple[int, float] = (0, 0.0)
@@ -75,36 +79,34 @@ class _Sight:
 @dataclass(slots=True)
 class _Pool:
     handled: int = 0
-    """Images handled by its workers, as far as it was seen."""
+    """Images that its workers handled, as far as it was seen."""
     failed: int = 0
     """How many of them failed since the last observation."""
     reported: int = 0
-    """How many of them an observation has told."""
+    """How many of the handled ones an observation has reported."""
     total: int | None = None
-    """Outstanding, dead and handled together: it grows by what arrives."""
+    """Outstanding, dead and handled images together. It grows by what arrives."""
     depth: Depth = _NO_DEPTH
     throughputs: list[float] = field(default_factory=list)
     boots: list[float] = field(default_factory=list)
-    news: News = field(default_factory=News)
-    """All but those two, which every worker may add to."""
+    delta: PoolDelta = field(default_factory=PoolDelta)
+    """Everything else that happened; those two are lists because every worker may add to them."""
 
 
-class Watch:
-    """One per term of office: a controller that takes over starts a new one."""
+class StateTracker:
+    """One for each time this controller leads: a controller that takes over starts a new one."""
 
     def __init__(self, pools: Collection[str], policy: Policy) -> None:
         self._policy = policy
         self._configured = frozenset(pools)
-        self._sights: dict[str, _Sight] = {}
+        self._tracked: dict[str, _Tracked] = {}
         self._liveness = Liveness()
         self._pools: dict[str, _Pool] = {}
-        self._last = tuple(PoolView(pool, _NO_DEPTH) for pool in pools)
-        self._cap: int | None = None
-        self._paused = False
+        self._last = Observation(0.0, tuple(PoolView(pool, _NO_DEPTH) for pool in pools))
         self.forgettable: list[str] = []
         """Workers that are gone and still in the roster."""
         self.strays: set[str] = set()
-        """Instances that neither the ledger knows nor a heartbeat vouches for: they are not to be made known."""
+        """Instances that the ledger does not know and that send no heartbeat. The ledger must not learn them."""
 
     def observe(
         self,
@@ -114,10 +116,10 @@ class Watch:
         known: Collection[str] | None = None,
         unanswered: Collection[str] = (),
     ) -> Observation:
-        """`elapsed_s` runs from the last good reading. A queue that could not be read leaves its pool `unread`.
+        """Return what the reading shows; a queue that could not be read leaves its pool `unread`.
 
-        `known` are the instances that are in the ledger; None for all of them. `unanswered` are the tokens of launches
-        that the fleet does not answer, again and again.
+        `elapsed_s` counts from the last successful reading. `known` are the instances in the ledger; None means all.
+        `unanswered` are the tokens of launches that the fleet never answers.
         """
         names = self._configured | {instance.pool for instance in reading.instances}
         for name in names:
@@ -125,37 +127,37 @@ class Watch:
         workers: dict[str, list[Worker]] = {name: [] for name in names}
         beats = {id_: beat.seq for id_, beat in reading.heard.items()}
         self._liveness.look({**dict.fromkeys(reading.listed), **beats}, elapsed_s)
-        self._ours(reading, intents, elapsed_s, known, workers)
-        self._by_hand(reading, elapsed_s, workers)
+        self._track_instances(reading, intents, elapsed_s, known, workers)
+        self._track_by_hand(reading, elapsed_s, workers)
         for intent in intents:
             stage = Stage.UNANSWERED if intent.token in unanswered else Stage.REQUESTED
             for number in range(intent.unseen(reading.instances)):
                 asked = Worker(f"{intent.token}/{number}", stage, price=intent.offering.price)
                 workers.setdefault(intent.pool, []).append(asked)
-        for id_ in self._sights.keys() - reading.listed.keys() - reading.heard.keys():
-            del self._sights[id_]
-        self._last = tuple(
+        for id_ in self._tracked.keys() - reading.listed.keys() - reading.heard.keys():
+            del self._tracked[id_]
+        views = tuple(
             replace(
                 self._view(name, workers[name], reading.depths.get(name, _NO_DEPTH)),
                 offerings=tuple(reading.offerings.get(name, (PROCESS,))),
             )
             for name in sorted(workers)
         )
-        self._paused, self._cap = reading.paused, reading.cap
-        return Observation(elapsed_s, self._last, self._paused, self._cap)
+        self._last = Observation(elapsed_s, views, reading.paused, reading.cap)
+        return self._last
 
-    def blind(self, reason: str) -> Observation:
-        """What was seen last, marked as unread: the fleet or the roster did not answer. No time passes."""
-        views = tuple(replace(view, unread=reason, news=News()) for view in self._last)
-        return Observation(0.0, views, self._paused, self._cap)
+    def repeat_unread(self, reason: str) -> Observation:
+        """Return the last observation, marked as unread: the fleet or the roster did not answer. No time passes."""
+        views = tuple(replace(view, unread=reason, delta=PoolDelta()) for view in self._last.pools)
+        return replace(self._last, elapsed_s=0.0, pools=views)
 
-    def refused(self, pool: str, reason: str, *, lasting: bool = False) -> None:
-        """A launch fell short; where that is `lasting`, somebody must mend what `reason` names."""
-        self._tell(pool, News(failures=1, refused=reason, lasting=lasting))
+    def add_refusal(self, pool: str, reason: str, *, lasting: bool = False) -> None:
+        """Report with the next observation that a launch was refused, until somebody acts where it is `lasting`."""
+        self._report(pool, PoolDelta(failures=1, refused=reason, lasting=lasting))
 
     # --- workers ------------------------------------------------------------------------------
 
-    def _ours(
+    def _track_instances(
         self,
         reading: Reading,
         intents: Sequence[Intent],
@@ -163,158 +165,159 @@ class Watch:
         known: Collection[str] | None,
         workers: Mapping[str, list[Worker]],
     ) -> None:
-        """Adds those that are not gone to their pool's `workers`."""
+        """Add the instances that are not gone to their pool's `workers`."""
         tokens = {intent.token for intent in intents}
         self.forgettable, self.strays = [], set()
         for instance in reading.listed.values():
-            sight, beat = self._sights.get(instance.id), reading.heard.get(instance.id)
-            if sight is None:
+            tracked, beat = self._tracked.get(instance.id), reading.heard.get(instance.id)
+            if tracked is None:
                 age = max(0.0, reading.at - instance.launched_at)
-                sight = self._sights[instance.id] = _Sight(instance.pool, age, fresh=instance.token in tokens)
+                tracked = self._tracked[instance.id] = _Tracked(instance.pool, age, fresh=instance.token in tokens)
                 settled = instance.state is InstanceState.GONE or (beat is not None and beat.state.ready)
-                sight.ready = settled and not sight.fresh
+                tracked.ready = settled and not tracked.fresh
             else:
-                sight.age_s += elapsed_s
-            self._hear(instance.id, sight, beat)
-            self._asked(sight, instance.id in reading.drain_requests, elapsed_s)
+                tracked.age_s += elapsed_s
+            self._take_heartbeat(instance.id, tracked, beat)
+            self._note_drain(tracked, instance.id in reading.drain_requests, elapsed_s)
             unknown = known is not None and instance.id not in known and instance.token not in tokens
-            if unknown or sight.stray_s is not None:
-                self._vouch(sight, instance, unknown, elapsed_s)
-            stage = self._stage(instance.state, sight)
-            if not sight.ready or sight.stray_s is not None or stage is Stage.DRAINED:
-                self._judge(sight, stage, instance.ended)
+            if unknown or tracked.stray_s is not None:
+                self._note_stray(tracked, instance, unknown, elapsed_s)
+            stage = self._find_stage(instance.state, tracked)
+            if not tracked.ready or tracked.stray_s is not None or stage is Stage.DRAINED:
+                self._report_boot(tracked, stage, instance.ended)
             if stage is not Stage.GONE:
-                workers[instance.pool].append(self._worker(instance.id, stage, sight, instance.price))
+                workers[instance.pool].append(self._worker(instance.id, stage, tracked, instance.price))
             elif beat is not None or instance.id in reading.drain_requests:
                 self.forgettable.append(instance.id)
 
-    def _by_hand(self, reading: Reading, elapsed_s: float, workers: Mapping[str, list[Worker]]) -> None:
-        """Heartbeats without an instance. One counts from its first change on: it may be left from a dead worker."""
+    def _track_by_hand(self, reading: Reading, elapsed_s: float, workers: Mapping[str, list[Worker]]) -> None:
+        """Add workers without an instance, from their first new heartbeat on: an old one may be a dead worker's."""
         for id_ in reading.heard.keys() - reading.listed.keys():
             beat = reading.heard[id_]
-            sight = self._sights.setdefault(id_, _Sight(beat.pool, 0.0, fresh=False))
-            self._hear(id_, sight, beat)
-            self._asked(sight, id_ in reading.drain_requests, elapsed_s)
-            stage = self._stage(InstanceState.RUNNING, sight)
-            if sight.silent_s >= self._policy.lost_after_s:
+            tracked = self._tracked.setdefault(id_, _Tracked(beat.pool, 0.0, fresh=False))
+            self._take_heartbeat(id_, tracked, beat)
+            self._note_drain(tracked, id_ in reading.drain_requests, elapsed_s)
+            stage = self._find_stage(InstanceState.RUNNING, tracked)
+            if tracked.silent_s >= self._policy.lost_after_s:
                 self.forgettable.append(id_)
             elif self._liveness.moved(id_) and beat.pool in self._configured:
-                workers[beat.pool].append(self._worker(id_, stage, sight, ours=False))
+                workers[beat.pool].append(self._worker(id_, stage, tracked, ours=False))
 
-    def _hear(self, id_: str, sight: _Sight, beat: Heartbeat | None) -> None:
-        before = sight.beat
-        sight.silent_s = self._liveness.silent_s(id_)
+    def _take_heartbeat(self, id_: str, tracked: _Tracked, beat: Heartbeat | None) -> None:
+        before = tracked.beat
+        tracked.silent_s = self._liveness.silent_s(id_)
         if beat is None or (before is not None and beat.seq == before.seq):
             return
-        sight.beat = beat
+        tracked.beat = beat
         if before is not None and beat.seq < before.seq and not beat.state.ready:
-            sight.age_s, sight.ready, sight.failed = 0.0, False, False  # its process was started again: another boot
+            tracked.age_s, tracked.ready, tracked.failed = 0.0, False, False  # its process was restarted: another boot
         handled, earlier = beat.images_done + beat.images_failed, 0
         if before is not None:
             earlier = before.images_done + before.images_failed
             if handled == earlier and beat.busy_seconds == before.busy_seconds:
                 return  # most of a large fleet
-        if before is None and not sight.fresh:
-            sight.sampled = (handled, beat.busy_seconds)
-        elif pool := self._pools.get(sight.pool):
+        if before is None and not tracked.fresh:
+            tracked.sampled = (handled, beat.busy_seconds)
+        elif pool := self._pools.get(tracked.pool):
             pool.handled += max(0, handled - earlier)
             pool.failed += max(0, beat.images_failed - (before.images_failed if before else 0))
-        images, busy = handled - sight.sampled[0], beat.busy_seconds - sight.sampled[1]
+        images, busy = handled - tracked.sampled[0], beat.busy_seconds - tracked.sampled[1]
         if images > 0 and busy >= _SAMPLE_S:
-            self._pools.setdefault(sight.pool, _Pool()).throughputs.append(images / busy)
+            self._pools.setdefault(tracked.pool, _Pool()).throughputs.append(images / busy)
         elif images >= 0 and busy >= 0:
             return
-        sight.sampled = (handled, beat.busy_seconds)
+        tracked.sampled = (handled, beat.busy_seconds)
 
-    def _vouch(self, sight: _Sight, instance: Instance, unknown: bool, elapsed_s: float) -> None:
-        """An instance that the ledger does not know is one of ours again once it speaks while we watch."""
-        if not unknown or (sight.stray_s is not None and sight.beat and not sight.silent_s):
-            sight.stray_s = None
+    def _note_stray(self, tracked: _Tracked, instance: Instance, unknown: bool, elapsed_s: float) -> None:
+        """Count how long an instance has been a stray. It is ours again once it sends a heartbeat while we watch."""
+        if not unknown or (tracked.stray_s is not None and tracked.beat and not tracked.silent_s):
+            tracked.stray_s = None
         elif instance.state is not InstanceState.GONE:
-            sight.stray_s = 0.0 if sight.stray_s is None else sight.stray_s + elapsed_s
+            tracked.stray_s = 0.0 if tracked.stray_s is None else tracked.stray_s + elapsed_s
             self.strays.add(instance.id)
 
     @staticmethod
-    def _asked(sight: _Sight, wished: bool, elapsed_s: float) -> None:
-        beat = sight.beat
-        if sight.asked_s is not None:
-            sight.asked_s += elapsed_s
-        elif wished or (beat and (beat.leaving or (not beat.state.ready and beat.state is WorkerState.DRAINING))):
-            sight.asked_s = 0.0
+    def _note_drain(tracked: _Tracked, requested: bool, elapsed_s: float) -> None:
+        beat = tracked.beat
+        if tracked.draining_s is not None:
+            tracked.draining_s += elapsed_s
+        elif requested or (beat and (beat.leaving or (not beat.state.ready and beat.state is WorkerState.DRAINING))):
+            tracked.draining_s = 0.0
 
-    def _stage(self, state: InstanceState, sight: _Sight) -> Stage:
+    def _find_stage(self, state: InstanceState, tracked: _Tracked) -> Stage:
         if state in _ENDING:
             return _ENDING[state]
-        beat = sight.beat
+        beat = tracked.beat
         if beat and not beat.state.ready and beat.state is WorkerState.DRAINED:
             return Stage.DRAINED
-        if sight.ready and sight.silent_s >= self._policy.lost_after_s:
+        if tracked.ready and tracked.silent_s >= self._policy.lost_after_s:
             return Stage.LOST
-        if sight.stray_s is not None and (beat is None or sight.silent_s >= self._policy.lost_after_s):
+        if tracked.stray_s is not None and (beat is None or tracked.silent_s >= self._policy.lost_after_s):
             return Stage.ORPHAN
-        if sight.asked_s is not None:
+        if tracked.draining_s is not None:
             return Stage.INTERRUPTED if beat and beat.leaving else Stage.DRAINING
         if beat and beat.state.ready:
             return Stage.BUSY if beat.held or beat.state is WorkerState.BUSY else Stage.IDLE
-        if sight.age_s >= self._policy.boot_deadline_s:
+        if tracked.age_s >= self._policy.boot_deadline_s:
             return Stage.BOOT_FAILED
         if beat and beat.state is WorkerState.WARMING:
             return Stage.WARMING
         return Stage.PENDING if state is InstanceState.PENDING and beat is None else Stage.BOOTING
 
-    def _judge(self, sight: _Sight, stage: Stage, ended: str) -> None:
-        """Tell, once each, that a worker became ready, failed to, or broke at once."""
-        beat = sight.beat
-        if not sight.ready and beat and beat.state.ready:
-            sight.ready = True
-            self._tell(sight.pool, News(boots=(beat.boot.ready if beat.boot else sight.age_s,)))
-        asked = sight.asked_s is not None or (beat and beat.state is WorkerState.DRAINED)
+    def _report_boot(self, tracked: _Tracked, stage: Stage, ended: str) -> None:
+        """Report, once each, that a worker became ready, that its boot failed, or that it broke at its first work."""
+        beat = tracked.beat
+        if not tracked.ready and beat and beat.state.ready:
+            tracked.ready = True
+            self._report(tracked.pool, PoolDelta(boots=(beat.boot.ready if beat.boot else tracked.age_s,)))
+        asked = tracked.draining_s is not None or (beat and beat.state is WorkerState.DRAINED)
         if stage is Stage.ORPHAN:
-            sight.failed = True  # no launch of ours: its end teaches nothing
-        if stage in (Stage.GONE, Stage.BOOT_FAILED) and not (sight.ready or sight.failed or asked):
-            sight.failed = True
-            self._tell(sight.pool, News(failures=1, notice=(beat.notice if beat else "") or ended))
-        if beat and beat.ended_by and not (sight.failed or beat.images_done or beat.images_failed):
-            sight.failed = True
-            self._tell(sight.pool, News(broken=1, notice=beat.ended_by))
+            tracked.failed = True  # no launch of ours: its end teaches nothing
+        if stage in (Stage.GONE, Stage.BOOT_FAILED) and not (tracked.ready or tracked.failed or asked):
+            tracked.failed = True
+            self._report(tracked.pool, PoolDelta(failures=1, notice=(beat.notice if beat else "") or ended))
+        if beat and beat.ended_by and not (tracked.failed or beat.images_done or beat.images_failed):
+            tracked.failed = True
+            self._report(tracked.pool, PoolDelta(broken=1, notice=beat.ended_by))
 
     @staticmethod
-    def _worker(id_: str, stage: Stage, sight: _Sight, price: float = 0.0, *, ours: bool = True) -> Worker:
-        beat, stage_s, held = sight.beat, 0.0, 0
+    def _worker(id_: str, stage: Stage, tracked: _Tracked, price: float = 0.0, *, ours: bool = True) -> Worker:
+        beat, stage_s, held = tracked.beat, 0.0, 0
         if beat:
-            stage_s, held = max(0.0, beat.at - beat.state_since) + sight.silent_s, beat.held
+            stage_s, held = max(0.0, beat.at - beat.state_since) + tracked.silent_s, beat.held
         if stage.leaving:
-            stage_s = sight.asked_s or 0.0
-        elif sight.stray_s is not None and stage is Stage.ORPHAN:
-            stage_s = sight.stray_s
-        return Worker(id_, stage, sight.age_s, stage_s, held, ours, price)
+            stage_s = tracked.draining_s or 0.0
+        elif tracked.stray_s is not None and stage is Stage.ORPHAN:
+            stage_s = tracked.stray_s
+        return Worker(id_, stage, tracked.age_s, stage_s, held, ours, price)
 
     # --- pools --------------------------------------------------------------------------------
 
     def _view(self, name: str, workers: list[Worker], depth: Depth | str) -> PoolView:
         pool = self._pools.setdefault(name, _Pool())
-        news = replace(pool.news, throughputs=tuple(pool.throughputs), boots=tuple(pool.boots))
-        pool.news, pool.throughputs, pool.boots = News(), [], []
+        delta = replace(pool.delta, throughputs=tuple(pool.throughputs), boots=tuple(pool.boots))
+        pool.delta, pool.throughputs, pool.boots = PoolDelta(), [], []
         if isinstance(depth, str):
-            return PoolView(name, pool.depth, tuple(workers), news, unread=depth)
+            return PoolView(name, pool.depth, tuple(workers), delta, unread=depth)
         pool.depth = depth
         total = depth.outstanding + depth.dead + pool.handled
         arrived = 0 if pool.total is None else total - pool.total
         handled = pool.handled - pool.reported
         failed, pool.failed = pool.failed, 0
         pool.total, pool.reported = total, pool.handled
-        news = replace(news, arrived=arrived, handled=handled, failed=failed)
-        return PoolView(name, depth, tuple(workers), news)
+        delta = replace(delta, arrived=arrived, handled=handled, failed=failed)
+        return PoolView(name, depth, tuple(workers), delta)
 
-    def _tell(self, name: str, more: News) -> None:
+    def _report(self, name: str, more: PoolDelta) -> None:
+        """Add to what the next observation says of a pool."""
         pool = self._pools.setdefault(name, _Pool())
-        news = pool.news
+        delta = pool.delta
         pool.throughputs += more.throughputs
         pool.boots += more.boots
-        pool.news = News(
-            failures=news.failures + more.failures,
-            broken=news.broken + more.broken,
-            notice=more.notice or news.notice,
-            refused=more.refused or news.refused,
-            lasting=more.lasting or news.lasting,
+        pool.delta = PoolDelta(
+            failures=delta.failures + more.failures,
+            broken=delta.broken + more.broken,
+            notice=more.notice or delta.notice,
+            refused=more.refused or delta.refused,
+            lasting=more.lasting or delta.lasting,
         )

@@ -1,4 +1,4 @@
-"""`tagfleet evaluate`"""
+"""`tagfleet evaluate`: measure a trained run or a tagger on labelled images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from config.settings import Settings
 from tagfleet.cli.common import with_settings
+from tagfleet.text_tables import Column, echo_table
 
 if TYPE_CHECKING:
     from training.evaluate.evaluating import Done, Evaluation, Wanted
@@ -41,9 +42,9 @@ def command(
     strict: bool,
     workers: int,
 ) -> None:
-    """Measure the folder of a training, or a tagger that the fleet could serve (`coco80@1a2b3c4d`, `resnet50`, …).
+    """Measure a training run, or a tagger that the fleet could serve (`coco80@1a2b3c4d`, `resnet50`, …).
 
-    Thresholds and temperature of a run are chosen on its validation images, all figures are of its test images. A
+    A run's thresholds and temperature are chosen on its validation images; all figures come from its test images. A
     tagger keeps its own thresholds. report.html has plots, figures.json everything for programs.
     """
     from rich.console import Console
@@ -61,8 +62,7 @@ def command(
         found = _evaluated(model, is_run, wanted, settings, lambda more: bar.advance(task, more))
     folder = output or (Path(model) / "evaluation" if is_run else Path(f"evaluation-{model.replace('/', '-')}"))
     evaluation_report.write(found, folder)
-    for name, value in evaluation_report.rows(found.figures):
-        click.echo(f"{name:<32}{value}")
+    echo_table([Column(), Column()], evaluation_report.rows(found.figures))
     for problem in found.figures.skipped[:10]:
         click.echo(f"skipped {problem}", err=True)
     click.echo(f"{folder / 'report.html'}", err=True)

@@ -1,4 +1,4 @@
-"""`tagfleet models quantise`"""
+"""`tagfleet models quantise`: makes a tagger's int8 form, measures it, and offers it to workers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def command(settings: Settings, name: str, calibration: Path, labelled: Path | N
     "int8". Making it needs requirements-int8.txt, running it does not.
     """
     if find_spec("nncf") is None:
-        raise click.ClickException("int8 is made by NNCF: python -m pip install -r requirements-int8.txt")
+        raise click.ClickException(
+            "NNCF is not installed, which makes int8 forms: python -m pip install -r requirements-int8.txt"
+        )
     from app_tier.engines import int8, openvino
     from app_tier.model_tools import quantisation
     from app_tier.taggers import classifiers

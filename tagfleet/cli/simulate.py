@@ -1,4 +1,4 @@
-"""`tagfleet simulate`"""
+"""`tagfleet simulate`: run the controller's policy, and others, in virtual time."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def command(
     html: Path | None,
     docs: Path | None,
 ) -> None:
-    """Run the real controller over a simulated cloud in virtual time, and other systems' rules in its place.
+    """Run the real controller, and other systems' policies, over a simulated cloud in virtual time.
 
     The settings' [controller] section is used, at EC2's pace. Traces: step, ramp, diurnal, flash, bursty, sparse, old
     (the standard ones), heavy, a day of a million images, and days, two diurnal ones; or a file of your own: lines
@@ -111,7 +111,9 @@ def command(
 
 @contextmanager
 def _garbage_collected_seldom() -> Iterator[None]:
-    """A simulated day makes millions of objects and next to no cycles: to look for them took a twelfth of its time."""
+    """Run the garbage collector rarely: a simulated day makes millions of objects and hardly any cycles, and collecting
+    took a twelfth of the time.
+    """
     before = gc.get_threshold()
     gc.set_threshold(100_000, *before[1:])
     try:
@@ -171,7 +173,7 @@ _MARK = "<!-- what follows is written by `make elasticity` -->"
 
 
 def _publish(rows: list[Row], folder: Path) -> None:
-    """Replaces all of elasticity.md that stands after the mark, and its plots."""
+    """Replace everything in elasticity.md after the mark, and its plots."""
     from controller.simulation import plots, report
 
     parts = [_MARK, "", *(f"- {text}" for text in report.said(rows)), "", report.markdown(rows), "", report.LEGEND]

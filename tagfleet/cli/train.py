@@ -1,4 +1,4 @@
-"""`tagfleet train`"""
+"""`tagfleet train`: train a multi-label tagger."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 from pydantic import ValidationError
 
 from config.settings import Settings
+from config.validation import problems
 from tagfleet.cli.common import with_settings
 from training.fit.options import LossName, Options, Precision, SamplerName
 
@@ -25,7 +26,7 @@ Command = Callable[..., None]
 
 
 def _option(flag: str, help: str, type: click.ParamType[Any]) -> Callable[[Command], Command]:
-    """A flag for the field of `Options` with that name, with its default."""
+    """Return a flag for the field of `Options` with that name, with its default."""
     name = flag.removeprefix("--").replace("-", "_")
     return click.option(flag, name, default=getattr(_DEFAULTS, name), show_default=True, type=type, help=help)
 
@@ -77,9 +78,9 @@ def command(
     save_every: int,
     **chosen: Any,
 ) -> None:
-    """Train a network on SOURCE (COCO's json, csv, an export of corrections, or a folder for each class).
+    """Train a network on SOURCE (COCO's JSON, csv, an export of corrections, or a folder for each class).
 
-    The same command goes on from the last checkpoint, bit for bit. With several GPUs:
+    The same command resumes from the last checkpoint, bit for bit. With several GPUs:
 
         torchrun --nproc-per-node 4 -m -- tagfleet train SOURCE --run DIR …
 
@@ -99,7 +100,7 @@ def command(
     progress = Progress()
     board = Board(folder, progress.said) if find_spec("tensorboardX") else None
     if board is None:
-        click.echo("nothing for TensorBoard is written: pip install -r requirements-training.txt", err=True)
+        click.echo("no TensorBoard log is written; to get one: pip install -r requirements-training.txt", err=True)
     with joined(os.environ) as processes, progress, board or nullcontext():
         task = starting.task(wanted, places, processes, progress.said)
         outcome = train(task, processes, Together([progress, board] if board else [progress]))
@@ -110,10 +111,10 @@ def command(
 def _options(chosen: dict[str, Any]) -> Options:
     try:
         return Options(**chosen)
-    except ValidationError as error:  # click's ranges let nan through, and infinity where there is no upper bound
-        problem = error.errors()[0]
-        flag = f"--{str(problem['loc'][0]).replace('_', '-')}"
-        raise click.BadParameter(f"{problem['input']}: {problem['msg']}", param_hint=flag) from None
+    except ValidationError as error:  # click's ranges accept nan, and infinity if there is no upper bound
+        problem = next(problems(error))
+        flag = f"--{problem.where.replace('_', '-')}"
+        raise click.BadParameter(f"{problem.given}: {problem.what}", param_hint=flag) from None
 
 
 def _tell(outcome: Outcome, folder: Path) -> None:

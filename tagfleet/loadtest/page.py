@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from html import escape
 
-from tagfleet.loadtest import figures, plots, suite, tables
-from tagfleet.loadtest.record import Report, Run
+from tagfleet.loadtest import figures, plots, suite, summaries
+from tagfleet.loadtest.record import LoadRun, Report
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 66rem; padding: 0 1rem; color: #1d2733 }
@@ -32,8 +32,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield "</body></html>"
 
 
-def _section(run: Run) -> Iterator[str]:
-    found = figures.of(run)
+def _section(run: LoadRun) -> Iterator[str]:
+    found = figures.compute(run)
     began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(run.began_at_unix))
     taggers = ", ".join(run.taggers.values())
     yield f"<h2>{escape(run.plan.label)}</h2><p>{began}, {escape(run.url)}, {escape(taggers)}: {_how(run)}</p>"
@@ -42,11 +42,11 @@ def _section(run: Run) -> Iterator[str]:
         yield f'<p class="bad">{count} × {escape(error)}</p>'
     for remark in found.remarks:
         yield f'<p class="bad">{escape(remark)}</p>'
-    yield from _table(tables.rows(found))
+    yield from _table(summaries.rows(found))
     yield plots.svg(run)
 
 
-def _how(run: Run) -> str:
+def _how(run: LoadRun) -> str:
     """The plan in words."""
     plan = run.plan
     what = f"photos of {escape(str(plan.folder))}" if plan.folder else f"{', '.join(map(str, plan.sizes))} bytes each"

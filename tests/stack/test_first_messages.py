@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.domain.messages import Feedback, Job, TagOptions, encode
 from core.local.queue import LocalQueue
-from tagfleet.deployment.first_messages import drop_test_events
+from tagfleet.deployment.up import drop_test_events
 
 TEST = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2026-01-01T00:00:00.000Z", "Bucket": "in"})
 

@@ -10,8 +10,7 @@ from botocore.exceptions import ClientError
 
 from ami.aws.cloudformation import Change, Stack
 from config import settings as config
-from tagfleet.deployment import protection
-from tagfleet.deployment.up import steps
+from tagfleet.deployment.stack_changes import ends_database, steps, unprotect_database
 from tests.cloud import Cloud
 from tests.stack.commands import deployment_in, image_of
 from tests.stack.test_template import PARAMETERS, filled_in
@@ -64,9 +63,9 @@ def test_the_protection_of_the_database_is_lifted(cloud: Cloud) -> None:
     rds.modify_db_instance(DBInstanceIdentifier=database, DeletionProtection=True)  # moto's stacks pass it over
     with pytest.raises(ClientError, match=r"(?i)deletion ?protection|protected"):
         rds.delete_db_instance(DBInstanceIdentifier=database, SkipFinalSnapshot=True)
-    protection.lift_from_database(cloud.clients, stack)
+    unprotect_database(cloud.clients, stack)
     rds.delete_db_instance(DBInstanceIdentifier=database, SkipFinalSnapshot=True)
-    protection.lift_from_database(cloud.clients, stack)  # gone meanwhile
+    unprotect_database(cloud.clients, stack)  # gone meanwhile
 
 
 @pytest.mark.parametrize(
@@ -79,4 +78,4 @@ def test_the_protection_of_the_database_is_lifted(cloud: Cloud) -> None:
     ],
 )
 def test_what_ends_the_database_is_told_from_what_changes_it(change: Change, ends: bool) -> None:
-    assert protection.ends_database([change]) is ends
+    assert ends_database([change]) is ends

@@ -57,7 +57,7 @@ def _declare_state(fleet: Resource, services: Services) -> None:
     def get_fleet_history(query: HistoryQuery) -> dict[str, Any]:
         """Get the fleet's last hour, the controller's last hundred changes of decision, and what happened to workers"""
         roster = services.backend.roster
-        decisions, changes = roster.history().records, roster.changes().changes
+        decisions, changes = roster.past_decisions(), roster.events()
         return {
             "samples": [sample.model_dump() for sample in samples.after(query.after, services.clock())],
             "decisions": [decision.model_dump(mode="json") for decision in decisions if decision.at > query.after],

@@ -57,7 +57,10 @@ def blueprint(services: Services) -> Blueprint:
     @health.route(
         "GET /metrics",
         scope="read",
-        answer=Answer({"text/plain": {"schema": {"type": "string"}}}, description="Prometheus' text format"),
+        answer=Answer(
+            {"text/plain": {"schema": {"type": "string"}, "example": "tagfleet_batches 3.0\n"}},
+            description="Prometheus' text format",
+        ),
         errors={503: "The store, a queue or the catalogue does not answer"},
     )
     def metrics() -> Response:
@@ -81,7 +84,7 @@ class _Metrics(Collector):
         yield self._lost_lines()
         yield from self._silence()
         yield from decision_metrics.families(self._services.backend.roster.decisions())
-        totals = self._services.catalog.totals()
+        totals = self._services.catalog.count_all()
         yield GaugeMetricFamily("tagfleet_batches", "Batches in the catalogue", value=totals.batches)
         yield GaugeMetricFamily("tagfleet_batches_unfinished", "Batches not yet completed", value=totals.unfinished)
         yield CounterMetricFamily("tagfleet_images_accepted", "Images accepted", value=totals.images)

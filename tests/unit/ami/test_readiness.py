@@ -104,12 +104,12 @@ def test_the_load_balancer_is_asked() -> None:
 
     assert gets_requests(lambda: "healthy") == ""
     assert gets_requests(lambda: "initial") == "the load balancer says initial"
-    assert gets_requests(lambda: "") == "the load balancer says nothing of this host"
+    assert gets_requests(lambda: "") == "the load balancer says nothing about this host"
     assert gets_requests(away) == "cannot ask the load balancer"
 
 
 def test_a_host_without_a_stack_tells_nobody() -> None:
-    assert CliRunner().invoke(command, ["--stack=", "--targets="]).output.startswith("no stack is named")
+    assert CliRunner().invoke(command, ["--stack=", "--targets="]).output.startswith("no stack is set")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from config.settings import ControllerSettings, Settings
 from controller.simulation.scenario import WorkerSpec
 from controller.simulation.world import World
-from controller.state.model import Policy, policy_of
+from controller.state.model import Policy, select_policy
 from core.storage.ports import PROCESS, Offering
 
 SMALL_WORKER = WorkerSpec(
@@ -56,7 +56,7 @@ def controls(settings: Settings) -> ControllerSettings:
 
 @pytest.fixture
 def policy(controls: ControllerSettings) -> Policy:
-    return policy_of(controls)
+    return select_policy(controls)
 
 
 @pytest.fixture

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from config.settings import ControllerSettings
+from controller.events.render import sentence
 from controller.loop import Controller
 from controller.simulation.faults import Crash
 from controller.simulation.scenario import CALM
 from controller.simulation.world import World
+from core.fleet.decisions import Decision, Rule
 from core.fleet.roster import Heartbeat, WorkerState
 from tests.unit.controller.conftest import small_world
 
@@ -26,10 +28,10 @@ def live(world: World, controller: Controller, seconds: int) -> None:
         controller.tick()
 
 
-def reason(controller: Controller) -> str:
+def decision(controller: Controller) -> Decision:
     plan = controller.tick()
     assert plan is not None
-    return plan.pools[0].reason
+    return plan.pools[0]
 
 
 def test_starts_from_zero_works_everything_off_and_returns_to_zero(world: World) -> None:
@@ -160,9 +162,7 @@ def test_failing_boots_back_off_and_open_the_breaker_which_lets_one_trial_throug
     assert times[0] == (0, 4), "all that the backlog asks for"
     assert times[1] == (31, 1), "four failed: the breaker is open for 30 s, then one is tried"
     assert times[2] == (62, 1)
-    said = reason(controller)
-    assert "circuit breaker is open" in said
-    assert "see the worker's log" in said
+    assert decision(controller).rule is Rule.BREAKER
     live(world, controller, 60)
     assert world.cloud.outstanding == 0, "a trial that succeeds closes the breaker"
 
@@ -189,7 +189,7 @@ def test_no_capacity_is_answered_with_patience_not_with_a_storm(world: World) ->
     world.queue.fill(500)
     live(world, controller, 30)
     assert len(world.launches) <= 4
-    assert "no capacity" in reason(controller)
+    assert "no capacity" in decision(controller).details.refused
     world.cloud.market.room = 10
     live(world, controller, 40)
     assert world.launches[-1].count > 1, "once one is ready, the rest comes at once"
@@ -205,7 +205,7 @@ def test_a_failed_reading_changes_nothing_and_says_so(world: World, broken: str)
     world.faults.broken = {broken}
     live(world, controller, 60)
     assert len(world.cloud.present) == 1
-    assert reason(controller).endswith("nothing is changed")
+    assert decision(controller).rule is Rule.UNREAD
     world.faults.broken = set()
     live(world, controller, 30)
     assert not world.cloud.present
@@ -377,8 +377,9 @@ def test_at_rest_the_store_is_written_a_few_times_a_minute(world: World) -> None
 def test_decisions_are_written_for_all_to_see(world: World) -> None:
     controller = world.controller()
     world.queue.fill(30)
-    controller.tick()
-    [decision] = world.roster.decisions()
-    assert decision.action == "launch 1"
-    assert decision.reason == "30 images wait and no worker runs: launch 1"
-    assert decision.terms["wanted"] == 1
+    plan = controller.tick()
+    [record] = world.roster.decisions()
+    assert plan is not None
+    assert record.action == "launch 1"
+    assert record.reason == sentence(plan.pools[0])
+    assert record.terms == {"rule": "launch", **asdict(plan.pools[0].terms)}

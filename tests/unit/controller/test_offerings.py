@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from config.settings import ControllerSettings
 from controller.loop import Controller
 from controller.simulation.faults import Crash
 from controller.simulation.world import World
-from controller.state.model import Rule
+from core.fleet.decisions import Rule
+from core.storage import layout
 from core.storage.ports import Offering
 from tests.unit.controller.conftest import small_world
 
@@ -106,7 +109,7 @@ def test_the_budget_is_a_hard_stop_also_for_the_offering_that_is_fallen_back_to(
     plan = controller.tick()
     assert plan is not None
     assert plan.pools[0].rule is Rule.BUDGET
-    assert "the budget of $0.60/h is reached" in plan.pools[0].reason
+    assert (plan.pools[0].rule, plan.pools[0].terms.budget_per_hour) == (Rule.BUDGET, 0.60)
     assert plan.pools[0].terms.spend_per_hour == pytest.approx(0.526)
 
 
@@ -222,7 +225,8 @@ def test_a_launch_that_was_never_answered_launches_nothing_once_others_do_the_wo
     world.cloud.market.silent = set()
     live(world, controller, int(world.settings.boot_deadline_s) + 1)
     assert [one.offering for launch in world.launches for one in launch.workers] == [OTHER_SPOT]
-    assert controller._ledger.book.intents == ()
+    live(world, controller, 2)
+    assert json.loads(world.objects.get(layout.CONTROLLER).data)["intents"] == []
 
 
 def test_launches_that_no_offering_answers_are_tried_ever_more_seldom_and_go_on_with_the_first_answer(

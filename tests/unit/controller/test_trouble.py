@@ -7,7 +7,8 @@ from structlog.testing import capture_logs
 
 from config.settings import ControllerSettings
 from controller.simulation.world import World
-from controller.state.model import Plan, PoolPlan
+from controller.state.model import Plan
+from core.fleet.decisions import Decision
 from core.storage import layout
 from tests.unit.controller.conftest import small_world
 
@@ -17,7 +18,7 @@ def world(controls: ControllerSettings) -> World:
     return small_world(controls, ["one", "two"])
 
 
-def plan_of(plan: Plan | None, pool: str) -> PoolPlan:
+def plan_of(plan: Plan | None, pool: str) -> Decision:
     assert plan is not None
     return next(one for one in plan.pools if one.pool == pool)
 
@@ -60,8 +61,8 @@ def test_a_pool_whose_offerings_cannot_be_read_is_left_as_it_is(world: World) ->
     controller = world.controller()
     world.faults.broken.add("offerings one")
     plan = controller.tick()
-    assert "what may be launched for one cannot be read" in plan_of(plan, "one").reason
-    assert "cannot be read" not in plan_of(plan, "two").reason
+    assert "what may be launched for one cannot be read" in plan_of(plan, "one").details.because
+    assert not plan_of(plan, "two").details.because
 
 
 def test_a_cap_that_cannot_be_read_stays_what_it_was_and_is_said(world: World) -> None:
@@ -123,7 +124,7 @@ def launched_workers(world: World) -> int:
     return sum(len(launch.workers) for launch in world.launches)
 
 
-def test_workers_that_break_at_work_are_tried_one_by_one_until_one_finishes_an_image(world: World) -> None:
+def test_workers_that_break_at_work_are_tried_one_by_one(world: World) -> None:
     """Each that breaks costs its messages a delivery: launched again and again, they would all be dead letters soon."""
     controller = world.controller()
     world.cloud.queues["one"].fill(900)

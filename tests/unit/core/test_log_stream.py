@@ -190,7 +190,7 @@ def test_commands_end_in_order(redirect, code, tmp_path):
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
     if "/dev/full v" in redirect:
-        assert done.stderr == "tagfleet: what this command prints could not be written: No space left on device\n"
+        assert done.stderr == "tagfleet: the output of this command could not be written: No space left on device\n"
 
 
 @pytest.mark.parametrize("command", ["--help", "simulate --help", "status --help"])

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from core.fleet.fleet_changes import FleetChange
+from core.fleet.decisions import DecisionRecord
+from core.fleet.events import FleetEvent
 from core.fleet.orders import MOST_WORKERS, Source
-from core.fleet.roster import DecisionRecord, Heartbeat, PoolStatus
+from core.fleet.roster import Heartbeat, PoolStatus
 from web_tier.api.schemas import RequestBody, example
 from web_tier.catalog.samples import Sample
 
@@ -155,7 +156,7 @@ class HistoryOut(BaseModel):
     )
     samples: list[Sample]
     decisions: list[DecisionRecord]
-    changes: list[FleetChange]
+    changes: list[FleetEvent]
 
 
 class DeadLettersQuery(BaseModel):

@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from config import settings as config
-from controller.policy.policy import decide, weigh
+from controller.policy.policy import compute_terms, decide
 from controller.simulation.baselines import BASELINES, baseline
 from controller.simulation.compare import POLICIES, policy_named
 from controller.simulation.run import SimulatedRun, simulate
@@ -19,8 +19,8 @@ from controller.simulation.scenario import ROUGH, USUAL, Scenario, WorkerSpec, b
 from controller.simulation.traces import Trace
 from controller.state.model import Policy, PoolMemory, PoolView, Stage, Worker
 from core.storage.ports import Depth
+from tests.unit.controller.policy.test_policy import POLICY
 from tests.unit.controller.simulation.conftest import SPEC
-from tests.unit.controller.test_policy import POLICY
 
 BATCH = Trace("batch", 120.0, ((10.0, 100),))
 
@@ -96,7 +96,7 @@ def test_a_poisson_stream_waits_as_pollaczek_and_khinchin_have_it(stage: Scenari
 def test_more_backlog_never_wants_fewer_workers(one: int, more: int, ready: int) -> None:
     def wanted(visible: int, policy: Policy = POLICY) -> int:
         crew = tuple(Worker(str(number), Stage.BUSY) for number in range(ready))
-        return weigh(PoolView("p", Depth(visible, 0, 0, 0, 0.0), crew), PoolMemory(), ready, policy).wanted
+        return compute_terms(PoolView("p", Depth(visible, 0, 0, 0, 0.0), crew), PoolMemory(), ready, policy).wanted
 
     assert wanted(one + more) >= wanted(one)
 

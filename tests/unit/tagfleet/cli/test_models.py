@@ -101,7 +101,7 @@ def test_torchs_own_files_are_read_as_tensors_and_nothing_else(add: Run, weights
                 name: torch.full_like(tensor, float("nan")) if tensor.is_floating_point() else tensor
                 for name, tensor in timm.create_model(NETWORK, num_classes=3).state_dict().items()
             },
-            "no finite numbers",
+            "NaN or infinite outputs",
         ),
     ],
 )
@@ -119,7 +119,7 @@ def test_weights_that_cannot_serve_are_refused(
 def test_a_name_of_which_nothing_is_known_is_asked_about(run: Run, weights: Path) -> None:
     refused = run("add", "pets", weights)
     assert isinstance(refused.exception, WeightsInvalid)
-    assert "say its network (`--architecture timm/NAME`) and its labels" in str(refused.exception)
+    assert "name it (`--architecture timm/NAME`), and give its labels" in str(refused.exception)
 
 
 @pytest.mark.parametrize("option", ["--labels", "--card"])

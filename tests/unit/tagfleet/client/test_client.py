@@ -11,6 +11,7 @@ from tagfleet.client import (
     BadAnswer,
     Batch,
     Client,
+    ClientError,
     Conflict,
     Item,
     Missing,
@@ -19,7 +20,6 @@ from tagfleet.client import (
     Unreachable,
     UnreadableFile,
 )
-from tagfleet.client.errors import ClientError
 from tagfleet.testing import Deployment
 
 BROKEN = {"breaks_next": {}}
@@ -150,7 +150,7 @@ def test_nobody_there_is_said_at_once():
 
 @pytest.mark.parametrize("url", ["localhost:8000", "http://", "http://host:port", "ftp://host", ""])
 def test_an_address_that_is_none(url):
-    with pytest.raises(ClientError, match="is no address of a Tagfleet"):
+    with pytest.raises(ClientError, match="is not the address of a Tagfleet"):
         Client(url)
 
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tagfleet.cli import cli
-from tagfleet.client.downloads import suggested_name
+from tagfleet.client._api import suggested_name
 
 Run = Callable[..., Result]
 SIDECARS = b"PK\x03\x04 not quite a zip \xff"

@@ -272,7 +272,7 @@ def test_an_interrupted_upload_goes_on_and_sends_nothing_twice(service, tag, alb
     everything = names_in(service)
     assert sorted(resent) == sorted(everything - arrived | {"a.jpg"})
     assert len(batches(service)) == 1
-    assert f"{33 - len(resent)} of 33 images are there already" in result.stderr
+    assert f"{33 - len(resent)} of 33 images are uploaded already" in result.stderr
 
 
 def test_a_finished_batch_is_not_gone_on_with(service, tag, album):
@@ -301,7 +301,7 @@ def test_nobody_there(tag, album, service):
 def test_wrong_usage(tag, tmp_path):
     assert tag(tmp_path / "nothing.jpg").exit_code == 2
     assert tag().exit_code == 2
-    assert "there is nothing to tag" in tag(tmp_path).stderr
+    assert "nothing to tag" in tag(tmp_path).stderr
 
 
 def test_an_interrupted_upload_goes_on_with_names_of_another_form(service, tag, album):
@@ -313,7 +313,7 @@ def test_an_interrupted_upload_goes_on_with_names_of_another_form(service, tag, 
     (album / "e\u0301.jpg").rename(album / "\u00e9.jpg")
     result = tag(album)
     assert result.exit_code == 0, result.output
-    assert "4 of 4 images are there already" in result.stderr
+    assert "4 of 4 images are uploaded already" in result.stderr
     assert service.faults.uploads() == []
     assert len(batches(service)) == 1
 
