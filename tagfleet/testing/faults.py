@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any
 
 from werkzeug.formparser import parse_form_data
-from werkzeug.wsgi import ClosingIterator, get_input_stream
+from werkzeug.wsgi import get_input_stream
 
 _FOREVER = 1 << 60
 _EVENT = b"event: item\n"
@@ -201,7 +201,7 @@ class Faults:
         except BaseException:
             self._end()
             raise
-        return ClosingIterator(answer, self._end)
+        return _Answer(answer, self._end)
 
     def wait_for_end(self, timeout_s: float) -> bool:
         """Wait until no request is in hand; return whether that came to be."""
@@ -250,6 +250,36 @@ class Faults:
                     self._faults.remove(fault)
                 return fault
         return None
+
+
+class _Answer:
+    """An answer that tells its end once: when it is exhausted or fails, or else when it is closed.
+
+    Werkzeug's server does not close it if the connection breaks after the last byte.
+    """
+
+    def __init__(self, answer: Iterable[bytes], ended: Callable[[], None]) -> None:
+        self._answer = answer
+        self._portions = iter(answer)
+        self._ended: Callable[[], None] | None = ended
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._portions)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            try:
+                _close(self._answer)
+            finally:
+                ended()
 
 
 def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
