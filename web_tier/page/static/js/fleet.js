@@ -1,4 +1,4 @@
-// The operator's view: what waits, who works, and why the controller did what it did.
+// The operator's view: queues, workers, and the controller's decisions.
 
 import { call, fleet, json } from './api.js';
 import { CapForm } from './capform.js';
@@ -52,7 +52,7 @@ function decisionRow(decision) {
     {},
     el('p', {}, el('strong', {}, decision.action), ' ', el('span', { class: 'muted' }, `${decision.pool}, `, el('time', { datetime: when, title: dateTime(when) }))),
     el('p', {}, reasonOf(decision)),
-    el('details', {}, el('summary', {}, 'Every term'), terms),
+    el('details', {}, el('summary', {}, 'All terms'), terms),
   );
 }
 
@@ -99,12 +99,12 @@ export class FleetView {
     } catch (error) {
       say(byId('fleet-trouble'), /** @type {Error} */ (error).message);
     }
-    await this.#watching.look().catch(() => {}); // the banner tells of a server that is away
+    await this.#watching.look().catch(() => {}); // a banner says that the server is away
   }
 
   /** @param {Worker} worker */
   async #drain({ worker_id: id }) {
-    const text = `${id} finishes the photos in its hands and then stops. The controller may start another one if the work needs it.`;
+    const text = `${id} finishes the photos it has and then stops. The controller may start another worker if there is more work.`;
     if (await confirmed({ title: 'Drain this worker?', text, yes: 'Drain' })) await this.#order(`/fleet/workers/${encodeURIComponent(id)}/drain`);
   }
 
