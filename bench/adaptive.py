@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from app_tier.adaptive import files, statistics
-from app_tier.adaptive.state import News, State
+from app_tier.adaptive import encoding, statistics
+from app_tier.adaptive.state import ImageFeedback, LearnedState
 from app_tier.adaptive.statistics import Features
-from app_tier.taggers import Frame, Wanted
-from app_tier.taggers.adaptive import CUMULATIVE, AdaptiveTagger, chosen, load, sees_by
+from app_tier.models.request import ModelRequest
+from app_tier.taggers import Frame
+from app_tier.taggers.adaptive import CUMULATIVE, AdaptiveTagger, choose_tags, find_backbone, load
 from config import settings as config
 from config.settings import PoolSettings
 from core.domain.messages import Opinion, TagOptions
@@ -89,8 +90,8 @@ def tagger(cache: str) -> AdaptiveTagger:
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as home:
         settings = config.load({}, flags={"home": home, "cache": cache})
         pool = PoolSettings(tagger="adaptive", backbone="efficientnet-lite0")
-        wanted = Wanted("adaptive", pool, settings, Backend(settings).store)
-        return load(sees_by(wanted), wanted)
+        wanted = ModelRequest("adaptive", pool, settings, Backend(settings).store)
+        return load(find_backbone(wanted), wanted)
 
 
 def photos(folder: Path, eyes: AdaptiveTagger) -> Photos:
@@ -134,11 +135,11 @@ def learning(every: Photos, *, repeats: int, rounds: int, a_round: int) -> Curve
     measured = []
     for seed in range(repeats):
         shown, held = parted(every, seed)
-        state = State.none(every.features.shape[1])
+        state = LearnedState.empty(every.features.shape[1])
         rows = [_measured(state, held)]
         for number in range(rounds):
             which = np.arange(number * a_round, min((number + 1) * a_round, len(shown)))
-            state = state.taught(list(_corrections(state, shown[which], number)))
+            state = state.with_feedback(list(_corrections(state, shown[which], number)))
             rows.append(_measured(state, held))
         measured.append(rows)
     table: Numbers = np.moveaxis(np.array(measured, np.float64), 2, 0)
@@ -164,9 +165,9 @@ def new_tag(every: Photos, *, repeats: int, most: int) -> NewTag:
             own, others = np.flatnonzero(shown.tags == tag), np.flatnonzero(shown.tags != tag)
             if len(own) < most:
                 continue
-            before = State.none(every.features.shape[1]).taught(list(_named(shown[others], "other")))
+            before = LearnedState.empty(every.features.shape[1]).with_feedback(list(_named(shown[others], "other")))
             for count in range(most + 1):
-                model = before.taught(list(_named(shown[own[:count]], "own"))).model()
+                model = before.with_feedback(list(_named(shown[own[:count]], "own"))).model()
                 best = model.probabilities(held.features)[:, :-1].argmax(axis=1)
                 first = np.array([model.names[index] == tag for index in best])
                 measured[count].append((first[held.tags == tag].mean(), first[held.tags != tag].mean()))
@@ -182,7 +183,7 @@ def calibration(every: Photos, *, repeats: int) -> tuple[float, float]:
     right: tuple[list[bool], list[bool]] = ([], [])
     for seed in range(repeats):
         shown, held = parted(every, seed)
-        model = State.none(every.features.shape[1]).taught(list(_named(shown, "own"))).model()
+        model = LearnedState.empty(every.features.shape[1]).with_feedback(list(_named(shown, "own"))).model()
         for which, temperature in enumerate((model.temperature, 1.0)):
             model.temperature = temperature
             shares = model.probabilities(held.features)
@@ -195,26 +196,26 @@ def calibration(every: Photos, *, repeats: int) -> tuple[float, float]:
     return fitted, none
 
 
-def _corrections(state: State, shown: Photos, number: int) -> Iterator[News]:
+def _corrections(state: LearnedState, shown: Photos, number: int) -> Iterator[ImageFeedback]:
     model = state.model()
     for index, shares in enumerate(model.probabilities(shown.features)):
         tag = str(shown.tags[index])
         wrong = [name for name in _given(model.names, shares) if name != tag]
         opinions = [Opinion(name=tag, wanted=True), *(Opinion(name=name, wanted=False) for name in wrong)]
-        yield News(f"{number}_{index}", 1, tuple(opinions), shown.features[index])
+        yield ImageFeedback(f"{number}_{index}", 1, tuple(opinions), shown.features[index])
 
 
-def _named(shown: Photos, who: str) -> Iterator[News]:
+def _named(shown: Photos, who: str) -> Iterator[ImageFeedback]:
     for index, tag in enumerate(shown.tags):
-        yield News(f"{who}_{index}", 1, (Opinion(name=str(tag), wanted=True),), shown.features[index])
+        yield ImageFeedback(f"{who}_{index}", 1, (Opinion(name=str(tag), wanted=True),), shown.features[index])
 
 
 def _given(names: Sequence[str], shares: Numbers) -> list[str]:
     defaults = TagOptions(top_k=5, min_confidence=0.05, cumulative=CUMULATIVE)
-    return [tag.name for tag in chosen(shares, names, TagOptions(), defaults)]
+    return [tag.name for tag in choose_tags(shares, names, TagOptions(), defaults)]
 
 
-def _measured(state: State, held: Photos) -> tuple[float, float, float, float]:
+def _measured(state: LearnedState, held: Photos) -> tuple[float, float, float, float]:
     """top-1, top-3, given, wrong; the mean over tags of the mean over their photos."""
     model = state.model()
     rows: dict[str, list[tuple[bool, bool, bool, int]]] = {}
@@ -250,13 +251,13 @@ def lines(every: Photos, curve: Curve, fresh: NewTag) -> Iterator[str]:
 def size(tags: int, dimensions: int = 1280) -> str:
     """Of a state with ten photos of each tag; what it costs to write it, and to read it and make a model of it."""
     random = np.random.default_rng(0)
-    found = statistics.features(np.maximum(0.0, random.normal(size=(10 * tags, dimensions))))
+    found = statistics.to_features(np.maximum(0.0, random.normal(size=(10 * tags, dimensions))))
     every = Photos(found, np.array([f"tag {number % tags}" for number in range(len(found))]), np.arange(len(found)))
-    state = State.none(dimensions).taught(list(_named(every, "own")))
+    state = LearnedState.empty(dimensions).with_feedback(list(_named(every, "own")))
     started = time.process_time()
-    written = files.encoded(state)
+    written = encoding.encode_state(state)
     between = time.process_time()
-    files.decoded(written, "").model()
+    encoding.decode_state(written, "").model()
     ended = time.process_time()
     return (
         f"{tags} tags of 10 photos: {len(written) / 1e6:.1f} MB, "

@@ -16,6 +16,7 @@ from config.settings import Settings
 from controller.loop import Controller, Ports
 from core import telemetry
 from core.aws.parts import AwsParts
+from core.util.clock import Clock
 from core.util.interpreter import module_command
 
 MONTH_S = 30 * 24 * 3600
@@ -61,7 +62,7 @@ class Measured:
         self._fleet = self._parts.fleet([], 0.0)
         self._now = 0.0
         ports = Ports(self._parts.store(), self._fleet, {"resnet50": self._parts.queue("jobs-resnet50")})
-        self._controller = Controller(ports, self.settings.controller, clock=lambda: self._now)
+        self._controller = Controller(ports, self.settings.controller, clock=Clock(lambda: self._now))
 
     def tick(self) -> tuple[float, float]:
         """Processor seconds and seconds of one tick, in which every worker has spoken anew."""

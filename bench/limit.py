@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app_tier.taggers import Frame
-from app_tier.worker import selection as serving
+from app_tier.worker import selection
 from config.settings import Settings
 from core.domain.messages import TagOptions
 from core.imaging.decode import DecodeBudget, Decoder
@@ -22,7 +22,7 @@ class Limit:
 
     def __init__(self, settings: Settings) -> None:
         pool = settings.pools[settings.default_pool]
-        self.tagger = serving.choose(pool, settings, Backend(settings).store).load()
+        self.tagger = selection.choose(pool, settings, Backend(settings).store).load()
         self._worker = settings.worker
         self._decoder = Decoder(self.tagger.side, DecodeBudget(settings.worker.decode_memory_mb))
 

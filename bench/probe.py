@@ -20,7 +20,7 @@ from torch import nn
 
 from app_tier.models import weights
 from app_tier.models.weights import Places
-from app_tier.taggers.classifiers import engines_of
+from app_tier.taggers.classifiers import load_engines
 from config import settings as config
 from config.settings import Settings
 from core.errors import DataInvalid, TagfleetError
@@ -139,7 +139,7 @@ def described(dataset: Dataset, architecture: str, settings: Settings, path: str
     places = Places(path, settings.weights_folder, Backend(settings).store, settings.cache)
     found = weights.find(known, places, download=lambda *_: None)
     below = replace(known, head=False, labels=dataset.labels)
-    engine = engines_of(below, found, settings).fast
+    engine = load_engines(below, found, settings).fast
     answers = prediction.answers(prediction.of_engine(engine), dataset.examples, below, batch=_BATCH)
     if answers.problems:
         raise DataInvalid(f"{answers.problems[0]}: take it out of the data")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app_tier.models.networks import known
+from app_tier.models.network_lookup import is_network
 from bench.deployment import Deployment
 from core.storage.models import Input, Manifest, Registry, sha256_of
 from core.storage.ports import ObjectStore
@@ -28,7 +28,7 @@ def served(tagger: str, environ: Mapping[str, str], scratch: Path) -> Served:
     pool = {"TAGFLEET_POOLS__RESNET50__TAGGER": tagger, "TAGFLEET_POOLS__RESNET50__FALLBACK": ""}
     if tagger in _AT_HAND:
         return Served(pool)
-    if tagger != "adaptive" and not known(tagger):
+    if tagger != "adaptive" and not is_network(tagger):
         return Served(pool, lambda deployment: _registered(tagger, deployment.backend.store, scratch))
     _weights(tagger, scratch, Path(environ["TAGFLEET_CACHE"]).expanduser())
     return Served(pool | {"TAGFLEET_WEIGHTS": str(scratch)})
@@ -39,10 +39,10 @@ def _weights(tagger: str, folder: Path, cache: Path) -> None:
     from safetensors.torch import save_file
 
     from app_tier.engines import modules
-    from app_tier.models.networks import network
+    from app_tier.models.network_lookup import find_network
 
-    wanted = network("mobilenetv2" if tagger == "adaptive" else tagger, cache)
-    state = modules.bare(wanted.architecture, len(wanted.label_names)).state_dict()
+    wanted = find_network("mobilenetv2" if tagger == "adaptive" else tagger, cache)
+    state = modules.create_module(wanted.architecture, len(wanted.label_names)).state_dict()
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / f"{wanted.file_name}.safetensors")
 
 
@@ -53,7 +53,7 @@ def _registered(name: str, store: ObjectStore, folder: Path) -> None:
     from app_tier.engines import modules
 
     weights = folder / f"{name}.safetensors"
-    save_file(modules.bare("torchvision/resnet50", _COCO_LABELS).state_dict(), weights)
+    save_file(modules.create_module("torchvision/resnet50", _COCO_LABELS).state_dict(), weights)
     manifest = Manifest(
         name=name,
         family="multilabel",

@@ -14,7 +14,7 @@ from io import BytesIO
 
 from bench.deployment import Deployment, Process, wait_until
 from bench.streams import readers
-from core.domain.messages import Job, Result, Tag, Timings, decode_job, output_of
+from core.domain.messages import Job, Result, Tag, Timings, decode_job, encode_output
 from core.storage import layout
 from core.wiring import Backend
 from tagfleet.client import Batch, Client
@@ -98,7 +98,7 @@ def _result(job: Job) -> str:
         finished_at=time.time(),
         timings_ms=Timings(queue=812.5, fetch=2.1, decode=4.2, infer=21.3),
     )
-    return output_of(result, layout.result_key(job.batch_id, job.image_id))
+    return encode_output(result, layout.result_key(job.batch_id, job.image_id))
 
 
 def answer_times(url: str, batch_id: str, count: int) -> dict[str, list[float]]:

@@ -1,50 +1,86 @@
-"""Observe, decide, apply. The only part of the controller that changes anything, and only while it holds the lease."""
+"""Observe, decide, apply, record: the control loop, and the only part of the controller that changes anything.
+
+A tick, in order:
+
+1. `Ledger.lead`: only the controller that holds the lease goes on; the others stand by.
+2. `Observer.observe` reads fleet, roster and queues and changes nothing; the forecaster adds what the time calls for.
+3. `decide`, the policy, returns one decision for each pool. It is pure.
+4. The ledger takes in what was observed and decided, and renews the lease: a controller that was replaced meanwhile
+   stops here.
+5. `_apply` ends, drains and launches workers. Each step tolerates the failure of the others.
+6. The recorder logs and stores the decisions and the events. Its failure stops nobody.
+"""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from config.schedule import Schedule
 from config.settings import ControllerSettings
 from controller.actions.launcher import Launcher
-from controller.events.derive import Scene
-from controller.events.record import Minutes
-from controller.events.voice import Voice
+from controller.events.derive import Tick
+from controller.events.record import ChangeLogger, Recorder
 from controller.policy.forecast import Forecaster
 from controller.policy.policy import Decide, decide
-from controller.state.ledger import Book, Fenced, Intent, Ledger
-from controller.state.model import Memory, Observation, Plan, select_policy
-from controller.state.tracker import Reading, StateTracker
+from controller.state.ledger import Fenced, Intent, Ledger
+from controller.state.model import Memory, Observation, Plan, Policy, select_policy
+from controller.state.observer import Observer, Sighting
+from controller.state.tracker import StateTracker
 from core import telemetry
 from core.domain.ids import new_id
 from core.errors import Unavailable
 from core.fleet.decisions import DecisionRecord
-from core.fleet.roster import Glance, Roster
+from core.fleet.roster import Roster
 from core.storage import layout
-from core.storage.ports import Depth, Fleet, Gauge, Instance, InstanceState, ObjectStore, Offering
+from core.storage.ports import Fleet, Gauge, ObjectStore
+from core.util.clock import Clock
 
 _RECORD_S = 10.0
 _RECORD_TICKS = 12
-"""A decision that stays the same is written anew after this, whichever is longer."""
+"""A decision that stays the same is stored again after this, whichever is longer."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """What the controller stands on; `queues` by pool."""
+    """What the controller reads and acts through; `queues` by pool. Without a `roster` it uses the store's."""
 
     store: ObjectStore
     fleet: Fleet
     queues: Mapping[str, Gauge]
+    roster: Roster | None = None
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Whom the controller tells. All are called from the thread that ticks."""
+
+    on_plan: Callable[[list[DecisionRecord]], None] = lambda _records: None
+    """In a dry run: the decisions that differ from those told before."""
+    on_tick: Callable[[Observation, Plan], None] = lambda _observation, _plan: None
+    """After each tick that planned."""
+    step: Callable[[str], None] = lambda _name: None
+    """At the begin of each step of `run`, so that others can tell a long tick from one that hangs."""
+
+
+@dataclass
+class _Term:
+    """What a controller starts afresh each time it becomes the leader."""
+
+    observer: Observer
+    forecaster: Forecaster
+    tracker: StateTracker
+    launcher: Launcher
+    recorder: Recorder
+    memory: Memory
 
 
 class Controller:
     """One controller process. `tick` does everything once; `run` ticks until it is told to stop.
 
-    `clock` is monotonic, `wall` tells Unix time; a dry run calls nothing that changes anything. `decide` is another
-    policy than ours where one is to be compared with it. `schedules` are of the pools that have one.
+    A dry run calls nothing that changes anything. `decide` is the policy; simulations compare others with ours.
+    `schedules` holds the pools that have one.
     """
 
     def __init__(
@@ -52,243 +88,186 @@ class Controller:
         ports: Ports,
         settings: ControllerSettings,
         *,
-        dry_run: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-        on_plan: Callable[[list[DecisionRecord]], None] = lambda _records: None,
-        on_tick: Callable[[Observation, Plan], None] = lambda _observation, _plan: None,
-        roster: Roster | None = None,
-        decide: Decide = decide,
         schedules: Mapping[str, Schedule] | None = None,
-        step: Callable[[str], None] = lambda _name: None,
+        decide: Decide = decide,
+        clock: Clock | None = None,
+        hooks: Hooks | None = None,
+        dry_run: bool = False,
     ) -> None:
-        """`step` is told what begins now, so that others can tell a long tick from one that hangs."""
-        self._step = step
-        self.owner = new_id("ctl")
         self._ports = ports
-        self._roster = roster or Roster(ports.store)
+        self._roster = ports.roster or Roster(ports.store)
+        self._settings = settings
+        self._policy = select_policy(settings)
+        self._schedules = schedules or {}
         self._decide = decide
-        self._schedules, self._forecasts = schedules or {}, settings.forecast
-        self._tick_s, self._peek_s = settings.tick_s, settings.poll_s
-        self._record_s = max(_RECORD_S, _RECORD_TICKS * settings.tick_s)
-        self._policy = self._own_policy = select_policy(settings)
+        self._clock = clock or Clock()
+        self._hooks = hooks or Hooks()
         self._dry_run = dry_run
-        self._clock = clock
-        self._wall = wall
-        self._on_plan = on_plan
-        self._on_tick = on_tick
-        self._memory: Memory = {}
-        # It is renewed once a tick, and a standby sees that at its own next tick.
-        self._ledger = Ledger(ports.store, self.owner, max(settings.lease_s, 2 * settings.tick_s), clock)
-        # A gap in our own tracker, a suspended machine say, counts as this much at most.
-        self._longest_s = max(2 * settings.tick_s, settings.lost_after_s / 3)
-        self._log = telemetry.logger()
-        self._voice = Voice()
-        self._take_office()
+        self._log = ChangeLogger()
+        # The lease is renewed once a tick, and a standby sees that at its own next tick.
+        lease_s = max(settings.lease_s, 2 * settings.tick_s)
+        self._ledger = Ledger(ports.store, new_id("ctl"), lease_s, self._clock.monotonic)
+        self._term = self._begin_term()
+
+    @property
+    def owner(self) -> str:
+        """`ctl_…`, new for each process."""
+        return self._ledger.owner
 
     def run(self, stop: threading.Event) -> None:
         """Tick until `stop` is set, then give the lease back. Workers are left as they are."""
         while not stop.is_set():
-            began = self._clock()
-            self._step("tick")
+            began = self._clock.monotonic()
+            self._hooks.step("tick")
             plan = self.tick()
-            self._step("pause")
-            left = self._tick_s - (self._clock() - began)
-            self._pause(stop, max(left, self._tick_s / 10), at_rest=plan is not None and _at_rest(plan))
+            self._hooks.step("pause")
+            left = self._settings.tick_s - (self._clock.monotonic() - began)
+            self._pause(stop, max(left, self._settings.tick_s / 10), at_rest=plan is not None and _at_rest(plan))
         try:
             self._ledger.release()
         except (Fenced, Unavailable) as error:
-            self._log.warning("the lease could not be given back, it runs out by itself", error=str(error))
+            telemetry.logger().warning("could not give the lease back; it runs out by itself", error=str(error))
 
     def tick(self) -> Plan | None:
-        """Returns what was planned, or None where this controller stands by or cannot act."""
+        """Observe, decide and apply once. Returns the plan, or None where this controller stands by or cannot act."""
         try:
             if not self._lead():
                 return None
-            observation = self._observe()
-            self._policy = self._own_policy.capped(observation.cap)
-            observation = self._forecaster.add_forecast(observation, self._wall(), self._memory, self._policy)
-            plan, memory = self._decide(observation, self._memory, self._policy)
-            self._memory = memory
+            term, before = self._term, self._ledger.intents
+            sighting = term.observer.observe(self._ledger, term.launcher.unanswered)
+            self._log_cap(sighting)
+            policy = self._policy.capped(sighting.observation.cap)
+            observation = term.forecaster.add_forecast(sighting.observation, self._clock.wall(), term.memory, policy)
+            plan, term.memory = self._decide(observation, term.memory, policy)
             if not self._dry_run:
-                self._ledger.book = replace(self._ledger.book, memory=dict(memory))
-                self._ledger.keep()  # who was replaced while it observed and decided applies nothing
-                self._apply(plan)
-            self._on_tick(observation, plan)
-            with self._voice.bearing("what was decided could not be written down"):
-                self._tell(observation, plan)
+                self._take_in(sighting)
+                self._apply(plan, sighting, policy)
+            self._hooks.on_tick(observation, plan)
+            with self._log.tolerate("what was decided could not be written down"):
+                self._record(observation, plan, sighting, before)
         except Fenced:
-            self._voice.say("lease", "another controller took over: standing by")
+            self._log.changed("lease", "another controller took over: standing by")
             return None
         except Unavailable as error:
-            self._voice.say("trouble", f"nothing is done while this lasts: {error}")
+            self._log.changed("trouble", f"nothing is done while this lasts: {error}")
             return None
-        self._voice.settled("trouble", "every part answers again")
+        self._log.clear("trouble", "every part answers again")
         return plan
 
     # --- lead ---------------------------------------------------------------------------------
 
     def _lead(self) -> bool:
         if self._dry_run:
-            found = self._ledger.peek()
-            self._ledger.book = found[0] if found else Book()
-            self._memory = self._memory or self._ledger.book.memory
+            self._ledger.follow()
+            self._term.memory = self._term.memory or self._ledger.memory
             return True
         led = self._ledger.leads
         if not self._ledger.lead():
-            self._voice.say("lease", f"standing by: {self._ledger.book.lease.owner} holds the lease")
+            self._log.changed("lease", f"standing by: {self._ledger.lease.owner} holds the lease")
             return False
         if not led:
-            self._take_office()
-            self._voice.say("lease", f"leading as {self.owner}, epoch {self._ledger.book.lease.epoch}")
+            self._term = self._begin_term()
+            self._log.changed("lease", f"leading as {self.owner}, epoch {self._ledger.lease.epoch}")
         return True
 
-    def _take_office(self) -> None:
-        self._tracker = StateTracker(self._ports.queues.keys(), self._policy)
-        self._memory = self._ledger.book.memory
-        self._alive: list[Instance] = []
-        self._wanted_back: dict[str, bool] = {}
-        self._read_at = self._clock()
-        self._forecaster = Forecaster(self._ports.store, self._schedules, from_yesterday=self._forecasts)
-        self._launcher = Launcher(
-            self._ports.fleet, self._ports.queues, self._ledger, self._tracker, self._voice, self._wall
+    def _begin_term(self) -> _Term:
+        ports, settings = self._ports, self._settings
+        tracker = StateTracker(ports.queues.keys(), self._policy)
+        observer = Observer(
+            ports.fleet,
+            self._roster,
+            ports.queues,
+            tracker,
+            self._clock,
+            # A gap in our own watch, of a suspended machine say, counts as this much at most.
+            longest_s=max(2 * settings.tick_s, settings.lost_after_s / 3),
+            boot_deadline_s=settings.boot_deadline_s,
         )
-        self._minutes = Minutes(self._roster, self._voice, self._record_s, clock=self._clock, wall=self._wall)
-        self._look: tuple[Reading, Sequence[Intent], Sequence[str]] | None = None
-
-    # --- observe ------------------------------------------------------------------------------
-
-    def _observe(self) -> Observation:
-        """A fleet or a roster that does not answer blinds all pools; a queue, or a pool's offerings, that pool."""
-        now, self._look = self._clock(), None
-        try:
-            instances, seen = self._ports.fleet.instances(), self._roster.glance()
-        except Unavailable as error:
-            return self._tracker.repeat_unread(f"the fleet cannot be read ({error})")
-        self._say_of_cap(seen)
-        self._set_aside(seen)
-        depths, offerings = self._pools()
-        reading = Reading(
-            at=self._wall(),
-            instances=instances,
-            heartbeats=seen.workers,
-            drain_requests=seen.drain_requests,
-            depths=depths,
-            paused=seen.paused,
-            cap=seen.cap,
-            offerings=offerings,
+        return _Term(
+            observer,
+            Forecaster(ports.store, self._schedules, from_yesterday=settings.forecast),
+            tracker,
+            Launcher(ports.fleet, ports.queues, self._ledger, tracker, self._log, self._clock.wall),
+            Recorder(self._roster, self._log, self._clock, max(_RECORD_S, _RECORD_TICKS * settings.tick_s)),
+            self._ledger.memory,
         )
-        elapsed, self._read_at = min(now - self._read_at, self._longest_s), now
-        book = self._ledger.book
-        observation = self._tracker.observe(
-            reading, book.intents, elapsed, frozenset(book.known), self._launcher.unanswered
-        )
-        self._look = reading, book.intents, self._settle(reading)
-        return observation
 
-    def _set_aside(self, seen: Glance) -> None:
-        """Launch no replacement from where a worker's machine is being taken away, or may be; said once of each."""
-        wanted_back = {beat.worker_id: bool(beat.leaving) for beat in seen.workers if beat.leaving or beat.at_risk}
-        news = [id_ for id_, leaving in wanted_back.items() if self._wanted_back.get(id_) is not leaving]
-        self._wanted_back = wanted_back
-        if news:
-            self._ports.fleet.set_aside(news)
+    # --- apply --------------------------------------------------------------------------------
 
-    def _pools(self) -> tuple[dict[str, Depth | str], dict[str, list[Offering]]]:
-        """Each pool's depth, or why it cannot be told what the pool needs, and its offerings."""
-        depths: dict[str, Depth | str] = {}
-        offerings: dict[str, list[Offering]] = {}
-        for pool, queue in self._ports.queues.items():
-            depths[pool] = _depth(queue)
-            try:
-                offerings[pool] = self._ports.fleet.offerings(pool)
-            except Unavailable as error:
-                depths[pool] = f"what may be launched for {pool} cannot be read ({error})"
-        return depths, offerings
+    def _take_in(self, sighting: Sighting) -> None:
+        """Bring the ledger up to what was observed and decided. Raises Fenced, before anything is applied."""
+        if sighting.adopted:
+            telemetry.logger().info("adopted workers that the ledger does not know", instances=list(sighting.adopted))
+        if sighting.reading:
+            self._ledger.close(sighting.settled)
+            self._ledger.know(sighting.known)
+        self._ledger.remember(self._term.memory)
+        self._ledger.renew()
 
-    def _say_of_cap(self, seen: Glance) -> None:
-        if not seen.cap_unread:
-            self._voice.settled("cap")
+    def _apply(self, plan: Plan, sighting: Sighting, policy: Policy) -> None:
+        """Carry the plan out. What fails is planned again at the next tick."""
+        doomed = [id_ for decision in plan.pools for id_ in decision.terminate]
+        with self._log.tolerate("instances could not be ended"):
+            if doomed:
+                self._ports.fleet.terminate(doomed)
+        with self._log.tolerate("workers could not be asked to drain"):
+            for id_ in (id_ for decision in plan.pools for id_ in decision.drain):
+                self._roster.request_drain(id_)
+        with self._log.tolerate("workers could not be launched"):
+            if sighting.reading:  # else others may have launched, or lowered the cap, since the last look
+                self._term.launcher.apply(plan, sighting.alive, policy)
+        with self._log.tolerate("workers that are gone could not be forgotten"):
+            self._roster.forget(self._term.tracker.forgettable)
+
+    # --- record -------------------------------------------------------------------------------
+
+    def _record(self, observation: Observation, plan: Plan, sighting: Sighting, before: tuple[Intent, ...]) -> None:
+        recorder = self._term.recorder
+        fresh = recorder.record_decisions(plan, store=not self._dry_run)
+        if self._dry_run:
+            if fresh:
+                self._hooks.on_plan(fresh)
             return
-        holds = f"stays {seen.cap}" if seen.cap is not None else "is controller.max_workers"
-        self._voice.say(
+        if sighting.reading is None:
+            return
+        with self._log.tolerate("the arrivals could not be kept"):
+            self._term.forecaster.save()
+        recorder.record_events(
+            Tick(
+                sighting.reading,
+                observation,
+                plan,
+                before,
+                self._ledger.intents,
+                sighting.adopted,
+                self.owner,
+                recorder.decision_ids,
+            )
+        )
+
+    def _log_cap(self, sighting: Sighting) -> None:
+        if sighting.reading is None:
+            return
+        if not sighting.cap_unread:
+            self._log.clear("cap")
+            return
+        cap = sighting.observation.cap
+        holds = f"stays {cap}" if cap is not None else "is controller.max_workers"
+        self._log.changed(
             "cap",
             f"{layout.CAP} in the store cannot be read: the cap {holds}; `tagfleet controller cap N` sets it anew",
         )
 
-    def _settle(self, reading: Reading) -> list[str]:
-        """Close the intents whose workers are all listed (or never will be); returns which orphans are adopted."""
-        book = self._ledger.book
-        tokens = {intent.token for intent in book.intents}
-        self._alive = [instance for instance in reading.instances if instance.state is not InstanceState.GONE]
-        alive = [one for one in self._alive if one.id not in self._tracker.strays]
-        known = frozenset(book.known)
-        adopted = [one.id for one in alive if one.id not in known and one.token not in tokens]
-        if adopted and not self._dry_run:
-            self._log.info("adopted workers that the ledger does not know", instances=adopted)
-        still_open = tuple(
-            intent
-            for intent in book.intents
-            if intent.unseen(reading.instances)
-            and (intent.launched is None or reading.at - intent.at < self._policy.boot_deadline_s)
-        )
-        self._ledger.book = replace(book, intents=still_open, known=tuple(one.id for one in alive))
-        return adopted
-
-    # --- apply --------------------------------------------------------------------------------
-
-    def _apply(self, plan: Plan) -> None:
-        """Each step bears the failure of the others; what failed is planned again at the next tick."""
-        doomed = [id_ for pool in plan.pools for id_ in pool.terminate]
-        with self._voice.bearing("instances could not be ended"):
-            if doomed:
-                self._ports.fleet.terminate(doomed)
-        with self._voice.bearing("workers could not be asked to drain"):
-            for id_ in (id_ for pool in plan.pools for id_ in pool.drain):
-                self._roster.request_drain(id_)
-        with self._voice.bearing("workers could not be launched"):
-            if self._look:  # others may have launched, or lowered the cap, since the fleet was seen last
-                self._launcher.apply(plan, self._alive, self._policy)
-        with self._voice.bearing("workers that are gone could not be forgotten"):
-            self._roster.forget(self._tracker.forgettable)
-
-    # --- tell ---------------------------------------------------------------------------------
-
-    def _tell(self, observation: Observation, plan: Plan) -> None:
-        written = self._minutes.note(plan, keep=not self._dry_run)
-        if self._dry_run:
-            if written:
-                self._on_plan(written)
-            return
-        if self._look is None:
-            return
-        with self._voice.bearing("the arrivals could not be kept"):
-            self._forecaster.save()
-        reading, before, adopted = self._look
-        after, decisions = self._ledger.book.intents, self._minutes.decisions
-        self._minutes.tell(Scene(reading, observation, plan, before, after, adopted, self.owner, decisions))
-
     # --- wait ---------------------------------------------------------------------------------
 
     def _pause(self, stop: threading.Event, left: float, *, at_rest: bool) -> None:
-        """Until the next tick is due; a fleet at rest looks at its queues meanwhile: a first image need not wait."""
-        while left > 0 and not stop.wait(min(left, self._peek_s) if at_rest else left):
-            left -= self._peek_s if at_rest else left
-            if left > 0 and at_rest and any(_waits(queue) for queue in self._ports.queues.values()):
+        """Wait until the next tick is due. At rest, end the wait when a first image comes."""
+        step = self._settings.poll_s if at_rest else left
+        while left > 0 and not stop.wait(min(left, step)):
+            left -= step
+            if left > 0 and at_rest and self._term.observer.anything_waits():
                 return
 
 
-def _depth(queue: Gauge) -> Depth | str:
-    try:
-        return queue.depth()
-    except Unavailable as error:
-        return f"the queue {queue.name} cannot be read ({error})"
-
-
-def _waits(queue: Gauge) -> bool:
-    depth = _depth(queue)
-    return isinstance(depth, Depth) and depth.outstanding > 0
-
-
 def _at_rest(plan: Plan) -> bool:
-    return not any(pool.terms.billable or pool.terms.supply or pool.terms.outstanding for pool in plan.pools)
+    return not any(one.terms.billable or one.terms.supply or one.terms.outstanding for one in plan.pools)

@@ -1,4 +1,4 @@
-"""The controller as a process."""
+"""Run the controller as a process, over the configured backend."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TextIO
 
 from config.settings import Settings
 from controller.events.metrics import samples
-from controller.events.recording import recorder
-from controller.loop import Controller, Ports
+from controller.events.replay import tick_writer
+from controller.loop import Controller, Hooks, Ports
 from controller.state.model import Observation, Plan, select_policy
 from core import telemetry
 from core.errors import Unavailable
@@ -31,10 +31,10 @@ def run(
     record: TextIO | None = None,
     environ: MutableMapping[str, str] = os.environ,
 ) -> None:
-    """Keep the fleet at the size that its queues call for until `stop` is set; workers outlive this.
+    """Keep the fleet at the size that its queues call for, until `stop` is set. The workers outlive it.
 
-    `worker_command` starts one worker when `--pool P --instance I` are appended. A dry run changes nothing, and hands
-    each plan that differs from the one before to `on_plan`. `record` takes in every tick (`events.recording`).
+    `worker_command` starts one worker when `--pool P --instance I` are appended. A dry run changes nothing and hands
+    each decision that differs from the one before to `on_plan`. `record` is a file for every tick (`events.replay`).
     Raises UnsuitableStore where two controllers could act at once.
     """
     ports = Ports(
@@ -42,25 +42,22 @@ def run(
         fleet=backend.fleet(worker_command),
         queues={pool: backend.jobs(pool) for pool in settings.pools},
     )
-    note = recorder(record, select_policy(settings.controller)) if record else _unrecorded
+    write_tick = tick_writer(record, select_policy(settings.controller)) if record else None
     if dry_run:
-        Controller(
-            ports, settings.controller, dry_run=True, on_plan=on_plan, on_tick=note, schedules=settings.schedules
-        ).run(stop)
+        hooks = Hooks(on_plan, write_tick or Hooks.on_tick)
+        Controller(ports, settings.controller, schedules=settings.schedules, hooks=hooks, dry_run=True).run(stop)
         return
     try:
         backend.check_store()
-    except Unavailable as error:  # as everything that answers later: the ledger's first write tells of it again
+    except Unavailable as error:  # the store may answer later: the ledger's first write finds out
         telemetry.logger().warning("cannot tell whether the store has conditional writes", why=str(error))
     pulse = Pulse("controller", backend.roster, settings.stalled_s, environ=environ)
     with closing(backend.metrics()) as metrics, pulse:
 
         def on_tick(observation: Observation, plan: Plan) -> None:
             metrics.put(samples(observation, plan))
-            note(observation, plan)
+            if write_tick:
+                write_tick(observation, plan)
 
-        Controller(ports, settings.controller, on_tick=on_tick, schedules=settings.schedules, step=pulse.step).run(stop)
-
-
-def _unrecorded(observation: Observation, plan: Plan) -> None:
-    pass
+        hooks = Hooks(on_tick=on_tick, step=pulse.step)
+        Controller(ports, settings.controller, schedules=settings.schedules, hooks=hooks).run(stop)

@@ -1,4 +1,4 @@
-"""The web tier as a process: gunicorn, whose worker is ours (`server`)."""
+"""Runs the web tier as a process: gunicorn with the worker of `web_tier.server`."""
 
 from __future__ import annotations
 
@@ -17,43 +17,41 @@ from gunicorn.glogging import Logger
 from config.settings import Settings
 from core.errors import TagfleetError, Unavailable
 from core.telemetry import logger
+from core.util.atomic import atomic_write
 from core.wiring import Backend
 from web_tier.app import create_app
 from web_tier.catalog.database import catalog_url, migrate
-from web_tier.http import network_policy as exposure
+from web_tier.http import network_policy
 from web_tier.server.worker import BACKLOG, Worker
 
 ADDRESS_FILE = "web.address"
-"""In the home folder, while the server runs: its URL, for those who want to find it."""
+"""File in the home folder with the server's URL, while it runs."""
 
 _GRACE_S = 5
 _KEEPALIVE_S = 15
 _UNSENT = 128 * 1024
-"""Bytes of an answer that the kernel holds unsent; by itself it takes megabytes for each slow reader."""
+"""Bytes of an answer that the kernel may buffer unsent; its default is megabytes per slow reader."""
 _OWN_FILES = 192
-"""Files that the process needs beside its connections and threads: logs, the catalogue, the store's own."""
+"""Open files that the process needs besides its connections and threads: logs, catalogue, store."""
 _FILES_OF_A_THREAD = 3
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then requests in hand get some seconds, and event streams end.
+    """Serve until SIGTERM or SIGINT; then requests in progress get some seconds, and event streams end.
 
-    Raises BadSetting where the host may not be served, for want of a key for instance, TagfleetError where the port
-    is taken, Unavailable where the home folder or the store cannot be used.
+    Raises BadSetting if the host may not be served (without a key, for instance), TagfleetError if the port is taken,
+    and Unavailable if the home folder or the store cannot be used.
     """
-    exposure.check(settings)
+    network_policy.check(settings)
     connections = _most_connections(settings)
-    _ = Backend(settings).store  # in a process of gunicorn's a bucket without a name would be a traceback
+    _ = Backend(settings).store  # fails here with one line; in gunicorn's process it would be a traceback
     with _listen(settings) as listener:
         migrate(catalog_url(settings))
         host, port = listener.getsockname()[:2]
-        url = exposure.url_of(host, port)
+        url = network_policy.url_of(host, port)
         address = settings.home / ADDRESS_FILE
         try:
-            settings.home.mkdir(parents=True, exist_ok=True)
-            half = address.with_suffix(".new")
-            half.write_text(url + "\n")
-            half.replace(address)  # whoever finds the file finds the whole address in it
+            atomic_write(address, f"{url}\n", sole_writer=True, make_parents=True)
         except OSError as error:
             raise Unavailable(f"cannot write to the home folder {settings.home}: {error.strerror}") from None
         logger().info("listening", url=url)
@@ -62,7 +60,7 @@ def run(settings: Settings) -> None:
 
 def _listen(settings: Settings) -> socket.socket:
     host, port = settings.host, settings.port
-    address = exposure.address_of(host)
+    address = network_policy.address_of(host)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -80,7 +78,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _most_connections(settings: Settings) -> int:
-    """How many connections the limit of open files allows for, which is raised as far as it may be."""
+    """Raise the limit of open files as far as allowed; return how many connections it permits."""
     web = settings.web
     own = _OWN_FILES + _FILES_OF_A_THREAD * web.threads
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -115,7 +113,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
             "workers": 1,
             "worker_class": Worker,
             "asgi_lifespan": "off",
-            "asgi_loop": "auto",  # uvloop, which is faster, where it is installed
+            "asgi_loop": "auto",  # uvloop, which is faster, if it is installed
             "http_parser": "python",
             "timeout": math.ceil(self.settings.web.hung_s),
             "graceful_timeout": _GRACE_S,
@@ -123,7 +121,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
             "accesslog": None,
             "logger_class": _Log,
             "control_socket_disable": True,
-            "pre_request": _nothing,  # by default it writes a line for debugging, request by request
+            "pre_request": _nothing,  # the default writes a debug line per request
             "post_fork": self._forked,
             "on_exit": self._ended,
         }
@@ -148,7 +146,7 @@ def _nothing(_worker: Any, _request: Any) -> None:
 
 
 class _Log(Logger):  # type: ignore[misc]  # gunicorn brings no types
-    """Gunicorn's words in our log; what it says of its own starts and stops is for debugging."""
+    """Writes gunicorn's messages to the log. Those about its starts and stops are for debugging."""
 
     def setup(self, cfg: Any) -> None:
         pass
@@ -179,7 +177,7 @@ class _Log(Logger):  # type: ignore[misc]  # gunicorn brings no types
 
     def critical(self, msg: Any, *args: Any, **kwargs: Any) -> None:
         if str(msg).startswith("WORKER TIMEOUT"):
-            logger().error("the process that answers gave no sign of life for too long and is replaced", pid=args[0])
+            logger().error("the serving process did not respond for too long and is replaced", pid=args[0])
         else:
             logger().error(_words(msg, args))
 

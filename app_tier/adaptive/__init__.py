@@ -1,4 +1,5 @@
-"""How the `adaptive` tagger learns: sums of features (statistics), what they say (bayes), where they are kept (memory).
+"""How the `adaptive` tagger learns: statistics of features, a Bayes classifier over them, and their store.
 
-No engine and no network here: numpy alone.
+`statistics` sums features exactly, `bayes` turns the sums into probabilities, `state` adds and takes back people's
+feedback, `encoding` makes a state bytes, `store` keeps them. No engine and no network here: numpy alone.
 """

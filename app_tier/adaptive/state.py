@@ -1,7 +1,7 @@
-"""What was learned from which images, so that news of one may come twice, late and in any order. Pure.
+"""What was learned, and from which feedback: so feedback on an image may come twice, late and in any order. Pure.
 
-The statistics are always those of the opinions that stand: news of an image replaces what was known of it if it is
-newer, and is passed over if it is not.
+The statistics always match the latest feedback on each image. Newer feedback replaces what was applied before; older
+feedback is ignored.
 """
 
 from __future__ import annotations
@@ -11,20 +11,23 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from app_tier.adaptive.bayes import Example, Model
+from app_tier.adaptive.bayes import CalibrationExample, Model
 from app_tier.adaptive.statistics import Features, Statistics, Sums
 from core.domain.messages import Opinion
 from core.domain.tag_names import tag_key
 
 SAMPLE = 200
-"""Examples that are kept to calibrate by: those of the smallest hashes, whatever order they came in."""
+"""Examples kept for calibration: those with the smallest hashes, so the order in which they came does not matter."""
 MAX_TAGS = 2_000
-"""No further ones are learned: each costs 41 kB of memory with 1,280 features, in every worker."""
+"""Further tags are not learned: with 1,280 features each costs every worker 41 kB of memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """All that people hold about an image's tags now. Without features it teaches nothing that is not in already."""
+class ImageFeedback:
+    """People's present opinions about all tags of one image, with the image's features.
+
+    Without features it can only repeat opinions that were applied before.
+    """
 
     image_id: str
     revision: int
@@ -34,84 +37,90 @@ class News:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What of an image is in the statistics; opinions of tags that were too many are not."""
+class AppliedFeedback:
+    """The feedback on an image that the statistics contain. Opinions about tags beyond MAX_TAGS are not part of it."""
 
     revision: int
     opinions: tuple[Opinion, ...]
 
 
 @dataclass(frozen=True)
-class State:
-    """`version` counts how often it was written. `sample` holds features by image and by the key of a tag."""
+class LearnedState:
+    """Everything learned over one backbone.
+
+    `version` counts how often it was written; `images` holds the applied feedback by image id; `sample` holds features
+    by image id and tag key.
+    """
 
     statistics: Statistics
     version: int = 0
-    images: Mapping[str, Known] = field(default_factory=dict)
+    images: Mapping[str, AppliedFeedback] = field(default_factory=dict)
     sample: Mapping[tuple[str, str], Features] = field(default_factory=dict)
 
     @classmethod
-    def none(cls, dimensions: int) -> Self:
-        return cls(Statistics.none(dimensions))
+    def empty(cls, dimensions: int) -> Self:
+        """Return a state in which nothing was learned."""
+        return cls(Statistics.empty(dimensions))
 
-    def knows(self, news: News) -> bool:
-        """Whether it is no news: this, or something later, is in already."""
-        return _knows(self.images, news)
+    def contains(self, feedback: ImageFeedback) -> bool:
+        """Return whether this feedback, or later feedback on the same image, is applied already."""
+        return _contains(self.images, feedback)
 
-    def taught(self, lessons: Sequence[News], seen: Sums | None = None) -> State:
-        """With what is new of the lessons, and with `seen` photos of which nobody said anything."""
+    def with_feedback(self, items: Sequence[ImageFeedback], seen: Sums | None = None) -> LearnedState:
+        """Return the state after applying what is new, and after adding `seen`, photos without feedback."""
         statistics = self.statistics if seen is None else self.statistics.with_seen(seen)
         images, sample = dict(self.images), dict(self.sample)
-        for news in lessons:
-            known = images.get(news.image_id)
-            held = known.opinions if known else ()
-            if _knows(images, news) or (news.features is None and news.opinions != held):
+        for item in items:
+            applied = images.get(item.image_id)
+            before = applied.opinions if applied else ()
+            if _contains(images, item) or (item.features is None and item.opinions != before):
                 continue
-            if news.features is None:
-                images[news.image_id] = Known(news.revision, held)
+            if item.features is None:
+                images[item.image_id] = AppliedFeedback(item.revision, before)
                 continue
             known_tags = statistics.tags.keys()
-            for opinion in held:
-                statistics = statistics.subtract(opinion.name, news.features, wanted=opinion.wanted)
-                sample.pop((news.image_id, tag_key(opinion.name)), None)
-            taken = _with_room(news.opinions, known_tags, statistics.tags.keys())
-            images[news.image_id] = Known(news.revision, taken)
-            for opinion in taken:
-                statistics = statistics.add(opinion.name, news.features, wanted=opinion.wanted)
+            for opinion in before:
+                statistics = statistics.subtract(opinion.name, item.features, wanted=opinion.wanted)
+                sample.pop((item.image_id, tag_key(opinion.name)), None)
+            accepted = _with_room(item.opinions, known_tags, statistics.tags.keys())
+            images[item.image_id] = AppliedFeedback(item.revision, accepted)
+            for opinion in accepted:
+                statistics = statistics.add(opinion.name, item.features, wanted=opinion.wanted)
                 if opinion.wanted:
-                    sample[news.image_id, tag_key(opinion.name)] = news.features
+                    sample[item.image_id, tag_key(opinion.name)] = item.features
         kept = sorted(sample, key=_rank)[:SAMPLE]
         return replace(self, statistics=statistics, images=images, sample={which: sample[which] for which in kept})
 
-    def left_out(self, lessons: Sequence[News]) -> set[str]:
-        """The names in these lessons for which there was no room."""
+    def tags_left_out(self, items: Sequence[ImageFeedback]) -> set[str]:
+        """Return the names in these items that were not learned, because there are MAX_TAGS others."""
         return {
             opinion.name
-            for news in lessons
-            if (known := self.images.get(news.image_id)) and known.revision == news.revision
-            for opinion in news.opinions
-            if opinion not in known.opinions
+            for item in items
+            if (applied := self.images.get(item.image_id)) and applied.revision == item.revision
+            for opinion in item.opinions
+            if opinion not in applied.opinions
         }
 
     def model(self) -> Model:
-        return Model(self.statistics, [Example(key, found) for (_, key), found in self.sample.items()])
+        """Return the classifier over these statistics."""
+        return Model(self.statistics, [CalibrationExample(key, found) for (_, key), found in self.sample.items()])
 
 
-def _knows(images: Mapping[str, Known], news: News) -> bool:
-    known = images.get(news.image_id)
-    return known is not None and known.revision >= news.revision
+def _contains(images: Mapping[str, AppliedFeedback], feedback: ImageFeedback) -> bool:
+    applied = images.get(feedback.image_id)
+    return applied is not None and applied.revision >= feedback.revision
 
 
 def _with_room(opinions: Sequence[Opinion], known: Collection[str], others: Collection[str]) -> tuple[Opinion, ...]:
-    """All of `known` tags, and of new ones as many as may be beside the `others`."""
+    """Return the opinions about `known` tags, and as many about new tags as fit beside the `others`."""
     keys = {*others, *(tag_key(opinion.name) for opinion in opinions if tag_key(opinion.name) in known)}
-    taken = []
+    accepted = []
     for opinion in opinions:
         key = tag_key(opinion.name)
         if key in keys or len(keys) < MAX_TAGS:
             keys.add(key)
-            taken.append(opinion)
-    return tuple(taken)
+            accepted.append(opinion)
+    return tuple(accepted)
 
 
 def _rank(which: tuple[str, str]) -> bytes:

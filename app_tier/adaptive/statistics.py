@@ -1,8 +1,8 @@
-"""Sufficient statistics of features, per tag, in whole numbers: they are added, merged and subtracted exactly.
+"""Sufficient statistics of features, per tag, in whole numbers.
 
-Features are rounded to whole multiples of 1/UNIT before anything is summed. Sums of whole numbers have no rounding, so
-updates in any order and any merging of them give the same statistics to the last bit, and what was added is subtracted
-without a trace. In floating point, (a + b) − b is not always a.
+Features are rounded to whole multiples of 1/UNIT before they are summed. Sums of whole numbers do not round. So
+updates and merges in any order give the same statistics to the last bit, and subtracting undoes adding exactly. In
+floating point, (a + b) − b is not always a.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from core.domain.tag_names import tag_key
 
 UNIT = 512
-"""Steps in one unit of a feature. int64 holds the squares of 2³³ examples."""
+"""Steps in one unit of a feature. int64 can hold the summed squares of 2³³ examples."""
 
 Features = npt.NDArray[np.int16]
 """(d,) or (N, d): features in steps of 1/UNIT."""
@@ -27,11 +27,11 @@ Floats = npt.NDArray[np.float64]
 _LARGEST = np.iinfo(np.int16).max
 
 
-def features(outputs: npt.NDArray[np.floating]) -> Features:
-    """(N, d) outputs of a backbone as features: square roots, scaled to a mean square of 1 over each image.
+def to_features(outputs: npt.NDArray[np.floating]) -> Features:
+    """Turn (N, d) outputs of a backbone into features: square roots, scaled to a mean square of 1 over each image.
 
-    The root makes what comes out of a ReLU more nearly Gaussian (Tukey's ladder of powers; Yang, Liu, Xu, "Free Lunch
-    for Few-shot Learning: Distribution Calibration", ICLR 2021, eq. 3); the scale takes an image's contrast out.
+    The root makes the outputs of a ReLU more nearly Gaussian (Tukey's ladder of powers; Yang, Liu, Xu, "Free Lunch for
+    Few-shot Learning: Distribution Calibration", ICLR 2021, eq. 3). The scale removes an image's contrast.
     """
     finite = np.nan_to_num(outputs.astype(np.float64), posinf=0.0, neginf=0.0)
     roots = np.sign(finite) * np.sqrt(np.abs(finite))
@@ -43,19 +43,20 @@ def features(outputs: npt.NDArray[np.floating]) -> Features:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sums:
-    """Of `n` examples: Σx in steps and Σx² in squared steps, (d,) each."""
+    """Sums over `n` examples: Σx in steps and Σx² in squared steps, (d,) each."""
 
     n: int
     total: Counts
     squares: Counts
 
     @classmethod
-    def none(cls, dimensions: int) -> Self:
+    def empty(cls, dimensions: int) -> Self:
+        """Return the sums of no examples."""
         return cls(0, np.zeros(dimensions, np.int64), np.zeros(dimensions, np.int64))
 
     @classmethod
     def of(cls, found: Features) -> Self:
-        """Of one image, (d,), or of several, (N, d)."""
+        """Return the sums of one image, (d,), or of several, (N, d)."""
         wide = np.atleast_2d(found).astype(np.int64)
         return cls(len(wide), wide.sum(axis=0), (wide * wide).sum(axis=0))
 
@@ -74,17 +75,20 @@ class Sums:
         )
 
     def mean(self) -> Floats:
-        """(d,), in units; only where there are examples."""
+        """Return the mean, (d,), in units. Needs at least one example."""
         return self.total / (self.n * UNIT)
 
     def scatter(self) -> Floats:
-        """Σ(x − mean)², (d,), in squared units; only where there are examples."""
+        """Return Σ(x − mean)², (d,), in squared units. Needs at least one example."""
         return (self.squares - self.total.astype(np.float64) ** 2 / self.n) / UNIT**2
 
 
 @dataclass(frozen=True, slots=True)
 class TagSums:
-    """Of one tag: images that have it and images of which somebody said that they have not. `name` is its spelling."""
+    """Sums for one tag: over the images that have it, and over those on which people rejected it.
+
+    `name` is the tag's spelling.
+    """
 
     name: str
     accepted: Sums
@@ -93,9 +97,9 @@ class TagSums:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What was learned. `tags` by the key that all spellings of a tag share; `seen` are photos of no known tag.
+    """The sums for all tags, by the key that all spellings of a tag share, and for `seen`: photos without feedback.
 
-    `seen` says what photos look like in general: without it a tagger that knows one tag would find it everywhere.
+    `seen` tells what photos look like in general. Without it, a tagger that knows one tag would find it everywhere.
     """
 
     dimensions: int
@@ -103,37 +107,39 @@ class Statistics:
     tags: Mapping[str, TagSums] = field(default_factory=dict)
 
     @classmethod
-    def none(cls, dimensions: int) -> Self:
-        return cls(dimensions, Sums.none(dimensions))
+    def empty(cls, dimensions: int) -> Self:
+        """Return statistics in which nothing was added."""
+        return cls(dimensions, Sums.empty(dimensions))
 
     def add(self, name: str, found: Features, *, wanted: bool) -> Statistics:
-        """With one more image that has the tag, or has it not (`wanted` False)."""
+        """Return the statistics with one more image, which has the tag, or with `wanted` False does not."""
         before = self._of(name)
         if wanted:
             return self._with(replace(before, accepted=before.accepted + Sums.of(found)))
         return self._with(replace(before, rejected=before.rejected + Sums.of(found)))
 
     def subtract(self, name: str, found: Features, *, wanted: bool) -> Statistics:
-        """As if `add` of the same had never been; a tag of which nothing is left is gone."""
+        """Undo `add` of the same arguments. A tag without images is removed."""
         before = self._of(name)
         if wanted:
             return self._with(replace(before, accepted=before.accepted - Sums.of(found)))
         return self._with(replace(before, rejected=before.rejected - Sums.of(found)))
 
     def with_seen(self, sums: Sums) -> Statistics:
+        """Return the statistics with more photos without feedback."""
         return replace(self, seen=self.seen + sums)
 
     def __add__(self, other: Statistics) -> Statistics:
-        """Both together; what several hosts learned apart."""
+        """Merge statistics that were learned separately."""
         merged = dict(self.tags)
         for key, theirs in other.tags.items():
             ours = merged.get(key)
-            merged[key] = theirs if ours is None else _both(ours, theirs)
+            merged[key] = theirs if ours is None else _merge(ours, theirs)
         return replace(self, seen=self.seen + other.seen, tags=merged)
 
     def _of(self, name: str) -> TagSums:
-        """Of several spellings the one that sorts first stays, whichever came first."""
-        empty = Sums.none(self.dimensions)
+        """Return the tag's sums. Of several spellings the one that sorts first is kept, whichever came first."""
+        empty = Sums.empty(self.dimensions)
         found = self.tags.get(tag_key(name), TagSums(name, empty, empty))
         return replace(found, name=min(found.name, name))
 
@@ -144,5 +150,5 @@ class Statistics:
         return replace(self, tags=tags)
 
 
-def _both(one: TagSums, other: TagSums) -> TagSums:
+def _merge(one: TagSums, other: TagSums) -> TagSums:
     return TagSums(min(one.name, other.name), one.accepted + other.accepted, one.rejected + other.rejected)

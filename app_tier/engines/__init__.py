@@ -1,4 +1,7 @@
-"""An engine runs a network: uint8 pixels in, raw outputs out. It knows nothing of tags."""
+"""An engine runs a network: uint8 pixels in, raw outputs out. It knows nothing of tags.
+
+The modules that import torch, OpenVINO, NNCF or transformers are imported only where such an engine is made.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,28 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
-"""(N, height, width, 3), RGB, 0..255: normalisation is part of the network, so a quarter of the bytes move."""
+"""(N, height, width, 3), RGB, 0..255. Normalisation is part of the network, so a quarter of the bytes are moved."""
 
 Outputs = npt.NDArray[np.float32]
-"""(N, outputs): what the network's last layer gives, before any softmax."""
+"""(N, outputs): the values of the network's last layer, before any softmax."""
 
 
 class Engine(Protocol):
+    """Runs one network on one device."""
+
     name: str
     """For people: `openvino bf16`, `torch cuda bf16`."""
 
     def infer(self, batch: Pixels) -> Outputs:
-        """One forward pass over a batch of any size. Called by one thread at a time."""
+        """Run one forward pass over a batch of any size. One thread at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """`fast` runs every image; `exact` makes an fp32 engine for those that it leaves open, None where it is exact.
+    """The engines of one tagger. `fast` runs every image.
 
-    Left open is an image whose two highest outputs differ by less than `near_tie`.
+    `exact` makes an fp32 engine for near-ties: images whose two highest outputs differ by less than `near_tie`. It is
+    None where `fast` is exact.
     """
 
     fast: Engine

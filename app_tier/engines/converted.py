@@ -1,7 +1,9 @@
-"""A model's form for OpenVINO, in the registry beside its weights: a worker on a CPU has no torch to convert it.
+"""The converted form of a registered model, kept in the store beside its weights.
 
-models/NAME/VERSION/openvino/model.xml, model.bin, golden.npy    as `openvino.keep` makes them
-models/NAME/VERSION/openvino/hashes.json                         the SHA-256 of each, put last
+With it, a worker on a CPU needs no torch to convert the model.
+
+models/NAME/VERSION/openvino/model.xml, model.bin, golden.npy    the files of `openvino.ConvertedNetwork`
+models/NAME/VERSION/openvino/hashes.json                         the SHA-256 of each file, written last
 """
 
 from __future__ import annotations
@@ -25,15 +27,15 @@ _Hashes = TypeAdapter(dict[str, str])
 
 def publish(network: Network, weights: Weights, version: str, store: ObjectStore, cache: Path) -> None:
     """Convert the network and put its form beside the model. Raises WeightsInvalid, Unavailable."""
-    kept = openvino.keep(network, weights.path, weights.sha256, cache)
+    converted = openvino.convert_once(network, weights.path, weights.sha256, cache)
     prefix = layout.converted_prefix(network.name, version)
-    store.delete([prefix + _HASHES])  # whoever looks meanwhile finds none, not new files under old hashes
-    hashes = put(kept.folder, prefix, store)
+    store.delete([prefix + _HASHES])  # a reader now finds no form, rather than new files with old hashes
+    hashes = upload_files(converted.folder, prefix, store)
     store.put(prefix + _HASHES, _Hashes.dump_json(hashes), content_type="application/json")
 
 
-def bring(network: Network, weights_hash: str, version: str, store: ObjectStore, cache: Path) -> bool:
-    """Whether the form is in the cache now: copied there, unless it was already or the registry has none.
+def fetch(network: Network, weights_hash: str, version: str, store: ObjectStore, cache: Path) -> bool:
+    """Copy the form into the cache, unless it is there. Return whether it is there now: False if the store has none.
 
     Raises WeightsInvalid if it is damaged, Unavailable.
     """
@@ -47,12 +49,12 @@ def bring(network: Network, weights_hash: str, version: str, store: ObjectStore,
         return False
     except ValidationError:
         raise WeightsInvalid(f"{prefix}{_HASHES} in the store is damaged: add the model again") from None
-    openvino.whole(folder, lambda made: copy(prefix, hashes, store, made, "add the model again"))
+    openvino.make_once(folder, lambda part: download_files(prefix, hashes, store, part, "add the model again"))
     return True
 
 
-def put(folder: Path, prefix: str, store: ObjectStore) -> dict[str, str]:
-    """Put the files of a kept engine under `prefix`; the SHA-256 of each. Raises Unavailable."""
+def upload_files(folder: Path, prefix: str, store: ObjectStore) -> dict[str, str]:
+    """Put a converted network's files under `prefix`, and return the SHA-256 of each. Raises Unavailable."""
     hashes = {}
     for name in FILES:
         data = (folder / name).read_bytes()
@@ -61,8 +63,11 @@ def put(folder: Path, prefix: str, store: ObjectStore) -> dict[str, str]:
     return hashes
 
 
-def copy(prefix: str, hashes: dict[str, str], store: ObjectStore, folder: Path, remedy: str) -> None:
-    """Fetch these files into `folder`. Raises WeightsInvalid, which ends in `remedy`, for one missing or damaged."""
+def download_files(prefix: str, hashes: dict[str, str], store: ObjectStore, folder: Path, remedy: str) -> None:
+    """Fetch a converted network's files into `folder` and check them.
+
+    Raises WeightsInvalid, with `remedy` at its end, if one is missing or damaged.
+    """
     for name in FILES:
         try:
             data = store.get(prefix + name).data

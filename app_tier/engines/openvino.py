@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU. A network is converted once and kept, so that a worker's start needs no torch."""
+"""OpenVINO on the CPU. A network is converted once and the result is kept, so that a worker starts without torch."""
 
 from __future__ import annotations
 
@@ -15,34 +15,40 @@ from app_tier.models.networks import Network
 from core.util.atomic import atomic_folder
 
 GOLDEN = "golden.npy"
-_FORMAT = 1  # of a kept engine; grows when conversion changes
+_FORMAT = 1  # of a converted network; grows when the conversion changes
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A converted network on disk: `model.xml`, `model.bin` and the reference's outputs for the golden picture."""
+class ConvertedNetwork:
+    """A converted network on disk: `model.xml`, `model.bin`, and the reference's outputs for the golden picture."""
 
     folder: Path
     int8: bool = False
-    """Whether its weights and most of what it computes are eight bits wide."""
+    """Whether its weights and most of its computation are eight bits wide."""
 
     @property
     def model(self) -> Path:
+        """The file to load."""
         return self.folder / "model.xml"
 
     def golden_outputs(self) -> Outputs:
+        """Return the outputs that an engine of this network must reproduce."""
         outputs: Outputs = np.load(self.folder / GOLDEN, allow_pickle=False)
         return outputs
 
 
 class OpenVinoEngine:
-    """`bf16` is used where the processor has it, fp32 elsewhere; of an int8 network for what is left of floats."""
+    """Runs a converted network.
 
-    def __init__(self, kept: Kept, threads: int, *, bf16: bool) -> None:
+    With `bf16` it computes in bf16 where the processor can, else in fp32; in an int8 network this concerns the rest
+    that is in floating point.
+    """
+
+    def __init__(self, converted: ConvertedNetwork, threads: int, *, bf16: bool) -> None:
         core = ov.Core()
         bf16 = bf16 and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         compiled = core.compile_model(
-            kept.model,
+            converted.model,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
@@ -51,31 +57,33 @@ class OpenVinoEngine:
             },
         )
         self.bf16 = bf16
-        self.name = f"openvino {'int8' if kept.int8 else 'bf16' if bf16 else 'fp32'}"
+        self.name = f"openvino {'int8' if converted.int8 else 'bf16' if bf16 else 'fp32'}"
         self._request = compiled.create_infer_request()
 
     def infer(self, batch: Pixels) -> Outputs:
+        """Run one forward pass."""
         outputs: Outputs = self._request.infer({0: batch})[0]
         return outputs.copy()  # the request reuses its own buffer
 
 
-def keep(network: Network, weights: Path, weights_hash: str, cache: Path) -> Kept:
-    """The kept conversion of these weights, made now if it is not there (about 10 s, imports torch).
+def convert_once(network: Network, weights: Path, weights_hash: str, cache: Path) -> ConvertedNetwork:
+    """Return the converted network from the cache, or convert it now (about 10 s, imports torch).
 
-    Raises WeightsInvalid if they do not fit the network, or give no finite numbers.
+    Raises WeightsInvalid if the weights do not fit the network, or give NaN or infinite outputs.
     """
-    return whole(folder_of(network, weights_hash, cache), lambda folder: _convert(network, weights, folder))
+    folder = folder_of(network, weights_hash, cache)
+    return make_once(folder, lambda part: _convert(network, weights, part))
 
 
 def folder_of(network: Network, weights_hash: str, cache: Path) -> Path:
-    """Where the conversion of these weights is kept."""
-    what = network.file_name if network.head else f"{network.file_name}-features"
-    return cache / "engines" / f"{what}-{weights_hash[:16]}-openvino{ov.get_version().split('-')[0]}-{_FORMAT}"
+    """Return the folder in the cache for the converted form of these weights."""
+    name = network.file_name if network.head else f"{network.file_name}-features"
+    return cache / "engines" / f"{name}-{weights_hash[:16]}-openvino{ov.get_version().split('-')[0]}-{_FORMAT}"
 
 
-def whole(folder: Path, fill: Callable[[Path], None]) -> Kept:
-    """The kept engine in `folder`, filled now if it is not there: it appears whole or not at all."""
-    return Kept(atomic_folder(folder, fill))
+def make_once(folder: Path, fill: Callable[[Path], None]) -> ConvertedNetwork:
+    """Return the converted network in `folder`. If there is none, `fill` makes it; it appears whole or not at all."""
+    return ConvertedNetwork(atomic_folder(folder, fill))
 
 
 def _convert(network: Network, weights: Path, folder: Path) -> None:
@@ -83,7 +91,7 @@ def _convert(network: Network, weights: Path, folder: Path) -> None:
 
     from app_tier.engines import modules
 
-    module, outputs = modules.tried(network, weights)
+    module, outputs = modules.build_and_check(network, weights)
     np.save(folder / GOLDEN, outputs)
     picture = golden.pixels(network.crop)
     shape = ov.PartialShape([-1, network.crop, network.crop, 3])

@@ -12,9 +12,10 @@ from app_tier.models.networks import Network
 
 
 class TorchEngine:
-    """On CUDA bf16, channels_last and compiled; on the CPU plain fp32."""
+    """On CUDA in bf16, channels_last and compiled; on the CPU in plain fp32."""
 
     def __init__(self, network: Network, weights: Path, threads: int) -> None:
+        """Build the network. `threads` counts on the CPU only. Raises WeightsInvalid if the file does not fit."""
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         built = modules.build(network, weights)
         module: Callable[[torch.Tensor], torch.Tensor] = built
@@ -28,6 +29,7 @@ class TorchEngine:
         self._module = module
 
     def infer(self, batch: Pixels) -> Outputs:
+        """Run one forward pass."""
         with torch.inference_mode():
             outputs: Outputs = self._module(torch.from_numpy(batch).to(self._device)).float().cpu().numpy()
         return outputs

@@ -1,32 +1,31 @@
-"""What is fixed about each network: its input, its labels, where its weights come from. No torch here."""
+"""What is fixed about each network: its input, its labels, and where its weights come from. No torch here.
+
+`NETWORKS` lists those that are known by name. `network_lookup` finds others among timm's.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from config import labels
-from core.errors import WeightsMissing
 from core.storage.models import Input
 
-TIMM = "timm/"
-"""A tagger whose name begins so is any classifier of timm's."""
 NEAR_TIE = 0.08
-"""Between a ResNet50's two highest outputs under bf16; docs/decisions/0006 says how it was found."""
+"""Default margin between the two highest outputs under bf16, measured on ResNet50: docs/decisions/0006."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
     """An image classifier, or with `head` False the features below its last layer.
 
-    `resize` is the shorter side (pixels) to which an image is scaled before the central `crop` × `crop` is cut out;
-    `mean` and `std` are per channel, for pixels in 0..1.
+    An image is scaled so that its shorter side is `resize` pixels; then its central `crop` × `crop` is cut out. `mean`
+    and `std` are per channel, for pixels in 0..1.
     """
 
     name: str
     architecture: str
-    """`torchvision/NAME` or `timm/NAME`, as `core.storage.models.Manifest` has it."""
+    """`torchvision/NAME` or `timm/NAME`, as in `core.storage.models.Manifest`."""
     labels: str | tuple[str, ...]
     """The name of a list in `config.labels`, or the labels themselves."""
     resize: int
@@ -35,17 +34,17 @@ class Network:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     bf16: bool
-    """Whether bf16 keeps its top label on nearly every photo; measured, see docs/decisions/0006."""
+    """Whether bf16 gives fp32's top label on nearly every photo. Measured: docs/decisions/0006."""
     head: bool = True
     near_tie: float = 0.0
-    """Under bf16, photos whose two highest outputs are closer than this are settled in fp32."""
+    """Under bf16, photos whose two highest outputs are closer than this are computed again in fp32."""
     temperature: float = 1.0
     """The outputs are divided by it before they become probabilities."""
     download: str = ""
-    """Address of the published checkpoint; its name ends in the first eight digits of its SHA-256, or it lies at
-    Hugging Face, which tells the SHA-256 itself."""
+    """Address of the published checkpoint. The file's name ends in the first eight digits of its SHA-256, or the
+    address is one of Hugging Face, which publishes the SHA-256."""
     package: str = ""
-    """A pip package that carries the checkpoint."""
+    """A pip package that contains the checkpoint."""
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -53,8 +52,13 @@ class Network:
 
     @property
     def file_name(self) -> str:
-        """Its name as part of a file's or a key's: `timm/vit_tiny_patch16_224` is `timm-vit_tiny_patch16_224`."""
+        """The name as part of a file name or a key: `timm/vit_tiny_patch16_224` is `timm-vit_tiny_patch16_224`."""
         return self.name.replace("/", "-")
+
+    @property
+    def input(self) -> Input:
+        """The input as a model's manifest describes it."""
+        return Input(resize=self.resize, crop=self.crop, interpolation=self.interpolation, mean=self.mean, std=self.std)
 
 
 NETWORKS = {
@@ -105,12 +109,12 @@ NETWORKS = {
 }
 
 
-def of_model(name: str, architecture: str, labels: tuple[str, ...], input: Input) -> Network:
-    """The network of a model that is made, or was trained, elsewhere.
+def describe_network(name: str, architecture: str, labels: tuple[str, ...], input: Input) -> Network:
+    """Return the network of a model that was trained elsewhere, such as one of the registry.
 
-    What bf16 does to a network was measured on those of the house; of others it is not assumed to hold.
+    bf16 is used only for an architecture of the table: only those were measured under it.
     """
-    measured = next((one for one in NETWORKS.values() if one.architecture == architecture), None)
+    measured = next((known for known in NETWORKS.values() if known.architecture == architecture), None)
     return Network(
         name=name,
         architecture=architecture,
@@ -123,34 +127,3 @@ def of_model(name: str, architecture: str, labels: tuple[str, ...], input: Input
         bf16=measured.bf16 if measured else False,
         near_tie=measured.near_tie if measured else 0.0,
     )
-
-
-def input_of(network: Network) -> Input:
-    return Input(
-        resize=network.resize,
-        crop=network.crop,
-        interpolation=network.interpolation,
-        mean=network.mean,
-        std=network.std,
-    )
-
-
-def known(name: str) -> bool:
-    """Whether it is the name of such a network, and not of a model in the registry."""
-    return name in NETWORKS or name.startswith(TIMM)
-
-
-def network(name: str, cache: Path | None = None) -> Network:
-    """One of the table, or `timm/NAME`: what timm says of that is kept under `cache`, as asking it imports torch.
-
-    Raises WeightsMissing for a name that nobody knows, WeightsInvalid for a network that is no classifier of
-    ImageNet's 1,000 labels.
-    """
-    if name in NETWORKS:
-        return NETWORKS[name]
-    if name.startswith(TIMM) and cache is not None:
-        from app_tier.models import timm_networks
-
-        return timm_networks.described(name, cache / "networks")
-    known = ", ".join([*NETWORKS, f"{TIMM}NAME"])
-    raise WeightsMissing(f"there is no tagger {name!r}; there are: {known}")

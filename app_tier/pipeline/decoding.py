@@ -28,11 +28,9 @@ from app_tier.pipeline.item import Turn, Work
 from app_tier.taggers import Tagger
 from config.settings import WorkerSettings
 from core import telemetry
-from core.domain.messages import ids_of
+from core.domain.messages import log_ids
 from core.errors import BadImage, DecoderLost
-from core.imaging.decode import DecodeBudget, Decoder
-from core.imaging.picture_size import upright_size
-from core.imaging.sandbox import UPRIGHT_SIZE
+from core.imaging.decode import UPRIGHT_SIZE, DecodeBudget, Decoder
 
 _FIRST_SHARE = 0.1
 """Of `decode_timeout_s`: what an image may take before others stop waiting behind it."""
@@ -117,7 +115,7 @@ class Decoding:
             for turn in slow:
                 turn.overtaken = True
         for turn in slow:
-            telemetry.logger().warning("a decode takes long: tried in a process of its own", **ids_of(turn.work.job))
+            telemetry.logger().warning("a decode takes long: tried in a process of its own", **log_ids(turn.work.job))
             self._begin(turn.work.again(turn))
 
     def _begin(self, first: Work | None = None) -> None:
@@ -163,10 +161,11 @@ class Decoding:
         started = time.perf_counter()
         tagger = work.tagger = self._tagger()
         try:
-            work.frame = tagger.preprocess(Decoder(tagger.side, self._budget).decode(work.data))
+            image = Decoder(tagger.side, self._budget).decode(work.data)
+            work.frame = tagger.preprocess(image)
         except BadImage as error:
             return str(error)
-        work.size = upright_size(work.data)
+        work.size = image.info[UPRIGHT_SIZE]
         work.data = b""
         work.took("decode", started)
         return ""

@@ -14,9 +14,9 @@ from typing import Literal
 from app_tier.pipeline.in_flight import Held
 from app_tier.pipeline.isolation import IsolatedDecoder
 from app_tier.pipeline.result_writer import Trouble
-from app_tier.taggers import Learner, Lesson, Tagger
+from app_tier.taggers import FeedbackItem, Learner, Tagger
 from core import telemetry
-from core.domain.messages import Feedback, ids_of
+from core.domain.messages import Feedback, log_ids
 from core.errors import BadImage, NotFound, Unavailable, Unreadable, WeightsInvalid
 from core.storage.originals import Originals
 from core.storage.ports import Delivery
@@ -92,7 +92,7 @@ class Learning:
                 f"feedback waits for a worker that learns: {tagger.version} does not. See why the pool's workers have "
                 "it; what comes too often is a dead letter, to be sent again when the pool learns",
             )
-        lessons: list[tuple[Delivery, Lesson | None]] = []
+        lessons: list[tuple[Delivery, FeedbackItem | None]] = []
         try:
             for delivery, feedback in group:
                 lessons.append((delivery, self._lesson(tagger, tagger, feedback)))
@@ -104,7 +104,7 @@ class Learning:
             self._held.give_back(rest)
         return self._teach(tagger, lessons)
 
-    def _teach(self, learner: Learner, lessons: Sequence[tuple[Delivery, Lesson | None]]) -> bool:
+    def _teach(self, learner: Learner, lessons: Sequence[tuple[Delivery, FeedbackItem | None]]) -> bool:
         """In halves where something is damaged, down to the one image it is of: that one alone is given back."""
         deliveries = [delivery for delivery, _ in lessons]
         try:
@@ -127,16 +127,16 @@ class Learning:
         self._held.give_back(deliveries, _GIVE_BACK_DELAY_S)
         return False
 
-    def _lesson(self, tagger: Tagger, learner: Learner, feedback: Feedback) -> Lesson | None:
+    def _lesson(self, tagger: Tagger, learner: Learner, feedback: Feedback) -> FeedbackItem | None:
         """None where the image cannot be had and is not remembered. Raises Unavailable."""
-        if not feedback.opinions or self._trouble.ride_out(partial(learner.remembers, feedback.image_id), _TRIES):
-            return Lesson(feedback)
+        if not feedback.opinions or self._trouble.ride_out(partial(learner.has_features_of, feedback.image_id), _TRIES):
+            return FeedbackItem(feedback)
         try:
             of_image = partial(self._originals.of_image, feedback.key, feedback.batch_id, feedback.image_id)
             data = self._trouble.ride_out(of_image, _TRIES).data
-            return Lesson(feedback, tagger.preprocess(self._isolated.decode(data, tagger.side)))
+            return FeedbackItem(feedback, tagger.preprocess(self._isolated.decode(data, tagger.side)))
         except (NotFound, Unreadable, BadImage, ValueError) as error:  # ValueError: the store knows no such keys
             telemetry.logger().info(
-                "feedback on an image that is gone teaches nothing", why=str(error), **ids_of(feedback)
+                "feedback on an image that is gone teaches nothing", why=str(error), **log_ids(feedback)
             )
             return None

@@ -11,7 +11,7 @@ from app_tier.pipeline.in_flight import Held
 from app_tier.pipeline.item import Work
 from app_tier.pipeline.result_writer import Finished, Outbox, Trouble
 from core import telemetry
-from core.domain.messages import ids_of
+from core.domain.messages import log_ids
 from core.errors import NotFound, Unavailable, Unreadable
 from core.storage.originals import Originals
 
@@ -89,6 +89,6 @@ class Fetching:
         return result is not None
 
     def _postpone(self, work: Work, error: Unavailable) -> None:
-        telemetry.logger().warning("an image is given back", why=str(error), **ids_of(work.job))
+        telemetry.logger().warning("an image is given back", why=str(error), **log_ids(work.job))
         self._goes(work)
         self._held.give_back([work.delivery], _GIVE_BACK_DELAY_S)

@@ -9,7 +9,7 @@ from app_tier.pipeline.in_flight import Held
 from app_tier.pipeline.result_writer import Trouble, send_all
 from core import telemetry
 from core.domain.messages import Feedback, Job, encode
-from core.domain.notifications import asked_by
+from core.domain.notifications import parse_message
 from core.errors import BadMessage, Unavailable
 from core.storage.ports import Delivery, Queue
 
@@ -37,7 +37,7 @@ class Admission:
     def _asked(self, delivery: Delivery) -> Job | Feedback | None:
         """None where nothing is left to do with this message. Raises Unavailable."""
         try:
-            asked = asked_by(delivery.body, self._tagger)
+            asked = parse_message(delivery.body, self._tagger)
         except BadMessage as error:
             telemetry.logger().error("a message that is no job goes to the dead letters", why=str(error))
             self._held.give_back([delivery])

@@ -32,7 +32,7 @@ from app_tier.pipeline.suspects import Suspects
 from app_tier.taggers import Prediction, Tagger
 from config.settings import WorkerSettings
 from core import telemetry
-from core.domain.messages import Feedback, ids_of
+from core.domain.messages import Feedback, log_ids
 from core.errors import DecoderLost, Unavailable
 from core.storage.originals import Originals
 from core.storage.ports import ObjectStore, Queue
@@ -253,7 +253,7 @@ class Pipeline:
             return
         self._comes(work)
         telemetry.logger().warning(
-            "an image is decoded alone: a decoder or a worker was lost to it", **ids_of(work.job)
+            "an image is decoded alone: a decoder or a worker was lost to it", **log_ids(work.job)
         )
         if not self._fetching.read(work):
             return
@@ -306,7 +306,7 @@ class Pipeline:
                 self.images_failed += sum(not finished.result.ok for finished in safe)
             self._to_finish.delivered(group)
             for finished in safe:
-                telemetry.logger().debug("a result is delivered", ok=finished.result.ok, **ids_of(finished.result))
+                telemetry.logger().debug("a result is delivered", ok=finished.result.ok, **log_ids(finished.result))
 
     # --- what stages share --------------------------------------------------------------------
 
@@ -320,7 +320,7 @@ class Pipeline:
 
     def _fail(self, work: Work, why: str) -> None:
         """A permanent failure is a result like any other: stored, sent, acknowledged."""
-        telemetry.logger().info("an image cannot be tagged", why=why, **ids_of(work.job))
+        telemetry.logger().info("an image cannot be tagged", why=why, **log_ids(work.job))
         self._goes(work)
         self._to_finish.put([self._finished(work, Prediction(), f"{work.job.name}: {why}")])
 

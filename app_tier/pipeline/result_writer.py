@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from app_tier.pipeline.in_flight import Held
 from core import telemetry
-from core.domain.messages import Job, Result, encode, output_of
+from core.domain.messages import Job, Result, encode, encode_output
 from core.errors import PartialSend, Unavailable
 from core.storage import layout
 from core.storage.ports import Delivery, ObjectStore, Queue
-from core.storage.results import stored_for
+from core.storage.results import load_result
 
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ class Outbox:
                 if not finished.stored:
                     self._trouble.ride_out(partial(self._put, finished.result))
             sent = [finished.result for finished in group if not finished.store_only]
-            send_all(self._results, [output_of(result, _key(result)) for result in sent], self._trouble)
+            send_all(self._results, [encode_output(result, _key(result)) for result in sent], self._trouble)
             self._trouble.ride_out(lambda: self._held.acknowledge(deliveries))
         except Unavailable:
             self._held.give_back(deliveries)
@@ -106,7 +106,7 @@ class Outbox:
 
     def found(self, job: Job) -> Result | None:
         """The result of this image if an earlier delivery stored it. Raises Unavailable."""
-        return stored_for(job, self._store)
+        return load_result(job, self._store)
 
     def _put(self, result: Result) -> None:
         self._store.put(_key(result), encode(result).encode(), content_type="application/json")

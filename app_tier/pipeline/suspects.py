@@ -19,7 +19,7 @@ from app_tier.pipeline.in_flight import Held
 from app_tier.pipeline.item import Work
 from app_tier.pipeline.result_writer import Trouble
 from core import telemetry
-from core.domain.messages import encode, ids_of
+from core.domain.messages import encode, log_ids
 from core.errors import Unavailable
 from core.storage.ports import Queue
 
@@ -104,7 +104,7 @@ class Suspects:
             return
         suspected = work.suspected or "decoding"
         marked = work.job.model_copy(update={"suspected": suspected})
-        telemetry.logger().info("a suspected image goes to the end of the queue", of=suspected, **ids_of(work.job))
+        telemetry.logger().info("a suspected image goes to the end of the queue", of=suspected, **log_ids(work.job))
         try:
             self._trouble.ride_out(partial(self._jobs.send, [encode(marked)]), _TRIES)
             self._trouble.ride_out(partial(self._held.acknowledge, [work.delivery]), _TRIES)

@@ -1,4 +1,10 @@
-"""Learns tags from people: the features of a backbone, and over them what people said of images so far."""
+"""Learns tags from people: a backbone gives each image's features, and a Bayes model over them gives the tags.
+
+1. `learn` takes people's feedback, and adds it to the state in the store, which all workers share.
+2. `infer` uses the latest state that was loaded. It checks for a newer one every `reload_s` seconds, by one request.
+3. Photos without feedback count too: they tell what photos look like in general. Each worker sums them in memory, and
+   stores the sums with the next feedback.
+"""
 
 from __future__ import annotations
 
@@ -15,73 +21,74 @@ from PIL import Image
 
 from app_tier.adaptive import statistics
 from app_tier.adaptive.bayes import Model
-from app_tier.adaptive.memory import Memory
-from app_tier.adaptive.state import MAX_TAGS, News, State
+from app_tier.adaptive.state import MAX_TAGS, ImageFeedback, LearnedState
 from app_tier.adaptive.statistics import Floats, Sums
+from app_tier.adaptive.store import AdaptiveStore
 from app_tier.engines import Engine, Pixels
 from app_tier.models.networks import Network
+from app_tier.models.request import ModelRequest
 from app_tier.models.weights import Weights
-from app_tier.taggers import Choice, Frame, Lesson, Prediction, Wanted
-from app_tier.taggers.classifiers import defaults_of, engines_of, located
-from app_tier.taggers.imagenet import frame
+from app_tier.taggers import FeedbackItem, Frame, Prediction, TaggerHandle
+from app_tier.taggers.classifiers import default_options, load_engines, locate
+from app_tier.taggers.imagenet import to_frame
 from core import telemetry
 from core.domain.messages import Tag, TagOptions
 from core.errors import Unavailable, WeightsInvalid, WeightsMissing
 
 CUMULATIVE = 0.9
-"""Tags are given until they, and none of them, are together as likely as this."""
-_AT_ONCE = 8
-"""Images that are learned from: photos that are to be tagged wait no longer than for so many."""
-_AT_HAND = "efficientnet-lite0"
-"""A backbone whose weights come with a package."""
+"""The probability that the tags given for an image, and "none of them", reach together."""
+_LEARN_AT_ONCE = 8
+"""Images in one forward pass for learning: photos to be tagged wait for no more than this."""
+_PACKAGED_BACKBONE = "efficientnet-lite0"
+"""A backbone whose weights come in a pip package."""
 
 
-def choose(wanted: Wanted) -> Choice:
-    """Raises WeightsMissing."""
-    backbone = sees_by(wanted)
-    return Choice(wanted.name, partial(load, backbone, wanted), notice=backbone.notice)
+def choose(request: ModelRequest) -> TaggerHandle:
+    """Find the backbone and its weights. Raises WeightsMissing."""
+    backbone = find_backbone(request)
+    return TaggerHandle(request.name, partial(load, backbone, request), notice=backbone.notice)
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """`notice` says, for people, why it is not the wanted one."""
+    """The network whose features are used. `notice` says, for people, why it is not the one of the settings."""
 
     network: Network
     weights: Weights
     notice: str = ""
 
 
-def sees_by(wanted: Wanted) -> Backbone:
-    """The backbone that the pool's settings name, else, on one machine, one that is always at hand.
+def find_backbone(request: ModelRequest) -> Backbone:
+    """Return the backbone that the pool's settings name, or on a single machine the packaged one instead.
 
-    On AWS workers could differ in what they find, and what they learn would part. Raises WeightsMissing.
+    On AWS there is no replacement: workers could choose different backbones, and each would learn for itself. Raises
+    WeightsMissing.
     """
-    named = dataclasses.replace(wanted, name=wanted.pool.backbone)
+    named = dataclasses.replace(request, name=request.pool.backbone)
     try:
-        return Backbone(*located(named))
+        return Backbone(*locate(named))
     except WeightsMissing as missing:
-        if wanted.settings.backend == "aws" or named.name == _AT_HAND:
+        if request.settings.backend == "aws" or named.name == _PACKAGED_BACKBONE:
             raise
-        pool = wanted.pool.model_copy(update={"weights": ""})
-        at_hand = located(dataclasses.replace(wanted, name=_AT_HAND, pool=pool))
-        return Backbone(*at_hand, notice=f"{wanted.name} sees photos by {_AT_HAND}: {missing}.")
+        pool = request.pool.model_copy(update={"weights": ""})
+        packaged = locate(dataclasses.replace(request, name=_PACKAGED_BACKBONE, pool=pool))
+        return Backbone(*packaged, notice=f"{request.name} sees photos by {_PACKAGED_BACKBONE}: {missing}.")
 
 
-def load(backbone: Backbone, wanted: Wanted) -> AdaptiveTagger:
-    """Raises WeightsInvalid where the network does not compute what it should, or what was learned is damaged."""
+def load(backbone: Backbone, request: ModelRequest) -> AdaptiveTagger:
+    """Load the tagger. Raises WeightsInvalid if the network gives wrong outputs or the learned state is damaged."""
     network, sha256 = dataclasses.replace(backbone.network, head=False), backbone.weights.sha256
-    engine = engines_of(network, backbone.weights, wanted.settings).fast
+    engine = load_engines(network, backbone.weights, request.settings).fast
     dimensions = engine.infer(np.zeros((1, network.crop, network.crop, 3), np.uint8)).shape[1]
-    memory = Memory(wanted.store, f"{network.file_name}-{sha256[:8]}", dimensions)
-    look_s = wanted.settings.worker.reload_s
-    return AdaptiveTagger(network, engine, memory, defaults_of(wanted.pool), time.monotonic, look_s)
+    store = AdaptiveStore(request.store, f"{network.file_name}-{sha256[:8]}", dimensions)
+    reload_s = request.settings.worker.reload_s
+    return AdaptiveTagger(network, engine, store, default_options(request.pool), time.monotonic, reload_s)
 
 
 class AdaptiveTagger:
-    """`clock` is monotonic. `infer` and `learn` may be called at once, each by one thread.
+    """A tagger that learns. `infer` and `learn` may run at the same time, each in one thread.
 
-    What it knows when it tags is what others had learned `look_s` ago at the latest; each look is one request.
-    Raises WeightsInvalid where what was learned before is damaged, Unavailable.
+    Both raise WeightsInvalid where the stored state is damaged, and Unavailable; `infer` only while it has no state.
     """
 
     name = "adaptive"
@@ -91,123 +98,167 @@ class AdaptiveTagger:
         self,
         network: Network,
         engine: Engine,
-        memory: Memory,
+        store: AdaptiveStore,
         defaults: TagOptions,
         clock: Callable[[], float],
-        look_s: float,
+        reload_s: float,
     ) -> None:
+        """Load the learned state. `clock` is monotonic."""
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
         self.engine_name = engine.name
         self._network = network
         self._engine = engine
-        self._engine_free = threading.Lock()
-        self._memory = memory
+        self._engine_lock = threading.Lock()
+        self._store = store
         self._defaults = defaults
-        self._clock = clock
-        self._look_s = look_s
-        self._looked_at = clock()
-        self._seen = Sums.none(memory.dimensions)
-        self._seen_free = threading.Lock()
-        state, self._etag = memory.load()
-        self._learned = _Learned(state)
+        self._current = _CurrentModel(store, clock, reload_s)
+        self._seen = _SeenPhotos(store.dimensions)
 
     @property
     def version(self) -> str:
-        """The backbone, the first digits of its weights' hash, and how often anything was learned."""
-        return f"{self.name}@{self._memory.backbone}.{self._learned.version}"
+        """The backbone, the first digits of its weights' hash, and how often the state was written."""
+        return f"{self.name}@{self._store.backbone}.{self._current.version}"
 
     @property
     def labels(self) -> Sequence[str]:
-        return self._learned.model.names
+        """The tags that are known now."""
+        return self._current.model.names
 
     def preprocess(self, image: Image.Image) -> Frame:
-        return frame(image, self._network)
+        """Scale the image and crop its centre."""
+        return to_frame(image, self._network)
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
-        self._look()
-        found = self.features(frames)
-        with self._seen_free:
-            self._seen += Sums.of(found)
-        model = self._learned.model
-        rows = model.probabilities(found)
+        """Tag the frames by the latest state, and count them as photos without feedback."""
+        self._current.refresh()
+        features = self.features(frames)
+        self._seen.add(features)
+        model = self._current.model
+        rows = model.probabilities(features)
         return [
-            Prediction(chosen(row, model.names, wanted, self._defaults))
-            for row, wanted in zip(rows, options, strict=True)
+            Prediction(choose_tags(row, model.names, asked, self._defaults))
+            for row, asked in zip(rows, options, strict=True)
         ]
 
     def features(self, frames: Pixels) -> statistics.Features:
-        """(N, d)"""
-        with self._engine_free:
-            return statistics.features(self._engine.infer(frames))
+        """Return the (N, d) features of the frames."""
+        with self._engine_lock:
+            return statistics.to_features(self._engine.infer(frames))
 
-    def remembers(self, image_id: str) -> bool:
-        return self._memory.remembers(image_id)
+    def has_features_of(self, image_id: str) -> bool:
+        """Return whether this image's features are in the store. Raises Unavailable."""
+        return self._store.has_features_of(image_id)
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
-        news = [News(one.feedback.image_id, one.feedback.revision, one.feedback.opinions) for one in lessons]
-        frames = [lesson.frame for lesson in lessons if lesson.frame is not None]
-        if frames:
-            portions = [frames[first : first + _AT_ONCE] for first in range(0, len(frames), _AT_ONCE)]
-            rows = (row for portion in portions for row in self.features(np.stack(portion)))
-            news = [
-                one if lesson.frame is None else dataclasses.replace(one, features=next(rows))
-                for one, lesson in zip(news, lessons, strict=True)
+    def learn(self, items: Sequence[FeedbackItem]) -> None:
+        """Compute the features of the items' frames, and learn them."""
+        frames = [item.frame for item in items if item.frame is not None]
+        groups = [frames[first : first + _LEARN_AT_ONCE] for first in range(0, len(frames), _LEARN_AT_ONCE)]
+        rows = (row for group in groups for row in self.features(np.stack(group)))
+        self.learn_features(
+            [
+                ImageFeedback(
+                    item.feedback.image_id,
+                    item.feedback.revision,
+                    item.feedback.opinions,
+                    None if item.frame is None else next(rows),
+                )
+                for item in items
             ]
-        self.teach(news)
+        )
 
-    def teach(self, news: Sequence[News]) -> None:
-        """`learn`, by features. The photos seen since the last time are told too, where there is any news."""
-        with self._seen_free:
-            seen = self._seen
-        state = self._memory.teach(news, seen)
-        self._looked_at = -math.inf
+    def learn_features(self, items: Sequence[ImageFeedback]) -> None:
+        """Learn feedback whose features are known. Any news also stores the photos seen since the last time."""
+        seen = self._seen.sums
+        state = self._store.learn(items, seen)
+        self._current.expire()
         if state is None:
             return
-        with self._seen_free:
-            self._seen -= seen
-        telemetry.logger().info("learned from people", images=len(news), version=state.version)
-        if left_out := state.left_out(news):
-            telemetry.logger().warning("tags that are new are left out", count=len(left_out), most=MAX_TAGS)
+        self._seen.subtract(seen)
+        telemetry.logger().info("learned from people", images=len(items), version=state.version)
+        if left_out := state.tags_left_out(items):
+            telemetry.logger().warning("new tags are left out: there are too many", count=len(left_out), most=MAX_TAGS)
 
-    def _look(self) -> None:
-        """Use what was learned since, here or by other workers. While that cannot be had, what is known is used."""
+
+class _CurrentModel:
+    """The model of the latest state that was loaded, reloaded when the store has a newer one."""
+
+    def __init__(self, store: AdaptiveStore, clock: Callable[[], float], reload_s: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._reload_s = reload_s
+        self._checked_at = clock()
+        state, self._etag = store.load()
+        self._loaded = _to_model(state)
+
+    @property
+    def version(self) -> int:
+        return self._loaded[0]
+
+    @property
+    def model(self) -> Model:
+        return self._loaded[1]
+
+    def expire(self) -> None:
+        """Make the next `refresh` check the store."""
+        self._checked_at = -math.inf
+
+    def refresh(self) -> None:
+        """Load a newer state if there is one. While the store does not answer, the present one is used."""
         now = self._clock()
-        if now - self._looked_at < self._look_s:
+        if now - self._checked_at < self._reload_s:
             return
-        self._looked_at = now
+        self._checked_at = now
         etag = self._etag
         try:
-            etag = self._memory.etag()
+            etag = self._store.etag()
             if etag != self._etag:
-                state, self._etag = self._memory.load()
-                self._learned = _Learned(state)
+                state, self._etag = self._store.load()
+                self._loaded = _to_model(state)
         except Unavailable as error:
-            telemetry.logger().warning("what was learned since cannot be had now", why=str(error))
+            telemetry.logger().warning("the latest learned state cannot be loaded now", why=str(error))
         except WeightsInvalid as error:
-            self._etag = etag  # said once
-            telemetry.logger().error("what was learned before is used", why=str(error))
+            self._etag = etag  # so that it is logged once
+            telemetry.logger().error("the learned state is damaged: an earlier one is used", why=str(error))
 
 
-class _Learned:
-    """A state's model and its version: changed together."""
-
-    def __init__(self, state: State) -> None:
-        self.version = state.version
-        self.model: Model = state.model()
+def _to_model(state: LearnedState) -> tuple[int, Model]:
+    """Return a state's version and model, which change together."""
+    return state.version, state.model()
 
 
-def chosen(shares: Floats, names: Sequence[str], wanted: TagOptions, defaults: TagOptions) -> tuple[Tag, ...]:
-    """The smallest set of tags, and of none, that together are likely enough; the most likely first.
+class _SeenPhotos:
+    """The sums over photos that were tagged and not yet stored. Safe for several threads."""
 
-    `shares` is (tags + 1,), its last that of no known tag: it takes its place in the set, and is no tag.
+    def __init__(self, dimensions: int) -> None:
+        self._sums = Sums.empty(dimensions)
+        self._lock = threading.Lock()
+
+    @property
+    def sums(self) -> Sums:
+        with self._lock:
+            return self._sums
+
+    def add(self, features: statistics.Features) -> None:
+        with self._lock:
+            self._sums += Sums.of(features)
+
+    def subtract(self, stored: Sums) -> None:
+        with self._lock:
+            self._sums -= stored
+
+
+def choose_tags(shares: Floats, names: Sequence[str], asked: TagOptions, defaults: TagOptions) -> tuple[Tag, ...]:
+    """Return the smallest set of tags that, with "none of them", reaches the cumulative probability; best first.
+
+    `shares` has (tags + 1,) probabilities. The last is that of "none of them": it counts for the set, and is no tag.
     """
-    reach = wanted.cumulative or defaults.cumulative or CUMULATIVE
+    reach = asked.cumulative or defaults.cumulative or CUMULATIVE
     order = np.argsort(-shares, kind="stable")
     before = np.cumsum(shares[order]) - shares[order]
     within = [index for index in (order if reach == 1 else order[before < reach]) if index < len(names)]
-    least = wanted.min_confidence if wanted.min_confidence is not None else defaults.min_confidence or 0.0
-    most = wanted.top_k or defaults.top_k
+    least = asked.min_confidence if asked.min_confidence is not None else defaults.min_confidence or 0.0
+    most = asked.top_k or defaults.top_k
     return tuple(
         Tag(name=names[index], confidence=round(min(1.0, float(shares[index])), 4))
         for index in within[:most]

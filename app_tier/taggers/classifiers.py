@@ -1,4 +1,4 @@
-"""Taggers that are one forward pass: networks that the house knows, and those that its registry holds."""
+"""Taggers that are one forward pass of a known network, and the engines that run such networks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 from app_tier.engines import Engines, golden
 from app_tier.models import weights
-from app_tier.models.networks import NEAR_TIE, Network, network
+from app_tier.models.network_lookup import find_network
+from app_tier.models.networks import NEAR_TIE, Network
+from app_tier.models.request import ModelRequest
 from app_tier.models.weights import Places, Weights
-from app_tier.taggers import Choice, Wanted
+from app_tier.taggers import TaggerHandle
 from app_tier.taggers.imagenet import ImageNetTagger
 from config.settings import PoolSettings, Settings
 from core import telemetry
@@ -21,67 +23,67 @@ from core.storage.models import Registry
 from core.storage.ports import ObjectStore
 
 
-def choose(wanted: Wanted) -> Choice:
-    """Raises WeightsMissing."""
-    known, found = located(wanted)
-    named_file = bool(wanted.pool.weights)
-    return Choice(
-        known.name,
-        partial(_load, known, found, wanted),
-        current=lambda: named_file or Registry(wanted.store).default(wanted.name) is None,
+def choose(request: ModelRequest) -> TaggerHandle:
+    """Find the network and its weights. Raises WeightsMissing."""
+    network, found = locate(request)
+    names_file = bool(request.pool.weights)
+    return TaggerHandle(
+        network.name,
+        partial(_load, network, found, request),
+        current=lambda: names_file or Registry(request.store).default(request.name) is None,
     )
 
 
-def located(wanted: Wanted) -> tuple[Network, Weights]:
-    """The network and its weights. Raises WeightsMissing."""
-    known = network(wanted.name, wanted.settings.cache)
-    places = Places(wanted.pool.weights, wanted.settings.weights_folder, wanted.store, wanted.settings.cache)
-    return known, weights.find(known, places, download=wanted.download)
+def locate(request: ModelRequest) -> tuple[Network, Weights]:
+    """Return the network and its weights. Raises WeightsMissing."""
+    network = find_network(request.name, request.settings.cache)
+    places = Places(request.pool.weights, request.settings.weights_folder, request.store, request.settings.cache)
+    return network, weights.find(network, places, download=request.download)
 
 
-def _load(chosen: Network, found: Weights, wanted: Wanted) -> ImageNetTagger:
-    engines = engines_of(chosen, found, wanted.settings, wanted.store)
-    return ImageNetTagger(chosen, found.sha256, engines, defaults_of(wanted.pool))
+def _load(network: Network, found: Weights, request: ModelRequest) -> ImageNetTagger:
+    engines = load_engines(network, found, request.settings, request.store)
+    return ImageNetTagger(network, found.sha256, engines, default_options(request.pool))
 
 
-def defaults_of(pool: PoolSettings) -> TagOptions:
-    """What a batch gets that asks for nothing."""
+def default_options(pool: PoolSettings) -> TagOptions:
+    """Return the pool's options, for batches that do not set their own."""
     return TagOptions(top_k=pool.top_k, min_confidence=pool.min_confidence, cumulative=pool.cumulative or None)
 
 
-def engines_of(chosen: Network, found: Weights, settings: Settings, store: ObjectStore | None = None) -> Engines:
-    """What runs the network on this machine, warmed and checked. Raises WeightsInvalid, Unavailable.
+def load_engines(network: Network, found: Weights, settings: Settings, store: ObjectStore | None = None) -> Engines:
+    """Load the engine for this machine, run it once, and check it. Raises WeightsInvalid, Unavailable.
 
-    `store` is where its int8 form is looked for; none is given for a network of which not the top label counts.
+    With `store`, the network's int8 form is used if there is one. That is only right where the top label counts.
     """
-    threads = settings.worker.threads or cores()
-    if engine_name(settings) == "torch":
+    threads = settings.worker.threads or count_cores()
+    if choose_engine(settings) == "torch":
         from app_tier.engines.torch import TorchEngine
 
-        engine = TorchEngine(chosen, found.path, threads)
-        engine.infer(golden.pixels(chosen.crop))
+        engine = TorchEngine(network, found.path, threads)
+        engine.infer(golden.pixels(network.crop))
         return Engines(engine)
 
     from app_tier.engines import openvino
 
     precision = settings.worker.precision
-    kept = openvino.keep(chosen, found.path, found.sha256, settings.cache)
-    exact = partial(openvino.OpenVinoEngine, kept, threads, bf16=False)
-    if store is not None and (narrow := _int8_of(chosen, found.sha256, settings, store, threads)):
-        return replace(narrow, exact=exact)
+    converted = openvino.convert_once(network, found.path, found.sha256, settings.cache)
+    exact = partial(openvino.OpenVinoEngine, converted, threads, bf16=False)
+    if store is not None and (int8_engines := _load_int8(network, found.sha256, settings, store, threads)):
+        return replace(int8_engines, exact=exact)
 
-    bf16 = precision == "bf16" or (precision != "fp32" and chosen.bf16)
-    fast = openvino.OpenVinoEngine(kept, threads, bf16=bf16)
-    golden.check(fast, chosen.crop, kept.golden_outputs())
-    return Engines(fast, exact, chosen.near_tie or NEAR_TIE) if fast.bf16 else Engines(fast)
+    bf16 = precision == "bf16" or (precision != "fp32" and network.bf16)
+    fast = openvino.OpenVinoEngine(converted, threads, bf16=bf16)
+    golden.check(fast, network.crop, converted.golden_outputs())
+    return Engines(fast, exact, network.near_tie or NEAR_TIE) if fast.bf16 else Engines(fast)
 
 
-def _int8_of(
-    chosen: Network, weights_hash: str, settings: Settings, store: ObjectStore, threads: int
+def _load_int8(
+    network: Network, weights_hash: str, settings: Settings, store: ObjectStore, threads: int
 ) -> Engines | None:
-    """Its int8 form without the exact engine beside it; None where it has none that is to be run here.
+    """Load the int8 form, without the exact engine beside it. None where there is no int8 form to run here.
 
-    Raises WeightsInvalid for a damaged one that the settings insist on, Unavailable.
+    Raises WeightsInvalid for a damaged form if the settings require int8, and Unavailable.
     """
     from app_tier.engines import int8, openvino
 
@@ -89,24 +91,26 @@ def _int8_of(
     if precision not in ("auto", "int8"):
         return None
     try:
-        form = int8.fetch(chosen, weights_hash, store, settings.cache)
+        form = int8.fetch(network, weights_hash, store, settings.cache)
         if form is None or not (precision == "int8" or form.figures.offered):
             return None
-        engine = openvino.OpenVinoEngine(form.kept, threads, bf16=False)
-        golden.check(engine, chosen.crop, form.kept.golden_outputs())
+        engine = openvino.OpenVinoEngine(form.converted, threads, bf16=False)
+        golden.check(engine, network.crop, form.converted.golden_outputs())
     except WeightsInvalid as error:
         if precision == "int8":
             raise
-        telemetry.logger().error("int8 is passed over", network=chosen.name, why=str(error))
+        telemetry.logger().error("the int8 form is not used", network=network.name, why=str(error))
         return None
     return Engines(engine, near_tie=form.figures.near_tie)
 
 
-def engine_name(settings: Settings) -> str:
+def choose_engine(settings: Settings) -> str:
+    """Return `torch` or `openvino`, by the settings, or by whether this machine has a GPU."""
     if settings.worker.engine != "auto":
         return settings.worker.engine
     return "torch" if Path("/dev/nvidia0").exists() else "openvino"
 
 
-def cores() -> int:
+def count_cores() -> int:
+    """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,90 +1,60 @@
-"""Florence-2: captions, things with their boxes, and what people ask for by name. It gives no confidences.
+"""Florence-2: captions, things with their boxes, and things that people ask for by name.
 
-The model generates text, so that nothing in it says how sure it is: every confidence is None.
+The model generates text, which says nothing about how sure it is. So every confidence is None.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from typing import Protocol, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from app_tier.engines import Pixels
+from app_tier.engines.visual_questions import Answer, Detection, Question, QuestionEngine
 from app_tier.models import model_folders
-from app_tier.models.model_folders import Found
-from app_tier.taggers import Choice, Frame, Prediction, Wanted
-from config.settings import Task
+from app_tier.models.model_folders import FoundFolder
+from app_tier.models.request import ModelRequest
+from app_tier.taggers import Frame, Prediction, TaggerHandle
 from core.domain.messages import Box, Tag, TagOptions
 from core.errors import WeightsMissing
 from core.storage.models import content_of
 
 NAME = "florence2"
 REPOSITORY = "florence-community/Florence-2-base-ft"
-"""At Hugging Face, MIT licence, 0.23 billion weights; -large-ft has 0.77."""
+"""At Hugging Face, under the MIT licence. It has 0.23 billion weights; -large-ft has 0.77."""
 REQUIREMENTS = "requirements-florence2.txt"
 _MAX_LABEL = 200
 _DIGITS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """About one frame of a batch; `about` is the thing to find."""
-
-    frame: int
-    task: Task
-    about: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A thing, and its left, top, right and bottom edge relative to the picture: in any order and range."""
-
-    label: str
-    box: tuple[float, float, float, float]
-
-
-Answer: TypeAlias = str | list[Seen]
-
-
-class Engine(Protocol):
-    name: str
-    side: int
-    most_at_once: int | None
-    """Frames that it is to be given together at most."""
-
-    def answer(self, frames: Pixels, questions: Sequence[Question]) -> list[Answer]: ...
-
-
-def choose(wanted: Wanted, spec: Callable[[str], object] = find_spec) -> Choice:
-    """Raises WeightsMissing where there is no transformers or no model, WeightsInvalid."""
-    if spec("transformers") is None:
+def choose(request: ModelRequest, find_package: Callable[[str], object] = find_spec) -> TaggerHandle:
+    """Find the model's folder. Raises WeightsMissing without transformers or without a model, and WeightsInvalid."""
+    if find_package("transformers") is None:
         raise WeightsMissing(
             f"{NAME} needs transformers, which is not installed: pip install -r {REQUIREMENTS}, and start again"
         )
-    found = model_folders.find(wanted, NAME, REPOSITORY)
-    content = partial(content_of, wanted.store, NAME)
-    return Choice(found.name, partial(_load, found, wanted), current=found.current, content=content)
+    found = model_folders.find(request, NAME, REPOSITORY)
+    content = partial(content_of, request.store, NAME)
+    return TaggerHandle(found.name, partial(_load, found, request), current=found.current, content=content)
 
 
-def _load(found: Found, wanted: Wanted) -> Florence2Tagger:
+def _load(found: FoundFolder, request: ModelRequest) -> Florence2Tagger:
     from app_tier.engines.florence2 import Florence2Engine
 
-    engine = Florence2Engine(found.bring(), wanted.settings.worker.threads)
-    return Florence2Tagger(engine, found.version, TagOptions(top_k=wanted.pool.top_k, tasks=wanted.pool.task_names))
+    engine = Florence2Engine(found.fetch(), request.settings.worker.threads)
+    return Florence2Tagger(engine, found.version, TagOptions(top_k=request.pool.top_k, tasks=request.pool.task_names))
 
 
 class Florence2Tagger:
-    """Makes a tag of each thing that is seen, with its boxes, in the model's own order; a caption makes no tag."""
+    """Makes a tag, with its boxes, of each thing that the model sees, in the model's order. A caption makes no tag."""
 
     name = NAME
     labels: Sequence[str] = ()
 
-    def __init__(self, engine: Engine, version: str, defaults: TagOptions) -> None:
+    def __init__(self, engine: QuestionEngine, version: str, defaults: TagOptions) -> None:
         self.version = f"{NAME}@{version}"
         self.side = engine.side
         self.shape = (engine.side, engine.side, 3)
@@ -94,60 +64,63 @@ class Florence2Tagger:
         self._defaults = defaults
 
     def preprocess(self, image: Image.Image) -> Frame:
-        return square(image, self.side)
+        """Scale the whole picture to a square."""
+        return to_square(image, self.side)
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
-        questions = [ask for frame, wanted in enumerate(options) for ask in self._questions(frame, wanted)]
+        """Ask the model each batch's questions about its frames, and turn the answers into tags and captions."""
+        questions = [question for frame, asked in enumerate(options) for question in self._questions(frame, asked)]
         answers = self._engine.answer(frames, questions) if questions else []
-        of_frame: list[list[tuple[Question, Answer]]] = [[] for _ in options]
+        by_frame: list[list[tuple[Question, Answer]]] = [[] for _ in options]
         for question, answer in zip(questions, answers, strict=True):
-            of_frame[question.frame].append((question, answer))
-        return [self._prediction(said, wanted) for said, wanted in zip(of_frame, options, strict=True)]
+            by_frame[question.frame].append((question, answer))
+        return [self._predict(answered, asked) for answered, asked in zip(by_frame, options, strict=True)]
 
-    def _questions(self, frame: int, wanted: TagOptions) -> Iterable[Question]:
-        """Each task once, a detailed caption in place of a plain one; who only names things has them looked for."""
-        tasks = wanted.tasks
+    def _questions(self, frame: int, asked: TagOptions) -> Iterable[Question]:
+        """Ask each task once, and a detailed caption instead of a plain one. Candidates alone mean the task `find`."""
+        tasks = asked.tasks
         if tasks is None:
-            tasks = ("find",) if wanted.candidates else self._defaults.tasks or ()
+            tasks = ("find",) if asked.candidates else self._defaults.tasks or ()
         for task in dict.fromkeys(tasks):
             if task == "find":
-                named = dict.fromkeys(" ".join(name.split()) for name in wanted.candidates or ())
-                yield from (Question(frame, task, name) for name in named if name)
+                names = dict.fromkeys(" ".join(name.split()) for name in asked.candidates or ())
+                yield from (Question(frame, task, name) for name in names if name)
             elif task != "caption" or "detailed_caption" not in tasks:
                 yield Question(frame, task)
 
-    def _prediction(self, said: Sequence[tuple[Question, Answer]], wanted: TagOptions) -> Prediction:
-        caption = next((answer for _, answer in said if isinstance(answer, str) and answer), None)
-        seen = (
-            Seen(question.about or one.label, one.box)  # asked for a thing, the model may call it by other words
-            for question, answer in said
+    def _predict(self, answered: Sequence[tuple[Question, Answer]], asked: TagOptions) -> Prediction:
+        caption = next((answer for _, answer in answered if isinstance(answer, str) and answer), None)
+        detections = (
+            # Asked for a thing by name, the model may call it by other words.
+            Detection(question.about or detection.label, detection.box)
+            for question, answer in answered
             if not isinstance(answer, str)
-            for one in answer
+            for detection in answer
         )
-        return Prediction(_tags(seen)[: wanted.top_k or self._defaults.top_k], caption)
+        return Prediction(to_tags(detections)[: asked.top_k or self._defaults.top_k], caption)
 
 
-def square(image: Image.Image, side: int) -> Frame:
-    """The whole picture in a square, as the model was trained: places relative to it are those in the picture."""
+def to_square(image: Image.Image, side: int) -> Frame:
+    """Scale the whole picture to a square, as the model was trained. Relative places stay those of the picture."""
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _tags(seen: Iterable[Seen]) -> tuple[Tag, ...]:
-    """One for each label, in the order in which they came; a thing whose box is none is not seen."""
-    named: dict[str, str] = {}
+def to_tags(detections: Iterable[Detection]) -> tuple[Tag, ...]:
+    """Return one tag for each label, in order of appearance. Detections without a valid box are left out."""
+    names: dict[str, str] = {}
     boxes: dict[str, dict[Box, None]] = {}
-    for one in seen:
-        label, box = one.label[:_MAX_LABEL].strip(), _box(one.box)
+    for detection in detections:
+        label, box = detection.label[:_MAX_LABEL].strip(), _to_box(detection.box)
         if label and box:
             key = label.casefold()
-            named.setdefault(key, label)
+            names.setdefault(key, label)
             boxes.setdefault(key, {})[box] = None
-    return tuple(Tag(name=name, confidence=None, instances=tuple(boxes[key])) for key, name in named.items())
+    return tuple(Tag(name=name, confidence=None, instances=tuple(boxes[key])) for key, name in names.items())
 
 
-def _box(corners: tuple[float, float, float, float]) -> Box | None:
-    """x, y, width, height, cut to the picture; None where nothing is left, or the edges are the wrong way round."""
-    left, top, right, bottom = (min(max(place, 0.0), 1.0) for place in corners)
+def _to_box(corners: tuple[float, float, float, float]) -> Box | None:
+    """Clip to the picture and return x, y, width, height. None for an empty box, or edges in the wrong order."""
+    left, top, right, bottom = (min(max(edge, 0.0), 1.0) for edge in corners)
     if not (left < right and top < bottom):
         return None
     x, y = round(left, _DIGITS), round(top, _DIGITS)

@@ -1,4 +1,4 @@
-"""Single-label classifiers trained on ImageNet: the top-k labels, or as many as together are likely enough."""
+"""Single-label classifiers trained on ImageNet: the top-k labels, or the fewest that together are likely enough."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from app_tier.taggers import Frame, Prediction
 from core.domain.messages import Tag, TagOptions
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_ROUNDING = 1e-6
+"""How much the sum of all probabilities in fp32 may fall short of 1."""
 
 
 class ImageNetTagger:
-    """Softmax over the labels, of which one is right. `engines.exact` is asked for at the first near-tie."""
+    """Applies a softmax over the labels, one of which is right. Near-ties are computed again by `engines.exact`."""
 
     most_at_once: int | None = None
 
@@ -30,21 +32,23 @@ class ImageNetTagger:
         self.shape = (network.crop, network.crop, 3)
         self.engine_name = engines.fast.name
         self._engine = engines.fast
-        self._exact = cache(engines.exact) if engines.exact else None
+        self._exact = cache(engines.exact) if engines.exact else None  # made at the first near-tie
         self._near_tie = engines.near_tie
         self._network = network
         self._defaults = defaults
 
     def preprocess(self, image: Image.Image) -> Frame:
-        return frame(image, self._network)
+        """Scale the image and crop its centre."""
+        return to_frame(image, self._network)
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
-        outputs = self._settled(frames, self._engine.infer(frames))
+        """Return each frame's most likely labels."""
+        outputs = self._settle(frames, self._engine.infer(frames))
         probabilities = softmax(outputs / np.float32(self._network.temperature))
-        return [Prediction(self._tags(row, wanted)) for row, wanted in zip(probabilities, options, strict=True)]
+        return [Prediction(self._choose_tags(row, asked)) for row, asked in zip(probabilities, options, strict=True)]
 
-    def _settled(self, frames: Pixels, outputs: Outputs) -> Outputs:
-        """The outputs with near-ties between the two highest computed again in fp32."""
+    def _settle(self, frames: Pixels, outputs: Outputs) -> Outputs:
+        """Compute the near-ties between the two highest outputs again, in fp32."""
         if self._exact is None:
             return outputs
         close = margins(outputs) < self._near_tie
@@ -52,12 +56,12 @@ class ImageNetTagger:
             outputs[close] = self._exact().infer(frames[close])
         return outputs
 
-    def _tags(self, probabilities: Outputs, wanted: TagOptions) -> tuple[Tag, ...]:
+    def _choose_tags(self, probabilities: Outputs, asked: TagOptions) -> tuple[Tag, ...]:
         chosen = most_likely(
             probabilities,
-            top_k=wanted.top_k or self._defaults.top_k,
-            min_confidence=_either(wanted.min_confidence, self._defaults.min_confidence) or 0.0,
-            cumulative=_either(wanted.cumulative, self._defaults.cumulative) or 0.0,
+            top_k=asked.top_k or self._defaults.top_k,
+            min_confidence=_either(asked.min_confidence, self._defaults.min_confidence) or 0.0,
+            cumulative=_either(asked.cumulative, self._defaults.cumulative) or 0.0,
         )
         return tuple(Tag(name=self.labels[index], confidence=round(float(probabilities[index]), 4)) for index in chosen)
 
@@ -65,9 +69,9 @@ class ImageNetTagger:
 def most_likely(
     probabilities: Outputs, *, top_k: int | None, min_confidence: float, cumulative: float
 ) -> npt.NDArray[np.intp]:
-    """Indices of the `top_k` highest of (labels,) probabilities, the highest first; None for all of them.
+    """Return the indices of the `top_k` highest of (labels,) probabilities (None: all), the highest first.
 
-    Of these as few as together reach `cumulative`, where that is not 0, and none below `min_confidence`.
+    If `cumulative` is not 0, only the fewest that together reach it are kept. None is below `min_confidence`.
     """
     k = min(top_k or len(probabilities), len(probabilities))
     best = np.argpartition(probabilities, -k)[-k:]
@@ -79,23 +83,19 @@ def most_likely(
     return chosen
 
 
-_ROUNDING = 1e-6
-"""Of probabilities in fp32: all of them together may come to so much less than 1."""
-
-
 def margins(outputs: Outputs) -> Outputs:
-    """By how much the highest of each row of (N, labels) outputs exceeds the second."""
+    """Return the difference between the two highest values of each row of (N, labels) outputs."""
     highest = np.partition(outputs, -2, axis=1)[:, -2:]
     difference: Outputs = highest[:, 1] - highest[:, 0]
     return difference
 
 
-def _either(wanted: float | None, default: float | None) -> float | None:
-    return default if wanted is None else wanted
+def _either(asked: float | None, default: float | None) -> float | None:
+    return default if asked is None else asked
 
 
-def frame(image: Image.Image, network: Network) -> Frame:
-    """Resize the shorter side to `network.resize` and cut the centre: one resampling of just the part that is kept."""
+def to_frame(image: Image.Image, network: Network) -> Frame:
+    """Scale the shorter side to `network.resize` and crop the centre, in one resampling of the part that is kept."""
     width, height = image.size
     cut = network.crop * min(width, height) / network.resize
     left, top = (width - cut) / 2, (height - cut) / 2
@@ -106,7 +106,7 @@ def frame(image: Image.Image, network: Network) -> Frame:
 
 
 def softmax(outputs: Outputs) -> Outputs:
-    """Along the last axis; the maximum is taken off first, so that nothing overflows."""
+    """Return the softmax along the last axis. The maximum is subtracted first, so that nothing overflows."""
     powers: Outputs = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
     powers /= powers.sum(axis=-1, keepdims=True)
     return powers

@@ -1,4 +1,4 @@
-"""Multi-label taggers: each label is there or not by itself, from its own threshold on."""
+"""Multi-label taggers: each label is present or not, independently of the others, by a threshold of its own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from PIL import Image
 from app_tier.engines import Engine, Outputs, Pixels
 from app_tier.models.networks import Network
 from app_tier.taggers import Frame, Prediction
-from app_tier.taggers.imagenet import frame
+from app_tier.taggers.imagenet import to_frame
 from core.domain.messages import Tag, TagOptions
 from core.storage.models import Manifest
 
 
 class MultiLabelTagger:
-    """A sigmoid over each label's output. A batch's `min_confidence` goes before the thresholds of the model."""
+    """Applies a sigmoid to each label's output. A batch's `min_confidence` replaces the model's thresholds."""
 
     most_at_once: int | None = None
 
@@ -33,20 +33,22 @@ class MultiLabelTagger:
         self._thresholds = np.array(manifest.thresholds, dtype=np.float32)
 
     def preprocess(self, image: Image.Image) -> Frame:
-        return frame(image, self._network)
+        """Scale the image and crop its centre."""
+        return to_frame(image, self._network)
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
+        """Return each frame's labels above their thresholds."""
         probabilities = sigmoid(self._engine.infer(frames) / self._temperature)
-        return [Prediction(self._tags(row, wanted)) for row, wanted in zip(probabilities, options, strict=True)]
+        return [Prediction(self._choose_tags(row, asked)) for row, asked in zip(probabilities, options, strict=True)]
 
-    def _tags(self, probabilities: Outputs, wanted: TagOptions) -> tuple[Tag, ...]:
-        threshold = self._thresholds if wanted.min_confidence is None else wanted.min_confidence
-        found = np.flatnonzero(probabilities >= threshold)
-        best = found[np.argsort(-probabilities[found], kind="stable")][: wanted.top_k]
+    def _choose_tags(self, probabilities: Outputs, asked: TagOptions) -> tuple[Tag, ...]:
+        threshold = self._thresholds if asked.min_confidence is None else asked.min_confidence
+        present = np.flatnonzero(probabilities >= threshold)
+        best = present[np.argsort(-probabilities[present], kind="stable")][: asked.top_k]
         return tuple(Tag(name=self.labels[i], confidence=round(float(probabilities[i]), 4)) for i in best)
 
 
 def sigmoid(outputs: Outputs) -> Outputs:
-    """1 / (1 + exp(-x)) without overflow: by tanh."""
+    """Return 1 / (1 + exp(-x)), computed by tanh, which does not overflow."""
     probabilities: Outputs = (0.5 * (np.tanh(0.5 * outputs) + 1)).astype(np.float32)
     return probabilities

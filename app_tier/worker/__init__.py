@@ -1,0 +1,1 @@
+"""A worker's life: it chooses a tagger, runs the pipeline, reports heartbeats, and drains."""

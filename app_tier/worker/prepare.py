@@ -1,12 +1,12 @@
-"""Makes a pool's first worker start fast: gets its weights and converts its engine ahead of time."""
+"""Prepares a pool ahead of time, so that its first worker starts fast: fetches weights and converts the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal
 
-from app_tier.taggers import Progress
-from app_tier.worker import selection as serving
+from app_tier.models.downloading import DownloadProgress
+from app_tier.worker import selection
 from config.settings import Settings
 from core.errors import TagfleetError
 from core.fleet.roster import PoolStatus
@@ -14,24 +14,26 @@ from core.wiring import Backend
 
 
 def prepare(
-    pool: str, settings: Settings, backend: Backend, clock: Callable[[], float], progress: Progress
+    pool: str, settings: Settings, backend: Backend, clock: Callable[[], float], progress: DownloadProgress
 ) -> PoolStatus:
-    """Find or download the pool's weights, warm its engine's cache, and write down what the pool serves.
+    """Find or download the pool's weights, convert its engine, and write the pool's status into the roster.
 
-    The status is in the roster before and after; a pool that can't be served ends as `failed`, with the reason.
+    The status is written at each step. A pool that cannot be served ends as `failed`, with the reason.
     """
-    wanted = settings.pools[pool]
+    pool_settings = settings.pools[pool]
 
-    def tell(state: Literal["preparing", "ready", "failed"], serves: str, notice: str = "") -> PoolStatus:
-        status = PoolStatus(pool=pool, wanted=wanted.tagger, serves=serves, state=state, notice=notice, at=clock())
+    def write_status(state: Literal["preparing", "ready", "failed"], serves: str, notice: str = "") -> PoolStatus:
+        status = PoolStatus(
+            pool=pool, wanted=pool_settings.tagger, serves=serves, state=state, notice=notice, at=clock()
+        )
         backend.roster.set_pool(status)
         return status
 
-    tell("preparing", wanted.tagger)
+    write_status("preparing", pool_settings.tagger)
     try:
-        choice = serving.choose(wanted, settings, backend.store, download=progress)
-        tell("preparing", choice.name, choice.notice)
-        tagger = choice.load()
+        handle = selection.choose(pool_settings, settings, backend.store, download=progress)
+        write_status("preparing", handle.name, handle.notice)
+        tagger = handle.load()
     except TagfleetError as error:
-        return tell("failed", "", f"No photo can be tagged by {pool}: {error}.")
-    return tell("ready", tagger.version, choice.notice)
+        return write_status("failed", "", f"No photo can be tagged by {pool}: {error}.")
+    return write_status("ready", tagger.version, handle.notice)

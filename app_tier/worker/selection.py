@@ -1,62 +1,66 @@
-"""Which tagger a pool really serves, and how it comes to life: its family finds the weights, or its fallback does."""
+"""Chooses the tagger that a pool serves: the one its settings name, or the fallback if its weights are missing."""
 
 from __future__ import annotations
 
 import dataclasses
 from importlib import import_module
 
-from app_tier.models import networks
-from app_tier.taggers import Choice, Progress, Wanted
+from app_tier.models.downloading import DownloadProgress
+from app_tier.models.network_lookup import is_network
+from app_tier.models.request import ModelRequest
+from app_tier.taggers import TaggerHandle
 from config.settings import PoolSettings, Settings
 from config.taggers import family_of
 from core.errors import WeightsMissing
 from core.storage.models import Registry
 from core.storage.ports import ObjectStore
 
-_MODULES = {
+_FAMILY_MODULES = {
     "adaptive": "app_tier.taggers.adaptive",
     "florence2": "app_tier.taggers.florence2",
 }
-"""Of families with code of their own; imported when such a tagger is asked for."""
-_KNOWN = "app_tier.taggers.classifiers"
-_REGISTERED = "app_tier.taggers.registered"
+"""The families with code of their own. Their modules are imported only when such a tagger is asked for."""
+_KNOWN_NETWORK = "app_tier.taggers.classifiers"
+_REGISTERED_MODEL = "app_tier.taggers.registered"
 
 
-def choose(pool: PoolSettings, settings: Settings, store: ObjectStore, download: Progress | None = None) -> Choice:
-    """The pool's tagger if its weights can be had, else its fallback. Raises WeightsMissing if neither can.
+def choose(
+    pool: PoolSettings, settings: Settings, store: ObjectStore, download: DownloadProgress | None = None
+) -> TaggerHandle:
+    """Return a handle of the pool's tagger if its weights are found, else of its fallback.
 
-    A fallback is current for as long as the wanted tagger is missing.
+    A fallback is current while the tagger that was asked for is missing. Raises WeightsMissing if both are.
     """
-    wanted = Wanted(pool.tagger, pool, settings, store, download)
+    request = ModelRequest(pool.tagger, pool, settings, store, download)
     try:
-        return _found(wanted)
+        return _find(request)
     except WeightsMissing as missing:
         if not pool.fallback:
             raise
-        instead = dataclasses.replace(wanted, name=pool.fallback, pool=pool.model_copy(update={"weights": ""}))
-        choice = _found(instead)
-        notice = f"Photos are tagged by {choice.name}: {missing}."
-        looked_for = dataclasses.replace(wanted, download=None)
-        return dataclasses.replace(choice, current=lambda: _missing(looked_for), notice=notice)
+        instead = dataclasses.replace(request, name=pool.fallback, pool=pool.model_copy(update={"weights": ""}))
+        handle = _find(instead)
+        notice = f"Photos are tagged by {handle.name}: {missing}."
+        without_download = dataclasses.replace(request, download=None)
+        return dataclasses.replace(handle, current=lambda: _is_missing(without_download), notice=notice)
 
 
-def _missing(wanted: Wanted) -> bool:
+def _is_missing(request: ModelRequest) -> bool:
     try:
-        _found(wanted)
+        _find(request)
     except WeightsMissing:
         return True
     return False
 
 
-def _found(wanted: Wanted) -> Choice:
-    family = import_module(_MODULES.get(family_of(wanted.name)) or _of_model(wanted))
-    choice: Choice = family.choose(wanted)
-    return choice
+def _find(request: ModelRequest) -> TaggerHandle:
+    family = import_module(_FAMILY_MODULES.get(family_of(request.name)) or _module_of_model(request))
+    handle: TaggerHandle = family.choose(request)
+    return handle
 
 
-def _of_model(wanted: Wanted) -> str:
-    """A version in the registry goes before the weights that a network of the house would find elsewhere."""
-    named_file = bool(wanted.pool.weights)
-    if networks.known(wanted.name) and (named_file or Registry(wanted.store).default(wanted.name) is None):
-        return _KNOWN
-    return _REGISTERED
+def _module_of_model(request: ModelRequest) -> str:
+    """Choose between a known network and the registry. A version in the registry wins, unless the pool names a file."""
+    names_file = bool(request.pool.weights)
+    if is_network(request.name) and (names_file or Registry(request.store).default(request.name) is None):
+        return _KNOWN_NETWORK
+    return _REGISTERED_MODEL

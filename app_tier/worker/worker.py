@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from app_tier.pipeline.pipeline import Pipeline
-from app_tier.taggers import Choice, Tagger
-from app_tier.worker import selection as serving
-from app_tier.worker.hot_reload import Succession
+from app_tier.taggers import Tagger, TaggerHandle
+from app_tier.worker import selection
+from app_tier.worker.hot_reload import HotReload
 from app_tier.worker.interruption import Watch
 from config.settings import PoolSettings, Settings
 from core import telemetry
@@ -57,7 +57,7 @@ class Worker:
         settings: Settings,
         backend: Backend,
         clock: Callable[[], float],
-        choose: Callable[[PoolSettings, Settings, ObjectStore], Choice] = serving.choose,
+        choose: Callable[[PoolSettings, Settings, ObjectStore], TaggerHandle] = selection.choose,
         machine: Machine | None = None,
     ) -> None:
         self._identity = identity
@@ -75,7 +75,7 @@ class Worker:
         self._state = WorkerState.STARTING
         self._state_since = clock()
         self._tagger: Tagger | None = None
-        self._succession: Succession | None = None
+        self._succession: HotReload | None = None
         self._pipeline: Pipeline | None = None
         self._boot: BootTimings | None = None
         self._samples: deque[tuple[float, float, int]] = deque([(0.0, 0.0, 0)])  # at, busy seconds, images
@@ -125,7 +125,7 @@ class Worker:
         weighed = self._clock()
         self._tagger = choice.load()
         again = partial(self._choose, pool, self._settings, self._backend.store)
-        self._succession = Succession(choice, again, time.monotonic, self._settings.worker.reload_s)
+        self._succession = HotReload(choice, again, time.monotonic, self._settings.worker.reload_s)
         inferred = self._clock()
         self._boot = BootTimings(
             process=round(process_up - launched, 3),
@@ -158,11 +158,11 @@ class Worker:
     def _renew(self, pipeline: Pipeline) -> None:
         """Go over to a new version of the tagger once there is one that works."""
         assert self._succession is not None  # noqa: S101  # warmed
-        if (successor := self._succession.look()) is not None:
+        if (successor := self._succession.poll()) is not None:
             telemetry.logger().info("a new version serves", was=self._version(), tagger=successor.version)
             self._tagger = successor
             pipeline.succeed(successor)
-            self._tell_pool(self._succession.serves.notice)
+            self._tell_pool(self._succession.serving.notice)
 
     def _tell_pool(self, notice: str) -> None:
         pool, wanted = self._identity.pool, self._settings.pools[self._identity.pool].tagger

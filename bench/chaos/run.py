@@ -19,7 +19,7 @@ from bench.chaos.skew import SkewedController
 from bench.chaos.traps import is_trap
 from bench.deployment import Deployment, wait_until
 from core.domain.messages import Result, decode_job, decode_result
-from core.fleet.dead_letters import peeked
+from core.fleet.dead_letters import peek_dead_letters
 from tagfleet.client import Batch, Client, ClientError, Item, Patience
 
 Photo = tuple[str, bytes]
@@ -171,7 +171,7 @@ def _settled(deployment: Deployment, batch: Batch, count: int) -> list[str]:
     while True:
         letters: list[str] = []
         for queue in jobs:
-            letters += [decode_job(letter.body).image_id for letter in peeked(queue, count + 1)]
+            letters += [decode_job(letter.body).image_id for letter in peek_dead_letters(queue, count + 1)]
         if time.monotonic() > until or not set(letters) & dict(_bucket(deployment, batch)).keys():
             return letters
         time.sleep(_RETRY_S)

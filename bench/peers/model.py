@@ -66,14 +66,14 @@ class Ours:
     """Tagfleet's decoder and tagger, the ones that its worker has."""
 
     def __init__(self) -> None:
-        from app_tier.worker import selection as serving
+        from app_tier.worker import selection
         from config import settings as config
         from core.imaging.decode import DecodeBudget, Decoder
         from core.wiring import Backend
 
         settings = config.load(os.environ)
         pool = settings.pools[settings.default_pool]
-        self._tagger = serving.choose(pool, settings, Backend(settings).store).load()
+        self._tagger = selection.choose(pool, settings, Backend(settings).store).load()
         self._decoder = Decoder(self._tagger.side, DecodeBudget(settings.worker.decode_memory_mb))
 
     def prepare(self, photo: bytes) -> Any:

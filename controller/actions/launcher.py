@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 
-from controller.events.voice import Voice
+from controller.events.record import ChangeLogger
 from controller.policy.budget import count_affordable
 from controller.state.ledger import Intent, Ledger
 from controller.state.model import Plan, Policy
@@ -31,14 +30,14 @@ class Launcher:
         pools: Collection[str],
         ledger: Ledger,
         tracker: StateTracker,
-        voice: Voice,
+        log: ChangeLogger,
         wall: Callable[[], float],
     ) -> None:
         self._fleet = fleet
         self._pools = pools
         self._ledger = ledger
         self._tracker = tracker
-        self._voice = voice
+        self._changes = log
         self._wall = wall
         self._alive: Sequence[Instance] = ()
         self._failed: dict[str, int] = {}
@@ -71,7 +70,7 @@ class Launcher:
         """
         intents: list[Intent] = []
         unanswered = self.unanswered
-        silent = {(one.pool, one.offering) for one in self._ledger.book.intents if one.token in unanswered}
+        silent = {(one.pool, one.offering) for one in self._ledger.intents if one.token in unanswered}
         for pool, count in wanted:
             for offering in self._offerings(pool):
                 fits = min(count, count_affordable(offering.price, self._remaining_budget(intents, policy), policy))
@@ -79,16 +78,16 @@ class Launcher:
                     intents.append(Intent(new_id("lau"), pool, fits, self._wall(), offering=offering))
                     break
         if intents:
-            self._ledger.save(replace(self._ledger.book, intents=(*self._ledger.book.intents, *intents)))
+            self._ledger.open(intents)
 
     def _offerings(self, pool: str) -> Sequence[Offering]:
-        with self._voice.bearing(f"what may be launched for {pool} cannot be read"):
+        with self._changes.tolerate(f"what may be launched for {pool} cannot be read"):
             return self._fleet.offerings(pool)
         return ()
 
     def _remaining_budget(self, more: Sequence[Intent], policy: Policy) -> float:
         """$/h that the budget still has beside every instance, every launch that may come to be, and `more`."""
-        intents = (*self._ledger.book.intents, *more)
+        intents = (*self._ledger.intents, *more)
         open_ = sum(intent.unseen(self._alive) * intent.offering.price for intent in intents)
         return policy.budget_per_hour - open_ - sum(instance.price for instance in self._alive)
 
@@ -106,7 +105,7 @@ class Launcher:
                 continue
             if excess or intent.pool not in self._pools:
                 self._log.warning("dropped a launch that the settings no longer allow", pool=intent.pool)
-                self._replace(intent, None)
+                self._ledger.close([intent])
                 continue
             try:
                 self._carry_out(intent, tried, policy)
@@ -118,13 +117,13 @@ class Launcher:
         for pool in self._pools:
             failure = f"workers of {pool} could not be launched"
             if pool in failures:
-                self._voice.say(failure, f"{failure}: {failures[pool]}")
+                self._changes.changed(failure, f"{failure}: {failures[pool]}")
             else:
-                self._voice.settled(failure)
+                self._changes.clear(failure)
 
     def _count_failure(self, intent: Intent, error: Unavailable) -> None:
         """Once it keeps failing it is a failed launch: the next ones are tried one by one, and people are told why."""
-        open_ = {one.token for one in self._ledger.book.intents}
+        open_ = {one.token for one in self._ledger.intents}
         self._failed = {token: failed for token, failed in self._failed.items() if token in open_}
         self._failed[intent.token] = failed = self._failed.get(intent.token, 0) + 1
         if failed == _KEEPS_FAILING:
@@ -136,16 +135,16 @@ class Launcher:
             self._log.warning(
                 "dropped a launch that was never answered", pool=intent.pool, offering=str(intent.offering)
             )
-            self._replace(intent, None)
+            self._ledger.close([intent])
 
     def _next(self, called: Collection[str]) -> Intent | None:
-        open_ = (intent for intent in self._ledger.book.intents if intent.launched is None)
+        open_ = (intent for intent in self._ledger.intents if intent.launched is None)
         return next((intent for intent in open_ if intent.token not in called), None)
 
     def _carry_out(self, intent: Intent, tried: set[Offering], policy: Policy) -> None:
         """What an offering has no capacity for is intended anew by the next one, within the same tick."""
         launch = self._fleet.launch(intent.pool, intent.count, intent.token, intent.offering)
-        self._replace(intent, replace(intent, launched=len(launch.instances)))
+        self._ledger.answer(intent, len(launch.instances))
         if not launch.shortfall:
             return
         told = {"pool": intent.pool, "by": launch.shortfall, "offering": str(intent.offering)}
@@ -155,8 +154,3 @@ class Launcher:
             self._intend([(intent.pool, launch.shortfall)], policy, tried)
         else:
             self._tracker.add_refusal(intent.pool, launch.reason, lasting=launch.cause is Cause.LASTING)
-
-    def _replace(self, old: Intent, new: Intent | None) -> None:
-        book = self._ledger.book
-        others = tuple(intent for intent in book.intents if intent is not old)
-        self._ledger.book = replace(book, intents=others if new is None else (*others, new))

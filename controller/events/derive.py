@@ -1,7 +1,10 @@
-"""The changelog of the fleet: from one observation and plan to the next, who started or ended what, and why. No I/O.
+"""Derive the fleet's events: from one observation and plan to the next, who started or ended what, and why. No I/O.
 
-Each kind of change is told once of a worker, and what was told is all that is remembered: a controller that takes over
-goes on from the changes that were kept.
+1. Each kind of event happens once to a worker. Only the kinds that happened are remembered, so a controller that takes
+   over can go on from the stored events.
+2. The observation shows what became of a worker, the plan what this controller is about to do to it. Each event gets
+   its reason from where it was found.
+3. A worker is `launched` when the fleet first lists it. The decision behind it is remembered by the launch's token.
 """
 
 from __future__ import annotations
@@ -14,12 +17,12 @@ from controller.events.render import sentence
 from controller.state.ledger import Intent
 from controller.state.model import Observation, Plan, Stage, Worker
 from controller.state.tracker import Reading
-from core.fleet.events import Actor, FleetEvent, Kind
+from core.fleet.events import ENDS, Actor, FleetEvent, Kind
 from core.fleet.roster import Heartbeat, WorkerState
 from core.storage.ports import PROCESS, Instance, InstanceState, Offering
 
 _MISSED = 3
-"""Looks after which a worker that is listed no more is gone: a list may lag."""
+"""A worker that is not listed for so many ticks is gone: a list may lag."""
 _KINDS: Mapping[Stage, Kind] = {
     Stage.IDLE: "ready",
     Stage.BUSY: "ready",
@@ -31,24 +34,23 @@ _KINDS: Mapping[Stage, Kind] = {
     Stage.ORPHAN: "orphan",
 }
 _FINISHED = "it has finished what it held"
-_STRAY = "no launch of it is on record, and it gives no sign of life"
+_ORPHANED = "no launch of it is on record, and it gives no sign of life"
 _FAULTS = {
     Stage.LOST: "it gives no sign of life",
     Stage.BOOT_FAILED: "it was not ready in time",
-    Stage.ORPHAN: _STRAY,
+    Stage.ORPHAN: _ORPHANED,
 }
-_ENDS: frozenset[Kind] = frozenset({"ended", "drained", "boot_failed", "gone"})
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """All of one tick: what was seen, what was planned, and what is on record of launches."""
+class Tick:
+    """Everything about one tick: what was observed, what was planned, and which launches are open."""
 
     reading: Reading
     observation: Observation
     plan: Plan
     before: Sequence[Intent]
-    """Launches that were open when it looked."""
+    """The launches that were open when it looked."""
     after: Sequence[Intent]
     """Those that are open now."""
     adopted: Collection[str]
@@ -58,7 +60,9 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Known:
+    """What is known about a worker: the kinds of events that happened to it, and its stage at the last tick."""
+
     pool: str
     offering: str
     kinds: frozenset[Kind]
@@ -66,130 +70,133 @@ class _Told:
     missed: int = 0
 
 
-class Chronicle:
-    """One per term of office, begun with the changes that were kept, oldest first."""
+class EventDeriver:
+    """Derives the events of one leader's term, going on from the stored ones, oldest first."""
 
     def __init__(self, kept: Sequence[FleetEvent] = ()) -> None:
-        self._told: dict[str, _Told] = {}
-        self._orders: dict[str, tuple[str, str]] = {}
-        """Why a launch was decided, by its token: the decision's id and words."""
-        for change in kept:
-            before = self._told.get(change.worker_id)
-            kinds = (before.kinds if before else frozenset()) | {change.kind}
-            self._told[change.worker_id] = _Told(change.pool, change.offering, kinds)
+        self._known: dict[str, _Known] = {}
+        self._launches: dict[str, tuple[str, str]] = {}
+        """Why a launch was decided, by its token: the decision's id and sentence."""
+        for event in kept:
+            before = self._known.get(event.worker_id)
+            kinds = (before.kinds if before else frozenset()) | {event.kind}
+            self._known[event.worker_id] = _Known(event.pool, event.offering, kinds)
 
-    def tell(self, scene: Scene) -> list[FleetEvent]:
-        """What happened since the scene before, in the order of a worker's life."""
-        listed, beats = scene.reading.listed, scene.reading.heard
-        launched = {intent.token for intent in scene.before} | self._orders.keys()
-        changes: list[FleetEvent] = []
-        workers = (worker for view in scene.observation.pools for worker in view.workers)
+    def derive(self, tick: Tick) -> list[FleetEvent]:
+        """Return what happened since the tick before, in the order of a worker's life."""
+        listed, beats = tick.reading.listed, tick.reading.heard
+        launched = {intent.token for intent in tick.before} | self._launches.keys()
+        events: list[FleetEvent] = []
+        workers = (worker for view in tick.observation.pools for worker in view.workers)
         seen = {worker.id: worker for worker in workers if worker.ours and worker.id in listed}
         for id_, worker in seen.items():
-            if not self._same(worker) or id_ in scene.adopted:
-                changes += self._met(worker, listed[id_], beats.get(id_), launched, scene)
+            if not self._unchanged(worker) or id_ in tick.adopted:
+                events += self._seen(worker, listed[id_], beats.get(id_), launched, tick)
         for id_, instance in listed.items():
-            if id_ not in self._told and instance.state is InstanceState.GONE and instance.token in launched:
-                changes += self._new(instance, scene)
-        for id_ in self._told.keys() - seen.keys():
-            changes += self._missing(id_, listed.get(id_), beats.get(id_), scene)
-        changes += self._planned(seen, scene)
-        self._remember(scene)
-        return changes
+            if id_ not in self._known and instance.state is InstanceState.GONE and instance.token in launched:
+                events += self._new(instance, tick)
+        for id_ in self._known.keys() - seen.keys():
+            events += self._missing(id_, listed.get(id_), beats.get(id_), tick)
+        events += self._planned(seen, tick)
+        self._remember(tick)
+        return events
 
-    def _same(self, worker: Worker) -> bool:
-        """Whether nothing is new of it: most of a large fleet, so this is quick."""
-        told = self._told.get(worker.id)
-        if told is None or told.missed:
+    def _unchanged(self, worker: Worker) -> bool:
+        """Whether nothing is new: true for most of a large fleet, so it is quick."""
+        known = self._known.get(worker.id)
+        if known is None or known.missed:
             return False
-        stage = told.stage
+        stage = known.stage
         return stage is worker.stage or (stage is not None and stage.ready and worker.stage.ready)
 
     # --- what was seen ------------------------------------------------------------------------
 
-    def _met(
-        self, worker: Worker, instance: Instance, beat: Heartbeat | None, launched: Collection[str], scene: Scene
+    def _seen(
+        self, worker: Worker, instance: Instance, beat: Heartbeat | None, launched: Collection[str], tick: Tick
     ) -> Iterator[FleetEvent]:
         id_, stage = worker.id, worker.stage
-        if id_ not in self._told and instance.token in launched:
-            yield from self._new(instance, scene)
-        elif id_ not in self._told:  # of an earlier controller, which told of it long ago
+        if id_ not in self._known and instance.token in launched:
+            yield from self._new(instance, tick)
+        elif id_ not in self._known:  # an earlier controller recorded it, longer ago than the stored events
             past: list[Kind] = ["launched"] if stage.coming else ["launched", "ready"]
-            if id_ in scene.reading.drain_requests:
+            if id_ in tick.reading.drain_requests:
                 past.append("asked_to_drain")
-            if id_ not in scene.adopted and stage is not Stage.ORPHAN and stage in _KINDS:
+            if id_ not in tick.adopted and stage is not Stage.ORPHAN and stage in _KINDS:
                 past.append(_KINDS[stage])
-            self._told[id_] = _Told(instance.pool, _words(instance), frozenset(past))
-        told = self._told[id_] = replace(self._told[id_], stage=stage, missed=0, offering=_words(instance))
-        if id_ in scene.adopted and "adopted" not in told.kinds:
-            said = "it runs, and no launch of it is on record"
-            yield self._change(id_, "adopted", "controller", said, scene, controller=scene.controller)
-        yield from self._wished(id_, scene)
-        if (kind := _KINDS.get(stage)) and kind not in self._told[id_].kinds:
+            self._known[id_] = _Known(instance.pool, _offering_of(instance), frozenset(past))
+        known = self._known[id_] = replace(self._known[id_], stage=stage, missed=0, offering=_offering_of(instance))
+        if id_ in tick.adopted and "adopted" not in known.kinds:
+            said = "it runs, but no launch of it is on record"
+            yield self._event(id_, "adopted", "controller", said, tick, controller=tick.controller)
+        yield from self._requested(id_, tick)
+        if (kind := _KINDS.get(stage)) and kind not in self._known[id_].kinds:
             by, reason = _why(kind, worker, instance, beat)
-            yield self._change(id_, kind, by, reason, scene)
+            yield self._event(id_, kind, by, reason, tick)
 
-    def _new(self, instance: Instance, scene: Scene) -> Iterator[FleetEvent]:
-        self._told[instance.id] = _Told(instance.pool, _words(instance), frozenset())
-        if instance.token in self._orders:
-            decision, reason = self._orders[instance.token]
-            by = {"controller": scene.controller, "decision": decision}
+    def _new(self, instance: Instance, tick: Tick) -> Iterator[FleetEvent]:
+        self._known[instance.id] = _Known(instance.pool, _offering_of(instance), frozenset())
+        if instance.token in self._launches:
+            decision, reason = self._launches[instance.token]
+            by = {"controller": tick.controller, "decision": decision}
         else:
-            by, reason = {}, "the controller before this one had decided it"
-        yield self._change(instance.id, "launched", "controller", reason, scene, **by)
+            by, reason = {}, "the previous controller had decided it"
+        yield self._event(instance.id, "launched", "controller", reason, tick, **by)
 
-    def _wished(self, id_: str, scene: Scene) -> Iterator[FleetEvent]:
-        """A wish that no controller is on record with is an operator's."""
-        if id_ in scene.reading.drain_requests and not self._told[id_].kinds & ({"asked_to_drain"} | _ENDS):
-            yield self._change(id_, "asked_to_drain", "operator", "an operator asked for it", scene)
+    def _requested(self, id_: str, tick: Tick) -> Iterator[FleetEvent]:
+        """A request that no controller recorded is an operator's."""
+        if id_ in tick.reading.drain_requests and not self._known[id_].kinds & ({"asked_to_drain"} | ENDS):
+            yield self._event(id_, "asked_to_drain", "operator", "an operator asked for it", tick)
 
-    def _missing(
-        self, id_: str, instance: Instance | None, beat: Heartbeat | None, scene: Scene
-    ) -> Iterator[FleetEvent]:
-        """It is at work no more; told only where nothing told of its end yet."""
-        told = self._told[id_] = replace(self._told[id_], missed=self._told[id_].missed + 1)
-        if instance is None and told.missed < _MISSED:
+    def _missing(self, id_: str, instance: Instance | None, beat: Heartbeat | None, tick: Tick) -> Iterator[FleetEvent]:
+        """Record the end of a worker that is no longer at work, unless an event has told of it."""
+        known = self._known[id_] = replace(self._known[id_], missed=self._known[id_].missed + 1)
+        if instance is None and known.missed < _MISSED:
             return
-        yield from self._wished(id_, scene)
-        told = self._told[id_]
-        if not told.kinds & _ENDS:
-            kind, by, reason = _end(told, beat, instance.ended if instance else "")
-            yield self._change(id_, kind, by, reason, scene)
+        yield from self._requested(id_, tick)
+        known = self._known[id_]
+        if not known.kinds & ENDS:
+            kind, by, reason = _end(known, beat, instance.ended if instance else "")
+            yield self._event(id_, kind, by, reason, tick)
         if instance is None:
-            del self._told[id_]
+            del self._known[id_]
 
     # --- what was planned ---------------------------------------------------------------------
 
-    def _planned(self, seen: Mapping[str, Worker], scene: Scene) -> Iterator[FleetEvent]:
-        for pool in scene.plan.pools:
-            by = {"controller": scene.controller, "decision": scene.decisions.get(pool.pool, "")}
+    def _planned(self, seen: Mapping[str, Worker], tick: Tick) -> Iterator[FleetEvent]:
+        for pool in tick.plan.pools:
+            by = {"controller": tick.controller, "decision": tick.decisions.get(pool.pool, "")}
             for id_ in pool.drain:
-                if id_ in self._told and "asked_to_drain" not in self._told[id_].kinds:
-                    yield self._change(id_, "asked_to_drain", "controller", sentence(pool), scene, **by)
+                if id_ in self._known and "asked_to_drain" not in self._known[id_].kinds:
+                    yield self._event(id_, "asked_to_drain", "controller", sentence(pool), tick, **by)
             for id_ in pool.terminate:
-                if id_ in seen and "ended" not in self._told[id_].kinds:
-                    stage, beat = seen[id_].stage, scene.reading.heard.get(id_)
+                if id_ in seen and "ended" not in self._known[id_].kinds:
+                    stage, beat = seen[id_].stage, tick.reading.heard.get(id_)
                     fault = _FAULTS.get(stage, "its time to drain is over")
                     reason = _finished(beat) if stage is Stage.DRAINED else fault
-                    yield self._change(id_, "ended", "controller", reason, scene, **by)
+                    yield self._event(id_, "ended", "controller", reason, tick, **by)
 
-    def _remember(self, scene: Scene) -> None:
-        """Whose decision each open launch is; those that were open before this controller's first look are none."""
-        reasons = {pool.pool: sentence(pool) for pool in scene.plan.pools}
-        inherited = {intent.token for intent in scene.before} - self._orders.keys()
-        open_ = [intent for intent in scene.after if intent.token not in inherited]
-        new = {one.token: (scene.decisions.get(one.pool, ""), reasons.get(one.pool, "")) for one in open_}
-        self._orders = {token: self._orders.get(token, order) for token, order in new.items()}
+    def _remember(self, tick: Tick) -> None:
+        """Remember whose decision each open launch is. Those that were open before the first tick are none of ours."""
+        decided = {decision.pool: decision for decision in tick.plan.pools}
+        inherited = {intent.token for intent in tick.before} - self._launches.keys()
+        launches: dict[str, tuple[str, str]] = {}
+        for intent in tick.after:
+            if intent.token in self._launches:
+                launches[intent.token] = self._launches[intent.token]
+            elif intent.token not in inherited:
+                reason = sentence(decided[intent.pool]) if intent.pool in decided else ""
+                launches[intent.token] = tick.decisions.get(intent.pool, ""), reason
+        self._launches = launches
 
-    def _change(self, id_: str, kind: Kind, by: Actor, reason: str, scene: Scene, **more: Any) -> FleetEvent:
-        told = self._told[id_]
-        self._told[id_] = replace(told, kinds=told.kinds | {kind})
+    def _event(self, id_: str, kind: Kind, by: Actor, reason: str, tick: Tick, **more: Any) -> FleetEvent:
+        known = self._known[id_]
+        self._known[id_] = replace(known, kinds=known.kinds | {kind})
         return FleetEvent(
-            at=scene.reading.at,
+            at=tick.reading.at,
             kind=kind,
-            pool=told.pool,
+            pool=known.pool,
             worker_id=id_,
-            offering=told.offering,
+            offering=known.offering,
             by=by,
             reason=reason,
             **more,
@@ -208,27 +215,27 @@ def _why(kind: Kind, worker: Worker, instance: Instance, beat: Heartbeat | None)
         case "lost" if instance.state is InstanceState.STOPPED:
             return "owner", "its machine was stopped"
         case "lost":
-            return "itself", "its heartbeat stands still"
+            return "itself", "it gives no sign of life"
         case "boot_failed":
             return "itself", f"it was not ready {worker.age_s:.0f} s after its launch{_said(beat)}"
         case "orphan":
-            return "itself", _STRAY
+            return "itself", _ORPHANED
         case _:
             return "itself", _finished(beat)
 
 
-def _end(told: _Told, beat: Heartbeat | None, ended: str) -> tuple[Kind, Actor, str]:
-    """What became of one that is gone, and that no controller ended. `ended`: how, as its fleet says."""
+def _end(known: _Known, beat: Heartbeat | None, ended: str) -> tuple[Kind, Actor, str]:
+    """Return what became of a worker that is gone and that no controller ended. `ended`: how, as its fleet says."""
     how = f": {ended}" if ended else ""
     if beat and beat.state is WorkerState.DRAINED:
         return "drained", "itself", _finished(beat)
-    if "interrupted" in told.kinds:
+    if "interrupted" in known.kinds:
         return "gone", "owner", "its machine was taken away"
-    if not told.kinds & {"ready", "asked_to_drain"}:
+    if not known.kinds & {"ready", "asked_to_drain"}:
         return "boot_failed", "itself", f"it ended before it was ready{_said(beat) or how}"
-    if told.offering.startswith(PROCESS.type):
-        return "gone", "itself", f"its process ended, and no controller had ended it{how}"
-    return "gone", "owner", f"its machine was ended, and by no controller{how}"
+    if known.offering.startswith(PROCESS.type):
+        return "gone", "itself", f"its process ended, but not by a controller{how}"
+    return "gone", "owner", f"its machine was ended, but not by a controller{how}"
 
 
 def _finished(beat: Heartbeat | None) -> str:
@@ -239,6 +246,6 @@ def _said(beat: Heartbeat | None) -> str:
     return f", it said: {beat.notice}" if beat and beat.notice else ""
 
 
-def _words(instance: Instance) -> str:
+def _offering_of(instance: Instance) -> str:
     process = instance.type == PROCESS.type
     return instance.type if process else str(Offering(instance.type, instance.zone, instance.market))

@@ -1,18 +1,64 @@
-"""What a controller writes down of its decisions and of what came of them, in the log and in the store."""
+"""Record what the controller decided and what happened to the fleet: in the log, and in the store for everybody else.
+
+1. `ChangeLogger` writes a line when something changes, and none while it stays the same.
+2. `Recorder` gives each decision its id, logs and stores it when its rule or action changes (and now and then with new
+   numbers), and keeps the last decisions and events of the fleet.
+3. What could not be stored is stored with the next change or tick: nothing here stops a controller.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from controller.events.derive import Scene
-from controller.events.history import Changelog, History
+from controller.events.derive import EventDeriver, Tick
 from controller.events.render import sentence
-from controller.events.voice import Voice
 from controller.state.model import Plan
+from core import telemetry
 from core.domain.ids import new_id
+from core.errors import Unavailable
 from core.fleet.decisions import Decision, DecisionRecord
+from core.fleet.events import FleetEvent
 from core.fleet.roster import Roster
+from core.util.clock import Clock
+
+DECISIONS = 100
+"""How many decisions the store keeps, those of all pools together."""
+EVENTS = 200
+"""How many events of the fleet the store keeps."""
+
+T = TypeVar("T")
+
+
+class ChangeLogger:
+    """Logs by subject, once for each change: a trouble that lasts for an hour is one line. One for each process."""
+
+    def __init__(self) -> None:
+        self._log = telemetry.logger()
+        self._last: dict[str, str] = {}
+
+    def changed(self, subject: str, text: str, *, key: str = "", **context: str) -> None:
+        """Log `text` unless the subject's last line had the same `key`, or the same text where no key is given."""
+        if self._last.get(subject) != (key or text):
+            self._last[subject] = key or text
+            self._log.info(text, **context)
+
+    def clear(self, subject: str, text: str = "") -> None:
+        """Forget the subject's last line; where there was one, log `text`."""
+        if self._last.pop(subject, None) and text:
+            self._log.info(text)
+
+    @contextmanager
+    def tolerate(self, failure: str) -> Iterator[None]:
+        """Log an Unavailable of the block as `failure` and go on."""
+        try:
+            yield
+        except Unavailable as error:
+            self.changed(failure, f"{failure}: {error}")
+        else:
+            self.clear(failure)
 
 
 def record_of(decision: Decision, *, at: float, id: str = "") -> DecisionRecord:
@@ -27,81 +73,114 @@ def record_of(decision: Decision, *, at: float, id: str = "") -> DecisionRecord:
     )
 
 
-@dataclass(slots=True)
-class _Decided:
-    """A pool's decision: the same one, with new numbers, while rule and action stay."""
+class KeptList(Generic[T]):
+    """The last `size` items of a list that the store keeps. A controller that takes over goes on with it."""
 
-    kind: str
-    id: str
-    written: DecisionRecord | None = None
-    written_at: float = 0.0
-
-
-class Minutes:
-    """Of one term of office. A decision that stays as it is is written anew after `record_s` seconds.
-
-    `clock` is monotonic, `wall` tells Unix time.
-    """
-
-    def __init__(
-        self,
-        roster: Roster,
-        voice: Voice,
-        record_s: float,
-        *,
-        clock: Callable[[], float],
-        wall: Callable[[], float],
-    ) -> None:
-        self._roster = roster
-        self._voice = voice
-        self._record_s = record_s
-        self._clock = clock
-        self._wall = wall
-        self._history = History(roster)
-        self._changelog = Changelog(roster)
-        self._decided: dict[str, _Decided] = {}
+    def __init__(self, load: Callable[[], Sequence[T]], save: Callable[[tuple[T, ...]], None], size: int) -> None:
+        self._load = load
+        self._save = save
+        self._size = size
+        self._items: tuple[T, ...] | None = None
+        self._saved = True
 
     @property
-    def decisions(self) -> dict[str, str]:
-        """The id of each pool's decision."""
-        return {pool: decided.id for pool, decided in self._decided.items()}
+    def items(self) -> tuple[T, ...]:
+        """Oldest first. Raises Unavailable before the first answer of the store."""
+        if self._items is None:
+            self._items = tuple(self._load())
+        return self._items
 
-    def note(self, plan: Plan, *, keep: bool) -> list[DecisionRecord]:
-        """Log each decision that is another one; returns those that are new to the last word, or were long told.
+    def add(self, new: Sequence[T]) -> None:
+        """Append, and write where anything is unwritten. Raises Unavailable: then the next call writes it."""
+        if new:
+            self._items, self._saved = (*self.items, *new)[-self._size :], False
+        if not self._saved:
+            self._save(self.items)
+            self._saved = True
 
-        They are kept in the store where `keep` says so. Raises Unavailable.
+
+@dataclass(slots=True)
+class _Pool:
+    """A pool's decision: the same one, with new numbers, while its rule and action stay."""
+
+    kind: tuple[str, str]
+    id: str
+    stored: DecisionRecord | None = None
+    stored_at: float = 0.0
+
+
+class Recorder:
+    """Records one leader's term. A decision that stays the same is stored again after `repeat_s` seconds."""
+
+    def __init__(self, roster: Roster, log: ChangeLogger, clock: Clock, repeat_s: float) -> None:
+        self._roster = roster
+        self._log = log
+        self._clock = clock
+        self._repeat_s = repeat_s
+        self._pools: dict[str, _Pool] = {}
+        self._history: KeptList[DecisionRecord] = KeptList(roster.past_decisions, roster.keep_past_decisions, DECISIONS)
+        self._events: KeptList[FleetEvent] = KeptList(roster.events, roster.keep_events, EVENTS)
+        self._deriver: EventDeriver | None = None
+
+    @property
+    def decision_ids(self) -> dict[str, str]:
+        """The id of each pool's last decision."""
+        return {name: pool.id for name, pool in self._pools.items()}
+
+    def record_decisions(self, plan: Plan, *, store: bool) -> list[DecisionRecord]:
+        """Log each decision of another kind, and store it where `store` says so. Raises Unavailable.
+
+        Returns the decisions to show: those whose action or sentence is new, or that were last shown long ago.
         """
-        records = [self._record(pool) for pool in plan.pools]
-        fresh = [record for record in records if self._fresh(record)]
-        if keep:
+        records = [self._record(decision) for decision in plan.pools]
+        fresh = [record for record in records if self._is_fresh(record)]
+        if store:
             for record in fresh:
                 self._roster.record_decision(record)
-            self._history.note(records)
+            last = {record.pool: record.kind for record in self._history.items}
+            self._history.add([record for record in records if last.get(record.pool) != record.kind])
         return fresh
 
-    def tell(self, scene: Scene) -> None:
-        """Log and keep what changed in the fleet. Raises Unavailable."""
-        self._changelog.note(scene)
+    def record_events(self, tick: Tick) -> None:
+        """Log and store what happened to the fleet since the tick before. Raises Unavailable."""
+        if self._deriver is None:
+            self._deriver = EventDeriver(self._events.items)
+        new = self._deriver.derive(tick)
+        for event in new:
+            _log_event(event)
+        self._events.add(new)
 
-    def _record(self, pool: Decision) -> DecisionRecord:
-        kind = f"{pool.rule} {pool.action}"
-        decided = self._decided.get(pool.pool)
-        if decided is None:
-            decided = self._decided[pool.pool] = _Decided(kind, new_id("dec"))
-        elif decided.kind != kind:
-            decided.kind, decided.id = kind, new_id("dec")
-        record = record_of(pool, at=self._wall(), id=decided.id)
-        self._voice.say(f"pool {pool.pool}", record.reason, key=kind, pool=pool.pool, decision=decided.id)
+    def _record(self, decision: Decision) -> DecisionRecord:
+        kind = str(decision.rule), decision.action
+        pool = self._pools.get(decision.pool)
+        if pool is None:
+            pool = self._pools[decision.pool] = _Pool(kind, new_id("dec"))
+        elif pool.kind != kind:
+            pool.kind, pool.id = kind, new_id("dec")
+        record = record_of(decision, at=self._clock.wall(), id=pool.id)
+        self._log.changed(
+            f"pool {record.pool}", record.reason, key=" ".join(kind), pool=record.pool, decision=record.id
+        )
         return record
 
-    def _fresh(self, record: DecisionRecord) -> bool:
-        decided, now = self._decided[record.pool], self._clock()
-        before = decided.written
-        if (
-            before is not None
-            and (before.action, before.reason) == (record.action, record.reason)
-            and now - decided.written_at <= self._record_s
-        ):
+    def _is_fresh(self, record: DecisionRecord) -> bool:
+        pool, now = self._pools[record.pool], self._clock.monotonic()
+        before = pool.stored
+        same = before is not None and (before.action, before.reason) == (record.action, record.reason)
+        if same and now - pool.stored_at <= self._repeat_s:
             return False
-        decided.written, decided.written_at = record, now
+        pool.stored, pool.stored_at = record, now
         return True
+
+
+def _log_event(event: FleetEvent) -> None:
+    """Log as `worker asked to drain`, with what is known beside it."""
+    optional = {"offering": event.offering, "decision": event.decision}
+    telemetry.logger().info(
+        f"worker {event.title}",
+        pool=event.pool,
+        worker=event.worker_id,
+        by=event.by,
+        reason=event.reason,
+        **{name: text for name, text in optional.items() if text},
+    )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
+from itertools import zip_longest
 
 from core.fleet.decisions import Decision, DecisionRecord, Row, Rule, Terms
 from core.fleet.events import FleetEvent
@@ -26,8 +27,8 @@ _INDENT = " " * 21
 def sentence(decision: Decision) -> str:
     """Return one plain sentence without a full stop: what was found, and what follows."""
     said = f"{_because(decision)}: {_therefore(decision)}"
-    stages = zip(decision.terminate, decision.details.ended, strict=True)
-    ended = [f"{id_} ({_fault(stage)})" for id_, stage in stages]
+    stages = zip_longest(decision.terminate, decision.details.ended, fillvalue="")
+    ended = [f"{id_} ({_fault(stage)})" if stage else id_ for id_, stage in stages]
     return f"{said}; end {', '.join(ended)}" if ended else said
 
 
@@ -303,7 +304,7 @@ def _ago(seconds: float) -> str:
 def event_table(events: Sequence[FleetEvent], zone: tzinfo = UTC) -> str:
     """Return two or more lines for each event: when, what, and which worker; then by whom and why."""
     pool = max([4, *(len(event.pool) for event in events)])
-    head = f"{'time':<21}{'change':<16}{'pool':<{pool}}  worker, by whom and why"
+    head = f"{'time':<21}{'event':<16}{'pool':<{pool}}  worker, by whom and why"
     return "\n".join([head, *(line for event in events for line in _event_lines(event, pool, zone))])
 
 

@@ -1,4 +1,4 @@
-"""What arrived while a live controller was recorded (`controller.events.recording`), as traces for a simulation.
+"""What arrived while a live controller was recorded (`controller.events.replay`), as traces for a simulation.
 
 The images of a tick are those by which the queue grew since the reading before and those that were completed meanwhile,
 as the policy's own estimate of arrivals has it. They are spread evenly over the time between the two readings.
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller.events.recording import HEADING, Tick, read
+from controller.events.replay import HEADING, RecordedTick, read
 from controller.simulation.traces import Trace
 from controller.state.model import PoolView
 
@@ -40,7 +40,7 @@ def from_recording(path: Path) -> list[Trace]:
     ]
 
 
-def _arrivals(ticks: Iterable[Tick]) -> tuple[dict[str, _Arrivals], float]:
+def _arrivals(ticks: Iterable[RecordedTick]) -> tuple[dict[str, _Arrivals], float]:
     """By pool, and the seconds for which was watched. A time in which nobody watched is left out."""
     pools: dict[str, _Arrivals] = {}
     now = 0.0

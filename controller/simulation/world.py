@@ -27,11 +27,12 @@ from controller.simulation.queue import SimulatedQueue
 from controller.simulation.scenario import CALM, Weather, WorkerSpec
 from controller.simulation.timeline import Timeline
 from controller.simulation.worker import SimulatedWorker
-from core.fleet.decisions import DecisionHistory, DecisionRecord
-from core.fleet.events import FleetEvents
+from core.fleet.decisions import DecisionRecord
+from core.fleet.events import FleetEvent
 from core.fleet.roster import Glance, Heartbeat, Roster, WorkerState
 from core.storage.memory import MemoryStore
 from core.storage.ports import ObjectStore
+from core.util.clock import Clock
 
 START = 1_700_000_000.0
 """Unix time at which every world begins."""
@@ -64,14 +65,14 @@ class DirectRoster(Roster):
     def record_decision(self, decision: DecisionRecord) -> None:
         """Drops it: a run reads the plans."""
 
-    def keep_history(self, history: DecisionHistory) -> None:
-        """Drops it."""
-
-    def keep_changes(self, changes: FleetEvents) -> None:
+    def keep_past_decisions(self, records: Sequence[DecisionRecord]) -> None:
         """Drops them."""
 
-    def history(self) -> DecisionHistory:
-        return DecisionHistory()
+    def keep_events(self, events: Sequence[FleetEvent]) -> None:
+        """Drops them."""
+
+    def past_decisions(self) -> tuple[DecisionRecord, ...]:
+        return ()
 
 
 class World:
@@ -122,9 +123,9 @@ class World:
     def controller(self, **options: Any) -> Controller:
         """A new controller process over this world; `options` are the Controller's own."""
         around, cloud = self.faults.around, self.cloud
-        ports = Ports(self.store, around(cloud), {pool: around(cloud.queues[pool]) for pool in self.configured})
-        options = {"clock": lambda: self.now, "wall": lambda: self.now, "roster": self._direct, **options}
-        return Controller(ports, self.settings, **options)
+        queues = {pool: around(cloud.queues[pool]) for pool in self.configured}
+        ports = Ports(self.store, around(cloud), queues, self._direct)
+        return Controller(ports, self.settings, clock=Clock(lambda: self.now, lambda: self.now), **options)
 
     def outside(self) -> AbstractContextManager[None]:
         """Calls in here are an operator's or the test's: they are not recorded and never fail."""

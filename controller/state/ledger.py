@@ -1,34 +1,48 @@
 """The controller's lease, launch intents and memory: one object in the store, changed only by compare-and-set.
 
-Who owns the lease is who wrote last. A standby takes it over when it has seen no change for the lease's length on its
-own clock, so that no two clocks are ever compared. That length is in the lease: an owner whose ticks are slow says so,
-and is not taken for dead. The epoch counts the owners.
-
-A launch is an intent in the ledger before it is a call to the fleet, and the fleet launches once per token. So a
-controller that dies, or is replaced, at any instant leaves either no intent and no workers, or an intent that its
-successor carries out with the same token.
+1. The lease belongs to the controller that wrote last. A standby takes it over once it has seen no change for the
+   lease's length on its own clock, so no two clocks are ever compared. The length is part of the lease: an owner with
+   slow ticks announces a longer one, and nobody takes it for dead. The epoch counts the owners.
+2. A launch is an intent in the ledger before it is a call to the fleet, and the fleet launches once for each token. So
+   a controller that dies or is replaced at any instant leaves either no intent and no workers, or an intent that its
+   successor carries out with the same token.
+3. Opening an intent writes at once. Everything else (answers, closed intents, known instances, memory) is written with
+   the next renewal of the lease: a successor finds it out again by looking at the fleet.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter, ValidationError
 
+from config.validation import first_problem
 from controller.state.model import PoolMemory
-from core.errors import NotFound, PreconditionFailed, Unavailable
+from core.errors import PreconditionFailed, Unavailable
 from core.storage import layout
-from core.storage.ports import PROCESS, Etag, IfAbsent, IfMatch, Instance, ObjectStore, Offering
+from core.storage.documents import Document
+from core.storage.ports import PROCESS, Etag, Instance, ObjectStore, Offering
+
+_TICKS = 5
+"""The slowest of the last ticks counts for the length of the lease."""
+_LONGEST = 5
+"""No lease is longer than so many of the settings' length: a machine that slept says nothing about its ticks."""
+
+
+class Fenced(Exception):
+    """Another controller holds the lease. A controller that meets this stops acting at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
+    """Who may act, and for how long after the last write."""
+
     owner: str = ""
     epoch: int = 0
     beat: int = 0
-    """Grows with each write: content, and so the etag, changes even where nothing else does."""
+    """Grows with each write, so that the content and its etag change even where nothing else does."""
     released: bool = True
     lasts_s: float = 0.0
     """Seconds without a write after which another may take it; 0: as long as the other's own settings say."""
@@ -36,7 +50,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """The will to launch `count` workers by an offering; open until the fleet lists what came of it."""
+    """A decision to launch `count` workers of an offering. It is open until the fleet lists what came of it."""
 
     token: str
     pool: str
@@ -45,17 +59,17 @@ class Intent:
     launched: int | None = None
     """How many the fleet launched; None while its answer is not known."""
     offering: Offering = PROCESS
-    """Kept with its price: a replay of the token must repeat the same request to the letter."""
+    """Stored with its price: a replay of the token must repeat the same request to the letter."""
 
     def unseen(self, instances: Sequence[Instance]) -> int:
-        """How many of its workers are not listed yet: they are billed all the same."""
+        """Return how many of its workers the fleet does not list yet. They are billed all the same."""
         expected = self.count if self.launched is None else self.launched
         return max(0, expected - sum(instance.token == self.token for instance in instances))
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
-    """The whole object. `known` are the instances of ours that are no orphans."""
+class ControllerState:
+    """The stored object. `known` are the fleet's instances that are no orphans."""
 
     v: int = 1
     lease: Lease = Lease()
@@ -64,116 +78,152 @@ class Book:
     memory: dict[str, PoolMemory] = field(default_factory=dict)
 
 
-_BOOK = TypeAdapter(Book)
-_REMEMBERED = 5
-"""Ticks of which the slowest counts for the length of the lease."""
-_SLOWEST = 5
-"""No lease is longer than so many of the settings' length: a machine that slept says nothing of its ticks."""
-
-
-class Fenced(Exception):
-    """Another controller holds the lease. Whoever meets this stops acting at once."""
+_STATE = TypeAdapter(ControllerState)
 
 
 class Ledger:
-    """`book` is this controller's own while it leads; what is set in it is written with the next `save` or renewal."""
+    """The state as this controller knows it: its own while it leads, else as the store had it at the last look."""
 
     def __init__(self, store: ObjectStore, owner: str, lease_s: float, clock: Callable[[], float]) -> None:
-        """`lease_s` is two of the owner's ticks or more: a standby that ticks as it does then waits three at most."""
-        self._store = store
-        self._owner = owner
+        """`clock` is monotonic. `lease_s` is two of the owner's ticks or more: a standby then waits three at most."""
+        self.owner = owner
+        self._document = Document(store, layout.CONTROLLER, parse=_parse, serialise=_STATE.dump_json)
         self._lease_s = lease_s
         self._clock = clock
-        self._etag: Etag | None = None
+        self._state = ControllerState()
+        self._leads = False
+        self._version: Etag | None = None
+        """What was stored at the last look, and since when, on our clock."""
         self._changed_at = clock()
         self._called_at: float | None = None
-        self._intervals: deque[float] = deque(maxlen=_REMEMBERED)
-        self.leads = False
-        self.book = Book()
+        self._intervals: deque[float] = deque(maxlen=_TICKS)
+
+    # --- what it holds ------------------------------------------------------------------------
+
+    @property
+    def leads(self) -> bool:
+        return self._leads
+
+    @property
+    def lease(self) -> Lease:
+        return self._state.lease
+
+    @property
+    def intents(self) -> tuple[Intent, ...]:
+        """The open launches, oldest first."""
+        return self._state.intents
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The instances that are no orphans."""
+        return frozenset(self._state.known)
+
+    @property
+    def memory(self) -> Mapping[str, PoolMemory]:
+        """What the last decision handed on, by pool."""
+        return self._state.memory
+
+    # --- what its owner changes ---------------------------------------------------------------
+
+    def open(self, intents: Sequence[Intent]) -> None:
+        """Add intents and write them at once. Raises Fenced, or Unavailable: then they may or may not be stored."""
+        self._write(replace(self._state, intents=(*self._state.intents, *intents)))
+
+    def answer(self, intent: Intent, launched: int) -> None:
+        """Note how many workers the fleet launched for an open intent."""
+        others = tuple(one for one in self._state.intents if one is not intent)
+        self._state = replace(self._state, intents=(*others, replace(intent, launched=launched)))
+
+    def close(self, intents: Collection[Intent]) -> None:
+        """Forget intents: the fleet lists their workers, or never will."""
+        self._state = replace(self._state, intents=tuple(one for one in self._state.intents if one not in intents))
+
+    def know(self, instances: Sequence[str]) -> None:
+        """Replace the instances that are no orphans."""
+        self._state = replace(self._state, known=tuple(instances))
+
+    def remember(self, memory: Mapping[str, PoolMemory]) -> None:
+        """Replace what the last decision handed on."""
+        self._state = replace(self._state, memory=dict(memory))
+
+    # --- the lease ----------------------------------------------------------------------------
 
     def lead(self) -> bool:
-        """Whether this controller may act now: takes a free lease, and renews its own at a third of its length.
+        """Take a free lease, or renew our own, and return whether this controller may act now. Call it once a tick.
 
-        Raises Fenced when the lease was lost, Unavailable when that cannot be told.
+        Raises Fenced where the lease was lost, Unavailable where that cannot be told.
         """
         now = self._clock()
         if self._called_at is not None:
             self._intervals.append(now - self._called_at)
         self._called_at = now
-        if not self.leads:
-            self.leads = self._take()
+        if self._leads:
+            self.renew()
         else:
-            self.keep()
-        return self.leads
+            self._leads = self._take()
+        return self._leads
 
-    def keep(self) -> None:
-        """Renew the lease if a third of it is over: between the steps of a slow tick. Raises Fenced, Unavailable."""
-        if self.leads and self._clock() - self._changed_at >= self._lease_s / 3:
-            self.save(self.book)
+    def renew(self) -> None:
+        """Write if a third of the lease is over. Call it between the steps of a slow tick. Raises as `write` does."""
+        if self._leads and self._clock() - self._changed_at >= self._lease_s / 3:
+            self.write()
 
-    def save(self, book: Book) -> None:
-        """Write `book` and renew the lease. Raises Fenced, or Unavailable: then `book` may or may not be written."""
-        try:
-            try:
-                self._put(book, self._etag)
-            except PreconditionFailed:
-                # Ours may be the write that came between: one whose answer was lost on its way back.
-                found = self.peek()
-                if found is None or found[0].lease.owner != self._owner:
-                    raise
-                self._etag = found[1]
-                self._put(book, self._etag)
-        except PreconditionFailed:
-            self.leads = False
-            raise Fenced from None
+    def write(self) -> None:
+        """Write the state and renew the lease. Raises Fenced, or Unavailable: then it may or may not be stored."""
+        self._write(self._state)
 
     def release(self) -> None:
         """Give the lease back, so that a successor need not wait for its end. Raises Fenced, Unavailable."""
-        if self.leads:
-            self.save(replace(self.book, lease=replace(self.book.lease, released=True)))
-            self.leads = False
+        if self._leads:
+            self._write(replace(self._state, lease=replace(self._state.lease, released=True)))
+            self._leads = False
 
-    def peek(self) -> tuple[Book, Etag] | None:
-        """What is written now; None where there never was a controller."""
-        try:
-            blob = self._store.get(layout.CONTROLLER)
-        except NotFound:
-            return None
-        try:
-            return _BOOK.validate_json(blob.data), blob.etag
-        except ValidationError as error:
-            raise Unavailable(
-                f"{layout.CONTROLLER} in the store, the controller's ledger, cannot be read ({error.error_count()} "
-                "errors); stop every controller and delete it: the fleet is found again by listing it"
-            ) from None
+    def follow(self) -> None:
+        """Take in what is stored now, and change nothing: for a dry run. Raises Unavailable."""
+        found = self._document.read()
+        self._state = found[0] if found else ControllerState()
 
     def _take(self) -> bool:
-        found = self.peek()
+        found = self._document.load()
         if found is not None:
-            self.book, etag = found
-            if etag != self._etag:
-                self._etag, self._changed_at = etag, self._clock()
-            lease = self.book.lease
-            waited = self._clock() - self._changed_at >= (lease.lasts_s or self._lease_s)
-            if not (waited or lease.released or lease.owner == self._owner):
+            self._state = found
+            if self._document.etag != self._version:
+                self._version, self._changed_at = self._document.etag, self._clock()
+            waited = self._clock() - self._changed_at >= (found.lease.lasts_s or self._lease_s)
+            if not (waited or found.lease.released or found.lease.owner == self.owner):
                 return False
-        before = self.book.lease
-        mine = Lease(self._owner, before.epoch + 1, before.beat, released=False)
-        self._intervals.clear()  # those of a standby say nothing of an owner's
+        before = self._state.lease
+        self._intervals.clear()  # those of a standby say nothing about an owner's ticks
         try:
-            self._put(replace(self.book, lease=mine), found and found[1])
+            self._put(replace(self._state, lease=Lease(self.owner, before.epoch + 1, before.beat, released=False)))
         except PreconditionFailed:
             return False
         return True
 
-    def _put(self, book: Book, over: Etag | None) -> None:
-        slowest = min(2 * max(self._intervals, default=0.0), _SLOWEST * self._lease_s)
-        lease = replace(book.lease, beat=book.lease.beat + 1, lasts_s=max(self._lease_s, slowest))
-        book = replace(book, lease=lease)
-        condition = IfAbsent() if over is None else IfMatch(over)
+    def _write(self, state: ControllerState) -> None:
+        try:
+            self._put(state)
+        except PreconditionFailed:
+            self._leads = False
+            raise Fenced from None
+
+    def _put(self, state: ControllerState) -> None:
+        slowest = min(2 * max(self._intervals, default=0.0), _LONGEST * self._lease_s)
+        lease = replace(state.lease, beat=state.lease.beat + 1, lasts_s=max(self._lease_s, slowest))
         before = self._clock()  # the lease runs from before the write: nobody can have seen it earlier
-        self._etag = self._store.put(
-            layout.CONTROLLER, _BOOK.dump_json(book), content_type="application/json", condition=condition
-        )
-        self._changed_at = before
-        self.book = book
+        try:
+            self._document.save(replace(state, lease=lease))
+        finally:  # a try whose answer was lost counts too: no two writes have the same content
+            self._state = replace(self._state, lease=replace(self._state.lease, beat=lease.beat))
+        self._version, self._changed_at = self._document.etag, before
+        self._state = replace(state, lease=lease)
+
+
+def _parse(data: bytes) -> ControllerState:
+    try:
+        return _STATE.validate_json(data)
+    except ValidationError as error:
+        raise Unavailable(
+            f"{layout.CONTROLLER} in the store, the controller's ledger, cannot be read ({first_problem(error)}); stop "
+            "every controller and delete it: the fleet is found again by listing it"
+        ) from None

@@ -180,7 +180,7 @@ class OutputMessage(_Message):
     result_key: str | None = None
 
 
-def ids_of(message: Job | Feedback | Result) -> dict[str, str]:
+def log_ids(message: Job | Feedback | Result) -> dict[str, str]:
     """What a line of the log about this image carries."""
     return {"batch": message.batch_id, "image": message.image_id}
 
@@ -223,7 +223,7 @@ def decode_output(body: str) -> OutputMessage:
     return _decode(OutputMessage, body)
 
 
-def output_of(result: Result, result_key: str) -> str:
+def encode_output(result: Result, result_key: str) -> str:
     """The body that goes onto the output queue for a result that is stored under `result_key`."""
     value = tuple(tag.name for tag in result.tags)
     body = encode(OutputMessage(key=result.name, value=value, result=result, result_key=result_key))

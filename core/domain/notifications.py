@@ -80,7 +80,7 @@ class _FromSns(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ParsedMessage:
     """What a message asks for: jobs or feedback; truthy if it asks for anything."""
 
     jobs: tuple[Job, ...] = ()
@@ -92,22 +92,22 @@ class Asked:
         return bool(self.jobs or self.feedback)
 
 
-def asked_by(body: str, tagger: str) -> Asked:
+def parse_message(body: str, tagger: str) -> ParsedMessage:
     """Return the job or feedback in `body`, or jobs for `tagger` of the files it notifies of. Raises BadMessage."""
     try:
-        return Asked((decode_job(body),))
+        return ParsedMessage((decode_job(body),))
     except BadMessage as error:
         if is_feedback(body):
-            return Asked(feedback=decode_feedback(body))
+            return ParsedMessage(feedback=decode_feedback(body))
         asked = _read_notification(body, tagger)
         if asked is None:
             raise error from None
         return asked
 
 
-def shown_job(body: str) -> Job | Feedback:
+def preview_message(body: str) -> Job | Feedback:
     """Return what to show people of a message: its feedback, or its first job. Raises BadMessage."""
-    asked = asked_by(body, "")
+    asked = parse_message(body, "")
     if asked.feedback is not None:
         return asked.feedback
     if not asked.jobs:
@@ -115,12 +115,12 @@ def shown_job(body: str) -> Job | Feedback:
     return asked.jobs[0]
 
 
-def _read_notification(body: str, tagger: str) -> Asked | None:
+def _read_notification(body: str, tagger: str) -> ParsedMessage | None:
     """None if `body` has none of the known shapes."""
     if (wrapped := _parsed(_FromSns, body)) is not None:
         body = wrapped.message
     if _parsed(_TestEvent, body) is not None:
-        return Asked(ignored=("the test event of a new notification",))
+        return ParsedMessage(ignored=("the test event of a new notification",))
     drops: list[Drop | str] = []
     if (records := _parsed(_Records, body)) is not None:
         drops = [_drop_of_record(record) for record in records.records]
@@ -128,7 +128,7 @@ def _read_notification(body: str, tagger: str) -> Asked | None:
         drops = [_drop_of_event(event)]
     else:
         return None
-    return Asked(
+    return ParsedMessage(
         jobs=tuple(make_job(drop, tagger) for drop in drops if isinstance(drop, Drop)),
         ignored=tuple(drop for drop in drops if isinstance(drop, str)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.storage.ports import Delivery, Queue
 
 
-def peeked(queue: Queue, limit: int) -> list[Delivery]:
+def peek_dead_letters(queue: Queue, limit: int) -> list[Delivery]:
     """Return up to `limit` dead letters of a queue of jobs, and leave them where and as they are.
 
     `receive_count` is what it was when the letter died, however often it was read since. Raises Unavailable.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from core.fleet.events import readable_items
 from core.fleet.metrics import Metric
@@ -413,6 +413,15 @@ class Decision:
         return {"rule": str(self.rule), **{name: value for name, _, value in self.terms.items()}}
 
 
+def _describe_terms(schema: dict[str, Any]) -> None:
+    """Add the rule and every term to the JSON schema of stored terms."""
+    terms = _shape(Terms).adapter.json_schema()["properties"]
+    for name, term in Terms.described().items():
+        terms[name]["description"] = term.documentation
+        terms[name].pop("title", None)
+    schema["properties"] = {"rule": {"type": "string", "description": "The rule that made the decision"}, **terms}
+
+
 class DecisionRecord(BaseModel):
     """One decision of the controller about one pool, with every term that made it."""
 
@@ -426,7 +435,7 @@ class DecisionRecord(BaseModel):
     """`hold`, `launch 2`, `drain 1` and the like."""
     reason: str
     """One sentence without a full stop."""
-    terms: dict[str, Any]
+    terms: Annotated[dict[str, Any], Field(json_schema_extra=_describe_terms)]
     """`rule`, and the terms by name: those of the version that wrote it. `Terms.load` reads them."""
 
     @property

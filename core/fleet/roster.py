@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import NotFound
 from core.fleet.decisions import DecisionHistory, DecisionRecord
-from core.fleet.events import FleetEvents
+from core.fleet.events import FleetEvent, FleetEvents
 from core.storage import layout
 from core.storage.ports import Etag, ObjectInfo, ObjectStore
 
@@ -247,31 +247,33 @@ class Roster:
         return list(self._all(layout.POOLS, PoolStatus))
 
     def record_decision(self, decision: DecisionRecord) -> None:
-        """Keeps the latest decision of each pool; the history is in the controller's log."""
+        """Replace the pool's latest decision. Raises Unavailable."""
         self._put(f"{layout.DECISIONS}{decision.pool}.json", decision)
 
     def decisions(self) -> list[DecisionRecord]:
         return list(self._all(layout.DECISIONS, DecisionRecord))
 
-    def keep_history(self, history: DecisionHistory) -> None:
-        self._put(layout.HISTORY, history)
+    def keep_past_decisions(self, records: Sequence[DecisionRecord]) -> None:
+        """Replace the decision log. Raises Unavailable."""
+        self._put(layout.HISTORY, DecisionHistory(records=tuple(records)))
 
-    def history(self) -> DecisionHistory:
-        """Empty where none is kept, or a newer version's cannot be read."""
+    def past_decisions(self) -> tuple[DecisionRecord, ...]:
+        """Return the decision log, oldest first; without what a newer version wrote and this one cannot read."""
         try:
-            return DecisionHistory.model_validate_json(self._store.get(layout.HISTORY).data)
+            return DecisionHistory.model_validate_json(self._store.get(layout.HISTORY).data).records
         except (NotFound, ValidationError):
-            return DecisionHistory()
+            return ()
 
-    def keep_changes(self, changes: FleetEvents) -> None:
-        self._put(layout.CHANGES, changes)
+    def keep_events(self, events: Sequence[FleetEvent]) -> None:
+        """Replace the last events of the fleet. Raises Unavailable."""
+        self._put(layout.CHANGES, FleetEvents(changes=tuple(events)))
 
-    def changes(self) -> FleetEvents:
-        """Empty where none are kept, or a newer version's cannot be read."""
+    def events(self) -> tuple[FleetEvent, ...]:
+        """Return the last events of the fleet, oldest first; without those that this version cannot read."""
         try:
-            return FleetEvents.model_validate_json(self._store.get(layout.CHANGES).data)
+            return FleetEvents.model_validate_json(self._store.get(layout.CHANGES).data).changes
         except (NotFound, ValidationError):
-            return FleetEvents()
+            return ()
 
     def set_cap(self, max_workers: int | None) -> None:
         """The controller's cap from its next tick on; None goes back to the settings'."""

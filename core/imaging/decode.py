@@ -12,10 +12,14 @@ from io import BytesIO
 from PIL import Image
 
 from core.errors import BadImage
-from core.imaging import damage, exif, pixels
+from core.imaging import damage, pixels
 from core.imaging.containers import jpeg
 from core.imaging.formats import read_header
 from core.imaging.header import Header
+from core.imaging.orientation import turn_upright
+
+UPRIGHT_SIZE = "upright_size"
+"""In the `info` of a decoded image: width and height of the whole picture, upright, before it was reduced."""
 
 MAX_PIXELS = 500_000_000
 """Nothing larger is tried, however little memory and time it would take."""
@@ -63,7 +67,7 @@ class Decoder:
     budget: DecodeBudget
 
     def decode(self, data: bytes) -> Image.Image:
-        """Return the first frame, upright, as RGB in sRGB; transparency lies over white.
+        """Return the first frame as upright RGB in sRGB, on white where it is transparent, with UPRIGHT_SIZE in `info`.
 
         Raises BadImage, also where there is nothing to tag: all is transparent, or of one colour.
         """
@@ -88,6 +92,7 @@ class Decoder:
     def _picture(self, image: Image.Image, header: Header, *, refuse_blank: bool) -> Image.Image:
         if image.width * image.height > 1.1 * header.pixels:
             raise BadImage(damage.HEADER)  # it would take more than was reserved
+        stored = image.size
         image.draft("RGB", (2 * self.side, 2 * self.side))  # JPEG only
         _mend_byte_order(image)
         image.load()
@@ -99,7 +104,9 @@ class Decoder:
         shown = pixels.on_white(small, image.info.get("icc_profile"))
         if refuse_blank and pixels.is_uniform(shown, whole):
             raise BadImage(damage.UNIFORM)
-        return exif.upright(shown, image)
+        upright, upright_size = turn_upright(shown, image, stored)
+        upright.info[UPRIGHT_SIZE] = upright_size
+        return upright
 
     def _admit(self, header: Header) -> int:
         """Return the bytes that decoding takes, by the header alone. Raises BadImage if it or the time is too much."""

@@ -10,9 +10,10 @@ from PIL import Image
 from core.errors import BadImage
 from core.imaging import damage
 from core.imaging.containers import bmp, gif, isobmff, jpeg, png, tiff, webp
+from core.imaging.extensions import EXTENSIONS
 from core.imaging.header import Header
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
+FORMATS = tuple(EXTENSIONS)
 """Pillow's names of all of them."""
 
 _READERS: dict[str, Callable[[bytes], Header]] = {

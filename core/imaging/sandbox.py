@@ -25,21 +25,21 @@ from PIL import Image
 
 from core.errors import BadImage, TagfleetError
 from core.imaging import damage
-from core.imaging.decode import SECONDS, DecodeBudget, Decoder
-from core.imaging.picture_size import upright_size
+from core.imaging.decode import SECONDS, UPRIGHT_SIZE, DecodeBudget, Decoder
+from core.imaging.orientation import Size, read_upright_size
 from core.util.interpreter import module_command
 
 REQUEST = struct.Struct(">BIQ")
 """What is wanted, the side in pixels, bytes that follow."""
 ANSWER = struct.Struct(">BIIIIQ")
 """Status, width and height, those of the upright picture at full scale, bytes that follow."""
-UPRIGHT_SIZE = "upright_size"
-"""In the `info` of an image from `pixels`: width and height at full scale; (0, 0) where its header does not say."""
-PIXELS, THUMBNAIL = 0, 1
-"""RGB to be tagged, at least `side` pixels at the shorter side; a JPEG of at most `side` pixels at the longer one."""
+PIXELS, THUMBNAIL, SIZE = 0, 1, 2
+"""RGB to be tagged, at least `side` pixels at the shorter side; a JPEG of at most `side` pixels at the longer one; or
+only the size of the whole picture, from its header."""
 OK, BAD, NO_MEMORY = 0, 1, 2
 
 _SPARE_BYTES = 1 << 30  # address space beyond the decode budget: the interpreter, libraries, allocator's arenas
+_NO_SIZE = (0, 0)
 _QUALITY = 80
 _LOOK_S = 1.0
 
@@ -84,6 +84,11 @@ class Sandbox:
     def thumbnail(self, data: bytes, side: int) -> bytes:
         """Return a JPEG of at most `side` pixels, upright, on white. Raises BadImage, Failed."""
         return self._asked(THUMBNAIL, data, side)[2]
+
+    def size(self, data: bytes) -> Size | None:
+        """Return what `read_upright_size(data)` returns. Raises Failed."""
+        full_size = self._asked(SIZE, data, 0)[1]
+        return full_size if all(full_size) else None
 
     def close(self) -> None:
         """End the child; a decode that is under way fails, which says nothing about its image."""
@@ -178,20 +183,23 @@ def _serve(budget: DecodeBudget, limit_s: int, source: BinaryIO, sink: BinaryIO)
     while len(head := source.read(REQUEST.size)) == REQUEST.size:
         wanted, side, size = REQUEST.unpack(head)
         data = source.read(size)
-        picture_size = full_size = (0, 0)
         signal.alarm(limit_s)
-        try:
-            made = _thumbnail(data, side, budget) if wanted == THUMBNAIL else Decoder(side, budget).decode(data)
-        except BadImage as error:
-            status = NO_MEMORY if str(error) == damage.NO_MEMORY else BAD
-            body = str(error).encode()
-        else:
-            status, picture_size = OK, made.size
-            full_size = upright_size(data) or full_size
-            body = _as_jpeg(made) if wanted == THUMBNAIL else made.tobytes()
-        sink.write(ANSWER.pack(status, *picture_size, *full_size, len(body)) + body)
+        sink.write(_answer(wanted, side, data, budget))
         sink.flush()
         signal.alarm(0)
+
+
+def _answer(wanted: int, side: int, data: bytes, budget: DecodeBudget) -> bytes:
+    if wanted == SIZE:
+        return ANSWER.pack(OK, 0, 0, *(read_upright_size(data) or _NO_SIZE), 0)
+    try:
+        made = _thumbnail(data, side, budget) if wanted == THUMBNAIL else Decoder(side, budget).decode(data)
+    except BadImage as error:
+        status = NO_MEMORY if str(error) == damage.NO_MEMORY else BAD
+        body = str(error).encode()
+        return ANSWER.pack(status, *_NO_SIZE, *_NO_SIZE, len(body)) + body
+    body = _as_jpeg(made) if wanted == THUMBNAIL else made.tobytes()
+    return ANSWER.pack(OK, *made.size, *made.info[UPRIGHT_SIZE], len(body)) + body
 
 
 def _thumbnail(data: bytes, side: int, budget: DecodeBudget) -> Image.Image:

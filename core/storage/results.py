@@ -8,7 +8,7 @@ from core.storage import layout
 from core.storage.ports import ObjectStore
 
 
-def stored_for(job: Job, store: ObjectStore) -> Result | None:
+def load_result(job: Job, store: ObjectStore) -> Result | None:
     """Return the result that a worker stored for this attempt of the job, or for a later one; else None.
 
     A result without a worker does not count: it is the failure of a dead letter, which is tried again now.

@@ -31,8 +31,8 @@ def fit_command(settings: Settings, source: Path, images: Path | None, pool: str
     from rich.console import Console
     from rich.progress import Progress
 
-    from app_tier.taggers import Wanted
-    from app_tier.taggers.adaptive import load, sees_by
+    from app_tier.models.request import ModelRequest
+    from app_tier.taggers.adaptive import find_backbone, load
     from core import telemetry
     from core.wiring import Backend
     from training.data import reading
@@ -40,11 +40,12 @@ def fit_command(settings: Settings, source: Path, images: Path | None, pool: str
 
     telemetry.configure("adaptive", level="warning", format=settings.log_format)
     dataset = reading.read(source, images)
-    wanted = Wanted("adaptive", _pool(settings, pool), settings, Backend(settings).store, download=lambda *_: None)
-    backbone = sees_by(wanted)
+    store = Backend(settings).store
+    request = ModelRequest("adaptive", _pool(settings, pool), settings, store, download=lambda *_: None)
+    backbone = find_backbone(request)
     if backbone.notice:
         click.echo(backbone.notice, err=True)
-    tagger = load(backbone, wanted)
+    tagger = load(backbone, request)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("looking at photos", total=len(dataset.examples))
@@ -80,10 +81,10 @@ def tell_again_command(settings: Settings) -> None:
 @with_settings()
 def show_command(settings: Settings, all_: bool) -> None:
     """Tags it knows, and on how many images people accepted and rejected each; by backbone."""
-    from app_tier.adaptive.memory import states
+    from app_tier.adaptive.store import list_states
     from core.wiring import Backend
 
-    found = states(Backend(settings).store)
+    found = list_states(Backend(settings).store)
     if not found:
         click.echo("nothing was learned yet: correct tags on the page, or `tagfleet adaptive fit DIR`", err=True)
     for backbone, state in found:

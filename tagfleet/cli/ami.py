@@ -15,7 +15,7 @@ from ami.aws.cloudformation import Stack
 from ami.aws.images import BakedImage, Ec2Images, superseded
 from ami.aws.passing_bucket import passing_bucket
 from ami.bake import Bake, Recipe
-from app_tier.models import networks
+from app_tier.models.network_lookup import is_network
 from config import settings as config
 from config.settings import PoolSettings, Settings
 from config.taggers import family_of
@@ -140,6 +140,6 @@ def _why_left_out(pool: PoolSettings) -> str:
     family = family_of(pool.tagger)
     if family == "florence2":
         return "images come without transformers, so its workers would not start (docs/florence2.md)"
-    if family == "model" and not networks.known(pool.tagger):
+    if family == "model" and not is_network(pool.tagger):
         return f"its workers fetch {pool.tagger} from the registry when they start"
     return ""

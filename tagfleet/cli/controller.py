@@ -24,7 +24,7 @@ from core.wiring import Backend
 from tagfleet.cli.common import existing, with_settings
 
 _NEGATIVE = {"ignore_unknown_options": True}
-"""-1 is a wrong number and no option."""
+"""Lets -1 be refused as a number, not as an unknown option."""
 
 
 @click.group(
@@ -45,7 +45,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
     telemetry.configure("controller", level=settings.log_level, format=settings.log_format)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        # By a thread: the handler may have interrupted the main thread inside the event's own lock.
+        # In a thread: the handler may have interrupted the main thread inside the event's own lock.
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
     parent_watch.watch_parent(os.environ)
     run(
@@ -59,7 +59,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
     )
 
 
-@command.command("explain", short_help="Say why the fleet is as large as it is.")
+@command.command("explain", short_help="Show the last decision of each pool, and why.")
 @click.option("--pool", default=None, help="only this pool")
 @with_settings()
 @click.pass_context
@@ -70,7 +70,7 @@ def explain_command(context: click.Context, settings: Settings, pool: str | None
     records = [record for record in roster.decisions() if pool in (None, record.pool)]
     if not records:
         which = f" about the pool {pool!r}" if pool else ""
-        raise click.ClickException(f"no decision{which} is kept in {settings.home}: has a controller run there?")
+        raise click.ClickException(f"no decision{which} is stored in {settings.home}: has a controller run there?")
     _show(records, paused=roster.paused())
 
 
@@ -88,14 +88,14 @@ def drain_command(context: click.Context, settings: Settings, worker: str) -> No
     click.echo(f"{worker} was asked to drain")
 
 
-@command.command("cap", short_help="Say or set how many workers there may be.", context_settings=_NEGATIVE)
+@command.command("cap", short_help="Show or set how many workers there may be.", context_settings=_NEGATIVE)
 @click.argument("n", required=False)
 @with_settings()
 @click.pass_context
 def cap_command(context: click.Context, settings: Settings, n: str | None) -> None:
     """Print how many workers of all pools there may be, or set it to N in place of controller.max_workers.
 
-    `default` as N goes back to the settings; 0 drains all workers. The controller obeys from its next tick on.
+    `default` as N goes back to the settings; 0 drains all workers. It takes effect at the controller's next tick.
     """
     settings = _chosen(context, settings)
     roster = existing(settings).roster
@@ -105,11 +105,11 @@ def cap_command(context: click.Context, settings: Settings, n: str | None) -> No
         except orders.InvalidOrder as error:
             raise click.ClickException(str(error)) from None
         except ValueError:
-            raise click.ClickException(f"a cap is a number of workers, or `default`, and not {n!r}") from None
+            raise click.ClickException(f"a cap is a number of workers or `default`, not {n!r}") from None
     click.echo(orders.describe_cap(roster, settings.controller.max_workers))
 
 
-@command.command("log", short_help="Say who started or ended which worker, and why.")
+@command.command("log", short_help="List who started or ended which worker, and why.")
 @click.option("--pool", default=None, help="only this pool")
 @click.option("--worker", default=None, help="only this worker")
 @click.option(
@@ -118,15 +118,15 @@ def cap_command(context: click.Context, settings: Settings, n: str | None) -> No
 @with_settings()
 @click.pass_context
 def log_command(context: click.Context, settings: Settings, pool: str | None, worker: str | None, count: int) -> None:
-    """Print the last changes of the fleet, the latest last; times are of this machine's zone."""
+    """Print the last events of the fleet, the latest last, in this machine's time zone."""
     from controller.events.render import event_table
 
     settings = _chosen(context, settings)
-    kept = existing(settings).roster.changes().changes
+    kept = existing(settings).roster.events()
     found = [one for one in kept if pool in (None, one.pool) and worker in (None, one.worker_id)]
     if not found:
         about = f" of the worker {worker!r}" if worker else f" of the pool {pool!r}" if pool else ""
-        raise click.ClickException(f"no change{about} is kept in {settings.home}: has a controller run there?")
+        raise click.ClickException(f"no event{about} is stored in {settings.home}: has a controller run there?")
     click.echo(event_table(found[-count:], datetime.now().astimezone().tzinfo or UTC))
 
 
@@ -134,7 +134,7 @@ def log_command(context: click.Context, settings: Settings, pool: str | None, wo
 @with_settings()
 @click.pass_context
 def pause_command(context: click.Context, settings: Settings) -> None:
-    """Leave the fleet as it is from now on: no worker is launched or drained. Work goes on."""
+    """Launch and drain no more workers until `resume`. Work goes on."""
     existing(_chosen(context, settings)).roster.pause()
     click.echo("paused; `tagfleet controller resume` goes on")
 
@@ -148,15 +148,15 @@ def resume_command(context: click.Context, settings: Settings) -> None:
     click.echo("resumed")
 
 
-@command.command("replay", short_help="Say where another policy would have acted differently.")
+@command.command("replay", short_help="Show where another policy would have acted differently.")
 @click.argument("recording", type=click.File())
 @click.option("--policy", "name", default="tagfleet", show_default=True, help="or per-message, keda, aws, cortex")
 @click.option("--drain-goal", "drain_goal_s", type=float, help="seconds  [default: the recorded one]")
 @click.option("--max-workers", type=int, help="[default: the recorded cap]")
 def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max_workers: int | None) -> None:
-    """Give a policy what `controller --record FILE` wrote, and print where it would have acted otherwise."""
-    from controller.events.recording import BadRecording, read, replay
+    """Give a policy what `controller --record FILE` wrote, and print where it would have acted differently."""
     from controller.events.render import sentence
+    from controller.events.replay import BadRecording, read, replay
     from controller.simulation.compare import POLICIES, policy_named
 
     if name not in POLICIES:
@@ -175,7 +175,7 @@ def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max
 
 
 def _chosen(context: click.Context, settings: Settings) -> Settings:
-    """The settings of a sub-command, or those of the options given before it."""
+    """Return the settings of a sub-command, or those of the options given before it."""
     given = any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("home", "config_file"))
     chosen: Settings = settings if given else context.obj
     return chosen

@@ -7,9 +7,9 @@ import time
 import click
 
 from config.settings import BadSetting, Settings
-from core.domain.notifications import shown_job
+from core.domain.notifications import preview_message
 from core.errors import BadMessage
-from core.fleet.dead_letters import peeked
+from core.fleet.dead_letters import peek_dead_letters
 from core.storage.ports import Delivery, Queue
 from tagfleet.cli.common import existing, with_settings
 from tagfleet.tagging.report import printable
@@ -28,7 +28,7 @@ def list_command(settings: Settings, pool: str | None, limit: int) -> None:
     """Show them and leave them where they are: name, batch, deliveries, when it was sent."""
     found = 0
     for name, queue in _queues(settings, pool):
-        letters = peeked(queue, limit)
+        letters = peek_dead_letters(queue, limit)
         for letter in letters:
             click.echo(f"{name}  {_line(letter)}")
         found += len(letters)
@@ -60,7 +60,7 @@ def _queues(settings: Settings, pool: str | None) -> list[tuple[str, Queue]]:
 def _line(letter: Delivery) -> str:
     sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.sent_at))
     try:
-        job = shown_job(letter.body)
+        job = preview_message(letter.body)
     except BadMessage as error:
         return f"{sent}  received {letter.receive_count} times  {error}"
     return f"{sent}  received {letter.receive_count} times  {job.batch_id}  {printable(job.name)}"

@@ -70,7 +70,7 @@ def command(
 
 def _evaluated(model: str, is_run: bool, wanted: Wanted, settings: Settings, done: Done) -> Evaluation:
     from app_tier.taggers.multilabel import MultiLabelTagger
-    from app_tier.worker import selection as serving
+    from app_tier.worker import selection
     from core.storage.models import Registry
     from core.wiring import Backend
     from training.evaluate import evaluating
@@ -79,6 +79,6 @@ def _evaluated(model: str, is_run: bool, wanted: Wanted, settings: Settings, don
         return evaluating.of_run(Path(model), wanted, settings, done)
     store = Backend(settings).store
     pool = settings.pools[settings.default_pool].model_copy(update={"tagger": model, "weights": "", "fallback": ""})
-    tagger = serving.choose(pool, settings, store, lambda *_: None).load()
+    tagger = selection.choose(pool, settings, store, lambda *_: None).load()
     thresholds = Registry(store).find(tagger.version).thresholds if isinstance(tagger, MultiLabelTagger) else ()
     return evaluating.of_tagger(tagger, thresholds, wanted, done)

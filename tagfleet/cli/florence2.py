@@ -81,10 +81,10 @@ def add_command(settings: Settings, folder: Path) -> None:
 
 def _found(settings: Settings) -> Path:
     from app_tier.models import model_folders
-    from app_tier.taggers import Wanted
+    from app_tier.models.request import ModelRequest
     from app_tier.taggers.florence2 import REPOSITORY
     from core.wiring import Backend
 
     pool = next((pool for pool in settings.pools.values() if pool.tagger == _NAME), PoolSettings(tagger=_NAME))
-    wanted = Wanted(_NAME, pool, settings, Backend(settings).store, lambda done, total: None)
-    return model_folders.find(wanted, _NAME, REPOSITORY).bring()
+    wanted = ModelRequest(_NAME, pool, settings, Backend(settings).store, lambda done, total: None)
+    return model_folders.find(wanted, _NAME, REPOSITORY).fetch()

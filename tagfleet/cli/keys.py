@@ -54,7 +54,7 @@ def create_command(settings: Settings, name: str, scopes: tuple[str, ...]) -> No
 def list_command(settings: Settings) -> None:
     """Show all keys, the newest first, without their secrets."""
     with _catalog(settings) as keys:
-        found = keys.listed()
+        found = keys.list_all()
     for key in found:
         used = "never used" if key.last_used_at is None else f"last used {_moment(key.last_used_at)}"
         ended = "" if key.revoked_at is None else f"  revoked {_moment(key.revoked_at)}"

@@ -106,23 +106,23 @@ def add_command(
     SOURCE is a file of weights (safetensors, or torch's, of which nothing but tensors is read), or a folder that
     `tagfleet models export` made. Of resnet50, mobilenetv2 and efficientnet-lite0 all else is known.
     """
-    from app_tier.registry import importing as adopting
+    from app_tier.model_tools import importing
 
     backend = Backend(settings)
     with tempfile.TemporaryDirectory() as scratch:
         if source.is_dir():
             manifest, weights = read_manifest(source / MANIFEST_FILE), source / WEIGHTS_FILE
-            manifest = adopting.renamed(manifest, name)
+            manifest = importing.rename(manifest, name)
         else:
-            weights = adopting.as_safetensors(source, Path(scratch))
-            wishes = adopting.Wishes(
+            weights = importing.to_safetensors(source, Path(scratch))
+            wishes = importing.ModelOptions(
                 name,
                 labels=tuple(_lines(labels_file)) if labels_file else None,
                 card=text_of(card_file) if card_file else "",
                 **said,  # type: ignore[arg-type]  # click has checked them
             )
-            manifest = adopting.described(wishes, weights, time.time(), settings.cache)
-        adopting.adopt(manifest, weights, backend.store, settings.cache, default=default)
+            manifest = importing.describe(wishes, weights, time.time(), settings.cache)
+        importing.add_model(manifest, weights, backend.store, settings.cache, default=default)
     click.echo(f"added {manifest.reference}: {_about(manifest)}")
 
 

@@ -18,8 +18,8 @@ from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
 if TYPE_CHECKING:
-    from app_tier.engines.int8 import Figures
-    from app_tier.registry.quantisation import Held
+    from app_tier.engines.int8 import Int8Figures
+    from app_tier.model_tools.quantisation import EvaluationPhoto
 
 _NAMES_SHOWN = 4
 
@@ -30,47 +30,46 @@ _NAMES_SHOWN = 4
     "--calibration",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     required=True,
-    help="folder of a hundred photos or more, such as will be tagged",
+    help="folder of a hundred photos or more, like those to be tagged",
 )
 @click.option(
     "--labelled",
     type=click.Path(exists=True, path_type=Path),
-    help="photos with one right label each: a folder for each class, or a csv; 200 at least",
+    help="photos with one right label each: a folder for each class, or a csv; at least 200",
 )
 @with_settings("weights", "cache")
 def command(settings: Settings, name: str, calibration: Path, labelled: Path | None) -> None:
-    """Make the int8 form of a tagger, measure it, and offer it to all workers if it holds.
+    """Make the int8 form of a tagger, measure it, and offer it to workers if it is accurate enough.
 
-    NAME is resnet50, mobilenetv2, efficientnet-lite0, timm/NAME, or a model of the registry with one label of many.
+    NAME is resnet50, mobilenetv2, efficientnet-lite0, timm/NAME, or a single-label model of the registry.
 
-    It holds if it loses half a point of top-1 at most and its top label is fp32's on 94 % of the photos; then workers
-    that start on a CPU use it. If not, the figures are shown, nothing is kept, not even what was offered before, and
-    the exit code is 1. Without labelled photos it is kept for workers that are told to use it (worker.precision =
-    "int8"). Making it needs requirements-int8.txt, running it does not.
+    It is accurate enough if it loses at most half a point of top-1 accuracy and its top label is fp32's on 94 % of the
+    photos. Then workers that start on a CPU use it. If not, the figures are shown, the form and any earlier one are
+    deleted, and the exit code is 1. Without labelled photos the form is kept for workers with worker.precision =
+    "int8". Making it needs requirements-int8.txt, running it does not.
     """
     if find_spec("nncf") is None:
         raise click.ClickException("int8 is made by NNCF: python -m pip install -r requirements-int8.txt")
     from app_tier.engines import int8, openvino
-    from app_tier.registry import quantisation as quantising
+    from app_tier.model_tools import quantisation
     from app_tier.taggers import classifiers
     from core.imaging.decode import DecodeBudget, Decoder
 
     store = Backend(settings).store
-    network, weights = quantising.found(name, settings, store)
-    held = _labelled(labelled, network.label_names) if labelled else []
-    calibrating, held = _apart(_files(calibration), held)
+    network, weights = quantisation.find_model(name, settings, store)
+    evaluation = _read_labelled(labelled, network.label_names) if labelled else []
+    calibration_photos, evaluation = _separate(_list_files(calibration), evaluation)
+    decoder = Decoder(network.resize, DecodeBudget(settings.worker.decode_memory_mb))
     with tempfile.TemporaryDirectory(prefix="tagfleet-int8-") as scratch:
-        form = quantising.make(
+        form = quantisation.make(
             network,
-            openvino.keep(network, weights.path, weights.sha256, settings.cache),
-            calibrating,
-            held,
+            openvino.convert_once(network, weights.path, weights.sha256, settings.cache),
+            quantisation.PhotoSet(calibration_photos, evaluation, decoder),
             Path(scratch),
-            decoder=Decoder(network.resize, DecodeBudget(settings.worker.decode_memory_mb)),
-            threads=settings.worker.threads or classifiers.cores(),
+            threads=settings.worker.threads or classifiers.count_cores(),
             tell=lambda line: click.echo(line, err=True),
         )
-        for line in _report(form.figures):
+        for line in _report_lines(form.figures):
             click.echo(line)
         if refusals := form.figures.refusals:
             int8.withdraw(network, weights.sha256, store)
@@ -81,12 +80,12 @@ def command(settings: Settings, name: str, calibration: Path, labelled: Path | N
         click.echo(f"offered: workers of {name} that start on a CPU from now on run it in int8")
     else:
         click.echo(
-            f"not offered: {form.figures.labelled} of the photos have labels, and {int8.MIN_LABELLED} are asked for; "
+            f"not offered: {form.figures.labelled} photos have labels, and at least {int8.MIN_LABELLED} are needed; "
             'it is kept for workers with worker.precision = "int8"'
         )
 
 
-def _report(figures: Figures) -> list[str]:
+def _report_lines(figures: Int8Figures) -> list[str]:
     lines = [
         f"calibrated on {figures.calibrated_on} photos, measured on {figures.photos}, {figures.labelled} with labels",
         f"{'':14}{'top-1':>8}{'as fp32':>10}{'images/s':>10}",
@@ -105,13 +104,16 @@ def _report(figures: Figures) -> list[str]:
     return lines
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
-def _labelled(source: Path, names: Sequence[str]) -> list[Held]:
-    """Classes may be called by the label's name in any case, or by ImageNet's id (n02088364). Raises DataInvalid."""
-    from app_tier.registry.quantisation import Held
+def _read_labelled(source: Path, names: Sequence[str]) -> list[EvaluationPhoto]:
+    """Read labelled photos. A class is a label's name, in any case, or its ImageNet id (n02088364).
+
+    Raises DataInvalid.
+    """
+    from app_tier.model_tools.quantisation import EvaluationPhoto
     from training.data.reading import read
 
     dataset = read(source)
@@ -121,17 +123,17 @@ def _labelled(source: Path, names: Sequence[str]) -> list[Held]:
         shown = ", ".join(unknown[:_NAMES_SHOWN]) + (", …" if unknown[_NAMES_SHOWN:] else "")
         raise DataInvalid(f"{source}: the tagger has no label {shown}")
     return [
-        Held(example.path, numbers[next(iter(example.labels))])
+        EvaluationPhoto(example.path, numbers[next(iter(example.labels))])
         for example in dataset.examples
         if len(example.labels) == 1
     ]
 
 
-def _apart(photos: list[Path], held: list[Held]) -> tuple[list[Path], list[Held]]:
-    """No photo calibrates and is measured on, whatever it is called; without `held` every third one is held back."""
-    from app_tier.registry.quantisation import Held
+def _separate(photos: list[Path], evaluation: list[EvaluationPhoto]) -> tuple[list[Path], list[EvaluationPhoto]]:
+    """Remove the evaluation photos, by content, from those for calibration. If there are none, take every third."""
+    from app_tier.model_tools.quantisation import EvaluationPhoto
 
-    if not held:
-        held = [Held(path) for path in photos[2::3]]
-    measured = {sha256_of(one.path) for one in held}
-    return [path for path in photos if sha256_of(path) not in measured], held
+    if not evaluation:
+        evaluation = [EvaluationPhoto(path) for path in photos[2::3]]
+    hashes = {sha256_of(photo.path) for photo in evaluation}
+    return [path for path in photos if sha256_of(path) not in hashes], evaluation

@@ -28,13 +28,13 @@ def command(settings: Settings, run: Path, name: str, card: Path | None, licence
     Weights, labels, thresholds, temperature, figures and a card that says what it was trained on and what it is worth
     travel together. Pools that serve NAME go over to it, and lose no photo.
     """
-    from app_tier.registry import importing as adopting
+    from app_tier.model_tools import importing
     from training.publish import publishing
 
     about = text_of(card) if card else ""
     manifest = publishing.manifest(run, name, time.time(), licence=licence, about=about)
     store = Backend(settings).store
-    adopting.adopt(manifest, publishing.weights(run), store, settings.cache, default=default)
+    importing.add_model(manifest, publishing.weights(run), store, settings.cache, default=default)
     registry = Registry(store)
     shown = ", ".join(f"{title} {value:.3f}" for title, value in manifest.metrics.items())
     click.echo(f"published {manifest.reference}: {len(manifest.labels)} labels, {shown}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.domain.notifications import asked_by
+from core.domain.notifications import parse_message
 from core.errors import BadMessage
 from core.storage.ports import Queue
 
@@ -20,6 +20,6 @@ def drop_test_events(queue: Queue) -> None:
 def _asks(body: str) -> bool:
     """Whether there is anything in it for a worker; what cannot be read is a worker's to judge."""
     try:
-        return bool(asked_by(body, ""))
+        return bool(parse_message(body, ""))
     except BadMessage:
         return True

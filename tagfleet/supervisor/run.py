@@ -19,7 +19,7 @@ from core.wiring import Backend
 from tagfleet.client import Client, ClientError, Patience, Refused
 from tagfleet.supervisor.child import Child
 from tagfleet.supervisor.claim import claimed, free_port, sign
-from tagfleet.supervisor.narrator import Narrator, View
+from tagfleet.supervisor.console_reporter import ConsoleReporter, Snapshot
 
 Say = Callable[[str], None]
 
@@ -144,7 +144,7 @@ class Supervisor:
 
     def _watch(self) -> None:
         """In a thread of its own: a slow answer must not hold up the ending of anything."""
-        narrator = Narrator()
+        reporter = ConsoleReporter()
         announced, trouble = False, ""
         pause = _TICK_S
         with Client(self._url, timeout=5, patience=Patience(total_s=0)) as client:
@@ -164,7 +164,7 @@ class Supervisor:
                 try:
                     roster = self._backend.roster
                     seen = roster.workers(), roster.pools(), roster.decisions()
-                    lines = narrator.lines(View(*seen, batches, roster.changes().changes))
+                    lines = reporter.report(Snapshot(*seen, batches, roster.events()))
                 except TagfleetError as error:
                     lines = [] if str(error) == trouble else [str(error)]
                     trouble = str(error)

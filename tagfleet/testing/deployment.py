@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from apiflask import APIFlask
+from flask import Flask
 from flask.testing import FlaskClient
 
 from config import settings as config
@@ -81,9 +81,9 @@ class Deployment:
         Path(url.database or "").write_bytes(_empty_catalogue())
         self._ended = threading.Event()
         self._away = threading.Event()
-        self.app: APIFlask = create_app(self.backend, settings, self.clock, stopping=self._away.is_set)
+        self.app: Flask = create_app(self.backend, settings, self.clock, stopping=self._away.is_set)
         self.faults = Faults(self.app.wsgi_app)
-        self.app.wsgi_app = self.faults
+        self.app.wsgi_app = self.faults  # type: ignore[method-assign, assignment]  # WSGI middleware
         self.tagger = TaggerStandIn(self.backend, list(settings.pools), self.clock, tagger)
         self._database = Database(url)
         self._collector = Collector(self.backend, ResultCatalog(self._database), settings, self.clock)

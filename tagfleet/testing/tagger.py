@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.domain.messages import Box, Job, Result, Tag, Timings, decode_job, encode, is_feedback, output_of
+from core.domain.messages import Box, Job, Result, Tag, Timings, decode_job, encode, encode_output, is_feedback
 from core.storage import layout
 from core.storage.ports import Delivery, Queue
 from core.wiring import Backend
@@ -144,7 +144,7 @@ class TaggerStandIn:
         )
         key = layout.result_key(job.batch_id, job.image_id)
         self._backend.store.put(key, encode(result).encode(), content_type="application/json")
-        self._backend.results.send([output_of(result, key)])
+        self._backend.results.send([encode_output(result, key)])
         held.queue.delete([held.delivery])
         self._held.pop(job.image_id, None)
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from web_tier.api.schemas.examples import EXAMPLES
+from web_tier.api.schemas import example_of
+from web_tier.api.schemas.models import Registered
 
 pytestmark = pytest.mark.browser
 
 Snap = Callable[[Page, str], None]
 
-(MODEL,) = EXAMPLES["RegisteredOut"]["models"]
+MODEL = example_of(Registered)
 OLDER = MODEL | {"reference": "coco80@0badcafe", "version": "0badcafe", "default": False, "metrics": {"mAP": 0.71}}
 
 

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from config.settings import Settings, as_environment
-from core.domain.messages import Result, Tag, Timings, decode_job, encode, output_of
+from core.domain.messages import Result, Tag, Timings, decode_job, encode, encode_output
 from core.fleet.roster import Heartbeat, PoolStatus, WorkerState
 from core.storage import layout
 from core.wiring import Backend
@@ -73,7 +73,7 @@ class PlayedWorker:
             )
             key = layout.result_key(job.batch_id, job.image_id)
             self._backend.store.put(key, encode(result).encode())
-            self._backend.results.send([output_of(result, key)])
+            self._backend.results.send([encode_output(result, key)])
             jobs.delete(deliveries)
             count -= 1
 

@@ -32,8 +32,8 @@ def test_a_boot_that_memory_ended_says_so(deploy, tmp_path, until, make_photos, 
         batch = client.create_batch()
         client.upload(batch, [(name, BytesIO(content)) for name, content in make_photos(1)])
         roster = deployment.backend.roster
-        until(lambda: any(change.kind == "boot_failed" for change in roster.changes().changes))
-        failed = [change for change in roster.changes().changes if change.kind == "boot_failed"]
+        until(lambda: any(change.kind == "boot_failed" for change in roster.events()))
+        failed = [change for change in roster.events() if change.kind == "boot_failed"]
         assert {change.reason.partition(": ")[2][: len(told)] for change in failed} == {told}
         until(lambda: any(told in decision.reason for decision in roster.decisions()))
         explained = deployment.run("controller", "explain")

@@ -30,7 +30,7 @@ def test_workers_come_with_the_work_and_go_when_it_is_done(deploy, until, make_p
         client.close(batch)
         assert [item.status for item in client.stream(batch)] == ["succeeded"]
     until(lambda: deployment.find("worker") == [])
-    until(lambda: "stopped: nothing left to do" in deployment.said)
+    until(lambda: "stopped: it has finished what it held" in deployment.said)
     until(lambda: f"batch {batch.id}: 1 of 1 tagged" in deployment.said)
 
 

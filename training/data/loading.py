@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from app_tier.models.networks import Network
 from app_tier.taggers import Frame
-from app_tier.taggers.imagenet import frame
+from app_tier.taggers.imagenet import to_frame
 from core.errors import BadImage, DataInvalid
 from core.imaging.decode import DecodeBudget, Decoder
 from training.data.examples import Example
@@ -98,7 +98,7 @@ def decoder(side: int) -> Callable[[Path], Image.Image]:
 def as_served(examples: Sequence[Example], network: Network) -> Pixels:
     """Photos cut as the tagger that serves the network does it, chance left out."""
     decode = decoder(network.resize)
-    return lambda index, _: frame(decode(examples[index].path), network)
+    return lambda index, _: to_frame(decode(examples[index].path), network)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from app_tier.models import weights
 from app_tier.taggers import Tagger
-from app_tier.taggers.classifiers import engines_of
+from app_tier.taggers.classifiers import load_engines
 from config.settings import Settings
 from core.domain.messages import TagOptions
 from core.errors import BadImage, DataInvalid
@@ -73,7 +73,7 @@ def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda
         raise DataInvalid(f"{folder} has no {BEST} yet: no epoch of it is done")
     network = run.network()
     digest = sha256_of(path)
-    engine = engines_of(network, weights.Weights(path, digest, "run"), settings).fast
+    engine = load_engines(network, weights.Weights(path, digest, "run"), settings).fast
 
     def answers(part: Dataset) -> prediction.Answers:
         part = relabelled(part, run.labels)

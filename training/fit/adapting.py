@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app_tier.adaptive.state import MAX_TAGS, News
+from app_tier.adaptive.state import MAX_TAGS, ImageFeedback
 from app_tier.adaptive.statistics import Features
 from app_tier.taggers import Frame
 from app_tier.taggers.adaptive import AdaptiveTagger
@@ -63,12 +63,14 @@ def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[
         why = f" ({problems[0]})" if problems else ""
         raise DataInvalid(f"{dataset.name} has no photo of {shown} that can be read{why}: add some, or take it out")
     news = [
-        News(id_, revision, tuple(Opinion(name=dataset.labels[n], wanted=True) for n in sorted(own)), features[id_])
+        ImageFeedback(
+            id_, revision, tuple(Opinion(name=dataset.labels[n], wanted=True) for n in sorted(own)), features[id_]
+        )
         for id_, own in labels.items()
         if own
     ]
     for first in range(0, len(news), _A_WRITE):
-        tagger.teach(news[first : first + _A_WRITE])
+        tagger.learn_features(news[first : first + _A_WRITE])
     return Fitted(counts, tuple(problems))
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from app_tier.engines import modules
 from app_tier.engines.modules import PixelNetwork
-from app_tier.models.networks import NETWORKS, Network, network
+from app_tier.models.network_lookup import find_network
+from app_tier.models.networks import NETWORKS, Network
 from core.errors import WeightsInvalid
 
 _RAREST = 1e-3
@@ -25,7 +26,7 @@ def known(architecture: str, cache: Path) -> Network:
     Raises WeightsMissing for one that nobody knows, WeightsInvalid for one that was not made for ImageNet.
     """
     same = [each.name for each in NETWORKS.values() if each.architecture == architecture]
-    return network(same[0] if same else architecture, cache)
+    return find_network(same[0] if same else architecture, cache)
 
 
 def resized(base: Network, image_size: int) -> Network:
@@ -40,7 +41,7 @@ def with_labels(base: Network, labels: Sequence[str], weights: Path | None = Non
     The head of the file is left out, whatever it was for. Raises WeightsInvalid if the rest is of another network, and
     for a network that takes no cuts of this size.
     """
-    module = modules.bare(base.architecture, len(labels))
+    module = modules.create_module(base.architecture, len(labels))
     _check_size(module, base)
     if weights is not None:
         below = modules.build(replace(base, head=False), weights).network.state_dict()

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app_tier.models.networks import Network, of_model
+from app_tier.models.networks import Network, describe_network
 from config.validation import first_problem
 from core.errors import RunInvalid
 from core.storage.models import Input
@@ -48,7 +48,7 @@ class Run(_Part):
 
     def network(self, name: str = "") -> Network:
         """As the engines know it, in the precision in which it will be served."""
-        return of_model(name or self.architecture, self.architecture, self.labels, self.input)
+        return describe_network(name or self.architecture, self.architecture, self.labels, self.input)
 
     @property
     def hash(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app_tier.models import weights
-from app_tier.models.networks import Network, input_of
+from app_tier.models.networks import Network
 from app_tier.models.weights import Places
 from core.errors import DataInvalid, TrainingStopped, WeightsMissing
 from training.data import duplicates, fingerprints, reading, splits
@@ -61,7 +61,7 @@ def _prepared(wanted: Wanted, places: Places, processes: Processes, say: Say) ->
     run = Run(
         options=wanted.options,
         architecture=network.architecture,
-        input=input_of(network),
+        input=network.input,
         labels=dataset.labels,
         dataset=dataset.name,
         splits_sha256=_hash(parts, dataset),

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app_tier.engines.florence2 import load, normalisation, prompt
-from app_tier.taggers.florence2 import square
+from app_tier.engines.florence2 import load, make_prompt, read_normalisation
+from app_tier.taggers.florence2 import to_square
 from core.errors import BadImage, DataInvalid, RunInvalid, TrainingStopped
 from core.imaging.decode import DecodeBudget, Decoder
 from core.storage import folders
@@ -80,7 +80,7 @@ class _Tuning:
         self._model.to(self._device)
         pictures = self._processor.image_processor
         self._side = int(pictures.size.height)
-        self._mean, self._scale = normalisation(pictures, self._device)
+        self._mean, self._scale = read_normalisation(pictures, self._device)
         self._decoder = Decoder(self._side, DecodeBudget(_DECODE_MB))
         if options.freeze_vision:
             self._model.model.vision_tower.requires_grad_(False)
@@ -129,7 +129,7 @@ class _Tuning:
     def _inputs(self, seen: Sequence[tuple[Lesson, np.ndarray]]) -> dict[str, Tensor]:
         tokenizer = self._processor.tokenizer
         as_tensors = {"add_special_tokens": False, "padding": True, "return_tensors": "pt"}
-        asked = tokenizer([prompt(self._processor, lesson.task) for lesson, _ in seen], **as_tensors)
+        asked = tokenizer([make_prompt(self._processor, lesson.task) for lesson, _ in seen], **as_tensors)
         said = tokenizer(
             [f"{tokenizer.bos_token}{lesson.answer}{tokenizer.eos_token}" for lesson, _ in seen], **as_tensors
         )
@@ -145,7 +145,7 @@ class _Tuning:
 
     def _picture(self, lesson: Lesson, tell: Tell) -> np.ndarray | None:
         try:
-            return square(self._decoder.show(lesson.path.read_bytes()), self._side)
+            return to_square(self._decoder.show(lesson.path.read_bytes()), self._side)
         except (BadImage, OSError) as error:
             tell(f"{lesson.path} is passed over: {error}")
             return None

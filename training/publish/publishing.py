@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from app_tier.registry import importing as adopting
+from app_tier.model_tools import importing
 from config.validation import first_problem
 from core.errors import RunInvalid, WeightsInvalid
 from core.storage.models import Manifest, sha256_of
@@ -64,7 +64,7 @@ def manifest(folder: Path, name: str, created_at: float, *, licence: str = "", a
         )
     except ValidationError as error:
         raise RunInvalid(f"{folder} cannot be published as {name!r}: {first_problem(error)}") from None
-    adopting.tried(made, path)
+    importing.check_weights(made, path)
     return made
 
 

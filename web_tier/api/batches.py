@@ -1,21 +1,33 @@
-"""Batches: create, close, look."""
+"""Batches: create, list, watch, close, cancel, retry and delete them, and read their results."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from typing import Any
 
-from apiflask import APIBlueprint
-from flask import Response
+from flask import Blueprint, Response
 
 from core.domain.ids import new_id
-from web_tier.api.schemas.batches import BatchesOut, BatchesQuery, BatchOut, BatchRequest, ResultsOut, ResultsQuery
+from web_tier.api.schemas.batches import (
+    BatchesOut,
+    BatchesQuery,
+    BatchOut,
+    BatchRequest,
+    ResultsOut,
+    ResultsQuery,
+    RetryOut,
+    RetryRequest,
+)
 from web_tier.catalog.batch_options import unsupported, with_defaults
 from web_tier.catalog.batches import Batch
 from web_tier.catalog.tag_rows import TagFilter
+from web_tier.http.prefer_wait import PREFER
 from web_tier.http.problems import Refused
-from web_tier.http.request_parsing import idempotency_key, json_body
+from web_tier.http.request_parsing import idempotency_header, idempotency_key
 from web_tier.http.responses import json_response
+from web_tier.http.routes import Answer, Resource
 from web_tier.services.container import Services
 from web_tier.services.serializers import serialize_image
 
@@ -27,99 +39,153 @@ _STATUSES = {
 }
 
 
-def blueprint(services: Services) -> APIBlueprint:
-    api = APIBlueprint("batches", __name__, tag="batches")
+def blueprint(services: Services) -> Blueprint:
+    batches = Resource("batches", tag="batches")
+    _declare_list(batches, services)
+    _declare_actions(batches, services)
+    return batches.blueprint
 
-    @api.post("/batches")
-    @api.output(BatchOut, status_code=201)
-    @api.doc(responses={200: "The batch that an earlier request with this Idempotency-Key made", 422: "Bad request"})
-    def create_batch() -> Response:
+
+def _declare_list(batches: Resource, services: Services) -> None:
+    """Declare the routes that create batches and read them."""
+
+    @batches.route(
+        "POST /batches",
+        scope="write",
+        body=BatchRequest,
+        headers=(idempotency_header("batch"),),
+        answer=Answer(BatchOut, 201, also={200: "The batch that an earlier request with this Idempotency-Key created"}),
+    )
+    def create_batch(body: BatchRequest) -> Response:
         """Create a batch
 
-        Images are tagged as soon as they are uploaded into it. A request that repeats an Idempotency-Key gets the
-        batch of the first one.
+        Images are tagged as soon as they are uploaded into it. A request that repeats an Idempotency-Key gets the batch
+        of the first one.
         """
-        wanted, payload_hash = _batch_request()
-        pool = _pool(services, wanted.tagger)
-        _check_tagger(services.settings.pools[pool].tagger, pool, wanted)
+        pool = _pool(services, body.tagger)
+        _check_options(services.settings.pools[pool].tagger, pool, body)
+        now = services.clock()
         batch = Batch(
-            id=new_id("bat", services.clock()),
+            id=new_id("bat", now),
             pool=pool,
-            options=with_defaults(wanted.options, services.settings.pools[pool].top_k).asked(),
-            metadata=wanted.metadata,
-            created_at=services.clock(),
+            options=with_defaults(body.options, services.settings.pools[pool].top_k).asked(),
+            metadata=body.metadata,
+            created_at=now,
             closed_at=None,
             completed_at=None,
             change=0,
             total=0,
             completed=0,
             failed=0,
-            changed_at=services.clock(),
+            changed_at=now,
         )
-        batch, new = services.catalog.create_batch(batch, payload_hash=payload_hash, idempotency_key=idempotency_key())
-        place = {"Location": f"/api/v1/batches/{batch.id}"}
-        return json_response(services.serialize_batch(batch), 201 if new else 200, place)
+        batch, created = services.catalog.create_batch(
+            batch, payload_hash=_payload_hash(body), idempotency_key=idempotency_key()
+        )
+        location = {"Location": f"/api/v1/batches/{batch.id}"}
+        return json_response(services.serialize_batch(batch), 201 if created else 200, location)
 
-    @api.get("/batches")
-    @api.input(BatchesQuery, location="query")
-    @api.output(BatchesOut)
-    def list_batches(query_data: BatchesQuery) -> Response:
+    @batches.route("GET /batches", scope="read", query=BatchesQuery, answer=BatchesOut)
+    def list_batches(query: BatchesQuery) -> dict[str, Any]:
         """List batches, newest first"""
-        page = services.catalog.batches(query_data.limit, query_data.cursor)
-        more = page[-1].id if len(page) == query_data.limit else None
-        return json_response({"batches": [services.serialize_batch(batch) for batch in page], "next_cursor": more})
+        page = services.catalog.batches(query.limit, query.cursor)
+        more = page[-1].id if len(page) == query.limit else None
+        return {"batches": [services.serialize_batch(batch) for batch in page], "next_cursor": more}
 
-    @api.get("/batches/<batch_id>")
-    @api.output(BatchOut)
+    @batches.route("GET /batches/<batch_id>", scope="read", headers=(PREFER,), answer=BatchOut)
     def get_batch(batch_id: str) -> Response:
-        """Look at a batch
+        """Get a batch
 
         `Prefer: wait=SECONDS` delays the answer until the batch has ended.
         """
-        applied = services.prefer_wait.until(lambda: services.catalog.batch(batch_id).ended)
+        applied = services.prefer_wait.until(_ended(services, batch_id))
         return json_response(services.serialize_batch(services.catalog.batch(batch_id)), headers=applied)
 
-    @api.post("/batches/<batch_id>/close")
-    @api.output(BatchOut)
+    @batches.route("GET /batches/<batch_id>/results", scope="read", query=ResultsQuery, answer=ResultsOut)
+    def list_results(batch_id: str, query: ResultsQuery) -> dict[str, Any]:
+        """List the images of a batch in upload order, with the results that are there"""
+        services.catalog.change(batch_id)  # a batch that doesn't exist is a 404 and not an empty page
+        statuses = None if query.status is None else _STATUSES[query.status]
+        tagged = TagFilter(name=query.tag or None, min_confidence=query.min_confidence)
+        page = services.catalog.results(batch_id, query.limit, query.cursor, statuses, tagged)
+        more = str(page[-1].position) if len(page) == query.limit else None
+        return {"results": [serialize_image(image) for image in page], "next_cursor": more}
+
+
+def _declare_actions(batches: Resource, services: Services) -> None:
+    """Declare the routes that change a batch."""
+
+    @batches.route("POST /batches/<batch_id>/close", scope="write", headers=(PREFER,), answer=BatchOut)
     def close_batch(batch_id: str) -> Response:
-        """Close a batch: it takes no more images and completes when all have their results
+        """Close a batch: it takes no more images, and completes when all have their results
 
         `Prefer: wait=SECONDS` delays the answer until then.
         """
         services.catalog.close_batch(batch_id, services.clock())
-        applied = services.prefer_wait.until(lambda: services.catalog.batch(batch_id).ended)
+        applied = services.prefer_wait.until(_ended(services, batch_id))
         return json_response(services.serialize_batch(services.catalog.batch(batch_id)), headers=applied)
 
-    @api.get("/batches/<batch_id>/results")
-    @api.input(ResultsQuery, location="query")
-    @api.output(ResultsOut)
-    def list_results(batch_id: str, query_data: ResultsQuery) -> Response:
-        """List a batch's images in the order of their upload, with the results that are there"""
-        services.catalog.change(batch_id)  # a batch that is not there is no empty page
-        statuses = None if query_data.status is None else _STATUSES[query_data.status]
-        tagged = TagFilter(name=query_data.tag or None, min_confidence=query_data.min_confidence)
-        page = services.catalog.results(batch_id, query_data.limit, query_data.cursor, statuses, tagged)
-        more = str(page[-1].position) if len(page) == query_data.limit else None
-        return json_response({"results": [serialize_image(image) for image in page], "next_cursor": more})
+    @batches.route(
+        "POST /batches/<batch_id>/cancel",
+        scope="write",
+        answer=BatchOut,
+        errors={409: "The batch collects files that are dropped into a bucket"},
+    )
+    def cancel_batch(batch_id: str) -> dict[str, Any]:
+        """Cancel a batch: results that are there stay, images that still wait become `cancelled`
 
-    return api
+        It takes effect at once, however large the batch is; followers get each image's event afterwards. A batch that
+        has ended does not change. One that collects files dropped into a bucket can't be cancelled.
+        """
+        return services.serialize_batch(services.lifecycle.cancel(batch_id))
+
+    @batches.route(
+        "POST /batches/<batch_id>/retry",
+        scope="write",
+        body=RetryRequest,
+        headers=(PREFER,),
+        answer=RetryOut,
+        errors={409: "The batch was cancelled"},
+    )
+    def retry_batch(batch_id: str, body: RetryRequest) -> Response:
+        """Tag failed images of a batch again: those that are named, or all
+
+        Files that were refused at their upload stay failed, because their bytes were not kept. `Prefer: wait=SECONDS`
+        delays the answer until the batch has ended.
+        """
+        count = services.lifecycle.retry(batch_id, body.image_ids)
+        applied = services.prefer_wait.until(_ended(services, batch_id))
+        batch = services.serialize_batch(services.catalog.batch(batch_id))
+        return json_response({"retried": count, "batch": batch}, headers=applied)
+
+    @batches.route("DELETE /batches/<batch_id>", scope="write", answer=Answer(status=204))
+    def delete_batch(batch_id: str) -> None:
+        """Delete a batch with all its images, thumbnails and results
+
+        It is gone for everybody at once, however large it is; the last bytes are deleted within minutes. Files that
+        were dropped into a bucket stay there.
+        """
+        services.lifecycle.delete(batch_id)
 
 
-def _batch_request() -> tuple[BatchRequest, str]:
-    """The body, and a hash by which equal requests are known. An empty body asks for the defaults."""
-    wanted = json_body(BatchRequest)
+def _ended(services: Services, batch_id: str) -> Callable[[], bool]:
+    return lambda: services.catalog.batch(batch_id).ended
+
+
+def _payload_hash(body: BatchRequest) -> str:
+    """Return a hash that equal requests share."""
     try:
-        canonical = json.dumps(wanted.model_dump(), sort_keys=True, allow_nan=False)
+        canonical = json.dumps(body.model_dump(), sort_keys=True, allow_nan=False)
     except ValueError:
-        raise Refused(422, "metadata: NaN and Infinity are no JSON") from None
-    return wanted, hashlib.sha256(canonical.encode()).hexdigest()
+        raise Refused(422, "metadata: NaN and Infinity are not JSON") from None
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _check_tagger(tagger: str, pool: str, wanted: BatchRequest) -> None:
-    if wrong := unsupported(wanted.options, tagger):
-        errors = {f"options.{name}": [f"not of {tagger}"] for name in wrong}
+def _check_options(tagger: str, pool: str, body: BatchRequest) -> None:
+    if wrong := unsupported(body.options, tagger):
+        errors = {f"options.{name}": [f"{tagger} has no such option"] for name in wrong}
         what = " and ".join(wrong)
-        raise Refused(422, f"options: {what} are of florence2, and {pool} is a pool of {tagger}", errors=errors)
+        raise Refused(422, f"options: {what} are for florence2, and the pool {pool} runs {tagger}", errors=errors)
 
 
 def _pool(services: Services, wanted: str | None) -> str:

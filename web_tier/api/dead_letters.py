@@ -1,65 +1,68 @@
-"""Jobs that workers gave up on: looked at, and sent back."""
+"""Dead letters: list the jobs that were delivered too often, and redrive them."""
 
 from __future__ import annotations
 
-from apiflask import APIBlueprint
-from flask import Response
+from typing import Any
 
-from core.domain.notifications import shown_job
+from flask import Blueprint
+
+from core.domain.notifications import preview_message
 from core.errors import BadMessage
-from core.fleet.dead_letters import peeked
+from core.fleet.dead_letters import peek_dead_letters
 from core.storage.ports import Delivery
 from core.telemetry import logger
 from web_tier.api.schemas.fleet import DeadLettersOut, DeadLettersQuery, RedriveOut, RedriveRequest
 from web_tier.http.problems import Refused
-from web_tier.http.request_parsing import json_body
-from web_tier.http.responses import json_response
+from web_tier.http.routes import Resource
 from web_tier.services.container import Services
 
 
-def blueprint(services: Services) -> APIBlueprint:
-    api = APIBlueprint("dead_letters", __name__, tag="fleet")
+def blueprint(services: Services) -> Blueprint:
+    dead_letters = Resource("dead_letters", tag="fleet")
 
-    @api.get("/fleet/dead-letters")
-    @api.input(DeadLettersQuery, location="query")
-    @api.output(DeadLettersOut)
-    def list_dead_letters(query_data: DeadLettersQuery) -> Response:
-        """List jobs that workers gave up on, and leave them where they are
+    @dead_letters.route("GET /fleet/dead-letters", scope="operate", query=DeadLettersQuery, answer=DeadLettersOut)
+    def list_dead_letters(query: DeadLettersQuery) -> dict[str, Any]:
+        """List jobs that workers gave up, and leave them where they are
 
-        `received` counts deliveries to workers; looking adds none.
+        `received` counts deliveries to workers; listing adds none.
         """
-        found = []
-        for pool in services.settings.pools:
-            found += [_letter(pool, letter) for letter in peeked(services.jobs(pool), query_data.limit)]
-        return json_response({"dead_letters": found})
+        found = [
+            _serialize(pool, letter)
+            for pool in services.settings.pools
+            for letter in peek_dead_letters(services.jobs(pool), query.limit)
+        ]
+        return {"dead_letters": found}
 
-    @api.post("/fleet/dead-letters/redrive")
-    @api.output(RedriveOut)
-    @api.doc(responses={422: "No such pool"})
-    def redrive_dead_letters() -> Response:
-        """Send jobs that were given up back into their queue
+    @dead_letters.route(
+        "POST /fleet/dead-letters/redrive",
+        scope="operate",
+        body=RedriveRequest,
+        answer=RedriveOut,
+        errors={422: "No such pool"},
+    )
+    def redrive_dead_letters(body: RedriveRequest) -> dict[str, Any]:
+        """Send dead letters back to their queue
 
-        Each is tried again from its first attempt on. Its image stays failed until then; its result takes the
-        place of the failure.
+        Each job starts again with its first attempt. Its image stays failed until its result replaces the failure.
         """
-        wanted = json_body(RedriveRequest).pool
-        if wanted is not None and wanted not in services.settings.pools:
-            known = ", ".join(services.settings.pools)
-            raise Refused(422, f"pool: there is no {wanted[:80]!r}; there are {known}", errors={"pool": ["unknown"]})
+        pools = services.settings.pools
+        if body.pool is not None and body.pool not in pools:
+            detail = f"pool: there is no {body.pool[:80]!r}; there are {', '.join(pools)}"
+            raise Refused(422, detail, errors={"pool": ["unknown"]})
         count = 0
-        for queue in (services.jobs(pool) for pool in services.settings.pools if wanted in (None, pool)):
+        for queue in (services.jobs(pool) for pool in pools if body.pool in (None, pool)):
             if dead := queue.depth().dead:
                 count += queue.redrive(dead)
         logger().info("dead letters were sent back", count=count)
-        return json_response({"redriven": count})
+        return {"redriven": count}
 
-    return api
+    return dead_letters.blueprint
 
 
-def _letter(pool: str, letter: Delivery) -> dict[str, object]:
+def _serialize(pool: str, letter: Delivery) -> dict[str, object]:
     try:
-        job = shown_job(letter.body)
-        said = {"batch_id": job.batch_id, "image_id": job.image_id, "name": job.name}
+        job = preview_message(letter.body)
+        ids = {"batch_id": job.batch_id, "image_id": job.image_id, "name": job.name}
     except BadMessage as error:
-        said = {"batch_id": "", "image_id": "", "name": str(error)}
-    return {"pool": pool, **said, "received": letter.receive_count, "sent_at": letter.sent_at}
+        ids = {"batch_id": "", "image_id": "", "name": str(error)}
+    return {"pool": pool, **ids, "received": letter.receive_count, "sent_at": letter.sent_at}

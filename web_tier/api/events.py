@@ -1,7 +1,9 @@
-"""A batch as a stream of server-sent events, which resumes where the last one broke off.
+"""Follow a batch by server-sent events; a stream resumes where the last one broke off.
 
-An event's id is a change number of the batch. A reader who comes back with the last one it saw gets every image that
-changed since, as it is now, and none twice.
+1. An event's id is a change number of the batch.
+2. A reader who comes back with the last id it saw gets every image that changed since, in its current state, and none
+   twice.
+3. The server's event loop drives a stream (`EventStream`); a server without one gives it a thread.
 """
 
 from __future__ import annotations
@@ -9,111 +11,112 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from apiflask import APIBlueprint
-from flask import Response, request
+from flask import Blueprint, Response, request
 
 from core.errors import Unavailable
 from web_tier.api.schemas.batches import EventsQuery
 from web_tier.catalog.batches import NoSuchBatch
-from web_tier.http import authentication as access
+from web_tier.http.authentication import Authenticator
 from web_tier.http.problems import Refused
+from web_tier.http.request_parsing import Header
+from web_tier.http.routes import Answer, Resource
 from web_tier.server.streams import OFFER, EventStream
 from web_tier.services.container import Services
-from web_tier.services.event_feeds import Look
+from web_tier.services.event_feeds import BatchState
 
 POLL_S = 0.15
 PING_S = 15.0
 _RETRY_MS = 1000
+_EVENT_STREAM = "text/event-stream"
+_EXAMPLE = 'id: 41\nevent: item\ndata: {"image_id":"img_01mcc5rm00h8zqk4w2v6na"}\n\n'
 
 
-_RESPONSES: Any = {
-    200: {
-        "description": "Events: `item` (its id resumes the stream), `batch`, and `completed`, which ends it",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    },
-    503: "Too many streams are open",
-}
+def blueprint(services: Services, authenticator: Authenticator) -> Blueprint:
+    events = Resource("events", tag="batches")
+    slots = threading.BoundedSemaphore(services.settings.web.streams)
 
-
-def blueprint(services: Services) -> APIBlueprint:
-    api = APIBlueprint("events", __name__, tag="batches")
-    seats = threading.BoundedSemaphore(services.settings.web.streams)
-
-    @api.get("/batches/<batch_id>/events")
-    @api.input(EventsQuery, location="query")
-    @api.doc(responses=_RESPONSES)
-    def follow_batch(batch_id: str, query_data: EventsQuery) -> Response:
+    @events.route(
+        "GET /batches/<batch_id>/events",
+        scope="read",
+        query=EventsQuery,
+        headers=(Header("Last-Event-ID", "The id of the last event that the reader saw"),),
+        answer=Answer(
+            {_EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            description="Events: `item` (its id resumes the stream), `batch`, and `completed`, which ends it",
+        ),
+        errors={503: "Too many streams are open"},
+    )
+    def follow_batch(batch_id: str, query: EventsQuery) -> Response:
         """Follow a batch by server-sent events
 
         Starts with what is there, or after the id in Last-Event-ID (or last_event_id); ends after `completed`.
         """
-        after = _last_event_id(query_data)
-        services.catalog.change(batch_id)  # a batch that is not there is a 404, not an empty stream
-        if not seats.acquire(blocking=False):
+        after = _last_event_id(query)
+        services.catalog.change(batch_id)  # a batch that doesn't exist is a 404 and not an empty stream
+        if not slots.acquire(blocking=False):
             raise Refused(503, "Too many event streams are open; close some.", headers={"Retry-After": "5"})
-        told = steps(services, batch_id, after, lapsed=access.lapse_of(services))
+        events = batch_events(services, batch_id, after, key_ended=authenticator.key_ended())
         offer: list[EventStream] | None = request.environ.get(OFFER)
         if offer is None:
-            response = Response(follow(told), mimetype="text/event-stream")
+            response = Response(follow(events), mimetype=_EVENT_STREAM)
         else:
-            offer.append(EventStream(batch_id, told))
-            response = Response(iter(()), mimetype="text/event-stream")
-        response.call_on_close(seats.release)
+            offer.append(EventStream(batch_id, events))
+            response = Response(iter(()), mimetype=_EVENT_STREAM)
+        response.call_on_close(slots.release)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"
         return response
 
-    return api
+    return events.blueprint
 
 
-def steps(
+def batch_events(
     services: Services,
     batch_id: str,
     after: int,
     *,
-    lapsed: Callable[[], bool] = lambda: False,
+    key_ended: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[bytes]:
-    """Yield the events beyond the change number `after`, and b"" when there is nothing to tell for the moment.
+    """Yield the events beyond the change number `after`, and b"" whenever there is nothing to send for the moment.
 
-    Ends with the batch, with the process and when the reader's key has `lapsed`. `clock` is monotonic, in seconds.
+    Ends with the batch, with the process, and when the reader's key has ended. `clock` is monotonic, in seconds.
     """
     yield b"retry: %d\n\n" % _RETRY_MS
-    shown: Look | None = None
-    spoke = clock()
+    sent: BatchState | None = None
+    sent_at = clock()
     with services.event_feeds.of(batch_id) as feed:
         while not services.stopping():
             try:
-                if lapsed():
-                    return  # a reader who comes back is asked for a key that is live
-                look = feed.look(clock())
-                if look is not shown:
-                    while burst := feed.after(after, look):
+                if key_ended():
+                    return  # a reader who comes back is asked for a live key
+                state = feed.latest(clock())
+                if state is not sent:
+                    while burst := feed.after(after, state):
                         after = burst.last
                         yield burst.events
-                    shown, spoke = look, clock()
-                    yield look.event
-                if look.ended:
-                    yield look.ended
+                    sent, sent_at = state, clock()
+                    yield state.event
+                if state.ended:
+                    yield state.ended
                     return
             except NoSuchBatch:
-                return  # deleted meanwhile; a reader who comes back is told so
+                return  # it was deleted; a reader who comes back gets a 404
             except Unavailable:
                 yield b": the catalogue does not answer\n\n"
                 return  # the reader comes back with its last id
-            if clock() - spoke >= PING_S:
-                spoke = clock()
+            if clock() - sent_at >= PING_S:
+                sent_at = clock()
                 yield b": ping\n\n"
             yield b""
 
 
-def follow(told: Iterator[bytes], pause: Callable[[float], None] = time.sleep) -> Iterator[bytes]:
-    """The same events from a thread of their own, for servers that take no EventStream."""
-    for events in told:
-        if events:
-            yield events
+def follow(events: Iterator[bytes], pause: Callable[[float], None] = time.sleep) -> Iterator[bytes]:
+    """Yield the events in a thread of their own, for servers that take no EventStream."""
+    for sent in events:
+        if sent:
+            yield sent
         else:
             pause(POLL_S)
 

@@ -1,176 +1,122 @@
-"""The state of the fleet, health and metrics."""
+"""The fleet: its state, its last hour, and what operators order (pause, cap, drain)."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from apiflask import APIBlueprint
-from flask import Response
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.registry import Collector
+from flask import Blueprint
 
-from core import telemetry
 from core.fleet import orders
-from core.storage import layout
-from core.storage.ports import Depth
-from web_tier.api.schemas.batches import FleetOut, HealthOut
+from core.telemetry import logger
+from web_tier.api.schemas.fleet import (
+    CapOut,
+    CapRequest,
+    DrainOut,
+    FleetOut,
+    HistoryOut,
+    HistoryQuery,
+    PauseOut,
+)
+from web_tier.catalog.samples import SampleCatalog
 from web_tier.http.problems import Refused
-from web_tier.http.responses import json_response
-from web_tier.services import decision_metrics, readiness
+from web_tier.http.routes import Answer, Resource
+from web_tier.services import readiness
 from web_tier.services.container import Services
 
-_METRICS: Any = {
-    200: {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}},
-    503: "The store, a queue or the catalogue does not answer",
-}
+
+def blueprint(services: Services) -> Blueprint:
+    fleet = Resource("fleet", tag="fleet")
+    _declare_state(fleet, services)
+    _declare_orders(fleet, services)
+    return fleet.blueprint
 
 
-def blueprint(services: Services) -> APIBlueprint:
-    api = APIBlueprint("fleet", __name__, tag="fleet")
+def _declare_state(fleet: Resource, services: Services) -> None:
+    samples = SampleCatalog(services.database)
 
-    @api.get("/fleet")
-    @api.output(FleetOut)
-    def get_fleet() -> Response:
-        """Queues, workers and the controller's latest decisions
+    @fleet.route("GET /fleet", scope="read", answer=FleetOut)
+    def get_fleet() -> dict[str, Any]:
+        """Get queues, workers and the controller's latest decisions
 
-        `cap` is how many workers of all pools there may be; `cap_source` who says so. `stalled` is what stands still
-        while there is work for it, as `/readyz` has it.
+        `cap` is how many workers there may be in all pools together. `stalled` lists the parts that make no progress
+        although they have work, as `/readyz` does.
         """
         roster = services.backend.roster
-        cap, source = orders.get_cap(roster, services.settings.controller.max_workers)
-        return json_response(
-            {
-                "queues": {pool: asdict(depth) for pool, depth in _depths(services).items()},
-                "workers": [worker.model_dump(mode="json") for worker in services.fleet.workers()],
-                "stalled": [asdict(one) for one in readiness.stalled(services)],
-                "pools": [status.model_dump(mode="json") for status in roster.pools()],
-                "decisions": [decision.model_dump(mode="json") for decision in roster.decisions()],
-                "paused": roster.paused(),
-                "cap": cap,
-                "cap_source": source,
-            }
-        )
+        return {
+            "queues": {pool: asdict(services.jobs(pool).depth()) for pool in services.settings.pools},
+            "workers": [worker.model_dump(mode="json") for worker in services.fleet.workers()],
+            "stalled": [asdict(part) for part in readiness.stalled(services)],
+            "pools": [status.model_dump(mode="json") for status in roster.pools()],
+            "decisions": [decision.model_dump(mode="json") for decision in roster.decisions()],
+            "paused": roster.paused(),
+            **_cap(services),
+        }
 
-    return api
+    @fleet.route("GET /fleet/history", scope="read", query=HistoryQuery, answer=HistoryOut)
+    def get_fleet_history(query: HistoryQuery) -> dict[str, Any]:
+        """Get the fleet's last hour, the controller's last hundred changes of decision, and what happened to workers"""
+        roster = services.backend.roster
+        decisions, changes = roster.past_decisions(), roster.events()
+        return {
+            "samples": [sample.model_dump() for sample in samples.after(query.after, services.clock())],
+            "decisions": [decision.model_dump(mode="json") for decision in decisions if decision.at > query.after],
+            "changes": [change.model_dump(mode="json") for change in changes if change.at > query.after],
+        }
 
 
-def health_blueprint(services: Services) -> APIBlueprint:
-    api = APIBlueprint("health", __name__, tag="health")
+def _declare_orders(fleet: Resource, services: Services) -> None:
+    roster = services.backend.roster
 
-    @api.get("/healthz")
-    @api.output(HealthOut)
-    def healthz() -> Response:
-        """The process lives
+    @fleet.route("POST /fleet/pause", scope="operate", answer=PauseOut)
+    def pause_fleet() -> dict[str, Any]:
+        """Pause the fleet
 
-        `degraded` while it cannot serve all it should, for a reason outside of it, that `/readyz` tells in full: to
-        start it again would not help.
+        The controller launches and drains no worker until the fleet is resumed. Running workers keep working; lost
+        ones are ended and not replaced.
         """
-        health = services.database.health
-        health.ask_again()
-        if trouble := health.trouble:
-            return json_response({"status": "degraded", "catalogue": trouble})
-        return json_response({"status": "ok"})
+        roster.pause()
+        logger().info("the fleet was paused")
+        return {"paused": True}
 
-    @api.get("/readyz")
-    @api.output(HealthOut)
-    @api.doc(responses={503: "Something does not answer or stands still; the detail says what, and since when"})
-    def readyz() -> Response:
-        """Photos that come in become results
+    @fleet.route("POST /fleet/resume", scope="operate", answer=PauseOut)
+    def resume_fleet() -> dict[str, Any]:
+        """Resume the fleet after a pause"""
+        roster.resume()
+        logger().info("the fleet was resumed")
+        return {"paused": False}
 
-        Store, queue and catalogue answer; the collector, the controller and workers with work in hand move. For alarms,
-        not for a load balancer: use `/healthz` there, as a web tier without a controller still takes photos in.
+    @fleet.route("PUT /fleet/cap", scope="operate", body=CapRequest, answer=CapOut)
+    def set_fleet_cap(body: CapRequest) -> dict[str, Any]:
+        """Set how many workers there may be
+
+        Replaces `controller.max_workers`, for all pools together, from the controller's next tick on. If more are
+        running, idle ones are drained first, and busy ones finish the images they hold.
         """
-        if failures := readiness.failures(services):
-            raise Refused(503, "; ".join(failures), headers={"Retry-After": "5"})
-        return json_response({"status": "ready"})
+        wanted = body.max_workers
+        orders.set_max_workers(roster, wanted)
+        logger().info("the fleet's cap was set", max_workers="default" if wanted is None else wanted)
+        return _cap(services)
 
-    @api.get("/metrics")
-    @api.doc(responses=_METRICS)
-    def metrics() -> Response:
-        """Metrics for Prometheus"""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Metrics(services))
-        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    @fleet.route(
+        "POST /fleet/workers/<worker_id>/drain",
+        scope="operate",
+        answer=Answer(DrainOut, 202),
+        errors={404: "No such worker is alive"},
+    )
+    def drain_worker(worker_id: str) -> dict[str, Any]:
+        """Drain a worker: it finishes the images it holds and ends
 
-    return api
+        If its work needs a worker, the controller launches another one in its place.
+        """
+        try:
+            orders.request_drain(roster, worker_id, {worker.worker_id for worker in services.fleet.workers()})
+        except orders.NoSuchWorker as error:
+            raise Refused(404, str(error)) from None
+        logger().info("a worker was asked to drain", worker=worker_id)
+        return {"worker_id": worker_id}
 
 
-def _depths(services: Services) -> dict[str, Depth]:
-    return {pool: services.jobs(pool).depth() for pool in services.settings.pools}
-
-
-class _Metrics(Collector):
-    """Read anew for each scrape."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    def collect(self) -> Iterator[Metric]:
-        yield self._queues()
-        yield self._workers()
-        yield self._lost_lines()
-        yield from self._silence()
-        yield from decision_metrics.families(self._services.backend.roster.decisions())
-        totals = self._services.catalog.totals()
-        yield GaugeMetricFamily("tagfleet_batches", "Batches in the catalogue", value=totals.batches)
-        yield GaugeMetricFamily("tagfleet_batches_unfinished", "Batches not yet completed", value=totals.unfinished)
-        yield CounterMetricFamily("tagfleet_images_accepted", "Images accepted", value=totals.images)
-        left = self._services.removal.backlog()
-        yield GaugeMetricFamily("tagfleet_batches_to_remove", "Deleted batches not yet removed", value=left.batches)
-        yield GaugeMetricFamily(
-            "tagfleet_images_to_remove",
-            "Images of deleted batches not yet removed, each with up to three objects",
-            value=left.images,
-        )
-        finished = CounterMetricFamily("tagfleet_images_finished", "Images that reached an end", labels=["status"])
-        finished.add_metric(["succeeded"], totals.completed - totals.failed - totals.cancelled)
-        finished.add_metric(["failed"], totals.failed)
-        finished.add_metric(["cancelled"], totals.cancelled)
-        yield finished
-
-    def _queues(self) -> Metric:
-        family = GaugeMetricFamily("tagfleet_queue_messages", "Messages on a queue", labels=["queue", "state"])
-        depths = {layout.jobs_queue(pool): depth for pool, depth in _depths(self._services).items()}
-        depths[layout.RESULTS_QUEUE] = self._services.backend.results.depth()
-        for name, depth in depths.items():
-            for state in ("visible", "in_flight", "delayed", "dead"):
-                family.add_metric([name, state], getattr(depth, state))
-        return family
-
-    def _lost_lines(self) -> Metric:
-        family = GaugeMetricFamily(
-            "tagfleet_log_lines_dropped", "Lines of logs that could not be written", labels=["process"]
-        )
-        family.add_metric(["web"], telemetry.lines_dropped())
-        family.add_metric(["worker"], sum(worker.log_lines_dropped for worker in self._services.fleet.workers()))
-        for view in self._services.fleet.roles():
-            family.add_metric([view.beat.role], view.beat.log_lines_dropped)
-        return family
-
-    def _silence(self) -> Iterator[Metric]:
-        silent = GaugeMetricFamily(
-            "tagfleet_silent_seconds",
-            "Since the last sign of life of the collector, the controller",
-            labels=["process"],
-        )
-        for view in self._services.fleet.roles():
-            if not view.beat.ended:
-                silent.add_metric([view.beat.role], round(view.silent_s, 1))
-        yield silent
-        lost = Counter(one.beat.pool for one in self._services.fleet.lost())
-        family = GaugeMetricFamily("tagfleet_workers_lost", "Workers whose heartbeat stands still", labels=["pool"])
-        for pool, count in sorted(lost.items()):
-            family.add_metric([pool], count)
-        yield family
-
-    def _workers(self) -> Metric:
-        family = GaugeMetricFamily("tagfleet_workers", "Workers alive", labels=["pool", "state"])
-        counts = Counter((worker.pool, worker.state.value) for worker in self._services.fleet.workers())
-        for (pool, state), count in sorted(counts.items()):
-            family.add_metric([pool, state], count)
-        return family
+def _cap(services: Services) -> dict[str, Any]:
+    cap, source = orders.get_cap(services.backend.roster, services.settings.controller.max_workers)
+    return {"cap": cap, "cap_source": source}

@@ -1,16 +1,15 @@
-"""Single images: the item and its thumbnail."""
+"""Single images: the item, its thumbnail, and which of them the service has already."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from apiflask import APIBlueprint
-from flask import Response
+from flask import Blueprint, Response
 
-from web_tier.api.schemas.batches import ItemOut
+from web_tier.api.schemas.batches import CheckOut, CheckRequest, ItemOut
 from web_tier.catalog.batches import Image
 from web_tier.http.problems import Refused
-from web_tier.http.responses import json_response
+from web_tier.http.routes import Answer, Resource
 from web_tier.services.container import Services
 from web_tier.services.serializers import serialize_image
 
@@ -21,35 +20,47 @@ _PLACEHOLDER = (
     '<rect x="64" y="80" width="128" height="96" rx="8"/><path d="M72 164l36-40 24 26 20-20 32 34M64 72l128 112"/>'
     "</g></svg>"
 )
-
-_RESPONSES: Any = {
-    200: {
-        "description": "A JPEG of 256 pixels at most, or a neutral SVG where the image cannot be shown",
-        "content": {"image/jpeg": {}, "image/svg+xml": {}},
-    }
-}
+_SHORT = "private, max-age=300"
+_FOREVER = "private, max-age=31536000, immutable"
 
 
-def blueprint(services: Services) -> APIBlueprint:
-    api = APIBlueprint("images", __name__, tag="images")
+def blueprint(services: Services) -> Blueprint:
+    images = Resource("images", tag="images")
 
-    @api.get("/images/<image_id>")
-    @api.output(ItemOut)
-    def get_image(image_id: str) -> Response:
-        """Look at an image and its result"""
-        return json_response(serialize_image(_image(services, image_id)))
+    @images.route("GET /images/<image_id>", scope="read", answer=ItemOut)
+    def get_image(image_id: str) -> dict[str, Any]:
+        """Get an image and its result"""
+        return serialize_image(_image(services, image_id))
 
-    @api.get("/images/<image_id>/thumbnail")
-    @api.doc(responses=_RESPONSES)
+    @images.route(
+        "GET /images/<image_id>/thumbnail",
+        scope="read",
+        answer=Answer(
+            {"image/jpeg": {}, "image/svg+xml": {}},
+            description="A JPEG of 256 pixels at most, or a neutral SVG if the image can't be shown",
+        ),
+    )
     def get_thumbnail(image_id: str) -> Response:
-        """A small picture of an image"""
-        image = _image(services, image_id)
-        jpeg = services.thumbnails.jpeg(image)
+        """Get a small picture of an image"""
+        jpeg = services.thumbnails.jpeg(_image(services, image_id))
         if jpeg is None:
-            return _cached(Response(_PLACEHOLDER, mimetype="image/svg+xml"), "private, max-age=300")
-        return _cached(Response(jpeg, mimetype="image/jpeg"), "private, max-age=31536000, immutable")
+            return Response(_PLACEHOLDER, mimetype="image/svg+xml", headers={"Cache-Control": _SHORT})
+        return Response(jpeg, mimetype="image/jpeg", headers={"Cache-Control": _FOREVER})
 
-    return api
+    @images.route(
+        "POST /images/check", scope="write", body=CheckRequest, answer=CheckOut, errors={404: "There is no such batch"}
+    )
+    def check_images(body: CheckRequest) -> dict[str, Any]:
+        """Tell which images the service has already, by the sha256 of their bytes
+
+        Looks in one batch, or in all. The answer has those that were found, each with the id of its latest image.
+        """
+        if body.batch_id is not None:
+            services.catalog.change(body.batch_id)  # a batch that doesn't exist is a 404 and not an empty one
+        found = services.uploads.with_content(set(body.sha256), body.batch_id)
+        return {"known": {sha256: image.id for sha256, image in found.items()}}
+
+    return images.blueprint
 
 
 def _image(services: Services, image_id: str) -> Image:
@@ -57,8 +68,3 @@ def _image(services: Services, image_id: str) -> Image:
     if image is None:
         raise Refused(404, f"there is no image {image_id[:80]!r}")
     return image
-
-
-def _cached(response: Response, policy: str) -> Response:
-    response.headers["Cache-Control"] = policy
-    return response

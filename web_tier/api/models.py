@@ -1,33 +1,30 @@
-"""Which tagger each pool serves, and the models of the registry with their cards."""
+"""Models: the tagger that each pool serves, and the models of the registry with their cards."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from apiflask import APIBlueprint
-from flask import Response
+from flask import Blueprint
 
 from core.storage.models import Manifest, Registry
 from core.telemetry import logger
 from web_tier.api.schemas.models import DefaultRequest, ModelsOut, RegisteredOut
-from web_tier.http.request_parsing import json_body
-from web_tier.http.responses import json_response
+from web_tier.http.routes import Resource
 from web_tier.services.container import Services
 from web_tier.services.serializers import to_iso
 
 
-def blueprint(services: Services) -> APIBlueprint:
-    api = APIBlueprint("models", __name__, tag="fleet")
+def blueprint(services: Services) -> Blueprint:
+    models = Resource("models", tag="fleet")
 
-    @api.get("/models")
-    @api.output(ModelsOut)
-    def list_models() -> Response:
-        """Which tagger each pool serves, and why where it is not the wanted one"""
-        found = {status.pool: status for status in services.backend.roster.pools()}
-        models = []
+    @models.route("GET /models", scope="read", answer=ModelsOut)
+    def list_models() -> dict[str, Any]:
+        """List the tagger of each pool, with the reason if it is not the wanted one"""
+        statuses = {status.pool: status for status in services.backend.roster.pools()}
+        listed = []
         for pool, pool_settings in services.settings.pools.items():
-            status = found.get(pool)
-            models.append(
+            status = statuses.get(pool)
+            listed.append(
                 {
                     "pool": pool,
                     "wanted": pool_settings.tagger,
@@ -36,42 +33,44 @@ def blueprint(services: Services) -> APIBlueprint:
                     "notice": status.notice if status else "",
                 }
             )
-        return json_response({"models": models})
+        return {"models": listed}
 
-    @api.get("/models/registered")
-    @api.output(RegisteredOut)
-    def list_registered_models() -> Response:
-        """The models of the registry, each version with its card
+    @models.route("GET /models/registered", scope="read", answer=RegisteredOut)
+    def list_registered_models() -> dict[str, Any]:
+        """List the models of the registry, each version with its card
 
-        A pool whose `wanted` tagger is a model's name serves the version that is its default. `damaged` says what is
-        wrong with manifests that cannot be read.
+        A pool whose `wanted` tagger is a model's name serves that model's default version.
         """
-        return json_response(_registered(Registry(services.backend.store)))
+        return _serialize_registry(Registry(services.backend.store))
 
-    @api.put("/models/<name>/default")
-    @api.output(RegisteredOut)
-    @api.doc(responses={404: "There is no such model, or not in this version"})
-    def set_default_model(name: str) -> Response:
-        """Make a version what a model's name means
+    @models.route(
+        "PUT /models/<name>/default",
+        scope="operate",
+        body=DefaultRequest,
+        answer=RegisteredOut,
+        errors={404: "There is no such model, or not in this version", 409: "The version's weights are damaged"},
+    )
+    def set_default_model(name: str, body: DefaultRequest) -> dict[str, Any]:
+        """Set the version that a model's name means
 
-        Workers whose pool names the model go over to it within seconds; no image is lost.
+        Workers of pools that name the model switch to it within seconds; no image is lost.
         """
         registry = Registry(services.backend.store)
-        manifest = registry.set_default(f"{name}@{json_body(DefaultRequest).version}")
+        manifest = registry.set_default(f"{name}@{body.version}")
         logger().info("a model's default was set", model=manifest.reference)
-        return json_response(_registered(registry))
+        return _serialize_registry(registry)
 
-    return api
+    return models.blueprint
 
 
-def _registered(registry: Registry) -> dict[str, Any]:
+def _serialize_registry(registry: Registry) -> dict[str, Any]:
     manifests, damaged = registry.list()
     defaults = {name: registry.default(name) for name in {manifest.name for manifest in manifests}}
-    models = [_shown(manifest, default=defaults[manifest.name] == manifest.version) for manifest in manifests]
+    models = [_serialize(manifest, default=defaults[manifest.name] == manifest.version) for manifest in manifests]
     return {"models": models, "damaged": damaged}
 
 
-def _shown(manifest: Manifest, *, default: bool) -> dict[str, Any]:
+def _serialize(manifest: Manifest, *, default: bool) -> dict[str, Any]:
     return {
         "reference": manifest.reference,
         "name": manifest.name,

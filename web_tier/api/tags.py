@@ -1,4 +1,4 @@
-"""Tags: correct them, judge them, take it back; which there are, and the images that have them."""
+"""Tags: correct and judge them, undo that, list them, and find the images that have them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from apiflask import APIBlueprint
-from flask import Response
+from flask import Blueprint
 
 from core.domain.ids import new_id
 from web_tier.api.schemas.tags import (
@@ -29,132 +28,141 @@ from web_tier.catalog.edits import TagDecision
 from web_tier.catalog.tag_rows import TagFilter
 from web_tier.catalog.tags import Edit, NoSuchImage, NotTagged
 from web_tier.http.problems import Refused
-from web_tier.http.request_parsing import idempotency_key, json_body
-from web_tier.http.responses import json_response
+from web_tier.http.request_parsing import idempotency_header, idempotency_key
+from web_tier.http.routes import Resource
 from web_tier.services.container import Services
 from web_tier.services.serializers import serialize_image
 
-_NO_IMAGE: Any = {404: "There is no such image"}
-_NO_EDIT: Any = {404: "There is no such image or batch, or it has no such edit"}
+_IDEMPOTENT = (idempotency_header("edit"),)
+_NO_IMAGE = {404: "There is no such image"}
+_NO_EDIT = {404: "There is no such image or batch, or it has no such edit"}
 
 
-def blueprint(services: Services) -> APIBlueprint:
-    api = APIBlueprint("tags", __name__, tag="tags")
-    _correcting(api, services)
-    _in_bulk(api, services)
-    _searching(api, services)
-    return api
+def blueprint(services: Services) -> Blueprint:
+    tags = Resource("tags", tag="tags")
+    _declare_edits(tags, services)
+    _declare_bulk_edits(tags, services)
+    _declare_search(tags, services)
+    return tags.blueprint
 
 
-def _correcting(api: APIBlueprint, services: Services) -> None:
-    @api.patch("/images/<image_id>/tags")
-    @api.output(EditedOut)
-    @api.doc(responses=_NO_IMAGE)
-    def edit_tags(image_id: str) -> Response:
+def _declare_edits(tags: Resource, services: Services) -> None:
+    """Declare the routes that correct one image."""
+
+    def edited(image_id: str, verdicts: Sequence[TagDecision], feedback: str | None = None) -> dict[str, Any]:
+        image = _image(services, image_id)
+        edit = Edit(_edit_id(services), verdicts, feedback=feedback)
+        (after,) = services.tags.edit(image.batch_id, [image_id], edit, services.clock())
+        services.feedback.publish([image_id])
+        return {"image": serialize_image(after), "edit_id": edit.id}
+
+    @tags.route(
+        "PATCH /images/<image_id>/tags",
+        scope="write",
+        body=TagEdit,
+        headers=_IDEMPOTENT,
+        answer=EditedOut,
+        errors=_NO_IMAGE,
+    )
+    def edit_tags(image_id: str, body: TagEdit) -> dict[str, Any]:
         """Correct the tags of an image
 
-        What a person adds or removes stands over whatever the tagger says later. `edit_id` takes it back.
+        What a person adds or removes takes precedence over every later result of a tagger. `edit_id` undoes it.
         """
-        wanted = json_body(TagEdit)
-        edit = Edit(_edit_id(services), _verdicts(wanted))
-        return _edited(services, _image(services, image_id), edit)
+        return edited(image_id, _verdicts(body))
 
-    @api.post("/images/<image_id>/tags/undo")
-    @api.output(ImageOut)
-    @api.doc(responses=_NO_EDIT)
-    def undo_edit(image_id: str) -> Response:
-        """Take an edit of an image's tags back
+    @tags.route("POST /images/<image_id>/tags/undo", scope="write", body=Undo, answer=ImageOut, errors=_NO_EDIT)
+    def undo_edit(image_id: str, body: Undo) -> dict[str, Any]:
+        """Undo an edit of an image's tags
 
-        The tags are as if that edit had never been; other edits stay. Doing it twice does it once.
+        The tags become what they would be without that edit; other edits stay. Undoing it again changes nothing.
         """
-        wanted = json_body(Undo)
         batch_id = _image(services, image_id).batch_id
-        (image,) = services.tags.undo(batch_id, wanted.edit_id, services.clock(), image_id)
+        (image,) = services.tags.undo(batch_id, body.edit_id, services.clock(), image_id)
         services.feedback.publish([image_id])
-        return json_response({"image": serialize_image(image)})
+        return {"image": serialize_image(image)}
 
-    @api.post("/images/<image_id>/feedback")
-    @api.output(EditedOut)
-    @api.doc(responses=_NO_IMAGE)
-    def give_feedback(image_id: str) -> Response:
+    @tags.route(
+        "POST /images/<image_id>/feedback",
+        scope="write",
+        body=FeedbackRequest,
+        headers=_IDEMPOTENT,
+        answer=EditedOut,
+        errors=_NO_IMAGE,
+    )
+    def give_feedback(image_id: str, body: FeedbackRequest) -> dict[str, Any]:
         """Say that a tag is right, wrong or missing
 
-        It corrects the image: what is accepted or added is a person's tag from then on, what is rejected goes. Taggers
-        that learn are told of it, as of every other edit. `edit_id` takes it back.
+        It corrects the image: a tag that is accepted or added becomes a person's tag, and a rejected one is removed.
+        Taggers that learn get it, like every other edit. `edit_id` undoes it.
         """
-        wanted = json_body(FeedbackRequest)
-        verdict = TagDecision(wanted.tag, wanted=wanted.verdict != "reject")
         try:
-            return _edited(
-                services, _image(services, image_id), Edit(_edit_id(services), [verdict], feedback=wanted.verdict)
-            )
+            return edited(image_id, [TagDecision(body.tag, wanted=body.verdict != "reject")], feedback=body.verdict)
         except NotTagged as error:
             raise Refused(422, str(error), errors={"tag": ["the image has no such tag"]}) from None
 
 
-def _in_bulk(api: APIBlueprint, services: Services) -> None:
-    @api.patch("/batches/<batch_id>/tags")
-    @api.output(BulkEditedOut)
-    @api.doc(responses={404: "There is no such batch, or it has not all of these images"})
-    def edit_tags_of_many(batch_id: str) -> Response:
+def _declare_bulk_edits(tags: Resource, services: Services) -> None:
+    """Declare the routes that correct several images of a batch at once."""
+
+    @tags.route(
+        "PATCH /batches/<batch_id>/tags",
+        scope="write",
+        body=BulkEdit,
+        headers=_IDEMPOTENT,
+        answer=BulkEditedOut,
+        errors={404: "There is no such batch, or some of these images are not in it"},
+    )
+    def edit_tags_of_many(batch_id: str, body: BulkEdit) -> dict[str, Any]:
         """Correct the tags of several images of a batch
 
-        All of them or, where one is missing, none. `edit_id` takes it back.
+        If one of them is missing, none is changed. `edit_id` undoes it for all.
         """
-        wanted = json_body(BulkEdit)
-        edit = Edit(_edit_id(services), _verdicts(wanted))
-        image_ids = list(dict.fromkeys(wanted.image_ids))
+        edit = Edit(_edit_id(services), _verdicts(body))
+        image_ids = list(dict.fromkeys(body.image_ids))
         images = services.tags.edit(batch_id, image_ids, edit, services.clock())
         services.feedback.publish(image_ids)
-        return json_response({"images": [serialize_image(image) for image in images], "edit_id": edit.id})
+        return {"images": [serialize_image(image) for image in images], "edit_id": edit.id}
 
-    @api.post("/batches/<batch_id>/tags/undo")
-    @api.output(ImagesOut)
-    @api.doc(responses=_NO_EDIT)
-    def undo_edit_of_many(batch_id: str) -> Response:
-        """Take an edit back from all images of a batch that it touched"""
-        wanted = json_body(Undo)
-        images = services.tags.undo(batch_id, wanted.edit_id, services.clock())
+    @tags.route("POST /batches/<batch_id>/tags/undo", scope="write", body=Undo, answer=ImagesOut, errors=_NO_EDIT)
+    def undo_edit_of_many(batch_id: str, body: Undo) -> dict[str, Any]:
+        """Undo an edit for all images of a batch that it changed"""
+        images = services.tags.undo(batch_id, body.edit_id, services.clock())
         services.feedback.publish([image.id for image in images])
-        return json_response({"images": [serialize_image(image) for image in images]})
+        return {"images": [serialize_image(image) for image in images]}
 
 
-def _searching(api: APIBlueprint, services: Services) -> None:
-    @api.get("/tags")
-    @api.input(TagsQuery, location="query")
-    @api.output(TagsOut)
-    def list_tags(query_data: TagsQuery) -> Response:
-        """List the tags of all batches, the most frequent first"""
-        found = services.tags.tags(query_data.q, query_data.limit)
-        return json_response({"tags": [{"name": tag.name, "count": tag.count} for tag in found]})
+def _declare_search(tags: Resource, services: Services) -> None:
+    """Declare the routes that read the tags of all batches."""
 
-    @api.get("/images")
-    @api.input(SearchQuery, location="query")
-    @api.output(SearchOut)
-    def search_images(query_data: SearchQuery) -> Response:
-        """Find images of all batches by their tags, the newest first"""
-        wanted = TagFilter(query_data.tag or None, query_data.q or None, query_data.min_confidence)
-        page = services.tags.search(wanted, query_data.limit, query_data.cursor)
-        more = page[-1].id if len(page) == query_data.limit else None
-        return json_response({"images": [serialize_image(image) for image in page], "next_cursor": more})
+    @tags.route("GET /tags", scope="read", query=TagsQuery, answer=TagsOut)
+    def list_tags(query: TagsQuery) -> dict[str, Any]:
+        """List the tags of all batches, most frequent first"""
+        found = services.tags.tags(query.q, query.limit)
+        return {"tags": [{"name": tag.name, "count": tag.count} for tag in found]}
+
+    @tags.route("GET /images", scope="read", query=SearchQuery, answer=SearchOut)
+    def search_images(query: SearchQuery) -> dict[str, Any]:
+        """Find images of all batches by their tags, newest first"""
+        wanted = TagFilter(query.tag or None, query.q or None, query.min_confidence)
+        page = services.tags.search(wanted, query.limit, query.cursor)
+        more = page[-1].id if len(page) == query.limit else None
+        return {"images": [serialize_image(image) for image in page], "next_cursor": more}
 
 
 def _edit_id(services: Services) -> str:
-    """New, or the same for all requests with one Idempotency-Key: without it undoing one repeat would leave another."""
+    """Return a new id, or the one that all requests with this Idempotency-Key share.
+
+    A repeat with an id of its own would be a second edit: undoing one would leave the other.
+    """
     key = idempotency_key()
     if key is None:
         return new_id("edt", services.clock())
     return f"edt_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
-def _verdicts(wanted: TagEdit) -> Sequence[TagDecision]:
-    return [TagDecision(name, True) for name in wanted.add] + [TagDecision(name, False) for name in wanted.remove]
-
-
-def _edited(services: Services, image: Image, edit: Edit) -> Response:
-    (after,) = services.tags.edit(image.batch_id, [image.id], edit, services.clock())
-    services.feedback.publish([image.id])
-    return json_response({"image": serialize_image(after), "edit_id": edit.id})
+def _verdicts(body: TagEdit) -> Sequence[TagDecision]:
+    return [TagDecision(name, True) for name in body.add] + [TagDecision(name, False) for name in body.remove]
 
 
 def _image(services: Services, image_id: str) -> Image:

@@ -1,74 +1,72 @@
-"""Webhooks over the API: who is told when a batch ends."""
+"""Webhooks: the addresses that are told when a batch ends."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from apiflask import APIBlueprint
-from flask import Response
+from flask import Blueprint
 
 from core.domain.ids import new_id
 from web_tier.api.schemas.webhooks import NewWebhookOut, WebhookRequest, WebhooksOut, WebhookTestOut
 from web_tier.catalog.webhooks import Attempt, Webhook
 from web_tier.http.problems import Refused
-from web_tier.http.request_parsing import json_body
-from web_tier.http.responses import encode_json, json_response
+from web_tier.http.responses import encode_json
+from web_tier.http.routes import Answer, Resource
 from web_tier.services.container import Services
 from web_tier.services.serializers import to_iso
 from web_tier.services.webhook_client import new_secret
 from web_tier.services.webhook_target import BadTarget
 
+_NO_WEBHOOK = {404: "No such webhook"}
 
-def blueprint(services: Services) -> APIBlueprint:
-    api = APIBlueprint("webhooks", __name__, tag="webhooks")
 
-    @api.get("/webhooks")
-    @api.output(WebhooksOut)
-    def list_webhooks() -> Response:
-        """List webhooks, the newest first; none tells its secret"""
-        return json_response({"webhooks": [_shown(webhook) for webhook in services.webhooks.list_all()]})
+def blueprint(services: Services) -> Blueprint:
+    webhooks = Resource("webhooks", tag="webhooks")
 
-    @api.post("/webhooks")
-    @api.output(NewWebhookOut, status_code=201)
-    @api.doc(responses={422: "Bad request, or nothing is sent to this address"})
-    def create_webhook() -> Response:
-        """Have batches' ends told to a URL
+    @webhooks.route("GET /webhooks", scope="operate", answer=WebhooksOut)
+    def list_webhooks() -> dict[str, Any]:
+        """List webhooks, newest first, without their secrets"""
+        return {"webhooks": [_serialize(webhook) for webhook in services.webhooks.list_all()]}
 
-        Requests are signed as Standard Webhooks has it, with the secret in this answer, and sent again over three
-        days until one is answered with 2xx. The same event may come twice, under the same webhook-id.
+    @webhooks.route(
+        "POST /webhooks",
+        scope="operate",
+        body=WebhookRequest,
+        answer=Answer(NewWebhookOut, 201),
+        errors={422: "The request is not as described, or nothing is sent to this address"},
+    )
+    def create_webhook(body: WebhookRequest) -> dict[str, Any]:
+        """Send an event to a URL whenever a batch ends
+
+        Requests are signed according to Standard Webhooks, with the secret in this answer, and are repeated over three
+        days until one is answered with 2xx. The same event may arrive twice, with the same webhook-id.
         """
-        wanted = json_body(WebhookRequest)
         try:
-            services.webhook_client.check(wanted.url)
+            services.webhook_client.check(body.url)
         except BadTarget as error:
             raise Refused(422, f"url: {error}", errors={"url": [str(error)]}) from None
-        webhook = services.webhooks.create(wanted.url, wanted.events, new_secret(), services.clock())
-        return json_response({**_shown(webhook), "secret": webhook.secret}, 201)
+        webhook = services.webhooks.create(body.url, body.events, new_secret(), services.clock())
+        return {**_serialize(webhook), "secret": webhook.secret}
 
-    @api.delete("/webhooks/<webhook_id>")
-    @api.output({}, status_code=204)
-    @api.doc(responses={404: "No such webhook"})
-    def delete_webhook(webhook_id: str) -> Response:
-        """Remove a webhook, with all that it was still to be told"""
+    @webhooks.route("DELETE /webhooks/<webhook_id>", scope="operate", answer=Answer(status=204), errors=_NO_WEBHOOK)
+    def delete_webhook(webhook_id: str) -> None:
+        """Remove a webhook, with the events that still wait for it"""
         services.webhooks.remove(webhook_id)
-        return Response(status=204)
 
-    @api.post("/webhooks/<webhook_id>/test")
-    @api.output(WebhookTestOut)
-    @api.doc(responses={404: "No such webhook"})
-    def test_webhook(webhook_id: str) -> Response:
-        """Send an event of the type webhook.test now, once, and say what came of it"""
+    @webhooks.route("POST /webhooks/<webhook_id>/test", scope="operate", answer=WebhookTestOut, errors=_NO_WEBHOOK)
+    def test_webhook(webhook_id: str) -> dict[str, Any]:
+        """Send one event of the type webhook.test now, and tell how it was answered"""
         webhook = services.webhooks.get(webhook_id)
         now = services.clock()
         event = {"type": "webhook.test", "timestamp": to_iso(now), "data": {"webhook_id": webhook.id}}
         outcome = services.webhook_client.post(webhook.url, webhook.secret, new_id("msg", now), encode_json(event))
         services.webhooks.record_test(webhook.id, Attempt(outcome.status, outcome.error, services.clock()))
-        return json_response({"status": outcome.status, "error": outcome.error})
+        return {"status": outcome.status, "error": outcome.error}
 
-    return api
+    return webhooks.blueprint
 
 
-def _shown(webhook: Webhook) -> dict[str, Any]:
+def _serialize(webhook: Webhook) -> dict[str, Any]:
     return {
         "id": webhook.id,
         "url": webhook.url,

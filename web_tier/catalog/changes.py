@@ -22,7 +22,7 @@ EMPTY: dict[str, Any] = {"total": 0, "completed": 0, "failed": 0, "cancelled": 0
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What is added to the counters of a batch."""
+    """Increments of a batch's counters."""
 
     total: int = 0
     completed: int = 0
@@ -62,7 +62,7 @@ def renumber(connection: Connection, change: int, which: ColumnElement[bool], va
 
 def image_update(*columns: str) -> Update:
     """Return a statement that sets columns of many images. Each set of its parameters is an `image_values`."""
-    values = {images.c[name]: bindparam(f"new_{name}") for name in (*columns, "change")}
+    values: dict[Any, Any] = {images.c[name]: bindparam(f"new_{name}") for name in (*columns, "change")}
     return update(images).where(images.c.id == bindparam("image_id")).values(values)
 
 

@@ -1,4 +1,16 @@
-"""The catalogue's database: connections, transactions, migrations; on SQLite, or on PostgreSQL by its URL."""
+"""The catalogue's database: connections, transactions and migrations, on SQLite or PostgreSQL.
+
+Several versions of Tagfleet share one catalogue while hosts are replaced one after the other:
+
+1. The first host of a new version migrates the catalogue. Hosts of the previous version still use it, and may restart.
+2. So a migration only adds: tables, nullable columns, indexes, wider types. What code of the previous version reads and
+   writes keeps working.
+3. Revisions count up within a *generation*: 0001 to 0999 are the first, 1000 to 1999 the second. Code accepts a newer
+   revision of its own generation, and refuses a newer generation with one line.
+4. A migration that removes or renames starts a generation. All processes of the previous version must be stopped first.
+
+`tests/unit/web_tier/catalog/test_migrations_expand.py` checks that each migration obeys 2.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
@@ -14,57 +26,62 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from config.settings import Settings
 from core.errors import TagfleetError, Unavailable
+from core.telemetry import logger
 from web_tier.catalog.database_health import DatabaseHealth, Fault
-from web_tier.catalog.database_url import postgresql_url
 from web_tier.catalog.postgresql import PostgreSQL
+from web_tier.catalog.postgresql_url import postgresql_url
 from web_tier.catalog.sqlite import SQLite
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 _MIGRATIONS = Path(__file__).with_name("migrations")
+_GENERATION_SIZE = 1000
 
 
 class Kind(Protocol):
-    """What differs between the databases that a catalogue may lie in."""
+    """What differs between the kinds of database."""
 
     place: str
-    """The database as messages name it: without a password."""
+    """The database as messages name it, without a password."""
 
     def engines(self) -> tuple[Engine, Engine]:
-        """Over one pool of connections: for transactions that only read one state, and for those that write."""
+        """Return two engines over one pool of connections: for reading a single snapshot, and for writing."""
 
     def turn(self) -> AbstractContextManager[None]:
-        """This process's turn at writing, where its database takes one writer at a time. May raise Unavailable."""
+        """Hold this process's turn to write, if the database takes one writer at a time. May raise Unavailable."""
 
     def migrating(self, writers: Engine) -> AbstractContextManager[Connection]:
-        """One transaction for a migration; others who want to migrate wait for its end."""
+        """Begin a transaction for a migration; other processes that migrate wait for its end."""
 
     def check_writable(self, writers: Engine) -> None:
-        """Raises what SQLAlchemy raises where it does not answer, or takes no writes as far as that can be asked."""
+        """Check that the database answers and, if that can be asked, takes writes. Raises SQLAlchemy's errors."""
 
     def advice(self, error: BaseException | None) -> str:
-        """What happened and what to do, in a clause."""
+        """Return what happened and what to do, as a clause."""
 
     def fault(self, error: BaseException | None) -> Fault:
-        """What kind of failure it is."""
+        """Return what kind of failure this is."""
 
 
 class ConnectionLost(Unavailable):
-    """The connection broke within a transaction that was not committed: nothing of it was kept."""
+    """The connection broke during a transaction: nothing of it was kept."""
 
 
 class OutcomeUnknown(Unavailable):
-    """The connection broke while a transaction was committed: it was kept as a whole, or not at all."""
+    """The connection broke during a commit: the transaction was kept as a whole, or not at all."""
 
 
 def catalog_url(settings: Settings) -> URL:
-    """Return where the catalogue is: the setting web.catalog_url, or a SQLite file in the home folder.
+    """Return the catalogue's URL: the setting web.catalog_url, or a SQLite file in the home folder.
 
-    Raises BadSetting, which does not repeat the setting's value: there may be a password in it.
+    Raises BadSetting, which does not repeat the setting's value, because that may contain a password.
     """
     if not settings.web.catalog_url:
         return URL.create("sqlite", database=str(settings.home / "catalog.db"))
     url = postgresql_url(settings.web.catalog_url)
     if settings.aws.catalog_secret and url.password is None:
-        from core.aws.clients import Clients  # a third of a second that most deployments need not wait for
+        from core.aws.clients import Clients  # takes a third of a second that most deployments can save
         from core.aws.secrets import password_of
 
         url = url.set(password=password_of(Clients(settings.aws.region, threads=1), settings.aws.catalog_secret))
@@ -72,13 +89,12 @@ def catalog_url(settings: Settings) -> URL:
 
 
 class Database:
-    """Connections to one catalogue, for many threads; made after a fork, and only where `migrate` has run.
+    """Connections to one catalogue, for many threads. Create it after a fork, and only after `migrate`.
 
-    A block of `reading` sees one state of the database throughout. A block of `writing` is one transaction, which is
-    on the disk when the block ends and is rolled back when it raises. With `durable=False` a power cut may undo it for
-    a moment longer; a crash of the process does not. Both raise Unavailable where the database is locked, full,
-    unreadable, read only or away: ConnectionLost where they had begun and kept nothing, OutcomeUnknown where they may
-    have.
+    A block of `reading` sees a single snapshot of the database. A block of `writing` is one transaction, which is on
+    disk when the block ends, and rolled back when it raises. With `durable=False`, a power cut shortly after may undo
+    it; a crash of the process cannot. Both raise Unavailable if the database is locked, full, unreadable, read only or
+    away: ConnectionLost if the transaction had begun and nothing was kept, OutcomeUnknown if it may have been kept.
     """
 
     def __init__(self, url: URL) -> None:
@@ -90,52 +106,49 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         phase = _Phase()
-        with _explained(self._kind, phase, self.health), self._readers.connect() as connection:
+        with _translate_errors(self._kind, phase, self.health), self._readers.connect() as connection:
             phase.begun = True
             yield connection
-        self.health.went_well(writes=False)
+        self.health.record_success(writes=False)
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[Connection]:
         writers = self._writers if durable else self._relaxed
         phase = _Phase()
-        with _explained(self._kind, phase, self.health), self._kind.turn(), writers.begin() as connection:
+        with _translate_errors(self._kind, phase, self.health), self._kind.turn(), writers.begin() as connection:
             phase.begun = True
             yield connection
             phase.ending = True
-        self.health.went_well(writes=True)
+        self.health.record_success(writes=True)
 
     def check(self) -> None:
-        """Raises Unavailable, with the reason, where the database does not answer or takes no writes."""
-        with _explained(self._kind, _Phase(), self.health):
+        """Raise Unavailable, with the reason, if the database does not answer or takes no writes."""
+        with _translate_errors(self._kind, _Phase(), self.health):
             self._kind.check_writable(self._writers)
-        self.health.went_well(writes=True)
+        self.health.record_success(writes=True)
 
     def close(self) -> None:
         self._readers.dispose()
 
 
 def migrate(url: URL) -> None:
-    """Bring the catalogue at `url` to this version's shape, making it if need be; processes take turns.
+    """Create the catalogue at `url`, or bring it to this version's schema; processes take turns.
 
-    Leaves a shape of a newer version alone where this version can use it (`web_tier.catalog.schema_generations`).
-
-    Raises Unavailable where it cannot be opened, TagfleetError where a newer version wrote it.
+    Leaves the schema of a newer version alone if this version can use it (see the module). Raises Unavailable if the
+    catalogue cannot be opened, TagfleetError if a newer version's schema is of no use here.
     """
     from alembic import command
     from alembic.config import Config
     from alembic.util.exc import CommandError
-
-    from web_tier.catalog.schema_generations import shared_with_newer
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     kind = _kind(url)
     _, writers = kind.engines()
     try:
-        with _explained(kind, _Phase()), kind.migrating(writers) as connection:
+        with _translate_errors(kind, _Phase()), kind.migrating(writers) as connection:
             config.attributes["connection"] = connection
-            if not shared_with_newer(connection, config, kind.place):
+            if not _is_newer_but_usable(connection, config, kind.place):
                 command.upgrade(config, "head")
     except CommandError as error:
         raise TagfleetError(
@@ -145,35 +158,59 @@ def migrate(url: URL) -> None:
         writers.dispose()
 
 
+def _is_newer_but_usable(connection: Connection, config: Config, place: str) -> bool:
+    """Return whether the schema is a newer version's that this version can use. Raises TagfleetError if it cannot."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory.from_config(config)
+    newest = script.get_current_head() or ""
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is None or any(current == known.revision for known in script.walk_revisions()):
+        return False
+    if _generation(current) != _generation(newest):
+        raise TagfleetError(
+            f"catalogue {place}: a newer version of Tagfleet wrote it (revision {current}, this version has {newest}); "
+            "run that version"
+        )
+    logger().info("catalogue of a newer version", catalogue=place, revision=current, own_revision=newest)
+    return True
+
+
+def _generation(revision: str) -> int | str:
+    """Return the generation of a revision. One that is not a number is a generation of its own."""
+    return int(revision) // _GENERATION_SIZE if revision.isascii() and revision.isdigit() else revision
+
+
 def _kind(url: URL) -> Kind:
     return SQLite(url) if url.drivername == "sqlite" else PostgreSQL(url)
 
 
 @dataclass(slots=True)
 class _Phase:
-    """How far a transaction has come."""
+    """How far a transaction has got."""
 
     begun: bool = False
     ending: bool = False
-    """All its statements are done, and it is committed."""
+    """All its statements are done, and it is being committed."""
 
 
 @contextmanager
-def _explained(kind: Kind, phase: _Phase, health: DatabaseHealth | None = None) -> Iterator[None]:
+def _translate_errors(kind: Kind, phase: _Phase, health: DatabaseHealth | None = None) -> Iterator[None]:
     try:
         yield
     except IntegrityError:
         raise
-    except (DBAPIError, PendingRollbackError) as error:  # the latter: a statement after one that lost the connection
-        broken = error.orig if isinstance(error, DBAPIError) else None
-        fault = kind.fault(broken)
+    except (DBAPIError, PendingRollbackError) as error:  # the latter comes from a statement after the loss
+        original = error.orig if isinstance(error, DBAPIError) else None
+        fault = kind.fault(original)
         if health is not None:
-            health.failed(fault)
-        said = f"catalogue {kind.place}: {kind.advice(broken)}"
+            health.record_failure(fault)
+        what = f"catalogue {kind.place}: {kind.advice(original)}"
         if fault is Fault.REFUSED or not phase.begun:
-            raise Unavailable(said) from error
+            raise Unavailable(what) from error
         if phase.ending and fault is Fault.LOST:
-            raise OutcomeUnknown(f"{said}. Whether the last change was kept is not known") from error
-        raise ConnectionLost(said) from error
+            raise OutcomeUnknown(f"{what}. Whether the last change was kept is not known") from error
+        raise ConnectionLost(what) from error
     except NoConnectionFree as error:
         raise Unavailable(f"catalogue {kind.place}: all connections are in use") from error

@@ -1,4 +1,4 @@
-"""Remembers why the catalogue's database cannot be used at present, for a health check that must not wait for it."""
+"""Remembers why the database cannot be used at present, for a health check that must not wait for the database."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from enum import StrEnum
 
 from core.errors import Unavailable
 
-_AGAIN_S = 1.0
+_RECHECK_S = 1.0
 
 
 class Fault(StrEnum):
-    """What kind of failure it is; the text is for a health check, which strangers may read."""
+    """A kind of failure. Its text is for a health check, which strangers may read."""
 
     REFUSED = "refused"
-    """The statement, for a reason of its own: a lock, a time-out, a full disk."""
+    """Only this statement failed: a lock, a time-out, a full disk."""
     LOST = "its database does not answer"
     READ_ONLY = "its database takes no writes"
 
 
 class DatabaseHealth:
-    """Told by every transaction how it went. `check` asks the database, and raises Unavailable."""
+    """Learns from every transaction how it went. `check` asks the database, and raises Unavailable."""
 
     def __init__(self, check: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._check = check
@@ -33,23 +33,23 @@ class DatabaseHealth:
 
     @property
     def trouble(self) -> str:
-        """What is wrong, in a clause; empty while nothing is."""
+        """What is wrong, as a clause; empty if nothing is."""
         return self._fault or ""
 
-    def failed(self, fault: Fault) -> None:
+    def record_failure(self, fault: Fault) -> None:
         if fault is not Fault.REFUSED:
             self._fault = fault
 
-    def went_well(self, *, writes: bool) -> None:
-        """A read says nothing of a database that takes no writes."""
+    def record_success(self, *, writes: bool) -> None:
+        """Clear the fault. A successful read does not clear READ_ONLY."""
         if writes or self._fault is not Fault.READ_ONLY:
             self._fault = None
 
-    def ask_again(self) -> None:
-        """Have the database asked in a thread, at most once a second, while something is wrong."""
+    def recheck(self) -> None:
+        """While something is wrong, ask the database in a thread, once a second at most."""
         if self._fault is None or not self._asking.acquire(blocking=False):
             return
-        if self._clock() - self._asked_at < _AGAIN_S:
+        if self._clock() - self._asked_at < _RECHECK_S:
             self._asking.release()
             return
         threading.Thread(target=self._ask, name="database health", daemon=True).start()
@@ -58,7 +58,7 @@ class DatabaseHealth:
         try:
             self._check()
         except Unavailable:
-            pass  # `failed` has heard of it
+            pass  # `check` has called `record_failure`
         finally:
             self._asked_at = self._clock()
             self._asking.release()

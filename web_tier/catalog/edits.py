@@ -30,7 +30,7 @@ class TagDecision:
 
 
 def latest_decisions(decisions: Iterable[TagDecision]) -> dict[str, TagDecision]:
-    """Return the last decision about each tag, by the tag's key. `decisions` are in the order in which they were made."""
+    """Return the last decision about each tag, by the tag's key. `decisions` are in the order of their making."""
     last: dict[str, TagDecision] = {}
     for decision in decisions:
         key = tag_key(decision.name)

@@ -79,9 +79,7 @@ class KeyCatalog:
                 raise NoSuchKey(f"there is no key {key_id[:80]!r}")
             live = api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)
             connection.execute(update(api_keys).where(*live).values(revoked_at=now))
-            connection.execute(
-                _delete_some_sessions(sessions.c.key_id == key_id)
-            )  # the rest expires
+            connection.execute(_delete_some_sessions(sessions.c.key_id == key_id))  # the rest expires
 
     def find(self, secret: str) -> Key | None:
         """Return the key of this secret, unless it is revoked."""

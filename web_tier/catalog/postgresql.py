@@ -1,4 +1,4 @@
-"""The catalogue in a PostgreSQL database: several web hosts share it."""
+"""The catalogue in a PostgreSQL database, which several web hosts can share."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from web_tier.catalog.database_health import Fault
 _LOCK_S = 10
 _CONNECT_S = 5
 _CONNECTIONS = 20
-"""Of one process at most: a server takes 100 unless it is told otherwise, and several hosts share them."""
+"""Limit per process: by default a server takes 100, which several hosts share."""
 _MIGRATION_LOCK = 0x7461_6766_6C65_6574
-"""The number, `tagfleet` in ASCII, by which those who migrate exclude each other."""
+"""Number of the advisory lock for migrations: `tagfleet` in ASCII."""
 _OPTIONS = {
     "lock_timeout": f"{_LOCK_S}s",
     "statement_timeout": "60s",
-    # A host that freezes within a transaction must not hold a batch's row against the others for ever.
+    # A host that freezes within a transaction must not lock a batch's row for ever.
     "idle_in_transaction_session_timeout": "60s",
 }
 
 
 class PostgreSQL:
-    """A catalogue in PostgreSQL. Every connection is to a server that can be written to, or is replaced.
+    """A `Kind` of database. Each of its connections goes to a server that takes writes, or is replaced.
 
     1. libpq refuses a standby when it connects (`target_session_attrs`), and tries the next host.
-    2. A pooled connection is asked before each use whether its server still lives and takes writes. If it does not,
-       the whole pool is replaced: a server that was demoted, or fenced off, keeps none of the connections.
-    3. An error that says the same within a transaction has the same consequence; see `_discard_if_lost`.
+    2. Before each use, a pooled connection is asked whether its server still lives and takes writes. If not, the whole
+       pool is replaced: a demoted or fenced server keeps none of the connections.
+    3. An error that says the same within a transaction has the same effect; see `_discard_if_lost`.
     """
 
     def __init__(self, url: URL) -> None:
@@ -42,7 +42,7 @@ class PostgreSQL:
         self.place = url.set(drivername="postgresql", query=socket).render_as_string(hide_password=True)
 
     def connect_args(self) -> dict[str, Any]:
-        """What libpq is told: our defaults, under what the URL says. Of two time-outs the later one counts."""
+        """Return libpq's arguments: the URL's values over our defaults. Of two `-c` options the later one counts."""
         given = dict(self._url.query)
         ours = " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items())
         return {
@@ -58,7 +58,7 @@ class PostgreSQL:
     def engines(self) -> tuple[Engine, Engine]:
         engine = create_engine(
             self._url,
-            hide_parameters=True,  # what people upload, and secrets, have no place in a log
+            hide_parameters=True,  # uploads and secrets must not get into a log
             pool_size=_CONNECTIONS // 2,
             max_overflow=_CONNECTIONS - _CONNECTIONS // 2,
             pool_timeout=_LOCK_S,
@@ -72,11 +72,11 @@ class PostgreSQL:
         return readers, engine.execution_options(isolation_level="READ COMMITTED")
 
     def turn(self) -> AbstractContextManager[None]:
-        """Return at once: writers of PostgreSQL need not take turns."""
+        """Do nothing: writers of PostgreSQL need no turns."""
         return nullcontext()
 
     def check_writable(self, writers: Engine) -> None:
-        """Raises what SQLAlchemy raises; a server that is read only refuses to read with the intent to write."""
+        """Check by a SELECT FOR UPDATE, which a read-only server refuses. Raises SQLAlchemy's errors."""
         with writers.begin() as connection:
             connection.exec_driver_sql("SELECT 1 FROM batches WHERE false FOR UPDATE")  # locks no row
 
@@ -90,11 +90,11 @@ class PostgreSQL:
 
     def advice(self, error: BaseException | None) -> str:
         state = _state(error)
-        lines = (" ".join(line.split()) for line in str(error).splitlines())  # of several hosts each has one
-        said = "; ".join(line.lstrip("- ") for line in lines if line)[:_SAID].rstrip(".")
-        if not state and said.startswith(_BROKEN_BY_PSYCOPG):
+        lines = (" ".join(line.split()) for line in str(error).splitlines())  # one for each of several hosts
+        message = "; ".join(line.lstrip("- ") for line in lines if line)[:_MOST_SHOWN].rstrip(".")
+        if not state and message.startswith(_BROKEN_BY_PSYCOPG):
             state = "08"
-        return _ADVICE.get(state) or _ADVICE.get(state[:2]) or f"PostgreSQL says: {said}"
+        return _ADVICE.get(state) or _ADVICE.get(state[:2]) or f"PostgreSQL says: {message}"
 
     def fault(self, error: BaseException | None) -> Fault:
         import psycopg
@@ -109,7 +109,7 @@ class PostgreSQL:
 
 
 def _state(error: BaseException | None) -> str:
-    """SQLSTATE; empty where no server has spoken. That a standby was refused is said by libpq, which has none."""
+    """Return the SQLSTATE, or "" for an error of libpq. libpq's refusal of a standby counts as read only."""
     state = getattr(error, "sqlstate", None) or ""
     return _READ_ONLY_STATE if not state and any(said in str(error) for said in _STANDBY_BY_LIBPQ) else state
 
@@ -120,40 +120,40 @@ def _ends_session(state: str) -> bool:
 
 _READ_ONLY_STATE = "25006"
 _READ_ONLY = (
-    "it is read only: a standby, or set to read only. The next connection is made anew; if this stays so, "
+    "it is read only: a standby, or set to read only. The next request connects anew; if this persists, "
     "name the primary, or all servers, in the setting web.catalog_url"
 )
 _STANDBY_BY_LIBPQ = ("hot standby mode", "session is read-only")
 _BROKEN_BY_PSYCOPG = ("consuming input failed", "sending query", "sending prepared query", "the connection is")
-_SAID = 500
+_MOST_SHOWN = 500
 _ADVICE = {
     "08": "the connection to it broke",
     _READ_ONLY_STATE: _READ_ONLY,
-    "25P03": "it ended a transaction that stood still for a minute; was this host stopped?",
-    "28": "it refuses this user or password; check the setting web.catalog_url, and the server's pg_hba.conf",
+    "25P03": "it ended a transaction that was idle for a minute; was this host stopped?",
+    "28": "it rejects this user or password; check the setting web.catalog_url, and the server's pg_hba.conf",
     "3D000": "there is no such database; make it with: CREATE DATABASE … OWNER … ENCODING 'UTF8'",
-    "40": "two transactions got in each other's way",
+    "40": "two transactions conflicted",
     "42501": "this user may not do that; it must own the database's tables",
     "53100": "its disk is full; free some space, what was accepted is kept",
     "53300": "it has no connection free; raise its max_connections",
-    "55P03": f"another transaction has kept a row locked for {_LOCK_S} s; is a host stopped?",
-    "57": "it shuts down or starts up",
-    "57014": "it ended a statement that took too long",
+    "55P03": f"another transaction has locked a row for {_LOCK_S} s; is a host stopped?",
+    "57": "it is shutting down or starting up",
+    "57014": "it cancelled a statement that took too long",
 }
-"""By SQLSTATE, or the class that is its first two letters."""
+"""By SQLSTATE, or by its class, the first two characters."""
 
 
 _SESSION_ENDED = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "25P03"})
-"""The server ended the session, or is about to."""
+"""SQLSTATEs by which the server ended the session, or is about to."""
 _ABORTED = "25P02"
-"""A statement in a transaction that failed before."""
+"""SQLSTATE of a statement in a transaction that failed before."""
 _FRESH = "fresh"
 
 
 def _replace_if_lost(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Ask a connection that was used before whether its server lives and takes writes, in one round trip.
+    """Ask a used connection, in one round trip, whether its server lives and takes writes.
 
-    A new one is taken as it is: a server that is set to read only as a whole may be read.
+    A new connection is not asked: a server that is read only as a whole can still be read.
     """
     if record.info.pop(_FRESH, False):
         return
@@ -170,9 +170,9 @@ def _replace_if_lost(connection: Any, record: ConnectionPoolEntry, _proxy: objec
 
 
 def _discard_if_lost(context: ExceptionContext) -> None:
-    """Have a connection replaced, and the pool with it, when an error shows that its server can be used no more."""
+    """Replace a connection, and the pool with it, if an error shows that its server is of no more use."""
     if context.connection is None:
-        return  # it could not be made
+        return  # there is none: to connect failed
     state = _state(context.original_exception)
     reads = context.connection.get_execution_options().get("postgresql_readonly", False)
     if state == _ABORTED:
@@ -181,11 +181,11 @@ def _discard_if_lost(context: ExceptionContext) -> None:
     elif _ends_session(state) or (state == _READ_ONLY_STATE and not reads):
         context.is_disconnect = True
     elif _in_standby(context.connection):
-        context.is_disconnect = True  # whatever it says: that it cannot lock, or number a transaction, in recovery
+        context.is_disconnect = True  # whatever the error: during recovery a server cannot lock or write
 
 
 def _in_standby(connection: Connection) -> bool:
-    """Whether the server told so when it last answered; those before version 14 do not."""
+    """Return whether the server said so in its last answer; servers before version 14 do not."""
     if connection.closed or connection.invalidated:
         return False
     used = connection.connection.dbapi_connection
@@ -203,7 +203,7 @@ def _prepare(connection: Any, record: ConnectionPoolEntry) -> None:
     record.info[_FRESH] = True
 
     class Text(StrDumperUnknown):
-        """PostgreSQL's text has no NUL: one in a tag or an address must not refuse all that comes with it."""
+        """Replaces NUL, which PostgreSQL cannot store: one in a tag must not make a whole group of results fail."""
 
         def dump(self, obj: str) -> Any:
             return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))

@@ -1,11 +1,23 @@
-"""The catalogue in a SQLite file: one machine, nothing to install."""
+"""The catalogue in a SQLite file: one machine, nothing to install.
+
+SQLite lets one transaction write at a time and keeps no queue. A writer that finds the file locked sleeps and tries
+again, longer each time; of many writers, some wait for ever while others come and go. Therefore:
+
+1. The threads of one process queue for their turn to write (`WriteTurns`). Only the first in the queue asks SQLite.
+2. It asks SQLite again after a millisecond or two, at random, so that two processes take turns by chance.
+3. A writer of many rows pauses between its transactions, for as long as each of them took (`web_tier.catalog.pace`).
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import random
 import sqlite3
-from collections.abc import Iterator
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +27,113 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from core.errors import Unavailable
 from core.util.private import private_database, private_file, private_folder_if_new
 from web_tier.catalog.database_health import Fault
-from web_tier.catalog.write_turns import WriterBusy, begin_immediate, turns_at
 
 _BUSY_S = 10.0
+"""How long a transaction waits for its turn, and then for other processes."""
+_PAUSE_S = (0.0005, 0.002)
+
+
+class WriterBusy(Exception):
+    """The turn did not come in time. The text says who held it, and what to do."""
+
+
+class WriteTurns:
+    """The turns of this process to write one file. Safe for several threads. `clock` is monotonic, in seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._queue: deque[threading.Event] = deque()
+        self._taken_at: float | None = None
+
+    @contextmanager
+    def turn(self, patience_s: float) -> Iterator[None]:
+        """Hold the turn for this block. Raises WriterBusy if it does not come within `patience_s` seconds."""
+        self._take(patience_s)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait for their turn."""
+        with self._lock:
+            return len(self._queue)
+
+    def _take(self, patience_s: float) -> None:
+        mine = threading.Event()
+        with self._lock:
+            if self._taken_at is None:
+                self._taken_at = self._clock()
+                return
+            self._queue.append(mine)
+        if mine.wait(patience_s):
+            return
+        with self._lock:
+            if mine.is_set():
+                return  # the turn came just now
+            ahead = self._queue.index(mine)
+            self._queue.remove(mine)
+            since = self._clock() - (self._taken_at or 0.0)
+        raise WriterBusy(_explain(since, ahead, patience_s))
+
+    def _pass_on(self) -> None:
+        with self._lock:
+            if self._queue:
+                self._taken_at = self._clock()
+                self._queue.popleft().set()
+            else:
+                self._taken_at = None
+
+
+def _explain(since: float, ahead: int, patience_s: float) -> str:
+    if since >= patience_s / 2:
+        return (
+            f"a change that this server began {since:.0f} s ago is still being written; is the disk stuck or very slow?"
+        )
+    return (
+        f"{ahead + 1} other changes of this server were still ahead after {patience_s:.0f} s;"
+        " send fewer requests at a time, and try again in a moment"
+    )
+
+
+_known: dict[tuple[int, str], WriteTurns] = {}
+_knowing = threading.Lock()
+
+
+def turns_at(path: str) -> WriteTurns:
+    """Return the turns of this process at the file `path`, always the same object."""
+    with _knowing:
+        return _known.setdefault((os.getpid(), path), WriteTurns())
+
+
+def begin_immediate(connection: sqlite3.Connection, patience_s: float) -> None:
+    """Begin a transaction that writes, and wait for other processes. Raises WriterBusy, sqlite3.OperationalError."""
+    began = time.monotonic()
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                waited = time.monotonic() - began
+                if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY:
+                    raise
+                if waited >= patience_s:
+                    raise WriterBusy(
+                        f"another process has kept it locked for {waited:.0f} s; is one stopped, or its disk stuck?"
+                    ) from error
+                time.sleep(random.uniform(*_PAUSE_S))  # noqa: S311  # keeps processes out of step
+            else:
+                return
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {round(1000 * patience_s)}")
 
 
 class SQLite:
+    """A `Kind` of database: see `web_tier.catalog.database`."""
+
     def __init__(self, url: URL) -> None:
         self._url = url
         self._path = Path(url.database or "")
@@ -29,9 +142,9 @@ class SQLite:
     def engines(self) -> tuple[Engine, Engine]:
         engine = create_engine(
             self._url,
-            hide_parameters=True,  # what people upload, and secrets, have no place in a log
+            hide_parameters=True,  # uploads and secrets must not get into a log
             pool_size=8,
-            max_overflow=-1,  # a thread that waits for a connection would hold up its client for nothing
+            max_overflow=-1,  # to wait for a connection would gain nothing
             connect_args={"timeout": _BUSY_S, "check_same_thread": False},
         )
         event.listen(engine, "connect", _prepare)
@@ -40,21 +153,21 @@ class SQLite:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Raises Unavailable where it does not come in time."""
+        """Hold this process's turn to write. Raises Unavailable if it does not come in time."""
         try:
             with turns_at(os.path.realpath(self._path)).turn(_BUSY_S):
                 yield
         except WriterBusy as error:
             raise Unavailable(f"catalogue {self.place}: {error}") from error
-        except sqlite3.DatabaseError as error:  # of `_begin`, which SQLAlchemy does not translate
+        except sqlite3.DatabaseError as error:  # raised by `_begin`; SQLAlchemy does not translate it
             raise Unavailable(f"catalogue {self.place}: {self.advice(error)}") from error
 
     @contextmanager
     def migrating(self, writers: Engine) -> Iterator[Connection]:
-        """Raises Unavailable where the folder cannot be used."""
+        """Begin a transaction for a migration; others wait. Raises Unavailable if the folder cannot be used."""
         try:
             private_folder_if_new(self._path.parent)
-            private_database(self._path)  # webhooks' secrets are in it
+            private_database(self._path)  # it holds secrets of webhooks
             private_file(self._path.with_suffix(".lock"))
             lock = self._path.with_suffix(".lock").open("w")
         except OSError as error:
@@ -65,7 +178,7 @@ class SQLite:
                 yield connection
 
     def check_writable(self, writers: Engine) -> None:
-        """It can be read. Whether it can be written would make the check wait for those who write."""
+        """Check that the file can be read. A check whether it can be written would have to wait for writers."""
         with writers.connect().execution_options(writes=False) as connection:
             connection.exec_driver_sql("SELECT 1 FROM batches LIMIT 1")
 
@@ -73,7 +186,7 @@ class SQLite:
         return _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, str(error))
 
     def fault(self, error: BaseException | None) -> Fault:
-        """A file breaks no connection, so whatever it says is about the statement."""
+        """Classify an error. A file has no connection to lose, so all but READ_ONLY concern the statement."""
         read_only = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
         return Fault.READ_ONLY if read_only else Fault.REFUSED
 
@@ -85,12 +198,12 @@ _ADVICE = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that its folder is there and may be written",
     sqlite3.SQLITE_IOERR: "the disk reports an input/output error; check its free space and its health",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; stop tagfleet and restore it from a copy",
-    sqlite3.SQLITE_NOTADB: "the file is no SQLite database; stop tagfleet and move it away",
+    sqlite3.SQLITE_NOTADB: "the file is not a SQLite database; stop tagfleet and move it away",
 }
 
 
 def _prepare(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # sqlite3 would begin transactions by its own rules; `_begin` does it by ours
+    connection.isolation_level = None  # `_begin` begins transactions, not the module sqlite3
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
@@ -99,12 +212,12 @@ def _prepare(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    """A transaction that reads first and writes later would fail at once where another one wrote in between."""
+    """Lock for writing at the start: a transaction that reads first fails if another one writes in between."""
     options = connection.get_execution_options()
     if not options.get("writes", False):
         connection.exec_driver_sql("BEGIN")
         return
     raw = connection.connection.driver_connection
-    assert isinstance(raw, sqlite3.Connection)  # noqa: S101  # what `_prepare` was given
+    assert isinstance(raw, sqlite3.Connection)  # noqa: S101  # as `_prepare` was given it
     raw.execute(f"PRAGMA synchronous = {'FULL' if options.get('durable', True) else 'NORMAL'}")
     begin_immediate(raw, _BUSY_S)

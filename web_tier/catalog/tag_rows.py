@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, or_, select
 
 from config.labels.hierarchy import below
-from web_tier.catalog.edits import TagDict, TagDecision, latest_decisions, merge_tags, tag_key
+from web_tier.catalog.edits import TagDecision, TagDict, latest_decisions, merge_tags, tag_key
 from web_tier.catalog.tables import images, tags, verdicts
 
 _KEPT = 200

@@ -21,7 +21,7 @@ from web_tier.catalog.visibility import belongs_to, not_deleted
 _NAMED = 3
 _IMAGES_AT_ONCE = 100
 _DECISIONS_AT_ONCE = 400
-"""At most so many images and decisions go into one transaction, which then takes less than 0.1 s."""
+"""Limits of one transaction, which then takes less than 0.1 s."""
 _JUDGES = ("accept", "reject")
 
 

@@ -69,9 +69,7 @@ class Collector:
         self._dispatch = Dispatch(self._jobs, catalog)
         self._housekeeping = Housekeeping(backend.store, LifecycleCatalog(catalog.database), settings.collector, clock)
         self._feedback = FeedbackPublisher(self._jobs, FeedbackCatalog(catalog.database), settings.learning_pools)
-        self._dead_letters = DeadLetterSweeper(
-            backend.store, catalog, settings.queue.max_receives, clock, self._record
-        )
+        self._dead_letters = DeadLetterSweeper(backend.store, catalog, settings.queue.max_receives, clock, self._record)
         self._busy = False
 
     def run(self, stop: threading.Event) -> None:
@@ -177,9 +175,7 @@ class Collector:
 
     def _handle_unknown(self, outcomes: list[ImageOutcome]) -> None:
         """Remove the results of deleted batches. Others may belong to another catalogue and stay."""
-        deleted = self._housekeeping.remove_late_results(
-            {(outcome.batch_id, outcome.image_id) for outcome in outcomes}
-        )
+        deleted = self._housekeeping.remove_late_results({(outcome.batch_id, outcome.image_id) for outcome in outcomes})
         strange = [
             outcome.image_id for outcome in outcomes if outcome.batch_id not in deleted and outcome.origin is None
         ]

@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from core.domain.messages import Job, Result, encode
-from core.domain.notifications import asked_by
+from core.domain.notifications import parse_message
 from core.errors import BadMessage, PreconditionFailed
 from core.storage import layout
 from core.storage.ports import Delivery, IfAbsent, ObjectStore, Queue
-from core.storage.results import stored_for
+from core.storage.results import load_result
 from core.telemetry import logger
 from web_tier.catalog.results import ImageOutcome, RecordedEnd, ResultCatalog
 
@@ -103,13 +103,13 @@ class DeadLetterSweeper:
 
     def _jobs(self, queue: Queue, letter: Delivery) -> Iterator[Job]:
         try:
-            yield from asked_by(letter.body, queue.name).jobs
+            yield from parse_message(letter.body, queue.name).jobs
         except BadMessage as error:
             logger().warning("a dead letter holds no job", reason=str(error))
 
     def _find_result(self, job: Job, ends: Mapping[str, RecordedEnd], search: bool) -> Result | None:
         known = ends.get(job.image_id)
-        return stored_for(job, self._store) if search or known is None or not known.provisional else None
+        return load_result(job, self._store) if search or known is None or not known.provisional else None
 
     def _failures(self, jobs: Sequence[Job]) -> Iterator[ImageOutcome]:
         for job in jobs:

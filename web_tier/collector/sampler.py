@@ -1,4 +1,4 @@
-"""Looks at the fleet every few seconds and keeps what it sees, for the operators' plots."""
+"""Samples queues and workers every 5 s, for the operators' plots. Runs in the collector's process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from web_tier.services.fleet_view import FleetView
 
 
 class Sampler:
-    """`queues` are those of the jobs; `wall` gives Unix seconds, `clock` is monotonic."""
+    """Takes samples. `queues` are the job queues; `wall` returns Unix seconds, `clock` is monotonic."""
 
     def __init__(
         self,
@@ -33,10 +33,10 @@ class Sampler:
         self._wall = wall
         self._clock = clock
         self._handled: Mapping[str, int] | None = None
-        self._looked_at = clock()
+        self._sampled_at = clock()
 
     def run(self, stop: threading.Event) -> None:
-        """Sample until `stop` is set. While something does not answer the samples are missing."""
+        """Sample until `stop` is set. While something does not answer, samples are missing."""
         silent = False
         while not stop.is_set():
             try:
@@ -44,12 +44,12 @@ class Sampler:
                 silent = False
             except Unavailable as error:
                 if not silent:
-                    logger().warning("no sample of the fleet is taken while this lasts", reason=str(error))
+                    logger().warning("samples of the fleet are missing: something does not answer", reason=str(error))
                 silent = True
             stop.wait(EVERY_S)
 
     def sample(self) -> None:
-        """Take one and keep it. Raises Unavailable."""
+        """Take one sample and store it. Raises Unavailable."""
         depths = [queue.depth() for queue in self._queues]
         workers = self._fleet.workers()
         self._catalog.keep(
@@ -64,9 +64,9 @@ class Sampler:
         )
 
     def _rate(self, workers: Sequence[Heartbeat]) -> float:
-        """Images/s since the look before, by the workers' own counts; the first look knows nothing yet."""
+        """Return images/s since the previous sample, by the workers' own counts; 0 in the first sample."""
         now = self._clock()
-        elapsed, self._looked_at = now - self._looked_at, now
+        elapsed, self._sampled_at = now - self._sampled_at, now
         handled = {worker.worker_id: worker.images_done + worker.images_failed for worker in workers}
         before, self._handled = self._handled, handled
         if before is None or elapsed <= 0:

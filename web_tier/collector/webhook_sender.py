@@ -1,4 +1,4 @@
-"""Sends what webhooks are to be told, and tries again with growing pauses. Runs in the collector's process."""
+"""Sends webhook messages, and retries with growing pauses. Runs in the collector's process."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from web_tier.catalog.webhooks import ANNOUNCED_FOR_S, Attempt, Delivery, Webhoo
 from web_tier.services.serializers import serialize_webhook_event
 from web_tier.services.webhook_client import DeliveryOutcome, WebhookClient
 
-LOOK_S = 1.0
+POLL_S = 1.0
 RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
-"""The pauses between attempts: what Standard Webhooks recommends, three days in all."""
+"""The pauses between attempts, as Standard Webhooks recommends: three days in all. Not a plain doubling."""
 
 _JITTER = (0.9, 1.1)
-_ALL_EVERY = 3600
+_FULL_EVERY = 3600
+"""Of so many passes one looks at all recent ends, not only at those of the last ten minutes."""
 _RECENT_S = 600.0
-"""Longer than the end of a batch is on its way into the catalogue."""
+"""Longer than it takes the end of a batch to become visible in the catalogue."""
 _GONE = 410
 
 
 class WebhookSender:
-    """`clock` gives Unix seconds. Each event is sent at least once, to each receiver under one id."""
+    """Sends each event at least once, with the same id at each attempt. `clock` returns Unix seconds."""
 
     def __init__(
         self,
@@ -32,7 +33,7 @@ class WebhookSender:
         webhook_client: WebhookClient,
         clock: Callable[[], float],
         *,
-        pause_s: float = LOOK_S,
+        pause_s: float = POLL_S,
     ) -> None:
         self._catalog = catalog
         self._webhook_client = webhook_client
@@ -40,55 +41,55 @@ class WebhookSender:
         self._pause_s = pause_s
 
     def run(self, stop: threading.Event) -> None:
-        """Send until `stop` is set. While the catalogue does not answer it waits."""
-        looks, trouble = 0, False
+        """Send until `stop` is set. Waits while the catalogue does not answer."""
+        passes, trouble = 0, False
         while not stop.is_set():
             try:
-                if looks % _ALL_EVERY == 0:
+                if passes % _FULL_EVERY == 0:
                     self._catalog.forget(self._clock())
-                    self.look(stop)
+                    self.send_due(stop)
                 else:
-                    self.look(stop, over_s=_RECENT_S)
-                looks, trouble = looks + 1, False
+                    self.send_due(stop, over_s=_RECENT_S)
+                passes, trouble = passes + 1, False
             except Unavailable as error:
                 if not trouble:
-                    logger().error("webhooks wait: something does not answer", reason=str(error))
+                    logger().error("webhooks wait: the catalogue does not answer", reason=str(error))
                 trouble = True
-            except Exception as error:  # noqa: BLE001  # a thread has no caller; what is due now is due again in a minute
-                logger().error("webhooks failed", exc_info=error)
+            except Exception as error:  # noqa: BLE001  # a thread has no caller; a claimed delivery is due again in a minute
+                logger().error("sending webhooks failed", exc_info=error)
             stop.wait(self._pause_s)
 
-    def look(self, stop: threading.Event | None = None, *, over_s: float = ANNOUNCED_FOR_S) -> int:
-        """Find what is due and make one attempt at each; how many were made. Raises Unavailable.
+    def send_due(self, stop: threading.Event | None = None, *, over_s: float = ANNOUNCED_FOR_S) -> int:
+        """Announce batches that ended in the last `over_s` seconds, and make one attempt at each delivery that is due.
 
-        Batches count that ended in the last `over_s` seconds. A receiver that just failed is left alone until the next
-        look, so that it does not hold up the others for longer than one timeout.
+        Returns the number of attempts. A receiver that fails is skipped until the next call, so that it holds up the
+        others for one timeout at most. Raises Unavailable.
         """
         while self._catalog.announce(serialize_webhook_event, self._clock(), over_s):
             pass
-        tired: set[str] = set()
+        failing: set[str] = set()
         attempts = 0
         for delivery in self._catalog.due(self._clock()):
             if stop is not None and stop.is_set():
                 break
-            if delivery.webhook_id in tired or not self._catalog.claim(delivery, self._clock()):
+            if delivery.webhook_id in failing or not self._catalog.claim(delivery, self._clock()):
                 continue
             attempts += 1
             if not self._attempt(delivery):
-                tired.add(delivery.webhook_id)
+                failing.add(delivery.webhook_id)
         return attempts
 
     def _attempt(self, delivery: Delivery) -> bool:
         outcome = self._webhook_client.post(delivery.url, delivery.secret, delivery.id, delivery.body.encode())
         now = self._clock()
-        again = None if outcome.arrived else self._again(delivery, outcome, now)
-        self._catalog.record_attempt(delivery, Attempt(outcome.status, outcome.error, now), next_at=again)
-        return outcome.arrived
+        next_at = None if outcome.succeeded else self._next_attempt_at(delivery, outcome, now)
+        self._catalog.record_attempt(delivery, Attempt(outcome.status, outcome.error, now), next_at=next_at)
+        return outcome.succeeded
 
-    def _again(self, delivery: Delivery, outcome: DeliveryOutcome, now: float) -> float | None:
+    def _next_attempt_at(self, delivery: Delivery, outcome: DeliveryOutcome, now: float) -> float | None:
         if outcome.status == _GONE or delivery.attempts >= len(RETRY_AFTER_S):
             logger().error(
-                "a webhook was given up", webhook=delivery.webhook_id, message=delivery.id, reason=outcome.error
+                "gave up on a webhook message", webhook=delivery.webhook_id, message=delivery.id, reason=outcome.error
             )
             return None
         pause: float = RETRY_AFTER_S[delivery.attempts] * random.uniform(*_JITTER)  # noqa: S311  # jitter

@@ -1,0 +1,1 @@
+"""HTTP concerns that know no resource: declared routes, access, request parsing, limits, problems and OpenAPI."""

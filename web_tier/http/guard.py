@@ -1,20 +1,19 @@
-"""What keeps other web sites out: host and origin checks, and security headers."""
+"""Keep other web sites out: check host and origin, and send security headers."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from apiflask import APIFlask
-from flask import Response, g, request
+from flask import Flask, Response, g, request
 
 from config.settings import Settings
 from core import telemetry
 from core.domain.ids import new_id
 from web_tier.http.network_policy import asks_for_keys
 from web_tier.http.problems import Refused
-from web_tier.server.client_address import Proxies, address_in
+from web_tier.server.client_address import Proxies, parse_address
 
-_READS = {"GET", "HEAD", "OPTIONS"}
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = {
     "Content-Security-Policy": "; ".join(
         (
@@ -36,7 +35,8 @@ _HEADERS = {
 }
 
 
-def install(app: APIFlask, settings: Settings) -> None:
+def install(app: Flask, settings: Settings) -> None:
+    """Check every request of `app` before anything else does, and add the headers to every answer."""
     names = settings.web.host_names | {"localhost"}
     keyed = asks_for_keys(settings)
     proxies = Proxies(settings.web.proxy_networks)
@@ -59,24 +59,23 @@ def _find_client(proxies: Proxies) -> None:
 
 
 def _check_host(names: frozenset[str], *, addresses: bool) -> None:
-    """Refuse a name that is not ours: it may be another site's, pointed at this machine (DNS rebinding).
+    """Refuse a host name that is not ours: another site's name may point at this machine (DNS rebinding).
 
-    An address in place of a name was looked up nowhere. One of this machine's loopback will always do, with
-    `addresses` every one.
+    An address was not looked up, so it can't be rebound. Loopback addresses always pass, with `addresses` all do.
     """
     try:
         name = urlsplit(f"//{request.host}").hostname or ""
     except ValueError:
         name = ""
-    address = address_in(f"[{name}]" if ":" in name else name)
+    address = parse_address(f"[{name}]" if ":" in name else name)
     if name in names or (address is not None and (addresses or address.is_loopback)):
         return
-    raise Refused(403, "This server does not go by the name in this request; the setting web.hosts gives it names.")
+    raise Refused(403, "This server does not have the name in this request; the setting web.hosts lists its names.")
 
 
 def _check_origin(scheme: str) -> None:
-    """A page of another origin may send a form here, but nothing of it is done."""
-    if request.method in _READS:
+    """Refuse changes that a page of another origin asks for."""
+    if request.method in READS:
         return
     site = request.headers.get("Sec-Fetch-Site", "none")
     origin = request.headers.get("Origin")
@@ -88,7 +87,7 @@ def _add_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["X-Request-Id"] = g.get("request_id", "")
-    response.call_on_close(telemetry.bind_here)  # after the last byte of a stream: the thread then serves another
+    response.call_on_close(telemetry.bind_here)  # after a stream's last byte, as its thread serves others then
     if request.path.startswith("/api/"):
         response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -1,4 +1,4 @@
-"""Requests that would rather wait for their answer (RFC 7240: `Prefer: wait=SECONDS`)."""
+"""Let a request wait for its result, as RFC 7240 describes it (`Prefer: wait=SECONDS`)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from collections.abc import Callable
 from flask import request
 from werkzeug.http import parse_dict_header
 
-LONGEST_S = 60
-_LOOK_EVERY_S = 0.1
+from web_tier.http.request_parsing import Header
+
+_MAX_WAIT_S = 60
+_POLL_S = 0.1
+
+PREFER = Header(
+    "Prefer",
+    f"`wait=SECONDS`, at most {_MAX_WAIT_S}: answer when the results are there, or else after that time with what there"
+    " is",
+)
 
 
-class Waits:
-    """At most `seats` requests wait at a time, as each holds a thread; others are answered at once."""
+class PreferWait:
+    """Delays answers. At most `seats` requests wait at a time, because each holds a thread; others don't wait."""
 
     def __init__(
         self,
@@ -30,25 +38,25 @@ class Waits:
         self._pause = pause
 
     def until(self, done: Callable[[], bool]) -> dict[str, str]:
-        """Wait for `done` as long as the request prefers to; the answer's header that says so.
+        """Wait for `done` as long as the request prefers to, and return the answer's header that says so.
 
-        Where no seat is free, or the request prefers nothing, there is no such header.
+        Without a preference or a free seat it returns at once, with no header. It also ends when the process stops.
         """
-        seconds = _preferred()
+        seconds = _preferred_wait()
         if seconds is None or not self._seats.acquire(blocking=False):
             return {}
         try:
             end = self._clock() + seconds
             while not done() and self._clock() < end and not self._stopping():
-                self._pause(_LOOK_EVERY_S)
+                self._pause(_POLL_S)
         finally:
             self._seats.release()
         return {"Preference-Applied": f"wait={seconds}"}
 
 
-def _preferred() -> int | None:
-    """Seconds; None where the request does not say, or says what cannot be read, which a preference may."""
+def _preferred_wait() -> int | None:
+    """Return seconds, or None if the request states no preference that can be read; a preference may be ignored."""
     given = parse_dict_header(", ".join(request.headers.getlist("Prefer"))).get("wait") or ""
     if not (given.isascii() and given.isdigit()):
         return None
-    return min(int(given[:9]), LONGEST_S)
+    return min(int(given[:9]), _MAX_WAIT_S)

@@ -1,12 +1,12 @@
-"""Errors as RFC 9457 problem details: what happened, to what, and under which id the log has it."""
+"""Answer every error with RFC 9457 problem details: what happened, to what, and the request's id in the log."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
-from apiflask import APIFlask, HTTPError
-from flask import Response, g
+from flask import Flask, Response, g
+from pydantic import BaseModel, ConfigDict
 from werkzeug.exceptions import HTTPException
 
 from core.errors import Unavailable, WeightsInvalid, WeightsMissing
@@ -22,8 +22,8 @@ from web_tier.http.responses import encode_json
 
 _RETRY_AFTER_S = 5
 OUTCOME_UNKNOWN = "urn:tagfleet:outcome-unknown"
-"""The type of a problem by which a change may have been made all the same."""
-_OURS: dict[type[Exception], int] = {
+"""The type of a problem after which the change may still have been made."""
+_STATUSES: dict[type[Exception], int] = {
     NoSuchBatch: 404,
     NoSuchImage: 404,
     NoSuchEdit: 404,
@@ -39,8 +39,36 @@ _OURS: dict[type[Exception], int] = {
 }
 
 
+class Problem(BaseModel):
+    """RFC 9457. `request_id` names the request in the server's log; `errors` names each field that was wrong.
+
+    `type` is `urn:tagfleet:outcome-unknown` if the change may have been made all the same: check before you repeat a
+    request whose repeats are not recognised.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Conflict",
+                    "status": 409,
+                    "detail": "batch bat_01mcc5rm009ndjwtegjtmx is closed and takes no more images; create another one",
+                    "request_id": "req_01mcc5rm00x3h8d0c2k9fb",
+                }
+            ]
+        }
+    )
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: dict[str, list[str]] | None = None
+
+
 class Refused(Exception):
-    """Ends a request with this status and sentence; `errors` names the fields that were wrong."""
+    """Ends a request with this status and sentence; `errors` names the wrong fields."""
 
     def __init__(
         self,
@@ -65,6 +93,7 @@ def problem(
     headers: Any = None,
     kind: str = "about:blank",
 ) -> Response:
+    """Answer with a `Problem`."""
     body: dict[str, Any] = {
         "type": kind,
         "title": HTTPStatus(status).phrase,
@@ -77,19 +106,18 @@ def problem(
     return Response(encode_json(body), status, headers, mimetype="application/problem+json")
 
 
-def install(app: APIFlask) -> None:
+def install(app: Flask) -> None:
     """Answer every error of `app` with a problem."""
-    app.error_processor(_invalid)  # first: it takes all of werkzeug's errors too
-    for kind in _OURS:
-        app.register_error_handler(kind, _ours)
+    for kind in _STATUSES:
+        app.register_error_handler(kind, _known)
     app.register_error_handler(Refused, _refused)
     app.register_error_handler(Unavailable, _unavailable)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
 
 
-def _ours(error: Exception) -> Response:
-    return problem(_OURS[type(error)], str(error))
+def _known(error: Exception) -> Response:
+    return problem(_STATUSES[type(error)], str(error))
 
 
 def _refused(error: Refused) -> Response:
@@ -100,21 +128,14 @@ def _unavailable(error: Unavailable) -> Response:
     logger().warning("request not served", reason=str(error))
     headers = {"Retry-After": str(_RETRY_AFTER_S)}
     if isinstance(error, OutcomeUnknown):
-        return problem(503, f"{error}; look before you repeat it.", headers=headers, kind=OUTCOME_UNKNOWN)
-    return problem(503, f"{error}. Try again in some seconds.", headers=headers)
+        return problem(503, f"{error}; check before you repeat it.", headers=headers, kind=OUTCOME_UNKNOWN)
+    return problem(503, f"{error}. Try again in a few seconds.", headers=headers)
 
 
 def _http(error: HTTPException) -> Response:
     status = error.code or 500
-    kept = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
-    return problem(status, _SENTENCES.get(status) or error.description or error.name, headers=kept)
-
-
-def _invalid(error: HTTPError) -> Response:
-    """What APIFlask found wrong with a query: {"query": {field: [sentence]}}."""
-    fields = cast(dict[str, dict[str, list[str]]], error.detail)
-    errors = {name: sentences for place in fields.values() for name, sentences in place.items()}
-    return problem(error.status_code, _summary(errors) or error.message or "", errors=errors)
+    headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
+    return problem(status, _DETAILS.get(status) or error.description or error.name, headers=headers)
 
 
 def _unexpected(error: Exception) -> Response:
@@ -122,11 +143,7 @@ def _unexpected(error: Exception) -> Response:
     return problem(500, "Something went wrong in the server. Its log has the cause under this request's id.")
 
 
-def _summary(errors: dict[str, list[str]]) -> str:
-    return "; ".join(f"{name}: {', '.join(sentences)}" for name, sentences in errors.items())
-
-
-_SENTENCES = {
+_DETAILS = {
     404: "There is nothing at this address; /openapi.json lists what there is.",
     413: "The request is larger than the server takes (setting web.max_request_mb); send several smaller ones.",
 }

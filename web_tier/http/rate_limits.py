@@ -1,4 +1,4 @@
-"""How often one caller may ask: a bucket of tokens each, told in every answer (RateLimit headers)."""
+"""Limit how often one caller may ask, with a token bucket each; every answer says what is left (RateLimit headers)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from web_tier.server.request import KEPT
 
 _COUNTED = "rate_limit"
 _BUCKETS = 10_000
-"""Callers remembered at most, by their latest request; who is forgotten begins anew, with a full bucket."""
-_GUESSES_PER_S, _GUESSES = 0.2, 20
+"""How many callers are remembered; the one that asked longest ago is forgotten first, and starts with a full bucket."""
+_WRONG_KEYS_PER_S, _WRONG_KEYS = 0.2, 20
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What came of one attempt: `remaining` tokens are left, and `wait_s` seconds pass until there is one again."""
+    """The outcome of one attempt: `remaining` tokens are left, and the next one is there in `wait_s` seconds."""
 
     granted: bool
     remaining: int
@@ -30,9 +30,9 @@ class Taken:
 
 
 class Buckets:
-    """Token buckets by name: each holds `burst` at most and gains `per_s` a second. Safe for several threads.
+    """Token buckets by name. Each holds at most `burst` tokens and gains `per_s` a second. Safe for several threads.
 
-    `clock` gives seconds; while it steps back nothing is gained.
+    `clock` gives seconds; a bucket gains nothing while it steps back.
     """
 
     def __init__(self, per_s: float, burst: int, clock: Callable[[], float]) -> None:
@@ -43,6 +43,7 @@ class Buckets:
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, name: str) -> Taken:
+        """Take a token from the bucket, if there is one."""
         with self._lock:
             now = self._clock()
             level, at = self._levels.pop(name, (float(self.burst), now))
@@ -56,16 +57,16 @@ class Buckets:
 
 
 class RateLimits:
-    """The limits of this process; several web hosts count each for itself."""
+    """The limits of this process. Several web hosts each count for themselves."""
 
     def __init__(self, per_s: float, burst: int, clock: Callable[[], float]) -> None:
         self._requests = Buckets(per_s, burst, clock) if per_s else None
-        self._guesses = Buckets(_GUESSES_PER_S, _GUESSES, clock)
+        self._wrong_keys = Buckets(_WRONG_KEYS_PER_S, _WRONG_KEYS, clock)
 
-    def request(self, key_id: str) -> None:
-        """Count a request with this key. Raises Refused (429) when there were too many.
+    def count_request(self, key_id: str) -> None:
+        """Count a request with this key. Raises Refused (429) after too many.
 
-        A request whose body comes late may be run twice, and is counted once.
+        A request whose body arrives late may run twice, and counts once.
         """
         if self._requests is None:
             return
@@ -76,14 +77,14 @@ class RateLimits:
         if not taken.granted:
             raise _too_many("Too many requests with this key", taken)
 
-    def guess(self, address: str) -> None:
-        """Count a key that was wrong. Raises Refused (429) after too many from one address or IPv6 network."""
-        taken = self._guesses.take(counted_as(address))
+    def count_wrong_key(self, address: str) -> None:
+        """Count a wrong key. Raises Refused (429) after too many from one address or IPv6 network."""
+        taken = self._wrong_keys.take(counted_as(address))
         if not taken.granted:
             raise _too_many("Too many wrong keys from your address", taken)
 
-    def say(self, response: Response) -> Response:
-        """Tell the caller what is left (draft-ietf-httpapi-ratelimit-headers)."""
+    def add_headers(self, response: Response) -> Response:
+        """Add what the caller has left (draft-ietf-httpapi-ratelimit-headers)."""
         taken: Taken | None = g.get("rate_limit")
         if taken is not None and self._requests is not None:
             window = math.ceil(self._requests.burst / self._requests.per_s)

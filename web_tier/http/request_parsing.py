@@ -1,64 +1,122 @@
-"""JSON bodies, read by hand: their errors name the field, and their size has a limit of its own; idempotency keys."""
+"""Parse queries, JSON bodies and idempotency keys; what is wrong becomes a problem that names the field."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from flask import g, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from config.validation import Problem, problems
 from web_tier.catalog.keys import Key
 from web_tier.http.problems import Refused
 
 M = TypeVar("M", bound=BaseModel)
 
+JSON = "application/json"
+FORM = "multipart/form-data"
+
 _MAX_JSON = 1 << 20
-_MAX_KEY = 255
+_MAX_IDEMPOTENCY_KEY = 255
 
 
-def json_body(kind: type[M], *, most: int = _MAX_JSON) -> M:
-    """Return the request's JSON of `most` bytes at most; an empty body stands for {}.
+@dataclass(frozen=True)
+class Header:
+    """A request header that a route understands."""
 
-    Raises Refused, which names the fields that are wrong.
+    name: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Body:
+    """The body of a request: its schema and media type, and for JSON how many bytes it may have.
+
+    The view reads a body of another media type itself.
     """
-    data = _data(most)
+
+    schema: type[BaseModel]
+    media_type: str = JSON
+    max_bytes: int = _MAX_JSON
+
+    @property
+    def is_json(self) -> bool:
+        return self.media_type == JSON
+
+    @property
+    def required(self) -> bool:
+        """Whether the schema refuses {}, which an empty body stands for."""
+        try:
+            self.schema.model_validate({})
+        except ValidationError:
+            return True
+        return False
+
+
+def parse_body(body: Body) -> BaseModel:
+    """Return the request's JSON as the body's schema; an empty body stands for {}.
+
+    Raises Refused: 413 for too many bytes, 422 with the names of the wrong fields.
+    """
+    data = _read(body.max_bytes)
     try:
-        return kind.model_validate_json(data or b"{}", strict=True)  # `true` is no 1
+        return body.schema.model_validate_json(data or b"{}", strict=True)  # `true` is no 1
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        errors = {".".join(map(str, one["loc"])) or "body": [_sentence(one["msg"])] for one in found}
-        raise Refused(422, "; ".join(f"{name}: {said[0]}" for name, said in errors.items()), errors=errors) from None
+        raise _refused("body", problems(error)) from None
 
 
-def _data(most: int) -> bytes:
-    request.max_content_length = most + 1  # what is in chunks is cut there without a word
+def parse_query(schema: type[M]) -> M:
+    """Return the query of the address as `schema`. Raises Refused (422) with the names of the wrong fields."""
     try:
-        data = request.get_data()
-    except RequestEntityTooLarge:
-        data = b" " * (most + 1)
-    if len(data) > most:
-        size = f"{most >> 20} MB" if most >= 1 << 20 else f"{most >> 10} kB"
-        raise Refused(413, f"The JSON of this request may have {size} at most; send several smaller ones.")
-    return data
+        return schema.model_validate(request.args.to_dict())
+    except ValidationError as error:
+        raise _refused("query", problems(error)) from None
 
 
-def _sentence(said: str) -> str:
-    """What our own checks say, without pydantic's words before it."""
-    return said.removeprefix("Value error, ")
+def idempotency_header(made: str) -> Header:
+    """Return the header by which repeats of a request make no second one of `made`."""
+    return Header(
+        "Idempotency-Key",
+        f"Repeats of a request with the same key make no second {made}. Keys count for each API key on its own. A"
+        " repeat with another body is refused (422)",
+    )
 
 
 def idempotency_key() -> str | None:
-    """Return the request's Idempotency-Key within the scope of its API key, or None where it has none.
+    """Return the request's Idempotency-Key within the scope of its API key, or None if it has none.
 
-    Two API keys never share a name, and neither does a caller without one. A session has the scope of its API key.
-    A caller without an API key has its names stored as they were sent: a header holds no line break, so that no such
-    name equals one with a scope. Raises Refused for a name of a wrong length.
+    Two API keys never share a name, nor does a caller without one. A session has the scope of its API key. The names of
+    callers without an API key are stored as they were sent: a header holds no line break, so no such name equals one
+    with a scope. Raises Refused for a name of a wrong length.
     """
     name = request.headers.get("Idempotency-Key")
     if name is None:
         return None
-    if not 0 < len(name) <= _MAX_KEY:
-        raise Refused(422, f"The Idempotency-Key must have 1 to {_MAX_KEY} characters.")
-    caller: Key | None = g.get("key")
-    return name if caller is None else f"{caller.id}\n{name}"
+    if not 0 < len(name) <= _MAX_IDEMPOTENCY_KEY:
+        raise Refused(422, f"The Idempotency-Key must have 1 to {_MAX_IDEMPOTENCY_KEY} characters.")
+    key: Key | None = g.get("key")
+    return name if key is None else f"{key.id}\n{name}"
+
+
+def _read(max_bytes: int) -> bytes:
+    request.max_content_length = max_bytes + 1  # a chunked body is cut there without an error
+    try:
+        data = request.get_data()
+    except RequestEntityTooLarge:
+        data = b" " * (max_bytes + 1)
+    if len(data) > max_bytes:
+        limit = f"{max_bytes >> 20} MB" if max_bytes >= 1 << 20 else f"{max_bytes >> 10} kB"
+        raise Refused(413, f"The JSON of this request may have {limit} at most; send several smaller requests.")
+    return data
+
+
+def _refused(whole: str, found: Iterable[Problem]) -> Refused:
+    """Return the refusal that names each wrong field once, or `whole` if no single field is wrong."""
+    errors: dict[str, list[str]] = {}
+    for problem in found:
+        errors.setdefault(problem.where or whole, []).append(problem.what)
+    detail = "; ".join(f"{name}: {', '.join(sentences)}" for name, sentences in errors.items())
+    return Refused(422, detail, errors=errors)

@@ -1,4 +1,4 @@
-"""JSON answers."""
+"""JSON answers, encoded in one way wherever the service writes JSON."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from flask import Response
 
 
 def encode_json(value: Any) -> bytes:
+    """Return compact UTF-8 JSON, with non-ASCII characters as they are."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Answer with `value` as JSON."""
     return Response(encode_json(value), status, headers, mimetype="application/json")

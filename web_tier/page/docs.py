@@ -1,4 +1,4 @@
-"""The page at /docs: the API's description as people read it, made from /openapi.json."""
+"""Serves the page at /docs: the API's documentation for people, made from /openapi.json."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _where(parameter: dict[str, Any]) -> str:
 
 
 def _content(described: dict[str, Any]) -> Markup:
-    """The media types of a body, and the shape of each."""
+    """Return the media types of a body, each with its schema."""
     found = [
         Markup("{} <span class='muted'>{}</span>").format(_type(content.get("schema", {})), media)
         for media, content in described.get("content", {}).items()
@@ -134,7 +134,7 @@ def _shapes(spec: dict[str, Any]) -> Iterator[Shape]:
 
 
 def _type(schema: dict[str, Any]) -> Markup:
-    """A schema in a few words; other shapes are links."""
+    """Describe a schema in a few words; other schemas are links."""
     if reference := schema.get("$ref"):
         return Markup('<a href="#{0}">{0}</a>').format(reference.removeprefix(_PLACE))
     if choices := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
@@ -161,13 +161,13 @@ def _bounds(schema: dict[str, Any]) -> Iterator[str]:
 
 
 def _curl(spec: dict[str, Any], path: str, method: str, body: dict[str, Any] | None) -> str:
-    """A command that may be tried, with the shape's own example for a body."""
+    """Return a curl command that works, with the schema's own example as the body."""
     words = [f"'http://127.0.0.1:8000{path}'"]
     if method != "get":
         words = ["-X", method.upper(), *words]
     for media, content in (body or {}).get("content", {}).items():
         if media == "multipart/form-data":
-            words = [*words[2:], "-F", f"files=@{_CURL_FILE}"]  # a form is posted anyway
+            words = [*words[2:], "-F", f"files=@{_CURL_FILE}"]  # curl posts a form by default
         elif examples := _schema(spec, content["schema"]).get("examples"):
             given = json.dumps(examples[0], ensure_ascii=False).replace("'", "'\\''")
             words += ["-H", f"'Content-Type: {media}'", "-d", f"'{given}'"]
@@ -185,7 +185,7 @@ def _pretty(example: Any) -> str:
 
 
 def _text(said: str) -> Markup:
-    """Docstrings as HTML: paragraphs, and what stands between backticks as code."""
+    """Render a docstring as HTML: paragraphs, and text between backticks as code."""
     paragraphs = [_inline(paragraph) for paragraph in said.split("\n\n") if paragraph.strip()]
     return Markup("").join(map(Markup("<p>{}</p>").format, paragraphs))
 

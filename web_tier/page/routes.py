@@ -1,4 +1,4 @@
-"""The page: one document for all views. Scripts fill it from the REST API and decide the view from the address."""
+"""Serves the page: one document for all views. Its scripts choose the view by the URL, and fill it from the API."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "HEIC", "AVIF")
 _STATIC = Path(__file__).with_name("static")
 _OF_FLEET = {"capform.js", "changes.js", "fleet.js", "plot.js", "plots.js", "registry.js", "workers.js"}
 _LATER = {"batches.js", "keys.js", "types.js"} | _OF_FLEET
-"""Scripts that the first view does without."""
+"""Scripts that the first view does not need."""
 _ICONS = (("192", "any"), ("512", "any"), ("maskable", "maskable"))
 _TEXT = {"text/html", "text/css", "text/javascript", "application/javascript", "image/svg+xml"}
-_WORTH_PACKING = 500
+_WORTH_COMPRESSING = 500
 
 pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
-"""Needs `MAX_IMAGE_MB` (the page says so) and `MAX_REQUEST_MB` (it never sends more) in the app's config."""
+"""Needs `MAX_IMAGE_MB`, which the page shows, and `MAX_REQUEST_MB`, which it never exceeds, in the app's config."""
 
 
 @pages.get("/")
@@ -34,13 +34,13 @@ def shell() -> str:
 
 @pages.get("/batches/<batch_id>")
 def batch(batch_id: str) -> str:
-    """Whether there is such a batch is found by the script, which says so in the page."""
+    """Serve the page for any id; its script finds out whether the batch exists."""
     return _document("Batch – Tagfleet")
 
 
 @pages.get("/manifest.webmanifest")
 def manifest() -> Response:
-    """What a phone or desktop needs to install the page, and to share photos with it."""
+    """Describe the page to a phone or desktop that installs it, or shares photos with it."""
     icons = [
         {
             "src": url_for("pages.static", filename=f"icons/{name}.png"),
@@ -75,7 +75,7 @@ def manifest() -> Response:
 
 @pages.get("/service-worker.js")
 def service_worker() -> Response:
-    """At the root, because a service worker rules only what lies below it."""
+    """Serve the service worker from the root: it controls only paths below its own."""
     assets = [url_for("pages.static", filename=path) for path in _assets()]
     response = Response(render_template("service-worker.js", assets=assets), mimetype="text/javascript")
     response.headers["Cache-Control"] = "no-cache"
@@ -84,16 +84,16 @@ def service_worker() -> Response:
 
 @pages.post("/share")
 def share() -> AnyResponse:
-    """Shared photos are taken by the service worker, which has the page upload them as any others.
+    """Answer a share that no service worker took. Normally the service worker has the page upload the photos.
 
-    A browser that has dropped the worker asks here; nothing is kept, and the page says how to go on.
+    Nothing is stored, and the page explains how to continue.
     """
     return redirect("/?shared=lost", 303)
 
 
 @pages.after_request
-def pack(response: Response) -> Response:
-    """Compress what is text; the page is fetched by phones too."""
+def compress(response: Response) -> Response:
+    """Compress text: phones load the page, too."""
     if response.mimetype not in _TEXT or response.status_code != 200 or "Content-Encoding" in response.headers:
         return response
     response.vary.add("Accept-Encoding")
@@ -101,18 +101,18 @@ def pack(response: Response) -> Response:
         return response
     response.direct_passthrough = False
     plain = response.get_data()
-    if len(plain) >= _WORTH_PACKING:
-        response.set_data(_packed(plain))
+    if len(plain) >= _WORTH_COMPRESSING:
+        response.set_data(_compressed(plain))
         response.headers["Content-Encoding"] = "gzip"
         response.headers.pop("Accept-Ranges", None)
         tag, _ = response.get_etag()
         if tag:
-            response.set_etag(tag, weak=True)  # the same text in other bytes
+            response.set_etag(tag, weak=True)  # the same text, but not the same bytes
     return response
 
 
 @lru_cache(maxsize=128)
-def _packed(plain: bytes) -> bytes:
+def _compressed(plain: bytes) -> bytes:
     return gzip.compress(plain, compresslevel=6, mtime=0)
 
 

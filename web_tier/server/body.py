@@ -1,4 +1,4 @@
-"""The body of a request as the application reads it (`wsgi.input`): what has come, and then what is still to come."""
+"""The body of a request as the application reads it (`wsgi.input`): bytes that have come, then bytes still to come."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestTimeout
 
 
 class BodyNeeded(BaseException):
-    """The application wants the body, which is not all there; not an Exception, as no handler is to answer it."""
+    """The application reads a body that is not complete. Not an Exception, so that no error handler answers it."""
 
 
 class ClientGone(ClientDisconnected):
@@ -23,9 +23,9 @@ class BodyTooSlow(RequestTimeout):
 
 
 class Body:
-    """Filled by the event loop until it is handed to a thread, which then asks `more` for the rest.
+    """The event loop fills it until a thread takes it over, which calls `more` for the rest.
 
-    `more` returns the next bytes, and nothing at the end; it raises ClientGone or BodyTooSlow. Where `peeking`, the
+    `more` returns the next bytes, or b"" at the end; it raises ClientGone or BodyTooSlow. While `peeking` is true, the
     first read raises BodyNeeded.
     """
 
@@ -33,7 +33,7 @@ class Body:
         self._more = more
         self._chunks: deque[bytes] = deque()
         self.held = 0
-        """Bytes that have come and were not read."""
+        """Bytes that have come and are not read yet."""
         self.whole = False
         self.peeking = False
 
@@ -43,7 +43,7 @@ class Body:
             self.held += len(chunk)
 
     def read(self, size: int | None = -1) -> bytes:
-        """Up to `size` bytes, all of them unless the body ends before; without a size, the rest of the body."""
+        """Return `size` bytes, fewer only at the end of the body; without a size, the rest of the body."""
         if size == 0:
             return b""
         self._check()
@@ -77,7 +77,7 @@ class Body:
             raise BodyNeeded
 
     def _fill(self) -> bool:
-        """Hold more bytes than before; False at the end."""
+        """Get more bytes; return False at the end."""
         if self.whole:
             return False
         chunk = self._more()

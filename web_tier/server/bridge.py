@@ -1,13 +1,13 @@
 """Runs a WSGI application behind gunicorn's ASGI protocol, so that slow clients hold no thread.
 
-1. A request without a body, or with a small one, goes to a thread when all of it is there.
-2. One whose body is still coming goes to a thread for a first look. Most refusals (no key, no such batch, too large)
-   need no body, and are answered at once. Where the application begins to read, the look is broken off.
-3. Then the event loop gathers the body, up to `_AHEAD` bytes, and the application runs in earnest.
-4. A body that is larger is read while it comes. That holds a thread for as long as the client sends, so only some
-   threads may do it, and the connection's deadlines see to it that the client keeps sending.
+1. A request without a body, or with a small one, goes to a thread once all of it is there.
+2. A request whose body is still coming goes to a thread for a trial run. Most refusals (no key, no such batch, too
+   large) need no body, and are answered at once. When the application begins to read the body, the trial is aborted.
+3. Then the event loop gathers the body, up to `_AHEAD` bytes, and the application runs again.
+4. A larger body is read while it comes. That holds a thread for as long as the client sends, so only some threads may
+   do it, and the connection's deadlines make sure that the client keeps sending.
 
-Answers are made in portions, and a thread makes the next one when the client has taken the last.
+Answers are made in portions. A thread makes the next portion when the client has taken the previous one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from web_tier.server.body import BodyNeeded
-from web_tier.server.environ import environ_of
+from web_tier.server.environ import build_environ
 from web_tier.server.exchange import Application, Exchange
 from web_tier.server.request import KEPT, Receive, Request
 from web_tier.server.streams import EventStream, Streams
@@ -28,15 +28,15 @@ from web_tier.server.threads import Threads
 _SMALL = 64 * 1024
 _AHEAD = 1 << 20
 _GATHERED = 64 << 20
-"""Bytes of all bodies that are gathered at most; beyond it threads read them as they come."""
+"""Limit of the bytes gathered of all bodies together; beyond it threads read bodies as they come."""
 _MOMENT_S = 0.05
-"""A body that comes within it costs no first look."""
+"""A body that comes within this time needs no trial run."""
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Bridge:
-    """`threads` run the application, of which `readers` at most read bodies that are still coming."""
+    """`threads` run the application. At most `readers` of them read bodies that are still coming."""
 
     def __init__(self, application: Application, threads: Threads, streams: Streams, *, readers: int) -> None:
         self._application = application
@@ -56,12 +56,12 @@ class Bridge:
         else:
             await self._gather(request, _SMALL)
         if not request.body.whole and request.failed is None:
-            await self._look(request, send)
+            await self._try_without_body(request, send)
         elif not request.connection.gone:
             await self._answer(request, send)
 
-    async def _look(self, request: Request, send: Send) -> None:
-        """Answer without the body if the application can, else with as much of it as may be gathered."""
+    async def _try_without_body(self, request: Request, send: Send) -> None:
+        """Answer without the body if the application can; otherwise gather the body first."""
         request.body.peeking = True
         if await self._answer(request, send):
             return
@@ -75,14 +75,14 @@ class Bridge:
             await self._answer(request, send)
 
     async def _gather_soon(self, request: Request) -> None:
-        """Gather a body that is all but there. Who waits for leave to send it (Expect) is not given it yet."""
+        """Gather a body that comes at once. Does not yet tell a client that expects a 100 (Continue) to send it."""
         if request.length <= _AHEAD and not request.connection.receiver.expect_continue:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_MOMENT_S):
                     await self._gather(request, _AHEAD)
 
     async def _gather(self, request: Request, most: int) -> None:
-        """Hold the body up to `most` bytes, as long as all bodies together are not too much."""
+        """Gather the body up to `most` bytes, while all gathered bodies together are not too large."""
         before = request.body.held
         counted = 0
         try:
@@ -93,12 +93,12 @@ class Bridge:
             self._gathered -= counted
 
     async def _answer(self, request: Request, send: Send) -> bool:
-        """Run the application and send its answer; False where it needs the body for that."""
+        """Run the application and send its answer; return False if it needs the body for that."""
         connection = request.connection
         if connection.gone:
             return True
         connection.begin_answer()
-        environ = environ_of(request.scope) | {KEPT: request.kept}
+        environ = build_environ(request.scope) | {KEPT: request.kept}
         exchange = Exchange(self._application, environ, contextvars.copy_context())
         try:
             try:
@@ -110,23 +110,23 @@ class Bridge:
                 await self._follow(exchange.stream, request, send)
             while exchange.stream is None and not exchange.done and not connection.gone:
                 await send({"type": "http.response.body", "body": portion, "more_body": True})
-                portion = await self._threads.run(exchange.go_on)
+                portion = await self._threads.run(exchange.next_portion)
             await send({"type": "http.response.body", "body": portion})
             return True
         finally:
             if not exchange.done:
-                self._threads.begin(exchange.close)
+                self._threads.start(exchange.close)
 
     async def _follow(self, stream: EventStream, request: Request, send: Send) -> None:
         """Send events until the stream ends or its reader leaves."""
         connection, task = request.connection, asyncio.current_task()
         connection.on_lost = lambda: task is not None and task.cancel()
-        told = b" "
+        events = b" "
         try:
             while not stream.ended and not connection.left:
-                told = await self._streams.step(stream, soon=bool(told))
-                if told:
-                    await send({"type": "http.response.body", "body": told, "more_body": True})
+                events = await self._streams.step(stream, soon=bool(events))
+                if events:
+                    await send({"type": "http.response.body", "body": events, "more_body": True})
         finally:
             connection.on_lost = None
             self._streams.close(stream)

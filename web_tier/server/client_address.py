@@ -1,4 +1,4 @@
-"""Who a request comes from: the peer, or what proxies that are trusted say of it (X-Forwarded-For)."""
+"""Finds the address of a client: that of the peer, or the one that trusted proxies report (X-Forwarded-For)."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ from config.networks import Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _V6_PREFIX = 64
-"""One household of IPv6, or one machine, has at least so many bits to choose its addresses from."""
+"""Length of the network prefix of one household: it can choose the other 64 bits of its addresses at will."""
 
 
 class Proxies:
-    """The proxies whose word is taken, as networks; none is trusted unless it is named."""
+    """The proxies that are trusted, as networks."""
 
     def __init__(self, networks: Iterable[Network]) -> None:
         self._networks = tuple(networks)
 
     def trust(self, address: str) -> bool:
-        parsed = address_in(address)
+        parsed = parse_address(address)
         return parsed is not None and self._trust(parsed)
 
     def client(self, peer: str, forwarded: Iterable[str]) -> str:
-        """The address of the client behind trusted proxies; `forwarded` has the X-Forwarded-For fields in order.
+        """Return the address of the client behind trusted proxies. `forwarded` has the X-Forwarded-For fields in order.
 
-        Each proxy appends whom it heard the request from. So the walk goes from right to left, and only as long as the
-        address that vouches for the next one is trusted: what stands further to the left anybody may have written. It
-        ends at an entry that is no address.
+        Each proxy appends the address that it received the request from. So this reads from right to left, and only
+        while the address that added the next entry is trusted: anybody may have written the entries further left. It
+        stops at an entry that is not an address.
         """
-        found = address_in(peer)
+        found = parse_address(peer)
         if found is None:
             return peer
         entries = [entry for field in forwarded for entry in field.split(",")]
         while entries and self._trust(found):
-            said = address_in(entries.pop())
-            if said is None:
+            forwarded_for = parse_address(entries.pop())
+            if forwarded_for is None:
                 break
-            found = said
+            found = forwarded_for
         return str(found)
 
     def _trust(self, address: Address) -> bool:
         return any(address.version == network.version and address in network for network in self._networks)
 
 
-def address_in(text: str) -> Address | None:
-    """The address in an entry of X-Forwarded-For, with or without a port; None where there is none.
+def parse_address(text: str) -> Address | None:
+    """Return the address in an entry of X-Forwarded-For, with or without a port; None if there is none.
 
-    Takes `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:80`. An IPv4 address within
-    an IPv6 one is the IPv4 address; a zone (`%eth0`) is left off.
+    Accepts `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:80`. An IPv4 address mapped
+    to IPv6 becomes the IPv4 address; a zone (`%eth0`) is left out.
     """
     host = text.strip()
     if host.startswith("["):
         host, bracket, port = host[1:].partition("]")
         if not bracket or (port and not _is_port(port)):
             return None
-    elif host.count(":") == 1:  # IPv6 has two at least
+    elif host.count(":") == 1:  # IPv6 has at least two colons
         host, _, port = host.partition(":")
         if not _is_port(f":{port}"):
             return None
@@ -68,8 +68,8 @@ def address_in(text: str) -> Address | None:
 
 
 def counted_as(address: str) -> str:
-    """The name under which limits count an address: an IPv6 one under its network, others as they are."""
-    parsed = address_in(address)
+    """Return the name under which limits count an address: the network of an IPv6 address, others unchanged."""
+    parsed = parse_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         network = int(parsed) >> (128 - _V6_PREFIX) << (128 - _V6_PREFIX)
         return str(ipaddress.IPv6Network((network, _V6_PREFIX)))
@@ -77,7 +77,7 @@ def counted_as(address: str) -> str:
 
 
 def unmapped(address: Address) -> Address:
-    """An IPv4 address that came in the form of an IPv6 one (`::ffff:192.0.2.1`) as what it is."""
+    """Return the IPv4 address of one mapped to IPv6 (`::ffff:192.0.2.1`), other addresses unchanged."""
     return getattr(address, "ipv4_mapped", None) or address
 
 

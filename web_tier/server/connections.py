@@ -1,9 +1,10 @@
-"""All connections of a web process: how many there may be, and which have to go when there are too many.
+"""All connections of a web process: how many there may be, and which are closed when there are too many.
 
-Only connections that wait count for an address: for a request, its head, or its body before the application works on
-it. A connection whose request is being answered, event streams included, is nobody's to close. Where an address has
-too many waiting, new ones are let in and those that have waited longest are closed: a stranger who holds connections
-open pushes out connections of the same kind, and people behind the same router still get in.
+Only waiting connections count towards the limit of an address: those that wait for a request, for its head, or for its
+body before the application runs. A connection whose request is being answered is never closed for others, and that
+includes event streams. If too many connections of an address wait, new ones are accepted and those that have waited
+longest are closed. So a stranger who holds connections open pushes out his own, and people behind the same router still
+get in.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ from itertools import islice
 from typing import Protocol
 
 _SETTLED_S = 2.0
-"""A connection that waits for less is let be: in a burst of them their requests are on the way."""
+"""A connection that has waited for less stays open: in a burst of connections the requests are on their way."""
 
 
 class Connection(Protocol):
-    """What the table knows of a connection."""
+    """What `Connections` uses of a connection."""
 
     address: str | None
-    """What it is counted under; None for a trusted proxy, which brings connections of many."""
+    """The name under which it is counted; None for a trusted proxy, which has connections of many clients."""
 
     @property
     def idle(self) -> bool:
-        """Whether it waits without a byte of a request."""
+        """Whether it waits and no byte of a request has come."""
 
     def evict(self) -> None:
         """Close it."""
 
     def check(self, now: float) -> None:
-        """Close it where its client is too slow. `now` is the event loop's time in seconds."""
+        """Close it if its client is too slow. `now` is the event loop's time in seconds."""
 
 
 class Connections:
-    """The connections of one event loop, which alone calls this; `clock` is the loop's, in seconds."""
+    """The connections of one event loop, which alone calls this. `clock` is the loop's, in seconds."""
 
     def __init__(self, *, total: int, per_address: int, clock: Callable[[], float]) -> None:
         self._total = total
@@ -42,13 +43,13 @@ class Connections:
         self._clock = clock
         self._all: dict[Connection, None] = {}
         self._waiting: dict[str | None, dict[Connection, float]] = {}
-        """By address, in the order in which they began to wait, and when."""
+        """By address: waiting connections in the order in which they began to wait, and when."""
 
     def __len__(self) -> int:
         return len(self._all)
 
     def add(self, connection: Connection) -> bool:
-        """Take a new connection, which waits. False where there is no room and no waiting connection to close."""
+        """Add a new connection, which waits; return False if there is no room and no waiting connection to close."""
         if len(self._all) >= self._total and not self._make_room():
             return False
         self._all[connection] = None
@@ -62,7 +63,7 @@ class Connections:
             self._waiting.setdefault(connection.address, {})[connection] = self._clock()
 
     def work(self, connection: Connection) -> None:
-        """The connection waits no more: its request is being answered."""
+        """Count a connection as busy: its request is being answered."""
         of_address = self._waiting.get(connection.address)
         if of_address is not None:
             of_address.pop(connection, None)
@@ -74,24 +75,24 @@ class Connections:
         self._all.pop(connection, None)
 
     def close_waiting(self) -> None:
-        """Close every connection that waits."""
+        """Close all waiting connections."""
         for of_address in list(self._waiting.values()):
             self._evict(list(of_address))
 
     def sweep(self) -> None:
-        """Hold every address to its limit, and every connection to its deadlines."""
+        """Enforce the limit of each address and the deadlines of each connection."""
         now = self._clock()
         for address, of_address in list(self._waiting.items()):
             surplus = len(of_address) - self._per_address
             if address is not None and surplus > 0:
                 settled = [one for one, since in of_address.items() if now - since >= _SETTLED_S]
-                settled.sort(key=lambda one: not one.idle)  # silent ones first, of each kind the oldest
+                settled.sort(key=lambda one: not one.idle)  # idle ones first, and of each kind the oldest
                 self._evict(settled[:surplus])
         for connection in list(self._all):
             connection.check(now)
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest of the address that has most of them."""
+        """Close the longest waiting connection of the address that has most of them."""
         if not self._waiting:
             return False
         most = max(self._waiting.values(), key=len)

@@ -1,4 +1,4 @@
-"""The WSGI environment of a request, from what ASGI tells of it (PEP 3333)."""
+"""Builds the WSGI environment of a request from its ASGI scope (PEP 3333)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 
-def environ_of(scope: dict[str, Any]) -> dict[str, Any]:
-    """The environment without `wsgi.input`. Bytes of the path that are not UTF-8 stay as they are, as latin-1."""
+def build_environ(scope: dict[str, Any]) -> dict[str, Any]:
+    """Return the environment without `wsgi.input`. The path is latin-1, so bytes that are not UTF-8 are kept."""
     raw_path = scope["raw_path"] or b"/"
-    if not raw_path.startswith(b"/"):  # in absolute form, as clients send it to a proxy
+    if not raw_path.startswith(b"/"):  # absolute form, which clients send to a proxy
         raw_path = urlsplit(raw_path).path or b"/"
     server, client = scope["server"] or ("", 0), scope["client"] or ("", 0)
     environ: dict[str, Any] = {
@@ -33,10 +33,10 @@ def environ_of(scope: dict[str, Any]) -> dict[str, Any]:
     }
     for name, value in scope["headers"]:
         key = _key(name)
-        said = value.decode("latin-1")
+        text = value.decode("latin-1")
         if key in environ:
-            said = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{said}"
-        environ[key] = said
+            text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+        environ[key] = text
     return environ
 
 

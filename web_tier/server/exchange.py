@@ -1,4 +1,4 @@
-"""One run of the application for one request, as far as threads take part: begin, go on, close."""
+"""One run of the WSGI application for one request, in steps that threads execute: begin, next portion, close."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from web_tier.server.body import Body
 from web_tier.server.streams import OFFER, EventStream
 
 _PORTION = 256 * 1024
-"""Bytes of an answer that are made before a thread does something else."""
+"""Bytes of an answer that a thread makes in one step."""
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Exchange:
-    """Each method runs in some thread, one at a time, in one context: a thread is held only while there is work."""
+    """Each method runs in any thread, one at a time, in one context: a thread is held only while there is work."""
 
     def __init__(self, application: Application, environ: dict[str, Any], context: Context) -> None:
         self._application = application
@@ -31,18 +31,18 @@ class Exchange:
         self.headers: list[tuple[bytes, bytes]] = []
         self.stream: EventStream | None = None
         self.done = False
-        """Whether the answer is complete; it is closed then."""
+        """Whether the answer is complete, and closed."""
 
     def begin(self, body: Body) -> bytes:
-        """Run the application; the first portion of its answer. Raises BodyNeeded and what the application raises."""
+        """Run the application; return its answer's first portion. Raises BodyNeeded and the application's errors."""
         return self._in_context(lambda: self._begin(body))
 
-    def go_on(self) -> bytes:
-        """The next portion. Raises what the application raises in the middle of its answer."""
+    def next_portion(self) -> bytes:
+        """Return the next portion of the answer. Raises what the application raises in the middle of it."""
         return self._in_context(self._portion)
 
     def close(self) -> None:
-        """Let the application let go of the answer; where a thread is at work on it, that thread does so at its end."""
+        """Close the application's answer. If a thread is working on it, that thread closes it at its end."""
         self._abandoned = True
         if self._lock.acquire(blocking=False):
             try:
@@ -59,7 +59,7 @@ class Exchange:
                     self._context.run(self._close)
                     raise
         finally:
-            if self._abandoned:  # looked at when the lock is free: who could not take it leaves the closing to us
+            if self._abandoned:  # read after the release: `close`, if it could not get the lock, left the closing to us
                 self.close()
 
     def _begin(self, body: Body) -> bytes:
@@ -98,4 +98,4 @@ class Exchange:
 
 
 def _no_write(_data: bytes) -> None:
-    raise NotImplementedError("answers are given as an iterable")
+    raise NotImplementedError("the write() of PEP 3333 is not supported; return an iterable")

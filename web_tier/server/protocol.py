@@ -1,13 +1,13 @@
-"""One connection: gunicorn's HTTP parser on asyncio, with deadlines, and an end that lets the answer arrive.
+"""One connection: gunicorn's HTTP parser on asyncio, with deadlines, and a close that lets the answer arrive.
 
-A connection is in one of five phases, of which only `ANSWER` may hold a thread:
+A connection is in one of five phases. Only `ANSWER` may hold a thread.
 
-1. `IDLE`: nothing of a request has come. Closed after a while, or by `connections` when others need the room.
-2. `HEAD`: a part of a head has come. All of it has to come within `head_s`.
-3. `BODY`: the head is there, and the application has not seen it. The body has to make progress.
-4. `ANSWER`: the application works. Body and answer have to make progress.
-5. `LINGER`: the answer is sent before the request was read to its end. What still comes is thrown away for a moment;
-   to close at once would reset the connection, and the client might never see the answer (RFC 9112, section 9.6).
+1. `IDLE`: no byte of a request has come. Closed after a while, or by `connections` when others need the room.
+2. `HEAD`: a part of a request's head has come. All of it must come within `head_s`.
+3. `BODY`: the head is complete, and the application does not run yet. The body must make progress.
+4. `ANSWER`: the application runs. Body and answer must make progress.
+5. `LINGER`: the answer was sent before the whole request was read. Whatever still comes is discarded for a moment. To
+   close at once would reset the connection, and the client might never see the answer (RFC 9112, section 9.6).
 """
 
 from __future__ import annotations
@@ -27,11 +27,38 @@ from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver
 
 from web_tier.server.client_address import Proxies, counted_as
 from web_tier.server.connections import Connections
-from web_tier.server.progress import Progress
 
 _LINGER_S, _LINGER_QUIET_S = 30.0, 5.0
 _PROXY_KEEPALIVE_S = 330
-"""Longer than a load balancer keeps a connection: it would send a request into one that is just being closed."""
+"""Longer than a load balancer keeps a connection. Otherwise it might send a request into one that is being closed."""
+
+
+class Progress:
+    """A transfer that must move `at_least` bytes within every `span_s` seconds; otherwise it is stuck, not slow.
+
+    A pause of up to `span_s` is allowed, and a large transfer over a slow line may take as long as it needs. A limit of
+    the total time would cut off honest clients, too.
+    """
+
+    def __init__(self, span_s: float, at_least: float) -> None:
+        self._span_s = span_s
+        self._at_least = at_least
+        self._begun: float | None = None
+        self._bytes = 0
+        self.moved = 0
+        """All bytes that the transfer has moved so far."""
+
+    def rest(self) -> None:
+        """Stop measuring. The next call of `stuck` begins a new span."""
+        self._begun = None
+
+    def stuck(self, now: float, pending: int = 0) -> bool:
+        """Return whether too little moved in this span, without `pending` bytes of `moved`. `now` is in seconds."""
+        moved = self.moved - pending
+        if self._begun is None or moved - self._bytes >= self._at_least:
+            self._begun, self._bytes = now, moved
+            return False
+        return now - self._begun > self._span_s
 
 
 class Phase(enum.Enum):
@@ -44,7 +71,7 @@ class Phase(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds, and bytes a second of a body; `linger_bytes` of a refused body are read and thrown away."""
+    """Limits in seconds, and in bytes/s of a body. At most `linger_bytes` of a refused body are read and discarded."""
 
     head_s: float
     stall_s: float
@@ -54,31 +81,31 @@ class Deadlines:
 
 
 class Receiver(BodyReceiver):  # type: ignore[misc]  # gunicorn brings no types
-    """Gunicorn's, which waits for a body as long as the deadlines of its connection let it."""
+    """Gunicorn's receiver, without its own timeout: the connection's deadlines decide how long it waits."""
 
     async def _wait_for_data(self) -> None:
         if self._chunks or self._complete or self._disconnected:
             return
-        come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiter: asyncio.Future[None] | None = come
+        arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiter: asyncio.Future[None] | None = arrived
         try:
-            await come
+            await arrived
         finally:
             self._waiter = None
 
     @property
     def whole(self) -> bool:
-        """Whether all of the body has come."""
+        """Whether the whole body has come."""
         return bool(self._complete)
 
     def give_up(self) -> None:
-        """The body is waited for no longer; the connection is still there for an answer."""
+        """Stop waiting for the body; the connection stays open for an answer."""
         self._body_wait_expired = True
         self._wake_waiter()
 
 
 class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no types
-    """One client's connection."""
+    """The connection of one client."""
 
     def __init__(self, worker: Any, connections: Connections, deadlines: Deadlines, proxies: Proxies) -> None:
         super().__init__(worker)
@@ -88,19 +115,18 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         self.address: str | None = None
         self.phase = Phase.IDLE
         self.timed_out = False
-        """The body came too slowly."""
+        """Whether the body came too slowly."""
         self.must_close = False
-        """Set by who answers: the answer has no length, and its end is that of the connection."""
+        """Whether the end of the connection marks the end of the answer, which has no length. `Request` sets it."""
         self.on_lost: Callable[[], object] | None = None
         self._since = 0.0
-        """When the phase began; of HEAD, when waiting for the head began."""
+        """When the phase began; in HEAD, when the wait for the head began."""
         self._half_closed = False
-        self._received = self._written = 0
         self._quiet_since = 0.0
         self._incoming = Progress(deadlines.stall_s, deadlines.stall_s * deadlines.slowest_bytes_per_s)
         self._outgoing = Progress(deadlines.send_stall_s, 1)
 
-    # --- for the table and the bridge --------------------------------------------------------
+    # --- used by connections, bridge and request --------------------------------------------------------
 
     @property
     def idle(self) -> bool:
@@ -108,27 +134,27 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
 
     @property
     def gone(self) -> bool:
-        """Whether nobody will read an answer."""
+        """Whether the connection is closed, so that nobody will read an answer."""
         return bool(self._closed)
 
     @property
     def left(self) -> bool:
-        """Whether the client has said that it sends no more, which one that reads a stream has no reason to."""
+        """Whether the client has closed its half or all of the connection. A reader of a stream does neither."""
         return self._half_closed or self.gone
 
     @property
     def receiver(self) -> Receiver:
-        """Of the request at hand."""
+        """The body receiver of the current request."""
         receiver: Receiver = self._body_receiver
         return receiver
 
     def begin_answer(self) -> None:
-        """The application works on the request from now on."""
+        """Enter ANSWER: the application runs."""
         self._enter(Phase.ANSWER)
         self._connections.work(self)
 
     def await_body(self) -> None:
-        """The application does not work on the request before more of its body is there."""
+        """Return to BODY: the application does not run before more of the body is there."""
         self._enter(Phase.BODY)
         self._connections.wait(self)
 
@@ -136,7 +162,7 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         self._hang_up()
 
     def check(self, now: float) -> None:
-        """Close the connection, or give up on its body, where its client is too slow."""
+        """Close the connection, or stop waiting for its body, if its client is too slow."""
         if self.phase is Phase.LINGER:
             if now - self._quiet_since > _LINGER_QUIET_S or now - self._since > _LINGER_S:
                 self.transport.abort()
@@ -151,7 +177,7 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
             self.timed_out = True
             self.receiver.give_up()
 
-    # --- what asyncio and gunicorn call ------------------------------------------------------
+    # --- called by asyncio and gunicorn ------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
         peer = transport.get_extra_info("peername")
@@ -169,7 +195,7 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         self._connections.remove(self)
         super().connection_lost(exc)
         if self._flow_control is not None:
-            self._flow_control.resume_writing()  # whoever waits to write more learns that there is nobody to
+            self._flow_control.resume_writing()  # wakes a writer, which then finds the connection closed
         if self._request_ready is not None:
             self._request_ready.set()
         if self.on_lost is not None:
@@ -177,9 +203,9 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
 
     def data_received(self, data: bytes) -> None:
         self._quiet_since = self.worker.loop.time()
-        self._received += len(data)
+        self._incoming.moved += len(data)
         if self.phase is Phase.LINGER:
-            if self._received > self._deadlines.linger_bytes:
+            if self._incoming.moved > self._deadlines.linger_bytes:
                 self.transport.abort()
             return
         if self.phase is Phase.IDLE:
@@ -188,7 +214,7 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         super().data_received(data)
 
     def eof_received(self) -> bool:
-        """A client that has sent its whole request may close its half and still read the answer."""
+        """Keep the connection of a client that closed its half after a whole request: it still reads the answer."""
         self._half_closed = True
         receiver = self._body_receiver
         return self.phase in (Phase.BODY, Phase.ANSWER) and receiver is not None and receiver.whole
@@ -201,7 +227,7 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         return skip
 
     def _is_websocket_upgrade(self, request: Any) -> bool:
-        return False  # an upgrade that is not offered is passed over (RFC 9110, section 7.8)
+        return False  # a server ignores an upgrade it does not offer (RFC 9110, section 7.8)
 
     def _build_http_scope(self, request: Any, sockname: Any, peername: Any) -> dict[str, Any]:
         scope: dict[str, Any] = super()._build_http_scope(request, sockname, peername)
@@ -209,12 +235,12 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         return scope
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:
-        """Nor is a connection kept whose request is not read to its end: the rest would look like the next request."""
+        """Also close a connection whose request was not read to its end: the rest would look like the next request."""
         unread = self._body_receiver is not None and not self._body_receiver.whole
         return unread or self._half_closed or self.must_close or super()._will_close(request, response_requires_close)
 
     def _arm_keepalive_timer(self) -> None:
-        """An answer is complete and the next request is awaited, of which a part may be there already."""
+        """Wait for the next request after a complete answer. A part of it may have come already."""
         self._enter(Phase.HEAD if self._parsing() else Phase.IDLE)
         self._connections.wait(self)
         if self.phase is Phase.IDLE:
@@ -225,11 +251,11 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         super()._keepalive_timeout()
 
     def _safe_write(self, data: bytes) -> None:
-        self._written += len(data)
+        self._outgoing.moved += len(data)
         super()._safe_write(data)
 
     def _send_body(self, body: bytes, chunked: bool = False, last: bool = False, size: int | None = None) -> None:
-        self._written += len(self._response_buffer or b"") + len(body)
+        self._outgoing.moved += len(self._response_buffer or b"") + len(body)
         super()._send_body(body, chunked, last, size)
 
     def _close_transport(self) -> None:
@@ -240,7 +266,7 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
             super()._close_transport()
             return
         self._linger()
-        self._received = 0
+        self._incoming.moved = 0
         self._connections.wait(self)
         if self._body_receiver is not None:
             self._body_receiver.signal_disconnect()
@@ -248,14 +274,14 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
             self.transport.write_eof()
         self._resume_reading()
 
-    # --- inner ------------------------------------------------------------------------------
+    # --- private ------------------------------------------------------------------------------
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
         self._since = self.worker.loop.time()
 
     def _parsing(self) -> bool:
-        """Whether the parser holds the beginning of a request."""
+        """Return whether the parser holds the beginning of a request."""
         parser = self._callback_parser
         return bool(
             parser is not None and not parser.is_complete and (parser.method or getattr(parser, "_buffer", b""))
@@ -267,7 +293,7 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         self._quiet_since = self._since
 
     def _hang_up(self) -> None:
-        """Close; what was written still goes out, if the client takes it soon."""
+        """Close the connection. What was written is still sent if the client reads it soon."""
         self._linger()
         self.transport.close()
         if self._request_ready is not None:
@@ -281,19 +307,19 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
     def _body_is_stuck(self, now: float) -> bool:
         receiver = self._body_receiver
         if receiver is None or receiver.whole or receiver.expect_continue or self._reading_paused:
-            self._incoming.rest()  # it is not the client's turn
+            self._incoming.rest()  # the client has nothing to send now
             return False
-        return not self.timed_out and self._incoming.stuck(self._received, now)
+        return not self.timed_out and self._incoming.stuck(now)
 
     def _answer_is_stuck(self, now: float) -> bool:
         held = self.transport.get_write_buffer_size()
         if not held:
             self._outgoing.rest()
             return False
-        return self._outgoing.stuck(self._written - held - self._in_kernel(), now)
+        return self._outgoing.stuck(now, pending=held + self._in_kernel())
 
     def _in_kernel(self) -> int:
-        """Bytes that the other side has not acknowledged: the kernel's buffer alone may hold megabytes of an answer."""
+        """Return the bytes that the client has not acknowledged: the kernel may buffer megabytes of an answer."""
         connection: socket.socket | None = self.transport.get_extra_info("socket")
         count = array.array("i", [0])
         with suppress(OSError, ValueError):

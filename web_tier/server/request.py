@@ -1,4 +1,4 @@
-"""One request as the event loop holds it: its connection, its body as far as it has come."""
+"""One request as the event loop sees it: its connection, and as much of its body as has come."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 KEPT = "tagfleet.kept"
-"""In a request's environment: what one run of the application leaves to the next run for the same request."""
+"""Key of a dict in the WSGI environment, which one run of the application leaves to the next for the same request."""
 
 
 class Request:
-    """`moved` is told when bytes came for a thread."""
+    """A request. Calls `moved` when bytes came for a thread that waits for them."""
 
     def __init__(self, scope: dict[str, Any], receive: Receive, moved: Callable[[], None]) -> None:
         self.scope = scope
         self.connection: GuardedProtocol = scope["tagfleet.connection"]
         self.body = Body(self._more_in_thread)
         self.kept: dict[str, Any] = {}
-        """For the application; see `KEPT`."""
+        """The dict under `KEPT`."""
         self.failed: ClientGone | BodyTooSlow | None = None
-        """Why there is no more of the body."""
+        """Why the body is incomplete, or None."""
         self._receive = receive
         self._moved = moved
         self._loop = asyncio.get_running_loop()
@@ -34,16 +34,16 @@ class Request:
         fields = dict(scope["headers"])
         self.chunked = b"transfer-encoding" in fields
         self.length = int(fields.get(b"content-length", b"0"))
-        """Of the body, in bytes; 0 where it is chunked."""
+        """Bytes of the body; 0 if it is chunked."""
 
     @property
     def has_body(self) -> bool:
         return self.chunked or self.length > 0
 
     async def gather(self, most: int) -> bool:
-        """Wait for the next bytes of the body; False where there are none to wait for, or `most` are held.
+        """Wait for the next bytes of the body; return False if none are expected or `most` are held.
 
-        What goes wrong is raised when the body is read.
+        An error is raised later, when the body is read.
         """
         body, receiver = self.body, self.connection.receiver
         if body.whole or body.held >= most or self.failed is not None:
@@ -58,13 +58,13 @@ class Request:
         return True
 
     def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-        """The message that begins the answer."""
+        """Return the ASGI message that begins the answer."""
         if self.scope["http_version"] == "1.0" and not any(name.lower() == b"content-length" for name, _ in headers):
-            self.connection.must_close = True  # an HTTP/1.0 client finds the end of this answer by nothing else
+            self.connection.must_close = True  # an HTTP/1.0 client recognises the end of this answer only by that
         return {"type": "http.response.start", "status": status, "headers": headers}
 
     async def _more(self) -> bytes:
-        """The next bytes of the body; none at its end. Raises ClientGone, BodyTooSlow."""
+        """Return the next bytes of the body, b"" at its end. Raises ClientGone, BodyTooSlow."""
         if self._ended:
             return b""
         message = await self._receive()

@@ -1,4 +1,4 @@
-"""The threads that run the application, and whether they get anywhere."""
+"""The threads that run the application, and a check whether they make progress."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _STUCK_S = 75.0
-"""Longer than any request may wait by its own wish (Prefer: wait, 60 s)."""
+"""Longer than a request may ask to wait (Prefer: wait, 60 s)."""
 
 
 class Threads:
-    """`count` threads at most. Called by the event loop."""
+    """At most `count` threads. Called by the event loop."""
 
     def __init__(self, count: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._count = count
@@ -26,7 +26,7 @@ class Threads:
         self._moved_at = clock()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises, in a thread."""
+        """Run `work` in a thread, and return or raise what it does."""
         if not self._busy:
             self._moved_at = self._clock()
         self._busy += 1
@@ -37,18 +37,18 @@ class Threads:
         finally:
             self._busy -= 1
 
-    def begin(self, work: Callable[[], object]) -> None:
-        """Have `work` done in some thread; nobody waits for it."""
-        with suppress(RuntimeError):  # the process ends, and the threads have
+    def start(self, work: Callable[[], object]) -> None:
+        """Run `work` in a thread without waiting for it."""
+        with suppress(RuntimeError):  # the process is ending, and its threads have ended
             self._pool.submit(work)
 
     def moved(self) -> None:
-        """Something went on: a step ended, or bytes came for one."""
+        """Record progress: a step ended, or bytes came for one."""
         self._moved_at = self._clock()
 
     @property
     def stuck(self) -> bool:
-        """Whether more is asked for than there are threads, and nothing has gone on for a long time."""
+        """Whether more work waits than there are threads, and there was no progress for a long time."""
         return self._busy > self._count and self._clock() - self._moved_at > _STUCK_S
 
     def stop(self) -> None:

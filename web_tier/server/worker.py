@@ -1,4 +1,4 @@
-"""The web process: gunicorn's asyncio worker, with our connections in front of threads that run the application."""
+"""The web process: gunicorn's asyncio worker, with this package's connections, threads and streams."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from web_tier.server.threads import Threads
 
 BACKLOG = 2048
 _ACCEPTED_TOGETHER = 64
-"""Connections taken between two looks at those that are there: so many may go beyond the most there may be."""
+"""Connections accepted in one turn of the event loop; the limit may be exceeded by so many for a moment."""
 STREAM_POLL_S = 0.15
 _SWEEP_S = 1.0
 
 
 class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
-    """Its gunicorn application has `settings` and, as `most_connections`, how many the files allow for."""
+    """The gunicorn application must have `settings`, and `most_connections`, the number that open files allow."""
 
     _threads: Threads
     _streams: Streams
@@ -63,7 +63,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
             self.servers.append(await self.loop.create_server(connection, sock=sock.sock, backlog=_ACCEPTED_TOGETHER))
             sock.sock.listen(BACKLOG)
         while self.alive and self.ppid == os.getppid():
-            if not self._threads.stuck:  # gunicorn replaces a worker that does not say that it lives
+            if not self._threads.stuck:  # gunicorn replaces a worker that does not notify it
                 self.notify()
             self._connections.sweep()
             try:
@@ -74,7 +74,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
         await self._shutdown()
 
     async def _shutdown(self) -> None:
-        self.alive = False  # event streams and waiting requests end by it
+        self.alive = False  # ends event streams and waiting requests
         for server in self.servers:
             server.close()
         self._connections.close_waiting()
@@ -85,7 +85,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
     def _cleanup(self) -> None:
         for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGWINCH):
             self.loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)  # one more would be told to a loop that is closed
+            signal.signal(number, signal.SIG_IGN)  # a further signal would reach a closed event loop
         super()._cleanup()
 
 

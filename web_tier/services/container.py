@@ -18,7 +18,7 @@ from web_tier.catalog.removal import RemovalCatalog
 from web_tier.catalog.tags import TagCatalog
 from web_tier.catalog.uploads import UploadCatalog
 from web_tier.catalog.webhooks import WebhookCatalog
-from web_tier.http.prefer_wait import Waits
+from web_tier.http.prefer_wait import PreferWait
 from web_tier.http.rate_limits import RateLimits
 from web_tier.services.dispatch import Dispatch
 from web_tier.services.event_feeds import EventFeeds
@@ -57,7 +57,7 @@ class Services:
     ingest: Ingest
     lifecycle: BatchLifecycle
     removal: RemovalCatalog
-    prefer_wait: Waits
+    prefer_wait: PreferWait
     thumbnails: Thumbnails
     keys: KeyCatalog
     rate_limits: RateLimits
@@ -91,7 +91,7 @@ def build_services(
         ingest=Ingest(backend.store, uploads, dispatch, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
         lifecycle=BatchLifecycle(backend.store, LifecycleCatalog(database), dispatch, clock),
         removal=RemovalCatalog(database),
-        prefer_wait=Waits(max(1, settings.web.threads // 4), stopping=stopping),
+        prefer_wait=PreferWait(max(1, settings.web.threads // 4), stopping=stopping),
         thumbnails=Thumbnails(backend.store, backend.originals),
         keys=KeyCatalog(database),
         rate_limits=RateLimits(settings.web.rate_per_s, settings.web.rate_burst, clock),

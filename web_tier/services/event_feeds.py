@@ -1,4 +1,4 @@
-"""What the streams of one batch have in common, read once for all of them: 200 readers cost little more than one."""
+"""Event feeds: what the streams of one batch share, so that 200 readers cost little more than one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from web_tier.http.responses import encode_json
 from web_tier.services.serializers import serialize_image
 
 _FRESH_S = 0.1
-_LOOK_S = 1.0
+_REREAD_S = 1.0
 _BURST = 200
 _BURSTS_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A batch as it was at its change number `change`; `event` says so to a reader, `ended` that it was the last."""
+class BatchState:
+    """A batch at its change number `change`. `event` reports the state; `ended` is the last event, or None."""
 
     change: int
     event: bytes
@@ -30,38 +30,38 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Events of some images, the latest of which has the change number `last`."""
+    """Events of some images; the latest change number among them is `last`."""
 
     events: bytes
     last: int
 
 
 class EventFeed:
-    """One batch, for all its streams. Safe for several threads; what the catalogue raises goes to each of them."""
+    """The feed of one batch, for all its streams. Safe for several threads; errors of the catalogue go to each."""
 
-    def __init__(self, batch_id: str, catalog: Catalog, present: Callable[[Batch], dict[str, Any]]) -> None:
+    def __init__(self, batch_id: str, catalog: Catalog, serialize_batch: Callable[[Batch], dict[str, Any]]) -> None:
         self._batch_id = batch_id
         self._catalog = catalog
-        self._present = present
+        self._serialize_batch = serialize_batch
         self._lock = threading.Lock()
-        self._look: Look | None = None
+        self._state: BatchState | None = None
         self._workers: Any = None
-        self._asked_at = self._looked_at = float("-inf")
+        self._asked_at = self._read_at = float("-inf")
         self._bursts: OrderedDict[tuple[int, int], Burst | None] = OrderedDict()
 
-    def look(self, now: float) -> Look:
-        """The batch as it was a moment ago: the same object until something changes. `now` is monotonic, in seconds."""
+    def latest(self, now: float) -> BatchState:
+        """Return the state of a moment ago: the same object until something changes. `now` is monotonic seconds."""
         with self._lock:
-            if self._look is None or now - self._asked_at >= _FRESH_S:
-                self._look = self._fresh(self._look, now)
+            if self._state is None or now - self._asked_at >= _FRESH_S:
+                self._state = self._refresh(self._state, now)
                 self._asked_at = now
-            return self._look
+            return self._state
 
-    def after(self, change: int, look: Look) -> Burst | None:
-        """The next images beyond a change number, as far as `look` knows of any; later ones may be among them."""
-        if change >= look.change:
+    def after(self, change: int, state: BatchState) -> Burst | None:
+        """Return the next images after a change number; None if `state` has no later one."""
+        if change >= state.change:
             return None
-        key = (change, look.change)
+        key = (change, state.change)
         with self._lock:
             if key in self._bursts:
                 self._bursts.move_to_end(key)
@@ -73,34 +73,34 @@ class EventFeed:
                 self._bursts.popitem(last=False)
             return burst
 
-    def _fresh(self, known: Look | None, now: float) -> Look:
-        """A rate that only fades is no news; workers that come or go are."""
+    def _refresh(self, known: BatchState | None, now: float) -> BatchState:
+        """Return a new state if the batch or its number of workers changed. A rate that only fades does not count."""
         changed = known is None or self._catalog.change(self._batch_id) != known.change
-        if known is not None and not changed and now - self._looked_at < _LOOK_S:
+        if known is not None and not changed and now - self._read_at < _REREAD_S:
             return known
-        self._looked_at = now
+        self._read_at = now
         batch = self._catalog.batch(self._batch_id)
-        state = self._present(batch)
-        if known is not None and not changed and state["workers"] == self._workers:
+        shown = self._serialize_batch(batch)
+        if known is not None and not changed and shown["workers"] == self._workers:
             return known
-        self._workers = state["workers"]
-        return Look(batch.change, _event("batch", state), _event("completed", state) if batch.final else None)
+        self._workers = shown["workers"]
+        return BatchState(batch.change, _event("batch", shown), _event("completed", shown) if batch.final else None)
 
 
 class EventFeeds:
     """The feeds of the batches that are being followed."""
 
-    def __init__(self, catalog: Catalog, present: Callable[[Batch], dict[str, Any]]) -> None:
+    def __init__(self, catalog: Catalog, serialize_batch: Callable[[Batch], dict[str, Any]]) -> None:
         self._catalog = catalog
-        self._present = present
+        self._serialize_batch = serialize_batch
         self._lock = threading.Lock()
         self._open: dict[str, tuple[EventFeed, int]] = {}
 
     @contextmanager
     def of(self, batch_id: str) -> Iterator[EventFeed]:
-        """The feed of a batch, kept for as long as somebody follows it."""
+        """Open the feed of a batch, which lasts for as long as it has readers."""
         with self._lock:
-            feed, readers = self._open.get(batch_id) or (EventFeed(batch_id, self._catalog, self._present), 0)
+            feed, readers = self._open.get(batch_id) or (self._new_feed(batch_id), 0)
             self._open[batch_id] = feed, readers + 1
         try:
             yield feed
@@ -109,6 +109,9 @@ class EventFeeds:
                 feed, readers = self._open.pop(batch_id)
                 if readers > 1:
                     self._open[batch_id] = feed, readers - 1
+
+    def _new_feed(self, batch_id: str) -> EventFeed:
+        return EventFeed(batch_id, self._catalog, self._serialize_batch)
 
 
 def _event(kind: str, data: dict[str, Any], id: int | None = None) -> bytes:

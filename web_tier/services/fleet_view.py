@@ -1,7 +1,7 @@
-"""What the web tier knows of the workers, and of the collector and the controller: their signs of life.
+"""What the web tier knows of workers, collector and controller: their heartbeats, and how long each has been silent.
 
-They are read at most once a second, when somebody asks and every few seconds besides (`keep_looking`), so that whoever
-asks first is told at once what has stood still for how long.
+`FleetView` reads the roster at most once a second when somebody asks, and every few seconds besides (`start`). So the
+first answer is right about silence, too. `core.fleet.liveness` judges who is alive.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from core.fleet.roster import Heartbeat, Role, RoleBeat, Roster, WorkerState
 from core.telemetry import logger
 
 _FRESH_S = 1.0
-_LOOK_S = 5.0
+_POLL_S = 5.0
 _BOOTING = (WorkerState.STARTING, WorkerState.WARMING)
 _FORGET_DRAINED = 4
-"""After so many times `lost_after_s` a drained worker's record is removed where no controller did."""
+"""A drained worker's record is removed after so many times `lost_after_s` if no controller removed it."""
 _FORGET_LOST_S = 600.0
-"""The same of a lost worker, which may only be slow: it is shown until then."""
+"""The record of a lost worker, which may only be slow, is shown for this long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker that did not drain and whose heartbeat has stood still for `silent_s`."""
+    """A worker that has not drained and has been silent for `silent_s`."""
 
     beat: Heartbeat
     silent_s: float
@@ -35,14 +35,14 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class RoleView:
-    """The collector or the controller, and how long it has given no sign of life."""
+    """The collector or the controller, and how long it has been silent."""
 
     beat: RoleBeat
     silent_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Snapshot:
     live: list[Heartbeat]
     lost: list[Lost]
     roles: list[RoleView]
@@ -50,7 +50,7 @@ class _Look:
 
 
 class FleetView:
-    """Safe for several threads. A process lives while its sign of life changes; `clock` is monotonic."""
+    """Safe for several threads. `clock` is monotonic, in seconds."""
 
     def __init__(self, roster: Roster, *, lost_after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._roster = roster
@@ -58,52 +58,52 @@ class FleetView:
         self._clock = clock
         self._lock = threading.Lock()
         self._read_at = float("-inf")
-        self._every_s = min(_LOOK_S, lost_after_s / 3)
+        self._every_s = min(_POLL_S, lost_after_s / 3)
         self._attention = Attention(clock, 2 * self._every_s)
         self._lives, self._progress, self._roles = Liveness(), Liveness(), Liveness()
-        self._seen = _Look([], [], [], {})
+        self._seen = _Snapshot([], [], [], {})
 
     def workers(self) -> list[Heartbeat]:
-        """Those that live. Raises Unavailable."""
-        return self._look().live
+        """Return the live workers. Raises Unavailable."""
+        return self._snapshot().live
 
     def lost(self) -> list[Lost]:
-        """Those that stand still and have not drained, for some minutes. Raises Unavailable."""
-        return self._look().lost
+        """Return the workers that fell silent in the last minutes and have not drained. Raises Unavailable."""
+        return self._snapshot().lost
 
     def roles(self) -> list[RoleView]:
-        """Raises Unavailable."""
-        return self._look().roles
+        """Return the collector and the controller, if they ever ran. Raises Unavailable."""
+        return self._snapshot().roles
 
     def unmoved_s(self, worker_id: str) -> float:
-        """How long a live worker has held images and finished none. Raises Unavailable."""
-        return self._look().unmoved_s.get(worker_id, 0.0)
+        """Return for how long a live worker has held images and finished none. Raises Unavailable."""
+        return self._snapshot().unmoved_s.get(worker_id, 0.0)
 
     def workers_of(self, pool: str) -> tuple[int, int]:
-        """How many workers of the pool are ready and how many boot; none where the store does not answer."""
+        """Return how many workers of the pool are ready and how many boot; (0, 0) if the store does not answer."""
         try:
             states = [worker.state for worker in self.workers() if worker.pool == pool]
         except Unavailable:
             return 0, 0
         return sum(state.ready for state in states), sum(state in _BOOTING for state in states)
 
-    def keep_looking(self, stopping: Callable[[], bool]) -> threading.Thread:
-        """Look every few seconds, in a thread of its own, until `stopping`."""
+    def start(self, stopping: Callable[[], bool]) -> threading.Thread:
+        """Start a thread that reads the roster every few seconds, until `stopping` returns true."""
 
         def run() -> None:
             pause = threading.Event()
             while not stopping():
                 try:
-                    self._look()
-                except Unavailable as error:  # whoever asks is told
-                    logger().debug("the fleet could not be looked at", reason=str(error))
+                    self._snapshot()
+                except Unavailable as error:  # whoever asks gets the error
+                    logger().debug("the roster could not be read", reason=str(error))
                 pause.wait(self._every_s)
 
         thread = threading.Thread(target=run, name="fleet", daemon=True)
         thread.start()
         return thread
 
-    def _look(self) -> _Look:
+    def _snapshot(self) -> _Snapshot:
         with self._lock:
             now = self._clock()
             if now - self._read_at >= _FRESH_S:
@@ -111,7 +111,7 @@ class FleetView:
                 self._read_at = now
             return self._seen
 
-    def _read(self) -> _Look:
+    def _read(self) -> _Snapshot:
         beats, roles = self._roster.workers(), self._roster.roles()
         elapsed = self._attention.elapsed()
         self._lives.look({beat.worker_id: beat.seq for beat in beats}, elapsed)
@@ -129,10 +129,10 @@ class FleetView:
         if not self._controller_lives(views):
             self._forget(beats, silent)
         unmoved = {beat.worker_id: self._progress.silent_s(beat.worker_id) for beat in live if beat.held}
-        return _Look(live, lost, views, unmoved)
+        return _Snapshot(live, lost, views, unmoved)
 
     def _controller_lives(self, roles: list[RoleView]) -> bool:
-        """It knows the instances too, and forgets workers when theirs are gone."""
+        """Return whether a controller removes the records of dead workers: it knows their instances, too."""
         name: Role = "controller"
         return any(
             view.beat.role == name and not view.beat.ended and view.silent_s < _FORGET_LOST_S / 2 for view in roles
@@ -147,4 +147,4 @@ class FleetView:
         }
         if old:
             for id_ in self._roster.forget_silent(old):
-                logger().info("a worker that stood still was forgotten", worker=id_)
+                logger().info("removed the record of a silent worker", worker=id_)

@@ -1,6 +1,6 @@
-"""Takes images into a batch: into the store, into the catalogue, onto the queue, in this order.
+"""Takes images into a batch: into the store, then into the catalogue, then onto the queue.
 
-Once the catalogue has a row, the image is accepted: a job that could not be sent then is sent by the collector's sweep.
+An image is accepted once the catalogue has its row. If its job cannot be sent then, the collector's sweep sends it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IN_A_SENTENCE = 120
 
 
 class Ingest:
-    """`max_image_bytes` is the limit of one file; `clock` gives Unix seconds."""
+    """Accepts images. `max_image_bytes` limits one file; `clock` returns Unix seconds."""
 
     def __init__(
         self,
@@ -46,17 +46,17 @@ class Ingest:
         self._clock = clock
 
     def take(self, batch: Batch, incoming: Iterable[Part]) -> Iterator[Image]:
-        """The image of each part named `files`, in their order; a file that is refused is a failed image.
+        """Yield the image of each form part named `files`, in their order; a refused file is a failed image.
 
-        Images are accepted in groups, each before it is given out. Raises Unavailable, BatchClosed, NoSuchBatch and
-        what reading a part raises; images given out before stay accepted.
+        Images are accepted in groups, each group before it is yielded. Raises Unavailable, BatchClosed, NoSuchBatch and
+        what reading a part raises; images yielded before stay accepted.
         """
         group: list[Upload] = []
         try:
             for number, part in enumerate(incoming, start=1):
                 if part.field != FIELD:
                     continue
-                upload = self._keep(batch.id, part, number)
+                upload = self._store_part(batch.id, part, number)
                 if upload is not None:
                     group.append(upload)
                 if len(group) == _GROUP:
@@ -69,7 +69,7 @@ class Ingest:
             yield from self._accept(batch, group)
 
     def take_known(self, batch: Batch, wanted: Sequence[tuple[str, str]]) -> list[Image | None]:
-        """Take images by name and sha256 whose bytes some batch has; None for each that must be uploaded.
+        """Accept images, by name and sha256, whose bytes some batch has; None for each that must be uploaded.
 
         Raises Unavailable, BatchClosed, NoSuchBatch; groups accepted before that stay accepted.
         """
@@ -77,7 +77,7 @@ class Ingest:
         hashes = {sha256 for _, sha256 in named}
         taken = {_content(image.name, image.sha256): image for image in self._catalog.stored_in(batch.id, hashes)}
         sources = self._catalog.with_content(hashes)
-        asked = {_content(*pair): pair for pair in reversed(named)}  # of two forms of one name the first counts
+        asked = {_content(*pair): pair for pair in reversed(named)}  # of two Unicode forms of a name the first counts
         missing = [pair for key, pair in reversed(asked.items()) if key not in taken and pair[1] in sources]
         for start in range(0, len(missing), _GROUP):
             copies = self._copies(batch.id, [(name, sources[sha256]) for name, sha256 in missing[start:][:_GROUP]])
@@ -85,23 +85,23 @@ class Ingest:
         return [taken.get(_content(*pair)) for pair in named]
 
     def take_stored(self, batch: Batch, wanted: Sequence[tuple[str, str]]) -> list[Image | None]:
-        """Take images by id and name whose bytes their owner has put into the store; None for what is not there.
+        """Accept images, by id and name, whose bytes their owner has put into the store; None for missing ones.
 
         Raises Unavailable, BatchClosed, NoSuchBatch; groups accepted before that stay accepted.
         """
         ids = list(dict.fromkeys(image_id for image_id, _ in wanted))
-        names = dict(reversed(wanted))  # of two for one image the first counts
+        names = dict(reversed(wanted))  # of two names for one image the first counts
         taken = {image.id: image for image in self._catalog.accepted(ids) if image.batch_id == batch.id}
         missing = [image_id for image_id in ids if image_id not in taken]
         for start in range(0, len(missing), _GROUP):
-            read = [self._read(batch.id, image_id, names[image_id]) for image_id in missing[start:][:_GROUP]]
+            read = [self._read_stored(batch.id, image_id, names[image_id]) for image_id in missing[start:][:_GROUP]]
             group = [upload for upload in read if upload is not None]
             images = self._accept(batch, group)
             taken |= {upload.id: image for upload, image in zip(group, images, strict=True)}
         return [taken.get(image_id) for image_id, _ in wanted]
 
-    def _read(self, batch_id: str, image_id: str, name: str) -> Upload | None:
-        """What the store's own form has let in; it held the size against the limit."""
+    def _read_stored(self, batch_id: str, image_id: str, name: str) -> Upload | None:
+        """Describe an upload that went directly to the store, which has checked its size; None if there is none."""
         try:
             data = self._store.get(layout.image_key(batch_id, image_id)).data
         except NotFound:
@@ -122,17 +122,17 @@ class Ingest:
         return copies
 
     def _copy(self, batch_id: str, name: str, source: Image) -> Upload | None:
-        """Each batch has bytes of its own, so that it can be deleted without a look at the others."""
+        """Copy the bytes, so that each batch can be deleted without regard to others; None if the source is gone."""
         image_id = new_id("img", self._clock())
         original = layout.image_key(source.batch_id, source.id)
         for place in (original, layout.key_before(original)):
             with suppress(NotFound):
                 self._store.copy(str(place), layout.image_key(batch_id, image_id))
                 return Upload(image_id, name, source.sha256, source.bytes)
-        return None  # its batch was deleted just now
+        return None  # its batch was just deleted
 
-    def _keep(self, batch_id: str, part: Part, number: int) -> Upload | None:
-        """Store one file under an id of its own; None for the empty part of a form in which no file was chosen."""
+    def _store_part(self, batch_id: str, part: Part, number: int) -> Upload | None:
+        """Store one file under a new id; None for the empty part of a form in which no file was chosen."""
         image_id = new_id("img", self._clock())
         content = _Content(part.chunks, self._max_image_bytes)
         name = clean_name(part.filename or "") or f"image-{number}"
@@ -140,8 +140,8 @@ class Ingest:
         try:
             if head := content.read(_IN_MEMORY):
                 key = layout.image_key(batch_id, image_id)
-                # A small file goes in one piece; a large one streams through.
-                self._store.put(key, head if len(head) < _IN_MEMORY else content.rewound(head))  # type: ignore[arg-type]  # all that a put needs of a file
+                # A small file is one piece; a large one is streamed.
+                self._store.put(key, head if len(head) < _IN_MEMORY else content.rewound(head))  # type: ignore[arg-type]  # has all of a file that put uses
         except _TooLarge:
             content.skip()
             limit = self._max_image_bytes // (1 << 20)
@@ -167,7 +167,7 @@ class Ingest:
         return images
 
     def _discard(self, batch_id: str, uploads: Sequence[Upload]) -> None:
-        """Remove stored files that no row of the catalogue names."""
+        """Remove stored files that have no row in the catalogue."""
         keys = [layout.image_key(batch_id, upload.id) for upload in uploads if upload.error is None]
         if not keys:
             return
@@ -178,7 +178,7 @@ class Ingest:
 
 
 def _content(name: str, sha256: str) -> tuple[str, str]:
-    """By what an image of a batch is known: its name, in whatever form, and its bytes."""
+    """Return what identifies an image within its batch: its name, in one Unicode form, and its bytes."""
     return same_name(name), sha256
 
 
@@ -187,7 +187,7 @@ class _TooLarge(Exception):
 
 
 class _Content(io.RawIOBase):
-    """The content of a part as a file, counted and hashed on its way; reading beyond the limit raises _TooLarge."""
+    """A form part as a file that counts and hashes what is read. Reading beyond the limit raises _TooLarge."""
 
     def __init__(self, chunks: Iterator[bytes], limit: int) -> None:
         self._chunks = chunks
@@ -197,7 +197,7 @@ class _Content(io.RawIOBase):
         self.size = 0
 
     def rewound(self, head: bytes) -> _Content:
-        """This file, once more from its beginning, of which `head` was read."""
+        """Put `head`, which was read, back in front, and return this file."""
         self._ahead.insert(0, head)
         return self
 
@@ -217,7 +217,7 @@ class _Content(io.RawIOBase):
         return data
 
     def skip(self) -> None:
-        """Read the rest for its size and hash only."""
+        """Read the rest, only for its size and hash."""
         self._ahead = []
         for chunk in self._chunks:
             self._count(chunk)

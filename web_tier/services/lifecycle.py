@@ -1,4 +1,4 @@
-"""What becomes of a batch when its owner has it tried again or deleted, and when its time is over."""
+"""The life of batches: owners cancel, retry and delete them; the service expires and retires them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from core.storage.ports import ObjectStore
 from core.telemetry import logger
 from web_tier.catalog.batches import Batch, NoSuchBatch
 from web_tier.catalog.lifecycle import LifecycleCatalog
+from web_tier.catalog.pace import Pace
 from web_tier.catalog.removal import RemovalCatalog
-from web_tier.services.cancelling import Cancelling
 from web_tier.services.dispatch import Dispatch
 from web_tier.services.removal import Removal, purge
 
@@ -21,14 +21,55 @@ __all__ = ["DAY_S", "BatchLifecycle", "Housekeeping", "purge"]
 
 DAY_S = 86_400.0
 _GROUP = 100
+_PORTION = 1000
 _AT_ONCE = 500
-"""Images whose rows a request writes or removes itself; the collector goes on with the others."""
-_LOOK_S = 1.0
+"""Images whose rows a request changes or removes itself; the collector continues with the rest."""
+_POLL_S = 1.0
 _PAUSE_S = 5.0
 
 
+class Cancelling:
+    """Cancels the rows of a cancelled batch's images, in small groups.
+
+    Readers see the batch and its images as cancelled at once (`LifecycleCatalog.cancel`). An event stream gets each
+    image's event when its row is written, and the end of the batch after the last one. The work may be interrupted
+    anywhere, and done twice. Its methods raise Unavailable, and can be called again then.
+    """
+
+    def __init__(self, catalog: LifecycleCatalog, new_pace: Callable[[], Pace] = Pace) -> None:
+        self._catalog = catalog
+        self._new_pace = new_pace
+
+    def begin(self, batch_id: str, most: int) -> None:
+        """Cancel up to `most` images of a batch that was just cancelled; complete the batch if these are all."""
+        self._finish(batch_id, threading.Event(), most)
+
+    def work(self, stop: threading.Event) -> bool:
+        """Finish the cancelling of all batches, until `stop` is set; return whether there were any."""
+        unfinished = self._catalog.cancelling()
+        for batch_id in unfinished:
+            self._finish(batch_id, stop)
+        return bool(unfinished)
+
+    def _finish(self, batch_id: str, stop: threading.Event, most: int | None = None) -> None:
+        pace = self._new_pace()
+        position = written = 0
+        while not stop.is_set() and (most is None or written < most):
+            wanted = _PORTION if most is None else min(_PORTION, most - written)
+            found = self._catalog.waiting_after(batch_id, position, wanted)
+            for group in pace.groups([image_id for image_id, _ in found]):
+                self._catalog.cancel_some(batch_id, group, pace)
+                if stop.is_set():
+                    return
+            if len(found) < wanted:
+                self._catalog.end_cancelled(batch_id)
+                return
+            position = found[-1][1]
+            written += len(found)
+
+
 class BatchLifecycle:
-    """What an owner asks for. `clock` gives Unix seconds."""
+    """Cancels, retries and deletes batches for their owners. `clock` returns Unix seconds."""
 
     def __init__(
         self, store: ObjectStore, catalog: LifecycleCatalog, dispatch: Dispatch, clock: Callable[[], float]
@@ -41,18 +82,17 @@ class BatchLifecycle:
         self._cancelling = Cancelling(catalog)
 
     def cancel(self, batch_id: str) -> Batch:
-        """Cancel what waits in the batch, and tell the workers, who drop its jobs.
+        """Cancel the batch's waiting images, and let workers know, so that they skip its jobs.
 
-        Every reader sees it cancelled then; the collector finishes what cannot be written at once.
-
+        Readers see the batch as cancelled afterwards; the collector updates the rows that cannot be updated at once.
         Raises NoSuchBatch, NotCancellable, Unavailable.
         """
         batch = self._catalog.cancel(batch_id, self._clock())
         if batch.status == "cancelled":
             try:
                 self._store.put(layout.cancelled_key(batch_id), b"")
-            except Unavailable as error:  # their results are ignored anyway
-                logger().warning("workers do not know of a cancelled batch", batch=batch_id, reason=str(error))
+            except Unavailable as error:  # results of a cancelled batch are ignored anyway
+                logger().warning("workers were not told of a cancelled batch", batch=batch_id, reason=str(error))
         if batch.status == "cancelled" and not batch.final:
             try:
                 self._cancelling.begin(batch_id, _AT_ONCE)
@@ -61,9 +101,9 @@ class BatchLifecycle:
         return batch
 
     def retry(self, batch_id: str, image_ids: Collection[str] | None = None) -> int:
-        """Have failed images tagged anew, all or some; how many. Those whose bytes are not there stay failed.
+        """Queue failed images again, all or these; return how many. Images whose bytes are gone stay failed.
 
-        Raises NoSuchBatch, BatchCancelled, Unavailable; images tried again before that stay so.
+        Raises NoSuchBatch, BatchCancelled, Unavailable; images queued before that stay queued.
         """
         failed = self._catalog.failed_images(batch_id)
         named = None if image_ids is None else set(image_ids)
@@ -71,7 +111,7 @@ class BatchLifecycle:
         count = 0
         for start in range(0, len(chosen), _GROUP):
             group = chosen[start : start + _GROUP]
-            # A worker that finds a result there would send it once more and not look at the image.
+            # A worker that finds an old result would send it again and not tag the image.
             self._store.delete([layout.result_key(batch_id, image_id) for image_id in group])
             now = self._clock()
             images = self._catalog.retry(batch_id, group, now)
@@ -81,9 +121,9 @@ class BatchLifecycle:
         return count
 
     def delete(self, batch_id: str) -> None:
-        """Hide the batch from every reader, and remove it; the collector finishes what cannot be done at once.
+        """Hide the batch from every reader, and remove what can be removed at once; the collector removes the rest.
 
-        Raises NoSuchBatch, and Unavailable where the catalogue does not answer: then nothing was deleted.
+        Raises NoSuchBatch, and Unavailable if the catalogue does not answer: then nothing is deleted.
         """
         self._catalog.delete(batch_id, self._clock())
         try:
@@ -93,7 +133,7 @@ class BatchLifecycle:
 
 
 class Housekeeping:
-    """What nobody has to ask for. `clock` gives Unix seconds."""
+    """Does what nobody asks for: expires, retires, and finishes what was begun. `clock` returns Unix seconds."""
 
     def __init__(
         self, store: ObjectStore, catalog: LifecycleCatalog, settings: CollectorSettings, clock: Callable[[], float]
@@ -106,18 +146,18 @@ class Housekeeping:
         self._cancelling = Cancelling(catalog)
 
     def sweep(self) -> None:
-        """Close what was left open, delete what is too old, and finish what was begun. Raises Unavailable."""
+        """Do all of it: `mark`, then `finish`. Raises Unavailable."""
         self.mark()
         self.finish(threading.Event())
 
     def mark(self) -> None:
-        """Close what was left open, and mark what is too old as deleted. Raises Unavailable."""
+        """Close abandoned batches, and mark batches past their retention as deleted. Raises Unavailable."""
         self._expire()
         if self._settings.retention_days:
             self._retire()
 
     def finish(self, stop: threading.Event) -> bool:
-        """Finish cancellations and deletions, however large, until `stop` is set; whether there were any.
+        """Finish all cancellations and deletions, until `stop` is set; return whether there were any.
 
         Raises Unavailable.
         """
@@ -125,12 +165,12 @@ class Housekeeping:
         return self._removal.work(stop) or cancelled
 
     def run(self, stop: threading.Event) -> None:
-        """Finish what comes until `stop` is set; the group in hand is finished. What does not answer is tried again."""
+        """Finish cancellations and deletions as they come, until `stop` is set. Retries what does not answer."""
         silent = False
         while not stop.is_set():
             try:
                 self.finish(stop)
-                pause = _LOOK_S
+                pause = _POLL_S
                 silent = False
             except Unavailable as error:
                 if not silent:
@@ -139,17 +179,17 @@ class Housekeeping:
             stop.wait(pause)
 
     def make_room(self, batch_ids: Collection[str]) -> None:
-        """Remove what deleted batches of these ids held, so that they can begin anew. Raises Unavailable."""
+        """Remove what deleted batches of these ids held, so that they can start anew. Raises Unavailable."""
         self._removal.clear(batch_ids, threading.Event())
 
-    def forget_late(self, results: Collection[tuple[str, str]]) -> set[str]:
-        """Remove stored results that came for deleted batches, given as (batch, image); gives those batches."""
+    def remove_late_results(self, results: Collection[tuple[str, str]]) -> set[str]:
+        """Remove stored results of deleted batches, given as (batch, image); return these batches."""
         deleted = self._catalog.deleted({batch_id for batch_id, _ in results})
-        self.forget([result for result in results if result[0] in deleted])
+        self.remove_results([result for result in results if result[0] in deleted])
         return deleted
 
-    def forget(self, results: Collection[tuple[str, str]]) -> None:
-        """Remove these stored results, given as (batch, image)."""
+    def remove_results(self, results: Collection[tuple[str, str]]) -> None:
+        """Remove stored results, given as (batch, image)."""
         self._store.delete([layout.result_key(*result) for result in results])
 
     def _expire(self) -> None:
@@ -157,7 +197,7 @@ class Housekeeping:
         before = now - self._settings.expire_open_s
         for batch_id in self._catalog.abandoned(before):
             if self._catalog.expire(batch_id, before, now):
-                logger().info("closed a batch that nobody has used for long", batch=batch_id)
+                logger().info("closed a batch that its owner left open", batch=batch_id)
 
     def _retire(self) -> None:
         now = self._clock()

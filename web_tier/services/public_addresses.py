@@ -1,15 +1,15 @@
-"""Tells addresses of the open internet from those of private and special networks.
+"""Distinguishes addresses of the open internet from those of private and special networks.
 
-Python's `ipaddress` has such tables too, but they change between its versions and some entries are missing from the
-oldest that this project runs on. These are the blocks of IANA's registries, as of 2025-10-09:
+Python's `ipaddress` has such tables, too, but they differ between versions, and the oldest one this project runs on
+lacks some entries. These are the blocks of IANA's registries, as of 2025-10-09:
 
 - https://www.iana.org/assignments/iana-ipv4-special-registry
 - https://www.iana.org/assignments/iana-ipv6-special-registry
 - https://www.iana.org/assignments/ipv6-address-space and multicast-addresses, for what those two leave out
 
-A block counts as special even where the registry calls it globally reachable: the nearest relay or translator
-answers there, which may be one of the network's own, and no web server does. Two kinds of address carry an IPv4
-address to which a translator or relay passes the packets on; they are judged by that one.
+Some blocks count as special although the registry calls them globally reachable: no web server answers there, only the
+nearest relay or translator, which may belong to the local network. Two kinds of address contain an IPv4 address to
+which a translator or relay forwards the packets; the IPv4 address decides about them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _IPV4_SPECIAL = tuple(
     )
 )
 _IPV6_GLOBAL = ipaddress.IPv6Network("2000::/3")
-"""All that is given out. Outside of it lie loopback, mapped and compatible addresses (::/8), discard-only (100::/64),
+"""All allocated addresses. Outside are loopback, mapped and compatible addresses (::/8), discard-only (100::/64),
 segment routing (5f00::/16), unique local (fc00::/7), link-local (fe80::/10), site-local (fec0::/10), multicast."""
 
 _IPV6_SPECIAL = tuple(
@@ -61,9 +61,9 @@ _6TO4 = ipaddress.IPv6Network("2002::/16")
 
 
 def is_public(address: str) -> bool:
-    """Return whether `address`, written out in numbers, belongs to a host of the open internet.
+    """Return whether `address`, in numeric form, belongs to a host of the open internet.
 
-    False for anything that is no address, and for one with a zone (`fe80::1%eth0`).
+    False for anything that is not an address, and for an address with a zone (`fe80::1%eth0`).
     """
     try:
         found = ipaddress.ip_address(address)
@@ -81,5 +81,5 @@ def is_public(address: str) -> bool:
 
 
 def _ipv4(number: int) -> str:
-    """The IPv4 address in the last 32 bits of `number`."""
+    """Return the IPv4 address in the last 32 bits of `number`."""
     return str(ipaddress.IPv4Address(number & 0xFFFF_FFFF))

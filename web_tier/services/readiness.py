@@ -1,11 +1,11 @@
-"""Whether photos that come in now become results: what does not answer, and what has stood still.
+"""Decides whether photos that come in now will be tagged, and finds what does not answer or has stalled.
 
-1. Store, queue and catalogue have to answer.
-2. The collector, and the controller, have to give signs of life where they ever ran and were not stopped. A deployment
-   without a controller has none that could be missed.
-3. Workers that hold images, or that were the last of a pool in which images wait, have to move.
+1. Store, queue and catalogue must answer.
+2. The collector and the controller must give signs of life, if they ever ran and were not stopped. (A deployment may
+   have no controller.)
+3. Workers that hold images must make progress. So must the last worker of a pool in which images wait.
 
-An empty queue needs nobody: a worker that is lost while nothing waits holds up nothing.
+A worker that is lost while no image waits holds up nothing, and does not count.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from web_tier.services.container import Services
 from web_tier.services.fleet_view import RoleView
 
 _ADVICE = {
-    "collector": "results are not taken in; start `tagfleet collector` again",
+    "collector": "results are not recorded; start `tagfleet collector` again",
     "controller": "no worker is started or replaced; start `tagfleet controller` again",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
-    """What holds work up: `since_s` is for how long, `detail` a sentence without its subject."""
+    """Something that holds up work, for `since_s` seconds. `detail` is a sentence without its subject."""
 
     part: Literal["worker", "collector", "controller"]
     id: str
@@ -43,7 +43,7 @@ class Stalled:
 
 
 def failures(services: Services) -> list[str]:
-    """Return a sentence for each thing that keeps work from being done; empty where all is well."""
+    """Return a sentence for each thing that holds up work; empty if all is well."""
     answers: dict[str, Callable[[], object]] = {
         "store": lambda: list(islice(services.backend.store.list(layout.POOLS), 1)),
         "queue": services.jobs(services.settings.default_pool).depth,
@@ -64,7 +64,7 @@ def failures(services: Services) -> list[str]:
 
 
 def stalled(services: Services) -> list[Stalled]:
-    """Return what stands still while there is work for it. Raises Unavailable."""
+    """Return what has stalled while there is work for it. Raises Unavailable."""
     return [*_roles(services), *_lost_workers(services), *_stuck_workers(services)]
 
 
@@ -88,7 +88,7 @@ def _of_role(view: RoleView, stalled_s: float) -> str:
 
 
 def _lost_workers(services: Services) -> Iterator[Stalled]:
-    """One is missed while nobody else has got, or can get, the images that it held or would take."""
+    """Yield lost workers whose images no other worker has got yet, or can get."""
     ready = Counter(worker.pool for worker in services.fleet.workers() if worker.state.ready)
     hidden_s = services.settings.controller.lost_after_s + services.settings.queue.visibility_timeout_s
     for lost in services.fleet.lost():

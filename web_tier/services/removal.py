@@ -1,11 +1,11 @@
-"""Removes what deleted batches leave behind.
+"""Removes the objects and rows of deleted batches.
 
-1. A deletion marks the batch (`LifecycleCatalog.delete`), and nobody sees it or its images any more. The request that
-   asked for it removes a small batch itself (`begin`).
-2. A minute later uploads, workers and thumbnails that were under way have come to an end, and the collector begins. For
-   some images at a time it removes their objects from the store, then their rows from the catalogue. Rows go last: at
-   whatever it is interrupted, the rows that are left name the objects that are left.
-3. Then it lists the batch's folders once, and removes what came late.
+1. To delete a batch marks its row (`LifecycleCatalog.delete`): nobody sees the batch or its images any more. The same
+   request removes up to 500 images itself (`begin`), which is all of a small batch.
+2. A minute later, when uploads, workers and thumbnails in progress have ended, the collector continues. For some images
+   at a time it removes their objects from the store, then their rows from the catalogue. Rows go last, so whenever it
+   is interrupted, the remaining rows name the remaining objects.
+3. Then it lists the batch's folders once, and removes objects that came late.
 
 All of it may be done twice, and by several processes at once.
 """
@@ -31,13 +31,14 @@ T = TypeVar("T")
 SETTLED_S = 60.0
 _PORTION = 1000
 _AT_A_TIME = 1000
-"""Keys of one call: as many as S3 takes in one request."""
+"""Keys per call: the most that S3 takes in one request."""
 
 
 class Removal:
-    """Finishes deletions. `clock` gives Unix seconds.
+    """Finishes deletions. `clock` returns Unix seconds.
 
-    All but `begin` go on until nothing is left or `stop` is set. All raise Unavailable, and can be called again then.
+    All methods but `begin` continue until nothing is left or `stop` is set. All raise Unavailable, and can be called
+    again then.
     """
 
     def __init__(
@@ -53,17 +54,17 @@ class Removal:
         self._new_pace = new_pace
 
     def begin(self, batch_id: str, most: int) -> None:
-        """Remove up to `most` images of a batch that was deleted just now: of a small one all of them."""
+        """Remove up to `most` images of a batch that was just deleted."""
         self._clear(batch_id, threading.Event(), most)
 
     def clear(self, batch_ids: Iterable[str], stop: threading.Event) -> None:
-        """Remove what deleted batches of these ids held, so that they may begin anew."""
+        """Remove what deleted batches of these ids held, so that they can start anew."""
         for batch_id in batch_ids:
             if self._catalog.is_uncleared(batch_id):
                 self._clear(batch_id, stop)
 
     def work(self, stop: threading.Event) -> bool:
-        """Remove everything that is due; whether anything was left before."""
+        """Remove everything that is due; return whether there was anything."""
         unswept = self._catalog.unswept(self._clock() - SETTLED_S)
         for batch_id, deleted_at in unswept:
             if stop.is_set():
@@ -75,7 +76,7 @@ class Removal:
         return bool(unswept)
 
     def _clear(self, batch_id: str, stop: threading.Event, most: int | None = None) -> None:
-        """Remove images until `most` are gone, none is left, or all that are left are held by others."""
+        """Remove images until `most` are gone, none is left, or others have locked the rest."""
         pace = self._new_pace()
         self._store.delete([layout.cancelled_key(batch_id)])
         position = removed = removed_before = 0
@@ -92,26 +93,26 @@ class Removal:
                 if len(found) == wanted:
                     continue
             if self._catalog.mark_cleared(batch_id, self._clock()):
-                _remove_before(self._store, batch_id, most)
+                _remove_old_layout(self._store, batch_id, most)
                 logger().info("removed the images of a deleted batch", batch=batch_id)
                 return
             if removed == removed_before:
-                return  # the next call finds them free
+                return  # the next call finds them unlocked
             position, removed_before = 0, removed
 
     def _sweep(self, batch_id: str, deleted_at: float, stop: threading.Event) -> None:
-        # Files that were dropped since belong to a batch of the same id that is still to begin.
+        # Files dropped since belong to a batch of the same id that has yet to start.
         before = deleted_at - SETTLED_S if is_drop(batch_id) else None
         for group in _groups(_leftovers(self._store, batch_id, before)):
             self._store.delete(group)
             if stop.is_set():
                 return
-        _remove_before(self._store, batch_id)
+        _remove_old_layout(self._store, batch_id)
         self._catalog.mark_swept(batch_id, self._clock())
 
 
 def purge(store: ObjectStore, batch_id: str, most: int) -> int:
-    """Remove up to `most` objects of a batch: images, thumbnails, results. How many; fewer where none is left.
+    """Remove up to `most` stored objects of a batch: images, thumbnails, results. Return how many were removed.
 
     Raises Unavailable.
     """
@@ -119,11 +120,11 @@ def purge(store: ObjectStore, batch_id: str, most: int) -> int:
     for group in _groups(islice(_leftovers(store, batch_id), most)):
         store.delete(group)
         removed += len(group)
-    return removed + _remove_before(store, batch_id, most - removed)
+    return removed + _remove_old_layout(store, batch_id, most - removed)
 
 
-def _remove_before(store: ObjectStore, batch_id: str, most: int | None = None) -> int:
-    """Remove originals that are where uploads were kept at first. A store on S3 never had any: others' files are there.
+def _remove_old_layout(store: ObjectStore, batch_id: str, most: int | None = None) -> int:
+    """Remove originals where the first versions stored uploads. S3 has none there, only files of other owners.
 
     Raises Unavailable.
     """
@@ -131,7 +132,7 @@ def _remove_before(store: ObjectStore, batch_id: str, most: int | None = None) -
         return 0
     there = (info.key for info in store.list(layout.originals_before(batch_id)))
     removed = 0
-    with suppress(Misconfigured):  # these may not be deleted
+    with suppress(Misconfigured):  # the process may not delete these
         for group in _groups(islice(there, most)):
             store.delete(group)
             removed += len(group)
@@ -146,7 +147,7 @@ def _leftovers(store: ObjectStore, batch_id: str, before: float | None = None) -
 
 
 def _keys(batch_id: str, image: RemainingImage) -> tuple[str, ...]:
-    """Where objects of an image may lie. To ask for one that is not there costs nothing more."""
+    """Return all keys that an image may have. To delete one that does not exist costs nothing more."""
     return (
         layout.image_key(batch_id, image.id),
         layout.thumbnail_key(batch_id, image.id),

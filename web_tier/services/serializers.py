@@ -36,7 +36,7 @@ def serialize_image(image: Image) -> dict[str, Any]:
 
 
 class BatchSerializer:
-    """Batches with what is known of their pool's workers and of their own speed."""
+    """Serializes batches, with the workers of their pool and their own speed. `clock` returns Unix seconds."""
 
     def __init__(self, catalog: Catalog, fleet: FleetView, ages: CollectorSettings, clock: Callable[[], float]) -> None:
         self._catalog = catalog

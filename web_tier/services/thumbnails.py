@@ -1,7 +1,7 @@
-"""Thumbnails: made when first asked for, and kept in the store.
+"""Makes thumbnails when they are first asked for, and keeps them in the store.
 
-Strangers' images are decoded by a child process with little memory and little time, by the same decoder as the
-taggers'. One that makes it crash or hang costs that child once, and has a placeholder from then on.
+A child process with little memory and little time decodes the images (`core.imaging.sandbox`), with the taggers'
+decoder. An image that makes it crash or hang costs one child process, and has a placeholder from then on.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _MEMORY_MB = 600
 _NICENESS = 5
 _RETRY_S = 600.0
 _REMEMBERED = 10_000
-"""Images whose last attempt failed for a reason that may pass, each for `_RETRY_S`."""
+"""Images whose last attempt failed for a reason that may pass; each is left alone for `_RETRY_S`."""
 
 
 class Thumbnails:
-    """Makes one at a time, whatever number of threads ask: the processor is there for the taggers."""
+    """Makes one thumbnail at a time, however many threads ask: the processor is for the taggers."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Thumbnails:
         self._retry_at: OrderedDict[str, float] = OrderedDict()
 
     def jpeg(self, image: Image) -> bytes | None:
-        """The thumbnail as a JPEG; None where the image cannot be shown. Raises Unavailable."""
+        """Return the thumbnail as a JPEG; None if the image cannot be shown. Raises Unavailable."""
         key = layout.thumbnail_key(image.batch_id, image.id)
         kept = self._kept(key)
         if kept is not None:
@@ -59,7 +59,7 @@ class Thumbnails:
         if not self._turn.acquire(timeout=_QUEUE_S):
             raise Unavailable("too many thumbnails are being made")
         try:
-            kept = self._kept(key)  # by the one before us, perhaps
+            kept = self._kept(key)  # another thread may have made it meanwhile
             return (self._make(key, image) if kept is None else kept) or None
         finally:
             self._turn.release()
@@ -74,13 +74,13 @@ class Thumbnails:
             return None
 
     def _make(self, key: str, image: Image) -> bytes:
-        """Return the JPEG, or b"" where there is none; what would fail again is kept as an empty object."""
+        """Return the JPEG, or b"" if there is none. An image that would fail again gets an empty object."""
         if self._clock() < self._retry_at.get(key, 0.0):
             return b""
         try:
             original = self._originals.of_image(image.key, image.batch_id, image.id)
         except (NotFound, Unreadable):
-            return b""  # refused at its upload, taken out of its bucket, or replaced by another picture
+            return b""  # refused at its upload, removed from its bucket, or replaced by another file
         try:
             made = self._sandbox.thumbnail(original.data, SIZE)
         except BadImage:
@@ -98,7 +98,7 @@ class Thumbnails:
         return made
 
     def _remember(self, key: str) -> None:
-        """Leave an image alone for a while whose decoder lacked memory or was ended: it may be none of its doing."""
+        """Skip an image for a while whose decoder lacked memory or was killed: the image may not be the cause."""
         self._retry_at[key] = self._clock() + _RETRY_S
         while len(self._retry_at) > _REMEMBERED:
             self._retry_at.popitem(last=False)

@@ -1,8 +1,9 @@
-"""One signed request to a webhook's receiver, of which only the status comes back.
+"""Sends one signed request to the receiver of a webhook, and returns the status of the answer.
 
-The connection goes to an address that was checked; h11 speaks HTTP over it, because the libraries on top of it look a
-name up once more. One deadline holds for the whole request.
-Signatures are those of Standard Webhooks (https://www.standardwebhooks.com).
+1. The connection goes to an address that was checked. h11 speaks HTTP over it, because HTTP clients would look the name
+   up again.
+2. One deadline holds for the whole request.
+3. Signatures follow Standard Webhooks (https://www.standardwebhooks.com).
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from functools import cached_property
 import h11
 
 from config.settings import WebhookSettings
-from web_tier.services.webhook_target import BadTarget, Resolve, Target, look_up, target_of
+from web_tier.services.webhook_target import BadTarget, Resolve, Target, look_up, resolve_target
 
 SECRET_PREFIX = "whsec_"  # noqa: S105  # what every secret begins with
 
 _SECRET_BYTES = 32
 _MAX_HEAD = 256 << 10
-"""Bytes of an answer's status line and headers; cookies and policies make some long."""
+"""Limit of an answer's status line and headers in bytes; cookies and policies make some long."""
 
 _MAX_INTERIM = 32
-"""Answers before the final one (`103 Early Hints`, `100 Continue`)."""
+"""Limit of the number of answers before the final one (`103 Early Hints`, `100 Continue`)."""
 
 _FINAL_STATUS = re.compile(rb"HTTP/1\.[01] ([2-9]\d\d)[ \r\n]")
 _PIECE = 64 << 10
@@ -41,13 +42,13 @@ _MAX_REASON = 120
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
-    """What came of one attempt: the status of the answer, or why there is none."""
+    """The status of the receiver's answer, or the reason why there is none."""
 
     status: int | None
     error: str | None
 
     @property
-    def arrived(self) -> bool:
+    def succeeded(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
 
 
@@ -55,15 +56,15 @@ def new_secret() -> str:
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
-def signature(secret: str, id: str, timestamp: int, body: bytes) -> str:
-    """The header webhook-signature of a request."""
+def sign(secret: str, id: str, timestamp: int, body: bytes) -> str:
+    """Return the header webhook-signature of a request. `timestamp` is in Unix seconds."""
     key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
     signed = b".".join((id.encode(), str(timestamp).encode(), body))
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
 class WebhookClient:
-    """Sends to receivers; `timeout_s` is for one request as a whole, and `clock` gives Unix seconds."""
+    """Sends to receivers. `timeout_s` limits a whole request; `clock` returns Unix seconds."""
 
     def __init__(
         self,
@@ -89,13 +90,13 @@ class WebhookClient:
         return self._given_tls or ssl.create_default_context()
 
     def check(self, url: str) -> None:
-        """Raises BadTarget where nothing would be sent to `url`."""
-        target_of(url, allow_private=self._allow_private, resolve=self._resolve)
+        """Raise BadTarget if nothing may be sent to `url`."""
+        resolve_target(url, allow_private=self._allow_private, resolve=self._resolve)
 
     def post(self, url: str, secret: str, id: str, body: bytes) -> DeliveryOutcome:
-        """Send `body` as the message `id`. Redirects are not followed, and proxies of the environment not used."""
+        """Send `body` as the message `id`. Does not follow redirects, and ignores proxies of the environment."""
         try:
-            target = target_of(url, allow_private=self._allow_private, resolve=self._resolve)
+            target = resolve_target(url, allow_private=self._allow_private, resolve=self._resolve)
         except BadTarget as error:
             return DeliveryOutcome(None, str(error))
         try:
@@ -106,8 +107,8 @@ class WebhookClient:
             return DeliveryOutcome(None, f"{target.authority}: TLS failed: {error.reason or error}")
         except OSError as error:
             return DeliveryOutcome(None, f"{target.authority}: {error.strerror or error}")
-        except ValueError:  # TLS takes some names for none that the resolver has an address for
-            return DeliveryOutcome(None, f"{target.authority} is no name for TLS")
+        except ValueError:  # some names that the resolver knows are invalid for TLS
+            return DeliveryOutcome(None, f"{target.authority} is not a valid host name for TLS")
         except h11.ProtocolError as error:
             reason = str(error).encode("ascii", "backslashreplace").decode()[:_MAX_REASON]
             return DeliveryOutcome(None, f"{target.authority} gave no valid HTTP answer: {reason}")
@@ -124,21 +125,21 @@ class WebhookClient:
             "Connection": "close",
             "webhook-id": id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(secret, id, timestamp, body),
+            "webhook-signature": sign(secret, id, timestamp, body),
         }
         return h11.Request(method="POST", target=target.path, headers=list(headers.items()))
 
     def _exchange(self, target: Target, request: h11.Request, body: bytes) -> int:
-        """Return the status of the final answer; its body is not read. Raises OSError, h11.ProtocolError."""
+        """Return the status of the final answer, without reading its body. Raises OSError, h11.ProtocolError."""
         until = time.monotonic() + self._timeout_s
         http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         events = (request, h11.Data(body), h11.EndOfMessage())
         sent = b"".join(piece for event in events if (piece := http.send(event)))
-        with _connected(target, until) as plain:
+        with _connect(target, until) as plain:
             plain.settimeout(_left(until))
             connection = self._tls.wrap_socket(plain, server_hostname=target.host) if target.tls else plain
             with connection:
-                with suppress(ConnectionError):  # refused before it was read: the answer may be there all the same
+                with suppress(ConnectionError):  # a receiver may answer before it has read all
                     _send(connection, sent, until)
                 return _final_status(connection, http, until)
 
@@ -153,8 +154,8 @@ def _send(connection: socket.socket, data: bytes, until: float) -> None:
 def _final_status(connection: socket.socket, http: h11.Connection, until: float) -> int:
     """Read up to the final answer and return its status. Raises OSError, h11.ProtocolError.
 
-    Of an answer whose headers are cut off, too long, malformed or late the status line counts: the receiver has said
-    what came of the request, and would get it again for days.
+    If the headers of an answer are cut off, too long, malformed or late, its status line counts: the receiver has
+    answered, and would otherwise get the request again for days.
     """
     interim = 0
     while True:
@@ -176,8 +177,8 @@ def _final_status(connection: socket.socket, http: h11.Connection, until: float)
             raise h11.RemoteProtocolError(f"no final answer after {interim} interim ones")
 
 
-def _connected(target: Target, until: float) -> socket.socket:
-    """To the first of the addresses that takes it; those that do not answer share the time. Raises OSError."""
+def _connect(target: Target, until: float) -> socket.socket:
+    """Connect to the first address that accepts; the addresses share the time that is left. Raises OSError."""
     for number, address in enumerate(target.addresses, start=1):
         share = _left(until) / (len(target.addresses) - number + 1)
         try:
@@ -185,11 +186,11 @@ def _connected(target: Target, until: float) -> socket.socket:
         except OSError:
             if number == len(target.addresses):
                 raise
-    raise AssertionError("a target has an address")
+    raise AssertionError("a target has at least one address")
 
 
 def _left(until: float) -> float:
-    """Of the whole request's time: one byte now and then must not keep it going."""
+    """Return the seconds left of the whole request, which slow single bytes cannot prolong. Raises TimeoutError."""
     left = until - time.monotonic()
     if left <= 0:
         raise TimeoutError

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app_tier.adaptive.bayes import Example, Model
-from app_tier.adaptive.files import decoded, encoded
-from app_tier.adaptive.state import MAX_TAGS, SAMPLE, Known, News, State
-from app_tier.adaptive.statistics import Features, Statistics, Sums, features
-from app_tier.taggers.adaptive import chosen
+from app_tier.adaptive.bayes import CalibrationExample, Model
+from app_tier.adaptive.encoding import decode_state, encode_state
+from app_tier.adaptive.state import MAX_TAGS, SAMPLE, AppliedFeedback, ImageFeedback, LearnedState
+from app_tier.adaptive.statistics import Features, Statistics, Sums, to_features
+from app_tier.taggers.adaptive import choose_tags
 from core.domain.messages import Opinion, TagOptions
 from core.errors import WeightsInvalid
 
@@ -31,7 +31,7 @@ facts = st.lists(st.tuples(names, vectors, st.booleans()), max_size=12)
 
 
 def learned(found: Sequence[tuple[str, Features, bool]]) -> Statistics:
-    statistics = Statistics.none(D)
+    statistics = Statistics.empty(D)
     for name, vector, wanted in found:
         statistics = statistics.add(name, vector, wanted=wanted)
     return statistics
@@ -62,11 +62,11 @@ stories = st.lists(st.tuples(st.sampled_from("abc"), opinions), max_size=10)
 @given(stories, st.randoms(use_true_random=False), st.integers(1, 4))
 def test_news_that_comes_twice_late_and_in_any_order_is_learned_once(story, random, at_once):
     own = {image: np.full(D, 100 * number, np.int16) for number, image in enumerate("abc", start=1)}
-    told = [News(image, revision, said, own[image]) for revision, (image, said) in enumerate(story)]
+    told = [ImageFeedback(image, revision, said, own[image]) for revision, (image, said) in enumerate(story)]
     delivered = random.sample(told * 2, 2 * len(told))
-    state = State.none(D)
+    state = LearnedState.empty(D)
     for first in range(0, len(delivered), at_once):
-        state = state.taught(delivered[first : first + at_once])
+        state = state.with_feedback(delivered[first : first + at_once])
     last = {news.image_id: news for news in told}
     assert state.statistics == learned(
         [(said.name, own[image], said.wanted) for image, news in last.items() for said in news.opinions]
@@ -74,7 +74,7 @@ def test_news_that_comes_twice_late_and_in_any_order_is_learned_once(story, rand
     assert set(state.sample) == {
         (image, said.name) for image, news in last.items() for said in news.opinions if said.wanted
     }
-    assert state.images == {image: Known(news.revision, news.opinions) for image, news in last.items()}
+    assert state.images == {image: AppliedFeedback(news.revision, news.opinions) for image, news in last.items()}
 
 
 @quick
@@ -83,7 +83,7 @@ def test_confidences_sum_to_one_and_are_finite(found, photos, seen):
     statistics = learned(found)
     if seen:
         statistics = statistics.with_seen(Sums.of(np.stack(seen)))
-    examples = [Example(name.casefold(), vector) for name, vector, wanted in found if wanted]
+    examples = [CalibrationExample(name.casefold(), vector) for name, vector, wanted in found if wanted]
     model = Model(statistics, examples)
     shares = model.probabilities(np.stack(photos))
     assert shares.shape == (len(photos), len(model.names) + 1)
@@ -98,7 +98,7 @@ def test_the_set_of_tags_is_the_smallest_that_is_likely_enough(weights, reach):
     shares = (np.array(weights) + 1e-6) / (sum(weights) + 1e-6 * len(weights))
     tags = [str(number) for number in range(len(shares) - 1)]
     every = TagOptions(cumulative=reach, min_confidence=0.0)
-    given_ = {int(tag.name) for tag in chosen(shares, tags, every, TagOptions())}
+    given_ = {int(tag.name) for tag in choose_tags(shares, tags, every, TagOptions())}
     none = len(shares) - 1
     ranked = sorted(range(len(shares)), key=lambda index: -shares[index])
     size = next(
@@ -112,7 +112,7 @@ def test_a_batch_s_wishes_are_obeyed():
     shares, tags = np.array([0.5, 0.3, 0.1, 0.06, 0.04]), ["a", "b", "c", "d"]
 
     def said(wanted: TagOptions) -> list[str]:
-        return [tag.name for tag in chosen(shares, tags, wanted, TagOptions(top_k=3, min_confidence=0.05))]
+        return [tag.name for tag in choose_tags(shares, tags, wanted, TagOptions(top_k=3, min_confidence=0.05))]
 
     assert said(TagOptions()) == ["a", "b", "c"]
     assert said(TagOptions(cumulative=0.7)) == ["a", "b"]
@@ -132,13 +132,17 @@ class World:
 
     def photos(self, kind: str, count: int) -> Features:
         centre = self._centres.setdefault(kind, np.abs(self.random.normal(size=self.dimensions)))
-        return features(np.maximum(0, centre + self._noise * self.random.normal(size=(count, self.dimensions))))
+        return to_features(np.maximum(0, centre + self._noise * self.random.normal(size=(count, self.dimensions))))
 
-    def told(self, state: State, kind: str, count: int, *, tag: str | None = None, wanted: bool = True) -> State:
+    def told(
+        self, state: LearnedState, kind: str, count: int, *, tag: str | None = None, wanted: bool = True
+    ) -> LearnedState:
         said = (Opinion(name=tag or kind, wanted=wanted),)
         photos = self.photos(kind, count)
         start = len(state.images)
-        return state.taught([News(f"img_{start + n}", 1, said, photo) for n, photo in enumerate(photos)])
+        return state.with_feedback(
+            [ImageFeedback(f"img_{start + n}", 1, said, photo) for n, photo in enumerate(photos)]
+        )
 
 
 @pytest.fixture
@@ -147,7 +151,7 @@ def world() -> World:
 
 
 def test_a_tag_that_no_model_knew_is_found_after_five_examples(world):
-    state = State.none(world.dimensions)
+    state = LearnedState.empty(world.dimensions)
     for kind in ("cat", "dog", "car"):
         state = world.told(state, kind, 8)
     before = state.model()
@@ -160,15 +164,15 @@ def test_a_tag_that_no_model_knew_is_found_after_five_examples(world):
 
 
 def test_one_photo_of_one_tag_does_not_make_every_photo_have_it(world):
-    state = world.told(State.none(world.dimensions), "Rex", 1)
+    state = world.told(LearnedState.empty(world.dimensions), "Rex", 1)
     seen = np.concatenate([world.photos(kind, 5) for kind in ("cat", "car", "house", "Rex")])
-    state = state.taught([], Sums.of(seen))
+    state = state.with_feedback([], Sums.of(seen))
     found = state.model().probabilities(np.concatenate([world.photos("car", 5), world.photos("Rex", 5)]))[:, 0]
     assert found[:5].max() < 0.5 < found[5:].min()
 
 
 def test_a_rejection_counts_where_it_looks_like_what_was_rejected(world):
-    state = world.told(State.none(world.dimensions), "cat", 5)
+    state = world.told(LearnedState.empty(world.dimensions), "cat", 5)
     state = world.told(state, "lynx", 5, tag="cat")
     lynxes, cats = world.photos("lynx", 10), world.photos("cat", 10)
     before = state.model()
@@ -178,7 +182,7 @@ def test_a_rejection_counts_where_it_looks_like_what_was_rejected(world):
 
 
 def test_a_tag_that_was_only_ever_rejected_is_never_given(world):
-    state = world.told(world.told(State.none(world.dimensions), "cat", 3), "dog", 3, wanted=False)
+    state = world.told(world.told(LearnedState.empty(world.dimensions), "cat", 3), "dog", 3, wanted=False)
     assert state.model().names == ("cat",)
 
 
@@ -189,11 +193,11 @@ def test_features_that_all_say_the_same_do_not_make_it_certain():
     def repeated(kind: str, count: int) -> Features:
         return np.tile(world.photos(kind, count), 16)
 
-    state = State.none(64)
+    state = LearnedState.empty(64)
     for kind in ("cat", "dog", "car"):
         photos = repeated(kind, 40)
         said = (Opinion(name=kind, wanted=True),)
-        state = state.taught([News(f"{kind}{n}", 1, said, photo) for n, photo in enumerate(photos)])
+        state = state.with_feedback([ImageFeedback(f"{kind}{n}", 1, said, photo) for n, photo in enumerate(photos)])
     model = state.model()
     held = [(model.names.index(kind), repeated(kind, 60)) for kind in ("cat", "dog", "car")]
 
@@ -207,25 +211,27 @@ def test_features_that_all_say_the_same_do_not_make_it_certain():
 
 
 def test_nothing_learned_is_no_tag():
-    shares = State.none(D).model().probabilities(np.zeros((2, D), np.int16))
+    shares = LearnedState.empty(D).model().probabilities(np.zeros((2, D), np.int16))
     assert shares.tolist() == [[1.0], [1.0]]
-    assert chosen(shares[0], (), TagOptions(), TagOptions()) == ()
+    assert choose_tags(shares[0], (), TagOptions(), TagOptions()) == ()
 
 
 def test_the_sample_to_calibrate_by_is_bounded_and_the_same_in_any_order(world):
     photos = world.photos("cat", SAMPLE + 50)
-    news = [News(f"img_{n}", 1, (Opinion(name="cat", wanted=True),), photo) for n, photo in enumerate(photos)]
-    forward, backward = (State.none(world.dimensions).taught(told) for told in (news, news[::-1]))
+    news = [ImageFeedback(f"img_{n}", 1, (Opinion(name="cat", wanted=True),), photo) for n, photo in enumerate(photos)]
+    forward, backward = (LearnedState.empty(world.dimensions).with_feedback(told) for told in (news, news[::-1]))
     assert len(forward.sample) == SAMPLE
     assert set(forward.sample) == set(backward.sample)
 
 
 def test_there_are_no_more_tags_than_can_be_kept_and_those_known_go_on():
-    def told(state: State, image: str, revision: int, *names: str) -> State:
+    def told(state: LearnedState, image: str, revision: int, *names: str) -> LearnedState:
         photo = np.full(D, len(image), np.int16)
-        return state.taught([News(image, revision, tuple(Opinion(name=name, wanted=True) for name in names), photo)])
+        return state.with_feedback(
+            [ImageFeedback(image, revision, tuple(Opinion(name=name, wanted=True) for name in names), photo)]
+        )
 
-    full = told(State.none(D), "first", 1, *(f"t{n}" for n in range(MAX_TAGS)))
+    full = told(LearnedState.empty(D), "first", 1, *(f"t{n}" for n in range(MAX_TAGS)))
     more = told(full, "second", 1, "new", "t7")
     assert set(more.statistics.tags) == {f"t{n}" for n in range(MAX_TAGS)}
     assert more.statistics.tags["t7"].accepted.n == 2
@@ -236,7 +242,7 @@ def test_there_are_no_more_tags_than_can_be_kept_and_those_known_go_on():
 
 
 def test_features_are_finite_whatever_an_engine_gives():
-    found = features(np.array([[np.nan, np.inf, -np.inf, 4.0], [0, 0, 0, 0], [1e30, -1e30, 0, 0]], np.float32))
+    found = to_features(np.array([[np.nan, np.inf, -np.inf, 4.0], [0, 0, 0, 0], [1e30, -1e30, 0, 0]], np.float32))
     assert found.dtype == np.int16
     assert found[0].tolist() == [0, 0, 0, 1024]
     assert found[1].tolist() == [0, 0, 0, 0]
@@ -246,32 +252,32 @@ def test_features_are_finite_whatever_an_engine_gives():
 
 
 @pytest.fixture
-def state(world) -> State:
-    state = world.told(world.told(State.none(world.dimensions), "cat", 3), "Hündchen", 2, wanted=False)
-    return replace(state.taught([], Sums.of(world.photos("car", 2))), version=7)
+def state(world) -> LearnedState:
+    state = world.told(world.told(LearnedState.empty(world.dimensions), "cat", 3), "Hündchen", 2, wanted=False)
+    return replace(state.with_feedback([], Sums.of(world.photos("car", 2))), version=7)
 
 
 def test_a_state_is_what_it_was_when_it_is_read_again(state):
-    again = decoded(encoded(state), "there")
+    again = decode_state(encode_state(state), "there")
     assert (again.statistics, again.version, again.images) == (state.statistics, 7, state.images)
     assert {which: found.tolist() for which, found in again.sample.items()} == {
         which: found.tolist() for which, found in state.sample.items()
     }
-    empty = decoded(encoded(State.none(D)), "there")
-    assert empty == State.none(D)
+    empty = decode_state(encode_state(LearnedState.empty(D)), "there")
+    assert empty == LearnedState.empty(D)
 
 
 @quick
 @given(st.data())
 def test_a_damaged_state_is_one_clear_line(data):
     world = World(dimensions=8)
-    whole = encoded(world.told(State.none(8), "cat", 3))
+    whole = encode_state(world.told(LearnedState.empty(8), "cat", 3))
     cut = data.draw(st.integers(0, len(whole) - 1))
     flipped = bytearray(whole)
     flipped[cut] ^= data.draw(st.integers(1, 255))
     for damaged in (whole[:cut], bytes(flipped)):
         with pytest.raises(WeightsInvalid, match="adaptive/b/state") as caught:
-            decoded(damaged, "adaptive/b/state")
+            decode_state(damaged, "adaptive/b/state")
         assert "\n" not in str(caught.value)
 
 
@@ -287,4 +293,4 @@ def test_what_was_never_written_here_is_refused(arrays):
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     with pytest.raises(WeightsInvalid, match="is damaged"):
-        decoded(hashlib.sha256(stream.getvalue()).digest() + stream.getvalue(), "there")
+        decode_state(hashlib.sha256(stream.getvalue()).digest() + stream.getvalue(), "there")

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app_tier.adaptive.memory import Memory
-from app_tier.adaptive.state import MAX_TAGS, News
-from app_tier.adaptive.statistics import Features, features
+from app_tier.adaptive.state import MAX_TAGS, ImageFeedback
+from app_tier.adaptive.statistics import Features, to_features
+from app_tier.adaptive.store import AdaptiveStore
 from app_tier.engines import Outputs, Pixels
 from app_tier.models.networks import NETWORKS
-from app_tier.taggers import Learner, Lesson
+from app_tier.taggers import FeedbackItem, Learner
 from app_tier.taggers.adaptive import AdaptiveTagger
-from app_tier.worker import selection as serving
+from app_tier.worker import selection
 from config.settings import PoolSettings, Settings
 from core.domain.messages import Feedback, Opinion, TagOptions
 from core.errors import NotFound, PreconditionFailed, Unavailable, WeightsInvalid, WeightsMissing
@@ -58,7 +58,7 @@ def store(backend: Backend) -> ObjectStore:
 
 
 def tagger_of(store: ObjectStore, clock: Clock) -> AdaptiveTagger:
-    return AdaptiveTagger(NETWORK, Colours(), Memory(store, "colours-1", D), TagOptions(), clock, LOOK_S)
+    return AdaptiveTagger(NETWORK, Colours(), AdaptiveStore(store, "colours-1", D), TagOptions(), clock, LOOK_S)
 
 
 def pictures(colour: tuple[int, int, int], count: int = 1, seed: int = 0) -> Pixels:
@@ -83,7 +83,7 @@ def said(image_id: str, revision: int, **opinions: bool) -> Feedback:
 
 def teach(tagger: AdaptiveTagger, tag: str, colour: tuple[int, int, int], count: int = 5) -> None:
     frames = pictures(colour, count, seed=1)
-    tagger.learn([Lesson(said(f"{tag}_{n}", 1, **{tag: True}), frame) for n, frame in enumerate(frames)])
+    tagger.learn([FeedbackItem(said(f"{tag}_{n}", 1, **{tag: True}), frame) for n, frame in enumerate(frames)])
 
 
 def names(tagger: AdaptiveTagger, colour: tuple[int, int, int]) -> list[str]:
@@ -107,57 +107,57 @@ def test_what_one_worker_learns_all_use_within_seconds(store: ObjectStore, clock
 
 
 def test_an_undo_leaves_the_statistics_as_they_were(store: ObjectStore, clock: Clock) -> None:
-    tagger, memory = tagger_of(store, clock), Memory(store, "colours-1", D)
+    tagger, learned = tagger_of(store, clock), AdaptiveStore(store, "colours-1", D)
     teach(tagger, "rose", RED)
-    before = memory.load()[0].statistics.tags
+    before = learned.load()[0].statistics.tags
     (frame,) = pictures(BLUE)
-    tagger.learn([Lesson(said("img", 1, sea=True, rose=False), frame)])
-    assert set(memory.load()[0].statistics.tags) == {"rose", "sea"}
-    assert tagger.remembers("img")
-    tagger.learn([Lesson(said("img", 2))])
-    assert memory.load()[0].statistics.tags == before
-    tagger.learn([Lesson(said("img", 1, sea=True), frame)])
-    assert memory.load()[0].statistics.tags == before, "what comes late is no news"
+    tagger.learn([FeedbackItem(said("img", 1, sea=True, rose=False), frame)])
+    assert set(learned.load()[0].statistics.tags) == {"rose", "sea"}
+    assert tagger.has_features_of("img")
+    tagger.learn([FeedbackItem(said("img", 2))])
+    assert learned.load()[0].statistics.tags == before
+    tagger.learn([FeedbackItem(said("img", 1, sea=True), frame)])
+    assert learned.load()[0].statistics.tags == before, "what comes late is no news"
 
 
 def test_an_image_that_is_gone_is_learned_of_by_what_is_remembered(store: ObjectStore, clock: Clock) -> None:
-    tagger, memory = tagger_of(store, clock), Memory(store, "colours-1", D)
+    tagger, learned = tagger_of(store, clock), AdaptiveStore(store, "colours-1", D)
     (frame,) = pictures(BLUE)
-    tagger.learn([Lesson(said("img", 1, sea=True), frame)])
-    tagger.learn([Lesson(said("img", 2, lake=True)), Lesson(said("stranger", 1, lake=True))])
-    state, _ = memory.load()
+    tagger.learn([FeedbackItem(said("img", 1, sea=True), frame)])
+    tagger.learn([FeedbackItem(said("img", 2, lake=True)), FeedbackItem(said("stranger", 1, lake=True))])
+    state, _ = learned.load()
     assert {key: tag.accepted.n for key, tag in state.statistics.tags.items()} == {"lake": 1}
     assert set(state.images) == {"img"}
 
 
 def test_the_first_features_of_an_image_are_its_features(store: ObjectStore, clock: Clock) -> None:
     """Another machine computes slightly others; what is subtracted must be what was added."""
-    memory = Memory(store, "colours-1", D)
-    one, other = (features(np.full((1, D), value, np.float32) + np.arange(D))[0] for value in (1.0, 30.0))
+    learned = AdaptiveStore(store, "colours-1", D)
+    one, other = (to_features(np.full((1, D), value, np.float32) + np.arange(D))[0] for value in (1.0, 30.0))
     opinion = (Opinion(name="sea", wanted=True),)
-    memory.teach([News("img", 1, opinion, one)])
-    memory.teach([News("img", 2, (), other)])
-    assert memory.load()[0].statistics.tags == {}
+    learned.learn([ImageFeedback("img", 1, opinion, one)])
+    learned.learn([ImageFeedback("img", 2, (), other)])
+    assert learned.load()[0].statistics.tags == {}
 
 
 def photo(number: int) -> Features:
-    return features(np.random.default_rng(number).random((1, D)))[0]
+    return to_features(np.random.default_rng(number).random((1, D)))[0]
 
 
 def test_what_several_workers_learn_at_once_is_all_there(store: ObjectStore) -> None:
-    news = [News(f"img_{n}", 1, (Opinion(name=f"tag {n % 5}", wanted=True),), photo(n)) for n in range(40)]
+    news = [ImageFeedback(f"img_{n}", 1, (Opinion(name=f"tag {n % 5}", wanted=True),), photo(n)) for n in range(40)]
     together = threading.Barrier(4)
 
-    def work(mine: Sequence[News]) -> None:
-        memory = Memory(store, "b-1", D)
+    def work(mine: Sequence[ImageFeedback]) -> None:
+        learned = AdaptiveStore(store, "b-1", D)
         together.wait()
         for one in mine:
-            memory.teach([one])
+            learned.learn([one])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, [news[n::4] for n in range(4)]))
-    state, _ = Memory(store, "b-1", D).load()
-    alone = Memory(store, "b-2", D).teach(news)
+    state, _ = AdaptiveStore(store, "b-1", D).load()
+    alone = AdaptiveStore(store, "b-2", D).learn(news)
     assert alone is not None
     assert state.statistics == alone.statistics
     assert (state.version, alone.version) == (40, 1)
@@ -173,18 +173,18 @@ class Ahead:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def put(self, key: str, data: bytes, *, condition: Any = None) -> Any:
+    def put(self, key: str, data: bytes, **options: Any) -> Any:
         if key.endswith("/state") and self.times:
             self.times -= 1
             raise PreconditionFailed(f"{key} is another one by now")
-        return self._store.put(key, data, condition=condition)
+        return self._store.put(key, data, **options)
 
 
 def test_who_was_slower_tries_again_after_a_pause_that_is_not_everybody_s(store: ObjectStore) -> None:
-    news, pauses = [News("img", 1, (Opinion(name="sea", wanted=True),), photo(1))], [[], []]  # type: ignore[var-annotated]
+    news, pauses = [ImageFeedback("img", 1, (Opinion(name="sea", wanted=True),), photo(1))], [[], []]  # type: ignore[var-annotated]
     for number, own in enumerate(pauses):
         ahead = Ahead(store, times=20)
-        assert Memory(ahead, f"b-{number}", D, pause=own.append).teach(news) is not None  # type: ignore[arg-type]
+        assert AdaptiveStore(ahead, f"b-{number}", D, pause=own.append).learn(news) is not None  # type: ignore[arg-type]
     assert [len(own) for own in pauses] == [20, 20]
     assert pauses[0] != pauses[1]
     assert all(0 <= pause <= 1 for own in pauses for pause in own)
@@ -192,15 +192,17 @@ def test_who_was_slower_tries_again_after_a_pause_that_is_not_everybody_s(store:
 
 
 def test_tags_that_are_too_many_are_said_and_those_known_go_on(store: ObjectStore, clock: Clock, capsys: Any) -> None:
-    memory = Memory(store, "colours-1", D)
-    memory.teach([News("img", 1, tuple(Opinion(name=f"t{n}", wanted=True) for n in range(MAX_TAGS)), photo(1))])
+    learned = AdaptiveStore(store, "colours-1", D)
+    learned.learn(
+        [ImageFeedback("img", 1, tuple(Opinion(name=f"t{n}", wanted=True) for n in range(MAX_TAGS)), photo(1))]
+    )
     tagger = tagger_of(store, clock)
     (frame,) = pictures(BLUE)
-    tagger.learn([Lesson(said("img_1", 1, sea=True, lake=False, T7=True), frame)])
-    state, _ = memory.load()
+    tagger.learn([FeedbackItem(said("img_1", 1, sea=True, lake=False, T7=True), frame)])
+    state, _ = learned.load()
     assert len(state.statistics.tags) == MAX_TAGS
     assert state.statistics.tags["t7"].accepted.n == 2
-    assert capsys.readouterr().out.count("tags that are new are left out") == 1
+    assert capsys.readouterr().out.count("new tags are left out: there are too many") == 1
 
 
 class Away:
@@ -243,19 +245,19 @@ def test_a_damaged_state_is_said_and_what_is_known_is_used(store: ObjectStore, c
 
 
 def test_features_of_two_backbones_never_mix(store: ObjectStore) -> None:
-    Memory(store, "colours-1", D).teach([News("img", 1, (Opinion(name="sea", wanted=True),), photo(1))])
-    assert Memory(store, "colours-2", D).load()[0].version == 0
-    with pytest.raises(WeightsInvalid, match="is of 24 features, and colours-1 gives 7"):
-        Memory(store, "colours-1", 7).load()
+    AdaptiveStore(store, "colours-1", D).learn([ImageFeedback("img", 1, (Opinion(name="sea", wanted=True),), photo(1))])
+    assert AdaptiveStore(store, "colours-2", D).load()[0].version == 0
+    with pytest.raises(WeightsInvalid, match="has 24 features, and colours-1 gives 7"):
+        AdaptiveStore(store, "colours-1", 7).load()
 
 
 def test_photos_that_are_only_tagged_say_what_photos_look_like(store: ObjectStore, clock: Clock) -> None:
     tagger = tagger_of(store, clock)
     tagger.infer(pictures(GREEN, 8), [TagOptions()] * 8)
     teach(tagger, "rose", RED, count=2)
-    assert Memory(store, "colours-1", D).load()[0].statistics.seen.n == 8
+    assert AdaptiveStore(store, "colours-1", D).load()[0].statistics.seen.n == 8
     teach(tagger, "leaf", GREEN, count=2)
-    assert Memory(store, "colours-1", D).load()[0].statistics.seen.n == 8, "each is told once"
+    assert AdaptiveStore(store, "colours-1", D).load()[0].statistics.seen.n == 8, "each is told once"
 
 
 def test_photos_that_were_seen_wait_for_news_to_be_told_with(store: ObjectStore, clock: Clock) -> None:
@@ -264,20 +266,20 @@ def test_photos_that_were_seen_wait_for_news_to_be_told_with(store: ObjectStore,
     tagger.infer(pictures(GREEN, 8), [TagOptions()] * 8)
     teach(tagger, "rose", RED, count=2)
     teach(tagger, "leaf", GREEN, count=2)
-    state, _ = Memory(store, "colours-1", D).load()
+    state, _ = AdaptiveStore(store, "colours-1", D).load()
     assert (state.statistics.seen.n, state.version) == (8, 2)
 
 
 def test_without_the_backbone_s_weights_another_one_sees_and_that_is_said(settings: Settings, backend: Backend) -> None:
     pool = PoolSettings(tagger="adaptive")
-    choice = serving.choose(pool, settings, backend.store)
+    choice = selection.choose(pool, settings, backend.store)
     assert choice.name == "adaptive"
     assert "adaptive sees photos by efficientnet-lite0: the weights of mobilenetv2 could not be had" in choice.notice
     with pytest.raises(WeightsMissing, match="mobilenetv2"):
-        serving.choose(pool, settings.model_copy(update={"backend": "aws"}), backend.store)
+        selection.choose(pool, settings.model_copy(update={"backend": "aws"}), backend.store)
 
 
 def test_nothing_is_remembered_of_an_image_nobody_spoke_of(store: ObjectStore, clock: Clock) -> None:
-    assert not tagger_of(store, clock).remembers("img")
+    assert not tagger_of(store, clock).has_features_of("img")
     with pytest.raises(NotFound):
         store.get(layout.adaptive_state_key("colours-1"))

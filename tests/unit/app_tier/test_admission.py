@@ -13,7 +13,7 @@ import pytest
 from app_tier.pipeline.pipeline import Pipeline
 from core.domain.dropped_files import make_image_id
 from core.domain.messages import Job, Result, decode_result, encode
-from core.domain.notifications import asked_by
+from core.domain.notifications import parse_message
 from core.errors import NotFound, Unreadable
 from core.storage import layout
 from core.storage.ports import Blob, Etag
@@ -88,7 +88,7 @@ def test_a_file_that_was_overwritten_is_not_tried_again_for_the_one_that_failed(
     pipeline: Pipeline, collect: Collect, backend: Backend, bucket: Bucket, picture: Any
 ) -> None:
     bucket.objects["s3://input/images/a.png"] = picture("blue")
-    (first,) = asked_by(json.dumps({"Records": [record("images/a.png")]}), "t").jobs
+    (first,) = parse_message(json.dumps({"Records": [record("images/a.png")]}), "t").jobs
     bucket.etag = "later"
     backend.jobs("resnet50").send([encode(first.model_copy(update={"origin": None, "attempt": 1}))])
     pipeline.start()

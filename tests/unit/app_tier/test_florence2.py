@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from app_tier.engines.florence2 import AT_ONCE, PROMPTS, Florence2Engine, prompt, read
-from app_tier.taggers import Choice, Tagger, Wanted, florence2
-from app_tier.taggers.florence2 import Florence2Tagger, Question, Seen, _tags
-from app_tier.worker.hot_reload import Succession
+from app_tier.engines.florence2 import AT_ONCE, PROMPTS, Florence2Engine, make_prompt, parse_answer
+from app_tier.engines.visual_questions import Detection, Question
+from app_tier.models.request import ModelRequest
+from app_tier.taggers import Tagger, TaggerHandle, florence2
+from app_tier.taggers.florence2 import Florence2Tagger, to_tags
+from app_tier.worker.hot_reload import HotReload
 from bench.deployment import wait_until
 from config.settings import PoolSettings, Settings
 from core.domain.messages import Box, TagOptions
@@ -98,18 +100,18 @@ def test_a_detailed_caption_goes_before_a_plain_one() -> None:
 
 
 def test_the_model_reads_what_its_processor_would_give_it(engine: Florence2Engine) -> None:
-    processor = engine._processor
+    processor = engine.processor
     picture = Image.new("RGB", (50, 20), "red")
     for task, token in PROMPTS.items():
         about = "a red car" if task == "find" else ""
         whole = processor(text=token + about, images=picture)
-        ours = processor.tokenizer(prompt(processor, task, about), add_special_tokens=False)
+        ours = processor.tokenizer(make_prompt(processor, task, about), add_special_tokens=False)
         assert ours.input_ids == list(whole.input_ids[0]), task
 
 
 def test_pixels_are_those_of_its_processor(engine: Florence2Engine, tagger: Florence2Tagger) -> None:
     picture = Image.effect_noise((97, 61), 80).convert("RGB")
-    theirs = engine._processor.image_processor(images=picture, return_tensors="pt").pixel_values
+    theirs = engine.processor.image_processor(images=picture, return_tensors="pt").pixel_values
     ours = torch.from_numpy(np.stack([tagger.preprocess(picture)])).permute(0, 3, 1, 2).float()
     assert torch.allclose((ours - engine._mean) * engine._scale, theirs, atol=0.04)  # a rounding of one of 255 steps
 
@@ -147,11 +149,11 @@ GENERATED = st.lists(st.sampled_from(PIECES) | PLACES, max_size=30).map("".join)
 
 @given(text=GENERATED | st.text(max_size=40), task=st.sampled_from(sorted(PROMPTS)))
 def test_whatever_is_generated_can_be_read(engine: Florence2Engine, text: str, task: str) -> None:
-    answer = read(engine._processor, text, task)
+    answer = parse_answer(engine.processor, text, task)
     if isinstance(answer, str):
         assert "<" not in answer
         return
-    for tag in _tags(answer):
+    for tag in to_tags(answer):
         assert tag.name == tag.name.strip() != ""
         assert tag.confidence is None
         for one in tag.instances:
@@ -171,17 +173,21 @@ def test_whatever_is_generated_can_be_read(engine: Florence2Engine, text: str, t
     ],
 )
 def test_a_box_is_never_made_up(engine: Florence2Engine, said: str, names: list[str]) -> None:
-    assert [tag.name for tag in _tags(read(engine._processor, said, "detect"))] == names
+    assert [tag.name for tag in to_tags(parse_answer(engine.processor, said, "detect"))] == names
 
 
 def test_what_is_outlined_has_the_box_around_it(engine: Florence2Engine) -> None:
     said = "dog<poly><loc_100><loc_500><loc_300><loc_200><loc_200><loc_600></poly>"
-    assert read(engine._processor, said, "find") == [Seen("dog", (0.1005, 0.2005, 0.3005, 0.6005))]
+    assert parse_answer(engine.processor, said, "find") == [Detection("dog", (0.1005, 0.2005, 0.3005, 0.6005))]
 
 
 def test_the_same_label_is_one_tag_and_boxes_are_cut_to_the_picture() -> None:
-    seen = [Seen("Dog", (-0.2, 0.5, 0.5, 1.5)), Seen("dog", (-0.2, 0.5, 0.5, 1.5)), Seen("dog", (0, 0, 0.25, 0.5))]
-    (tag,) = _tags(seen)
+    seen = [
+        Detection("Dog", (-0.2, 0.5, 0.5, 1.5)),
+        Detection("dog", (-0.2, 0.5, 0.5, 1.5)),
+        Detection("dog", (0, 0, 0.25, 0.5)),
+    ]
+    (tag,) = to_tags(seen)
     assert (tag.name, tag.instances) == ("Dog", (Box(box=(0, 0.5, 0.5, 0.5)), Box(box=(0, 0, 0.25, 0.5))))
 
 
@@ -196,42 +202,42 @@ def test_a_version_that_cannot_be_loaded_is_named_and_stops_no_later_one(
         (copy / "number.txt").write_text(f"{number}")
         return folders.add(backend.store, "florence2", copy, number)
 
-    def choose() -> Choice:
-        return florence2.choose(Wanted("florence2", PoolSettings(tagger="florence2"), settings, backend.store))
+    def choose() -> TaggerHandle:
+        return florence2.choose(ModelRequest("florence2", PoolSettings(tagger="florence2"), settings, backend.store))
 
     first = add(1.0)
-    succession = Succession(choose(), choose, itertools.count(step=100.0).__next__, 5.0)
+    hot_reload = HotReload(choose(), choose, itertools.count(step=100.0).__next__, 5.0)
     second = add(2.0)
     key = f"models/florence2/{second.version}/number.txt"
     backend.store.put(key, b"damaged")
-    wait_until(lambda: succession.look() is not None or bool(succession.notice))
-    assert succession.notice == (
-        f"{first.reference} goes on, as {second.reference} cannot be loaded: "
+    wait_until(lambda: hot_reload.poll() is not None or bool(hot_reload.notice))
+    assert hot_reload.notice == (
+        f"{first.reference} keeps serving, as {second.reference} cannot be loaded: "
         f"{key} in the store is damaged: add the model again"
     )
     third = add(3.0)
     taken: list[Tagger] = []
-    wait_until(lambda: bool(taken.extend(filter(None, [succession.look()])) or taken))
+    wait_until(lambda: bool(taken.extend(filter(None, [hot_reload.poll()])) or taken))
     assert taken[0].version == third.reference
 
 
 def test_a_version_that_could_not_be_loaded_is_served_once_it_is_added_again(
     folder: Path, settings: Settings, backend: Backend, tmp_path: Path
 ) -> None:
-    def choose() -> Choice:
-        return florence2.choose(Wanted("florence2", PoolSettings(tagger="florence2"), settings, backend.store))
+    def choose() -> TaggerHandle:
+        return florence2.choose(ModelRequest("florence2", PoolSettings(tagger="florence2"), settings, backend.store))
 
     folders.add(backend.store, "florence2", folder, 1.0)
-    succession = Succession(choose(), choose, itertools.count(step=100.0).__next__, 5.0)
+    hot_reload = HotReload(choose(), choose, itertools.count(step=100.0).__next__, 5.0)
     copy = shutil.copytree(folder, tmp_path / "second")
     (copy / "number.txt").write_text("2")
     second = folders.add(backend.store, "florence2", copy, 2.0)
     backend.store.put(f"models/florence2/{second.version}/number.txt", b"damaged")
-    wait_until(lambda: succession.look() is not None or "is damaged: add the model again" in succession.notice)
+    wait_until(lambda: hot_reload.poll() is not None or "is damaged: add the model again" in hot_reload.notice)
     folders.add(backend.store, "florence2", copy, 3.0)
     taken: list[Tagger] = []
-    wait_until(lambda: bool(taken.extend(filter(None, [succession.look()])) or taken))
-    assert (taken[0].version, succession.notice) == (second.reference, "")
+    wait_until(lambda: bool(taken.extend(filter(None, [hot_reload.poll()])) or taken))
+    assert (taken[0].version, hot_reload.notice) == (second.reference, "")
 
 
 # --- folders that are wrong -------------------------------------------------------------------
@@ -262,7 +268,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut off": (lambda f: (f / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{"), "cannot be loaded"),
     "no tensor": (_tensors(lambda t: t.pop(_FIRST)), "it lacks 1 of the tensors, among them 'model.vision_tower"),
     "another shape": (_tensors(lambda t: t.update({_FIRST: torch.zeros(2, 2)})), "cannot be loaded"),
-    "no numbers": (_tensors(lambda t: t[_FIRST].fill_(float("nan"))), "give no numbers"),
+    "no numbers": (_tensors(lambda t: t[_FIRST].fill_(float("nan"))), "give NaN or infinite outputs"),
     "a pickle": (_only_a_pickle, "cannot be loaded"),
     "another model": (
         lambda f: changed(f, "config.json", lambda c: c.update(model_type="bart")),
@@ -272,7 +278,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "cannot be loaded"),
     "no parser": (
         lambda f: changed(f, "processor_config.json", lambda c: c.pop("post_processor_config")),
-        "says nothing of description_with_bboxes",
+        "does not have description_with_bboxes",
     ),
     "another picture": (
         lambda f: changed(f, "processor_config.json", lambda c: c["image_processor"].update(image_seq_length=5)),

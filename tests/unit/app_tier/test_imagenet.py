@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app_tier.engines import Engines
-from app_tier.models.networks import network
+from app_tier.models.network_lookup import find_network
 from app_tier.taggers.imagenet import ImageNetTagger, margins, most_likely, softmax
 from core.domain.messages import TagOptions
 
-RESNET = network("resnet50")
+RESNET = find_network("resnet50")
 FRAMES = np.zeros((3, 224, 224, 3), dtype=np.uint8)
 
 

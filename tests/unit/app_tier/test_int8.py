@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app_tier.engines import int8
-from app_tier.engines.int8 import MIN_LABELLED, Figures
-from app_tier.registry import quantisation as quantising
+from app_tier.engines.int8 import MIN_LABELLED, Int8Figures
+from app_tier.model_tools import quantisation
 from app_tier.taggers import Tagger
-from app_tier.worker import selection as serving
+from app_tier.worker import selection
 from config import labels
 from config import settings as config
 from config.settings import PoolSettings, Settings
@@ -32,7 +32,7 @@ LABELS = labels.load("imagenet1k")[: len(tiny.COLOURS)]
 POOL = PoolSettings(tagger=tiny.NAME)
 
 
-def figures(**changed: object) -> Figures:
+def figures(**changed: object) -> Int8Figures:
     measured = {
         "calibrated_on": 100,
         "photos": 1000,
@@ -43,7 +43,7 @@ def figures(**changed: object) -> Figures:
         "settled": 0.1,
         "images_per_s": {"fp32": 22.0, "int8": 163.0},
     }
-    return Figures.model_validate(measured | changed)
+    return Int8Figures.model_validate(measured | changed)
 
 
 def test_the_rule() -> None:
@@ -68,15 +68,15 @@ outputs = st.lists(st.tuples(st.booleans(), st.integers(0, 50)), min_size=1, max
 def test_the_margin_reaches_what_is_wanted_or_what_may_be_computed_twice(found: list[tuple[bool, int]]) -> None:
     same = np.array([agrees for agrees, _ in found])
     near = np.array([margin / 10 for _, margin in found], dtype=np.float32)
-    chosen = quantising.settling_margin(same, near)
+    chosen = quantisation.settling_margin(same, near)
     settled = near < chosen
-    assert settled.mean() <= quantising.MOST_SETTLED
-    reached = (same | settled).mean() >= quantising.WANTED_AGREEMENT
+    assert settled.mean() <= quantisation.MOST_SETTLED
+    reached = (same | settled).mean() >= quantisation.TARGET_AGREEMENT
     next_one = np.sort(near)[settled.sum() :]
-    assert reached or (near <= next_one[0]).mean() > quantising.MOST_SETTLED
+    assert reached or (near <= next_one[0]).mean() > quantisation.MOST_SETTLED
     if chosen == 0:
         return
-    assert not reached or (same | (near < near[settled].max(initial=0))).mean() < quantising.WANTED_AGREEMENT
+    assert not reached or (same | (near < near[settled].max(initial=0))).mean() < quantisation.TARGET_AGREEMENT
 
 
 def quantise(home: Path, *arguments: str) -> Result:
@@ -110,7 +110,7 @@ def deployment(home: Path, tmp_path: Path, **worker: object) -> Settings:
 
 
 def served(settings: Settings) -> Tagger:
-    return serving.choose(POOL, settings, Backend(settings).store).load()
+    return selection.choose(POOL, settings, Backend(settings).store).load()
 
 
 def test_where_it_holds_workers_run_it(offered: tuple[Path, Result], tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_worker_may_be_told_to_run_something_else(
 
 def test_other_weights_of_the_same_name_have_no_int8_form(offered: tuple[Path, Result], tmp_path: Path) -> None:
     settings = deployment(offered[0], tmp_path)
-    network, weights = quantising.found(tiny.NAME, settings, store := Backend(settings).store)
+    network, weights = quantisation.find_model(tiny.NAME, settings, store := Backend(settings).store)
     assert int8.fetch(network, weights.sha256, store, settings.cache)
     assert int8.fetch(network, "0" * 64, store, settings.cache) is None
 
@@ -171,9 +171,9 @@ def test_without_labels_it_is_kept_and_not_offered(tmp_path: Path) -> None:
     shutil.copy(folder / "2.png", folder / "again.png")  # 2.png is measured on, so neither may calibrate
     done = quantise(tmp_path, "--calibration", str(folder))
     assert done.exit_code == 0, done.output
-    assert "notes.txt was passed over: " in done.output
+    assert "notes.txt was skipped: " in done.output
     assert "calibrated on 6 photos, measured on 3, 0 with labels" in done.output
-    assert "not offered: 0 of the photos have labels, and 200 are asked for" in done.output
+    assert "not offered: 0 photos have labels, and at least 200 are needed" in done.output
     flags = {"home": str(tmp_path), "cache": str(tmp_path / "cache"), "worker.threads": 1}
     assert served(config.load({}, flags=flags)).engine_name == "openvino fp32"
     assert served(config.load({}, flags=flags | {"worker.precision": "int8"})).engine_name == "openvino int8"

@@ -14,7 +14,7 @@ from app_tier.pipeline.in_flight import Held
 from app_tier.pipeline.isolation import IsolatedDecoder
 from app_tier.pipeline.pipeline import Pipeline
 from app_tier.pipeline.result_writer import Trouble
-from app_tier.taggers import Lesson, Tagger
+from app_tier.taggers import FeedbackItem, Tagger
 from bench.deployment import wait_until
 from config.settings import Settings
 from core.domain.messages import Feedback, Opinion, decode_feedback, encode
@@ -30,14 +30,14 @@ class Pupil(ColourTagger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.learned: list[Lesson] = []
+        self.learned: list[FeedbackItem] = []
         self.trouble: list[Exception] = []
         self.known: set[str] = set()
 
-    def remembers(self, image_id: str) -> bool:
+    def has_features_of(self, image_id: str) -> bool:
         return image_id in self.known
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, lessons: Sequence[FeedbackItem]) -> None:
         if self.trouble:
             raise self.trouble.pop()
         self.learned += lessons
@@ -216,7 +216,7 @@ def test_feedback_waits_for_a_worker_whose_tagger_learns(stage: Stage, pupil: Pu
 class Damaged(Pupil):
     """What it remembers of one image is damaged: no group with this image can be learned."""
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, lessons: Sequence[FeedbackItem]) -> None:
         if "img_3" in [lesson.feedback.image_id for lesson in lessons]:
             raise WeightsInvalid("examples/img_3.npy in the store is damaged")
         super().learn(lessons)
@@ -239,7 +239,7 @@ def test_a_worker_that_drains_between_two_lessons_gives_the_rest_back(stage: Sta
     """Each may take as long as the slowest decode, and a machine that is taken away waits for none."""
 
     class Leaving(Pupil):
-        def remembers(self, image_id: str) -> bool:
+        def has_features_of(self, image_id: str) -> bool:
             stage.draining.set()
             return True
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from app_tier.models import model_folders
-from app_tier.taggers import Wanted, florence2
-from app_tier.worker import selection as serving
+from app_tier.models import downloading, model_folders
+from app_tier.models.request import ModelRequest
+from app_tier.taggers import florence2
+from app_tier.worker import selection
 from config.settings import PoolSettings, Settings
 from core.errors import WeightsInvalid, WeightsMissing
 from core.storage import folders
@@ -31,53 +32,55 @@ def put(folder: Path, **files: bytes) -> Path:
 
 
 @pytest.fixture
-def wanted(settings: Settings, backend: Backend) -> Wanted:
-    return Wanted("florence2", PoolSettings(tagger="florence2"), settings, backend.store)
+def wanted(settings: Settings, backend: Backend) -> ModelRequest:
+    return ModelRequest("florence2", PoolSettings(tagger="florence2"), settings, backend.store)
 
 
-def test_the_settings_path_goes_before_the_weights_folder_before_the_store(wanted: Wanted, tmp_path: Path) -> None:
+def test_the_settings_path_goes_before_the_weights_folder_before_the_store(
+    wanted: ModelRequest, tmp_path: Path
+) -> None:
     with pytest.raises(WeightsMissing, match=r"put the files of huggingface\.co/somebody/.* into .*weights/florence2"):
         model_folders.find(wanted, "florence2", REPOSITORY)
     added = folders.add(wanted.store, "florence2", put(tmp_path / "added"), 1.0)
     found = model_folders.find(wanted, "florence2", REPOSITORY)
     assert found.version == added.version
-    assert {path.name: path.read_bytes() for path in found.bring().iterdir()} == FILES
+    assert {path.name: path.read_bytes() for path in found.fetch().iterdir()} == FILES
     here = put(wanted.settings.weights_folder / "florence2", more=b"no part of the model")
-    assert model_folders.find(wanted, "florence2", REPOSITORY).bring() == here
+    assert model_folders.find(wanted, "florence2", REPOSITORY).fetch() == here
     assert model_folders.find(wanted, "florence2", REPOSITORY).version == added.version, "named by what is in it"
     other = put(tmp_path / "other", **{"config.json": b"[]"})
     pool = PoolSettings(tagger="florence2", weights=str(other))
-    named = model_folders.find(Wanted("florence2", pool, wanted.settings, wanted.store), "florence2", REPOSITORY)
-    assert (named.bring(), named.version == added.version) == (other, False)
+    named = model_folders.find(ModelRequest("florence2", pool, wanted.settings, wanted.store), "florence2", REPOSITORY)
+    assert (named.fetch(), named.version == added.version) == (other, False)
     nowhere = PoolSettings(tagger="florence2", weights=str(tmp_path / "nowhere"))
     with pytest.raises(WeightsMissing, match=r"nowhere is no folder of a model: it has no config\.json and no model"):
-        model_folders.find(Wanted("florence2", nowhere, wanted.settings, wanted.store), "florence2", REPOSITORY)
+        model_folders.find(ModelRequest("florence2", nowhere, wanted.settings, wanted.store), "florence2", REPOSITORY)
 
 
-def test_what_is_added_last_is_served_and_a_version_stays(wanted: Wanted, tmp_path: Path) -> None:
+def test_what_is_added_last_is_served_and_a_version_stays(wanted: ModelRequest, tmp_path: Path) -> None:
     first = folders.add(wanted.store, "florence2", put(tmp_path / "1"), 1.0)
     found = model_folders.find(wanted, "florence2", REPOSITORY)
     assert found.current()
     second = folders.add(wanted.store, "florence2", put(tmp_path / "2", **{"model.safetensors": b"tuned"}), 2.0)
     assert not found.current()
     assert model_folders.find(wanted, "florence2", REPOSITORY).version == second.version
-    pinned = Wanted(f"florence2@{first.version}", wanted.pool, wanted.settings, wanted.store)
+    pinned = ModelRequest(f"florence2@{first.version}", wanted.pool, wanted.settings, wanted.store)
     assert model_folders.find(pinned, "florence2", REPOSITORY).version == first.version
-    missing = Wanted("florence2@00000000", wanted.pool, wanted.settings, wanted.store)
+    missing = ModelRequest("florence2@00000000", wanted.pool, wanted.settings, wanted.store)
     with pytest.raises(WeightsMissing, match="the weights of florence2@00000000 could not be had"):
         model_folders.find(missing, "florence2", REPOSITORY)
 
 
-def test_damage_in_the_store_is_one_line(wanted: Wanted, tmp_path: Path) -> None:
+def test_damage_in_the_store_is_one_line(wanted: ModelRequest, tmp_path: Path) -> None:
     manifest = folders.add(wanted.store, "florence2", put(tmp_path / "1"), 1.0)
     key = f"models/florence2/{manifest.version}/"
     wanted.store.put(key + "tokenizer.json", b"damaged")
     found = model_folders.find(wanted, "florence2", REPOSITORY)
     with pytest.raises(WeightsInvalid, match=r"tokenizer\.json in the store is damaged: add the model again"):
-        found.bring()
+        found.fetch()
     wanted.store.delete([key + "tokenizer.json"])
     with pytest.raises(WeightsMissing, match=r"tokenizer\.json is no longer in the store"):
-        found.bring()
+        found.fetch()
     assert list((wanted.settings.cache / "weights").iterdir()) == [], "a half copy was left"
     for body, problem in ((b"{", "is damaged"), (b'{"name":"x","files":{},"added_at":1}', "was changed after")):
         wanted.store.put(key + folders.MANIFEST_FILE, body)
@@ -85,11 +88,13 @@ def test_damage_in_the_store_is_one_line(wanted: Wanted, tmp_path: Path) -> None
             model_folders.find(wanted, "florence2", REPOSITORY)
 
 
-def test_without_transformers_it_says_what_to_install(wanted: Wanted, settings: Settings, backend: Backend) -> None:
+def test_without_transformers_it_says_what_to_install(
+    wanted: ModelRequest, settings: Settings, backend: Backend
+) -> None:
     with pytest.raises(WeightsMissing, match=r"transformers, which is not installed: pip install -r requirements-flor"):
-        florence2.choose(wanted, spec=lambda name: None)
+        florence2.choose(wanted, find_package=lambda name: None)
     with pytest.raises(WeightsMissing, match="found nowhere"):
-        serving.choose(wanted.pool, settings, backend.store)
+        selection.choose(wanted.pool, settings, backend.store)
 
 
 # --- downloads --------------------------------------------------------------------------------
@@ -149,7 +154,7 @@ def hub() -> Iterator[str]:
 
 def test_a_download_fetches_no_code_and_tells_its_bytes(hub: str, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    folder = model_folders.download(REPOSITORY, tmp_path / "model", lambda *p: told.append(p), endpoint=hub)
+    folder = downloading.download_repository(REPOSITORY, tmp_path / "model", lambda *p: told.append(p), endpoint=hub)
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == FILES
     assert told[-1] == (sum(map(len, FILES.values())),) * 2
     assert not [path for path in Hub.asked if "modeling" in path or "pytorch_model" in path]
@@ -158,11 +163,11 @@ def test_a_download_fetches_no_code_and_tells_its_bytes(hub: str, tmp_path: Path
 
 def test_no_repository_and_no_internet_are_one_line(hub: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing) as refused:
-        model_folders.download("nobody/nothing", tmp_path / "model", lambda *_: None, endpoint=hub)
+        downloading.download_repository("nobody/nothing", tmp_path / "model", lambda *_: None, endpoint=hub)
     assert "\n" not in str(refused.value)
     silent = ThreadingHTTPServer(("127.0.0.1", 0), Hub)  # takes connections and answers none
     with pytest.raises(WeightsMissing, match=r"127\.0\.0\.1:\d+ cannot be reached"):
-        model_folders.download(
+        downloading.download_repository(
             REPOSITORY,
             tmp_path / "model",
             lambda *_: None,

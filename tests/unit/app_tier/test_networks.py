@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app_tier.models.networks import NETWORKS, known, network
-from app_tier.models.timm_networks import described
-from app_tier.worker import selection as serving
+from app_tier.models.network_lookup import find_network, find_timm_network, is_network
+from app_tier.models.networks import NETWORKS
+from app_tier.worker import selection
 from config import labels
 from config.settings import PoolSettings, Settings
 from core.domain.messages import TagOptions
@@ -28,7 +28,7 @@ def test_what_the_table_says_is_what_timm_says() -> None:
     import timm
 
     for name in ("mobilenetv2", "efficientnet-lite0"):
-        ours = network(name)
+        ours = find_network(name)
         theirs = timm.get_pretrained_cfg(ours.architecture.partition("/")[2])
         assert (ours.crop, ours.mean, ours.std) == (theirs.input_size[1], theirs.mean, theirs.std)
         assert (ours.resize, ours.interpolation) == (round(ours.crop / theirs.crop_pct), theirs.interpolation)
@@ -36,12 +36,12 @@ def test_what_the_table_says_is_what_timm_says() -> None:
 
 
 def test_names_that_are_nobodys(tmp_path: Path) -> None:
-    assert not known("resnet51")
+    assert not is_network("resnet51")
     with pytest.raises(WeightsMissing, match=r"no tagger 'resnet51'; there are: resnet50, .*timm/NAME"):
-        network("resnet51", tmp_path)
+        find_network("resnet51", tmp_path)
     for name in ("timm/no_such_net", "timm/resnet50.no_such_tag", "timm/../../etc/passwd"):
         with pytest.raises(WeightsMissing, match="timm has no network"):
-            network(name, tmp_path)
+            find_network(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -50,23 +50,23 @@ def test_names_that_are_nobodys(tmp_path: Path) -> None:
 )
 def test_a_network_whose_labels_nobody_knows(tmp_path: Path, name: str, outputs: int) -> None:
     with pytest.raises(WeightsInvalid, match=f"{name} has {outputs} outputs, and only ImageNet's 1,000 have names"):
-        network(name, tmp_path)
+        find_network(name, tmp_path)
 
 
 def test_timms_configuration_is_asked_for_once(tmp_path: Path) -> None:
-    found = network("timm/test_resnet", tmp_path)
+    found = find_network("timm/test_resnet", tmp_path)
     assert (found.resize, found.crop, found.interpolation) == (168, 160, "bilinear")
     assert found.download == "https://huggingface.co/timm/test_resnet.r160_in1k/resolve/main/model.safetensors"
     (kept,) = (tmp_path / "networks").iterdir()
     script = (
-        "import sys; from pathlib import Path; from app_tier.models.networks import network;"
-        f"assert network('timm/test_resnet', Path({str(tmp_path)!r})).crop == 160;"
+        "import sys; from pathlib import Path; from app_tier.models.network_lookup import find_network;"
+        f"assert find_network('timm/test_resnet', Path({str(tmp_path)!r})).crop == 160;"
         "print(sorted({'torch', 'timm', 'openvino'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     kept.write_text("damaged")
-    assert network("timm/test_resnet", tmp_path) == found
+    assert find_network("timm/test_resnet", tmp_path) == found
 
 
 def test_where_no_timm_is_installed_what_is_kept_will_do(tmp_path: Path) -> None:
@@ -74,18 +74,18 @@ def test_where_no_timm_is_installed_what_is_kept_will_do(tmp_path: Path) -> None
         raise PackageNotFoundError(package)
 
     with pytest.raises(WeightsMissing, match="timm/test_resnet needs timm, which is not installed here"):
-        described("timm/test_resnet", tmp_path, not_installed)
-    found = described("timm/test_resnet", tmp_path)
-    assert described("timm/test_resnet", tmp_path, not_installed) == found
+        find_timm_network("timm/test_resnet", tmp_path, not_installed)
+    found = find_timm_network("timm/test_resnet", tmp_path)
+    assert find_timm_network("timm/test_resnet", tmp_path, not_installed) == found
     (tmp_path / "timm-test_resnet-timm0.json").write_text("damaged")
-    assert described("timm/test_resnet", tmp_path, not_installed) == found
+    assert find_timm_network("timm/test_resnet", tmp_path, not_installed) == found
 
 
 def test_a_network_of_timms_is_served(settings: Settings, tmp_path: Path) -> None:
     settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"threads": 1})})
     tiny.write_weights(settings.weights_folder / tiny.FILE)
     pool = PoolSettings(tagger=tiny.NAME)
-    tagger = serving.choose(pool, settings, Backend(settings).store).load()
+    tagger = selection.choose(pool, settings, Backend(settings).store).load()
     assert tagger.version.startswith(f"{tiny.NAME}@")
     for label, picture in tiny.pictures(4, seed=3):
         (said,) = tagger.infer(tagger.preprocess(picture)[None], [TagOptions(top_k=1)])

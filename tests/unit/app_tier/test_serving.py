@@ -9,9 +9,10 @@ import pytest
 
 from app_tier.engines import golden, modules
 from app_tier.engines import openvino as openvino_engine
-from app_tier.taggers import Wanted, classifiers
+from app_tier.models.request import ModelRequest
+from app_tier.taggers import classifiers
 from app_tier.taggers.imagenet import ImageNetTagger
-from app_tier.worker import selection as serving
+from app_tier.worker import selection
 from app_tier.worker.prepare import prepare
 from config.settings import PoolSettings, Settings
 from core.domain.messages import TagOptions
@@ -29,11 +30,11 @@ def cached(settings: Settings, engine_cache: Path) -> Settings:
 
 def test_without_weights_the_fallback_serves_and_says_so(cached: Settings, backend: Backend) -> None:
     pool = PoolSettings(tagger="resnet50", fallback="efficientnet-lite0")
-    choice = serving.choose(pool, cached, backend.store)
+    choice = selection.choose(pool, cached, backend.store)
     assert choice.name == "efficientnet-lite0"
     assert choice.notice.startswith("Photos are tagged by efficientnet-lite0: the weights of resnet50")
     with pytest.raises(WeightsMissing):
-        serving.choose(PoolSettings(tagger="resnet50"), cached, backend.store)
+        selection.choose(PoolSettings(tagger="resnet50"), cached, backend.store)
 
 
 def test_prepare_keeps_the_engine_and_tells_the_roster(cached: Settings) -> None:
@@ -56,8 +57,8 @@ def test_prepare_reports_weights_that_do_not_fit(cached: Settings, backend: Back
 
 
 def test_the_golden_check_notices_another_network(cached: Settings, backend: Backend) -> None:
-    network, found = classifiers.located(Wanted(LITE.tagger, LITE, cached, backend.store))
-    kept = openvino_engine.keep(network, found.path, found.sha256, cached.cache)
+    network, found = classifiers.locate(ModelRequest(LITE.tagger, LITE, cached, backend.store))
+    kept = openvino_engine.convert_once(network, found.path, found.sha256, cached.cache)
     engine = openvino_engine.OpenVinoEngine(kept, 2, bf16=False)
     with pytest.raises(WeightsInvalid, match="does not reproduce the reference"):
         golden.check(engine, 224, np.linspace(-1, 1, 1000, dtype=np.float32))
@@ -66,9 +67,9 @@ def test_the_golden_check_notices_another_network(cached: Settings, backend: Bac
 def test_engines_take_any_batch_and_agree_with_the_reference(cached: Settings, backend: Backend) -> None:
     import torch
 
-    network, found = classifiers.located(Wanted(LITE.tagger, LITE, cached, backend.store))
+    network, found = classifiers.locate(ModelRequest(LITE.tagger, LITE, cached, backend.store))
     fast = openvino_engine.OpenVinoEngine(
-        openvino_engine.keep(network, found.path, found.sha256, cached.cache), 2, bf16=False
+        openvino_engine.convert_once(network, found.path, found.sha256, cached.cache), 2, bf16=False
     )
     reference = modules.build(network, found.path)
     noise = np.random.default_rng(1).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
@@ -93,7 +94,7 @@ EXPECTED = {
 def real(cached: Settings, data: Path) -> tuple[Settings, ImageNetTagger]:
     settings = cached.model_copy(update={"weights": str(data / "weights")})
     pool = settings.pools["resnet50"]
-    choice = serving.choose(pool, settings, Backend(settings).store)
+    choice = selection.choose(pool, settings, Backend(settings).store)
     assert choice.name == "resnet50"
     return settings, choice.load()
 
@@ -113,7 +114,7 @@ def test_the_top_label_equals_fp32s_on_98_percent(real: tuple[Settings, ImageNet
 
     settings, tagger = real
     pool = settings.pools["resnet50"]
-    network, weighed = classifiers.located(Wanted("resnet50", pool, settings, Backend(settings).store))
+    network, weighed = classifiers.locate(ModelRequest("resnet50", pool, settings, Backend(settings).store))
     decoder = Decoder(tagger.side, DecodeBudget(600))
     files = sorted([*(data / "photos").glob("*.jpg"), *(data / "coco" / "images").glob("*.jpg")])
     frames = np.stack([tagger.preprocess(decoder.decode(file.read_bytes())) for file in files])
@@ -134,12 +135,13 @@ def test_a_kept_engine_needs_no_torch(cached: Settings, backend: Backend) -> Non
     import subprocess
     import sys
 
-    network, found = classifiers.located(Wanted(LITE.tagger, LITE, cached, backend.store))
-    openvino_engine.keep(network, found.path, found.sha256, cached.cache)
+    network, found = classifiers.locate(ModelRequest(LITE.tagger, LITE, cached, backend.store))
+    openvino_engine.convert_once(network, found.path, found.sha256, cached.cache)
     script = (
         "import sys, os; from config.settings import load, PoolSettings; from core.wiring import Backend;"
-        "from app_tier import serving, worker; s = load(os.environ); p = PoolSettings(tagger='efficientnet-lite0');"
-        "serving.choose(p, s, Backend(s).store).load();"
+        "from app_tier.worker import selection, worker; s = load(os.environ);"
+        "p = PoolSettings(tagger='efficientnet-lite0');"
+        "selection.choose(p, s, Backend(s).store).load();"
         "print(sorted({'torch', 'torchvision', 'timm', 'flask', 'sqlalchemy'} & set(sys.modules)))"
     )
     environment = {"TAGFLEET_HOME": str(cached.home), "TAGFLEET_CACHE": str(cached.cache), "PATH": ""}

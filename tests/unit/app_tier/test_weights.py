@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from app_tier.models import weights
-from app_tier.models.networks import Network, network
+from app_tier.models.network_lookup import find_network
+from app_tier.models.networks import Network
 from app_tier.models.weights import Places
 from config.settings import Settings
 from core.errors import WeightsInvalid, WeightsMissing
@@ -27,7 +28,7 @@ def places(settings: Settings, backend: Backend) -> Places:
 
 
 def test_the_weights_folder_comes_before_the_registry(places: Places, backend: Backend, tmp_path: Path) -> None:
-    path, known = tmp_path / "w.safetensors", network("resnet50")
+    path, known = tmp_path / "w.safetensors", find_network("resnet50")
     path.write_bytes(b"from the registry")
     manifest = Manifest(
         name="resnet50",
@@ -45,7 +46,7 @@ def test_the_weights_folder_comes_before_the_registry(places: Places, backend: B
         weights.find(replace(known, labels=("cat", "dog")), places)
     places.folder.mkdir(parents=True)
     (places.folder / "resnet50.safetensors").write_bytes(b"from the folder")
-    found = weights.find(network("resnet50"), places)
+    found = weights.find(find_network("resnet50"), places)
     assert (found.path.read_bytes(), found.origin) == (b"from the folder", "weights folder")
 
 
@@ -54,23 +55,23 @@ def test_weights_are_read_again_only_when_they_changed(places: Places) -> None:
     path = places.folder / "resnet50.safetensors"
     path.write_bytes(b"first")
     before = path.stat()
-    assert weights.find(network("resnet50"), places).sha256 == hashlib.sha256(b"first").hexdigest()
+    assert weights.find(find_network("resnet50"), places).sha256 == hashlib.sha256(b"first").hexdigest()
     path.write_bytes(b"other")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert weights.find(network("resnet50"), places).sha256 == hashlib.sha256(b"first").hexdigest(), "it was read"
+    assert weights.find(find_network("resnet50"), places).sha256 == hashlib.sha256(b"first").hexdigest(), "it was read"
     os.utime(path)
-    assert weights.find(network("resnet50"), places).sha256 == hashlib.sha256(b"other").hexdigest()
+    assert weights.find(find_network("resnet50"), places).sha256 == hashlib.sha256(b"other").hexdigest()
 
 
 def test_a_path_in_the_settings_that_is_no_file_is_an_error(places: Places) -> None:
     wrong = Places("/nowhere/w.safetensors", places.folder, places.store, places.cache)
     with pytest.raises(WeightsMissing, match=r"the settings name /nowhere/w\.safetensors"):
-        weights.find(network("resnet50"), wrong)
+        weights.find(find_network("resnet50"), wrong)
 
 
 def test_missing_weights_say_where_to_put_them(places: Places) -> None:
     with pytest.raises(WeightsMissing, match=r"put resnet50\.safetensors into .*weights"):
-        weights.find(network("resnet50"), places)
+        weights.find(find_network("resnet50"), places)
 
 
 SHA256 = hashlib.sha256(b"weights").hexdigest()
@@ -98,7 +99,7 @@ def web() -> Iterator[str]:
 
 
 def downloadable(url: str) -> Network:
-    return replace(network("resnet50"), download=url)
+    return replace(find_network("resnet50"), download=url)
 
 
 def test_a_download_is_checked_against_the_hash_in_its_name(places: Places, web: str) -> None:
@@ -112,7 +113,7 @@ def test_a_download_is_checked_against_the_hash_in_its_name(places: Places, web:
     assert weights.find(good, places).origin == "download cache"
 
 
-TIMM = replace(network("mobilenetv2"), name="timm/some_net.tag_in1k")
+TIMM = replace(find_network("mobilenetv2"), name="timm/some_net.tag_in1k")
 
 
 def test_a_download_from_hugging_face_is_checked_against_the_hash_that_it_tells(places: Places, web: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app_tier.taggers import Choice
+from app_tier.taggers import TaggerHandle
 from app_tier.worker.worker import Hung, Identity, Worker, process_started_at
 from bench.deployment import wait_until
 from config.settings import Settings
@@ -56,7 +56,7 @@ def begin(settings: Settings, tagger: Any) -> Iterator[Begin]:
         *,
         managed: bool = True,
         machine: Machine | None = None,
-        choose: Callable[[], Choice] | None = None,
+        choose: Callable[[], TaggerHandle] | None = None,
         kind: type[Backend] = Backend,
         **changes: Any,
     ) -> Life:
@@ -64,7 +64,7 @@ def begin(settings: Settings, tagger: Any) -> Iterator[Begin]:
         pools = {"resnet50": settings.pools["resnet50"].model_copy(update={"tagger": "efficientnet-lite0"})}
         ours = settings.model_copy(update={"worker": times, "pools": pools})
         identity = Identity("w1", "resnet50", time.time(), managed)
-        chosen = choose or (lambda: Choice(tagger.name, lambda: tagger))
+        chosen = choose or (lambda: TaggerHandle(tagger.name, lambda: tagger))
         worker = Worker(identity, ours, kind(ours), time.time, lambda *_: chosen(), machine)
         begun.append(Life(worker).start())
         return begun[-1]
@@ -235,7 +235,7 @@ def test_a_boot_that_fails_by_an_error_of_no_kind_of_ours_says_why_too(settings:
             ours,
             backend,
             time.time,
-            lambda *_: Choice("w", broken),
+            lambda *_: TaggerHandle("w", broken),
         ).run()
     seen = beat(backend)
     assert seen is not None
@@ -291,7 +291,7 @@ def test_a_machine_that_is_taken_away_while_it_warms_says_so_at_once(
         assert loaded.wait(120)
         return tagger
 
-    life = begin(machine=machine, choose=lambda: Choice("slow", slow))
+    life = begin(machine=machine, choose=lambda: TaggerHandle("slow", slow))
     wait_until(in_state(backend, WorkerState.WARMING))
     machine.say("EC2 ends this spot instance at 12:03:10Z")
     wait_until(lambda: bool((seen := beat(backend)) and seen.leaving))
@@ -321,11 +321,11 @@ def test_a_new_version_serves_without_a_restart_and_without_losing_an_image(
     class Newer(type(tagger)):  # type: ignore[misc]  # whatever the fixture gives
         version = "colour@2"
 
-    default = [Choice("colour@1", lambda: tagger, current=lambda: default[0].name == "colour@1")]
+    default = [TaggerHandle("colour@1", lambda: tagger, current=lambda: default[0].name == "colour@1")]
     life = begin(choose=lambda: default[0], reload_s=0.05)
     submit(picture())
     (before,) = collect(1).values()
-    default[0] = Choice("colour@2", Newer)
+    default[0] = TaggerHandle("colour@2", Newer)
     wait_until(lambda: (seen := beat(backend)) is not None and seen.tagger == "colour@2")
     submit(picture())
     (after,) = collect(1).values()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from config.settings import ControllerSettings
@@ -9,6 +11,7 @@ from controller.loop import Controller
 from controller.simulation.faults import Crash
 from controller.simulation.world import World
 from core.fleet.decisions import Rule
+from core.storage import layout
 from core.storage.ports import Offering
 from tests.unit.controller.conftest import small_world
 
@@ -222,7 +225,8 @@ def test_a_launch_that_was_never_answered_launches_nothing_once_others_do_the_wo
     world.cloud.market.silent = set()
     live(world, controller, int(world.settings.boot_deadline_s) + 1)
     assert [one.offering for launch in world.launches for one in launch.workers] == [OTHER_SPOT]
-    assert controller._ledger.book.intents == ()
+    live(world, controller, 2)
+    assert json.loads(world.objects.get(layout.CONTROLLER).data)["intents"] == []
 
 
 def test_launches_that_no_offering_answers_are_tried_ever_more_seldom_and_go_on_with_the_first_answer(

@@ -8,13 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.events.history import LENGTH, History
 from controller.policy.policy import decide
 from controller.simulation.world import World
 from controller.state.model import Observation, Policy, PoolView, Stage, Worker
-from core.errors import Unavailable
-from core.fleet.decisions import DecisionRecord, Rule
-from core.fleet.roster import Roster
+from core.fleet.decisions import Rule
 from core.storage.ports import Depth
 from tests.unit.controller.test_loop import live
 
@@ -121,45 +118,11 @@ def small() -> Policy:
     return Policy(4, 10.0, 0.8, 5.0, 3.0, 2.0, 8.0, 20.0, 6.0, 10.0, 3, 30.0)
 
 
-def record(number: int, rule: str, pool: str = "p") -> DecisionRecord:
-    return DecisionRecord(at=number, pool=pool, action="hold", reason=f"reason {number}", terms={"rule": rule})
-
-
-def kept(roster: Roster) -> list[tuple[float, str]]:
-    return [(one.at, one.pool) for one in roster.history().records]
-
-
-def test_the_history_has_each_decision_that_differs_from_its_pools_last(world: World) -> None:
-    history = History(world.roster)
-    history.note([record(1, "rest"), record(1, "rest", "q")])
-    history.note([record(2, "rest"), record(2, "launch", "q")])
-    history.note([record(3, "cap"), record(3, "launch", "q")])
-    assert kept(world.roster) == [(1, "p"), (1, "q"), (2, "q"), (3, "p")]
-
-
-def test_the_history_goes_on_after_a_restart_and_stays_short(world: World) -> None:
-    for number in range(3 * LENGTH):
-        History(world.roster).note([record(number, f"rule {number // 2}")])
-    found = kept(world.roster)
-    assert len(found) == LENGTH
-    assert found[-1] == (3 * LENGTH - 2, "p")
-
-
-def test_a_decision_that_could_not_be_kept_is_kept_at_the_next_tick(world: World) -> None:
-    history = History(world.roster)
-    world.faults.broken = {"put fleet/history.json"}
-    with pytest.raises(Unavailable):
-        history.note([record(1, "launch")])
-    world.faults.broken = set()
-    history.note([record(1, "launch")])
-    assert kept(world.roster) == [(1, "p")]
-
-
 def test_a_controller_keeps_its_history(world: World) -> None:
     controller = world.controller()
     world.queue.fill(30)
     live(world, controller, 30)
-    kinds = [(one.terms["rule"], one.action) for one in world.roster.history().records]
+    kinds = [(one.terms["rule"], one.action) for one in world.roster.past_decisions()]
     assert kinds[0] == ("launch", "launch 1")
     assert kinds[-1] == ("rest", "hold")
     assert all(before != after for before, after in pairwise(kinds))

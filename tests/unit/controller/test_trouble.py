@@ -124,7 +124,7 @@ def launched_workers(world: World) -> int:
     return sum(len(launch.workers) for launch in world.launches)
 
 
-def test_workers_that_break_at_work_are_tried_one_by_one_until_one_finishes_an_image(world: World) -> None:
+def test_workers_that_break_at_work_are_tried_one_by_one(world: World) -> None:
     """Each that breaks costs its messages a delivery: launched again and again, they would all be dead letters soon."""
     controller = world.controller()
     world.cloud.queues["one"].fill(900)

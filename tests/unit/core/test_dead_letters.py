@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.fleet.dead_letters import peeked
+from core.fleet.dead_letters import peek_dead_letters
 from core.storage.ports import Delivery, Depth
 
 
@@ -28,12 +28,12 @@ class Letters:
 
 def test_as_many_are_asked_for_as_there_are() -> None:
     queue: Any = Letters("a", "b", "c")
-    assert [letter.body for letter in peeked(queue, 10)] == ["a", "b", "c"]
-    assert [letter.body for letter in peeked(queue, 2)] == ["a", "b"]
+    assert [letter.body for letter in peek_dead_letters(queue, 10)] == ["a", "b", "c"]
+    assert [letter.body for letter in peek_dead_letters(queue, 2)] == ["a", "b"]
     assert queue.asked == [3, 2]
 
 
 def test_where_there_are_none_nobody_waits_for_them() -> None:
     queue: Any = Letters()
-    assert peeked(queue, 10) == []
+    assert peek_dead_letters(queue, 10) == []
     assert queue.asked == []

@@ -23,8 +23,8 @@ from core.domain.messages import (
     decode_output,
     decode_result,
     encode,
+    encode_output,
     is_feedback,
-    output_of,
 )
 from core.errors import BadMessage
 
@@ -75,7 +75,7 @@ def test_all_that_people_may_hold_about_an_image_fits_into_a_message_of_sqs() ->
 
 @given(result=results)
 def test_the_output_is_name_and_labels_with_the_result_beside(result: Result) -> None:
-    output = decode_output(output_of(result, "results/b/i.json"))
+    output = decode_output(encode_output(result, "results/b/i.json"))
     assert (output.key, output.value) == (result.name, tuple(tag.name for tag in result.tags))
     assert (output.result, output.result_key) == (result, "results/b/i.json")
     assert decode_result(encode(result)) == result
@@ -83,7 +83,7 @@ def test_the_output_is_name_and_labels_with_the_result_beside(result: Result) ->
 
 def test_a_result_too_large_for_a_message_is_pointed_at() -> None:
     many = tuple(Tag(name=f"tag {number}", confidence=0.5) for number in range(10_000))
-    body = output_of(Result(batch_id="b", image_id="i", name="n", tagger="t", tags=many), "results/b/i.json")
+    body = encode_output(Result(batch_id="b", image_id="i", name="n", tagger="t", tags=many), "results/b/i.json")
     assert len(body) < MAX_INLINE_RESULT
     assert decode_output(body).result is None
     assert decode_output(body).result_key == "results/b/i.json"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from core.domain.addresses import address, split_address
 from core.domain.dropped_files import is_drop, make_image_id
 from core.domain.messages import Feedback, Job, decode_job, encode
-from core.domain.notifications import Asked, asked_by, shown_job
+from core.domain.notifications import ParsedMessage, parse_message, preview_message
 from core.errors import BadMessage
 
 keys = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=60)
@@ -37,8 +37,8 @@ def event(*records: dict[str, Any]) -> str:
     return json.dumps({"Records": records})
 
 
-def told(body: str) -> Asked:
-    return asked_by(body, "resnet50")
+def told(body: str) -> ParsedMessage:
+    return parse_message(body, "resnet50")
 
 
 def only(body: str) -> Job:
@@ -74,7 +74,7 @@ def test_ids_are_those_of_the_file_and_its_content(found: list[tuple[str, str]])
 )
 def test_any_other_body_is_refused_and_nothing_else(body: str) -> None:
     try:
-        assert told(body) == Asked()
+        assert told(body) == ParsedMessage()
     except BadMessage as error:
         assert "not a Job message" in str(error)
 
@@ -149,10 +149,10 @@ def test_an_address_names_a_bucket() -> None:
 def test_feedback_is_asked_for_beside_jobs() -> None:
     feedback = Feedback(batch_id="b", image_id="i", key="k", name="a.jpg", revision=3)
     asked = told(encode(feedback))
-    assert asked == Asked(feedback=feedback)
+    assert asked == ParsedMessage(feedback=feedback)
     assert asked
-    assert not Asked(ignored=("a folder is no file",))
-    assert shown_job(encode(feedback)).name == "a.jpg"
+    assert not ParsedMessage(ignored=("a folder is no file",))
+    assert preview_message(encode(feedback)).name == "a.jpg"
 
 
 def test_damaged_feedback_is_refused_for_what_it_is() -> None:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from app_tier.adaptive.memory import Memory
+from app_tier.adaptive.store import AdaptiveStore
 from app_tier.engines import Outputs, Pixels
 from app_tier.models.networks import NETWORKS
 from app_tier.taggers.adaptive import AdaptiveTagger
@@ -44,7 +44,7 @@ def store(settings: Settings) -> ObjectStore:
 
 @pytest.fixture
 def tagger(store: ObjectStore) -> AdaptiveTagger:
-    memory = Memory(store, "colours-1", D)
+    memory = AdaptiveStore(store, "colours-1", D)
     return AdaptiveTagger(NETWORKS["efficientnet-lite0"], Colours(), memory, TagOptions(), lambda: 0.0, 5.0)
 
 
@@ -79,9 +79,9 @@ def test_a_folder_for_each_tag_is_learned_and_learning_it_twice_changes_nothing(
 ) -> None:
     assert fit(tagger, folder) == adapting.Fitted({"Rose": 6, "leaf": 6}, ())
     assert (said(tagger, (210, 30, 30)), said(tagger, (30, 210, 30))) == ("Rose", "leaf")
-    before = Memory(store, "colours-1", D).load()[0]
+    before = AdaptiveStore(store, "colours-1", D).load()[0]
     fit(tagger, folder, revision=2)
-    after = Memory(store, "colours-1", D).load()[0]
+    after = AdaptiveStore(store, "colours-1", D).load()[0]
     assert after.statistics.tags == before.statistics.tags
 
 
@@ -91,14 +91,14 @@ def test_a_photo_that_lies_elsewhere_now_has_its_new_tag_alone(
     fit(tagger, folder)
     (folder / "Rose" / "0.png").rename(folder / "leaf" / "was-red.png")
     fit(tagger, folder, revision=2)
-    tags = Memory(store, "colours-1", D).load()[0].statistics.tags
+    tags = AdaptiveStore(store, "colours-1", D).load()[0].statistics.tags
     assert {key: tag.accepted.n for key, tag in tags.items()} == {"rose": 5, "leaf": 7}
 
 
 def test_a_photo_in_two_folders_has_both_tags(tagger: AdaptiveTagger, store: ObjectStore, folder: Path) -> None:
     (folder / "leaf" / "both.png").write_bytes((folder / "Rose" / "0.png").read_bytes())
     fit(tagger, folder)
-    state, _ = Memory(store, "colours-1", D).load()
+    state, _ = AdaptiveStore(store, "colours-1", D).load()
     assert {key: tag.accepted.n for key, tag in state.statistics.tags.items()} == {"rose": 6, "leaf": 7}
     assert len(state.images) == 12
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_learned_is_refused_and_nothing_is_learned(
     spoil(folder)
     with pytest.raises(DataInvalid, match=complaint):
         fit(tagger, folder)
-    assert Memory(store, "colours-1", D).etag() is None
+    assert AdaptiveStore(store, "colours-1", D).etag() is None
 
 
 def test_more_labels_than_it_keeps_are_refused(tagger: AdaptiveTagger) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from app_tier.engines.florence2 import Florence2Engine, read
+from app_tier.engines.florence2 import Florence2Engine, parse_answer
 from app_tier.taggers.florence2 import Florence2Tagger
 from config.settings import Settings
 from core.domain.messages import TagOptions
@@ -82,7 +82,7 @@ def test_an_answer_is_read_as_the_boxes_that_it_was_made_of(things: list[Thing])
             boxed = found["description_with_bboxes"]
             return {task: {"bboxes": [one["bbox"] for one in boxed], "labels": [one["cat_name"] for one in boxed]}}
 
-    seen = read(OfTheText(), lessons.answer(things), "detect")
+    seen = parse_answer(OfTheText(), lessons.answer(things), "detect")
     made = sorted((one.label, tuple(int(edge * 1000) for edge in one.box)) for one in seen)
     assert made == sorted((one.label, tuple(min(999, int(edge * 1000)) for edge in one.box)) for one in things)
 

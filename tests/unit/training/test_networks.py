@@ -25,7 +25,7 @@ def imagenet(tmp_path: Path) -> Path:
     """Weights of the small network as they are published: with a head of 1,000 labels."""
     torch.manual_seed(5)
     path = tmp_path / "imagenet.safetensors"
-    save_file(modules.bare(SMALL, 1000).state_dict(), path)
+    save_file(modules.create_module(SMALL, 1000).state_dict(), path)
     return path
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from app_tier.engines import modules
-from app_tier.worker import selection as serving
+from app_tier.worker import selection
 from config.settings import PoolSettings, Settings
 from core.errors import DataInvalid, RunInvalid, WeightsInvalid
 from core.storage.models import Input, Registry, sha256_of
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     torch.manual_seed(1)
-    save_file(modules.bare("timm/test_efficientnet", len(LABELS)).state_dict(), folder / BEST)
+    save_file(modules.create_module("timm/test_efficientnet", len(LABELS)).state_dict(), folder / BEST)
     dataset = reading.read(coco(tmp_path / "data"))
     splits.save(splits.split(dataset), folder / runs.SPLITS, dataset)
     run = Run(
@@ -85,7 +85,7 @@ def test_what_is_published_is_served_with_its_thresholds(settings, folder, publi
     assert manifest.metrics["mAP"] == 1.0
     assert manifest.licence == "CC BY 4.0"
     assert manifest.card.startswith("For pets that sit still.")
-    choice = serving.choose(PoolSettings(tagger="pets"), settings, store, lambda *_: None)
+    choice = selection.choose(PoolSettings(tagger="pets"), settings, store, lambda *_: None)
     assert choice.name == manifest.reference
 
 

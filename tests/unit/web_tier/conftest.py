@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from config.settings import Settings
-from core.domain.messages import Job, Result, Tag, decode_job, output_of
+from core.domain.messages import Job, Result, Tag, decode_job, encode_output
 from core.errors import Unavailable
 from core.storage import layout
 from core.wiring import Backend
@@ -129,7 +129,7 @@ class Web:
         """Store and send results, as workers do."""
         for result in results:
             self.keep(result)
-            self.backend.results.send([output_of(result, layout.result_key(result.batch_id, result.image_id))])
+            self.backend.results.send([encode_output(result, layout.result_key(result.batch_id, result.image_id))])
 
     def keep(self, result: Result) -> None:
         key = layout.result_key(result.batch_id, result.image_id)

@@ -15,7 +15,7 @@ from core.storage import layout
 from web_tier.catalog.batches import Batch, Upload
 from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.results import ImageOutcome
-from web_tier.http.prefer_wait import Waits
+from web_tier.http.prefer_wait import PreferWait
 from web_tier.services.lifecycle import DAY_S, Housekeeping, purge
 
 
@@ -441,7 +441,7 @@ class Watch:
 )
 def test_a_wait_has_an_end(web, prefer, waited):
     watch = Watch()
-    waits = Waits(1, stopping=lambda: False, clock=watch.clock, pause=watch.pause)
+    waits = PreferWait(1, stopping=lambda: False, clock=watch.clock, pause=watch.pause)
     with web.client.application.test_request_context(headers={"Prefer": prefer}):
         assert waits.until(lambda: False) == {"Preference-Applied": f"wait={waited}"}
     assert watch.now == pytest.approx(waited, abs=0.2)
@@ -449,7 +449,7 @@ def test_a_wait_has_an_end(web, prefer, waited):
 
 def test_a_wait_ends_with_the_server_and_takes_no_seat_that_is_not_there(web):
     watch = Watch()
-    waits = Waits(1, stopping=lambda: True, clock=watch.clock, pause=watch.pause)
+    waits = PreferWait(1, stopping=lambda: True, clock=watch.clock, pause=watch.pause)
     with web.client.application.test_request_context(headers={"Prefer": "wait=10"}):
         inner: list[dict[str, str]] = []
         assert waits.until(lambda: not inner.append(waits.until(lambda: True)))

@@ -111,7 +111,7 @@ def test_what_florence2_is_asked_travels_with_its_jobs(web):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"tasks": ["find"]}, "there are none"),
+        ({"tasks": ["find"]}, "needs candidates"),
         ({"tasks": ["detect"], "candidates": ["dog"]}, "not among tasks"),
         ({"tasks": []}, "options.tasks"),
         ({"tasks": ["sing"]}, "options.tasks.0"),

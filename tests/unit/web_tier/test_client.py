@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from config.settings import Settings
-from core.fleet.events import FleetEvent, FleetEvents
+from core.fleet.events import FleetEvent
 from tagfleet.client import Batch, Client, Conflict, Item, Missing, Refused, TagCount
 from tests.unit.web_tier.conftest import Web
 from tests.unit.web_tier.processes import served
@@ -128,5 +128,5 @@ def test_an_operator_sets_the_cap_drains_and_reads_the_changes(web, client):
     with pytest.raises(Missing, match="there is no live worker 'w1'; no worker runs"):
         client.drain_worker("w1")
     ready = FleetEvent(at=1.0, kind="ready", pool="p", worker_id="w1", by="itself", reason="1.6 s after its launch")
-    web.backend.roster.keep_changes(FleetEvents(changes=(ready,)))
+    web.backend.roster.keep_events((ready,))
     assert client.fleet_changes() == [ready.model_dump()]

@@ -12,7 +12,7 @@ from config import settings as config
 from config.networks import networks
 from config.settings import BadSetting
 from web_tier.app import create_app
-from web_tier.server.client_address import Proxies, address_in, counted_as
+from web_tier.server.client_address import Proxies, counted_as, parse_address
 
 TRUSTED = Proxies(networks("10.0.0.0/8, 2001:db8:aa::/48 192.0.2.9"))
 
@@ -53,7 +53,7 @@ def test_the_walk_goes_from_right_to_left_over_trusted_hops(peer, forwarded, cli
      "01.2.3.4", "1.2.3.4/8", "١.2.3.4", "[1.2.3.4]:"],
 )  # fmt: skip
 def test_what_is_no_address_is_none(entry):
-    assert address_in(entry) is None
+    assert parse_address(entry) is None
 
 
 @given(
@@ -68,7 +68,7 @@ def test_what_a_client_writes_never_moves_what_a_proxy_says_of_it(client, port, 
     shown = f"[{client}]" if client.version == 6 and port is not None else str(client)
     entry = shown if port is None else f"{shown}:{port}"
     proxies = Proxies(networks("10.0.0.0/8"))
-    assert proxies.client("10.0.0.1", [f"{written}, {entry}"]) == str(address_in(str(client)))
+    assert proxies.client("10.0.0.1", [f"{written}, {entry}"]) == str(parse_address(str(client)))
 
 
 @given(st.text(), st.lists(st.text()))

@@ -10,8 +10,8 @@ from hypothesis import strategies as some
 from sqlalchemy import create_engine
 
 from config.settings import BadSetting
-from web_tier.catalog.database_url import postgresql_url
 from web_tier.catalog.postgresql import PostgreSQL
+from web_tier.catalog.postgresql_url import postgresql_url
 
 SECRET = "hunter2secret"
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.domain.addresses import split_address
 from core.domain.messages import Job, decode_result, encode
-from core.domain.notifications import asked_by
+from core.domain.notifications import parse_message
 from core.errors import NotFound
 from core.storage import layout
 from core.storage.ports import Blob, Etag
@@ -55,7 +55,7 @@ def event(uri: str, etag: str, at: str = "2026-01-01T00:00:00Z") -> str:
 
 def job_of(body: str, sha256: str) -> Job:
     """As a worker has it that has read the file."""
-    (job,) = asked_by(body, "resnet50").jobs
+    (job,) = parse_message(body, "resnet50").jobs
     return job.model_copy(update={"origin": job.origin.model_copy(update={"sha256": sha256, "bytes": 9})})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import islice
 
-from web_tier.api.events import follow, steps
+from web_tier.api.events import batch_events, follow
 from web_tier.app import create_app
 
 
@@ -67,7 +67,7 @@ class Reader:
     def __init__(self, web, batch: str, after: int = 0) -> None:
         self.now = 0.0
         own = web.client.application.extensions["tagfleet"]
-        self.stream = follow(steps(own, batch, after, clock=lambda: self.now), pause=self._pause)
+        self.stream = follow(batch_events(own, batch, after, clock=lambda: self.now), pause=self._pause)
         assert next(self.stream) == b"retry: 1000\n\n"
 
     def _pause(self, seconds: float) -> None:

@@ -8,34 +8,34 @@ from config import settings as config
 from config.settings import BadSetting
 from web_tier.catalog.database import Database, catalog_url, migrate
 from web_tier.catalog.keys import KeyCatalog
-from web_tier.http import network_policy as exposure
+from web_tier.http import network_policy
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2"])
 def test_other_addresses_need_a_live_key_to_start(settings, host):
     settings = settings.model_copy(update={"host": host})
     with pytest.raises(BadSetting, match=r"^setting host: .*tagfleet keys create") as refused:
-        exposure.check(settings)
+        network_policy.check(settings)
     assert "\n" not in str(refused.value)
     database = Database(catalog_url(settings))
     try:
         made, _ = KeyCatalog(database).create("me", ["read"], 1.0)
-        exposure.check(settings)
+        network_policy.check(settings)
         KeyCatalog(database).revoke(made.id, 2.0)
         with pytest.raises(BadSetting):
-            exposure.check(settings)
+            network_policy.check(settings)
     finally:
         database.close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_loopback_starts_without_one(settings, host):
-    exposure.check(settings.model_copy(update={"host": host}))
+    network_policy.check(settings.model_copy(update={"host": host}))
 
 
 @pytest.mark.parametrize("flags", [{"web.hosts": "nas"}, {"web.require_keys": "true"}])
 def test_a_proxy_before_loopback_is_no_way_around_keys(flags):
-    assert exposure.asks_for_keys(config.load({}, flags=flags))
+    assert network_policy.asks_for_keys(config.load({}, flags=flags))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_proxy_before_loopback_is_no_way_around_keys(flags):
     ],
 )
 def test_where_this_machine_finds_it(host, url):
-    assert exposure.url_of(host, 80) == url
+    assert network_policy.url_of(host, 80) == url
 
 
 def test_others_on_this_machine_cannot_read_the_catalogue(settings):

@@ -126,7 +126,7 @@ def test_no_letter_goes_before_its_result_is_written_down(web):
     web.keep(web.result_of(job))
     web.give_up()
     with pytest.raises(Unavailable):
-        DeadLetterSweeper(web.backend.store, web.catalog, 10, web.clock, locked).look(
+        DeadLetterSweeper(web.backend.store, web.catalog, 10, web.clock, locked).sweep(
             "pool", web.backend.jobs("resnet50")
         )
     assert (status(web, job), letters(web)) == ("queued", 1)

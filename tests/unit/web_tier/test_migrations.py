@@ -14,7 +14,6 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, insert, select
 
 import web_tier
-from web_tier.catalog import access_tables  # noqa: F401  # its tables belong to the catalogue too
 from web_tier.catalog.database import Database, catalog_url, migrate
 from web_tier.catalog.removal import RemovalBacklog, RemovalCatalog
 from web_tier.catalog.tables import batches, images, metadata, tags, verdicts

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from apiflask import APIFlask
+from flask import Flask
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
@@ -25,8 +26,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from web_tier.api.schemas.examples import EXAMPLES
+from web_tier.api.schemas import example_of
 from web_tier.app import create_app
+from web_tier.http.openapi import schemas_of
+from web_tier.http.problems import Problem
+from web_tier.http.routes import declared_routes
 
 _CHECKS = [
     not_a_server_error,
@@ -40,13 +44,13 @@ _REFUSALS = [400, 404, 409, 413, 415, 422]
 
 
 @pytest.fixture
-def app(web) -> Iterator[APIFlask]:
+def app(web) -> Iterator[Flask]:
     """The same service as `web`, in which event streams end at once."""
     app = create_app(web.backend, web.settings, web.clock, stopping=lambda: True)
     yield app
-    own = app.extensions["tagfleet"]
-    own.thumbnails.close()
-    own.database.close()
+    services = app.extensions["tagfleet"]
+    services.thumbnails.close()
+    services.database.close()
 
 
 @pytest.fixture
@@ -58,9 +62,28 @@ def test_the_document_is_valid(spec):
     OpenAPIV31SpecValidator(spec).validate()
 
 
-def test_the_examples_are_what_they_are_examples_of(spec):
-    for name, example in EXAMPLES.items():
-        Draft202012Validator({**spec, "$ref": f"#/components/schemas/{name}"}).validate(example)
+def test_every_body_and_answer_has_a_valid_example(app, spec):
+    schemas = {Problem} | {schema for _, route in declared_routes(app) for schema in schemas_of(route)}
+    assert len(schemas) > 40
+    for schema in schemas:
+        name = schema.__name__
+        assert "model_config" in vars(schema), f"{name} has no example of its own"
+        Draft202012Validator({**spec, "$ref": f"#/components/schemas/{name}"}).validate(example_of(schema))
+        assert spec["components"]["schemas"][name]["examples"] == [example_of(schema)]
+
+
+def test_every_body_that_is_parsed_takes_its_own_example(app):
+    for path, route in declared_routes(app):
+        if route.body is not None and route.body.is_json:
+            schema = route.body.schema
+            assert schema.model_validate_json(json.dumps(example_of(schema)), strict=True), path
+
+
+def test_every_parameter_says_what_it_means(spec):
+    for path, operations in spec["paths"].items():
+        for operation in operations.values():
+            for parameter in operation["parameters"]:
+                assert parameter["in"] == "path" or parameter["description"], (path, parameter["name"])
 
 
 def test_every_operation_says_what_it_does_and_how_it_fails(spec):

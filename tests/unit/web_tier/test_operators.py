@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from core.errors import Unavailable
-from core.fleet.decisions import DecisionHistory, DecisionRecord
-from core.fleet.events import FleetEvent, FleetEvents
+from core.fleet.decisions import DecisionRecord
+from core.fleet.events import FleetEvent
 from core.fleet.roster import Heartbeat, WorkerState
 from core.storage import layout
 from core.storage.ports import Depth
@@ -105,7 +105,7 @@ def test_a_cap_that_cannot_be_read_is_none(web):
 def test_the_changes_of_the_fleet_are_in_the_history(web):
     words = {"pool": "resnet50", "worker_id": "w1", "kind": "ready", "by": "itself", "reason": "1.6 s after its launch"}
     kept = tuple(FleetEvent(at=at, **words) for at in (1.0, 2.0))
-    web.backend.roster.keep_changes(FleetEvents(changes=kept))
+    web.backend.roster.keep_events(kept)
     found = web.get("/fleet/history?after=1")["changes"]
     assert found == [words | {"at": 2.0, "offering": "", "controller": "", "decision": ""}]
     web.backend.store.put(layout.CHANGES, b"{}}")
@@ -205,7 +205,7 @@ def test_of_two_hosts_samples_of_one_moment_one_is_kept(web):
 
 def test_decisions_in_the_history(web):
     told = [DecisionRecord(at=at, pool="p", action="hold", reason="r", terms={"rule": "rest"}) for at in (1.0, 2.0)]
-    web.backend.roster.keep_history(DecisionHistory(records=tuple(told)))
+    web.backend.roster.keep_past_decisions(told)
     assert [one["at"] for one in web.get("/fleet/history")["decisions"]] == [1.0, 2.0]
     assert [one["at"] for one in web.get("/fleet/history?after=1")["decisions"]] == [2.0]
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from core.aws.sources import S3Source
-from core.domain.notifications import asked_by
+from core.domain.notifications import parse_message
 from core.errors import Unreadable
 from tests.cloud import REGION, Cloud
 from tests.unit.web_tier.conftest import Web
@@ -62,7 +62,7 @@ class Drops:
     def handle(self, *events: str) -> None:
         """As workers do: read what each tells of, and say which colour it has."""
         for event in events:
-            (job,) = asked_by(event, "resnet50").jobs
+            (job,) = parse_message(event, "resnet50").jobs
             job, data = self.web.backend.originals.of_job(job)
             result = self.web.result_of(job, tag=colour_of(data))
             self.web.finish(result.model_copy(update={"origin": job.origin}))
@@ -137,7 +137,7 @@ def test_where_a_version_is_gone_what_is_there_now_is_read(versioned: Drops) -> 
 def test_a_failed_item_is_tried_again_by_what_it_was(versioned: Drops) -> None:
     """Not by what was put over it since, which has an item of its own."""
     web = versioned.web
-    (job,) = asked_by(versioned.event(versioned.put("images/t/a.png", "red")), "resnet50").jobs
+    (job,) = parse_message(versioned.event(versioned.put("images/t/a.png", "red")), "resnet50").jobs
     job, _ = web.backend.originals.of_job(job)
     web.finish(web.result_of(job, error="a.png: broken").model_copy(update={"origin": job.origin}))
     web.collect()
@@ -151,7 +151,7 @@ def test_a_failed_item_is_tried_again_by_what_it_was(versioned: Drops) -> None:
 
 def test_a_failed_item_that_was_overwritten_is_not_tried_by_another_picture(drops: Drops) -> None:
     web = drops.web
-    (job,) = asked_by(drops.event(drops.put("images/t/a.png", "red")), "resnet50").jobs
+    (job,) = parse_message(drops.event(drops.put("images/t/a.png", "red")), "resnet50").jobs
     job, _ = web.backend.originals.of_job(job)
     web.finish(web.result_of(job, error="a.png: broken").model_copy(update={"origin": job.origin}))
     web.collect()
@@ -184,6 +184,6 @@ def test_a_file_of_another_name_is_not_taken_for_a_deleted_one(drops: Drops) -> 
     drops.put("images/t/a b.png", "blue")
     put = drops.put("images/t/a+b.png", "red")
     drops.s3.delete_object(Bucket=drops.bucket, Key="images/t/a+b.png")
-    (job,) = asked_by(drops.bridged(put), "resnet50").jobs
+    (job,) = parse_message(drops.bridged(put), "resnet50").jobs
     with pytest.raises(Exception, match="no object"):
         drops.web.backend.originals.of_job(job)

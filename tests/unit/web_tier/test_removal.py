@@ -412,7 +412,7 @@ def test_who_follows_a_large_batch_gets_every_cancelled_image_and_then_the_end(w
 
 
 def test_wherever_a_cancellation_is_killed_it_is_finished_later(web, waiting):
-    from web_tier.services.cancelling import Cancelling
+    from web_tier.services.lifecycle import Cancelling
 
     lives = LifecycleCatalog(web.catalog.database)
     lives.cancel(waiting, 5.0)

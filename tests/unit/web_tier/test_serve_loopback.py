@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.web_tier.processes import served, wait_for
 from tests.unit.web_tier.raw import Raw, head
-from web_tier.http import network_policy as exposure
+from web_tier.http import network_policy
 
 LOOPBACK = ["127.0.0.2", "127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.3", "localhost"]
 
@@ -29,7 +29,7 @@ def test_it_answers_where_it_says_that_it_serves(settings, host):
 
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_no_address_of_loopback_asks_for_keys(settings, host):
-    assert not exposure.asks_for_keys(settings.model_copy(update={"host": host}))
+    assert not network_policy.asks_for_keys(settings.model_copy(update={"host": host}))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ def test_every_wanted_tag_is_there_once_and_no_other_of_the_verdicts(given, name
 
 
 def test_what_a_person_confirms_keeps_its_place_its_spelling_and_its_boxes():
-    shown = merge_tags(said("sea", "dog", "sun"), latest_decisions([TagDecision("DOG", True), TagDecision("Rex", True)]))
+    shown = merge_tags(
+        said("sea", "dog", "sun"), latest_decisions([TagDecision("DOG", True), TagDecision("Rex", True)])
+    )
     assert [tag["name"] for tag in shown] == ["sea", "dog", "sun", "Rex"]
     assert shown[1]["instances"] == said("dog")[0]["instances"]
 

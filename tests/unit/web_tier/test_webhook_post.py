@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.web_tier.receiver import receiving
-from web_tier.services.webhook_client import WebhookClient, new_secret, signature
-from web_tier.services.webhook_target import BadTarget, target_of
+from web_tier.services.webhook_client import WebhookClient, new_secret, sign
+from web_tier.services.webhook_target import BadTarget, resolve_target
 
 SECRET = new_secret()
 
@@ -28,19 +28,19 @@ def webhook_client(resolve=lambda host, port: ["127.0.0.1"], *, timeout_s: float
 def test_the_signature_is_that_of_the_standard():
     """The example of the Standard Webhooks libraries' own tests."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-    signed = signature(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    signed = sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_one_private_address_among_public_ones_is_enough_to_refuse():
     with pytest.raises(BadTarget, match="private network"):
-        target_of("https://x.example/", allow_private=False, resolve=lambda *_: ["1.1.1.1", "10.0.0.1"])
+        resolve_target("https://x.example/", allow_private=False, resolve=lambda *_: ["1.1.1.1", "10.0.0.1"])
 
 
 def test_an_address_in_odd_notation_is_judged_by_what_it_means():
     for host in ("127.1", "2130706433", "0x7f000001", "0177.0.0.1"):
         with pytest.raises(BadTarget):
-            target_of(f"https://{host}/", allow_private=False)
+            resolve_target(f"https://{host}/", allow_private=False)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_an_address_in_odd_notation_is_judged_by_what_it_means():
 )
 def test_urls_that_are_none(url):
     with pytest.raises(BadTarget):
-        target_of(url, allow_private=True, resolve=lambda *_: ["1.1.1.1"])
+        resolve_target(url, allow_private=True, resolve=lambda *_: ["1.1.1.1"])
 
 
 @given(st.text(max_size=60))
 def test_whatever_is_given_is_a_target_or_refused_in_words(text):
     try:
-        target = target_of(text, allow_private=False, resolve=lambda *_: ["1.1.1.1"])
+        target = resolve_target(text, allow_private=False, resolve=lambda *_: ["1.1.1.1"])
     except BadTarget as error:
         assert str(error)
     else:

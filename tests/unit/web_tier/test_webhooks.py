@@ -66,7 +66,7 @@ def ended(web) -> str:
 def test_a_batch_that_completes_is_told_once_and_signed(client, web, receiver, sender, clock):
     made = hook(client, receiver)
     batch = ended(web)
-    assert (sender.look(), sender.look()) == (1, 0)
+    assert (sender.send_due(), sender.send_due()) == (1, 0)
     ((path, headers, body),) = receiver.came
     assert path == "/hook?a=b"
     assert headers["Content-Type"] == "application/json"
@@ -90,7 +90,7 @@ def test_what_ended_before_is_not_told(client, web, receiver, sender, clock):
     ended(web)
     clock.now += 1
     hook(client, receiver)
-    assert sender.look() == 0
+    assert sender.send_due() == 0
 
 
 def test_only_the_events_that_were_asked_for(client, web, receiver, sender):
@@ -99,7 +99,7 @@ def test_only_the_events_that_were_asked_for(client, web, receiver, sender):
     cancelled = web.batch()
     web.upload(cancelled, ("a.jpg", b"one"))
     assert web.client.post(f"/api/v1/batches/{cancelled}/cancel").status_code == 200
-    sender.look()
+    sender.send_due()
     ((_, _, body),) = receiver.came
     event = json.loads(body)
     assert (event["type"], event["data"]["id"], event["data"]["status"]) == ("batch.cancelled", cancelled, "cancelled")
@@ -109,14 +109,14 @@ def test_a_receiver_that_fails_is_tried_again_for_days_under_one_id(client, web,
     made = hook(client, receiver)
     ended(web)
     receiver.answers = [500] * 20
-    assert sender.look() == 1
+    assert sender.send_due() == 1
     for pause in RETRY_AFTER_S:
         clock.now += 0.85 * pause
-        assert sender.look() == 0, "not before its time"
+        assert sender.send_due() == 0, "not before its time"
         clock.now += 0.3 * pause
-        assert sender.look() == 1
+        assert sender.send_due() == 1
     clock.now += 10 * RETRY_AFTER_S[-1]
-    assert sender.look() == 0
+    assert sender.send_due() == 0
     assert len(receiver.came) == 1 + len(RETRY_AFTER_S)
     assert len({headers["webhook-id"] for _, headers, _ in receiver.came}) == 1
     assert len({headers["webhook-timestamp"] for _, headers, _ in receiver.came}) == len(receiver.came)
@@ -131,20 +131,20 @@ def test_it_arrives_at_last(client, web, receiver, sender, clock):
     hook(client, receiver)
     ended(web)
     receiver.answers = [503, 200]
-    sender.look()
+    sender.send_due()
     clock.now += 6
-    assert (sender.look(), sender.look()) == (1, 0)
+    assert (sender.send_due(), sender.send_due()) == (1, 0)
     clock.now += 1e5
-    assert sender.look() == 0
+    assert sender.send_due() == 0
 
 
 def test_a_receiver_that_says_gone_is_left_alone(client, web, receiver, sender, clock):
     hook(client, receiver)
     ended(web)
     receiver.answers = [410]
-    sender.look()
+    sender.send_due()
     clock.now += 1e6
-    assert sender.look() == 0
+    assert sender.send_due() == 0
 
 
 def test_a_receiver_that_fails_holds_up_nobody(client, web, receiver, sender):
@@ -154,7 +154,7 @@ def test_a_receiver_that_fails_holds_up_nobody(client, web, receiver, sender):
         for _ in range(3):
             ended(web)
         receiver.answers = [500] * 3
-        sender.look()
+        sender.send_due()
         assert (len(receiver.came), len(other.came)) == (1, 3)
 
 
@@ -163,7 +163,7 @@ def test_redirects_are_not_followed(client, web, receiver, sender, catalog):
         hook(client, receiver)
         ended(web)
         receiver.answers, receiver.location = [307], inside.url
-        sender.look()
+        sender.send_due()
         assert inside.came == []
     assert "redirects are not followed" in (catalog.list_all()[0].last_error or "")
 
@@ -175,9 +175,9 @@ def test_a_crash_between_claim_and_sending_loses_nothing(client, web, receiver, 
     (due,) = catalog.due(clock.now)
     assert catalog.claim(due, clock.now)
     assert not catalog.claim(due, clock.now), "of two collectors one gets it"
-    assert sender.look() == 0
+    assert sender.send_due() == 0
     clock.now += 61
-    assert sender.look() == 1
+    assert sender.send_due() == 1
 
 
 def test_a_batch_that_is_tried_again_ends_again(client, web, receiver, sender, clock):
@@ -187,14 +187,14 @@ def test_a_batch_that_is_tried_again_ends_again(client, web, receiver, sender, c
     web.close(batch)
     web.finish(web.result_of(web.jobs()[0], error="no luck"))
     web.collect()
-    sender.look()
+    sender.send_due()
     clock.now += 5
     assert web.client.post(f"/api/v1/batches/{batch}/retry", json={}).json["retried"] == 1
-    assert sender.look() == 0
+    assert sender.send_due() == 0
     (again,) = web.jobs()
     web.finish(web.result_of(again).model_copy(update={"attempt": again.attempt}))
     web.collect()
-    sender.look()
+    sender.send_due()
     assert [json.loads(body)["data"]["request_counts"]["failed"] for _, _, body in receiver.came] == [1, 0]
 
 
@@ -202,10 +202,10 @@ def test_a_webhook_that_was_removed_is_told_nothing_more(client, web, receiver, 
     made = hook(client, receiver)
     ended(web)
     receiver.answers = [500]
-    sender.look()
+    sender.send_due()
     clock.now += 3600
     assert client.delete(f"/api/v1/webhooks/{made['id']}").status_code == 204
-    assert sender.look() == 0
+    assert sender.send_due() == 0
     assert client.delete(f"/api/v1/webhooks/{made['id']}").status_code == 404
     assert client.post(f"/api/v1/webhooks/{made['id']}/test").status_code == 404
 
@@ -213,11 +213,11 @@ def test_a_webhook_that_was_removed_is_told_nothing_more(client, web, receiver, 
 def test_old_deliveries_are_forgotten_and_not_sent_again(client, web, receiver, sender, clock, catalog):
     hook(client, receiver)
     ended(web)
-    sender.look()
+    sender.send_due()
     assert catalog.forget(clock.now) == 0
     clock.now += 15 * 86_400
     assert catalog.forget(clock.now) == 1
-    assert sender.look() == 0
+    assert sender.send_due() == 0
 
 
 def test_a_test_delivery_tells_what_came_of_it(client, receiver, clock):
@@ -245,7 +245,7 @@ def test_an_address_allowed_once_is_judged_anew_at_each_sending(client, web, rec
     """The setting was turned off, or the name now points elsewhere."""
     hook(client, receiver)
     ended(web)
-    WebhookSender(catalog, WebhookClient(allow_private=False, timeout_s=10, clock=clock), clock).look()
+    WebhookSender(catalog, WebhookClient(allow_private=False, timeout_s=10, clock=clock), clock).send_due()
     assert receiver.came == []
     assert "https://" in (catalog.list_all()[0].last_error or "")
 
@@ -270,7 +270,7 @@ def test_two_collectors_tell_each_end_once(client, web, receiver, catalog, webho
     def work(sender: WebhookSender) -> None:
         together.wait()
         for _ in range(3):  # one whose announcement was taken from it finds the rest at its next look
-            sender.look()
+            sender.send_due()
 
     threads = [threading.Thread(target=work, args=(sender,)) for sender in senders]
     for thread in threads:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from core.errors import Unavailable
 from web_tier.catalog import sqlite as database_sqlite
 from web_tier.catalog.database import Database, catalog_url, migrate
-from web_tier.catalog.write_turns import WriterBusy, WriteTurns, begin_immediate, turns_at
+from web_tier.catalog.sqlite import WriterBusy, WriteTurns, begin_immediate, turns_at
 
 _COUNT = text("SELECT count(*) FROM samples")
 

@@ -1,4 +1,4 @@
-"""Runs the migrations over the connection that `web_tier.catalog.database` opened."""
+"""Runs the migrations on the connection that `web_tier.catalog.database` has opened."""
 
 from alembic import context
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from controller.events.derive import Chronicle, Scene
-from controller.events.history import CHANGES
+from controller.events.derive import EventDeriver, Tick
+from controller.events.record import EVENTS
 from controller.policy.policy import compute_terms
 from controller.simulation.world import World
 from controller.state.ledger import Intent
@@ -36,7 +36,7 @@ class Story:
 
     policy: Policy
     kept: list[FleetEvent] = field(default_factory=list)
-    chronicle: Chronicle = field(default_factory=Chronicle)
+    deriver: EventDeriver = field(default_factory=EventDeriver)
     machine: str = "g4dn.xlarge"
     how: str = ""
     """How it ended, as its fleet says."""
@@ -67,7 +67,7 @@ class Story:
         plan = Decision("p", launch, drained, ended, Rule.REST, terms, Details("so it is", ended=("lost",) * end))
         before = self.open
         self.open = (*self.open, *[Intent("lau", "p", launch, 0.0)] * bool(launch))
-        scene = Scene(
+        tick = Tick(
             reading,
             Observation(1.0, (view,)),
             Plan((plan,)),
@@ -77,7 +77,7 @@ class Story:
             "ctl_1",
             {"p": f"dec_{self.looks}"},
         )
-        told = self.chronicle.tell(scene)
+        told = self.deriver.derive(tick)
         self.kept += told
         return [(one.kind, " ".join(filter(None, (one.by, one.decision))), one.reason) for one in told]
 
@@ -89,7 +89,7 @@ class Story:
 
     def succeed(self) -> None:
         """Another controller takes over."""
-        self.chronicle, self.open = Chronicle(self.kept), ()
+        self.deriver, self.open = EventDeriver(self.kept), ()
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ LAST_LOOKS: dict[str, tuple[Sequence[tuple[Stage | None, dict]], Told]] = {
         [(Stage.INTERRUPTED, {"heard": beat(leaving="a spot notice")}), (None, {"state": InstanceState.GONE})],
         ("gone", "owner", "its machine was taken away"),
     ),
-    "silent": ([(Stage.LOST, {})], ("lost", "itself", "its heartbeat stands still")),
+    "silent": ([(Stage.LOST, {})], ("lost", "itself", "it gives no sign of life")),
     "stopped": (
         [(Stage.LOST, {"state": InstanceState.STOPPED})],
         ("lost", "owner", "its machine was stopped"),
@@ -140,7 +140,7 @@ LAST_LOOKS: dict[str, tuple[Sequence[tuple[Stage | None, dict]], Told]] = {
     ),
     "gone at once": (
         [(None, {"state": InstanceState.GONE})],
-        ("gone", "owner", "its machine was ended, and by no controller"),
+        ("gone", "owner", "its machine was ended, but not by a controller"),
     ),
     "asked and ended between two looks": (
         [(None, {"state": InstanceState.GONE, "heard": beat(WorkerState.DRAINED), "wished": True})],
@@ -160,7 +160,7 @@ LAST_LOOKS: dict[str, tuple[Sequence[tuple[Stage | None, dict]], Told]] = {
     ),
     "listed no more": (
         [(None, {"state": None})] * 3,
-        ("gone", "owner", "its machine was ended, and by no controller"),
+        ("gone", "owner", "its machine was ended, but not by a controller"),
     ),
 }
 
@@ -182,7 +182,7 @@ def test_a_process_that_dies_ended_itself(story: Story) -> None:
     story.machine = "process"
     story.up()
     [(kind, by, why)] = story.look(state=InstanceState.GONE)
-    assert (kind, by, why) == ("gone", "itself", "its process ended, and no controller had ended it")
+    assert (kind, by, why) == ("gone", "itself", "its process ended, but not by a controller")
     assert story.kept[-1].offering == "process"
 
 
@@ -235,7 +235,7 @@ def test_one_that_is_gone_before_it_was_seen_was_launched_all_the_same(story: St
 def test_orphans_and_adopted_ones(story: Story) -> None:
     no_sign = "no launch of it is on record, and it gives no sign of life"
     assert story.look(Stage.ORPHAN) == [("orphan", "itself", no_sign)]
-    adopted = ("adopted", "controller", "it runs, and no launch of it is on record")
+    adopted = ("adopted", "controller", "it runs, but no launch of it is on record")
     assert story.look(Stage.IDLE, adopted=True)[0] == adopted
     assert story.look(Stage.IDLE) == []
 
@@ -255,7 +255,7 @@ def test_a_successor_carries_out_what_the_one_before_decided(story: Story) -> No
     inherited = story.open
     story.succeed()
     story.open = inherited
-    assert story.look(Stage.BOOTING) == [("launched", "controller", "the controller before this one had decided it")]
+    assert story.look(Stage.BOOTING) == [("launched", "controller", "the previous controller had decided it")]
 
 
 def test_what_is_older_than_the_changes_is_taken_as_it_is(story: Story) -> None:
@@ -268,19 +268,19 @@ def test_what_is_older_than_the_changes_is_taken_as_it_is(story: Story) -> None:
 
 def told(world: World) -> list[tuple[str, str]]:
     with world.outside():
-        return [(one.kind, one.by) for one in world.roster.changes().changes]
+        return [(one.kind, one.by) for one in world.roster.events()]
 
 
 def test_a_controller_keeps_the_changes(world: World) -> None:
     controller = world.controller()
     world.queue.fill(30)
     live(world, controller, 30)
-    launched, _, asked, *_ = changes = world.roster.changes().changes
+    launched, _, asked, *_ = changes = world.roster.events()
     assert [one.kind for one in changes] == ["launched", "ready", "asked_to_drain", "drained", "ended"]
     assert launched.reason.endswith(": launch 1")
     assert launched.controller == controller.owner
     assert asked.reason.endswith(": drain 1")
-    decided = {one.id for one in world.roster.history().records}
+    decided = {one.id for one in world.roster.past_decisions()}
     assert {launched.decision, asked.decision} <= decided
     world.faults.calls.clear()
     live(world, controller, 5)
@@ -312,11 +312,11 @@ def test_changes_that_could_not_be_kept_are_kept_later(world: World) -> None:
 
 
 def test_only_so_many_changes_are_kept(world: World) -> None:
-    world.settings = world.settings.model_copy(update={"max_workers": CHANGES})
+    world.settings = world.settings.model_copy(update={"max_workers": EVENTS})
     controller = world.controller()
-    world.queue.fill(100 * CHANGES)
+    world.queue.fill(100 * EVENTS)
     live(world, controller, 5)
-    assert len(told(world)) == CHANGES
+    assert len(told(world)) == EVENTS
     assert {kind for kind, _ in told(world)} == {"ready"}
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from controller.events.metrics import samples
+from controller.loop import Hooks
 from controller.policy.policy import decide
 from controller.simulation.world import World
 from controller.state.model import Observation, PoolDelta, PoolView, Stage, Worker
@@ -75,7 +76,9 @@ def test_no_time_no_rate(told):
 
 def test_what_workers_failed_at_is_told_once(world: World) -> None:
     told: list[Sample] = []
-    controller = world.controller(on_tick=lambda observation, plan: told.extend(samples(observation, plan)))
+    controller = world.controller(
+        hooks=Hooks(on_tick=lambda observation, plan: told.extend(samples(observation, plan)))
+    )
     world.queue.fill(20)
     live(world, controller, 4)
     [worker] = world.cloud.present
@@ -90,7 +93,7 @@ def test_a_decision_has_one_id_in_the_log_the_record_and_the_history(world: Worl
     world.queue.fill(12)
     live(world, controller, 40)
     with world.outside():
-        history, [last] = world.roster.history().records, world.roster.decisions()
+        history, [last] = world.roster.past_decisions(), world.roster.decisions()
     ids = [record.id for record in history]
     assert len(set(ids)) == len(ids) > 3
     assert all(id.startswith("dec_") for id in ids)

@@ -228,12 +228,14 @@ def test_every_term_is_in_every_output() -> None:
     record = record_of(decision, at=0.0)
     stored, told = json.loads(record.model_dump_json())["terms"], explain([record], now=1.0)
     gauges = {family.name: family for family in families([record])}
+    schema = DecisionRecord.model_json_schema()["properties"]["terms"]["properties"]
     for name, number in numbers.items():
         assert stored[name] == number
         assert str(number) in told
         [sample] = gauges[f"tagfleet_decision_{name}"].samples
         assert sample.value == number
         assert gauges[f"tagfleet_decision_{name}"].documentation == Terms.described()[name].documentation
+        assert schema[name]["description"] == Terms.described()[name].documentation
     assert stored["cap_source"] == "settings"
     assert "set by settings" in told
     assert Terms.load(stored) == decision.terms

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from controller.events.recording import BadRecording, read, recorder, replay
+from controller.events.replay import BadRecording, read, replay, tick_writer
+from controller.loop import Hooks
 from controller.policy.policy import decide
 from controller.simulation.compare import policy_named
 from controller.simulation.world import World
@@ -18,7 +19,7 @@ from tagfleet.cli import cli
 def recorded(world: World) -> str:
     """Half a minute of a controller with 200 images to do."""
     file = io.StringIO()
-    controller = world.controller(on_tick=recorder(file, select_policy(world.settings)))
+    controller = world.controller(hooks=Hooks(on_tick=tick_writer(file, select_policy(world.settings))))
     world.queue.fill(200)
     for _ in range(30):
         controller.tick()
@@ -41,7 +42,7 @@ def test_a_restarted_controller_goes_on_with_the_file(world: World) -> None:
 
 def test_a_recording_that_cannot_be_written_ends_no_controller(world: World) -> None:
     with Path("/dev/full").open("a") as file:
-        controller = world.controller(on_tick=recorder(file, select_policy(world.settings)))
+        controller = world.controller(hooks=Hooks(on_tick=tick_writer(file, select_policy(world.settings))))
         world.queue.fill(200)
         assert controller.tick()
     assert world.cloud.present

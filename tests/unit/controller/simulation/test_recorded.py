@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from config import settings as config
 from config.settings import Settings
-from controller.events.recording import recorder
-from controller.loop import Controller
+from controller.events.replay import tick_writer
+from controller.loop import Controller, Hooks
 from controller.policy.policy import decide
 from controller.simulation.recorded import from_recording, is_recording
 from controller.simulation.run import simulate
@@ -36,7 +36,7 @@ def log() -> Iterator[None]:
 
 
 def recording(world: World, file: TextIO) -> Controller:
-    return world.controller(on_tick=recorder(file, select_policy(world.settings)))
+    return world.controller(hooks=Hooks(on_tick=tick_writer(file, select_policy(world.settings))))
 
 
 def live(world: World, file: Path, arrivals: dict[int, int], seconds: int = 60) -> None:

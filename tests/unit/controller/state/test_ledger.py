@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from controller.simulation.world import World
-from controller.state.ledger import Book, Fenced, Intent, Ledger
+from controller.state.ledger import Fenced, Intent, Ledger
 from controller.state.model import PoolMemory
 from core.errors import Unavailable
-from core.storage.ports import Etag
+from core.storage.ports import Blob
 
 
 def ledger(world: World, owner: str) -> Ledger:
@@ -20,12 +20,14 @@ def test_what_is_written_is_read_again(world: World) -> None:
     assert first.lead()
     intent = Intent("t", "p", 2, 5.0, launched=1)
     memory = {"p": PoolMemory(throughputs=(1.0, 2.0), below_s=3.0, notice="n")}
-    first.save(replace(first.book, intents=(intent,), known=("i",), memory=memory))
+    first.know(["i"])
+    first.remember(memory)
+    first.open([intent])
     first.release()
     second = ledger(world, "b")
     assert second.lead()
-    assert (second.book.intents, second.book.known, second.book.memory) == ((intent,), ("i",), memory)
-    assert second.book.lease.epoch == 2
+    assert (second.intents, second.known, second.memory) == ((intent,), {"i"}, memory)
+    assert second.lease.epoch == 2
 
 
 def test_a_lease_is_renewed_at_a_third_of_its_length(world: World) -> None:
@@ -33,14 +35,14 @@ def test_a_lease_is_renewed_at_a_third_of_its_length(world: World) -> None:
     for _ in range(60):
         assert one.lead()
         world.now += 0.25
-    assert 7 <= one.book.lease.beat <= 8
+    assert 7 <= one.lease.beat <= 8
 
 
 def test_renewal_changes_the_content_not_only_the_time(world: World) -> None:
     one = ledger(world, "a")
     one.lead()
     before = world.objects.get("fleet/controller.json").data
-    one.save(one.book)
+    one.write()
     assert world.objects.get("fleet/controller.json").data != before
 
 
@@ -57,36 +59,41 @@ def test_who_lost_the_lease_is_fenced_at_its_next_write_and_may_stand_by(world: 
     world.now += 6.0
     assert second.lead()
     with pytest.raises(Fenced):
-        first.save(Book())
+        first.write()
     assert not first.leads
     assert not first.lead()
 
 
-class Interrupted(Ledger):
-    """Whenever it looks at what is written, another one takes the lease from it."""
+class Interrupted:
+    """A store in which, once armed, another controller takes the lease whenever something was read."""
 
     def __init__(self, world: World) -> None:
-        super().__init__(world.store, "a", 6.0, lambda: world.now)
         self._world = world
+        self.armed = False
 
-    def peek(self) -> tuple[Book, Etag] | None:
-        found = super().peek()
+    def get(self, key: str) -> Blob:
+        found = self._world.store.get(key)
         other = ledger(self._world, "b")
-        while found and not other.leads:
+        while self.armed and not other.leads:
             other.lead()
             self._world.now += 6.0
         return found
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.store, name)
+
 
 def test_who_is_replaced_while_it_finds_out_about_a_lost_answer_is_fenced(world: World) -> None:
-    one = Interrupted(world)
+    store = Interrupted(world)
+    one = Ledger(store, "a", 6.0, lambda: world.now)  # type: ignore[arg-type]
     assert one.lead()
     world.faults.lost_answers = {"put"}
     with pytest.raises(Unavailable):
-        one.save(one.book)
+        one.write()
     world.faults.lost_answers = set()
+    store.armed = True
     with pytest.raises(Fenced):
-        one.save(one.book)
+        one.write()
     assert not one.leads
 
 
@@ -133,7 +140,7 @@ def test_who_was_replaced_while_it_decided_finds_out_before_it_acts(world: World
     world.now += 6.0
     assert second.lead()
     with pytest.raises(Fenced):
-        first.keep()
+        first.renew()
 
 
 def test_a_write_whose_answer_was_lost_does_not_fence_its_own_writer(world: World) -> None:
@@ -141,9 +148,9 @@ def test_a_write_whose_answer_was_lost_does_not_fence_its_own_writer(world: Worl
     one.lead()
     world.faults.lost_answers = {"put"}
     with pytest.raises(Unavailable):
-        one.save(one.book)
+        one.write()
     world.faults.lost_answers = set()
-    one.save(one.book)
+    one.write()
     assert one.leads
 
 

@@ -10,6 +10,7 @@ from config.settings import Settings
 from controller.loop import Controller, Ports
 from core.fleet.roster import Heartbeat, Roster, WorkerState
 from core.storage.ports import InstanceState
+from core.util.clock import Clock
 from tests.cloud import Cloud
 from tests.contract.aws import S3Stores, SqsQueues
 from tests.contract.ec2 import Ec2Fleets
@@ -26,7 +27,7 @@ class Deployment:
         self.now = 0.0
 
     def controller(self) -> Controller:
-        return Controller(self.ports, self.settings, clock=lambda: self.now, wall=time.time)
+        return Controller(self.ports, self.settings, clock=Clock(lambda: self.now, time.time))
 
     def tick(self, controller: Controller, times: int = 1) -> None:
         for _ in range(times):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.aws.sources import S3Source
-from core.domain.notifications import asked_by
+from core.domain.notifications import parse_message
 from core.errors import NotFound, Unreadable
 from tests.cloud import REGION, Cloud, clients_of
 from tests.faulty import Answer, Faulty
@@ -67,7 +67,7 @@ def test_a_buckets_own_notification_becomes_the_job_that_reads_the_file(
     while len(bodies) < 2:
         received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=2)
         bodies += [message["Body"] for message in received.get("Messages", ())]
-    asked = [asked_by(body, "resnet50") for body in bodies]
+    asked = [parse_message(body, "resnet50") for body in bodies]
     assert [len(found.jobs) for found in asked] == [0, 1], "the test event, then the file"
     (job,) = asked[1].jobs
     assert source.read(job.key, 100).data.decode() == "images/my trip/a+b ü.jpg"

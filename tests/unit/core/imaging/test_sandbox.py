@@ -221,3 +221,17 @@ def is_gone(pid: int) -> bool:
         return not Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return True
+
+
+def test_sizes_come_from_the_header_alone(sandbox: Sandbox) -> None:
+    whole = saved(photo(400, 240), "PNG")
+    assert sandbox.size(whole) == sandbox.size(whole[: len(whole) // 2]) == (400, 240)
+    assert sandbox.size(b"text") is None
+    assert sandbox.size(b"") is None
+
+
+def test_a_size_that_crashes_the_child_is_a_failure() -> None:
+    sandbox = Sandbox(300, 120, command=COMMAND)
+    with pytest.raises(Failed, match="crashed the decoder"):
+        sandbox.size(b"crash")
+    sandbox.close()

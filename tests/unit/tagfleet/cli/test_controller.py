@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from config import settings as config
 from core.fleet.decisions import DecisionRecord
-from core.fleet.events import FleetEvent, FleetEvents
+from core.fleet.events import FleetEvent
 from core.fleet.roster import Heartbeat
 from core.wiring import Backend
 from tagfleet.cli import cli
@@ -99,8 +99,8 @@ def test_a_cap_is_said_set_and_taken_back(backend, run):
     [
         ("-1", "a cap is 0 (no worker at all) to 10,000 workers, and not -1"),
         ("10001", "a cap is 0 (no worker at all) to 10,000 workers, and not 10001"),
-        ("many", "a cap is a number of workers, or `default`, and not 'many'"),
-        ("1.5", "a cap is a number of workers, or `default`, and not '1.5'"),
+        ("many", "a cap is a number of workers or `default`, not 'many'"),
+        ("1.5", "a cap is a number of workers or `default`, not '1.5'"),
     ],
 )
 def test_a_cap_that_makes_no_sense_is_refused(backend, run, nonsense, words):
@@ -109,8 +109,8 @@ def test_a_cap_that_makes_no_sense_is_refused(backend, run, nonsense, words):
     assert backend.roster.cap() is None
 
 
-def test_the_changelog_is_a_table(backend, run):
-    assert "no change is kept in" in run("controller", "log").stderr
+def test_the_events_are_a_table(backend, run):
+    assert "no event is stored in" in run("controller", "log").stderr
     launched = FleetEvent(
         at=1_800_000_000.0,
         kind="launched",
@@ -123,9 +123,9 @@ def test_the_changelog_is_a_table(backend, run):
         reason="31 images wait and no worker runs: launch 1",
     )
     taken = launched.model_copy(update={"kind": "interrupted", "worker_id": "i-2", "by": "owner", "reason": "a notice"})
-    backend.roster.keep_changes(FleetEvents(changes=(launched, taken)))
+    backend.roster.keep_events((launched, taken))
     head, *lines = run("controller", "log").stdout.splitlines()
-    assert head.split() == ["time", "change", "pool", "worker,", "by", "whom", "and", "why"]
+    assert head.split() == ["time", "event", "pool", "worker,", "by", "whom", "and", "why"]
     assert [line[21:] for line in lines] == [
         "launched        resnet50  i-1, g4dn.xlarge spot in us-east-1b",
         "by the controller ctl_1 dec_1: 31 images wait and no worker runs: launch 1",
@@ -134,4 +134,4 @@ def test_the_changelog_is_a_table(backend, run):
     ]
     assert run("controller", "log", "-n", "1").stdout.splitlines()[1:] == lines[2:]
     assert run("controller", "log", "--worker", "i-1").stdout.splitlines()[1:] == lines[:2]
-    assert "no change of the pool 'other' is kept" in run("controller", "log", "--pool", "other").stderr
+    assert "no event of the pool 'other' is stored" in run("controller", "log", "--pool", "other").stderr

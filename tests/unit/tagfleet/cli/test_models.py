@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import save_file
 
-from app_tier.worker import selection as serving
+from app_tier.worker import selection
 from config.settings import PoolSettings, Settings
 from core.domain.messages import TagOptions
 from core.errors import WeightsInvalid, WeightsMissing
@@ -145,7 +145,7 @@ def test_what_was_added_serves(add: Run, settings: Settings, engine_cache: Path,
     assert add(*(["--multilabel", "--threshold", "0.45"] if multilabel else [])).exit_code == 0
     ours = settings.model_copy(update={"cache": engine_cache})
     (reference,) = registered(settings)
-    choice = serving.choose(PoolSettings(tagger="pets"), ours, Backend(settings).store)
+    choice = selection.choose(PoolSettings(tagger="pets"), ours, Backend(settings).store)
     assert choice.current()
     tagger = choice.load()
     assert (tagger.name, tagger.version, tagger.shape) == ("pets", reference, (32, 32, 3))
@@ -164,8 +164,8 @@ def test_a_new_default_is_noticed_and_a_pinned_version_is_not(add: Run, run: Run
     add()
     (first,) = registered(settings)
     store = Backend(settings).store
-    by_name = serving.choose(PoolSettings(tagger="pets"), settings, store)
-    pinned = serving.choose(PoolSettings(tagger=first), settings, store)
+    by_name = selection.choose(PoolSettings(tagger="pets"), settings, store)
+    pinned = selection.choose(PoolSettings(tagger=first), settings, store)
     add("--temperature", "2")
     assert (by_name.current(), pinned.current()) == (False, True)
     assert run("default", first).exit_code == 0
@@ -175,23 +175,23 @@ def test_a_new_default_is_noticed_and_a_pinned_version_is_not(add: Run, run: Run
 def test_a_pool_without_its_model_falls_back(settings: Settings, tmp_path: Path) -> None:
     store = Backend(settings).store
     with pytest.raises(WeightsMissing, match="there is no model 'coco80' in the registry"):
-        serving.choose(PoolSettings(tagger="coco80"), settings, store)
-    choice = serving.choose(PoolSettings(tagger="coco80", fallback="efficientnet-lite0"), settings, store)
+        selection.choose(PoolSettings(tagger="coco80"), settings, store)
+    choice = selection.choose(PoolSettings(tagger="coco80", fallback="efficientnet-lite0"), settings, store)
     assert choice.notice.startswith("Photos are tagged by efficientnet-lite0: there is no model 'coco80'")
 
 
 def test_outputs_are_those_of_the_reference(add: Run, settings: Settings, engine_cache: Path, weights: Path) -> None:
     from app_tier.engines import modules
-    from app_tier.taggers.registered import network_of
+    from app_tier.taggers.registered import to_network
 
     add("--multilabel")
     store = Backend(settings).store
     manifest = Registry(store).find("pets")
     ours = settings.model_copy(update={"cache": engine_cache})
-    tagger = serving.choose(PoolSettings(tagger="pets"), ours, store).load()
+    tagger = selection.choose(PoolSettings(tagger="pets"), ours, store).load()
     frames = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     with torch.inference_mode():
-        expected = modules.build(network_of(manifest), weights)(torch.from_numpy(frames)).sigmoid().numpy()
+        expected = modules.build(to_network(manifest), weights)(torch.from_numpy(frames)).sigmoid().numpy()
     said = tagger.infer(frames, [TagOptions(min_confidence=0.0)] * 3)
     for row, prediction in zip(expected, said, strict=True):
         found = {tag.name: tag.confidence for tag in prediction.tags}
@@ -202,8 +202,8 @@ def test_a_worker_without_torch_serves_what_was_added(add: Run, settings: Settin
     add("--multilabel")
     script = (
         "import sys, os; from config.settings import load, PoolSettings; from core.wiring import Backend;"
-        "from app_tier import serving; s = load(os.environ);"
-        "tagger = serving.choose(PoolSettings(tagger='pets'), s, Backend(s).store).load();"
+        "from app_tier.worker import selection; s = load(os.environ);"
+        "tagger = selection.choose(PoolSettings(tagger='pets'), s, Backend(s).store).load();"
         "print(tagger.version, sorted({'torch', 'torchvision', 'timm'} & set(sys.modules)))"
     )
     environment = {"TAGFLEET_HOME": str(settings.home), "TAGFLEET_CACHE": str(tmp_path / "new machine"), "PATH": ""}
@@ -220,7 +220,7 @@ def test_where_there_is_no_form_the_weights_are_fetched_and_converted(
     store = Backend(settings).store
     store.delete([info.key for info in store.list(f"models/pets/{reference.partition('@')[2]}/openvino/")])
     cache = tmp_path / "new machine"
-    tagger = serving.choose(PoolSettings(tagger="pets"), settings.model_copy(update={"cache": cache}), store).load()
+    tagger = selection.choose(PoolSettings(tagger="pets"), settings.model_copy(update={"cache": cache}), store).load()
     assert tagger.version == reference
     assert (cache / "weights" / f"{reference}.safetensors").is_file()
 
@@ -233,7 +233,7 @@ def test_a_damaged_form_is_named_and_never_used(add: Run, settings: Settings, tm
     store.put(key, b"other weights")
     elsewhere = settings.model_copy(update={"cache": tmp_path / "new machine"})
     with pytest.raises(WeightsInvalid, match=f"{key} in the store is damaged: add the model again"):
-        serving.choose(PoolSettings(tagger="pets"), elsewhere, store).load()
+        selection.choose(PoolSettings(tagger="pets"), elsewhere, store).load()
     assert not list((tmp_path / "new machine" / "engines").iterdir())
 
 
@@ -288,7 +288,7 @@ def test_a_version_of_a_network_of_the_house_goes_before_its_own_weights(
     store = Backend(settings).store
     ours = settings.model_copy(update={"cache": engine_cache})
     pool = PoolSettings(tagger="efficientnet-lite0")
-    before = serving.choose(pool, ours, store)
+    before = selection.choose(pool, ours, store)
     assert (before.name, before.current()) == ("efficientnet-lite0", True)
     path = settings.home / "w.safetensors"
     path.write_bytes(b"weights")
@@ -303,20 +303,20 @@ def test_a_version_of_a_network_of_the_house_goes_before_its_own_weights(
     )
     Registry(store).add(manifest, path)
     assert not before.current()
-    assert serving.choose(pool, ours, store).name == manifest.reference
-    elsewhere = serving.choose(pool.model_copy(update={"weights": str(path)}), ours, store)
+    assert selection.choose(pool, ours, store).name == manifest.reference
+    elsewhere = selection.choose(pool.model_copy(update={"weights": str(path)}), ours, store)
     assert (elsewhere.name, elsewhere.current()) == ("efficientnet-lite0", True)
 
 
 def test_a_fallback_serves_only_until_the_model_is_there(add: Run, settings: Settings) -> None:
     store = Backend(settings).store
     pool = PoolSettings(tagger="pets", fallback="efficientnet-lite0")
-    fallback = serving.choose(pool, settings, store)
+    fallback = selection.choose(pool, settings, store)
     assert fallback.notice
     assert fallback.current()
     add()
     assert not fallback.current()
-    assert serving.choose(pool, settings, store).name == registered(settings)[0]
+    assert selection.choose(pool, settings, store).name == registered(settings)[0]
 
 
 @pytest.mark.parametrize("name", ["adaptive", "florence2", "Pets"])

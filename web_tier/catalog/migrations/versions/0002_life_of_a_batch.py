@@ -1,4 +1,4 @@
-"""What a batch goes through: cancelled, expired, deleted; images that are tried again, and recognised by content."""
+"""Batches are cancelled, expire and are deleted; images are retried, and recognised by their content."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ def upgrade() -> None:
         op.add_column("batches", sa.Column(name, sa.Float))
     op.add_column("images", sa.Column("attempt", sa.Integer, nullable=False, server_default="0"))
     op.add_column("images", sa.Column("stored", sa.Boolean, nullable=False, server_default=sa.true()))
-    # Until now only a file that was refused at its upload could fail without a tagger and for good.
+    # So far, only a file that was refused at its upload could fail for good without a tagger.
     op.execute("UPDATE images SET stored = false WHERE status = 'failed' AND tagger IS NULL AND NOT provisional")
     op.create_index("ix_images_sha256", "images", ["sha256"])
 

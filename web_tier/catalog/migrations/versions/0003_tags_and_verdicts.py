@@ -1,4 +1,4 @@
-"""Tags in rows of their own, for search; what people decided about them."""
+"""Tags get rows of their own, for search, and people's decisions about them are kept."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -40,7 +40,7 @@ def upgrade() -> None:
 
 
 def _copy_tags(tags: sa.Table) -> None:
-    """Rows for the tags that the images have."""
+    """Add rows for the tags that the images have."""
     images = sa.table("images", sa.column("id", sa.Text), sa.column("tags", sa.JSON))
     connection = op.get_bind()
     last = ""
@@ -56,7 +56,7 @@ def _copy_tags(tags: sa.Table) -> None:
                 "source": tag["source"],
             }
             for image_id, said in found
-            for tag in reversed(said)  # of two of one name the first counts
+            for tag in reversed(said)  # of two tags of one name the first counts
         }
         if rows:
             connection.execute(sa.insert(tags), list(rows.values()))

@@ -1,4 +1,4 @@
-"""Samples of the fleet; numbers that PostgreSQL would cut at 32 bits."""
+"""Samples of the fleet; 64 bits for numbers that may exceed 32 in PostgreSQL."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -25,7 +25,7 @@ def downgrade() -> None:
 
 
 def _resize(kind: type[sa.Integer]) -> None:
-    """SQLite's integers have 64 bits in any case."""
+    """Change the type in PostgreSQL. SQLite's integers have 64 bits anyway."""
     if op.get_bind().dialect.name == "postgresql":
         for table, columns in _LARGE.items():
             for column in columns:

@@ -1,4 +1,4 @@
-"""Files that lie where somebody dropped them; batches in the order of their making, whatever their ids."""
+"""Images of dropped files; an index of batches by the time of their creation."""
 
 import sqlalchemy as sa
 from alembic import op

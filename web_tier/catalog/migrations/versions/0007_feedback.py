@@ -1,4 +1,4 @@
-"""What taggers that learn have yet to be told; all that people decided before is told to the first of them."""
+"""Feedback that is not published to adaptive taggers yet. All decisions so far count as unpublished."""
 
 import sqlalchemy as sa
 from alembic import op

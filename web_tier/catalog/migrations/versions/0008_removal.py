@@ -1,4 +1,4 @@
-"""Deleted batches whose images are removed in small groups, and cancelled ones whose images follow."""
+"""Images of deleted and cancelled batches are removed and cancelled in small groups."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,14 +14,14 @@ def upgrade() -> None:
     op.add_column("batches", sa.Column("removed", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("batches", sa.Column("cleared_at", sa.Float))
     op.add_column("batches", sa.Column("emptied_at", sa.Float))
-    # Until now the images went in the transaction that deleted their batch.
+    # So far, the transaction that deleted a batch removed its images.
     op.execute("UPDATE batches SET removed = total, cleared_at = deleted_at WHERE deleted_at IS NOT NULL")
     for name, column, which in (("removing", "deleted_at", _TO_REMOVE), ("cancelling", "cancelled_at", _TO_CANCEL)):
         op.create_index(f"ix_batches_{name}", "batches", [column], sqlite_where=which, postgresql_where=which)
 
 
 def downgrade() -> None:
-    """Images of batches that are being removed would be seen again."""
+    """Remove images of batches that are being removed, which would become visible again."""
     deleted = sa.text("batch_id IN (SELECT id FROM batches WHERE deleted_at IS NOT NULL AND cleared_at IS NULL)")
     op.execute(sa.delete(sa.table("images")).where(deleted))
     for name in ("cancelling", "removing"):

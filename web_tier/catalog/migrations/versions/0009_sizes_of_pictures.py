@@ -1,4 +1,4 @@
-"""Width and height of pictures, which workers tell from now on; those of older results are unknown."""
+"""Width and height of images, which workers report from now on; older results have none."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,0 +1,74 @@
+"""Turns pictures upright: the only use that is made of EXIF."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from PIL import ExifTags, Image
+
+from core.imaging.formats import FORMATS
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation → what makes the picture upright."""
+_ON_ITS_SIDE = (5, 6, 7, 8)
+"""Orientations that exchange width and height."""
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+def turn_upright(reduced: Image.Image, original: Image.Image, stored: Size) -> tuple[Image.Image, Size]:
+    """Return `reduced` upright, and the upright size of the whole picture, which is `stored` in the file.
+
+    `original` is the image as Pillow opened and loaded it. To turn the reduced copy costs little.
+    """
+    orientation = _orientation(original)
+    turn = _TURNS.get(orientation)
+    return (reduced if turn is None else reduced.transpose(turn)), _turn_size(stored, orientation)
+
+
+def read_upright_size(data: bytes) -> Size | None:
+    """Return the upright size of the picture from its header, None if `data` is no picture that can be read.
+
+    It decodes no pixel, but decoders in C read the header: call it for strangers' files only in a process that may
+    end, as `core.imaging.sandbox` does.
+    """
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            size = image.size
+            # Pillow turns TIFFs itself, and their size with them.
+            orientation = 1 if image.format == "TIFF" else _orientation_before_loading(image, data)
+    except Exception:  # noqa: BLE001  # Pillow's plugins raise nearly anything on damaged files
+        return None
+    return _turn_size(size, orientation) if all(size) else None
+
+
+def _turn_size(size: Size, orientation: int) -> Size:
+    return (size[1], size[0]) if orientation in _ON_ITS_SIDE else size
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001  # damaged metadata: the picture is shown as it is stored
+        return 1
+
+
+def _orientation_before_loading(image: Image.Image, data: bytes) -> int:
+    try:
+        if image.format != "PNG":
+            return _orientation(image)
+        if "exif" not in image.info and (at := data.find(b"eXIf")) > 0:  # the chunk may follow the pixels
+            image.info["exif"] = data[at + 4 :][: int.from_bytes(data[at - 4 : at])]
+        # The method of PNG's own class decodes all pixels in search of it.
+        return int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001  # damaged metadata
+        return 1

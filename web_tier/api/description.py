@@ -1,0 +1,47 @@
+"""The API's own description at /openapi.json: the texts that belong to no single route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Flask, Response
+
+from web_tier.http import openapi
+from web_tier.http.responses import json_response
+
+_INFO = {
+    "title": "Tagfleet",
+    "version": "1",
+    "description": """\
+Create a batch, upload images into it, close it, and read the tags: page by page, or as they arrive by server-sent
+events. Every error is a problem according to RFC 9457, with the id that the request has in the server's log. A request
+without an answer may be sent again: creating a batch and editing tags are safe with an `Idempotency-Key`, all others as
+they are.
+""",
+}
+_TAGS = {
+    "batches": "Sets of images that are tagged together",
+    "images": "Single images and their results",
+    "tags": "Correcting tags, and finding images by them",
+    "fleet": "Workers, queues and the controller's decisions",
+    "keys": "API keys and signing in",
+    "webhooks": "Addresses that are told when a batch ends",
+    "health": "For those who watch the service",
+}
+
+
+def describe(app: Flask) -> dict[str, Any]:
+    """Return the OpenAPI document of the application."""
+    return openapi.describe(app, info=_INFO, tags=_TAGS)
+
+
+def blueprint(document: Callable[[], dict[str, Any]]) -> Blueprint:
+    """`document` returns the description, once all routes are registered."""
+    description = Blueprint("openapi", __name__)
+
+    @description.get("/openapi.json")
+    def get_description() -> Response:
+        return json_response(document())
+
+    return description
