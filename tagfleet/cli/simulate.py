@@ -107,7 +107,10 @@ def command(
         rows = list(
             compare(traces, policies or POLICIES, stage, seed, lambda trace, name: status.update(f"{trace}: {name}"))
         )
-    console.print(report.table(rows))
+    table = report.table(rows)
+    if not console.is_terminal:
+        table.box = None
+    console.print(table)
     for text in report.said(rows):
         console.print(text, highlight=False)
     if png is not None:
