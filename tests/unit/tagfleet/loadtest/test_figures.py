@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.reports.plot import thin_points
 from tagfleet.loadtest import figures, page, record, suite, tables
 from tagfleet.loadtest.errors import LoadTestError
 from tagfleet.loadtest.figures import Spread
 from tagfleet.loadtest.plan import Plan
-from tagfleet.loadtest.plots import thinned
 from tagfleet.loadtest.record import Boot, Photo, Report, Run, Sample
 
 
@@ -140,7 +140,7 @@ def test_a_run_of_which_nothing_is_known_has_a_page_too():
 @given(st.integers(1, 5000), st.integers(2, 300))
 def test_thinning_keeps_the_ends_and_the_order(count, most):
     points = [(float(number), float(number)) for number in range(count)]
-    kept = thinned(points, most)
+    kept = thin_points(points, most)
     assert len(kept) <= most
     assert (kept[0], kept[-1]) == (points[0], points[-1])
     assert kept == sorted(kept)
