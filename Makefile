@@ -5,79 +5,85 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help run test test-browser test-aws test-long lint check bench chaos bench-peers boot-image elasticity adaptive-curve clean
+.PHONY: help run test test-browser test-aws test-long check lint bench bench-peers chaos boot-image probe-coco elasticity \
+	adaptive-curve types screenshots clean
 
-help:
-	@echo "make run             start Tagfleet on http://127.0.0.1:8000 (TAGFLEET_PORT=9000 make run: another port)"
-	@echo "make test            all tests"
-	@echo "make test-browser    only those that drive a browser"
-	@echo "make test-aws        those of a whole deployment on moto's server, the long ones too"
-	@echo "make lint            style, types and the layers of imports"
-	@echo "make check           what CI runs: all tests, lint among them"
-	@echo "make chaos           kill parts, fill the disk, set a clock wrong, and count every photo (up to 10 min)"
-	@echo "make bench           measure: engine, one process, the whole fleet"
-	@echo "make bench-peers     measure LitServe, BentoML and Ray Serve beside it, each in its own environment"
-	@echo "make boot-image      boot a worker's image under qemu, and say where the time went (as root; half an hour)"
-	@echo "make elasticity      simulate the controller's policy and others, and write docs/elasticity.md"
-	@echo "make adaptive-curve  how the tagger that learns gets better by corrections, and draw docs/adaptive.png"
-	@echo "make probe-coco      compare losses of a linear probe: COCO=path/to/coco WEIGHTS=path/to/resnet50.safetensors"
-	@echo "make test-long       the controller against 200,000 steps of anything that can happen"
-	@echo "make clean           remove the virtual environment and all caches"
+# `make help` lists the targets by group: a line "##@ GROUP", then each target with its sentence after "##".
+help: ## list these targets
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "%s%s\n", separator, substr($$0, 5); separator = "\n" } \
+	  /^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo ""
-	@echo "PYTHON=python3.12 make …   uses that interpreter"
+	@echo "PYTHON=python3.12 make TARGET uses that interpreter."
 
-run: $(VENV)/run.stamp
+##@ Run
+
+run: $(VENV)/run.stamp ## start Tagfleet on http://127.0.0.1:8000 (another port: TAGFLEET_PORT=9000 make run)
 	@$(BIN)/tagfleet up
 
-# Many tests wait for other processes: two at once take little more than half the time on two cores.
+##@ Test
+
+# Many tests wait for other processes: running two at once nearly halves the time on two cores.
 TESTS_AT_ONCE ?= 2
 
-test: $(VENV)/dev.stamp $(VENV)/ministack.stamp
+test: $(VENV)/dev.stamp $(VENV)/ministack.stamp ## run all tests, lint among them
 	$(BIN)/pytest -n $(TESTS_AT_ONCE) --dist worksteal
 
-test-browser: $(VENV)/dev.stamp
+test-browser: $(VENV)/dev.stamp ## run the tests that drive a browser
 	$(BIN)/pytest tests/browser
 
-test-aws: $(VENV)/dev.stamp
+test-aws: $(VENV)/dev.stamp ## run the tests of a whole deployment on moto's server, the long ones too
 	$(BIN)/pytest tests/aws -m aws
 
-lint: $(VENV)/dev.stamp
+test-long: $(VENV)/dev.stamp ## test the controller with 200,000 random steps
+	$(BIN)/pytest -m long tests/unit
+
+lint: $(VENV)/dev.stamp ## check style, types and the layers of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: test
+check: test ## run what CI runs
 
-chaos: $(VENV)/dev.stamp
-	$(BIN)/python -m bench chaos
+##@ Measure
 
-bench: $(VENV)/dev.stamp
+bench: $(VENV)/dev.stamp ## measure the engine, one process and the whole fleet
 	$(BIN)/python -m bench
 
-bench-peers: $(VENV)/dev.stamp
+bench-peers: $(VENV)/dev.stamp ## measure LitServe, BentoML and Ray Serve too, each in its own environment
 	$(BIN)/python -m bench.peers
 
-boot-image: $(VENV)/dev.stamp
+chaos: $(VENV)/dev.stamp ## kill processes, fill the disk, set a clock wrong, and count every photo (up to 10 min)
+	$(BIN)/python -m bench chaos
+
+boot-image: $(VENV)/dev.stamp ## boot a worker's image under qemu and time its phases (as root; half an hour)
 	$(BIN)/python -m tests.aws.boot_image /var/tmp/tagfleet-boot
 
-# Where the images and the network's weights lie: make probe-coco COCO=path/to/coco WEIGHTS=path/to/resnet50.safetensors
+# COCO is the folder of COCO's images, WEIGHTS the network's file: path/to/resnet50.safetensors.
 COCO ?= coco
 WEIGHTS ?=
 
-probe-coco: $(VENV)/dev.stamp
+probe-coco: $(VENV)/dev.stamp ## compare losses of a linear probe; needs COCO=FOLDER and WEIGHTS=FILE
 	$(BIN)/python -m bench.probe $(COCO) --weights "$(WEIGHTS)"
 
-elasticity: $(VENV)/dev.stamp
+##@ Write docs and generated files
+
+elasticity: $(VENV)/dev.stamp ## simulate the controller's policy and others, and write docs/elasticity.md
 	$(BIN)/tagfleet simulate --all --docs docs
 
-adaptive-curve: $(VENV)/dev.stamp
+adaptive-curve: $(VENV)/dev.stamp ## measure how the learning tagger improves with corrections, and write docs/adaptive.png
 	$(BIN)/python -m bench adaptive --docs docs
 
-test-long: $(VENV)/dev.stamp
-	$(BIN)/pytest -m long tests/unit
+types: $(VENV)/dev.stamp ## write the page's types.js from the API's OpenAPI document
+	$(BIN)/python -m tests.browser.page_types
 
-clean:
+screenshots: $(VENV)/dev.stamp ## take the README's pictures with Chromium: docs/page.png, docs/fleet.png
+	$(BIN)/python -m tests.browser.screenshots
+
+##@ Tidy
+
+clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) bench/peers/.venv-* *.egg-info build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from app_tier.pipeline.pipeline import Pipeline
+from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
 from app_tier.taggers import Tagger
 from bench.deployment import wait_until
 from config.settings import Settings
 from core import telemetry
-from core.aws.parts import AwsParts
+from core.aws.platform import AwsPlatform
 from core.domain.ids import new_id
 from core.domain.messages import Job, encode
-from core.local.parts import LocalParts
+from core.local.platform import LocalPlatform
 from core.storage import layout
 from core.storage.originals import Originals
 from core.util.interpreter import module_command
-from core.wiring import Parts
+from core.wiring import Platform
 
 _POOL = "resnet50"
 _NAMES = {"TAGFLEET_BACKEND": "aws", "TAGFLEET_AWS__INPUT_BUCKET": "in", "TAGFLEET_AWS__OUTPUT_BUCKET": "out"}
@@ -68,7 +68,7 @@ def compared(local: Settings, cloud: Settings, tagger: Tagger, photos: Sequence[
     ratios: list[float] = []
     requests: list[Run] = []
     for number in range(rounds):
-        ours, theirs = run(LocalParts(local), local, tagger, photos), run(AwsParts(cloud), cloud, tagger, photos)
+        ours, theirs = run(LocalPlatform(local), local, tagger, photos), run(AwsPlatform(cloud), cloud, tagger, photos)
         ratios.append(theirs.rate / ours.rate)
         requests.append(theirs)
         rates = f"{ours.rate:8.1f} {theirs.rate:8.1f} {ratios[-1]:11.2f}"
@@ -82,7 +82,7 @@ def compared(local: Settings, cloud: Settings, tagger: Tagger, photos: Sequence[
         yield f"    {name:26} {1000 * count / len(photos):6.0f}"
 
 
-def run(parts: Parts, settings: Settings, tagger: Tagger, photos: Sequence[bytes]) -> Run:
+def run(parts: Platform, settings: Settings, tagger: Tagger, photos: Sequence[bytes]) -> Run:
     """Upload all, send all, then tag all; then collect the results as they lie."""
     before = _requests(parts)
     store, jobs, results = parts.store(), parts.queue(layout.jobs_queue(_POOL)), parts.queue(layout.RESULTS_QUEUE)
@@ -94,24 +94,16 @@ def run(parts: Parts, settings: Settings, tagger: Tagger, photos: Sequence[bytes
         job = Job(batch_id="bat_1", image_id=image_id, key=key, name="a.jpg", tagger=_POOL, submitted_at=time.time())
         bodies.append(encode(job))
     jobs.send(bodies)
-    pipeline = Pipeline(
-        tagger=tagger,
-        jobs=jobs,
-        results=results,
-        store=store,
-        originals=Originals(store, _nowhere, 1 << 30),
-        settings=settings.worker,
-        visibility_timeout_s=settings.queue.visibility_timeout_s,
-        worker_id="bench",
-        clock=time.time,
-    )
+    ports = PipelinePorts(jobs, results, store, Originals(store, _nowhere, 1 << 30))
+    options = PipelineOptions(settings.worker, "bench", settings.queue.visibility_timeout_s)
+    pipeline = Pipeline(tagger, ports, options)
     started, cpu = time.perf_counter(), time.process_time()
     pipeline.start()
     wait_until(lambda: pipeline.images_done + pipeline.images_failed == len(photos), 600)
     rate = len(photos) / (time.perf_counter() - started)
     cpu_ms = 1000 * (time.process_time() - cpu) / len(photos)
     pipeline.draining.set()
-    wait_until(lambda: pipeline.drained(1.0))
+    wait_until(lambda: pipeline.wait_until_drained(1.0))
     pipeline.close()
     left = len(photos)
     while left and (deliveries := results.receive(100, 1.0)):
@@ -121,8 +113,8 @@ def run(parts: Parts, settings: Settings, tagger: Tagger, photos: Sequence[bytes
     return Run(rate, cpu_ms, {name: count - before.get(name, 0) for name, count in after.items()})
 
 
-def _requests(parts: Parts) -> Mapping[str, int]:
-    return parts.clients.requests() if isinstance(parts, AwsParts) else {}
+def _requests(parts: Platform) -> Mapping[str, int]:
+    return parts.clients.requests() if isinstance(parts, AwsPlatform) else {}
 
 
 def _nowhere() -> NoReturn:

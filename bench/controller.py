@@ -15,7 +15,7 @@ from config import settings as config
 from config.settings import Settings
 from controller.loop import Controller, Ports
 from core import telemetry
-from core.aws.parts import AwsParts
+from core.aws.platform import AwsPlatform
 from core.util.clock import Clock
 from core.util.interpreter import module_command
 
@@ -58,7 +58,7 @@ class Measured:
         self._endpoint, self._workers = endpoint, workers
         full = {"controller.max_workers": max(1, workers)}  # nothing is launched: the stub could not
         self.settings: Settings = config.load({}, flags=AWS | full)
-        self._parts = AwsParts(self.settings)
+        self._parts = AwsPlatform(self.settings)
         self._fleet = self._parts.fleet([], 0.0)
         self._now = 0.0
         ports = Ports(self._parts.store(), self._fleet, {"resnet50": self._parts.queue("jobs-resnet50")})

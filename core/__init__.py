@@ -1,1 +1,1 @@
-"""What the tiers share: messages, ports and the two implementations of each port."""
+"""What the tiers share: messages, the ports to store, queue and fleet, their implementations, the image decoder."""

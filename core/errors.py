@@ -1,4 +1,4 @@
-"""Every error that Tagfleet raises on purpose. A message says what happened, to what, and what to do."""
+"""Every error that Tagfleet raises on purpose. A message says what happened, to what, and what to do next."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from core.exits import memory_cause
 
 
 class TagfleetError(Exception):
-    """Base of all; its text is written for the person who meets it."""
+    """Base of all. Its text is written for the person who reads it."""
 
 
-def sentence(error: BaseException) -> str:
-    """What to tell people of any error: those that are not ours are named by their kind too."""
+def describe_error(error: BaseException) -> str:
+    """Return what to tell people of any error. Errors that are not ours are named by their kind too."""
     if isinstance(error, TagfleetError):
         return str(error)
     said = f"{type(error).__name__}: {error}".removesuffix(": ")
@@ -27,11 +27,11 @@ class NotFound(TagfleetError):
 
 
 class Unreadable(TagfleetError):
-    """An object lies there and cannot be had: too large, archived, not for these credentials. No retry helps."""
+    """The object exists and cannot be read: it is too large, archived, or not for these credentials. No retry helps."""
 
 
 class PreconditionFailed(TagfleetError):
-    """A conditional put lost: the object is there already, is gone, or changed since it was read."""
+    """A conditional put lost: the object exists already, is gone, or changed since it was read."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"object {key!r} changed since it was read")
@@ -39,23 +39,23 @@ class PreconditionFailed(TagfleetError):
 
 
 class Unavailable(TagfleetError):
-    """A part that Tagfleet stands on does not answer now: disk full, locked, down. Retrying may help."""
+    """Something that Tagfleet depends on does not answer now: disk full, file locked, service down. Retry later."""
 
 
 class Misconfigured(Unavailable):
-    """A part answers, and refuses: credentials, a permission, a name. It goes on once somebody mends what it says.
+    """A service answers and refuses: bad credentials, a missing permission, a wrong name. Somebody has to fix it.
 
-    What runs for long waits for that as for anything unavailable, and shows the line meanwhile: credentials are
-    renewed and roles are mended under running workers. A command that runs once ends with the line.
+    Long-running processes wait for that as for anything unavailable, and show the message meanwhile: credentials are
+    renewed and roles are fixed while workers run. A command that runs once ends with the message.
     """
 
 
 class UnsuitableStore(TagfleetError):
-    """The store answers and lacks what Tagfleet stands on. No retry helps: it has to be another one."""
+    """The store answers and lacks what Tagfleet needs. No retry helps: choose another store."""
 
 
 class PartialSend(Unavailable):
-    """Some messages of one `send` were not accepted; `unsent` holds their positions in the call."""
+    """The queue did not accept some messages of one `send`; `unsent` holds their positions in the call."""
 
     def __init__(self, queue: str, unsent: list[int]) -> None:
         super().__init__(f"queue {queue}: {len(unsent)} messages were not accepted")
@@ -63,19 +63,19 @@ class PartialSend(Unavailable):
 
 
 class BadMessage(TagfleetError):
-    """A queue message that this version cannot read; its body stays as it is and ends in the dead letters."""
+    """This version cannot read a queue message. Its body stays as it is and ends among the dead letters."""
 
 
 class BadImage(TagfleetError):
-    """The image can never be tagged (no image, damaged, too large). The text is shown to its owner."""
+    """The image can never be tagged (not an image, damaged, too large). The text is shown to its owner."""
 
 
 class DecoderLost(BadImage):
-    """A decoder in a process of its own crashed, or took too long, on this image."""
+    """A decoder in a process of its own crashed on this image, or took too long."""
 
 
 class WeightsMissing(TagfleetError):
-    """A tagger's weights were found in none of the places where they are looked for."""
+    """A tagger's weights are in none of the places that are searched."""
 
 
 class WeightsInvalid(TagfleetError):
@@ -83,12 +83,12 @@ class WeightsInvalid(TagfleetError):
 
 
 class DataInvalid(TagfleetError):
-    """Labelled images that cannot be learned from as they are; the text names file and line."""
+    """Labelled images cannot be trained on as they are. The text names file and line."""
 
 
 class RunInvalid(TagfleetError):
-    """The folder of a training is damaged, or is that of another training than the one asked for."""
+    """The folder of a training run is damaged, or belongs to another run than the one asked for."""
 
 
 class TrainingStopped(TagfleetError):
-    """A training cannot go on: no finite loss, no room for its state, a job that failed. The last good state stays."""
+    """A training run cannot go on: the loss is not finite, the disk is full, a job failed. The last state is kept."""

@@ -1,4 +1,4 @@
-"""How a process ended, in words: its exit code, and what its log says of memory that was not there."""
+"""Describes how a process ended, by its exit code and by what its log says of missing memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ADVICE = "give this machine more memory, or run fewer workers (controller.max_w
 
 
 def says_memory(text: str) -> bool:
-    """Whether an error's words are those of memory that could not be had."""
+    """Return whether an error's text says that memory could not be allocated."""
     return bool(_OUT_OF_MEMORY.search(text))
 
 
 def memory_cause(exit_code: int | None, log: str) -> str:
-    """Return why memory ended a process, with what to do, or nothing where it does not look like that.
+    """Return why lack of memory ended a process, and what to do; "" if nothing points to that.
 
-    `exit_code` is negative where a signal killed it, None where nobody knows; `log` is what it wrote.
+    `exit_code` is negative if a signal killed it, None if unknown; `log` is what the process wrote.
     """
     if says_memory(log):
         return f"it ran out of memory: {_ADVICE}"
@@ -33,8 +33,8 @@ def memory_cause(exit_code: int | None, log: str) -> str:
     return ""
 
 
-def ended(exit_code: int | None) -> str:
-    """Return how a process ended: by a signal, or with a code. Empty where nobody knows, or it ended in order."""
+def describe_exit_code(exit_code: int | None) -> str:
+    """Return how a process ended: by a signal, or with a code. Returns "" if unknown, or if it ended normally."""
     if not exit_code:
         return ""
     if exit_code > 0:
@@ -45,16 +45,16 @@ def ended(exit_code: int | None) -> str:
         return f"killed by signal {-exit_code}"
 
 
-def told(exit_code: int | None, log: str) -> str:
-    """Return how a process ended and why, for people; its last words where memory was not the cause."""
+def describe_end(exit_code: int | None, log: str) -> str:
+    """Return how a process ended and why, for people, with its last line of log if memory was not the cause."""
     cause = memory_cause(exit_code, log)
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     last = f"its log ends: {lines[-1][:200]}" if lines and exit_code and not cause else ""
-    return "; ".join(filter(None, (ended(exit_code), cause or last)))
+    return "; ".join(filter(None, (describe_exit_code(exit_code), cause or last)))
 
 
-def tail(log: Path, start: int = 0) -> str:
-    """Return the end of a log, not further back than `start` bytes; empty where it cannot be read."""
+def read_tail(log: Path, start: int = 0) -> str:
+    """Return the end of a log, from byte `start` at the earliest; "" if it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(max(start, file.seek(0, os.SEEK_END) - _TAIL))

@@ -1,6 +1,7 @@
-"""Logging for every process: one line an event, for people on a terminal or as JSON for machines.
+"""Logging for every process: one line per event, for people on a terminal or as JSON for machines.
 
-A line that cannot be written is dropped and counted: logging raises nothing and ends nothing (`core.logs.log_stream`).
+Logging never raises and never ends a process: a line that cannot be written is dropped and counted
+(`core.logs.log_stream`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from core.logs.log_stream import LogStream, never_failing
 
 
 def configure(process: str, *, level: str = "info", format: Literal["console", "json"] = "console") -> None:
-    """Send this process's log to stderr; called once, by a process's main.
+    """Send this process's log to stderr. A process's main calls it once.
 
-    `sys.stderr` never fails from then on, whoever writes to it: our log, Python's own, warnings, tracebacks.
+    From then on `sys.stderr` never fails, whoever writes to it: our log, Python's own, warnings, tracebacks.
     """
     sys.stderr = cast(TextIO, never_failing(sys.stderr))
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -55,7 +56,7 @@ def lines_dropped() -> int:
 
 
 def bind_here(**ids: str) -> None:
-    """Add ids (request_id) to every line that this thread logs, in place of those before; none ends it."""
+    """Add ids (request_id) to every line that this thread logs, in place of those bound before; none removes them."""
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**ids)
 
@@ -65,7 +66,7 @@ def logger() -> structlog.typing.FilteringBoundLogger:
 
 
 class _Lines:
-    """Writes each event with its line's end at once, so that the lines of several threads and processes stay whole."""
+    """Writes each event and its line end in one call, so that lines of several threads and processes stay whole."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -78,7 +79,7 @@ class _Lines:
 
 
 class _Rendering:
-    """Makes the line; an event that no line can be made of (a value whose `repr` raises) is dropped and counted."""
+    """Makes the line. An event that cannot be rendered (a value whose `repr` raises) is dropped and counted."""
 
     failed = 0
 
@@ -98,7 +99,7 @@ def _add_ids(_logger: Any, _method: str, event: structlog.typing.EventDict) -> s
 
 
 def _for_people() -> Any:
-    """Tracebacks without the values of local variables: those hold what people uploaded."""
+    """Render tracebacks without the values of local variables, which hold what people uploaded."""
     return structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 
 

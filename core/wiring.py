@@ -1,4 +1,4 @@
-"""Chooses the implementation of the ports. The only place that knows which one runs."""
+"""Chooses the implementation of the ports by the setting `backend`; no other module knows which one runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from core.storage.originals import Originals
 from core.storage.ports import Fleet, Machine, ObjectStore, Queue, Source
 
 
-class Parts(Protocol):
-    """What a deployment is built of: `core.local.parts` and `core.aws.parts` each have one. Nothing is kept here."""
+class Platform(Protocol):
+    """What a deployment runs on. `core.local.platform` and `core.aws.platform` implement it. It keeps no state."""
 
     def store(self) -> ObjectStore: ...
 
     def store_place(self) -> str:
-        """The store's name for people: its folder, or its bucket and server."""
+        """Return the store's name for people: its folder, or its bucket and server."""
 
     def queue(self, name: str) -> Queue: ...
 
@@ -37,34 +37,34 @@ class Parts(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """The parts of one deployment. Nothing is opened before it is asked for."""
+    """Store, queues, roster and fleet of one deployment. Nothing is opened before it is asked for."""
 
     settings: Settings
 
     @cached_property
     def store(self) -> ObjectStore:
-        return self._parts.store()
+        return self._platform.store()
 
     def check_store(self) -> None:
         """Check that the store honours conditional writes. Raises UnsuitableStore, Unavailable."""
-        check_conditional_writes(self.store, self._parts.store_place())
+        check_conditional_writes(self.store, self._platform.store_place())
 
     @cached_property
     def roster(self) -> Roster:
         return Roster(self.store)
 
     def jobs(self, pool: str) -> Queue:
-        """The input queue of a pool."""
-        return self._parts.queue(layout.jobs_queue(pool))
+        """Return the input queue of a pool."""
+        return self._platform.queue(layout.jobs_queue(pool))
 
     @cached_property
     def results(self) -> Queue:
         """The output queue of all pools."""
-        return self._parts.queue(layout.RESULTS_QUEUE)
+        return self._platform.queue(layout.RESULTS_QUEUE)
 
     @cached_property
     def source(self) -> Source:
-        """Objects of any bucket; a deployment on one machine reads them too, with the credentials of boto3's chain."""
+        """Reads objects of any bucket, on a local deployment too, with the credentials of boto3's chain."""
         from core.aws.clients import Clients
         from core.aws.sources import S3Source
 
@@ -75,30 +75,30 @@ class Backend:
         return Originals(self.store, lambda: self.source, self.settings.web.max_image_mb << 20)
 
     def fleet(self, worker_command: Sequence[str], *, grace_s: float = 8.0) -> Fleet:
-        """`worker_command` starts one worker on this machine when `--pool P --instance I` are appended to it.
+        """Return the fleet. `worker_command` starts one worker here when `--pool P --instance I` are appended.
 
-        A worker that was told to end and has not after `grace_s` is killed.
+        A worker that has not ended `grace_s` after it was told to is killed.
         """
-        return self._parts.fleet(worker_command, grace_s)
+        return self._platform.fleet(worker_command, grace_s)
 
     def machine(self) -> Machine | None:
-        """The machine that this process runs on; None where nobody rents it out."""
-        return self._parts.machine()
+        """Return the cloud instance that this process runs on; None on a machine of one's own."""
+        return self._platform.machine()
 
     def launched(self, worker_id: str) -> bool:
-        """Whether the fleet launched this process as that worker; by hand it may have any id. Raises Unavailable."""
-        return self._parts.launched(worker_id)
+        """Return whether the fleet launched this process as that worker. Raises Unavailable."""
+        return self._platform.launched(worker_id)
 
     def metrics(self) -> Metrics:
-        """Where the fleet's numbers go; whoever asks closes it."""
-        return self._parts.metrics()
+        """Return where the fleet's metrics go. The caller closes it."""
+        return self._platform.metrics()
 
     @cached_property
-    def _parts(self) -> Parts:
+    def _platform(self) -> Platform:
         if self.settings.backend == "aws":
-            from core.aws.parts import AwsParts
+            from core.aws.platform import AwsPlatform
 
-            return AwsParts(self.settings)
-        from core.local.parts import LocalParts
+            return AwsPlatform(self.settings)
+        from core.local.platform import LocalPlatform
 
-        return LocalParts(self.settings)
+        return LocalPlatform(self.settings)

@@ -1,4 +1,4 @@
-"""Tagfleet's command and its Python client."""
+"""Tagfleet: the command `tagfleet` and the Python client. The tiers are packages of their own beside this one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Client", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Client":  # imported when asked for: a worker's start needs no HTTP library
+    if name == "Client":  # imported on demand: a worker starts without an HTTP library
         from tagfleet.client import Client
 
         return Client

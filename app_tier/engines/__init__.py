@@ -1,6 +1,6 @@
 """An engine runs a network: uint8 pixels in, raw outputs out. It knows nothing of tags.
 
-The modules that import torch, OpenVINO, NNCF or transformers are imported only where such an engine is made.
+The modules that import torch, OpenVINO or transformers are imported only where such an engine is made.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ again in fp32 ("settled"). The margin is chosen here, from the photos that are m
 from __future__ import annotations
 
 import itertools
+import logging
+import os
 import statistics
 import time
 from collections import defaultdict
@@ -17,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from app_tier.engines import Engine, Outputs, Pixels, openvino
+from app_tier.engines import Engine, Outputs, Pixels, golden, openvino
 from app_tier.engines.int8 import Int8Figures, Int8Form
 from app_tier.models.network_lookup import is_network
 from app_tier.models.networks import Network
@@ -90,13 +92,11 @@ def make(
 
     Raises DataInvalid if no photo is left to calibrate or to measure with.
     """
-    from app_tier.engines import quantisation
-
     frames = [pixels for _, pixels in read_frames(photos.calibration, network, photos.decoder, tell)]
     if not frames:
         raise DataInvalid("none of the calibration photos can be read")
     tell(f"quantising {network.name} by {len(frames)} photos")
-    int8 = quantisation.to_int8(converted, np.stack(frames), folder, threads)
+    int8 = quantise(converted, np.stack(frames), folder, threads)
     engines: dict[str, Engine] = {
         "fp32": openvino.OpenVinoEngine(converted, threads, bf16=False),
         "int8": openvino.OpenVinoEngine(int8, threads, bf16=False),
@@ -109,6 +109,25 @@ def make(
     pictures = ((pixels, labels[path]) for path, pixels in read_frames(labels, network, photos.decoder, tell))
     outputs, right, rates = _run(engines, pictures)
     return Int8Form(int8, compute_figures(outputs, right, rates, calibrated_on=len(frames)))
+
+
+def quantise(
+    converted: openvino.ConvertedNetwork, frames: Pixels, folder: Path, threads: int
+) -> openvino.ConvertedNetwork:
+    """Write the int8 form into `folder`, by NNCF's post-training quantisation with (N, height, width, 3) frames."""
+    os.environ.setdefault("NNCF_CI", "1")  # turns its telemetry off; it reads this when it is imported
+    import nncf
+    import openvino as ov
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    model = ov.Core().read_model(converted.model)
+    calibration = nncf.Dataset(range(len(frames)), lambda index: frames[index : index + 1])
+    quantised = nncf.quantize(model, calibration, subset_size=len(frames), target_device=nncf.TargetDevice.CPU)
+    int8 = openvino.ConvertedNetwork(folder, int8=True)
+    ov.save_model(quantised, int8.model, compress_to_fp16=False)
+    picture = golden.pixels(frames.shape[1])
+    np.save(folder / openvino.GOLDEN, openvino.OpenVinoEngine(int8, threads, bf16=False).infer(picture)[0])
+    return int8
 
 
 def compute_figures(

@@ -1,4 +1,4 @@
-"""Decoded images, gathered into batches for the tagger that made their frames."""
+"""Groups decoded images into batches for the tagger that made their frames."""
 
 from __future__ import annotations
 
@@ -8,63 +8,68 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice, takewhile
 
-from app_tier.pipeline.item import Work
+from app_tier.pipeline.item import WorkItem
 
 _AHEAD = 3
-"""Batches that may wait: decoding goes on while one is tagged."""
+"""Batches that may wait, so that decoding goes on while one is tagged."""
 
 
-class Batching:
-    """Takes decoded images in, and hands out batches of `size`, or of as many as their tagger takes at once.
+class InferenceBatcher:
+    """Takes decoded images, and gives out batches of `size`, or of what their tagger takes at once if that is less.
 
-    A smaller batch goes out after `wait_s`, or as soon as none is `on_the_way` that could join it. `put` waits while
-    there are some batches here: that is the stages' back-pressure.
+    A smaller batch is given out after `wait_s`, or as soon as `expected` is 0: it counts the images that may still
+    come. `put` blocks while a few batches wait: that is the back-pressure on the stages before.
     """
 
-    def __init__(self, size: int, wait_s: float, on_the_way: Callable[[], int]) -> None:
+    def __init__(self, size: int, wait_s: float, expected: Callable[[], int]) -> None:
         self._size = size
         self._wait_s = wait_s
-        self._on_the_way = on_the_way
-        self._waiting: deque[Work] = deque()
+        self._expected = expected
+        self._waiting: deque[WorkItem] = deque()
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, work: Work) -> None:
+    def put(self, item: WorkItem) -> None:
+        """Add an image that has a frame."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) < _AHEAD * self._most(work) or self._closed)
-            self._waiting.append(work)
+            self._changed.wait_for(lambda: len(self._waiting) < _AHEAD * self._full_size(item) or self._closed)
+            self._waiting.append(item)
             self._changed.notify_all()
 
-    def next(self) -> list[Work]:
-        """Waits for the next batch, all of it of one tagger; empty once this is closed."""
+    def next(self) -> list[WorkItem]:
+        """Wait for the next batch, all of one tagger. Empty once this is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             until = time.monotonic() + self._wait_s
-            while self._waiting and len(self._waiting) < self._most(self._waiting[0]):
-                left = until - time.monotonic() if self._on_the_way() else 0.0
+            while self._waiting and len(self._waiting) < self._full_size(self._waiting[0]):
+                left = until - time.monotonic() if self._expected() else 0.0
                 if left <= 0 or not self._changed.wait(left):
                     break
-            batch = self._first() if self._waiting else []
+            batch = self._first_batch() if self._waiting else []
             for _ in batch:
                 self._waiting.popleft()
             self._changed.notify_all()
             return batch
 
     def close(self) -> None:
+        """Give out what waits, then nothing."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
-    def _first(self) -> list[Work]:
-        """While a tagger is succeeded, images of both are here; one that is suspected goes alone."""
-        first = self._waiting[0]
-        if first.alone:
-            return [first]
-        alike = takewhile(lambda work: work.tagger is first.tagger and not work.alone, self._waiting)
-        return list(islice(alike, self._most(first)))
+    def __len__(self) -> int:
+        return len(self._waiting)
 
-    def _most(self, work: Work) -> int:
-        if work.alone:
+    def _first_batch(self) -> list[WorkItem]:
+        """Return the images before the first one of another tagger, or one that needs a batch of its own."""
+        first = self._waiting[0]
+        if first.needs_own_batch:
+            return [first]
+        alike = takewhile(lambda item: item.tagger is first.tagger and not item.needs_own_batch, self._waiting)
+        return list(islice(alike, self._full_size(first)))
+
+    def _full_size(self, item: WorkItem) -> int:
+        if item.needs_own_batch:
             return 1
-        most = work.tagger.most_at_once if work.tagger else None
+        most = item.tagger.most_at_once if item.tagger else None
         return min(most or self._size, self._size)

@@ -1,14 +1,14 @@
-"""The decode stage: threads that decode in this process, or each in a child process of its own once that is wiser.
+"""The decode stage: threads that decode in this process, or where that is wiser each in a child process.
 
-1. Decoding here is fast, and a file that crashes or hangs the decoder takes the whole process with it. In a child it
-   costs the child, and about 2.5 ms more an image.
-2. So an image's first delivery is decoded here, and every later one in a child: whatever ended the worker that had it
-   before will not end this one. While this worker holds an innocent image that came back, while a decode here hangs,
-   and for a while after a predecessor died in a decoder, all images are decoded in children.
-3. A decode here that takes longer than a tenth of `decode_timeout_s` is overtaken: another thread takes the place of
-   its own, and tries the image in a child. The thread can't be stopped, so a decode that goes on until
-   `decode_timeout_s` ends the process, after the others in hand are done.
-4. A child that crashes, or takes longer than that tenth, makes its image a suspect, and only that one.
+1. Decoding in this process is fast, but a file that crashes or hangs the decoder ends the whole process. In a child it
+   costs only the child, and about 2.5 ms more per image.
+2. So an image is decoded here on its first delivery, and in a child on every later one: if it ended the worker that
+   had it before, it will not end this one. All images are decoded in children while this worker has an unsuspected
+   image that came back, while a decode here hangs, and for some time after a predecessor died in a decoder.
+3. A decode here that takes longer than a tenth of `decode_timeout_s` is overtaken: a new thread replaces its thread,
+   and tries the image in a child. The old thread cannot be stopped. If it runs until `decode_timeout_s`, the process
+   ends, after the other images in flight are done.
+4. If a child crashes or takes longer than that tenth, its image, and only that one, becomes a suspect.
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from queue import Queue
 
-from PIL import Image
-
-from app_tier.pipeline.crash_record import Ledger
-from app_tier.pipeline.in_flight import Held
-from app_tier.pipeline.isolation import IsolatedDecoder, longest_expected_s
-from app_tier.pipeline.item import Turn, Work
+from app_tier.pipeline.child_decoder import ChildDecoder, expected_decode_s
+from app_tier.pipeline.crash_record import CrashRecord
+from app_tier.pipeline.flow import Flow
+from app_tier.pipeline.item import DecodeAttempt, WorkItem
 from app_tier.taggers import Tagger
 from config.settings import WorkerSettings
 from core import telemetry
@@ -33,214 +31,198 @@ from core.errors import BadImage, DecoderLost
 from core.imaging.decode import UPRIGHT_SIZE, DecodeBudget, Decoder
 
 _FIRST_SHARE = 0.1
-"""Of `decode_timeout_s`: what an image may take before others stop waiting behind it."""
+"""The share of `decode_timeout_s` after which a decode is overtaken."""
 _FIRST_S = 1.0
-"""And at least so long, for a machine with much to do."""
+"""The least time before a decode is overtaken, for busy machines."""
 _CAREFUL_S = 300.0
-_IDLE_S = 60.0
 _JOIN_S = 0.5
-_WARM_TRIES = 3
-_WARM_UP = (
-    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
-)
 
 
 class Decoding:
-    """Threads that take work from `inlet`, and hand it to `decoded` with its problem, or to `suspect`.
-
-    `began` says whether work is to be begun at all (a draining worker gives it back); `guarded` runs a thread's body.
-    """
+    """Takes images from `inlet`, decodes them, and calls `decoded` with the problem, if any, or `suspect`."""
 
     def __init__(
         self,
-        inlet: Queue[Work | None],
+        flow: Flow,
         settings: WorkerSettings,
-        held: Held,
-        ledger: Ledger,
+        crash_record: CrashRecord,
+        inlet: Queue[WorkItem | None],
         *,
         tagger: Callable[[], Tagger],
-        began: Callable[[Work], bool],
-        decoded: Callable[[Work, str], None],
-        suspect: Callable[[Work], None],
-        guarded: Callable[[Callable[[], None]], None],
+        decoded: Callable[[WorkItem, str], None],
+        suspect: Callable[[WorkItem], None],
     ) -> None:
-        self._inlet = inlet
+        """`tagger` returns the one that serves now."""
+        self._flow = flow
         self._settings = settings
-        self._held = held
-        self._ledger = ledger
+        self._crash_record = crash_record
+        self._inlet = inlet
         self._tagger = tagger
-        self._began = began
-        self._done = decoded
+        self._decoded = decoded
         self._suspect = suspect
-        self._guarded = guarded
-        self._first_s = min(settings.decode_timeout_s, max(_FIRST_S, settings.decode_timeout_s * _FIRST_SHARE))
-        self._budget = DecodeBudget(settings.decode_memory_mb, longest_expected_s(settings.decode_timeout_s))
+        self._budget = DecodeBudget(settings.decode_memory_mb, expected_decode_s(settings.decode_timeout_s))
         self._careful_until = 0.0
-        self._turns: dict[int, Turn] = {}  # by thread: what this process itself decodes or prepares
-        self._changing = threading.Lock()
+        self._running = RunningDecodes()
         self._threads: list[threading.Thread] = []
 
     def start(self, predecessor_decoded: Collection[str] = ()) -> None:
-        """`predecessor_decoded`: what a process that died on this machine had in its decoders."""
+        """Start the threads. `predecessor_decoded` are the images in the decoders of a process that died here."""
         if predecessor_decoded:
             self._careful_until = time.monotonic() + _CAREFUL_S
             telemetry.logger().warning(
-                "a worker ended while it decoded: for a while all images are decoded in processes of their own",
+                "a worker died while decoding: for a while all images are decoded in child processes",
                 images=sorted(predecessor_decoded),
                 for_s=_CAREFUL_S,
             )
         for _ in range(self._settings.decode_threads):
-            self._begin()
+            self._start_thread()
 
     def join(self) -> None:
-        """Wait for the threads to end; one that hangs is left behind."""
+        """Wait for the threads to end, except those whose decode hangs."""
         for thread in self._threads:
-            while thread.is_alive() and thread.ident not in self._turns:
+            while thread.is_alive() and not self._running.is_in(thread):
                 thread.join(_JOIN_S)
 
     def hung_for(self) -> float:
-        """Seconds that the slowest decode in this process has taken so far."""
-        started = [turn.started for turn in list(self._turns.values())]
-        return time.monotonic() - min(started) if started else 0.0
+        """Return how many seconds the slowest decode in this process has taken so far."""
+        return self._running.longest_s()
 
     def overtake(self) -> None:
-        """Let others go on where a decode here takes too long. To be called every second or so."""
-        now = time.monotonic()
-        with self._changing:
-            slow = [
-                turn
-                for turn in self._turns.values()
-                if turn.data and now - turn.started > self._first_s and not turn.overtaken
-            ]
-            for turn in slow:
-                turn.overtaken = True
-        for turn in slow:
-            telemetry.logger().warning("a decode takes long: tried in a process of its own", **log_ids(turn.work.job))
-            self._begin(turn.work.again(turn))
+        """Start a second attempt for decodes in this process that are slow. To be called every second or so."""
+        for attempt in self._running.overtake(self._first_s):
+            telemetry.logger().warning(
+                "a decode takes long: tried again in a child process", **log_ids(attempt.item.job)
+            )
+            self._start_thread(attempt.item.second_attempt(attempt))
 
-    def _begin(self, first: Work | None = None) -> None:
-        thread = threading.Thread(target=self._guarded, args=(lambda: self._run(first),), name="decode", daemon=True)
+    @property
+    def _first_s(self) -> float:
+        timeout_s = self._settings.decode_timeout_s
+        return min(timeout_s, max(_FIRST_S, timeout_s * _FIRST_SHARE))
+
+    def _start_thread(self, first: WorkItem | None = None) -> None:
+        thread = threading.Thread(
+            target=self._flow.run_stage, args=(lambda: self._run(first),), name="decode", daemon=True
+        )
         self._threads.append(thread)
         thread.start()
 
-    def _run(self, first: Work | None) -> None:
-        child = WarmChild(self._settings, self._first_s)
+    def _run(self, first: WorkItem | None) -> None:
+        """Decode `first` in a child, then what comes, until the inlet ends or another thread took this one's place."""
+        child = ChildDecoder(self._settings.decode_memory_mb, self._settings.decode_timeout_s, self._first_s)
         try:
             if first is not None:
-                self._in_child(first, child)
-            while (work := self._inlet.get()) is not None:
-                if not self._began(work):
+                self._try_in_child(first, child)
+            while (item := self._inlet.get()) is not None:
+                if self._flow.release_if_draining(item):
                     continue
-                if self._is_careful(work):
-                    self._in_child(work, child)
+                if self._needs_child(item):
+                    self._try_in_child(item, child)
                 else:
-                    child.rest()
-                    if not self._here(work):
+                    child.close_if_idle()
+                    if not self._try_here(item):
                         return
         finally:
             child.close()
 
-    def _is_careful(self, work: Work) -> bool:
+    def _needs_child(self, item: WorkItem) -> bool:
         receives = self._settings.isolate_receive
         return (
-            work.delivery.receive_count >= receives
+            item.delivery.receive_count >= receives
             or time.monotonic() < self._careful_until
-            or any(turn.overtaken for turn in list(self._turns.values()))
-            or self._held.holds_returned(receives)
+            or self._running.any_overtaken()
+            or self._flow.in_flight.has_redelivered(receives)
         )
 
-    def _here(self, work: Work) -> bool:
-        """Decode in this process. False where another thread has taken this one's place meanwhile."""
-        with self._turn(work, work.data) as turn, self._ledger.decoding(work.job.image_id):
-            problem = self._by_itself(work)
-        if turn.claim():  # after the turn: waiting for a slow tagger is no hanging
-            self._done(work, problem)
-        return not turn.overtaken
+    def _try_here(self, item: WorkItem) -> bool:
+        """Decode in this process. Return False if another thread has taken this one's place."""
+        with self._running.track(item, item.data) as attempt, self._crash_record.decoding(item.job.image_id):
+            problem = self._decode_here(item)
+        if attempt.claim():  # not tracked any more: waiting for a slow tagger is not hanging
+            self._decoded(item, problem)
+        return not attempt.overtaken
 
-    def _by_itself(self, work: Work) -> str:
+    def _decode_here(self, item: WorkItem) -> str:
         started = time.perf_counter()
-        tagger = work.tagger = self._tagger()
+        tagger = item.tagger = self._tagger()
         try:
-            image = Decoder(tagger.side, self._budget).decode(work.data)
-            work.frame = tagger.preprocess(image)
+            image = Decoder(tagger.side, self._budget).decode(item.data)
+            item.frame = tagger.preprocess(image)
         except BadImage as error:
             return str(error)
-        work.size = image.info[UPRIGHT_SIZE]
-        work.data = b""
-        work.took("decode", started)
+        item.size = image.info[UPRIGHT_SIZE]
+        item.data = b""
+        item.record_time("decode", started)
         return ""
 
-    def _in_child(self, work: Work, child: WarmChild) -> None:
+    def _try_in_child(self, item: WorkItem, child: ChildDecoder) -> None:
         try:
-            problem = self.by_child(work, child)
+            problem = self.decode_in_child(item, child)
         except DecoderLost:
-            self._suspect(work)
+            self._suspect(item)
             return
-        if work.claim():
-            self._done(work, problem)
+        if item.claim():
+            self._decoded(item, problem)
 
-    def by_child(self, work: Work, child: WarmChild) -> str:
-        """Decode in a child process: the image's problem, or empty once it has its frame. Raises DecoderLost."""
+    def decode_in_child(self, item: WorkItem, child: ChildDecoder) -> str:
+        """Decode in a child process. Return the image's problem; empty if it has its frame. Raises DecoderLost."""
         started = time.perf_counter()
-        tagger = work.tagger = self._tagger()
+        tagger = item.tagger = self._tagger()
         try:
-            image = child.decode(work.data, tagger.side)
+            image = child.decode(item.data, tagger.side)
         except DecoderLost:
             raise
         except BadImage as error:
             return str(error)
-        work.size = image.info.get(UPRIGHT_SIZE)
-        with self._turn(work), self._ledger.decoding(work.job.image_id):
-            work.frame = tagger.preprocess(image)
-        work.data = b""
-        work.took("decode", started)
+        item.size = image.info[UPRIGHT_SIZE]
+        with self._running.track(item), self._crash_record.decoding(item.job.image_id):
+            item.frame = tagger.preprocess(image)
+        item.data = b""
+        item.record_time("decode", started)
         return ""
+
+
+class RunningDecodes:
+    """The attempts at decoding or preprocessing that run in this process, by thread. Safe for several threads."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[int, DecodeAttempt] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
-    def _turn(self, work: Work, data: bytes = b"") -> Iterator[Turn]:
-        """Watched for as long as it lasts; with `data` it is overtaken when it takes long."""
-        turn, me = Turn(work, data, time.monotonic()), threading.get_ident()
-        with self._changing:
-            self._turns[me] = turn
+    def track(self, item: WorkItem, data: bytes = b"") -> Iterator[DecodeAttempt]:
+        """Track this thread's attempt while the block runs. Only one with `data` can be overtaken."""
+        attempt, thread_id = DecodeAttempt(item, data, time.monotonic()), threading.get_ident()
+        with self._lock:
+            self._attempts[thread_id] = attempt
         try:
-            yield turn
+            yield attempt
         finally:
-            with self._changing:
-                del self._turns[me]
+            with self._lock:
+                del self._attempts[thread_id]
 
+    def longest_s(self) -> float:
+        """Return how many seconds the slowest attempt has taken so far. 0 if none runs."""
+        started = [attempt.started for attempt in list(self._attempts.values())]
+        return time.monotonic() - min(started) if started else 0.0
 
-class WarmChild:
-    """A decoding child whose time limit does not count its own start."""
+    def any_overtaken(self) -> bool:
+        """Return whether an overtaken attempt still runs."""
+        return any(attempt.overtaken for attempt in list(self._attempts.values()))
 
-    def __init__(self, settings: WorkerSettings, timeout_s: float) -> None:
-        expected_s = longest_expected_s(settings.decode_timeout_s)  # by the header, as for decodes in this process
-        self._child = IsolatedDecoder(settings.decode_memory_mb, timeout_s, expected_s)
-        self._is_warm = False
-        self._used = 0.0
+    def is_in(self, thread: threading.Thread) -> bool:
+        """Return whether an attempt runs in this thread."""
+        return thread.ident in self._attempts
 
-    def decode(self, data: bytes, side: int) -> Image.Image:
-        """Raises BadImage, DecoderLost."""
-        self._used = time.monotonic()
-        for _ in range(0 if self._is_warm else _WARM_TRIES):
-            try:
-                self._child.decode(_WARM_UP, side)
-                break
-            except DecoderLost:  # a busy machine: it is given its time limit again
-                continue
-            except BadImage:  # whatever it thinks of so small a picture, it is there
-                break
-        self._is_warm = True
-        try:
-            return self._child.decode(data, side)
-        except DecoderLost:
-            self._is_warm = False
-            raise
-
-    def rest(self) -> None:
-        """End a child that has had nothing to do for a while."""
-        if self._is_warm and time.monotonic() - self._used > _IDLE_S:
-            self.close()
-
-    def close(self) -> None:
-        self._child.close()
-        self._is_warm = False
+    def overtake(self, after_s: float) -> list[DecodeAttempt]:
+        """Mark the attempts that have taken longer than `after_s` as overtaken, and return them."""
+        now = time.monotonic()
+        with self._lock:
+            slow = [
+                attempt
+                for attempt in self._attempts.values()
+                if attempt.data and now - attempt.started > after_s and not attempt.overtaken
+            ]
+            for attempt in slow:
+                attempt.overtaken = True
+        return slow

@@ -1,19 +1,17 @@
-"""The stage that feedback goes to: see the image, let the tagger learn, and only then acknowledge.
+"""The learn stage: get the image that feedback is about, let the tagger learn, and only then acknowledge.
 
-Feedback may come for images that nobody has decoded before, so all of it is decoded in a process of its own.
+Feedback may be about images that no worker has decoded before. So every image is decoded in a child process here.
 """
 
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
-from app_tier.pipeline.in_flight import Held
-from app_tier.pipeline.isolation import IsolatedDecoder
-from app_tier.pipeline.result_writer import Trouble
+from app_tier.pipeline.child_decoder import ChildDecoder
+from app_tier.pipeline.flow import Flow
 from app_tier.taggers import FeedbackItem, Learner, Tagger
 from core import telemetry
 from core.domain.messages import Feedback, log_ids
@@ -21,122 +19,115 @@ from core.errors import BadImage, NotFound, Unavailable, Unreadable, WeightsInva
 from core.storage.originals import Originals
 from core.storage.ports import Delivery
 
-LESSONS = 64
-"""So many are learned at once, by one write."""
+MAX_GROUP = 64
+"""The most messages that are learned together, by one write."""
 _TRIES = 5
-_GIVE_BACK_DELAY_S = 10.0
+_RELEASE_DELAY_S = 10.0
 
-_Told = tuple[Delivery, Feedback]
+_Message = tuple[Delivery, Feedback]
+_Prepared = tuple[Delivery, FeedbackItem | None]
+"""None: the image is gone, so there is nothing to learn."""
 
 
 class Learning:
-    """`tagger` gives the one that works now; `learned` is told how many messages were taken in."""
+    """Run by one thread. `tagger` returns the one that serves now."""
 
-    def __init__(
-        self,
-        *,
-        tagger: Callable[[], Tagger],
-        originals: Originals,
-        held: Held,
-        trouble: Trouble,
-        isolated: IsolatedDecoder,
-        draining: threading.Event,
-        learned: Callable[[int], None],
-    ) -> None:
-        self._tagger = tagger
+    def __init__(self, flow: Flow, originals: Originals, decoder: ChildDecoder, tagger: Callable[[], Tagger]) -> None:
+        self._flow = flow
         self._originals = originals
-        self._held = held
-        self._trouble = trouble
-        self._isolated = isolated
-        self._draining = draining
-        self._learned = learned
-        self._told: queue.Queue[_Told | None] = queue.Queue()
+        self._decoder = decoder
+        self._tagger = tagger
+        self._inlet: queue.Queue[_Message | None] = queue.Queue()
 
     def put(self, delivery: Delivery, feedback: Feedback) -> None:
-        self._told.put((delivery, feedback))
+        """Add a message of feedback."""
+        self._inlet.put((delivery, feedback))
 
     def close(self) -> None:
-        self._told.put(None)
+        """Make `run` return once what waits is learned."""
+        self._inlet.put(None)
 
     def run(self) -> None:
-        """Until `close`."""
-        while group := self._next():
-            if self._draining.is_set():
-                self._held.give_back([delivery for delivery, _ in group])
+        """Learn one group after another until `close`."""
+        while group := self._next_group():
+            if self._flow.draining.is_set():
+                self._flow.in_flight.release([delivery for delivery, _ in group])
                 continue
-            if self._take_in(group):
-                self._trouble.stands("feedback", "")
-            self._isolated.close()
+            if self._learn_group(group):
+                self._flow.health.set("feedback", "")
+            self._decoder.close()
 
-    def _next(self) -> list[_Told]:
-        """The first to come, and what waits beside it."""
-        first = self._told.get()
+    def _next_group(self) -> list[_Message]:
+        """Wait for a message, and return it with those that wait behind it."""
+        first = self._inlet.get()
         group = [] if first is None else [first]
-        while group and len(group) < LESSONS:
+        while group and len(group) < MAX_GROUP:
             try:
-                told = self._told.get_nowait()
+                message = self._inlet.get_nowait()
             except queue.Empty:
                 break
-            if told is None:
-                self.close()  # for the next round: this one is finished first
+            if message is None:
+                self.close()  # seen again in the next round, after this group
                 break
-            group.append(told)
+            group.append(message)
         return group
 
-    def _take_in(self, group: Sequence[_Told]) -> bool:
-        """Whether all of it was learned: what was not is given back."""
+    def _learn_group(self, group: Sequence[_Message]) -> bool:
+        """Return whether the whole group was learned. What was not is released."""
         tagger, deliveries = self._tagger(), [delivery for delivery, _ in group]
-        if not isinstance(tagger, Learner):  # what is sent is sent once: acknowledged here, it would be lost
-            return self._not_now(
+        if not isinstance(tagger, Learner):  # feedback is sent only once: acknowledged here, it would be lost
+            return self._postpone(
                 deliveries,
-                f"feedback waits for a worker that learns: {tagger.version} does not. See why the pool's workers have "
-                "it; what comes too often is a dead letter, to be sent again when the pool learns",
+                f"feedback waits for a worker that learns: {tagger.version} does not. Find out why this pool's workers "
+                "serve it. Feedback that is delivered too often becomes a dead letter, to be sent again when the pool "
+                "learns",
             )
-        lessons: list[tuple[Delivery, FeedbackItem | None]] = []
+        prepared: list[_Prepared] = []
         try:
             for delivery, feedback in group:
-                lessons.append((delivery, self._lesson(tagger, tagger, feedback)))
-                if self._draining.is_set():  # a decode may take half a minute: the others are not waited for
+                prepared.append((delivery, self._prepare(tagger, tagger, feedback)))
+                if self._flow.draining.is_set():  # a decode may take half a minute, so the others do not wait for it
                     break
         except Unavailable as error:
-            return self._not_now(deliveries, str(error))
-        if rest := deliveries[len(lessons) :]:
-            self._held.give_back(rest)
-        return self._teach(tagger, lessons)
+            return self._postpone(deliveries, str(error))
+        if rest := deliveries[len(prepared) :]:
+            self._flow.in_flight.release(rest)
+        return self._learn(tagger, prepared)
 
-    def _teach(self, learner: Learner, lessons: Sequence[tuple[Delivery, FeedbackItem | None]]) -> bool:
-        """In halves where something is damaged, down to the one image it is of: that one alone is given back."""
-        deliveries = [delivery for delivery, _ in lessons]
-        try:
-            learner.learn([lesson for _, lesson in lessons if lesson is not None])
-            self._trouble.ride_out(partial(self._held.acknowledge, deliveries), _TRIES)
-        except WeightsInvalid as error:
-            half = len(lessons) // 2
-            if not half or self._draining.is_set():
-                return self._not_now(deliveries, str(error))
-            first, second = self._teach(learner, lessons[:half]), self._teach(learner, lessons[half:])
-            return first and second
-        except Unavailable as error:
-            return self._not_now(deliveries, str(error))
-        self._learned(len(lessons))
-        return True
-
-    def _not_now(self, deliveries: Sequence[Delivery], why: str) -> Literal[False]:
-        telemetry.logger().warning("feedback is given back", count=len(deliveries), why=why)
-        self._trouble.stands("feedback", why)
-        self._held.give_back(deliveries, _GIVE_BACK_DELAY_S)
-        return False
-
-    def _lesson(self, tagger: Tagger, learner: Learner, feedback: Feedback) -> FeedbackItem | None:
-        """None where the image cannot be had and is not remembered. Raises Unavailable."""
-        if not feedback.opinions or self._trouble.ride_out(partial(learner.has_features_of, feedback.image_id), _TRIES):
+    def _prepare(self, tagger: Tagger, learner: Learner, feedback: Feedback) -> FeedbackItem | None:
+        """Return the feedback, with its image's frame if needed. None if the image is gone. Raises Unavailable."""
+        known = partial(learner.has_features_of, feedback.image_id)
+        if not feedback.opinions or self._flow.retrier.call(known, _TRIES):
             return FeedbackItem(feedback)
         try:
-            of_image = partial(self._originals.of_image, feedback.key, feedback.batch_id, feedback.image_id)
-            data = self._trouble.ride_out(of_image, _TRIES).data
-            return FeedbackItem(feedback, tagger.preprocess(self._isolated.decode(data, tagger.side)))
-        except (NotFound, Unreadable, BadImage, ValueError) as error:  # ValueError: the store knows no such keys
+            read = partial(self._originals.of_image, feedback.key, feedback.batch_id, feedback.image_id)
+            data = self._flow.retrier.call(read, _TRIES).data
+            return FeedbackItem(feedback, tagger.preprocess(self._decoder.decode(data, tagger.side)))
+        except (NotFound, Unreadable, BadImage, ValueError) as error:  # ValueError: not a key that the store knows
             telemetry.logger().info(
-                "feedback on an image that is gone teaches nothing", why=str(error), **log_ids(feedback)
+                "feedback is ignored: its image is gone or unreadable", why=str(error), **log_ids(feedback)
             )
             return None
+
+    def _learn(self, learner: Learner, prepared: Sequence[_Prepared]) -> bool:
+        """Learn and acknowledge. If something is damaged, try each half, until only the damaged image is released."""
+        deliveries = [delivery for delivery, _ in prepared]
+        try:
+            learner.learn([item for _, item in prepared if item is not None])
+            self._flow.retrier.call(partial(self._flow.in_flight.acknowledge, deliveries), _TRIES)
+        except WeightsInvalid as error:
+            half = len(prepared) // 2
+            if not half or self._flow.draining.is_set():
+                return self._postpone(deliveries, str(error))
+            first, second = self._learn(learner, prepared[:half]), self._learn(learner, prepared[half:])
+            return first and second
+        except Unavailable as error:
+            return self._postpone(deliveries, str(error))
+        self._flow.count(done=len(prepared))
+        return True
+
+    def _postpone(self, deliveries: Sequence[Delivery], why: str) -> Literal[False]:
+        telemetry.logger().warning("feedback is released", count=len(deliveries), why=why)
+        self._flow.health.set("feedback", why)
+        self._flow.in_flight.release(deliveries, _RELEASE_DELAY_S)
+        return False

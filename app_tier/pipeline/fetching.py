@@ -1,4 +1,4 @@
-"""The fetch stage: whether an image is still to be tagged, and its bytes."""
+"""The fetch stage: is the image still to be tagged, and its bytes."""
 
 from __future__ import annotations
 
@@ -6,89 +6,123 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from app_tier.pipeline.cancellation import Cancelled
-from app_tier.pipeline.in_flight import Held
-from app_tier.pipeline.item import Work
-from app_tier.pipeline.result_writer import Finished, Outbox, Trouble
+from app_tier.pipeline.flow import Flow
+from app_tier.pipeline.item import WorkItem
+from app_tier.pipeline.result_writer import FinishedItem, ResultWriter
 from core import telemetry
 from core.domain.messages import log_ids
 from core.errors import NotFound, Unavailable, Unreadable
+from core.storage import layout
 from core.storage.originals import Originals
+from core.storage.ports import ObjectStore
 
 _TRIES = 5
-_GIVE_BACK_DELAY_S = 10.0
+_RELEASE_DELAY_S = 10.0
+_FRESH_S = 2.0
+_REMEMBERED = 1000
+
+
+class Cancellations:
+    """Tells whether a batch was cancelled. It asks the store at most every two seconds for each batch.
+
+    `clock` is monotonic. Safe for several threads.
+    """
+
+    def __init__(self, store: ObjectStore, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._answers: dict[str, tuple[bool, float]] = {}
+
+    def __len__(self) -> int:
+        """The number of batches whose answers are remembered."""
+        return len(self._answers)
+
+    def is_cancelled(self, batch_id: str) -> bool:
+        """Return whether the batch was cancelled. False while the store is unavailable: tagging in vain is harmless."""
+        now = self._clock()
+        cancelled, asked_at = self._answers.get(batch_id, (False, float("-inf")))
+        if cancelled or now - asked_at < _FRESH_S:
+            return cancelled
+        if len(self._answers) >= _REMEMBERED:
+            self._answers.clear()
+        cancelled = self._is_marked(batch_id)
+        self._answers[batch_id] = cancelled, now
+        return cancelled
+
+    def _is_marked(self, batch_id: str) -> bool:
+        try:
+            self._store.get(layout.cancelled_key(batch_id))
+        except (NotFound, Unavailable):
+            return False
+        return True
 
 
 class Fetching:
-    """`found` takes a result that an earlier delivery stored, `failed` an image that cannot be had, and why.
-
-    `goes` is told of work that ends here without a result of its own.
-    """
+    """Fetches images. `finished` takes a result that an earlier delivery stored, `failed` an image and its error."""
 
     def __init__(
         self,
+        flow: Flow,
         originals: Originals,
-        held: Held,
-        trouble: Trouble,
-        cancelled: Cancelled,
-        outbox: Outbox,
+        cancellations: Cancellations,
+        writer: ResultWriter,
         *,
-        found: Callable[[Finished], None],
-        failed: Callable[[Work, str], None],
-        goes: Callable[[Work], None],
+        finished: Callable[[FinishedItem], None],
+        failed: Callable[[WorkItem, str], None],
     ) -> None:
+        self._flow = flow
         self._originals = originals
-        self._held = held
-        self._trouble = trouble
-        self._cancelled = cancelled
-        self._outbox = outbox
-        self._found = found
+        self._cancellations = cancellations
+        self._writer = writer
+        self._finished = finished
         self._failed = failed
-        self._goes = goes
 
-    def is_wanted(self, work: Work) -> bool:
-        """Whether it is still to be tagged: its batch is not cancelled, and no earlier delivery stored its result."""
+    def is_wanted(self, item: WorkItem) -> bool:
+        """Return whether the image is still to be tagged.
+
+        It is not if its batch was cancelled, or if an earlier delivery stored its result. Then it is finished here.
+        """
         try:
-            return not (self._dropped(work) or self._finished_before(work))
+            return not (self._drop_if_cancelled(item) or self._resend_if_stored(item))
         except Unavailable as error:
-            self._postpone(work, error)
+            self._postpone(item, error)
             return False
 
-    def read(self, work: Work) -> bool:
-        """Whether the image's bytes are in `work` now; otherwise it has failed, or is given back."""
+    def fetch(self, item: WorkItem) -> bool:
+        """Read the image's bytes into the item. Return whether they came; if not, it failed or was released."""
         started = time.perf_counter()
         try:
-            work.job, work.data = self._trouble.ride_out(partial(self._originals.of_job, work.job), _TRIES)
-        except (NotFound, ValueError):  # ValueError: the store knows no such keys
-            self._failed(work, f"its bytes are no longer in {work.job.place}")
+            item.job, item.data = self._flow.retrier.call(partial(self._originals.of_job, item.job), _TRIES)
+        except (NotFound, ValueError):  # ValueError: not a key that the store knows
+            self._failed(item, f"its bytes are no longer in {item.job.place}")
         except Unreadable as error:
-            self._failed(work, str(error))
+            self._failed(item, str(error))
         except Unavailable as error:
-            self._postpone(work, error)
+            self._postpone(item, error)
         else:
-            work.took("fetch", started)
+            item.record_time("fetch", started)
             return True
         return False
 
-    def _dropped(self, work: Work) -> bool:
-        """Whether its batch was cancelled; then it is acknowledged without a result, which nobody would look at."""
-        if not self._cancelled.says(work.job.batch_id):
+    def _drop_if_cancelled(self, item: WorkItem) -> bool:
+        """Acknowledge an image of a cancelled batch, without a result. Return whether it was one."""
+        if not self._cancellations.is_cancelled(item.job.batch_id):
             return False
-        self._trouble.ride_out(lambda: self._held.acknowledge([work.delivery]), _TRIES)
-        self._goes(work)
+        self._flow.retrier.call(lambda: self._flow.in_flight.acknowledge([item.delivery]), _TRIES)
+        self._flow.stop_expecting(item)
         return True
 
-    def _finished_before(self, work: Work) -> bool:
-        """Whether an earlier delivery stored the result and was cut off before it could acknowledge."""
-        if work.delivery.receive_count == 1:
+    def _resend_if_stored(self, item: WorkItem) -> bool:
+        """Finish an image whose result an earlier delivery stored and did not send. Return whether it was one."""
+        if item.delivery.receive_count == 1:
             return False
-        result = self._trouble.ride_out(partial(self._outbox.found, work.job), _TRIES)
+        result = self._flow.retrier.call(partial(self._writer.find_stored, item.job), _TRIES)
         if result is not None:
-            self._goes(work)
-            self._found(Finished(work.delivery, result, stored=True, store_only=work.job.store_only))
+            self._flow.stop_expecting(item)
+            self._finished(FinishedItem(item.delivery, result, stored=True, store_only=item.job.store_only))
         return result is not None
 
-    def _postpone(self, work: Work, error: Unavailable) -> None:
-        telemetry.logger().warning("an image is given back", why=str(error), **log_ids(work.job))
-        self._goes(work)
-        self._held.give_back([work.delivery], _GIVE_BACK_DELAY_S)
+    def _postpone(self, item: WorkItem, error: Unavailable) -> None:
+        telemetry.logger().warning("an image is released", why=str(error), **log_ids(item.job))
+        self._flow.stop_expecting(item)
+        self._flow.in_flight.release([item.delivery], _RELEASE_DELAY_S)

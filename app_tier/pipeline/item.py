@@ -1,4 +1,4 @@
-"""One image on its way through the stages, and what it ends in."""
+"""One image on its way through the stages."""
 
 from __future__ import annotations
 
@@ -7,71 +7,59 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-from app_tier.pipeline.result_writer import Finished
+from app_tier.pipeline.result_writer import FinishedItem
 from app_tier.taggers import Frame, Prediction, Tagger
 from core.domain.messages import Job, Result, Timings
 from core.storage.ports import Delivery
 
 
 @dataclass(slots=True)
-class Turn:
-    """One decode in this process. Of two tries at one image the first to claim it here decides what becomes of it."""
+class WorkItem:
+    """An image's message and job, and what the stages have made of it so far."""
 
-    work: Work
-    data: bytes
-    """The work's own is let go once it has its frame."""
-    started: float
-    """Of `time.monotonic`."""
-    overtaken: bool = False
-    """It took too long: another thread goes on in its place."""
-    claimed: bool = False
-    _claiming: threading.Lock = field(default_factory=threading.Lock)
-
-    def claim(self) -> bool:
-        """True for the first caller only."""
-        with self._claiming:
-            first, self.claimed = not self.claimed, True
-            return first
-
-
-@dataclass(slots=True)
-class Work:
     delivery: Delivery
     job: Job
     data: bytes = b""
     frame: Frame | None = None
     tagger: Tagger | None = None
-    """The one that made the frame: it may have a successor by now."""
+    """The tagger that made the frame. Another one may serve by now."""
     size: tuple[int, int] | None = None
-    """Width and height (pixels) of the upright picture at full scale, where its header was read."""
+    """Width and height (pixels) of the upright picture at full scale, if its header could be read."""
     suspected: Literal["", "decoding", "tagging"] = ""
-    """As in its job, or as this worker knows better."""
-    rival: Turn | None = None
-    """The decode in this process that takes too long, where this is the second try in another."""
+    """The stage that the image may crash: as in its job, or as this worker knows better."""
+    slow_attempt: DecodeAttempt | None = None
+    """For the second attempt at an image: the first one, which is still running in this process."""
     timings: dict[str, float] = field(default_factory=dict)
     """Milliseconds by stage."""
 
     @property
-    def alone(self) -> bool:
-        """Whether the tagger is to see it in a batch of its own."""
+    def needs_own_batch(self) -> bool:
+        """Whether the tagger must see it alone."""
         return self.suspected == "tagging"
 
     def claim(self) -> bool:
-        """Whether this try decides what becomes of the image."""
-        return self.rival is None or self.rival.claim()
+        """Return whether this attempt decides the image's outcome: always, unless a slow attempt claimed it first."""
+        return self.slow_attempt is None or self.slow_attempt.claim()
 
-    def again(self, turn: Turn) -> Work:
-        """The same image for a second decode, while `turn` still has the first one in hand."""
-        return Work(
-            self.delivery, self.job, data=turn.data, suspected=self.suspected, rival=turn, timings=dict(self.timings)
+    def second_attempt(self, first: DecodeAttempt) -> WorkItem:
+        """Return the same image for a second decode, beside `first`."""
+        return WorkItem(
+            self.delivery,
+            self.job,
+            data=first.data,
+            suspected=self.suspected,
+            slow_attempt=first,
+            timings=dict(self.timings),
         )
 
-    def took(self, stage: str, started: float, shared_by: int = 1) -> None:
-        """Note a stage that began at `started` (of `time.perf_counter`), for so many images at once."""
+    def record_time(self, stage: str, started: float, shared_by: int = 1) -> None:
+        """Record a stage that began at `started` (of `time.perf_counter`) and served this many images at once."""
         self.timings[stage] = (time.perf_counter() - started) * 1000 / shared_by
 
-    def finished(self, found: Prediction, error: str | None, *, version: str, worker: str, now: float) -> Finished:
-        """Its result: what the tagger of that version found, or why nothing could be."""
+    def finish(
+        self, prediction: Prediction, error: str | None, *, version: str, worker: str, now: float
+    ) -> FinishedItem:
+        """Return the image with its result: the prediction of the tagger of this version, or an error."""
         job = self.job
         width, height = self.size or (None, None)
         result = Result(
@@ -79,8 +67,8 @@ class Work:
             image_id=job.image_id,
             name=job.name,
             tagger=version,
-            tags=found.tags,
-            caption=found.caption,
+            tags=prediction.tags,
+            caption=prediction.caption,
             error=error,
             worker=worker,
             finished_at=now,
@@ -90,4 +78,25 @@ class Work:
             width=width,
             height=height,
         )
-        return Finished(self.delivery, result, store_only=job.store_only)
+        return FinishedItem(self.delivery, result, store_only=job.store_only)
+
+
+@dataclass(slots=True)
+class DecodeAttempt:
+    """One decode in this process. If it is slow, a second attempt starts; the first to `claim` decides the outcome."""
+
+    item: WorkItem
+    data: bytes
+    """The image's bytes: the item drops its own once it has a frame."""
+    started: float
+    """Of `time.monotonic`."""
+    overtaken: bool = False
+    """Whether it took too long, and another thread works in its thread's place."""
+    claimed: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def claim(self) -> bool:
+        """Return True to the first caller only."""
+        with self._lock:
+            first, self.claimed = not self.claimed, True
+            return first

@@ -1,12 +1,12 @@
-"""From what comes off the queue to what it asks for: a job, a bucket's notification of new files, or feedback."""
+"""Parses messages from the queue: each is a job, feedback, or a bucket's notification of new files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from app_tier.pipeline.in_flight import Held
-from app_tier.pipeline.result_writer import Trouble, send_all
+from app_tier.pipeline.in_flight import InFlight
+from app_tier.pipeline.retrying import Retrier, send_all
 from core import telemetry
 from core.domain.messages import Feedback, Job, encode
 from core.domain.notifications import parse_message
@@ -14,33 +14,36 @@ from core.errors import BadMessage, Unavailable
 from core.storage.ports import Delivery, Queue
 
 
-class Admission:
-    """`tagger` names, in jobs made here, who tags."""
+class MessageParser:
+    """Parses messages, and finishes those that are not work for this worker. `tagger` is named in jobs made here."""
 
-    def __init__(self, jobs: Queue, held: Held, trouble: Trouble, tagger: str) -> None:
+    def __init__(self, jobs: Queue, in_flight: InFlight, retrier: Retrier, tagger: str) -> None:
         self._jobs = jobs
-        self._held = held
-        self._trouble = trouble
+        self._in_flight = in_flight
+        self._retrier = retrier
         self._tagger = tagger
 
-    def asked(self, deliveries: Sequence[Delivery]) -> Iterator[tuple[Delivery, Job | Feedback]]:
-        """What is to do, each with its message. The rest is acknowledged, or given back when told to stop."""
+    def parse(self, deliveries: Sequence[Delivery]) -> Iterator[tuple[Delivery, Job | Feedback]]:
+        """Yield each job or feedback with its message.
+
+        Other messages are acknowledged, or all that are left are released if this worker is told to stop.
+        """
         for number, delivery in enumerate(deliveries):
             try:
-                asked = self._asked(delivery)
+                work = self._parse(delivery)
             except Unavailable:
-                self._held.give_back(deliveries[number:])
+                self._in_flight.release(deliveries[number:])
                 return
-            if asked is not None:
-                yield delivery, asked
+            if work is not None:
+                yield delivery, work
 
-    def _asked(self, delivery: Delivery) -> Job | Feedback | None:
-        """None where nothing is left to do with this message. Raises Unavailable."""
+    def _parse(self, delivery: Delivery) -> Job | Feedback | None:
+        """Return the work, or None if the message is finished here. Raises Unavailable."""
         try:
             asked = parse_message(delivery.body, self._tagger)
         except BadMessage as error:
-            telemetry.logger().error("a message that is no job goes to the dead letters", why=str(error))
-            self._held.give_back([delivery])
+            telemetry.logger().error("a message is not a job: it becomes a dead letter", why=str(error))
+            self._in_flight.release([delivery])
             return None
         for reason in asked.ignored:
             telemetry.logger().debug("a notification is ignored", why=reason)
@@ -48,10 +51,10 @@ class Admission:
             return asked.feedback
         if len(asked.jobs) == 1:
             return asked.jobs[0]
-        self._part(delivery, asked.jobs)
+        self._split(delivery, asked.jobs)
         return None
 
-    def _part(self, delivery: Delivery, jobs: Sequence[Job]) -> None:
-        """Each file becomes a message of its own, with a life of its own; doubled by a crash, they do no harm."""
-        send_all(self._jobs, [encode(job) for job in jobs], self._trouble)
-        self._trouble.ride_out(partial(self._held.acknowledge, [delivery]))
+    def _split(self, delivery: Delivery, jobs: Sequence[Job]) -> None:
+        """Send each file's job as a message of its own. If a crash sends them twice, they do no harm."""
+        send_all(self._jobs, [encode(job) for job in jobs], self._retrier)
+        self._retrier.call(partial(self._in_flight.acknowledge, [delivery]))

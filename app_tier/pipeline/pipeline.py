@@ -1,8 +1,11 @@
-"""The worker's stages, joined by bounded queues: receive → fetch → decode → infer → store and acknowledge.
+"""A worker's stages, joined by bounded queues: receive → fetch → decode → infer → finish.
 
-Feedback goes from `receive` to a stage of its own, `learn`; images that a decoder was lost to go to `suspects`.
-Bounded queues are the back-pressure; `Held` bounds the whole. No stage loses a message: whatever happens, it is
-acknowledged after its result is safe, or given back, or (the process killed) comes back by its timeout.
+1. Each stage is one or more threads. It takes an image from its queue, works on it, and puts it into the next one.
+2. The queues are bounded, so a slow stage holds back those before it. `InFlight` bounds the whole.
+3. Two side ways leave the main one. Feedback goes from `receive` to `learn`. Images that may crash a decoder or the
+   tagger go to `suspects`, which works on them one at a time.
+4. No stage loses a message. It is acknowledged after its result is safe, or released, or, if the process dies, it
+   comes back by its visibility timeout.
 """
 
 from __future__ import annotations
@@ -11,331 +14,356 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from app_tier.pipeline.batching import Batching
-from app_tier.pipeline.cancellation import Cancelled
-from app_tier.pipeline.crash_record import Ledger, Remains, take_remains
-from app_tier.pipeline.decoding import Decoding, WarmChild
+from app_tier.pipeline.batching import InferenceBatcher
+from app_tier.pipeline.child_decoder import ChildDecoder
+from app_tier.pipeline.crash_record import CrashRecord, CrashReport, collect_crash_report
+from app_tier.pipeline.decoding import Decoding
 from app_tier.pipeline.feedback import Learning
-from app_tier.pipeline.fetching import Fetching
-from app_tier.pipeline.in_flight import Held
-from app_tier.pipeline.isolation import IsolatedDecoder
-from app_tier.pipeline.item import Work
-from app_tier.pipeline.parsing import Admission
-from app_tier.pipeline.result_batching import Gathering
-from app_tier.pipeline.result_writer import Finished, Outbox, Trouble
-from app_tier.pipeline.suspects import Suspects
+from app_tier.pipeline.fetching import Cancellations, Fetching
+from app_tier.pipeline.flow import Flow
+from app_tier.pipeline.in_flight import InFlight
+from app_tier.pipeline.item import WorkItem
+from app_tier.pipeline.parsing import MessageParser
+from app_tier.pipeline.result_batching import ResultBatcher
+from app_tier.pipeline.result_writer import FinishedItem, ResultWriter
+from app_tier.pipeline.suspects import SuspectHandler, SuspectLimits, Suspects
 from app_tier.taggers import Prediction, Tagger
 from config.settings import WorkerSettings
 from core import telemetry
-from core.domain.messages import Feedback, log_ids
-from core.errors import DecoderLost, Unavailable
+from core.domain.messages import Feedback, Job, log_ids
+from core.errors import Unavailable
 from core.storage.originals import Originals
-from core.storage.ports import ObjectStore, Queue
+from core.storage.ports import Delivery, ObjectStore, Queue
 
 RECEIVE_WAIT_S = 1.0
 _PAUSE_S = 0.2
 _HUNG_AT_MOST = 5
-"""Times `decode_timeout_s` that a hung decode is borne while others in hand are finished."""
+"""How many times `decode_timeout_s` a hung decode is tolerated while other images in flight are finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinePorts:
+    """Where messages and images come from, and where results go."""
+
+    jobs: Queue
+    results: Queue
+    store: ObjectStore
+    originals: Originals
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineOptions:
+    """A pipeline's settings. `crash_folder` is a folder of this machine for the crash record."""
+
+    worker: WorkerSettings
+    worker_id: str
+    visibility_timeout_s: float
+    max_receives: int = 10
+    crash_folder: Path | None = None
 
 
 class Pipeline:
-    """Runs until it is drained or fails. `failure` says why it stopped by itself; `hung_since` feeds a watchdog."""
+    """Tags images until it is told to drain, by `draining`, or a stage fails, which sets `draining` too."""
 
     def __init__(
-        self,
-        *,
-        tagger: Tagger,
-        jobs: Queue,
-        results: Queue,
-        store: ObjectStore,
-        originals: Originals,
-        settings: WorkerSettings,
-        visibility_timeout_s: float,
-        worker_id: str,
-        clock: Callable[[], float],
-        max_receives: int = 10,
-        notes: Path | None = None,
+        self, tagger: Tagger, ports: PipelinePorts, options: PipelineOptions, clock: Callable[[], float] = time.time
     ) -> None:
-        """`notes` is a folder of this machine for what is in hand: a successor reads it after a crash."""
+        settings = options.worker
+        self.in_flight = InFlight(
+            ports.jobs,
+            limit=settings.prefetch,
+            visibility_timeout_s=options.visibility_timeout_s,
+            clock=time.monotonic,
+        )
+        self._flow = Flow(self.in_flight)
         self._tagger = tagger
-        self._jobs = jobs
-        self._settings = settings
-        self._worker_id = worker_id
+        self._jobs = ports.jobs
+        self._options = options
         self._clock = clock
-        self.draining = threading.Event()
-        self.held = Held(jobs, limit=settings.prefetch, visibility_timeout_s=visibility_timeout_s, clock=time.monotonic)
-        self.trouble = Trouble(self.draining)
-        self._admission = Admission(jobs, self.held, self.trouble, tagger.name)
-        self._outbox = Outbox(store, results, self.held, self.trouble)
-        self._isolated = WarmChild(settings, settings.decode_timeout_s)
-        self._learning = Learning(
-            tagger=lambda: self._tagger,
-            originals=originals,
-            held=self.held,
-            trouble=self.trouble,
-            isolated=IsolatedDecoder(settings.decode_memory_mb, settings.decode_timeout_s),
-            draining=self.draining,
-            learned=self._learned,
+        self._crash_record = CrashRecord(options.crash_folder, options.worker_id)
+        self._crash_report = CrashReport()
+        self._queues = _Queues(
+            to_fetch=queue.Queue(),
+            to_decode=queue.Queue(settings.decode_threads),
+            to_infer=InferenceBatcher(settings.batch_size, settings.batch_wait_ms / 1000, self._flow.expected_at_infer),
+            to_finish=ResultBatcher(
+                self.in_flight, per_request=ports.results.per_request, limit=4 * settings.batch_size
+            ),
         )
-        self._to_fetch: queue.Queue[Work | None] = queue.Queue()
-        self._to_decode: queue.Queue[Work | None] = queue.Queue(settings.decode_threads)
-        self._to_infer = Batching(settings.batch_size, settings.batch_wait_ms / 1000, lambda: len(self._on_the_way))
-        self._to_finish = Gathering(self.held, per_request=results.per_request, limit=4 * settings.batch_size)
-        self._notes = notes
-        self._remains = Remains()
-        self._ledger = Ledger(notes, worker_id)
-        self._fetching = Fetching(
-            originals,
-            self.held,
-            self.trouble,
-            Cancelled(store, time.monotonic),
-            self._outbox,
-            found=lambda finished: self._to_finish.put([finished]),
-            failed=self._fail,
-            goes=self._goes,
-        )
-        self._decoding = Decoding(
-            self._to_decode,
-            settings,
-            self.held,
-            self._ledger,
-            tagger=lambda: self._tagger,
-            began=lambda work: not self._returned(work),
-            decoded=self._decoded,
-            suspect=self._suspect,
-            guarded=self._guarded,
-        )
-        self._suspects = Suspects(
-            jobs,
-            self.held,
-            self.trouble,
-            prefetch=settings.prefetch,
-            max_receives=max_receives,
-            retry_s=settings.decode_timeout_s,
-            draining=self.draining,
-            handle=self._handle_suspect,
-        )
-        self._count = threading.Lock()
-        self._on_the_way: set[str] = set()  # receipts of what is not yet at `infer`: worth waiting for
-        self._receiving = threading.Lock()
-        self._stop_receiving = threading.Event()
-        self.images_done = 0
-        """Those that were learned from too: each was work for one message."""
-        self.images_failed = 0
-        self.failure: BaseException | None = None
+        self._stages = self._make_stages(ports)
         self._threads = [
-            threading.Thread(target=self._guarded, args=(stage,), name=name, daemon=True)
+            threading.Thread(target=self._flow.run_stage, args=(stage,), name=name, daemon=True)
             for name, stage, count in (
                 ("receive", self._receive, 1),
                 ("fetch", self._fetch, settings.fetch_threads),
-                ("suspects", self._suspects.run, 1),
                 ("infer", self._infer, 1),
                 ("finish", self._finish, settings.finish_threads),
-                ("learn", self._learning.run, 1),
+                ("suspects", self._stages.suspects.run, 1),
+                ("learn", self._stages.learning.run, 1),
             )
             for _ in range(count)
         ]
 
-    # --- life ---------------------------------------------------------------------------------
+    def _make_stages(self, ports: PipelinePorts) -> _Stages:
+        settings, flow = self._options.worker, self._flow
+        writer = ResultWriter(ports.store, ports.results, self.in_flight, flow.retrier)
+        fetching = Fetching(
+            flow,
+            ports.originals,
+            Cancellations(ports.store, time.monotonic),
+            writer,
+            finished=lambda finished: self._queues.to_finish.put([finished]),
+            failed=self._fail,
+        )
+        decoding = Decoding(
+            flow,
+            settings,
+            self._crash_record,
+            self._queues.to_decode,
+            tagger=lambda: self._tagger,
+            decoded=self._decoded,
+            suspect=self._suspect,
+        )
+        return _Stages(
+            parser=MessageParser(ports.jobs, self.in_flight, flow.retrier, self._tagger.name),
+            fetching=fetching,
+            decoding=decoding,
+            writer=writer,
+            suspects=Suspects(
+                flow,
+                ports.jobs,
+                SuspectLimits(settings.prefetch, self._options.max_receives, settings.decode_timeout_s),
+                SuspectHandler(
+                    flow,
+                    fetching,
+                    decoding,
+                    ChildDecoder(settings.decode_memory_mb, settings.decode_timeout_s),
+                    self._decoded,
+                ),
+            ),
+            learning=Learning(
+                flow,
+                ports.originals,
+                ChildDecoder(settings.decode_memory_mb, settings.decode_timeout_s),
+                tagger=lambda: self._tagger,
+            ),
+        )
+
+    # --- what its owner sees ------------------------------------------------------------------
+
+    @property
+    def draining(self) -> threading.Event:
+        """Set it to stop receiving, and to release images that have not begun their next stage."""
+        return self._flow.draining
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The error of a stage that failed."""
+        return self._flow.failure
+
+    @property
+    def notice(self) -> str:
+        """What the pipeline waits for, for people. Empty if nothing is wrong."""
+        return self._flow.health.notice
+
+    def set_problem(self, part: str, problem: str) -> None:
+        """Set a problem of another part of the worker. An empty one clears it."""
+        self._flow.health.set(part, problem)
+
+    @property
+    def images_done(self) -> int:
+        """Images tagged, and messages of feedback learned."""
+        return self._flow.images_done
+
+    @property
+    def images_failed(self) -> int:
+        """Images that ended with an error."""
+        return self._flow.images_failed
 
     def start(self) -> None:
-        self._remains = take_remains(self._notes)
-        self.held.start()
-        self._decoding.start(self._remains.decoding)
+        """Start all stages."""
+        self._crash_report = collect_crash_report(self._options.crash_folder)
+        self.in_flight.start()
+        self._stages.decoding.start(self._crash_report.decoding)
         for thread in self._threads:
             thread.start()
 
-    def succeed(self, tagger: Tagger) -> None:
-        """Images are tagged by `tagger` from the next decode on; those that are further get their tags as begun."""
+    def set_tagger(self, tagger: Tagger) -> None:
+        """Use `tagger` from the next decode on. Images that are further along get their tags from the present one."""
         self._tagger = tagger
 
-    def drained(self, timeout_s: float) -> bool:
-        """After `draining` is set: whether everything in hand is finished or given back, within `timeout_s`."""
+    def wait_until_drained(self, timeout_s: float) -> bool:
+        """Return whether everything in flight is finished or released within `timeout_s`. `draining` must be set."""
         self._threads[0].join(timeout_s)  # its last receive may still bring messages
         received = not self._threads[0].is_alive()
-        return received and self.held.wait_until_empty(timeout_s) and self._to_finish.wait_until_delivered(timeout_s)
+        return (
+            received
+            and self.in_flight.wait_until_empty(timeout_s)
+            and self._queues.to_finish.wait_until_written(timeout_s)
+        )
 
     def close(self) -> None:
-        """End all threads; after `drained`, when the queues between them are empty."""
+        """End all threads. Only after `wait_until_drained`, when the queues are empty."""
         for _ in self._threads:
-            self._to_fetch.put(None)  # more ends than readers; none is left waiting
-        for _ in range(self._settings.decode_threads):
-            self._to_decode.put(None)
-        self._suspects.close()
-        self._to_infer.close()
-        self._to_finish.close()
-        self._learning.close()
+            self._queues.to_fetch.put(None)  # at least one for each reader
+        for _ in range(self._options.worker.decode_threads):
+            self._queues.to_decode.put(None)
+        self._stages.suspects.close()
+        self._queues.to_infer.close()
+        self._queues.to_finish.close()
+        self._stages.learning.close()
         for thread in self._threads:
             thread.join()
-        self._decoding.join()
-        self._isolated.close()
-        self.held.close()
-        self._ledger.close()
+        self._stages.decoding.join()
+        self.in_flight.close()
+        self._crash_record.close()
 
-    def give_up(self) -> None:
-        """Give back all that is in hand, once the last receive is over: it would take it up again."""
+    def release_all(self) -> None:
+        """Stop receiving and release everything in flight. For a worker that cannot finish it."""
         self.draining.set()
-        self._threads[0].join(2 * RECEIVE_WAIT_S)
-        self._suspects.release()
-        self.held.give_all_back()
+        self._threads[0].join(2 * RECEIVE_WAIT_S)  # or its last receive would bring messages back
+        self._stages.suspects.release()
+        self.in_flight.release_all()
 
     def hung_for(self) -> float:
-        """Seconds that the slowest decode in this process has taken so far."""
-        return self._decoding.hung_for()
+        """Return how many seconds the slowest decode in this process has taken so far."""
+        return self._stages.decoding.hung_for()
 
-    def watch(self) -> bool:
-        """Whether this process has to end, as a decode hangs and nothing else is left to do. To be called every second.
+    def handle_slow_decodes(self) -> bool:
+        """Try slow decodes again in a child. Return whether this process must end, because a decode here hangs.
 
-        Nothing new is received from then on. Others in hand are finished first, unless they take very long too.
+        To be called every second. While a decode hangs, nothing is received. The other images in flight are finished
+        first, unless that takes too long.
         """
-        self._decoding.overtake()
-        if self.hung_for() <= self._settings.decode_timeout_s:
-            self._stop_receiving.clear()
+        self._stages.decoding.overtake()
+        timeout_s = self._options.worker.decode_timeout_s
+        if self.hung_for() <= timeout_s:
+            self._flow.receiving.open()
             return False
-        self._stop_receiving.set()
-        return not self.held.innocent or self.hung_for() > _HUNG_AT_MOST * self._settings.decode_timeout_s
+        self._flow.receiving.close()
+        return not self.in_flight.unsuspected or self.hung_for() > _HUNG_AT_MOST * timeout_s
 
-    def _guarded(self, stage: Callable[[], None]) -> None:
-        try:
-            stage()
-        except BaseException as error:  # noqa: BLE001  # a stage has no caller: its failure ends the worker
-            telemetry.logger().exception("a stage of the pipeline failed", stage=threading.current_thread().name)
-            self.failure = error
-            self.draining.set()
-
-    # --- stages -------------------------------------------------------------------------------
+    # --- receive ------------------------------------------------------------------------------
 
     def _receive(self) -> None:
+        """Receive messages while there is room for them, and pass each to `fetch` or `learn`."""
         while not self.draining.is_set():
-            room = self.held.wait_for_room(max(1, self._settings.prefetch // 4), RECEIVE_WAIT_S)
+            room = self.in_flight.wait_for_room(max(1, self._options.worker.prefetch // 4), RECEIVE_WAIT_S)
             if not room:
                 continue
-            if self._stop_receiving.is_set():
+            if not self._flow.receiving.is_open:
                 self.draining.wait(_PAUSE_S)
                 continue
-            with self._receiving:
+            with self._flow.receiving.lock:
                 try:
-                    deliveries = self.trouble.ride_out(partial(self._jobs.receive, room, RECEIVE_WAIT_S))
+                    deliveries = self._flow.retrier.call(partial(self._jobs.receive, room, RECEIVE_WAIT_S))
                 except Unavailable:
                     return
-                self.held.add(deliveries)
-            for delivery, asked in self._admission.asked(deliveries):
-                if isinstance(asked, Feedback):
-                    self._learning.put(delivery, asked)
-                    continue
-                tagging = asked.image_id in self._remains.tagging
-                work = Work(delivery, asked, suspected="tagging" if tagging else asked.suspected)
-                work.timings["queue"] = max(0.0, (self._clock() - asked.submitted_at) * 1000)
-                self._comes(work)
-                self._to_fetch.put(work)
+                self.in_flight.add(deliveries)
+            for delivery, work in self._stages.parser.parse(deliveries):
+                if isinstance(work, Feedback):
+                    self._stages.learning.put(delivery, work)
+                else:
+                    self._queues.to_fetch.put(self._begin(delivery, work))
+
+    def _begin(self, delivery: Delivery, job: Job) -> WorkItem:
+        was_tagged = job.image_id in self._crash_report.tagging
+        item = WorkItem(delivery, job, suspected="tagging" if was_tagged else job.suspected)
+        item.timings["queue"] = max(0.0, (self._clock() - job.submitted_at) * 1000)
+        self._flow.expect_at_infer(item)
+        return item
+
+    # --- fetch --------------------------------------------------------------------------------
 
     def _fetch(self) -> None:
-        while (work := self._to_fetch.get()) is not None:
-            if self._returned(work) or not self._fetching.is_wanted(work):
+        """Read the bytes of images that are still wanted."""
+        while (item := self._queues.to_fetch.get()) is not None:
+            if self._flow.release_if_draining(item) or not self._stages.fetching.is_wanted(item):
                 continue
-            if work.suspected:
-                self._suspect(work)
-            elif self._fetching.read(work):
-                self._to_decode.put(work)
+            if item.suspected:
+                self._suspect(item)
+            elif self._stages.fetching.fetch(item):
+                self._queues.to_decode.put(item)
 
-    def _suspect(self, work: Work) -> None:
-        self._goes(work)
-        self._suspects.put(work)
+    # --- decode: see decoding.py --------------------------------------------------------------
 
-    def _handle_suspect(self, work: Work) -> None:
-        """One image by itself: a child of its own with the full time limit, then, if need be, the tagger by itself."""
-        if not self._fetching.is_wanted(work):
-            return
-        self._comes(work)
-        telemetry.logger().warning(
-            "an image is decoded alone: a decoder or a worker was lost to it", **log_ids(work.job)
-        )
-        if not self._fetching.read(work):
-            return
-        try:
-            problem = self._decoding.by_child(work, self._isolated)
-        except DecoderLost as error:
-            problem = str(error)
-        if not work.claim():
-            self._goes(work)
-        elif work.alone and not problem:
-            self._infer_alone(work)
-        else:
-            self._decoded(work, problem)
-
-    def _infer_alone(self, work: Work) -> None:
-        """Let the tagger see it while no innocent image is in hand: if it ends this worker, none loses a delivery."""
-        self._stop_receiving.set()
-        with self._receiving:
-            while not self.draining.is_set() and not self.held.wait_until_innocent_are_done(_PAUSE_S):
-                pass
-            if not self._returned(work):
-                self._decoded(work, "")
-                while not self.draining.is_set() and self.held.holds(work.delivery):
-                    self.held.wait_for_change(_PAUSE_S)
-        self._stop_receiving.clear()
-
-    def _decoded(self, work: Work, problem: str) -> None:
+    def _decoded(self, item: WorkItem, problem: str) -> None:
+        """Pass on an image that has its frame, or that cannot be decoded."""
         if problem:
-            self._fail(work, problem)
+            self._fail(item, problem)
             return
-        self._goes(work)  # first: a batch that only it completes is not to wait for it a second time
-        self._to_infer.put(work)
+        self._flow.stop_expecting(item)  # before `put`: the batch must not wait for the image that completes it
+        self._queues.to_infer.put(item)
+
+    # --- infer --------------------------------------------------------------------------------
 
     def _infer(self) -> None:
-        while batch := self._to_infer.next():
+        """Tag batches of images."""
+        while batch := self._queues.to_infer.next():
             started = time.perf_counter()
-            frames = np.stack([work.frame for work in batch])  # type: ignore[misc]  # decoded: each has its frame
-            tagger: Tagger = batch[0].tagger  # type: ignore[assignment]  # and the one tagger that made all of them
-            with self._ledger.tagging([work.job.image_id for work in batch]):
-                predictions = tagger.infer(frames, [work.job.options for work in batch])
-            for work in batch:
-                work.took("infer", started, shared_by=len(batch))
-            self._to_finish.put([self._finished(work, found) for work, found in zip(batch, predictions, strict=True)])
+            frames = np.stack([item.frame for item in batch])  # type: ignore[misc]  # decoded: each has its frame
+            tagger: Tagger = batch[0].tagger  # type: ignore[assignment]  # the one tagger that made all frames
+            with self._crash_record.tagging([item.job.image_id for item in batch]):
+                predictions = tagger.infer(frames, [item.job.options for item in batch])
+            for item in batch:
+                item.record_time("infer", started, shared_by=len(batch))
+            self._queues.to_finish.put(
+                [self._finished(item, prediction) for item, prediction in zip(batch, predictions, strict=True)]
+            )
+
+    # --- finish -------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        while group := self._to_finish.next():
-            safe = group if self._outbox.deliver(group) else []
-            with self._count:
-                self.images_done += sum(finished.result.ok for finished in safe)
-                self.images_failed += sum(not finished.result.ok for finished in safe)
-            self._to_finish.delivered(group)
-            for finished in safe:
+        """Store, send and acknowledge results."""
+        while group := self._queues.to_finish.next():
+            written = group if self._stages.writer.write(group) else []
+            ok = sum(finished.result.ok for finished in written)
+            self._flow.count(done=ok, failed=len(written) - ok)
+            self._queues.to_finish.mark_written(group)
+            for finished in written:
                 telemetry.logger().debug("a result is delivered", ok=finished.result.ok, **log_ids(finished.result))
 
-    # --- what stages share --------------------------------------------------------------------
+    def _fail(self, item: WorkItem, why: str) -> None:
+        """Finish an image with an error. It is a result like any other: stored, sent, acknowledged."""
+        telemetry.logger().info("an image cannot be tagged", why=why, **log_ids(item.job))
+        self._flow.stop_expecting(item)
+        self._queues.to_finish.put([self._finished(item, Prediction(), f"{item.job.name}: {why}")])
 
-    def _returned(self, work: Work) -> bool:
-        """While draining, what has not started is given back at once."""
-        if self.draining.is_set():
-            self._goes(work)
-            self.held.give_back([work.delivery])
-            return True
-        return False
+    def _finished(self, item: WorkItem, prediction: Prediction, error: str | None = None) -> FinishedItem:
+        version = (item.tagger or self._tagger).version
+        return item.finish(prediction, error, version=version, worker=self._options.worker_id, now=self._clock())
 
-    def _fail(self, work: Work, why: str) -> None:
-        """A permanent failure is a result like any other: stored, sent, acknowledged."""
-        telemetry.logger().info("an image cannot be tagged", why=why, **log_ids(work.job))
-        self._goes(work)
-        self._to_finish.put([self._finished(work, Prediction(), f"{work.job.name}: {why}")])
+    # --- suspects: see suspects.py ------------------------------------------------------------
 
-    def _finished(self, work: Work, found: Prediction, error: str | None = None) -> Finished:
-        version = (work.tagger or self._tagger).version
-        return work.finished(found, error, version=version, worker=self._worker_id, now=self._clock())
+    def _suspect(self, item: WorkItem) -> None:
+        """Let an image that may crash a decoder or the tagger wait for its turn alone."""
+        self._flow.stop_expecting(item)
+        self._stages.suspects.put(item)
 
-    def _learned(self, count: int) -> None:
-        with self._count:
-            self.images_done += count
 
-    def _comes(self, work: Work) -> None:
-        with self._count:
-            self._on_the_way.add(work.delivery.receipt)
+@dataclass(frozen=True, slots=True)
+class _Queues:
+    """The queues between the stages, in the order of an image's way."""
 
-    def _goes(self, work: Work) -> None:
-        with self._count:
-            self._on_the_way.discard(work.delivery.receipt)
+    to_fetch: queue.Queue[WorkItem | None]
+    to_decode: queue.Queue[WorkItem | None]
+    to_infer: InferenceBatcher
+    to_finish: ResultBatcher
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """The parts that the stages run."""
+
+    parser: MessageParser
+    fetching: Fetching
+    decoding: Decoding
+    writer: ResultWriter
+    suspects: Suspects
+    learning: Learning

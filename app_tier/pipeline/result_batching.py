@@ -1,4 +1,4 @@
-"""Finished images, gathered into groups that fill a request to the queues where requests are paid for."""
+"""Groups results, so that each request to a queue is full where requests cost money."""
 
 from __future__ import annotations
 
@@ -7,61 +7,65 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from app_tier.pipeline.in_flight import Held
-from app_tier.pipeline.result_writer import Finished
+from app_tier.pipeline.in_flight import InFlight
+from app_tier.pipeline.result_writer import FinishedItem
 
-GATHER_S = 2.0
-"""How long a finished image waits for others to share its requests, while others are in hand: 5 images/s fill them."""
-_LOOK_AGAIN_S = 0.05
+MAX_WAIT_S = 2.0
+"""How long a result waits for others to share its requests. At 5 images/s it fills them."""
+_POLL_S = 0.05
 
 
-class Gathering:
-    """Takes finished images in, and hands out groups of `per_request`, or at once all there are where that is 1.
+class ResultBatcher:
+    """Takes results, and gives them out in groups of `per_request`; where that is 1, all at once.
 
-    A smaller group goes out after `gather_s`, or as soon as this worker holds nothing else that could join it. `put`
-    waits while `limit` images are here: that is the stages' back-pressure.
+    A smaller group is given out after `max_wait_s`, or as soon as no other image in flight could join it. `put` blocks
+    while `limit` results wait: that is the back-pressure on the stages before.
     """
 
-    def __init__(self, held: Held, *, per_request: int, limit: int, gather_s: float = GATHER_S) -> None:
-        self._held = held
-        self._full = per_request
+    def __init__(self, in_flight: InFlight, *, per_request: int, limit: int, max_wait_s: float = MAX_WAIT_S) -> None:
+        self._in_flight = in_flight
+        self._per_request = per_request
         self._limit = max(limit, per_request)
-        self._gather_s = gather_s
-        self._waiting: deque[tuple[float, Finished]] = deque()
-        self._delivering = 0
+        self._max_wait_s = max_wait_s
+        self._waiting: deque[tuple[float, FinishedItem]] = deque()
+        self._writing = 0
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, group: Sequence[Finished]) -> None:
+    def put(self, group: Sequence[FinishedItem]) -> None:
+        """Add results."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) < self._limit)
-            self._waiting.extend((time.monotonic(), finished) for finished in group)
+            self._waiting.extend((time.monotonic(), item) for item in group)
             self._changed.notify_all()
 
-    def next(self) -> list[Finished]:
-        """Waits for the next group, which `delivered` is told of later; empty once this is closed."""
+    def next(self) -> list[FinishedItem]:
+        """Wait for the next group; its writer reports it by `mark_written`. Empty once this is closed."""
         with self._changed:
             while not self._is_due():
                 if self._closed and not self._waiting:
                     return []
-                # What is held changes without a word from `Held`.
-                self._changed.wait(_LOOK_AGAIN_S if self._waiting else None)
-            count = min(len(self._waiting), self._full) if self._full > 1 else len(self._waiting)
+                # InFlight does not notify this of changes, so it is polled.
+                self._changed.wait(_POLL_S if self._waiting else None)
+            count = min(len(self._waiting), self._per_request) if self._per_request > 1 else len(self._waiting)
             group = [self._waiting.popleft()[1] for _ in range(count)]
-            self._delivering += count
+            self._writing += count
             self._changed.notify_all()
             return group
 
-    def delivered(self, group: Sequence[Finished]) -> None:
+    def mark_written(self, group: Sequence[FinishedItem]) -> None:
+        """Report that a group of `next` is written, or was released."""
         with self._changed:
-            self._delivering -= len(group)
+            self._writing -= len(group)
             self._changed.notify_all()
 
-    def wait_until_delivered(self, timeout_s: float) -> bool:
+    def wait_until_written(self, timeout_s: float) -> bool:
+        """Wait until no group is being written. Return whether it is so after `timeout_s`."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._delivering, timeout_s)
+            return self._changed.wait_for(lambda: not self._writing, timeout_s)
 
     def close(self) -> None:
+        """Give out what waits, then nothing."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -69,7 +73,7 @@ class Gathering:
     def _is_due(self) -> bool:
         if not self._waiting:
             return False
-        if self._closed or len(self._waiting) >= self._full:
+        if self._closed or len(self._waiting) >= self._per_request:
             return True
-        more_to_come = len(self._held) > len(self._waiting) + self._delivering
-        return not more_to_come or time.monotonic() - self._waiting[0][0] >= self._gather_s
+        others_may_join = len(self._in_flight) > len(self._waiting) + self._writing
+        return not others_may_join or time.monotonic() - self._waiting[0][0] >= self._max_wait_s

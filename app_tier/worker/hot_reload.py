@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from app_tier.taggers import Tagger, TaggerHandle
 from core import telemetry
-from core.errors import Unavailable, sentence
+from core.errors import Unavailable, describe_error
 
 
 class HotReload:
@@ -58,7 +58,7 @@ class HotReload:
         except Unavailable:
             return  # the pipeline reports that the store does not answer
         except Exception as error:  # noqa: BLE001  # for example a full disk: the present tagger keeps serving
-            self.notice = f"{self._serving.name} keeps serving: {sentence(error)}"
+            self.notice = f"{self._serving.name} keeps serving: {describe_error(error)}"
             return
         if handle.notice and not self._serving.notice:
             # A fallback replaces a missing tagger, not one that works.
@@ -72,7 +72,7 @@ class HotReload:
             return
         except Exception as error:  # noqa: BLE001  # whatever is wrong with the new version, the present one serves
             self._failed = version
-            what = sentence(error)
+            what = describe_error(error)
             self.notice = f"{self._serving.name} keeps serving, as {handle.name} cannot be loaded: {what}"
             telemetry.logger().error("a new version cannot be loaded", version=handle.name, why=what)
             return

@@ -1,4 +1,4 @@
-"""Keeps asking the machine whether it is about to be taken away, beside everything else that a worker does."""
+"""Asks the machine regularly whether it is about to be taken away."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from core import telemetry
 from core.errors import Unavailable
 from core.storage.ports import Machine
 
-_EVERY_S = 5.0  # spot instances are told two minutes before; AWS asks to look this often
+_INTERVAL_S = 5.0  # spot instances are told two minutes before; AWS recommends this interval
 
 
-class Watch:
-    """Calls `leave` once, with the reason, in a thread of its own: an answer that takes long stalls nothing.
+class InterruptionWatch:
+    """Asks in a thread of its own, so that a slow answer delays nothing else.
 
-    `warn` is called once too, with the reason why the machine may be taken away later.
+    It calls `leave` once, with the reason, when the machine will be taken away, and `warn` once when it may be.
     """
 
     def __init__(
@@ -24,17 +24,17 @@ class Watch:
         leave: Callable[[str], None],
         warn: Callable[[str], None],
         *,
-        every_s: float = _EVERY_S,
+        interval_s: float = _INTERVAL_S,
     ) -> None:
         self._machine = machine
         self._leave = leave
         self._warn = warn
-        self._every_s = every_s
+        self._interval_s = interval_s
         self._warned = False
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="departure", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="interruption", daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> InterruptionWatch:
         self._thread.start()
         return self
 
@@ -48,17 +48,17 @@ class Watch:
                 notice = self._ask()
             except Unavailable as error:
                 if not silent:
-                    telemetry.logger().warning("cannot ask whether this machine stays", why=str(error))
+                    telemetry.logger().warning("the machine does not say whether it stays", why=str(error))
                 silent = True
             else:
                 silent = False
                 if notice:
                     return self._leave(notice)
-            self._ended.wait(self._every_s)
+            self._ended.wait(self._interval_s)
         return None
 
     def _ask(self) -> str:
-        """Return the notice, and pass a risk on that is new. Raises Unavailable."""
+        """Return the machine's notice, and report a new risk. Raises Unavailable."""
         notice = self._machine.notice()
         if not notice and not self._warned and (risk := self._machine.risk()):
             self._warned = True

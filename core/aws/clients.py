@@ -1,4 +1,4 @@
-"""boto3's clients, made in one place: time-outs, retries, pools of connections, and a count of what was asked."""
+"""Makes boto3's clients: time-outs, retries, connection pools, and a count of requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.utils import parse_timestamp
 
-from core.aws.errors import explained
+from core.aws.errors import translate_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -28,7 +28,7 @@ LONG_POLL_S = 20
 
 
 def _time(value: Any) -> datetime:
-    """A time as AWS writes it; what is not ISO 8601 is botocore's to read."""
+    """Parse a time as AWS writes it; botocore parses what is not ISO 8601."""
     try:
         read = datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -37,12 +37,11 @@ def _time(value: Any) -> datetime:
 
 
 class Clients:
-    """One client for each service, made at its first use and shared by all threads, as boto3's clients may be.
+    """One client per service, made at its first use and shared by all threads, as boto3 allows.
 
-    Region, credentials and endpoint come from boto3's chain (environment, profile, instance's role); `region`,
-    where it is given, goes before it. `threads` is how many requests may be under way at once; `read_s` is how long
-    an answer may keep silent, and must exceed the longest poll. `endpoint` is for tests; ordinarily the chain's
-    AWS_ENDPOINT_URL says it.
+    Region, credentials and endpoint come from boto3's chain (environment, profile, instance's role); `region` comes
+    before it. `threads` is the number of concurrent requests. `read_s` is how long an answer may stay silent, and must
+    exceed the longest poll. `endpoint` is for tests; otherwise AWS_ENDPOINT_URL of the chain applies.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Clients:
         attempts: int = 4,
     ) -> None:
         self._session = session
-        self._region = region or os.environ.get("AWS_REGION")  # which boto3, of all AWS's kits, does not read
+        self._region = region or os.environ.get("AWS_REGION")  # unlike AWS's other SDKs, boto3 does not read it
         self._endpoint = endpoint
         self._config = Config(
             connect_timeout=connect_s,
@@ -93,7 +92,7 @@ class Clients:
         return cast("CloudFormationClient", self.of("cloudformation"))
 
     def of(self, service: str) -> Any:
-        """The client of any service. Raises Misconfigured where region or profile are missing."""
+        """Return the client of any service. Raises Misconfigured if region or profile are missing."""
         with self._lock:
             if service not in self._made:
                 self._made[service] = self._make(service)
@@ -105,15 +104,15 @@ class Clients:
         return self.s3.meta.region_name
 
     def requests(self) -> Mapping[str, int]:
-        """How often each operation was asked so far, retries included: `{"s3.PutObject": 3}`."""
+        """Return how often each operation was requested so far, retries included: `{"s3.PutObject": 3}`."""
         with self._lock:
             return dict(self._requests)
 
     def _make(self, service: str) -> Any:
-        with explained(f"use {service.upper()}"):
+        with translate_errors(f"use {service.upper()}"):
             session = self._session or boto3.Session()
             self._session = session  # reading profiles and finding credentials is done once
-            # Half the work of reading a list of a thousand instances or keys is botocore's guessing at their times.
+            # Parsing a list of a thousand instances or keys takes half as long without botocore's guessing at times.
             factory = session._session.get_component("response_parser_factory")
             factory.set_parser_defaults(timestamp_parser=_time)
             config = self._config
@@ -130,6 +129,6 @@ class Clients:
         return client
 
     def _count(self, event_name: str, **_: object) -> None:
-        """Botocore calls this before each attempt; returning None lets the request go out."""
+        """Count an attempt. botocore calls this before each; returning None lets the request go out."""
         with self._lock:
             self._requests[event_name.removeprefix("before-send.")] += 1

@@ -1,4 +1,4 @@
-"""What AWS and the way to it answer, as errors of ours: one line that says what happened, to what, and what to do."""
+"""Turns errors of AWS, and of the way to it, into ours: one line that says what happened, to what, and what to do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PASSING = frozenset(
     | {"OperationAborted", "ConditionalRequestConflict", "IncompleteBody", "BadDigest"}
 )
 _NOT_THERE = frozenset({"NotImplemented", "MethodNotAllowed"})
-"""Of servers that speak a part of AWS's protocols. No retry helps."""
+"""Codes of servers that implement a part of AWS's protocols. No retry helps."""
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
 _UNKNOWN_KEY = frozenset(
     {"InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure", "InvalidToken"}
@@ -66,7 +66,7 @@ _ACTIONS = {
     "DeleteMessageBatch": "DeleteMessage",
     "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
 }
-"""IAM's action, where it is called otherwise than the operation."""
+"""Operation → IAM's action, where the two have different names."""
 
 _RENEW = "renew them (sign in again, or see the role of this machine)"
 
@@ -80,43 +80,43 @@ def status_of(error: ClientError) -> int:
 
 
 def attempts_of(error: ClientError) -> int:
-    """How often botocore sent the request that got this answer."""
+    """Return how often botocore sent the request that got this answer."""
     return int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) + 1
 
 
 @contextmanager
-def explained(doing: str, service: str = "") -> Iterator[None]:
-    """Turns boto3's errors into ours. `doing` says what was tried, `put objects into bucket photos`.
+def translate_errors(doing: str, service: str = "") -> Iterator[None]:
+    """Turn boto3's errors in the block into ours. `doing` says what was attempted: `put objects into bucket photos`.
 
-    Raises Unavailable where waiting helps, Misconfigured where somebody has to do something. Errors of ours, and
-    calls that no AWS would take, pass unchanged.
+    Raises Unavailable if waiting helps, Misconfigured if somebody has to fix something. Our own errors, and calls with
+    invalid parameters, pass unchanged.
     """
     try:
         yield
     except ClientError as error:
-        raise translated(error, doing, service) from error
+        raise translate_error(error, doing, service) from error
     except BotoCoreError as error:
         if isinstance(error, boto.ParamValidationError):
             raise
         raise _without_answer(error, doing) from error
-    except ResponseParserError as error:  # of botocore, and none of its BotoCoreErrors
+    except ResponseParserError as error:  # of botocore, but not a BotoCoreError
         raise Unavailable(
-            f"cannot {doing}: what answers does not speak as AWS does; it is safe to try again. "
+            f"cannot {doing}: the server does not speak AWS's protocol; it is safe to try again. "
             "If that does not help, is there a proxy, or AWS_ENDPOINT_URL?"
         ) from error
 
 
-def translated(error: ClientError, doing: str, service: str = "") -> Unavailable:
-    """The error of ours for an answer of AWS that is none of those that the caller knows."""
+def translate_error(error: ClientError, doing: str, service: str = "") -> Unavailable:
+    """Return our error for an answer of AWS that the caller does not handle itself."""
     code, status = code_of(error), status_of(error)
     cannot = f"cannot {doing}: "
     if code in THROTTLED or status == 429:
         return Unavailable(f"{cannot}AWS asks for fewer requests ({code}); it is safe to try again in a while")
     if status == 501 or code in _NOT_THERE:
         said = _said(error)
-        return Misconfigured(f"{cannot}what answers does not have that ({code or status}{': ' if said else ''}{said})")
+        return Misconfigured(f"{cannot}the server does not support that ({code or status}{': ' if said else ''}{said})")
     if status >= 500 or code in _PASSING:
-        return Unavailable(f"{cannot}AWS has trouble of its own ({code or status}); it is safe to try again")
+        return Unavailable(f"{cannot}AWS has a problem ({code or status}); it is safe to try again")
     for codes, advice in _ADVICE:
         if code in codes:
             return Misconfigured(cannot + advice(error, service))
@@ -174,7 +174,7 @@ def _elsewhere(error: ClientError, service: str) -> str:
     region = answer.get("Error", {}).get("Region") or answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get(
         "x-amz-bucket-region"
     )
-    return f"it lies in {f'region {region}' if region else 'another region'}; set aws.region accordingly"
+    return f"it is in {f'region {region}' if region else 'another region'}; set aws.region accordingly"
 
 
 _ADVICE: tuple[tuple[frozenset[str], Callable[[ClientError, str], str]], ...] = (

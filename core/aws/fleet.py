@@ -1,4 +1,4 @@
-"""A fleet of EC2 instances. What it knows of them is in their tags, so that any host may look after them."""
+"""A fleet of EC2 instances. Everything it knows about them is in their tags, so any host can manage them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from config.settings import Settings
 from core.aws import refusals
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
-from core.aws.offerings import ON_DEMAND, SPOT, Menu
+from core.aws.errors import code_of, translate_errors
+from core.aws.offerings import ON_DEMAND, SPOT, OfferingList
 from core.aws.prices import Prices, table
 from core.errors import Misconfigured
 from core.storage.ports import Cause, Instance, InstanceState, Launch, Offering
@@ -40,31 +40,30 @@ _TAKEN_AWAY = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
 _PROTECTED = "OperationNotPermitted"
 _ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
 _PAGE = 1000
-"""Instances in one answer, and ids in one call: EC2's limit for both."""
+"""Instances per answer, and ids per call: EC2's limit for both."""
 _MISSED_S = 300.0
-"""EC2 lists what was terminated for an hour: what is missing from a list without that was merely missed."""
+"""EC2 lists terminated instances for an hour: one that disappears earlier was merely left out of a list."""
 
 
 def template_name(deployment: str, pool: str) -> str:
-    """The launch template of a pool; its latest version is used, as CloudFormation makes a new one of each change."""
+    """Return the launch template of a pool. Its latest version is used; CloudFormation makes one for each change."""
     return f"{deployment}-{pool}"
 
 
 class Ec2Fleet:
-    """Several of these may look after the same deployment. `page` is how many instances go into one call at most;
-    `clock` is monotonic.
+    """Launches and terminates instances. Several of these may manage the same deployment.
 
-    A token is EC2's ClientToken: a replay returns the first call's instances for a day after their end. An instance
-    that was launched just now may be missing from `instances`; one that was listed before and is missing now is kept
-    for a while, as the lists of EC2 are consistent only in the end. What one object learned of lack of capacity,
-    another one has to learn by itself.
+    A token is EC2's ClientToken: for a day after the end of the first call's instances, a replay returns them. An
+    instance that was just launched may be missing from `instances`. One that was listed before and is missing is kept
+    for a while, as EC2's lists are only eventually consistent. What one object learned about missing capacity, another
+    has to learn by itself. `page` is the most instances per call; `clock` is monotonic.
     """
 
     def __init__(
         self,
         clients: Clients,
         deployment: str,
-        menu: Menu,
+        menu: OfferingList,
         *,
         page: int = _PAGE,
         clock: Callable[[], float] = time.monotonic,
@@ -108,13 +107,13 @@ class Ec2Fleet:
             subnet = self._menu.subnet(offering)
         except Misconfigured as error:
             return _told([], count, f"cannot {doing}: {error}", Cause.LASTING)
-        with explained(doing, "ec2"):
+        with translate_errors(doing, "ec2"):
             try:
                 answer = self._clients.ec2.run_instances(**self._request(pool, count, token, offering, subnet))
             except ClientError as error:
                 if code_of(error) == refusals.MISMATCH:
                     launched = [_instance(one) for one in self._described(TOKEN_TAG, token)]
-                    return _told(launched, count, f"{doing}: only so many are left of an earlier launch")
+                    return _told(launched, count, f"{doing}: an earlier launch left no more")
                 refusal = refusals.of(error, doing, template)
                 if refusal is None:
                     raise
@@ -137,7 +136,7 @@ class Ec2Fleet:
     def _request(
         self, pool: str, count: int, token: str, offering: Offering, subnet: str
     ) -> RunInstancesRequestTypeDef:
-        """Of the arguments alone: EC2 takes a token that comes with another request for a mistake."""
+        """Build the request from the arguments alone: EC2 refuses a token that comes with another request."""
         template = template_name(self._deployment, pool)
         tags = {
             "Name": template,
@@ -157,7 +156,7 @@ class Ec2Fleet:
                 "HttpTokens": "required",
                 "HttpEndpoint": "enabled",
                 "HttpPutResponseHopLimit": 1,
-                "InstanceMetadataTags": "enabled",  # by its tags a worker knows that we launched it
+                "InstanceMetadataTags": "enabled",  # by these tags a worker knows that we launched it
             },
             "TagSpecifications": [
                 {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]},
@@ -179,11 +178,11 @@ class Ec2Fleet:
         return _told([], count, refusal.reason, refusal.cause)
 
     def _described(self, tag: str, value: str) -> list[InstanceTypeDef]:
-        """Those with a launch's token only: a host of the same stack may bear its name, and is none of ours to end."""
+        """Yield instances with a launch's token only: a host of the stack may have its tags, and is not ours to end."""
         wanted = {DEPLOYMENT_TAG: self._deployment, tag: value}
         filters: list[FilterTypeDef] = [{"Name": f"tag:{name}", "Values": [text]} for name, text in wanted.items()]
         filters.append({"Name": "tag-key", "Values": [TOKEN_TAG]})
-        with explained(f"list the instances of the deployment {self._deployment}", "ec2"):
+        with translate_errors(f"list the instances of the deployment {self._deployment}", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_instances").paginate(
                 Filters=filters,
                 PaginationConfig={"PageSize": self._page},
@@ -191,9 +190,9 @@ class Ec2Fleet:
             return [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
 
     def _terminate(self, ids: list[str]) -> None:
-        """One id that EC2 does not know, or that is protected, makes it refuse them all: the next try is without it."""
+        """Terminate. One unknown or protected id makes EC2 refuse all ids; the next try leaves it out."""
         protected: list[str] = []
-        with explained(f"end {len(ids)} instances", "ec2"):
+        with translate_errors(f"end {len(ids)} instances", "ec2"):
             while ids:
                 try:
                     self._clients.ec2.terminate_instances(InstanceIds=ids)
@@ -211,7 +210,7 @@ class Ec2Fleet:
             )
 
     def _learn_from_end(self, instance: Instance, described: InstanceTypeDef) -> None:
-        """Where EC2 takes an instance back, it has none to spare: the next launch goes elsewhere."""
+        """Set an offering aside if EC2 took its instance back: it has no capacity to spare there."""
         code = described.get("StateReason", {}).get("Code", "")
         if code in _TAKEN_AWAY or refusals.no_capacity(code):
             self._menu.set_aside(instance.type, instance.zone, instance.market)
@@ -239,7 +238,7 @@ def _instance(described: InstanceTypeDef) -> Instance:
 
 
 def _price(tags: dict[str, str]) -> float:
-    """0 where somebody took the tag away, or wrote something else into it."""
+    """Return the price in the tag, 0 if somebody removed or changed it."""
     try:
         return float(tags.get(PRICE_TAG, ""))
     except ValueError:
@@ -247,10 +246,12 @@ def _price(tags: dict[str, str]) -> float:
 
 
 def open_fleet(clients: Clients, settings: Settings) -> Ec2Fleet:
-    """The fleet that the settings describe. Raises Misconfigured where they do not fit together."""
+    """Return the fleet that the settings describe. Raises Misconfigured if they do not fit together."""
     aws, clock = settings.aws, time.monotonic
     prices = Prices(clients, table(aws.prices), clock)
     choices = {name: (pool.offerings or aws.offerings).split() for name, pool in settings.pools.items()}
     for choice in {choice for each in choices.values() for choice in each}:
         prices.on_demand(choice.partition(":")[0])
-    return Ec2Fleet(clients, aws.deployment, Menu(clients, choices, aws.subnets.split(), prices, clock), clock=clock)
+    return Ec2Fleet(
+        clients, aws.deployment, OfferingList(clients, choices, aws.subnets.split(), prices, clock), clock=clock
+    )

@@ -1,4 +1,4 @@
-"""Log events put into CloudWatch Logs, in requests as large as it takes them.
+"""Puts log events into CloudWatch Logs, in requests of the largest size.
 
 https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
 """
@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from botocore.exceptions import ClientError
 
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
+from core.aws.errors import code_of, translate_errors
 
 _BATCH_BYTES = 1_048_576
 _BATCH_EVENTS = 10_000
 _BATCH_SPAN_MS = 24 * 3_600_000
 _EVENT_BYTES = 256 * 1024 - 26
-"""Longer messages are cut. CloudWatch counts 26 bytes for each event beside its message."""
+"""Longer messages are cut. CloudWatch counts 26 bytes for each event besides its message."""
 _OVERHEAD = 26
 
 Event = tuple[int, str]
@@ -24,20 +24,20 @@ Event = tuple[int, str]
 
 
 class LogGroup:
-    """A group that is there already. Its streams are made when something is put into them."""
+    """An existing log group. Its streams are created when something is put into them."""
 
     def __init__(self, clients: Clients, name: str) -> None:
         self._logs = clients.of("logs")
         self.name = name
 
     def put(self, stream: str, events: Sequence[Event]) -> int:
-        """Store the events, which need no order; return how many CloudWatch rejected as too old or too new.
+        """Store the events, in any order. Returns how many CloudWatch rejected as too old or too new.
 
-        Raises Unavailable, Misconfigured among it; some of the events may be stored then.
+        Raises Unavailable (also Misconfigured); some events may be stored then.
         """
         rejected = 0
         for batch in batches(events):
-            with explained(f"put logs into {self.name}", "logs"):
+            with translate_errors(f"put logs into {self.name}", "logs"):
                 rejected += self._put(stream, batch)
         return rejected
 
@@ -68,7 +68,8 @@ class LogGroup:
 
 
 def batches(events: Sequence[Event]) -> Iterator[list[Event]]:
-    """Yield the events in the order of their times, each list as large as one request may be. Empty messages go."""
+    """Yield the events in order of their times, in lists of the largest size for one request. Empty messages are
+    dropped."""
     batch: list[Event] = []
     size = 0
     for at_ms, text in sorted(events, key=lambda event: event[0]):

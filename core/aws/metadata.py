@@ -1,7 +1,7 @@
-"""What EC2 tells an instance about itself: who it is, since when, and whether it is about to be taken away.
+"""The metadata service of EC2: an instance's id, its age, and whether it is about to be taken away.
 
-Spoken to as IMDSv2 wants it: a session token by PUT, then GETs that carry it. Paths and formats are those of the EC2
-User Guide ("Spot Instance interruption notices", "EC2 instance rebalance recommendations", "Instance identity").
+It speaks IMDSv2: a session token by PUT, then GETs that carry it. Paths and formats are those of the EC2 User Guide
+("Spot Instance interruption notices", "EC2 instance rebalance recommendations", "Instance identity").
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DOES = {"terminate": "ends", "stop": "stops", "hibernate": "hibernates"}
 
 
 class Ec2Machine:
-    """The instance that this process runs on. Nothing is asked before it is wanted.
+    """The instance that this process runs on. Nothing is requested before it is needed.
 
     `environ` may hold AWS_EC2_METADATA_SERVICE_ENDPOINT and AWS_EC2_METADATA_DISABLED, with boto3's meaning.
     """
@@ -48,15 +48,15 @@ class Ec2Machine:
 
     @property
     def launched_at(self) -> float:
-        """When EC2 took up the launch, Unix seconds; its clock counts whole seconds."""
+        """When EC2 accepted the launch, in Unix seconds, of whole seconds."""
         return _unix(str(self._identity["pendingTime"]))
 
     def tag(self, name: str) -> str:
-        """The instance's tag; empty where it has none, or was launched without tags in its metadata: ours never are."""
+        """Return the instance's tag; "" without one. Our launches always put tags into the metadata."""
         return self._patiently(_TAGS + name) or ""
 
     def notice(self) -> str:
-        """Why this instance is about to be taken away; empty while it is not. Raises Unavailable."""
+        """Return why this instance is about to be taken away; "" while it is not. Raises Unavailable."""
         interruption = self._get(_INTERRUPTION)
         if interruption is not None:
             told = _object(interruption)
@@ -64,7 +64,7 @@ class Ec2Machine:
         return ""
 
     def risk(self) -> str:
-        """A rebalance recommendation: an interruption is likelier than usual, and may never come.
+        """Return the rebalance recommendation: an interruption is likelier than usual, and may never come.
 
         Raises Unavailable.
         """
@@ -75,7 +75,7 @@ class Ec2Machine:
         return f"EC2 may soon end this spot instance (rebalance recommendation{told})"
 
     def user_data(self) -> str:
-        """What the launch gave the instance to read; empty where it gave nothing. Raises Unavailable."""
+        """Return the instance's user data, "" if it has none. Raises Unavailable."""
         return self._patiently(_USER_DATA) or ""
 
     @cached_property
@@ -86,14 +86,14 @@ class Ec2Machine:
         return found
 
     def _patiently(self, path: str) -> str | None:
-        """The document at `path`. At boot the service may be slow to come, and it throttles: it is asked again."""
+        """Return the document at `path`. The service may start late at boot, and throttles, so it is asked again."""
         return retry(partial(self._get, path), Unavailable, tries=_TRIES, base_s=_FIRST_PAUSE_S)
 
     def _get(self, path: str) -> str | None:
-        """The document at `path`, None where there is none. Raises Unavailable."""
+        """Return the document at `path`, None if there is none. Raises Unavailable."""
         if self._disabled:
             raise Unavailable("instance metadata is switched off (AWS_EC2_METADATA_DISABLED)")
-        for _ in range(2):  # a token that has run out is renewed once
+        for _ in range(2):  # an expired token is renewed once
             if not self._token:
                 self._token = self._ask("PUT", _TOKEN, {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_TTL_S)})[1]
             status, text = self._ask("GET", path, {"X-aws-ec2-metadata-token": self._token})
@@ -103,7 +103,7 @@ class Ec2Machine:
         raise self._unavailable("it refuses its own tokens (401)")
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
-        """Status and body: 200, of a GET also 401 or 404. No proxy is asked, whatever the environment says."""
+        """Return status and body: 200, of a GET also 401 or 404. It ignores proxies in the environment."""
         where = urlsplit(self._endpoint)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=self._timeout_s)
         try:
@@ -127,7 +127,7 @@ class Ec2Machine:
 
 
 def _object(text: str) -> dict[str, Any]:
-    """A notice that cannot be read is a notice still: empty then."""
+    """Parse the JSON, {} if it cannot be parsed: a notice that cannot be read is still a notice."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -136,7 +136,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _at(moment: object) -> str:
-    """` at 12:03:10Z` of an ISO time, nothing where there is none."""
+    """Return ` at 12:03:10Z` of an ISO time, "" without one."""
     try:
         return f" at {datetime.fromisoformat(str(moment)):%H:%M:%S}Z"
     except ValueError:

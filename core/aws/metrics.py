@@ -1,7 +1,7 @@
-"""Metrics to CloudWatch: added up by the minute, sent in batches by a thread of their own.
+"""Sends metrics to CloudWatch: aggregated by the minute, in batches, by a thread of its own.
 
-Each metric of a pool is one statistic set a minute, however many samples it had: one PutMetricData a minute is
-43,200 a month, at $0.01 per 1,000. What cannot be sent waits in a bounded buffer; nobody waits for it.
+Each metric of a pool is one statistic set a minute, however many samples it had. One PutMetricData a minute is 43,200 a
+month, at $0.01 per 1,000. What cannot be sent waits in a bounded buffer, and nobody waits for it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ NAMESPACE = "Tagfleet"
 PERIOD_S = 60.0
 """CloudWatch keeps ordinary metrics by the minute."""
 BATCH = 500
-"""Sets in one call, about 700 bytes each: PutMetricData takes 1,000, and 1 MB."""
+"""Sets per call, about 700 bytes each. PutMetricData takes 1,000, and 1 MB."""
 BUFFER = 10_000
-"""Sets that wait while CloudWatch does not answer; beyond it the oldest are dropped. An hour of 14 pools."""
+"""Sets that wait while CloudWatch does not answer, an hour of 14 pools. Beyond it the oldest are dropped."""
 _UNITS: dict[Metric, StandardUnitType] = {
     Metric.BOOT_SECONDS: "Seconds",
     Metric.IMAGES_PER_SECOND: "Count/Second",
@@ -41,7 +41,7 @@ _UNITS: dict[Metric, StandardUnitType] = {
 
 @dataclass(slots=True)
 class _Set:
-    """What CloudWatch calls a statistic set: of the samples of one metric of one pool in one minute."""
+    """A statistic set, as CloudWatch calls the samples of one metric of one pool in one minute."""
 
     count: int
     total: float
@@ -56,7 +56,7 @@ class _Set:
 
 
 class CloudWatchMetrics:
-    """Safe for several threads; the sending one begins with the first sample. `clock` gives Unix seconds."""
+    """Safe for several threads. The sending thread starts with the first sample. `clock` gives Unix seconds."""
 
     def __init__(
         self, client: CloudWatchClient, deployment: str, *, clock: Callable[[], float] = time.time, batch: int = BATCH
@@ -87,7 +87,7 @@ class CloudWatchMetrics:
                 self._sender.start()
 
     def close(self) -> None:
-        """End the thread and send what is left, the minute that is not over too, unless sending fails anyway."""
+        """End the thread and send the rest, the unfinished minute too, unless sending fails anyway."""
         self._closed.set()
         if self._sending:
             self._sender.join()
@@ -95,7 +95,7 @@ class CloudWatchMetrics:
             self.flush(everything=True)
 
     def flush(self, *, everything: bool = False) -> None:
-        """Send the minutes that are over, or `everything`. What is not taken waits for the next time."""
+        """Send finished minutes, or `everything`. What CloudWatch does not take waits for the next time."""
         self._waiting.extend(self._take(everything=everything))
         while self._waiting:
             data = list(islice(self._waiting, self._batch))
@@ -148,7 +148,7 @@ class CloudWatchMetrics:
 
 
 def _refused(error: Exception) -> bool:
-    """Whether CloudWatch read these very sets and will never take them; they must not hold the later ones up."""
+    """Return whether CloudWatch will never take these sets; they must not delay later ones."""
     return isinstance(error, ClientError) and error.response["Error"].get("Code", "").startswith(
         ("InvalidParameter", "MissingParameter", "ValidationError", "MalformedQueryString")
     )

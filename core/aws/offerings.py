@@ -1,11 +1,11 @@
-"""What may be launched on EC2 now: types × zones × markets in the order of the settings, without what is set aside."""
+"""What can be launched on EC2 now: types × zones × markets in the settings' order, without what is set aside."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 from core.aws.clients import Clients
-from core.aws.errors import explained
+from core.aws.errors import translate_errors
 from core.aws.prices import Prices
 from core.errors import Misconfigured
 from core.storage.ports import Offering
@@ -13,12 +13,12 @@ from core.storage.ports import Offering
 SPOT = "spot"
 ON_DEMAND = "on-demand"
 ASIDE_S = 180.0
-"""An offering without capacity is not asked for again before this."""
+"""An offering without capacity is not tried again before this."""
 _ANY_ZONE = "any zone"
-"""Where no subnets are named, the launch template's own, or the account's default one."""
+"""Without subnets in the settings, those of the launch template or the account's default apply."""
 
 
-class Menu:
+class OfferingList:
     """Offerings by pool. `choices` are `TYPE:MARKET` by pool; `subnets` are ids; `clock` is monotonic."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Menu:
         self._aside: dict[tuple[str, str, str], float] = {}
 
     def of(self, pool: str) -> list[Offering]:
-        """Best first: for each choice of the settings its zones in the order of the subnets. Raises Unavailable."""
+        """Return offerings, best first: for each choice its zones in the order of the subnets. Raises Unavailable."""
         self._prices.refresh(sorted({type_ for each in self._choices.values() for type_, m in each if m == SPOT}))
         found = []
         for type_, market in self._choices.get(pool, []):
@@ -49,29 +49,29 @@ class Menu:
         return found
 
     def subnet(self, offering: Offering) -> str:
-        """Where to launch it; empty where the launch template says that. Raises Unavailable, Misconfigured."""
+        """Return the subnet to launch in, "" if the launch template names it. Raises Unavailable, Misconfigured."""
         subnets = self._subnet_of()
         if offering.zone not in subnets:
-            raise Misconfigured(f"no subnet of the setting aws.subnets lies in {offering.zone}; run `tagfleet aws up`")
+            raise Misconfigured(f"no subnet of the setting aws.subnets is in {offering.zone}; run `tagfleet aws up`")
         return subnets[offering.zone]
 
     def set_aside(self, type: str, zone: str, market: str) -> None:
-        """It had no capacity."""
+        """Set an offering aside that had no capacity."""
         self._aside[type, zone, market] = self._clock() + ASIDE_S
 
     def set_all_aside(self, type: str, market: str) -> None:
-        """A quota is used up, and it holds for every zone."""
+        """Set all zones aside, as a quota that is used up holds for each of them."""
         for zone in self._subnet_of():
             self.set_aside(type, zone, market)
 
     def _subnet_of(self) -> dict[str, str]:
-        """The subnet of each zone, the first where there are several, in the order of the settings."""
+        """Return the first subnet of each zone, in the settings' order."""
         if self._zones is None:
             self._zones = self._read_zones() if self._subnets else {_ANY_ZONE: ""}
         return self._zones
 
     def _read_zones(self) -> dict[str, str]:
-        with explained(f"look up the subnets {', '.join(self._subnets)} (aws.subnets)", "ec2"):
+        with translate_errors(f"look up the subnets {', '.join(self._subnets)} (aws.subnets)", "ec2"):
             answer = self._clients.ec2.describe_subnets(SubnetIds=self._subnets)
         zone_of = {each["SubnetId"]: each["AvailabilityZone"] for each in answer["Subnets"]}
         zones: dict[str, str] = {}

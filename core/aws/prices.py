@@ -1,4 +1,4 @@
-"""What an hour of an instance costs: a table for on-demand, EC2's own word for spot."""
+"""What an instance costs per hour: on-demand by a table, spot by what EC2 says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import config
 from core import telemetry
 from core.aws.clients import Clients
-from core.aws.errors import explained
+from core.aws.errors import translate_errors
 from core.errors import Misconfigured, Unavailable
 
 _TABLE = Path(config.__file__).with_name("ec2-prices.toml")
@@ -19,7 +19,7 @@ _FRESH_S = 600.0
 
 
 def table(overrides: str = "") -> dict[str, float]:
-    """$/h by type. `overrides` are `TYPE:PRICE`, separated by spaces, and go before what is in the table."""
+    """Return $/h by type. `overrides` are `TYPE:PRICE`, separated by spaces, and replace entries of the table."""
     prices: dict[str, float] = {}
     for section in tomllib.loads(_TABLE.read_text()).values():
         prices |= section
@@ -40,7 +40,7 @@ class Prices:
         self._read_at: float | None = None
 
     def on_demand(self, type: str) -> float:
-        """Raises Misconfigured where it is not known: a budget cannot be kept with prices that are guessed."""
+        """Return $/h. Raises Misconfigured if it is unknown: a budget cannot be kept with guessed prices."""
         try:
             return self._on_demand[type]
         except KeyError:
@@ -49,11 +49,11 @@ class Prices:
             ) from None
 
     def spot(self, type: str, zone: str) -> float:
-        """The spot price as `refresh` last found it; the on-demand price, which is higher, where it found none."""
+        """Return the spot price that `refresh` found last; else the on-demand price, which is higher."""
         return min(self._spot.get((type, zone), self.on_demand(type)), self.on_demand(type))
 
     def refresh(self, types: Sequence[str]) -> None:
-        """Ask for the spot prices of `types` if they are old. Where EC2 does not say, what is known stands."""
+        """Ask for the spot prices of `types` if they are old. If EC2 does not answer, the known prices stay."""
         now = self._clock()
         if not types or (self._read_at is not None and now - self._read_at < _FRESH_S):
             return
@@ -64,9 +64,9 @@ class Prices:
             telemetry.logger().warning("spot prices are not known, on-demand prices stand in", error=str(error))
 
     def _asked(self, types: Sequence[str]) -> dict[tuple[str, str], float]:
-        """With the present as start, the history holds the one price of each zone that is in force."""
+        """Read the price in force in each zone: with the present as start, the history holds one entry for each."""
         found: dict[tuple[str, str], float] = {}
-        with explained("read the spot prices", "ec2"):
+        with translate_errors("read the spot prices", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_spot_price_history").paginate(
                 InstanceTypes=list(types),  # type: ignore[arg-type]  # any of EC2's types
                 ProductDescriptions=["Linux/UNIX"],

@@ -1,6 +1,6 @@
-"""A queue of SQS with its dead letters. Every request carries as much as it may: requests are what SQS is paid by.
+"""A queue of SQS with its dead letters. Each request carries as much as it may, as SQS charges by request.
 
-Decision 12 says what of SQS it relies on.
+Decision 12 says what it relies on of SQS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from core.aws.clients import LONG_POLL_S, Clients
-from core.aws.errors import explained
+from core.aws.errors import translate_errors
 from core.errors import PartialSend, Unavailable
 from core.storage.ports import Delivery, Depth
 from core.util.backoff import compute_backoff
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 FULL = 10
-"""Messages that one request carries at most."""
+"""The most messages in one request."""
 MAX_BYTES = 256 << 10
-"""Of one request. Newer queues take 1 MiB, but 256 KiB is what every queue takes."""
+"""The most bytes in one request. Newer queues take 1 MiB, but every queue takes 256 KiB."""
 DEAD = "-dead"
 PEEKED_S = 10.0
-"""How long looking hides a message at most."""
+"""How long peeking hides a message at most."""
 _PEEK_WAIT_S = 1
-"""A receive that does not wait asks some of SQS's servers only, and may find none of a few messages."""
+"""A receive that does not wait asks only some of SQS's servers, and may find none of a few messages."""
 _MAX_HIDDEN_S = 43_200
 _ROUNDS, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 4, 0.1, 0.4
-"""Of one request."""
+"""Tries of one request, and the pauses between them."""
 _COUNTS: Final = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -46,18 +46,18 @@ _OUTDATED = frozenset(
     {"receipthandleisinvalid", "invalidreceipthandle", "invalidparametervalue", "invalididformat"}
     | {"messagenotinflight", "messagenotfound", "messagedoesnotexist"}
 )
-"""What is said of a receipt that counts no more, and (the third) of 12 h hidden; no retry changes that.
+"""Codes for a receipt that no longer counts, and (the third) for a message hidden for 12 h; no retry helps.
 
-AWS puts `AWS.SimpleQueueService.` before some of them, others a name space and `#`; LocalStack adds `Exception`.
-In lower case, as servers differ in that too.
+AWS puts `AWS.SimpleQueueService.` before some of them, others a namespace and `#`; LocalStack adds `Exception`. In
+lower case, as servers differ in that too.
 """
 
 
 class SqsQueue:
-    """Safe for several threads. The queue DEPLOYMENT-NAME is there already, with its redrive policy.
+    """Safe for several threads. The queue DEPLOYMENT-NAME exists already, with its redrive policy.
 
-    Durations go to SQS in whole seconds, rounded up. The dead letters are counted every `dead_every_s` seconds, as
-    only a person changes their number at once. `clock` gives Unix seconds.
+    Durations go to SQS in whole seconds, rounded up. Dead letters are counted every `dead_every_s` seconds, as only
+    people change their number quickly. `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class SqsQueue:
             raise PartialSend(self.name, unsent) from cause
 
     def receive(self, limit: int, wait_s: float) -> list[Delivery]:
-        """Asks for ten at a time while ten come; only the first request waits.
+        """Receive in requests of ten while they come back full; only the first one waits.
 
         A limit above ten is rounded down to full requests.
         """
         found = self._receive(min(limit, FULL), _whole(wait_s, LONG_POLL_S))
         while len(found) % FULL == 0 and found and limit - len(found) >= FULL:
-            with suppress(Unavailable):  # what has come is not to be lost for what might have
+            with suppress(Unavailable):  # keep the messages that have come
                 if more := self._receive(FULL, 0):
                     found += more
                     continue
@@ -116,7 +116,7 @@ class SqsQueue:
         return found
 
     def peek(self, limit: int) -> list[Delivery]:
-        """Receives them and gives them back, hidden for `PEEKED_S` at most should this process be killed meanwhile."""
+        """Receive and return messages. If this process is killed meanwhile, they stay hidden for `PEEKED_S` at most."""
         found: list[Delivery] = []
         try:
             while len(found) < limit and (
@@ -154,7 +154,7 @@ class SqsQueue:
         return self._dead_letters()
 
     def redrive(self, limit: int) -> int:
-        """Sends each again before it is deleted: a crash between the two doubles messages, and loses none."""
+        """Send each message again before deleting it: a crash between the two duplicates messages, and loses none."""
         dead = self._dead_letters()
         moved = 0
         while moved < limit and (letters := dead.receive(min(FULL, limit - moved), self._redrive_wait_s)):
@@ -183,7 +183,7 @@ class SqsQueue:
         return self._known_url
 
     def _explained(self, doing: str) -> AbstractContextManager[None]:
-        return explained(f"{doing} queue {self._full_name}", "sqs")
+        return translate_errors(f"{doing} queue {self._full_name}", "sqs")
 
     def _dead_letters(self) -> SqsQueue:
         if self._dead is None:
@@ -197,7 +197,7 @@ class SqsQueue:
         return visible, in_flight, delayed
 
     def _deliveries_before_death(self) -> float:
-        """How many deliveries a message of this queue counts at most, without those to people who looked."""
+        """Return the most deliveries that count for a message here, without those to people who looked."""
         return math.inf
 
     def _receive(self, limit: int, wait_s: int, hidden_s: float | None = None) -> list[Delivery]:
@@ -221,7 +221,7 @@ class SqsQueue:
         ]
 
     def _send(self, batch: range, bodies: Sequence[str]) -> tuple[list[int], Unavailable | None]:
-        """What SQS did not take, by position, after several rounds or until it failed; and that failure."""
+        """Return the positions that SQS did not take after several rounds or until it failed, and that failure."""
         left = list(batch)
         for number in range(_ROUNDS):
             entries: list[Any] = [{"Id": str(index), "MessageBody": bodies[index]} for index in left]
@@ -243,7 +243,7 @@ class SqsQueue:
         ask: Callable[[list[Any]], Mapping[str, Any]],
         more: Mapping[str, Any],
     ) -> None:
-        """One request for ten receipts; those that failed and may still succeed are asked for again."""
+        """Send one request for each ten receipts; ask again for those that failed and may still succeed."""
         receipts = list(dict.fromkeys(delivery.receipt for delivery in deliveries))
         for start in range(0, len(receipts), FULL):
             left = dict(enumerate(receipts[start : start + FULL]))
@@ -268,7 +268,7 @@ def _pause(number: int) -> None:
 
 
 class _DeadLetters(SqsQueue):
-    """The dead letters of `parent`: an ordinary queue that has none of its own."""
+    """The dead letters of `parent`: an ordinary queue without dead letters of its own."""
 
     def __init__(self, parent: SqsQueue) -> None:
         self._parent = parent
@@ -286,7 +286,7 @@ class _DeadLetters(SqsQueue):
         return Depth(visible=visible, in_flight=in_flight, delayed=delayed, dead=0, read_at=self._clock())
 
     def _deliveries_before_death(self) -> float:
-        """A letter died with its queue's `maxReceiveCount`; SQS goes on counting whoever reads it since."""
+        """Return its queue's `maxReceiveCount`, with which a letter died; SQS counts later reads on top."""
         if self._died_after is None:
             with self._parent._explained("read the redrive policy of"):
                 found = self._sqs.get_queue_attributes(QueueUrl=self._parent._url(), AttributeNames=["RedrivePolicy"])
@@ -298,12 +298,12 @@ class _DeadLetters(SqsQueue):
         raise ValueError(f"queue {self.name!r} holds dead letters and has none of its own")
 
     def redrive(self, limit: int) -> int:
-        """Nothing to move: redrive the queue that these dead letters came from."""
+        """Return 0: redrive the queue that these dead letters came from."""
         return 0
 
 
 def _batches(bodies: Sequence[str]) -> Iterator[range]:
-    """Positions of what goes into one request each."""
+    """Yield the positions of what goes into one request each."""
     start, held = 0, 0
     for index, body in enumerate(bodies):
         size = len(body.encode())
@@ -320,7 +320,7 @@ def _whole(seconds: float, most: int) -> int:
 
 
 def _asked_singly(ask: Callable[[list[Any]], Mapping[str, Any]], entries: list[Any]) -> list[Mapping[str, Any]]:
-    """What was refused of these entries. A server that refuses all for one outdated receipt is asked for each."""
+    """Return the refused entries. If a server refuses all for one outdated receipt, ask for each by itself."""
     try:
         return list(ask(entries).get("Failed", []))
     except ClientError as error:
@@ -332,7 +332,7 @@ def _asked_singly(ask: Callable[[list[Any]], Mapping[str, Any]], entries: list[A
 
 
 def _is_outdated(refusal: Mapping[str, Any]) -> bool:
-    """Whether an entry's failure, or a request's error, says that its receipt counts no more."""
+    """Return whether a failure, of an entry or a request, says that its receipt no longer counts."""
     code = re.split(r"[.#:]", str(refusal.get("Code", "")))[-1].removesuffix("Exception").lower()
     says_so = "receipt" in str(refusal.get("Message", "")).lower() and refusal.get("SenderFault") is True
     return code in _OUTDATED or says_so

@@ -1,7 +1,8 @@
-"""EC2's refusals to launch, as causes: no capacity there, a quota that is used up, or a mistake that stays.
+"""Why EC2 refused a launch: no capacity there, a quota that is used up, or a lasting mistake.
 
-Codes are those of "Error codes for the Amazon EC2 API" in the EC2 API Reference. EC2 adds kinds of capacity without
-notice (`InsufficientCapacityOnHost`, `UnfulfillableCapacity`), so they are told by their form, at any HTTP status.
+Codes are those of "Error codes for the Amazon EC2 API" in the EC2 API Reference. EC2 adds kinds of missing capacity
+without notice (`InsufficientCapacityOnHost`, `UnfulfillableCapacity`), so they are recognised by their form, at any
+HTTP status.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
-from core.aws.errors import THROTTLED, code_of, translated
+from core.aws.errors import THROTTLED, code_of, translate_error
 from core.errors import Misconfigured
 from core.storage.ports import Cause
 
 MISMATCH = "IdempotentParameterMismatch"
-"""The token was used before, with another request: what that one launched is there."""
+"""The token was used before with another request, whose instances exist."""
 _SIDE = re.compile(r"^(?:Client|Server)\.")
-"""Which side EC2 blames, in the reasons of an instance's state and in some answers."""
+"""The side that EC2 blames, in the reasons of an instance's state and in some answers."""
 _NO_CAPACITY = re.compile(r"^Insufficient(?!.*(?:Privilege|Permission))|Capacity$")
 _PLACE = frozenset(
     {
@@ -31,7 +32,7 @@ _QUOTA = re.compile(r"(?:LimitExceeded|CountExceeded|QuotaExceeded)$")
 
 
 def no_capacity(code: str) -> bool:
-    """Return whether EC2 has none of what was asked for in that place now; another type or zone may have some."""
+    """Return whether EC2 has no capacity for this in that place now. Another type or zone may have some."""
     code = _SIDE.sub("", code)
     return code in _PLACE or bool(_NO_CAPACITY.search(code))
 
@@ -45,7 +46,7 @@ class Refusal:
 
 
 def of(error: ClientError, doing: str, template: str) -> Refusal | None:
-    """None where it is not certain that nothing was launched: AWS has trouble, or wants fewer requests."""
+    """Return the refusal; None if something may have been launched: AWS has trouble, or throttles."""
     code = code_of(error)
     if no_capacity(code):
         return Refusal(Cause.CAPACITY, f"{code}: EC2 has none of these left there now")
@@ -56,7 +57,7 @@ def of(error: ClientError, doing: str, template: str) -> Refusal | None:
     known = _known(code, template)
     if known:
         return Refusal(Cause.LASTING, f"cannot {doing}: {known}")
-    mistake = translated(error, doing, "ec2")
+    mistake = translate_error(error, doing, "ec2")
     return Refusal(Cause.LASTING, str(mistake)) if isinstance(mistake, Misconfigured) else None
 
 

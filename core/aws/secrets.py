@@ -1,17 +1,17 @@
-"""Passwords that Secrets Manager keeps. They are asked for when they are needed, and written nowhere."""
+"""Reads passwords from Secrets Manager, when they are needed. They are written nowhere."""
 
 from __future__ import annotations
 
 import json
 
 from core.aws.clients import Clients
-from core.aws.errors import explained
+from core.aws.errors import translate_errors
 from core.errors import Misconfigured
 
 
 def password_of(clients: Clients, arn: str) -> str:
-    """The field `password` of a secret. Raises Misconfigured or Unavailable where it cannot be had."""
-    with explained(f"read the secret {arn}", "secretsmanager"):
+    """Return the field `password` of a secret. Raises Misconfigured or Unavailable if it cannot be read."""
+    with translate_errors(f"read the secret {arn}", "secretsmanager"):
         answer = clients.of("secretsmanager").get_secret_value(SecretId=arn)
     try:
         return str(json.loads(answer["SecretString"])["password"])

@@ -1,4 +1,4 @@
-"""Settings that lie in a bucket, where every host of a deployment reads the same ones."""
+"""Reads the settings file that all hosts of a deployment share, from a bucket."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _MAX_BYTES = 1 << 20
 
 
 def read(uri: str) -> str:
-    """The text of `s3://BUCKET/KEY`, asked for in the region of boto3's chain.
+    """Return the text of `s3://BUCKET/KEY`, with the region of boto3's chain.
 
-    Raises BadSetting where it names nothing that can be read, Unavailable where S3 does not answer.
+    Raises BadSetting if it cannot be read, Unavailable if S3 does not answer.
     """
     try:
         return S3Source(Clients()).read(uri, _MAX_BYTES).data.decode()

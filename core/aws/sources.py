@@ -1,4 +1,4 @@
-"""Objects of any bucket on S3, read where they lie."""
+"""Reads objects of any bucket on S3."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError, ParamValidationError
 
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
+from core.aws.errors import code_of, translate_errors
 from core.domain.addresses import split_address, version_of
 from core.errors import NotFound, Unreadable
 from core.storage.ports import Blob, Etag, ObjectInfo
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404", "InvalidBucketName", "KeyTooLongError"})
 _MAY_NOT = "the workers may not read it (their role needs s3:GetObject on its bucket), or it is gone"
-"""S3 says the same of both to whoever may not list the bucket."""
+"""S3 gives the same answer for both to those who may not list the bucket."""
 _NO_KEY = "it is encrypted with a key of KMS that the workers may not use; run `tagfleet aws up` and give --source-key"
-"""S3 says AccessDenied of this too, and names the action of KMS."""
+"""S3 says AccessDenied for this too, and names the action of KMS."""
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden", "KMS.AccessDeniedException"})
 _NO_VERSION = _DENIED | {
     "NoSuchVersion",
     "NoSuchKey",
     "404",
     "InvalidArgument",
-    "MethodNotAllowed",  # it is a mark that the object was deleted
+    "MethodNotAllowed",  # a delete marker
     "405",
     "NotImplemented",
 }
-"""It is gone, the role has no s3:GetObjectVersion, or the store keeps no versions."""
+"""The version is gone, the role has no s3:GetObjectVersion, or the store keeps no versions."""
 
 
 class S3Source:
@@ -51,7 +51,7 @@ class S3Source:
         bucket, key = split_address(uri)
         if not key:
             raise ValueError(f"{uri!r} names a bucket and no object in it")
-        with explained(f"read {uri}", "s3"), _told_of_one(uri):
+        with translate_errors(f"read {uri}", "s3"), _told_of_one(uri):
             answer = self._asked(bucket, key, version_of(uri))
             with answer["Body"] as body:
                 if answer["ContentLength"] > max_bytes:
@@ -67,14 +67,14 @@ class S3Source:
             except ClientError as error:
                 if (code := code_of(error)) not in _NO_VERSION:
                     raise
-                logger().debug("a version cannot be had; what lies there now is read", bucket=bucket, code=code)
+                logger().debug("a version cannot be read; the current object is read instead", bucket=bucket, code=code)
         return self._s3.get_object(Bucket=bucket, Key=key)
 
     def list(self, uri: str, start_after: str = "", *, pages: int | None = None) -> Iterator[ObjectInfo]:
         bucket, prefix = split_address(uri)
         asked = 0
         while pages is None or asked < pages:
-            with explained(f"list {uri}", "s3"), _absent(uri):
+            with translate_errors(f"list {uri}", "s3"), _absent(uri):
                 page = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=start_after)
             asked += 1
             for found in page.get("Contents", ()):
@@ -87,7 +87,7 @@ class S3Source:
 
 @contextmanager
 def _absent(uri: str) -> Iterator[None]:
-    """What cannot be the name of a bucket or of an object is that of none: a list may hold anything."""
+    """Raise NotFound for what cannot be the name of a bucket or object: a list may hold anything."""
     try:
         yield
     except ParamValidationError:

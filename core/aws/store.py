@@ -1,6 +1,6 @@
-"""An object store in two buckets of S3: what came in lies in one, what was made of it in the other.
+"""An object store in two buckets of S3: one for what came in, one for what was made of it.
 
-Decision 12 says what of S3 it relies on.
+Decision 12 says what it relies on of S3.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import heapq
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from core.aws.clients import Clients
-from core.aws.errors import attempts_of, code_of, explained, translated
-from core.aws.multipart import put_parts
+from core.aws.errors import attempts_of, code_of, translate_error, translate_errors
 from core.errors import Misconfigured, NotFound, PreconditionFailed, Unavailable
 from core.storage import layout
 from core.storage.keys import segments_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PART = 8 << 20
-"""Bytes of one part. A file that is smaller is put in one request, as almost every photo is."""
+"""Bytes of one part. A smaller file, as almost every photo is, is put in one request."""
 _DELETED_AT_ONCE = 1000
 _TRIES = 5
 _FIRST_PAUSE_S = 0.2
@@ -41,12 +41,12 @@ _NONCE = "put"
 class S3Store:
     """Safe for several threads and processes. A bad key raises ValueError.
 
-    An etag names content, not a moment: to put the same bytes again leaves it as it was. A put holds at most one part
-    (8 MiB) of a stream in memory, and a stream may have 10,000 of them.
+    An etag identifies content, not a moment: putting the same bytes again does not change it. A put holds at most one
+    part (8 MiB) of a stream in memory, and a stream may have 10,000 parts.
     """
 
     def __init__(self, clients: Clients, *, input_bucket: str, output_bucket: str) -> None:
-        """Raises Misconfigured where a bucket has no name."""
+        """Raises Misconfigured if a bucket has no name."""
         for name, bucket in (("input_bucket", input_bucket), ("output_bucket", output_bucket)):
             if not bucket:
                 raise Misconfigured(
@@ -69,14 +69,14 @@ class S3Store:
         about: dict[str, Any] = {"Bucket": bucket, "Key": key}
         kind: dict[str, Any] = {"ContentType": content_type}
         if condition is None and (isinstance(data, bytes) or len(head) < PART):
-            with explained(f"put objects into bucket {bucket}", "s3"):
+            with translate_errors(f"put objects into bucket {bucket}", "s3"):
                 return Etag(self._s3.put_object(**about, **kind, Body=head)["ETag"])
-        nonce = secrets.token_hex(8)  # tells our own object from another's where an answer was lost
+        nonce = secrets.token_hex(8)  # identifies our own object if the answer is lost
         kind["Metadata"] = {_NONCE: nonce}
         if isinstance(data, bytes) or len(head) < PART:
             whole = partial(self._s3.put_object, **about, **kind, Body=head, **_headers(condition))
             return self._written(bucket, key, nonce, whole, tries=_TRIES)
-        parts = partial(put_parts, self._s3, about, kind, head, partial(_read, data), _headers(condition))
+        parts = partial(_put_parts, self._s3, about, kind, head, partial(_read, data), _headers(condition))
         return self._written(bucket, key, nonce, parts, tries=1)  # a stream can't be read again
 
     def get(self, key: str) -> Blob:
@@ -84,11 +84,11 @@ class S3Store:
         doing = f"get objects from bucket {bucket}"
 
         def read() -> Blob:
-            with explained(doing, "s3"):
+            with translate_errors(doing, "s3"):
                 answer = _found(key, partial(self._s3.get_object, Bucket=bucket, Key=key))
                 try:
                     data = answer["Body"].read()
-                except BotoCoreError as error:  # its retries end where the body begins
+                except BotoCoreError as error:  # botocore does not retry once the body has begun
                     raise _BrokenOff(error) from error
             return Blob(data, Etag(answer["ETag"]), answer.get("ContentType", _DEFAULT_TYPE))
 
@@ -98,9 +98,9 @@ class S3Store:
             raise Unavailable(f"cannot {doing}: the connection broke off again and again ({error})") from error
 
     def copy(self, source: str, target: str) -> Etag:
-        """Objects of up to 5 GB, S3's limit of one copy."""
+        """Copy an object of up to 5 GB, S3's limit of one copy."""
         bucket, place = self._bucket(source), self._bucket(target)
-        with explained(f"copy objects from bucket {bucket} to bucket {place}", "s3"):
+        with translate_errors(f"copy objects from bucket {bucket} to bucket {place}", "s3"):
             copy = partial(self._s3.copy_object, Bucket=place, Key=target, CopySource={"Bucket": bucket, "Key": source})
             return Etag(_found(source, copy)["CopyObjectResult"]["ETag"])
 
@@ -122,9 +122,9 @@ class S3Store:
                 self._delete(bucket, own[start : start + _DELETED_AT_ONCE])
 
     def upload_form(self, key: str, *, content_type: str, max_bytes: int, expires_s: int) -> UploadForm | None:
-        """S3 itself refuses another key, another type, an empty or larger file, and whoever comes later."""
+        """Return a form with which S3 itself refuses another key or type, an empty or larger file, and late uploads."""
         bucket = self._bucket(key)
-        with explained(f"sign an upload into bucket {bucket}", "s3"):
+        with translate_errors(f"sign an upload into bucket {bucket}", "s3"):
             form = self._s3.generate_presigned_post(
                 bucket,
                 key,
@@ -141,7 +141,7 @@ class S3Store:
         return self._clients.s3
 
     def _bucket(self, key: str) -> str:
-        """Where `key` lies. Raises ValueError for a key that no store takes."""
+        """Return the bucket of `key`. Raises ValueError for an invalid key."""
         segments_of(key)
         return self._input if _is_input(key) else self._output
 
@@ -149,7 +149,7 @@ class S3Store:
         return any(prefix.startswith(known) or known.startswith(prefix) for known in layout.INPUT)
 
     def _written(self, bucket: str, key: str, nonce: str, write: Callable[[], Mapping[str, Any]], tries: int) -> Etag:
-        """The etag of what `write` wrote under its condition. Raises PreconditionFailed."""
+        """Return the etag of what `write` wrote under its condition. Raises PreconditionFailed."""
 
         again = False
 
@@ -163,7 +163,7 @@ class S3Store:
                     raise _Conflict from error
                 if code_of(error) not in _LOST:
                     raise
-                # A request whose answer was lost is sent again by botocore, and meets what it wrote itself.
+                # botocore repeats a request whose answer was lost, which then meets what the first one wrote.
                 etag = self._own(bucket, key, nonce) if again else None
                 if etag is not None:
                     return etag
@@ -172,7 +172,7 @@ class S3Store:
                 raise PreconditionFailed(key) from error
 
         doing = f"put objects into bucket {bucket}"
-        with explained(doing, "s3"):
+        with translate_errors(doing, "s3"):
             try:
                 return retry(once, _Conflict, tries=tries, base_s=_FIRST_PAUSE_S)
             except _Conflict as error:
@@ -190,7 +190,7 @@ class S3Store:
     def _list(self, bucket: str, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         more: dict[str, Any] = {"StartAfter": start_after} if start_after else {}
         while True:
-            with explained(f"list bucket {bucket}", "s3"):
+            with translate_errors(f"list bucket {bucket}", "s3"):
                 page = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **more)
             for found in page.get("Contents", []):
                 if self._input == self._output or _is_input(found["Key"]) == (bucket == self._input):
@@ -202,13 +202,13 @@ class S3Store:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _delete(self, bucket: str, keys: Sequence[str]) -> None:
-        """S3 answers for each key; those that it could not delete now are asked for again."""
+        """Delete, and ask again for keys that S3 could not delete now; it answers for each."""
         doing = f"delete objects from bucket {bucket}"
         left = list(keys)
 
         def once() -> None:
             nonlocal left
-            with explained(doing, "s3"):
+            with translate_errors(doing, "s3"):
                 answer = self._s3.delete_objects(
                     Bucket=bucket, Delete={"Objects": [{"Key": key} for key in left], "Quiet": True}
                 )
@@ -217,7 +217,7 @@ class S3Store:
             failed = {error["Key"] for error in errors}
             left = [key for key in left if key in failed]
             said: Any = {"Code": errors[0]["Code"], "Message": errors[0]["Message"]}
-            why = translated(ClientError({"Error": said}, "DeleteObjects"), doing, "s3")
+            why = translate_error(ClientError({"Error": said}, "DeleteObjects"), doing, "s3")
             raise why if isinstance(why, Misconfigured) else _SomeLeft(why)
 
         try:
@@ -227,7 +227,7 @@ class S3Store:
 
 
 class _SomeLeft(Exception):
-    """Some keys of a request were not deleted; the argument is the reason of the first of them."""
+    """S3 did not delete some keys of a request; the argument is the reason of the first of them."""
 
 
 class _BrokenOff(Exception):
@@ -235,7 +235,7 @@ class _BrokenOff(Exception):
 
 
 class _Conflict(Exception):
-    """Another write of the same key was under way; S3 took neither side."""
+    """Another write of the same key was under way, and S3 took neither."""
 
 
 def _is_input(key: str) -> bool:
@@ -249,7 +249,7 @@ def _headers(condition: Condition | None) -> dict[str, Any]:
 
 
 def _read(file: BinaryIO) -> bytes:
-    """The next part, full unless the file ends. Errors of reading are its owner's, and pass unchanged."""
+    """Return the next part, a full one unless the file ends. Errors of reading pass unchanged."""
     pieces: list[bytes] = []
     left = PART
     while left and (piece := file.read(left)):
@@ -259,10 +259,38 @@ def _read(file: BinaryIO) -> bytes:
 
 
 def _found(key: str, ask: Callable[[], T]) -> T:
-    """Raises NotFound where S3 says that there is no such object."""
+    """Raises NotFound if S3 says that there is no such object."""
     try:
         return ask()
     except ClientError as error:
         if code_of(error) in _MISSING:
             raise NotFound(key) from None
+        raise
+
+
+def _put_parts(
+    s3: S3Client,
+    about: dict[str, Any],
+    kind: dict[str, Any],
+    head: bytes,
+    read: Callable[[], bytes],
+    condition: dict[str, Any],
+) -> Mapping[str, Any]:
+    """Put `head` and everything that `read` returns as one object, part by part; S3 checks the condition at the end.
+
+    Only one part is held in memory, and a broken upload leaves nothing. `about` names bucket and key, `kind` the
+    object's type and metadata. Raises botocore's errors and those of `read`.
+    """
+    upload = s3.create_multipart_upload(**about, **kind)["UploadId"]
+    try:
+        parts: list[Any] = []
+        while head:
+            number = len(parts) + 1
+            done = s3.upload_part(**about, UploadId=upload, PartNumber=number, Body=head)
+            parts.append({"PartNumber": number, "ETag": done["ETag"]})
+            head = read()
+        return s3.complete_multipart_upload(**about, **condition, UploadId=upload, MultipartUpload={"Parts": parts})
+    except BaseException:
+        with suppress(ClientError, BotoCoreError):  # the bucket's own rule removes what is left
+            s3.abort_multipart_upload(**about, UploadId=upload)
         raise

@@ -1,4 +1,4 @@
-"""Identifiers that sort by the time of their making."""
+"""Ids that sort by the time at which they were made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RANDOM_DIGITS = 12  # 60 bits
 
 
 def new_id(prefix: str, now: float | None = None) -> str:
-    """`prefix_` and 22 characters: 50 bits of milliseconds, then 60 random bits."""
+    """Return `prefix_` and 22 characters: 50 bits of milliseconds, then 60 random bits. `now` is in Unix seconds."""
     moment = int((time.time() if now is None else now) * 1000)
     return f"{prefix}_{_base32(moment, _TIME_DIGITS)}{_base32(secrets.randbits(60), _RANDOM_DIGITS)}"
 

@@ -1,4 +1,7 @@
-"""What travels on the queues: a `Job` or `Feedback` in, an `OutputMessage` with a `Result` out; frozen, checked."""
+"""The messages on the queues: a `Job` or `Feedback` goes in, an `OutputMessage` with a `Result` comes out.
+
+They are frozen, and checked when they are read. Times are Unix seconds.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,18 @@ from config.validation import first_problem
 from core.errors import BadMessage
 
 MAX_NAME = 1024
-"""Longest file name kept, in characters; longer ones are cut by the web tier."""
+"""Longest file name, in characters. The web tier cuts longer ones."""
 
 MAX_INLINE_RESULT = 200_000
-"""Bytes of a result that still travel on the output queue; a larger one is read from the store."""
+"""Bytes of a result that still travel on the output queue. A larger one is read from the store."""
 
 MAX_OPINIONS = 300
-"""Of one image that travel to a tagger that learns; the latest count."""
+"""Opinions about one image that are sent to an adaptive tagger; the latest ones."""
 
 M = TypeVar("M", bound=BaseModel)
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
-"""A segment of a store key: nothing that came from outside may name another object."""
+"""A segment of a store key: nothing from outside may name another object."""
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
@@ -33,20 +36,20 @@ class _Message(BaseModel):
 
 
 class TagOptions(BaseModel):
-    """What a batch asks of its tagger; None leaves the pool's default."""
+    """What a batch asks of its tagger. None leaves the pool's default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     top_k: Annotated[int, Field(ge=1, le=1000)] | None = None
     min_confidence: Confidence | None = None
     cumulative: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Of a tagger whose confidences sum to 1: the smallest set of tags that together reach it."""
+    """For taggers whose confidences sum to 1: the smallest set of tags that together reach it."""
     tasks: tuple[Task, ...] | None = None
-    """Of florence2: what it is to do."""
+    """For florence2: what to do."""
     candidates: Annotated[tuple[str, ...], Field(max_length=100)] | None = None
-    """Of florence2: the names of things to look for, by the task `find`."""
+    """For florence2's task `find`: the names of things to look for."""
 
     def asked(self) -> dict[str, Any]:
-        """Those that are not None, to be sent or stored: an older version refuses options that it does not know."""
+        """Return the options that are not None, to send or store: older versions refuse options they do not know."""
         return self.model_dump(exclude_none=True)
 
 
@@ -54,22 +57,24 @@ SentOptions = Annotated[TagOptions, PlainSerializer(TagOptions.asked)]
 
 
 class Origin(BaseModel):
-    """Where a file lies that some program dropped; nobody uploaded it, and the catalogue learns of it by its result."""
+    """Where a dropped file is. Nobody uploaded it; the catalogue learns of it by its result."""
 
     model_config = ConfigDict(frozen=True)
     uri: str
-    """With its version, once that is known; see `core.domain.addresses`."""
+    """With its version once that is known; see `core.domain.addresses`."""
     folder: str
     """The address of the folder whose files make up the batch."""
     dropped_at: float
     sha256: str = ""
-    """Of what the worker read, as `bytes` is its size; empty where it could read nothing."""
+    """The hash of what the worker read, as `bytes` is its size; empty if it could read nothing."""
     bytes: int = 0
 
 
 class Job(_Message):
-    """One image to tag. `key` is one of the store's, or the address of an object elsewhere: `s3://BUCKET/KEY`,
-    or `s3://VERSION@BUCKET/KEY`."""
+    """One image to tag.
+
+    `key` is a key of the store, or an address: `s3://BUCKET/KEY` or `s3://VERSION@BUCKET/KEY`.
+    """
 
     batch_id: Id
     image_id: Id
@@ -79,22 +84,22 @@ class Job(_Message):
     submitted_at: float
     options: SentOptions = TagOptions()
     attempt: Annotated[int, Field(ge=0)] = 0
-    """Grows when the image's owner has it tried again."""
+    """Grows each time the image's owner has it tried again."""
     origin: Origin | None = None
-    """Of a dropped file."""
+    """Only for dropped files."""
     store_only: bool = False
-    """Its result is stored and not sent: whoever sent the job looks for it in the store."""
+    """The result is stored and not sent: the sender of the job looks for it in the store."""
     suspected: Literal["", "decoding", "tagging"] = ""
-    """Where a worker lost a decoder, or itself, to this image: it is worked on apart, after the others."""
+    """What a worker lost to this image: a decoder, or itself. Such images are processed apart, after the others."""
 
     @property
     def place(self) -> str:
-        """Where its bytes are looked for, in a sentence for its owner."""
+        """Where its bytes are looked for, for a sentence to its owner."""
         return "their bucket" if "://" in self.key else "the store"
 
 
 class Opinion(BaseModel):
-    """What people hold about one tag of an image: it has it, or it has it not."""
+    """What people think about one tag of an image: the image has it, or it has not."""
 
     model_config = ConfigDict(frozen=True)
     name: str
@@ -102,16 +107,16 @@ class Opinion(BaseModel):
 
 
 class Feedback(_Message):
-    """What people hold about the tags of one image, all of it: whoever learns of it forgets what they held before.
+    """Everything that people think about the tags of one image; it replaces earlier feedback about that image.
 
-    Of two about one image that with the higher `revision` is the later one, whichever comes first.
+    The message with the higher `revision` is the later one, whichever arrives first.
     """
 
     kind: Literal["feedback"] = "feedback"
     batch_id: Id
     image_id: Id
     key: str
-    """Where the image lies, as in its job."""
+    """Where the image is, as in its job."""
     name: str
     revision: Annotated[int, Field(ge=0)]
     opinions: Annotated[tuple[Opinion, ...], Field(max_length=MAX_OPINIONS)] = ()
@@ -126,7 +131,7 @@ class Box(BaseModel):
 
 
 class Tag(BaseModel):
-    """`confidence` is 0..1, or None where the model gives none; it is never invented."""
+    """`confidence` is 0..1, or None if the model gives none; it is never invented."""
 
     model_config = ConfigDict(frozen=True)
     name: str
@@ -136,7 +141,7 @@ class Tag(BaseModel):
 
 
 class Timings(BaseModel):
-    """Milliseconds of each stage; `queue` runs from submission to receipt by a worker."""
+    """Milliseconds of each stage. `queue` runs from submission until a worker receives the job."""
 
     model_config = ConfigDict(frozen=True)
     queue: float = 0.0
@@ -146,7 +151,7 @@ class Timings(BaseModel):
 
 
 class Result(_Message):
-    """What became of one image: tags, or an error that its owner can read."""
+    """The result for one image: tags, or an error that its owner can read."""
 
     batch_id: Id
     image_id: Id
@@ -159,11 +164,11 @@ class Result(_Message):
     finished_at: float = 0.0
     timings_ms: Timings = Timings()
     attempt: Annotated[int, Field(ge=0)] = 0
-    """That of the job."""
+    """The job's."""
     origin: Origin | None = None
-    """That of the job, with what the worker learned of the file."""
+    """The job's, with what the worker learned about the file."""
     width: Annotated[int, Field(ge=1)] | None = None
-    """Pixels of the picture as people see it, and `height`; None where no worker read them."""
+    """Width of the upright picture in pixels, as `height` is its height; None if no worker read them."""
     height: Annotated[int, Field(ge=1)] | None = None
 
     @property
@@ -172,7 +177,7 @@ class Result(_Message):
 
 
 class OutputMessage(_Message):
-    """A key-value pair (file name → labels) with the full result beside it, or where it lies in the store."""
+    """A key-value pair (file name → labels) with the full result, or with its key in the store."""
 
     key: str
     value: tuple[str, ...]
@@ -181,12 +186,12 @@ class OutputMessage(_Message):
 
 
 def log_ids(message: Job | Feedback | Result) -> dict[str, str]:
-    """What a line of the log about this image carries."""
+    """Return the ids for a log line about this image."""
     return {"batch": message.batch_id, "image": message.image_id}
 
 
 def encode(message: Job | Feedback | Result | OutputMessage) -> str:
-    """As JSON in characters that SQS takes: all of Unicode's but two, which a file's name may hold all the same."""
+    """Return the message as JSON that SQS takes. SQS refuses two of Unicode's characters, which are escaped here."""
     return message.model_dump_json(exclude_defaults=False).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
@@ -201,7 +206,7 @@ def decode_feedback(body: str) -> Feedback:
 
 
 def is_feedback(body: str) -> bool:
-    """Whether it says so of itself; what else it says may be damaged."""
+    """Return whether the body says that it is feedback; the rest of it may be damaged."""
     try:
         _Kind.model_validate_json(body)
     except ValidationError:
@@ -224,7 +229,7 @@ def decode_output(body: str) -> OutputMessage:
 
 
 def encode_output(result: Result, result_key: str) -> str:
-    """The body that goes onto the output queue for a result that is stored under `result_key`."""
+    """Return the body for the output queue of a result that is stored under `result_key`."""
     value = tuple(tag.name for tag in result.tags)
     body = encode(OutputMessage(key=result.name, value=value, result=result, result_key=result_key))
     if len(body.encode()) <= MAX_INLINE_RESULT:

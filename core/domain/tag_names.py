@@ -1,4 +1,4 @@
-"""The names of tags: as they are kept, and when two of them are one tag."""
+"""Normalises the names of tags, and tells when two names are the same tag."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NO_TEXT = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufffe\uffff]+")
 
 
 def clean_tag(name: str) -> str:
-    """A tag as it is kept: composed characters, single spaces, no control characters. Raises ValueError if empty."""
+    """Return a tag as it is stored: composed characters, single spaces, no control characters. Raises ValueError."""
     clean = _NO_TEXT.sub(" ", unicodedata.normalize("NFC", name)).strip()
     if not clean:
         raise ValueError("a tag needs at least one character that can be seen")
@@ -17,5 +17,5 @@ def clean_tag(name: str) -> str:
 
 
 def tag_key(name: str) -> str:
-    """What two names of one tag have in common: `Dog` and `dog` are the same tag."""
+    """Return what is equal for all spellings of one tag: `Dog` and `dog` are the same tag."""
     return _NO_TEXT.sub(" ", unicodedata.normalize("NFC", name)).casefold()

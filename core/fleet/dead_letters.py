@@ -1,4 +1,4 @@
-"""Dead letters for people to look at: what they say, without taking them."""
+"""Shows dead letters to people without taking them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from core.storage.ports import Delivery, Queue
 
 
 def peek_dead_letters(queue: Queue, limit: int) -> list[Delivery]:
-    """Return up to `limit` dead letters of a queue of jobs, and leave them where and as they are.
+    """Return up to `limit` dead letters of a queue of jobs, and leave them as they are.
 
-    `receive_count` is what it was when the letter died, however often it was read since. Raises Unavailable.
+    `receive_count` is the count when the letter died, however often it was read since. Raises Unavailable.
     """
     most = min(limit, queue.depth().dead)
     return queue.dead_letters().peek(most) if most else []

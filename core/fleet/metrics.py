@@ -1,4 +1,4 @@
-"""What the fleet says of itself in numbers, for whoever draws them and raises alarms."""
+"""The fleet's metrics: their names, and the port that takes samples."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Protocol
 
 
 class Metric(StrEnum):
-    """Each is of one pool. Alarms and dashboards of others name them: a name stays as it is."""
+    """Each metric is of one pool. Other people's alarms and dashboards use the names: never change one."""
 
     BACKLOG_VISIBLE = "BacklogVisible"
-    """Jobs that wait."""
+    """Waiting jobs."""
     BACKLOG_IN_FLIGHT = "BacklogInFlight"
     """Jobs that a worker holds, or held when it was lost."""
     BACKLOG_PER_WORKER = "BacklogPerWorker"
-    """Jobs that wait, by ready workers; where none is ready, as if one were."""
+    """Waiting jobs per ready worker; if no worker is ready, as if one were."""
     DEAD_LETTERS = "DeadLetters"
     WORKERS_READY = "WorkersReady"
     WORKERS_BILLABLE = "WorkersBillable"
-    """Instances that are paid for, launches asked for and instances that leave among them."""
+    """Instances that are paid for, including requested and ending ones."""
     WORKERS_WANTED = "WorkersWanted"
     BOOT_SECONDS = "BootSeconds"
-    """From launch to ready, of each worker that became ready."""
+    """Seconds from launch to ready, for each worker that became ready."""
     BOOT_FAILURES = "BootFailures"
-    """Launches refused, and workers that did not become ready."""
+    """Refused launches, and workers that did not become ready."""
     IMAGES_PER_SECOND = "ImagesPerSecond"
     """Images finished, with tags or with an error."""
     IMAGE_ERRORS = "ImageErrors"
@@ -42,19 +42,19 @@ class Sample:
 
 
 class Metrics(Protocol):
-    """Takes samples. Whatever becomes of them, the sender is not kept waiting and meets no error."""
+    """Takes samples. It never delays the sender and never raises."""
 
     def put(self, samples: Sequence[Sample]) -> None: ...
 
     def close(self) -> None:
-        """Send what is left, as far as that goes."""
+        """Send what is left, if possible."""
 
 
 class NoMetrics:
-    """For one machine: Prometheus reads the web tier's /metrics, nothing need be sent."""
+    """For one machine: Prometheus reads the web tier's /metrics, so nothing is sent."""
 
     def put(self, samples: Sequence[Sample]) -> None:
-        """Pass them over."""
+        """Drop the samples."""
 
     def close(self) -> None:
-        """There is nothing left."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""What operators order, and how an order that makes no sense is refused: one for the command line and the API."""
+"""What operators order, with its checks: shared by the command line and the API."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Literal
 from core.fleet.roster import Roster
 
 MOST_WORKERS = 10_000
-"""A cap beyond this is taken for a slip of the hand."""
+"""A higher cap is taken for a typing error."""
 _NAMED = 20
 
 Source = Literal["settings", "operator"]
 
 
 class InvalidOrder(ValueError):
-    """An order that cannot be meant; the text says why."""
+    """The order cannot be meant; the text says why."""
 
 
 class NoSuchWorker(LookupError):
-    """The text names those that there are."""
+    """No such worker is alive; the text names those that are."""
 
 
 def request_drain(roster: Roster, worker_id: str, alive: Collection[str]) -> None:
-    """Have the worker finish what it holds and end. Raises NoSuchWorker unless it is among those `alive`."""
+    """Ask the worker to finish what it holds and end. Raises NoSuchWorker unless it is in `alive`."""
     if worker_id not in alive:
         named = sorted(alive)[:_NAMED]
         more = f" and {len(alive) - len(named)} more" if len(alive) > len(named) else ""
@@ -33,20 +33,20 @@ def request_drain(roster: Roster, worker_id: str, alive: Collection[str]) -> Non
 
 
 def set_max_workers(roster: Roster, max_workers: int | None) -> None:
-    """Set the cap in place of `controller.max_workers`; None goes back to that. Raises InvalidOrder."""
+    """Set the cap that replaces `controller.max_workers`; None removes it. Raises InvalidOrder."""
     if max_workers is not None and not 0 <= max_workers <= MOST_WORKERS:
         raise InvalidOrder(f"a cap is 0 (no worker at all) to {MOST_WORKERS:,} workers, and not {max_workers}")
     roster.set_cap(max_workers)
 
 
 def get_cap(roster: Roster, settings: int) -> tuple[int, Source]:
-    """The cap that holds, and who set it; `settings` is `controller.max_workers`."""
+    """Return the cap in force, and who set it. `settings` is `controller.max_workers`."""
     theirs = roster.cap()
     return (settings, "settings") if theirs is None else (theirs, "operator")
 
 
 def describe_cap(roster: Roster, settings: int) -> str:
-    """A sentence for whoever sits at a terminal."""
+    """Return a sentence about the cap for people at a terminal."""
     holds, source = get_cap(roster, settings)
     workers = f"at most {holds} {'worker' if holds == 1 else 'workers'}"
     if source == "settings":

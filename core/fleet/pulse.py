@@ -1,11 +1,10 @@
-"""Signs of life of the collector and the controller.
+"""Heartbeats of the collector and the controller.
 
-A thread tells the roster every few seconds that the process lives, and what its main loop is at, and since when. So a
-reader can tell a long step (a large batch, slow answers of AWS) from a process that stands still, and a process that
-stands still from one whose main loop hangs.
-
-Whoever started the process is told too, over a pipe or by systemd's watchdog, and even while the store cannot be
-written: a full disk is no reason to start a process again. Only a main loop that hangs keeps quiet there.
+1. A thread writes to the roster every few seconds: that the process lives, which step its main loop is at, and since
+   when. A reader can tell a long step (a large batch, slow answers of AWS) from a stopped process, and a stopped
+   process from one whose main loop hangs.
+2. The parent process is told too, over a pipe or by systemd's watchdog, even while the store cannot be written: a full
+   disk is no reason to restart a process. Only a main loop that hangs stops these beats.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from core.errors import Unavailable
 from core.fleet.roster import Role, RoleBeat, Roster
 
 VARIABLE = "TAGFLEET_PULSE"
-"""Names the write end of a pipe: each byte in it is a sign of life."""
+"""Names the write end of a pipe. Each byte in it is one beat."""
 BEATS = 3
-"""So many beats are missing from a process that is told to stand still."""
+"""A process that misses this many beats counts as stopped."""
 HANGS = 20
-"""A step that takes so many times as long as a process may be silent is taken for one that hangs."""
+"""A step that takes this many times the allowed silence counts as hanging."""
 
 
 class Pulse:
@@ -60,7 +59,7 @@ class Pulse:
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def step(self, name: str, *, limited: bool = True) -> None:
-        """The main loop begins something that is to end, soon where it is `limited`. Cheap: called at each turn."""
+        """Tell that the main loop begins a step, a short one if `limited`. Cheap: call it in each turn."""
         self._step = (name, self._clock(), self._hangs_s if limited else 0.0)
 
     def __enter__(self) -> Pulse:
@@ -79,7 +78,7 @@ class Pulse:
             _, since, limit_s = self._step
             if not limit_s or self._clock() - since < limit_s:
                 for tell in self._listeners:
-                    with suppress(OSError):  # whoever listened is gone, or the pipe is full of beats
+                    with suppress(OSError):  # the listener is gone, or the pipe is full of beats
                         tell()
             self._beat()
             self._over.wait(self._every_s)
@@ -103,12 +102,12 @@ class Pulse:
             self._silent = False
         except Unavailable as error:
             if not self._silent:
-                telemetry.logger().warning("the sign of life is not written", why=str(error))
+                telemetry.logger().warning("the heartbeat is not written", why=str(error))
             self._silent = True
 
 
 def _listeners(environ: MutableMapping[str, str]) -> list[Callable[[], object]]:
-    """Both variables are taken out of `environ`: they are meant for this process alone."""
+    """Remove both variables from `environ`, as they are meant for this process alone, and return whom to tell."""
     found: list[Callable[[], object]] = []
     with suppress(ValueError, OverflowError, OSError):
         fd = int(environ.pop(VARIABLE, ""))
@@ -123,7 +122,7 @@ def _listeners(environ: MutableMapping[str, str]) -> list[Callable[[], object]]:
 
 
 def _notify(address: str) -> None:
-    """systemd's protocol, sd_notify(3): `@` stands for the abstract namespace."""
+    """Speak systemd's protocol, sd_notify(3). A leading `@` is the abstract namespace."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as speaker:
         speaker.connect("\0" + address[1:] if address[0] == "@" else address)
         speaker.send(b"WATCHDOG=1")

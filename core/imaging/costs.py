@@ -1,7 +1,7 @@
 """What decoding costs: nanoseconds on one core, about twice what `python -m bench decode` measures.
 
 Measured 2026-11-30 on 2 cores of an AMD EPYC; docs/decisions/0030 has the table. They need not be exact: the limit of
-ten seconds is far from every photo and far from every bomb.
+ten seconds is far above every photo and far below every bomb.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ RLE_PIXEL_NS = 100.0
 """…and for each of its pixels."""
 
 PART_NS = 40_000.0
-"""For each strip, tile or item that is set up by itself."""
+"""For each strip, tile or item that is set up separately."""
 
 
 def seconds(format: str, pixels: int, size: int, parts: int = 0) -> float:

@@ -41,13 +41,13 @@ SENTENCES = (
     TRANSPARENT,
     UNIFORM,
 )
-"""All there are; what stands in braces is filled in."""
+"""All of them; fields in braces are filled in."""
 
 _SIGNS_OF_A_CUT = ("truncated", "not enough", "unexpected end", "premature end", "end of file")
 
 
-def explained(error: Exception, format: str) -> BadImage:
-    """Return the BadImage for whatever a decoder raised on an image of `format`; its own words are only looked at."""
+def as_bad_image(error: Exception, format: str) -> BadImage:
+    """Return the BadImage for any error that a decoder raised on an image of `format`. Its text is never shown."""
     if isinstance(error, BadImage):
         return error
     if isinstance(error, MemoryError):

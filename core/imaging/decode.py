@@ -1,4 +1,4 @@
-"""The decoder: what can't be decoded within limits is a BadImage, whose text is for the image's owner."""
+"""The decoder. What it cannot decode within limits is a BadImage, whose text is for the image's owner."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ UPRIGHT_SIZE = "upright_size"
 """In the `info` of a decoded image: width and height of the whole picture, upright, before it was reduced."""
 
 MAX_PIXELS = 500_000_000
-"""Nothing larger is tried, however little memory and time it would take."""
+"""Larger images are refused, however little memory and time they would take."""
 
 SECONDS = 10.0
-"""A decode that is expected to take longer is refused, where nobody says otherwise: a third of `decode_timeout_s`."""
+"""The default limit for the estimated time of a decode: a third of the default `decode_timeout_s`."""
 
 SCANNED_SAMPLES = 4_000_000_000
-"""All scans of a JPEG together may pass over so many samples: twice what a progressive photo of 200 MP takes."""
+"""Limit for the samples that all scans of a JPEG pass over: twice that of a progressive photo of 200 MP."""
 
 _MEGABYTE = 1_000_000
 
 
 class DecodeBudget:
-    """Memory that all decodes of this process share, a decode waits until its estimate fits; and `seconds` for each."""
+    """Memory that all decodes of this process share, and a limit of `seconds` for each. Decodes wait for memory."""
 
     def __init__(self, megabytes: int, seconds: float = SECONDS) -> None:
         self.limit = megabytes * _MEGABYTE
@@ -44,7 +44,7 @@ class DecodeBudget:
 
     @contextmanager
     def reserve(self, cost: int) -> Iterator[None]:
-        """Hold `cost` bytes, once they are free; it must not exceed `limit`."""
+        """Hold `cost` bytes once they are free. `cost` must not exceed `limit`."""
         with self._changed:
             self._changed.wait_for(lambda: cost <= self._free)
             self._free -= cost
@@ -58,9 +58,9 @@ class DecodeBudget:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Decodes uploads to RGB images whose shorter side is at least `side` pixels, where the upload has as many.
+    """Decodes uploads to RGB images whose shorter side is at least `side` pixels, if the upload has as many.
 
-    Large images come back at a reduced scale of at least twice `side`: enough to resample without a visible difference.
+    Large images are reduced to at least twice `side`, which is enough to resample without a visible difference.
     """
 
     side: int
@@ -69,12 +69,12 @@ class Decoder:
     def decode(self, data: bytes) -> Image.Image:
         """Return the first frame as upright RGB in sRGB, on white where it is transparent, with UPRIGHT_SIZE in `info`.
 
-        Raises BadImage, also where there is nothing to tag: all is transparent, or of one colour.
+        Raises BadImage, also if there is nothing to tag: every pixel is transparent, or has the same colour.
         """
         return self._decoded(data, refuse_blank=True)
 
     def show(self, data: bytes) -> Image.Image:
-        """Return the same as `decode`, blank pictures too. Raises BadImage."""
+        """Return the same as `decode`, but blank pictures too. Raises BadImage."""
         return self._decoded(data, refuse_blank=False)
 
     def _decoded(self, data: bytes, *, refuse_blank: bool) -> Image.Image:
@@ -87,7 +87,7 @@ class Decoder:
                 with Image.open(BytesIO(header.data), formats=_PLUGINS.get(header.format, (header.format,))) as image:
                     return self._picture(image, header, refuse_blank=refuse_blank)
         except Exception as error:  # noqa: BLE001  # decoders raise nearly anything on damaged files
-            raise damage.explained(error, header.format) from None
+            raise damage.as_bad_image(error, header.format) from None
 
     def _picture(self, image: Image.Image, header: Header, *, refuse_blank: bool) -> Image.Image:
         if image.width * image.height > 1.1 * header.pixels:
@@ -109,7 +109,8 @@ class Decoder:
         return upright
 
     def _admit(self, header: Header) -> int:
-        """Return the bytes that decoding takes, by the header alone. Raises BadImage if it or the time is too much."""
+        """Return the bytes that decoding takes, estimated from the header. Raises BadImage if that or the time is
+        too much."""
         width, height = header.width, header.height
         if header.pixels > MAX_PIXELS:
             raise BadImage(damage.TOO_MANY_PIXELS.format(width=width, height=height, limit=MAX_PIXELS // 1_000_000))
@@ -134,7 +135,7 @@ _PLUGINS = {"HEIF": ("HEIF", "AVIF")}
 
 
 def _mend_byte_order(image: Image.Image) -> None:
-    """Read big-endian TIFFs as libtiff gives them, in this machine's order: Pillow sees to that for 16 bits only."""
+    """Read big-endian TIFFs in this machine's byte order, as libtiff returns them. Pillow does so for 16 bits only."""
     if image.format == "TIFF" and sys.byteorder == "little":
         image.tile = [  # type: ignore[attr-defined]  # of an opened image
             tile._replace(args=(_NATIVE.get(tile.args[0], tile.args[0]), *tile.args[1:]))

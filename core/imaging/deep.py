@@ -1,10 +1,10 @@
-"""Grey pictures of more than 8 bits, signed or floating point: what is black, what is white?
+"""Maps grey pictures of more than 8 bits, signed or floating point, to black and white.
 
-1. The scale follows a convention where the values fit one: 0..1, -1..1, 0..255, the full range of 10 to 32 bits.
-2. It is chosen by a high percentile, so that a few hot pixels darken nothing; what lies beyond is clipped.
-3. Values beyond every convention, or far below one, are scaled by that percentile itself. Where more than a few are
+1. The scale follows a convention if the values fit one: 0..1, -1..1, 0..255, the full range of 10 to 32 bits.
+2. A high percentile chooses it, so that a few hot pixels do not darken the picture. Values beyond are clipped.
+3. Values beyond every convention, or far below one, are scaled by that percentile itself. If more than a few are
    negative, black is a low percentile.
-4. What is not finite is ignored, and shown black (positive infinity: white).
+4. Values that are not finite are ignored, and shown black (positive infinity: white).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _SAMPLE_FORMAT, _PHOTOMETRIC = 339, 262
 _SIGNED, _WHITE_IS_ZERO = 2, 0
 _TOPS: Final = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 32767.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1)
 _UNSIGNED_16: Final = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-"""No 15 bits: a picture whose whites are below half of the range is a dark one."""
+"""Not 15 bits: a picture whose whites are below half of the range is a dark one."""
 _FLOAT_TOPS: Final = (1.0, 255.0, 65535.0)
 _HIGH, _LOW = 99.9, 0.1
 _SAMPLED = 1_000_000
-"""Pixels that percentiles are taken of."""
+"""Pixels of which percentiles are taken."""
 _BLOCK = 1_000_000
-"""Pixels that are scaled at once: what bounds the memory beside the picture's own."""
+"""Pixels that are scaled at once: this bounds the memory beside the picture's own."""
 _FEW = 0.01
-"""Share of negative pixels that are noise around black."""
+"""Share of negative pixels that counts as noise around black."""
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -37,7 +37,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def to_grey(image: Image.Image) -> Image.Image:
-    """Return a deep `image` as mode L, 0 black and 255 white; as LA where a PNG names one value that is transparent."""
+    """Return a deep `image` as mode L, 0 black and 255 white; as LA if a PNG names one transparent value."""
     import numpy as np  # only deep pictures need it, and the thumbnails' child is to stay light
 
     rows = max(1, _BLOCK // image.width)
@@ -63,7 +63,7 @@ def to_grey(image: Image.Image) -> Image.Image:
 
 
 def _values(image: Image.Image, top: int, rows: int) -> npt.NDArray[Any]:
-    """Return the block of rows from `top` as numbers, with the sign that the file gives them."""
+    """Return the block of rows from `top` as numbers, with the file's sign."""
     import numpy as np
 
     block = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
@@ -73,7 +73,7 @@ def _values(image: Image.Image, top: int, rows: int) -> npt.NDArray[Any]:
 
 
 def _range(sample: npt.NDArray[Any]) -> tuple[float, float]:
-    """Return the values that are black and white."""
+    """Return the values of black and white."""
     import numpy as np
 
     floating = sample.dtype.kind == "f"

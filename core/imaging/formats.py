@@ -1,4 +1,4 @@
-"""The formats that are read, recognised by their first bytes whatever a file's name says."""
+"""Recognises formats by their first bytes, whatever a file's name says, and reads their headers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 def sniff(data: bytes) -> str | None:
-    """Return the format that the first bytes are of, None where it is none of ours."""
+    """Return the format of the first bytes, None if it is not one that is read."""
     head = data[:32]
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -58,7 +58,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def read_header(data: bytes) -> Header:
-    """Return what the header says, without a decoder. Raises BadImage where it is damaged, or of no format of ours."""
+    """Return what the header says, without a decoder. Raises BadImage if it is damaged, or of no known format."""
     if not data:
         raise BadImage(damage.EMPTY)
     format = sniff(data)

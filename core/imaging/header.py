@@ -1,4 +1,4 @@
-"""What a header tells of an image before anything is decoded: its size, and the memory and time it will take."""
+"""What a header says about an image: its size, and the memory and time that decoding will take."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Header:
     width: int
     height: int
     data: bytes
-    """The file as a decoder is to see it: mended at its end, without what no picture needs."""
+    """The file as a decoder is to see it: repaired at its end, without parts that no picture needs."""
     pixel_bytes: float
-    """Peak memory for each pixel that is decoded, conversions included."""
+    """Peak memory per decoded pixel, conversions included."""
     seconds: float
     """Estimated time of a decode, on one core."""
     extra_bytes: int = 0
@@ -25,16 +25,16 @@ class Header:
     """Whether its decoder can scale by 1/2, 1/4 and 1/8 (JPEG)."""
     scans: int = 1
     scan_samples: int = 0
-    """Samples of all scans together, each counted as often as a scan passes over it (JPEG)."""
+    """Samples of all scans together, counted once for each scan that passes over them (JPEG)."""
     unended: bool = False
-    """No end was found where the last scan may be complete: to be checked strictly (JPEG)."""
+    """The last scan may be complete although its end is missing: check it strictly (JPEG)."""
 
     @property
     def pixels(self) -> int:
         return self.width * self.height
 
     def scale(self, side: int) -> int:
-        """By what the decoder itself can divide both sides without leaving either below `side`."""
+        """Return the factor by which the decoder can divide both sides and leave both at `side` or more."""
         if not self.scalable:
             return 1
         room = min(self.width, self.height) // max(1, side)

@@ -1,4 +1,4 @@
-"""From what a decoder gives, in whichever mode, to RGB in sRGB over white; and whether there is anything to see."""
+"""Converts what a decoder returns, in any mode, to RGB in sRGB on white, and tells whether there is anything to see."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ NOISE = 4
 _SAMPLED = 16
 _PLAIN = ("L", "LA", "RGB", "RGBA", "CMYK", "LAB", "YCbCr")
 _OPAQUE_IF_ZERO = ("BMP", "DIB")
-"""Formats whose fourth byte is often left zero by programs that know no transparency."""
+"""Formats whose fourth byte programs without transparency often leave at zero."""
 
 
 def plain(image: Image.Image) -> Image.Image:
-    """Return `image` in a mode whose pixels may be averaged: no palette, no single bits, 8 bits for each band."""
+    """Return `image` in a mode whose pixels can be averaged: no palette, no single bits, 8 bits per band."""
     if deep.is_deep(image):
         return deep.to_grey(image)
     if image.mode == "RGBA" and image.format in _OPAQUE_IF_ZERO and _highest_alpha(image) == 0:
@@ -33,7 +33,7 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def on_white(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return a plain `image` as RGB in sRGB; what is transparent lies over white."""
+    """Return a plain `image` as RGB in sRGB, with white under transparent pixels."""
     if image.mode == "YCbCr":
         image = image.convert("RGB")
     if image.mode in ("LA", "RGBA"):
@@ -46,20 +46,20 @@ def on_white(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def is_transparent(small: Image.Image, whole: Image.Image) -> bool:
-    """Return whether no pixel of `whole` can be seen; `small` is its reduced copy, which is looked at first."""
+    """Return whether no pixel of `whole` is visible. `small` is its reduced copy, which is checked first."""
     return small.mode in ("LA", "RGBA") and _highest_alpha(small) == 0 and _highest_alpha(whole) == 0
 
 
 def is_uniform(shown: Image.Image, whole: Image.Image) -> bool:
-    """Return whether all pixels have one colour: of `shown`, the RGB result, and of the plain `whole` too.
+    """Return whether all pixels have one colour, both in `shown`, the RGB result, and in the plain `whole`.
 
-    A star in a black sky is lost in the reduced copy, and is something.
+    A star in a black sky is lost in the reduced copy, and is something to see.
     """
     return not _has_colours(shown) and _is_one_colour(shown) and (whole.mode in ("LA", "RGBA") or _is_one_colour(whole))
 
 
 def _has_colours(shown: Image.Image) -> bool:
-    """Return whether two of a few places differ: it tells nearly all pictures from blank ones, and takes no time."""
+    """Return whether a few sample pixels differ. That tells nearly all pictures from blank ones, and takes no time."""
     first = None
     for step in range(_SAMPLED):
         place = (shown.width * step // _SAMPLED, shown.height * (step * 5 % _SAMPLED) // _SAMPLED)

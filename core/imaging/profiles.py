@@ -1,6 +1,6 @@
 """Colour profiles: pictures are tagged and shown in sRGB. A broken, huge or mismatching profile is ignored.
 
-Transforms are kept, as most photos share a few profiles; those that change nothing to speak of are skipped.
+Transforms are cached, as most photos share a few profiles. Those that change nearly nothing are skipped.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _KEPT = 16
 _SPACES = {"RGB": b"RGB ", "CMYK": b"CMYK", "L": b"GRAY", "LAB": b"Lab "}
 _CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")
 _UNSEEN = 3
-"""Levels of 255: a profile that moves no colour by more is taken for sRGB."""
+"""Levels of 255: a profile that moves no colour by more counts as sRGB."""
 
 _SRGB = ImageCms.createProfile("sRGB")
 _LAB = ImageCms.createProfile("LAB")
 
 
 def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return `image` (RGB, CMYK, L or LAB) with its colours in sRGB; unchanged where its profile is of no use."""
+    """Return `image` (RGB, CMYK, L or LAB) with its colours in sRGB; unchanged if its profile is of no use."""
     transform = _transforms.get(image.mode, profile or b"")
     if transform is None:
         return image
@@ -33,7 +33,7 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         converted = transform.apply(image)
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image
-    return image if _is_flat(converted) and not _is_flat(image) else converted  # it shows nothing: it is broken
+    return image if _is_flat(converted) and not _is_flat(image) else converted  # a broken profile, which shows nothing
 
 
 def _is_flat(image: Image.Image) -> bool:
@@ -42,14 +42,14 @@ def _is_flat(image: Image.Image) -> bool:
 
 
 class _Transforms:
-    """Used by several threads: what is built twice at the same time is the same."""
+    """Used by several threads; a transform that two build at the same time is the same."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, bytes], ImageCms.ImageCmsTransform | None] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, mode: str, profile: bytes) -> ImageCms.ImageCmsTransform | None:
-        """Return the transform to sRGB; None where there is nothing to change or the profile cannot be used."""
+        """Return the transform to sRGB; None if it would change nothing or the profile cannot be used."""
         if not _fits(mode, profile) and mode != "LAB":
             return None
         key = (mode, hashlib.sha256(profile).digest())
@@ -69,7 +69,7 @@ _transforms = _Transforms()
 
 
 def _fits(mode: str, profile: bytes) -> bool:
-    """Return whether the profile is of the picture's kind of colours, and of a device."""
+    """Return whether the profile is for the picture's kind of colours, and describes a device."""
     return (
         128 <= len(profile) <= MOST_BYTES
         and mode in _SPACES
@@ -88,7 +88,7 @@ def _built(mode: str, profile: bytes) -> ImageCms.ImageCmsTransform | None:
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Return whether colours all over the range stay where they are."""
+    """Return whether sample colours all over the range stay as they are."""
     steps = range(0, 256, 51)
     colours = list(product(steps, repeat=3)) if mode == "RGB" else [(step, step, step) for step in steps]
     sample = Image.new("RGB", (len(colours), 1))

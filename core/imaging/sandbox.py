@@ -1,8 +1,8 @@
 """Decodes one image at a time in a child process with limited memory and time, which may crash or hang without harm.
 
-The child reads frames (what is wanted, the side, the length, the upload) and answers each with a status, a size, and
-the pixels, the JPEG or the sentence. It is started when first needed and again after its death, and ends when its
-input does.
+The child reads requests (what is wanted, the side, the length, the upload). It answers each with a status, sizes, and
+the pixels, the JPEG or the sentence for the owner. It is started when first needed and again after its death, and ends
+when its input ends.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from core.imaging.orientation import Size, read_upright_size
 from core.util.interpreter import module_command
 
 REQUEST = struct.Struct(">BIQ")
-"""What is wanted, the side in pixels, bytes that follow."""
+"""What is wanted, the side in pixels, the number of bytes that follow."""
 ANSWER = struct.Struct(">BIIIIQ")
-"""Status, width and height, those of the upright picture at full scale, bytes that follow."""
+"""Status, width and height, upright width and height of the whole picture, the number of bytes that follow."""
 PIXELS, THUMBNAIL, SIZE = 0, 1, 2
-"""RGB to be tagged, at least `side` pixels at the shorter side; a JPEG of at most `side` pixels at the longer one; or
-only the size of the whole picture, from its header."""
+"""RGB for tagging, of at least `side` pixels at the shorter side; a JPEG of at most `side` pixels at the longer
+side; or only the upright size of the whole picture, from its header."""
 OK, BAD, NO_MEMORY = 0, 1, 2
 
 _SPARE_BYTES = 1 << 30  # address space beyond the decode budget: the interpreter, libraries, allocator's arenas
@@ -45,7 +45,7 @@ _LOOK_S = 1.0
 
 
 class Failed(TagfleetError):
-    """There is no picture. `lasting`: nor would there be one the next time. `lost`: the child ended of it."""
+    """The child gave no answer. `lasting`: another try would fail too. `lost`: the child ended from it."""
 
     def __init__(self, sentence: str, *, lasting: bool, lost: bool = True) -> None:
         super().__init__(sentence)
@@ -54,7 +54,7 @@ class Failed(TagfleetError):
 
 
 class Sandbox:
-    """Used by one thread at a time; `close` may come from another."""
+    """The parent's side of the child. Used by one thread at a time; `close` may come from another."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Sandbox:
         niceness: int = 0,
         command: Sequence[str] | None = None,
     ) -> None:
-        """Refuse by the header what should take more than `memory_mb` or `seconds`; end what takes `timeout_s`."""
+        """The child refuses images that should take more than `memory_mb` or `seconds`; `timeout_s` ends it."""
         self._command = command or (
             module_command(
                 "core.imaging.sandbox", str(memory_mb), str(seconds), str(niceness), str(math.ceil(timeout_s) + 1)
@@ -91,7 +91,7 @@ class Sandbox:
         return full_size if all(full_size) else None
 
     def close(self) -> None:
-        """End the child; a decode that is under way fails, which says nothing about its image."""
+        """End the child. A decode under way fails, which says nothing about its image."""
         self._end()
 
     def _asked(self, wanted: int, data: bytes, side: int) -> tuple[tuple[int, int], tuple[int, int], bytes]:
@@ -124,7 +124,7 @@ class Sandbox:
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # decoders in C chatter there about damaged images
+                stderr=subprocess.DEVNULL,  # decoders in C write about damaged images there
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread would reserve address space
             )
         return self._child
@@ -134,11 +134,11 @@ _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def _crashed(child: subprocess.Popen[bytes]) -> bool:
-    """Return whether the child ended by itself: a signal from outside, or the kernel's for lack of memory, is none."""
+    """Return whether the child ended by itself, not by a signal from outside or by the kernel for lack of memory."""
     try:
         return -child.wait(timeout=10) not in _FROM_OUTSIDE
     except subprocess.TimeoutExpired:
-        return True  # it closed its output and lives: it is not ours any more
+        return True  # it closed its output and still lives, so it no longer follows our protocol
 
 
 def _exchange(
@@ -179,7 +179,7 @@ def _wait(readable: list[int], writable: list[int], deadline: float) -> None:
 
 
 def _serve(budget: DecodeBudget, limit_s: int, source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer each request. One that outlasts `limit_s` ends this process, should nobody be there to kill it."""
+    """Answer each request. A request that takes longer than `limit_s` ends this process, even without a parent."""
     while len(head := source.read(REQUEST.size)) == REQUEST.size:
         wanted, side, size = REQUEST.unpack(head)
         data = source.read(size)
@@ -226,14 +226,14 @@ def _limit(memory_mb: int, niceness: int) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process soon after its parent has: a decode that hangs does not see that the input has ended."""
+    """End this process soon after its parent: a decode that hangs does not see that the input has ended."""
     while os.getppid() == parent:
         time.sleep(_LOOK_S)
     os._exit(0)
 
 
 def main() -> None:
-    """Serve until the input, or the process that started this one, ends."""
+    """Serve until the input ends, or the parent process."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     memory_mb, seconds, niceness, limit_s = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     _limit(memory_mb, niceness)

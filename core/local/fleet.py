@@ -19,35 +19,35 @@ from config import settings as config
 from config.settings import Settings
 from core import exits, telemetry
 from core.errors import Unavailable
-from core.local import instances as journal
-from core.local.instances import Record
+from core.local import instance_files
+from core.local.instance_files import Record
 from core.storage.ports import PROCESS, Instance, Launch, Offering
 from core.util.disk_errors import guarded
 from core.util.private import private_folder, private_log
 
 _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" """
-"""Run by sh: the new process writes its id down before it becomes the worker. So no worker ever runs that could not
-be found again, wherever its launcher was killed."""
+"""Run by sh: the new process writes its id before it becomes the worker. So every running worker can be found again,
+wherever its launcher was killed."""
 _KEPT_LOGS = 100
 _LEFTOVER_S = 60.0
 _NOT_FOR_WORKERS = (
     *("TAGFLEET_LIFELINE", "TAGFLEET_PULSE", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
     *("TAGFLEET_CONFIG", "TAGFLEET_WEB__CATALOG_URL"),
 )
-"""Workers outlive whoever starts them, get their settings one by one, and decode what strangers sent: the catalogue's
-password is none of their business."""
+"""Workers outlive their parent, get their settings one by one, and decode strangers' files: they must not have the
+catalogue's password."""
 
 
 class LocalFleet:
-    """Several of these, in several processes, may look after the same `root`.
+    """Starts and ends workers. Several of these, in several processes, may look after the same `root`.
 
-    An instance's id follows from its launch's token and its number, and its file is made only where none is: a
-    replay starts what the first call never came to, and nothing twice. A file whose launcher was killed before
-    the worker was started counts as gone, and is not started by a replay. Tokens are known for `keep_gone_s`
-    after their instance was first found gone.
+    An instance's id follows from its launch's token and its number, and its file is created only if there is none: a
+    replay starts what the first call did not come to, and nothing twice. If its launcher was killed before the worker
+    started, the instance counts as gone, and a replay does not start it. Tokens are known for `keep_gone_s` after their
+    instance was first found gone.
 
-    `terminate` sends SIGTERM; whoever calls `instances` or `terminate` `grace_s` later sends SIGKILL to the whole
-    process group. `clock` gives Unix seconds.
+    `terminate` sends SIGTERM. A call of `instances` or `terminate` after `grace_s` sends SIGKILL to the whole process
+    group. `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -95,17 +95,17 @@ class LocalFleet:
         return Launch(launched, len(reasons), reasons[0] if reasons else "")
 
     def set_aside(self, ids: Sequence[str]) -> None:
-        """Do nothing: nobody takes a process back for want of others."""
+        """Do nothing: nobody takes processes back."""
 
     def terminate(self, ids: Sequence[str]) -> None:
         for id_ in ids:
-            path = journal.path_of(self._root, id_)
-            record = journal.read(path) if path.parent == self._root else None
+            path = instance_files.path_of(self._root, id_)
+            record = instance_files.read(path) if path.parent == self._root else None
             if record is None or not record.alive:
                 continue
             if record.stop_at is None:
                 now = self._clock()
-                journal.append(path, stop_at=now)
+                instance_files.append(path, stop_at=now)
                 record = replace(record, stop_at=now)
             self._tend(record)
 
@@ -116,24 +116,24 @@ class LocalFleet:
         for name in names:
             path = self._root / name
             if name.startswith("."):
-                if journal.is_abandoned(path, _LEFTOVER_S, time.time()):
+                if instance_files.is_abandoned(path, _LEFTOVER_S, time.time()):
                     path.unlink(missing_ok=True)
-            elif name.endswith(journal.SUFFIX) and (record := journal.read(path)):
+            elif name.endswith(instance_files.SUFFIX) and (record := instance_files.read(path)):
                 found.append(record)
         return found
 
     def _ensure(self, id: str, pool: str, token: str) -> Record:
-        """Start the instance unless its file is there."""
-        path = journal.path_of(self._root, id)
-        fd = journal.create(path, pool=pool, token=token, launched_at=self._clock())
+        """Start the instance unless it has a file."""
+        path = instance_files.path_of(self._root, id)
+        fd = instance_files.create(path, pool=pool, token=token, launched_at=self._clock())
         if fd is not None:
             try:
                 self._spawn(id, pool, fd)
             except OSError as error:
-                journal.append(path, failed=f"cannot start a worker: {error.strerror or error}")
+                instance_files.append(path, failed=f"cannot start a worker: {error.strerror or error}")
             finally:
                 os.close(fd)
-        record = journal.read(path)
+        record = instance_files.read(path)
         if record is None:
             raise Unavailable(f"instance file {path} vanished while its worker was started; is {self._root} in use?")
         return record
@@ -144,7 +144,7 @@ class LocalFleet:
         arguments = [*self._command, "--pool", pool, "--instance", id]
         with self._opened_log(id) as log:
             self._children[id] = _Child(
-                ["/bin/sh", "-c", _ANNOUNCE, str(journal.path_of(self._root, id)), *arguments],
+                ["/bin/sh", "-c", _ANNOUNCE, str(instance_files.path_of(self._root, id)), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -154,7 +154,7 @@ class LocalFleet:
             )
 
     def _opened_log(self, id: str) -> BinaryIO:
-        """A worker whose log cannot be written works all the same."""
+        """Open the worker's log. A worker whose log cannot be written runs without one."""
         path = self._logs / f"worker-{id}.log"
         try:
             return private_log(path)
@@ -163,8 +163,8 @@ class LocalFleet:
             return open(os.devnull, "ab")  # noqa: PTH123  # no file of ours
 
     def _tend(self, record: Record) -> Record | None:
-        """Bring forward what is due on an instance. None once it is forgotten."""
-        path = journal.path_of(self._root, record.id)
+        """Do what is due for an instance. Returns None once it is forgotten."""
+        path = instance_files.path_of(self._root, record.id)
         now = self._clock()
         if record.alive:
             self._press(record, path, now)
@@ -174,27 +174,27 @@ class LocalFleet:
             if child.poll() is None:
                 return replace(record, alive=True)  # on its way out: the lock goes first
             ended = self._ended(record, child.returncode)
-            journal.append(path, exit_status=child.returncode, ended=ended)
+            instance_files.append(path, exit_status=child.returncode, ended=ended)
             record = replace(record, exit_status=child.returncode, ended=ended)
             del self._children[record.id]
         elif record.gone_at is None and (ended := self._ended(record, None)):
-            journal.append(path, ended=ended)
+            instance_files.append(path, ended=ended)
             record = replace(record, ended=ended)
         if record.gone_at is None:
-            journal.append(path, gone_at=now)
+            instance_files.append(path, gone_at=now)
         elif now - record.gone_at > self._keep_gone_s:
             path.unlink(missing_ok=True)
             return None
         return record
 
     def _ended(self, record: Record, exit_code: int | None) -> str:
-        """How it ended; nothing where it was asked to, or no more is known than that it is gone."""
+        """Return how the instance ended; "" if it was asked to, or nothing more is known than that it is gone."""
         if record.stop_at is not None:
             return ""
-        return exits.told(exit_code, exits.tail(self._logs / f"worker-{record.id}.log"))
+        return exits.describe_end(exit_code, exits.read_tail(self._logs / f"worker-{record.id}.log"))
 
     def _press(self, record: Record, path: Path, now: float) -> None:
-        """Send the signal that is due. The lock is held, so the process id, and group, is still the worker's."""
+        """Send the signal that is due. The lock is held, so process id and group are still the worker's."""
         if record.stop_at is None or record.pid is None:
             return
         with suppress(ProcessLookupError):
@@ -202,17 +202,17 @@ class LocalFleet:
                 os.killpg(record.pid, signal.SIGKILL)
             elif record.term_at is None:
                 os.kill(record.pid, signal.SIGTERM)
-                journal.append(path, term_at=now)
+                instance_files.append(path, term_at=now)
 
     def _prune_logs(self) -> None:
-        """Keep the logs of the newest workers, and of those whose file is there."""
+        """Keep the logs of the newest workers, and of those that have a file."""
         with suppress(OSError):
             logs = {path: path.stat().st_mtime for path in self._logs.glob("worker-*.log")}
             for path in sorted(logs, key=logs.__getitem__)[:-_KEPT_LOGS]:
-                if not journal.path_of(self._root, path.stem.removeprefix("worker-")).exists():
+                if not instance_files.path_of(self._root, path.stem.removeprefix("worker-")).exists():
                     path.unlink(missing_ok=True)
 
 
 class _Child(subprocess.Popen[bytes]):
     def __del__(self) -> None:
-        """No warning: a worker may outlive its fleet object."""
+        """Suppress the warning of Popen: a worker may outlive its fleet object."""

@@ -1,9 +1,9 @@
 """An object store in a folder.
 
-    ROOT/objects/   the object `a/b/c` is the file `a+/b+/c`: with `+`, which no key may hold, marking folders,
-                    the keys `a` and `a/b` live side by side as they do on S3
-    ROOT/locks/     one lock for all keys of the same hash; whoever changes an object holds it
-    ROOT/partial/   objects being written; what a killed process leaves is swept when a store is next made
+    ROOT/objects/   the object `a/b/c` is the file `a+/b+/c`: `+`, which no key contains, marks folders, so the keys
+                    `a` and `a/b` exist side by side as they do on S3
+    ROOT/locks/     one lock for all keys of the same hash; held while an object changes
+    ROOT/partial/   objects being written; what a killed process leaves is removed when a store is next opened
 
 An object is written aside, flushed, and renamed into place, so that a reader sees a whole version or none.
 """
@@ -37,8 +37,8 @@ _DEFAULT_TYPE = "application/octet-stream"
 class LocalStore:
     """Safe for several threads and processes. A bad key raises ValueError.
 
-    The content type is not kept: `get` guesses it from the key's ending. Folders stay when their last object
-    goes: removing one could pull it away under a put of another process. `clock_ns` gives Unix nanoseconds.
+    The content type is not stored: `get` guesses it from the key's extension. Folders stay when their last object is
+    deleted, as removing one could race with a put of another process. `clock_ns` gives Unix nanoseconds.
     """
 
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
@@ -66,7 +66,7 @@ class LocalStore:
         with guarded("write to the store in", self._root):
             fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)  # says to `_sweep` that its writer lives
+            fcntl.flock(fd, fcntl.LOCK_EX)  # tells `_sweep` that the writer lives
             self._fill(fd, data)
             with guarded("write to the store in", self._root):
                 self._make_folder(folder)
@@ -118,7 +118,7 @@ class LocalStore:
             raise NotFound(key) from None
 
     def _place(self, key: str) -> tuple[str, str]:
-        """The folder and the file of `key`."""
+        """Return the folder and the file of `key`."""
         segments = segments_of(key)
         folder = "/".join([self._objects, *(f"{segment}+" for segment in segments[:-1])])
         return folder, f"{folder}/{segments[-1]}"
@@ -127,7 +127,7 @@ class LocalStore:
         return locked(f"{self._locks}/{zlib.crc32(key.encode()) % _LOCKS:02x}")
 
     def _fill(self, fd: int, data: bytes | BinaryIO) -> None:
-        """Write all of `data` and flush it. Errors of reading a file object are its owner's, and pass unchanged."""
+        """Write all of `data` and flush it. Errors of reading a file object pass unchanged."""
         if isinstance(data, bytes):
             with guarded("write to the store in", self._root):
                 _write(fd, data)
@@ -139,9 +139,9 @@ class LocalStore:
             os.fsync(fd)
 
     def _make_folder(self, folder: str) -> None:
-        """Make `folder` and see that the names that lead to it are durable.
+        """Make `folder` and the names that lead to it durable.
 
-        Once per folder and store, even where the folder is there: its maker may not have come to flushing it.
+        Once per folder and store, even if the folder exists: its maker may have died before flushing it.
         """
         if folder in self._durable_folders or folder == self._objects:
             return
@@ -153,7 +153,7 @@ class LocalStore:
         self._durable_folders.add(folder)
 
     def _publish(self, fd: int, partial: str, key: str, path: str, condition: Condition | None) -> Etag:
-        """Rename the written object into place if `condition` holds. The key's lock is held."""
+        """Rename the written object into place if `condition` holds. The caller holds the key's lock."""
         try:
             old = os.stat(path)  # noqa: PTH116
         except FileNotFoundError:
@@ -162,7 +162,7 @@ class LocalStore:
             there = _etag(old) if old else None
             if there != (None if isinstance(condition, IfAbsent) else condition.etag):
                 raise PreconditionFailed(key)
-        # The kernel's own time stamps stand still for milliseconds, and clocks step back: no two versions share one.
+        # The kernel's time stamps repeat within milliseconds, and clocks step back; each version needs its own.
         now = max(self._clock_ns(), old.st_mtime_ns + 1 if old else 0)
         os.utime(fd, ns=(now, now))
         etag = _etag(os.fstat(fd))
@@ -171,7 +171,7 @@ class LocalStore:
         return etag
 
     def _walk(self, folder: str, above: str, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
-        """Objects under `folder`, whose keys start with `above`. Reads one folder at a time, only those asked for."""
+        """Yield the objects in `folder`, whose keys start with `above`. Reads one folder at a time, as needed."""
         with guarded("list the store in", self._root):
             try:
                 names = os.listdir(folder)  # noqa: PTH208
@@ -194,7 +194,7 @@ class LocalStore:
                 yield ObjectInfo(key, found.st_size, _etag(found), found.st_mtime)
 
     def _check_root(self) -> None:
-        """An object may be missing; a store that is missing is another matter."""
+        """Raise if the store itself is missing, which differs from a missing object."""
         os.stat(self._objects)  # noqa: PTH116
 
     def _sweep(self) -> None:
@@ -203,7 +203,7 @@ class LocalStore:
             path = Path(self._partial, name)
             with suppress(FileNotFoundError, BlockingIOError):
                 if time.time() - path.stat().st_mtime < _SWEEP_AFTER_S:
-                    continue  # its writer may not have come to locking it
+                    continue  # its writer may not have locked it yet
                 with path.open("rb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()

@@ -12,7 +12,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Uptime:
-    """`now` gives seconds since `boot`, which names one start of the machine; they stand still while it sleeps."""
+    """`now` gives seconds since the start named `boot`. They do not grow while the machine sleeps."""
 
     now: Callable[[], float]
     boot: str
@@ -23,7 +23,7 @@ class Uptime:
 
 
 def _boot() -> str:
-    """Linux names each boot; elsewhere its hour has to do."""
+    """Return Linux's id of this boot; elsewhere the hour of the boot."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""The journal of systemd, read by its own command: what the units of this machine wrote, in the order it was kept."""
+"""Reads the journal of systemd by systemd's own command: what units of this machine wrote, in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.errors import Unavailable
 @dataclass(frozen=True, slots=True)
 class Entry:
     cursor: str
-    """The journal's own name of this place; reading can go on after it, in a later boot too."""
+    """The journal's name for this position. Reading can go on after it, in a later boot too."""
     at_ms: int
     """Unix milliseconds."""
     unit: str
@@ -24,7 +24,7 @@ class Entry:
 
 
 class Journal:
-    """Entries of `units`, with what systemd says of them. `command` is for tests."""
+    """The entries of `units`, and what systemd says about them. `command` is for tests."""
 
     def __init__(self, units: Sequence[str], *, command: Sequence[str] = ("journalctl",)) -> None:
         self._units = {f"{unit}.service": unit for unit in units}
@@ -35,9 +35,9 @@ class Journal:
         ]
 
     def after(self, cursor: str, most: int) -> list[Entry]:
-        """Return the next entries, `most` at most: after `cursor`, or from this boot's start where it is empty.
+        """Return the next `most` entries after `cursor`, or from the start of this boot if it is empty.
 
-        Raises Unavailable where the journal cannot be read.
+        Raises Unavailable if the journal cannot be read.
         """
         where = f"--after-cursor={cursor}" if cursor else "--boot"
         try:
@@ -73,7 +73,7 @@ class Journal:
 
 
 def _text(message: Any) -> str:
-    """The journal has what is no UTF-8 as a list of bytes, and several messages of one entry as a list of them."""
+    """Return a message as text. The journal writes invalid UTF-8 as a list of bytes, and repeated fields as a list."""
     if isinstance(message, list):
         if all(isinstance(each, int) for each in message):
             return bytes(message).decode("utf-8", "replace")

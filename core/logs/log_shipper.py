@@ -1,9 +1,8 @@
-"""Sends what this machine's units write to where logs are kept, and the last of it before the machine ends.
+"""Ships what this machine's units write to where logs are kept, to the last line before the machine ends.
 
-1. What was sent is remembered by the journal's cursor, after it was sent: a crash sends some entries twice, and loses
-   none.
-2. systemd stops this process after the units whose logs it ships. All that they wrote is in the journal by then.
-3. So at its end it reads and sends until there is nothing new, for `drain_s` at most: a machine that ends, ends.
+1. The journal's cursor is saved after its entries were sent: a crash sends some entries twice and loses none.
+2. systemd stops this process after the units whose logs it ships, so everything they wrote is in the journal by then.
+3. At its end it therefore ships until there is nothing new, for `drain_s` at most: the machine must be able to end.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ class Destination(Protocol):
 
 
 class LogShipper:
-    """`stream` begins the name of each unit's stream; `cursor_file` is kept over restarts; `say` gets lines for people.
+    """Ships the journal. `stream` is the prefix of each unit's stream; `cursor_file` survives restarts.
 
-    `clock` is monotonic.
+    `say` gets lines for people; `clock` is monotonic.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class LogShipper:
         self._trouble = ""
 
     def run(self, stop: threading.Event, *, poll_s: float = _POLL_S, drain_s: float = 20.0) -> None:
-        """Ship until `stop` is set, then whatever is left, for `drain_s` at most. Raises nothing of the ports'."""
+        """Ship until `stop` is set, then the rest, for `drain_s` at most. Errors of the ports do not end it."""
         pause = poll_s
         while not stop.is_set():
             sent = self._tolerantly()
@@ -77,7 +76,7 @@ class LogShipper:
         self._say(f"logs that are left after {drain_s:g} s are not sent: {self._trouble or 'there are too many'}")
 
     def ship(self) -> int:
-        """Send what is new and return how many entries that were. Raises Unavailable."""
+        """Send what is new. Returns the number of entries. Raises Unavailable."""
         entries = self._source.after(self._cursor, _MOST)
         rejected = 0
         for unit, events in _by_unit(entries):
@@ -90,7 +89,7 @@ class LogShipper:
         return len(entries)
 
     def _tolerantly(self) -> int | None:
-        """As `ship`; None where it failed, which is said once for each cause."""
+        """Call `ship`; return None if it fails, and tell each cause once."""
         try:
             sent = self.ship()
         except (Unavailable, OSError) as error:

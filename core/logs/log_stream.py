@@ -1,9 +1,9 @@
-"""A stream for logs that never fails and never blocks for long: what cannot be written is dropped and counted.
+"""A stream for logs that never fails and hardly ever blocks: what it cannot write is dropped and counted.
 
-1. A log is less important than what it tells of: a full disk, a closed pipe or a missing descriptor must end nothing.
-2. So is its reader: a pipe that nobody empties is waited for once, for a second; from then on lines are dropped until
-   it takes some again.
-3. Nothing is buffered here. What a failed write left in a buffer would make the next one fail, and the process's exit.
+1. A log matters less than the work it describes: a full disk, a closed pipe or a missing descriptor must end nothing.
+2. A reader matters less too: a pipe that nobody empties is waited for once, for a second. From then on lines are
+   dropped until the pipe takes some again.
+3. Nothing is buffered here: a failed write that stays in a buffer would make the next one fail, and the exit.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import TextIO
 
 _PATIENCE_S = 1.0
 _PIECE = 4096
-"""PIPE_BUF of Linux: a pipe that says it is ready takes so many bytes without blocking."""
+"""PIPE_BUF of Linux: a pipe that reports ready takes this many bytes without blocking."""
 
 
 class LogStream(io.TextIOBase):
-    """Writes text to the descriptor `fd`, or drops it where that is None. Safe for several threads, and after a fork.
+    """Writes text to the descriptor `fd`, or drops it if that is None. Safe for several threads, and after a fork.
 
     `dropped` counts the lines that were lost, whole or in part.
     """
@@ -58,7 +58,7 @@ class LogStream(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Write `text` as far as that goes; its length, in any case."""
+        """Write as much of `text` as possible. Returns its length in any case."""
         data = text.encode(self.encoding, self.errors)
         with self._lock:
             # What follows a line that was cut off begins a new one.
@@ -71,7 +71,7 @@ class LogStream(io.TextIOBase):
         return len(text)
 
     def _written(self, data: bytes) -> int:
-        """How many of the bytes could not be written."""
+        """Write, and return how many bytes could not be written."""
         view = memoryview(data)
         if self._fd is None:
             return len(view)
@@ -92,7 +92,7 @@ class LogStream(io.TextIOBase):
         return 0
 
     def _is_ready(self, wait_s: float) -> bool:
-        """Whether the descriptor takes a piece; true too where writing will say what is wrong with it."""
+        """Return whether the descriptor takes a piece, or whether writing would report an error."""
         poll = select.poll()
         poll.register(self._fd or 0, select.POLLOUT)
         return bool(poll.poll(max(0.0, wait_s) * 1000))
@@ -102,7 +102,7 @@ class LogStream(io.TextIOBase):
 
 
 def never_failing(stream: TextIO | None) -> LogStream | TextIO:
-    """Return a stream to the same place that drops what it cannot write; one without a descriptor is returned as is."""
+    """Return a stream to the same descriptor that drops what it cannot write; a stream without one as it is."""
     if stream is None:
         return LogStream(None)
     if isinstance(stream, LogStream):

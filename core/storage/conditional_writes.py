@@ -1,7 +1,7 @@
-"""Finds out whether a store honours conditional writes, which keep two controllers, or two runs, from acting at once.
+"""Finds out whether a store honours conditional writes, on which the controller's lease and runs depend.
 
-Stores that speak S3's protocol differ here: some refuse `If-None-Match` and `If-Match` on a put (501 NotImplemented),
-and some ignore them, which is worse, as nothing would ever tell.
+Stores that speak S3's protocol differ: some refuse `If-None-Match` and `If-Match` on a put (501 NotImplemented), and
+some ignore them, which is worse, as no error would ever tell.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from core.storage import layout
 from core.storage.ports import Condition, Etag, IfAbsent, IfMatch, ObjectStore
 
 _OTHER = Etag('"00000000000000000000000000000000"')
-"""The etag of no object: an MD5 in quotes, as S3 has them."""
+"""The etag of no object, in S3's form: an MD5 in quotes."""
 
 
 def check_conditional_writes(store: ObjectStore, place: str) -> None:
-    """Put a small object under each condition, see that the store obeys, and delete the object again.
+    """Put a small object under each condition, check that the store obeys, and delete the object.
 
-    `place` names the store for people. Raises UnsuitableStore where it does not obey, Unavailable where that cannot be
-    told.
+    `place` names the store for people. Raises UnsuitableStore if it does not obey, Unavailable if it does not answer.
     """
     key = f"{layout.PROBES}{new_id('prb')}"
     there = store.put(key, b"probe")
@@ -30,7 +29,7 @@ def check_conditional_writes(store: ObjectStore, place: str) -> None:
         _refused(store, key, IfMatch(_OTHER), place, "If-Match")
         _put(store, key, IfMatch(there), place, "If-Match")
     finally:
-        with suppress(Unavailable):  # what is in the way is told by the check itself
+        with suppress(Unavailable):  # the check itself reports what is wrong
             store.delete([key])
 
 

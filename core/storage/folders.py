@@ -1,7 +1,7 @@
-"""Models that are a folder of files, in the store: each version named by what is in it, checked by its hashes.
+"""Models that are a folder of files, in the store: versions are named by their content and never changed.
 
-models/NAME/VERSION/files.json    what belongs to it
-models/NAME/VERSION/…             its files
+models/NAME/VERSION/files.json    the manifest: the files and their SHA-256
+models/NAME/VERSION/…             the files
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from core.util.atomic import atomic_folder
 MANIFEST_FILE = "files.json"
 NEEDED = ("config.json", "model.safetensors")
 _KINDS = (".json", ".txt", ".safetensors")
-"""Endings of files that belong to a model; code is none of them."""
+"""Extensions of a model's files. Code is not among them."""
 
 _MANIFEST_KEY = re.compile(rf"{re.escape(layout.MODELS)}[a-z0-9-]+/[0-9a-f]{{8}}/{re.escape(MANIFEST_FILE)}")
 
@@ -34,7 +34,7 @@ FileName = Annotated[str, Field(pattern=_FILE_NAME.pattern)]
 
 
 class FolderManifest(BaseModel):
-    """`files` says of each its SHA-256; `added_at` is in Unix seconds."""
+    """`files` maps each name to its SHA-256; `added_at` is in Unix seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Name
@@ -52,18 +52,18 @@ class FolderManifest(BaseModel):
 
 
 def version_of(files: Mapping[str, str]) -> str:
-    """Eight hex digits of the hash of all names and hashes: the same files have the same version wherever they lie."""
+    """Return eight hex digits of the hash of all names and hashes: equal files have equal versions anywhere."""
     said = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
     return hashlib.sha256(said.encode()).hexdigest()[:8]
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file that belongs to the model in `folder`: those with other names and endings do not.
+    """Return the SHA-256 of each file of the model in `folder`, without files of other names and extensions.
 
-    Raises WeightsMissing where it holds none.
+    Raises WeightsMissing if the folder holds no model.
     """
     if lacking := [name for name in NEEDED if not (folder / name).is_file()]:
-        raise WeightsMissing(f"{folder} is no folder of a model: it has no {' and no '.join(lacking)}")
+        raise WeightsMissing(f"{folder} holds no model: it has no {' and no '.join(lacking)}")
     return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if _belongs(path)}
 
 
@@ -73,9 +73,9 @@ def _belongs(path: Path) -> bool:
 
 
 def add(store: ObjectStore, name: str, folder: Path, now: float) -> FolderManifest:
-    """Put the model into the store, what names it last; it is the newest of its name from now on.
+    """Store the model, manifest last. From now on it is the newest of its name.
 
-    Raises WeightsMissing if the folder holds none, Unavailable.
+    Raises WeightsMissing if the folder holds no model, Unavailable.
     """
     manifest = FolderManifest(name=name, files=hashes(folder), added_at=now)
     prefix = layout.model_prefix(name, manifest.version)
@@ -87,7 +87,7 @@ def add(store: ObjectStore, name: str, folder: Path, now: float) -> FolderManife
 
 
 def find(store: ObjectStore, name: str, version: str = "") -> FolderManifest | None:
-    """The version, or of those that are whole the one added last; None where there is none.
+    """Return this version, or the complete version that was added last; None if there is none.
 
     Raises WeightsInvalid if the version is damaged, or all are, Unavailable.
     """
@@ -98,7 +98,7 @@ def find(store: ObjectStore, name: str, version: str = "") -> FolderManifest | N
 
 
 def every(store: ObjectStore) -> tuple[list[FolderManifest], list[str]]:
-    """All versions of all such models, by name, then the newest first; and of those that are damaged, what is wrong.
+    """Return all versions of all such models by name, newest first, and a message for each damaged one.
 
     Raises Unavailable.
     """
@@ -112,7 +112,7 @@ def _listed(store: ObjectStore, prefix: str) -> tuple[list[FolderManifest], list
 
 
 def remove(store: ObjectStore, reference: str) -> bool:
-    """Delete `NAME@VERSION`, damaged or not, what names it first. False where there is none. Raises Unavailable."""
+    """Delete `NAME@VERSION`, damaged or not, manifest first. Returns False if there is none. Raises Unavailable."""
     prefix = layout.model_prefix(*reference.split("@", 1)) if "@" in reference else ""
     if not _MANIFEST_KEY.fullmatch(prefix + MANIFEST_FILE):
         return False
@@ -125,7 +125,7 @@ def remove(store: ObjectStore, reference: str) -> bool:
 
 
 def fetch(store: ObjectStore, manifest: FolderManifest, cache: Path) -> Path:
-    """The model as a folder under `cache`, copied there once and checked; it appears whole or not at all.
+    """Copy the model to a folder under `cache` once, check it, and return the folder, which is always complete.
 
     Raises WeightsMissing, WeightsInvalid if a file is damaged, Unavailable.
     """

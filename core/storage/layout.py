@@ -1,16 +1,16 @@
-"""Where everything lies in the store, and how queues are named. The only place that spells keys."""
+"""The keys of everything in the store, and the names of queues; no other module spells them."""
 
 from __future__ import annotations
 
-from core.domain.dropped_files import DROPS as DROPS
+from core.domain.addresses import DROPS as DROPS  # this module's too, and light: `ami.names` imports it
 
 UPLOADS = "uploads/"
-"""What the web tier takes in; each has a job of its own."""
+"""Images that the web tier took in. Each has a job."""
 THUMBNAILS = "thumbnails/"
 INPUT = (UPLOADS, DROPS, THUMBNAILS)
-"""What lies in the input bucket where there are two; all else lies in the output bucket."""
+"""Prefixes in the input bucket, where there are two buckets; everything else is in the output bucket."""
 FLEET = "fleet/"
-"""What the fleet's parts tell each other: little enough to be listed at once."""
+"""What the processes of the fleet tell each other: few enough objects to be listed at once."""
 WORKERS = "fleet/workers/"
 DRAINS = "fleet/drain/"
 POOLS = "fleet/pools/"
@@ -19,21 +19,22 @@ CONTROLLER = "fleet/controller.json"
 PAUSED = "fleet/paused"
 CAP = "fleet/cap.json"
 ROLES = "fleet/roles/"
-"""Signs of life of the collector and the controller."""
+"""Heartbeats of the collector and the controller."""
 HISTORY = "fleet/history.json"
 ARRIVALS = "fleet/arrivals.json"
-"""How much came in each quarter of an hour of the last two days."""
+"""The arrivals of each quarter of an hour of the last two days."""
 CHANGES = "fleet/changes.json"
 RUNS = "runs/"
-"""How far the tagging of a bucket is, and what it sends."""
+"""The progress of each run that tags a bucket, and what it sends."""
 PROBES = "fleet/probes/"
-"""Put and deleted again, to find out what the store can do."""
+"""Objects that are put and deleted again, to find out what the store can do."""
 SETTINGS = "fleet/settings.toml"
-BAKES = "fleet/bakes/"
 """The settings file that all hosts of a deployment on AWS share."""
+BAKES = "fleet/bakes/"
+"""What the builder of a machine image reads and reports."""
 RESULTS_QUEUE = "results"
 ADAPTIVE = "adaptive/"
-"""What the tagger that learns from people has learned."""
+"""What adaptive taggers have learned from people."""
 MODELS = "models/"
 
 
@@ -42,7 +43,7 @@ def image_key(batch_id: str, image_id: str) -> str:
 
 
 def key_before(key: str) -> str | None:
-    """Return where the original of an upload was when uploads had no prefix of their own: below `images/`."""
+    """Return the key that an upload's original had when uploads had no prefix of their own, below `images/`."""
     return f"{DROPS}{key.removeprefix(UPLOADS)}" if key.startswith(UPLOADS) else None
 
 
@@ -55,12 +56,12 @@ def result_key(batch_id: str, image_id: str) -> str:
 
 
 def cancelled_key(batch_id: str) -> str:
-    """There as soon as the batch was cancelled."""
+    """Return the key of the mark that a batch was cancelled."""
     return f"results/{batch_id}/cancelled"
 
 
 def batch_prefixes(batch_id: str) -> tuple[str, ...]:
-    """Everything that is kept of a batch lies under these."""
+    """Return the prefixes of everything that is kept of a batch."""
     return f"{UPLOADS}{batch_id}/", f"{THUMBNAILS}{batch_id}/", f"results/{batch_id}/"
 
 
@@ -70,17 +71,17 @@ def originals_before(batch_id: str) -> str:
 
 
 def run_key(run_id: str) -> str:
-    """How far the run is."""
+    """Return the key of a run's progress."""
     return f"{RUNS}{run_id}/run.json"
 
 
 def portion_key(run_id: str, number: int) -> str:
-    """Which objects belong to a portion of the run."""
+    """Return the key of the list of objects in a portion of a run."""
     return f"{RUNS}{run_id}/{number:05}.json"
 
 
 def part_name(number: int) -> str:
-    """The file of a portion's results."""
+    """Return the name of the file with a portion's results."""
     return f"part-{number:05}.parquet"
 
 
@@ -97,12 +98,12 @@ def model_prefix(name: str, version: str = "") -> str:
 
 
 def converted_prefix(name: str, version: str) -> str:
-    """The form for OpenVINO of a model of the registry."""
+    """Return the prefix of a registry model's form for OpenVINO."""
     return f"{MODELS}{name}/{version}/openvino/"
 
 
 def int8_prefix(name: str, weights_hash: str) -> str:
-    """The int8 form of a model with exactly these weights."""
+    """Return the prefix of the int8 form of a model with exactly these weights."""
     return f"{MODELS}{name}/int8-{weights_hash[:16]}/"
 
 
@@ -111,7 +112,7 @@ def adaptive_state_key(backbone: str) -> str:
 
 
 def adaptive_example_key(backbone: str, image_id: str) -> str:
-    """The features of one image."""
+    """Return the key of one image's features."""
     return f"{ADAPTIVE}{backbone}/examples/{image_id}.npy"
 
 

@@ -1,4 +1,4 @@
-"""An object store in this process's memory: for fleets that live in virtual time, and for tests."""
+"""An object store in memory, for simulated fleets and tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Object:
 class MemoryStore:
     """Safe for several threads. A bad key raises ValueError.
 
-    `clock` gives Unix seconds: without one no object is ever older than another.
+    `clock` gives Unix seconds for the time of a change. Without one, all objects are equally old.
     """
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:

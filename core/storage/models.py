@@ -1,8 +1,10 @@
-"""The registry: models in the store, each version named by what is in it, checked by its hash, never changed.
+"""The model registry: models in the store, in versions that are named by their content and never changed.
 
 models/NAME/VERSION/model.safetensors    the weights
-models/NAME/VERSION/model.json           a `Manifest`: all else that decides what the model says
+models/NAME/VERSION/model.json           the `Manifest`: everything else that decides the model's output
 models/NAME/default.json                 the version that NAME without a version means
+
+Files are checked by their SHA-256 when they are fetched.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class _Part(BaseModel):
 
 
 class Input(_Part):
-    """How an image becomes pixels: its shorter side scaled to `resize`, the central `crop` × `crop` cut out (pixels).
+    """How an image becomes pixels: scaled to `resize` at its shorter side, then the central `crop` × `crop` (pixels).
 
     `mean` and `std` are per channel, for pixels in 0..1.
     """
@@ -66,26 +68,26 @@ class Input(_Part):
 
 
 class Manifest(_Part):
-    """What a model is, beside its weights."""
+    """The description of a model, beside its weights."""
 
     name: Name
     family: Literal["imagenet", "multilabel"]
-    """imagenet: one label of many, softmax. multilabel: each label by itself, sigmoid, and its own threshold."""
+    """imagenet: one label of many, softmax. multilabel: each label by itself, sigmoid, with its own threshold."""
     architecture: Annotated[str, AfterValidator(_check_architecture)]
     labels: Annotated[tuple[str, ...], Field(min_length=1, max_length=100_000)]
     input: Input
     thresholds: tuple[Share, ...] = ()
-    """Of a multilabel model: from which probability on each label is a tag, in the order of `labels`."""
+    """For multilabel models: the probability from which each label is a tag, in the order of `labels`."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """The outputs are divided by it before they become probabilities."""
     weights_sha256: Sha256
     weights_bytes: Annotated[int, Field(gt=0)]
     metrics: dict[str, float] = {}
-    """What was measured, by name: `mAP`, `micro_f1`, …"""
+    """Measured quality by name: `mAP`, `micro_f1`, …"""
     trained_on: str = ""
     licence: str = ""
     card: str = ""
-    """For people, in Markdown."""
+    """Markdown for people."""
     created_at: float = 0.0
 
     @model_validator(mode="after")
@@ -98,13 +100,13 @@ class Manifest(_Part):
 
     @property
     def version(self) -> str:
-        """Eight hex digits of the hash of all that decides what the model says: the same model has the same version."""
+        """Eight hex digits of the hash of everything that decides the output: equal models have equal versions."""
         said = self.model_dump_json(exclude={"metrics", "trained_on", "licence", "card", "created_at"})
         return hashlib.sha256(said.encode()).hexdigest()[:8]
 
     @property
     def network_hash(self) -> str:
-        """Of what decides the network's outputs: by it engines are kept. Two versions may share one network."""
+        """The hash of what decides the network's outputs, by which engines are cached. Versions may share it."""
         said = self.model_dump_json(include={"architecture", "input", "weights_sha256"})
         return hashlib.sha256(f"{said} {len(self.labels)}".encode()).hexdigest()
 
@@ -121,10 +123,10 @@ class Registry:
         self._store = store
 
     def add(self, manifest: Manifest, weights: Path, *, default: bool = True) -> Manifest:
-        """Put the model into the store, weights first, so that what is listed is whole; the same one twice is no error.
+        """Store the model, weights first, so that whatever is listed is complete. Adding it again is no error.
 
-        With `default`, or if it is the first of its name, it is what the name alone means from now on.
-        Raises WeightsInvalid if the file is not the one of the manifest, Unavailable.
+        With `default`, or for the first version, the name alone means this version from now on. Raises WeightsInvalid
+        if the file does not match the manifest, Unavailable.
         """
         _check(weights, manifest)
         prefix = layout.model_prefix(manifest.name, manifest.version)
@@ -136,7 +138,7 @@ class Registry:
         return manifest
 
     def list(self) -> tuple[list[Manifest], list[str]]:
-        """All versions of all models, by name, then the newest first; and of those that are damaged, what is wrong.
+        """Return all versions by name, newest first, and a message for each damaged one.
 
         Raises Unavailable.
         """
@@ -145,7 +147,7 @@ class Registry:
         return sorted(found, key=lambda manifest: (manifest.name, -manifest.created_at, manifest.version)), damaged
 
     def damage(self, manifest: Manifest) -> str:
-        """What is wrong with its weights in the store, which are read for it; empty if they are whole."""
+        """Read the weights and return what is wrong with them, "" if nothing is."""
         with tempfile.TemporaryDirectory() as folder:
             try:
                 self.fetch(manifest, Path(folder))
@@ -154,7 +156,7 @@ class Registry:
         return ""
 
     def default(self, name: str) -> str | None:
-        """The version that `name` alone means; None where there is none. Raises WeightsInvalid, Unavailable."""
+        """Return the version that `name` alone means, None if there is none. Raises WeightsInvalid, Unavailable."""
         if not _NAME.fullmatch(name):
             return None
         try:
@@ -166,12 +168,12 @@ class Registry:
         return said.version
 
     def find(self, reference: str) -> Manifest:
-        """Of `NAME` or `NAME@VERSION`. Raises WeightsMissing, WeightsInvalid, Unavailable."""
+        """Return the manifest of `NAME` or `NAME@VERSION`. Raises WeightsMissing, WeightsInvalid, Unavailable."""
         name, version = self._named(reference)
         return self._read(layout.model_prefix(name, version) + MANIFEST_FILE)
 
     def fetch(self, manifest: Manifest, folder: Path) -> Path:
-        """The weights as a file under `folder`, copied there once and checked by their hash.
+        """Copy the weights to a file under `folder`, unless they are there, and check their hash. Returns the file.
 
         Raises WeightsMissing, WeightsInvalid if they are damaged, Unavailable.
         """
@@ -189,15 +191,15 @@ class Registry:
         return path
 
     def set_default(self, reference: str) -> Manifest:
-        """Make this version what its name alone means. Raises WeightsMissing, WeightsInvalid, Unavailable."""
+        """Let the name alone mean this version. Raises WeightsMissing, WeightsInvalid, Unavailable."""
         manifest = self.find(reference)
         self._name_default(manifest, condition=None)
         return manifest
 
     def remove(self, reference: str) -> str:
-        """Delete one version, damaged or not, manifest first; returns its `NAME@VERSION`.
+        """Delete a version, damaged or not, manifest first. Returns its `NAME@VERSION`.
 
-        Raises WeightsMissing, Unavailable, and WeightsInvalid for a default beside which there are others.
+        Raises WeightsMissing, Unavailable, and WeightsInvalid for a default version if there are others.
         """
         name, version = self._named(reference)
         keys = [info.key for info in self._store.list(layout.model_prefix(name, ""))]
@@ -219,7 +221,7 @@ class Registry:
         return f"{name}@{version}"
 
     def _named(self, reference: str) -> tuple[str, str]:
-        """Name and version that `NAME` or `NAME@VERSION` means, whether or not there is such a model."""
+        """Return name and version of `NAME` or `NAME@VERSION`, whether or not such a model exists."""
         name, _, version = reference.partition("@")
         version = version or self.default(name) or ""
         if not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
@@ -252,7 +254,7 @@ class _Default(_Part):
 
 
 def readable(keys: Iterable[str], read: Callable[[str], _T]) -> tuple[list[_T], list[str]]:
-    """What lies under the keys, and of those that are damaged, what is wrong. One that was removed is neither."""
+    """Read each key. Returns what could be read, and a message for each damaged one; missing ones are left out."""
     found, damaged = [], []
     for key in keys:
         try:
@@ -265,12 +267,12 @@ def readable(keys: Iterable[str], read: Callable[[str], _T]) -> tuple[list[_T], 
 
 
 def content_of(store: ObjectStore, name: str) -> str:
-    """Another one once anything of the model was put again, whichever version it belongs to. Raises Unavailable."""
+    """Return a fingerprint that changes whenever a file of any version of the model is stored. Raises Unavailable."""
     return " ".join(f"{info.key} {info.etag} {info.modified}" for info in store.list(layout.model_prefix(name)))
 
 
 def read_manifest(file: Path) -> Manifest:
-    """Of a model that lies in a folder. Raises WeightsInvalid."""
+    """Read the manifest of a model in a folder. Raises WeightsInvalid."""
     try:
         return _parsed(file.read_bytes(), str(file))
     except OSError as error:
@@ -281,11 +283,11 @@ def _parsed(data: bytes, where: str) -> Manifest:
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
-        raise WeightsInvalid(f"{where} is no manifest of a model: {first_problem(error)}") from None
+        raise WeightsInvalid(f"{where} is not a model's manifest: {first_problem(error)}") from None
 
 
 def place_of(manifest: Manifest, folder: Path) -> Path:
-    """Where `Registry.fetch` puts the weights."""
+    """Return the file to which `Registry.fetch` copies the weights."""
     return folder / f"{manifest.reference}.safetensors"
 
 

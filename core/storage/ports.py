@@ -1,7 +1,7 @@
-"""The three ports: an object store, a queue, a fleet.
+"""The ports: object store, queue, fleet, and the machine that a process runs on.
 
-Each has a local implementation (`core.local`) and leaves room for another; one contract suite
-(`tests/contract`) holds for all of them. Value types are immutable; times are Unix seconds.
+`core.local`, `core.aws` and, for the store, `core.storage.memory` implement them. One contract suite (`tests/contract`)
+holds for all implementations. Value types are immutable; times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import BinaryIO, NewType, Protocol
 
 Etag = NewType("Etag", str)
-"""Names one version of one object. Opaque: only equality means anything."""
+"""Identifies one version of one object. Opaque: only compare it for equality."""
 
 
 # --- object store -----------------------------------------------------------------------------
@@ -20,12 +20,12 @@ Etag = NewType("Etag", str)
 
 @dataclass(frozen=True, slots=True)
 class IfAbsent:
-    """Put only where no object is (If-None-Match: *)."""
+    """Put only if there is no object (If-None-Match: *)."""
 
 
 @dataclass(frozen=True, slots=True)
 class IfMatch:
-    """Put only over the version that was read (If-Match)."""
+    """Put only over the version with this etag (If-Match)."""
 
     etag: Etag
 
@@ -39,7 +39,7 @@ class Blob:
     etag: Etag
     content_type: str = "application/octet-stream"
     version: str = ""
-    """Where it lies in a bucket that keeps versions."""
+    """The version, for objects of a bucket that keeps versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,44 +72,44 @@ class ObjectStore(Protocol):
         content_type: str = "application/octet-stream",
         condition: Condition | None = None,
     ) -> Etag:
-        """Store `data` under `key`, replacing what is there unless `condition` forbids it.
+        """Store `data` under `key`, replacing any object there unless `condition` forbids it.
 
-        A file object is streamed from its current position, never held whole in memory.
-        Raises PreconditionFailed if the condition does not hold, Unavailable if the store cannot take it.
+        A file object is streamed from its current position and never held whole in memory. Raises PreconditionFailed if
+        the condition does not hold, Unavailable if the store cannot take it.
         """
 
     def get(self, key: str) -> Blob:
-        """The object's bytes and etag. Raises NotFound, Unavailable."""
+        """Return the object. Raises NotFound, Unavailable."""
 
     def copy(self, source: str, target: str) -> Etag:
-        """Store the bytes of `source` under `target` too, replacing what is there. Raises NotFound, Unavailable."""
+        """Store the bytes of `source` under `target` too, replacing any object there. Raises NotFound, Unavailable."""
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
-        """Objects whose key starts with `prefix` and sorts after `start_after`, in the order of their keys."""
+        """Yield the objects whose key starts with `prefix` and sorts after `start_after`, in order of their keys."""
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove the objects; those already gone are no error."""
+        """Delete the objects. Missing ones are no error."""
 
     def upload_form(self, key: str, *, content_type: str, max_bytes: int, expires_s: int) -> UploadForm | None:
-        """A form by which a browser uploads straight into the store; None where the store has none."""
+        """Return a form by which a browser uploads straight into the store; None if the store has no such thing."""
 
 
 class Source(Protocol):
-    """Objects of any bucket, where they lie: read, never changed. An address is `s3://BUCKET/KEY`, the key as it is.
+    """Reads objects of any bucket and never changes them. An address is `s3://BUCKET/KEY`, with the key as it is.
 
-    `s3://VERSION@BUCKET/KEY` is one version of it. Where that cannot be had, what lies there now is read.
-
-    What is no such address raises ValueError.
+    `s3://VERSION@BUCKET/KEY` is one version. If it cannot be read, the current object is. Other addresses raise
+    ValueError.
     """
 
     def read(self, uri: str, max_bytes: int) -> Blob:
-        """The object's bytes and etag. Raises NotFound, Unreadable (a larger one is not begun), Unavailable."""
+        """Return the object. Raises NotFound, Unreadable (also for one larger than `max_bytes`), Unavailable."""
 
     def list(self, uri: str, start_after: str = "", *, pages: int | None = None) -> Iterator[ObjectInfo]:
-        """Objects whose address starts with `uri` and whose key sorts after `start_after`, by the bytes of their keys.
+        """Yield the objects whose address starts with `uri` and whose key sorts after `start_after`, by the bytes of
+        keys.
 
-        One request for each thousand, at most `pages` of them. Raises NotFound where there is no such bucket,
-        Unreadable, Unavailable.
+        It makes one request for each thousand objects, at most `pages` requests. Raises NotFound if there is no such
+        bucket, Unreadable, Unavailable.
         """
 
 
@@ -118,7 +118,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message in flight. `receipt` names this delivery: a later receive of the message outdates it."""
+    """One message in flight. `receipt` identifies this delivery; a later delivery of the message outdates it."""
 
     body: str
     receipt: str
@@ -142,7 +142,7 @@ class Depth:
 
 
 class Gauge(Protocol):
-    """What a controller needs of a queue."""
+    """The part of a queue that the controller needs."""
 
     @property
     def name(self) -> str: ...
@@ -154,38 +154,38 @@ class Gauge(Protocol):
 class Queue(Gauge, Protocol):
     """At-least-once delivery with SQS's semantics.
 
-    A received message is hidden for the visibility timeout and comes back unless it is deleted;
-    after `max_receives` deliveries it goes to the dead letters instead.
+    A received message is hidden for the visibility timeout and comes back unless it is deleted. After `max_receives`
+    deliveries it goes to the dead letters instead.
     """
 
     @property
     def per_request(self) -> int:
-        """How many messages one request carries at most; 1 where gathering so many gains nothing."""
+        """The most messages that one request carries; 1 if larger requests gain nothing."""
 
     def send(self, bodies: Sequence[str]) -> None:
-        """Append messages; they are durable when this returns. Raises PartialSend, Unavailable."""
+        """Append messages. They are durable when this returns. Raises PartialSend, Unavailable."""
 
     def receive(self, limit: int, wait_s: float) -> list[Delivery]:
-        """Up to `limit` messages, oldest first where that is known; waits up to `wait_s` for the first one."""
+        """Return up to `limit` messages, oldest first if the queue knows; wait up to `wait_s` for the first one."""
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
-        """Acknowledge. An outdated receipt deletes nothing and is no error."""
+        """Acknowledge messages. An outdated receipt deletes nothing and is no error."""
 
     def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
-        """Hide the messages for `seconds` from now (a heartbeat); 0 gives them back. Outdated receipts are ignored."""
+        """Hide the messages for `seconds` from now (a heartbeat); 0 returns them. Outdated receipts are ignored."""
 
     def peek(self, limit: int) -> list[Delivery]:
-        """Up to `limit` messages that wait, as they are: none is taken, hidden or counted as delivered.
+        """Return up to `limit` waiting messages for people to look at, without taking, hiding or counting them.
 
-        For people who look; `receipt` is empty. Raises Unavailable. Where the service has no such request (SQS), they
-        are received and given back, and `receive_count` leaves out what looking adds.
+        `receipt` is empty. A service without such a request (SQS) receives and returns them, and `receive_count` leaves
+        those receives out. Raises Unavailable.
         """
 
     def dead_letters(self) -> Queue:
-        """The queue of messages that were received `max_receives` times and never deleted."""
+        """Return the queue of messages that were received `max_receives` times and never deleted."""
 
     def redrive(self, limit: int) -> int:
-        """Move up to `limit` dead letters back into this queue as new messages; returns how many."""
+        """Move up to `limit` dead letters back into this queue as new messages. Returns how many."""
 
 
 # --- fleet ------------------------------------------------------------------------------------
@@ -195,14 +195,14 @@ class InstanceState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
     STOPPED = "stopped"
-    """Stands still and will never work again, but costs something until it is ended."""
+    """It will never work again, and costs something until it is terminated."""
     STOPPING = "stopping"
     GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
 class Offering:
-    """One way to get an instance: which type, where, on which market, and at what price."""
+    """One way to get an instance: which type, in which zone, on which market, at which price."""
 
     type: str = "process"
     zone: str = "local"
@@ -215,14 +215,14 @@ class Offering:
 
 
 PROCESS = Offering()
-"""The one thing that a single machine has to offer: another process, at no price."""
+"""The only offering on one machine: another process, for free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A machine (or process) that runs one worker; the worker's id in the roster is the instance's id.
+    """A machine (or process) that runs one worker. Its id is the worker's id in the roster.
 
-    `billable` while it is not GONE. A GONE instance is listed for a while, then no more.
+    It is `billable` until it is GONE. A GONE instance is listed for a while.
     """
 
     id: str
@@ -236,23 +236,23 @@ class Instance:
     price: float = 0.0
     """$/h, as its offering said when it was launched."""
     ended: str = field(default="", compare=False)
-    """How one that is GONE ended, where its fleet knows and nobody asked it to: a sentence without its subject."""
+    """How a GONE instance ended, if its fleet knows and nobody asked for it: a sentence without its subject."""
 
 
 class Cause(StrEnum):
     """Why a launch fell short, and so what may help."""
 
     CAPACITY = "capacity"
-    """The offering has no more now. The fleet has set it aside: the next one may have some."""
+    """The offering has no more capacity now. The fleet has set it aside; the next offering may have some."""
     FAILURE = "failure"
-    """May pass by itself; another offering helps no more than this one."""
+    """May pass by itself; another offering would not help."""
     LASTING = "lasting"
-    """Stays until somebody mends what `Launch.reason` names."""
+    """Lasts until somebody fixes what `Launch.reason` names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What came of a launch: a shortfall is data, not an exception."""
+    """The outcome of a launch. A shortfall is data, not an exception."""
 
     instances: list[Instance] = field(default_factory=list)
     shortfall: int = 0
@@ -262,13 +262,13 @@ class Launch:
 
 class Fleet(Protocol):
     def instances(self) -> list[Instance]:
-        """Every instance of ours, of all pools; one that was launched just now may be missing for a while.
+        """Return all our instances, of all pools. A new one may be missing for a while.
 
         Raises Unavailable: "unknown" is never an empty list.
         """
 
     def offerings(self, pool: str) -> list[Offering]:
-        """What may be launched for `pool` now, best first; what lately had no capacity is left out.
+        """Return what can be launched for `pool` now, best first, without what lately had no capacity.
 
         Raises Unavailable.
         """
@@ -276,35 +276,35 @@ class Fleet(Protocol):
     def launch(self, pool: str, count: int, token: str, offering: Offering) -> Launch:
         """Start `count` workers of `pool`. Idempotent: the same call again returns the instances of the first one.
 
-        A token belongs to one call: it is never used with another pool, count or offering. Raises Unavailable, and
-        then it is not known whether anything was launched: the same call again tells.
+        A token belongs to one call: never use it with another pool, count or offering. If this raises Unavailable,
+        nobody knows whether anything was launched; the same call again tells.
         """
 
     def set_aside(self, ids: Sequence[str]) -> None:
-        """Leave what these instances were launched by out of `offerings` for a while: their owner wants such ones back.
+        """Leave the offerings of these instances out of `offerings` for a while: the cloud is taking such ones back.
 
-        Unknown ids are no error, and an offering that cannot run out stays.
+        Unknown ids are no error. An offering that cannot run out stays.
         """
 
     def terminate(self, ids: Sequence[str]) -> None:
-        """End these instances: asked to stop first, then ended. Unknown and gone ids are no error."""
+        """End these instances: ask them to stop, then end them. Unknown and gone ids are no error."""
 
 
 # --- the machine ------------------------------------------------------------------------------
 
 
 class Machine(Protocol):
-    """The rented machine that this process runs on, as those tell it who rent it out. All raise Unavailable."""
+    """The cloud instance this process runs on, as its metadata service describes it. All methods raise Unavailable."""
 
     @property
     def id(self) -> str:
-        """Its instance's id."""
+        """The instance's id."""
 
     @property
     def launched_at(self) -> float: ...
 
     def notice(self) -> str:
-        """Why it is about to be taken away, in a sentence; empty while it stays."""
+        """Return why the instance is about to be taken away, in a sentence; "" while it stays."""
 
     def risk(self) -> str:
-        """Why it may be taken away before long, in a sentence; empty while nothing speaks for that."""
+        """Return why the instance may be taken away before long, in a sentence; "" if nothing points to that."""

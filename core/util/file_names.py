@@ -1,7 +1,7 @@
-"""File names: when two of them are one, and what every file system takes.
+"""Compares file names across systems, and makes names that every file system takes.
 
-A name is kept as it was given. One accented letter may be one character or two (Unicode's NFC and NFD): macOS gives
-out the second form where other systems give the first. `same_name` is what both have in common.
+A name is kept as it was given. One accented letter may be one character or two (Unicode's NFC and NFD): macOS returns
+the second form where other systems return the first. `same_name` maps both to one.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ import re
 import unicodedata
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u2028\u2029\ud800-\udfff\ufffe\uffff]')
-"""What Windows refuses, what ends a folder's name anywhere, and what is no text."""
+"""What Windows refuses, what ends a folder's name anywhere, and what is not text."""
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])\s*(\..*)?$", re.IGNORECASE)
-"""Devices of Windows, whatever ending they have."""
+"""Devices of Windows, whatever extension they have."""
 
 _IGNORED = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
                       "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]")  # fmt: skip
-"""Unicode's default ignorable characters, which HFS+ passes over when it compares names."""
+"""Unicode's default ignorable characters, which HFS+ skips when it compares names."""
 
 _LONGEST_ENDING = 16
 
 
 def same_name(name: str) -> str:
-    """Return what all forms of one name have in common, for comparisons only."""
+    """Return a form that is equal for all encodings of one name; for comparisons only."""
     return unicodedata.normalize("NFC", name)
 
 
 def colliding_name(name: str) -> str:
-    """Return what names have in common that some file system might take for one: case, accents, forms, invisibles.
+    """Return a form that is equal for names that some file system may confuse: by case, accents, forms, invisibles.
 
-    Two names that differ here are two files on Windows, macOS and Linux. It takes more names for one than any of them.
+    Names that differ here are different files on Windows, macOS and Linux. Each of these confuses fewer names.
     """
     folded = _IGNORED.sub("", unicodedata.normalize("NFKD", name)).upper().casefold()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", folded).casefold())
@@ -39,7 +39,7 @@ def colliding_name(name: str) -> str:
 def safe_part(part: str, longest: int) -> str:
     """Return `part` as the name of one file or folder that any system takes, of `longest` bytes of UTF-8 and one more.
 
-    Empty where nothing of it is left. An ending stays when a name is cut.
+    Returns "" if nothing of it is left. A name that is cut keeps its extension.
     """
     clean = _FORBIDDEN.sub("_", part).strip().rstrip(". ")
     stem, dot, ending = clean.rpartition(".")

@@ -1,8 +1,8 @@
-"""Command lines that start Python: the only place that does.
+"""Builds the command lines that start Python; no other module does.
 
-Python puts the current folder in front of its own library when it is started with `-m` or `-c`, so a file `select.py`
-there would be executed in place of the library's. `-P` (safe path) keeps that folder out. It is a flag and no
-variable of the environment, so that a child's own children decide for themselves.
+With `-m` or `-c`, Python puts the current folder before its own library, so it would execute a file `select.py` there
+in place of the library's. `-P` (safe path) keeps that folder out. It is a flag rather than an environment variable, so
+that a child's own children decide for themselves.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 
 def again() -> list[str]:
-    """Return the command that this process was started with, for a process that begins anew: its own flags included."""
+    """Return the command that this process was started with, its interpreter's flags included, to start it anew."""
     return [sys.executable, *sys.orig_argv[1:]]
 
 
 @cache
 def _is_installed(package: str) -> bool:
-    """Whether a Python that is started elsewhere finds `package`: not where only the current folder holds it."""
+    """Return whether a Python started in another folder finds `package`. The current folder alone does not count."""
     if package == "bench":
         return False  # never installed: it is run in a checkout
     elsewhere = list(_paths_elsewhere())
@@ -91,10 +91,10 @@ class _TorchAside(MetaPathFinder):
 
 
 def import_torch_aside() -> None:
-    """From now on have torch imported with the root folder as the current one.
+    """Make later imports of torch run with the root folder as the current one.
 
-    A library that comes with it (NVIDIA's cuSPARSELt) has an empty entry in its run path, which the loader takes for
-    the current folder: a file `libcuda.so.1` there would be executed.
+    A library that comes with torch (NVIDIA's cuSPARSELt) has an empty entry in its run path, which the loader takes for
+    the current folder: it would execute a file `libcuda.so.1` there.
     """
     if not any(isinstance(finder, _TorchAside) for finder in sys.meta_path):
         sys.meta_path.insert(0, _TorchAside())

@@ -1,7 +1,7 @@
-"""Ends a process when the one that started it is gone, be it by kill -9.
+"""Ends a process when its parent has ended, even by kill -9.
 
-The parent keeps the write end of a pipe open and never writes; the child inherits the read end, whose number
-TAGFLEET_LIFELINE names. When the parent dies the kernel closes the pipe, and the child sends itself SIGTERM.
+The parent holds the write end of a pipe open and never writes to it. The child inherits the read end, whose number is
+in TAGFLEET_LIFELINE. When the parent dies, the kernel closes the pipe, and the child sends itself SIGTERM.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ VARIABLE = "TAGFLEET_LIFELINE"
 
 
 def watch_parent(environ: MutableMapping[str, str]) -> bool:
-    """Watch the pipe that `environ` names, in a daemon thread; False where it names none that is open here.
+    """Watch the pipe that `environ` names in a daemon thread. Returns False if it names no open pipe.
 
-    The variable is taken out of `environ`, and the pipe closed to children: it was meant for this process alone.
+    The variable is removed from `environ` and the pipe is closed to children: both are meant for this process alone.
     """
     try:
         fd = int(environ.pop(VARIABLE, ""))
@@ -28,7 +28,7 @@ def watch_parent(environ: MutableMapping[str, str]) -> bool:
     if not is_pipe:
         return False
     os.set_inheritable(fd, False)
-    threading.Thread(target=_wait_for_end, args=(fd,), name="lifeline", daemon=True).start()
+    threading.Thread(target=_wait_for_end, args=(fd,), name="parent-watch", daemon=True).start()
     return True
 
 

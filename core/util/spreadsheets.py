@@ -1,11 +1,11 @@
-"""Writes CSV that a spreadsheet opens as text: it recognises the encoding, and runs nothing that a cell holds.
+"""Writes CSV that a spreadsheet opens as text: with the right encoding, and without running anything in a cell.
 
-1. Excel takes a file without a byte-order mark for the machine's old code page; `MARK` comes first.
-2. A cell that begins with = + - @ is a formula. Spreadsheets, and the steps by which text gets into them, pass over
-   spaces and invisible characters before it and read full-width forms alike, so that these count too. Such a cell gets
-   an apostrophe in front; `unguarded` takes it away again.
+1. Excel takes a file without a byte-order mark for the machine's old code page, so `MARK` comes first.
+2. A cell that begins with = + - @ is a formula. Spreadsheets, and the steps by which text gets into them, skip spaces
+   and invisible characters before it and read full-width forms alike, so those count too. Such a cell gets an
+   apostrophe in front; `unguarded` removes it again.
 
-Programs need neither: their files have the text as it is, and no mark.
+Files for programs need neither: they have the text as it is, and no mark.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _INVISIBLE = frozenset(
     }
 )
 _PASSED_OVER = ("Z", "C", "M")
-"""Unicode's general categories of separators; of control, format, private and unassigned characters; of marks, which
-variation selectors are."""
+"""Unicode's general categories that are skipped: separators (Z), control, format, private and unassigned characters
+(C), and marks (M), which include variation selectors."""
 
 
 def guarded(text: str) -> str:
-    """Return `text` as a cell that no spreadsheet runs; whatever is no formula stays as it is."""
+    """Return `text` as a cell that no spreadsheet runs. Text that is no formula is unchanged."""
     return _GUARD + text if _runs(text) else text
 
 
 def unguarded(text: str) -> str:
-    """Return the text of which `guarded` made `text`."""
+    """Return the text that `guarded` was given."""
     return text[1:] if text.startswith(_GUARD) and _runs(text) else text
 
 
@@ -57,7 +57,7 @@ def _cell(value: object) -> object:
 
 
 def _runs(text: str) -> bool:
-    """Whether `text` may run as a formula. Apostrophes in front do not count, so that guarding can be undone."""
+    """Return whether `text` may run as a formula. Leading apostrophes do not count, so that guarding can be undone."""
     bare = text.lstrip(_GUARD)
     if bare[:1] in _STARTS and bare:
         return True

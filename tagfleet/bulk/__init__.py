@@ -1,1 +1,1 @@
-"""What `tagfleet tag s3://…` does: objects of a bucket are tagged where they lie, millions of them, in flat memory."""
+"""`tagfleet tag s3://…`: tag the objects of a bucket in place, millions of them, in constant memory."""

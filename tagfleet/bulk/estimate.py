@@ -1,4 +1,4 @@
-"""How many images a run will have, how long it will take, and what it will cost, before anything is sent."""
+"""Estimate how many images a run has, how long it takes, and what it costs, before anything is sent."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from statistics import fmean, pvariance
 
 from core.domain.addresses import address, split_address
 from core.storage.ports import Source
-from tagfleet.bulk.listing import Below, Listing, looks_like_image
+from tagfleet.bulk.listing import Listing, PrefixListing, looks_like_image
 from tagfleet.request_prices import GET, LIST, PUT, SQS
 
 PAGE = 1000
-"""Keys that one LIST gives."""
+"""Keys in one page of a LIST."""
 EXACT_PAGES = 200
-"""What has more pages is sampled."""
+"""Listings with more pages are sampled."""
 STRATA = 64
-"""Branches that are estimated each for itself: what is crowded and what is sparse do not mix."""
+"""Branches that are estimated separately, so that dense and sparse ones do not mix."""
 WALKS = 4
-"""Through each of them."""
-_CONFIDENCE = 1.96  # of the normal distribution, for 95 %
+"""Random walks through each branch."""
+_CONFIDENCE = 1.96  # standard deviations of a normal distribution, for 95 %
 _BEYOND = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """`error`: the real number lies within so many of `images` in 95 of 100 cases; 0 where all were counted."""
+    """A number of images. With 95 % confidence the true number is within `error` of `images`; 0 if all were counted."""
 
     images: int
     error: int = 0
@@ -37,24 +37,26 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """`rate`: images/s of one worker; `price`: $/h of its instance."""
+    """`rate` is one worker's images/s; `price` is its instance's $/h."""
 
     rate: float
     workers: int
     price: float
 
     def seconds(self, images: float) -> float:
+        """Return how long these images take."""
         return images / (self.rate * max(1, self.workers))
 
     def dollars(self, images: float) -> float:
-        """The same with any number of workers."""
+        """Return what the instances cost; the number of workers does not matter."""
         return images / self.rate / 3600 * self.price
 
 
 def requests_dollars(images: float, *, aws: bool) -> float:
-    """An image is read, and listed with a thousand others; its messages go in tens: sent, received, acknowledged.
+    """Return $ for the requests of a run.
 
-    Its result is stored, listed and read once more. In a local deployment only the first sentence costs anything.
+    Each image is read once and listed in a page of a thousand. On AWS its job is sent, received and acknowledged in
+    tens, and its result is written, read once and listed twice.
     """
     original = GET + LIST / PAGE
     result = PUT + GET + 2 * LIST / PAGE
@@ -62,15 +64,18 @@ def requests_dollars(images: float, *, aws: bool) -> float:
 
 
 def count(listing: Listing, *, everything: bool, rng: random.Random, exact_pages: int = EXACT_PAGES) -> Count:
-    """Exact where the listing is short, or no prefix. Raises BadListing, Unavailable."""
-    if not isinstance(listing, Below):
+    """Count the images of a listing, or estimate them if the listing is long. Raises BadListing, Unavailable.
+
+    Only prefix listings are sampled; all others are counted.
+    """
+    if not isinstance(listing, PrefixListing):
         return Count(_images((found.uri for found in listing.after("")), everything))
     following = listing.after("")
     images = _images((found.uri for found in islice(following, exact_pages * PAGE)), everything)
     return Count(images) if next(following, None) is None else _sampled(listing, everything, rng)
 
 
-def _sampled(listing: Below, everything: bool, rng: random.Random) -> Count:
+def _sampled(listing: PrefixListing, everything: bool, rng: random.Random) -> Count:
     tree = _Tree(listing.source, listing.uri, everything)
     total = variance = 0.0
     for prefix in tree.strata():
@@ -83,8 +88,9 @@ def _sampled(listing: Below, everything: bool, rng: random.Random) -> Count:
 class _Tree:
     """The keys below an address as a tree whose branches are their next characters.
 
-    A walk goes down by random branches to where one page holds all keys; these, times the branches that there were
-    on the way, estimate the whole without bias (Knuth, Estimating the efficiency of backtrack programs, 1975).
+    A walk follows random branches down to a prefix whose keys fit on one page. The number of these keys times the
+    number of branches at each step is an unbiased estimate of the whole (Knuth, Estimating the efficiency of backtrack
+    programs, 1975).
     """
 
     def __init__(self, source: Source, uri: str, everything: bool) -> None:
@@ -94,7 +100,7 @@ class _Tree:
         self._known: dict[str, int | list[str]] = {}
 
     def strata(self) -> list[str]:
-        """The widest branches, about `STRATA` of them, which together hold every key."""
+        """Return the widest branches, about `STRATA` of them, which together hold every key."""
         leaves: list[str] = []
         wide = deque([self._top])
         while wide and len(wide) + len(leaves) < STRATA:
@@ -107,6 +113,7 @@ class _Tree:
         return [*leaves, *wide]
 
     def walk(self, prefix: str, rng: random.Random) -> float:
+        """Return one walk's estimate of the images below `prefix`."""
         weight = 1.0
         while isinstance(there := self._below(prefix), list):
             weight *= len(there)
@@ -114,7 +121,7 @@ class _Tree:
         return weight * there
 
     def _below(self, prefix: str) -> int | list[str]:
-        """How many images, where one page holds them; else the prefixes of the branches."""
+        """Return the number of images if one page holds them, otherwise the prefixes of the branches."""
         if prefix not in self._known:
             keys = self._page(prefix)
             small = len(keys) < PAGE
@@ -128,7 +135,7 @@ class _Tree:
         found: list[str] = []
         while keys:
             branch = keys[0][: len(prefix) + 1]
-            if branch != prefix:  # else an object that is called as its branch is: one among thousands
+            if branch != prefix:  # an object with the same name as its branch is one in thousands; it is not counted
                 found.append(branch)
             keys = self._page(prefix, branch + (_BEYOND if branch != prefix else ""))
         return found

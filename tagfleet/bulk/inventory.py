@@ -1,4 +1,4 @@
-"""The files of S3 Inventory, https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html"""
+"""Read S3 Inventory files: https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html"""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote_plus
 
 from pydantic import BaseModel, Field, ValidationError
+
+from config.validation import first_problem
 
 _ROWS = 10_000
 
@@ -29,22 +31,23 @@ class _Document(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
+    """What a manifest.json says about its inventory."""
+
     bucket: str
     destination: str
     parquet: bool
     columns: tuple[str, ...]
-    """Of CSV; those of Parquet are in its files."""
+    """Columns of a CSV inventory; Parquet files carry their own."""
     files: tuple[str, ...]
 
 
 def parse(data: bytes) -> Manifest:
-    """Raises ValueError with a sentence."""
+    """Parse a manifest.json. Raises ValueError with a sentence."""
     try:
         found = _Document.model_validate_json(data)
     except ValidationError as error:
-        first: Any = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise ValueError(f"no manifest of an inventory in CSV or Parquet: {where}: {first['msg']}") from None
+        problem = first_problem(error, whole="the file")
+        raise ValueError(f"this is not the manifest of an inventory in CSV or Parquet: {problem}") from None
     return Manifest(
         bucket=found.bucket,
         destination=found.destination.rpartition(":")[2],
@@ -55,31 +58,31 @@ def parse(data: bytes) -> Manifest:
 
 
 def keys(manifest: Manifest, data: bytes) -> Iterator[str | None]:
-    """The key of each row of one file; None for rows of what is no object now. Raises ValueError."""
+    """Yield the key of each row of one file, None for deleted objects and old versions. Raises ValueError."""
     if manifest.parquet:
-        return _of_parquet(data)
+        return _keys_in_parquet(data)
     if "Key" not in manifest.columns:
-        raise ValueError(f"no manifest of an inventory: it has no column Key but {', '.join(manifest.columns)}")
-    return _of_csv(data, manifest.columns)
+        raise ValueError(f"the manifest's inventory has no column Key, only {', '.join(manifest.columns)}")
+    return _keys_in_csv(data, manifest.columns)
 
 
-def _of_csv(data: bytes, columns: Sequence[str]) -> Iterator[str | None]:
+def _keys_in_csv(data: bytes, columns: Sequence[str]) -> Iterator[str | None]:
     with gzip.open(io.BytesIO(data), "rt", encoding="utf-8", newline="") as lines:
         for row in csv.reader(lines):
             fields = dict(zip(columns, row, strict=False))
-            # Keys in CSV are url-encoded, unlike those in Parquet.
-            yield unquote_plus(fields["Key"]) if _is_there(fields, "IsLatest", "IsDeleteMarker") else None
+            # Keys in CSV are URL-encoded; those in Parquet are not.
+            yield unquote_plus(fields["Key"]) if _exists(fields, "IsLatest", "IsDeleteMarker") else None
 
 
-def _of_parquet(data: bytes) -> Iterator[str | None]:
-    from pyarrow import parquet  # half a second that nothing else needs to wait for
+def _keys_in_parquet(data: bytes) -> Iterator[str | None]:
+    from pyarrow import parquet  # takes half a second, which only this needs
 
     file = parquet.ParquetFile(io.BytesIO(data))
     wanted = [name for name in ("key", "is_latest", "is_delete_marker") if name in file.schema_arrow.names]
     for rows in file.iter_batches(batch_size=_ROWS, columns=wanted):
         for fields in rows.to_pylist():
-            yield fields["key"] if _is_there(fields, "is_latest", "is_delete_marker") else None
+            yield fields["key"] if _exists(fields, "is_latest", "is_delete_marker") else None
 
 
-def _is_there(fields: Mapping[str, Any], latest: str, deleted: str) -> bool:
+def _exists(fields: Mapping[str, Any], latest: str, deleted: str) -> bool:
     return str(fields.get(latest)).lower() != "false" and str(fields.get(deleted)).lower() != "true"

@@ -1,4 +1,4 @@
-"""The results of a run as they come into the store: counted by listing them, read when a portion is whole."""
+"""The results of a run in the store: counted by listing, read only when a portion is complete."""
 
 from __future__ import annotations
 
@@ -15,53 +15,54 @@ _READERS = 16
 
 
 @dataclass(slots=True)
-class _Seen:
-    """Of a portion: the results of all positions below `low`, and so many `beyond`."""
+class _Counted:
+    """Progress of a portion: it has all results at positions below `low`, and `beyond` more after a gap."""
 
     low: int = 0
     beyond: int = 0
 
 
 class Results:
-    """A count lists a portion's results from the first one that was missing: a request for each thousand."""
+    """Counts results. Counting lists a portion from its first missing result: one request for each thousand."""
 
     def __init__(self, store: ObjectStore, run_id: str) -> None:
         self._store = store
         self._run_id = run_id
-        self._seen: dict[int, _Seen] = {}
+        self._counts: dict[int, _Counted] = {}
 
     @property
     def counted(self) -> int:
-        """Of all portions that were counted and not forgotten."""
-        return sum(seen.low + seen.beyond for seen in self._seen.values())
+        """Results of all portions that were counted and not forgotten."""
+        return sum(counted.low + counted.beyond for counted in self._counts.values())
 
     def count(self, number: int) -> None:
-        """Raises Unavailable."""
-        seen = self._seen.setdefault(number, _Seen())
-        low, beyond = seen.low, 0
+        """Count a portion's results. Raises Unavailable."""
+        counted = self._counts.setdefault(number, _Counted())
+        low, beyond = counted.low, 0
         for position in self.positions(number, low):
             if position == low:
                 low += 1
             else:
                 beyond += 1
-        seen.low, seen.beyond = low, beyond
+        counted.low, counted.beyond = low, beyond
 
     def complete(self, number: int, size: int) -> bool:
-        """Whether all results of a portion of this size were there when it was last counted."""
-        return self._seen.get(number, _Seen()).low >= size
+        """Return whether the last count found all results of a portion of this size."""
+        return self._counts.get(number, _Counted()).low >= size
 
     def forget(self, number: int) -> None:
-        self._seen.pop(number, None)
+        """Drop a portion's count."""
+        self._counts.pop(number, None)
 
     def positions(self, number: int, first: int) -> Iterator[int]:
-        """Of a portion's results from position `first` on, in their order. Raises Unavailable."""
+        """Yield the positions of a portion's results from `first` on, in order. Raises Unavailable."""
         prefix = layout.result_key(self._run_id, f"{number:05}-").removesuffix(".json")
         after = layout.result_key(self._run_id, image_id(number, first - 1)) if first else ""
         for info in self._store.list(prefix, after):
             yield int(info.key.removeprefix(prefix).removesuffix(".json"))
 
-    def of(self, number: int, uris: Sequence[str]) -> list[Result] | None:
-        """Those of a whole portion, in its order; None where one is gone that was there. Raises Unavailable."""
+    def read(self, number: int, uris: Sequence[str]) -> list[Result] | None:
+        """Return the results of a complete portion in order, or None if one has disappeared. Raises Unavailable."""
         with ThreadPoolExecutor(_READERS) as readers:
             found = list(readers.map(lambda position: self._read(number, position, uris[position]), range(len(uris))))
         there = [result for result in found if result is not None]
@@ -78,5 +79,5 @@ class Results:
 
 
 def image_id(number: int, position: int) -> str:
-    """Of the object at a position of a portion: its results sort as they were listed."""
+    """Return the id of the object at a position of a portion. Ids sort in listing order."""
     return f"{number:05}-{position:05}"

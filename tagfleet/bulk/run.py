@@ -1,7 +1,10 @@
-"""Tags what a listing names: lists a portion, sends its jobs while the queue is short, gathers its results, and so on.
+"""Tag what a listing names.
 
-Whatever it is interrupted at, a new `Run` over the same state goes on there. Results are counted by listing them from
-the last one that is known, a request for each thousand, and never asked for one by one before they are all there.
+1. List a portion of objects. Send its jobs while the queue is short. When all its results are in the store, write them
+as one Parquet file. Then the next portion.
+2. Every step is recorded in the store, so a new `BucketRun` over the same state resumes wherever the last one stopped.
+3. Results are counted by listing them from the last known one, a request for each thousand. They are read only when a
+portion is complete.
 """
 
 from __future__ import annotations
@@ -16,58 +19,62 @@ from core.domain.addresses import split_address
 from core.domain.messages import MAX_NAME, Job, encode
 from core.errors import Misconfigured, PartialSend, Unavailable
 from core.storage.ports import Depth, ObjectStore, Queue
-from tagfleet.bulk.listing import Found, Listing, looks_like_image
-from tagfleet.bulk.parts import as_parquet, keep
+from core.util.backoff import compute_backoff, retry
+from tagfleet.bulk.listing import ListedObject, Listing, looks_like_image
+from tagfleet.bulk.parquet_files import as_parquet, save_results
 from tagfleet.bulk.results import Results, image_id
 from tagfleet.bulk.state import Portion, RunFile
 
 PORTION = 10_000
-"""Objects that are listed, and then gathered, together: what is held in memory at once."""
+"""Objects that are listed and gathered together, and so held in memory at once."""
 CHUNK = 500
-"""Jobs that are sent between two notes of how far the run is: at most so many are sent twice after a kill."""
+"""Jobs sent between two records of progress: at most this many are sent twice after a kill."""
 _LOOKED_AT = 50
-"""Times a portion's size: so many objects are looked at for one portion, where few are images."""
+"""Times the portion's size: how many objects are listed for one portion if few of them are images."""
 _SEND_TRIES = 5
+_SEND_PAUSE_S = 0.1
 _POLL_S = 1.0
 _RESEND_AFTER_S = 180.0
 _LONGEST_PAUSE_S = 30.0
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a run works with. A part of the results goes to `folder`, or into the store; `clock` gives Unix seconds."""
+class RunSetup:
+    """What a run works with. `clock` gives Unix seconds; tests use smaller portions and chunks."""
 
     store: ObjectStore
     queue: Queue
     clock: Callable[[], float]
+    lead: int
+    """The run sends no more jobs while this many wait."""
     folder: Path | None = None
+    """Where the Parquet files go; None: into the store."""
+    portion: int = PORTION
+    chunk: int = CHUNK
 
 
-class Run:
-    """`lead`: no more jobs are sent while so many wait. `portion` and `chunk` are smaller in tests."""
+class BucketRun:
+    """One run. Call `step` until `finished`, or let `drive` do it."""
 
-    def __init__(
-        self, file: RunFile, listing: Listing, parts: Parts, *, lead: int, portion: int = PORTION, chunk: int = CHUNK
-    ) -> None:
+    def __init__(self, file: RunFile, listing: Listing, setup: RunSetup) -> None:
         self._file = file
         self._listing = listing
-        self._parts = parts
-        self._lead = lead
-        self._most = portion
-        self._chunk = chunk
-        self._following: Iterator[Found] | None = None
+        self._setup = setup
+        self._following: Iterator[ListedObject] | None = None
         self._current: tuple[int, Portion] | None = None
         self._sizes: dict[int, int] = {}
-        self._results = Results(parts.store, file.run_id)
-        self._fresh = True  # what the process before this one sent last is not known
+        self._results = Results(setup.store, file.run_id)
+        self._fresh = True  # unknown: what an earlier process of this run sent last
         self._depth: Depth | None = None
-        self._news_at = time.monotonic()
+        self._progress_at = time.monotonic()
         self.poll_s = _POLL_S
+        self.resend_after_s = _RESEND_AFTER_S
 
-    # --- what it says of itself ---------------------------------------------------------------
+    # --- progress -----------------------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
+        """Whether everything is tagged and written."""
         return self._file.state.finished_at is not None
 
     @property
@@ -77,7 +84,7 @@ class Run:
 
     @property
     def total(self) -> int | None:
-        """Images in all; None until all are listed."""
+        """Number of images; None until all are listed."""
         state = self._file.state
         if not state.listed or state.sending < state.portions:
             return None
@@ -85,17 +92,17 @@ class Run:
 
     @property
     def waits_for(self) -> str:
-        """What somebody should look at; empty where all goes well."""
+        """What somebody should look at; empty if all goes well."""
         if self._depth is None or self._depth.outstanding or not self._depth.dead or not self._in_hand:
             return ""
         return (
-            f"{self._in_hand} images have no result, and nothing waits but {self._depth.dead} dead letters: "
-            "the collector ends them, or `tagfleet dead-letters redrive`"
+            f"{self._in_hand} images have no result, and only {self._depth.dead} dead letters are left in the queue: "
+            "the collector turns them into failures, or send them again with `tagfleet dead-letters redrive`"
         )
 
     @property
     def _stuck(self) -> bool:
-        """Whether images are neither done nor on the queue, nor among its dead letters."""
+        """Whether images are neither done, nor in the queue, nor among its dead letters."""
         return bool(self._in_hand and self._depth and not self._depth.outstanding and not self._depth.dead)
 
     @property
@@ -105,27 +112,27 @@ class Run:
     # --- steps --------------------------------------------------------------------------------
 
     def step(self) -> bool:
-        """Do one thing that can be done now; False where there is nothing to do but to wait.
+        """Do the next thing that can be done. Return False if there is nothing to do but wait.
 
-        Raises BadListing, RunTaken, Unavailable: then nothing is lost, and the step can be tried again.
+        Raises BadListing, RunTaken, Unavailable. Nothing is lost then; call it again.
         """
         return self._gather() or self._send() or self._finish()
 
     def refresh(self) -> None:
-        """Count the results that are there. Raises Unavailable."""
+        """Count the results in the store. Raises Unavailable."""
         began = time.monotonic()
         known = self.done
         state = self._file.state
-        self._depth = self._parts.queue.depth()
+        self._depth = self._setup.queue.depth()
         for number in range(state.gathered + 1, min(state.portions, state.sending) + 1):
             self._results.count(number)
         now = time.monotonic()
         self.poll_s = max(_POLL_S, 10 * (now - began))
         if self.done != known:
-            self._news_at = now
-        elif self._stuck and now - self._news_at > _RESEND_AFTER_S:
+            self._progress_at = now
+        elif self._stuck and now - self._progress_at > self.resend_after_s:
             self._send_missing(state.gathered + 1)
-            self._news_at = now
+            self._progress_at = now
 
     def _gather(self) -> bool:
         state = self._file.state
@@ -139,11 +146,11 @@ class Run:
         failed = 0
         if size:
             uris = self._portion(number).uris
-            results = self._results.of(number, uris)
+            results = self._results.read(number, uris)
             if results is None:
                 self._results.forget(number)
                 return False
-            keep(self._parts.store, self._file.run_id, number, as_parquet(uris, results), self._parts.folder)
+            save_results(self._setup.store, self._file.run_id, number, as_parquet(uris, results), self._setup.folder)
             failed = sum(not result.ok for result in results)
         self._file.change(gathered=number, done=state.done + size, failed=state.failed + failed)
         self._results.forget(number)
@@ -160,11 +167,11 @@ class Run:
                 return False
             self._file.change(sending=state.sending + 1, offset=0)
             return True
-        self._depth = self._parts.queue.depth()
-        room = self._lead - max(self._depth.outstanding, self._in_hand)
+        self._depth = self._setup.queue.depth()
+        room = self._setup.lead - max(self._depth.outstanding, self._in_hand)
         if room <= 0:
             return False
-        until = min(state.offset + min(room, self._chunk), len(portion.uris))
+        until = min(state.offset + min(room, self._setup.chunk), len(portion.uris))
         wanted = range(state.offset, until)
         before = self._sent_before(state.sending, wanted)
         self._send_jobs(state.sending, [at for at in wanted if at not in before])
@@ -173,20 +180,20 @@ class Run:
         return True
 
     def _sent_before(self, number: int, positions: range) -> set[int]:
-        """Those with a result, which only the first positions of a process that goes on with a run can have."""
+        """Return positions that already have a result. Only the first chunk of a resumed run can have any."""
         if not self._fresh or not self._file.resumed:
             return set()
         return set(islice(self._results.positions(number, positions.start), len(positions)))
 
     def _send_missing(self, number: int) -> None:
-        """What was sent and is on no queue, for whatever reason, is sent once more."""
+        """Send jobs again that were sent and are in no queue, for whatever reason."""
         state = self._file.state
         size = state.offset if number == state.sending else self._size(number)
         there = set(self._results.positions(number, 0))
         self._send_jobs(number, [at for at in range(size) if at not in there])
 
     def _send_jobs(self, number: int, positions: list[int]) -> None:
-        uris, state, now = self._portion(number).uris, self._file.state, self._parts.clock()
+        uris, state, now = self._portion(number).uris, self._file.state, self._setup.clock()
         left = [
             encode(
                 Job(
@@ -202,17 +209,17 @@ class Run:
             )
             for at in positions
         ]
-        for last in [False] * (_SEND_TRIES - 1) + [True]:
-            if not left:
-                return
+
+        def send_left() -> None:
+            nonlocal left
             try:
-                self._parts.queue.send(left)
+                self._setup.queue.send(left)
             except PartialSend as error:
                 left = [left[index] for index in error.unsent]
-                if last:
-                    raise
-            else:
-                return
+                raise
+
+        if left:
+            retry(send_left, PartialSend, tries=_SEND_TRIES, base_s=_SEND_PAUSE_S)
 
     def _list(self) -> bool:
         state = self._file.state
@@ -221,23 +228,23 @@ class Run:
         try:
             if self._following is None:
                 self._following = self._listing.after(state.cursor)
-            taken = take(self._following, self._most, state.cursor, everything=state.everything)
+            taken = next_portion(self._following, self._setup.portion, state.cursor, everything=state.everything)
             portion = self._file.keep_portion(state.portions + 1, taken)
             passed_over = state.passed_over + portion.passed_over
             self._file.change(
                 portions=state.portions + 1, cursor=portion.cursor, listed=portion.last, passed_over=passed_over
             )
         except BaseException:
-            self._following = None  # what it gave is kept nowhere
+            self._following = None  # nothing has recorded what the iterator gave
             raise
         if portion != taken:
-            self._following = None  # a process before this one had listed otherwise
+            self._following = None  # an earlier process listed something else
         return True
 
     def _finish(self) -> bool:
         state = self._file.state
         if state.listed and state.gathered == state.portions and not self.finished:
-            self._file.change(finished_at=self._parts.clock())
+            self._file.change(finished_at=self._setup.clock())
             return True
         return False
 
@@ -256,8 +263,8 @@ class Run:
         return self._sizes[number]
 
 
-def take(following: Iterator[Found], most: int, cursor: str, *, everything: bool) -> Portion:
-    """The next portion: of all that follows, or of what is an image by its name."""
+def next_portion(following: Iterator[ListedObject], most: int, cursor: str, *, everything: bool) -> Portion:
+    """Take the next portion from a listing: everything, or what looks like an image."""
     uris: list[str] = []
     looked_at = 0
     for found in following:
@@ -270,12 +277,14 @@ def take(following: Iterator[Found], most: int, cursor: str, *, everything: bool
     return Portion(uris=tuple(uris), passed_over=looked_at - len(uris), cursor=cursor, last=True)
 
 
-def drive(run: Run, show: Callable[[Run], None], say: Callable[[str], None], wait: Callable[[float], object]) -> None:
-    """Run to the end. What does not answer is tried again for ever, with growing pauses; `say` hears of it once.
+def drive(
+    run: BucketRun, show: Callable[[BucketRun], None], say: Callable[[str], None], wait: Callable[[float], object]
+) -> None:
+    """Run to the end. Retry failures of the store and the queue for ever, with growing pauses; `say` reports each once.
 
     Raises BadListing, RunTaken, Misconfigured.
     """
-    pause = 0.0
+    failures = 0
     while not run.finished:
         try:
             moved = run.step()
@@ -286,11 +295,11 @@ def drive(run: Run, show: Callable[[Run], None], say: Callable[[str], None], wai
         except Misconfigured:
             raise
         except Unavailable as error:
-            if not pause:
+            if not failures:
                 say(f"{error}; trying again")
-            pause = min(2 * pause or 1.0, _LONGEST_PAUSE_S)
-            wait(pause)
+            wait(compute_backoff(failures, base_s=_POLL_S, cap_s=_LONGEST_PAUSE_S))
+            failures += 1
             continue
-        pause = 0.0
+        failures = 0
         if not moved:
             wait(run.poll_s)

@@ -1,4 +1,6 @@
-"""How far a run is: one object in the store, changed by compare-and-set, and the portions that it is made of."""
+"""The progress of a run: one document in the store, changed by compare-and-set, and the portions that the run consists
+of.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +12,41 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.domain.messages import SentOptions, TagOptions
-from core.errors import NotFound, PreconditionFailed, TagfleetError
+from core.errors import PreconditionFailed, TagfleetError
 from core.storage import layout
-from core.storage.ports import Etag, IfAbsent, IfMatch, ObjectStore
+from core.storage.documents import Document
+from core.storage.ports import IfAbsent, ObjectStore
 
 _DIGITS = 16
 
 
 class RunTaken(TagfleetError):
-    """Another process goes on with this run."""
+    """Another process has resumed this run."""
 
     def __init__(self, run_id: str) -> None:
-        super().__init__(f"run {run_id} is being worked on by another `tagfleet tag`; this one stops, nothing is lost")
+        super().__init__(f"another `tagfleet tag` has resumed run {run_id}; this one stops, and nothing is lost")
 
 
 class RunDiffers(TagfleetError):
-    """A run of this name tags something else, or otherwise."""
+    """A run with this name tags other objects, or with other options."""
 
 
 class Portion(BaseModel):
-    """Objects that were listed together; the position of one is its number among the results."""
+    """Objects that were listed together. An object's position is part of its result's id."""
 
     model_config = ConfigDict(frozen=True)
     uris: tuple[str, ...]
     passed_over: int
-    """Objects between these whose keys end like no image."""
+    """Objects in between whose keys do not look like images."""
     cursor: str
-    """The listing goes on from here."""
+    """The listing resumes from here."""
     last: bool
 
 
 class RunState(BaseModel):
-    """Portions 1 to `gathered` are results in Parquet, those to `portions` are listed. Times are Unix seconds."""
+    """State of a run: portions 1 to `portions` are listed, 1 to `gathered` are written as Parquet. Times are Unix
+    seconds.
+    """
 
     model_config = ConfigDict(frozen=True)
     v: int = 1
@@ -53,81 +58,71 @@ class RunState(BaseModel):
     finished_at: float | None = None
     cursor: str = ""
     listed: bool = False
-    """Whether the listing has come to its end."""
+    """Whether the listing has ended."""
     portions: int = 0
     passed_over: int = 0
     sending: int = 1
-    """The portion whose objects are being sent."""
+    """The portion that is being sent."""
     offset: int = 0
-    """How many of them are."""
+    """Number of its objects that are sent."""
     sent: int = 0
     gathered: int = 0
     done: int = 0
-    """Results in gathered portions, failed ones too."""
+    """Results in gathered portions, including failed ones."""
     failed: int = 0
     writer: str = ""
-    """The process that wrote this, and its `seq`-th version: after a lost answer it knows its own."""
+    """The process that wrote this version. Differs between processes, so that each recognises its own writes."""
     seq: int = Field(default=0, ge=0)
+    """Number of this version."""
 
 
 def run_id_of(listing: str, pool: str) -> str:
+    """Return the id of a run that has no name: the same for the same listing and pool."""
     digest = hashlib.sha256(f"{pool}\n{listing}".encode()).digest()
     return f"run_{b32encode(digest).decode().lower()[:_DIGITS]}"
 
 
 class RunFile:
-    """The state of one run as this process has it. Whoever opened it last is the one who may change it."""
+    """The state of one run, as this process has it. Only the process that opened it last may change it."""
 
     def __init__(self, store: ObjectStore, run_id: str, new: RunState, clock: Callable[[], float]) -> None:
-        """Begin a run, or go on with it. Raises RunDiffers, RunTaken, Unavailable."""
+        """Begin a run, or resume it. Raises RunDiffers, RunTaken, Unavailable."""
+        self.run_id = run_id
         self._store = store
         self._writer = secrets.token_hex(8)
-        self.run_id = run_id
-        self._etag: Etag | None = None
-        self.state = new.model_copy(update={"begun_at": clock()})
-        try:
-            blob = store.get(layout.run_key(run_id))
-        except NotFound:
-            self.resumed = False
-        else:
-            self.state, self._etag, self.resumed = RunState.model_validate_json(blob.data), blob.etag, True
-            _check(run_id, self.state, new)
+        self._document = Document(
+            store,
+            layout.run_key(run_id),
+            parse=RunState.model_validate_json,
+            serialise=lambda state: state.model_dump_json().encode(),
+        )
+        found = self._document.load()
+        self.resumed = found is not None
+        self.state = found or new.model_copy(update={"begun_at": clock()})
+        _check(run_id, self.state, new)
         if self.state.finished_at is None:
             self.change()
 
     def change(self, **values: object) -> None:
-        """Raises RunTaken where another process went on with this run, Unavailable."""
+        """Change the state here and in the store. Raises RunTaken if another process resumed the run, Unavailable."""
         new = self.state.model_copy(update=values | {"writer": self._writer, "seq": self.state.seq + 1})
-        key, data = layout.run_key(self.run_id), new.model_dump_json().encode()
-        condition = IfAbsent() if self._etag is None else IfMatch(self._etag)
         try:
-            self._etag = self._store.put(key, data, content_type="application/json", condition=condition)
+            self._document.save(new)
         except PreconditionFailed:
-            self._etag = self._own(new)
+            raise RunTaken(self.run_id) from None
         self.state = new
 
-    def _own(self, new: RunState) -> Etag:
-        """The version of this very change, whose answer was lost. Raises RunTaken."""
-        try:
-            blob = self._store.get(layout.run_key(self.run_id))
-        except NotFound:
-            raise RunTaken(self.run_id) from None
-        there = RunState.model_validate_json(blob.data)
-        if (there.writer, there.seq) != (new.writer, new.seq):
-            raise RunTaken(self.run_id)
-        return blob.etag
-
     def portion(self, number: int) -> Portion:
-        """Raises NotFound, Unavailable."""
+        """Return a portion that was listed. Raises NotFound, Unavailable."""
         return Portion.model_validate_json(self._store.get(layout.portion_key(self.run_id, number)).data)
 
     def forget(self) -> None:
-        """Leave nothing of a run that had nothing to do: the next one looks again. Raises Unavailable."""
+        """Delete all traces of a run that had nothing to do, so that the next one lists again. Raises Unavailable."""
         numbers = range(1, self.state.portions + 1)
         self._store.delete([layout.run_key(self.run_id), *(layout.portion_key(self.run_id, n) for n in numbers)])
 
     def keep_portion(self, number: int, portion: Portion) -> Portion:
-        """The portion of this number: `portion`, unless there is one already, of which objects may have been sent."""
+        """Store a portion. Return it, or the one stored earlier under this number, whose jobs may already be sent."""
         key = layout.portion_key(self.run_id, number)
         try:
             data = portion.model_dump_json().encode()
@@ -142,5 +137,5 @@ def _check(run_id: str, there: RunState, wanted: RunState) -> None:
         if getattr(there, name) != getattr(wanted, name):
             raise RunDiffers(
                 f"run {run_id} was begun with another {name} ({getattr(there, name)}); "
-                "repeat it as it was, or give this one a name of its own: --run NAME"
+                "repeat it as it was, or give this run its own name: --run NAME"
             )

@@ -1,4 +1,4 @@
-"""The `tagfleet` command: each sub-command is a module of a few lines here; only the one asked for is imported."""
+"""The `tagfleet` command. Each sub-command is a small module here, imported only when it is called."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"tagfleet.cli.{_COMMANDS[cmd_name]}")
-        return module.command  # type: ignore[no-any-return]  # by convention of this package
+        return module.command  # type: ignore[no-any-return]  # every module of this package has one
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,7 +64,7 @@ _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF)
 
 
 def main() -> None:
-    """Run the command; an error that we raised on purpose ends in one line, not in a traceback."""
+    """Run the command. An error that Tagfleet raises on purpose ends in one line, not in a traceback."""
     _fill_standard_descriptors()
     import_torch_aside()
     try:
@@ -74,22 +74,24 @@ def main() -> None:
     except OSError as error:
         if error.filename is not None or error.errno not in _NOT_WRITTEN:
             raise
-        _end(f"what this command prints could not be written: {error.strerror}", 1)
+        _end(f"the output of this command could not be written: {error.strerror}", 1)
 
 
 def _fill_standard_descriptors() -> None:
-    """A descriptor that the caller closed (`2>&-`) would become that of the next file opened, and logs its content."""
+    """Open closed standard descriptors (`2>&-`). Otherwise the next file opened would get their number, and receive
+    logs.
+    """
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
         except OSError:
             with suppress(OSError):
-                os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+                os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
 
 
 def _end(line: str, code: int) -> None:
     with suppress(OSError, ValueError):
         click.echo(f"tagfleet: {line}", err=True)
     with suppress(OSError, ValueError):
-        sys.stdout.close()  # what is left in its buffer cannot be written either, and would be told at the exit
+        sys.stdout.close()  # its buffer cannot be written either, and would cause another message at exit
     sys.exit(code)

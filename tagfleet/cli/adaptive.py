@@ -1,4 +1,4 @@
-"""`tagfleet adaptive`"""
+"""`tagfleet adaptive`: teaches the tagger that learns, and shows what it learned."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ import click
 
 from config.settings import BadSetting, PoolSettings, Settings
 from tagfleet.cli.common import with_settings
+from tagfleet.text_tables import Column, echo_table
 
 _SHOWN = 20
 
 
 @click.group("adaptive")
 def command() -> None:
-    """The tagger that learns from people: its first tags, and what it knows."""
+    """Teach the tagger that learns from people, and show what it learned."""
 
 
 @command.command("fit")
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="where the images lie")
-@click.option("--pool", help="whose backbone and weights  [default: the first pool that learns]")
+@click.option(
+    "--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="the folder of the images"
+)
+@click.option("--pool", help="the pool whose backbone and weights are used  [default: the first pool that learns]")
 @with_settings("weights", "cache")
 def fit_command(settings: Settings, source: Path, images: Path | None, pool: str | None) -> None:
-    """Teach it a folder with a folder of photos for each tag, or anything else that `tagfleet data check` reads.
+    """Teach it a folder with one folder of photos per tag, or anything else that `tagfleet data check` reads.
 
-    What people taught it stays. Doing it twice teaches it once; a photo that lies elsewhere by then has its new tag.
+    People's feedback stays. Teaching the same photos twice changes nothing; a photo that moved gets its new tag.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -48,7 +51,7 @@ def fit_command(settings: Settings, source: Path, images: Path | None, pool: str
     tagger = load(backbone, request)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("looking at photos", total=len(dataset.examples))
+        task = bar.add_task("reading photos", total=len(dataset.examples))
         fitted = adapting.fit(tagger, dataset, int(time.time()), lambda more: bar.advance(task, more))
     for problem in fitted.problems:
         click.echo(f"left out: {problem}", err=True)
@@ -58,9 +61,9 @@ def fit_command(settings: Settings, source: Path, images: Path | None, pool: str
 @command.command("tell-again")
 @with_settings()
 def tell_again_command(settings: Settings) -> None:
-    """Tell it all that people ever decided once more: for a pool that is new, or has another backbone now.
+    """Send it all of people's feedback again, for a new pool or a new backbone.
 
-    The collector does it, with its next sweep. What it has learned already changes nothing.
+    The collector sends it with its next sweep. Feedback that was learned before changes nothing.
     """
     from web_tier.catalog.database import Database, catalog_url, migrate
     from web_tier.catalog.feedback import FeedbackCatalog
@@ -73,32 +76,31 @@ def tell_again_command(settings: Settings) -> None:
         count = FeedbackCatalog(database).mark_all_unpublished()
     finally:
         database.close()
-    click.echo(f"what was decided about {count} images is told to {', '.join(settings.learning_pools)}")
+    click.echo(f"feedback on {count} images will be sent to {', '.join(settings.learning_pools)}")
 
 
 @command.command("show")
 @click.option("--all", "all_", is_flag=True, help=f"all tags  [default: the {_SHOWN} with the most images]")
 @with_settings()
 def show_command(settings: Settings, all_: bool) -> None:
-    """Tags it knows, and on how many images people accepted and rejected each; by backbone."""
+    """Show the tags it knows, and on how many images each was accepted and rejected, by backbone."""
     from app_tier.adaptive.store import list_states
     from core.wiring import Backend
 
-    found = list_states(Backend(settings).store)
-    if not found:
-        click.echo("nothing was learned yet: correct tags on the page, or `tagfleet adaptive fit DIR`", err=True)
-    for backbone, state in found:
+    states = list_states(Backend(settings).store)
+    if not states:
+        click.echo("nothing was learned yet: correct tags on the page, or run `tagfleet adaptive fit DIR`", err=True)
+    for backbone, state in states:
         tags = sorted(state.statistics.tags.values(), key=lambda tag: (-tag.accepted.n, tag.name))
         click.echo(f"{backbone}, version {state.version}: {len(tags)} tags from {len(state.images)} images")
-        click.echo(f"{'accepted':>9} {'rejected':>9}  tag")
-        for tag in tags if all_ else tags[:_SHOWN]:
-            click.echo(f"{tag.accepted.n:9} {tag.rejected.n:9}  {tag.name}")
+        rows = [(tag.accepted.n, tag.rejected.n, tag.name) for tag in (tags if all_ else tags[:_SHOWN])]
+        echo_table([Column("accepted", right=True), Column("rejected", right=True), "tag"], rows)
         if not all_ and tags[_SHOWN:]:
             click.echo(f"and {len(tags) - _SHOWN} more: --all shows them", err=True)
 
 
 def _pool(settings: Settings, name: str | None) -> PoolSettings:
-    """Raises BadSetting."""
+    """Return the pool whose backbone is used. Raises BadSetting."""
     chosen = name or next(iter(settings.learning_pools), settings.default_pool)
     if chosen not in settings.pools:
         raise BadSetting(f"--pool: there is no pool {chosen!r}; there are {', '.join(settings.pools)}")

@@ -1,19 +1,19 @@
-"""`tagfleet ami`"""
+"""`tagfleet ami`: bake, list and prune machine images."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from ami.aws.buckets import temporary_bucket
 from ami.aws.cloudformation import Stack
 from ami.aws.images import BakedImage, Ec2Images, superseded
-from ami.aws.passing_bucket import passing_bucket
 from ami.bake import Bake, Recipe
 from app_tier.models.network_lookup import is_network
 from config import settings as config
@@ -22,6 +22,7 @@ from config.taggers import family_of
 from core.aws.clients import Clients
 from core.aws.store import S3Store
 from tagfleet.cli.common import with_settings
+from tagfleet.text_tables import Column, echo_table
 
 _BASE = "resolve:ssm:/aws/service/debian/release/12/latest/amd64"
 _POOL_VARIABLE = re.compile(r"TAGFLEET_POOLS__.+(?<!__WEIGHTS)")
@@ -31,7 +32,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group("ami", short_help="Machine images for a fleet on EC2.")
 def command() -> None:
-    """Bake, list and prune the machine images that workers and hosts on EC2 start from."""
+    """Bake, list and prune the machine images of workers and hosts on EC2."""
 
 
 @command.command("bake")
@@ -42,9 +43,9 @@ def command() -> None:
     "--base", default=_BASE, show_default=True, help="the image to start from: its id, or resolve:ssm:PARAMETER"
 )
 @click.option("--type", "type_", default="c7i.xlarge", show_default=True, help="the builder's type")
-@click.option("--weights", type=_file, multiple=True, help="NAME.safetensors for the image; may be given several times")
-@click.option("--gpu", is_flag=True, help="for workers with a GPU: torch stays, the base brings the driver")
-@click.option("--subnet", default="", help="where the builder runs  [default: the default VPC]")
+@click.option("--weights", type=_file, multiple=True, help="NAME.safetensors to put into the image (repeat)")
+@click.option("--gpu", is_flag=True, help="for workers with a GPU: keep torch; the base has to have the driver")
+@click.option("--subnet", default="", help="for the builder  [default: one of the default VPC]")
 @click.option("--disk-gb", default=40, show_default=True)
 def bake(
     settings: Settings,
@@ -83,27 +84,25 @@ def bake(
 @command.command("list")
 @with_settings("aws.region", "aws.deployment")
 def list_(settings: Settings) -> None:
-    """The images of this deployment, newest first."""
+    """List the images of this deployment, newest first."""
     images = Ec2Images(Clients(settings.aws.region), settings.aws.deployment, settings.aws.output_bucket)
-    for image in images.images():
-        click.echo(_line(image))
+    _echo_images(images.images())
 
 
 @command.command("prune")
 @with_settings("aws.region", "aws.deployment")
 @click.option(
-    "--keep", type=click.IntRange(1), default=2, show_default=True, help="so many of each role stay, the newest"
+    "--keep", type=click.IntRange(1), default=2, show_default=True, help="keep this many of each role, the newest"
 )
 @click.option("--yes", is_flag=True, help="do not ask")
 def prune(settings: Settings, *, keep: int, yes: bool) -> None:
-    """Remove older images of this deployment with their snapshots. Those that its stack launches stay."""
+    """Remove older images of this deployment with their snapshots. Images that its stack uses stay."""
     clients = Clients(settings.aws.region)
     images = Ec2Images(clients, settings.aws.deployment, settings.aws.output_bucket)
     state = Stack(clients, settings.aws.deployment).state()
     used = [state.parameters.get(which, "") for which in ("Image", "HostImage")] if state else []
     old = superseded(images.images(), keep, used)
-    for image in old:
-        click.echo(_line(image))
+    _echo_images(old)
     if not old:
         click.echo("there is nothing to remove")
     elif yes or click.confirm("remove these, with their snapshots?"):
@@ -111,14 +110,15 @@ def prune(settings: Settings, *, keep: int, yes: bool) -> None:
             images.remove(image.name)
 
 
-def _line(image: BakedImage) -> str:
-    return f"{image.id}  {image.made_at[:16].replace('T', ' ')}  {image.state:10}  {image.name}"
+def _echo_images(images: Iterable[BakedImage]) -> None:
+    rows = [(image.id, image.made_at[:16].replace("T", " "), image.state, image.name) for image in images]
+    echo_table([Column()] * 4, rows)
 
 
 def _bucket(settings: Settings, clients: Clients) -> AbstractContextManager[str]:
-    """The deployment's; before there is one, the first images pass through a bucket of their own."""
+    """Return the deployment's bucket; before a deployment exists, a temporary one for the bake."""
     named = settings.aws.output_bucket
-    return nullcontext(named) if named else passing_bucket(clients, f"{settings.aws.deployment}-bake")
+    return nullcontext(named) if named else temporary_bucket(clients, f"{settings.aws.deployment}-bake")
 
 
 def builder_environment(settings: Settings) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the sub-commands share: the settings that flags may override, and the service that some talk to."""
+"""What sub-commands share: settings with flags that override them, and the address of the service."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from config import settings as config
 from config.settings import Document, Settings
 from core.wiring import Backend
 
-url_option = click.option("--url", help="the service  [default: TAGFLEET_URL, else this machine at TAGFLEET_PORT]")
+url_option = click.option("--url", help="the service  [default: TAGFLEET_URL, or this machine at TAGFLEET_PORT]")
 api_key_option = click.option(
     "--api-key",
     envvar="TAGFLEET_API_KEY",
-    help="the key that the service asks for  [default: TAGFLEET_API_KEY, where others do not see it]",
+    help="key for the service  [default: TAGFLEET_API_KEY, which other users of this machine cannot see]",
 )
 
 
 def text_of(file: Path) -> str:
-    """What the file says. Raises click.BadParameter where it is no text."""
+    """Read a text file. Raises click.BadParameter if it is not UTF-8."""
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -32,13 +32,14 @@ def text_of(file: Path) -> str:
 
 
 def service_url(url: str | None, settings: Settings) -> str:
+    """Return the service's address: from the flag, the environment, or this machine."""
     return url or os.environ.get("TAGFLEET_URL") or f"http://127.0.0.1:{settings.port}"
 
 
 def existing(settings: Settings) -> Backend:
-    """The parts of a deployment that is there. Raises ClickException where its home folder is not.
+    """Return the backend of an existing deployment. Raises ClickException if its home folder does not exist.
 
-    A misspelt home would otherwise become a new deployment, which has no dead letters and can be paused.
+    Otherwise a misspelt home would become a new, empty deployment.
     """
     if settings.backend == "local" and not settings.home.is_dir():
         raise click.ClickException(f"there is no deployment in {settings.home} (setting home)")
@@ -46,7 +47,7 @@ def existing(settings: Settings) -> Backend:
 
 
 def with_settings(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command `--config`, `--home` and a flag for each dotted setting named in `flags`.
+    """Give a command `--config`, `--home` and a flag for each dotted setting in `flags`.
 
     The command's function gets the merged `Settings` as its first argument.
     """
@@ -73,7 +74,7 @@ def with_settings(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., A
 
 
 def _settings_file(named: str | None) -> Path | Document | None:
-    """What `--config` or TAGFLEET_CONFIG names, read already where it lies in a bucket."""
+    """Return the settings file that `--config` or TAGFLEET_CONFIG names; if it is in a bucket, already read."""
     name = named or os.environ.get("TAGFLEET_CONFIG")
     if not name:
         return None

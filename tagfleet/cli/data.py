@@ -1,4 +1,4 @@
-"""`tagfleet data`"""
+"""`tagfleet data`: check and split labelled images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import click
 from config.settings import Settings
 from tagfleet.cli.common import with_settings
 from tagfleet.tagging.report import printable
+from tagfleet.text_tables import Column, echo_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from rich.table import Table
 
     from training.data.check import Check
     from training.data.examples import Dataset
@@ -29,38 +28,38 @@ _MOST_LABELS = 24
 _MOST_OF_A_KIND = 3
 _source = click.argument("source", type=click.Path(path_type=Path))
 _images = click.option(
-    "--images", type=click.Path(path_type=Path), help="the folder of the images  [default: beside SOURCE]"
+    "--images", type=click.Path(path_type=Path), help="folder of the images  [default: beside SOURCE]"
 )
 
 
 @click.group("data", short_help="Check and split labelled images before training.")
 def command() -> None:
-    """Check and split labelled images before a tagger is trained on them.
+    """Check and split labelled images before training a tagger on them.
 
-    SOURCE is COCO's instances json, a csv (`file,labels`, or `file` and a column of 0 and 1 for each label), an export
-    of Tagfleet's (jsonl or csv), or a folder that holds one of these or a folder for each class.
+    SOURCE is COCO's instances JSON, a csv (`file,labels`, or `file` and a column of 0 and 1 for each label), an export
+    from Tagfleet (jsonl or csv), or a folder that contains one of these or a folder for each class.
     """
 
 
 @command.command("check")
 @_source
 @_images
-@click.option("--splits", type=click.Path(path_type=Path, dir_okay=False), help="a file that `data split` wrote")
+@click.option("--splits", type=click.Path(path_type=Path, dir_okay=False), help="file of `tagfleet data split`")
 @click.option(
     "--report",
     type=click.Path(path_type=Path, file_okay=False),
     help="write check.html and check.json into this folder",
 )
-@click.option("--json", "as_json", is_flag=True, help="print all of it as json")
+@click.option("--json", "as_json", is_flag=True, help="print everything as JSON")
 @with_settings()
 def check(
     settings: Settings, source: Path, images: Path | None, splits: Path | None, report: Path | None, *, as_json: bool
 ) -> None:
-    """Look at labels, every image and, with --splits, at how they are split.
+    """Check labels, every image and, with --splits, the split.
 
-    Finds missing, orphan and unreadable images, labels out of range, boxes outside, exact and near copies of images,
-    within and across the parts of a split (a leak), and labels that are rare or on no image. Ends with 1 if one of it
-    keeps the data from being learned from.
+    Finds missing, orphan and unreadable images, labels out of range, boxes outside their image, exact and near copies
+    of images within and across the parts of a split (a leak), and labels that are rare or unused. Exit code 1 if a
+    problem makes the data unfit for training.
     """
     from training.data import check_report, files, reading
     from training.data import splits as split_files
@@ -84,13 +83,13 @@ def check(
 @_source
 @_images
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="the file to write")
-@click.option("--shares", default="80,10,10", show_default=True, help="of training, validation and test")
+@click.option("--shares", default="80,10,10", show_default=True, help="per cent for training, validation and test")
 @click.option("--seed", default=0, show_default=True, help="the same seed gives the same split")
 @with_settings()
 def split(settings: Settings, source: Path, images: Path | None, output: Path, shares: str, seed: int) -> None:
-    """Split labelled images in three, each label as near to the shares as can be.
+    """Split labelled images into three parts, with each label as close to the shares as possible.
 
-    Copies of an image, and images that the csv's column `group` names as one, stay together.
+    Copies of an image stay together, as do images with the same value in the csv's column `group`.
     """
     from training.data import duplicates, reading
     from training.data import splits as split_files
@@ -100,25 +99,25 @@ def split(settings: Settings, source: Path, images: Path | None, output: Path, s
     copies = duplicates.copies(_prints(dataset, settings))
     made = split_files.split(duplicates.grouped(dataset, copies), wanted, seed)
     split_files.save(made, output, dataset)
+    rows = []
     for name, part in made.parts.items():
         lacking = sum(1 for whole, count in zip(dataset.counts(), part.counts(), strict=True) if whole and not count)
-        click.echo(
-            f"{name:<12}{len(part.examples):>8} images" + (f", without {lacking} of the labels" if lacking else "")
-        )
+        rows.append((name, f"{len(part.examples)} images", f"without {lacking} of the labels" if lacking else ""))
+    echo_table([Column(), Column(right=True), Column()], rows)
     if copies:
-        click.echo(f"{len(copies)} copies of images stay with the image that they are copies of")
+        click.echo(f"{len(copies)} copies of images stay with their original")
 
 
 def _shares(text: str) -> tuple[float, float, float]:
     try:
         train, validation, test = map(float, text.split(","))
     except ValueError:
-        raise click.BadParameter("three numbers with commas between, 80,10,10", param_hint="--shares") from None
+        raise click.BadParameter("give three numbers separated by commas: 80,10,10", param_hint="--shares") from None
     return train, validation, test
 
 
 def _prints(dataset: Dataset, settings: Settings) -> Prints:
-    """Progress is shown beside the results, so that these can be piped on."""
+    """Return the images' fingerprints. Progress goes to stderr, so that results can be piped."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -134,51 +133,37 @@ def _prints(dataset: Dataset, settings: Settings) -> Prints:
 
 
 def _print(found: Check) -> None:
-    from rich.console import Console
-
-    console = Console()
     dataset = found.dataset
     parts = ", ".join(f"{name} {count}" for name, count in found.parts)
-    console.print(
+    click.echo(
         f"{dataset.name}: {len(dataset.examples)} images, {len(dataset.labels)} labels"
-        + (f"; {parts}" if parts else ""),
-        highlight=False,
-        markup=False,
+        + (f"; {parts}" if parts else "")
     )
-    if found.labels:
-        console.print(_labels(found))
-    for level, style in (("error", "bold red"), ("warning", "yellow")):
-        some = [finding for finding in found.findings if finding.level == level]
-        for kind, count in Counter(finding.kind for finding in some).most_common():
-            console.print(f"[{style}]{level}[/] {kind}: {count}", highlight=False)
-            for finding in _some([finding for finding in some if finding.kind == kind]):
-                console.print(f"  {printable(finding)}", highlight=False, markup=False, soft_wrap=True)
+    _echo_labels(found)
+    for level, colour in (("error", "red"), ("warning", "yellow")):
+        of_level = [finding for finding in found.findings if finding.level == level]
+        for kind, count in Counter(finding.kind for finding in of_level).most_common():
+            click.echo(f"{click.style(level, fg=colour, bold=level == 'error')} {kind}: {count}")
+            for finding in _some([finding for finding in of_level if finding.kind == kind]):
+                click.echo(f"  {printable(finding)}")
     if not found.findings:
-        console.print("nothing is wrong")
+        click.echo("no problems found")
 
 
 def _some(findings: list[Finding]) -> Iterator[str]:
     yield from map(str, findings[:_MOST_OF_A_KIND])
     if findings[_MOST_OF_A_KIND:]:
-        yield f"and {len(findings) - _MOST_OF_A_KIND} more: --json and --report have them all"
+        yield f"and {len(findings) - _MOST_OF_A_KIND} more; --json and --report show all"
 
 
-def _labels(found: Check) -> Table:
-    """All that are on some image, or the most frequent and the rarest of them."""
-    from rich.table import Table
-    from rich.text import Text
-
-    names = [name for name, _ in found.parts]
-    table = Table("label", box=None, padding=(0, 2, 0, 0))
-    for name in ("images", *names):
-        table.add_column(name, justify="right")
-    ordered = sorted((one for one in found.labels if one.images), key=lambda one: -one.images)
+def _echo_labels(found: Check) -> None:
+    """Print a table of all labels that are in use, or of the most frequent and the rarest ones."""
+    used = sorted((one for one in found.labels if one.images), key=lambda one: -one.images)
     half = _MOST_LABELS // 2
-    cut = len(ordered) > _MOST_LABELS
-    for one in ordered[:half] if cut else ordered:
-        table.add_row(Text(printable(one.label)), str(one.images), *map(str, one.parts))
-    if cut:
-        table.add_row(f"… {len(ordered) - 2 * half} more", "", *("" for _ in names))
-        for one in ordered[-half:]:
-            table.add_row(Text(printable(one.label)), str(one.images), *map(str, one.parts))
-    return table
+    rows = [(printable(one.label), one.images, *one.parts) for one in used]
+    if len(rows) > _MOST_LABELS:
+        gap = (f"… {len(rows) - 2 * half} more", *("" for _ in rows[0][1:]))
+        rows = [*rows[:half], gap, *rows[-half:]]
+    if found.labels:
+        columns = ("images", *(name for name, _ in found.parts))
+        echo_table(("label", *(Column(name, right=True) for name in columns)), rows)

@@ -1,4 +1,4 @@
-"""`tagfleet dead-letters`"""
+"""`tagfleet dead-letters`: list jobs that failed too often, and send them back."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from core.fleet.dead_letters import peek_dead_letters
 from core.storage.ports import Delivery, Queue
 from tagfleet.cli.common import existing, with_settings
 from tagfleet.tagging.report import printable
+from tagfleet.text_tables import Column, echo_table
 
 
 @click.group("dead-letters")
 def command() -> None:
-    """Images that were given up after too many attempts."""
+    """Images whose tagging failed too many times."""
 
 
 @command.command("list")
 @click.option("--pool", help="only this pool  [default: all]")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="at most so many of each pool")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="at most this many of each pool")
 @with_settings()
 def list_command(settings: Settings, pool: str | None, limit: int) -> None:
-    """Show them and leave them where they are: name, batch, deliveries, when it was sent."""
+    """Show dead letters without removing them: pool, when it was sent, deliveries, batch, name."""
     found = 0
     for name, queue in _queues(settings, pool):
         letters = peek_dead_letters(queue, limit)
-        for letter in letters:
-            click.echo(f"{name}  {_line(letter)}")
+        echo_table([Column()] * 4, [(name, *_cells(letter)) for letter in letters])
         found += len(letters)
         if (dead := queue.depth().dead) > len(letters):
             click.echo(f"{name}  and {dead - len(letters)} more", err=True)
@@ -40,10 +40,10 @@ def list_command(settings: Settings, pool: str | None, limit: int) -> None:
 
 @command.command("redrive")
 @click.option("--pool", help="only this pool  [default: all]")
-@click.option("--limit", type=click.IntRange(1), help="at most so many of each pool  [default: all]")
+@click.option("--limit", type=click.IntRange(1), help="at most this many of each pool  [default: all]")
 @with_settings()
 def redrive_command(settings: Settings, pool: str | None, limit: int | None) -> None:
-    """Send them back into their queue, to be tried again from the first attempt on."""
+    """Send dead letters back into their queue, to be tried again from the first attempt."""
     for name, queue in _queues(settings, pool):
         dead = queue.depth().dead
         count = queue.redrive(dead if limit is None else limit) if dead else 0
@@ -57,10 +57,11 @@ def _queues(settings: Settings, pool: str | None) -> list[tuple[str, Queue]]:
     return [(name, backend.jobs(name)) for name in settings.pools if pool in (None, name)]
 
 
-def _line(letter: Delivery) -> str:
+def _cells(letter: Delivery) -> tuple[str, str, str]:
     sent = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.sent_at))
+    received = f"received {letter.receive_count} times"
     try:
         job = preview_message(letter.body)
     except BadMessage as error:
-        return f"{sent}  received {letter.receive_count} times  {error}"
-    return f"{sent}  received {letter.receive_count} times  {job.batch_id}  {printable(job.name)}"
+        return sent, received, str(error)
+    return sent, received, f"{job.batch_id}  {printable(job.name)}"

@@ -1,4 +1,4 @@
-"""`tagfleet evaluate`"""
+"""`tagfleet evaluate`: measure a trained run or a tagger on labelled images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from config.settings import Settings
 from tagfleet.cli.common import with_settings
+from tagfleet.text_tables import Column, echo_table
 
 if TYPE_CHECKING:
     from training.evaluate.evaluating import Done, Evaluation, Wanted
@@ -21,13 +22,15 @@ _Folder = click.Path(file_okay=False, path_type=Path)
 @click.command("evaluate", short_help="Measure a trained run, or any tagger, on labelled images.")
 @click.argument("model", metavar="RUN|TAGGER")
 @click.argument("source", type=_Source)
-@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="where the images lie")
-@click.option("--splits", type=_File, help="of `tagfleet data split`  [default: the run's own; a tagger: all images]")
-@click.option("--test", type=_Source, help="measure a run on all of these images, not on the test part of its split")
-@click.option("--output", type=_Folder, help="[default: RUN/evaluation, or evaluation-TAGGER]")
-@click.option("--strict", is_flag=True, help="stop if an image cannot be read, instead of skipping it")
+@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="folder of the images")
 @click.option(
-    "--workers", default=2, show_default=True, type=click.IntRange(0), help="processes that decode, for a run"
+    "--splits", type=_File, help="file of `tagfleet data split`  [default: the run's own; a tagger: all images]"
+)
+@click.option("--test", type=_Source, help="measure a run on all of these images instead of the test part of its split")
+@click.option("--output", type=_Folder, help="[default: RUN/evaluation, or evaluation-TAGGER]")
+@click.option("--strict", is_flag=True, help="stop at the first unreadable image instead of skipping it")
+@click.option(
+    "--workers", default=2, show_default=True, type=click.IntRange(0), help="number of processes that decode, for a run"
 )
 @with_settings("weights", "cache")
 def command(
@@ -41,9 +44,9 @@ def command(
     strict: bool,
     workers: int,
 ) -> None:
-    """Measure the folder of a training, or a tagger that the fleet could serve (`coco80@1a2b3c4d`, `resnet50`, …).
+    """Measure a training run, or a tagger that the fleet could serve (`coco80@1a2b3c4d`, `resnet50`, …).
 
-    Thresholds and temperature of a run are chosen on its validation images, all figures are of its test images. A
+    A run's thresholds and temperature are chosen on its validation images; all figures come from its test images. A
     tagger keeps its own thresholds. report.html has plots, figures.json everything for programs.
     """
     from rich.console import Console
@@ -61,8 +64,7 @@ def command(
         found = _evaluated(model, is_run, wanted, settings, lambda more: bar.advance(task, more))
     folder = output or (Path(model) / "evaluation" if is_run else Path(f"evaluation-{model.replace('/', '-')}"))
     evaluation_report.write(found, folder)
-    for name, value in evaluation_report.rows(found.figures):
-        click.echo(f"{name:<32}{value}")
+    echo_table([Column(), Column()], evaluation_report.rows(found.figures))
     for problem in found.figures.skipped[:10]:
         click.echo(f"skipped {problem}", err=True)
     click.echo(f"{folder / 'report.html'}", err=True)

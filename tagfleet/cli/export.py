@@ -1,9 +1,8 @@
-"""`tagfleet export BATCH`"""
+"""`tagfleet export BATCH`: write the tags of a batch."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +13,9 @@ from typing import BinaryIO
 import click
 
 from config import settings as config
+from core.util.atomic import atomic_path, part_beside
 from tagfleet.cli.common import api_key_option, service_url, url_option
 from tagfleet.client import Client, ClientError
-from tagfleet.tagging.report import aside
 
 _FORMATS = ("csv", "jsonl", "coco", "xmp")
 
@@ -27,15 +26,15 @@ _FORMATS = ("csv", "jsonl", "coco", "xmp")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="write to a file, or into a folder under the batch's title, not to stdout",
+    help="write to this file, or into this folder under the batch's title, instead of stdout",
 )
-@click.option("--plain", is_flag=True, help="csv for programs: no byte-order mark, formulas as they are")
+@click.option("--plain", is_flag=True, help="csv for programs: no byte-order mark, formulas unescaped")
 @url_option
 @api_key_option
 def command(batch: str, format: str, output: Path | None, plain: bool, url: str | None, api_key: str | None) -> None:
-    """Write the tags of a batch: as a table, as JSON lines, as COCO's JSON, or as a zip of XMP sidecars."""
+    """Write the tags of a batch: as a table, JSON lines, COCO's JSON, or a zip of XMP sidecars."""
     if format == "xmp" and output is None and sys.stdout.isatty():
-        raise click.UsageError("a zip does not belong on a terminal: name a file with --output")
+        raise click.UsageError("a zip cannot be shown on a terminal: name a file with --output")
     settings = config.load(os.environ)
     try:
         with Client(service_url(url, settings), api_key=api_key) as client:
@@ -56,29 +55,26 @@ def command(batch: str, format: str, output: Path | None, plain: bool, url: str 
 
 @contextmanager
 def _opened(path: Path | None) -> Iterator[BinaryIO]:
-    """Standard output, or a file that has its name only once it is whole."""
+    """Open standard output, or a file that gets its name only when it is complete."""
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.flush()
         return
-    with aside(path) as part, part.open("wb") as file:
+    with atomic_path(path, sole_writer=True) as part, part.open("wb") as file:
         yield file
 
 
 def _into(folder: Path, write: Callable[[BinaryIO], str]) -> Path:
     """Write a new file under the name that `write` returns, and return its path. Raises OSError."""
-    part = folder / f".export-{secrets.token_hex(4)}.part"
-    try:
-        with part.open("xb") as file:
+    with part_beside(folder / "export") as part:
+        with part.open("wb") as file:
             name = write(file)
         made = _unused(folder / name)
         part.replace(made)
-    finally:
-        part.unlink(missing_ok=True)
     return made
 
 
 def _unused(path: Path) -> Path:
-    """`path`, numbered as browsers do where there is such a file already."""
+    """Return `path`, numbered as browsers do if it exists already."""
     numbered = (path.with_name(f"{path.stem} ({number}){path.suffix}") for number in count(2))
     return next(one for one in chain([path], numbered) if not one.exists())

@@ -1,6 +1,7 @@
-"""`tagfleet keys`
+"""`tagfleet keys`: create, list and revoke API keys.
 
-Works on the catalogue itself, whether the web tier runs or not: the first key is made before it may start.
+It works on the catalogue itself, so the web tier need not run: the first key has to exist before the web tier may
+start.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import click
 from config.settings import Settings
 from tagfleet.cli.common import with_settings
 from tagfleet.tagging.report import printable
+from tagfleet.text_tables import Column, echo_table
 
 if TYPE_CHECKING:
     from web_tier.catalog.keys import KeyCatalog
@@ -24,7 +26,7 @@ _SCOPES = ("read", "write", "operate")
 
 @click.group("keys")
 def command() -> None:
-    """Keys for the API and the page, asked for on every address but this machine's own."""
+    """Keys for the API and the page; the service asks for them on every address but this machine's own."""
 
 
 @command.command("create")
@@ -36,11 +38,11 @@ def command() -> None:
     multiple=True,
     default=("read", "write"),
     show_default=True,
-    help="what it is for; give it several times for several",
+    help="what the key allows (repeat for several)",
 )
 @with_settings()
 def create_command(settings: Settings, name: str, scopes: tuple[str, ...]) -> None:
-    """Make a key and print it. NAME says whose it is; the key itself is shown here and never again."""
+    """Create a key and print it. NAME says whose it is; the key is shown only this once."""
     if not 0 < len(name) <= 100:
         raise click.BadParameter("it must have 1 to 100 characters", param_hint="NAME")
     with _catalog(settings) as keys:
@@ -52,15 +54,15 @@ def create_command(settings: Settings, name: str, scopes: tuple[str, ...]) -> No
 @command.command("list")
 @with_settings()
 def list_command(settings: Settings) -> None:
-    """Show all keys, the newest first, without their secrets."""
+    """Show all keys, newest first, without their secrets."""
     with _catalog(settings) as keys:
         found = keys.list_all()
+    rows = []
     for key in found:
         used = "never used" if key.last_used_at is None else f"last used {_moment(key.last_used_at)}"
-        ended = "" if key.revoked_at is None else f"  revoked {_moment(key.revoked_at)}"
-        click.echo(
-            f"{key.id}  {','.join(key.scopes)}  made {_moment(key.created_at)}  {used}{ended}  {printable(key.name)}"
-        )
+        ended = "" if key.revoked_at is None else f"revoked {_moment(key.revoked_at)}"
+        rows.append((key.id, ",".join(key.scopes), f"made {_moment(key.created_at)}", used, ended, printable(key.name)))
+    echo_table([Column()] * 6, rows)
     if not found:
         click.echo("no keys", err=True)
 
@@ -69,7 +71,7 @@ def list_command(settings: Settings) -> None:
 @click.argument("key_id")
 @with_settings()
 def revoke_command(settings: Settings, key_id: str) -> None:
-    """End a key and all sessions of it. KEY_ID is what `list` shows."""
+    """Revoke a key and end its sessions. KEY_ID is what `list` shows."""
     with _catalog(settings) as keys:
         keys.revoke(key_id, time.time())
     click.echo(f"{printable(key_id)} is revoked")

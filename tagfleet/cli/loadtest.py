@@ -1,4 +1,4 @@
-"""`tagfleet loadtest`, `tagfleet loadtest compare A.json B.json`"""
+"""`tagfleet loadtest`, and `tagfleet loadtest compare A.json B.json`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from config import settings as config
+from core.util.atomic import atomic_write
 from tagfleet.cli.common import api_key_option, service_url, url_option
 from tagfleet.client import ClientError
-from tagfleet.loadtest import figures, page, record, suite, tables
-from tagfleet.loadtest.plan import Arrivals, Plan, Start, parse_size
-from tagfleet.loadtest.record import Photo, Report, Run, Sample
+from tagfleet.loadtest import figures, page, record, suite, summaries
+from tagfleet.loadtest.plan import Arrivals, LoadPlan, Start, parse_size
+from tagfleet.loadtest.record import LoadRun, Photo, Report, Sample
 from tagfleet.loadtest.run import Target, perform
+from tagfleet.text_tables import terminal_width
 
 _INTERRUPTED = 130
 _CONCURRENCY, _CONCURRENCY_OF_A_RATE = 4, 64
@@ -30,46 +32,62 @@ _CONCURRENCY, _CONCURRENCY_OF_A_RATE = 4, 64
 @click.group("loadtest", invoke_without_command=True)
 @url_option
 @api_key_option
-@click.option("--count", type=click.IntRange(1, 200_000), default=100, show_default=True, help="photos")
+@click.option("--count", type=click.IntRange(1, 200_000), default=100, show_default=True, help="number of photos")
 @click.option(
-    "--size", "sizes", multiple=True, metavar="SIZE", help="of each photo: 1900, 80kB, 2MB; several take turns  [80kB]"
+    "--size",
+    "sizes",
+    multiple=True,
+    metavar="SIZE",
+    help="size of a photo: 1900, 80kB, 2MB; several take turns  [80kB]",
 )
-@click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="send its photos")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="photos/s that leave, however slow the answers")
+@click.option(
+    "--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="send the photos of this folder"
+)
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), help="send this many photos/s, however slow the answers"
+)
 @click.option(
     "--arrivals",
     type=click.Choice([kind.value for kind in Arrivals]),
     default="poisson",
     show_default=True,
-    help="of --rate",
+    help="gaps between photos with --rate",
 )
 @click.option("--concurrency", type=click.IntRange(1, 512), help="requests at once  [4; with --rate at most 64]")
 @click.option("--per-request", type=click.IntRange(1, 20), default=1, show_default=True, help="photos in one upload")
-@click.option("--batches", type=click.IntRange(1, 100), default=1, show_default=True, help="that they are spread over")
+@click.option(
+    "--batches",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="number of batches to spread photos over",
+)
 @click.option(
     "--start",
     type=click.Choice([start.value for start in Start]),
     default="as-it-is",
     show_default=True,
-    help="cold: no worker",
+    help="cold: wait until no worker is left; warm: tag some photos first",
 )
-@click.option("--seconds", type=click.FloatRange(1), default=600.0, show_default=True, help="the longest for a run")
+@click.option("--seconds", type=click.FloatRange(1), default=600.0, show_default=True, help="maximum duration of a run")
 @click.option(
-    "--cold-wait", type=click.FloatRange(1), default=600.0, show_default=True, help="seconds for workers to end"
+    "--cold-wait", type=click.FloatRange(1), default=600.0, show_default=True, help="seconds to wait for workers to end"
 )
-@click.option("--tagger", metavar="POOL", help="which tagger  [default: the service's first]")
-@click.option("--seed", default=0, show_default=True, help="of made-up photos and Poisson arrivals")
-@click.option("--label", default="load", show_default=True, help="names the run; `compare` matches by it")
-@click.option("--suite", "suite_name", type=click.Choice([suite.PREDECESSOR]), help="a whole table of runs")
-@click.option("--up-to", type=click.IntRange(20), default=10_000, show_default=True, help="no larger runs of --suite")
+@click.option("--tagger", metavar="POOL", help="pool to use  [default: the service's first]")
+@click.option("--seed", default=0, show_default=True, help="for made-up photos and Poisson arrivals")
+@click.option("--label", default="load", show_default=True, help="name of the run, by which `compare` matches")
+@click.option("--suite", "suite_name", type=click.Choice([suite.PREDECESSOR]), help="perform a whole table of runs")
+@click.option(
+    "--up-to", type=click.IntRange(20), default=10_000, show_default=True, help="leave out larger runs of --suite"
+)
 @click.option("--delete", is_flag=True, help="delete the test's batches afterwards")
 @click.option("--output", type=click.Path(path_type=Path), help="NAME of NAME.html and NAME.json  [loadtest-DATE-TIME]")
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Send photos at a given concurrency or rate, and report how long their tags took.
 
-    A summary goes to stdout; NAME.html has plots, NAME.json every photo. The test ends by itself, and cancels what is
-    not done then. Exit code: 0 all tagged, 1 some were not, 2 wrong usage, 130 interrupted.
+    A summary goes to stdout; NAME.html has plots, NAME.json every photo. The test ends by itself and cancels unfinished
+    work. Exit code: 0 all tagged, 1 some were not, 2 wrong usage, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
         sys.exit(_test(**given))
@@ -80,7 +98,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 @click.argument("second", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def compare(first: Path, second: Path) -> None:
     """Print the figures of two reports (json) side by side, and their ratios."""
-    for line in tables.comparison(record.read(first), record.read(second)):
+    for line in summaries.comparison(record.read(first), record.read(second), terminal_width()):
         click.echo(line)
 
 
@@ -94,7 +112,7 @@ def _test(
     output: Path | None,
     **planned: Any,
 ) -> int:
-    """The exit code."""
+    """Run the test or the suite, and return the exit code."""
     target = Target(service_url(url, config.load(os.environ)), api_key, cold_wait)
     plan = _plan(**planned)
     output = output or Path(time.strftime("loadtest-%Y%m%d-%H%M%S"))
@@ -103,8 +121,8 @@ def _test(
         for each in suite.plans(up_to, plan) if suite_name else [plan]:
             run = _perform(target, each, delete)
             report.runs.append(run)
-            _keep(report, output)  # after each run: an hour of tests is not lost by the last one
-            for line in tables.summary(run):
+            _keep(report, output)  # after each run, so that a failing last run does not lose an hour of tests
+            for line in summaries.summary(run, terminal_width()):
                 click.echo(line)
             if run.interrupted:
                 return _INTERRUPTED
@@ -117,15 +135,15 @@ def _test(
         for line in suite.table(report.runs):
             click.echo(line)
     click.echo(f"{output}.html has the plots, {output}.json every photo", err=True)
-    return 0 if all(figures.of(run).sound for run in report.runs) else 1
+    return 0 if all(figures.compute(run).sound for run in report.runs) else 1
 
 
-def _plan(sizes: Sequence[str], concurrency: int | None, rate: float | None, per_request: int, **rest: Any) -> Plan:
+def _plan(sizes: Sequence[str], concurrency: int | None, rate: float | None, per_request: int, **rest: Any) -> LoadPlan:
     if rate and per_request > 1:
-        raise click.UsageError("with --rate each photo leaves at a time of its own: --per-request is for runs without")
+        raise click.UsageError("with --rate each photo leaves at its own time: use --per-request only without --rate")
     if sizes and rest["folder"]:
-        raise click.UsageError("--size is for made-up photos, --folder has its own: give one of them")
-    return Plan(
+        raise click.UsageError("--size is for made-up photos, --folder has photos: give only one of them")
+    return LoadPlan(
         sizes=tuple(map(parse_size, sizes)) or (80_000,),
         concurrency=concurrency or (_CONCURRENCY_OF_A_RATE if rate else _CONCURRENCY),
         rate=rate,
@@ -134,14 +152,14 @@ def _plan(sizes: Sequence[str], concurrency: int | None, rate: float | None, per
     )
 
 
-def _perform(target: Target, plan: Plan, delete: bool) -> Run:
+def _perform(target: Target, plan: LoadPlan, delete: bool) -> LoadRun:
     with _Shown(plan) as shown:
         return perform(target, plan, shown, delete=delete)
 
 
 def _keep(report: Report, output: Path) -> None:
     record.write(report, output.with_name(f"{output.name}.json"))
-    output.with_name(f"{output.name}.html").write_text(page.html(report), encoding="utf-8")
+    atomic_write(output.with_name(f"{output.name}.html"), page.html(report))
 
 
 def _machine() -> str:
@@ -150,9 +168,9 @@ def _machine() -> str:
 
 
 class _Shown:
-    """Two bars on stderr and the fleet beside them; silent where stderr is no terminal."""
+    """Two progress bars on stderr with the state of the fleet; silent if stderr is not a terminal."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: LoadPlan) -> None:
         console = Console(stderr=True)
         self._bars = Bars(
             TextColumn("{task.description:<8}"),
@@ -177,7 +195,7 @@ class _Shown:
 
     def say(self, line: str) -> None:
         kind = line.rstrip("0123456789 s")
-        if kind != self._said:  # one that counts down is said once
+        if kind != self._said:  # show a countdown only once
             self._said = kind
             self._bars.console.print(f"{self._label}: {line}", style="dim", highlight=False)
 
@@ -198,5 +216,5 @@ class _Shown:
 
 
 def _fleet(sample: Sample) -> str:
-    workers = ", ".join(f"{count} {state}" for state, count in sorted(sample.workers.items())) or "no worker"
-    return f"{sample.waiting} waiting, {sample.in_flight} in hand, {workers}"
+    workers = ", ".join(f"{count} {state}" for state, count in sorted(sample.workers.items())) or "no workers"
+    return f"{sample.waiting} waiting, {sample.in_flight} in progress, {workers}"

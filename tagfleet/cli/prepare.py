@@ -1,4 +1,4 @@
-"""`tagfleet prepare`"""
+"""`tagfleet prepare`: fetches weights and converts engines ahead of time."""
 
 import sys
 import time
@@ -15,13 +15,13 @@ from core.wiring import Backend
 from tagfleet.cli.common import with_settings
 
 
-@click.command("prepare", short_help="Get weights and convert engines ahead of time.")
+@click.command("prepare", short_help="Fetch weights and convert engines ahead of time.")
 @with_settings("weights", "cache")
 def command(settings: Settings) -> None:
-    """Get every pool's weights and convert its engine, so that workers start fast."""
+    """Fetch every pool's weights and convert its engine, so that workers start fast."""
     keep_private()
     telemetry.configure("prepare", level=settings.log_level, format=settings.log_format)
-    sys.stdout = cast(TextIO, never_failing(sys.stdout))  # under `up` it is a log
+    sys.stdout = cast(TextIO, never_failing(sys.stdout))  # under `up`, it goes to a log
     backend = Backend(settings)
     failed = False
     for pool in settings.pools:

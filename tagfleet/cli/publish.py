@@ -1,4 +1,4 @@
-"""`tagfleet publish RUN`"""
+"""`tagfleet publish RUN`: put a trained tagger into the registry."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command("publish", short_help="Put a trained tagger into the registry.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--name", required=True, help="what pools and batches call it: small letters, digits, -")
+@click.option("--name", required=True, help="name for pools and batches: lower-case letters, digits, -")
 @click.option("--default/--no-default", default=True, show_default=True, help="NAME means this version from now on")
-@click.option("--card", type=_File, help="Markdown that its card begins with, before what was measured")
-@click.option("--licence", default="", help="of the weights, which those they began from may decide")
+@click.option("--card", type=_File, help="Markdown for the beginning of its card, before the measurements")
+@click.option("--licence", default="", help="of the weights; the weights that training started from may decide it")
 @with_settings()
 def command(settings: Settings, run: Path, name: str, card: Path | None, licence: str, *, default: bool) -> None:
-    """Put the folder of a training that was evaluated into the registry, as NAME@VERSION.
+    """Put an evaluated training run into the registry as NAME@VERSION.
 
-    Weights, labels, thresholds, temperature, figures and a card that says what it was trained on and what it is worth
-    travel together. Pools that serve NAME go over to it, and lose no photo.
+    The entry contains weights, labels, thresholds, temperature, figures, and a card that says what it was trained on
+    and how good it is. Pools that serve NAME switch to it without losing a photo.
     """
     from app_tier.model_tools import importing
     from training.publish import publishing

@@ -1,4 +1,4 @@
-"""`tagfleet sagemaker`"""
+"""`tagfleet sagemaker`: train on SageMaker."""
 
 from __future__ import annotations
 
@@ -20,27 +20,29 @@ _GIVEN_HERE = {"folder": "--run", "images": "--images", "splits": "--splits", "s
 
 @click.group("sagemaker", short_help="Train on SageMaker instead of here.")
 def command() -> None:
-    """Train on a machine that SageMaker rents for as long as it takes. docs/training.md tells the whole way."""
+    """Train on a machine that SageMaker provides for as long as the training takes. See docs/training.md."""
 
 
 @command.command("create", context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("train_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTIONS OF tagfleet train]")
 @click.option("--data", required=True, help="s3://BUCKET/PREFIX of images and labels, and splits.json if there is one")
-@click.option("--output", required=True, help="s3://BUCKET/PREFIX for what comes of it")
-@click.option("--image", required=True, help="in ECR, with Tagfleet in it")
-@click.option("--role", required=True, help="ARN of what the job may do: read the data, write the output")
-@click.option("--weights", default="", help="s3://BUCKET/KEY of the weights to begin with")
-@click.option("--machine", default="ml.g5.xlarge", show_default=True, help="one, with one GPU or several")
-@click.option("--spot/--on-demand", default=True, show_default=True, help="spot goes on after each interruption")
+@click.option("--output", required=True, help="s3://BUCKET/PREFIX for the results")
+@click.option("--image", required=True, help="image in ECR that contains Tagfleet")
+@click.option("--role", required=True, help="ARN of the role: it has to read the data and write the output")
+@click.option("--weights", default="", help="s3://BUCKET/KEY of the weights to start from")
+@click.option("--machine", default="ml.g5.xlarge", show_default=True, help="type of the machine, with one or more GPUs")
+@click.option("--spot/--on-demand", default=True, show_default=True, help="spot resumes after each interruption")
 @click.option("--checkpoints", default="", help="s3://BUCKET/PREFIX  [default: checkpoints/NAME below --output]")
-@click.option("--hours", type=click.IntRange(1, 120), default=24, show_default=True, help="after which it is stopped")
+@click.option(
+    "--hours", type=click.IntRange(1, 120), default=24, show_default=True, help="stop the job after this time"
+)
 @click.option("--disk-gb", type=click.IntRange(1, 16_384), default=100, show_default=True)
 @with_settings("aws.region")
 def create(
     settings: Settings, name: str, train_options: tuple[str, ...], output: str, checkpoints: str, **wishes: object
 ) -> None:
-    """Create the training job NAME; what it costs is billed from when it trains.
+    """Create the training job NAME. AWS bills it from the moment training starts.
 
     tagfleet sagemaker create coco-1 --data s3://b/coco --output s3://b/runs --image … --role … -- --epochs 30
     """
@@ -69,7 +71,7 @@ def create(
 @click.argument("name")
 @with_settings("aws.region")
 def follow(settings: Settings, name: str) -> None:
-    """Show the log of the job NAME until it has ended; the job does not mind whether somebody does."""
+    """Show the log of the job NAME until the job ends. Interrupting this command does not affect the job."""
     from training.sagemaker.jobs import follow as lines
 
     for line in lines(_jobs(settings), name):
@@ -82,7 +84,7 @@ def follow(settings: Settings, name: str) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @with_settings("aws.region")
 def fetch(settings: Settings, name: str, folder: Path) -> None:
-    """Bring the run of the job NAME into FOLDER: trained, and evaluated unless its log says otherwise."""
+    """Download the run of the job NAME into FOLDER: trained and, unless its log says otherwise, evaluated."""
     from training.evaluate import evaluation
     from training.sagemaker.jobs import fetch as fetched
 
@@ -100,10 +102,10 @@ def _jobs(settings: Settings) -> TrainingJobs:
 
 
 def _check_train_options(arguments: Sequence[str]) -> None:
-    """A wrong option is told here and now, not by a machine that was waited for."""
+    """Check options of `tagfleet train` here, so that a mistake is not found by a machine that people waited for."""
     from tagfleet.cli.train import command as train
 
     with train.make_context("tagfleet train", [".", "--run", ".", *arguments]) as context:
         for name, flag in _GIVEN_HERE.items():
             if context.params[name] not in (None, Path()):
-                raise click.UsageError(f"{flag} is not for a job: it has its own places for data, weights and run")
+                raise click.UsageError(f"{flag} is not for a job, which has its own paths for data, weights and run")

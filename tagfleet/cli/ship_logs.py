@@ -1,4 +1,4 @@
-"""`tagfleet ship-logs`"""
+"""`tagfleet ship-logs`: send a machine's logs to CloudWatch."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ UNITS = ("tagfleet-worker", "tagfleet-web", "tagfleet-collector", "tagfleet-cont
 
 
 @click.command("ship-logs", short_help="Send a machine's logs to CloudWatch; a unit of the image runs it.")
-@click.option("--group", required=True, help="log group; '' ships nothing")
-@click.option("--stream", help="begins the streams' names  [default: this instance's id]")
+@click.option("--group", required=True, help="log group; '' for none")
+@click.option("--stream", help="prefix of the streams' names  [default: this instance's id]")
 @click.option(
     "--cursor",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("/var/lib/tagfleet/logs.cursor"),
     show_default=True,
-    help="file that remembers what was sent",
+    help="file that records what was sent",
 )
 @click.option(
-    "--drain-s", type=click.FloatRange(0), default=20.0, show_default=True, help="at its end, for what is left"
+    "--drain-s", type=click.FloatRange(0), default=20.0, show_default=True, help="time for the rest, at the end"
 )
 def command(group: str, stream: str | None, cursor: Path, drain_s: float) -> None:
-    """Send what the units of this machine write to CloudWatch Logs, and the last of it before the machine ends.
+    """Send the logs of this machine's units to CloudWatch Logs, the last of them before the machine ends.
 
-    Reads no settings: a machine whose settings cannot be read says so in its logs.
+    This command reads no settings, so that a machine with unreadable settings can say so in its logs.
     """
     if not group:
-        click.echo("no log group is named: nothing is shipped")
+        click.echo("no log group is set: no logs are sent")
         return
     from core.aws.clients import Clients
     from core.aws.logs import LogGroup
@@ -43,7 +43,7 @@ def command(group: str, stream: str | None, cursor: Path, drain_s: float) -> Non
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     name = stream or Ec2Machine(os.environ).id
-    # Short: with the usual time-outs a network that is away would use up what there is for the end.
+    # Short time-outs: with the usual ones a broken network would use up the time that the shutdown leaves.
     clients = Clients(threads=1, connect_s=3.0, read_s=10.0, attempts=2)
     shipper = LogShipper(
         Journal(UNITS), LogGroup(clients, group), name, cursor, lambda line: click.echo(line, err=True)

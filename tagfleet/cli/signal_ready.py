@@ -1,4 +1,4 @@
-"""`tagfleet signal-ready`"""
+"""`tagfleet signal-ready`: tell CloudFormation whether this host is ready."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 import click
 
 _HOSTS = "HostFleet"
-"""Their logical name in the template."""
+"""Logical name of the hosts in the template."""
 
 
-@click.command("signal-ready", short_help="Tell CloudFormation that this host serves; a unit of the image runs it.")
-@click.option("--stack", required=True, help="stack that this host belongs to; '' tells nobody")
-@click.option("--targets", default="", help="ARN of the load balancer's target group, where there is one")
+@click.command("signal-ready", short_help="Tell CloudFormation that this host is ready; a unit of the image runs it.")
+@click.option("--stack", required=True, help="stack of this host; '' for none")
+@click.option("--targets", default="", help="ARN of the load balancer's target group, if there is one")
 @click.option("--port", type=click.IntRange(1), default=8000, show_default=True, envvar="TAGFLEET_PORT")
 @click.option("--deadline-s", type=click.FloatRange(0), default=780.0, show_default=True)
 def command(stack: str, targets: str, port: int, deadline_s: float) -> None:
-    """Wait until this host serves, and say so to the stack that replaces hosts one by one; or that it does not."""
+    """Wait until this host is ready, and tell the stack, which replaces hosts one by one, whether it is."""
     if not stack:
-        click.echo("no stack is named: nobody waits for this host")
+        click.echo("no stack is set: nothing waits for this host")
         return
     from ami.aws.hosts import signal_resource, target_health
     from core.aws.clients import Clients

@@ -1,7 +1,7 @@
-"""`tagfleet status`
+"""`tagfleet status`: show batches, queues, workers and decisions.
 
-The fleet is read from the store and the queues, so that this works while the web tier is down; only the batches,
-which are kept in its catalogue, are asked of it.
+The fleet is read from the store and the queues, so this works while the web tier is down. Only batches come from the
+web tier, whose catalogue keeps them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,24 @@ from core.fleet.roster import Heartbeat, WorkerState
 from core.storage import layout
 from core.wiring import Backend
 from tagfleet.cli.common import existing, with_settings
+from tagfleet.text_tables import Column, Columns, table_lines, terminal_width
 
 _WIDTH = 79
+"""Of sentences; tables are as wide as the terminal."""
 _BEATS = 3
-"""So many beats of a worker are waited for before it is called silent."""
+"""Heartbeats that a worker may miss before it counts as silent."""
+_BATCH_COLUMNS: Columns = (
+    "batch",
+    Column("done", right=True),
+    Column("failed", right=True),
+    Column("images/s", right=True),
+    Column("time left", right=True),
+)
+_QUEUE_COLUMNS: Columns = ("queue", *(Column(name, right=True) for name in ("waiting", "in flight", "dead")))
+_WORKER_COLUMNS: Columns = (
+    *("worker", "state", "pool"),
+    *(Column(name, right=True) for name in ("done", "images/s", "memory")),
+)
 _POLL_S = 0.2
 
 
@@ -33,23 +47,23 @@ _POLL_S = 0.2
 def command(settings: Settings) -> None:
     """Show the batches in progress, the queues, the workers and the controller's last decisions."""
     backend = existing(settings)
-    for line in (*_service(settings), *of_fleet(backend)):
-        click.echo(line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…")
+    for line in (*_service(settings, terminal_width()), *fleet_lines(backend, terminal_width())):
+        click.echo(line)
 
 
-def of_fleet(backend: Backend) -> Iterator[str]:
-    """Queues, workers, pools, decisions: what is known without a web tier."""
-    for section in (_queues(backend), _workers(backend), _pools(backend), _decisions(backend)):
+def fleet_lines(backend: Backend, width: int | None) -> Iterator[str]:
+    """Yield queues, workers, pools and decisions, read without the web tier; tables are `width` characters wide."""
+    for section in (_queues(backend, width), _workers(backend, width), _pools(backend), _decisions(backend)):
         yield from section
 
 
-def _service(settings: Settings) -> Iterator[str]:
-    """What only the web tier knows: its batches, and what has stood still while it watched."""
+def _service(settings: Settings, width: int | None) -> Iterator[str]:
+    """Yield what only the web tier knows: its batches, and which parts have stopped moving while it watched."""
     from tagfleet.client import Client, ClientError, Patience
-    from tagfleet.supervisor import address_of
+    from tagfleet.supervisor import read_address
 
     key = os.environ.get("TAGFLEET_API_KEY")
-    url = address_of(settings.home) or f"http://127.0.0.1:{settings.port}"
+    url = read_address(settings.home) or f"http://127.0.0.1:{settings.port}"
     try:
         with Client(url, api_key=key, timeout=5, patience=Patience(total_s=0)) as client:
             batches = [batch for batch in client.batches(limit=100) if not batch.completed_at and batch.total]
@@ -58,11 +72,17 @@ def _service(settings: Settings) -> Iterator[str]:
         yield f"The web tier does not answer at {url}; batches are not shown."
         return
     yield f"{url}: {len(batches) or 'no'} {'batch' if len(batches) == 1 else 'batches'} in progress"
-    for batch in batches:
-        failed = f", {batch.failed} failed" if batch.failed else ""
-        speed = f", {batch.rate:.1f}/s" if batch.rate else ""
-        left = f", {batch.eta_s:.0f} s left" if batch.eta_s is not None else ""
-        yield f"  {batch.id}  {batch.completed} of {batch.total} done{failed}{speed}{left}"
+    rows = [
+        (
+            batch.id,
+            f"{batch.completed} of {batch.total}",
+            batch.failed,
+            f"{batch.rate:.1f}" if batch.rate else "",
+            f"{batch.eta_s:.0f} s" if batch.eta_s is not None else "",
+        )
+        for batch in batches
+    ]
+    yield from table_lines(_BATCH_COLUMNS, rows, width=width, indent=2) if rows else ()
     for one in stalled:
         yield ""
         yield from _wrapped(f"{_named(one)} {one['detail']}", "")
@@ -72,19 +92,20 @@ def _named(stalled: dict[str, Any]) -> str:
     return f"worker {stalled['id']}" if stalled["part"] == "worker" else f"The {stalled['part']}"
 
 
-def _queues(backend: Backend) -> Iterator[str]:
+def _queues(backend: Backend, width: int | None) -> Iterator[str]:
     yield ""
-    yield f"{'queue':<32}{'waiting':>9}{'in flight':>11}{'dead':>7}"
+    rows = []
     for queue in (*map(backend.jobs, backend.settings.pools), backend.results):
         depth = queue.depth()
         name = "results" if queue.name == layout.RESULTS_QUEUE else queue.name
-        yield f"  {name:<30}{depth.visible + depth.delayed:>9}{depth.in_flight:>11}{depth.dead:>7}"
+        rows.append((name, depth.visible + depth.delayed, depth.in_flight, depth.dead))
+    yield from table_lines(_QUEUE_COLUMNS, rows, width=width)
 
 
 def _watched(backend: Backend) -> tuple[list[Heartbeat], Liveness]:
-    """The workers, and which of them were seen to move: a look at the clock in a heartbeat would compare two clocks.
+    """Return the workers, and which of them moved while this process watched; no two clocks are compared.
 
-    Waits for as long as one that lives may take to beat, where one does not.
+    Waits a few heartbeats for workers that have not moved yet.
     """
     liveness, attention = Liveness(), Attention(time.monotonic, 1.0)
     deadline = time.monotonic() + _BEATS * backend.settings.worker.heartbeat_s
@@ -97,25 +118,35 @@ def _watched(backend: Backend) -> tuple[list[Heartbeat], Liveness]:
         time.sleep(_POLL_S)
 
 
-def _workers(backend: Backend) -> Iterator[str]:
+def _workers(backend: Backend, width: int | None) -> Iterator[str]:
     workers, liveness = _watched(backend)
     yield ""
-    yield f"{'worker':<22}{'state':<10}{'pool':<18}{'done':>8}{'images/s':>10}{'memory':>9}" if workers else "no worker"
-    for worker in workers:
-        yield (
-            f"  {worker.worker_id:<20}{worker.state:<10}{worker.pool:<18.17}"
-            f"{worker.images_done:>8}{worker.rate:>10.1f}{worker.rss_bytes / 1e6:>6.0f} MB"
+    if not workers:
+        yield "no workers"
+    rows = [
+        (
+            worker.worker_id,
+            worker.state,
+            worker.pool,
+            worker.images_done,
+            f"{worker.rate:.1f}",
+            f"{worker.rss_bytes / 1e6:.0f} MB",
         )
-        yield from _remarks(worker, liveness)
+        for worker in workers
+    ]
+    yield from table_lines(_WORKER_COLUMNS, rows, width=width) if rows else ()
+    for worker in workers:
+        for remark in _remarks(worker, liveness):
+            yield from _wrapped(f"worker {worker.worker_id}: {remark}", "  ")
 
 
 def _remarks(worker: Heartbeat, liveness: Liveness) -> Iterator[str]:
     if worker.managed is False:
-        yield "    started by hand: no controller ends it"
+        yield "started by hand; no controller ends it"
     if not liveness.moved(worker.worker_id) and worker.state is not WorkerState.DRAINED:
-        yield f"    gives no sign of life: no heartbeat in {liveness.silent_s(worker.worker_id):.0f} s of watching"
+        yield f"gives no sign of life: no heartbeat in {liveness.silent_s(worker.worker_id):.0f} s of watching"
     if worker.notice:
-        yield from _wrapped(worker.notice, "    ")
+        yield worker.notice
 
 
 def _pools(backend: Backend) -> Iterator[str]:
@@ -134,15 +165,10 @@ def _decisions(backend: Backend) -> Iterator[str]:
         yield "The fleet is paused; `tagfleet controller resume` goes on."
     for decision in backend.roster.decisions():
         yield ""
-        yield f"controller on {decision.pool}: {decision.action}, {_ago(time.time() - decision.at)}"
+        at = time.strftime("%H:%M:%S", time.localtime(decision.at))
+        yield f"controller on {decision.pool}: {decision.action}, at {at}"
         yield from _wrapped(decision.reason, "  ")
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
-
-
-def _ago(seconds: float) -> str:
-    if seconds < 120:
-        return f"{max(0.0, seconds):.0f} s ago"
-    return f"{seconds / 60:.0f} min ago" if seconds < 7200 else f"{seconds / 3600:.0f} h ago"

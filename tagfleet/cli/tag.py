@@ -1,4 +1,4 @@
-"""`tagfleet tag PATHS…`, and `tagfleet tag s3://…`"""
+"""`tagfleet tag PATHS…`, and `tagfleet tag s3://…`."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from rich.progress import Progress as Bars
 from config.settings import Settings, Task
 from core.domain.messages import TagOptions
 from tagfleet.cli.common import api_key_option, service_url, url_option, with_settings
-from tagfleet.cli.tag_bucket import Wanted, bucket_options, tag_bucket
+from tagfleet.cli.tag_bucket import BucketOptions, bucket_options, tag_bucket
 from tagfleet.client import Batch, Client, ClientError
 from tagfleet.tagging import report
 from tagfleet.tagging.journal import Journal
 from tagfleet.tagging.photos import find
-from tagfleet.tagging.run import Outcome, tag
+from tagfleet.tagging.run import TaggingOutcome, tag
 
 _INTERRUPTED = 130
 _NAMES_SHOWN = 4
 
 
 class _Place(click.ParamType[str | Path]):
-    """A path that is there, or an address in a bucket."""
+    """A path that exists, or an address in a bucket."""
 
     name = "place"
 
@@ -44,15 +44,19 @@ class _Place(click.ParamType[str | Path]):
 @with_settings()
 @url_option
 @api_key_option
-@click.option("--tagger", metavar="POOL", help="which tagger  [default: the service's first]")
+@click.option("--tagger", metavar="POOL", help="pool to use  [default: the service's first]")
 @click.option("--format", type=click.Choice(report.FORMATS), default="table", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="write to a file, not to stdout")
-@click.option("--plain", is_flag=True, help="csv for programs: no byte-order mark, formulas as they are")
-@click.option("--top-k", type=click.IntRange(1, 1000), help="at most so many tags for each image")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), help="only tags at least so sure, 0 to 1")
-@click.option("--cumulative", type=click.FloatRange(0, 1, min_open=True), help="the fewest tags that add up to it")
-@click.option("--task", "tasks", type=click.Choice(get_args(Task)), multiple=True, help="florence2: do this (repeat)")
-@click.option("--candidate", "candidates", multiple=True, metavar="NAME", help="florence2: look for this (repeat)")
+@click.option("--plain", is_flag=True, help="csv for programs: no byte-order mark, formulas unescaped")
+@click.option("--top-k", type=click.IntRange(1, 1000), help="maximum number of tags for each image")
+@click.option("--min-confidence", type=click.FloatRange(0, 1), help="only tags with at least this confidence, 0 to 1")
+@click.option(
+    "--cumulative", type=click.FloatRange(0, 1, min_open=True), help="only as many tags as add up to this confidence"
+)
+@click.option(
+    "--task", "tasks", type=click.Choice(get_args(Task)), multiple=True, help="florence2: task to do (repeat)"
+)
+@click.option("--candidate", "candidates", multiple=True, metavar="NAME", help="florence2: thing to look for (repeat)")
 @bucket_options
 def command(
     settings: Settings,
@@ -72,29 +76,29 @@ def command(
 ) -> None:
     """Tag photos and folders of photos with a running Tagfleet.
 
-    The tags go to stdout, everything else to stderr. After an interruption the same command goes on where it was.
+    The tags go to stdout, everything else to stderr. After an interruption the same command resumes.
     Exit code: 0 all tagged, 1 some failed or were cancelled, 2 wrong usage, 130 interrupted.
 
-    Objects of a bucket are tagged where they lie, and their results become Parquet files. That takes an operator: it
-    speaks to queue and store itself, as its settings name them, and not to the service. docs/buckets.md says more.
+    Objects of a bucket are tagged in place, and their results become Parquet files. That is for operators: it uses the
+    queue and the store of the settings directly, not the service. See docs/buckets.md.
     """
-    wanted = Wanted(**of_buckets)
+    wanted = BucketOptions(**of_buckets)
     addresses = [place for place in places if isinstance(place, str)]
     paths = [place for place in places if isinstance(place, Path)]
     options = {"top_k": top_k, "min_confidence": min_confidence, "cumulative": cumulative}
     options |= _asked_of_florence2(tasks, candidates)
     if addresses or wanted.list_ or wanted.inventory:
         if paths or output or url:
-            raise click.UsageError("paths, --output and --url are for photos that are sent; a bucket's lie in S3")
+            raise click.UsageError("paths, --output and --url are for uploads; photos in a bucket stay in S3")
         sys.exit(tag_bucket(settings, addresses, tagger, TagOptions.model_validate(options), wanted))
     if wanted.any or not paths:
         raise click.UsageError("name what to tag: files, folders, s3://BUCKET/PREFIX, --list FILE or --inventory FILE")
-    _send(settings, paths, (url, api_key), tagger, options, report.Wanted(format, output, plain))
+    _send(settings, paths, (url, api_key), tagger, options, report.OutputOptions(format, output, plain))
 
 
 def _asked_of_florence2(tasks: tuple[str, ...], candidates: tuple[str, ...]) -> dict[str, Any]:
     if "find" in tasks and not candidates:
-        raise click.UsageError("--task find looks for what --candidate NAME names")
+        raise click.UsageError("--task find needs --candidate NAME: what to look for")
     if candidates and tasks and "find" not in tasks:
         raise click.UsageError("--candidate is for --task find")
     return {"tasks": tasks or None, "candidates": candidates or None}
@@ -106,14 +110,14 @@ def _send(
     service: tuple[str | None, str | None],
     tagger: str | None,
     options: dict[str, Any],
-    wanted: report.Wanted,
+    wanted: report.OutputOptions,
 ) -> None:
-    """To a service, given by its address and key, and follow it to the end."""
+    """Send photos to a service, given by its address and key, and follow them to the end."""
     url, api_key = service
     found = find(paths)
     _say_passed_over(found.passed_over)
     if not found.files:
-        raise click.ClickException("there is nothing to tag: no image was found")
+        raise click.ClickException("nothing to tag: no images found")
     try:
         with report.opened(wanted.output) as out, Client(service_url(url, settings), api_key=api_key) as client:
             journal = Journal(settings.cache / "uploads", client.url, paths, {"tagger": tagger, **options})
@@ -125,7 +129,7 @@ def _send(
             code = _summary(client, outcome, shown.seconds)
         sys.exit(code)
     except KeyboardInterrupt:
-        _tell("interrupted: what was sent is being tagged; the same command goes on where this one was")
+        _tell("interrupted; tagging of uploaded images continues, and the same command resumes")
         sys.exit(_INTERRUPTED)
     except ClientError as error:
         raise click.ClickException(str(error)) from None
@@ -137,7 +141,7 @@ def _send(
 
 
 class _Shown:
-    """Two bars on stderr, uploading and tagging, each with its own rate; silent where stderr is no terminal."""
+    """Two progress bars on stderr, for uploading and tagging; silent if stderr is not a terminal."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -165,7 +169,7 @@ class _Shown:
 
     def begin(self, total: int, uploaded: int) -> None:
         if uploaded:
-            self.bars.console.print(f"{uploaded} of {total} images are there already", highlight=False)
+            self.bars.console.print(f"{uploaded} of {total} images are uploaded already", highlight=False)
         self._kept = uploaded
         self._begun = time.monotonic()
         self.bars.update(self._upload, total=total, completed=uploaded)
@@ -188,8 +192,8 @@ def _waiting_for(batch: Batch) -> str:
     return "a worker is starting" if batch.workers.get("booting") else "waiting for a worker"
 
 
-def _summary(client: Client, outcome: Outcome, seconds: float) -> int:
-    """Says what failed and why; returns the exit code."""
+def _summary(client: Client, outcome: TaggingOutcome, seconds: float) -> int:
+    """Print what failed and why; return the exit code."""
     batch, unreadable = outcome.batch, outcome.unreadable
     for item in client.results(batch, status="failed") if batch.failed else ():
         error = item.error or "failed"

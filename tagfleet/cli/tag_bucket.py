@@ -1,4 +1,4 @@
-"""`tagfleet tag s3://…`: an operator's command, which speaks to queue and store itself."""
+"""`tagfleet tag s3://…`: an operator's command that uses the queue and the store directly."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from core.domain.messages import TagOptions
 from core.storage import layout
 from core.wiring import Backend
 from tagfleet.bulk import estimate
-from tagfleet.bulk.listing import Below, Inventory, Listing, Named
-from tagfleet.bulk.run import Parts, Run, drive
+from tagfleet.bulk.listing import FileListing, InventoryListing, Listing, PrefixListing
+from tagfleet.bulk.run import BucketRun, RunSetup, drive
 from tagfleet.bulk.state import RunFile, RunState, run_id_of
+from tagfleet.text_tables import Column, echo_table
 
 _INTERRUPTED = 130
 _LINE_EVERY_S = 30.0
@@ -30,7 +31,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BucketOptions:
     """The options of `tagfleet tag` for buckets."""
 
     list_: str | None
@@ -46,20 +47,30 @@ class Wanted:
 
     @property
     def any(self) -> bool:
-        """Whether one was given that only buckets have."""
+        """Whether an option was given that only buckets have."""
         return bool(self.list_ or self.inventory or self.run or self.everything or self.out or self.estimate)
 
 
 _OPTIONS = (
-    click.option("--list", "list_", metavar="FILE", help="buckets: tag what FILE names, an address or key a line"),
+    click.option("--list", "list_", metavar="FILE", help="buckets: tag what FILE names, one address or key a line"),
     click.option("--inventory", metavar="MANIFEST", help="buckets: tag what an S3 Inventory's manifest.json names"),
-    click.option("--run", metavar="NAME", help="buckets: a name for the run  [default: made from what is tagged]"),
-    click.option("--lead", type=click.IntRange(min=1), default=5000, show_default=True, help="buckets: images queued"),
-    click.option("--all", "everything", is_flag=True, help="buckets: keys of any ending, not of images alone"),
-    click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="buckets: Parquet files go here"),
-    click.option("--estimate", is_flag=True, help="buckets: say how many, how long and how much, and do nothing"),
+    click.option("--run", metavar="NAME", help="buckets: name of the run  [default: derived from the objects]"),
+    click.option(
+        "--lead",
+        type=click.IntRange(min=1),
+        default=5000,
+        show_default=True,
+        help="buckets: maximum number of images in the queue",
+    ),
+    click.option("--all", "everything", is_flag=True, help="buckets: include keys that do not end like an image"),
+    click.option(
+        "--out", type=click.Path(file_okay=False, path_type=Path), help="buckets: folder for the Parquet files"
+    ),
+    click.option("--estimate", is_flag=True, help="buckets: only estimate number, time and cost"),
     click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="buckets: images/s of one worker"),
-    click.option("--workers", type=click.IntRange(min=1), help="buckets: with so many  [default: the cap]"),
+    click.option(
+        "--workers", type=click.IntRange(min=1), help="buckets: number of workers to estimate with  [default: the cap]"
+    ),
     click.option("--price", type=click.FloatRange(min=0), default=0.0, help="buckets: $/h of one worker's instance"),
 )
 
@@ -70,8 +81,10 @@ def bucket_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def tag_bucket(settings: Settings, places: Sequence[str], pool: str | None, options: TagOptions, wanted: Wanted) -> int:
-    """Start a run or go on with it, to its end; gives the exit code."""
+def tag_bucket(
+    settings: Settings, places: Sequence[str], pool: str | None, options: TagOptions, wanted: BucketOptions
+) -> int:
+    """Begin a run, or resume it, and run it to its end; return the exit code."""
     backend = Backend(settings)
     pool = pool or settings.default_pool
     if pool not in settings.pools:
@@ -88,27 +101,24 @@ def tag_bucket(settings: Settings, places: Sequence[str], pool: str | None, opti
     results = str(wanted.out) if wanted.out else _place(settings, run_id)
     shown = _Shown(file, fleet, aws=settings.backend == "aws")
     if file.state.finished_at is not None:
-        shown.say(f"{run_id} is finished; to tag the same once more, give it another name: --run NAME")
+        shown.say(f"{run_id} is finished; to tag the same objects again, use another name: --run NAME")
     else:
-        shown.say(f"{'going on with' if file.resumed else 'beginning'} {run_id}; its results go to {results}")
+        shown.say(f"{'resuming' if file.resumed else 'beginning'} {run_id}; its results go to {results}")
     try:
-        parts = Parts(backend.store, backend.jobs(pool), time.time, wanted.out)
+        setup = RunSetup(backend.store, backend.jobs(pool), time.time, lead=wanted.lead, folder=wanted.out)
         with shown.bars:
-            drive(Run(file, listing, parts, lead=wanted.lead), shown.update, shown.say, time.sleep)
+            drive(BucketRun(file, listing, setup), shown.update, shown.say, time.sleep)
     except KeyboardInterrupt:
-        shown.say(
-            f"interrupted: {run_id} is kept, and what was sent is being tagged; "
-            "the same command goes on where this one was"
-        )
+        shown.say(f"interrupted: {run_id} is kept, tagging of queued images continues, and the same command resumes")
         return _INTERRUPTED
     if not file.state.sent:
         file.forget()
-        over = f"{file.state.passed_over:,} objects end like no image (--all takes them too)"
-        raise click.ClickException(f"there is nothing to tag in {listing.name}: {over}")
+        over = f"{file.state.passed_over:,} objects do not end like an image (--all includes them)"
+        raise click.ClickException(f"nothing to tag in {listing.name}: {over}")
     return shown.summary(results)
 
 
-def _listing(backend: Backend, places: Sequence[str], wanted: Wanted) -> Listing:
+def _listing(backend: Backend, places: Sequence[str], wanted: BucketOptions) -> Listing:
     if len(places) > 1 or (wanted.list_ and wanted.inventory) or (wanted.inventory and places):
         raise click.UsageError("one thing at a time: s3://BUCKET/PREFIX, or --list FILE, or --inventory MANIFEST")
     try:
@@ -116,16 +126,16 @@ def _listing(backend: Backend, places: Sequence[str], wanted: Wanted) -> Listing
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if wanted.inventory:
-        return Inventory(backend.source, wanted.inventory)
+        return InventoryListing(backend.source, wanted.inventory)
     if wanted.list_:
         if prefix:
-            raise click.UsageError("with --list an address names the bucket of its keys alone: s3://BUCKET")
-        return Named(backend.source, wanted.list_, bucket)
-    return Below(backend.source, places[0] if prefix else f"s3://{bucket}/")
+            raise click.UsageError("with --list, give only the bucket of its keys: s3://BUCKET")
+        return FileListing(backend.source, wanted.list_, bucket)
+    return PrefixListing(backend.source, places[0] if prefix else f"s3://{bucket}/")
 
 
-def _fleet(settings: Settings, backend: Backend, wanted: Wanted) -> estimate.Fleet:
-    """At the rate of the workers that run now, where any does, unless one was given."""
+def _fleet(settings: Settings, backend: Backend, wanted: BucketOptions) -> estimate.Fleet:
+    """Return the speed to estimate with: the given rate, or the rate of running workers, or the settings' prior."""
     rates = [] if wanted.rate else [beat.rate for beat in backend.roster.workers() if beat.rate]
     measured = sum(rates) / len(rates) if rates else settings.controller.throughput_prior
     workers = wanted.workers or max(1, settings.controller.max_workers)
@@ -142,14 +152,15 @@ def _place(settings: Settings, run_id: str) -> str:
 def _say_estimate(listing: Listing, everything: bool, fleet: estimate.Fleet, *, aws: bool) -> None:
     found = estimate.count(listing, everything=everything, rng=random.Random())  # noqa: S311  # a sample, no secret
     exact = f"± {found.error:,} (sampled, 95 %)" if found.error else "(counted)"
-    click.echo(f"images     {found.images:,} {exact}")
+    rows = [("images", f"{found.images:,} {exact}")]
     workers = f"{fleet.workers} worker{'s' if fleet.workers > 1 else ''}"
-    click.echo(f"time       {_duration(fleet.seconds(found.images))} with {workers} of {fleet.rate:.1f} images/s")
-    click.echo(f"requests   ${estimate.requests_dollars(found.images, aws=aws):,.2f}")
+    rows.append(("time", f"{_duration(fleet.seconds(found.images))} with {workers} of {fleet.rate:.1f} images/s"))
+    rows.append(("requests", f"${estimate.requests_dollars(found.images, aws=aws):,.2f}"))
     if fleet.price:
-        click.echo(f"instances  ${fleet.dollars(found.images):,.2f} at ${fleet.price:g}/h each")
+        rows.append(("instances", f"${fleet.dollars(found.images):,.2f} at ${fleet.price:g}/h each"))
     else:
-        click.echo("instances  not counted; --price says what one costs, in $/h")
+        rows.append(("instances", "not counted; give the price of one with --price, in $/h"))
+    echo_table([Column(), Column()], rows)
 
 
 def _duration(seconds: float) -> str:
@@ -160,7 +171,7 @@ def _duration(seconds: float) -> str:
 
 
 class _Shown:
-    """A bar on stderr; where stderr is no terminal, a line now and then."""
+    """A progress bar on stderr; if stderr is not a terminal, a line from time to time."""
 
     def __init__(self, file: RunFile, fleet: estimate.Fleet, *, aws: bool) -> None:
         self._file = file
@@ -178,7 +189,7 @@ class _Shown:
     def say(self, line: str) -> None:
         self._console.print(line, markup=False)
 
-    def update(self, run: Run) -> None:
+    def update(self, run: BucketRun) -> None:
         state, done = self._file.state, run.done
         self._before = done if self._before is None else self._before
         rate = (done - self._before) / max(time.monotonic() - self._began, 0.1)
@@ -186,13 +197,13 @@ class _Shown:
         self.bars.update(self._task, completed=done, total=run.total, text=text)
         if self.bars.disable and time.monotonic() - self._line_at > _LINE_EVERY_S:
             self._line_at = time.monotonic()
-            self.say(f"{done:,} of {state.sent:,} that were sent are done, {text}")
+            self.say(f"{done:,} of {state.sent:,} queued images are done, {text}")
         if run.waits_for and run.waits_for != self._waits_for:
             self.say(run.waits_for)
         self._waits_for = run.waits_for
 
     def summary(self, results: str) -> int:
-        """Says how it ended; gives the exit code."""
+        """Print how the run ended; return the exit code."""
         state = self._file.state
         over = f", {state.passed_over:,} objects passed over" if state.passed_over else ""
         took = _duration((state.finished_at or 0.0) - state.begun_at)

@@ -1,4 +1,4 @@
-"""The progress of a training on a terminal, or as one line an epoch in a log."""
+"""The progress of a training: a bar on a terminal, or one line for each epoch in a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.fit.runs import Epoch
 
 
 class Progress:
-    """Follows a training (`training.fit.watching.Watch`); nothing is shown by a process that is not told of it."""
+    """Shows a training (`training.fit.watching.Watch`); shows nothing in a process that is not told about it."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -36,7 +36,7 @@ class Progress:
 
     def began(self, step: int, steps: int, steps_an_epoch: int) -> None:
         if step:
-            self.said(f"going on from step {step} of {steps}")
+            self.said(f"resuming at step {step} of {steps}")
         self._steps_an_epoch = steps_an_epoch
         self._task = self._bars.add_task("training", total=steps, completed=step, note="")
 

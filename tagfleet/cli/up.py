@@ -1,4 +1,4 @@
-"""`tagfleet up`"""
+"""`tagfleet up`: run everything on this machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tagfleet.cli.common import with_settings
 @click.command("up", short_help="Run everything on this machine.")
 @with_settings("host", "port", "weights", "controller.max_workers", "log_level")
 def command(settings: Settings) -> None:
-    """Run everything on this machine: the page and the API, and workers that come and go with the work.
+    """Run everything on this machine: the page, the API, and workers that start and stop with the work.
 
-    Ctrl-C (or SIGTERM) stops it all; a new start finds every batch, image and result again.
+    Ctrl-C (or SIGTERM) stops it all; the next start has every batch, image and result again.
     """
     from tagfleet.supervisor import supervise
     from web_tier.http import network_policy
@@ -28,5 +28,5 @@ def command(settings: Settings) -> None:
 
 
 def _say(line: str) -> None:
-    with suppress(OSError):  # a terminal that was closed must not end the deployment in disorder
+    with suppress(OSError):  # a closed terminal must not end the deployment in disorder
         click.echo(f"{time.strftime('%H:%M:%S')}  {line}")

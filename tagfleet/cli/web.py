@@ -1,4 +1,4 @@
-"""`tagfleet web`"""
+"""`tagfleet web`: serve the page and the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tagfleet worker`"""
+"""`tagfleet worker`: runs one worker process."""
 
 import os
 import signal
@@ -9,7 +9,8 @@ import warnings
 
 import click
 
-from app_tier.worker.worker import EXIT_HUNG, Hung, Identity, Worker, process_started_at
+from app_tier.worker.heartbeats import Identity
+from app_tier.worker.worker import EXIT_HUNG, Hung, Worker, process_started_at
 from config.settings import BadSetting, Settings
 from core import telemetry
 from core.storage.ports import Machine
@@ -24,10 +25,10 @@ _AUTO = "auto"
 @with_settings("weights", "worker.engine", "worker.batch_size")
 @click.option("--pool", default=None, help="the pool to serve; the first one if not given")
 @click.option(
-    "--instance", default=None, help="this worker's id: any name of your own; auto: that of the EC2 instance it runs on"
+    "--instance", default=None, help="this worker's id: any name; auto: the id of the EC2 instance it runs on"
 )
 def command(settings: Settings, pool: str | None, instance: str | None) -> None:
-    """Run one worker: tag what waits in a pool's queue until asked to drain (SIGTERM)."""
+    """Run one worker: tag the images in a pool's queue until asked to drain (SIGTERM)."""
     pool = pool or settings.default_pool
     if pool not in settings.pools:
         raise BadSetting(f"--pool {pool}: there is no such pool; there are: {', '.join(settings.pools)}")
@@ -35,9 +36,13 @@ def command(settings: Settings, pool: str | None, instance: str | None) -> None:
     telemetry.configure("worker", level=settings.log_level, format=settings.log_format)
     backend = Backend(settings)
     machine = _machine(backend) if instance == _AUTO else None
-    identity = _on(machine, pool, settings, backend) if machine else _of(instance, pool, backend)
+    identity = (
+        _identify_instance(machine, pool, settings, backend) if machine else _identify_process(instance, pool, backend)
+    )
     telemetry.bind(worker=identity.worker_id)
-    warnings.filterwarnings("ignore", module="PIL")  # damaged metadata of people's photos is no news to an operator
+    warnings.filterwarnings(
+        "ignore", module="PIL"
+    )  # Pillow warns of damaged metadata in people's photos, which operators need not see
     worker = Worker(identity, settings, backend, time.time, machine=machine)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.asked_to_drain.set())
@@ -45,17 +50,20 @@ def command(settings: Settings, pool: str | None, instance: str | None) -> None:
         worker.run()
     except Hung:
         sys.stderr.flush()
-        os._exit(EXIT_HUNG)  # the hung thread would keep an ordinary exit waiting
+        os._exit(EXIT_HUNG)  # a normal exit would wait for the hung thread
 
 
-def _of(instance: str | None, pool: str, backend: Backend) -> Identity:
+def _identify_process(instance: str | None, pool: str, backend: Backend) -> Identity:
     worker_id = instance or f"hand-{socket.gethostname().lower()}-{os.getpid()}"
     launched = instance is not None and backend.settings.backend == "local" and backend.launched(instance)
     return Identity(worker_id, pool, process_started_at(time.time()), managed=launched)
 
 
-def _on(machine: Machine, pool: str, settings: Settings, backend: Backend) -> Identity:
-    """A machine's first worker counts its boot from the machine's launch, one that is started again from its own."""
+def _identify_instance(machine: Machine, pool: str, settings: Settings, backend: Backend) -> Identity:
+    """Return the worker's identity on a rented machine.
+
+    The first worker of a machine measures its boot from the machine's launch; one that is started again, from its own.
+    """
     started, launched = process_started_at(time.time()), machine.launched_at
     of_launch = started - launched <= settings.controller.boot_deadline_s
     return Identity(machine.id, pool, launched if of_launch else started, managed=backend.launched(machine.id))
@@ -64,5 +72,5 @@ def _on(machine: Machine, pool: str, settings: Settings, backend: Backend) -> Id
 def _machine(backend: Backend) -> Machine:
     machine = backend.machine()
     if machine is None:
-        raise BadSetting(f"--instance {_AUTO}: only an instance of EC2 knows its id; the setting backend is not aws")
+        raise BadSetting(f"--instance {_AUTO}: only an EC2 instance knows its id, and the setting backend is not aws")
     return machine

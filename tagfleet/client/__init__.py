@@ -1,15 +1,19 @@
-"""Tagfleet's Python client. It knows only HTTP: it may be copied into a project that has nothing else of Tagfleet.
+"""Tagfleet's Python client. It needs only HTTP and httpx, so you may copy it into a project without the rest of
+Tagfleet.
 
-with Client() as client:
-    batch = client.create_batch()
-    client.upload(batch, Path("holiday").glob("*.jpg"))
-    client.close(batch)
-    for item in client.stream(batch):
-        print(item.name, [tag.name for tag in item.tags])
+    with Client() as client:
+        batch = client.create_batch()
+        client.upload(batch, Path("holiday").glob("*.jpg"))
+        client.close(batch)
+        for item in client.stream(batch):
+            print(item.name, [tag.name for tag in item.tags])
+
+Everything public is imported here; the other modules are private, except `webhooks` for servers that receive them.
 """
 
-from tagfleet.client.api import Client
-from tagfleet.client.errors import (
+from tagfleet.client import webhooks
+from tagfleet.client._api import Client
+from tagfleet.client._errors import (
     BadAnswer,
     ClientError,
     Conflict,
@@ -21,8 +25,8 @@ from tagfleet.client.errors import (
     Unreachable,
     UnreadableFile,
 )
-from tagfleet.client.model import Batch, Edit, Item, Tag, TagCount
-from tagfleet.client.transport import Patience
+from tagfleet.client._model import Batch, Edit, Item, Tag, TagCount
+from tagfleet.client._transport import Patience
 
 __all__ = [
     "BadAnswer",
@@ -42,4 +46,5 @@ __all__ = [
     "TagCount",
     "Unreachable",
     "UnreadableFile",
+    "webhooks",
 ]

@@ -1,4 +1,4 @@
-"""For those who receive Tagfleet's webhooks: whether a request is genuine (https://www.standardwebhooks.com)."""
+"""Verify webhooks that Tagfleet sends (https://www.standardwebhooks.com). For servers that receive them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tagfleet.client.errors import ClientError
+from tagfleet.client._errors import ClientError
 
 _PREFIX = "whsec_"
 
 
 class NotGenuine(ClientError):
-    """A request that the service did not send, or sent too long ago."""
+    """The service did not send this request, or sent it too long ago."""
 
 
 def verify(
@@ -28,10 +28,10 @@ def verify(
     tolerance_s: float = 300.0,
     clock: Callable[[], float] = time.time,
 ) -> Any:
-    """The event in a webhook's `body`, as it arrived, byte for byte. Raises NotGenuine.
+    """Return the event in a webhook's `body`, which has to be the bytes as they arrived. Raises NotGenuine.
 
-    A delivery may come more than once; all of them have the same `webhook-id`. `secret` is what creating the webhook
-    answered; `clock` gives Unix seconds.
+    A delivery may arrive more than once, always with the same `webhook-id`. `secret` is what creating the webhook
+    returned; `clock` gives Unix seconds.
     """
     said = {name.lower(): value for name, value in headers.items()}
     try:
@@ -40,10 +40,10 @@ def verify(
     except KeyError as missing:
         raise NotGenuine(f"the request has no header {missing}") from None
     except ValueError:
-        raise NotGenuine("the request's webhook-timestamp is no number") from None
+        raise NotGenuine("the request's webhook-timestamp is not a number") from None
     if abs(clock() - sent_at) > tolerance_s:
         raise NotGenuine(
-            f"the request was signed more than {tolerance_s:.0f} s from now: it is old, or a clock is wrong"
+            f"the request was signed more than {tolerance_s:.0f} s from now: it is old, or one clock is wrong"
         )
     signed = b".".join((id.encode(), timestamp.encode(), body))
     expected = hmac.new(_key(secret), signed, hashlib.sha256).digest()
@@ -56,11 +56,11 @@ def _key(secret: str) -> bytes:
     try:
         return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except binascii.Error:
-        raise ValueError(f"a webhook's secret looks like {_PREFIX}…; this is none") from None
+        raise ValueError(f"this is not a webhook's secret: a secret looks like {_PREFIX}…") from None
 
 
 def _decoded(signature: str) -> bytes:
-    """The bytes of a signature of the version that we know; of another, none."""
+    """Return the signature's bytes; empty for a version that this code does not know."""
     version, _, encoded = signature.partition(",")
     try:
         return base64.b64decode(encoded, validate=True) if version == "v1" else b""

@@ -1,1 +1,1 @@
-"""A deployment on AWS, from an account to a fleet and back: its stack, its settings file, its end."""
+"""A deployment on AWS: create it, update it, read its settings file, delete it."""

@@ -1,7 +1,7 @@
-"""What images and idleness cost: `python -m tagfleet.deployment.costs` prints the tables of docs/aws.md.
+"""Print the cost tables of docs/aws.md: `python -m tagfleet.deployment.costs`.
 
-A thousand images: price/h ÷ (images/s × 3,600 s/h) × 1,000, for workers that are never idle. Requests come on top.
-Idleness: requests a minute × 43,200 minutes of a month of 30 days × the price of each.
+1,000 images: price/h ÷ (images/s × 3,600 s/h) × 1,000, for workers that are never idle; requests are extra. An idle
+month: requests a minute × 43,200 minutes (30 days) × the price of each request.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from tagfleet.request_prices import GET, LIST, PUT, SQS
 _TYPES = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge", "c7i.xlarge", "m7i.xlarge")
 _SPEEDS = (25, 50, 100, 200, 400)
 REQUESTS = 2_000 * PUT + 1_000 * GET + 630 * SQS
-"""$ for 1,000 images: two PUTs and a GET of S3 each, and 0.63 requests to SQS; us-east-1, June 2025."""
+"""$ for the requests of 1,000 images: two PUTs and one GET to S3 and 0.63 requests to SQS for each image."""
 
 _IDLE = {
     "control loop, a tick every 5 s: a PUT and a LIST to S3 and a request to SQS each": 12 * (PUT + LIST + SQS),
     "collector, a minute: 59 looks for results, 20 counts of SQS, 12 LISTs of the workers": 79 * SQS + 12 * LIST,
 }
-"""$ a minute of a deployment with one pool that has nothing to do. The requests were counted,
-the loop's by `python -m bench controller`."""
+"""$ a minute for a deployment with one pool and no work. The requests were counted; those of the control loop by
+`python -m bench controller`.
+"""
 _MINUTES = 43_200
 _LOGS_PER_GB = 0.50 + 0.03
-"""$ for taking in a GB of CloudWatch Logs, and for keeping it a month; us-east-1, June 2025."""
+"""$ to ingest a GB into CloudWatch Logs and keep it for a month; us-east-1, June 2025."""
 _LOGS_GB = 10_000 * 2e-6 + 0.1
-"""Ten thousand workers' lives at 2 kB, systemd's lines among it, and a host's 100 MB."""
+"""GB of logs: 10,000 worker lifetimes of 2 kB each, systemd's lines included, and 100 MB of a host."""
 
 
 def per_thousand(price: float, images_per_s: float) -> float:
-    """$ for 1,000 images on an instance of `price` $/h."""
+    """Return $ for 1,000 images on an instance that costs `price` $/h."""
     return price / (images_per_s * 3600) * 1000
 
 
 def lines() -> Iterator[str]:
-    """The table of 1,000 images, and the lines of that of an idle month that are requests."""
+    """Yield the table for 1,000 images, then the rows of the idle-month table that consist of requests."""
     prices = table()
     yield f"| on-demand, $ per 1,000 images at | $/h | {' | '.join(f'{speed}/s' for speed in _SPEEDS)} |"
     yield f"|---|---|{'---|' * len(_SPEEDS)}"

@@ -1,4 +1,4 @@
-"""Takes a deployment down: first its workers, then its stack; images and results stay unless they are unwanted."""
+"""Delete a deployment: first its workers, then its stack, and on request its images and results."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from core.aws.clients import Clients
 from core.errors import Misconfigured, TagfleetError
 from core.storage.ports import Instance, InstanceState
 from core.wiring import Backend
-from tagfleet.deployment import protection
 from tagfleet.deployment.shared_settings import with_names
-from tagfleet.deployment.up import Say, told
+from tagfleet.deployment.stack_changes import Say, told, unprotect
 
 _POLL_S = 5.0
 _GB_MONTH = 0.023
-"""$ for S3's standard class in us-east-1, as of 2025."""
+"""$ for a GB and month of S3's standard class in us-east-1, as of 2025."""
 
 
-def found(clients: Clients, settings: Settings) -> tuple[Stack, StackState]:
-    """The stack of this deployment. Raises Misconfigured where there is none."""
+def existing_stack(clients: Clients, settings: Settings) -> tuple[Stack, StackState]:
+    """Return this deployment's stack and its state. Raises Misconfigured if it does not exist."""
     stack = Stack(clients, settings.aws.deployment)
     state = stack.state()
     if state is None:
         raise Misconfigured(
             f"there is no stack {stack.name} in {clients.region}; "
-            "see --deployment and --region, or make one with `tagfleet aws up`"
+            "check --deployment and --region, or create one with `tagfleet aws up`"
         )
     return stack, state
 
@@ -44,11 +43,11 @@ def take_down(
     delete_data: bool,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """End the workers, giving them `drain_s` for what they hold, then the stack.
+    """End the workers, giving them `drain_s` seconds to finish what they hold, then delete the stack.
 
-    Raises StackFailed, and what the ports raise. Work that waits in the queues is lost with them.
+    Messages still in the queues are lost. Raises StackFailed, and what the ports raise.
     """
-    stack, state = found(clients, settings)
+    stack, state = existing_stack(clients, settings)
     backend: Backend | None = None
     if {"InputBucket", "OutputBucket"} <= set(state.outputs):
         backend = Backend(with_names(settings, clients.region, stack.name, state.outputs, ()))
@@ -56,8 +55,8 @@ def take_down(
     kept = _buckets(clients, stack, state)
     _delete(clients, stack, state, say)
     if backend and not delete_data:
-        with suppress(Misconfigured):  # where the bucket is gone, the pause is
-            backend.roster.resume()  # where it stays, a deployment brought up again is not to find itself paused
+        with suppress(Misconfigured):  # the bucket is gone, and the pause with it
+            backend.roster.resume()  # a deployment created again over this bucket must not start paused
     for bucket in kept:
         if delete_data:
             say(f"bucket {bucket}: deleted, with {buckets.remove(clients, bucket)} objects")
@@ -67,42 +66,47 @@ def take_down(
 
 
 def _delete(clients: Clients, stack: Stack, state: StackState, say: Say) -> None:
-    """Raises StackFailed; the fleet is paused then, as a half of a stack is nothing to launch workers from."""
+    """Delete the stack; if that fails, the fleet stays paused: half a stack launches no workers. Raises StackFailed."""
     try:
         _lift(clients, stack, state, say)
         for event in stack.delete():
             if line := told(event):
                 say(line)
     except StackFailed:
-        say("the fleet stays paused; mend what failed and run this again, or go on with `tagfleet controller resume`")
+        say(
+            "the fleet stays paused; fix what failed and run this again, "
+            "or keep the deployment with `tagfleet controller resume`"
+        )
         raise
 
 
 def _lift(clients: Clients, stack: Stack, state: StackState, say: Say) -> None:
-    """Lift the protection from deletion. What cannot be lifted is told; whether it matters the deletion shows."""
+    """Lift the protection from deletion; warn if that fails, because the deletion itself shows whether it matters."""
     try:
-        protection.lift(clients, stack, state)
+        unprotect(clients, stack, state)
     except TagfleetError as error:
         say(f"warning: {error}")
 
 
 def _buckets(clients: Clients, stack: Stack, state: StackState) -> list[str]:
-    """Those of the outputs; where a stack failed before it had any, by the names that the template gives them."""
+    """Return the buckets' names: from the outputs or, if the stack failed before it had any, as the template names
+    them.
+    """
     if {"InputBucket", "OutputBucket"} <= set(state.outputs):
         return [state.outputs["InputBucket"], state.outputs["OutputBucket"]]
     return [f"{stack.name}-{which}-{Account(clients).id()}-{clients.region}" for which in ("in", "out")]
 
 
 def waiting(settings: Settings) -> int:
-    """Images that would be lost with their queues."""
+    """Return the number of messages that would be lost with their queues."""
     backend = Backend(settings)
     return sum(backend.jobs(pool).depth().outstanding for pool in settings.pools) + backend.results.depth().outstanding
 
 
 def _end_workers(backend: Backend, say: Say, drain_s: float, pause: Callable[[float], None]) -> None:
-    """Those that run finish what they hold, or are ended after `drain_s`.
+    """Drain all workers, and end those that are still running after `drain_s` seconds.
 
-    Nothing is launched from now on, by a controller that still runs: the stack could not go from under new workers.
+    The fleet is paused first, so that a running controller launches no new workers into a stack that is being deleted.
     """
     roster, fleet = backend.roster, backend.fleet([])
     try:
@@ -111,7 +115,7 @@ def _end_workers(backend: Backend, say: Say, drain_s: float, pause: Callable[[fl
         for instance in left:
             roster.request_drain(instance.id)
         if left:
-            say(f"{len(left)} workers are asked to finish what they hold; those left in {drain_s:g} s are ended")
+            say(f"{len(left)} workers finish what they hold; those still running after {drain_s:g} s are ended")
         waited = 0.0
         while left and waited < drain_s:
             pause(_POLL_S)
@@ -123,7 +127,7 @@ def _end_workers(backend: Backend, say: Say, drain_s: float, pause: Callable[[fl
         roster.resume()
         raise
     except Misconfigured as error:
-        say(f"warning: {error}; workers that run end by themselves when nobody looks after them")
+        say(f"warning: {error}; running workers end by themselves once they have no controller")
 
 
 def _living(instances: list[Instance]) -> list[Instance]:

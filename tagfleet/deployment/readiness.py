@@ -1,7 +1,7 @@
-"""Whether a host serves: its units run, its web tier answers, and the load balancer sends it requests.
+"""Check whether a host is ready: its units run, its web tier answers, and the load balancer sends it requests.
 
-CloudFormation replaces hosts one after the other and waits for each one's word, so that a version that does not start
-is taken back while the hosts before it still serve.
+CloudFormation replaces hosts one by one and waits for a signal from each. If a new version does not start, the update
+rolls back while the old hosts still serve.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from core.errors import TagfleetError
 
 Check = Callable[[], str]
-"""Returns what is not as it should be yet; empty where all is."""
+"""Returns what is not ready yet, or an empty string."""
 UNITS = ("tagfleet-web", "tagfleet-collector", "tagfleet-controller")
-_LOOKS = 3
-"""In a row: a unit that ends at once, and is started again, is active for a moment too."""
-_LOOK_S = 5.0
+_CHECKS_IN_A_ROW = 3
+"""Successes in a row that count as ready: a unit that keeps crashing is active for a moment after each restart."""
+_PAUSE_S = 5.0
 
 
 def wait_until_ready(
@@ -28,23 +28,23 @@ def wait_until_ready(
     pause: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> str:
-    """Look until every check has found nothing wrong several times in a row; return what was wrong at the deadline.
+    """Repeat the checks until all of them succeed several times in a row.
 
-    Empty where the host is ready.
+    Return an empty string if the host is ready, or what was wrong at the deadline, `deadline_s` seconds from now.
     """
-    until, good, wrong = clock() + deadline_s, 0, "nothing was looked at"
+    until, good, wrong = clock() + deadline_s, 0, "nothing was checked"
     while True:
         wrong = next((said for said in (check() for check in checks) if said), "")
         good = 0 if wrong else good + 1
-        if good == _LOOKS:
+        if good == _CHECKS_IN_A_ROW:
             return ""
         if clock() >= until:
             return wrong or "it was not ready for long enough"
-        pause(_LOOK_S)
+        pause(_PAUSE_S)
 
 
 def units_run(command: Sequence[str] = ("systemctl", "is-active")) -> str:
-    """Check that systemd has all parts of a host running. Where it tells users nothing (no D-Bus), they pass."""
+    """Check that systemd runs all units of a host. Passes if systemctl prints nothing (no D-Bus for this user)."""
     try:
         told = subprocess.run(  # noqa: S603  # systemd's own command
             [*command, *UNITS], capture_output=True, text=True, check=False, timeout=30
@@ -58,7 +58,7 @@ def units_run(command: Sequence[str] = ("systemctl", "is-active")) -> str:
 
 
 def answers(url: str) -> str:
-    """Check that the web tier says it is healthy."""
+    """Check that the web tier reports that it is healthy."""
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  # our own address
             return "" if answer.status == 200 else f"{url} answers {answer.status}"
@@ -67,9 +67,9 @@ def answers(url: str) -> str:
 
 
 def gets_requests(health: Callable[[], str]) -> str:
-    """Check that the load balancer takes the host for healthy. `health` asks it, and raises TagfleetError."""
+    """Check that the load balancer considers the host healthy. `health` asks it and raises TagfleetError."""
     try:
         state = health()
     except TagfleetError as error:
         return str(error)
-    return "" if state == "healthy" else f"the load balancer says {state or 'nothing of this host'}"
+    return "" if state == "healthy" else f"the load balancer says {state or 'nothing about this host'}"

@@ -1,4 +1,4 @@
-"""The one settings file of a deployment on AWS, which every machine of it reads. Pure."""
+"""The settings file of a deployment on AWS, which all of its machines read. No I/O."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 from config import settings as config
 from config.settings import Settings
 
-_FIT_FOR_AWS: Mapping[str, Mapping[str, Any]] = {
+_AWS_VALUES: Mapping[str, Mapping[str, Any]] = {
     "queue": {"visibility_timeout_s": 60.0},
     "worker": {
-        "heartbeat_s": 5.0,  # a request to S3 each: at every second a worker's would cost $13 a month
+        "heartbeat_s": 5.0,  # each heartbeat is a request to S3: one a second would cost $13 a month for a worker
         "abandoned_s": 900.0,
-        "fetch_threads": 8,  # S3 answers in 20 to 50 ms: two threads would read 60 images/s at most
+        "fetch_threads": 8,  # S3 answers in 20 to 50 ms, so two threads read at most 60 images/s
         "finish_threads": 4,
     },
     "controller": {
         "tick_s": 5.0,
-        "poll_s": 5.0,  # SQS's counts lag anyway, and each look is a request
+        "poll_s": 5.0,  # SQS's counts lag anyway, and each read is a request
         "max_workers": 10,
-        # These four are what the table of docs/elasticity.md was made with.
+        # The tables of docs/elasticity.md use the next four values.
         "backlog_target_s": 120.0,
         "utilisation": 1.0,
         "idle_keep_s": 5.0,
@@ -29,27 +29,27 @@ _FIT_FOR_AWS: Mapping[str, Mapping[str, Any]] = {
         "boot_prior_s": 120.0,
         "boot_deadline_s": 600.0,
         "lost_after_s": 60.0,
-        "drain_deadline_s": 80.0,  # less than what the worker's unit gives it to end
+        "drain_deadline_s": 80.0,  # less than the stop time-out of the worker's systemd unit
         "breaker_reset_s": 300.0,
         "lease_s": 10.0,
     },
 }
-"""In place of defaults that are made for one machine, where a person has not chosen otherwise."""
+"""Values for AWS, used wherever a setting still has its default, which is meant for one machine."""
 
-_MAY_HOLD_A_PASSWORD = ("web.catalog_url",)
-_OF_ONE_MACHINE = ("home", "cache", "weights", "host", "port", "log_level", "log_format")
+_SECRET = ("web.catalog_url",)
+_PER_MACHINE = ("home", "cache", "weights", "host", "port", "log_level", "log_format")
 
 
 def fit_for_aws(settings: Settings) -> Settings:
-    """These settings with AWS's values wherever they still have the defaults of one machine."""
+    """Return the settings with AWS's values in place of defaults for one machine."""
     chosen = settings.model_dump()
     usual = config.load({}).model_dump()
-    for section, values in _FIT_FOR_AWS.items():
+    for section, values in _AWS_VALUES.items():
         for name, value in values.items():
             if chosen[section][name] == usual[section][name]:
                 chosen[section][name] = value
     for pool in chosen["pools"].values():
-        pool["fallback"] = ""  # a fleet that tags with another network than was asked for is no help
+        pool["fallback"] = ""  # on AWS a pool never tags with another network than the one it names
     return Settings.model_validate(chosen)
 
 
@@ -61,7 +61,10 @@ def with_names(
     subnets: Sequence[str],
     proxies: Sequence[str] = (),
 ) -> Settings:
-    """These settings with the names of what the stack has made; `proxies`: ranges of a load balancer's subnets."""
+    """Return the settings with the names of the resources that the stack created.
+
+    `proxies` are the address ranges of the load balancer's subnets.
+    """
     chosen = settings.model_dump()
     chosen["backend"] = "aws"
     chosen["aws"] |= {
@@ -81,12 +84,14 @@ def with_names(
 
 
 def as_toml(settings: Settings) -> str:
-    """What differs from the defaults, but for what is of one machine."""
+    """Return the settings that differ from the defaults as TOML, without those that belong to one machine."""
     chosen, usual = settings.model_dump(mode="json"), config.load({}).model_dump(mode="json")
-    for name in _OF_ONE_MACHINE:
+    for name in _PER_MACHINE:
         del chosen[name]
     pools = chosen.pop("pools")
-    lines = ["# Written by `tagfleet aws up`, which writes it anew each time: change what that is given instead."]
+    lines = [
+        "# Written by `tagfleet aws up`, which replaces it each time: change the file that you give to that command."
+    ]
     tables: list[str] = []
     for name, value in chosen.items():
         if not isinstance(value, dict):
@@ -99,14 +104,12 @@ def as_toml(settings: Settings) -> str:
 
 
 def differences(before: Settings, after: Settings) -> list[str]:
-    """One line for each setting that changes, `controller.budget_per_hour: 4.0 becomes 0.0`."""
+    """Return one line for each setting that changes: `controller.budget_per_hour: 4.0 becomes 0.0`."""
     old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
     return [
-        f"{name} changes"
-        if name in _MAY_HOLD_A_PASSWORD
-        else f"{name}: {_shown(old.get(name))} becomes {_shown(new.get(name))}"
+        f"{name} changes" if name in _SECRET else f"{name}: {_shown(old.get(name))} becomes {_shown(new.get(name))}"
         for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name) and name not in _OF_ONE_MACHINE
+        if old.get(name) != new.get(name) and name not in _PER_MACHINE
     ]
 
 
@@ -128,5 +131,5 @@ def _pairs(table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    """JSON's strings, numbers and truth values are TOML's too."""
+    """Format a value; JSON's strings, numbers and booleans are valid TOML."""
     return json.dumps(value)

@@ -1,1 +1,1 @@
-"""Load for a Tagfleet at any address, and what it did to the answers. It knows the service only through its client."""
+"""`tagfleet loadtest`: send photos to a service, watch what happens, and report how long their tags took."""

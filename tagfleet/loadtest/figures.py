@@ -1,4 +1,4 @@
-"""The figures of a run, from what was written down of it."""
+"""Compute the figures of a run from its record."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel
 
-from tagfleet.loadtest.record import Run
+from tagfleet.loadtest.record import LoadRun
 
 _LATE_S = 0.1
 _NEAR_ITS_LIMIT = 0.8
 
 
 class Spread(BaseModel):
-    """Of some seconds; percentiles are nearest-rank, that is values that really occurred."""
+    """Statistics of some durations in seconds. Percentiles are nearest-rank, so they are values that occurred."""
 
     mean: float
     p50: float
@@ -25,7 +25,7 @@ class Spread(BaseModel):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread | None:
-        """None of nothing."""
+        """Return the statistics of `values`, or None if there are none."""
         if not values:
             return None
         ordered = sorted(values)
@@ -33,9 +33,11 @@ class Spread(BaseModel):
         return cls(mean=math.fsum(ordered) / len(ordered), p50=p50, p95=p95, p99=p99, max=ordered[-1])
 
 
-class Figures(BaseModel):
-    """`response`: from a photo's first byte sent to its tags received. `seconds`: from the first photo's first byte to
-    the last tags. Rates are per second; None where there was nothing to measure.
+class RunFigures(BaseModel):
+    """The figures of one run. Rates are per second; None means that there was nothing to measure.
+
+    `response`: from the first byte of a photo sent to its tags received. `seconds`: from the first byte of the first
+    photo to the last tags.
     """
 
     photos: int
@@ -53,16 +55,18 @@ class Figures(BaseModel):
     most_workers: int
     most_waiting: int
     sender_limit_per_s: float | None
-    """What the sending process could reach at most: its uploads by its processor time, for it uses one core."""
+    """Uploads/s that the sending process could reach at most: uploads by its processor time, because it uses one core.
+    """
     remarks: list[str]
 
     @property
     def sound(self) -> bool:
-        """Every photo came back with its tags."""
+        """Whether every photo got its tags."""
         return self.tagged == self.photos
 
 
-def of(run: Run) -> Figures:
+def compute(run: LoadRun) -> RunFigures:
+    """Return the figures of a run."""
     tagged = [photo for photo in run.photos if photo.tagged is not None and photo.error is None]
     accepted = [photo for photo in run.photos if photo.accepted is not None]
     begun = min(_known(photo.sent for photo in run.photos), default=0.0)
@@ -71,7 +75,7 @@ def of(run: Run) -> Figures:
     phases = {phase: [boot.phases[phase] for boot in run.boots if phase in boot.phases] for phase in _phases(run)}
     uploads_per_s = len(accepted) / uploaded if uploaded else None
     limit = len(accepted) / run.cpu_seconds if run.cpu_seconds and accepted else None
-    return Figures(
+    return RunFigures(
         photos=run.plan.count,
         accepted=len(accepted),
         tagged=len(tagged),
@@ -95,21 +99,21 @@ def _known(times: Iterable[float | None]) -> list[float]:
     return [time for time in times if time is not None]
 
 
-def _phases(run: Run) -> list[str]:
+def _phases(run: LoadRun) -> list[str]:
     return list(dict.fromkeys(phase for boot in run.boots for phase in boot.phases))
 
 
-def _about_the_sender(run: Run, uploads_per_s: float | None, limit: float | None) -> list[str]:
-    """Whether what was measured is the sender rather than the service."""
+def _about_the_sender(run: LoadRun, uploads_per_s: float | None, limit: float | None) -> list[str]:
+    """Return a remark if the run measured the sender rather than the service."""
     if uploads_per_s and limit and uploads_per_s > _NEAR_ITS_LIMIT * limit:
         return [
             f"the sender was the bottleneck: {uploads_per_s:.0f} uploads/s are near the {limit:.0f}/s that its one "
-            "process can reach; send from several machines, or more photos per request"
+            "process can reach; send from several machines, or more photos in a request"
         ]
     late = Spread.of(_known(photo.late_s for photo in run.photos))
     if late and late.p95 > _LATE_S:
         return [
             f"{run.plan.concurrency} requests at once were too few for this rate: one photo in twenty left "
-            f"{late.p95:.1f} s or more after its time; raise --concurrency, or lower --rate"
+            f"{late.p95:.1f} s late or more; raise --concurrency, or lower --rate"
         ]
     return []

@@ -9,8 +9,8 @@ from html import escape
 from core.reports.page import build_page
 from core.reports.plot import draw_svg
 from core.reports.table import build_table
-from tagfleet.loadtest import figures, plots, suite, tables
-from tagfleet.loadtest.record import Report, Run
+from tagfleet.loadtest import figures, plots, suite, summaries
+from tagfleet.loadtest.record import LoadRun, Report
 
 
 def html(report: Report) -> str:
@@ -27,8 +27,8 @@ def _lines(report: Report) -> Iterator[str]:
         yield from _section(run)
 
 
-def _section(run: Run) -> Iterator[str]:
-    found = figures.of(run)
+def _section(run: LoadRun) -> Iterator[str]:
+    found = figures.compute(run)
     began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(run.began_at_unix))
     taggers = ", ".join(run.taggers.values())
     yield f"<h2>{escape(run.plan.label)}</h2><p>{began}, {escape(run.url)}, {escape(taggers)}: {_how(run)}</p>"
@@ -37,11 +37,11 @@ def _section(run: Run) -> Iterator[str]:
         yield f'<p class="bad">{count} × {escape(error)}</p>'
     for remark in found.remarks:
         yield f'<p class="bad">{escape(remark)}</p>'
-    yield build_table(tables.rows(found))
+    yield build_table(summaries.rows(found))
     yield draw_svg(10, 6, lambda figure: plots.draw(figure, run))
 
 
-def _how(run: Run) -> str:
+def _how(run: LoadRun) -> str:
     """The plan in words."""
     plan = run.plan
     what = f"photos of {escape(str(plan.folder))}" if plan.folder else f"{', '.join(map(str, plan.sizes))} bytes each"

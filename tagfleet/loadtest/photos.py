@@ -1,4 +1,4 @@
-"""The photos of a test, one after the other, no two alike and each with a name of its own."""
+"""The photos of a test: no two alike, each with a name of its own."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from core.imaging.extensions import IMAGE_EXTENSIONS
-from tagfleet.loadtest.errors import LoadTestError
 from tagfleet.loadtest.pictures import Picture
-from tagfleet.loadtest.plan import Plan
+from tagfleet.loadtest.plan import LoadPlan, LoadTestError
 
-_DISTINCT_BYTES = 4_000_000  # of pictures that are kept to be copied, for each size
+_DISTINCT_BYTES = 4_000_000  # memory for distinct pictures of each size; the others are copies of them
 _DISTINCT = range(2, 17)
 
 
 class Photos:
-    """Made before the clock starts: what is left to do for each photo is a copy, or to read a file."""
+    """Prepared before the clock starts, so that each photo costs only a copy or one read of a file."""
 
-    def __init__(self, plan: Plan, *, prefix: str = "loadtest") -> None:
-        """Raises LoadTestError where the folder has no photo, or a size cannot be made."""
+    def __init__(self, plan: LoadPlan, *, prefix: str = "loadtest") -> None:
+        """Raises LoadTestError if the folder has no photo, or a size cannot be made."""
         self._plan = plan
         self._prefix = prefix
         self._files = _files(plan.folder) if plan.folder else []
         self._pictures = [] if plan.folder else [_pictures(size, plan) for size in plan.sizes]
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        """`count` pairs of name and content. Raises OSError where a file of the folder cannot be read."""
+        """Yield `count` pairs of name and content. Raises OSError if a file of the folder cannot be read."""
         if self._files:
             for number, path in zip(range(self._plan.count), itertools.cycle(self._files)):
                 yield f"{self._prefix}/{number:06}-{path.name}", path.read_bytes()
@@ -37,7 +36,7 @@ class Photos:
             yield f"{self._prefix}/{number:06}.jpg", picture.copy(number)
 
 
-def _pictures(size: int, plan: Plan) -> Sequence[Picture]:
+def _pictures(size: int, plan: LoadPlan) -> Sequence[Picture]:
     wanted = min(max(_DISTINCT_BYTES // size, _DISTINCT.start), _DISTINCT.stop - 1, plan.count)
     return [Picture(size, plan.seed + number) for number in range(wanted)]
 
@@ -45,5 +44,5 @@ def _pictures(size: int, plan: Plan) -> Sequence[Picture]:
 def _files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file())
     if not files:
-        raise LoadTestError(f"{folder}: there is no photo to send in this folder")
+        raise LoadTestError(f"{folder}: this folder contains no photos")
     return files

@@ -1,7 +1,8 @@
-"""JPEGs that look like photos to a decoder and have the size that was asked for, to the byte.
+"""Make JPEGs that decode like photos and have exactly the requested size.
 
-Noise of several octaves, each twice as fine and half as strong as the one before, has the spectrum of a photo
-(amplitude ~ 1/f; Field, "Relations between the statistics of natural images", 1987), and compresses like one.
+The pictures are noise of several octaves, each twice as fine and half as strong as the one before. That gives the
+spectrum of a photo (amplitude ~ 1/f; Field, "Relations between the statistics of natural images", 1987), so they
+compress like one.
 """
 
 from __future__ import annotations
@@ -11,37 +12,38 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from tagfleet.loadtest.errors import LoadTestError
+from tagfleet.loadtest.plan import LoadTestError
 
 SMALLEST_BYTES = 1_000
 LARGEST_BYTES = 50_000_000
 _BITS_A_PIXEL = 2.0
-_TAG_BYTES = 20  # a comment's marker and length, and sixteen digits that make each copy another file
+_TAG_BYTES = 20  # a comment: marker, length, and sixteen digits that make each copy a different file
 _COMMENT = b"\xff\xfe"
 _LONGEST_COMMENT = 0xFFFF - 2
-_TABLES_MATTER_BELOW = 100_000  # bytes; Huffman tables of its own help a small file, and cost a large one time
+_TABLES_MATTER_BELOW = 100_000  # bytes; optimised Huffman tables shrink a small file, and cost time in a large one
 _START = b"\xff\xd8"
 
 
 class Picture:
-    """One made-up picture of `size` bytes; `copy(n)` is the same picture as a file that no other `n` gives."""
+    """A made-up picture of `size` bytes. `copy(n)` is the same picture as a file that differs for each `n`."""
 
     def __init__(self, size: int, seed: int) -> None:
         """The same arguments give the same bytes with the same libraries. Raises LoadTestError."""
         if not SMALLEST_BYTES <= size <= LARGEST_BYTES:
             raise LoadTestError(
-                f"photos of {size} bytes cannot be made: sizes go from {SMALLEST_BYTES} to {LARGEST_BYTES} bytes"
+                f"photos of {size} bytes cannot be made: choose a size from {SMALLEST_BYTES} to {LARGEST_BYTES} bytes"
             )
         jpeg = _largest_within(_scene(size, seed), size - _TAG_BYTES)
         self.padding = size - _TAG_BYTES - len(jpeg)
         self._rest = _filler(self.padding) + jpeg[len(_START) :]
 
     def copy(self, number: int) -> bytes:
+        """Return the file number `number`."""
         return _START + _comment(b"%016d" % (number % 10**16)) + self._rest
 
 
 def _scene(size: int, seed: int) -> Image.Image:
-    """4:3, with about as many pixels as a JPEG of `size` bytes has in a camera's good quality."""
+    """Return a 4:3 image with about as many pixels as a camera's good-quality JPEG of `size` bytes."""
     height = max(8, round((size * 8 / _BITS_A_PIXEL * 3 / 4) ** 0.5))
     width = height * 4 // 3
     random = np.random.default_rng((seed, size))
@@ -54,7 +56,7 @@ def _scene(size: int, seed: int) -> Image.Image:
 
 
 def _fractal(random: np.random.Generator, width: int, height: int, octaves: int = 16) -> np.ndarray:
-    """A field of mean 0 and about unit deviation. Octaves beyond the pixels are left out."""
+    """Return a field with mean 0 and about unit deviation. Octaves finer than a pixel are left out."""
     field = np.zeros((height, width), dtype=np.float32)
     cells, strength = 3, 1.0
     for _ in range(octaves):
@@ -68,7 +70,7 @@ def _fractal(random: np.random.Generator, width: int, height: int, octaves: int 
 
 
 def _largest_within(scene: Image.Image, most: int) -> bytes:
-    """The JPEG of the highest quality that has at most `most` bytes."""
+    """Return the JPEG of the highest quality with at most `most` bytes."""
     best, low, high = b"", 1, 100
     while low <= high:
         quality = (low + high) // 2
@@ -79,7 +81,7 @@ def _largest_within(scene: Image.Image, most: int) -> bytes:
         else:
             high = quality - 1
     if not best:
-        raise LoadTestError(f"no JPEG of {most} bytes came of a picture of {scene.width} × {scene.height}")
+        raise LoadTestError(f"a picture of {scene.width} × {scene.height} does not fit into a JPEG of {most} bytes")
     return best
 
 
@@ -88,8 +90,7 @@ def _comment(text: bytes) -> bytes:
 
 
 def _filler(count: int) -> bytes:
-    """`count` bytes that a decoder skips: comments, and where there is no room for one, the fill bytes of ITU T.81
-    B.1.1.2 before the marker that follows."""
+    """Return `count` bytes that a decoder skips: comments, then fill bytes (ITU T.81, B.1.1.2)."""
     pieces = []
     while count >= len(_COMMENT) + 2:
         text = min(_LONGEST_COMMENT, count - len(_COMMENT) - 2)

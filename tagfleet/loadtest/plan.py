@@ -1,4 +1,4 @@
-"""What a load test is to do, and when each photo of it leaves."""
+"""What a load test does, and when each photo leaves."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tagfleet.loadtest.errors import LoadTestError
+from core.errors import TagfleetError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB)?", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000}
 
 
+class LoadTestError(TagfleetError):
+    """The load test cannot run as requested, or a report cannot be read."""
+
+
 class Start(StrEnum):
-    """`cold` waits until there is no worker, `warm` until some photos of its own are tagged."""
+    """State of the fleet before the test: `cold` waits until no worker runs, `warm` tags some photos first."""
 
     AS_IT_IS = "as-it-is"
     COLD = "cold"
@@ -25,13 +29,16 @@ class Start(StrEnum):
 
 
 class Arrivals(StrEnum):
+    """How the departures of a run with a rate are spaced."""
+
     POISSON = "poisson"
     EVEN = "even"
 
 
-class Plan(BaseModel):
-    """With a `rate` (photos/s) photos leave when their time has come, else as soon as one of `concurrency` senders is
-    free; each request has up to `per_request` photos. `seconds` is the longest that the test may take.
+class LoadPlan(BaseModel):
+    """With `rate` (photos/s) each photo leaves at its time, however slow the answers are. Without it a photo leaves as
+    soon as one of `concurrency` senders is free, with up to `per_request` photos in a request. The test takes at most
+    `seconds`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,7 +57,7 @@ class Plan(BaseModel):
     seed: int = 0
 
     def offsets(self) -> Sequence[float] | None:
-        """Seconds after the beginning at which each photo should leave; None where none has a time of its own."""
+        """Return the time at which each photo leaves, in seconds from the start; None if photos have no fixed times."""
         if self.rate is None:
             return None
         if self.arrivals is Arrivals.EVEN:
@@ -64,8 +71,8 @@ class Plan(BaseModel):
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "1900", "80kB" or "2 MB", decimal units. Raises LoadTestError."""
+    """Return the bytes in "1900", "80kB" or "2 MB" (decimal units). Raises LoadTestError."""
     found = _SIZE.fullmatch(text.strip())
     if not found:
-        raise LoadTestError(f"{text!r} is no size: write it as 1900, 80kB or 2MB")
+        raise LoadTestError(f"{text!r} is not a size: write it as 1900, 80kB or 2MB")
     return round(float(found[1]) * _UNITS[(found[2] or "").lower()])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from core.reports.plot import thin_points
-from tagfleet.loadtest.record import Run
+from tagfleet.loadtest.record import LoadRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ _STATES = {
 }
 
 
-def draw(figure: Figure, run: Run) -> None:
+def draw(figure: Figure, run: LoadRun) -> None:
     """Draw photos over time, response times, queue and workers."""
     [[progress, response], [queue, workers]] = figure.subplots(2, 2)
     _draw_progress(progress, run)
@@ -42,7 +42,7 @@ def _counted(times: Sequence[float | None]) -> list[tuple[float, float]]:
     return [(at, count) for count, at in enumerate(sorted(time for time in times if time is not None), 1)]
 
 
-def _draw_progress(axes: Axes, run: Run) -> None:
+def _draw_progress(axes: Axes, run: LoadRun) -> None:
     axes.set_title("photos")
     for name, times in (
         ("sent", [photo.sent for photo in run.photos]),
@@ -54,7 +54,7 @@ def _draw_progress(axes: Axes, run: Run) -> None:
             axes.legend()
 
 
-def _draw_response(axes: Axes, run: Run) -> None:
+def _draw_response(axes: Axes, run: LoadRun) -> None:
     axes.set_title("response time: share of photos that had their tags by then")
     took = [seconds for photo in run.photos if (seconds := photo.response_s) is not None]
     if points := thin_points([(seconds, count / len(took)) for seconds, count in _counted(took)]):
@@ -63,7 +63,7 @@ def _draw_response(axes: Axes, run: Run) -> None:
     axes.set_xlim(left=0)
 
 
-def _draw_queue(axes: Axes, run: Run) -> None:
+def _draw_queue(axes: Axes, run: LoadRun) -> None:
     axes.set_title("queue")
     times = [sample.at for sample in run.samples]
     axes.plot(times, [sample.waiting for sample in run.samples], label="waiting")
@@ -71,7 +71,7 @@ def _draw_queue(axes: Axes, run: Run) -> None:
     axes.legend()
 
 
-def _draw_workers(axes: Axes, run: Run) -> None:
+def _draw_workers(axes: Axes, run: LoadRun) -> None:
     axes.set_title("workers")
     seen = {state for sample in run.samples for state in sample.workers}
     states = [state for state in _STATES if state in seen]

@@ -1,4 +1,4 @@
-"""What is written down of a run. Times are seconds from its beginning, unless their name says otherwise."""
+"""The record of a run, as it is written to JSON. Times are seconds from the start unless a name says otherwise."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
 
-from tagfleet.loadtest.errors import LoadTestError
-from tagfleet.loadtest.plan import Plan
+from config.validation import first_problem
+from core.util.atomic import atomic_write
+from tagfleet.loadtest.plan import LoadPlan, LoadTestError
 
 _FORMAT = 1
 
 
 class Photo(BaseModel):
-    """One photo: when it should have left, its first byte was sent, the service had it, its tags were here."""
+    """One photo: when it was due to leave, its first byte was sent, the service had it, its tags arrived."""
 
     bytes: int
     planned: float | None = None
@@ -21,20 +22,21 @@ class Photo(BaseModel):
     accepted: float | None = None
     tagged: float | None = None
     error: str | None = None
-    """What went wrong, in words that are the same for all of a kind."""
+    """What went wrong, in words that are the same for all errors of a kind."""
 
     @property
     def response_s(self) -> float | None:
-        """From its first byte sent to its tags received."""
+        """From the first byte sent to the tags received."""
         return _between(self.sent, self.tagged)
 
     @property
     def upload_s(self) -> float | None:
+        """From the first byte sent to the service's answer."""
         return _between(self.sent, self.accepted)
 
     @property
     def late_s(self) -> float | None:
-        """How long after its time it left."""
+        """How long after its time the photo left."""
         return _between(self.planned, self.sent)
 
 
@@ -43,7 +45,7 @@ def _between(start: float | None, end: float | None) -> float | None:
 
 
 class Sample(BaseModel):
-    """The fleet at a moment: images that wait and that workers hold, live workers by state; all pools together."""
+    """The fleet at one moment, all pools together: waiting images, images held by workers, live workers by state."""
 
     at: float
     waiting: int
@@ -52,16 +54,16 @@ class Sample(BaseModel):
 
 
 class Boot(BaseModel):
-    """A worker that came up during the run. `phases`: seconds from its launch to the end of each."""
+    """A worker that started during the run. `phases`: seconds from launch to the end of each phase."""
 
     worker_id: str
     phases: dict[str, float]
 
 
-class Run(BaseModel):
-    """`cpu_seconds` is the processor time of the sending process while it sent."""
+class LoadRun(BaseModel):
+    """One run. `cpu_seconds` is the sending process's processor time while it sent."""
 
-    plan: Plan
+    plan: LoadPlan
     began_at_unix: float
     url: str
     taggers: dict[str, str] = {}
@@ -71,32 +73,30 @@ class Run(BaseModel):
     cpu_seconds: float = 0.0
     interrupted: bool = False
     notices: list[str] = []
-    """What the reader should know: photos were not sent, tags not awaited, the fleet could not be watched."""
+    """What the reader should know; for example, photos that were not sent, or a fleet that could not be watched."""
 
 
 class Report(BaseModel):
-    """One file of runs, and the machine that sent them."""
+    """The runs of one command, and the machine that sent them."""
 
     format: int = Field(default=_FORMAT, le=_FORMAT)
     machine: str = ""
     suite: str = ""
-    runs: list[Run]
+    runs: list[LoadRun]
 
 
 def write(report: Report, path: Path) -> None:
-    """Raises OSError."""
-    path.write_text(report.model_dump_json(indent=1), encoding="utf-8")
+    """Write the report as JSON, atomically. Raises OSError."""
+    atomic_write(path, report.model_dump_json(indent=1))
 
 
 def read(path: Path) -> Report:
-    """Raises LoadTestError."""
+    """Read a report. Raises LoadTestError."""
     try:
         return Report.model_validate_json(path.read_bytes())
     except OSError as error:
         raise LoadTestError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise LoadTestError(
-            f"{path}: this is no report of `tagfleet loadtest`, or one of a newer version ({where}: {first['msg']})"
+            f"{path}: this is not a report of `tagfleet loadtest`, or a newer version wrote it ({first_problem(error)})"
         ) from None

@@ -1,4 +1,4 @@
-"""Sends the photos: some threads of one process, each with one request at a time."""
+"""Send the photos from several threads of one process, each with one request at a time."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from tagfleet.client import Batch, Client, ClientError, Refused
-from tagfleet.loadtest.plan import Plan
+from tagfleet.loadtest.plan import LoadPlan
 from tagfleet.loadtest.record import Photo
 
 Clock = Callable[[], float]
-"""Seconds since the run began."""
+"""Returns seconds since the run began."""
 
 
-class Book:
-    """The photos by name. Each field of a photo is written by one thread only."""
+class PhotoLog:
+    """The photos by name. Only one thread writes each field of a photo."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -25,18 +25,18 @@ class Book:
     def photos(self) -> list[Photo]:
         return list(self._photos.values())
 
-    def enter(self, name: str, photo: Photo) -> None:
+    def add(self, name: str, photo: Photo) -> None:
         self._photos[name] = photo
 
     def tagged(self, name: str, error: str | None) -> None:
-        """A photo's end; of two ends, a failure and what replaced it, the later one counts."""
+        """Record that the photo has finished. A later outcome replaces an earlier failure."""
         if photo := self._photos.get(name):
             photo.tagged = self.clock()
             photo.error = error
 
 
 class _Content(io.BytesIO):
-    """Notes when its first byte is taken to be sent; sending it once more, after a lost connection, changes nothing."""
+    """Records when its first byte is read for sending. A second sending, after a lost connection, changes nothing."""
 
     def __init__(self, content: bytes, photo: Photo, clock: Clock) -> None:
         super().__init__(content)
@@ -50,24 +50,28 @@ class _Content(io.BytesIO):
 
 
 class Sender:
-    """Sends `photos` as the plan says, spread over `batches`; `stop` ends it after the requests under way."""
+    """Sends `photos` as the plan says, spread over `batches`. `stop` ends it after the requests in progress."""
 
     def __init__(
-        self, client: Client, plan: Plan, photos: Iterator[tuple[str, bytes]], batches: Sequence[Batch], book: Book
+        self,
+        client: Client,
+        plan: LoadPlan,
+        photos: Iterator[tuple[str, bytes]],
+        batches: Sequence[Batch],
+        log: PhotoLog,
     ) -> None:
         self._client = client
         self._plan = plan
         self._photos = photos
         self._batches = batches
-        self._book = book
+        self._log = log
         self._offsets = plan.offsets()
-        self._per_request = plan.per_request if self._offsets is None else 1
         self._taken = 0
         self._requests = 0
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self.failure: Exception | None = None
-        """What ended the sending before its time: a file of the folder that cannot be read."""
+        """What ended sending early: for example, a file that cannot be read."""
         self._threads = [
             threading.Thread(target=self._send, name=f"sender-{number}", daemon=True)
             for number in range(min(plan.concurrency, plan.count))
@@ -88,26 +92,27 @@ class Sender:
         try:
             while not self._stopped.is_set() and (group := self._take()):
                 self._send_group(group)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the thread that waits for us raises it
+        except Exception as error:  # noqa: BLE001  # the waiting thread raises it
             self.failure = error
             self._stopped.set()
 
     def _take(self) -> tuple[Batch, list[tuple[str, Photo, _Content]]] | None:
-        """The next request, at its time."""
+        """Return the next request when its time has come, or None when there is none."""
         with self._lock:
             group: list[tuple[str, Photo, _Content]] = []
-            while len(group) < self._per_request and self._taken < self._plan.count:
+            per_request = self._plan.per_request if self._offsets is None else 1
+            while len(group) < per_request and self._taken < self._plan.count:
                 name, content = next(self._photos)
                 photo = Photo(bytes=len(content), planned=self._offsets[self._taken] if self._offsets else None)
-                self._book.enter(name, photo)
-                group.append((name, photo, _Content(content, photo, self._book.clock)))
+                self._log.add(name, photo)
+                group.append((name, photo, _Content(content, photo, self._log.clock)))
                 self._taken += 1
             batch = self._batches[self._requests % len(self._batches)]
             self._requests += 1
         if not group:
             return None
         planned = group[0][1].planned
-        if planned is not None and self._stopped.wait(max(0.0, planned - self._book.clock())):
+        if planned is not None and self._stopped.wait(max(0.0, planned - self._log.clock())):
             return None
         return batch, group
 
@@ -117,16 +122,16 @@ class Sender:
             self._client.upload(batch, [(name, content) for name, _, content in group], check=False)
         except ClientError as error:
             for _, photo, _ in group:
-                if photo.tagged is None:  # else it had arrived, and only the answer was lost
-                    photo.error = kind(error)
+                if photo.tagged is None:  # otherwise the photo arrived, and only the answer was lost
+                    photo.error = describe_error(error)
         else:
-            now = self._book.clock()
+            now = self._log.clock()
             for _, photo, _ in group:
                 photo.accepted = now
 
 
-def kind(error: ClientError) -> str:
-    """In words that are the same for all errors of a kind."""
+def describe_error(error: ClientError) -> str:
+    """Return words that are the same for all errors of a kind."""
     if isinstance(error, Refused):
         return f"refused: HTTP {error.status} {error.title}"
     return {"Unreachable": "nothing answers", "ConnectionLost": "connection lost", "Disconnected": "given up"}.get(

@@ -1,4 +1,4 @@
-"""Runs that repeat what is known of the system that Tagfleet replaces, and then go on where it failed."""
+"""The suite `predecessor`: repeat what users reported of the system that Tagfleet replaces, and go further."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from tagfleet.loadtest import figures
-from tagfleet.loadtest.plan import Plan, Start
-from tagfleet.loadtest.record import Run
+from tagfleet.loadtest.plan import LoadPlan, Start
+from tagfleet.loadtest.record import LoadRun
 
 PREDECESSOR = "predecessor"
 _BOOT_S = 71.53
@@ -16,7 +16,7 @@ _BOOT_S = 71.53
 
 @dataclass(frozen=True)
 class Row:
-    """`seconds` is what the other system took, where it came to an end; `outcome` says how it fared."""
+    """`seconds` is the other system's time if it finished; `outcome` says how it fared."""
 
     count: int
     size: int
@@ -38,11 +38,11 @@ ROWS = (
     Row(1_000, 80_000, "not tried"),
     Row(10_000, 80_000, "not tried"),
 )
-"""As its users reported them; the average boot of a worker was 71.53 s."""
+"""As its users reported them; a worker took 71.53 s to boot on average."""
 
 
-def plans(up_to: int, base: Plan) -> list[Plan]:
-    """Each row with up to so many photos as a plan, from cold; all else as in `base`."""
+def plans(up_to: int, base: LoadPlan) -> list[LoadPlan]:
+    """Return a plan for each row with at most `up_to` photos, from a cold start; everything else is as in `base`."""
     return [
         base.model_copy(
             update={"label": row.label, "count": row.count, "sizes": (row.size,), "folder": None, "start": Start.COLD}
@@ -52,9 +52,9 @@ def plans(up_to: int, base: Plan) -> list[Plan]:
     ]
 
 
-def table(runs: list[Run]) -> Iterator[str]:
-    """Markdown: ours beside the other's."""
-    found = {run.plan.label: figures.of(run) for run in runs}
+def table(runs: list[LoadRun]) -> Iterator[str]:
+    """Yield a Markdown table of our figures beside the other system's."""
+    found = {run.plan.label: figures.compute(run) for run in runs}
     yield "| from zero workers | Tagfleet | response p50, p95 | images/s | the system it replaces | its time / ours |"
     yield "|---|---|---|---|---|---|"
     for row in ROWS:

@@ -1,4 +1,4 @@
-"""Looks at the fleet while the photos are under way, as anybody could over the API, and listens to the batches."""
+"""Watch the fleet and the batches during a test, over the public API."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from tagfleet.client import BadAnswer, Batch, Client, ClientError, Denied, Disconnected, Item
-from tagfleet.loadtest.errors import LoadTestError
+from tagfleet.loadtest.plan import LoadTestError
 from tagfleet.loadtest.record import Boot, Sample
-from tagfleet.loadtest.sending import Book, Clock
+from tagfleet.loadtest.sending import Clock, PhotoLog
 
-LOOK_S = 0.5
-_NEWS_S = 3.0  # what a heartbeat and the service's own second of patience take to show here
+SAMPLE_EVERY_S = 0.5
+_NEWS_S = 3.0  # time for a heartbeat and the service's cache of a second to show up in /fleet
 _READY = ("idle", "busy")
 
 
-def sample(fleet: dict[str, Any], at: float) -> Sample:
-    """Raises KeyError, TypeError, AttributeError where this is no Tagfleet's answer."""
+def to_sample(fleet: dict[str, Any], at: float) -> Sample:
+    """Parse an answer of /fleet. Raises KeyError, TypeError, AttributeError if it is not Tagfleet's."""
     queues = fleet["queues"].values()
     return Sample(
         at=at,
@@ -30,21 +30,21 @@ def sample(fleet: dict[str, Any], at: float) -> Sample:
 
 
 def wait_for_no_worker(client: Client, within_s: float, say: Callable[[str], None]) -> None:
-    """Raises LoadTestError where workers remain, ClientError where the fleet may not be looked at."""
+    """Wait until no worker is left. Raises LoadTestError if some remain, ClientError if the fleet is unreadable."""
     deadline = time.monotonic() + within_s
     while workers := client.fleet()["workers"]:
         left = deadline - time.monotonic()
         if left < 0:
             raise LoadTestError(
-                f"after {within_s:.0f} s there are still {len(workers)} workers: a test from cold needs a fleet that "
-                "nobody else uses, and that shrinks to zero (controller.idle_keep_s)"
+                f"{len(workers)} workers are still running after {within_s:.0f} s: a cold start needs a fleet that "
+                "nobody else uses and that shrinks to zero (controller.idle_keep_s)"
             )
         say(f"waiting for {len(workers)} workers to end, up to {left:.0f} s")
-        time.sleep(LOOK_S)
+        time.sleep(SAMPLE_EVERY_S)
 
 
 class Watcher(threading.Thread):
-    """Takes a sample every half second, and notes the workers that came up."""
+    """Takes a sample every half second and records workers that start."""
 
     def __init__(self, client: Client, clock: Clock) -> None:
         super().__init__(name="watcher", daemon=True)
@@ -64,35 +64,35 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         try:
             while not self._done.is_set():
-                self._look()
-                self._done.wait(LOOK_S)
+                self._take_sample()
+                self._done.wait(SAMPLE_EVERY_S)
             ended = self._clock()
             while not self._knows_all() and self._clock() < ended + _NEWS_S:
-                time.sleep(LOOK_S)
-                self._look()
+                time.sleep(SAMPLE_EVERY_S)
+                self._take_sample()
         except Denied:
-            self.notice = "the fleet was not watched: that needs a key of the scope operate"
+            self.notice = "the fleet was not watched: that needs a key with the scope operate"
         except ClientError as error:
-            self.notice = f"the fleet was not watched any longer: {error}"
+            self.notice = f"watching the fleet ended early: {error}"
 
-    def _look(self) -> None:
+    def _take_sample(self) -> None:
         """Raises ClientError."""
         fleet = self._client.fleet()
         try:
-            self.samples.append(sample(fleet, self._clock()))
-            self._note(fleet["workers"])
+            self.samples.append(to_sample(fleet, self._clock()))
+            self._record_boots(fleet["workers"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise BadAnswer(f"{self._client.url} told of its fleet in words that are not known: {error!r}") from None
+            raise BadAnswer(f"{self._client.url} described its fleet in an unknown form: {error!r}") from None
 
     def end(self) -> None:
         self._done.set()
         self.join()
 
     def _knows_all(self) -> bool:
-        """Whether there are workers, and how each of them came up is known."""
+        """Return whether there are workers, and the boot of each new one is known."""
         return bool(self._seen) and self._seen <= (self._there or set()) | self._boots.keys()
 
-    def _note(self, workers: list[dict[str, Any]]) -> None:
+    def _record_boots(self, workers: list[dict[str, Any]]) -> None:
         if self._there is None:
             self._there = {worker["worker_id"] for worker in workers if worker["state"] in _READY}
         self._seen |= {worker["worker_id"] for worker in workers}
@@ -102,23 +102,23 @@ class Watcher(threading.Thread):
 
 
 class Listener(threading.Thread):
-    """Follows one batch by its event stream, as the page does, and enters each photo's end into the book."""
+    """Follows one batch by its event stream, as the page does, and records the outcome of each photo."""
 
-    def __init__(self, client: Client, batch: Batch, book: Book) -> None:
+    def __init__(self, client: Client, batch: Batch, log: PhotoLog) -> None:
         super().__init__(name=f"listener-{batch.id}", daemon=True)
         self._client = client
         self._batch = batch
-        self._book = book
+        self._log = log
         self.notice = ""
 
     def run(self) -> None:
         try:
             for item in self._client.stream(self._batch):
-                self._book.tagged(item.name, _problem(item))
+                self._log.tagged(item.name, _problem(item))
         except Disconnected:
-            self.notice = f"the test ended before all tags of {self._batch.id} were here"
+            self.notice = f"the test ended before all tags of {self._batch.id} had arrived"
         except ClientError as error:
-            self.notice = f"the tags of {self._batch.id} were not received to the end: {error}"
+            self.notice = f"receiving the tags of {self._batch.id} ended early: {error}"
 
 
 def _problem(item: Item) -> str | None:

@@ -1,6 +1,6 @@
-"""`tagfleet up`: runs the parts of one deployment on this machine, and ends them all."""
+"""`tagfleet up`: run one deployment's processes on this machine, and end them all."""
 
-from tagfleet.supervisor.claim import CannotStart, address_of
+from tagfleet.supervisor.instance_lock import CannotStart, read_address
 from tagfleet.supervisor.run import supervise
 
-__all__ = ["CannotStart", "address_of", "supervise"]
+__all__ = ["CannotStart", "read_address", "supervise"]

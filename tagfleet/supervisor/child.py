@@ -1,30 +1,28 @@
-"""One child process: started in a session of its own, started again when it dies, ended with all that it started."""
+"""One child process: runs in a session of its own, is restarted when it dies, and ends with everything it started."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from core import exits
 from core.fleet.pulse import VARIABLE
-from core.util.private import private_file, private_log
+from core.util.backoff import compute_backoff
+from tagfleet.supervisor.child_log import ChildLog
 from tagfleet.supervisor.pulse_watch import PulseWatch
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _STEADY_S = 30.0
-"""A child that lived this long is started again at once the next time, as it were new."""
-_MAX_LOG_BYTES = 10 * 1024 * 1024
+"""A child that ran this long has recovered: its next restart comes after the first pause again."""
 
 
 class Child:
-    """`lifeline` is the read end of the pipe that tells the child when we are gone."""
+    """A command that is kept running. `parent_fd` is the read end of the pipe that closes when this process ends."""
 
     def __init__(
         self,
@@ -32,29 +30,25 @@ class Child:
         command: Sequence[str],
         *,
         environ: Mapping[str, str],
-        lifeline: int,
+        parent_fd: int,
         log: Path,
         stalled_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stalled_s`: restart the child after this long without a beat on its pipe; 0: it has none."""
+        """`stalled_s`: restart the child after this long without a sign of life; 0 if it gives none."""
         self.name = name
-        self.log = log
+        self.log = ChildLog(log, name)
         self._command = list(command)
         self._environ = dict(environ)
-        self._lifeline = lifeline
+        self._parent_fd = parent_fd
         self._clock = clock
-        self._watch = PulseWatch(stalled_s, clock) if stalled_s else None
+        self._pulse = PulseWatch(stalled_s, clock) if stalled_s else None
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._failures = 0
-        self._log_start = 0
-        self._start_at: float | None = None
+        self._restart_at: float | None = None
         self.exit_code = 0
-        """Of the last process: negative where a signal killed it."""
-        self.unlogged = ""
-        """Why its process has no log; empty where it has one."""
-        self._told_unlogged = ""
+        """Exit code of the last process; negative if a signal killed it."""
 
     @property
     def pid(self) -> int | None:
@@ -62,10 +56,10 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """False once it is dead; what it had started itself is then dead too."""
+        """Whether the process runs. When it has died, this also kills everything that it had started."""
         if self._process is None:
             return False
-        # Not reaped before its group is killed: until then nobody else can get its number.
+        # Kill the group before reaping the leader: until then no other process can get its number.
         if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return True
         self._signal(signal.SIGKILL)
@@ -74,12 +68,11 @@ class Child:
         return False
 
     def start(self) -> None:
-        """Start the process, without a log where none can be written; `unlogged` then says why. Raises OSError."""
-        self._start_at = None
+        """Start the process, without a log if none can be written (`tend` reports that). Raises OSError."""
+        self._restart_at = None
         self._started_at = self._clock()
-        pulse = self._watch.pipe() if self._watch else nullcontext()
-        with self._opened_log() as log, pulse as fd:
-            self._log_start = log.tell()
+        pulse = self._pulse.pipe() if self._pulse else nullcontext()
+        with self.log.open() as log, pulse as fd:
             more = {} if fd is None else {VARIABLE: str(fd)}
             self._process = subprocess.Popen(  # noqa: S603  # our own command
                 self._command,
@@ -87,98 +80,57 @@ class Child:
                 stdout=log,
                 stderr=log,
                 env={**self._environ, **more},
-                pass_fds=(self._lifeline,) if fd is None else (self._lifeline, fd),
+                pass_fds=(self._parent_fd,) if fd is None else (self._parent_fd, fd),
                 start_new_session=True,
             )
 
-    def _opened_log(self) -> BinaryIO:
-        try:
-            _rotate(self.log)
-            log = private_log(self.log)
-        except OSError as error:
-            self.unlogged = f"what {self.name} logs is lost: {self.log} cannot be written ({error.strerror})"
-            return open(os.devnull, "ab")  # noqa: PTH123  # no file of ours
-        self.unlogged = ""
-        return log
-
     def tend(self) -> str | None:
-        """Start it again when it is dead and its pause is over; a sentence when there is something to tell."""
-        if self.unlogged and self.unlogged != self._told_unlogged:
-            self._told_unlogged = self.unlogged
-            return self.unlogged
+        """Restart the child if it has died and its pause is over. Return a sentence if there is something to report."""
+        if problem := self.log.new_problem():
+            return problem
         if self.alive:
-            _trim(self.log)
-            if self._watch and (silent_s := self._watch.stalled()):
-                self.kill()
-                return f"{self.name} has given no sign of life for {silent_s:.0f} s; it is ended and started again"
-            return None
+            self.log.trim()
+            return self._kill_if_stalled()
         now = self._clock()
-        if self._start_at is None:
+        if self._restart_at is None:
             self._failures = 0 if now - self._started_at >= _STEADY_S else self._failures + 1
-            pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** max(0, self._failures - 1))
-            self._start_at = now + pause
-            return f"{self.name} {self.ending}; it is started again in {pause:g} s. {self.cause}{self.last_words}"
-        if now >= self._start_at:
+            pause = compute_backoff(self._failures - 1, base_s=_FIRST_PAUSE_S, cap_s=_LONGEST_PAUSE_S)
+            self._restart_at = now + pause
+            return f"{self.name} {self.report(f'it is started again in {pause:g} s')}"
+        if now >= self._restart_at:
             try:
                 self.start()
-            except OSError as error:  # no memory, no process to be had
-                self._start_at = now + _LONGEST_PAUSE_S
+            except OSError as error:  # out of memory or processes
+                self._restart_at = now + _LONGEST_PAUSE_S
                 return f"{self.name} cannot be started: {error}; it is tried again in {_LONGEST_PAUSE_S:g} s"
         return None
 
     def terminate(self) -> None:
-        """Ask it to end. Its own children are its own business until it is dead."""
+        """Ask the process to end. Ending its own children is its task until it is dead."""
         if self._process is not None and self.alive:
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
+        """Kill the process and everything it started."""
         if self._process is not None:
             self._signal(signal.SIGKILL)
 
-    @property
-    def ending(self) -> str:
-        told = exits.ended(self.exit_code) or f"ended with exit code {self.exit_code}"
-        return f"was {told}" if self.exit_code < 0 else told
+    def report(self, what_next: str = "") -> str:
+        """Describe how the last process ended, what happens next, the likely cause, and the last line of its log."""
+        told = exits.describe_exit_code(self.exit_code) or f"ended with exit code {self.exit_code}"
+        ending = f"was {told}" if self.exit_code < 0 else told
+        what_next = f"; {what_next}" if what_next else ""
+        return f"{ending}{what_next}. {self.log.memory_cause(self.exit_code)}{self.log.last_words}"
 
-    @property
-    def cause(self) -> str:
-        """A sentence where memory seems to have ended it, from what its last process wrote."""
-        cause = exits.memory_cause(self.exit_code, exits.tail(self.log, self._log_start)) if self.exit_code else ""
-        return f"{cause[0].upper()}{cause[1:]}. " if cause else ""
-
-    @property
-    def last_words(self) -> str:
-        """The last line of its log, and where the rest is."""
-        with suppress(OSError), self.log.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
-            lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
-            if lines:
-                return f"Its log ends: {lines[-1].strip()} ({self.log})"
-        return f"Its log: {self.log}"
+    def _kill_if_stalled(self) -> str | None:
+        silent_s = self._pulse.stalled() if self._pulse else 0.0
+        if not silent_s:
+            return None
+        self.kill()
+        return f"{self.name} has given no sign of life for {silent_s:.0f} s; it is ended and started again"
 
     def _signal(self, number: signal.Signals) -> None:
-        """To the whole group: a dead gunicorn leaves workers behind."""
+        """Signal the whole group: a dead gunicorn leaves its workers behind."""
         assert self._process is not None  # noqa: S101  # for the type checker
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
-
-
-def _rotate(log: Path) -> None:
-    """Keep one old log beside the present one."""
-    with suppress(FileNotFoundError):
-        if log.stat().st_size > _MAX_LOG_BYTES:
-            log.replace(log.with_name(log.name + ".1"))
-
-
-def _trim(log: Path) -> None:
-    """The same for a log that is being written: its content moves, the file stays. What comes between is lost."""
-    with suppress(OSError):
-        if log.stat().st_size <= _MAX_LOG_BYTES:
-            return
-        old = log.with_name(log.name + ".1")
-        try:
-            private_file(old)
-            shutil.copyfile(log, old)
-        except OSError:  # the disk is full: better half of the log than none, and some room
-            old.unlink(missing_ok=True)
-        os.truncate(log, 0)

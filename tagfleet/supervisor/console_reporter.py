@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from core.fleet.decisions import DecisionRecord
 from core.fleet.events import FleetEvent, Kind
 from core.fleet.roster import Heartbeat, PoolStatus
-from tagfleet.client.model import Batch
+from tagfleet.client import Batch
 
 _DONE = ("completed", "cancelled", "expired")
 _TOLD: Mapping[Kind, str] = {

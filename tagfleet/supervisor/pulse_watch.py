@@ -1,4 +1,4 @@
-"""Hears the signs of life that a child gives over a pipe, and says when they have been missing for too long."""
+"""Read the signs of life that a child writes into a pipe, and report when they stop."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from contextlib import contextmanager, suppress
 from core.fleet.liveness import Attention, Liveness
 
 _LONGEST_S = 1.0
-"""We look several times a second: a longer gap is our own sleep, or the machine's."""
+"""The pipe is read several times a second; a longer gap means that this process or the machine slept."""
 _START = 4
-"""Before its first beat a child may take so many times as long: it imports, on a busy machine."""
+"""Times `stalled_s`: how long a child may take to its first sign of life, because imports on a busy machine are slow.
+"""
 _CHUNK = 1 << 16
 
 
 class PulseWatch:
-    """Of one child, over all its starts. `clock` is monotonic."""
+    """Watches one child over all its starts. `clock` is monotonic."""
 
     def __init__(self, stalled_s: float, clock: Callable[[], float]) -> None:
         self._stalled_s = stalled_s
@@ -26,7 +27,7 @@ class PulseWatch:
 
     @contextmanager
     def pipe(self) -> Iterator[int]:
-        """The end that a child which is started within it writes to."""
+        """Yield the end of a new pipe that the child, started within this block, writes to."""
         if self._read is not None:
             os.close(self._read)
         self._read, write = os.pipe()
@@ -38,7 +39,7 @@ class PulseWatch:
             os.close(write)
 
     def stalled(self) -> float:
-        """For how long there was no beat, where that is too long; else 0. Ask several times a second."""
+        """Return how long the child has been silent if that is too long, else 0. Call it several times a second."""
         with suppress(BlockingIOError):
             while self._read is not None and (beats := os.read(self._read, _CHUNK)):
                 self._beats += len(beats)

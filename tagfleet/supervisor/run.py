@@ -1,4 +1,4 @@
-"""Starts the parts, keeps them running, tells a person what happens, and ends everything within ten seconds."""
+"""Start the deployment's processes, keep them running, report to the terminal, and stop within ten seconds."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from core.util.interpreter import module_command
 from core.wiring import Backend
 from tagfleet.client import Client, ClientError, Patience, Refused
 from tagfleet.supervisor.child import Child
-from tagfleet.supervisor.claim import claimed, free_port, sign
 from tagfleet.supervisor.console_reporter import ConsoleReporter, Snapshot
+from tagfleet.supervisor.instance_lock import find_free_port, instance_lock, write_owner
 
 Say = Callable[[str], None]
 
 _TAGFLEET = tuple(module_command("tagfleet"))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SECOND_SIGNAL_S = 0.5
-"""One Ctrl-C may arrive twice, from the terminal and from a program that passes it on."""
+"""One Ctrl-C may arrive twice: from the terminal, and from a program that forwards it."""
 _TICK_S = 0.2
 _LOOK_S = 1.0
 _LEFT_BEHIND_S = 5.0
-"""The parts of a killed `up` end at their lifelines; the web tier's port is free soon after."""
+"""The children of a killed `up` notice that their parent is gone and end; the web tier's port is free soon after."""
 
-# The ends of the phases of stopping, in seconds since its begin; each kills what is still there.
+# Ends of the phases of stopping, in seconds since its beginning. Each phase kills what is left of it.
 _CONTROLLER_END_S, _WORKERS_END_S, _ALL_END_S = 1.5, 6.5, 8.5
 _WORKER_GRACE_S = 4.5
 
@@ -45,42 +45,85 @@ def supervise(
     `url_of` gives the address at which this machine reaches a server that listens on a host and a port. Call it from
     the main thread. Raises CannotStart, and what opening the store raises, before anything is started.
     """
-    with claimed(settings.home) as left_behind:
-        _ = Backend(settings).store  # a bucket without a name would end each part again and again
-        port = free_port(settings.host, settings.port, patience_s=_LEFT_BEHIND_S if left_behind else 0)
+    with instance_lock(settings.home) as was_killed:
+        _ = Backend(settings).store  # fail now if a bucket has no name, not in each process again and again
+        port = find_free_port(settings.host, settings.port, patience_s=_LEFT_BEHIND_S if was_killed else 0)
         settings = settings.model_copy(update={"port": port})
         url = url_of(settings.host, port)
-        sign(settings.home, url)
+        write_owner(settings.home, url)
         read, write = os.pipe()
         try:
-            Supervisor(settings, url, say, environ, lifeline_fd=read).run()
+            Supervisor(settings, url, say, environ, parent_fd=read).run()
         finally:
             os.close(write)
             os.close(read)
 
 
+class StopSignals:
+    """What SIGINT, SIGTERM and SIGHUP ask for: to stop, and by a second signal, to stop at once."""
+
+    def __init__(self) -> None:
+        self._asked_at: float | None = None
+        self._wake = threading.Event()
+        self.at_once = False
+
+    @property
+    def asked(self) -> bool:
+        return self._asked_at is not None
+
+    def listen(self) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def ignore(self) -> None:
+        """Ignore further signals: after everything has ended, one more Ctrl-C must not look like a failure."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def wait(self, seconds: float) -> None:
+        """Wait this long, or until the next signal."""
+        self._wake.wait(seconds)
+        self._wake.clear()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._asked_at is None:
+            self._asked_at = now
+        elif now - self._asked_at > _SECOND_SIGNAL_S:
+            self.at_once = True
+        self._wake.set()
+
+
 class Supervisor:
-    def __init__(self, settings: Settings, url: str, say: Say, environ: Mapping[str, str], *, lifeline_fd: int) -> None:
+    """Runs one deployment's processes until a signal asks it to stop.
+
+    1. Web tier and collector start at once, the controller when `prepare` has made the taggers ready.
+    2. Each of them is restarted when it dies or stops giving signs of life; workers are the controller's.
+    3. Stopping goes from the processes that start work to those that receive its results, within ten seconds.
+    """
+
+    def __init__(self, settings: Settings, url: str, say: Say, environ: Mapping[str, str], *, parent_fd: int) -> None:
         self._settings = settings
         self._url = url
         self._say = say
-        self._environ = {
-            **config.child_environment(environ, settings),
-            parent_watch.VARIABLE: str(lifeline_fd),
-        }
-        self._lifeline_fd = lifeline_fd
         self._backend = Backend(settings)
-        self._web, self._collector = self._child("web"), self._child("collector", beats=True)
-        self._prepare, self._controller = self._child("prepare"), self._child("controller", beats=True)
+        environ = {**config.child_environment(environ, settings), parent_watch.VARIABLE: str(parent_fd)}
+
+        def child(name: str, *, stalled_s: float = 0.0) -> Child:
+            log = settings.home / "logs" / f"{name}.log"
+            command = [*_TAGFLEET, name]
+            return Child(name, command, environ=environ, parent_fd=parent_fd, log=log, stalled_s=stalled_s)
+
+        self._web, self._collector = child("web"), child("collector", stalled_s=settings.stalled_s)
+        self._prepare, self._controller = child("prepare"), child("controller", stalled_s=settings.stalled_s)
         self._kept: list[Child] = []
-        self._wake = threading.Event()
-        self._stop_asked: float | None = None
-        self._hurry = False
+        """The children that are restarted."""
+        self._signals = StopSignals()
         self._over = threading.Event()
 
     def run(self) -> None:
-        for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
+        """Run until a signal asks to stop, then stop everything."""
+        self._signals.listen()
         watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
         try:
             self._say(f"starting; {self._kept_where}")
@@ -92,9 +135,8 @@ class Supervisor:
         finally:
             self._over.set()
             self._stop()
-            for number in _SIGNALS:  # all has ended: one more Ctrl-C must not make a failure of it
-                signal.signal(number, signal.SIG_IGN)
-        ending = "killed everything at once" if self._hurry else "stopped"
+            self._signals.ignore()
+        ending = "killed everything at once" if self._signals.at_once else "stopped"
         self._say(f"{ending}; a new start goes on where this one ended")
 
     @property
@@ -104,46 +146,34 @@ class Supervisor:
     @property
     def _kept_where(self) -> str:
         if not self._on_aws:
-            return f"everything is kept in {self._settings.home}"
+            return f"all data is in {self._settings.home}"
         aws = self._settings.aws
-        return f"images are kept in s3://{aws.input_bucket}, results in s3://{aws.output_bucket}, workers run on EC2"
-
-    def _child(self, name: str, *, beats: bool = False) -> Child:
-        return Child(
-            name,
-            [*_TAGFLEET, name],
-            environ=self._environ,
-            lifeline=self._lifeline_fd,
-            log=self._settings.home / "logs" / f"{name}.log",
-            stalled_s=self._settings.stalled_s if beats else 0.0,
-        )
+        return f"images are in s3://{aws.input_bucket}, results in s3://{aws.output_bucket}, workers run on EC2"
 
     # --- running ------------------------------------------------------------------------------
 
     def _start(self) -> None:
         first = [self._web, self._collector]
-        if not self._on_aws:  # there the image of the workers has it all
+        if not self._on_aws:  # on AWS the workers' image contains the prepared taggers
             first.append(self._prepare)
         for child in first:
             child.start()
         self._kept = [self._web, self._collector]
 
     def _keep(self) -> None:
-        while self._stop_asked is None:
+        while not self._signals.asked:
             if self._controller not in self._kept and not self._prepare.alive:
                 if self._prepare.exit_code:
-                    self._say(
-                        f"preparing the taggers {self._prepare.ending}. {self._prepare.cause}{self._prepare.last_words}"
-                    )
+                    self._say(f"preparing the taggers {self._prepare.report()}")
                 self._controller.start()
                 self._kept.append(self._controller)
             for child in self._kept:
                 if line := child.tend():
                     self._say(line)
-            self._wait(_TICK_S)
+            self._signals.wait(_TICK_S)
 
     def _watch(self) -> None:
-        """In a thread of its own: a slow answer must not hold up the ending of anything."""
+        """Report events. Runs in a thread of its own, because a slow answer must not delay the end of anything."""
         reporter = ConsoleReporter()
         announced, trouble = False, ""
         pause = _TICK_S
@@ -154,7 +184,7 @@ class Supervisor:
                 try:
                     batches = list(client.batches(limit=50))
                     answered = True
-                except Refused:  # it asks for a key, which is an answer too
+                except Refused:  # the web tier asks for a key, so it is up
                     answered = True
                 except ClientError:
                     pass
@@ -171,18 +201,10 @@ class Supervisor:
                 for line in lines if not self._over.is_set() else []:
                     self._say(line)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._stop_asked is None:
-            self._stop_asked = now
-        elif now - self._stop_asked > _SECOND_SIGNAL_S:
-            self._hurry = True
-        self._wake.set()
-
     # --- stopping -----------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """First what starts workers, then the workers, last what receives their results."""
+        """End first what starts workers, then the workers, then what receives their results."""
         begin = time.monotonic()
         self._end([self._controller, self._prepare], begin + _CONTROLLER_END_S)
         try:
@@ -191,7 +213,7 @@ class Supervisor:
             else:
                 self._end_workers(begin + _WORKERS_END_S)
         except TagfleetError as error:
-            self._say(f"{error}. Workers that are left end by themselves after {self._settings.worker.abandoned_s:g} s")
+            self._say(f"{error}. Remaining workers end by themselves after {self._settings.worker.abandoned_s:g} s")
         self._end([self._collector, self._web], begin + _ALL_END_S)
 
     def _end(self, children: Sequence[Child], deadline: float) -> None:
@@ -214,24 +236,20 @@ class Supervisor:
         self._wait_while(ending, deadline)
         fleet = self._backend.fleet([*_TAGFLEET, "worker"], grace_s=0)
         while left := [instance.id for instance in fleet.instances() if instance.state is not InstanceState.GONE]:
-            fleet.terminate(left)  # twice: SIGTERM to those that had none, then SIGKILL
+            fleet.terminate(left)  # once for SIGTERM, again for SIGKILL
             if time.monotonic() > deadline + 1:  # stuck in the kernel
                 raise Unavailable(f"the workers {', '.join(left)} do not end")
             time.sleep(0.005)
 
     def _leave_workers(self) -> None:
-        """Machines take minutes to end, and their work may go on: another controller finds them again."""
+        """Leave the workers on AWS running: machines take minutes to end, and another controller adopts them."""
         fleet = self._backend.fleet([], grace_s=0)
         if living := [one for one in fleet.instances() if one.state is not InstanceState.GONE]:
             self._say(
-                f"{len(living)} workers on AWS go on with their work; without a controller each ends itself when it "
-                f"has been idle for {self._settings.worker.abandoned_s:g} s. `tagfleet aws down` ends them now"
+                f"{len(living)} workers on AWS keep working; without a controller each ends after "
+                f"{self._settings.worker.abandoned_s:g} s without work. `tagfleet aws down` ends them now"
             )
 
     def _wait_while(self, condition: Callable[[], bool], deadline: float) -> None:
-        while condition() and time.monotonic() < deadline and not self._hurry:
-            self._wait(0.05)
-
-    def _wait(self, seconds: float) -> None:
-        self._wake.wait(seconds)
-        self._wake.clear()
+        while condition() and time.monotonic() < deadline and not self._signals.at_once:
+            self._signals.wait(0.05)

@@ -1,1 +1,1 @@
-"""What `tagfleet tag` does: find photos, send each once, follow them, report their tags."""
+"""`tagfleet tag PATHS`: find photos, send them to a service, follow them to their tags, write the tags."""

@@ -1,4 +1,4 @@
-"""Remembers which batch a `tagfleet tag` was filling, so that the next one of the same kind goes on with it."""
+"""Remember which batch an interrupted `tagfleet tag` was filling, so that the same command resumes it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from core.util.atomic import atomic_write
 from core.util.file_names import same_name
 
 
 class Journal:
-    """One small file in `folder` for each (service, paths, options); gone once the batch is done."""
+    """One small file in `folder` for each combination of service, paths and options; deleted when the batch is done."""
 
     def __init__(self, folder: Path, url: str, paths: Sequence[Path], options: dict[str, Any]) -> None:
         about = {"url": url, "paths": sorted(map(_place, paths)), "options": options}
@@ -22,26 +23,25 @@ class Journal:
         self._about = about
 
     def batch_id(self) -> str | None:
-        """The batch that was begun; None where none was, or nobody can tell."""
+        """Return the batch that was begun, or None if there is none or the file is unreadable."""
         try:
             return str(json.loads(self._path.read_text())["batch"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def begin(self, batch_id: str) -> None:
-        """Raises OSError."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._path.with_suffix(".new")
-        aside.write_text(json.dumps({"batch": batch_id, **self._about}))
-        aside.replace(self._path)
+        """Remember the batch. Raises OSError."""
+        content = json.dumps({"batch": batch_id, **self._about})
+        atomic_write(self._path, content, sole_writer=True, make_parents=True)
 
     def end(self) -> None:
+        """Forget the batch."""
         with suppress(OSError):
             self._path.unlink()
 
 
 def _place(path: Path) -> str:
-    """The path in one form, where the file system takes all forms of its name for one, as macOS does."""
+    """Return the path in one Unicode form if the file system treats all forms as equal, as macOS does."""
     resolved = path.resolve()
     composed = Path(same_name(str(resolved)))
     with suppress(OSError, ValueError):
@@ -51,6 +51,6 @@ def _place(path: Path) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Raises OSError."""
+    """Return a file's hash. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Which files of the given paths are sent, and under which names."""
+"""Choose which files below the given paths are sent, and under which names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _TYPES = mimetypes.MimeTypes(())
-"""Python's own table: what is an image must not depend on the machine's /etc/mime.types."""
+"""Python's own table: the result must not depend on this machine's /etc/mime.types."""
 _NO_IMAGES = frozenset(
     f".{extension}"
     for extension in (
@@ -18,17 +18,17 @@ _NO_IMAGES = frozenset(
         *("mkv", "o", "odt", "pptx", "rar", "rst", "so", "tgz", "thm", "toml", "torrent", "xlsx", "xmp", "yaml", "yml"),
     )
 )
-"""What lies beside photos and is not in that table."""
+"""Extensions that are common beside photos and missing from that table."""
 
 _UNREADABLE = "cannot be read"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass
-class Found:
-    """`files` maps each image's name to its path, in the order of sending; `passed_over` has the rest by reason.
+class FoundFiles:
+    """`files` maps each image's name to its path, in sending order; `passed_over` has the other files by reason.
 
-    `title` is the name of the one folder that all is in; empty where there is none.
+    `title` is the name of the single folder that was given, otherwise empty.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -36,14 +36,14 @@ class Found:
     title: str = ""
 
 
-def find(paths: Sequence[Path]) -> Found:
-    """Files as they are given, folders with all that is in them.
+def find(paths: Sequence[Path]) -> FoundFiles:
+    """Return given files, and everything in given folders.
 
-    A name is relative to the folder that was given; with several paths it begins with that folder's name. Within a
-    folder, hidden files, files whose extension says that they are no images, and what cannot be read are passed over;
-    an unknown extension, or none, is sent: the service looks at the bytes.
+    Names are relative to the given folder; with several paths they begin with that folder's name. Inside a folder,
+    hidden files, unreadable files, and files whose extension shows that they are not images are passed over. Files with
+    an unknown extension, or none, are sent: the service looks at the bytes.
     """
-    found = Found()
+    found = FoundFiles()
     if len(paths) == 1 and paths[0].is_dir():
         found.title = _text(paths[0].resolve().name)
     for path in paths:
@@ -75,7 +75,7 @@ def _walk(folder: Path, passed_over: dict[str, list[str]]) -> Iterator[str]:
 
 
 def _unwanted(path: Path, *, is_folder: bool) -> str:
-    """Why not; nothing for what is wanted. A folder that cannot be read is found out by who looks into it."""
+    """Return why a path is passed over, or an empty string. An unreadable folder is found out by `os.walk`."""
     try:
         is_link, is_file = path.is_symlink(), path.is_file()
     except OSError:  # no permission to the folder it is in, or too long a path
@@ -92,8 +92,8 @@ def _unwanted(path: Path, *, is_folder: bool) -> str:
     return "" if is_file else "not regular files"
 
 
-def _add(found: Found, name: str, path: Path) -> None:
-    """Two files of one name: the later one gets its whole path for a name. The same file twice is sent once."""
+def _add(found: FoundFiles, name: str, path: Path) -> None:
+    """Add a file. A second file with the same name gets its whole path as its name; the same file is added once."""
     other = found.files.get(_text(name))
     if other is not None:
         if other.resolve() == path.resolve():
@@ -103,5 +103,5 @@ def _add(found: Found, name: str, path: Path) -> None:
 
 
 def _text(name: str) -> str:
-    """A name that is no UTF-8 on the disk, or has control characters in it, as the service will keep it."""
+    """Return a name as the service will keep it: invalid UTF-8 and control characters are replaced."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", os.fsencode(name).decode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""Writes the tags of a batch for people, for spreadsheets, for programs."""
+"""Write the tags of a batch as a table, as csv for spreadsheets, or as JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from core.util import spreadsheets
+from core.util.atomic import atomic_path
 from tagfleet.client import Item, Tag
 
 _COLUMNS = ("name", "status", "tags", "confidences", "caption", "error")
@@ -19,8 +20,8 @@ _NAME_WIDTH = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """`output` None is standard output. `plain` is for programs: csv without what spreadsheets need."""
+class OutputOptions:
+    """`output` None is standard output. `plain` is csv for programs, without what spreadsheets need."""
 
     format: str
     output: Path | None
@@ -28,14 +29,14 @@ class Wanted:
 
     @property
     def marked(self) -> bool:
-        """Whether csv begins with a byte-order mark: as a file it does, but standard output is read by a program."""
+        """Whether csv begins with a byte-order mark: in a file yes, on standard output, which a program reads, no."""
         return self.output is not None and not self.plain
 
 
 def write(items: Iterable[Item], format: str, out: TextIO, *, plain: bool = False, marked: bool = False) -> None:
-    """Write one line for each item, in the order they come; nothing is held.
+    """Write one line for each item, in order, without holding the items.
 
-    `marked` begins csv with a byte-order mark; `plain` leaves its formulas as they are, for programs.
+    `marked` begins csv with a byte-order mark; `plain` leaves formulas in csv unescaped.
     """
     if format == "csv":
         _csv(items, out, plain=plain, marked=marked)
@@ -45,32 +46,17 @@ def write(items: Iterable[Item], format: str, out: TextIO, *, plain: bool = Fals
 
 @contextmanager
 def opened(path: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that has its name only once it is whole. Raises OSError."""
+    """Open standard output, or a file that gets its name only when it is complete. Raises OSError."""
     if path is None:
         yield sys.stdout
         sys.stdout.flush()
         return
-    with aside(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path, sole_writer=True) as part, part.open("w", encoding="utf-8", newline="") as file:
         yield file
 
 
-@contextmanager
-def aside(path: Path) -> Iterator[Path]:
-    """Another name for what is being written; once that is whole, it gets the name `path`. Raises OSError."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.touch()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _table(items: Iterable[Item], out: TextIO) -> None:
-    """Names are padded so that tags stand in a column; a line is never cut, so that it can be searched."""
+    """Write names padded to one width, then tags. Lines are never cut, so that people can search them."""
     for item in items:
         said = _said(item) if item.status == "succeeded" else item.status
         out.write(f"{printable(item.name):<{_NAME_WIDTH}}  {said}\n")
@@ -83,9 +69,9 @@ def _said(item: Item) -> str:
 
 
 def _csv(items: Iterable[Item], out: TextIO, *, plain: bool, marked: bool) -> None:
-    """Tags and confidences are joined by `;`, in the same order.
+    """Write tags and confidences joined by `;`, in the same order.
 
-    Where `;` separates a spreadsheet's cells, as in many languages, each tag is one: each is guarded for itself.
+    In many languages `;` separates a spreadsheet's cells, so each tag may become a cell: each one is escaped by itself.
     """
     kept = str if plain else spreadsheets.guarded
     lines = partial(spreadsheets.lines, plain=True, end="\n")
@@ -111,5 +97,5 @@ def _with_confidence(tag: Tag) -> str:
 
 
 def printable(name: str) -> str:
-    """Control characters in a file name must not draw on a terminal."""
+    """Replace control characters in a file name, which would otherwise control the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)

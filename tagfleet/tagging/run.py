@@ -1,4 +1,4 @@
-"""Sends photos to a service and follows them to their tags; may be interrupted anywhere and called again."""
+"""Send photos to a service and follow them to their tags. An interrupted call can be repeated and resumes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME_KEPT = 1024
 
 
 class Progress(Protocol):
-    """Told from two threads what has been done so far."""
+    """Receives the progress, from two threads."""
 
     def begin(self, total: int, uploaded: int) -> None: ...
     def uploaded(self, files: int, bytes: int) -> None: ...
@@ -25,7 +25,9 @@ class Progress(Protocol):
 
 
 @dataclass
-class Outcome:
+class TaggingOutcome:
+    """The finished batch and the files that could not be read."""
+
     batch: Batch
     unreadable: list[UnreadableFile] = field(default_factory=list)
     kept: int = 0
@@ -41,14 +43,14 @@ def tag(
     tagger: str | None,
     options: Mapping[str, Any],
     begun: Callable[[Batch], None] = lambda batch: None,
-) -> Outcome:
-    """Upload what the service lacks, close the batch and wait until all of it is done. Raises ClientError, OSError."""
+) -> TaggingOutcome:
+    """Upload what the service lacks, close the batch and wait until it is done. Raises ClientError, OSError."""
     batch, missing = _resume(client, files, journal)
     if batch is None:
         batch, missing = client.create_batch(tagger, **options), dict(files)
         journal.begin(batch.id)
     begun(batch)
-    outcome = Outcome(batch, kept=len(files) - len(missing))
+    outcome = TaggingOutcome(batch, kept=len(files) - len(missing))
     progress.begin(len(files), outcome.kept)
     follower = _Follower(client, batch, progress)
     follower.start()
@@ -66,7 +68,7 @@ def tag(
 
 
 def _resume(client: Client, files: Mapping[str, Path], journal: Journal) -> tuple[Batch | None, dict[str, Path]]:
-    """The batch of an interrupted call and what it lacks; none where it cannot be gone on with."""
+    """Return the batch of an interrupted call and the files that it lacks; no batch if it cannot be resumed."""
     id_ = journal.batch_id()
     if id_ is None:
         return None, {}
@@ -75,14 +77,14 @@ def _resume(client: Client, files: Mapping[str, Path], journal: Journal) -> tupl
         there: dict[str, set[str]] = {}
         for item in client.results(batch):
             there.setdefault(same_name(item.name), set()).add(item.sha256)
-    except Missing:  # another home, or a deployment begun anew
+    except Missing:  # a new deployment, or another home
         return None, {}
     missing = {
         name: path
         for name, path in files.items()
         if not _is_there(path, there.get(same_name(name[:_NAME_KEPT]), set()))
     }
-    if missing and batch.closed_at:  # the folder has changed since all of it was sent
+    if missing and batch.closed_at:  # the folder has changed since everything was sent
         return None, {}
     return batch, missing
 
@@ -95,7 +97,7 @@ def _is_there(path: Path, digests: set[str]) -> bool:
 
 
 class _Follower(threading.Thread):
-    """Reads the batch's events while its files are being uploaded. A daemon: an interruption does not wait for it."""
+    """Reads the batch's events while files are uploaded. A daemon thread, so an interruption does not wait for it."""
 
     def __init__(self, client: Client, batch: Batch, progress: Progress) -> None:
         super().__init__(name="follower", daemon=True)
@@ -114,7 +116,7 @@ class _Follower(threading.Thread):
             self._error = error
 
     def result(self) -> Batch:
-        """Wait for the end of the batch."""
+        """Wait for the end of the batch and return it. Raises ClientError."""
         self.join()
         if self._error:
             raise self._error

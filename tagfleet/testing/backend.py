@@ -10,7 +10,7 @@ from core.fleet.metrics import NoMetrics
 from core.storage.memory import MemoryStore
 from core.storage.memory_fleet import MemoryFleet, MemoryInstances
 from core.storage.memory_queue import MemoryQueue, MemoryQueues
-from core.wiring import Backend, Parts
+from core.wiring import Backend, Platform
 
 
 class MemoryParts:
@@ -57,5 +57,5 @@ class MemoryBackend(Backend):
     memory: MemoryParts
 
     @cached_property
-    def _parts(self) -> Parts:
+    def _platform(self) -> Platform:
         return self.memory

@@ -37,19 +37,18 @@ class Request:
         return json.loads(self.body) if self.body else None
 
     @property
-    def files(self) -> list[tuple[str, bytes]]:
-        """The name and content of each file of a form."""
+    def file_names(self) -> list[str]:
+        """The name of each file of an upload, in their order."""
         environ = {
             "wsgi.input": io.BytesIO(self.body),
             "CONTENT_LENGTH": str(len(self.body)),
             "CONTENT_TYPE": self.headers.get("Content-Type", ""),
             "REQUEST_METHOD": self.method,
         }
-        found = []
-        for part in parse_form_data(environ)[2].getlist("files"):
-            with part:
-                found.append((part.filename or "", part.read()))
-        return found
+        files = parse_form_data(environ)[2].getlist("files")
+        for one in files:
+            one.close()
+        return [one.filename or "" for one in files]
 
 
 @dataclass
@@ -74,6 +73,8 @@ class Faults:
         self._application = application
         self._faults: deque[_Fault] = deque()
         self._lock = threading.Lock()
+        self._in_hand = 0
+        self._ended = threading.Condition()
 
     def answers_next(
         self,
@@ -146,6 +147,7 @@ class Faults:
                 answer = application(environ, lambda *_: lambda _data: None)
                 b"".join(answer)
                 _close(answer)
+            start("200 OK", [])
             _hang_up(environ)
             return []
 
@@ -189,9 +191,29 @@ class Faults:
     def uploads(self) -> list[list[str]]:
         """The file names in each upload so far, repeated ones too."""
         sent = [one for one in list(self.requests) if one.method == "POST" and one.path.endswith("/images")]
-        return [[name for name, _ in one.files] for one in sent]
+        return [one.file_names for one in sent]
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        with self._ended:
+            self._in_hand += 1
+        try:
+            answer = self._answer(environ, start)
+        except BaseException:
+            self._end()
+            raise
+        return _Answer(answer, self._end)
+
+    def wait_for_end(self, timeout_s: float) -> bool:
+        """Wait until no request is in hand; return whether that came to be."""
+        with self._ended:
+            return self._ended.wait_for(lambda: not self._in_hand, timeout_s)
+
+    def _end(self) -> None:
+        with self._ended:
+            self._in_hand -= 1
+            self._ended.notify_all()
+
+    def _answer(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         body = get_input_stream(environ).read()
         environ["wsgi.input"] = io.BytesIO(body)
         request = Request(
@@ -228,6 +250,36 @@ class Faults:
                     self._faults.remove(fault)
                 return fault
         return None
+
+
+class _Answer:
+    """An answer that tells its end once: when it is exhausted or fails, or else when it is closed.
+
+    Werkzeug's server does not close it if the connection breaks after the last byte.
+    """
+
+    def __init__(self, answer: Iterable[bytes], ended: Callable[[], None]) -> None:
+        self._answer = answer
+        self._portions = iter(answer)
+        self._ended: Callable[[], None] | None = ended
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._portions)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            try:
+                _close(self._answer)
+            finally:
+                ended()
 
 
 def _headers(environ: Mapping[str, Any]) -> dict[str, str]:

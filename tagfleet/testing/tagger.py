@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.domain.messages import Box, Job, Result, Tag, Timings, decode_job, encode, encode_output, is_feedback
+from core.errors import NotFound
 from core.storage import layout
 from core.storage.ports import Delivery, Queue
 from core.wiring import Backend
@@ -58,13 +59,15 @@ class _Held:
 class TaggerStandIn:
     """Works like a worker: store the result, send it to the results queue, acknowledge the job.
 
-    Photos for which `answer` returns None are held until `finish` is called. Safe for several threads.
+    Photos for which `answer` returns None are held until `finish` is called. With `at_work` set to False, jobs stay on
+    their queues. Safe for several threads.
     """
 
     def __init__(
         self, backend: Backend, pools: Sequence[str], clock: Callable[[], float], answer: Tagger | None
     ) -> None:
         self.answer: Tagger = answer or (lambda _photo: None)
+        self.at_work = True
         self._backend = backend
         self._queues = {pool: backend.jobs(pool) for pool in pools}
         self._clock = clock
@@ -81,6 +84,8 @@ class TaggerStandIn:
         """Take every job that waits, and answer those that `answer` has tags for; return how many were answered."""
         answered = 0
         with self._lock:
+            if not self.at_work:
+                return 0
             for held in list(self._held.values()):
                 answered += self._try(held)
             for pool, queue in self._queues.items():
@@ -95,6 +100,14 @@ class TaggerStandIn:
             if held is not None:
                 self._finish(held, answer)
             return held is not None
+
+    def rest(self) -> None:
+        """Stop working, and give every held job back to its queue."""
+        with self._lock:
+            self.at_work = False
+            for held in self._held.values():
+                held.queue.set_visibility([held.delivery], 0)
+            self._held.clear()
 
     def give_up(self, name: str) -> bool:
         """Let the job of this photo become a dead letter, as if it had ended one worker after the other."""
@@ -118,8 +131,12 @@ class TaggerStandIn:
 
     def _try(self, held: _Held) -> bool:
         job = held.job
-        photo = Photo(job.name, self._backend.store.get(job.key).data, job.batch_id, job.image_id, job.options.asked())
-        answer = self.answer(photo)
+        try:
+            content = self._backend.store.get(job.key).data
+        except NotFound:  # its batch was deleted
+            self._drop(held)
+            return False
+        answer = self.answer(Photo(job.name, content, job.batch_id, job.image_id, job.options.asked()))
         if answer is None:
             return False
         self._finish(held, answer)
@@ -145,8 +162,11 @@ class TaggerStandIn:
         key = layout.result_key(job.batch_id, job.image_id)
         self._backend.store.put(key, encode(result).encode(), content_type="application/json")
         self._backend.results.send([encode_output(result, key)])
+        self._drop(held)
+
+    def _drop(self, held: _Held) -> None:
         held.queue.delete([held.delivery])
-        self._held.pop(job.image_id, None)
+        self._held.pop(held.job.image_id, None)
 
 
 def _tag(name: str, confidence: float | None, boxes: Sequence[Sequence[float]]) -> Tag:

@@ -18,7 +18,7 @@ import pytest
 
 from config.settings import Settings
 from core.local.fleet import LocalFleet
-from core.local.instances import path_of, read
+from core.local.instance_files import path_of, read
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
 from core.local.uptime import Uptime

@@ -7,7 +7,7 @@ from functools import cache
 
 from core.aws.clients import Clients
 from core.aws.fleet import Ec2Fleet, template_name
-from core.aws.offerings import Menu
+from core.aws.offerings import OfferingList
 from core.aws.prices import Prices
 from tests.cloud import Cloud, clients_of
 
@@ -60,7 +60,7 @@ class Ec2Fleets:
 
     def _open(self, clients: Clients, page: int = 1000) -> Ec2Fleet:
         prices = Prices(clients, PRICES, self.clock)
-        menu = Menu(clients, dict.fromkeys(POOLS, CHOICES), self.subnets, prices, self.clock)
+        menu = OfferingList(clients, dict.fromkeys(POOLS, CHOICES), self.subnets, prices, self.clock)
         return Ec2Fleet(clients, self.deployment, menu, page=page, clock=self.clock)
 
 

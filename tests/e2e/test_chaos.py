@@ -12,8 +12,7 @@ import pytest
 from bench.chaos.reckoning import reckon
 from core.domain.messages import Result
 from core.domain.messages import Tag as ResultTag
-from tagfleet.client import Item
-from tagfleet.client.model import Tag
+from tagfleet.client import Item, Tag
 
 
 @pytest.mark.e2e

@@ -29,7 +29,7 @@ def test_an_interrupted_tag_goes_on_and_uploads_nothing_twice(deployment, client
     second = deployment.run("tag", folder, "--format", "jsonl")
     out, said = second.communicate(timeout=300)
     assert second.returncode == 1, said
-    assert int(re.search(r"(\d+) of 301 images are there already", said).group(1)) > 0
+    assert int(re.search(r"(\d+) of 301 images are uploaded already", said).group(1)) > 0
     assert re.search(r"^broken.jpg: .*\n300 of 301 images tagged, 1 failed", said, re.MULTILINE)
     assert len(out.splitlines()) == 301
     [batch] = client.batches()

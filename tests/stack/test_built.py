@@ -1,4 +1,4 @@
-"""A stack that `tagfleet aws up` makes in ministack is read back with boto3, and is what the template says."""
+"""A stack that `tagfleet aws up` creates in ministack, read back with boto3, matches the template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ami import stack
 from config import settings as config
 from config.settings import Document
 from tagfleet.deployment.shared_settings import fit_for_aws
-from tagfleet.deployment.wishes import shape
+from tagfleet.deployment.stack_options import template_shape
 from tests.cloud import Cloud
 from tests.stack.commands import Commands, deployment_in, image_of
 from tests.stack.resolving import Resolved
@@ -44,7 +44,7 @@ def built(second_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Buil
     resources = cloudformation.describe_stack_resources(StackName=NAME)["StackResources"]
     account = second_cloud.client("sts").get_caller_identity()["Account"]
     template = Resolved(
-        stack.render(shape(fit_for_aws(config.load({})), parameters)),
+        stack.render(template_shape(fit_for_aws(config.load({})), parameters)),
         parameters,
         NAME,
         account=account,
@@ -184,7 +184,7 @@ def test_every_machine_finds_the_settings(built: Built) -> None:
 
 
 def test_a_second_up_changes_nothing_and_a_wish_only_what_it_is_about(built: Built) -> None:
-    assert "the stack is as it should be" in built.run("aws", "up", "--yes").output
+    assert "the stack is up to date" in built.run("aws", "up", "--yes").output
     refused = built.run("aws", "up", "--upload-days", "7", typed="n\n")
     assert "InputBucket" in refused.output
     assert "WorkersResnet50" not in refused.output

@@ -1,4 +1,4 @@
-"""What cannot be launched is told before anything is made: wrong processors, absent types, zones, quotas."""
+"""`tagfleet aws up` reports what cannot be launched before it creates anything: processors, types, zones, quotas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from ami.aws.account import Account, Image, InstanceType, Network, Quota
 from core.aws.clients import Clients
 from core.errors import Misconfigured
-from tagfleet.deployment.capacity import check_architectures, warnings
+from tagfleet.deployment.preflight import capacity_warnings, check_architectures
 from tests.cloud import REGION, Cloud
 from tests.stack.commands import deployment_in
 
@@ -70,7 +70,7 @@ def test_an_image_runs_on_every_type_that_its_workers_may_be_launched_as(
     with pytest.raises(Misconfigured) as caught:
         check_architectures(KINDS, image, offerings)
     assert str(caught.value).startswith(
-        f"pool resnet50: image ami-1 is made for {architecture}, and {wrong}: name other types in aws.offerings"
+        f"pool resnet50: image ami-1 is made for {architecture}, and {wrong}: choose other types in aws.offerings"
     )
 
 
@@ -84,7 +84,7 @@ def test_an_image_for_other_processors_is_refused_before_anything_is_made(cloud:
     images = cloud.client("ec2").describe_images(Filters=[{"Name": "architecture", "Values": ["arm64"]}])["Images"]
     name = cloud.name("arm")
     done = deployment_in(cloud, name, tmp_path)("aws", "up", "--yes", "--image", images[0]["ImageId"])
-    assert "is made for arm64, and g4dn.xlarge is x86_64: name other types" in str(done.exception)
+    assert "is made for arm64, and g4dn.xlarge is x86_64: choose other types" in str(done.exception)
     assert "\n" not in str(done.exception)
     assert not cloud.client("s3").list_buckets(Prefix=name)["Buckets"]
 
@@ -108,14 +108,14 @@ def test_an_image_for_other_processors_is_refused_before_anything_is_made(cloud:
 def test_quotas_that_hold_the_fleet_below_its_most_workers(
     cloud: Cloud, quotas: dict[str, float], choices: list[str], told: str
 ) -> None:
-    said = list(warnings(Known(cloud.clients, quotas), KINDS, NETWORK, pool(*choices), 10))
+    said = list(capacity_warnings(Known(cloud.clients, quotas), KINDS, NETWORK, pool(*choices), 10))
     assert [told in line for line in said] == ([True] if told else [])
 
 
 def test_what_to_ask_for_is_named_once_for_pools_of_the_same_offerings(cloud: Cloud) -> None:
     offerings = pool("g4dn.xlarge:spot")
     account = Known(cloud.clients, {"g spot": 16.0})
-    assert list(warnings(account, KINDS, NETWORK, {**offerings, "pets": offerings["resnet50"]}, 10)) == [
+    assert list(capacity_warnings(account, KINDS, NETWORK, {**offerings, "pets": offerings["resnet50"]}, 10)) == [
         "pools resnet50, pets: this account may run 4 of the 10 workers of controller.max_workers (16 vCPUs of "
         "'g spot'). Ask for 40 vCPUs of 'g spot' (L-g spot) in Service Quotas, Amazon EC2"
     ]
@@ -125,14 +125,14 @@ def test_what_to_ask_for_is_named_once_for_pools_of_the_same_offerings(cloud: Cl
     ("zones", "told"),
     [
         ({f"{REGION}a", f"{REGION}b"}, []),
-        ({f"{REGION}a"}, [f"c7i.xlarge is not offered in {REGION}b: it is launched in the other zones alone"]),
-        ({f"{REGION}c"}, [f"c7i.xlarge is offered in {REGION}c, and no subnet is there"]),
-        (set(), ["c7i.xlarge is offered in no zone of this region, and no subnet is there"]),
+        ({f"{REGION}a"}, [f"c7i.xlarge is not offered in {REGION}b: it is launched only in the other zones"]),
+        ({f"{REGION}c"}, [f"c7i.xlarge is offered in {REGION}c, where no subnet is"]),
+        (set(), ["c7i.xlarge is offered in no zone of this region, where no subnet is"]),
     ],
 )
 def test_types_that_some_zones_do_not_offer(cloud: Cloud, zones: set[str], told: list[str]) -> None:
     account = Known(cloud.clients, {}, {"c7i.xlarge": frozenset(zones)})
-    said = list(warnings(account, KINDS, NETWORK, pool("c7i.xlarge:spot"), 10))
+    said = list(capacity_warnings(account, KINDS, NETWORK, pool("c7i.xlarge:spot"), 10))
     assert [line.startswith(start) for line, start in zip(said, told, strict=True)] == [True] * len(told)
 
 
@@ -141,8 +141,8 @@ def test_types_are_described_as_ec2_describes_them(cloud: Cloud) -> None:
     kinds = account.types(["g4dn.xlarge", "c7g.xlarge", "unheard.of"])
     assert kinds == {"g4dn.xlarge": InstanceType(4, X86), "c7g.xlarge": InstanceType(4, ARM)}
     assert {zone[:-1] for zone in account.zones_of(["g4dn.xlarge"])["g4dn.xlarge"]} == {REGION}
-    said = list(warnings(Known(cloud.clients, {}), kinds, NETWORK, pool("unheard.of:spot"), 10))
-    assert said == ["there is no instance type unheard.of in this region"]
+    said = list(capacity_warnings(Known(cloud.clients, {}), kinds, NETWORK, pool("unheard.of:spot"), 10))
+    assert said == ["this region has no instance type unheard.of"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is told before anything is made."""
+"""`tagfleet aws up` warns before it creates anything, and its checks create nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import pytest
 
 from ami.aws.account import Account, Image, Network
 from core.errors import Misconfigured
-from tagfleet.deployment import capacity
-from tagfleet.deployment.checks import spot_refused, warnings
+from tagfleet.deployment.preflight import capacity_warnings, image_warnings, spot_refused
 from tests.cloud import Cloud
 
 IMAGE = Image("ami-1", "worker", "/dev/xvda", "x86_64")
@@ -25,9 +24,9 @@ NETWORK = Network("vpc-1", ("subnet-1a",), ("eu-central-1a",), ())
 )
 def test_a_gpu_that_would_be_paid_for_and_left_idle(runs_on: str, types: list[str], told: bool) -> None:
     image = Image("ami-1", "worker", "/dev/xvda", "x86_64", runs_on)
-    said = [line for line in warnings(image, NETWORK, types) if "GPU" in line]
+    said = [line for line in image_warnings(image, NETWORK, types) if "GPU" in line]
     assert bool(said) is told
-    assert all("ami-1 was baked for a CPU, and g4dn.xlarge would" in line for line in said)
+    assert all("ami-1 was baked for a CPU; on g4dn.xlarge you would" in line for line in said)
 
 
 class Watched(Account):
@@ -43,9 +42,11 @@ class Watched(Account):
 def test_nothing_is_made_by_looking(cloud: Cloud) -> None:
     account = Watched(cloud.clients)
     choice = {"resnet50": [("c7i.xlarge", "spot")]}
-    list(warnings(IMAGE, NETWORK, ["c7i.xlarge"]))
-    list(capacity.warnings(account, account.types(["c7i.xlarge"]), NETWORK, choice, 10))
+    list(image_warnings(IMAGE, NETWORK, ["c7i.xlarge"]))
+    list(capacity_warnings(account, account.types(["c7i.xlarge"]), NETWORK, choice, 10))
     assert not account.made
     assert spot_refused(account, ["on-demand"]) == ""
     assert not account.made
-    assert spot_refused(account, ["spot"]).startswith("you may not iam:CreateServiceLinkedRole. Without that role")
+    assert spot_refused(account, ["spot"]).startswith(
+        "you may not iam:CreateServiceLinkedRole. Spot instances do not start without that role"
+    )

@@ -1,4 +1,4 @@
-"""A new deployment's queue: what S3 put there starts no worker, and nothing else is lost."""
+"""S3's test events in a new queue start no worker, and no other message is lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.domain.messages import Feedback, Job, TagOptions, encode
 from core.local.queue import LocalQueue
-from tagfleet.deployment.first_messages import drop_test_events
+from tagfleet.deployment.up import drop_test_events
 
 TEST = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2026-01-01T00:00:00.000Z", "Bucket": "in"})
 

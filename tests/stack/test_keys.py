@@ -1,4 +1,4 @@
-"""Buckets that keys of KMS encrypt: whose key it is, who may use it, and what `aws up` finds by itself."""
+"""Buckets encrypted with KMS keys: which keys `aws up` finds, and who may use them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from ami.aws.keys import key_of
+from ami.aws.buckets import key_of
 from core.errors import Misconfigured, NotFound
-from tagfleet.deployment.wishes import Wishes
+from tagfleet.deployment.stack_options import StackOptions
 from tests.cloud import REGION, Cloud, clients_of
 from tests.faulty import Answer, Faulty
 from tests.stack import iam
 from tests.stack.commands import deployment_in, image_of
 from tests.stack.resolving import Resolved
+from tests.stack.test_stack_options import asked
 from tests.stack.test_template import filled_in
-from tests.stack.test_wishes import asked
 
 KEY = f"arn:aws:kms:{REGION}:123456789012:key/1"
 OTHER = f"arn:aws:kms:{REGION}:123456789012:key/2"
@@ -122,17 +122,17 @@ def test_up_finds_the_keys_of_the_buckets_that_it_is_told_of(second_cloud: Cloud
     assert run("aws", "up", *given, "--source", plain).exit_code == 0
     assert keys() == ""
     lost = run("aws", "up", *given, "--source", "nobody-has-this-bucket")
-    assert "warning: there is no bucket nobody-has-this-bucket, which --source names" in lost.output
+    assert "warning: --source names bucket nobody-has-this-bucket, which does not exist" in lost.output
 
 
 @pytest.mark.parametrize(
-    ("wishes", "line"),
+    ("options", "line"),
     [
-        (Wishes(source_keys=("alias/photos",)), "--source-key alias/photos: an ARN of a key in KMS is needed"),
-        (Wishes(kms_key=f"arn:aws:kms:{REGION}:123456789012:alias/photos"), "--kms-key arn:aws:kms:"),
+        (StackOptions(source_keys=("alias/photos",)), "--source-key alias/photos: give the ARN of a KMS key"),
+        (StackOptions(kms_key=f"arn:aws:kms:{REGION}:123456789012:alias/photos"), "--kms-key arn:aws:kms:"),
     ],
 )
-def test_keys_that_policies_cannot_name_are_refused(wishes: Wishes, line: str) -> None:
+def test_keys_that_policies_cannot_name_are_refused(options: StackOptions, line: str) -> None:
     with pytest.raises(Misconfigured) as caught:
-        asked(wishes)
+        asked(options)
     assert str(caught.value).startswith(line)

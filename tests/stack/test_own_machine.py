@@ -1,4 +1,4 @@
-"""A stack in moto, driven from one's own machine by `tagfleet up` with the settings that `tagfleet aws up` wrote."""
+"""Run a stack in moto from one's own machine: `tagfleet up` with the settings that `tagfleet aws up` wrote."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_the_settings_of_the_stack_are_all_that_a_machine_of_ones_own_needs(clou
     ("arguments", "line"),
     [
         (["--image", "ami-00000000"], "there is no image ami-00000000 in eu-central-1; bake one"),
-        (["--source", "s3://archive/2024"], "--source s3://archive/2024: a bucket's name alone, archive"),
-        (["--source-key", "alias/photos"], "--source-key alias/photos: an ARN of a key in KMS is needed"),
+        (["--source", "s3://archive/2024"], "--source s3://archive/2024: give only the bucket's name, archive"),
+        (["--source-key", "alias/photos"], "--source-key alias/photos: give the ARN of a KMS key"),
         (["--subnet", "subnet-0000000a"], "there is no such subnet in eu-central-1: subnet-0000000a; see --subnet"),
     ],
 )
@@ -58,4 +58,6 @@ def test_a_deployment_that_is_not_there_has_no_status_and_no_end(cloud: Cloud, t
     name = cloud.name("nowhere")
     run = deployment_in(cloud, name, tmp_path)
     for command in ("status", "down"):
-        assert str(run("aws", command).exception).startswith(f"there is no stack {name} in {REGION}; see --deployment")
+        assert str(run("aws", command).exception).startswith(
+            f"there is no stack {name} in {REGION}; check --deployment"
+        )

@@ -1,4 +1,4 @@
-"""What keeps a deployment's stack and database from being deleted by a slip, and how `down` lifts it."""
+"""Stack and database are protected from deletion, and `down` lifts the protection."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from botocore.exceptions import ClientError
 
 from ami.aws.cloudformation import Change, Stack
 from config import settings as config
-from tagfleet.deployment import protection
-from tagfleet.deployment.up import steps
+from tagfleet.deployment.stack_changes import ends_database, steps, unprotect_database
 from tests.cloud import Cloud
 from tests.stack.commands import deployment_in, image_of
 from tests.stack.test_template import PARAMETERS, filled_in
@@ -60,13 +59,13 @@ def test_the_protection_of_the_database_is_lifted(cloud: Cloud) -> None:
     template = json.dumps({"Resources": {"Catalog": DATABASE}})
     cloud.client("cloudformation").create_stack(StackName=name, TemplateBody=template)
     stack = Stack(cloud.clients, name)
-    database, rds = stack.physical("Catalog"), cloud.client("rds")
+    database, rds = stack.physical_id("Catalog"), cloud.client("rds")
     rds.modify_db_instance(DBInstanceIdentifier=database, DeletionProtection=True)  # moto's stacks pass it over
     with pytest.raises(ClientError, match=r"(?i)deletion ?protection|protected"):
         rds.delete_db_instance(DBInstanceIdentifier=database, SkipFinalSnapshot=True)
-    protection.lift_from_database(cloud.clients, stack)
+    unprotect_database(cloud.clients, stack)
     rds.delete_db_instance(DBInstanceIdentifier=database, SkipFinalSnapshot=True)
-    protection.lift_from_database(cloud.clients, stack)  # gone meanwhile
+    unprotect_database(cloud.clients, stack)  # gone meanwhile
 
 
 @pytest.mark.parametrize(
@@ -79,4 +78,4 @@ def test_the_protection_of_the_database_is_lifted(cloud: Cloud) -> None:
     ],
 )
 def test_what_ends_the_database_is_told_from_what_changes_it(change: Change, ends: bool) -> None:
-    assert protection.ends_database([change]) is ends
+    assert ends_database([change]) is ends

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from botocore.exceptions import ClientError, ParamValidationError
 
 from core.aws.clients import Clients
-from core.aws.errors import code_of, explained
+from core.aws.errors import code_of, translate_errors
 from core.domain.addresses import split_address
 from core.errors import Misconfigured, NotFound
 
@@ -79,7 +79,7 @@ class TrainingJobs:
     def create(self, wanted: JobRequest) -> str:
         """Its ARN. Raises Misconfigured for a used name, a quota that is too small, and what is no role."""
         doing = f"create the training job {wanted.name}"
-        with explained(doing, "sagemaker"):
+        with translate_errors(doing, "sagemaker"):
             try:
                 answer = self._clients.of("sagemaker").create_training_job(**_request(wanted))
             except ParamValidationError as error:
@@ -101,7 +101,7 @@ class TrainingJobs:
 
     def state(self, name: str) -> JobState:
         """Raises Misconfigured where there is no such job."""
-        with explained(f"look at the training job {name}", "sagemaker"):
+        with translate_errors(f"look at the training job {name}", "sagemaker"):
             try:
                 found = self._clients.of("sagemaker").describe_training_job(TrainingJobName=name)
             except ClientError as error:
@@ -122,14 +122,14 @@ class TrainingJobs:
     def log(self, name: str, position: LogPosition | None = None) -> tuple[list[str], LogPosition]:
         """The lines since `position`, and the new one. Before the job's first line there is nothing."""
         tokens = dict(position.tokens) if position else {}
-        with explained(f"read the log of the training job {name}", "logs"):
+        with translate_errors(f"read the log of the training job {name}", "logs"):
             lines = [line for stream in self._streams(name) for line in self._lines(stream, tokens)]
         return lines, LogPosition(tokens)
 
     def download(self, address: str, file: BinaryIO) -> None:
         """Write the object of an `s3://` address into the file. Raises NotFound, Unavailable."""
         bucket, key = split_address(address)
-        with explained(f"read {address}", "s3"):
+        with translate_errors(f"read {address}", "s3"):
             try:
                 answer = self._clients.s3.get_object(Bucket=bucket, Key=key)
             except ClientError as error:

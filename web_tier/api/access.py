@@ -70,7 +70,7 @@ def sessions_blueprint(services: Services, authenticator: Authenticator) -> Blue
     def sign_in(body: SessionRequest) -> Response:
         """Sign in with a key
 
-        The answer sets a cookie that stands for the key in this browser, until the key is revoked and for a few days at
+        The answer sets a cookie that replaces the key in this browser, until the key is revoked and for a few days at
         most. It ends the session that the browser had before.
         """
         key = services.keys.find(body.key.get_secret_value().strip())

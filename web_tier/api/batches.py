@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response
@@ -88,7 +87,7 @@ def _declare_list(batches: Resource, services: Services) -> None:
     @batches.route("GET /batches", scope="read", query=BatchesQuery, answer=BatchesOut)
     def list_batches(query: BatchesQuery) -> dict[str, Any]:
         """List batches, newest first"""
-        page = services.catalog.batches(query.limit, query.cursor)
+        page = services.catalog.list_batches(query.limit, query.cursor)
         more = page[-1].id if len(page) == query.limit else None
         return {"batches": [services.serialize_batch(batch) for batch in page], "next_cursor": more}
 
@@ -98,16 +97,16 @@ def _declare_list(batches: Resource, services: Services) -> None:
 
         `Prefer: wait=SECONDS` delays the answer until the batch has ended.
         """
-        applied = services.prefer_wait.until(_ended(services, batch_id))
-        return json_response(services.serialize_batch(services.catalog.batch(batch_id)), headers=applied)
+        batch, applied = _wait_for_end(services, batch_id)
+        return json_response(batch, headers=applied)
 
     @batches.route("GET /batches/<batch_id>/results", scope="read", query=ResultsQuery, answer=ResultsOut)
     def list_results(batch_id: str, query: ResultsQuery) -> dict[str, Any]:
         """List the images of a batch in upload order, with the results that are there"""
-        services.catalog.change(batch_id)  # a batch that doesn't exist is a 404 and not an empty page
+        services.catalog.read_change(batch_id)  # a batch that doesn't exist is a 404 and not an empty page
         statuses = None if query.status is None else _STATUSES[query.status]
         tagged = TagFilter(name=query.tag or None, min_confidence=query.min_confidence)
-        page = services.catalog.results(batch_id, query.limit, query.cursor, statuses, tagged)
+        page = services.catalog.list_results(batch_id, query.limit, query.cursor, statuses, tagged)
         more = str(page[-1].position) if len(page) == query.limit else None
         return {"results": [serialize_image(image) for image in page], "next_cursor": more}
 
@@ -122,8 +121,8 @@ def _declare_actions(batches: Resource, services: Services) -> None:
         `Prefer: wait=SECONDS` delays the answer until then.
         """
         services.catalog.close_batch(batch_id, services.clock())
-        applied = services.prefer_wait.until(_ended(services, batch_id))
-        return json_response(services.serialize_batch(services.catalog.batch(batch_id)), headers=applied)
+        batch, applied = _wait_for_end(services, batch_id)
+        return json_response(batch, headers=applied)
 
     @batches.route(
         "POST /batches/<batch_id>/cancel",
@@ -154,8 +153,7 @@ def _declare_actions(batches: Resource, services: Services) -> None:
         delays the answer until the batch has ended.
         """
         count = services.lifecycle.retry(batch_id, body.image_ids)
-        applied = services.prefer_wait.until(_ended(services, batch_id))
-        batch = services.serialize_batch(services.catalog.batch(batch_id))
+        batch, applied = _wait_for_end(services, batch_id)
         return json_response({"retried": count, "batch": batch}, headers=applied)
 
     @batches.route("DELETE /batches/<batch_id>", scope="write", answer=Answer(status=204))
@@ -168,8 +166,10 @@ def _declare_actions(batches: Resource, services: Services) -> None:
         services.lifecycle.delete(batch_id)
 
 
-def _ended(services: Services, batch_id: str) -> Callable[[], bool]:
-    return lambda: services.catalog.batch(batch_id).ended
+def _wait_for_end(services: Services, batch_id: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Wait as long as the request prefers to. Return the batch, and the header of the answer that says so."""
+    applied = services.prefer_wait.until(lambda: services.catalog.get_batch(batch_id).ended)
+    return services.serialize_batch(services.catalog.get_batch(batch_id)), applied
 
 
 def _payload_hash(body: BatchRequest) -> str:

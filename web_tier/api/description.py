@@ -16,8 +16,8 @@ _INFO = {
     "description": """\
 Create a batch, upload images into it, close it, and read the tags: page by page, or as they arrive by server-sent
 events. Every error is a problem according to RFC 9457, with the id that the request has in the server's log. A request
-without an answer may be sent again: creating a batch and editing tags are safe with an `Idempotency-Key`, all others as
-they are.
+without an answer may be sent again. One that creates a batch or edits tags needs the same `Idempotency-Key`; one that
+creates a key or a webhook has no such key, so check first what exists.
 """,
 }
 _TAGS = {

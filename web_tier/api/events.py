@@ -53,7 +53,7 @@ def blueprint(services: Services, authenticator: Authenticator) -> Blueprint:
         Starts with what is there, or after the id in Last-Event-ID (or last_event_id); ends after `completed`.
         """
         after = _last_event_id(query)
-        services.catalog.change(batch_id)  # a batch that doesn't exist is a 404 and not an empty stream
+        services.catalog.read_change(batch_id)  # a batch that doesn't exist is a 404 and not an empty stream
         if not slots.acquire(blocking=False):
             raise Refused(503, "Too many event streams are open; close some.", headers={"Retry-After": "5"})
         events = batch_events(services, batch_id, after, key_ended=authenticator.key_ended())

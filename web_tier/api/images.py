@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 
 from web_tier.api.schemas.batches import CheckOut, CheckRequest, ItemOut
 from web_tier.catalog.batches import Image
-from web_tier.http.problems import Refused
+from web_tier.catalog.tags import NoSuchImage
 from web_tier.http.routes import Answer, Resource
 from web_tier.services.container import Services
 from web_tier.services.serializers import serialize_image
@@ -30,7 +30,7 @@ def blueprint(services: Services) -> Blueprint:
     @images.route("GET /images/<image_id>", scope="read", answer=ItemOut)
     def get_image(image_id: str) -> dict[str, Any]:
         """Get an image and its result"""
-        return serialize_image(_image(services, image_id))
+        return serialize_image(require_image(services, image_id))
 
     @images.route(
         "GET /images/<image_id>/thumbnail",
@@ -42,7 +42,7 @@ def blueprint(services: Services) -> Blueprint:
     )
     def get_thumbnail(image_id: str) -> Response:
         """Get a small picture of an image"""
-        jpeg = services.thumbnails.jpeg(_image(services, image_id))
+        jpeg = services.thumbnails.jpeg(require_image(services, image_id))
         if jpeg is None:
             return Response(_PLACEHOLDER, mimetype="image/svg+xml", headers={"Cache-Control": _SHORT})
         return Response(jpeg, mimetype="image/jpeg", headers={"Cache-Control": _FOREVER})
@@ -56,15 +56,16 @@ def blueprint(services: Services) -> Blueprint:
         Looks in one batch, or in all. The answer has those that were found, each with the id of its latest image.
         """
         if body.batch_id is not None:
-            services.catalog.change(body.batch_id)  # a batch that doesn't exist is a 404 and not an empty one
+            services.catalog.read_change(body.batch_id)  # a batch that doesn't exist is a 404 and not an empty one
         found = services.uploads.with_content(set(body.sha256), body.batch_id)
         return {"known": {sha256: image.id for sha256, image in found.items()}}
 
     return images.blueprint
 
 
-def _image(services: Services, image_id: str) -> Image:
-    image = services.catalog.image(image_id)
+def require_image(services: Services, image_id: str) -> Image:
+    """Raises NoSuchImage."""
+    image = services.catalog.find_image(image_id)
     if image is None:
-        raise Refused(404, f"there is no image {image_id[:80]!r}")
+        raise NoSuchImage(f"there is no image {image_id[:80]!r}")
     return image

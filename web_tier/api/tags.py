@@ -9,6 +9,7 @@ from typing import Any
 from flask import Blueprint
 
 from core.domain.ids import new_id
+from web_tier.api.images import require_image
 from web_tier.api.schemas.tags import (
     BulkEdit,
     BulkEditedOut,
@@ -23,10 +24,9 @@ from web_tier.api.schemas.tags import (
     TagsQuery,
     Undo,
 )
-from web_tier.catalog.batches import Image
 from web_tier.catalog.edits import TagDecision
 from web_tier.catalog.tag_rows import TagFilter
-from web_tier.catalog.tags import Edit, NoSuchImage, NotTagged
+from web_tier.catalog.tags import Edit, NotTagged
 from web_tier.http.problems import Refused
 from web_tier.http.request_parsing import idempotency_header, idempotency_key
 from web_tier.http.routes import Resource
@@ -50,7 +50,7 @@ def _declare_edits(tags: Resource, services: Services) -> None:
     """Declare the routes that correct one image."""
 
     def edited(image_id: str, verdicts: Sequence[TagDecision], feedback: str | None = None) -> dict[str, Any]:
-        image = _image(services, image_id)
+        image = require_image(services, image_id)
         edit = Edit(_edit_id(services), verdicts, feedback=feedback)
         (after,) = services.tags.edit(image.batch_id, [image_id], edit, services.clock())
         services.feedback.publish([image_id])
@@ -77,7 +77,7 @@ def _declare_edits(tags: Resource, services: Services) -> None:
 
         The tags become what they would be without that edit; other edits stay. Undoing it again changes nothing.
         """
-        batch_id = _image(services, image_id).batch_id
+        batch_id = require_image(services, image_id).batch_id
         (image,) = services.tags.undo(batch_id, body.edit_id, services.clock(), image_id)
         services.feedback.publish([image_id])
         return {"image": serialize_image(image)}
@@ -163,10 +163,3 @@ def _edit_id(services: Services) -> str:
 
 def _verdicts(body: TagEdit) -> Sequence[TagDecision]:
     return [TagDecision(name, True) for name in body.add] + [TagDecision(name, False) for name in body.remove]
-
-
-def _image(services: Services, image_id: str) -> Image:
-    image = services.catalog.image(image_id)
-    if image is None:
-        raise NoSuchImage(f"there is no image {image_id[:80]!r}")
-    return image

@@ -47,6 +47,7 @@ class BatchOptions(TagOptions):
 
     @property
     def selects(self) -> bool:
+        """Whether tags are kept or left out by their names."""
         return bool(self.include or self.exclude)
 
 

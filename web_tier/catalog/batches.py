@@ -35,6 +35,8 @@ class KeyReused(TagfleetError):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
+    """A batch as readers see it. Times are Unix seconds."""
+
     id: str
     pool: str
     options: dict[str, Any]
@@ -56,6 +58,7 @@ class Batch:
 
     @property
     def status(self) -> str:
+        """open, queued, in_progress, completed, expired or cancelled."""
         if self.cancelled_at is not None:
             return "cancelled"
         if self.closed_at is None:
@@ -77,6 +80,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Image:
+    """An image as readers see it. Times are Unix seconds."""
+
     id: str
     batch_id: str
     position: int
@@ -182,12 +187,12 @@ class Catalog:
             return Batch(*found), False
         return batch, True
 
-    def batch(self, batch_id: str) -> Batch:
+    def get_batch(self, batch_id: str) -> Batch:
         """Return a batch. Raises NoSuchBatch."""
         with self._database.reading() as connection:
             return read_batch(connection, batch_id)
 
-    def batches(self, limit: int, before: str | None = None) -> list[Batch]:
+    def list_batches(self, limit: int, before: str | None = None) -> list[Batch]:
         """Return batches, newest first, starting after the batch `before`."""
         age = tuple_(batches.c.created_at, batches.c.id)
         query = select(*BATCH_COLUMNS).where(batches.c.deleted_at.is_(None)).limit(limit)
@@ -205,13 +210,13 @@ class Catalog:
             changes.close(connection, now, batches.c.id == batch_id)
             return read_batch(connection, batch_id)
 
-    def image(self, image_id: str) -> Image | None:
+    def find_image(self, image_id: str) -> Image | None:
         """Return an image, or None if there is none of this id."""
         with self._database.reading() as connection:
             found = connection.execute(select_images().where(images.c.id == image_id)).one_or_none()
         return None if found is None else Image(*found)
 
-    def results(
+    def list_results(
         self,
         batch_id: str,
         limit: int,
@@ -228,20 +233,20 @@ class Catalog:
         with self._database.reading() as connection:
             return [Image(*row) for row in connection.execute(query)]
 
-    def changes(self, batch_id: str, after: int, limit: int) -> list[Image]:
+    def list_changes(self, batch_id: str, after: int, limit: int) -> list[Image]:
         """Return images in the order of their latest change, starting after the change number `after`."""
         query = select_images(batch_id).where(images.c.change > after).order_by(images.c.change).limit(limit)
         with self._database.reading() as connection:
             return [Image(*row) for row in connection.execute(query)]
 
-    def change(self, batch_id: str) -> int:
+    def read_change(self, batch_id: str) -> int:
         """Return the batch's change number: the cheapest way to see whether anything changed. Raises NoSuchBatch."""
         with self._database.reading() as connection:
             there = select(batches.c.change).where(batches.c.id == batch_id, batches.c.deleted_at.is_(None))
             found = connection.execute(there).one_or_none()
         return int(_known(found, batch_id)[0])
 
-    def rate(self, batch_id: str, now: float) -> float | None:
+    def measure_rate(self, batch_id: str, now: float) -> float | None:
         """Return the images/s finished over the last 20 s; None if fewer than two were."""
         query = (
             select(images.c.finished_at)
@@ -256,7 +261,7 @@ class Catalog:
             return None
         return len(finished) / max(now - min(finished), 0.5)
 
-    def totals(self) -> Totals:
+    def count_all(self) -> Totals:
         """Return counts over all batches."""
         query = select(
             func.count().filter(batches.c.deleted_at.is_(None)),

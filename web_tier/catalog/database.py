@@ -105,6 +105,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
+        """Read in one transaction, which sees a single snapshot."""
         phase = _Phase()
         with _translate_errors(self._kind, phase, self.health), self._readers.connect() as connection:
             phase.begun = True
@@ -113,6 +114,7 @@ class Database:
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Write in one transaction, which is committed at the end of the block."""
         writers = self._writers if durable else self._relaxed
         phase = _Phase()
         with _translate_errors(self._kind, phase, self.health), self._kind.turn(), writers.begin() as connection:
@@ -128,6 +130,7 @@ class Database:
         self.health.record_success(writes=True)
 
     def close(self) -> None:
+        """Close all connections."""
         self._readers.dispose()
 
 

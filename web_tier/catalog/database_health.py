@@ -37,6 +37,7 @@ class DatabaseHealth:
         return self._fault or ""
 
     def record_failure(self, fault: Fault) -> None:
+        """Remember the fault, unless it concerns one statement only."""
         if fault is not Fault.REFUSED:
             self._fault = fault
 

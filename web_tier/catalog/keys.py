@@ -131,6 +131,7 @@ class KeyCatalog:
         return Key(*row[:-1])
 
     def end_session(self, token: str) -> None:
+        """End a session, if there is one of this token."""
         with self._database.writing() as connection:
             connection.execute(delete(sessions).where(sessions.c.fingerprint == compute_fingerprint(token)))
 

@@ -23,7 +23,7 @@ class RemainingImage:
 
 @dataclass(frozen=True, slots=True)
 class RemovalBacklog:
-    """What is left of deleted batches: images with up to three stored objects each, and batches not swept yet."""
+    """The rest of deleted batches: images with up to three stored objects each, and batches not swept yet."""
 
     batches: int
     images: int

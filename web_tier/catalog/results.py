@@ -62,6 +62,8 @@ class ImageOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
+    """What `ResultCatalog.record` did with its outcomes."""
+
     new: int
     replaced: int
     """How many of the new ones are results of images that had been given up."""

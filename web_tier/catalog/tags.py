@@ -49,6 +49,8 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class TagCount:
+    """A tag, and how many images have it."""
+
     name: str
     count: int
 

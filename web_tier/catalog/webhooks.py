@@ -42,6 +42,8 @@ class NoSuchWebhook(TagfleetError):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
+    """A receiver: the events it wants, and its last delivery. Times are Unix seconds."""
+
     id: str
     url: str
     events: list[str]
@@ -89,6 +91,7 @@ class WebhookCatalog:
         self._database = database
 
     def create(self, url: str, events: Sequence[str], secret: str, now: float) -> Webhook:
+        """Add a webhook for these of the `EVENTS`; `secret` signs its messages."""
         webhook = Webhook(new_id("whk", now), url, [event for event in EVENTS if event in events], secret, now)
         values = {name: getattr(webhook, name) for name in Webhook.__dataclass_fields__}
         with self._database.writing() as connection:

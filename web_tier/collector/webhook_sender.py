@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable
 
 from core.errors import Unavailable
 from core.telemetry import logger
+from core.util.backoff import compute_backoff
 from web_tier.catalog.webhooks import ANNOUNCED_FOR_S, Attempt, Delivery, WebhookCatalog
 from web_tier.services.serializers import serialize_webhook_event
 from web_tier.services.webhook_client import DeliveryOutcome, WebhookClient
@@ -16,9 +16,9 @@ POLL_S = 1.0
 RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """The pauses between attempts, as Standard Webhooks recommends: three days in all. Not a plain doubling."""
 
-_JITTER = (0.9, 1.1)
+_JITTER = 0.1
 _FULL_EVERY = 3600
-"""Of so many passes one looks at all recent ends, not only at those of the last ten minutes."""
+"""One pass in so many looks for ends of the last week, the others for those of the last ten minutes."""
 _RECENT_S = 600.0
 """Longer than it takes the end of a batch to become visible in the catalogue."""
 _GONE = 410
@@ -92,5 +92,5 @@ class WebhookSender:
                 "gave up on a webhook message", webhook=delivery.webhook_id, message=delivery.id, reason=outcome.error
             )
             return None
-        pause: float = RETRY_AFTER_S[delivery.attempts] * random.uniform(*_JITTER)  # noqa: S311  # jitter
-        return now + pause
+        pause_s = RETRY_AFTER_S[delivery.attempts]
+        return now + compute_backoff(0, base_s=pause_s, cap_s=pause_s, jitter=_JITTER)

@@ -1,6 +1,6 @@
 """Decide who is calling and whether they may: API keys, the sessions that browsers hold in place of one, and scopes.
 
-Which scope a route needs stands on the route (`web_tier.http.routes`).
+A route declares the scope it needs (`web_tier.http.routes`).
 """
 
 from __future__ import annotations

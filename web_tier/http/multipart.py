@@ -87,7 +87,7 @@ def _names(segment: MultipartSegment) -> tuple[str, str | None]:
 
 
 def _escape(value: str) -> str:
-    """Escape each backslash that stands for itself: browsers escape only quotes in file names."""
+    """Escape each backslash that is part of a file name: browsers escape only quotes."""
 
     def escape(found: re.Match[str]) -> str:
         closes = found[1] == '"' and found.end() == len(value)

@@ -48,7 +48,7 @@ class Body:
 
     @property
     def required(self) -> bool:
-        """Whether the schema refuses {}, which an empty body stands for."""
+        """Whether the schema refuses {}, which is what an empty body means."""
         try:
             self.schema.model_validate({})
         except ValidationError:
@@ -57,13 +57,13 @@ class Body:
 
 
 def parse_body(body: Body) -> BaseModel:
-    """Return the request's JSON as the body's schema; an empty body stands for {}.
+    """Return the request's JSON as the body's schema; an empty body means {}.
 
     Raises Refused: 413 for too many bytes, 422 with the names of the wrong fields.
     """
     data = _read(body.max_bytes)
     try:
-        return body.schema.model_validate_json(data or b"{}", strict=True)  # `true` is no 1
+        return body.schema.model_validate_json(data or b"{}", strict=True)  # strict: `true` is not 1
     except ValidationError as error:
         raise _refused("body", problems(error)) from None
 

@@ -1,10 +1,10 @@
 """Declare a route once: what it takes, what it answers, how it fails, and who may call it.
 
-1. `Resource.route` registers a view as a `Route`, which holds the whole declaration. It stands on the view itself.
+1. `Resource.route` decorates a view and registers it as a `Route`, which holds the whole declaration.
 2. The declaration is enforced. `Route` parses the query and the body with the declared schemas before it calls the
    view, encodes what the view returns, and `authentication` refuses callers without the declared scope.
 3. The same declaration is described: `openapi` writes the document from the routes of the application, and from
-   nothing else. Examples stand on the schemas.
+   nothing else. Examples belong to the schemas.
 
 `scope` has no default, and `check` refuses to start an application with an undeclared route, so a new route can't be
 open or undocumented by accident.

@@ -11,32 +11,38 @@ from typing import Any
 from flask import Blueprint, render_template
 from markupsafe import Markup, escape
 
-_PLACE = "#/components/schemas/"
+_SCHEMAS = "#/components/schemas/"
 _CURL_FILE = "photo.jpg"
 
 
 @dataclass(frozen=True)
 class Field:
+    """A parameter of an operation, or a field of a schema."""
+
     name: str
     type: Markup
     required: bool
-    says: str
+    description: str
 
 
 @dataclass(frozen=True)
 class Answer:
+    """An answer of an operation: its status and the schema of its body."""
+
     status: str
     type: Markup
-    says: str
+    description: str
 
 
 @dataclass(frozen=True)
 class Operation:
+    """A method on a path."""
+
     id: str
     method: str
     path: str
     title: Markup
-    says: str
+    description: str
     parameters: list[Field]
     body: Markup | None
     example: str
@@ -45,15 +51,19 @@ class Operation:
 
 @dataclass(frozen=True)
 class Group:
+    """The operations of one tag."""
+
     name: str
-    says: str
+    description: str
     operations: list[Operation]
 
 
 @dataclass(frozen=True)
-class Shape:
+class Schema:
+    """A JSON object of the API."""
+
     name: str
-    says: str
+    description: str
     fields: list[Field]
     example: str
 
@@ -65,7 +75,7 @@ def blueprint(description: Callable[[], Any]) -> Blueprint:
     @cache
     def document() -> str:
         spec = description()
-        shapes = list(_shapes(spec))
+        shapes = list(_schemas_of(spec))
         return render_template("docs.html", info=spec["info"], groups=list(_groups(spec)), shapes=shapes, text=_text)
 
     @docs.get("/docs")
@@ -93,7 +103,7 @@ def _operation(spec: dict[str, Any], path: str, method: str, operation: dict[str
         method=method.upper(),
         path=path,
         title=_inline(operation.get("summary", "")),
-        says=operation.get("description", ""),
+        description=operation.get("description", ""),
         parameters=[
             Field(each["name"], _type(each["schema"]), each.get("required", False), _where(each))
             for each in operation.get("parameters", ())
@@ -108,9 +118,9 @@ def _operation(spec: dict[str, Any], path: str, method: str, operation: dict[str
 
 
 def _where(parameter: dict[str, Any]) -> str:
-    said = parameter.get("description") or parameter["schema"].get("description") or ""
+    text = parameter.get("description") or parameter["schema"].get("description") or ""
     place = {"path": "in the path", "query": "in the query", "header": "a header"}.get(parameter["in"], "")
-    return f"{place}. {said}" if said else place
+    return f"{place}. {text}" if text else place
 
 
 def _content(described: dict[str, Any]) -> Markup:
@@ -122,7 +132,7 @@ def _content(described: dict[str, Any]) -> Markup:
     return Markup(", ").join(found)
 
 
-def _shapes(spec: dict[str, Any]) -> Iterator[Shape]:
+def _schemas_of(spec: dict[str, Any]) -> Iterator[Schema]:
     for name, schema in spec["components"]["schemas"].items():
         required = schema.get("required", ())
         fields = [
@@ -130,13 +140,13 @@ def _shapes(spec: dict[str, Any]) -> Iterator[Shape]:
             for field, described in schema.get("properties", {}).items()
         ]
         examples = schema.get("examples")
-        yield Shape(name, schema.get("description", ""), fields, _pretty(examples[0]) if examples else "")
+        yield Schema(name, schema.get("description", ""), fields, _pretty(examples[0]) if examples else "")
 
 
 def _type(schema: dict[str, Any]) -> Markup:
     """Describe a schema in a few words; other schemas are links."""
     if reference := schema.get("$ref"):
-        return Markup('<a href="#{0}">{0}</a>').format(reference.removeprefix(_PLACE))
+        return Markup('<a href="#{0}">{0}</a>').format(reference.removeprefix(_SCHEMAS))
     if choices := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
         return Markup(" or ").join(map(_type, choices))
     if "enum" in schema:
@@ -175,7 +185,7 @@ def _curl(spec: dict[str, Any], path: str, method: str, body: dict[str, Any] | N
 
 
 def _schema(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    name = schema.get("$ref", "").removeprefix(_PLACE)
+    name = schema.get("$ref", "").removeprefix(_SCHEMAS)
     found: dict[str, Any] = spec["components"]["schemas"].get(name, schema)
     return found
 
@@ -184,15 +194,15 @@ def _pretty(example: Any) -> str:
     return json.dumps(example, indent=2, ensure_ascii=False)
 
 
-def _text(said: str) -> Markup:
+def _text(text: str) -> Markup:
     """Render a docstring as HTML: paragraphs, and text between backticks as code."""
-    paragraphs = [_inline(paragraph) for paragraph in said.split("\n\n") if paragraph.strip()]
+    paragraphs = [_inline(paragraph) for paragraph in text.split("\n\n") if paragraph.strip()]
     return Markup("").join(map(Markup("<p>{}</p>").format, paragraphs))
 
 
-def _inline(said: str) -> Markup:
+def _inline(text: str) -> Markup:
     pieces = [
         Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece)
-        for number, piece in enumerate(said.split("`"))
+        for number, piece in enumerate(text.split("`"))
     ]
     return Markup("").join(pieces)

@@ -10,7 +10,11 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "HEIC", "AVIF")
+from core.imaging.extensions import EXTENSIONS
+
+_SPELLING = {"WEBP": "WebP", "HEIF": "HEIC"}
+FORMATS = tuple(_SPELLING.get(format, format) for format in EXTENSIONS if format != "DIB")
+"""The formats as the page names them: those that the decoder reads. A DIB is a BMP without its header."""
 
 _STATIC = Path(__file__).with_name("static")
 _OF_FLEET = {"capform.js", "changes.js", "fleet.js", "plot.js", "plots.js", "registry.js", "workers.js"}
@@ -29,6 +33,7 @@ pages = Blueprint("pages", __name__, template_folder="templates", static_folder=
 @pages.get("/fleet")
 @pages.get("/keys")
 def shell() -> str:
+    """Serve the page for each of its views."""
     return _document("Tagfleet")
 
 

@@ -38,6 +38,7 @@ class Body:
         self.peeking = False
 
     def feed(self, chunk: bytes) -> None:
+        """Append bytes that have come."""
         if chunk:
             self._chunks.append(chunk)
             self.held += len(chunk)

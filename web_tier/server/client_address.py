@@ -20,6 +20,7 @@ class Proxies:
         self._networks = tuple(networks)
 
     def trust(self, address: str) -> bool:
+        """Return whether the address is that of a trusted proxy."""
         parsed = parse_address(address)
         return parsed is not None and self._trust(parsed)
 

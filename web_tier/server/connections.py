@@ -71,6 +71,7 @@ class Connections:
                 del self._waiting[connection.address]
 
     def remove(self, connection: Connection) -> None:
+        """Forget a connection that is closed."""
         self.work(connection)
         self._all.pop(connection, None)
 

@@ -62,6 +62,8 @@ class Progress:
 
 
 class Phase(enum.Enum):
+    """The phase of a connection; see the module."""
+
     IDLE = enum.auto()
     HEAD = enum.auto()
     BODY = enum.auto()

@@ -38,6 +38,7 @@ class Request:
 
     @property
     def has_body(self) -> bool:
+        """Whether the request has a body."""
         return self.chunked or self.length > 0
 
     async def gather(self, most: int) -> bool:

@@ -83,6 +83,7 @@ class Streams:
             self._threads.submit(stream.close)
 
     def stop(self) -> None:
+        """End the threads without waiting for them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _poll(self, group: str) -> None:

@@ -52,4 +52,5 @@ class Threads:
         return self._busy > self._count and self._clock() - self._moved_at > _STUCK_S
 
     def stop(self) -> None:
+        """End the threads without waiting for them."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -18,7 +18,7 @@ from web_tier.server.threads import Threads
 
 BACKLOG = 2048
 _ACCEPTED_TOGETHER = 64
-"""Connections accepted in one turn of the event loop; the limit may be exceeded by so many for a moment."""
+"""Connections accepted in one turn of the event loop. The limit may be exceeded by this many for a moment."""
 STREAM_POLL_S = 0.15
 _SWEEP_S = 1.0
 

@@ -35,7 +35,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Services:
-    """What a route may use.
+    """The services of one process.
 
     `jobs` returns the queue of a pool, `clock` Unix seconds. `stopping` says whether the process is about to end, which
     ends event streams.
@@ -68,6 +68,7 @@ class Services:
 def build_services(
     backend: Backend, settings: Settings, database: Database, *, clock: Clock, stopping: Callable[[], bool]
 ) -> Services:
+    """Build the services of one process."""
     catalog = Catalog(database)
     uploads = UploadCatalog(database)
     jobs = cache(backend.jobs)  # each call would open the queue anew

@@ -66,7 +66,7 @@ class EventFeed:
             if key in self._bursts:
                 self._bursts.move_to_end(key)
                 return self._bursts[key]
-            images = self._catalog.changes(self._batch_id, change, _BURST)
+            images = self._catalog.list_changes(self._batch_id, change, _BURST)
             events = b"".join(_event("item", serialize_image(image), image.change) for image in images)
             burst = self._bursts[key] = Burst(events, images[-1].change) if images else None
             if len(self._bursts) > _BURSTS_KEPT:
@@ -75,11 +75,11 @@ class EventFeed:
 
     def _refresh(self, known: BatchState | None, now: float) -> BatchState:
         """Return a new state if the batch or its number of workers changed. A rate that only fades does not count."""
-        changed = known is None or self._catalog.change(self._batch_id) != known.change
+        changed = known is None or self._catalog.read_change(self._batch_id) != known.change
         if known is not None and not changed and now - self._read_at < _REREAD_S:
             return known
         self._read_at = now
-        batch = self._catalog.batch(self._batch_id)
+        batch = self._catalog.get_batch(self._batch_id)
         shown = self._serialize_batch(batch)
         if known is not None and not changed and shown["workers"] == self._workers:
             return known

@@ -1,4 +1,4 @@
-"""What the web tier knows of workers, collector and controller: their heartbeats, and how long each has been silent.
+"""The web tier's view of workers, collector and controller: their heartbeats, and how long each has been silent.
 
 `FleetView` reads the roster at most once a second when somebody asks, and every few seconds besides (`start`). So the
 first answer is right about silence, too. `core.fleet.liveness` judges who is alive.
@@ -20,7 +20,7 @@ _FRESH_S = 1.0
 _POLL_S = 5.0
 _BOOTING = (WorkerState.STARTING, WorkerState.WARMING)
 _FORGET_DRAINED = 4
-"""A drained worker's record is removed after so many times `lost_after_s` if no controller removed it."""
+"""A drained worker's record is removed after this multiple of `lost_after_s`, unless a controller was faster."""
 _FORGET_LOST_S = 600.0
 """The record of a lost worker, which may only be slow, is shown for this long."""
 
@@ -50,7 +50,7 @@ class _Snapshot:
 
 
 class FleetView:
-    """Safe for several threads. `clock` is monotonic, in seconds."""
+    """The fleet by its heartbeats. Safe for several threads. `clock` is monotonic, in seconds."""
 
     def __init__(self, roster: Roster, *, lost_after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._roster = roster

@@ -116,7 +116,7 @@ class BatchLifecycle:
             now = self._clock()
             images = self._catalog.retry(batch_id, group, now)
             if images:
-                self._dispatch.send(self._catalog.batch(batch_id), images, now)
+                self._dispatch.send(self._catalog.get_batch(batch_id), images, now)
             count += len(images)
         return count
 

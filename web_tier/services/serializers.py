@@ -16,6 +16,7 @@ from web_tier.services.lifecycle import DAY_S
 
 
 def serialize_image(image: Image) -> dict[str, Any]:
+    """Return the JSON of an image with its result."""
     return {
         "image_id": image.id,
         "batch_id": image.batch_id,
@@ -46,7 +47,7 @@ class BatchSerializer:
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
         waiting = batch.total - batch.completed
-        rate = self._catalog.rate(batch.id, self._clock()) if waiting and batch.completed else None
+        rate = self._catalog.measure_rate(batch.id, self._clock()) if waiting and batch.completed else None
         ready, booting = self._fleet.workers_of(batch.pool)
         return {
             **_identity(batch),
@@ -92,4 +93,5 @@ def _identity(batch: Batch) -> dict[str, Any]:
 
 
 def to_iso(at: float | None) -> str | None:
+    """Return a time in Unix seconds as ISO 8601 in UTC, with milliseconds."""
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

@@ -65,6 +65,7 @@ class Thumbnails:
             self._turn.release()
 
     def close(self) -> None:
+        """End the child process."""
         self._sandbox.close()
 
     def _kept(self, key: str) -> bytes | None:

@@ -49,10 +49,12 @@ class DeliveryOutcome:
 
     @property
     def succeeded(self) -> bool:
+        """Whether the receiver answered with a 2xx status."""
         return self.status is not None and 200 <= self.status < 300
 
 
 def new_secret() -> str:
+    """Return a random secret in the form of Standard Webhooks."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
@@ -83,6 +85,7 @@ class WebhookClient:
 
     @classmethod
     def from_settings(cls, settings: WebhookSettings, clock: Callable[[], float]) -> WebhookClient:
+        """Return a client with the limits of the settings."""
         return cls(allow_private=settings.allow_private, timeout_s=settings.timeout_s, clock=clock)
 
     @cached_property

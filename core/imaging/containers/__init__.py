@@ -1,1 +1,1 @@
-"""Headers of image files, read without a decoder: one module for each container."""
+"""Reads the header of each format in plain Python: size, memory and time, before any decoder sees the file."""

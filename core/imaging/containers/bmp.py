@@ -13,12 +13,12 @@ _RLE = (1, 2)
 
 
 def read_bmp(data: bytes) -> Header:
-    """Raises BadImage where the header is too short or makes no sense."""
+    """Raises BadImage if the header is too short or makes no sense."""
     return _read(data, 14, "BMP")
 
 
 def read_dib(data: bytes) -> Header:
-    """Raises BadImage where the header is too short or makes no sense."""
+    """Raises BadImage if the header is too short or makes no sense."""
     return _read(data, 0, "DIB")
 
 

@@ -1,4 +1,4 @@
-"""GIF: everything before the first frame but what says how to show it is left out.
+"""GIF: drops everything before the first frame that does not say how to show it.
 
 Pillow joins comments block by block, which takes minutes for a file that holds nothing else.
 """
@@ -16,7 +16,7 @@ _MOST_BLOCKS = 200_000
 
 
 def read(data: bytes) -> Header:
-    """Raises BadImage where no frame begins, or only after far too many blocks."""
+    """Raises BadImage if no frame begins, or only after far too many blocks."""
     if len(data) < 13:
         raise BadImage(damage.CUT)
     width, height, flags = struct.unpack_from("<HHB", data, 6)

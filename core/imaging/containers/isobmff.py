@@ -1,6 +1,6 @@
 """HEIC and AVIF: the boxes of an ISO base media file that say how many pixels are decoded, tiles of grids included.
 
-A grid may name the same tile thousands of times, or be made of grids; its cost is that of all it names.
+A grid may name the same tile thousands of times, or consist of grids. Its cost is that of everything it names.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _AVIF_BRANDS, _HEIF_BRANDS = (
 _CODED = {b"hvc1", b"av01", b"hev1", b"avc1", b"jpeg", b"unci", b"vvc1", b"j2k1"}
 _MOST_BOXES = 100_000
 _DEEPEST = 3
-"""Grids of grids of tiles: no camera goes further."""
+"""Levels of grids within grids; no camera uses more."""
 
 
 def kind(data: bytes) -> str | None:
-    """Return Pillow's name of the format by the brands of the file type box; None where it is none of ours."""
+    """Return Pillow's name of the format by the brands of the file type box; None if it is not one that is read."""
     size = min(int.from_bytes(data[:4]), 4096)
     brands = {data[8:12], *(data[place : place + 4] for place in range(16, size, 4))}
     if brands & _AVIF_BRANDS:
@@ -34,7 +34,7 @@ def kind(data: bytes) -> str | None:
 
 @dataclass(slots=True)
 class _Meta:
-    """What the meta box says of items."""
+    """What the meta box says about items."""
 
     primary: int = 0
     kinds: dict[int, bytes] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class _Meta:
 
 
 def read(data: bytes) -> Header:
-    """Raises BadImage where no picture is described, or one of an absurd number of tiles."""
+    """Raises BadImage if no picture is described, or one of an absurd number of tiles."""
     format = kind(data) or "HEIF"
     try:
         meta, tracks = _read_boxes(data)
@@ -66,7 +66,7 @@ def read(data: bytes) -> Header:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the kind, begin and end of each box's body. Raises BadImage where there are too many."""
+    """Yield the kind, begin and end of each box's body. Raises BadImage if there are too many."""
     for _ in range(_MOST_BOXES):
         if start + 8 > end:
             return

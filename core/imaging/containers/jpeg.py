@@ -1,6 +1,6 @@
-"""JPEG: segments up to the first scan, then the markers between scans; entropy-coded data is only searched.
+"""JPEG: reads the segments up to the first scan, then the markers between scans; only searches entropy-coded data.
 
-Scans are what a bomb is made of: each passes over every pixel, and may take a dozen bytes.
+Bombs consist of scans: each passes over every pixel, and may take a dozen bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from core.imaging import costs, damage
 from core.imaging.header import Header
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""What ends a scan's data: any marker but a restart or a stuffed zero."""
+"""The end of a scan's data: any marker but a restart or a stuffed zero."""
 
 _SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
@@ -25,7 +25,7 @@ _TABLES = {0xDB, 0xC4, 0xDD, 0xCC}
 _COMMON = {bytes([marker]) for marker in (*_TABLES, *_FRAMES, 0xE0, 0xE1, 0xE2, 0xEE, 0xDA)}
 _METADATA = {*range(0xE0, 0xF0), 0xFE}
 _NEEDED = {0xE0, 0xEE}
-"""Of the metadata: JFIF and Adobe's, which say what the colours are."""
+"""Metadata that is kept: JFIF and Adobe's, which say what the colours are."""
 _MOST_MARKERS = 20_000
 _COEFFICIENT_BYTES = 2
 _MOST_PROFILE_BYTES = 4_000_000
@@ -43,7 +43,7 @@ class _Frame:
 
 @dataclass(slots=True)
 class _Walk:
-    """What a walk over all markers has found."""
+    """The result of a walk over all markers."""
 
     frame: _Frame = field(default_factory=_Frame)
     kept: list[tuple[int, int]] = field(default_factory=list)
@@ -60,7 +60,7 @@ class _Walk:
 
 
 def read(data: bytes) -> Header:
-    """Walk the markers. Raises BadImage where there is no frame, no scan, or far too many markers."""
+    """Walk the markers. Raises BadImage if there is no frame, no scan, or far too many markers."""
     walk = _walk(data)
     frame = walk.frame
     if not walk.scans:
@@ -139,7 +139,7 @@ def _segment(data: bytes, walk: _Walk, marker: int, start: int, end: int) -> Non
 
 
 def _is_wanted(walk: _Walk, body: bytes) -> bool:
-    """Return whether it is EXIF, the first XMP, or of a profile that is not huge."""
+    """Return whether the segment is EXIF, the first XMP, or part of a profile that is not huge."""
     if body.startswith(_ICC):
         walk.profile_bytes += len(body)
         return walk.profile_bytes <= _MOST_PROFILE_BYTES
@@ -150,7 +150,7 @@ def _is_wanted(walk: _Walk, body: bytes) -> bool:
 
 
 def _is_whole(walk: _Walk) -> bool:
-    """Return whether the first scan is of all components at once, and there will be no other."""
+    """Return whether the first scan has all components at once, and no other follows."""
     frame = walk.frame
     return (
         walk.scans == 1
@@ -176,13 +176,13 @@ def _frame(marker: int, body: bytes) -> _Frame:
 
 
 def _components(body: bytes) -> bytes:
-    """Return the numbers of the components that a scan is of."""
+    """Return the numbers of a scan's components."""
     count = body[0] if body else 0
     return body[1 : 1 + 2 * count : 2]
 
 
 def _all_given(walk: _Walk) -> bool:
-    """Return whether scans have begun that give every bit of every coefficient."""
+    """Return whether the scans so far give every bit of every coefficient."""
     lowest: dict[tuple[int, int], int] = {}
     for body in walk.headers:
         numbers = _components(body)
@@ -209,9 +209,9 @@ def _rebuilt(data: bytes, walk: _Walk) -> bytes:
 
 
 def check_end(data: bytes) -> None:
-    """Raise BadImage where a scan has fewer bits than pixels: an end was put there that the file does not have.
+    """Raise BadImage if a scan has fewer bits than pixels: then the file was cut, and an end was added to it.
 
-    Pillow's decoder fills what is missing with grey and says nothing; libjpeg warns, and simplejpeg hears it.
+    Pillow's decoder silently fills what is missing with grey; libjpeg warns, and simplejpeg reports that.
     """
     import simplejpeg  # loads numpy: for the few files that need it
 

@@ -1,4 +1,4 @@
-"""PNG: chunks. Texts that no picture needs are left out, and a file that stops within its last pixels is closed."""
+"""PNG: drops chunks of text that no picture needs, and closes a file that stops within its last pixels."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _MOST_METADATA_BYTES = 4_000_000
 _NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"gAMA", b"cHRM", b"sRGB"}
 _METADATA = {b"iCCP", b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
 _TOLD = {b"XML:com.adobe.xmp", b"Raw profile type exif"}
-"""Names of texts that may hold the orientation."""
+"""Keywords of texts that may hold the orientation."""
 _MOST_INFLATED = 1_000_000
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _INTERLACED_FACTOR = 1.5
 
 
 def read(data: bytes) -> Header:
-    """Raises BadImage where there is no header, no pixels, or far too many chunks."""
+    """Raises BadImage if there is no header, no pixels, or far too many chunks."""
     if data[12:16] != b"IHDR" or len(data) < 33:
         raise BadImage(damage.CUT if len(data) < 33 else damage.HEADER)
     width, height, depth, kind, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
@@ -43,7 +43,7 @@ def read(data: bytes) -> Header:
 
 
 def _rebuilt(data: bytes) -> tuple[bytes, bool]:
-    """Return the chunks that a picture needs, closed by an IEND; and whether one of them is about transparency."""
+    """Return the chunks that a picture needs, closed by an IEND, and whether one of them is about transparency."""
     kept: list[bytes | memoryview] = [SIGNATURE]
     view, position, chunks, metadata, dropped, transparent = memoryview(data), 8, 0, 0, False, False
     while position + 8 <= len(data):
@@ -77,7 +77,7 @@ def _rebuilt(data: bytes) -> tuple[bytes, bool]:
 
 
 def _is_readable(kind: bytes, body: bytes) -> bool:
-    """Return whether the decoder will take the chunk: it fails where a text inflates beyond a megabyte."""
+    """Return whether the decoder takes the chunk. It fails if a text inflates beyond a megabyte."""
     if kind == b"eXIf":
         return True
     name, _, rest = body.partition(b"\0")

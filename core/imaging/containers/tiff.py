@@ -1,6 +1,6 @@
-"""TIFF and BigTIFF: the first directory, and how many strips or tiles it speaks of.
+"""TIFF and BigTIFF: reads the first directory, and counts its strips or tiles.
 
-Later directories are never read: a chain of them costs nothing. Values that do not fit into the file are passed over.
+Later directories are never read: a chain of them costs nothing. Values that do not fit into the file are skipped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_PARTS = 1_000_000
 _RAW, _JPEG = 1, (6, 7)
 
 _Tags = dict[int, tuple[int, int]]
-"""Of each tag: how many values, and the first of them where it is a whole number."""
+"""Tag → how many values, and the first of them if it is a whole number."""
 
 # What Pillow can decode and does not list: (byte order, photometric, sample format, fill order, bits, extra).
 # WhiteIsZero (0) is inverted by us where Pillow has no raw mode that does (see `deep`).
@@ -42,7 +42,7 @@ for _order, _big in ((TiffImagePlugin.II, ""), (TiffImagePlugin.MM, "B")):
 
 
 def read(data: bytes) -> Header:
-    """Raises BadImage where the directory is cut, or describes more strips than any picture has."""
+    """Raises BadImage if the directory is cut, or describes more strips than any picture has."""
     tags = _tags(data)
     width, height = _first(tags, _WIDTH), _first(tags, _HEIGHT)
     if not width or not height:

@@ -1,4 +1,4 @@
-"""WebP: the chunks of a RIFF file, whose length it may state wrongly. Of an animation the first frame is kept."""
+"""WebP: the chunks of a RIFF file, whose stated length may be wrong. Of an animation, the first frame is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEAD = 12
 
 
 def read(data: bytes) -> Header:
-    """Raises BadImage where there is no picture."""
+    """Raises BadImage if there is no picture."""
     kept: list[bytes] = []
     size = (0, 0)
     pictured = False
@@ -44,14 +44,14 @@ def read(data: bytes) -> Header:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield kinds and bodies. Raises BadImage where one is cut; padding at the end may be missing."""
+    """Yield kinds and bodies. Raises BadImage if one is cut; padding at the end may be missing."""
     position = _HEAD
     for _ in range(_MOST_CHUNKS):
         if position + 8 > len(data):
             return
         kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
         if not kind.isascii() or not all(32 <= letter < 127 for letter in kind):
-            return  # what follows the picture is not of it
+            return  # what follows does not belong to the picture
         body = data[position + 8 : position + 8 + size]
         if len(body) < size and kind in _PICTURES:
             raise BadImage(damage.CUT)

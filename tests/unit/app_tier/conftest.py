@@ -1,4 +1,4 @@
-"""Real local parts, a tagger that needs no network, and images made on the spot."""
+"""A real local backend, a tagger without a network, and generated images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from app_tier.engines import Pixels
-from app_tier.pipeline.pipeline import Pipeline
+from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
 from app_tier.taggers import Frame, Prediction
 from config.settings import Settings
 from core.domain.ids import new_id
@@ -99,22 +99,14 @@ def pipeline(backend: Backend, settings: Settings, tagger: ColourTagger) -> Iter
     pipeline = make_pipeline(backend, settings, tagger)
     yield pipeline
     pipeline.draining.set()
-    assert pipeline.drained(120)
+    assert pipeline.wait_until_drained(120)
     pipeline.close()
 
 
 def make_pipeline(backend: Backend, settings: Settings, tagger: ColourTagger) -> Pipeline:
-    return Pipeline(
-        tagger=tagger,
-        jobs=backend.jobs("resnet50"),
-        results=backend.results,
-        store=backend.store,
-        originals=backend.originals,
-        settings=settings.worker,
-        visibility_timeout_s=settings.queue.visibility_timeout_s,
-        worker_id="w1",
-        clock=time.time,
-    )
+    ports = PipelinePorts(backend.jobs("resnet50"), backend.results, backend.store, backend.originals)
+    options = PipelineOptions(settings.worker, "w1", settings.queue.visibility_timeout_s)
+    return Pipeline(tagger, ports, options)
 
 
 @pytest.fixture

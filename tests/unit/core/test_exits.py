@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core import exits
-from core.errors import Unavailable, sentence
+from core.errors import Unavailable, describe_error
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from core.errors import Unavailable, sentence
 )
 @pytest.mark.parametrize("code", [1, -6, -9, None])
 def test_lack_of_memory_is_told_whatever_its_words(words: str, code: int | None) -> None:
-    told = exits.told(code, f"starting\n{words}\n\n")
+    told = exits.describe_end(code, f"starting\n{words}\n\n")
     assert "it ran out of memory: give this machine more memory, or run fewer workers" in told
     assert ("killed by SIGKILL" in told) == (code == -9)
 
@@ -40,11 +40,13 @@ def test_lack_of_memory_is_told_whatever_its_words(words: str, code: int | None)
     ],
 )
 def test_other_ends_are_told_by_what_is_known(code: int | None, log: str, told: str) -> None:
-    assert exits.told(code, log) == told
+    assert exits.describe_end(code, log) == told
 
 
 def test_an_error_of_memory_says_what_to_do() -> None:
-    assert sentence(MemoryError()).startswith("MemoryError; it ran out of memory: give this machine more memory")
-    assert sentence(RuntimeError("std::bad_alloc")).startswith("RuntimeError: std::bad_alloc; it ran out of memory")
-    assert sentence(ZeroDivisionError("no")) == "ZeroDivisionError: no"
-    assert sentence(Unavailable("the disk is full")) == "the disk is full"
+    assert describe_error(MemoryError()).startswith("MemoryError; it ran out of memory: give this machine more memory")
+    assert describe_error(RuntimeError("std::bad_alloc")).startswith(
+        "RuntimeError: std::bad_alloc; it ran out of memory"
+    )
+    assert describe_error(ZeroDivisionError("no")) == "ZeroDivisionError: no"
+    assert describe_error(Unavailable("the disk is full")) == "the disk is full"

@@ -1,1 +1,1 @@
-"""What a batch's results look like in a file. Every format is written as it is read, page by page, in flat memory."""
+"""Files of a batch's results. Each format is written while it is read, page by page, in flat memory."""

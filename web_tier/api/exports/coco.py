@@ -1,7 +1,8 @@
-"""Results as COCO JSON: images, one annotation for each tag or box, and the categories that they name.
+"""Write results as COCO JSON: images, an annotation for each tag or box, and the categories they name.
 
-COCO counts in pixels; results have boxes relative to the picture. Its size comes from the result or the original. Every
-annotation has what pycocotools reads of one: `area`, `bbox`, `iscrowd`, and a rectangle as `segmentation`.
+COCO counts in pixels, but boxes in results are relative to the picture, so its size is read from the result or the
+original. Every annotation has the fields that pycocotools reads: `area`, `bbox`, `iscrowd`, and a rectangle as
+`segmentation`.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _DIGITS = 2
 
 
 def as_coco(source: Source, open_sizes: OpenSizes = only_told) -> Iterator[bytes]:
-    """Write images and categories numbered from 1. `score` is left out where no model gave one.
+    """Yield the document, with images and categories numbered from 1. `score` is left out if no model gave one.
 
-    A tag without boxes is said of the whole picture: its box is the picture. Where nobody knows a picture's size, it is
-    0 × 0 and so are its boxes, of which `relative_bbox` has x, y, width and height from 0 to 1.
+    The box of a tag without boxes is the whole picture. A picture of unknown size is 0 × 0, and so are its boxes;
+    `relative_bbox` has their x, y, width and height from 0 to 1.
     """
     categories = _Categories()
     kept = _KeptSizes()
@@ -33,23 +34,23 @@ def as_coco(source: Source, open_sizes: OpenSizes = only_told) -> Iterator[bytes
         b'{"info":' + encode_json({"description": f"Tagfleet, batch {source.batch_id}"}) + b',"licenses":[],"images":['
     )
     with open_sizes() as sizes_of:
-        yield from _joined(_images(source, kept, sizes_of))
+        yield from _join(_images(source, kept, sizes_of))
     yield b'],"annotations":['
-    yield from _joined(_numbered(source, kept, categories))
+    yield from _join(_numbered(source, kept, categories))
     yield b'],"categories":['
-    yield from _joined(categories)
+    yield from _join(categories)
     yield b"]}\n"
 
 
 class _KeptSizes:
-    """The sizes of the images listed so far, by their position in the batch: eight bytes for each."""
+    """The sizes of the images written so far, by their position in the batch, in eight bytes each."""
 
     def __init__(self) -> None:
         self._kept = array("I")
 
     @property
     def last(self) -> int:
-        """The position of the last image listed."""
+        """The position of the last image written."""
         return len(self._kept) // 2 - 1
 
     def keep(self, position: int, size: Size) -> None:
@@ -70,24 +71,27 @@ def _images(source: Source, kept: _KeptSizes, sizes_of: SizesOf) -> Iterator[dic
 
 def _numbered(source: Source, kept: _KeptSizes, categories: _Categories) -> Iterator[dict[str, Any]]:
     number = 0
-    for image in source.images(until=kept.last):  # what was uploaded in between is in neither list
+    for image in source.images(until=kept.last):  # images uploaded in between are in neither list
         for annotation in _annotations(image, kept.at(image.position), categories):
             number += 1
             yield {"id": number} | annotation
 
 
 class _Categories:
-    """The tags that were met, numbered in the order in which they were met."""
+    """The tags seen so far, numbered in the order of their first appearance."""
 
     def __init__(self) -> None:
-        self._met: dict[str, dict[str, Any]] = {}
+        self._seen: dict[str, dict[str, Any]] = {}
 
     def number(self, name: str) -> int:
-        category = self._met.setdefault(tag_key(name), {"id": len(self._met) + 1, "name": name, "supercategory": "tag"})
+        """Return the number of a tag; a new one gets the next."""
+        category = self._seen.setdefault(
+            tag_key(name), {"id": len(self._seen) + 1, "name": name, "supercategory": "tag"}
+        )
         return int(category["id"])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self._met.values())
+        return iter(self._seen.values())
 
 
 def _annotations(image: Image, size: Size, categories: _Categories) -> Iterator[dict[str, Any]]:
@@ -100,7 +104,7 @@ def _annotations(image: Image, size: Size, categories: _Categories) -> Iterator[
 
 
 def _in_pixels(box: Iterable[float], size: Size) -> dict[str, Any]:
-    """A box from 0 to 1 within a picture of this size; it does not lead out of it."""
+    """Return the pixels of a box from 0 to 1, clipped to a picture of this size."""
     x, y, wide, high = box
     left, right = (_pixel(edge, size[0]) for edge in (x, x + wide))
     top, bottom = (_pixel(edge, size[1]) for edge in (y, y + high))
@@ -121,11 +125,11 @@ def _score(confidence: float | None) -> dict[str, float]:
     return {} if confidence is None else {"score": confidence}
 
 
-def _joined(parts: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    """With commas between them, in pieces of some size."""
+def _join(objects: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """Yield JSON with commas between the objects, in pieces of several objects."""
     group: list[bytes] = []
-    for number, part in enumerate(parts):
-        group.append((b"," if number else b"") + encode_json(part))
+    for number, value in enumerate(objects):
+        group.append((b"," if number else b"") + encode_json(value))
         if len(group) == _GROUP:
             yield b"".join(group)
             group = []

@@ -1,4 +1,4 @@
-"""Results as rows: CSV for spreadsheets, one row for each tag; JSON lines for programs, one for each image."""
+"""Write results as rows: CSV for spreadsheets, a row for each tag; JSON lines for programs, a line for each image."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ COLUMNS = (
 
 
 def as_csv(source: Source, *, plain: bool = False) -> Iterator[bytes]:
-    """Write RFC 4180 in UTF-8, one row for each tag; an image without tags is one row without a tag.
+    """Yield RFC 4180 in UTF-8, a row for each tag; an image without tags has one row without a tag.
 
-    A spreadsheet opens it as text. `plain` is for programs: no byte-order mark, and no apostrophe before what a
+    Spreadsheets open it as text. `plain` is for programs: no byte-order mark, and no apostrophe before a cell that a
     spreadsheet would run as a formula.
     """
     yield (("" if plain else spreadsheets.MARK) + spreadsheets.lines([COLUMNS])).encode()
@@ -38,7 +38,7 @@ def as_csv(source: Source, *, plain: bool = False) -> Iterator[bytes]:
 
 
 def as_json_lines(source: Source) -> Iterator[bytes]:
-    """The items as the API gives them."""
+    """Yield the items as the API shows them, each in a line."""
     for page in source.pages():
         yield b"".join(encode_json(serialize_image(image)) + b"\n" for image in page)
 

@@ -1,4 +1,4 @@
-"""Results as XMP sidecars, which photo programs read beside the photos: a zip file, written as it is made."""
+"""Write results as XMP sidecars, which photo programs read beside the photos: a zip file, streamed while it is made."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from web_tier.api.exports.file_names import UniqueNames, safe_path
 from web_tier.api.exports.source import Source
 from web_tier.catalog.batches import Image
 
-_NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_IN_A_NAME = {"|": "\N{DIVIDES}", "/": "\N{DIVISION SLASH}"}
-"""What looks like a separator and is none, in any normal form: `AC/DC` is one tag, and not DC below AC."""
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LOOK_ALIKES = {"|": "\N{DIVIDES}", "/": "\N{DIVISION SLASH}"}
+"""Characters that look like the separators in every normal form: `AC/DC` is one tag, and not DC below AC."""
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _PIECE = 64 << 10
@@ -36,9 +36,9 @@ _PACKET = """\
 
 
 def as_sidecars(source: Source) -> Iterator[bytes]:
-    """`holiday/b.jpg.xmp` for `holiday/b.jpg`; images without tags and caption have none.
+    """Yield the archive: `holiday/b.jpg.xmp` for `holiday/b.jpg`, nothing for images without tags and caption.
 
-    What grows with the batch is the archive's own table of contents, some hundred bytes for each image.
+    Only the archive's table of contents grows with the batch, by some hundred bytes for each image.
     """
     sink = _Sink()
     name = UniqueNames()
@@ -56,7 +56,7 @@ def as_sidecars(source: Source) -> Iterator[bytes]:
 
 
 def sidecar(image: Image) -> str:
-    """Return one XMP packet: the tags as dc:subject (IPTC's keywords in XMP), and under what WordNet puts above."""
+    """Return one XMP packet: the tags as dc:subject (IPTC's keywords), and as paths from their WordNet parents."""
     names = [_text(tag["name"]) for tag in image.tags]
     paths = [(*reversed(above(tag["name"])), tag["name"]) for tag in image.tags]
     content = ""
@@ -71,8 +71,8 @@ def sidecar(image: Image) -> str:
 
 
 def _hierarchy(path: Sequence[str], separator: str) -> str:
-    """From the top down. Neither format can escape its separator, so a name shows another character in its place."""
-    return separator.join(_text(name.replace(separator, _IN_A_NAME[separator])) for name in path)
+    """Join names from the top down. Neither format can escape its separator; a look-alike replaces it within a name."""
+    return separator.join(_text(name.replace(separator, _LOOK_ALIKES[separator])) for name in path)
 
 
 def _list(element: str, kind: str, values: list[str]) -> str:
@@ -81,7 +81,7 @@ def _list(element: str, kind: str, values: list[str]) -> str:
 
 
 def _text(value: str) -> str:
-    return escape(_NO_XML.sub("\N{REPLACEMENT CHARACTER}", value))
+    return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value))
 
 
 def _written_at(image: Image) -> tuple[int, int, int, int, int, int]:
@@ -90,7 +90,7 @@ def _written_at(image: Image) -> tuple[int, int, int, int, int, int]:
 
 
 class _Sink(io.RawIOBase):
-    """What zipfile writes to: it can't be rewound, so that each entry's length and checksum follow it."""
+    """The file that zipfile writes to. It can't be rewound, so each entry's length and checksum follow the entry."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -105,7 +105,7 @@ class _Sink(io.RawIOBase):
         return len(data)
 
     def take(self) -> bytes:
-        """What was written since the last time."""
+        """Return what was written since the last call."""
         taken = b"".join(self._pieces)
         self._pieces = []
         self.size = 0

@@ -19,7 +19,7 @@ def example(value: dict[str, Any]) -> ConfigDict:
 
 
 def example_of(schema: type[BaseModel]) -> dict[str, Any]:
-    """Return the example that stands on a schema. Raises KeyError if it has none."""
+    """Return the example of a schema. Raises KeyError if it has none."""
     extra: Any = schema.model_config["json_schema_extra"]
     found: dict[str, Any] = extra["examples"][0]
     return found

@@ -119,7 +119,7 @@ class BatchesOut(BaseModel):
 
 
 class RetryRequest(RequestBody):
-    """`image_ids` null stands for all failed images."""
+    """`image_ids` null means all failed images."""
 
     model_config = example({"image_ids": ["img_01mcc5rm00h8zqk4w2v6na"]})
     image_ids: Annotated[list[str], Field(max_length=10_000)] | None = None

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from app_tier.pipeline.pipeline import Pipeline
+from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
 from core.aws.queue import SqsQueue
 from core.aws.store import S3Store
 from core.domain.ids import new_id
@@ -60,17 +60,9 @@ def test_requests_per_image(parts, asked, settings):
         job = Job(batch_id="bat_1", image_id=image_id, key=key, name="a.png", tagger="colour", submitted_at=time.time())
         bodies.append(encode(job))
     jobs.send(bodies)
-    pipeline = Pipeline(
-        tagger=ColourTagger(),
-        jobs=jobs,
-        results=results,
-        store=store,
-        originals=Originals(store, lambda: pytest.fail("no image lies elsewhere"), 1 << 20),
-        settings=settings.worker,
-        visibility_timeout_s=600,
-        worker_id="w1",
-        clock=time.time,
-    )
+    originals = Originals(store, lambda: pytest.fail("no image lies elsewhere"), 1 << 20)
+    ports = PipelinePorts(jobs, results, store, originals)
+    pipeline = Pipeline(ColourTagger(), ports, PipelineOptions(settings.worker, "w1", visibility_timeout_s=600))
     pipeline.start()
     eventually(lambda: pipeline.images_done == IMAGES)
     tagged = set()
@@ -79,7 +71,7 @@ def test_requests_per_image(parts, asked, settings):
         tagged |= {decode_output(delivery.body).result.image_id for delivery in deliveries}
         results.delete(deliveries)
     pipeline.draining.set()
-    assert pipeline.drained(120)
+    assert pipeline.wait_until_drained(120)
     pipeline.close()
     requests = asked()
     of = {service: sum(n for name, n in requests.items() if name.startswith(service)) for service in ("s3.", "sqs.")}

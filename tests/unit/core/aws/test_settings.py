@@ -73,7 +73,7 @@ def test_an_object_that_is_no_toml_is_named() -> None:
 def test_a_worker_that_is_no_instance_of_ec2_does_not_know_its_id(run: Run) -> None:
     done = run("worker", "--instance", "auto")
     assert done.returncode == 2
-    assert "--instance auto: only an instance of EC2 knows its id" in done.stderr
+    assert "--instance auto: only an EC2 instance knows its id" in done.stderr
 
 
 def test_a_worker_on_ec2_has_its_instances_id(run: Run, bucket: str) -> None:

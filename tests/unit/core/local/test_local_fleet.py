@@ -15,7 +15,7 @@ import pytest
 
 from config import settings as config
 from core.errors import Unavailable
-from core.local import instances as journal
+from core.local import instance_files
 from core.local.fleet import LocalFleet
 
 _WORKER = """
@@ -155,9 +155,9 @@ def test_a_launcher_killed_at_any_moment_starts_each_worker_at_most_once(lab, py
 def test_a_launcher_that_died_before_it_started_the_worker(lab, launch_one, eventually):
     id_ = launch_one(lab.open("--brief"))
     eventually(lambda: lab.states() == {id_: "gone"})
-    path = journal.path_of(lab.root, id_)
+    path = instance_files.path_of(lab.root, id_)
     path.unlink()
-    fd = journal.create(path, pool="resnet50", token="token", launched_at=5.0)
+    fd = instance_files.create(path, pool="resnet50", token="token", launched_at=5.0)
     assert lab.states() == {id_: "pending"}
     os.close(fd)  # as the kernel does for the dead
     assert lab.states() == {id_: "gone"}
@@ -168,7 +168,7 @@ def test_a_launcher_that_died_before_it_started_the_worker(lab, launch_one, even
 def test_those_who_look_do_not_take_each_other_for_a_worker(lab, launch_one, eventually):
     id_ = launch_one(lab.open("--brief"))
     eventually(lambda: lab.states() == {id_: "gone"})
-    with journal.path_of(lab.root, id_).open("rb") as file:
+    with instance_files.path_of(lab.root, id_).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # another controller is looking just now
         assert lab.states() == {id_: "gone"}
 
@@ -178,7 +178,7 @@ def test_nobody_runs_whose_process_id_could_not_be_written_down(lab, eventually)
         """Somebody removes the instance's file before the worker starts."""
 
         def _spawn(self, id, pool, fd):
-            journal.path_of(lab.root, id).unlink()
+            instance_files.path_of(lab.root, id).unlink()
             super()._spawn(id, pool, fd)
             eventually(lambda: self._children[id].poll() is not None)
 
@@ -223,7 +223,7 @@ while True:
         fleet.instances()
     eventually(lambda: "asked" in log.read_text())
     fleet.instances()
-    record = journal.read(journal.path_of(lab.root, instance.id))
+    record = instance_files.read(instance_files.path_of(lab.root, instance.id))
     assert record is not None
     os.kill(record.pid, signal.SIGTERM)  # a last one, by which we see that those before it were one
     eventually(lambda: log.read_text().count("asked") == 2)
@@ -231,13 +231,13 @@ while True:
 
 def test_an_instance_stopped_before_its_process_is_known_is_asked_as_soon_as_it_is(lab, python, eventually):
     lab.open()
-    path = journal.path_of(lab.root, "wrk-slow")
-    fd = journal.create(path, pool="resnet50", token="token", launched_at=time.time())
+    path = instance_files.path_of(lab.root, "wrk-slow")
+    fd = instance_files.create(path, pool="resnet50", token="token", launched_at=time.time())
     lab.open().terminate(["wrk-slow"])
     assert lab.states() == {"wrk-slow": "stopping"}
     process = python("import sys; print(flush=True); sys.stdin.read()")
     process.stdout.readline()
-    journal.append(path, pid=process.pid)
+    instance_files.append(path, pid=process.pid)
     lab.states()
     assert process.wait(120) == -signal.SIGTERM
     os.close(fd)
@@ -262,7 +262,7 @@ def test_dead_workers_are_no_zombies(lab, launch_one, eventually):
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: [instance.state for instance in fleet.instances()] == ["gone"])
     assert not Path(f"/proc/{pid}").exists()
-    record = journal.read(journal.path_of(lab.root, id_))
+    record = instance_files.read(instance_files.path_of(lab.root, id_))
     assert record is not None
     assert record.exit_status == -signal.SIGKILL
 
@@ -321,8 +321,8 @@ def test_files_that_are_not_ours_are_passed_over(lab):
 
 def test_a_damaged_file_whose_process_lives_is_no_empty_fleet(lab):
     fleet = lab.open()
-    path = journal.path_of(lab.root, "wrk-1")
-    fd = journal.create(path, pool="resnet50")
+    path = instance_files.path_of(lab.root, "wrk-1")
+    fd = instance_files.create(path, pool="resnet50")
     with pytest.raises(Unavailable, match=r"wrk-1.jsonl is damaged, and its process lives: end it by hand"):
         fleet.instances()
     os.close(fd)
@@ -331,23 +331,23 @@ def test_a_damaged_file_whose_process_lives_is_no_empty_fleet(lab):
 
 def test_what_a_later_version_writes_is_left_out(lab):
     lab.open()
-    path = journal.path_of(lab.root, "wrk-1")
-    os.close(journal.create(path, pool="resnet50", token="t", launched_at=1.0, colour="blue"))
-    journal.append(path, size="big")
-    record = journal.read(path)
+    path = instance_files.path_of(lab.root, "wrk-1")
+    os.close(instance_files.create(path, pool="resnet50", token="t", launched_at=1.0, colour="blue"))
+    instance_files.append(path, size="big")
+    record = instance_files.read(path)
     assert record is not None
     assert (record.pool, record.alive) == ("resnet50", False)
 
 
 def test_a_torn_line_spoils_only_itself(lab):
     lab.open()
-    path = journal.path_of(lab.root, "wrk-1")
-    os.close(journal.create(path, pool="resnet50", token="t", launched_at=1.0))
+    path = instance_files.path_of(lab.root, "wrk-1")
+    os.close(instance_files.create(path, pool="resnet50", token="t", launched_at=1.0))
     with path.open("a") as file:
         file.write('\n{"stop_at": 17')
-    journal.append(path, stop_at=2.0)
-    journal.append(path, stop_at=3.0)
-    record = journal.read(path)
+    instance_files.append(path, stop_at=2.0)
+    instance_files.append(path, stop_at=3.0)
+    record = instance_files.read(path)
     assert record is not None
     assert record.stop_at == 2.0, "the first whole one counts"
 

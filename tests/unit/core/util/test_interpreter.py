@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from app_tier.pipeline.isolation import IsolatedDecoder
 from core.imaging.sandbox import Sandbox
 from core.util.interpreter import ROOT, module_command, python_command
 from tests.hostile_folder import HostileFolder
@@ -70,16 +69,12 @@ def test_a_checkout_that_is_not_installed_can_be_run(tmp_path, hostile):
 
 def test_decoders_are_started_with_care(hostile, data):
     photo = (data / "photos" / "parrot.jpg").read_bytes()
-    decoder = IsolatedDecoder(600, 60.0)
+    sandbox = Sandbox(600, 60.0)
     try:
-        assert decoder.decode(photo, 224).mode == "RGB"
+        assert sandbox.pixels(photo, 224).mode == "RGB"
+        assert sandbox.thumbnail(photo, 256).startswith(b"\xff\xd8")
     finally:
-        decoder.close()
-    thumbnails = Sandbox(600, 60.0)
-    try:
-        assert thumbnails.thumbnail(photo, 256).startswith(b"\xff\xd8")
-    finally:
-        thumbnails.close()
+        sandbox.close()
     assert hostile.executed == []
 
 

@@ -1,4 +1,4 @@
-"""`tagfleet tag` for buckets, without workers: what it estimates, and what it refuses."""
+"""`tagfleet tag` for buckets, without workers: its estimate, and what it refuses."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_the_estimate_says_how_many_how_long_and_how_much(tag: Tag, list_: Path)
         (("--estimate",), "name what to tag"),
         (("s3://a/", "s3://b/"), "one thing at a time"),
         (("s3://",), "no address of the form s3://BUCKET/KEY"),
-        (("s3://a/p", "--list", "x"), "names the bucket of its keys alone"),
-        (("s3://a/p", "--output", "x"), "a bucket's lie in S3"),
+        (("s3://a/p", "--list", "x"), "give only the bucket of its keys"),
+        (("s3://a/p", "--output", "x"), "photos in a bucket stay in S3"),
         (("s3://a/p", "--tagger", "none"), "there is no such pool; there are: resnet50"),
     ],
 )
@@ -62,5 +62,5 @@ def test_where_nothing_is_to_tag_it_says_so_and_looks_again_the_next_time(tag: T
     for _ in range(2):
         result = tag("--list", path)
         assert result.exit_code == 1
-        assert "1 objects end like no image (--all takes them too)" in result.stderr
+        assert "1 objects do not end like an image (--all includes them)" in result.stderr
     assert not list((tmp_path / "home/store/objects").rglob("*.json"))

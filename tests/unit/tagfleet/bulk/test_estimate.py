@@ -1,4 +1,4 @@
-"""The estimate: exact for what is small, honest about its error for what is large."""
+"""Estimates are exact for small buckets, and their error bounds hold for large ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from core.domain.addresses import split_address
 from core.storage.ports import Etag, ObjectInfo
 from tagfleet.bulk import estimate
-from tagfleet.bulk.listing import Below
+from tagfleet.bulk.listing import PrefixListing
 
 
 class Keys:
@@ -40,7 +40,7 @@ class Keys:
 
 def counted(keys: list[str], prefix: str = "p/", exact_pages: int = 2) -> tuple[estimate.Count, Keys]:
     source = Keys(keys)
-    listing = Below(source, f"s3://b/{prefix}")
+    listing = PrefixListing(source, f"s3://b/{prefix}")
     return estimate.count(listing, everything=False, rng=random.Random(1), exact_pages=exact_pages), source
 
 

@@ -1,4 +1,4 @@
-"""What is tagged: the lines of a list, the rows of an inventory; each listing goes on after any of its objects."""
+"""Listings from prefixes, files and inventories; each resumes after any of its objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from core.errors import NotFound
 from core.storage.ports import Blob
-from tagfleet.bulk.listing import BadListing, Inventory, Listing, Named, looks_like_image
+from tagfleet.bulk.listing import BadListing, FileListing, InventoryListing, Listing, looks_like_image
 
 KEYS = ["a b.jpg", "1+1.jpg", "50%25.jpg", "ü/日本.jpg", 'q"uote,.jpg']
 ENCODED = ["a+b.jpg", "1%2B1.jpg", "50%2525.jpg", "%C3%BC/%E6%97%A5%E6%9C%AC.jpg", "q%22uote%2C.jpg"]
@@ -42,7 +42,7 @@ def inventory(
         "files": [{"key": f"photos/all/data/{number}.bin", "size": 1} for number in range(len(files))],
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    return Inventory(Nothing(), str(folder / "manifest.json"))
+    return InventoryListing(Nothing(), str(folder / "manifest.json"))
 
 
 def csv_file(*rows: tuple[str, ...]) -> bytes:
@@ -83,7 +83,7 @@ def test_a_listing_goes_on_after_any_of_its_objects(tmp_path: Path, format: str)
     listing: Listing
     if format == "list":
         (tmp_path / "list").write_text("\n".join(["", *KEYS, ""]))
-        listing = Named(Nothing(), str(tmp_path / "list"), "photos")
+        listing = FileListing(Nothing(), str(tmp_path / "list"), "photos")
     else:
         listing = both(tmp_path, format)
     found = list(listing.after(""))
@@ -97,38 +97,41 @@ def test_a_list_may_mix_addresses_and_keys(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("list") / "list"
     path.write_text("\n".join(f"s3://other/{key}" if number % 2 else key for number, key in enumerate(keys)))
     uris = [f"s3://{'other' if number % 2 else 'photos'}/{key}" for number, key in enumerate(keys)]
-    assert [found.uri for found in Named(Nothing(), str(path), "photos").after("")] == uris
+    assert [found.uri for found in FileListing(Nothing(), str(path), "photos").after("")] == uris
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('{"sourceBucket": "b"}', "no manifest of an inventory in CSV or Parquet: destinationBucket: Field required"),
-        ("{", "no manifest of an inventory in CSV or Parquet"),
+        (
+            '{"sourceBucket": "b"}',
+            "this is not the manifest of an inventory in CSV or Parquet: destinationBucket: Field required",
+        ),
+        ("{", "this is not the manifest of an inventory in CSV or Parquet"),
     ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(BadListing, match=why):
-        list(Inventory(Nothing(), str(tmp_path / "manifest.json")).after(""))
+        list(InventoryListing(Nothing(), str(tmp_path / "manifest.json")).after(""))
 
 
 def test_what_a_listing_cannot_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("a.jpg")
-    with pytest.raises(BadListing, match=r"line 1 is no address.*tagfleet tag s3://BUCKET --list FILE"):
-        list(Named(Nothing(), str(tmp_path / "list")).after(""))
+    with pytest.raises(BadListing, match=r"line 1 is not an address.*tagfleet tag s3://BUCKET --list FILE"):
+        list(FileListing(Nothing(), str(tmp_path / "list")).after(""))
     with pytest.raises(BadListing, match="No such file"):
-        list(Named(Nothing(), str(tmp_path / "gone"), "b").after(""))
-    with pytest.raises(BadListing, match="there is no such object"):
-        list(Inventory(Nothing(), "s3://b/manifest.json").after(""))
+        list(FileListing(Nothing(), str(tmp_path / "gone"), "b").after(""))
+    with pytest.raises(BadListing, match="this object does not exist"):
+        list(InventoryListing(Nothing(), "s3://b/manifest.json").after(""))
 
 
 @pytest.mark.parametrize("line", ["s3:///a.jpg", "s3://"])
 def test_an_address_without_a_bucket_is_named_before_anything_is_sent(tmp_path: Path, line: str) -> None:
     """Written by a program whose variable was empty; in a portion, the run could never go on."""
     (tmp_path / "list.txt").write_text(f"s3://photos/1.jpg\n{line}\n")
-    with pytest.raises(BadListing, match="line 2 is no address"):
-        list(Named(Nothing(), str(tmp_path / "list.txt"), "photos").after(""))
+    with pytest.raises(BadListing, match="line 2 is not an address"):
+        list(FileListing(Nothing(), str(tmp_path / "list.txt"), "photos").after(""))
 
 
 def test_an_image_is_known_by_its_ending_whatever_its_case() -> None:

@@ -1,10 +1,10 @@
-"""A run over a bucket: killed anywhere it goes on, nothing is lost or doubled, and little is held."""
+"""A run over a bucket resumes wherever it is killed, loses and doubles nothing, and uses little memory."""
 
 from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +20,8 @@ from core.domain.messages import Box, Job, Result, Tag, decode_job, encode
 from core.errors import Unavailable
 from core.storage import layout
 from core.wiring import Backend
-from tagfleet.bulk.listing import Found
-from tagfleet.bulk.run import Parts, Run, drive, take
+from tagfleet.bulk.listing import ListedObject
+from tagfleet.bulk.run import BucketRun, RunSetup, drive, next_portion
 from tagfleet.bulk.state import RunDiffers, RunFile, RunState, RunTaken
 
 
@@ -35,6 +35,7 @@ class Fate:
 
     at: dict[int, bool] = field(default_factory=dict)
     calls: int = 0
+    dies: Callable[[], BaseException] = Killed
 
 
 class Mortal:
@@ -50,10 +51,10 @@ class Mortal:
             self._fate.calls += 1
             after = self._fate.at.pop(self._fate.calls, None)
             if after is False:
-                raise Killed
+                raise self._fate.dies()
             answer = attribute(*args, **kwargs)
             if after:
-                raise Killed
+                raise self._fate.dies()
             return list(answer) if name == "list" else answer
 
         return call
@@ -67,9 +68,9 @@ class Numbers:
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def after(self, cursor: str) -> Iterator[Found]:
+    def after(self, cursor: str) -> Iterator[ListedObject]:
         for number in range(int(cursor or 0), self.count):
-            yield Found(uri(number), str(number + 1))
+            yield ListedObject(uri(number), str(number + 1))
 
     @property
     def images(self) -> list[str]:
@@ -117,12 +118,14 @@ def result_of(job: Job) -> Result:
     return Result(batch_id=job.batch_id, image_id=job.image_id, name=job.name, **said)
 
 
-def run_of(deployment: Deployment, listing: Numbers, fate: Fate | None = None, *, lead: int = 9) -> tuple[Run, RunFile]:
+def run_of(
+    deployment: Deployment, listing: Numbers, fate: Fate | None = None, *, lead: int = 9
+) -> tuple[BucketRun, RunFile]:
     store, queue = deployment.store, deployment.queue
     if fate is not None:
         store, queue = Mortal(store, fate), Mortal(queue, fate)
     file = RunFile(store, "run_x", RunState(listing=listing.name, pool="resnet50"), lambda: 1.0)
-    run = Run(file, listing, Parts(store, queue, lambda: 1.0), lead=lead, portion=7, chunk=4)
+    run = BucketRun(file, listing, RunSetup(store, queue, lambda: 1.0, lead=lead, portion=7, chunk=4))
     return run, file
 
 
@@ -131,7 +134,7 @@ def deployment(tmp_path: Path) -> Deployment:
     return Deployment(tmp_path)
 
 
-def finish(deployment: Deployment, run: Run) -> None:
+def finish(deployment: Deployment, run: BucketRun) -> None:
     drive(run, lambda run: deployment.work(), lambda line: None, lambda seconds: deployment.work())
 
 
@@ -201,11 +204,10 @@ def test_what_does_not_answer_is_tried_again(deployment: Deployment) -> None:
 
 
 def test_a_lost_answer_is_no_other_process(deployment: Deployment) -> None:
-    fate = Fate()
-    file = RunFile(deployment.store, "run_x", RunState(listing="l", pool="p"), lambda: 1.0)
-    file._store = Mortal(deployment.store, fate)
-    fate.at[1] = True
-    with pytest.raises(Killed):  # stands for a connection that broke after the store had done its part
+    fate = Fate(dies=lambda: Unavailable("the connection broke after the store had done its part"))
+    file = RunFile(Mortal(deployment.store, fate), "run_x", RunState(listing="l", pool="p"), lambda: 1.0)
+    fate.at[fate.calls + 1] = True
+    with pytest.raises(Unavailable):
         file.change(sent=1)
     file.change(sent=1)
     assert file.state.sent == 1
@@ -233,7 +235,7 @@ def test_messages_that_are_gone_are_sent_again(deployment: Deployment) -> None:
         pass
     lost = deployment.queue.receive(10, 0)
     deployment.queue.delete(lost)
-    run._news_at -= 1000
+    run.resend_after_s = -1.0
     run.refresh()
     assert deployment.queue.depth().visible == 7
     finish(deployment, run)
@@ -257,15 +259,15 @@ class Uri(str):
 def test_a_million_objects_are_never_held_together() -> None:
     most = 0
 
-    def million() -> Iterator[Found]:
+    def million() -> Iterator[ListedObject]:
         nonlocal most
         for number in range(1_000_000):
-            yield Found(Uri("s3://b/k.jpg"), str(number + 1))
+            yield ListedObject(Uri("s3://b/k.jpg"), str(number + 1))
             most = max(most, Uri.alive)
 
     following, taken, last = million(), 0, False
     while not last:
-        portion = take(following, 10_000, "", everything=True)
+        portion = next_portion(following, 10_000, "", everything=True)
         taken, last = taken + len(portion.uris), portion.last
     assert taken == 1_000_000
     assert most <= 2 * 10_000

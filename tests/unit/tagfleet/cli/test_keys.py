@@ -29,7 +29,7 @@ def test_a_key_from_its_making_to_its_end(run, environment):
     key_id = made.stderr.partition(",")[0]
     database = Database(catalog_url(config.load(environment)))
     try:
-        key = KeyCatalog(database).key_of(secret)
+        key = KeyCatalog(database).find(secret)
         assert key is not None
         assert (key.id, key.name, key.scopes) == (key_id, "phone", ["read"])
         listed = run("list").stdout
@@ -37,7 +37,7 @@ def test_a_key_from_its_making_to_its_end(run, environment):
         assert "never used" in listed
         assert secret not in listed
         assert run("revoke", key_id).stdout == f"{key_id} is revoked\n"
-        assert KeyCatalog(database).key_of(secret) is None
+        assert KeyCatalog(database).find(secret) is None
     finally:
         database.close()
     assert "  revoked " in run("list").stdout

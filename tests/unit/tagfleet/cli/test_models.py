@@ -70,7 +70,7 @@ def test_a_model_goes_in_comes_out_and_goes_into_another_deployment(
     assert added.exit_code == 0, added.output
     (reference,) = registered(settings)
     assert added.output == f"added {reference}: imagenet, 3 labels, 0 MB\n"
-    assert run("list", "--check").output == f"* {reference:<28}imagenet, 3 labels, 0 MB\n1 checked, 0 damaged\n"
+    assert run("list", "--check").output == f"* {reference}  imagenet, 3 labels, 0 MB\n1 checked, 0 damaged\n"
     shown = run("show", "pets").output
     assert "Measured on nobody's pets." in shown
     assert "licence  CC0" in shown
@@ -101,7 +101,7 @@ def test_torchs_own_files_are_read_as_tensors_and_nothing_else(add: Run, weights
                 name: torch.full_like(tensor, float("nan")) if tensor.is_floating_point() else tensor
                 for name, tensor in timm.create_model(NETWORK, num_classes=3).state_dict().items()
             },
-            "no finite numbers",
+            "NaN or infinite outputs",
         ),
     ],
 )
@@ -119,7 +119,7 @@ def test_weights_that_cannot_serve_are_refused(
 def test_a_name_of_which_nothing_is_known_is_asked_about(run: Run, weights: Path) -> None:
     refused = run("add", "pets", weights)
     assert isinstance(refused.exception, WeightsInvalid)
-    assert "say its network (`--architecture timm/NAME`) and its labels" in str(refused.exception)
+    assert "name it (`--architecture timm/NAME`), and give its labels" in str(refused.exception)
 
 
 @pytest.mark.parametrize("option", ["--labels", "--card"])
@@ -246,8 +246,8 @@ def test_models_that_are_folders_are_listed_and_removed(run: Run, settings: Sett
     (source / "config.json").write_text("second")
     second = folders.add(store, "florence2", source, 2.0)
     assert run("list").output.splitlines() == [
-        f"* {second.reference:<28}folder of 2 files",
-        f"  {first.reference:<28}folder of 2 files",
+        f"* {second.reference}  folder of 2 files",
+        f"  {first.reference}  folder of 2 files",
     ]
     assert run("remove", second.reference).output == f"removed {second.reference}\n"
     assert folders.every(store) == ([first], [])

@@ -1,4 +1,4 @@
-"""What `tagfleet status` says of workers."""
+"""`tagfleet status` reports workers that give no sign of life."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from config import settings as config
 from core.fleet.roster import Heartbeat, WorkerState
 from core.wiring import Backend
-from tagfleet.cli.status import of_fleet
+from tagfleet.cli.status import fleet_lines
 
 
 def beat(backend: Backend, seq: int, **more: object) -> None:
@@ -30,7 +30,7 @@ SILENT = "gives no sign of life"
 
 def test_a_worker_whose_heartbeat_does_not_change_is_silent_whatever_its_clock_says(backend: Backend) -> None:
     beat(backend, 1)
-    assert SILENT in "\n".join(of_fleet(backend))
+    assert SILENT in " ".join(" ".join(fleet_lines(backend, None)).split())
 
 
 def test_one_that_beats_while_it_is_looked_at_is_not(backend: Backend) -> None:
@@ -45,7 +45,7 @@ def test_one_that_beats_while_it_is_looked_at_is_not(backend: Backend) -> None:
     worker = threading.Thread(target=live)
     worker.start()
     try:
-        assert SILENT not in "\n".join(of_fleet(backend))
+        assert SILENT not in " ".join(" ".join(fleet_lines(backend, None)).split())
     finally:
         over.set()
         worker.join()
@@ -53,6 +53,6 @@ def test_one_that_beats_while_it_is_looked_at_is_not(backend: Backend) -> None:
 
 def test_one_that_has_drained_is_not_waited_for(backend: Backend) -> None:
     beat(backend, 1, state=WorkerState.DRAINED, managed=False)
-    said = "\n".join(of_fleet(backend))
+    said = " ".join(" ".join(fleet_lines(backend, None)).split())
     assert SILENT not in said
     assert "started by hand" in said

@@ -43,7 +43,7 @@ def test_a_tagger_is_trained_gone_on_with_and_evaluated(run: Run, tmp_path: Path
 
     again = run(*command)
     assert again.exit_code == 0
-    assert "going on from step 6 of 6" in again.output
+    assert "resuming at step 6 of 6" in again.output
     refused = run(*command, "--loss", "bce")
     assert refused.exit_code != 0
     assert str(refused.exception) == (

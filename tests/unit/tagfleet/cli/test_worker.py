@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from app_tier.worker.worker import Identity
+from app_tier.worker.heartbeats import Identity
 from config import settings as config
 from config.settings import Settings
-from core.local import instances
+from core.local import instance_files
 from core.wiring import Backend
 from tagfleet.cli.worker import _of, _on
 from tests.metadata import FakeMetadata, serving
@@ -37,11 +37,11 @@ class TestOnThisMachine:
     def test_one_that_the_fleet_launched_is(self, backend, tmp_path):
         """Its file names this process, which holds the lock."""
         (tmp_path / "instances").mkdir()
-        path = instances.path_of(tmp_path / "instances", "wrk-0123456789ab-0")
-        fd = instances.create(path, pool="resnet50", token="t", launched_at=1.0)
+        path = instance_files.path_of(tmp_path / "instances", "wrk-0123456789ab-0")
+        fd = instance_files.create(path, pool="resnet50", token="t", launched_at=1.0)
         assert fd is not None
         try:
-            instances.append(path, pid=os.getpid())
+            instance_files.append(path, pid=os.getpid())
             assert _of("wrk-0123456789ab-0", "resnet50", backend).managed
         finally:
             os.close(fd)
@@ -49,10 +49,10 @@ class TestOnThisMachine:
     @pytest.mark.parametrize("mine", [False, True])
     def test_one_that_borrows_the_id_of_another_is_not(self, backend, tmp_path, mine):
         (tmp_path / "instances").mkdir()
-        path = instances.path_of(tmp_path / "instances", "wrk-0123456789ab-0")
-        fd = instances.create(path, pool="resnet50", token="t", launched_at=1.0)
+        path = instance_files.path_of(tmp_path / "instances", "wrk-0123456789ab-0")
+        fd = instance_files.create(path, pool="resnet50", token="t", launched_at=1.0)
         assert fd is not None
-        instances.append(path, pid=os.getpid() if mine else 1)
+        instance_files.append(path, pid=os.getpid() if mine else 1)
         if mine:
             os.close(fd)  # that process has ended, and we got its number
         try:

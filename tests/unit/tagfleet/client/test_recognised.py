@@ -1,4 +1,4 @@
-"""Nothing is sent twice: content that the service has is named by its hash."""
+"""The client does not send content that the service already has."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def files(folder: Path, *contents: str) -> list[Path]:
 
 
 def sent(service) -> list[str]:
-    return [name for names in service.received for name in names]
+    return [name for names in service.faults.uploads() for name in names]
 
 
 def test_content_of_another_batch_is_not_sent(service, client, tmp_path):
     paths = files(tmp_path, "one", "two", "three")
     client.upload(client.create_batch(), paths[:2])
-    service.received.clear()
+    service.faults.requests.clear()
     batch = client.create_batch()
     items = client.upload(batch, [("new name.jpg", paths[1]), paths[2], ("stream.jpg", io.BytesIO(b"one"))])
     assert sent(service) == ["three.jpg"]
@@ -33,28 +33,23 @@ def test_content_of_another_batch_is_not_sent(service, client, tmp_path):
         ("three.jpg", batch.id),
         ("stream.jpg", batch.id),
     ]
-    assert [service.bodies[item.image_id] for item in items] == [b"two", b"three", b"one"]
+    assert [service.content_of(item) for item in items] == [b"two", b"three", b"one"]
 
 
 def test_where_all_is_known_nothing_is_sent(service, client, tmp_path):
     paths = files(tmp_path, *map(str, range(45)))
     first = client.upload(client.create_batch(), paths)
-    service.received.clear()
+    service.faults.requests.clear()
     again = client.upload(client.create_batch(), paths)
-    assert service.received == []
+    assert sent(service) == []
     assert [item.name for item in again] == [item.name for item in first]
 
 
 def test_what_vanishes_between_question_and_answer_is_sent(service, client, tmp_path):
     paths = files(tmp_path, "one", "two")
     client.upload(client.create_batch(), paths)
-
-    def forgotten(handler):
-        handler.body()
-        handler.json(200, {"images": [None, None]})
-
-    service.plan("/images/known", forgotten)
-    service.received.clear()
+    service.faults.answers_next("/images/known", 201, json={"images": [None, None]})
+    service.faults.requests.clear()
     assert [item.name for item in client.upload(client.create_batch(), paths)] == ["one.jpg", "two.jpg"]
     assert sent(service) == ["one.jpg", "two.jpg"]
 
@@ -64,7 +59,7 @@ def test_without_the_check_all_is_sent(service, client, tmp_path):
     for _ in range(2):
         client.upload(client.create_batch(), paths, check=False)
     assert sent(service) == ["one.jpg"] * 2
-    assert service.count("/images/check") == 0
+    assert service.faults.count("/images/check") == 0
 
 
 def test_a_file_that_cannot_be_read_keeps_the_others_in_their_places(service, client, tmp_path):
@@ -78,10 +73,6 @@ def test_a_file_that_cannot_be_read_keeps_the_others_in_their_places(service, cl
 
 
 def test_an_answer_that_leaves_an_image_out_is_no_answer(service, client, tmp_path):
-    def short(handler):
-        handler.body()
-        handler.json(201, {"images": []})
-
-    service.plan("/images", short)
+    service.faults.answers_next("/images", 201, json={"images": []})
     with pytest.raises(BadAnswer):
         client.upload(client.create_batch(), files(tmp_path, "one"))

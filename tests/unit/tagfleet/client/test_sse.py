@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagfleet.client.sse import Decoder, ServerEvent
+from tagfleet.client._sse import Decoder, ServerEvent
 
 line = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=20)
 event = st.builds(

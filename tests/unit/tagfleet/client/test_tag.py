@@ -1,4 +1,4 @@
-"""`tagfleet tag` against the service of the conftest."""
+"""`tagfleet tag` against a deployment in memory."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import csv
 import io
 import json
 import os
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,8 +19,26 @@ from tagfleet import client
 from tagfleet.cli.tag import command
 from tagfleet.tagging import report
 from tagfleet.tagging.journal import Journal
+from tagfleet.testing import Deployment, Failed
 
 Tag = Callable[..., Result]
+
+
+def batches(service: Deployment) -> list[client.Batch]:
+    """All of them, the oldest first."""
+    return [*service.client().batches()][::-1]
+
+
+def names_in(service: Deployment) -> set[str]:
+    """The names of the photos in the first batch."""
+    return {item.name for item in service.client().results(batches(service)[0])}
+
+
+def options_of(service: Deployment) -> dict[str, Any]:
+    """The options that the last batch was made with."""
+    return next(
+        one.json["options"] for one in reversed(service.faults.requests) if one.path == "/api/v1/batches" and one.body
+    )
 
 
 @pytest.fixture
@@ -47,12 +68,12 @@ def test_a_folder_gets_its_tags(service, tag, album):
     passed_over = "2 hidden (.d.jpg, .hidden); 2 not images by their extension (film.mp4, notes.txt)"
     assert f"4 files were passed over: {passed_over}\n" in result.stderr
     assert "3 of 3 images tagged, in" in result.stderr
-    assert service.batch("bat_0")["status"] == "completed"
+    assert [batch.status for batch in batches(service)] == ["completed"]
 
 
 def test_a_file_that_is_given_by_name_is_sent_whatever_it_is(service, tag, album):
     assert tag(album / "notes.txt").exit_code == 0
-    assert service.received == [["notes.txt"]]
+    assert service.faults.uploads() == [["notes.txt"]]
 
 
 def test_folders_are_walked_without_following_links(service, tag, album):
@@ -61,7 +82,7 @@ def test_folders_are_walked_without_following_links(service, tag, album):
     (album / "copy.jpg").symlink_to(album / "a.jpg")
     (album / "scan.bin").write_bytes(b"who knows")
     result = tag(album)
-    assert service.received == [["a.jpg", "copy.jpg", "scan.bin", "rome/b.HEIC", "rome/no-extension"]]
+    assert service.faults.uploads() == [["a.jpg", "copy.jpg", "scan.bin", "rome/b.HEIC", "rome/no-extension"]]
     assert "2 links to folders or to nothing (nowhere.jpg, round)" in result.stderr
 
 
@@ -82,7 +103,7 @@ def test_what_cannot_be_looked_at_is_said_and_the_rest_is_sent(service, tag, tmp
     os.close(here)
     result = tag(folder)
     assert result.exit_code == 0, result.output
-    assert service.received == [["a.jpg"]]
+    assert service.faults.uploads() == [["a.jpg"]]
     assert "2 files were passed over: 2 cannot be read (ddd" in result.stderr
 
 
@@ -92,7 +113,7 @@ def test_names_are_cleaned_as_the_service_does(service, tag, tmp_path):
     for name in (b"new\nline.jpg", b"latin-\xe9.jpg", b'quote".jpg'):
         (folder / os.fsdecode(name)).write_bytes(name)
     tag(folder)
-    assert sorted(service.received[0]) == ["latin-�.jpg", "new�line.jpg", 'quote".jpg']
+    assert sorted(service.faults.uploads()[0]) == ["latin-�.jpg", "new�line.jpg", 'quote".jpg']
 
 
 def test_names_of_several_folders_do_not_collide(service, tag, album, tmp_path):
@@ -103,7 +124,7 @@ def test_names_of_several_folders_do_not_collide(service, tag, album, tmp_path):
     again.mkdir(parents=True)
     (again / "a.jpg").write_bytes(b"a third")
     assert tag(album, other, again, album / "a.jpg", album).exit_code == 0
-    [names] = service.received
+    [names] = service.faults.uploads()
     assert names == [
         "album/a.jpg",
         "album/rome/b.HEIC",
@@ -114,17 +135,18 @@ def test_names_of_several_folders_do_not_collide(service, tag, album, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("settings_of_service", [{"pools.lite.tagger": "efficientnet-lite0"}])
 def test_the_options_reach_the_service(service, tag, album):
     tag(album, "--tagger", "lite", "--top-k", "3", "--min-confidence", "0.5")
-    assert service.batches["bat_0"]["tagger"] == "lite"
-    assert service.batches["bat_0"]["options"] == {"top_k": 3, "min_confidence": 0.5}
+    assert batches(service)[0].tagger == "lite"
+    assert options_of(service) == {"top_k": 3, "min_confidence": 0.5}
 
 
 def test_florence2_is_asked_by_options(service, tag, album):
     asked = ["--task", "caption", "--task", "find", "--candidate", "red car", "--cumulative", "0.9"]
     tag(album, *asked)
     wanted = {"cumulative": 0.9, "tasks": ["caption", "find"], "candidates": ["red car"]}
-    assert service.batches["bat_0"]["options"] == wanted
+    assert options_of(service) == wanted
     for wrong in (["--task", "find"], ["--task", "detect", "--candidate", "car"], ["--task", "sing"]):
         assert tag(album, *wrong).exit_code == 2
 
@@ -142,7 +164,8 @@ def test_a_caption_stands_beside_the_tags():
 
 
 def test_what_failed_is_said_with_its_reason(service, tag, album):
-    service.fail = lambda name: "b.HEIC is damaged: 3 bytes are missing" if "b.HEIC" in name else None
+    damaged = Failed("b.HEIC is damaged: 3 bytes are missing")
+    service.tagger.answer = lambda photo: damaged if "b.HEIC" in photo.name else {"dog": 0.93}
     result = tag(album)
     assert result.exit_code == 1
     assert "rome/b.HEIC: b.HEIC is damaged: 3 bytes are missing\n" in result.stderr
@@ -150,24 +173,29 @@ def test_what_failed_is_said_with_its_reason(service, tag, album):
 
 
 def test_a_batch_that_somebody_cancelled_is_not_called_tagged(service, tag, album):
-    def cancelled(handler):
-        (batch,) = service.batches
-        service.items[batch][0]["status"] = "cancelled"
-        handler._close(batch)
+    service.tagger.answer = lambda photo: None if photo.name == "a.jpg" else {"dog": 0.93}
 
-    service.plan("/close", cancelled)
-    result = tag(album)
+    def cancel() -> None:
+        client = service.client()
+        while not [batch for batch in client.batches() if batch.completed == 2 and batch.status == "in_progress"]:
+            time.sleep(0.01)  # bounded by the test's timeout
+        client.cancel(next(client.batches()))
+
+    with ThreadPoolExecutor(1) as other:
+        somebody = other.submit(cancel)
+        result = tag(album)
+        somebody.result()
     assert result.exit_code == 1
     assert "2 of 3 images tagged, 1 cancelled, in" in result.stderr
 
 
 def test_what_the_service_has_is_not_sent_again(service, tag, album):
     tag(album)
-    service.received.clear()
+    service.faults.requests.clear()
     (album / "new.jpg").write_bytes(b"new")
     result = tag(album)
     assert result.exit_code == 0, result.output
-    assert service.received == [["new.jpg"]]
+    assert service.faults.uploads() == [["new.jpg"]]
     assert "4 of 4 images tagged" in result.stderr
 
 
@@ -218,7 +246,7 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(service, 
     result = tag(album, "--format", "csv", "--output", tmp_path / "gone" / "tags.csv")
     assert result.exit_code == 1
     assert f"Error: {tmp_path}/gone/tags.csv: No such file or directory" in result.stderr
-    assert service.batches == {}
+    assert batches(service) == []
 
 
 def test_a_batch_is_called_after_its_folder(service, tag, album):
@@ -226,47 +254,41 @@ def test_a_batch_is_called_after_its_folder(service, tag, album):
     tag(album / "rome")
     tag(album / "a.jpg")
     tag(album, album / "rome")
-    assert [batch["metadata"].get("title") for batch in service.batches.values()] == ["album", "rome", None, None]
+    assert [batch.metadata.get("title") for batch in batches(service)] == ["album", "rome", None, None]
 
 
 def test_an_interrupted_upload_goes_on_and_sends_nothing_twice(service, tag, album):
-    def refuse(handler):
-        handler.body()
-        handler.problem(400, "Bad Request", "not now")
-
     for number in range(30):
         (album / f"more{number:02}.jpg").write_bytes(bytes([number]))
-    service.plan("/images", refuse)
+    service.faults.refuses_next("/images", 400, "not now")
     assert tag(album).exit_code == 1
     (album / "a.jpg").write_bytes(b"it was changed meanwhile")
-    arrived = {item["name"] for item in service.items["bat_0"]}
+    arrived = names_in(service)
     assert 0 < len(arrived) < 33
-    service.received.clear()
+    service.faults.requests.clear()
     result = tag(album)
     assert result.exit_code == 0, result.output
-    resent = [name for names in service.received for name in names]
-    everything = {item["name"] for item in service.items["bat_0"]}
+    resent = [name for names in service.faults.uploads() for name in names]
+    everything = names_in(service)
     assert sorted(resent) == sorted(everything - arrived | {"a.jpg"})
-    assert list(service.batches) == ["bat_0"]
-    assert f"{33 - len(resent)} of 33 images are there already" in result.stderr
+    assert len(batches(service)) == 1
+    assert f"{33 - len(resent)} of 33 images are uploaded already" in result.stderr
 
 
 def test_a_finished_batch_is_not_gone_on_with(service, tag, album):
     tag(album)
     tag(album)
-    assert list(service.batches) == ["bat_0", "bat_1"]
+    assert len(batches(service)) == 2
 
 
 def test_a_service_that_lost_the_batch_gets_a_new_one(service, tag, album):
-    def refuse(handler):
-        handler.body()
-        handler.problem(400, "Bad Request", "not now")
-
-    service.plan("/images", refuse)
+    service.faults.refuses_next("/images", 400, "not now")
     tag(album)
-    del service.batches["bat_0"]
+    (lost,) = batches(service)
+    service.client().delete(lost)
     assert tag(album).exit_code == 0
-    assert list(service.batches) == ["bat_1"]
+    (batch,) = batches(service)
+    assert batch.id != lost.id
 
 
 def test_nobody_there(tag, album, service):
@@ -279,21 +301,21 @@ def test_nobody_there(tag, album, service):
 def test_wrong_usage(tag, tmp_path):
     assert tag(tmp_path / "nothing.jpg").exit_code == 2
     assert tag().exit_code == 2
-    assert "there is nothing to tag" in tag(tmp_path).stderr
+    assert "nothing to tag" in tag(tmp_path).stderr
 
 
 def test_an_interrupted_upload_goes_on_with_names_of_another_form(service, tag, album):
     """The same folder, of which another system gives out the names composed."""
     (album / "e\u0301.jpg").write_bytes(b"e")
-    service.plan("/close", lambda handler: handler.problem(404, "Not Found", "not now"))
+    service.faults.refuses_next("/close", 404, "not now")
     assert tag(album).exit_code == 1
-    service.received.clear()
+    service.faults.requests.clear()
     (album / "e\u0301.jpg").rename(album / "\u00e9.jpg")
     result = tag(album)
     assert result.exit_code == 0, result.output
-    assert "4 of 4 images are there already" in result.stderr
-    assert service.received == []
-    assert len(service.batches) == 1
+    assert "4 of 4 images are uploaded already" in result.stderr
+    assert service.faults.uploads() == []
+    assert len(batches(service)) == 1
 
 
 def test_a_folder_is_the_same_one_where_the_disk_says_so(tmp_path):

@@ -1,4 +1,4 @@
-"""The command where nothing answers, or what is asked makes no sense."""
+"""`tagfleet loadtest` without a service, and with options that contradict each other."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def test_a_service_that_is_not_there_is_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--rate", "5", "--per-request", "3"], "--per-request is for runs without"),
-        (["--size", "2kB", "--folder", "."], "give one of them"),
+        (["--rate", "5", "--per-request", "3"], "use --per-request only without --rate"),
+        (["--size", "2kB", "--folder", "."], "give only one of them"),
     ],
 )
 def test_what_contradicts_itself_is_refused_before_anything_is_sent(arguments, sentence):
@@ -30,4 +30,4 @@ def test_what_contradicts_itself_is_refused_before_anything_is_sent(arguments, s
 def test_a_comparison_with_what_is_no_report_names_the_file(tmp_path):
     (tmp_path / "a.json").write_text("{}")
     result = CliRunner().invoke(command, ["compare", str(tmp_path / "a.json"), str(tmp_path / "a.json")])
-    assert "a.json: this is no report" in str(result.exception)
+    assert "a.json: this is not a report" in str(result.exception)

@@ -1,4 +1,4 @@
-"""Figures, tables and the page from what was written down of runs."""
+"""Figures, tables and the page are computed from the record of runs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.reports.plot import thin_points
-from tagfleet.loadtest import figures, page, record, suite, tables
-from tagfleet.loadtest.errors import LoadTestError
+from tagfleet.loadtest import figures, page, record, suite, summaries
 from tagfleet.loadtest.figures import Spread
-from tagfleet.loadtest.plan import Plan
-from tagfleet.loadtest.record import Boot, Photo, Report, Run, Sample
+from tagfleet.loadtest.plan import LoadPlan, LoadTestError
+from tagfleet.loadtest.record import Boot, LoadRun, Photo, Report, Sample
 
 
-def run_of(*photos: Photo, count: int | None = None, label: str = "load", **more) -> Run:
-    plan = Plan(label=label, count=count or len(photos))
-    return Run(plan=plan, began_at_unix=0, url="http://127.0.0.1:1", photos=list(photos), **more)
+def run_of(*photos: Photo, count: int | None = None, label: str = "load", **more) -> LoadRun:
+    plan = LoadPlan(label=label, count=count or len(photos))
+    return LoadRun(plan=plan, began_at_unix=0, url="http://127.0.0.1:1", photos=list(photos), **more)
 
 
 def tagged(sent: float, tagged: float, **more) -> Photo:
@@ -37,7 +36,7 @@ def test_the_percentiles_of_a_hundred_seconds():
 
 
 def test_rates_count_from_the_first_byte_to_the_last_tags():
-    found = figures.of(run_of(tagged(1, 3), tagged(2, 6), tagged(2.5, 11)))
+    found = figures.compute(run_of(tagged(1, 3), tagged(2, 6), tagged(2.5, 11)))
     assert (found.seconds, found.images_per_s) == (10, 0.3)
     assert found.uploads_per_s == pytest.approx(3 / 2)
     assert found.mb_per_s == pytest.approx(0.0015)
@@ -49,31 +48,31 @@ def test_rates_count_from_the_first_byte_to_the_last_tags():
 def test_what_failed_is_counted_by_kind_and_in_no_response_time():
     refused = Photo(bytes=1, sent=0, error="refused: HTTP 503 Busy")
     failed = tagged(0, 90, error="failed: it is no image")
-    found = figures.of(run_of(tagged(0, 2), refused, refused, failed, count=5))
+    found = figures.compute(run_of(tagged(0, 2), refused, refused, failed, count=5))
     assert found.errors == {"refused: HTTP 503 Busy": 2, "failed: it is no image": 1}
     assert (found.tagged, found.photos, found.sound, found.response.max) == (1, 5, False, 2)
 
 
 def test_a_run_in_which_nothing_arrived_has_no_figures_but_errors():
-    found = figures.of(run_of(Photo(bytes=1, error="nothing answers")))
+    found = figures.compute(run_of(Photo(bytes=1, error="nothing answers")))
     assert (found.seconds, found.response, found.uploads_per_s, found.images_per_s) == (None, None, None, None)
-    assert list(tables.summary(run_of(Photo(bytes=1, error="nothing answers"))))[-1] == "  1 × nothing answers"
+    assert list(summaries.summary(run_of(Photo(bytes=1, error="nothing answers"))))[-1] == "  1 × nothing answers"
 
 
 def test_a_sender_that_was_late_or_at_its_limit_says_so():
     late = [Photo(bytes=1, planned=0, sent=2, accepted=3, tagged=4)] * 3
     assert (
         "4 requests at once were too few for this rate: one photo in twenty left 2.0 s"
-        in figures.of(run_of(*late)).remarks[0]
+        in figures.compute(run_of(*late)).remarks[0]
     )
     busy = run_of(*[tagged(0, 1)] * 10, cpu_seconds=0.5)
-    assert "near the 20/s that its one process can reach" in figures.of(busy).remarks[0]
-    assert figures.of(run_of(*[tagged(0, 1)] * 10, cpu_seconds=0.05)).remarks == []
+    assert "near the 20/s that its one process can reach" in figures.compute(busy).remarks[0]
+    assert figures.compute(run_of(*[tagged(0, 1)] * 10, cpu_seconds=0.05)).remarks == []
 
 
 def test_boots_are_averaged_by_phase():
     boots = [Boot(worker_id=id, phases={"process": 1, "ready": ready}) for id, ready in (("a", 2), ("b", 4))]
-    found = figures.of(run_of(tagged(0, 1), boots=boots))
+    found = figures.compute(run_of(tagged(0, 1), boots=boots))
     assert (found.boots, found.boot_phases["ready"].mean, found.boot_phases["process"].max) == (2, 3, 1)
 
 
@@ -86,14 +85,14 @@ def test_a_report_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize("content", ["", "{}", '{"runs": [{}]}', '{"format": 99, "runs": []}'])
 def test_what_is_no_report_is_refused_in_a_sentence(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(LoadTestError, match="no report of `tagfleet loadtest`"):
+    with pytest.raises(LoadTestError, match="not a report of `tagfleet loadtest`"):
         record.read(tmp_path / "a.json")
 
 
 def test_two_reports_are_compared_by_the_labels_of_their_runs():
     first = Report(runs=[run_of(tagged(0, 2)), run_of(tagged(0, 1), label="only here")])
     second = Report(runs=[run_of(tagged(0, 3))])
-    lines = {line[:34].strip(): line.split()[-3:] for line in tables.comparison(first, second)}
+    lines = {" ".join(line.split()[:-3]): line.split()[-3:] for line in summaries.comparison(first, second)}
     assert lines["response p50, s"] == ["2.00", "3.00", "1.50"]
     assert lines["errors"] == ["0.00", "0.00", "–"]
     assert "only here" not in lines
@@ -101,11 +100,11 @@ def test_two_reports_are_compared_by_the_labels_of_their_runs():
 
 def test_reports_without_a_common_label_say_so():
     first, second = (Report(runs=[run_of(tagged(0, 2), label=label)]) for label in "ab")
-    assert list(tables.comparison(first, second)) == ["the reports have no run in common: a and b"]
+    assert list(summaries.comparison(first, second)) == ["the reports have no run in common: a and b"]
 
 
 def test_the_suite_puts_ours_beside_the_other_system_s():
-    plans = suite.plans(60, Plan(count=1, per_request=20))
+    plans = suite.plans(60, LoadPlan(count=1, per_request=20))
     assert [(plan.count, plan.sizes, plan.start, plan.per_request) for plan in plans] == [
         (count, (size,), "cold", 20)
         for count, size in ((20, 80_000), (30, 80_000), (27, 1_900), (40, 80_000), (60, 80_000))

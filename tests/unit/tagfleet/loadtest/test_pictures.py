@@ -1,4 +1,4 @@
-"""Made-up photos: of the wanted size, decodable, the same every time and no two alike."""
+"""Made-up photos have the requested size, decode, are reproducible, and no two are alike."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tagfleet.loadtest.errors import LoadTestError
 from tagfleet.loadtest.photos import Photos
 from tagfleet.loadtest.pictures import SMALLEST_BYTES, Picture
-from tagfleet.loadtest.plan import Plan
+from tagfleet.loadtest.plan import LoadPlan, LoadTestError
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,7 +44,7 @@ def test_a_size_that_no_photo_has_is_refused_in_a_sentence():
 
 
 def test_no_two_photos_of_a_test_are_alike_and_sizes_take_turns():
-    photos = list(Photos(Plan(count=70, sizes=(1_500, 3_000))))
+    photos = list(Photos(LoadPlan(count=70, sizes=(1_500, 3_000))))
     assert [len(content) for _, content in photos[:4]] == [1_500, 3_000, 1_500, 3_000]
     assert len({name for name, _ in photos}) == len({content for _, content in photos}) == 70
 
@@ -55,11 +54,11 @@ def test_a_folder_is_sent_again_and_again_until_there_are_enough(tmp_path):
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "b.PNG").write_bytes(b"two")
     (tmp_path / "notes.txt").write_bytes(b"no photo")
-    photos = list(Photos(Plan(count=3, folder=tmp_path)))
+    photos = list(Photos(LoadPlan(count=3, folder=tmp_path)))
     assert [content for _, content in photos] == [b"one", b"two", b"one"]
     assert len({name for name, _ in photos}) == 3
 
 
 def test_a_folder_without_a_photo_is_refused(tmp_path):
-    with pytest.raises(LoadTestError, match="there is no photo to send in this folder"):
-        Photos(Plan(count=3, folder=tmp_path))
+    with pytest.raises(LoadTestError, match="this folder contains no photos"):
+        Photos(LoadPlan(count=3, folder=tmp_path))

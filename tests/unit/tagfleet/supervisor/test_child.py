@@ -37,7 +37,7 @@ def make(tmp_path, clock) -> Iterator[Callable[[str], Child]]:
             "web",
             [sys.executable, "-c", code],
             environ=os.environ,
-            lifeline=read,
+            parent_fd=read,
             log=tmp_path / "logs" / "web.log",
             clock=clock,
         )
@@ -60,7 +60,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def log(child: Child) -> str:
-    return child.log.read_text() if child.log.exists() else ""
+    return child.log.path.read_text() if child.log.path.exists() else ""
 
 
 def gone(pid: int) -> bool:
@@ -143,8 +143,8 @@ def test_one_that_ends_for_lack_of_memory_says_so(make, code, how, why):
 
 def test_what_an_earlier_process_ran_out_of_is_not_blamed_on_the_next(make):
     child = make("import sys; sys.exit('out of luck')")
-    child.log.parent.mkdir()
-    child.log.write_text("MemoryError\n")
+    child.log.path.parent.mkdir()
+    child.log.path.write_text("MemoryError\n")
     child.start()
     until(lambda: not child.alive)
     said = child.tend()
@@ -154,13 +154,13 @@ def test_what_an_earlier_process_ran_out_of_is_not_blamed_on_the_next(make):
 
 def test_a_large_log_is_put_aside(make):
     child = make("print('new')")
-    child.log.parent.mkdir()
-    with child.log.open("wb") as file:
+    child.log.path.parent.mkdir()
+    with child.log.path.open("wb") as file:
         file.truncate(11 * 1024 * 1024)
     child.start()
     until(lambda: not child.alive)
     assert log(child) == "new\n"
-    assert child.log.with_name("web.log.1").stat().st_size == 11 * 1024 * 1024
+    assert child.log.path.with_name("web.log.1").stat().st_size == 11 * 1024 * 1024
 
 
 def test_it_inherits_its_lifeline_and_no_other_file(make):
@@ -182,14 +182,14 @@ def test_a_log_that_cannot_be_made_stops_no_child(make, tmp_path):
     assert child.alive
     told = child.tend()
     assert told
-    assert told.startswith(f"what web logs is lost: {child.log} cannot be written")
+    assert told.startswith(f"what web logs is lost: {child.log.path} cannot be written")
     assert child.tend() is None
 
 
 def test_a_child_whose_log_is_on_a_full_disk_lives(make):
     child = make("import time; time.sleep(60)")
-    child.log.parent.mkdir(parents=True)
-    child.log.symlink_to("/dev/full")
+    child.log.path.parent.mkdir(parents=True)
+    child.log.path.symlink_to("/dev/full")
     child.start()
     assert child.alive
     assert child.tend() is None
@@ -205,7 +205,7 @@ def test_the_log_of_a_living_child_does_not_grow_for_ever(make):
         "while True: print('later', flush=True); time.sleep(0.01)"
     )
     child.start()
-    old = child.log.with_name("web.log.1")
+    old = child.log.path.with_name("web.log.1")
 
     def halved() -> bool:
         child.tend()
@@ -213,5 +213,5 @@ def test_the_log_of_a_living_child_does_not_grow_for_ever(make):
 
     until(halved)
     assert old.stat().st_size > 10 << 20
-    assert child.log.stat().st_size < 1 << 20
+    assert child.log.path.stat().st_size < 1 << 20
     assert child.alive

@@ -7,7 +7,7 @@ import pytest
 from core.fleet.decisions import DecisionRecord
 from core.fleet.events import FleetEvent, Kind
 from core.fleet.roster import BootTimings, Heartbeat, PoolStatus, WorkerState
-from tagfleet.client.model import Batch
+from tagfleet.client import Batch
 from tagfleet.supervisor.console_reporter import ConsoleReporter, Snapshot
 
 BOOT = BootTimings(process=0.1, imports=0.5, weights=1.0, first_inference=1.2, ready=1.42)

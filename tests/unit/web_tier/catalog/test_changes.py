@@ -81,11 +81,11 @@ def test_a_cancelled_batch_completes_only_when_told(web, batch):
 
 def test_images_take_the_numbers_that_follow(web, batch):
     ids = [item["image_id"] for item in web.upload(batch, ("a.jpg", b"a"), ("b.jpg", b"b"), ("c.jpg", b"c"))]
-    before = web.catalog.batch(batch).change
+    before = web.catalog.get_batch(batch).change
     with web.catalog.database.writing() as connection:
         count = changes.renumber(connection, before, images.c.id.in_(ids[1:]), {"status": "failed"})
         numbers = changes.advance(connection, batch, 1.0, by=count)
-    assert [(image.id, image.change) for image in web.catalog.changes(batch, before, 10)] == [
+    assert [(image.id, image.change) for image in web.catalog.list_changes(batch, before, 10)] == [
         (ids[1], numbers[0]),
         (ids[2], numbers[1]),
     ]

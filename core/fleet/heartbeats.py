@@ -1,0 +1,150 @@
+"""The heartbeats of workers, and how a reader keeps up with those of a large fleet at little cost.
+
+1. A listing tells which heartbeats changed since they were last read. Only those are fetched, many at once.
+2. One look fetches a limited number: first all new workers, then those that were skipped most often.
+3. A heartbeat that changed and was not fetched counts as its last content with a higher `seq`: the worker lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.errors import NotFound
+from core.storage.ports import Etag, ObjectInfo, ObjectStore
+
+_AT_ONCE = 32
+"""Heartbeats that are fetched at the same time."""
+_FEW = 4
+"""Up to this many are read one after the other: a thread would cost more than it saves."""
+_PER_LOOK = 128
+"""Heartbeats that one look fetches at most, beside new ones. Each fetch over the network costs a millisecond of work,
+and a fleet of a thousand is judged as well by what most of it said a few looks ago."""
+
+
+class FleetObject(BaseModel):
+    """An object of the roster. Fields of newer versions are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class WorkerState(StrEnum):
+    """starting → warming → idle ⇄ busy → draining → drained"""
+
+    STARTING = "starting"
+    WARMING = "warming"
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    DRAINED = "drained"
+
+    ready: bool
+
+    def __init__(self, name: str) -> None:
+        self.ready = name in ("idle", "busy")
+
+
+class BootTimings(FleetObject):
+    """Seconds from the launch to the end of each phase."""
+
+    process: float
+    imports: float
+    weights: float
+    first_inference: float
+    ready: float
+
+
+class Heartbeat(FleetObject):
+    """A worker's report. `seq` grows with each beat: its change shows that the worker lives, without any clock."""
+
+    worker_id: str
+    pool: str
+    tagger: str
+    state: WorkerState
+    seq: int
+    at: float
+    state_since: float
+    started_at: float
+    held: int = 0
+    """Messages in flight that this worker holds, from receipt to acknowledgement."""
+    images_done: int = 0
+    images_failed: int = 0
+    busy_seconds: float = 0.0
+    """Seconds with work in hand; images_done / busy_seconds is the throughput."""
+    rate: float = 0.0
+    """Images/s over about the last ten seconds of work; 0 before the first."""
+    boot: BootTimings | None = None
+    engine: str = ""
+    rss_bytes: int = 0
+    notice: str = ""
+    """What the worker failed at, in a sentence: its store is unavailable, its weights are damaged."""
+    ended_by: str = ""
+    """The error that ended it during work, in a sentence; empty while it works, and after a drain."""
+    leaving: str = ""
+    """Why its machine is being taken away (a spot notice, say); empty while it is not."""
+    at_risk: str = ""
+    """Why its machine may be taken away before long. It works on meanwhile."""
+    managed: bool | None = None
+    """Whether a fleet launched it and may end it. One started by hand ends when it is asked to. None: unknown."""
+    log_lines_dropped: int = 0
+    """Lines of its log that could not be written: the disk is full, or nobody reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A heartbeat as it was read under its etag, or as it must be by now."""
+
+    etag: Etag
+    beat: Heartbeat | None
+    passed: int = 0
+    """Changes that were seen and not fetched."""
+
+
+def _grown(before: Heard, etag: Etag) -> Heard:
+    """Raise `seq` by one. Each change that was seen is at least one beat, so the true `seq` is no lower."""
+    beat = before.beat and before.beat.model_copy(update={"seq": before.beat.seq + 1})
+    return Heard(etag, beat, before.passed + 1)
+
+
+class HeartbeatReader:
+    """Reads heartbeats, and remembers those it has read. Safe for several threads."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._heard: dict[str, Heard] = {}
+
+    def read(self, listed: Sequence[ObjectInfo]) -> list[Heartbeat]:
+        """Return the heartbeats in the listing: fetch all new ones and a limited number of changed ones."""
+        heard = self._heard
+        new = [info.key for info in listed if info.key not in heard]
+        changed = {info.key: info.etag for info in listed if info.key in heard and heard[info.key].etag != info.etag}
+        behind = [info.key for info in listed if info.key in changed or (info.key in heard and heard[info.key].passed)]
+        behind.sort(key=lambda key: -heard[key].passed)
+        due = new + behind[: max(0, _PER_LOOK - len(new))]
+        fetched = dict(zip(due, self._fetch_all(due), strict=True))
+        passed = {key: _grown(heard[key], etag) for key, etag in changed.items() if key not in fetched}
+        known: dict[str, Heard | None] = {**heard, **passed, **fetched}
+        now = {info.key: known[info.key] for info in listed}
+        self._heard = {key: one for key, one in now.items() if one is not None}
+        return [one.beat for one in self._heard.values() if one.beat is not None]
+
+    def _fetch_all(self, keys: Sequence[str]) -> list[Heard | None]:
+        if len(keys) <= _FEW:
+            return [self.fetch(key) for key in keys]
+        with ThreadPoolExecutor(min(_AT_ONCE, len(keys))) as pool:
+            return list(pool.map(self.fetch, keys))
+
+    def fetch(self, key: str) -> Heard | None:
+        """Return one heartbeat, None if it is gone. An unreadable one has no `beat`, so it is not fetched again."""
+        try:
+            blob = self._store.get(key)
+        except NotFound:
+            return None
+        try:
+            return Heard(blob.etag, Heartbeat.model_validate_json(blob.data))
+        except ValidationError:
+            return Heard(blob.etag, None)

@@ -1,0 +1,125 @@
+"""The SQLite file of the local queues: one connection, its schema, and its errors as Unavailable."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.errors import Unavailable
+from core.util.disk_errors import guarded, locked
+from core.util.private import private_database, private_folder_if_new
+
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS messages (
+        id INTEGER PRIMARY KEY,
+        queue TEXT NOT NULL,
+        sent_at REAL NOT NULL,
+        hidden_until REAL,
+        receive_count INTEGER NOT NULL DEFAULT 0,
+        receipt TEXT,
+        body TEXT NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS messages_waiting ON messages (queue) WHERE hidden_until IS NULL;
+    CREATE INDEX IF NOT EXISTS messages_hidden ON messages (queue, hidden_until) WHERE hidden_until IS NOT NULL;
+    CREATE TABLE IF NOT EXISTS boots (only INTEGER PRIMARY KEY CHECK (only = 1), boot TEXT NOT NULL);
+"""
+_NEW_BOOT = "REPLACE INTO boots VALUES (1, ?)"
+_ALL_RETURN = "UPDATE messages SET hidden_until = 0 WHERE hidden_until IS NOT NULL"
+
+
+class QueueDatabase:
+    """One connection, guarded by a lock and opened at its first use. Errors of SQLite become Unavailable."""
+
+    def __init__(self, path: Path, queue: str, boot: str, busy_timeout_s: float) -> None:
+        self._path = path
+        self._boot = boot
+        self._busy_timeout_s = busy_timeout_s
+        self._queue = queue
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        with guarded("make the folder of the queues", path.parent):
+            private_folder_if_new(path.parent)
+
+    @contextmanager
+    def transaction(self, *, flush: bool = False) -> Iterator[sqlite3.Cursor]:
+        """Commit everything in the block together, or nothing.
+
+        With `flush` it is on the disk when this returns. Without, a power cut may undo it: a message that was received
+        or deleted comes back, which at-least-once delivery allows. A crash of the process undoes nothing.
+        """
+        with self._lock, self._translate_errors():
+            cursor = self._open().cursor()
+            cursor.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                yield cursor
+                cursor.execute("COMMIT")
+            except BaseException:
+                if cursor.connection.in_transaction:
+                    cursor.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Cursor]:
+        with self._lock, self._translate_errors():
+            yield self._open().cursor()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _open(self) -> sqlite3.Connection:
+        with guarded("open the queues in", self._path):
+            if self._connection is not None:
+                if os.stat(self._path).st_ino == self._inode:  # noqa: PTH116  # once per operation
+                    return self._connection
+                self._connection.close()  # the file was replaced; messages sent into the old one would be lost
+                self._connection = None
+            with locked(f"{self._path}.lock"):  # only one first user may turn a new file into WAL mode
+                private_database(self._path)
+                connection = sqlite3.connect(
+                    self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+                )
+                try:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.executescript(_SCHEMA)
+                    if connection.execute("SELECT boot FROM boots").fetchone() != (self._boot,):
+                        connection.execute(_ALL_RETURN)
+                        connection.execute(_NEW_BOOT, (self._boot,))
+                except BaseException:
+                    connection.close()
+                    raise
+            self._inode = os.stat(self._path).st_ino  # noqa: PTH116
+        self._connection = connection
+        weakref.finalize(self, connection.close)
+        return connection
+
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
+                raise
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            advice = _ADVICE.get(code, f"SQLite says: {error}")
+            raise Unavailable(f"queue {self._queue}: cannot use {self._path}: {advice}") from error
+
+
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "another process keeps it locked; is one stopped, or its disk stuck? It is safe to try again",
+    sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
+    sqlite3.SQLITE_READONLY: "it cannot be written; check its owner and permissions, and those of its folder",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that its folder is there and may be written",
+    sqlite3.SQLITE_IOERR: "the disk reports an input/output error; check its free space and its health",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; stop tagfleet, move it away and send the batches again",
+    sqlite3.SQLITE_NOTADB: "the file is not a SQLite database; stop tagfleet and move it away",
+}
