@@ -22,8 +22,8 @@ from training.evaluate import unseen
 from training.evaluate.evaluation import Figures, evaluate_scores
 from training.evaluate.thresholds import calibrate
 from training.fit import prediction, runs
+from training.fit.metrics import Floats, Scores, Truth, sigmoid
 from training.fit.runs import BEST, SPLITS
-from training.metrics import Floats, Scores, Truth, sigmoid
 
 _AT_ONCE = 32
 _MOST_TAGS = 1000

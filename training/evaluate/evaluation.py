@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from config.validation import first_problem
 from core.errors import WeightsInvalid
-from training import metrics
-from training.metrics import Means, Reliability, Scores, Tally, Truth
+from training.fit import metrics
+from training.fit.metrics import Means, Reliability, Scores, Tally, Truth
 
 FOLDER = "evaluation"
 FIGURES = "figures.json"
@@ -58,7 +58,7 @@ class LabelFigures(_Part):
 
 
 class Figures(_Part):
-    """Of one tagger on one set of photos. For what each figure means: `training.metrics`."""
+    """Of one tagger on one set of photos. For what each figure means: `training.fit.metrics`."""
 
     kind: Literal["multilabel", "single"]
     """single: each photo has one label, and what is said is the label of the highest score."""

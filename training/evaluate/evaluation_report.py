@@ -12,11 +12,11 @@ import numpy as np
 from core.reports.page import build_page
 from core.reports.plot import draw_svg, escape_formula
 from core.reports.table import build_table
-from training import metrics
 from training.data import files
 from training.evaluate.evaluating import Evaluation
 from training.evaluate.evaluation import FIGURES, REPORT, Figures, spoken, statements
-from training.metrics import Counts, Truth
+from training.fit import metrics
+from training.fit.metrics import Counts, Truth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
