@@ -18,7 +18,7 @@ from tagfleet.cli.common import with_settings
 from training.fit.options import LossName, Options, Precision, SamplerName
 
 if TYPE_CHECKING:
-    from training.fit.loop import Outcome
+    from training.fit.loop import TrainingResult
 
 _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DEFAULTS = Options()
@@ -108,7 +108,7 @@ def command(
 
     options = _options(chosen)
     places = Places(str(start_from or ""), settings.weights_folder, Backend(settings).store, settings.cache)
-    wanted = starting.Wanted(source, folder, options, images, splits, from_scratch, workers, save_every)
+    wanted = starting.TrainingRequest(source, folder, options, images, splits, from_scratch, workers, save_every)
     progress = Progress()
     board = Board(folder, progress.said) if find_spec("tensorboardX") else None
     if board is None:
@@ -129,7 +129,7 @@ def _options(chosen: dict[str, Any]) -> Options:
         raise click.BadParameter(f"{problem.given}: {problem.what}", param_hint=flag) from None
 
 
-def _tell(outcome: Outcome, folder: Path) -> None:
+def _tell(outcome: TrainingResult, folder: Path) -> None:
     best = outcome.best
     if outcome.skipped:
         click.echo(f"{len(outcome.skipped)} images could not be read and were skipped", err=True)

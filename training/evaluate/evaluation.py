@@ -57,7 +57,7 @@ class LabelFigures(_Part):
     """What `accuracy` would be if it were never said."""
 
 
-class Figures(_Part):
+class EvaluationFigures(_Part):
     """Of one tagger on one set of photos. For what each figure means: `training.fit.metrics`."""
 
     kind: Literal["multilabel", "single"]
@@ -110,7 +110,7 @@ def evaluate_scores(
     thresholds: Sequence[float] = (),
     temperature: float = 1.0,
     skipped: Sequence[str] = (),
-) -> Figures:
+) -> EvaluationFigures:
     """All figures of probabilities 0..1 (N, C) against truth (N, C) bool.
 
     With `thresholds` (C,), chosen elsewhere than on these photos, each label is said from its threshold on. Without
@@ -124,7 +124,7 @@ def evaluate_scores(
     precisions = metrics.average_precisions(scores, truth)
     frequencies = truth.mean(axis=0) if len(truth) else np.zeros(len(labels))
     several = len(thresholds) > 0
-    return Figures(
+    return EvaluationFigures(
         kind="multilabel" if several else "single",
         images=len(truth),
         mAP=metrics.mean(precisions),
@@ -162,11 +162,11 @@ def statements(scores: Scores, truth: Truth, *, several: bool) -> Reliability:
     return metrics.reliability(scores[said], truth[said])
 
 
-def read(folder: Path) -> Figures:
+def read(folder: Path) -> EvaluationFigures:
     """What `tagfleet evaluate` left in a run's folder. Raises WeightsInvalid if nothing is there, or it is damaged."""
     path = folder / FOLDER / FIGURES
     try:
-        return Figures.model_validate_json(path.read_bytes())
+        return EvaluationFigures.model_validate_json(path.read_bytes())
     except OSError:
         raise WeightsInvalid(f"{folder} was not evaluated yet: `tagfleet evaluate {folder} SOURCE` does it") from None
     except ValidationError as error:

@@ -14,7 +14,7 @@ from core.reports.plot import draw_svg, escape_formula
 from core.reports.table import build_table
 from training.data import files
 from training.evaluate.evaluating import Evaluation
-from training.evaluate.evaluation import FIGURES, REPORT, Figures, spoken, statements
+from training.evaluate.evaluation import FIGURES, REPORT, EvaluationFigures, spoken, statements
 from training.fit import metrics
 from training.fit.metrics import Counts, Truth
 
@@ -47,7 +47,7 @@ def write(evaluation: Evaluation, folder: Path) -> None:
     files.write(folder / REPORT, build_page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
 
 
-def rows(figures: Figures) -> Iterator[tuple[str, str]]:
+def rows(figures: EvaluationFigures) -> Iterator[tuple[str, str]]:
     """Name and value of each figure, for people."""
     yield "images", str(figures.images)
     if figures.kind == "single":
@@ -136,7 +136,7 @@ def _draw_curves(figure: Figure, evaluation: Evaluation) -> None:
         axes.grid(alpha=0.3)
 
 
-def _draw_bars(figure: Figure, figures: Figures) -> None:
+def _draw_bars(figure: Figure, figures: EvaluationFigures) -> None:
     axes: Axes = figure.subplots()
     found = [(label.average_precision, label.label) for label in figures.labels if label.average_precision is not None]
     found = sorted(found, reverse=True)

@@ -13,10 +13,10 @@ from training.data import splits
 from training.data.examples import Dataset, Example
 from training.data.splits import Splits
 from training.fit import runs
-from training.fit.runs import Run
+from training.fit.runs import TrainingRun
 
 
-def check(folder: Path, run: Run, dataset: Dataset, wanted: Splits, test: Dataset | None = None) -> None:
+def check(folder: Path, run: TrainingRun, dataset: Dataset, wanted: Splits, test: Dataset | None = None) -> None:
     """Compare the parts that are wanted with those that the run in `folder` was trained by.
 
     Images of the same dataset are told by their names; those of `test`, another source in the place of the test part,

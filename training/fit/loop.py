@@ -22,7 +22,7 @@ from training.fit.checkpoint import Checkpoint
 from training.fit.learner import Learner, NotANumber
 from training.fit.metrics import Scores, Truth
 from training.fit.processes import Processes
-from training.fit.runs import Epoch, Run
+from training.fit.runs import Epoch, TrainingRun
 from training.fit.sampling import Sampler
 from training.fit.schedule import Cosine
 from training.fit.watching import Watch
@@ -33,7 +33,7 @@ class Task:
     """What is to be trained, and where. Nothing here but `run` may change what comes of it."""
 
     folder: Path
-    run: Run
+    run: TrainingRun
     splits: Splits
     weights: Path | None
     """Where it begins; None: random."""
@@ -44,14 +44,16 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrainingResult:
     best: Epoch
     epochs: int
     skipped: tuple[str, ...]
     """Images that could not be read, and why."""
 
 
-def train(task: Task, processes: Processes, watch: Watch, clock: Callable[[], float] = time.monotonic) -> Outcome:
+def train(
+    task: Task, processes: Processes, watch: Watch, clock: Callable[[], float] = time.monotonic
+) -> TrainingResult:
     """Train until all epochs are done or the mAP no longer rises, from the folder's checkpoint on if there is one.
 
     Raises TrainingStopped for a loss that is no number and for a checkpoint that cannot be written, RunInvalid for a
@@ -81,7 +83,7 @@ class _Training:
         self._learner = self._new_learner()
         self._at = self._restored() or Checkpoint(task.run.hash, {})
 
-    def through(self) -> Outcome:
+    def through(self) -> TrainingResult:
         at, options = self._at, self._options
         if self._processes.first:
             self._watch.began(at.step, self._steps * options.epochs, self._steps)
@@ -96,7 +98,7 @@ class _Training:
             if self._processes.first:
                 runs.write_history(self._task.folder, [Epoch(**each) for each in at.history])
                 self._watch.judged(row, best=best)
-        return Outcome(Epoch(**at.history[at.best_epoch - 1]), len(at.history), tuple(at.skipped))
+        return TrainingResult(Epoch(**at.history[at.best_epoch - 1]), len(at.history), tuple(at.skipped))
 
     def _new_learner(self) -> Learner:
         options = self._options

@@ -34,7 +34,7 @@ def training(source: str, folder: str, killed_at: str) -> None:
 
     options = Options(**{**OPTIONS, "batch": 2, "accumulate": 1, "epochs": EPOCHS, "patience": 0})
     with joined(os.environ) as processes:
-        wanted = starting.Wanted(Path(source), Path(folder), options, from_scratch=True, save_every=2)
+        wanted = starting.TrainingRequest(Path(source), Path(folder), options, from_scratch=True, save_every=2)
         task = starting.task(wanted, places(Path(folder).parent), processes, lambda _: None)
         train(task, processes, Recorder(kill))
 

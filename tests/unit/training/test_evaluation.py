@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import WeightsInvalid
 from training.evaluate import evaluation
-from training.evaluate.evaluation import Figures, evaluate_scores
+from training.evaluate.evaluation import EvaluationFigures, evaluate_scores
 
 LABELS = ("cat", "dog", "owl")
 
@@ -71,4 +71,4 @@ def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
 
 def test_figures_survive_json_where_they_are_not_defined() -> None:
     found = evaluate_scores(np.zeros((0, 3)), np.zeros((0, 3), np.bool_), LABELS)
-    assert Figures.model_validate_json(found.model_dump_json()) == found
+    assert EvaluationFigures.model_validate_json(found.model_dump_json()) == found

@@ -24,7 +24,7 @@ from training.evaluate import evaluation
 from training.evaluate.evaluation import FIGURES, FOLDER, evaluate_scores
 from training.fit import runs
 from training.fit.options import Options
-from training.fit.runs import BEST, RUN, Run
+from training.fit.runs import BEST, RUN, TrainingRun
 from training.publish import publishing
 
 LABELS = ("dog", "cat")
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
     save_file(modules.create_module("timm/test_efficientnet", len(LABELS)).state_dict(), folder / BEST)
     dataset = reading.read(coco(tmp_path / "data"))
     splits.save(splits.split(dataset), folder / runs.SPLITS, dataset)
-    run = Run(
+    run = TrainingRun(
         options=Options(network="timm/test_efficientnet", lr=0.01, augment=False, frozen_backbone=True),
         architecture="timm/test_efficientnet",
         input=Input(resize=32, crop=32),
