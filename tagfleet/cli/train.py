@@ -103,19 +103,19 @@ def command(
     from tagfleet.cli.train_progress import Progress
     from training.fit import starting
     from training.fit.loop import train
+    from training.fit.observers import ObserverGroup, TensorBoardObserver
     from training.fit.processes import joined
-    from training.fit.watching import Board, Together
 
     options = _options(chosen)
     places = Places(str(start_from or ""), settings.weights_folder, Backend(settings).store, settings.cache)
     wanted = starting.TrainingRequest(source, folder, options, images, splits, from_scratch, workers, save_every)
     progress = Progress()
-    board = Board(folder, progress.said) if find_spec("tensorboardX") else None
+    board = TensorBoardObserver(folder, progress.on_message) if find_spec("tensorboardX") else None
     if board is None:
         click.echo("no TensorBoard log is written; to get one: pip install -r requirements-training.txt", err=True)
     with joined(os.environ) as processes, progress, board or nullcontext():
-        task = starting.task(wanted, places, processes, progress.said)
-        outcome = train(task, processes, Together([progress, board] if board else [progress]))
+        task = starting.task(wanted, places, processes, progress.on_message)
+        outcome = train(task, processes, ObserverGroup([progress, board] if board else [progress]))
         if processes.first:
             _tell(outcome, folder)
 

@@ -43,10 +43,10 @@ class Learner:
         self._scaler = torch.amp.GradScaler(processes.device.type, enabled=options.amp == "fp16")
 
     @property
-    def judged(self) -> PixelNetwork:
+    def evaluated_module(self) -> PixelNetwork:
         """The network whose worth is measured, and which is kept: the mean of the weights, where there is one."""
-        judged: PixelNetwork = self._ema.module if self._ema else self._module
-        return judged
+        module: PixelNetwork = self._ema.module if self._ema else self._module
+        return module
 
     def step(self, number: int, batches: Sequence[Batch]) -> float:
         """Step `number`, from 0 on, over the batches together; their mean loss over all processes.
