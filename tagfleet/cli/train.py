@@ -104,7 +104,7 @@ def command(
     from training.fit import starting
     from training.fit.loop import train
     from training.fit.observers import ObserverGroup, TensorBoardObserver
-    from training.fit.processes import joined
+    from training.fit.processes import join_processes
 
     options = _options(chosen)
     places = Places(str(start_from or ""), settings.weights_folder, Backend(settings).store, settings.cache)
@@ -113,8 +113,8 @@ def command(
     board = TensorBoardObserver(folder, progress.on_message) if find_spec("tensorboardX") else None
     if board is None:
         click.echo("no TensorBoard log is written; to get one: pip install -r requirements-training.txt", err=True)
-    with joined(os.environ) as processes, progress, board or nullcontext():
-        task = starting.task(wanted, places, processes, progress.on_message)
+    with join_processes(os.environ) as processes, progress, board or nullcontext():
+        task = starting.prepare_task(wanted, places, processes, progress.on_message)
         outcome = train(task, processes, ObserverGroup([progress, board] if board else [progress]))
         if processes.first:
             _tell(outcome, folder)

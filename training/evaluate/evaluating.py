@@ -75,10 +75,10 @@ def of_run(folder: Path, request: EvaluationRequest, settings: Settings, done: D
     digest = sha256_of(path)
     engine = load_engines(network, weights.Weights(path, digest, "run"), settings).fast
 
-    def answers(part: Dataset) -> prediction.Answers:
+    def predict_part(part: Dataset) -> prediction.Predictions:
         part = relabelled(part, run.labels)
-        infer = prediction.of_engine(engine)
-        found = prediction.answers(infer, part.examples, network, batch=_AT_ONCE, workers=request.workers, done=done)
+        infer = prediction.infer_with_engine(engine)
+        found = prediction.predict(infer, part.examples, network, batch=_AT_ONCE, workers=request.workers, done=done)
         if request.strict and found.problems:
             raise DataInvalid(found.problems[0])
         if not found.truth.any():
@@ -86,7 +86,7 @@ def of_run(folder: Path, request: EvaluationRequest, settings: Settings, done: D
         return found
 
     test_part = other or parts.test
-    validation, test = answers(parts.validation), answers(test_part)
+    validation, test = predict_part(parts.validation), predict_part(test_part)
     chosen = calibrate(validation.outputs, validation.truth)
     scores = sigmoid(test.outputs / chosen.temperature)
     figures = evaluate_scores(

@@ -23,7 +23,7 @@ def check(folder: Path, run: TrainingRun, dataset: Dataset, wanted: Splits, test
     by their bytes. Raises DataInvalid for images that are in both, RunInvalid for splits that the run did not have.
     """
     kept = splits.read(folder / runs.SPLITS)
-    if runs.splits_hash(kept.fingerprint, {name: getattr(kept, name) for name in splits.NAMES}) != run.splits_sha256:
+    if runs.hash_splits(kept.fingerprint, {name: getattr(kept, name) for name in splits.NAMES}) != run.splits_sha256:
         raise RunInvalid(
             f"{folder / runs.SPLITS} is not what the run was trained by any more, so nobody knows which images it has "
             "not seen: put the old file back"

@@ -33,13 +33,13 @@ class Learner:
         self._schedule = schedule
         self._processes = processes
         if options.frozen_backbone:
-            networks.freeze(module)
+            networks.freeze_backbone(module)
         self._module = module.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        processes.align(self._module)
+        processes.broadcast_weights(self._module)
         self._ema = Ema(self._module, options.ema) if options.ema else None
-        self._shared = processes.shared(self._module)
-        self._loss = losses.loss(options.loss)
-        self._optimizer = torch.optim.AdamW(networks.weight_groups(self._module, options.weight_decay), lr=options.lr)
+        self._shared = processes.wrap(self._module)
+        self._loss = losses.find_loss(options.loss)
+        self._optimizer = torch.optim.AdamW(networks.group_weights(self._module, options.weight_decay), lr=options.lr)
         self._scaler = torch.amp.GradScaler(processes.device.type, enabled=options.amp == "fp16")
 
     @property
@@ -56,11 +56,11 @@ class Learner:
         torch.manual_seed(_seed(self._options.seed, number, self._processes.rank))
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate(number)
-        networks.training_mode(self._module, frozen=self._options.frozen_backbone)
+        networks.set_training_mode(self._module, frozen=self._options.frozen_backbone)
         total = torch.zeros((), device=self._processes.device)
         for position, batch in enumerate(batches):
             if position < len(batches) - 1:
-                with self._processes.unsynchronised(self._shared):
+                with self._processes.no_sync(self._shared):
                     total += self._backward(batch, len(batches))
             else:
                 total += self._backward(batch, len(batches))

@@ -105,8 +105,8 @@ class _Training:
     def _new_learner(self) -> Learner:
         options = self._options
         torch.manual_seed(options.seed)  # of the new head, and of all the rest without weights
-        module = networks.with_labels(self._network, self._task.run.labels, self._task.weights)
-        networks.expect(module, [count / len(self._examples) for count in self._task.splits.train.counts()])
+        module = networks.build_with_labels(self._network, self._task.run.labels, self._task.weights)
+        networks.set_label_priors(module, [count / len(self._examples) for count in self._task.splits.train.counts()])
         schedule = Cosine(options.lr, self._steps * options.epochs, round(options.warmup * self._steps))
         return Learner(module, options, schedule, self._processes)
 
@@ -193,23 +193,25 @@ class _Training:
         if best:
             at.best, at.best_epoch = row.mAP, row.epoch
             if self._processes.first:
-                kept = safetensors.torch.save(networks.tensors(self._learner.evaluated_module), {"format": "pt"})
+                kept = safetensors.torch.save(
+                    networks.collect_tensors(self._learner.evaluated_module), {"format": "pt"}
+                )
                 files.write(self._task.folder / runs.BEST, kept)
         return row, best
 
     def _validated(self) -> tuple[Scores, Truth]:
         """Outputs for all validation images and their truth, the same in each process."""
         processes, options = self._processes, self._options
-        processes.align(self._learner.evaluated_module)
-        found = prediction.answers(
-            prediction.of_module(self._learner.evaluated_module, options, processes.device),
+        processes.broadcast_weights(self._learner.evaluated_module)
+        found = prediction.predict(
+            prediction.infer_with_module(self._learner.evaluated_module, options, processes.device),
             self._task.splits.validation.examples[processes.rank :: processes.count],
             self._network,
             batch=options.batch,
             workers=self._task.workers,
         )
-        together = prediction.Answers.joined(processes.gathered(found))
-        for problems in processes.gathered(tuple(self._at.skipped)):
+        together = prediction.Predictions.concatenate(processes.gather(found))
+        for problems in processes.gather(tuple(self._at.skipped)):
             self._note(problems)
         self._note(together.problems)
         if not together.truth.any():

@@ -41,7 +41,7 @@ class TrainingRun(_Part):
     labels: tuple[str, ...]
     dataset: str
     splits_sha256: str
-    """`splits_hash` of `splits.json`, which names every image."""
+    """`hash_splits` of `splits.json`, which names every image."""
     initial_sha256: str
     """Of the weights that it began from; empty for random ones."""
     processes: int
@@ -68,7 +68,7 @@ class Epoch(_Part):
     images_per_s: float
 
 
-def splits_hash(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
+def hash_splits(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
     """Hex SHA-256 of a dataset's fingerprint and of which images are in which part, by name."""
     digest = hashlib.sha256(fingerprint.encode())
     for name, images in parts.items():

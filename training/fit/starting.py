@@ -38,7 +38,7 @@ class TrainingRequest:
     save_every: int = 500
 
 
-def task(request: TrainingRequest, places: Places, processes: Processes, say: Say) -> Task:
+def prepare_task(request: TrainingRequest, places: Places, processes: Processes, say: Say) -> Task:
     """Read and split the data, find the network's first weights, begin the run's folder or find it begun.
 
     With several processes the first one does all that writes, and the others then find it done. Raises DataInvalid,
@@ -56,7 +56,9 @@ def _prepared(request: TrainingRequest, places: Places, processes: Processes, sa
     dataset = reading.read(request.source, request.images)
     parts = _split(dataset, request, say)
     _check(parts, say)
-    network = networks.resized(networks.known(request.options.network, places.cache), request.options.image_size)
+    network = networks.resize_network(
+        networks.look_up_network(request.options.network, places.cache), request.options.image_size
+    )
     path, digest = _first_weights(network, request, places, say)
     run = TrainingRun(
         options=request.options,
@@ -117,4 +119,4 @@ def _begin(folder: Path, run: TrainingRun, parts: Splits, dataset: Dataset) -> N
 
 def _hash(parts: Splits, dataset: Dataset) -> str:
     named = {name: map(dataset.relative, part.examples) for name, part in parts.parts.items()}
-    return runs.splits_hash(dataset.fingerprint, named)
+    return runs.hash_splits(dataset.fingerprint, named)

@@ -77,7 +77,7 @@ def task(source: Path, folder: Path, recorder: Recorder | None = None, **changed
     """Of random weights; what is no option of a training goes to `TrainingRequest`."""
     rest = {name: changed.pop(name) for name in ("save_every", "workers", "splits") if name in changed}
     wanted = starting.TrainingRequest(source, folder, Options(**{**OPTIONS, **changed}), from_scratch=True, **rest)
-    return starting.task(wanted, places(folder.parent), ALONE, (recorder or Recorder()).on_message)
+    return starting.prepare_task(wanted, places(folder.parent), ALONE, (recorder or Recorder()).on_message)
 
 
 def trained(source: Path, folder: Path, recorder: Recorder | None = None, **changed: Any) -> TrainingResult:
