@@ -64,7 +64,7 @@ def command(
         found = _evaluated(model, is_run, request, settings, lambda more: bar.advance(task, more))
     folder = output or (Path(model) / "evaluation" if is_run else Path(f"evaluation-{model.replace('/', '-')}"))
     evaluation_report.write(found, folder)
-    echo_table([Column(), Column()], evaluation_report.rows(found.figures))
+    echo_table([Column(), Column()], evaluation_report.list_figures(found.figures))
     for problem in found.figures.skipped[:10]:
         click.echo(f"skipped {problem}", err=True)
     click.echo(f"{folder / 'report.html'}", err=True)
@@ -78,9 +78,9 @@ def _evaluated(model: str, is_run: bool, request: EvaluationRequest, settings: S
     from training.evaluate import evaluating
 
     if is_run:
-        return evaluating.of_run(Path(model), request, settings, done)
+        return evaluating.evaluate_run(Path(model), request, settings, done)
     store = Backend(settings).store
     pool = settings.pools[settings.default_pool].model_copy(update={"tagger": model, "weights": "", "fallback": ""})
     tagger = selection.choose(pool, settings, store, lambda *_: None).load()
     thresholds = Registry(store).find(tagger.version).thresholds if isinstance(tagger, MultiLabelTagger) else ()
-    return evaluating.of_tagger(tagger, thresholds, request, done)
+    return evaluating.evaluate_tagger(tagger, thresholds, request, done)

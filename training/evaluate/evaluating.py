@@ -57,7 +57,9 @@ class EvaluationRequest:
     workers: int = 0
 
 
-def of_run(folder: Path, request: EvaluationRequest, settings: Settings, done: Done = lambda _: None) -> Evaluation:
+def evaluate_run(
+    folder: Path, request: EvaluationRequest, settings: Settings, done: Done = lambda _: None
+) -> Evaluation:
     """The best weights of a run on its test images, with thresholds and temperature from its validation images.
 
     It runs on the engine that would serve it. Raises RunInvalid, WeightsInvalid, DataInvalid (also
@@ -76,7 +78,7 @@ def of_run(folder: Path, request: EvaluationRequest, settings: Settings, done: D
     engine = load_engines(network, weights.Weights(path, digest, "run"), settings).fast
 
     def predict_part(part: Dataset) -> prediction.Predictions:
-        part = relabelled(part, run.labels)
+        part = relabel(part, run.labels)
         infer = prediction.infer_with_engine(engine)
         found = prediction.predict(infer, part.examples, network, batch=_AT_ONCE, workers=request.workers, done=done)
         if request.strict and found.problems:
@@ -101,7 +103,7 @@ def of_run(folder: Path, request: EvaluationRequest, settings: Settings, done: D
     return Evaluation(str(folder), test_part.name, figures, scores, test.truth)
 
 
-def of_tagger(
+def evaluate_tagger(
     tagger: Tagger, thresholds: Sequence[float], request: EvaluationRequest, done: Done = lambda _: None
 ) -> Evaluation:
     """A tagger as the fleet has it, on all images of the source or on the test part of a split.
@@ -112,7 +114,7 @@ def of_tagger(
     dataset = reading.read(request.source, request.images)
     part = splits.load(request.splits, dataset).test if request.splits else dataset
     labels = tuple(tagger.labels)
-    part = relabelled(part, labels)
+    part = relabel(part, labels)
     if not thresholds:
         _check_single(part, tagger.name)
     scores, truth, problems = _confidences(tagger, part.examples, done)
@@ -122,7 +124,7 @@ def of_tagger(
     return Evaluation(tagger.version, dataset.name, figures, scores, truth)
 
 
-def relabelled(dataset: Dataset, labels: Sequence[str]) -> Dataset:
+def relabel(dataset: Dataset, labels: Sequence[str]) -> Dataset:
     """The same images with a model's labels, matched by name without regard to case.
 
     Raises DataInvalid for labels on its images that the model does not know.

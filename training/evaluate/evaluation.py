@@ -119,8 +119,8 @@ def evaluate_scores(
     """
     if scores.shape != truth.shape or scores.shape[1:] != (len(labels),):
         raise ValueError(f"scores {scores.shape}, truth {truth.shape} and {len(labels)} labels do not fit")
-    said = spoken(scores, thresholds)
-    counts = metrics.tally(said, truth)
+    said = select_labels(scores, thresholds)
+    counts = metrics.tally_labels(said, truth)
     precisions = metrics.average_precisions(scores, truth)
     frequencies = truth.mean(axis=0) if len(truth) else np.zeros(len(labels))
     several = len(thresholds) > 0
@@ -129,14 +129,14 @@ def evaluate_scores(
         images=len(truth),
         mAP=metrics.mean(precisions),
         mAP_of_chance=metrics.mean(np.where(frequencies > 0, frequencies, np.nan)),
-        micro=_triple(metrics.micro(counts)),
-        macro=_triple(metrics.macro(counts)),
+        micro=_triple(metrics.micro_average(counts)),
+        macro=_triple(metrics.macro_average(counts)),
         label_accuracy=metrics.label_accuracy(said, truth),
         silent_accuracy=metrics.silent_accuracy(truth),
-        calibration_error=statements(scores, truth, several=several).error,
-        top_1=None if several else metrics.top_k(scores, truth, 1),
-        top_5=None if several else metrics.top_k(scores, truth, 5),
-        top_10=None if several else metrics.top_k(scores, truth, 10),
+        calibration_error=measure_reliability(scores, truth, several=several).error,
+        top_1=None if several else metrics.top_k_accuracy(scores, truth, 1),
+        top_5=None if several else metrics.top_k_accuracy(scores, truth, 5),
+        top_10=None if several else metrics.top_k_accuracy(scores, truth, 10),
         temperature=temperature,
         thresholds=tuple(thresholds),
         labels=_of_labels(labels, counts, precisions.tolist(), thresholds, len(truth)),
@@ -144,7 +144,7 @@ def evaluate_scores(
     )
 
 
-def spoken(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
+def select_labels(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
     """(N, C): what is said. Without thresholds the label of the highest score, of equal ones the first."""
     if len(thresholds):
         return np.asarray(scores >= np.asarray(thresholds), np.bool_)
@@ -154,15 +154,15 @@ def spoken(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
     return said
 
 
-def statements(scores: Scores, truth: Truth, *, several: bool) -> Reliability:
+def measure_reliability(scores: Scores, truth: Truth, *, several: bool) -> Reliability:
     """How confidence and truth agree: of every pair of image and label, or of each image's highest score alone."""
     if several or not scores.size:
         return metrics.reliability(scores, truth)
-    said = spoken(scores)
+    said = select_labels(scores)
     return metrics.reliability(scores[said], truth[said])
 
 
-def read(folder: Path) -> EvaluationFigures:
+def read_figures(folder: Path) -> EvaluationFigures:
     """What `tagfleet evaluate` left in a run's folder. Raises WeightsInvalid if nothing is there, or it is damaged."""
     path = folder / FOLDER / FIGURES
     try:

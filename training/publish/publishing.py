@@ -24,17 +24,17 @@ _SHOWN = 5
 _FLAGS = {"network": "arch"}
 
 
-def manifest(folder: Path, name: str, created_at: float, *, licence: str = "", about: str = "") -> Manifest:
-    """Of the run in `folder`; `about` is Markdown that its card begins with. The weights are `weights(folder)`.
+def build_manifest(folder: Path, name: str, created_at: float, *, licence: str = "", about: str = "") -> Manifest:
+    """Of the run in `folder`; `about` is Markdown that its card begins with. The weights are `find_weights(folder)`.
 
     Raises RunInvalid for a folder without a run of which an epoch was finished, or with an evaluation of other weights;
     WeightsInvalid if it was never evaluated, if the weights do not fit the network, or are no finite numbers;
     DataInvalid for damaged splits.
     """
     run = runs.read(folder)
-    path = weights(folder)
+    path = find_weights(folder)
     split = splits.read(folder / runs.SPLITS)
-    figures = evaluation.read(folder)
+    figures = evaluation.read_figures(folder)
     digest = sha256_of(path)
     if figures.weights_sha256 != digest:
         raise RunInvalid(
@@ -68,7 +68,7 @@ def manifest(folder: Path, name: str, created_at: float, *, licence: str = "", a
     return made
 
 
-def weights(folder: Path) -> Path:
+def find_weights(folder: Path) -> Path:
     """The file of a run's best weights. Raises RunInvalid if it has none."""
     path = folder / runs.BEST
     if not path.is_file():
