@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +14,39 @@ from torch import Tensor, nn
 from app_tier.engines.modules import PixelNetwork
 from training.data.loading import Batch
 from training.fit import losses, networks
-from training.fit.ema import Ema
 from training.fit.options import Options
 from training.fit.processes import Processes
 from training.fit.schedule import Cosine
 
 _DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+Module = TypeVar("Module", bound=nn.Module)
+
 
 class NotANumber(ArithmeticError):
     """The loss or its gradient is infinite or undefined; the weights are still those from before the step."""
+
+
+class Ema(Generic[Module]):
+    """An exponential moving average of a network's weights and batch statistics, kept in the copy `module`.
+
+    It is mostly better than the last weights and never noisier.
+    """
+
+    def __init__(self, module: Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self._decay = decay
+
+    def update(self, module: nn.Module, step: int) -> None:
+        """Update the average after optimiser step `step`, counted from 1. It forgets faster early on, as it starts at random."""
+        decay = min(self._decay, step / (step + 9))
+        ours, theirs = self.module.state_dict(), module.state_dict()
+        with torch.no_grad():
+            for name, mean in ours.items():
+                if mean.is_floating_point():
+                    mean.lerp_(theirs[name].to(mean.dtype), 1 - decay)
+                else:
+                    mean.copy_(theirs[name])
 
 
 class Learner:

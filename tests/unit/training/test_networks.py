@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from app_tier.engines import modules
 from core.errors import WeightsInvalid, WeightsMissing
 from training.fit import networks
-from training.fit.ema import Ema
+from training.fit.learner import Ema
 from training.fit.schedule import Cosine
 
 SMALL = "timm/test_byobnet"
