@@ -1,0 +1,1 @@
+"""Labelled images: reading, checking, finding copies, splitting, augmenting and loading."""

@@ -208,7 +208,7 @@ def test_images_that_cannot_be_read_are_named_or_refused(tmp_path: Path) -> None
 
 
 def test_what_is_no_run_is_told(tmp_path: Path, source: Path, settings: Settings) -> None:
-    with pytest.raises(RunInvalid, match="no folder of a training"):
+    with pytest.raises(RunInvalid, match="not the folder of a training"):
         evaluating.evaluate_run(tmp_path, EvaluationRequest(source), settings)
     (tmp_path / runs.RUN).write_text("{}")
     with pytest.raises(RunInvalid, match="damaged"):

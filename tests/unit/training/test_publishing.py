@@ -163,7 +163,7 @@ def test_a_name_that_is_none(folder):
 @pytest.mark.parametrize(
     ("gone", "kind", "text"),
     [
-        (RUN, RunInvalid, "is no folder of a training"),
+        (RUN, RunInvalid, "is not the folder of a training"),
         (BEST, RunInvalid, "no epoch of its training was finished yet"),
         (runs.SPLITS, DataInvalid, "No such file"),
     ],

@@ -215,7 +215,7 @@ class TestFetching:
 
     def test_nothing_is_left_of_an_archive_that_is_no_run(self, cloud, jobs, tmp_path):
         name = self.ended(cloud, archive({"model.bin": b"x"}))
-        with pytest.raises(RunInvalid, match="is no folder of a training"):
+        with pytest.raises(RunInvalid, match="is not the folder of a training"):
             sagemaker.fetch(jobs, name, tmp_path / "run")
         assert not list(tmp_path.iterdir())
 
