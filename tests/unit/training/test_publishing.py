@@ -120,7 +120,7 @@ def refused(folder: Path, kind: type[Exception], name: str = "pets") -> str:
 
 def test_a_run_that_was_never_evaluated(folder):
     (folder / FOLDER / FIGURES).unlink()
-    assert "was not evaluated yet" in refused(folder, WeightsInvalid)
+    assert "is not evaluated yet" in refused(folder, WeightsInvalid)
 
 
 def test_a_run_that_was_trained_further_since(folder):
