@@ -30,7 +30,7 @@ from core.errors import BadImage, DataInvalid, RunInvalid, TrainingStopped
 from core.imaging.decode import DecodeBudget, Decoder
 from core.storage import folders
 from training.data import files
-from training.florence2.lessons import Lesson
+from training.florence2.examples import FineTuningExample
 
 OPTIMISER = "optimiser.pt"
 _CLIP = 1.0
@@ -52,21 +52,21 @@ class Options:
     seed: int = 0
 
 
-def tune(lessons: Sequence[Lesson], weights: Path, run: Path, options: Options, tell: Tell) -> Path:
+def tune(examples: Sequence[FineTuningExample], weights: Path, run: Path, options: Options, tell: Tell) -> Path:
     """Train and give the last epoch's folder, which the tagger serves.
 
     Raises WeightsInvalid, RunInvalid if `run` is of another training, DataInvalid if no image can be read, and
     TrainingStopped, whose text says what is kept.
     """
     files.folder(run)
-    _same(run, lessons, weights, options)
-    done = _done(run)
+    _check_same_run(run, examples, weights, options)
+    done = _find_last_epoch(run)
     tuning = _Tuning(run / f"epoch-{done}" if done else weights, options)
     if done:
         tuning.resume(run / f"epoch-{done}" / OPTIMISER)
         tell(f"{done} of {options.epochs} epochs were done before")
     for epoch in range(done + 1, options.epochs + 1):
-        loss = tuning.epoch(lessons, epoch, tell)
+        loss = tuning.epoch(examples, epoch, tell)
         tuning.save(run, epoch)
         tell(f"epoch {epoch} of {options.epochs}: loss {loss:.4f}")
     return run / f"epoch-{max(done, options.epochs)}"
@@ -96,24 +96,24 @@ class _Tuning:
                 f"{path} cannot be read ({reason}): remove its folder to begin at the epoch before"
             ) from None
 
-    def epoch(self, lessons: Sequence[Lesson], number: int, tell: Tell) -> float:
+    def epoch(self, examples: Sequence[FineTuningExample], number: int, tell: Tell) -> float:
         """The mean loss of its steps."""
         self._model.train()
         if self._options.freeze_vision:
             self._model.model.vision_tower.eval()
-        order = np.random.default_rng((self._options.seed, number)).permutation(len(lessons))
+        order = np.random.default_rng((self._options.seed, number)).permutation(len(examples))
         losses: list[float] = []
         for step, start in enumerate(range(0, len(order), self._options.batch)):
-            some = [lessons[place] for place in order[start : start + self._options.batch]]
+            some = [examples[place] for place in order[start : start + self._options.batch]]
             torch.manual_seed(hash((self._options.seed, number, step)) % (1 << 62))
-            seen = [(lesson, picture) for lesson in some if (picture := self._picture(lesson, tell)) is not None]
+            seen = [(example, picture) for example in some if (picture := self._picture(example, tell)) is not None]
             if seen:
                 losses.append(self._step(seen, f"epoch {number}, step {step + 1}"))
         if not losses:
-            raise DataInvalid(f"none of the {len(lessons)} images can be read")
+            raise DataInvalid(f"none of the {len(examples)} images can be read")
         return sum(losses) / len(losses)
 
-    def _step(self, seen: Sequence[tuple[Lesson, np.ndarray]], where: str) -> float:
+    def _step(self, seen: Sequence[tuple[FineTuningExample, np.ndarray]], where: str) -> float:
         inputs = self._inputs(seen)
         bf16 = self._device.type == "cuda"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bf16):
@@ -126,12 +126,12 @@ class _Tuning:
         self._optimiser.step()
         return value
 
-    def _inputs(self, seen: Sequence[tuple[Lesson, np.ndarray]]) -> dict[str, Tensor]:
+    def _inputs(self, seen: Sequence[tuple[FineTuningExample, np.ndarray]]) -> dict[str, Tensor]:
         tokenizer = self._processor.tokenizer
         as_tensors = {"add_special_tokens": False, "padding": True, "return_tensors": "pt"}
-        asked = tokenizer([make_prompt(self._processor, lesson.task) for lesson, _ in seen], **as_tensors)
+        asked = tokenizer([make_prompt(self._processor, example.task) for example, _ in seen], **as_tensors)
         said = tokenizer(
-            [f"{tokenizer.bos_token}{lesson.answer}{tokenizer.eos_token}" for lesson, _ in seen], **as_tensors
+            [f"{tokenizer.bos_token}{example.answer}{tokenizer.eos_token}" for example, _ in seen], **as_tensors
         )
         longest = self._model.config.text_config.max_position_embeddings - 1
         labels = said.input_ids.masked_fill(said.attention_mask == 0, _IGNORED)[:, :longest]
@@ -143,11 +143,11 @@ class _Tuning:
             "labels": labels.to(self._device),
         }
 
-    def _picture(self, lesson: Lesson, tell: Tell) -> np.ndarray | None:
+    def _picture(self, example: FineTuningExample, tell: Tell) -> np.ndarray | None:
         try:
-            return to_square(self._decoder.show(lesson.path.read_bytes()), self._side)
+            return to_square(self._decoder.show(example.path.read_bytes()), self._side)
         except (BadImage, OSError) as error:
-            tell(f"{lesson.path} is passed over: {error}")
+            tell(f"{example.path} is passed over: {error}")
             return None
 
     def save(self, run: Path, epoch: int) -> None:
@@ -162,7 +162,7 @@ class _Tuning:
             (part / OPTIMISER).write_bytes(state.getbuffer())
             self._model.save_pretrained(part)
             self._processor.save_pretrained(part)
-            _settle(part)
+            _sync_folder(part)
             part.replace(folder)
             _sync(run)  # before the older epoch goes
         except Exception as error:  # noqa: BLE001  # of the disk, told by whichever library met it
@@ -175,14 +175,14 @@ class _Tuning:
         shutil.rmtree(run / f"epoch-{epoch - 1}", ignore_errors=True)
 
 
-def _same(run: Path, lessons: Sequence[Lesson], weights: Path, options: Options) -> None:
+def _check_same_run(run: Path, examples: Sequence[FineTuningExample], weights: Path, options: Options) -> None:
     """Note what this training is, or compare with what was noted; the number of epochs may change."""
     said = hashlib.sha256(
-        "\n".join(f"{lesson.path.name}\0{lesson.task}\0{lesson.answer}" for lesson in lessons).encode()
+        "\n".join(f"{example.path.name}\0{example.task}\0{example.answer}" for example in examples).encode()
     )
     about: dict[str, Any] = {
         "weights": folders.version_of(folders.hashes(weights)),
-        "lessons": len(lessons),
+        "lessons": len(examples),
         "lessons_sha256": said.hexdigest(),
         "options": {name: value for name, value in asdict(options).items() if name != "epochs"},
     }
@@ -208,7 +208,7 @@ def _finite(value: Tensor, what: str) -> float:
     return number
 
 
-def _settle(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """All files of the folder, and their names, are on the disk for good."""
     for path in folder.iterdir():
         _sync(path)
@@ -223,5 +223,5 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _done(run: Path) -> int:
+def _find_last_epoch(run: Path) -> int:
     return max((int(match[1]) for path in run.iterdir() if (match := _EPOCH.match(path.name))), default=0)

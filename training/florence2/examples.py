@@ -17,14 +17,14 @@ from config.validation import first_problem
 from core.errors import DataInvalid
 from training.data.reading import coco
 
-PLACES = 1000
+LOCATION_BINS = 1000
 """A picture's width and height are so many places each, `<loc_0>` to `<loc_999>`."""
 
 CaptionTask = Literal["caption", "detailed_caption"]
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class FineTuningExample:
     """What is to be said of one image when it is asked for by `task`."""
 
     path: Path
@@ -33,39 +33,45 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class LabelledBox:
     """Left, top, right and bottom edge are relative to the image, 0..1."""
 
     label: str
     box: tuple[float, float, float, float]
 
 
-def read(source: Path, images: Path | None = None, captions: CaptionTask = "caption") -> list[Lesson]:
+def read_examples(
+    source: Path, images: Path | None = None, captions: CaptionTask = "caption"
+) -> list[FineTuningExample]:
     """Of a COCO json or a csv with the columns file and caption; paths are relative to `images`, or to `source`.
 
     Images without a box teach nothing and are left out. Raises DataInvalid, which names file and place.
     """
     try:
         if source.suffix.lower() == ".csv":
-            what, lessons = "caption", list(_captions(source, images or source.parent, captions))
+            what, examples = "caption", list(_captions(source, images or source.parent, captions))
         else:
-            what, lessons = "box", list(_boxes(source, images))
+            what, examples = "box", list(_boxes(source, images))
     except UnicodeDecodeError as error:
         raise DataInvalid(f"{source} is not UTF-8: {error.reason} at byte {error.start}") from None
     except csv.Error as error:
         raise DataInvalid(f"{source} is no csv: {error}") from None
-    if not lessons:
+    if not examples:
         raise DataInvalid(f"{source} has nothing to learn from: no image with a {what}")
-    if missing := [lesson.path for lesson in lessons if not lesson.path.is_file()]:
-        raise DataInvalid(f"{source}: {len(missing)} of {len(lessons)} images are not there, the first is {missing[0]}")
-    return lessons
+    if missing := [example.path for example in examples if not example.path.is_file()]:
+        raise DataInvalid(
+            f"{source}: {len(missing)} of {len(examples)} images are not there, the first is {missing[0]}"
+        )
+    return examples
 
 
-def answer(things: Iterable[Thing]) -> str:
+def format_answer(things: Iterable[LabelledBox]) -> str:
     """As the model was trained to say it: each label once, its boxes after it, from left to right."""
     boxes: dict[str, list[tuple[int, ...]]] = defaultdict(list)
     for thing in things:
-        boxes[_words(thing.label)].append(tuple(min(PLACES - 1, max(0, int(edge * PLACES))) for edge in thing.box))
+        boxes[_words(thing.label)].append(
+            tuple(min(LOCATION_BINS - 1, max(0, int(edge * LOCATION_BINS))) for edge in thing.box)
+        )
     return "".join(
         label + "".join(f"<loc_{place}>" for box in sorted(found) for place in box) for label, found in boxes.items()
     )
@@ -76,7 +82,7 @@ def _words(text: str) -> str:
     return " ".join(text.replace("<", " ").replace(">", " ").split())
 
 
-def _captions(source: Path, images: Path, task: CaptionTask) -> Iterator[Lesson]:
+def _captions(source: Path, images: Path, task: CaptionTask) -> Iterator[FineTuningExample]:
     with source.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         if not {"file", "caption"} <= set(rows.fieldnames or ()):
@@ -87,7 +93,7 @@ def _captions(source: Path, images: Path, task: CaptionTask) -> Iterator[Lesson]
                 raise DataInvalid(
                     f"{source}:{rows.line_num}: a line has a file and a caption, and one of them is empty"
                 )
-            yield Lesson(images / name, task, caption)
+            yield FineTuningExample(images / name, task, caption)
 
 
 # --- COCO's json, and Tagfleet's own export of it ---------------------------------------------
@@ -103,7 +109,7 @@ class _Annotation(coco.Annotation):
 _Part = TypeVar("_Part", bound=BaseModel)
 
 
-def _boxes(source: Path, images: Path | None) -> Iterator[Lesson]:
+def _boxes(source: Path, images: Path | None) -> Iterator[FineTuningExample]:
     try:
         said = json.loads(source.read_bytes())
     except ValueError as error:
@@ -119,12 +125,12 @@ def _boxes(source: Path, images: Path | None) -> Iterator[Lesson]:
     folder = images or _folder(source, listed)
     for image in listed:
         things = [
-            Thing(names[annotation.category_id], box)
+            LabelledBox(names[annotation.category_id], box)
             for annotation in of_image[image.id]
             if (box := _edges(annotation, image, folder))
         ]
         if things:
-            yield Lesson(folder / image.file_name, "detect", answer(things))
+            yield FineTuningExample(folder / image.file_name, "detect", format_answer(things))
 
 
 def _parts(kind: type[_Part], source: Path, raw: dict[str, list[Any]], name: str) -> Iterator[_Part]:
