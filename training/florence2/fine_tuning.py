@@ -1,8 +1,8 @@
-"""Fine-tuning of Florence-2 on one's own boxes or captions: a few epochs, gone on with after an interruption.
+"""Fine-tune Florence-2 on boxes or captions for a few epochs, with resumption after an interruption.
 
-After each epoch the run's folder holds `epoch-N/`, which appears whole or not at all: the model as the tagger serves
-it, and beside it the optimiser's state. What chance decides is drawn from (seed, epoch, step), so that a training that
-was interrupted ends with the same weights as one that was not.
+After each epoch, the run's folder gets `epoch-N/`, which appears whole or not at all. It has the model as the tagger
+serves it, and the optimiser's state. All randomness is drawn from (seed, epoch, step), so a training that was
+interrupted ends with the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`lr` is AdamW's, constant; `batch` counts images of a step. The vision tower is most of the memory."""
+    """`lr` is AdamW's constant learning rate; `batch` is images per step. The vision tower needs most of the memory."""
 
     epochs: int = 3
     lr: float = 1e-6
@@ -53,10 +53,10 @@ class Options:
 
 
 def tune(examples: Sequence[FineTuningExample], weights: Path, run: Path, options: Options, tell: Tell) -> Path:
-    """Train and give the last epoch's folder, which the tagger serves.
+    """Train, and return the last epoch's folder, which the tagger can serve.
 
-    Raises WeightsInvalid, RunInvalid if `run` is of another training, DataInvalid if no image can be read, and
-    TrainingStopped, whose text says what is kept.
+    `tell` receives progress lines. Raises WeightsInvalid, RunInvalid if `run` belongs to another training, DataInvalid
+    if no image is readable, and TrainingStopped, whose text says what is kept.
     """
     files.folder(run)
     _check_same_run(run, examples, weights, options)
@@ -64,7 +64,7 @@ def tune(examples: Sequence[FineTuningExample], weights: Path, run: Path, option
     tuning = _Tuning(run / f"epoch-{done}" if done else weights, options)
     if done:
         tuning.resume(run / f"epoch-{done}" / OPTIMISER)
-        tell(f"{done} of {options.epochs} epochs were done before")
+        tell(f"resuming after epoch {done} of {options.epochs}")
     for epoch in range(done + 1, options.epochs + 1):
         loss = tuning.epoch(examples, epoch, tell)
         tuning.save(run, epoch)
@@ -93,11 +93,11 @@ class _Tuning:
         except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
             reason = str(error).splitlines()[0]
             raise RunInvalid(
-                f"{path} cannot be read ({reason}): remove its folder to begin at the epoch before"
+                f"{path} cannot be read ({reason}): remove its folder to resume at the previous epoch"
             ) from None
 
     def epoch(self, examples: Sequence[FineTuningExample], number: int, tell: Tell) -> float:
-        """The mean loss of its steps."""
+        """Train one epoch and return the mean loss of its steps."""
         self._model.train()
         if self._options.freeze_vision:
             self._model.model.vision_tower.eval()
@@ -122,7 +122,9 @@ class _Tuning:
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
-        _finite(norm, f"{where}: the norm of the gradient")  # of a sound loss too: one step makes every weight nan
+        _finite(
+            norm, f"{where}: the norm of the gradient"
+        )  # a finite loss can have one, and a step would make every weight nan
         self._optimiser.step()
         return value
 
@@ -147,28 +149,28 @@ class _Tuning:
         try:
             return to_square(self._decoder.show(example.path.read_bytes()), self._side)
         except (BadImage, OSError) as error:
-            tell(f"{example.path} is passed over: {error}")
+            tell(f"skipped {example.path}: {error}")
             return None
 
     def save(self, run: Path, epoch: int) -> None:
-        """As `epoch-N`, and the epoch before goes once this one is there. Raises TrainingStopped."""
+        """Save the epoch as `epoch-N`, then delete the previous one. Raises TrainingStopped."""
         folder = run / f"epoch-{epoch}"
         part = run / f".part-{folder.name}"
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            state = io.BytesIO()  # torch's own writer tells a full disk by an assertion of its C++
+            state = io.BytesIO()  # torch's own writer reports a full disk as a failed C++ assertion
             torch.save(self._optimiser.state_dict(), state)
             (part / OPTIMISER).write_bytes(state.getbuffer())
             self._model.save_pretrained(part)
             self._processor.save_pretrained(part)
             _sync_folder(part)
             part.replace(folder)
-            _sync(run)  # before the older epoch goes
-        except Exception as error:  # noqa: BLE001  # of the disk, told by whichever library met it
+            _sync(run)  # before the older epoch is deleted
+        except Exception as error:  # noqa: BLE001  # each library reports disk errors in its own way
             raise TrainingStopped(
-                f"{folder} could not be written ({str(error).splitlines()[0]}); the epoch before it is kept. "
-                "Once there is room, the same command goes on there"
+                f"{folder} could not be written ({str(error).splitlines()[0]}); the previous epoch is kept. "
+                "Free some space, and run the same command again to resume"
             ) from None
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -176,7 +178,7 @@ class _Tuning:
 
 
 def _check_same_run(run: Path, examples: Sequence[FineTuningExample], weights: Path, options: Options) -> None:
-    """Note what this training is, or compare with what was noted; the number of epochs may change."""
+    """Write `run.json`, or compare with the existing one. The number of epochs may change. Raises RunInvalid."""
     said = hashlib.sha256(
         "\n".join(f"{example.path.name}\0{example.task}\0{example.answer}" for example in examples).encode()
     )
@@ -195,21 +197,20 @@ def _check_same_run(run: Path, examples: Sequence[FineTuningExample], weights: P
     except ValueError:
         raise RunInvalid(f"{file} is damaged: name another folder for a new run") from None
     if wrong := [name for name, value in about.items() if before.get(name) != value]:
-        raise RunInvalid(f"{run} is the run of another training ({wrong[0]} differs): name another folder")
+        raise RunInvalid(f"{run} belongs to another training ({wrong[0]} differs): name another folder")
 
 
 def _finite(value: Tensor, what: str) -> float:
     number = float(value.detach())
     if not math.isfinite(number):
         raise TrainingStopped(
-            f"{what} is no number any more ({number}); the last whole epoch is kept. "
-            "Try a lower learning rate in a new run"
+            f"{what} is not finite ({number}); the last complete epoch is kept. Start a new run with a lower --lr"
         )
     return number
 
 
 def _sync_folder(folder: Path) -> None:
-    """All files of the folder, and their names, are on the disk for good."""
+    """Flush the folder and its files to the disk."""
     for path in folder.iterdir():
         _sync(path)
     _sync(folder)

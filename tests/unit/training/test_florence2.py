@@ -103,10 +103,10 @@ def test_captions_come_from_a_csv(photos: Path) -> None:
     ("name", "content", "problem"),
     [
         ("x.csv", "image,text\n", "x.csv:1: the first line must name"),
-        ("x.csv", "file,caption\na.jpg,a wall\nb.jpg,\n", "x.csv:3: a line has a file and a caption"),
+        ("x.csv", "file,caption\na.jpg,a wall\nb.jpg,\n", "x.csv:3: the file or the caption is empty"),
         ("x.csv", "file,caption\n", "nothing to learn from: no image with a caption"),
-        ("x.csv", "file,caption\nz.jpg,a wall\n", "1 of 1 images are not there, the first is"),
-        ("x.json", "[", "is no json"),
+        ("x.csv", "file,caption\nz.jpg,a wall\n", "1 of 1 images do not exist, the first is"),
+        ("x.json", "[", "is not valid JSON"),
         ("x.json", '{"images": []}', "has no list 'categories'"),
         ("x.json", '{"images": [{"id": 1}], "annotations": [], "categories": []}', r"images\[0\]: file_name"),
         (
@@ -126,8 +126,8 @@ def test_what_cannot_be_learned_from_is_named(photos: Path, name: str, content: 
     ("name", "content", "problem"),
     [
         ("x.csv", b"file,caption\na.jpg,K\xe4se\n", "x.csv is not UTF-8: invalid continuation byte at byte 20"),
-        ("x.csv", b'file,caption\na.jpg,"' + b"a" * 200_000, "x.csv is no csv: field larger than field limit"),
-        ("x.json", b'{"images": "K\xe4se"}', "x.json is no json: "),
+        ("x.csv", b'file,caption\na.jpg,"' + b"a" * 200_000, "x.csv is not valid csv: field larger than field limit"),
+        ("x.json", b'{"images": "K\xe4se"}', "x.json is not valid JSON: "),
     ],
 )
 def test_a_file_that_is_no_text_ends_in_a_line(photos: Path, name: str, content: bytes, problem: str) -> None:
@@ -160,7 +160,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(untaught: Path, phot
     (tmp_path / "broken" / ".part-epoch-2").mkdir()  # as a kill leaves it
     said: list[str] = []
     again = tune(told, untaught, tmp_path / "broken", Options(epochs=2, lr=0.01, batch=2), said.append)
-    assert said[0] == "1 of 2 epochs were done before"
+    assert said[0] == "resuming after epoch 1 of 2"
     assert [path.name for path in again.parent.iterdir() if path.is_dir()] == ["epoch-2"]
     first, second = load_file(whole / "model.safetensors"), load_file(again / "model.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -169,7 +169,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(untaught: Path, phot
     frozen = [name for name in first if "vision_tower" in name]
     assert frozen
     assert all(torch.equal(before[name], first[name]) for name in frozen)
-    with pytest.raises(RunInvalid, match=r"the run of another training \(options differs\)"):
+    with pytest.raises(RunInvalid, match=r"belongs to another training \(options differs\)"):
         tune(told, untaught, tmp_path / "broken", Options(epochs=3, lr=0.02, batch=2), said.append)
     (again / "optimiser.pt").write_bytes(b"PK damaged")
     with pytest.raises(RunInvalid, match=r"optimiser\.pt cannot be read"):
@@ -183,11 +183,11 @@ def test_a_loss_that_is_no_number_stops_it_and_an_image_that_is_none_does_not(
     told = [FineTuningExample(photos / f"{name}.jpg", "caption", "a wall") for name in "ab"]
     said: list[str] = []
     done = tune(told, untaught, tmp_path / "run", Options(epochs=1, batch=1), said.append)
-    assert said[0].startswith(f"{photos / 'b.jpg'} is passed over: ")
+    assert said[0].startswith(f"skipped {photos / 'b.jpg'}: ")
     weights = load_file(done / "model.safetensors")
     weights["model.language_model.shared.weight"].fill_(float("nan"))
     save_file(weights, done / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(TrainingStopped, match="epoch 2, step 1: the loss is no number any more"):
+    with pytest.raises(TrainingStopped, match="epoch 2, step 1: the loss is not finite"):
         tune(told, untaught, tmp_path / "run", Options(epochs=2, batch=1), said.append)
     assert (tmp_path / "run" / "epoch-1").is_dir()
     with pytest.raises(DataInvalid, match="none of the 1 images can be read"):
@@ -202,7 +202,7 @@ def test_a_gradient_that_is_no_number_changes_no_weight(untaught: Path, photos: 
     last = max(name for name in weights if "decoder.layers" in name and name.endswith("final_layer_norm.weight"))
     weights[last].mul_(1e10)
     save_file(weights, done / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(TrainingStopped, match="epoch 2, step 1: the norm of the gradient is no number any more"):
+    with pytest.raises(TrainingStopped, match="epoch 2, step 1: the norm of the gradient is not finite"):
         tune(told, untaught, tmp_path / "run", Options(epochs=2, batch=1), lambda line: None)
     assert [path.name for path in (tmp_path / "run").iterdir() if path.is_dir()] == ["epoch-1"]
 
