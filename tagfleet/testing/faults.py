@@ -253,9 +253,9 @@ class Faults:
 
 
 class _Answer:
-    """An answer that tells its end once: when it is exhausted or fails, or else when it is closed.
+    """An answer that tells its end once: when it is exhausted or fails, when it is closed, or when nobody holds it.
 
-    Werkzeug's server does not close it if the connection breaks after the last byte.
+    Werkzeug's server does not close it if the connection breaks at the wrong moment.
     """
 
     def __init__(self, answer: Iterable[bytes], ended: Callable[[], None]) -> None:
@@ -280,6 +280,9 @@ class _Answer:
                 _close(self._answer)
             finally:
                 ended()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
