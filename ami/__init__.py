@@ -1,1 +1,1 @@
-"""Everything that turns a bare account and a bare machine into a fleet: the stack, the image, the units."""
+"""Turns an AWS account and bare machines into a fleet: the CloudFormation stack, the machine images, the units."""

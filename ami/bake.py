@@ -1,6 +1,6 @@
-"""Bakes a machine image: launches a builder, has install.sh run on it, makes an image of it, and leaves nothing else.
+"""Bakes a machine image: starts a builder, runs install.sh on it, makes an image of it, and removes everything else.
 
-The builder needs no role. What it fetches, and where it reports to, are addresses that expire; it opens no port.
+The builder needs no role and opens no port. It fetches from, and reports to, addresses that expire.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CONSOLE_LINES = 20
 
 
 class BakeFailed(TagfleetError):
-    """No image was made. What had been made for it is gone again, or is named."""
+    """There is no image. What was made for it has been removed, or is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,8 @@ class Bake:
         self._clock = clock
 
     def run(self) -> BakedImage:
-        """The image, available. Raises BakeFailed, Unavailable; whatever ends it, nothing of it goes on costing."""
+        """Return the available image. Raises BakeFailed, Unavailable; however it ends, nothing it made goes on
+        costing money."""
         recipe = self._recipe
         started = self._clock()
         base = self._images.base(recipe.base)
@@ -104,7 +105,7 @@ class Bake:
     # --- steps --------------------------------------------------------------------------------
 
     def _user_data(self) -> str:
-        """Uploads what the builder needs, and says in a script where that is. Raises BakeFailed, Unavailable."""
+        """Upload what the builder needs; return the script that fetches it. Raises BakeFailed, Unavailable."""
         recipe = self._recipe
         arguments = ["--role", recipe.role]
         if recipe.role == "worker":
@@ -126,7 +127,7 @@ class Bake:
         return text
 
     def _uploaded(self, path: Path) -> str:
-        """Where the builder fetches it, quoted for its shell."""
+        """Upload a file; return the address from which the builder fetches it, quoted for its shell."""
         key = self._key(path.name)
         self._say(f"uploading {path.name} ({path.stat().st_size / 1e6:.1f} MB)")
         with path.open("rb") as file:
@@ -155,7 +156,7 @@ class Bake:
         return image.state == "available"
 
     def _until(self, came: Callable[[], bool], otherwise: str) -> None:
-        """Looks until it came; a look without an answer is no failure yet. Raises BakeFailed past the deadline."""
+        """Poll until `came` returns True. A poll without an answer is retried. Raises BakeFailed past the deadline."""
         deadline, unanswered = self._clock() + self._recipe.deadline_s, 0
         while True:
             try:
@@ -182,11 +183,11 @@ class Bake:
         self._images.remove(self._recipe.name)
 
     def _undo(self, what: str, step: Callable[[], None]) -> None:
-        """A step back that fails is told, and keeps neither the other steps nor the first error from their way."""
+        """Undo a step. A failure is reported, and hides neither the other steps nor the first error."""
         try:
             step()
         except TagfleetError as error:
-            self._say(f"could not {what}: {error}; see to what is tagged {BAKE_TAG}={self._recipe.name}")
+            self._say(f"could not {what}: {error}; look for what is tagged {BAKE_TAG}={self._recipe.name}")
 
     def _key(self, name: str) -> str:
         return f"{layout.BAKES}{self._recipe.name}/{name}"

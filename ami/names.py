@@ -1,8 +1,9 @@
 """Takes a worker's names from its user data, and nothing else: `python -m ami.names /etc/tagfleet/worker.env`.
 
-Who may launch workers may replace their user data, for IAM has no condition for it. cloud-init would run what it says,
-as root. A worker's image has cloud-init ignore it (`allow_userdata: false`), and this reads the few names that a worker
-needs, each of a form that leads to a deployment's own settings alone. Needs no package but Python's own.
+Whoever may launch workers may replace their user data, as IAM has no condition for it, and cloud-init would run it as
+root. A worker's image therefore makes cloud-init ignore user data (`allow_userdata: false`), and this module reads the
+few names that a worker needs, each in a form that can only lead to a deployment's own settings. It needs no package but
+Python's own.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ _NEEDED = ("TAGFLEET_CONFIG", "POOL")
 
 
 class BadNames(TagfleetError):
-    """The user data does not name what a worker needs."""
+    """The user data lacks a name that a worker needs."""
 
 
 def names_in(user_data: str) -> dict[str, str]:
-    """Return the names that `user_data` gives in the way the launch template does. Raises BadNames."""
+    """Return the names in `user_data`, which have the launch template's form. Raises BadNames."""
     found: dict[str, str] = {}
     for line in user_data.splitlines():
         given = _LINE.fullmatch(line)
@@ -49,7 +50,7 @@ def names_in(user_data: str) -> dict[str, str]:
 
 
 def take(file: Path, environ: Mapping[str, str]) -> None:
-    """Write the names into `file`, as a file of environment. Raises BadNames, Unavailable."""
+    """Write the names into `file`, as an environment file. Raises BadNames, Unavailable."""
     names = names_in(Ec2Machine(environ).user_data())
     file.write_text("".join(f"{name}={value}\n" for name, value in names.items()))
     file.chmod(0o644)

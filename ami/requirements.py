@@ -1,6 +1,6 @@
-"""Prints what to install for a role, one pinned requirement a line: `python -m ami.requirements worker`.
+"""Prints the pinned requirements of a role, one per line: `python -m ami.requirements worker`.
 
-The pins are those of the installed package, so that they stand in one place. Needs nothing but Python.
+The pins are those of the installed package, so they exist once. It needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ ROLES = {
     "worker": _WORKER | _ENGINE_ON_CPU,
     "gpu-worker": _WORKER | _ENGINE_ON_CPU | _ENGINE_ON_GPU,
 }
-"""A worker on a CPU starts from a kept engine: torch, 5 GB, converts it once and is not installed."""
+"""A worker on a CPU starts from a converted engine: torch, 5 GB, converts it once and is not installed."""
 HOST = "host"
-"""Web tier, collector, controller: everything that tags is left out."""
+"""Web tier, collector, controller; without anything that tags."""
 
 
 def name_of(requirement: str) -> str:
-    """`Pillow_HEIF[x]==1` → `pillow-heif`"""
+    """Normalise a requirement's name: `Pillow_HEIF[x]==1` → `pillow-heif`."""
     found = re.match(r"[A-Za-z0-9._-]+", requirement)
     return re.sub(r"[-_.]+", "-", found.group() if found else "").lower()
 
 
 def of(role: str, all_requirements: list[str]) -> list[str]:
-    """Those of `all_requirements` that `role` wants. Raises KeyError for a role that there is not."""
+    """Return those of `all_requirements` that `role` needs. Raises KeyError for an unknown role."""
     if role == HOST:
         return [line for line in all_requirements if name_of(line) not in _ENGINE_ON_CPU | _ENGINE_ON_GPU | _MODELS]
     return [line for line in all_requirements if name_of(line) in ROLES[role]]

@@ -1,12 +1,12 @@
-"""The stack of a deployment as one CloudFormation template, put together from ami/template/*.yaml.
+"""Renders the CloudFormation template of a deployment from ami/template/*.yaml.
 
-Each of those files has one subject. Beside CloudFormation's own short tags they know:
+Each of those files has one subject. Beside CloudFormation's own short tags they understand:
 
-- a key or an entry of a resource whose name holds `<Pool>` stands there once for each pool, and one with `<OtherPool>`
-  once for each pool but the first;
+- a key or an entry of a resource whose name contains `<Pool>` is repeated for each pool, and one with `<OtherPool>`
+  for each pool but the first;
 - `Each::Pool`, `Each::Subnet`, `Each::Source` in a list: its value, once for each of them;
 - `Json::Sub`: its value as a string of JSON, in which `${…}` is filled in;
-- `<name>`: a value known here; where it is the whole of a string, it keeps its type.
+- `<name>`: a value known here; if it is the whole string, it keeps its type.
 
 Pure but for reading those files.
 """
@@ -41,16 +41,16 @@ _SUBJECTS = (
 )
 _PLACEHOLDER = re.compile(r"<([A-Za-z][A-Za-z_]*)>")
 MOST_POOLS = 10
-"""What the alarm on spend adds up: CloudWatch takes ten metrics in one alarm, and no more."""
+"""The alarm on spend adds up the pools, and CloudWatch takes ten metrics in one alarm."""
 _POOL_CHARACTERS = 39
 """SQS takes 80: a deployment's 30, and what `-jobs-` and `-dead` add."""
 _INLINE_BYTES = 51_200
-"""A template that is sent with the request may be as large; a larger one must lie in S3."""
+"""The largest template that can be sent with the request; a larger one must be in S3."""
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What the template's text depends on; all else are its parameters. The first pool is the default one."""
+class TemplateOptions:
+    """What the template's text depends on; everything else is a parameter. The first pool is the default one."""
 
     pools: Sequence[str]
     namespace: str
@@ -59,14 +59,14 @@ class Shape:
     max_receives: int = 10
     subnets: Sequence[str] = ()
     sources: Sequence[str] = ()
-    """Buckets of others whose images workers may read where they lie."""
+    """Other people's buckets whose images workers may read in place."""
 
-    def with_pools(self, pools: Sequence[str]) -> Shape:
+    def with_pools(self, pools: Sequence[str]) -> TemplateOptions:
         return replace(self, pools=pools)
 
 
-def render(shape: Shape) -> dict[str, Any]:
-    """The template. Raises TagfleetError for pools that AWS would not take, or would take for another part."""
+def render(shape: TemplateOptions) -> dict[str, Any]:
+    """Return the template. Raises TagfleetError for pools that AWS would refuse, or take for something else."""
     _check(shape.pools)
     whole: dict[str, Any] = {}
     for subject in _SUBJECTS:
@@ -79,17 +79,17 @@ def render(shape: Shape) -> dict[str, Any]:
 
 
 def body(template: Mapping[str, Any]) -> str:
-    """The template as compact JSON, which CloudFormation takes as well as YAML."""
+    """Return the template as compact JSON, which CloudFormation takes as well as YAML."""
     return json.dumps(template, separators=(",", ":"), ensure_ascii=False)
 
 
 def fits_inline(text: str) -> bool:
-    """Whether CloudFormation takes this template with the request itself."""
+    """Return whether CloudFormation takes this template with the request itself."""
     return len(text.encode()) <= _INLINE_BYTES
 
 
 def logical_id(pool: str) -> str:
-    """`efficientnet-lite0` → `EfficientnetLite0`: CloudFormation's names have letters and digits only."""
+    """Return `efficientnet-lite0` as `EfficientnetLite0`: CloudFormation's names have letters and digits only."""
     return "".join(part.capitalize() for part in pool.split("-"))
 
 
@@ -116,7 +116,7 @@ def _check(pools: Sequence[str]) -> None:
 
 
 class _Expansion:
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: TemplateOptions) -> None:
         default = shape.pools[0]
         self._known: dict[str, Any] = {
             "DefaultPool": logical_id(default),
@@ -178,7 +178,7 @@ class _Expansion:
 
 
 def _user_data(file: str) -> str:
-    """cloud-init of a machine, with what CloudFormation and this template fill in."""
+    """Return a machine's cloud-init, with fields for CloudFormation and this template to fill in."""
     return Template(_text(file)).substitute(
         settings=f"s3://${{OutputBucket}}/{layout.SETTINGS}",
         region="${AWS::Region}",

@@ -1,1 +1,1 @@
-"""Typed settings and label lists; imports nothing of Tagfleet."""
+"""Typed settings, schedules, and label lists. It imports nothing of Tagfleet, so every package may import it."""

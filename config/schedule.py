@@ -1,9 +1,9 @@
-"""How many workers are to be up when, whatever waits: `mon-fri 08:00-18:00 2; sat 10:00-14:00 1`. Pure.
+"""Parses schedules of workers that are kept up whatever the load: `mon-fri 08:00-18:00 2; sat 10:00-14:00 1`. Pure.
 
-A window is days, `HH:MM-HH:MM` and a number of workers; windows are parted by `;`. Days are `daily`, or names and
-ranges of them: `mon`, `mon-fri`, `sat,sun`, `fri-mon`. A window that ends before it begins ends on the day after. Where
-several hold at once, the largest number counts. Times are the wall's: where clocks are set forward a window may be
-shorter or fall away that night, and where they are set back it is longer.
+A window is days, `HH:MM-HH:MM` and a number of workers; `;` separates windows. Days are `daily`, or names and ranges of
+them: `mon`, `mon-fri`, `sat,sun`, `fri-mon`. A window that ends before it begins ends on the day after. If several
+windows apply at once, the largest number counts. Times are local: on the night when clocks go forward a window may be
+shorter or disappear, and when they go back it is longer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TIMES = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`begins` and `ends` are minutes of the day; `days` are those that it begins on, 0 for Monday."""
+    """`begins` and `ends` are minutes of the day; `days` are the days on which it begins, 0 for Monday."""
 
     days: frozenset[int]
     begins: int
@@ -40,7 +40,7 @@ class Schedule:
     zone: tzinfo = UTC
 
     def floor(self, at: float, ahead_s: float = 0.0) -> int:
-        """The most workers that are asked for at any time from `at`, Unix time, until `ahead_s` later."""
+        """Return the most workers scheduled at any time between `at`, in Unix seconds, and `ahead_s` later."""
         if not self.windows:
             return 0
         whole = int(ahead_s // _MINUTE_S)
@@ -54,33 +54,33 @@ class Schedule:
 
 
 def schedule(text: str, zone: tzinfo = UTC) -> Schedule:
-    """Raises ValueError, whose text is one line and names the window and the part of it that is wrong."""
+    """Parse a schedule. Raises ValueError, whose text is one line and names the window and its wrong part."""
     return Schedule(tuple(_window(part.strip()) for part in text.split(";") if part.strip()), zone)
 
 
 def time_zone(name: str) -> tzinfo:
-    """Raises ValueError. UTC needs no time zone database."""
+    """Return the time zone. Raises ValueError. UTC needs no time zone database."""
     if name == "UTC":
         return UTC
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError, KeyError):  # a folder, a path that leads out of the database, an unknown name
+    except (OSError, ValueError, KeyError):  # a folder, a path out of the database, an unknown name
         raise ValueError(
-            f"this machine knows no time zone {name!r}; its name is one such as Europe/Berlin, or UTC"
+            f"this machine does not know the time zone {name!r}; use a name such as Europe/Berlin, or UTC"
         ) from None
 
 
 def _window(text: str) -> Window:
     parts = text.lower().split()
     if len(parts) != 3:
-        raise ValueError(f"{text!r} is no window: it is days, times and workers, such as `mon-fri 08:00-18:00 2`")
+        raise ValueError(f"{text!r} is not a window of days, times and workers, such as `mon-fri 08:00-18:00 2`")
     days, times, workers = parts
     found = _TIMES.fullmatch(times)
     if found is None:
         raise ValueError(f"{times!r} in {text!r}: times are HH:MM-HH:MM, such as 08:00-18:00")
     begins, ends = (_minute(hour, minute, text) for hour, minute in (found.group(1, 2), found.group(3, 4)))
     if begins in (ends, _DAY_MINUTES):
-        raise ValueError(f"{times!r} in {text!r} is no time at all; a whole day is 00:00-24:00")
+        raise ValueError(f"{times!r} in {text!r} is empty; a whole day is 00:00-24:00")
     if not (workers.isascii() and workers.isdigit()):
         raise ValueError(f"{workers!r} in {text!r}: how many workers is a whole number")
     return Window(_days(days, text), begins, ends, int(workers))

@@ -1,4 +1,7 @@
-"""All settings of all tiers, typed: defaults.toml < file < TAGFLEET_* environment < flags."""
+"""The schema of all settings of all tiers, and their loading: defaults.toml < file < TAGFLEET_* environment < flags.
+
+`config.sources` merges the sources; this module checks the result.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from config.validation import problems
 
 def _named(folder: Any) -> Any:
     if isinstance(folder, str) and not folder.strip():
-        raise PydanticCustomError("folder", "it names no folder")  # it would be whichever one the command is called in
+        raise PydanticCustomError("folder", "it does not name a folder")  # "" would be the current folder
     return folder
 
 
@@ -66,7 +69,7 @@ def _tasks(text: str) -> str:
 
 
 Task = Literal["caption", "detailed_caption", "detect", "regions", "find"]
-"""What florence2 can be asked to do."""
+"""What florence2 can do."""
 
 Folder = Annotated[Path, BeforeValidator(_named), AfterValidator(_expanded)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -168,7 +171,7 @@ _BUCKET = r"^[A-Za-z0-9._-]*$"
 
 
 class AwsSettings(_Section):
-    """Names of the parts, as the stack made them. Credentials and the endpoint come from boto3's own chain."""
+    """Names of resources, as the stack made them. Credentials and endpoint come from boto3's own chain."""
 
     region: str
     deployment: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=30)]
@@ -196,7 +199,7 @@ class PoolSettings(_Section):
 
     @property
     def learns(self) -> bool:
-        """Whether its tagger learns from what people say of tags."""
+        """Whether its tagger learns from people's feedback."""
         return family_of(self.tagger) == "adaptive"
 
     @property
@@ -241,13 +244,13 @@ class Settings(_Section):
 
     @property
     def schedules(self) -> dict[str, Schedule]:
-        """Of the pools that have one."""
+        """The schedules of the pools that have one."""
         zone = time_zone(self.controller.time_zone)
         return {name: schedule(pool.schedule, zone) for name, pool in self.pools.items() if pool.schedule.strip()}
 
     @property
     def learning_pools(self) -> tuple[str, ...]:
-        """Those whose taggers learn from people."""
+        """Pools whose taggers learn from people's feedback."""
         return tuple(name for name, pool in self.pools.items() if pool.learns)
 
     @property
@@ -297,7 +300,7 @@ def _one_line(error: ValidationError) -> str:
     first = next(problems(error))
     if first.kind == "extra_forbidden":
         first = replace(first, what="there is no such setting")
-    if not first.where or first.where.startswith(_MAY_HOLD_A_PASSWORD):  # without a name: the text names two settings
+    if not first.where or first.where.startswith(_MAY_HOLD_A_PASSWORD):  # without a field, the text names them
         return f"setting {first}"
     given = re.sub(r"\s+", " ", repr(first.given))[:60]
     return f"setting {first} (given: {given})"

@@ -1,4 +1,4 @@
-"""Where settings come from: defaults.toml < file < TAGFLEET_* environment < flags. Merges them, checks no values."""
+"""Reads and merges the sources of settings: defaults.toml < file < TAGFLEET_* environment < flags. Checks no values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 
 _DEFAULTS = Path(__file__).with_name("defaults.toml")
 _NOT_SETTINGS = {PREFIX + name for name in ("CONFIG", "URL", "API_KEY", "TEST_DATA", "INSTANCE", "LIFELINE", "PULSE")}
-"""Variables of our prefix that speak to one command or to the tests, not to the settings."""
+"""Variables with our prefix that are for one command or for tests, and are not settings."""
 
 
 class BadSetting(Exception):
@@ -64,13 +64,13 @@ def merge_sources(
 
 
 def without_old_names(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables but those that name a setting by its old name."""
+    """Return the variables without those that give a setting by its old name."""
     old = {_variable(f"{section}.{name}") for section, names in RENAMED.items() for name in names}
     return {name: value for name, value in environ.items() if name not in old}
 
 
 def _rename(found: dict[str, Any], describe: Callable[[str], str], tell: Callable[[str], object]) -> None:
-    """Give the settings of one source their new names. Raises BadSetting where it has one by both."""
+    """Give the settings of one source their new names. Raises BadSetting if it gives one by both names."""
     for section, names in RENAMED.items():
         values = found.get(section)
         if not isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""Which family a tagger is of, by its name: the two that have code of their own, or any model."""
+"""Tells a tagger's family by its name: one of the two with code of their own, or any model."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Literal
 
 Family = Literal["adaptive", "florence2", "model"]
 RESERVED = ("adaptive", "florence2")
-"""Names that no model of the registry may have."""
+"""Names that a model of the registry must not have."""
 
 
 def family_of(tagger: str) -> Family:
-    """`tagger` is NAME or NAME@VERSION."""
+    """Return the family of `NAME` or `NAME@VERSION`."""
     name = tagger.partition("@")[0]
     if name == "adaptive":
         return "adaptive"

@@ -1,4 +1,4 @@
-"""Turns pydantic's validation errors into sentences: the only place that does."""
+"""Turns pydantic's validation errors into sentences; no other module does."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Problem:
     """One thing that is wrong."""
 
     where: str
-    """The field, dotted: `tags.0.name`. Empty where the value as a whole is wrong."""
+    """The field, dotted: `tags.0.name`. Empty if the value as a whole is wrong."""
     what: str
     kind: str
     """Pydantic's name of the error: `extra_forbidden`, `missing`, …"""
     given: Any
-    """The value that was refused. It may be a secret: think before you show it."""
+    """The refused value. It may be a secret: think before you show it."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" if self.where else self.what
@@ -34,9 +34,9 @@ def problems(error: ValidationError) -> Iterator[Problem]:
 
 
 def first_problem(error: ValidationError, *, whole: str = "") -> str:
-    """Return the first thing that is wrong, in one line: `FIELD: PROBLEM`. It shows no value that was given.
+    """Return the first problem in one line, `FIELD: PROBLEM`, without the value that was given.
 
-    `whole` stands in place of the field where the value as a whole is wrong.
+    `whole` replaces the field if the value as a whole is wrong.
     """
     first = next(problems(error))
     return str(first) if first.where or not whole else f"{whole}: {first.what}"

@@ -143,13 +143,13 @@ class Controller:
                 self._take_in(sighting)
                 self._apply(plan, sighting, policy)
             self._hooks.on_tick(observation, plan)
-            with self._log.tolerate("what was decided could not be written down"):
+            with self._log.tolerate("the decisions could not be stored"):
                 self._record(observation, plan, sighting, before)
         except Fenced:
             self._log.changed("lease", "another controller took over: standing by")
             return None
         except Unavailable as error:
-            self._log.changed("trouble", f"nothing is done while this lasts: {error}")
+            self._log.changed("trouble", f"the controller cannot act until this is over: {error}")
             return None
         self._log.clear("trouble", "every part answers again")
         return plan
@@ -216,7 +216,7 @@ class Controller:
         with self._log.tolerate("workers could not be launched"):
             if sighting.reading:  # else others may have launched, or lowered the cap, since the last look
                 self._term.launcher.apply(plan, sighting.alive, policy)
-        with self._log.tolerate("workers that are gone could not be forgotten"):
+        with self._log.tolerate("heartbeats of gone workers could not be removed"):
             self._roster.forget(self._term.tracker.forgettable)
 
     # --- record -------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ class Controller:
             return
         if sighting.reading is None:
             return
-        with self._log.tolerate("the arrivals could not be kept"):
+        with self._log.tolerate("the arrivals could not be stored"):
             self._term.forecaster.save()
         recorder.record_events(
             Tick(

@@ -1,4 +1,4 @@
-"""What an account of AWS has: who asks, images, networks, limits. Read before anything is built on it."""
+"""What an AWS account has: who asks, images, networks, quotas. Checked before anything is built on it."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _FAMILIES = {
     "p": "P",
     "x": "X",
 }
-"""By the letters that a type begins with: `trn1` is no T, `inf2` no I, `dl1` no D."""
+"""The family by the letters of a type: `trn1` is not T, `inf2` not I, `dl1` not D."""
 
 
 RUNS_ON_TAG = "tagfleet:runs-on"
 SIGNALS_TAG = "tagfleet:signals"
-"""Of an image whose hosts tell their stack when they serve."""
+"""Marks an image whose hosts tell their stack when they serve."""
 USER_DATA_TAG = "tagfleet:user-data"
-"""Of an image that runs no user data; it takes names from it."""
+"""Marks an image that does not run user data, and takes only names from it."""
 ROLE_TAG = "tagfleet:role"
 
 
@@ -54,13 +54,13 @@ class Image:
     root_device: str
     architecture: str
     runs_on: str = ""
-    """What its worker was baked for: cpu or gpu; empty where nobody says."""
+    """What its worker was baked for: cpu or gpu; empty if unknown."""
     root_gib: int = 0
-    """Of its root volume, which no instance's may be smaller than; 0 where nobody says."""
+    """The size of its root volume, which is an instance's least; 0 if unknown."""
     runs_user_data: bool = True
-    """Whether a script in its user data is run, so that it can be built on."""
+    """Whether it runs a script in its user data, so that it can be a base image."""
     silent: bool = False
-    """Whether it was baked for hosts, and by a version whose hosts do not tell their stack when they serve."""
+    """Whether it was baked for hosts, by a version whose hosts do not tell their stack when they serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Network:
     subnets: tuple[str, ...]
     zones: tuple[str, ...]
     without_address: tuple[str, ...]
-    """Subnets whose instances get no public address: they need a NAT gateway or endpoints to reach S3 and SQS."""
+    """Subnets without public addresses: their instances need a NAT gateway or endpoints to reach S3 and SQS."""
     cidrs: tuple[str, ...] = ()
     """The subnets' ranges of addresses."""
 
@@ -78,7 +78,7 @@ class Network:
 class InstanceType:
     vcpus: int
     architectures: frozenset[str]
-    """`x86_64`, `arm64`; empty where EC2 does not say."""
+    """`x86_64`, `arm64`; empty if EC2 does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,12 @@ class Account:
         self._clients = clients
 
     def id(self) -> str:
-        """Whose credentials these are. Raises Misconfigured where there are none that AWS takes."""
+        """Return the account of these credentials. Raises Misconfigured if AWS does not accept them."""
         with translate_errors("see whose credentials these are", "sts"):
             return str(self._clients.of("sts").get_caller_identity()["Account"])
 
     def image(self, id: str) -> Image:
-        """Raises Misconfigured where the image is gone, or not for this account."""
+        """Return the image. Raises Misconfigured if it is gone, or not for this account."""
         advice = f"there is no image {id} in {self._clients.region}; bake one with `tagfleet ami bake`, or name another"
         with translate_errors(f"look at image {id}", "ec2"):
             try:
@@ -116,7 +116,7 @@ class Account:
         return _image(found[0])
 
     def network(self, subnets: Sequence[str] = ()) -> Network:
-        """Those subnets, or all of the default VPC. Raises Misconfigured where there are none."""
+        """Return these subnets, or all of the default VPC. Raises Misconfigured if there are none."""
         with translate_errors("look at the subnets", "ec2"):
             try:
                 found = self._clients.ec2.describe_subnets(
@@ -135,7 +135,7 @@ class Account:
             )
         vpcs = sorted({subnet["VpcId"] for subnet in found})
         if len(vpcs) > 1:
-            raise Misconfigured(f"the subnets lie in several VPCs ({', '.join(vpcs)}); name subnets of one")
+            raise Misconfigured(f"the subnets are in several VPCs ({', '.join(vpcs)}); name subnets of one")
         found.sort(key=lambda subnet: (subnet["AvailabilityZone"], subnet["SubnetId"]))
         return Network(
             vpcs[0],
@@ -146,7 +146,7 @@ class Account:
         )
 
     def types(self, types: Sequence[str]) -> Mapping[str, InstanceType]:
-        """Describe each type that this region has; those that it has not are left out."""
+        """Describe each of these types that the region has."""
         if not types:
             return {}
         with translate_errors("look at the instance types", "ec2"):
@@ -176,7 +176,7 @@ class Account:
         return {type: frozenset(zones) for type, zones in found.items()}
 
     def quota_of(self, type: str, market: str) -> Quota | None:
-        """Return how many vCPUs of that type's family may run at once; None where this family is not known here."""
+        """Return how many vCPUs of that type's family may run at once; None for an unknown family."""
         family = _family(type, market)
         code = _QUOTAS.get((family, market))
         if code is None:
@@ -187,7 +187,7 @@ class Account:
         return Quota(code, name, float(answer["Quota"]["Value"]))
 
     def allow_spot(self) -> None:
-        """Make the role by which EC2 ends and starts spot instances, which an account has from its first use on."""
+        """Create the role by which EC2 manages spot instances; an account has it after their first use."""
         with translate_errors("make the role of spot instances", "iam"):
             try:
                 self._clients.of("iam").create_service_linked_role(AWSServiceName="spot.amazonaws.com")
@@ -201,7 +201,7 @@ class Account:
 
 
 def _family(type: str, market: str) -> str:
-    """Return the family of Service Quotas that a type counts for; empty for one that is not known here."""
+    """Return the family of Service Quotas that a type counts for; "" if unknown."""
     letters, generation = re.match("([a-z]*)([0-9]*)", type).groups()  # type: ignore[union-attr]  # it matches anything
     family = _FAMILIES.get(letters, "")
     if family == "P" and market == "spot":
@@ -231,6 +231,6 @@ _DEFAULT = [{"Name": "default-for-az", "Values": ["true"]}]
 
 
 def _cidrs(subnet: Mapping[str, Any]) -> list[str]:
-    """The ranges of a subnet's addresses, of both kinds."""
+    """Return the ranges of a subnet's addresses, IPv4 and IPv6."""
     own = [subnet["CidrBlock"]] if subnet.get("CidrBlock") else []
     return [*own, *(each["Ipv6CidrBlock"] for each in subnet.get("Ipv6CidrBlockAssociationSet", []))]

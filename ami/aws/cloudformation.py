@@ -1,4 +1,4 @@
-"""One stack of CloudFormation: what it is, what a template would change of it, and the way there."""
+"""One CloudFormation stack: its state, the changes that a template would make, and making them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from core.errors import TagfleetError, Unavailable
 
 _POLL_S = 3.0
 _DRIFT_POLLS = 60
-"""Looking at every resource takes AWS a minute or so."""
+"""AWS takes a minute or so to check every resource."""
 _NOTHING = re.compile("didn't contain changes|No updates are to be performed|contain no changes", re.IGNORECASE)
 _AFTERMATH = "Resource creation cancelled"
-"""The reason of those that failed only because another one had."""
+"""The reason of resources that failed only because another one had."""
 
 
 class StackFailed(TagfleetError):
-    """A change of the stack failed; the text names the first resource that did, and why."""
+    """A change of the stack failed. The text names the first resource that did, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class StackState:
         return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
 
     @property
-    def stands(self) -> bool:
-        """Whether there is something that an update can begin from."""
+    def is_updatable(self) -> bool:
+        """Whether an update can start from it."""
         return self.status not in (
             "REVIEW_IN_PROGRESS",
             "ROLLBACK_COMPLETE",
@@ -59,7 +59,7 @@ class Change:
     resource: str
     type: str
     replacement: str
-    """True, False, Conditional; empty where the question does not arise."""
+    """True, False or Conditional; empty if it does not apply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class ChangeSet:
     id: str
     changes: tuple[Change, ...]
     creates: bool
-    """Whether the stack is not there yet."""
+    """Whether it creates the stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Stack:
         self._pause = pause
 
     def state(self) -> StackState | None:
-        """None where there is no such stack, or one of which nothing is left."""
+        """Return the stack's state; None if there is no such stack, or nothing is left of it."""
         with translate_errors(f"look at stack {self.name}", "cloudformation"):
             try:
                 found = self._clients.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
@@ -110,10 +110,10 @@ class Stack:
         )
 
     def plan(self, template: Mapping[str, str], parameters: Mapping[str, str]) -> ChangeSet | None:
-        """What would change; None where nothing would. `template` is TemplateBody or TemplateURL.
+        """Return the changes that a template would make; None if none. `template` is TemplateBody or TemplateURL.
 
-        Buckets of a deployment that was taken down are taken in again, by their names. Raises StackFailed where
-        CloudFormation cannot make the plan.
+        Buckets of a deployment that was taken down are imported by their names. Raises StackFailed if CloudFormation
+        cannot make the plan.
         """
         state = self.state()
         creates = state is None or state.status == "REVIEW_IN_PROGRESS"
@@ -139,21 +139,21 @@ class Stack:
         return ChangeSet(made["Id"], changes, creates)
 
     def execute(self, plan: ChangeSet) -> Iterator[Event]:
-        """Make the changes; yields what happens as it does. Raises StackFailed where it did not come to a good end."""
+        """Make the changes, and yield events as they happen. Raises StackFailed if the stack does not end well."""
         seen = {event.id for event in self._events()}
         with translate_errors(f"change stack {self.name}", "cloudformation"):
             self._clients.cloudformation.execute_change_set(ChangeSetName=plan.id, StackName=self.name)
         yield from self._follow(self.name, seen, ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"))
 
     def discard(self, plan: ChangeSet) -> None:
-        """Forget the plan, and the empty stack that a plan of a new one leaves."""
+        """Delete the plan, and the empty stack that a plan to create one leaves."""
         with translate_errors(f"forget a plan of stack {self.name}", "cloudformation"):
             self._clients.cloudformation.delete_change_set(ChangeSetName=plan.id, StackName=self.name)
             if plan.creates:
                 self._clients.cloudformation.delete_stack(StackName=self.name)
 
     def delete(self) -> Iterator[Event]:
-        """Take it down, but for what is to be retained; yields what happens. Raises StackFailed."""
+        """Delete the stack, except what is to be retained, and yield events. Raises StackFailed."""
         seen = {event.id for event in self._events()}
         with translate_errors(f"delete stack {self.name}", "cloudformation"):
             found = self._clients.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]["StackId"]
@@ -161,7 +161,7 @@ class Stack:
         yield from self._follow(found, seen, ("DELETE_COMPLETE",))
 
     def protect(self, *, on: bool) -> None:
-        """Have CloudFormation refuse to delete the stack, or let it again. Raises Unavailable."""
+        """Set or lift CloudFormation's protection against deletion. Raises Unavailable."""
         with translate_errors(
             f"{'set' if on else 'lift'} the termination protection of stack {self.name}", "cloudformation"
         ):
@@ -169,8 +169,8 @@ class Stack:
                 StackName=self.name, EnableTerminationProtection=on
             )
 
-    def physical(self, resource: str) -> str:
-        """Return the physical id of a resource by its logical one; empty where the stack has no such resource."""
+    def physical_id(self, resource: str) -> str:
+        """Return a resource's physical id by its logical one; "" if the stack has no such resource."""
         with translate_errors(f"look at {resource} of stack {self.name}", "cloudformation"):
             try:
                 found = self._clients.cloudformation.describe_stack_resource(
@@ -183,9 +183,9 @@ class Stack:
         return found["StackResourceDetail"].get("PhysicalResourceId", "")
 
     def drift(self) -> list[str]:
-        """The resources that are no longer as the template has them. Takes up to a minute.
+        """Return the resources that differ from the template. Takes up to a minute.
 
-        Raises Unavailable where CloudFormation did not come to look at them all.
+        Raises Unavailable if CloudFormation could not check all of them.
         """
         with translate_errors(f"look for drift of stack {self.name}", "cloudformation"):
             cloudformation = self._clients.cloudformation
@@ -236,7 +236,7 @@ class Stack:
             raise StackFailed(_failure(self.name, state, first_failure))
 
     def _state_of(self, name: str) -> StackState:
-        """By its id too, under which a stack can be asked for after its end."""
+        """Return the state by name or id; by its id, a stack can be found after its end."""
         with translate_errors(f"look at stack {self.name}", "cloudformation"):
             try:
                 found = self._clients.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
@@ -247,7 +247,7 @@ class Stack:
         return StackState(found["StackStatus"], found.get("StackStatusReason", ""))
 
     def _events(self, name: str = "") -> list[Event]:
-        """Newest first, those of the last change at least."""
+        """Return events, newest first, at least those of the last change."""
         with translate_errors(f"read the events of stack {self.name}", "cloudformation"):
             pages = self._clients.cloudformation.get_paginator("describe_stack_events")
             try:

@@ -1,4 +1,4 @@
-"""What a host asks and tells AWS about itself while its Auto Scaling group is updated."""
+"""What a host asks and tells AWS while its Auto Scaling group is updated; and its database's deletion protection."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from core.aws.errors import code_of, translate_errors
 
 
 def target_health(clients: Clients, targets: str, instance: str) -> str:
-    """Return the load balancer's word for an instance: `healthy`, `initial` and so on; empty where it knows none.
+    """Return the load balancer's state of an instance, `healthy`, `initial` and so on; "" if it does not know it.
 
-    `targets` is the ARN of a target group. Raises Unavailable, Misconfigured among it.
+    `targets` is the ARN of a target group. Raises Unavailable, and Misconfigured among it.
     """
     with translate_errors("ask the load balancer about this host", "elasticloadbalancing"):
         answer = clients.of("elbv2").describe_target_health(TargetGroupArn=targets, Targets=[{"Id": instance}])
@@ -19,10 +19,10 @@ def target_health(clients: Clients, targets: str, instance: str) -> str:
 
 
 def signal_resource(clients: Clients, stack: str, resource: str, instance: str, *, success: bool) -> bool:
-    """Tell CloudFormation how an instance came up; return whether anything waited for it.
+    """Tell CloudFormation whether an instance came up. Returns whether anything waited for it.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_SignalResource.html
-    Raises Unavailable, Misconfigured among it.
+    Raises Unavailable, and Misconfigured among it.
     """
     with translate_errors(f"tell stack {stack} that this host is ready", "cloudformation"):
         try:
@@ -37,3 +37,15 @@ def signal_resource(clients: Clients, stack: str, resource: str, instance: str, 
                 return False
             raise
     return True
+
+
+def lift_protection(clients: Clients, id: str) -> None:
+    """Let the database be deleted; a missing one is no error. Raises Unavailable, and Misconfigured among it."""
+    with translate_errors(f"lift the deletion protection of database {id}", "rds"):
+        try:
+            clients.of("rds").modify_db_instance(
+                DBInstanceIdentifier=id, DeletionProtection=False, ApplyImmediately=True
+            )
+        except ClientError as error:
+            if not code_of(error).startswith("DBInstanceNotFound"):
+                raise

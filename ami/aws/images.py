@@ -1,4 +1,4 @@
-"""What baking a machine image asks of EC2 and S3, call by call; `ami.bake` knows the order and what is undone."""
+"""The calls to EC2 and S3 for baking a machine image; `ami.bake` knows their order and what to undo."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     )
 
 BAKE_TAG = "tagfleet:bake"
-"""Of everything that a bake makes. A builder has no tag of the fleet's: the controller would end it as an orphan."""
+"""Tags everything that a bake makes. A builder has none of the fleet's tags: the controller would end it as an
+orphan."""
 _FROM_PARAMETER = "resolve:ssm:"
 _ENDED = ("shutting-down", "terminated")
 
 
 @dataclass(frozen=True, slots=True)
 class BakedImage:
-    """`made_at` is ISO 8601, as EC2 has it; `state` is pending, available or failed, `why` says more."""
+    """`made_at` is in ISO 8601, as EC2 has it; `state` is pending, available or failed, and `why` says more."""
 
     id: str
     name: str
@@ -46,7 +47,7 @@ class BakedImage:
 
 
 class Ec2Images:
-    """The images of one deployment. Everything raises Unavailable, Misconfigured among it."""
+    """The images of one deployment. Every method raises Unavailable, and Misconfigured among it."""
 
     def __init__(self, clients: Clients, deployment: str, bucket: str) -> None:
         self._clients = clients
@@ -54,7 +55,7 @@ class Ec2Images:
         self._bucket = bucket
 
     def base(self, name: str) -> str:
-        """The id of an image: `name` itself, or what the parameter says that `resolve:ssm:PARAMETER` names."""
+        """Return an image's id: `name` itself, or the value of the parameter in `resolve:ssm:PARAMETER`."""
         if not name.startswith(_FROM_PARAMETER):
             return name
         parameter = name.removeprefix(_FROM_PARAMETER)
@@ -69,15 +70,15 @@ class Ec2Images:
                 raise
 
     def fetch_url(self, key: str, expires_s: int) -> str:
-        """Whoever has this address may read the object, until it expires."""
+        """Return an address by which anybody may read the object until it expires."""
         return self._url("get_object", key, expires_s)
 
     def report_url(self, key: str, expires_s: int) -> str:
-        """Whoever has this address may write the object, until it expires."""
+        """Return an address by which anybody may write the object until it expires."""
         return self._url("put_object", key, expires_s)
 
     def launch_builder(self, bake: str, base: str, type: str, user_data: str, *, subnet: str, disk_gb: int) -> str:
-        """One instance, whose id this returns; repeated by boto3, the request launches no second one."""
+        """Launch one instance and return its id. A request that boto3 repeats launches no second one."""
         image = Account(self._clients).image(base)
         if not image.runs_user_data:
             raise Misconfigured(
@@ -102,7 +103,7 @@ class Ec2Images:
             return self._clients.ec2.run_instances(**request)["Instances"][0]["InstanceId"]
 
     def state(self, instance: str) -> str:
-        """EC2's word: pending, running, stopped and so on; `pending` too for one that is not listed yet."""
+        """Return EC2's state: pending, running, stopped and so on; `pending` also for one that is not listed yet."""
         with translate_errors(f"look at instance {instance}", "ec2"):
             try:
                 answer = self._clients.ec2.describe_instances(InstanceIds=[instance])
@@ -113,7 +114,7 @@ class Ec2Images:
         return str(answer["Reservations"][0]["Instances"][0]["State"]["Name"])
 
     def console(self, instance: str) -> str:
-        """The end of what it wrote to its console; EC2 has it some minutes late, or not at all."""
+        """Return the end of its console output. EC2 has it some minutes late, or not at all."""
         with translate_errors(f"read the console of {instance}", "ec2"):
             return self._clients.ec2.get_console_output(InstanceId=instance).get("Output", "")  # as boto3 decoded it
 
@@ -122,7 +123,7 @@ class Ec2Images:
             self._clients.ec2.stop_instances(InstanceIds=[instance])
 
     def end_builders(self, bake: str) -> None:
-        """Terminate whatever instances `bake` launched, one whose launch was never answered included."""
+        """Terminate all instances that `bake` launched, also one whose launch was never answered."""
         filters: list[FilterTypeDef] = [{"Name": f"tag:{BAKE_TAG}", "Values": [bake]}]
         with translate_errors("end the builder", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_instances").paginate(Filters=filters)
@@ -131,7 +132,7 @@ class Ec2Images:
                 self._clients.ec2.terminate_instances(InstanceIds=ids)
 
     def create(self, instance: str, bake: str, tags: Mapping[str, str]) -> str:
-        """Begin an image of a stopped instance; its id."""
+        """Begin an image of a stopped instance, and return its id."""
         all_tags = {DEPLOYMENT_TAG: self._deployment, **tags}
         with translate_errors("create the image", "ec2"):
             return self._clients.ec2.create_image(
@@ -142,7 +143,7 @@ class Ec2Images:
             )["ImageId"]
 
     def image(self, id: str) -> BakedImage:
-        """What has become of it; `pending` for one that is not listed yet."""
+        """Return the image's description; `pending` for one that is not listed yet."""
         with translate_errors(f"look at image {id}", "ec2"):
             try:
                 found = self._clients.ec2.describe_images(ImageIds=[id])["Images"]
@@ -153,7 +154,7 @@ class Ec2Images:
         return _baked(found[0]) if found else BakedImage(id, "", "pending")
 
     def images(self) -> list[BakedImage]:
-        """Those of this deployment, newest first."""
+        """Return the images of this deployment, newest first."""
         filters: list[FilterTypeDef] = [
             {"Name": f"tag:{DEPLOYMENT_TAG}", "Values": [self._deployment]},
             {"Name": "tag-key", "Values": [BAKE_TAG]},
@@ -164,7 +165,7 @@ class Ec2Images:
         return sorted(found, key=lambda image: image.made_at, reverse=True)
 
     def remove(self, bake: str) -> None:
-        """Deregister the image of `bake`, whatever its state, and delete its snapshots."""
+        """Deregister the image of `bake` in any state, and delete its snapshots."""
         filters: list[FilterTypeDef] = [{"Name": f"tag:{BAKE_TAG}", "Values": [bake]}]
         ec2 = self._clients.ec2
         with translate_errors("remove the image", "ec2"):
@@ -183,7 +184,7 @@ class Ec2Images:
 
 
 def superseded(images: Sequence[BakedImage], keep: int, used: Sequence[str]) -> list[BakedImage]:
-    """Those of `images`, newest first, that are neither among the `keep` newest of their role nor `used`, by id."""
+    """Return those of `images` (newest first) that are not in use by id, nor among the `keep` newest of their role."""
     newer: Counter[str] = Counter()
     found = []
     for image in images:

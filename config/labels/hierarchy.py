@@ -1,7 +1,7 @@
-"""What lies above a label, by WordNet 3.0: a Beagle is a Hound, a Hunting Dog, a Dog …; wordnet.tsv is the table.
+"""The broader terms of a label, by WordNet 3.0: a Beagle is a Hound, a Hunting Dog, a Dog … They are in wordnet.tsv.
 
-WordNet 3.0 Copyright 2006 by Princeton University; its licence is beside this file, and so is `make.py`, which
-makes the table.
+WordNet 3.0 Copyright 2006 by Princeton University. Its licence is in this folder, and so is `make.py`, which makes the
+table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Table:
 
 
 def above(name: str) -> tuple[str, ...]:
-    """Parent, its parent and so on; () for a name that is at the top, or that WordNet's table does not have."""
+    """Return the parent, its parent and so on; () for a name at the top, or one that is not in the table."""
     table = _table()
     found = []
     at = table.names.get(name.casefold(), "")
@@ -37,7 +37,7 @@ def above(name: str) -> tuple[str, ...]:
 
 
 def below(name: str) -> frozenset[str]:
-    """All names under it, at any depth: "dog" has 118 of ImageNet's labels. Empty for one that has none."""
+    """Return all names under it, at any depth: "dog" has 118 of ImageNet's labels. Empty if there are none."""
     table = _table()
     found: set[str] = set()
     waiting = list(table.called.get(name.casefold(), ()))
@@ -49,7 +49,7 @@ def below(name: str) -> frozenset[str]:
 
 
 def of_id(id_: str) -> str | None:
-    """The name of `n02088364`, as the folders of ImageNet's own photos are called."""
+    """Return the name of an id such as `n02088364`, after which the folders of ImageNet's photos are called."""
     return _table().by_id.get(id_)
 
 

@@ -1,6 +1,6 @@
-"""Makes imagenet1k.txt and wordnet.tsv: `python -m config.labels.make SYNSETS DATA`, and nothing else needs this.
+"""Makes imagenet1k.txt and wordnet.tsv: `python -m config.labels.make SYNSETS DATA`. Nothing else needs it.
 
-SYNSETS has ImageNet's ids in the order of a network's outputs, one a line: timm's `data/_info/imagenet_synsets.txt`.
+SYNSETS has ImageNet's ids in the order of a network's outputs, one per line: timm's `data/_info/imagenet_synsets.txt`.
 DATA is WordNet 3.0's `data.noun`: /usr/share/wordnet/data.noun of Debian's package wordnet-base.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 _HERE = Path(__file__).parent
 _TOP = {"entity", "physical entity", "abstraction", "object", "whole", "living thing", "organism", "matter", "thing"}
-"""Of use to nobody who looks for a photo."""
+"""Terms too broad to help anybody who looks for a photo."""
 _SMALL = {"a", "and", "de", "des", "in", "o'", "of", "on", "or", "the", "to", "with"}
 
 
@@ -27,7 +27,7 @@ class Synset:
 
 
 def read(lines: Iterable[str]) -> dict[str, Synset]:
-    """By id (`n02084071`), from the lines of `data.noun`; its format is described in wndb(5WN)."""
+    """Read the lines of `data.noun` by id (`n02084071`); wndb(5WN) describes the format."""
     found = {}
     for line in lines:
         if line.startswith("  "):  # the licence
@@ -42,7 +42,7 @@ def read(lines: Iterable[str]) -> dict[str, Synset]:
 
 
 def table(ids: list[str], synsets: dict[str, Synset]) -> list[tuple[str, str, str]]:
-    """Name, parent's name ("" at the top) and id: first of `ids` in their order, then of all that are above them."""
+    """Return name, parent's name ("" at the top) and id: first of `ids` in their order, then of all their ancestors."""
     parents: dict[str, str] = {}
     below: Counter[str] = Counter()
     for id_ in ids:
@@ -56,8 +56,10 @@ def table(ids: list[str], synsets: dict[str, Synset]) -> list[tuple[str, str, st
 
 
 def _unique(labels: list[str], above: list[str], synsets: dict[str, Synset]) -> dict[str, str]:
-    """The first synonym; where several would have it, the next one of those that have one, and else the parent's
-    name behind it. Labels choose before what is above them, and of that those last that have few labels below."""
+    """Give each id a name of its own: its first synonym, or else its next one, or else the first and the parent's name.
+
+    Leaf labels get names first, then ancestors, those with the most labels below first.
+    """
     names = {id_: _first(synsets, id_) for id_ in labels}
     _settle(names, labels, lambda id_: _synonym(synsets[id_], names))
     names |= {id_: _first(synsets, id_) for id_ in above}
@@ -71,7 +73,7 @@ def _first(synsets: dict[str, Synset], id_: str) -> str:
 
 
 def _settle(names: dict[str, str], ids: list[str], other: Callable[[str], str]) -> None:
-    """One after another give those of `ids` another name that share theirs."""
+    """Give another name to those of `ids` that share one, one after the other."""
     for id_ in ids:
         if sum(name.casefold() == names[id_].casefold() for name in names.values()) > 1:
             names[id_] = other(id_)
@@ -84,7 +86,7 @@ def _synonym(synset: Synset, names: dict[str, str]) -> str:
 
 
 def title(name: str) -> str:
-    """`jack-o'-lantern` → `Jack-o'-Lantern`; words with a capital of their own stay as they are: `iPod`."""
+    """Return `jack-o'-lantern` as `Jack-o'-Lantern`; words with a capital of their own keep it: `iPod`."""
     words = name.split(" ")
     return " ".join(
         "-".join(_capital(part, first=not (i or j)) for j, part in enumerate(word.split("-")))
@@ -99,7 +101,7 @@ def _capital(word: str, *, first: bool) -> str:
 
 
 def main() -> None:
-    """Write both files beside this one."""
+    """Write both files into this folder."""
     ids = Path(sys.argv[1]).read_text().split()
     with Path(sys.argv[2]).open() as data:
         rows = table(ids, read(data))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.state.model import Observation, Plan, PoolView
-from core.fleet.decisions import Terms
 from core.fleet.metrics import Metric, Sample
+from core.fleet.terms import Terms
 
 
 def samples(observation: Observation, plan: Plan) -> list[Sample]:

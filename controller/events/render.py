@@ -3,7 +3,7 @@
 - `sentence`: why a decision was made and what follows, from its rule, terms and details. The log, the page and the
   command line show it.
 - `explain`: the last decision of each pool with every term, for a terminal. The terms describe themselves
-  (`core.fleet.decisions.Term`); only the lines with the formula are written here.
+  (`core.fleet.terms.Term`); only the lines with the formula are written here.
 - `event_table`: the fleet's events, for a terminal.
 """
 
@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from itertools import zip_longest
 
-from core.fleet.decisions import Decision, DecisionRecord, Row, Rule, Terms
+from core.fleet.decisions import Decision, DecisionRecord, Rule
 from core.fleet.events import FleetEvent
+from core.fleet.terms import Row, Terms
 
 PAUSED = "The fleet is paused: no worker is launched or drained until `tagfleet controller resume`."
 _WIDTH = 110

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from controller.state.model import Policy, PoolView
-from core.fleet.decisions import Terms
+from core.fleet.terms import Terms
 
 _ROUNDING = 1e-9
 """Prices are sums of decimal fractions: an error in the last bit must not cost an instance."""

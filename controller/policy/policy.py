@@ -29,7 +29,8 @@ from controller.policy.budget import choose_price, compute_capacity, count_affor
 from controller.policy.estimates import estimate_arrival_rate, estimate_boot_s, estimate_throughput, update_estimates
 from controller.policy.scale_in import choose_keep_s, find_peak, record_demand
 from controller.state.model import Memory, Observation, Plan, Policy, PoolMemory, PoolView, Stage, Worker
-from core.fleet.decisions import Decision, Details, Rule, Terms
+from core.fleet.decisions import Decision, Details, Rule
+from core.fleet.terms import Terms
 from core.util.backoff import compute_backoff
 
 Decide = Callable[[Observation, Memory, Policy], tuple[Plan, Memory]]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import quote, unquote
 
+DROPS = "images/"
+"""Prefix of the input bucket under which any program may put files; a bucket's notification can tell prefixes apart."""
+
 
 def address(bucket: str, key: str, version: str = "") -> str:
     """Return `s3://BUCKET/KEY`, or `s3://VERSION@BUCKET/KEY` for one version of an object.
@@ -34,5 +37,5 @@ def _split(uri: str) -> tuple[str, str, str]:
     place, _, key = rest.partition("/")
     version, _, bucket = place.rpartition("@")
     if scheme != "s3" or not found or not bucket:
-        raise ValueError(f"{uri[:200]!r} is no address of the form s3://BUCKET/KEY")
+        raise ValueError(f"{uri[:200]!r} is not an address of the form s3://BUCKET/KEY")
     return unquote(version), bucket, key

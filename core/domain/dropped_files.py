@@ -15,11 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote, unquote_plus
 
-from core.domain.addresses import address, split_address, version_of
+from core.domain.addresses import DROPS, address, split_address, version_of
 from core.domain.messages import MAX_NAME, Job, Origin
-
-DROPS = "images/"
-"""Prefix of the input bucket under which any program may put files; a bucket's notification can tell prefixes apart."""
 
 _DIGITS = 26
 """Digits of an id, five bits each: two files never share one."""

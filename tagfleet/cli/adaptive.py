@@ -9,6 +9,7 @@ import click
 
 from config.settings import BadSetting, PoolSettings, Settings
 from tagfleet.cli.common import with_settings
+from tagfleet.text_tables import Column, echo_table
 
 _SHOWN = 20
 
@@ -92,9 +93,8 @@ def show_command(settings: Settings, all_: bool) -> None:
     for backbone, state in states:
         tags = sorted(state.statistics.tags.values(), key=lambda tag: (-tag.accepted.n, tag.name))
         click.echo(f"{backbone}, version {state.version}: {len(tags)} tags from {len(state.images)} images")
-        click.echo(f"{'accepted':>9} {'rejected':>9}  tag")
-        for tag in tags if all_ else tags[:_SHOWN]:
-            click.echo(f"{tag.accepted.n:9} {tag.rejected.n:9}  {tag.name}")
+        rows = [(tag.accepted.n, tag.rejected.n, tag.name) for tag in (tags if all_ else tags[:_SHOWN])]
+        echo_table([Column("accepted", right=True), Column("rejected", right=True), "tag"], rows)
         if not all_ and tags[_SHOWN:]:
             click.echo(f"and {len(tags) - _SHOWN} more: --all shows them", err=True)
 

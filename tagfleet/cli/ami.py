@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
+from ami.aws.buckets import temporary_bucket
 from ami.aws.cloudformation import Stack
 from ami.aws.images import BakedImage, Ec2Images, superseded
-from ami.aws.passing_bucket import passing_bucket
 from ami.bake import Bake, Recipe
 from app_tier.models.network_lookup import is_network
 from config import settings as config
@@ -118,7 +118,7 @@ def _echo_images(images: Iterable[BakedImage]) -> None:
 def _bucket(settings: Settings, clients: Clients) -> AbstractContextManager[str]:
     """Return the deployment's bucket; before a deployment exists, a temporary one for the bake."""
     named = settings.aws.output_bucket
-    return nullcontext(named) if named else passing_bucket(clients, f"{settings.aws.deployment}-bake")
+    return nullcontext(named) if named else temporary_bucket(clients, f"{settings.aws.deployment}-bake")
 
 
 def builder_environment(settings: Settings) -> dict[str, str]:

@@ -19,8 +19,6 @@ from tagfleet.text_tables import Column, echo_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.table import Table
-
     from training.data.check import Check
     from training.data.examples import Dataset
     from training.data.fingerprints import Prints
@@ -30,7 +28,7 @@ _MOST_LABELS = 24
 _MOST_OF_A_KIND = 3
 _source = click.argument("source", type=click.Path(path_type=Path))
 _images = click.option(
-    "--images", type=click.Path(path_type=Path), help="the folder of the images  [default: beside SOURCE]"
+    "--images", type=click.Path(path_type=Path), help="folder of the images  [default: beside SOURCE]"
 )
 
 
@@ -46,13 +44,13 @@ def command() -> None:
 @command.command("check")
 @_source
 @_images
-@click.option("--splits", type=click.Path(path_type=Path, dir_okay=False), help="a file that `data split` wrote")
+@click.option("--splits", type=click.Path(path_type=Path, dir_okay=False), help="file of `tagfleet data split`")
 @click.option(
     "--report",
     type=click.Path(path_type=Path, file_okay=False),
     help="write check.html and check.json into this folder",
 )
-@click.option("--json", "as_json", is_flag=True, help="print all of it as json")
+@click.option("--json", "as_json", is_flag=True, help="print everything as JSON")
 @with_settings()
 def check(
     settings: Settings, source: Path, images: Path | None, splits: Path | None, report: Path | None, *, as_json: bool
@@ -135,27 +133,21 @@ def _prints(dataset: Dataset, settings: Settings) -> Prints:
 
 
 def _print(found: Check) -> None:
-    from rich.console import Console
-
-    console = Console()
     dataset = found.dataset
     parts = ", ".join(f"{name} {count}" for name, count in found.parts)
-    console.print(
+    click.echo(
         f"{dataset.name}: {len(dataset.examples)} images, {len(dataset.labels)} labels"
-        + (f"; {parts}" if parts else ""),
-        highlight=False,
-        markup=False,
+        + (f"; {parts}" if parts else "")
     )
-    if found.labels:
-        console.print(_labels(found))
-    for level, style in (("error", "bold red"), ("warning", "yellow")):
-        some = [finding for finding in found.findings if finding.level == level]
-        for kind, count in Counter(finding.kind for finding in some).most_common():
-            console.print(f"[{style}]{level}[/] {kind}: {count}", highlight=False)
-            for finding in _some([finding for finding in some if finding.kind == kind]):
-                console.print(f"  {printable(finding)}", highlight=False, markup=False, soft_wrap=True)
+    _echo_labels(found)
+    for level, colour in (("error", "red"), ("warning", "yellow")):
+        of_level = [finding for finding in found.findings if finding.level == level]
+        for kind, count in Counter(finding.kind for finding in of_level).most_common():
+            click.echo(f"{click.style(level, fg=colour, bold=level == 'error')} {kind}: {count}")
+            for finding in _some([finding for finding in of_level if finding.kind == kind]):
+                click.echo(f"  {printable(finding)}")
     if not found.findings:
-        console.print("no problems found")
+        click.echo("no problems found")
 
 
 def _some(findings: list[Finding]) -> Iterator[str]:
@@ -164,22 +156,14 @@ def _some(findings: list[Finding]) -> Iterator[str]:
         yield f"and {len(findings) - _MOST_OF_A_KIND} more; --json and --report show all"
 
 
-def _labels(found: Check) -> Table:
-    """Return a table of all labels that are in use, or of the most frequent and the rarest ones."""
-    from rich.table import Table
-    from rich.text import Text
-
-    names = [name for name, _ in found.parts]
-    table = Table("label", box=None, padding=(0, 2, 0, 0))
-    for name in ("images", *names):
-        table.add_column(name, justify="right")
-    ordered = sorted((one for one in found.labels if one.images), key=lambda one: -one.images)
+def _echo_labels(found: Check) -> None:
+    """Print a table of all labels that are in use, or of the most frequent and the rarest ones."""
+    used = sorted((one for one in found.labels if one.images), key=lambda one: -one.images)
     half = _MOST_LABELS // 2
-    cut = len(ordered) > _MOST_LABELS
-    for one in ordered[:half] if cut else ordered:
-        table.add_row(Text(printable(one.label)), str(one.images), *map(str, one.parts))
-    if cut:
-        table.add_row(f"… {len(ordered) - 2 * half} more", "", *("" for _ in names))
-        for one in ordered[-half:]:
-            table.add_row(Text(printable(one.label)), str(one.images), *map(str, one.parts))
-    return table
+    rows = [(printable(one.label), one.images, *one.parts) for one in used]
+    if len(rows) > _MOST_LABELS:
+        gap = (f"… {len(rows) - 2 * half} more", *("" for _ in rows[0][1:]))
+        rows = [*rows[:half], gap, *rows[-half:]]
+    if found.labels:
+        columns = ("images", *(name for name, _ in found.parts))
+        echo_table(("label", *(Column(name, right=True) for name in columns)), rows)

@@ -22,13 +22,15 @@ _Folder = click.Path(file_okay=False, path_type=Path)
 @click.command("evaluate", short_help="Measure a trained run, or any tagger, on labelled images.")
 @click.argument("model", metavar="RUN|TAGGER")
 @click.argument("source", type=_Source)
-@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="where the images lie")
-@click.option("--splits", type=_File, help="of `tagfleet data split`  [default: the run's own; a tagger: all images]")
-@click.option("--test", type=_Source, help="measure a run on all of these images, not on the test part of its split")
-@click.option("--output", type=_Folder, help="[default: RUN/evaluation, or evaluation-TAGGER]")
-@click.option("--strict", is_flag=True, help="stop if an image cannot be read, instead of skipping it")
+@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="folder of the images")
 @click.option(
-    "--workers", default=2, show_default=True, type=click.IntRange(0), help="processes that decode, for a run"
+    "--splits", type=_File, help="file of `tagfleet data split`  [default: the run's own; a tagger: all images]"
+)
+@click.option("--test", type=_Source, help="measure a run on all of these images instead of the test part of its split")
+@click.option("--output", type=_Folder, help="[default: RUN/evaluation, or evaluation-TAGGER]")
+@click.option("--strict", is_flag=True, help="stop at the first unreadable image instead of skipping it")
+@click.option(
+    "--workers", default=2, show_default=True, type=click.IntRange(0), help="number of processes that decode, for a run"
 )
 @with_settings("weights", "cache")
 def command(

@@ -26,9 +26,9 @@ _FORMATS = ("csv", "jsonl", "coco", "xmp")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="write to a file, or into a folder under the batch's title, not to stdout",
+    help="write to this file, or into this folder under the batch's title, instead of stdout",
 )
-@click.option("--plain", is_flag=True, help="csv for programs: no byte-order mark, formulas as they are")
+@click.option("--plain", is_flag=True, help="csv for programs: no byte-order mark, formulas unescaped")
 @url_option
 @api_key_option
 def command(batch: str, format: str, output: Path | None, plain: bool, url: str | None, api_key: str | None) -> None:

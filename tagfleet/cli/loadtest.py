@@ -32,38 +32,54 @@ _CONCURRENCY, _CONCURRENCY_OF_A_RATE = 4, 64
 @click.group("loadtest", invoke_without_command=True)
 @url_option
 @api_key_option
-@click.option("--count", type=click.IntRange(1, 200_000), default=100, show_default=True, help="photos")
+@click.option("--count", type=click.IntRange(1, 200_000), default=100, show_default=True, help="number of photos")
 @click.option(
-    "--size", "sizes", multiple=True, metavar="SIZE", help="of each photo: 1900, 80kB, 2MB; several take turns  [80kB]"
+    "--size",
+    "sizes",
+    multiple=True,
+    metavar="SIZE",
+    help="size of a photo: 1900, 80kB, 2MB; several take turns  [80kB]",
 )
-@click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="send its photos")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="photos/s that leave, however slow the answers")
+@click.option(
+    "--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="send the photos of this folder"
+)
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), help="send this many photos/s, however slow the answers"
+)
 @click.option(
     "--arrivals",
     type=click.Choice([kind.value for kind in Arrivals]),
     default="poisson",
     show_default=True,
-    help="of --rate",
+    help="gaps between photos with --rate",
 )
 @click.option("--concurrency", type=click.IntRange(1, 512), help="requests at once  [4; with --rate at most 64]")
 @click.option("--per-request", type=click.IntRange(1, 20), default=1, show_default=True, help="photos in one upload")
-@click.option("--batches", type=click.IntRange(1, 100), default=1, show_default=True, help="that they are spread over")
+@click.option(
+    "--batches",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="number of batches to spread photos over",
+)
 @click.option(
     "--start",
     type=click.Choice([start.value for start in Start]),
     default="as-it-is",
     show_default=True,
-    help="cold: no worker",
+    help="cold: wait until no worker is left; warm: tag some photos first",
 )
-@click.option("--seconds", type=click.FloatRange(1), default=600.0, show_default=True, help="the longest for a run")
+@click.option("--seconds", type=click.FloatRange(1), default=600.0, show_default=True, help="maximum duration of a run")
 @click.option(
-    "--cold-wait", type=click.FloatRange(1), default=600.0, show_default=True, help="seconds for workers to end"
+    "--cold-wait", type=click.FloatRange(1), default=600.0, show_default=True, help="seconds to wait for workers to end"
 )
-@click.option("--tagger", metavar="POOL", help="which tagger  [default: the service's first]")
-@click.option("--seed", default=0, show_default=True, help="of made-up photos and Poisson arrivals")
-@click.option("--label", default="load", show_default=True, help="names the run; `compare` matches by it")
-@click.option("--suite", "suite_name", type=click.Choice([suite.PREDECESSOR]), help="a whole table of runs")
-@click.option("--up-to", type=click.IntRange(20), default=10_000, show_default=True, help="no larger runs of --suite")
+@click.option("--tagger", metavar="POOL", help="pool to use  [default: the service's first]")
+@click.option("--seed", default=0, show_default=True, help="for made-up photos and Poisson arrivals")
+@click.option("--label", default="load", show_default=True, help="name of the run, by which `compare` matches")
+@click.option("--suite", "suite_name", type=click.Choice([suite.PREDECESSOR]), help="perform a whole table of runs")
+@click.option(
+    "--up-to", type=click.IntRange(20), default=10_000, show_default=True, help="leave out larger runs of --suite"
+)
 @click.option("--delete", is_flag=True, help="delete the test's batches afterwards")
 @click.option("--output", type=click.Path(path_type=Path), help="NAME of NAME.html and NAME.json  [loadtest-DATE-TIME]")
 @click.pass_context

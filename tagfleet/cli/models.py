@@ -15,6 +15,7 @@ from core.storage.models import MANIFEST_FILE, WEIGHTS_FILE, Manifest, Registry,
 from core.wiring import Backend
 from tagfleet.cli import models_quantise
 from tagfleet.cli.common import text_of, with_settings
+from tagfleet.text_tables import Column, echo_table
 
 _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -44,13 +45,16 @@ def list_command(settings: Settings, check: bool) -> None:
     if not (manifests or damaged or captioners):
         click.echo("no models in the registry yet: add one with `tagfleet models add`", err=True)
     defaults = {manifest.name: registry.default(manifest.name) for manifest in manifests}
+    rows = []
     for manifest in manifests:
         mark = "*" if defaults[manifest.name] == manifest.version else " "
-        click.echo(f"{mark} {manifest.reference:<28}{_summarise(manifest)}")
+        rows.append((f"{mark} {manifest.reference}", _summarise(manifest)))
     newest = ""
     for folder in captioners:
-        click.echo(f"{'*' if folder.name != newest else ' '} {folder.reference:<28}folder of {len(folder.files)} files")
+        mark = "*" if folder.name != newest else " "
+        rows.append((f"{mark} {folder.reference}", f"folder of {len(folder.files)} files"))
         newest = folder.name
+    echo_table([Column(), Column()], rows)
     if check:
         damaged += [problem for manifest in manifests if (problem := registry.damage(manifest))]
         click.echo(f"{len(manifests)} checked, {len(damaged)} damaged")
@@ -67,13 +71,12 @@ def show_command(settings: Settings, model: str) -> None:
     """Print the card and the metrics of MODEL (NAME or NAME@VERSION)."""
     manifest = Registry(Backend(settings).store).find(model)
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.created_at))
-    click.echo(f"{manifest.reference}  {_summarise(manifest)}\nnetwork  {manifest.architecture}\nadded    {made}")
-    click.echo(f"sha256   {manifest.weights_sha256}")
-    for name, text in (("licence", manifest.licence), ("trained", manifest.trained_on)):
-        if text:
-            click.echo(f"{name:<9}{text}")
-    for name, value in manifest.metrics.items():
-        click.echo(f"{name:<28}{value:.4g}")
+    click.echo(f"{manifest.reference}  {_summarise(manifest)}")
+    rows = [("network", manifest.architecture), ("added", made), ("sha256", manifest.weights_sha256)]
+    rows += [("licence", manifest.licence)] if manifest.licence else []
+    rows += [("trained", manifest.trained_on)] if manifest.trained_on else []
+    echo_table([Column(), Column()], rows)
+    echo_table([Column(), Column()], [(name, f"{value:.4g}") for name, value in manifest.metrics.items()])
     if manifest.card:
         click.echo(f"\n{manifest.card}")
 

@@ -16,6 +16,7 @@ from core.errors import DataInvalid
 from core.storage.models import sha256_of
 from core.wiring import Backend
 from tagfleet.cli.common import with_settings
+from tagfleet.text_tables import Column, Columns, table_lines, terminal_width
 
 if TYPE_CHECKING:
     from app_tier.engines.int8 import Int8Figures
@@ -90,15 +91,17 @@ def command(settings: Settings, name: str, calibration: Path, labelled: Path | N
 def _report_lines(figures: Int8Figures) -> list[str]:
     lines = [
         f"calibrated on {figures.calibrated_on} photos, measured on {figures.photos}, {figures.labelled} with labels",
-        f"{'':14}{'top-1':>8}{'as fp32':>10}{'images/s':>10}",
     ]
+    rows = []
     for name in ("fp32", "bf16", "int8", "int8 settled"):
         if name not in figures.agreement and name not in figures.images_per_s:
             continue
         top1 = f"{figures.top1[name]:.1%}" if name in figures.top1 else "–"
         agreement = f"{figures.agreement[name]:.1%}" if name in figures.agreement else "–"
         rate = f"{figures.images_per_s[name]:.1f}" if name in figures.images_per_s else "–"
-        lines.append(f"{name:14}{top1:>8}{agreement:>10}{rate:>10}")
+        rows.append((name, top1, agreement, rate))
+    columns: Columns = ("precision", *(Column(title, right=True) for title in ("top-1", "as fp32", "images/s")))
+    lines += table_lines(columns, rows, width=terminal_width())
     lines.append(
         f"settled in fp32: {figures.settled:.1%} of the photos, whose two highest outputs differ by less than "
         f"{figures.near_tie:.3g}"

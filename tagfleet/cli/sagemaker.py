@@ -27,14 +27,16 @@ def command() -> None:
 @click.argument("name")
 @click.argument("train_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTIONS OF tagfleet train]")
 @click.option("--data", required=True, help="s3://BUCKET/PREFIX of images and labels, and splits.json if there is one")
-@click.option("--output", required=True, help="s3://BUCKET/PREFIX for what comes of it")
-@click.option("--image", required=True, help="in ECR, with Tagfleet in it")
-@click.option("--role", required=True, help="ARN of what the job may do: read the data, write the output")
-@click.option("--weights", default="", help="s3://BUCKET/KEY of the weights to begin with")
-@click.option("--machine", default="ml.g5.xlarge", show_default=True, help="one, with one GPU or several")
-@click.option("--spot/--on-demand", default=True, show_default=True, help="spot goes on after each interruption")
+@click.option("--output", required=True, help="s3://BUCKET/PREFIX for the results")
+@click.option("--image", required=True, help="image in ECR that contains Tagfleet")
+@click.option("--role", required=True, help="ARN of the role: it has to read the data and write the output")
+@click.option("--weights", default="", help="s3://BUCKET/KEY of the weights to start from")
+@click.option("--machine", default="ml.g5.xlarge", show_default=True, help="type of the machine, with one or more GPUs")
+@click.option("--spot/--on-demand", default=True, show_default=True, help="spot resumes after each interruption")
 @click.option("--checkpoints", default="", help="s3://BUCKET/PREFIX  [default: checkpoints/NAME below --output]")
-@click.option("--hours", type=click.IntRange(1, 120), default=24, show_default=True, help="after which it is stopped")
+@click.option(
+    "--hours", type=click.IntRange(1, 120), default=24, show_default=True, help="stop the job after this time"
+)
 @click.option("--disk-gb", type=click.IntRange(1, 16_384), default=100, show_default=True)
 @with_settings("aws.region")
 def create(

@@ -13,14 +13,14 @@ UNITS = ("tagfleet-worker", "tagfleet-web", "tagfleet-collector", "tagfleet-cont
 
 
 @click.command("ship-logs", short_help="Send a machine's logs to CloudWatch; a unit of the image runs it.")
-@click.option("--group", required=True, help="log group; '' ships nothing")
-@click.option("--stream", help="begins the streams' names  [default: this instance's id]")
+@click.option("--group", required=True, help="log group; '' for none")
+@click.option("--stream", help="prefix of the streams' names  [default: this instance's id]")
 @click.option(
     "--cursor",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("/var/lib/tagfleet/logs.cursor"),
     show_default=True,
-    help="file that remembers what was sent",
+    help="file that records what was sent",
 )
 @click.option(
     "--drain-s", type=click.FloatRange(0), default=20.0, show_default=True, help="time for the rest, at the end"

@@ -11,9 +11,9 @@ _HOSTS = "HostFleet"
 """Logical name of the hosts in the template."""
 
 
-@click.command("signal-ready", short_help="Tell CloudFormation that this host serves; a unit of the image runs it.")
-@click.option("--stack", required=True, help="stack that this host belongs to; '' tells nobody")
-@click.option("--targets", default="", help="ARN of the load balancer's target group, where there is one")
+@click.command("signal-ready", short_help="Tell CloudFormation that this host is ready; a unit of the image runs it.")
+@click.option("--stack", required=True, help="stack of this host; '' for none")
+@click.option("--targets", default="", help="ARN of the load balancer's target group, if there is one")
 @click.option("--port", type=click.IntRange(1), default=8000, show_default=True, envvar="TAGFLEET_PORT")
 @click.option("--deadline-s", type=click.FloatRange(0), default=780.0, show_default=True)
 def command(stack: str, targets: str, port: int, deadline_s: float) -> None:

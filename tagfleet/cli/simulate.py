@@ -23,33 +23,42 @@ if TYPE_CHECKING:
 _File = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command("simulate", short_help="Try the controller's policy, and others, on made or own arrivals.")
+@click.command("simulate", short_help="Try the controller's policy, and others, on given arrivals.")
 @click.option(
     "--trace",
     "names",
     multiple=True,
     metavar="NAME|FILE",
-    help="arrivals; a file's lines are seconds,images, or it is what `controller --record` wrote",
+    help="arrivals: a standard trace, a file of lines seconds,images, or a recording of `controller --record`",
 )
 @click.option("--policy", "policies", multiple=True, help="tagfleet, per-message, keda, aws or cortex  [default: all]")
 @click.option("--all", "everything", is_flag=True, help="all standard traces under all policies")
 @click.option("--weather", type=click.Choice(["calm", "usual", "rough"]), default="usual", show_default=True)
 @click.option("--seed", default=1, show_default=True, help="the same seed gives the same run")
-@click.option("--max-workers", default=20, show_default=True, help="the cap")
-@click.option("--tick", "tick_s", default=5.0, show_default=True, help="seconds between two looks of the controller")
-@click.option("--throughput", default=10.0, show_default=True, help="of a worker, images/s")
+@click.option("--max-workers", default=20, show_default=True, help="maximum number of workers")
+@click.option("--tick", "tick_s", default=5.0, show_default=True, help="seconds between two ticks of the controller")
+@click.option("--throughput", default=10.0, show_default=True, help="images/s of a worker")
 @click.option("--boot", "boot_s", default=60.0, show_default=True, help="seconds from launch to ready, median")
-@click.option("--price", default=0.2, show_default=True, help="of a worker, $/h")
+@click.option("--price", default=0.2, show_default=True, help="$/h of a worker")
 @click.option(
-    "--schedule", default="", metavar="TEXT", help="workers that are up, `daily 08:00-18:00 2`; it begins wed 00:00"
+    "--schedule",
+    default="",
+    metavar="TEXT",
+    help="minimum of workers, `daily 08:00-18:00 2`; the simulation begins wed 00:00",
 )
 @click.option(
-    "--forecast", "--foresee", "forecast", is_flag=True, help="look at the day before: for traces of two days and more"
+    "--forecast",
+    "--foresee",
+    "forecast",
+    is_flag=True,
+    help="use the arrivals of the day before; for traces of two days or more",
 )
-@click.option("--png", type=_File, help="write a plot; of several traces one each, FILE-TRACE.png")
-@click.option("--html", type=_File, help="write a page with table and plots that needs nothing else")
+@click.option("--png", type=_File, help="write a plot; for several traces one each, FILE-TRACE.png")
+@click.option("--html", type=_File, help="write a self-contained page with table and plots")
 @click.option(
-    "--docs", type=click.Path(path_type=Path, file_okay=False), help="write elasticity.md and its plots there"
+    "--docs",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="write elasticity.md and its plots into this folder",
 )
 @with_settings()
 def command(
@@ -72,10 +81,10 @@ def command(
 ) -> None:
     """Run the real controller, and other systems' policies, over a simulated cloud in virtual time.
 
-    The settings' [controller] section is used, at EC2's pace. Traces: step, ramp, diurnal, flash, bursty, sparse, old
-    (the standard ones), heavy, a day of a million images, and days, two diurnal ones; or a file of your own: lines
-    seconds,images, or the recording of a live controller, of which each pool is a trace. --schedule and --forecast
-    speak to the policy tagfleet only.
+    It uses the settings' [controller] section, at EC2's pace. Standard traces: step, ramp, diurnal, flash, bursty,
+    sparse, old. More traces: heavy, a day of a million images; days, two diurnal days; or a file of your own, with
+    lines seconds,images, or the recording of a live controller, in which each pool is a trace. --schedule and
+    --forecast apply only to the policy tagfleet.
     """
     from rich.console import Console
 
@@ -98,7 +107,10 @@ def command(
         rows = list(
             compare(traces, policies or POLICIES, stage, seed, lambda trace, name: status.update(f"{trace}: {name}"))
         )
-    console.print(report.table(rows))
+    table = report.table(rows)
+    if not console.is_terminal:
+        table.box = None
+    console.print(table)
     for text in report.said(rows):
         console.print(text, highlight=False)
     if png is not None:

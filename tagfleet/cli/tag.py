@@ -44,15 +44,19 @@ class _Place(click.ParamType[str | Path]):
 @with_settings()
 @url_option
 @api_key_option
-@click.option("--tagger", metavar="POOL", help="which tagger  [default: the service's first]")
+@click.option("--tagger", metavar="POOL", help="pool to use  [default: the service's first]")
 @click.option("--format", type=click.Choice(report.FORMATS), default="table", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="write to a file, not to stdout")
-@click.option("--plain", is_flag=True, help="csv for programs: no byte-order mark, formulas as they are")
-@click.option("--top-k", type=click.IntRange(1, 1000), help="at most so many tags for each image")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), help="only tags at least so sure, 0 to 1")
-@click.option("--cumulative", type=click.FloatRange(0, 1, min_open=True), help="the fewest tags that add up to it")
-@click.option("--task", "tasks", type=click.Choice(get_args(Task)), multiple=True, help="florence2: do this (repeat)")
-@click.option("--candidate", "candidates", multiple=True, metavar="NAME", help="florence2: look for this (repeat)")
+@click.option("--plain", is_flag=True, help="csv for programs: no byte-order mark, formulas unescaped")
+@click.option("--top-k", type=click.IntRange(1, 1000), help="maximum number of tags for each image")
+@click.option("--min-confidence", type=click.FloatRange(0, 1), help="only tags with at least this confidence, 0 to 1")
+@click.option(
+    "--cumulative", type=click.FloatRange(0, 1, min_open=True), help="only as many tags as add up to this confidence"
+)
+@click.option(
+    "--task", "tasks", type=click.Choice(get_args(Task)), multiple=True, help="florence2: task to do (repeat)"
+)
+@click.option("--candidate", "candidates", multiple=True, metavar="NAME", help="florence2: thing to look for (repeat)")
 @bucket_options
 def command(
     settings: Settings,

@@ -52,15 +52,25 @@ class BucketOptions:
 
 
 _OPTIONS = (
-    click.option("--list", "list_", metavar="FILE", help="buckets: tag what FILE names, an address or key a line"),
+    click.option("--list", "list_", metavar="FILE", help="buckets: tag what FILE names, one address or key a line"),
     click.option("--inventory", metavar="MANIFEST", help="buckets: tag what an S3 Inventory's manifest.json names"),
-    click.option("--run", metavar="NAME", help="buckets: a name for the run  [default: made from what is tagged]"),
-    click.option("--lead", type=click.IntRange(min=1), default=5000, show_default=True, help="buckets: images queued"),
-    click.option("--all", "everything", is_flag=True, help="buckets: keys of any ending, not of images alone"),
-    click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="buckets: Parquet files go here"),
-    click.option("--estimate", is_flag=True, help="buckets: say how many, how long and how much, and do nothing"),
+    click.option("--run", metavar="NAME", help="buckets: name of the run  [default: derived from the objects]"),
+    click.option(
+        "--lead",
+        type=click.IntRange(min=1),
+        default=5000,
+        show_default=True,
+        help="buckets: maximum number of images in the queue",
+    ),
+    click.option("--all", "everything", is_flag=True, help="buckets: include keys that do not end like an image"),
+    click.option(
+        "--out", type=click.Path(file_okay=False, path_type=Path), help="buckets: folder for the Parquet files"
+    ),
+    click.option("--estimate", is_flag=True, help="buckets: only estimate number, time and cost"),
     click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="buckets: images/s of one worker"),
-    click.option("--workers", type=click.IntRange(min=1), help="buckets: with so many  [default: the cap]"),
+    click.option(
+        "--workers", type=click.IntRange(min=1), help="buckets: number of workers to estimate with  [default: the cap]"
+    ),
     click.option("--price", type=click.FloatRange(min=0), default=0.0, help="buckets: $/h of one worker's instance"),
 )
 

@@ -33,38 +33,50 @@ def _option(flag: str, help: str, type: click.ParamType[Any]) -> Callable[[Comma
 
 @click.command("train", short_help="Train a multi-label tagger on labelled images.")
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("--run", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="all that comes")
-@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="where the images lie")
-@click.option("--splits", type=_File, help="of `tagfleet data split`  [default: the run's own, else 80 : 10 : 10]")
+@click.option(
+    "--run",
+    "folder",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="folder for everything that the training produces",
+)
+@click.option("--images", type=click.Path(exists=True, file_okay=False, path_type=Path), help="folder of the images")
+@click.option("--splits", type=_File, help="file of `tagfleet data split`  [default: the run's own, else 80 : 10 : 10]")
 @click.option(
     "--arch", "network", default=_DEFAULTS.network, show_default=True, help="a classifier: resnet50, timm/NAME, …"
 )
-@click.option("--start-from", type=_File, help="weights to begin with  [default: ImageNet's, as the taggers find them]")
-@click.option("--from-scratch", is_flag=True, help="begin with random weights")
+@click.option("--start-from", type=_File, help="weights to start from  [default: ImageNet's, as the taggers find them]")
+@click.option("--from-scratch", is_flag=True, help="start from random weights")
 @_option("--image-size", "pixels; 0 is the network's own", click.IntRange(0, 2048))
 @_option("--loss", "ASL, focal loss or binary cross-entropy", click.Choice(get_args(LossName)))
-@_option("--sampler", "how often images of rare labels come", click.Choice(get_args(SamplerName)))
-@click.option("--augment/--no-augment", default=_DEFAULTS.augment, show_default=True, help="change training images")
+@_option("--sampler", "how often images of rare labels are used", click.Choice(get_args(SamplerName)))
+@click.option("--augment/--no-augment", default=_DEFAULTS.augment, show_default=True, help="augment training images")
 @_option("--smallest-cut", "share of an image's area", click.FloatRange(0, 1, min_open=True))
 @_option("--mirror", "probability", click.FloatRange(0, 1))
-@_option("--degrees", "a turn, at most", click.FloatRange(0, 180))
-@_option("--operations", "of RandAugment, on each image", click.IntRange(0, 14))
-@_option("--magnitude", "of RandAugment", click.IntRange(0, 30))
-@_option("--epochs", "at most", click.IntRange(1))
-@_option("--batch", "images at once, in each process", click.IntRange(1))
-@_option("--accumulate", "batches of one step", click.IntRange(1))
+@_option("--degrees", "maximum rotation", click.FloatRange(0, 180))
+@_option("--operations", "number of RandAugment operations on each image", click.IntRange(0, 14))
+@_option("--magnitude", "magnitude of RandAugment", click.IntRange(0, 30))
+@_option("--epochs", "maximum number of epochs", click.IntRange(1))
+@_option("--batch", "images in a batch, in each process", click.IntRange(1))
+@_option("--accumulate", "batches in one step", click.IntRange(1))
 @_option("--lr", "the highest learning rate", click.FloatRange(0, min_open=True))
-@_option("--weight-decay", "AdamW's", click.FloatRange(0))
+@_option("--weight-decay", "weight decay of AdamW", click.FloatRange(0))
 @_option("--warmup", "epochs over which the rate rises", click.FloatRange(0))
-@_option("--clip", "norm of the gradient at most; 0: any", click.FloatRange(0))
-@_option("--ema", "decay of the weights' mean, a step; 0: none", click.FloatRange(0, 1, max_open=True))
+@_option("--clip", "maximum norm of the gradient; 0: no limit", click.FloatRange(0))
+@_option("--ema", "decay of the moving average of weights, per step; 0: none", click.FloatRange(0, 1, max_open=True))
 @_option("--amp", "mixed precision", click.Choice(get_args(Precision)))
-@click.option("--frozen-backbone", is_flag=True, help="train the head alone")
-@_option("--patience", "epochs without a better mAP, then it ends; 0: never", click.IntRange(0))
-@_option("--seed", "of all chance", click.IntRange(0))
-@click.option("--strict", is_flag=True, help="stop at the first image that cannot be read, instead of skipping it")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(0), help="processes that decode")
-@click.option("--save-every", default=500, show_default=True, type=click.IntRange(1), help="steps, beside each epoch")
+@click.option("--frozen-backbone", is_flag=True, help="train only the head")
+@_option("--patience", "stop after this many epochs without a better mAP; 0: never", click.IntRange(0))
+@_option("--seed", "seed of all random choices", click.IntRange(0))
+@click.option("--strict", is_flag=True, help="stop at the first unreadable image instead of skipping it")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0), help="number of processes that decode")
+@click.option(
+    "--save-every",
+    default=500,
+    show_default=True,
+    type=click.IntRange(1),
+    help="save a checkpoint every so many steps, and at each epoch",
+)
 @with_settings("weights", "cache")
 def command(
     settings: Settings,

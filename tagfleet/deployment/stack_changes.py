@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ami import stack as templates
-from ami.aws import databases
 from ami.aws.buckets import put_text
 from ami.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
+from ami.aws.hosts import lift_protection
 from config.settings import Settings
 from core.aws.clients import Clients
 from core.errors import TagfleetError
@@ -135,8 +135,8 @@ def ends_database(changes: Iterable[Change]) -> bool:
 
 def unprotect_database(clients: Clients, stack: Stack) -> None:
     """Allow the database to be deleted, if the stack has one. Raises Unavailable."""
-    if id := stack.physical(DATABASE):
-        databases.lift_protection(clients, id)
+    if id := stack.physical_id(DATABASE):
+        lift_protection(clients, id)
 
 
 def unprotect(clients: Clients, stack: Stack, state: StackState) -> None:

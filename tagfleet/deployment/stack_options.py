@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from ami.aws.account import Image, Network
-from ami.stack import Shape
+from ami.stack import TemplateOptions
 from config.settings import Settings
 from core.aws.metrics import NAMESPACE
 from core.errors import Misconfigured
@@ -76,9 +76,9 @@ def other_subnets(options: StackOptions, present: Mapping[str, str]) -> dict[str
     return {name: subnets for name, subnets in found.items() if subnets}
 
 
-def template_shape(settings: Settings, parameters: Mapping[str, str]) -> Shape:
+def template_shape(settings: Settings, parameters: Mapping[str, str]) -> TemplateOptions:
     """Return the shape of the template for these parameters."""
-    return Shape(
+    return TemplateOptions(
         pools=tuple(settings.pools),
         namespace=NAMESPACE,
         visibility_timeout_s=round(settings.queue.visibility_timeout_s),
@@ -118,27 +118,31 @@ def parameters(
     least = max(image.root_gib, host_image.root_gib if host_image else 0)
     if least > int(chosen.get("RootGiB", _ROOT_GIB)):
         chosen["RootGiB"] = str(least)
-    if host_image is not None:
-        chosen |= {"HostImage": host_image.id, "HostRootDevice": host_image.root_device}
-        if chosen.get("HostType", _HOST_TYPES["x86_64"]) in _HOST_TYPES.values():
-            chosen["HostType"] = _HOST_TYPES.get(host_image.architecture, _HOST_TYPES["x86_64"])
-    hosts = chosen.get("Hosts", "none")
-    if host_image and host_image.silent and hosts != "none" and present.get("Hosts", "none") != "none":
-        raise Misconfigured(
-            f"hosts: image {host_image.id} was baked by an earlier version whose hosts do not report when they are "
-            "ready, so the update would wait in vain; "
-            "bake a new one (`tagfleet ami bake --role host`) and give --host-image"
-        )
-    new_database = hosts != "none" and present.get("Hosts", "none") == "none"
-    chosen["Protected"] = "no" if new_database else "yes"
-    _check_hosts(hosts, chosen, host_image, network, networks)
+    hosts, had_hosts = chosen.get("Hosts", "none"), present.get("Hosts", "none") != "none"
+    chosen["Protected"] = "no" if hosts != "none" and not had_hosts else "yes"
     if host_image is None:
-        chosen["HostImage"] = (
-            image.id
-        )  # a stand-in: CloudFormation checks that the image exists, and an older one may be gone
+        # A stand-in: CloudFormation checks that the image exists, and the one of an earlier change may be gone.
+        chosen["HostImage"] = image.id
+    else:
+        chosen |= _host_parameters(host_image, chosen.get("HostType"))
+        if host_image.silent and hosts != "none" and had_hosts:
+            raise Misconfigured(
+                f"hosts: image {host_image.id} was baked by an earlier version whose hosts do not report when they are "
+                "ready, so the update would wait in vain; "
+                "bake a new one (`tagfleet ami bake --role host`) and give --host-image"
+            )
+    _check_hosts(hosts, chosen, host_image, network, networks)
     domain = chosen.get("Domain")
     chosen["Origins"] = f"https://{domain}" if hosts == "two" and domain else _OWN_PAGE
     return chosen
+
+
+def _host_parameters(image: Image, type: str | None) -> dict[str, str]:
+    """Return the parameters that depend on the hosts' image. A type that is a default follows the architecture."""
+    found = {"HostImage": image.id, "HostRootDevice": image.root_device}
+    if type is None or type in _HOST_TYPES.values():
+        found["HostType"] = _HOST_TYPES.get(image.architecture, _HOST_TYPES["x86_64"])
+    return found
 
 
 def _given(options: StackOptions) -> dict[str, str]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ami.aws.account import Account, Image, Network
+from ami.aws.buckets import key_of
 from ami.aws.cloudformation import Stack, StackState
-from ami.aws.keys import key_of
 from config import settings as config
 from config.settings import BadSetting, Document, Settings
 from core.aws.clients import Clients
@@ -109,7 +109,7 @@ def _stack_to_change(stack: Stack, say: Say) -> StackState | None:
         raise Misconfigured(
             f"stack {stack.name} is {state.status}: another change is in progress; try again when it has ended"
         )
-    if state.stands:
+    if state.is_updatable:
         return state
     say(f"deleting what a failed attempt left of the stack ({state.status})")
     if state.protected:

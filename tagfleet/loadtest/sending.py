@@ -66,7 +66,6 @@ class Sender:
         self._batches = batches
         self._log = log
         self._offsets = plan.offsets()
-        self._per_request = plan.per_request if self._offsets is None else 1
         self._taken = 0
         self._requests = 0
         self._lock = threading.Lock()
@@ -101,7 +100,8 @@ class Sender:
         """Return the next request when its time has come, or None when there is none."""
         with self._lock:
             group: list[tuple[str, Photo, _Content]] = []
-            while len(group) < self._per_request and self._taken < self._plan.count:
+            per_request = self._plan.per_request if self._offsets is None else 1
+            while len(group) < per_request and self._taken < self._plan.count:
                 name, content = next(self._photos)
                 photo = Photo(bytes=len(content), planned=self._offsets[self._taken] if self._offsets else None)
                 self._log.add(name, photo)

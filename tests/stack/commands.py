@@ -1,4 +1,4 @@
-"""`tagfleet` with one cloud and one deployment in its environment, run in this process."""
+"""Run `tagfleet` in this process, with one cloud and one deployment in its environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ministack, which makes what moto's CloudFormation passes over in silence, and a deployment in it."""
+"""A deployment in ministack, which creates the resources that moto's CloudFormation ignores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ministack's server as a process of its own, on loopback, ended with the tests."""
+"""Run ministack's server as a process on loopback that ends with the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a template says once CloudFormation has filled it in, as far as the tests ask."""
+"""Resolve a template as CloudFormation does, as far as the tests need it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is baked into an image: the engines of those pools whose models a machine without any rights can get."""
+"""An image contains the engines of those pools whose models a machine without rights can get."""
 
 from __future__ import annotations
 

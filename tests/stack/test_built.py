@@ -1,4 +1,4 @@
-"""A stack that `tagfleet aws up` makes in ministack is read back with boto3, and is what the template says."""
+"""A stack that `tagfleet aws up` creates in ministack, read back with boto3, matches the template."""
 
 from __future__ import annotations
 

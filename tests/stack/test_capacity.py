@@ -1,4 +1,4 @@
-"""What cannot be launched is told before anything is made: wrong processors, absent types, zones, quotas."""
+"""`tagfleet aws up` reports what cannot be launched before it creates anything: processors, types, zones, quotas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told before anything is made."""
+"""`tagfleet aws up` warns before it creates anything, and its checks create nothing."""
 
 from __future__ import annotations
 

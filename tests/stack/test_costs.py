@@ -1,4 +1,4 @@
-"""What it costs, as the docs say it."""
+"""docs/aws.md contains the tables that the cost command prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a deployment in moto: what may be launched meanwhile, and what is not to stay."""
+"""Deleting a deployment in moto: launches meanwhile, and what has to go."""
 
 from __future__ import annotations
 

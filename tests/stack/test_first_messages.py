@@ -1,4 +1,4 @@
-"""A new deployment's queue: what S3 put there starts no worker, and nothing else is lost."""
+"""S3's test events in a new queue start no worker, and no other message is lost."""
 
 from __future__ import annotations
 

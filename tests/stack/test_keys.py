@@ -1,4 +1,4 @@
-"""Buckets that keys of KMS encrypt: whose key it is, who may use it, and what `aws up` finds by itself."""
+"""Buckets encrypted with KMS keys: which keys `aws up` finds, and who may use them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ami.aws.keys import key_of
+from ami.aws.buckets import key_of
 from core.errors import Misconfigured, NotFound
 from tagfleet.deployment.stack_options import StackOptions
 from tests.cloud import REGION, Cloud, clients_of

@@ -1,4 +1,4 @@
-"""A stack in moto, driven from one's own machine by `tagfleet up` with the settings that `tagfleet aws up` wrote."""
+"""Run a stack in moto from one's own machine: `tagfleet up` with the settings that `tagfleet aws up` wrote."""
 
 from __future__ import annotations
 

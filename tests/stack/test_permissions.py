@@ -1,4 +1,4 @@
-"""What each tier may do and what it may not, by the policies of the template."""
+"""What the template's policies allow each tier, and what they refuse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.aws.metrics import NAMESPACE
 from tests.stack import iam
 from tests.stack.resolving import Resolved
 
-SHAPE = stack.Shape(
+SHAPE = stack.TemplateOptions(
     pools=("resnet50", "efficientnet-lite0"),
     namespace=NAMESPACE,
     subnets=("subnet-1a", "subnet-1b"),

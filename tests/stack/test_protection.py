@@ -1,4 +1,4 @@
-"""What keeps a deployment's stack and database from being deleted by a slip, and how `down` lifts it."""
+"""Stack and database are protected from deletion, and `down` lifts the protection."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_protection_of_the_database_is_lifted(cloud: Cloud) -> None:
     template = json.dumps({"Resources": {"Catalog": DATABASE}})
     cloud.client("cloudformation").create_stack(StackName=name, TemplateBody=template)
     stack = Stack(cloud.clients, name)
-    database, rds = stack.physical("Catalog"), cloud.client("rds")
+    database, rds = stack.physical_id("Catalog"), cloud.client("rds")
     rds.modify_db_instance(DBInstanceIdentifier=database, DeletionProtection=True)  # moto's stacks pass it over
     with pytest.raises(ClientError, match=r"(?i)deletion ?protection|protected"):
         rds.delete_db_instance(DBInstanceIdentifier=database, SkipFinalSnapshot=True)

@@ -1,4 +1,4 @@
-"""The catalogue's password comes from Secrets Manager, and what is wrong with it is said without telling it."""
+"""The catalogue's password comes from Secrets Manager; errors about it do not reveal it."""
 
 from __future__ import annotations
 

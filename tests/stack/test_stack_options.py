@@ -1,4 +1,4 @@
-"""What is asked of a deployment, as the template's parameters; and the settings file that all its machines read."""
+"""Options of `tagfleet aws up` become template parameters, and settings become the file that all machines read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The template itself: without faults by cfn-lint, one part for each pool, and what every deployment relies on."""
+"""The template passes cfn-lint, has one part for each pool, and contains what every deployment needs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tagfleet.cli.signal_ready import command as signal_ready
 from tests.stack import iam
 from tests.stack.resolving import Resolved
 
-ONE = stack.Shape(pools=("resnet50",), namespace=NAMESPACE, visibility_timeout_s=45, max_receives=7)
+ONE = stack.TemplateOptions(pools=("resnet50",), namespace=NAMESPACE, visibility_timeout_s=45, max_receives=7)
 TWO = ONE.with_pools(("resnet50", "efficientnet-lite0"))
 PARAMETERS = {"Image": "ami-1", "HostImage": "ami-2", "Subnets": "subnet-1a,subnet-1b", "Vpc": "vpc-1"}
 
 
-def filled_in(shape: stack.Shape = ONE, **parameters: str) -> Resolved:
+def filled_in(shape: stack.TemplateOptions = ONE, **parameters: str) -> Resolved:
     return Resolved(stack.render(shape), {**PARAMETERS, **parameters}, "tagfleet")
 
 
@@ -123,7 +123,7 @@ def test_each_part_lies_in_its_own_subnets(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [ONE, TWO], ids=["one pool", "two pools"])
-def test_queues_buckets_and_topics_take_nothing_without_tls(shape: stack.Shape) -> None:
+def test_queues_buckets_and_topics_take_nothing_without_tls(shape: stack.TemplateOptions) -> None:
     """Whatever resource is added of these kinds: each has one policy, which denies whoever comes without TLS."""
     found = filled_in(shape, Hosts="two")
     guarded: dict[str, int] = dict.fromkeys(_of_type(found, *_ATTACHED), 0)

@@ -1,4 +1,4 @@
-"""What a newcomer meets first: the licence, `make help`, the hooks before a commit."""
+"""What a newcomer meets first: the licence, `make help`, the pre-commit hooks."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ami.aws.account import Account
+from ami.aws.buckets import temporary_bucket
 from ami.aws.images import BAKE_TAG, BakedImage, Ec2Images
-from ami.aws.passing_bucket import passing_bucket
 from ami.bake import Bake, BakeFailed, Recipe
 from core.aws.store import S3Store
 from core.errors import TagfleetError, Unavailable
@@ -164,7 +164,9 @@ def test_a_half_made_image_is_removed_or_named(kitchen: Kitchen, cloud: Cloud, r
         kitchen.bake(images=unlucky)
     assert kitchen.nothing_is_left()
     assert [image.name for image in kitchen.images.images()] == ([] if removable else [kitchen.name])
-    told = f"could not remove the half-made image: EC2 does not answer; see to what is tagged {BAKE_TAG}={kitchen.name}"
+    told = (
+        f"could not remove the half-made image: EC2 does not answer; look for what is tagged {BAKE_TAG}={kitchen.name}"
+    )
     assert (told in kitchen.said) is not removable
 
 
@@ -186,7 +188,7 @@ def test_a_base_may_be_named_by_a_parameter(kitchen: Kitchen, cloud: Cloud) -> N
 
 
 def test_a_passing_bucket_is_gone_afterwards(cloud: Cloud) -> None:
-    with passing_bucket(cloud.clients, "photos-bake") as name:
+    with temporary_bucket(cloud.clients, "photos-bake") as name:
         cloud.client("s3").head_bucket(Bucket=name)
         assert name.startswith("photos-bake-")
     assert name not in [bucket["Name"] for bucket in cloud.client("s3").list_buckets()["Buckets"]]
@@ -194,7 +196,7 @@ def test_a_passing_bucket_is_gone_afterwards(cloud: Cloud) -> None:
 
 def test_a_bucket_that_cannot_be_deleted_hides_no_failure(cloud: Cloud) -> None:
     def fail() -> None:
-        with passing_bucket(cloud.clients, "photos-bake") as bucket:
+        with temporary_bucket(cloud.clients, "photos-bake") as bucket:
             cloud.client("s3").put_object(Bucket=bucket, Key="left", Body=b"")
             raise BakeFailed("no image")
 

@@ -119,8 +119,8 @@ def test_user_data_is_what_cloud_init_takes(file: str, tmp_path: Path) -> None:
 
 
 def test_a_worker_on_a_cpu_imports_nothing_that_is_not_installed_for_it() -> None:
-    modules = ["tagfleet.cli.worker", "tagfleet.cli.prepare", "app_tier.engines.openvino", "core.aws.parts"]
-    modules += ["core.aws.settings", "core.local.parts", "core.aws.sources"]
+    modules = ["tagfleet.cli.worker", "tagfleet.cli.prepare", "app_tier.engines.openvino", "core.aws.platform"]
+    modules += ["core.aws.settings", "core.local.platform", "core.aws.sources"]
     modules += [
         "tagfleet.cli.ship_logs",
         "core.logs.log_shipper",
@@ -143,7 +143,7 @@ def test_a_host_imports_nothing_that_is_not_installed_for_it() -> None:
         "tagfleet.deployment.readiness",
         "ami.aws.hosts",
         "web_tier.app",
-        "core.aws.parts",
+        "core.aws.platform",
     ]
     done = subprocess.run(
         [sys.executable, "-c", ONLY_ITS_OWN, "host", *modules], capture_output=True, text=True, check=False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from config.settings import ControllerSettings
 from controller.simulation.world import World
-from core.fleet.decisions import Terms
+from core.fleet.terms import Terms
 
 _LEASES = 5
 """After slow ticks a lease lasts so many of its usual lengths at most (`controller.state.ledger`)."""

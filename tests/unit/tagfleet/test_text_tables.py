@@ -1,3 +1,5 @@
+"""Tables wrap on a terminal, and have one line for each row in a pipe."""
+
 from __future__ import annotations
 
 from tagfleet.text_tables import Column, table_lines

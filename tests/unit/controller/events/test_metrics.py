@@ -109,5 +109,5 @@ def test_what_cannot_be_written_down_was_done_all_the_same_and_is_not_called_und
     assert controller.tick() is not None
     assert len(world.cloud.present) == 1
     said = capsys.readouterr().out
-    assert "what was decided could not be written down" in said
-    assert "nothing is done" not in said
+    assert "the decisions could not be stored" in said
+    assert "cannot act" not in said

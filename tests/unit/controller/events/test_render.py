@@ -14,10 +14,11 @@ from controller.events.record import record_of
 from controller.events.render import explain, sentence, term_rows
 from controller.policy.policy import decide
 from controller.state.model import Observation, Plan, Policy, PoolView, Stage, Worker
-from core.fleet.decisions import Decision, DecisionRecord, Details, Row, Rule, Term, Terms
+from core.fleet.decisions import Decision, DecisionRecord, Details, Rule
 from core.fleet.metrics import Metric
+from core.fleet.terms import Row, Term, Terms
 from core.storage.ports import Depth, Offering
-from web_tier.services.decision_metrics import families
+from web_tier.services.metrics import decision_gauges
 
 NOTHING = Terms(
     **{name: 0 for name in Terms.described() if name not in ("cap_source", "below_s", "starved_s")},
@@ -218,7 +219,7 @@ def test_a_new_term_is_one_field() -> None:
     assert "moons     7" in explain([record], now=1.0)
     sent = samples(Observation(1.0, (PoolView("p", Depth(0, 0, 0, 0, 0.0)),)), Plan((decision,)))
     assert 7.0 in [sample.value for sample in sent if sample.metric is Metric.BACKLOG_VISIBLE]
-    assert "tagfleet_decision_moons" in {family.name for family in families([record])}
+    assert "tagfleet_decision_moons" in {family.name for family in decision_gauges([record])}
     assert MoreTerms.described()["moons"].documentation == "Full moons (☾, m)"
 
 
@@ -227,7 +228,7 @@ def test_every_term_is_in_every_output() -> None:
     decision = Decision("p", 0, (), (), Rule.REST, Terms(**numbers))
     record = record_of(decision, at=0.0)
     stored, told = json.loads(record.model_dump_json())["terms"], explain([record], now=1.0)
-    gauges = {family.name: family for family in families([record])}
+    gauges = {family.name: family for family in decision_gauges([record])}
     schema = DecisionRecord.model_json_schema()["properties"]["terms"]["properties"]
     for name, number in numbers.items():
         assert stored[name] == number

@@ -105,7 +105,7 @@ def test_the_command_takes_a_schedule_and_says_what_is_wrong_with_one(tmp_path: 
         "--foresee",
         "--schedule",
     ]
-    assert "│    0.8 │" in CliRunner().invoke(cli, [*arguments, "wed 01:00-02:00 1"]).output, "no boot is waited for"
+    assert " 0.8 " in CliRunner().invoke(cli, [*arguments, "wed 01:00-02:00 1"]).output, "no boot is waited for"
     said = CliRunner().invoke(cli, [*arguments, "wed 25:00-26:00 1"])
     assert said.exit_code == 2
     assert "'25:00' in 'wed 25:00-26:00 1'" in said.output

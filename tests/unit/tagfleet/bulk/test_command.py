@@ -1,4 +1,4 @@
-"""`tagfleet tag` for buckets, without workers: what it estimates, and what it refuses."""
+"""`tagfleet tag` for buckets, without workers: its estimate, and what it refuses."""
 
 from __future__ import annotations
 

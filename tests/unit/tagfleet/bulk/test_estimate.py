@@ -1,4 +1,4 @@
-"""The estimate: exact for what is small, honest about its error for what is large."""
+"""Estimates are exact for small buckets, and their error bounds hold for large ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is tagged: the lines of a list, the rows of an inventory; each listing goes on after any of its objects."""
+"""Listings from prefixes, files and inventories; each resumes after any of its objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run over a bucket: killed anywhere it goes on, nothing is lost or doubled, and little is held."""
+"""A run over a bucket resumes wherever it is killed, loses and doubles nothing, and uses little memory."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_a_model_goes_in_comes_out_and_goes_into_another_deployment(
     assert added.exit_code == 0, added.output
     (reference,) = registered(settings)
     assert added.output == f"added {reference}: imagenet, 3 labels, 0 MB\n"
-    assert run("list", "--check").output == f"* {reference:<28}imagenet, 3 labels, 0 MB\n1 checked, 0 damaged\n"
+    assert run("list", "--check").output == f"* {reference}  imagenet, 3 labels, 0 MB\n1 checked, 0 damaged\n"
     shown = run("show", "pets").output
     assert "Measured on nobody's pets." in shown
     assert "licence  CC0" in shown
@@ -246,8 +246,8 @@ def test_models_that_are_folders_are_listed_and_removed(run: Run, settings: Sett
     (source / "config.json").write_text("second")
     second = folders.add(store, "florence2", source, 2.0)
     assert run("list").output.splitlines() == [
-        f"* {second.reference:<28}folder of 2 files",
-        f"  {first.reference:<28}folder of 2 files",
+        f"* {second.reference}  folder of 2 files",
+        f"  {first.reference}  folder of 2 files",
     ]
     assert run("remove", second.reference).output == f"removed {second.reference}\n"
     assert folders.every(store) == ([first], [])

@@ -1,4 +1,4 @@
-"""What `tagfleet status` says of workers."""
+"""`tagfleet status` reports workers that give no sign of life."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the client asks of the service, call by call, and what it makes of the answers."""
+"""What each call of the client sends, and how it reads the answer."""
 
 from __future__ import annotations
 

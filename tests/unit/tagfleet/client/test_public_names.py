@@ -1,3 +1,5 @@
+"""The client's public names."""
+
 from __future__ import annotations
 
 import tagfleet.client

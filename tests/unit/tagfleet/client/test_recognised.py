@@ -1,4 +1,4 @@
-"""Nothing is sent twice: content that the service has is named by its hash."""
+"""The client does not send content that the service already has."""
 
 from __future__ import annotations
 

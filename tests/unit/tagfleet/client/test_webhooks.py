@@ -1,4 +1,4 @@
-"""Which webhook requests are genuine; the first example is that of the Standard Webhooks specification."""
+"""Verifying webhooks; the first example comes from the Standard Webhooks specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command where nothing answers, or what is asked makes no sense."""
+"""`tagfleet loadtest` without a service, and with options that contradict each other."""
 
 from __future__ import annotations
 

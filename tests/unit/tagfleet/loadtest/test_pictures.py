@@ -1,4 +1,4 @@
-"""Made-up photos: of the wanted size, decodable, the same every time and no two alike."""
+"""Made-up photos have the requested size, decode, are reproducible, and no two are alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When photos leave, and sizes as people write them."""
+"""When photos leave, and parsing of sizes."""
 
 from __future__ import annotations
 

@@ -132,5 +132,5 @@ def test_wrong_questions_are_refused_by_name(web, options, problem):
 def test_a_tagger_that_answers_no_questions_is_asked_none(web):
     answer = web.client.post("/api/v1/batches", json={"options": {"candidates": ["dog"]}})
     assert answer.status_code == 422
-    assert answer.json["detail"] == "options: candidates are of florence2, and resnet50 is a pool of resnet50"
-    assert answer.json["errors"] == {"options.candidates": ["not of resnet50"]}
+    assert answer.json["detail"] == "options: candidates are for florence2, and the pool resnet50 runs resnet50"
+    assert answer.json["errors"] == {"options.candidates": ["resnet50 has no such option"]}

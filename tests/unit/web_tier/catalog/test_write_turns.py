@@ -151,7 +151,7 @@ def test_a_file_that_is_no_database_is_said_to_be_none(settings, database):
     database.close()
     for path in settings.home.glob("catalog.db*"):
         path.write_bytes(b"not a database, " * 100)
-    with pytest.raises(Unavailable, match="no SQLite database"), database.writing():
+    with pytest.raises(Unavailable, match="not a SQLite database"), database.writing():
         pass
 
 

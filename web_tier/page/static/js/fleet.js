@@ -7,7 +7,7 @@ import { confirmed } from './confirm.js';
 import { byId, el, say, setText, sync } from './dom.js';
 import { count, dateTime, plural, rate } from './format.js';
 import { Plots } from './plots.js';
-import { ago, fillPool, fillTerms, poolCard, poolsOf, reasonOf } from './pools.js';
+import { ago, fillPool, fillTerms, poolCard, poolsOf, reasonOf, termsDetails } from './pools.js';
 import { RegistryPart } from './registry.js';
 import { Watching } from './watching.js';
 import { fillWorker, workerRow } from './workers.js';
@@ -45,14 +45,14 @@ function fillDead(row, letter) {
 /** @param {Decision} decision */
 function decisionRow(decision) {
   const when = new Date(decision.at * 1000).toISOString();
-  const terms = el('dl', { class: 'terms' });
-  fillTerms(terms, decision.terms);
+  const terms = termsDetails();
+  fillTerms(/** @type {Element} */ (terms.querySelector('dl')), decision.terms);
   return el(
     'li',
     {},
     el('p', {}, el('strong', {}, decision.action), ' ', el('span', { class: 'muted' }, `${decision.pool}, `, el('time', { datetime: when, title: dateTime(when) }))),
     el('p', {}, reasonOf(decision)),
-    el('details', {}, el('summary', {}, 'All terms'), terms),
+    terms,
   );
 }
 

@@ -29,7 +29,6 @@ export function poolsOf(state) {
 
 export function poolCard() {
   const figures = el('dl', { class: 'figures' }, ...FIGURES.map(([key, label]) => el('div', { 'data-figure': key }, el('dt', {}, label), el('dd', {}))));
-  const terms = el('details', {}, el('summary', {}, 'All terms'), el('dl', { class: 'terms' }));
   return el(
     'article',
     { class: 'pool' },
@@ -38,8 +37,29 @@ export function poolCard() {
     figures,
     el('p', { class: 'pool-decision' }, el('strong', {}), ' ', el('span', { class: 'muted' })),
     el('p', { class: 'pool-reason' }),
-    terms,
+    termsDetails(),
   );
+}
+
+/** @type {Promise<Record<string, {description?: string}>> | undefined} */
+let described;
+
+/** Give each term its meaning and unit as a hint; the API's own description has them. @param {Element} list */
+async function describeTerms(list) {
+  described ??= fetch('/openapi.json')
+    .then((response) => response.json())
+    .then(({ components }) => components.schemas.DecisionRecord.properties.terms.properties)
+    .catch(() => ({}));
+  const terms = await described;
+  for (const name of list.querySelectorAll('dt')) name.title = terms[name.textContent ?? '']?.description ?? '';
+}
+
+/** The terms of a decision, folded; `fillTerms` fills the list in it. */
+export function termsDetails() {
+  const list = el('dl', { class: 'terms' });
+  const details = el('details', {}, el('summary', {}, 'All terms'), list);
+  details.addEventListener('toggle', () => details.open && describeTerms(list));
+  return details;
 }
 
 /** @param {unknown} value */

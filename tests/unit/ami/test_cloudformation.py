@@ -52,11 +52,11 @@ def test_what_was_not_looked_at_to_the_end_is_not_called_unchanged(answer: dict[
 def test_an_answer_that_is_none_of_awss_is_told_in_a_line() -> None:
     with Faulty("http://127.0.0.1:1").running() as proxy:
         proxy.always(Answer(502, b"<!doctype html>\n<title>Bad Gateway", {"Content-Type": "text/html"}))
-        with pytest.raises(Unavailable, match="cannot look for drift of stack photos: what answers does not") as caught:
+        with pytest.raises(Unavailable, match="look for drift of stack photos: the server does not speak") as caught:
             Stack(clients_of(proxy.endpoint, attempts=1), "photos").drift()
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("status", "stands"), [("DELETE_FAILED", False), ("UPDATE_ROLLBACK_COMPLETE", True)])
-def test_a_stack_whose_end_failed_is_nothing_to_begin_from(status: str, stands: bool) -> None:
-    assert StackState(status).stands is stands
+@pytest.mark.parametrize(("status", "updatable"), [("DELETE_FAILED", False), ("UPDATE_ROLLBACK_COMPLETE", True)])
+def test_a_stack_that_failed_to_be_deleted_cannot_be_updated(status: str, updatable: bool) -> None:
+    assert StackState(status).is_updatable is updatable
