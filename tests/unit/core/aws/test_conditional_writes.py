@@ -91,7 +91,7 @@ def test_neither_a_controller_nor_the_tagging_of_a_bucket_begins_on_such_a_store
     from threading import Event
 
     from core.domain.messages import TagOptions
-    from tagfleet.cli.tag_bucket import Wanted, tag_bucket
+    from tagfleet.cli.tag_bucket import BucketOptions, tag_bucket
 
     for name, value in {**cloud.environ, "AWS_ENDPOINT_URL": faulty.endpoint}.items():
         monkeypatch.setenv(name, value)
@@ -101,6 +101,6 @@ def test_neither_a_controller_nor_the_tagging_of_a_bucket_begins_on_such_a_store
     faulty.on(on_header("if-none-match", NOT_IMPLEMENTED))
     with pytest.raises(UnsuitableStore, match=f"bucket {bucket} at {faulty.endpoint}"):
         controller.run(Backend(settings), settings, [], Event())
-    wanted = Wanted(None, None, None, 1, True, None, False, None, None, 0.0)
+    wanted = BucketOptions(None, None, None, 1, True, None, False, None, None, 0.0)
     with pytest.raises(UnsuitableStore, match="If-None-Match"):
         tag_bucket(settings, [f"s3://{bucket}/"], None, TagOptions(), wanted)
