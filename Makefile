@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .PHONY: help run test test-browser test-aws test-long check lint bench bench-peers chaos boot-image probe-coco elasticity \
-	adaptive-curve clean
+	adaptive-curve types screenshots clean
 
 # `make help` lists the targets by group: a line "##@ GROUP", then each target with its sentence after "##".
 help: ## list these targets
@@ -67,13 +67,19 @@ WEIGHTS ?=
 probe-coco: $(VENV)/dev.stamp ## compare losses of a linear probe; needs COCO=FOLDER and WEIGHTS=FILE
 	$(BIN)/python -m bench.probe $(COCO) --weights "$(WEIGHTS)"
 
-##@ Write docs
+##@ Write docs and generated files
 
 elasticity: $(VENV)/dev.stamp ## simulate the controller's policy and others, and write docs/elasticity.md
 	$(BIN)/tagfleet simulate --all --docs docs
 
 adaptive-curve: $(VENV)/dev.stamp ## measure how the learning tagger improves with corrections, and write docs/adaptive.png
 	$(BIN)/python -m bench adaptive --docs docs
+
+types: $(VENV)/dev.stamp ## write the page's types.js from the API's OpenAPI document
+	$(BIN)/python -m tests.browser.page_types
+
+screenshots: $(VENV)/dev.stamp ## take the README's pictures with Chromium: docs/page.png, docs/fleet.png
+	$(BIN)/python -m tests.browser.screenshots
 
 ##@ Tidy
 

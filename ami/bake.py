@@ -187,7 +187,7 @@ class Bake:
         try:
             step()
         except TagfleetError as error:
-            self._say(f"could not {what}: {error}; see to what is tagged {BAKE_TAG}={self._recipe.name}")
+            self._say(f"could not {what}: {error}; look for what is tagged {BAKE_TAG}={self._recipe.name}")
 
     def _key(self, name: str) -> str:
         return f"{layout.BAKES}{self._recipe.name}/{name}"

@@ -25,12 +25,12 @@ from config import settings as config
 from config.settings import Settings
 from core.errors import DataInvalid, TagfleetError
 from core.wiring import Backend
+from training import metrics
 from training.data import reading, splits
 from training.data.examples import Dataset
-from training.evaluate import metrics, prediction
-from training.evaluate.metrics import Floats, Scores, Truth
-from training.fit import losses, networks
+from training.fit import losses, networks, prediction
 from training.fit.losses import Loss
+from training.metrics import Floats, Scores, Truth
 
 STEPS = 300
 RATE = 1e-4
@@ -41,7 +41,7 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One way to score, on the test images of one split. Shares 0..1; `training.evaluate.metrics` defines them."""
+    """One way to score, on the test images of one split. Shares 0..1; `training.metrics` defines them."""
 
     mAP: float  # noqa: N815  # its name everywhere
     pooled: float

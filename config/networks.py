@@ -17,8 +17,8 @@ def networks(text: str) -> tuple[Network, ...]:
         try:
             network = ipaddress.ip_network(word, strict=False)
         except ValueError:
-            raise ValueError(f"{word!r} is no address and no network such as 10.0.0.0/16") from None
+            raise ValueError(f"{word!r} is neither an address nor a network such as 10.0.0.0/16") from None
         if not network.prefixlen:
-            raise ValueError(f"{word} are all addresses: anybody could say that a request comes from somebody else")
+            raise ValueError(f"{word} covers all addresses: anybody could claim to be somebody else")
         found.append(network)
     return tuple(found)

@@ -66,21 +66,21 @@ def time_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (OSError, ValueError, KeyError):  # a folder, a path out of the database, an unknown name
         raise ValueError(
-            f"this machine knows no time zone {name!r}; its name is one such as Europe/Berlin, or UTC"
+            f"this machine does not know the time zone {name!r}; use a name such as Europe/Berlin, or UTC"
         ) from None
 
 
 def _window(text: str) -> Window:
     parts = text.lower().split()
     if len(parts) != 3:
-        raise ValueError(f"{text!r} is no window: it is days, times and workers, such as `mon-fri 08:00-18:00 2`")
+        raise ValueError(f"{text!r} is not a window of days, times and workers, such as `mon-fri 08:00-18:00 2`")
     days, times, workers = parts
     found = _TIMES.fullmatch(times)
     if found is None:
         raise ValueError(f"{times!r} in {text!r}: times are HH:MM-HH:MM, such as 08:00-18:00")
     begins, ends = (_minute(hour, minute, text) for hour, minute in (found.group(1, 2), found.group(3, 4)))
     if begins in (ends, _DAY_MINUTES):
-        raise ValueError(f"{times!r} in {text!r} is no time at all; a whole day is 00:00-24:00")
+        raise ValueError(f"{times!r} in {text!r} is empty; a whole day is 00:00-24:00")
     if not (workers.isascii() and workers.isdigit()):
         raise ValueError(f"{workers!r} in {text!r}: how many workers is a whole number")
     return Window(_days(days, text), begins, ends, int(workers))

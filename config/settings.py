@@ -25,7 +25,7 @@ from config.validation import problems
 
 def _named(folder: Any) -> Any:
     if isinstance(folder, str) and not folder.strip():
-        raise PydanticCustomError("folder", "it names no folder")  # "" would be the current folder
+        raise PydanticCustomError("folder", "it does not name a folder")  # "" would be the current folder
     return folder
 
 

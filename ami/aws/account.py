@@ -135,7 +135,7 @@ class Account:
             )
         vpcs = sorted({subnet["VpcId"] for subnet in found})
         if len(vpcs) > 1:
-            raise Misconfigured(f"the subnets lie in several VPCs ({', '.join(vpcs)}); name subnets of one")
+            raise Misconfigured(f"the subnets are in several VPCs ({', '.join(vpcs)}); name subnets of one")
         found.sort(key=lambda subnet: (subnet["AvailabilityZone"], subnet["SubnetId"]))
         return Network(
             vpcs[0],

@@ -235,10 +235,11 @@ class Pipeline:
         """Return how many seconds the slowest decode in this process has taken so far."""
         return self._stages.decoding.hung_for()
 
-    def is_hung(self) -> bool:
-        """Return whether this process must end, because a decode hangs. To be called every second.
+    def handle_slow_decodes(self) -> bool:
+        """Try slow decodes again in a child. Return whether this process must end, because a decode here hangs.
 
-        While a decode hangs, nothing is received, and others in flight are finished first, unless that takes too long.
+        To be called every second. While a decode hangs, nothing is received. The other images in flight are finished
+        first, unless that takes too long.
         """
         self._stages.decoding.overtake()
         timeout_s = self._options.worker.decode_timeout_s

@@ -165,7 +165,7 @@ class Worker:
 
     def _must_stop(self, pipeline: Pipeline) -> bool:
         """Return whether to drain. Raises Hung."""
-        if pipeline.is_hung():
+        if pipeline.handle_slow_decodes():
             telemetry.logger().error("a decode hangs: this worker ends and releases its messages")
             raise Hung
         if self.asked_to_drain.is_set() or pipeline.draining.is_set():
@@ -186,7 +186,7 @@ class Worker:
         pipeline.draining.set()
         self._heartbeats.enter(WorkerState.DRAINING)
         while pipeline.failure is None and not pipeline.wait_until_drained(_DRAIN_POLL_S):
-            if pipeline.is_hung():
+            if pipeline.handle_slow_decodes():
                 raise Hung
             self._heartbeats.write_if_due(self._settings.worker.heartbeat_s)
         if pipeline.failure is not None:

@@ -68,7 +68,7 @@ class Market:
     def check_answers(self, offering: Offering) -> None:
         """Raises Unavailable where the offering is silent."""
         if offering in self.silent:
-            raise Unavailable(f"cannot launch {offering}: AWS has trouble of its own (InternalError)")
+            raise Unavailable(f"cannot launch {offering}: AWS has a problem (InternalError)")
 
     def grant(self, count: int, offering: Offering, present: int, weather: Weather) -> Grant:
         """What a launch of `count` gets while `present` instances exist."""

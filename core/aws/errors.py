@@ -101,7 +101,7 @@ def translate_errors(doing: str, service: str = "") -> Iterator[None]:
         raise _without_answer(error, doing) from error
     except ResponseParserError as error:  # of botocore, but not a BotoCoreError
         raise Unavailable(
-            f"cannot {doing}: what answers does not speak as AWS does; it is safe to try again. "
+            f"cannot {doing}: the server does not speak AWS's protocol; it is safe to try again. "
             "If that does not help, is there a proxy, or AWS_ENDPOINT_URL?"
         ) from error
 
@@ -114,9 +114,9 @@ def translate_error(error: ClientError, doing: str, service: str = "") -> Unavai
         return Unavailable(f"{cannot}AWS asks for fewer requests ({code}); it is safe to try again in a while")
     if status == 501 or code in _NOT_THERE:
         said = _said(error)
-        return Misconfigured(f"{cannot}what answers does not have that ({code or status}{': ' if said else ''}{said})")
+        return Misconfigured(f"{cannot}the server does not support that ({code or status}{': ' if said else ''}{said})")
     if status >= 500 or code in _PASSING:
-        return Unavailable(f"{cannot}AWS has trouble of its own ({code or status}); it is safe to try again")
+        return Unavailable(f"{cannot}AWS has a problem ({code or status}); it is safe to try again")
     for codes, advice in _ADVICE:
         if code in codes:
             return Misconfigured(cannot + advice(error, service))
@@ -174,7 +174,7 @@ def _elsewhere(error: ClientError, service: str) -> str:
     region = answer.get("Error", {}).get("Region") or answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get(
         "x-amz-bucket-region"
     )
-    return f"it lies in {f'region {region}' if region else 'another region'}; set aws.region accordingly"
+    return f"it is in {f'region {region}' if region else 'another region'}; set aws.region accordingly"
 
 
 _ADVICE: tuple[tuple[frozenset[str], Callable[[ClientError, str], str]], ...] = (

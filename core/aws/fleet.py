@@ -113,7 +113,7 @@ class Ec2Fleet:
             except ClientError as error:
                 if code_of(error) == refusals.MISMATCH:
                     launched = [_instance(one) for one in self._described(TOKEN_TAG, token)]
-                    return _told(launched, count, f"{doing}: only so many are left of an earlier launch")
+                    return _told(launched, count, f"{doing}: an earlier launch left no more")
                 refusal = refusals.of(error, doing, template)
                 if refusal is None:
                     raise

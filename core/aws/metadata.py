@@ -52,7 +52,7 @@ class Ec2Machine:
         return _unix(str(self._identity["pendingTime"]))
 
     def tag(self, name: str) -> str:
-        """Return the instance's tag; "" without one, or if the metadata has no tags, unlike for our own launches."""
+        """Return the instance's tag; "" without one. Our launches always put tags into the metadata."""
         return self._patiently(_TAGS + name) or ""
 
     def notice(self) -> str:

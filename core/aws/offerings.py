@@ -52,7 +52,7 @@ class OfferingList:
         """Return the subnet to launch in, "" if the launch template names it. Raises Unavailable, Misconfigured."""
         subnets = self._subnet_of()
         if offering.zone not in subnets:
-            raise Misconfigured(f"no subnet of the setting aws.subnets lies in {offering.zone}; run `tagfleet aws up`")
+            raise Misconfigured(f"no subnet of the setting aws.subnets is in {offering.zone}; run `tagfleet aws up`")
         return subnets[offering.zone]
 
     def set_aside(self, type: str, zone: str, market: str) -> None:

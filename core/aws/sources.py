@@ -67,7 +67,7 @@ class S3Source:
             except ClientError as error:
                 if (code := code_of(error)) not in _NO_VERSION:
                     raise
-                logger().debug("a version cannot be had; what lies there now is read", bucket=bucket, code=code)
+                logger().debug("a version cannot be read; the current object is read instead", bucket=bucket, code=code)
         return self._s3.get_object(Bucket=bucket, Key=key)
 
     def list(self, uri: str, start_after: str = "", *, pages: int | None = None) -> Iterator[ObjectInfo]:

@@ -37,5 +37,5 @@ def _split(uri: str) -> tuple[str, str, str]:
     place, _, key = rest.partition("/")
     version, _, bucket = place.rpartition("@")
     if scheme != "s3" or not found or not bucket:
-        raise ValueError(f"{uri[:200]!r} is no address of the form s3://BUCKET/KEY")
+        raise ValueError(f"{uri[:200]!r} is not an address of the form s3://BUCKET/KEY")
     return unquote(version), bucket, key

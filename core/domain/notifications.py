@@ -136,7 +136,7 @@ def _read_notification(body: str, tagger: str) -> ParsedMessage | None:
 
 def _drop_of_record(record: _Record) -> Drop | str:
     if not record.name.removeprefix("s3:").startswith("ObjectCreated:"):
-        return f"{record.name[:60]} makes no file"
+        return f"{record.name[:60]} creates no file"
     found = record.s3.object
     # Keys are form-encoded here: "red flower.jpg" comes as "red+flower.jpg".
     return _drop(record.s3.bucket.name, unquote_plus(found.key), found, record.at)
@@ -144,13 +144,13 @@ def _drop_of_record(record: _Record) -> Drop | str:
 
 def _drop_of_event(event: _BridgeEvent) -> Drop | str:
     if event.name != "Object Created":
-        return f"{event.name[:60]} makes no file"
+        return f"{event.name[:60]} creates no file"
     return _drop(event.detail.bucket.name, event.detail.object.key, event.detail.object, event.at)
 
 
 def _drop(bucket: str, key: str, found: _Object | _BridgeObject, at: datetime) -> Drop | str:
     if key.endswith("/") and not found.size:
-        return "a folder is no file"
+        return "a folder is not a file"
     if not is_valid_key(key):
         raise BadMessage(f"a file of bucket {bucket} has a name that cannot be written down: {key[:100]!r}")
     version = known_version(found.version or "")

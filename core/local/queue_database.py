@@ -121,5 +121,5 @@ _ADVICE = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that its folder is there and may be written",
     sqlite3.SQLITE_IOERR: "the disk reports an input/output error; check its free space and its health",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; stop tagfleet, move it away and send the batches again",
-    sqlite3.SQLITE_NOTADB: "the file is no SQLite database; stop tagfleet and move it away",
+    sqlite3.SQLITE_NOTADB: "the file is not a SQLite database; stop tagfleet and move it away",
 }

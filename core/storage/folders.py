@@ -63,7 +63,7 @@ def hashes(folder: Path) -> dict[str, str]:
     Raises WeightsMissing if the folder holds no model.
     """
     if lacking := [name for name in NEEDED if not (folder / name).is_file()]:
-        raise WeightsMissing(f"{folder} is no folder of a model: it has no {' and no '.join(lacking)}")
+        raise WeightsMissing(f"{folder} holds no model: it has no {' and no '.join(lacking)}")
     return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if _belongs(path)}
 
 

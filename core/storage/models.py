@@ -283,7 +283,7 @@ def _parsed(data: bytes, where: str) -> Manifest:
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
-        raise WeightsInvalid(f"{where} is no manifest of a model: {first_problem(error)}") from None
+        raise WeightsInvalid(f"{where} is not a model's manifest: {first_problem(error)}") from None
 
 
 def place_of(manifest: Manifest, folder: Path) -> Path:

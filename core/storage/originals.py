@@ -44,7 +44,7 @@ class Originals:
         """
         blob = self.read(key)
         if is_drop(batch_id) and "://" in key and make_image_id(*split_address(key), blob.etag) != id_:
-            raise Unreadable("another file lies in its place by now, which is an item of its own")
+            raise Unreadable("another file has replaced it, which is an item of its own")
         return blob
 
     def of_job(self, job: Job) -> tuple[Job, bytes]:

@@ -16,28 +16,21 @@ from flask.testing import FlaskClient
 
 from config import settings as config
 from config.settings import Settings
-from core.errors import Unavailable
 from core.fleet.roster import Heartbeat, PoolStatus, WorkerState
 from core.storage import layout
-from core.telemetry import logger
 from tagfleet.client import Client, Item, Patience
 from tagfleet.testing.backend import MemoryBackend
 from tagfleet.testing.clock import Clock
 from tagfleet.testing.faults import Faults
 from tagfleet.testing.server import LoopbackServer
+from tagfleet.testing.stepping import STEP_S, Stepper
 from tagfleet.testing.tagger import WORKER, Answer, Failed, Tagged, Tagger, TaggerStandIn
 from web_tier.app import create_app
 from web_tier.catalog.database import Database, catalog_url, migrate
 from web_tier.catalog.keys import SCOPES, KeyCatalog
-from web_tier.catalog.results import ResultCatalog
-from web_tier.collector.collector import Collector
 from web_tier.http.network_policy import asks_for_keys
 
-PATIENCE_S = 60.0
-"""How long calls wait for a photo that a test speaks of. It costs nothing where the photo is there."""
-
-_STEP_S = 0.01
-_SWEEP_S = 0.5
+_END_S = 10.0
 _ADDED_AT_ONCE = 500
 _NEVER_LOST_S = 86_400.0
 _QUICK = Patience(total_s=60, first_s=0.001, longest_s=0.01)
@@ -50,15 +43,17 @@ def deployment(
     settings: Mapping[str, Any] | None = None,
     running: bool = True,
     now: float | None = None,
+    patience_s: float = 60.0,
 ) -> Iterator[Deployment]:
     """A deployment for the `with` block.
 
     `tagger` answers for each photo; without one, photos wait until the test calls `tag` or `fail`. `settings` are
     dotted names, as on the command line: `{"web.require_keys": True}`. With `running=False` nothing moves but by
-    `step`, `tag` and `fail`. `now` sets the clock (Unix seconds); without it the clock runs.
+    `step`, `tag` and `fail`. `now` sets the clock (Unix seconds); without it the clock runs. `tag` and `fail` wait
+    up to `patience_s` for their photo to come.
     """
     with tempfile.TemporaryDirectory(dir=_fast_folder(), prefix="tagfleet-") as folder:
-        found = Deployment(_settings(Path(folder), settings or {}), tagger)
+        found = Deployment(_settings(Path(folder), settings or {}), tagger, patience_s=patience_s)
         if now is not None:
             found.clock.set(now)
         try:
@@ -73,26 +68,22 @@ def deployment(
 class Deployment:
     """A Tagfleet in this process. Made by `deployment`."""
 
-    def __init__(self, settings: Settings, tagger: Tagger | None) -> None:
+    def __init__(self, settings: Settings, tagger: Tagger | None, *, patience_s: float) -> None:
         self.settings = settings
+        self._patience_s = patience_s
         self.clock = Clock()
         self.backend = MemoryBackend(settings, self.clock)
         url = catalog_url(settings)
         Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
         Path(url.database or "").write_bytes(_empty_catalogue())
-        self._ended = threading.Event()
         self._away = threading.Event()
         self.app: Flask = create_app(self.backend, settings, self.clock, stopping=self._away.is_set)
         self.faults = Faults(self.app.wsgi_app)
         self.app.wsgi_app = self.faults  # type: ignore[method-assign, assignment]  # WSGI middleware
         self.tagger = TaggerStandIn(self.backend, list(settings.pools), self.clock, tagger)
-        self._database = Database(url)
-        self._collector = Collector(self.backend, ResultCatalog(self._database), settings, self.clock)
-        self._steps = threading.RLock()
+        self._stepper = Stepper(self.backend, settings, self.clock, self.tagger)
         self._server: LoopbackServer | None = None
         self._clients: list[Client] = []
-        self._thread: threading.Thread | None = None
-        self._failure: Exception | None = None
         self._key = self.create_key("tagfleet.testing", SCOPES) if asks_for_keys(settings) else ""
 
     # --- reaching it --------------------------------------------------------------------------
@@ -234,65 +225,41 @@ class Deployment:
 
     def step(self, *, sweep: bool = False) -> None:
         """Let the stand-in tag what waits, and bring all results into the catalogue; `sweep` looks for lost work."""
-        with self._steps:
-            self.tagger.work()
-            while self.backend.results.depth().visible:
-                self._collector.collect(wait_s=0)
-            self._collector.collect(wait_s=0)  # the collector takes it for idle: the next result need not wait
-            if sweep:
-                self._collector.sweep()
+        self._stepper.step(sweep=sweep)
 
     def run(self) -> None:
         """Step again and again in a thread, until the end."""
-        self._thread = threading.Thread(target=self._run, name="tagfleet.testing", daemon=True)
-        self._thread.start()
+        self._stepper.run(failed=self.stop)  # clients get an error then, and wait for no tags in vain
 
     def close(self) -> None:
         """End all threads and connections. `deployment` does it at the end of its block.
 
         Raises what ended the thread of `run`, an exception of the test's own tagger for instance.
         """
-        self._ended.set()
         self._away.set()
         for client in self._clients:
             client.disconnect()
-        if self._thread is not None:
-            self._thread.join()
-        if self._server is not None:
-            self._server.close()
-        services = self.app.extensions["tagfleet"]
-        services.thumbnails.close()
-        services.database.close()
-        self._database.close()
-        if self._failure is not None:
-            raise self._failure
-
-    def _run(self) -> None:
-        swept_at = 0.0
-        while not self._ended.wait(_STEP_S):
-            sweep = time.monotonic() - swept_at > _SWEEP_S
-            try:
-                self.step(sweep=sweep)
-            except Unavailable as error:  # a test made a part unavailable
-                logger().debug("the step waits", reason=str(error))
-            except Exception as error:  # noqa: BLE001  # raised by `close`; meanwhile nobody waits for answers in vain
-                self._failure = error
-                self.stop()
-                return
-            if sweep:
-                swept_at = time.monotonic()
+        try:
+            self._stepper.close()
+        finally:
+            if self._server is not None:
+                self._server.close()
+            self.faults.wait_for_end(_END_S)
+            services = self.app.extensions["tagfleet"]
+            services.thumbnails.close()
+            services.database.close()
 
     def _answer(self, name: str, answer: Answer) -> None:
         self._await(lambda: self.tagger.finish(name, answer), f"photo {name!r} to come")
         self.step()
 
     def _await(self, done: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + self._patience_s
         self.step()
         while not done():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {PATIENCE_S:.0f} s for {what}; those that wait: {self.tagger.waiting}")
-            time.sleep(_STEP_S)
+                raise TimeoutError(f"waited {self._patience_s:g} s for {what}; those that wait: {self.tagger.waiting}")
+            time.sleep(STEP_S)
             self.step()
 
     def _post(self, path: str, **request: Any) -> Any:

@@ -73,6 +73,8 @@ class Faults:
         self._application = application
         self._faults: deque[_Fault] = deque()
         self._lock = threading.Lock()
+        self._in_hand = 0
+        self._ended = threading.Condition()
 
     def answers_next(
         self,
@@ -192,6 +194,26 @@ class Faults:
         return [one.file_names for one in sent]
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        with self._ended:
+            self._in_hand += 1
+        try:
+            answer = self._answer(environ, start)
+        except BaseException:
+            self._end()
+            raise
+        return _Answer(answer, self._end)
+
+    def wait_for_end(self, timeout_s: float) -> bool:
+        """Wait until no request is in hand; return whether that came to be."""
+        with self._ended:
+            return self._ended.wait_for(lambda: not self._in_hand, timeout_s)
+
+    def _end(self) -> None:
+        with self._ended:
+            self._in_hand -= 1
+            self._ended.notify_all()
+
+    def _answer(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         body = get_input_stream(environ).read()
         environ["wsgi.input"] = io.BytesIO(body)
         request = Request(
@@ -228,6 +250,39 @@ class Faults:
                     self._faults.remove(fault)
                 return fault
         return None
+
+
+class _Answer:
+    """An answer that tells its end once: when it is exhausted or fails, when it is closed, or when nobody holds it.
+
+    Werkzeug's server does not close it if the connection breaks at the wrong moment.
+    """
+
+    def __init__(self, answer: Iterable[bytes], ended: Callable[[], None]) -> None:
+        self._answer = answer
+        self._portions = iter(answer)
+        self._ended: Callable[[], None] | None = ended
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._portions)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            try:
+                _close(self._answer)
+            finally:
+                ended()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _headers(environ: Mapping[str, Any]) -> dict[str, str]:

@@ -1,12 +1,10 @@
-"""Debian's Chromium, pages that fail their test on any console error, and the fake service."""
+"""Debian's Chromium, pages that fail their test on any console error, and a deployment in memory."""
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tagfleet.testing import Deployment, deployment
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -25,26 +25,10 @@ FLAGS = [
     "--disable-quic",
 ]
 SCREENSHOTS = Path(__file__).with_name("screenshots")
-PATIENCE_MS = 60_000
+PATIENCE_MS = 1000 * int(os.environ.get("BROWSER_PATIENCE_S", "60"))
 """How long a busy machine may take; it costs nothing where the page is quick."""
 
 expect.set_options(timeout=PATIENCE_MS)
-
-
-def _beside(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _fake_service() -> Any:
-    _beside("fake_fleet")
-    _beside("fake_routes")
-    return _beside("fake_service")
 
 
 @pytest.fixture(scope="session")
@@ -120,10 +104,17 @@ def page(context: BrowserContext) -> Page:
 
 
 @pytest.fixture
-def service() -> Iterator[Any]:
-    running = _fake_service().RunningService()
-    yield running
-    running.end()
+def settings_of_service() -> dict[str, Any]:
+    """Settings by their dotted names, for tests that need other ones than the defaults."""
+    return {}
+
+
+@pytest.fixture
+def service(settings_of_service: dict[str, Any]) -> Iterator[Deployment]:
+    """The real web tier in memory. Photos wait until the test tags them."""
+    limits = {"web.max_request_mb": 1, "controller.max_workers": 4}
+    with deployment(settings=limits | settings_of_service) as fleet:
+        yield fleet
 
 
 @pytest.fixture

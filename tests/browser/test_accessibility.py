@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tagfleet.testing import Deployment
+from tests.browser.at_work import show_fleet, show_pool, show_queue
+
 pytestmark = pytest.mark.browser
 
 Photo = Callable[..., Path]
@@ -26,18 +29,23 @@ def scheme(request: pytest.FixtureRequest, page: Page) -> str:
 
 
 @pytest.fixture
-def filled(service: Any, photo: Photo) -> str:
+def settings_of_service() -> dict[str, Any]:
+    return {"pools.p.tagger": "florence2"}
+
+
+@pytest.fixture
+def filled(service: Deployment, photo: Photo) -> str:
     """A service with something of everything to show."""
-    service.show_fleet()
-    service.fleet["paused"] = True
-    service.models = [{"pool": "resnet50", "wanted": "r", "serves": "e", "state": "ready", "notice": "A notice."}]
-    service.models += [{"pool": "p", "wanted": "florence2", "serves": "f", "state": "ready", "notice": ""}]
-    key = {"id": "key_1", "name": "camera", "scopes": ["read"], "created_at": "2026-06-19T14:03:00Z"}
-    service.keys = [key | {"last_used_at": None, "revoked_at": None}]
-    batch_id = str(service.put_batch("holiday"))
+    show_fleet(service)
+    show_queue(service)
+    service.tagger.at_work = True
+    service.http().post("/api/v1/fleet/pause")
+    show_pool(service, notice="A notice.")
+    service.create_key("camera", ["read"])
+    batch_id = service.add_batch("holiday")
     for number, name in enumerate(["a.jpg", "b.jpg", "c.jpg"]):
-        service.store(batch_id, name, photo(name, (90 * number, 90, 120)).read_bytes())
-    service.tag("a.jpg", ("dog", 0.9), ("wolf", 0.2), boxes={"dog": [[0.1, 0.1, 0.5, 0.5]]})
+        service.add_photos(batch_id, {name: photo(name, (90 * number, 90, 120)).read_bytes()})
+    service.tag("a.jpg", {"dog": 0.9, "wolf": 0.2}, boxes={"dog": [[0.1, 0.1, 0.5, 0.5]]})
     service.fail("b.jpg", "b.jpg: the image is damaged")
     return batch_id
 
@@ -45,7 +53,7 @@ def filled(service: Any, photo: Photo) -> str:
 def views(page: Page, url: str, batch_id: str) -> Iterator[str]:
     """Opens one view after the other, and gives each one's name."""
     page.goto(url)
-    expect(page.locator("#recent-list .recent-row")).to_be_visible()
+    expect(page.locator("#recent-list .recent-row").first).to_be_visible()
     expect(page.locator(".banner")).to_be_visible()
     page.locator("#asking-pool").select_option("p")
     expect(page.locator("#asking-tasks")).to_be_visible()
@@ -77,7 +85,7 @@ def views(page: Page, url: str, batch_id: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_no_violations(page: Page, service: Any, filled: str, scheme: str, width: int, snap: Snap) -> None:
+def test_no_violations(page: Page, service: Deployment, filled: str, scheme: str, width: int, snap: Snap) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     found = {}
     for name in views(page, service.url, filled):
@@ -89,16 +97,16 @@ def test_no_violations(page: Page, service: Any, filled: str, scheme: str, width
     assert found == {}
 
 
-def test_no_violations_when_signing_in(page: Page, service: Any, scheme: str, console: Any) -> None:
+@pytest.mark.parametrize("settings_of_service", [{"web.require_keys": True}])
+def test_no_violations_when_signing_in(page: Page, service: Deployment, scheme: str, console: Any) -> None:
     console.expect("status of 401")
-    service.key_required = True
     page.goto(service.url)
     expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
     page.evaluate(AXE)
     assert page.evaluate(FIND) == []
 
 
-def test_axe_does_look(page: Page, service: Any) -> None:
+def test_axe_does_look(page: Page, service: Deployment) -> None:
     page.goto(service.url)
     page.evaluate(AXE)
     page.evaluate("document.querySelector('main').append(document.createElement('button'))")

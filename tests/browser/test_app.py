@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tagfleet.testing import Deployment
+from tests.browser.helpers import batches, numbered, wait_for_images
+
 pytestmark = pytest.mark.browser
 
 READY = "navigator.serviceWorker.ready.then(() => new Promise((done) => { \
@@ -19,7 +22,7 @@ SHARE = """async (names) => {
 }"""
 
 
-def test_the_manifest_makes_it_installable(page: Page, service: Any) -> None:
+def test_the_manifest_makes_it_installable(page: Page, service: Deployment) -> None:
     page.goto(service.url)
     manifest = page.evaluate("fetch(document.querySelector('[rel=manifest]').href).then((one) => one.json())")
     assert (manifest["start_url"], manifest["display"]) == ("/", "standalone")
@@ -38,9 +41,9 @@ def test_the_manifest_makes_it_installable(page: Page, service: Any) -> None:
 
 
 @pytest.mark.usefixtures("as_app")
-def test_without_the_server_the_page_still_opens(page: Page, service: Any, console: Any) -> None:
+def test_without_the_server_the_page_still_opens(page: Page, service: Deployment, console: Any) -> None:
     console.expect("ERR_|Failed to (fetch|load)|FetchEvent")
-    service.put_batch("holiday", items=1)
+    service.add_batch("holiday", numbered(1))
     page.goto(service.url)
     page.evaluate(READY)
     service.stop()
@@ -54,8 +57,8 @@ def test_without_the_server_the_page_still_opens(page: Page, service: Any, conso
 
 
 @pytest.mark.usefixtures("as_app")
-def test_nothing_of_the_api_is_kept(page: Page, service: Any) -> None:
-    service.put_batch("holiday", items=1)
+def test_nothing_of_the_api_is_kept(page: Page, service: Deployment) -> None:
+    service.add_batch("holiday", numbered(1))
     page.goto(service.url)
     page.evaluate(READY)
     page.reload()
@@ -74,26 +77,26 @@ def test_nothing_of_the_api_is_kept(page: Page, service: Any) -> None:
 
 
 @pytest.mark.usefixtures("as_app")
-def test_photos_shared_by_another_app_are_uploaded(page: Page, service: Any) -> None:
+def test_photos_shared_by_another_app_are_uploaded(page: Page, service: Deployment) -> None:
     page.goto(service.url)
     page.evaluate(READY)
     assert page.evaluate(SHARE, ["IMG 1.jpg", "é.jpg"]) == "opaqueredirect"
     page.goto(f"{service.url}/?shared=yes")
     expect(page.locator(".card-name")).to_have_text(["é.jpg", "IMG 1.jpg"])
-    service.wait_for_images(2)
+    wait_for_images(service, 2)
     page.goto(f"{service.url}/?shared=yes")
-    expect(page.locator("#gathering")).to_have_text("What was shared did not arrive. Please share it once more.")
+    expect(page.locator("#gathering")).to_have_text("The shared photos did not arrive. Please share them again.")
 
 
-def test_a_share_that_no_worker_took_says_so(page: Page, service: Any) -> None:
+def test_a_share_that_no_worker_took_says_so(page: Page, service: Deployment) -> None:
     page.goto(service.url)
     address = page.evaluate("fetch('/share', { method: 'POST', body: new FormData() }).then(({ url }) => url)")
     page.goto(address)
-    expect(page.locator("#gathering")).to_contain_text("Please share it once more.")
-    assert service.batches == {}
+    expect(page.locator("#gathering")).to_contain_text("Please share them again.")
+    assert batches(service) == []
 
 
-def test_a_phone_offers_its_camera(service: Any, browser: Any) -> None:
+def test_a_phone_offers_its_camera(service: Deployment, browser: Any) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.goto(service.url)

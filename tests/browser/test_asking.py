@@ -9,26 +9,31 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tagfleet.testing import Deployment
+from tests.browser.helpers import only_batch
+
 pytestmark = pytest.mark.browser
 
 Photo = Callable[..., Path]
-RESNET = {"pool": "resnet50", "wanted": "resnet50", "serves": "resnet50@1", "state": "ready", "notice": ""}
-FLORENCE = {"pool": "pictures", "wanted": "florence2", "serves": "florence2@1", "state": "ready", "notice": ""}
 CALL = """async ([name, args]) => (await import('/assets/js/asking.js'))[name](...args)"""
 
 
-def test_one_tagger_that_is_asked_nothing_is_no_choice(page: Page, service: Any, photo: Photo) -> None:
-    service.models = [RESNET]
+def asked(batch: dict[str, Any]) -> dict[str, Any]:
+    """The options that were chosen."""
+    return {name: value for name, value in batch["options"].items() if value}
+
+
+def test_one_tagger_that_is_asked_nothing_is_no_choice(page: Page, service: Deployment, photo: Photo) -> None:
     with page.expect_response("**/api/v1/models"):
         page.goto(service.url)
     page.locator("#choose-files").set_input_files(photo("a.jpg"))
-    batch = service.only_batch()
-    assert (batch["tagger"], batch["options"]) == ("resnet50", {})
+    batch = only_batch(service)
+    assert (batch["tagger"], asked(batch)) == ("resnet50", {})
     expect(page.locator("#asking")).to_be_hidden()
 
 
-def test_florence2_is_asked_what_is_chosen(page: Page, service: Any, photo: Photo, snap: Any) -> None:
-    service.models = [RESNET, FLORENCE]
+@pytest.mark.parametrize("settings_of_service", [{"pools.pictures.tagger": "florence2"}])
+def test_florence2_is_asked_what_is_chosen(page: Page, service: Deployment, photo: Photo, snap: Any) -> None:
     page.goto(service.url)
     expect(page.get_by_label("things, with boxes")).to_be_hidden()
     page.get_by_label("Tagger").select_option("pictures (florence2)")
@@ -36,35 +41,37 @@ def test_florence2_is_asked_what_is_chosen(page: Page, service: Any, photo: Phot
     page.get_by_label("Look for").fill("red car,  traffic   light, red car,")
     snap(page, "asking")
     page.locator("#choose-files").set_input_files(photo("a.jpg"))
-    batch = service.only_batch()
+    batch = only_batch(service)
     assert batch["tagger"] == "pictures"
-    assert batch["options"] == {"tasks": ["caption", "find"], "candidates": ["red car", "traffic light"]}
+    assert asked(batch) == {"tasks": ["caption", "find"], "candidates": ["red car", "traffic light"]}
     expect(page.locator("#batch-about")).to_contain_text("pictures")
 
 
 @pytest.mark.parametrize(
-    ("tasks", "text", "asked"),
+    ("tasks", "text", "wanted"),
     [
         ([], " , ", {}),
         (["detect"], "", {"tasks": ["detect"]}),
         ([], "a\nb;a", {"tasks": ["find"], "candidates": ["a", "b"]}),
     ],
 )
-def test_nothing_chosen_leaves_it_to_the_pool(page: Page, service: Any, tasks: list, text: str, asked: dict) -> None:
+def test_nothing_chosen_leaves_it_to_the_pool(
+    page: Page, service: Deployment, tasks: list, text: str, wanted: dict
+) -> None:
     page.goto(service.url)
-    assert page.evaluate(CALL, ["questions", [tasks, text]]) == asked
+    assert page.evaluate(CALL, ["questions", [tasks, text]]) == wanted
 
 
 def test_a_caption_and_boxes_stand_without_made_up_confidences(
-    page: Page, service: Any, photo: Photo, snap: Any
+    page: Page, service: Deployment, photo: Photo, snap: Any
 ) -> None:
-    batch_id = str(service.put_batch("holiday"))
+    batch_id = service.add_batch("holiday")
     for name in ("a.jpg", "b.jpg"):
-        service.store(batch_id, name, photo(name).read_bytes())
+        service.add_photos(batch_id, {name: photo(name).read_bytes()})
     boxes = {"dog": [[0.25, 0.25, 0.5, 0.5], [0, 0, 0.25, 0.25]], "ball": [[0.5, 0.5, 0.25, 0.25]]}
-    service.tag("a.jpg", ("dog", None), ("ball", None), boxes=boxes, caption="Two dogs play with a ball.")
+    service.tag("a.jpg", {"dog": None, "ball": None}, boxes=boxes, caption="Two dogs play with a ball.")
     service.tag("b.jpg", caption="A <b>blue</b> wall.")
-    service.close(batch_id)
+    service.close_batch(batch_id)
     page.goto(f"{service.url}/batches/{batch_id}")
     first, second = page.locator(".card").first, page.locator(".card").last
     expect(first.locator(".tag")).to_have_text(["dog", "ball"])

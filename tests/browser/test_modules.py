@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
+from tagfleet.testing import Deployment
+
 pytestmark = pytest.mark.browser
 
 CALL = """async ([module, name, args]) => (await import(`/assets/js/${module}.js`))[name](...args)"""
 
 
 @pytest.fixture
-def call(page: Page, service: Any) -> Any:
+def call(page: Page, service: Deployment) -> Any:
     page.goto(service.url)
     return lambda module, name, *args: page.evaluate(CALL, [module, name, list(args)])
 

@@ -11,6 +11,11 @@ import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+from core.storage import layout
+from tagfleet.testing import Deployment
+from tests.browser.at_work import CHANGES, SAMPLES, show_changes, show_fleet, show_queue, show_samples, show_worker
+from tests.browser.helpers import get, numbered, wait_for_images, wait_until
+
 pytestmark = pytest.mark.browser
 
 Photo = Callable[..., Path]
@@ -18,18 +23,19 @@ Snap = Callable[[Page, str], None]
 
 
 @pytest.fixture
-def busy(service: Any) -> Any:
-    service.show_fleet()
+def busy(service: Deployment) -> Deployment:
+    show_fleet(service)
+    show_queue(service)
     return service
 
 
-def test_plots_show_the_last_minutes(page: Page, busy: Any, snap: Snap) -> None:
+def test_plots_show_the_last_minutes(page: Page, busy: Deployment, snap: Snap) -> None:
     page.goto(f"{busy.url}/fleet")
     queue = page.locator(".plot").filter(has_text="Queue")
     expect(queue).to_contain_text("the last 1 min 40 s")
     expect(queue.locator(".plot-legend li")).to_have_text(["waiting 200", "in flight 20"])
     drawn = queue.locator(".plot-line").first.get_attribute("d") or ""
-    assert len(drawn.split("L")) == len(busy.history["samples"])
+    assert len(drawn.split("L")) == len(SAMPLES)
     slider = queue.get_by_role("slider")
     slider.focus()
     page.keyboard.press("ArrowLeft")
@@ -40,36 +46,36 @@ def test_plots_show_the_last_minutes(page: Page, busy: Any, snap: Snap) -> None:
     snap(page, "plots")
 
 
-def test_no_line_is_drawn_across_a_time_without_samples(page: Page, busy: Any) -> None:
-    samples = busy.history["samples"]
-    earlier = [sample | {"at": sample["at"] - 3600} for sample in samples]
-    busy.history["samples"] = [*earlier, *samples]
+def test_no_line_is_drawn_across_a_time_without_samples(page: Page, busy: Deployment) -> None:
+    busy.clock.set(4000.0)
+    later = [sample | {"at": sample["at"] + 3000} for sample in SAMPLES]
+    show_samples(busy, [*SAMPLES, *later])
     page.goto(f"{busy.url}/fleet")
     for title in ("Queue", "Workers"):
         line = page.locator(".plot").filter(has_text=title).locator("svg path").first
         expect(line).to_have_attribute("d", re.compile(r"^M[^M]+M[^M]+$"))
 
 
-def test_decisions_give_their_reasons(page: Page, busy: Any) -> None:
+def test_decisions_give_their_reasons(page: Page, busy: Deployment) -> None:
     page.goto(f"{busy.url}/fleet")
     rows = page.locator("#decisions li")
     expect(rows).to_contain_text(["enough workers run", "31 images wait"])
     expect(rows.first).to_contain_text("20 s ago")
-    rows.last.get_by_text("Every term").click()
+    rows.last.get_by_text("All terms").click()
     expect(rows.last.locator(".terms")).to_have_text("visible31")
 
 
-def test_pools_stand_beside_each_other(page: Page, busy: Any) -> None:
-    for name in ("lite", "florence2"):
-        busy.fleet["pools"].append({**busy.fleet["pools"][0], "pool": name})
-        busy.fleet["queues"][name] = busy.fleet["queues"]["resnet50"]
+@pytest.mark.parametrize(
+    "settings_of_service", [{"pools.lite.tagger": "efficientnet-lite0", "pools.florence2.tagger": "florence2"}]
+)
+def test_pools_stand_beside_each_other(page: Page, busy: Deployment) -> None:
     page.goto(f"{busy.url}/fleet")
     pools = page.locator(".pool")
     expect(pools).to_have_count(3)
     assert len(set(pools.evaluate_all("all => all.map(pool => pool.getBoundingClientRect().top)"))) == 1
 
 
-def test_nothing_can_be_pressed_before_its_script_is_there(page: Page, busy: Any) -> None:
+def test_nothing_can_be_pressed_before_its_script_is_there(page: Page, busy: Deployment) -> None:
     held: list[Route] = []
     page.route("**/js/fleet.js", lambda route: held.append(route))
     with page.expect_request("**/js/fleet.js"):
@@ -82,7 +88,7 @@ def test_nothing_can_be_pressed_before_its_script_is_there(page: Page, busy: Any
     expect(page.locator("#fleet-paused")).to_be_visible()
 
 
-def test_pause_drain_and_redrive(page: Page, busy: Any) -> None:
+def test_pause_drain_and_redrive(page: Page, busy: Deployment) -> None:
     page.goto(f"{busy.url}/fleet")
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#fleet-paused")).to_be_visible()
@@ -90,34 +96,34 @@ def test_pause_drain_and_redrive(page: Page, busy: Any) -> None:
     expect(page.locator("#fleet-paused")).to_be_hidden()
     page.get_by_role("button", name="Drain ins_06a8hkq2e3").click()
     page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    wait_until(lambda: list(busy.backend.store.list(layout.DRAINS)), "asked for a drain")
+    show_worker(busy, state="draining", seq=2)
     expect(page.locator("#fleet-workers tbody tr")).to_contain_text("draining")
     expect(page.get_by_role("button", name="Drain ins_06a8hkq2e3")).to_be_hidden()
     expect(page.locator("#dead-letters tbody tr")).to_contain_text("a.jpg")
-    page.get_by_role("button", name="Try them all again").click()
+    page.get_by_role("button", name="Retry all").click()
     expect(page.locator("#dead")).to_be_hidden()
-    assert busy.dead_letters == []
+    assert get(busy, "/fleet/dead-letters") == {"dead_letters": []}
 
 
-def test_a_cap_is_set_by_keyboard_and_taken_back(page: Page, busy: Any, snap: Snap) -> None:
+def test_a_cap_is_set_by_keyboard_and_taken_back(page: Page, busy: Deployment, snap: Snap) -> None:
     page.goto(f"{busy.url}/fleet")
     field = page.get_by_role("spinbutton", name="At most")
     expect(field).to_have_value("4")
     for nonsense in ("-1", "2.5", ""):
         field.fill(nonsense)
         field.press("Enter")
-        expect(page.locator("#cap-trouble")).to_have_text(
-            "Give a whole number of workers from 0 (none at all) to 10000."
-        )
+        expect(page.locator("#cap-trouble")).to_have_text("Enter a whole number of workers from 0 (none) to 10000.")
         expect(field).to_be_focused()
-    assert busy.fleet["cap"] == 4
+    assert get(busy, "/fleet")["cap"] == 4
     snap(page, "cap-trouble")
     field.fill("12")
     field.press("Enter")
     expect(page.locator("#cap-about")).to_have_text("workers, set by an operator")
     expect(page.locator("#cap-trouble")).to_be_hidden()
-    assert busy.fleet["cap"] == 12
+    assert get(busy, "/fleet")["cap"] == 12
     snap(page, "cap")
-    page.get_by_role("button", name="Back to the settings").press("Enter")
+    page.get_by_role("button", name="Use the number from the settings").press("Enter")
     expect(field).to_have_value("4")
     expect(page.locator("#cap-about")).to_have_text("workers")
     field.fill("7")
@@ -125,7 +131,7 @@ def test_a_cap_is_set_by_keyboard_and_taken_back(page: Page, busy: Any, snap: Sn
     expect(field).to_have_value("4")
 
 
-def test_changes_say_who_did_what_and_why(page: Page, busy: Any, snap: Snap) -> None:
+def test_changes_say_who_did_what_and_why(page: Page, busy: Deployment, snap: Snap) -> None:
     page.set_viewport_size({"width": 360, "height": 800})
     page.goto(f"{busy.url}/fleet")
     rows = page.locator("#changes li")
@@ -139,8 +145,7 @@ def test_changes_say_who_did_what_and_why(page: Page, busy: Any, snap: Snap) -> 
     expect(rows.first).to_contain_text(
         "interrupted i-0a1b2c3d4e5f60718 resnet50, g4dn.xlarge spot in us-east-1b, 5 s ago"
     )
-    gone = busy.history["changes"][0] | {"at": 999.0, "kind": "gone", "by": "itself", "reason": "its process ended"}
-    busy.history = busy.history | {"changes": [*busy.history["changes"], gone]}
+    show_changes(busy, CHANGES[0] | {"at": 999.0, "kind": "gone", "by": "itself", "reason": "its process ended"})
     expect(rows.first).to_contain_text("gone ins_06a8hkq2e3")
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     page.locator("#changes-title").scroll_into_view_if_needed()
@@ -173,7 +178,7 @@ class Late:
         self._page.evaluate("fetch('/healthz')")  # answered after it
 
 
-def test_an_old_answer_does_not_undo_an_order_on_show(page: Page, busy: Any) -> None:
+def test_an_old_answer_does_not_undo_an_order_on_show(page: Page, busy: Deployment) -> None:
     page.goto(f"{busy.url}/fleet")
     expect(page.locator("#fleet-workers tbody tr")).to_have_count(1)
     late = Late(page, "**/api/v1/fleet")
@@ -184,18 +189,18 @@ def test_an_old_answer_does_not_undo_an_order_on_show(page: Page, busy: Any) -> 
     assert page.locator("#fleet-paused").is_visible()
 
 
-def test_an_old_answer_does_not_hide_a_new_key(page: Page, service: Any) -> None:
+def test_an_old_answer_does_not_hide_a_new_key(page: Page, service: Deployment) -> None:
     late = Late(page, "**/api/v1/keys")
     page.goto(f"{service.url}/keys")
     late.wait()
     page.get_by_role("textbox", name="Name").fill("camera")
-    page.get_by_role("button", name="Make a key").click()
+    page.get_by_role("button", name="Create key").click()
     expect(page.locator("#keys tbody tr")).to_contain_text("camera")
     late.arrive()
     assert page.locator("#keys tbody tr").is_visible()
 
 
-def test_a_refused_order_says_why(page: Page, busy: Any, console: Any) -> None:
+def test_a_refused_order_says_why(page: Page, busy: Deployment, console: Any) -> None:
     console.expect("status of 404")
     page.goto(f"{busy.url}/fleet")
     expect(page.locator("#fleet-workers tbody tr")).to_have_count(1)
@@ -204,10 +209,10 @@ def test_a_refused_order_says_why(page: Page, busy: Any, console: Any) -> None:
     expect(page.locator("#fleet-trouble")).to_have_text("This key may not operate.")
 
 
-def test_signing_in_and_out(page: Page, service: Any, photo: Photo, console: Any, snap: Snap) -> None:
+@pytest.mark.parametrize("settings_of_service", [{"web.require_keys": True}])
+def test_signing_in_and_out(page: Page, service: Deployment, photo: Photo, console: Any, snap: Snap) -> None:
     console.expect("status of 401")
-    service.put_batch("holiday", items=1)
-    service.key_required = True
+    service.add_batch("holiday", numbered(1))
     page.goto(f"{service.url}/batches")
     dialog = page.get_by_role("dialog", name="Sign in")
     expect(dialog).to_be_visible()
@@ -216,10 +221,9 @@ def test_signing_in_and_out(page: Page, service: Any, photo: Photo, console: Any
     field = dialog.get_by_label("Key")
     field.fill("tf_wrong")
     field.press("Enter")
-    expect(dialog).to_contain_text("This key is not known here")
+    expect(dialog).to_contain_text("does not know this key")
     snap(page, "sign-in")
-    field.fill("tf_secret")
-    field.press("Enter")
+    sign_in(page, service)
     expect(dialog).to_be_hidden()
     expect(page.locator("#all-batches .recent-row")).to_have_count(1)  # what was asked for goes on
     assert page.evaluate("document.cookie") == ""
@@ -228,25 +232,40 @@ def test_signing_in_and_out(page: Page, service: Any, photo: Photo, console: Any
     expect(dialog).to_be_visible()
 
 
-def test_a_session_that_ends_does_not_end_an_upload(page: Page, service: Any, photo: Photo, console: Any) -> None:
+def sign_in(page: Page, service: Deployment) -> None:
+    field = page.get_by_role("dialog", name="Sign in").get_by_label("Key")
+    field.fill(service.create_key("me", ("read", "write", "operate")))
+    field.press("Enter")
+
+
+def revoke_all(service: Deployment) -> None:
+    """End the keys of all sessions that browsers have."""
+    for key in get(service, "/keys")["keys"]:
+        if key["name"] == "me":
+            service.http().delete(f"/api/v1/keys/{key['id']}")
+
+
+@pytest.mark.parametrize("settings_of_service", [{"web.require_keys": True}])
+def test_a_session_that_ends_does_not_end_an_upload(
+    page: Page, service: Deployment, photo: Photo, console: Any
+) -> None:
     console.expect("status of 401")
     page.goto(service.url)
+    sign_in(page, service)
     expect(page.locator("#recent-empty")).to_be_visible()
-    service.key_required = True
+    revoke_all(service)
     page.set_input_files("#choose-files", [photo("a.jpg")])
-    field = page.get_by_role("dialog", name="Sign in").get_by_label("Key")
-    field.fill("tf_secret")
-    field.press("Enter")
-    service.wait_for_images(1)
+    sign_in(page, service)
+    wait_for_images(service, 1)
     expect(page.locator(".card-name")).to_have_text(["a.jpg"])
 
 
-def test_keys_are_shown_once_and_revoked(page: Page, service: Any, snap: Snap) -> None:
+def test_keys_are_shown_once_and_revoked(page: Page, service: Deployment, snap: Snap) -> None:
     page.goto(f"{service.url}/keys")
     expect(page.locator("#keys-empty")).to_be_visible()
     page.get_by_role("textbox", name="Name").fill("camera upload")
-    page.get_by_role("button", name="Make a key").click()
-    expect(page.locator("#key-secret")).to_have_text("tf_new_secret")
+    page.get_by_role("button", name="Create key").click()
+    expect(page.locator("#key-secret")).to_have_text(re.compile(r"^tf_[\w-]{20,}$"))
     row = page.locator("#keys tbody tr")
     expect(row).to_contain_text("camera upload")
     expect(row).to_contain_text("read, write")

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tagfleet.testing import Deployment
+from tests.browser.at_work import show_decision, show_fleet, show_pool, show_queue
+from tests.browser.helpers import numbered, wait_for_images
+
 pytestmark = pytest.mark.browser
 
 Photo = Callable[..., Path]
@@ -16,36 +20,23 @@ Snap = Callable[[Page, str], None]
 
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 
-IN_PLACE = {
-    "pools": [
-        {"pool": "resnet50", "wanted": "resnet50", "serves": "efficientnet-lite0", "state": "ready", "notice": ""}
-    ],
-    "decisions": [
-        {
-            "at": 996.0,
-            "pool": "resnet50",
-            "action": "launch 1",
-            "reason": "31 images wait",
-            "terms": {"boot_s": 1.63, "visible": 31},
-        }
-    ],
-}
-"""Another tagger than the wanted one serves, and a worker is launched."""
-
 
 @pytest.fixture
-def replaced(service: Any) -> Any:
-    service.show_fleet()
-    service.fleet |= IN_PLACE
+def replaced(service: Deployment) -> Deployment:
+    """Another tagger than the wanted one serves, and a worker is launched."""
+    show_fleet(service)
+    show_queue(service)
+    show_pool(service, serves="efficientnet-lite0")
+    show_decision(service, at=996.0, action="launch 1", reason="31 images wait", terms={"boot_s": 1.63, "visible": 31})
     return service
 
 
-def test_hostile_names_tags_and_errors_are_only_text(page: Page, service: Any, photo: Photo, snap: Snap) -> None:
-    batch_id = service.put_batch(HOSTILE)
+def test_hostile_names_tags_and_errors_are_only_text(page: Page, service: Deployment, photo: Photo, snap: Snap) -> None:
+    batch_id = service.add_batch(HOSTILE)
     names = [HOSTILE, "🏖️ “été” & 100%.jpg", "it's.jpg", "x" * 300 + ".jpg", "a/b/../c.jpg"]
     for name in names:
-        service.store(batch_id, name, photo("a.jpg").read_bytes() + name.encode())
-    service.tag(HOSTILE, (HOSTILE, 0.9))
+        service.add_photos(batch_id, {name: photo("a.jpg").read_bytes() + name.encode()})
+    service.tag(HOSTILE, {HOSTILE: 0.9})
     service.fail("it's.jpg", HOSTILE)
     page.goto(f"{service.url}/batches/{batch_id}")
     expect(page.locator(".card")).to_have_count(5)
@@ -63,69 +54,71 @@ def test_hostile_names_tags_and_errors_are_only_text(page: Page, service: Any, p
     assert page.locator("img[src=x]").count() == 0
 
 
-def test_uploaded_hostile_names_arrive_once(page: Page, service: Any, photo: Photo) -> None:
+def test_uploaded_hostile_names_arrive_once(page: Page, service: Deployment, photo: Photo) -> None:
     page.goto(service.url)
     page.set_input_files(
         "#choose-files", [photo('say "cheese".jpg'), photo("🐈.jpg", (1, 2, 3)), photo("50%25.jpg", (9, 9, 9))]
     )
-    service.wait_for_images(3)
+    wait_for_images(service, 3)
     expect(page.locator("#upload-part")).to_be_hidden()
     expect(page.locator(".card-name")).to_have_text(["🐈.jpg", "50%25.jpg", 'say "cheese".jpg'])
 
 
-def test_a_pools_notice_is_a_plain_banner(page: Page, service: Any) -> None:
+def test_a_pools_notice_is_a_plain_banner(page: Page, service: Deployment) -> None:
     sentence = (
         "ResNet50's weights could not be had; tags come from EfficientNet-Lite0. Put resnet50.safetensors into /w."
     )
-    model = {"pool": "resnet50", "wanted": "resnet50", "serves": "efficientnet-lite0"}
-    service.models = [model | {"state": "preparing", "notice": ""}]
+    service.show_pools(preparing=True)
     page.goto(service.url)
-    expect(page.locator(".banner")).to_contain_text("Preparing the tagger: the first time takes about 20 s.")
-    service.models = [model | {"state": "ready", "notice": sentence}]
+    expect(page.locator(".banner")).to_contain_text("Preparing the tagger. The first time takes about 20 seconds.")
+    service.show_pools(sentence)
     expect(page.locator(".banner")).to_have_text(sentence)
 
 
-def test_no_worker_yet_is_explained(page: Page, service: Any, photo: Photo) -> None:
-    batch_id = service.put_batch("holiday", items=3)
-    service.close(batch_id)
-    service.show_fleet()
-    service.fleet |= {
-        "decisions": [IN_PLACE["decisions"][0] | {"action": "hold", "reason": "the cap is 0 workers: hold"}]
-    }
-    service.workers(batch_id, ready=0, booting=0)
+def test_no_worker_yet_is_explained(page: Page, service: Deployment, photo: Photo) -> None:
+    batch_id = service.add_batch("holiday", numbered(3))
+    service.close_batch(batch_id)
+    show_fleet(service)
+    show_decision(service, action="hold", reason="the cap is 0 workers: hold", terms={"rule": "cap", "cap": 0})
+    service.show_workers()
     page.goto(f"{service.url}/batches/{batch_id}")
-    expect(page.locator("#batch-pace")).to_have_text("No worker runs yet: the cap is 0 workers.")
-    service.workers(batch_id, ready=0, booting=1)
-    expect(page.locator("#batch-pace")).to_have_text("Starting a worker: about 2 s.")
-    service.workers(batch_id, ready=1, booting=0)
+    expect(page.locator("#batch-pace")).to_have_text(
+        "Tagging is switched off by the operator of this server. 3 photos are waiting."
+    )
+    service.show_workers(booting=1)
+    expect(page.locator("#batch-pace")).to_have_text("Tagging starts in about 2 s.")
+    service.show_workers(ready=1)
     expect(page.locator("#batch-pace")).to_have_text("")
 
 
-def test_the_fleet(page: Page, replaced: Any, snap: Snap) -> None:
+def test_the_fleet(page: Page, replaced: Deployment, snap: Snap) -> None:
     page.goto(f"{replaced.url}/fleet")
     pool = page.locator(".pool")
     expect(pool).to_contain_text("ready, serves efficientnet-lite0 in place of resnet50")
     expect(pool.locator("[data-figure=visible] dd")).to_have_text("31")
     expect(pool).to_contain_text("launch 1 4 s ago")
     expect(pool).to_contain_text("31 images wait")
-    pool.get_by_text("Every term").click()
+    pool.get_by_text("All terms").click()
     expect(pool.locator(".terms")).to_contain_text("1.63")
     row = page.get_by_role("row").nth(1)
     expect(row).to_contain_text("busy, 12 s")
     expect(row).to_contain_text("412 MB")
     snap(page, "fleet")
-    replaced.fleet |= {"workers": []}
-    expect(page.get_by_text("No worker runs. One is started when photos come in.")).to_be_visible()
+    replaced.show_workers()
+    expect(page.get_by_text("No workers are running. The controller starts one when photos arrive.")).to_be_visible()
     expect(pool.locator(".terms")).to_be_visible()  # what is unfolded stays so
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280, 3840])
-def test_no_view_scrolls_sideways(page: Page, replaced: Any, photo: Photo, snap: Snap, scheme: Any, width: int) -> None:
+def test_no_view_scrolls_sideways(
+    page: Page, replaced: Deployment, photo: Photo, snap: Snap, scheme: Any, width: int
+) -> None:
     service = replaced
-    service.models = [{"pool": "resnet50", "wanted": "r", "serves": "e", "state": "ready", "notice": "n" * 200}]
-    batch_id = service.put_batch("a_long_name_without_any_space_" * 4, items=30)
-    service.tag("photo-00001.jpg", ("a tag of an unusual length, as ImageNet has them", 0.7))
+    show_pool(service, notice="n" * 200)
+    service.tagger.at_work = True
+    batch_id = service.add_batch("a_long_name_without_any_space_" * 4, numbered(30))
+    service.tag("photo-00001.jpg", {"a tag of an unusual length, as ImageNet has them": 0.7})
     service.fail("photo-00000.jpg", "photo-00000.jpg " + "is damaged " * 20)
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme=scheme)
@@ -140,26 +133,26 @@ def test_no_view_scrolls_sideways(page: Page, replaced: Any, photo: Photo, snap:
         snap(page, f"{path.split('/')[1] or 'home'}-{width}-{scheme}")
 
 
-def test_dark_mode_is_dark(page: Page, service: Any) -> None:
+def test_dark_mode_is_dark(page: Page, service: Deployment) -> None:
     page.emulate_media(color_scheme="dark")
     page.goto(service.url)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert max(background) < 60
 
 
-def test_the_first_load_is_light_and_asks_no_other_host(page: Page, service: Any) -> None:
+def test_the_first_load_is_light_and_asks_no_other_host(page: Page, service: Deployment) -> None:
     requests: list[Any] = []
     page.on("requestfinished", lambda request: requests.append(request))
     page.goto(service.url)
-    expect(page.get_by_text("Nothing here yet")).to_be_visible()
+    expect(page.locator("#recent-empty")).to_be_visible()
     assert {request.url.split("/api")[0].startswith(service.url) for request in requests} == {True}
     sizes = [request.sizes() for request in list(requests)]
     transferred = sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes)
     assert transferred <= 150_000
 
 
-def test_the_keyboard_reaches_everything(page: Page, service: Any) -> None:
-    service.put_batch("holiday", items=2)
+def test_the_keyboard_reaches_everything(page: Page, service: Deployment) -> None:
+    service.add_batch("holiday", numbered(2))
     page.goto(service.url)
     expect(page.locator(".recent-row")).to_be_visible()
     reached = []
@@ -174,7 +167,7 @@ def test_the_keyboard_reaches_everything(page: Page, service: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/fleet", "/batches/x"])
-def test_there_is_no_inline_script_or_style(service: Any, page: Page, console: Any, path: str) -> None:
+def test_there_is_no_inline_script_or_style(service: Deployment, page: Page, console: Any, path: str) -> None:
     console.expect("status of 404")
     response = page.goto(service.url + path)
     assert response

@@ -15,15 +15,15 @@ from config.settings import Settings
 from core.domain.messages import TagOptions
 from core.errors import BadImage, DataInvalid
 from core.storage.models import sha256_of
-from training.data import reading, splits, unseen
+from training.data import reading, splits
 from training.data.examples import Dataset, Example
 from training.data.loading import decoder
-from training.evaluate import prediction
+from training.evaluate import unseen
 from training.evaluate.evaluation import Figures, evaluate_scores
-from training.evaluate.metrics import Floats, Scores, Truth, sigmoid
 from training.evaluate.thresholds import calibrate
-from training.fit import runs
+from training.fit import prediction, runs
 from training.fit.runs import BEST, SPLITS
+from training.metrics import Floats, Scores, Truth, sigmoid
 
 _AT_ONCE = 32
 _MOST_TAGS = 1000

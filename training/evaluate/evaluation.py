@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from config.validation import first_problem
 from core.errors import WeightsInvalid
-from training.evaluate import metrics
-from training.evaluate.metrics import Means, Reliability, Scores, Tally, Truth
+from training import metrics
+from training.metrics import Means, Reliability, Scores, Tally, Truth
 
 FOLDER = "evaluation"
 FIGURES = "figures.json"
@@ -58,7 +58,7 @@ class LabelFigures(_Part):
 
 
 class Figures(_Part):
-    """Of one tagger on one set of photos. For what each figure means: `training.evaluate.metrics`."""
+    """Of one tagger on one set of photos. For what each figure means: `training.metrics`."""
 
     kind: Literal["multilabel", "single"]
     """single: each photo has one label, and what is said is the label of the highest score."""

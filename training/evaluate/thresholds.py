@@ -8,7 +8,7 @@ from math import exp, log
 
 import numpy as np
 
-from training.evaluate.metrics import Floats, Scores, Truth, curve, sigmoid, softmax
+from training.metrics import Floats, Scores, Truth, curve, sigmoid, softmax
 
 SHRINKAGE = 5.0
 """So many imagined positives speak for the threshold that all labels share: a label with few of its own leans on it."""

@@ -13,13 +13,12 @@ import torch
 
 from app_tier.models.networks import Network
 from core.errors import DataInvalid, TrainingStopped
+from training import metrics
 from training.data import files
 from training.data.augmentation import Augmented, Strength
 from training.data.loading import Batch, Draw, Pixels, as_served, batches, decoder
 from training.data.splits import Splits
-from training.evaluate import metrics, prediction
-from training.evaluate.metrics import Scores, Truth
-from training.fit import checkpoint, networks, runs
+from training.fit import checkpoint, networks, prediction, runs
 from training.fit.checkpoint import Checkpoint
 from training.fit.learner import Learner, NotANumber
 from training.fit.processes import Processes
@@ -27,6 +26,7 @@ from training.fit.runs import Epoch, Run
 from training.fit.sampling import Sampler
 from training.fit.schedule import Cosine
 from training.fit.watching import Watch
+from training.metrics import Scores, Truth
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.examples import Example
-from training.evaluate.metrics import Floats
 from training.fit.options import SamplerName
+from training.metrics import Floats
 
 RARE = 0.1
 """Labels on a smaller share of the photos than this are oversampled."""

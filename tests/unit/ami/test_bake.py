@@ -164,7 +164,9 @@ def test_a_half_made_image_is_removed_or_named(kitchen: Kitchen, cloud: Cloud, r
         kitchen.bake(images=unlucky)
     assert kitchen.nothing_is_left()
     assert [image.name for image in kitchen.images.images()] == ([] if removable else [kitchen.name])
-    told = f"could not remove the half-made image: EC2 does not answer; see to what is tagged {BAKE_TAG}={kitchen.name}"
+    told = (
+        f"could not remove the half-made image: EC2 does not answer; look for what is tagged {BAKE_TAG}={kitchen.name}"
+    )
     assert (told in kitchen.said) is not removable
 
 

@@ -127,9 +127,7 @@ def test_a_host_without_a_stack_tells_nobody() -> None:
     ],
     ids=["updating", "calm"],
 )
-def test_the_stack_is_told_where_it_waits_and_a_host_that_nobody_waits_for_is_no_failure(
-    answer: Answer, waited: bool
-) -> None:
+def test_the_stack_is_told_if_it_waits_and_it_is_no_failure_if_not(answer: Answer, waited: bool) -> None:
     """One that replaces a host which failed is told by CloudFormation that it cannot signal."""
     with serving(FakeMetadata("i-0123456789abcdef0", 0.0)) as fake, Faulty("http://127.0.0.1:1").running() as proxy:
         bodies: list[bytes] = []

@@ -33,8 +33,8 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
         ({"TAGFLEET_CONTROLLER__UTILISATION": "nan"}, "setting controller.utilisation: "),
         ({"TAGFLEET_POOLS__X__TOP_K": "3"}, "setting pools.x.tagger: Field required"),
         ({"TAGFLEET_AWS__INPUT_BUCKET": "s3://photos/"}, "setting aws.input_bucket: String should match pattern"),
-        ({"TAGFLEET_HOME": ""}, "setting home: it names no folder"),
-        ({"TAGFLEET_CACHE": " "}, "setting cache: it names no folder"),
+        ({"TAGFLEET_HOME": ""}, "setting home: it does not name a folder"),
+        ({"TAGFLEET_CACHE": " "}, "setting cache: it does not name a folder"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(environ: dict[str, str], line: str) -> None:

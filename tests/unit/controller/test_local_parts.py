@@ -17,6 +17,7 @@ import pytest
 from config import settings as config
 from config.settings import Settings
 from controller.main import run
+from core.fleet.decisions import Rule
 from core.storage.ports import InstanceState
 from core.wiring import Backend
 
@@ -124,7 +125,7 @@ def test_a_worker_command_that_fails_opens_the_breaker(backend: Backend, script:
     script.write_text("raise SystemExit('broken')")
     with controlled(backend, script):
         backend.jobs("resnet50").send(["an image"])
-        eventually(lambda: any("circuit breaker is open" in record.reason for record in backend.roster.decisions()))
+        eventually(lambda: any(record.terms["rule"] == Rule.BREAKER for record in backend.roster.decisions()))
     assert len(backend.fleet(["worker"]).instances()) == backend.settings.controller.breaker_failures
 
 

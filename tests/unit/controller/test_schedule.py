@@ -48,7 +48,7 @@ def test_how_many_are_asked_for(text: str, moment: float, workers: int) -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("mon-fri 08:00-18:00", "'mon-fri 08:00-18:00' is no window"),
+        ("mon-fri 08:00-18:00", "'mon-fri 08:00-18:00' is not a window of days, times and workers"),
         ("mon 08:00-18:00 2; tag 08:00-18:00 2", "'tag' in 'tag 08:00-18:00 2': days are mon, tue"),
         ("mon- 08:00-18:00 2", "'mon-' in"),
         ("mon,,tue 08:00-18:00 2", "'' in"),
@@ -57,7 +57,7 @@ def test_how_many_are_asked_for(text: str, moment: float, workers: int) -> None:
         ("mon 08:60-18:00 2", "'08:60' in"),
         ("mon 08:00-24:01 2", "'24:01' in"),
         ("mon 08:00-08:00 2", "a whole day is 00:00-24:00"),
-        ("mon 24:00-08:00 2", "is no time at all"),
+        ("mon 24:00-08:00 2", "is empty; a whole day is"),
         ("mon 08:00-18:00 two", "'two' in 'mon 08:00-18:00 two': how many workers"),
         ("mon 08:00-18:00 -1", "'-1' in"),
     ],
@@ -71,7 +71,7 @@ def test_what_is_wrong_is_named_when_settings_are_loaded(text: str, part: str) -
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc/passwd", "Europe"])
 def test_a_time_zone_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(config.BadSetting, match=r"setting controller\.time_zone: this machine knows no time zone"):
+    with pytest.raises(config.BadSetting, match=r"controller\.time_zone: this machine does not know the time zone"):
         config.load({"TAGFLEET_CONTROLLER__TIME_ZONE": name})
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from training.evaluate import metrics
-from training.evaluate.metrics import Scores, Truth
+from training import metrics
+from training.metrics import Scores, Truth
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 5))
 COARSE = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])  # few values: many ties

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from training.evaluate import metrics, thresholds
-from training.evaluate.metrics import Scores, Truth
+from training import metrics
+from training.evaluate import thresholds
+from training.metrics import Scores, Truth
 
 OUTPUTS = st.floats(-4, 4).map(lambda value: round(value, 1))
 

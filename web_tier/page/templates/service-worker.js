@@ -1,5 +1,5 @@
-// Keeps the page itself at hand for when the server is away, and takes photos that are shared with it.
-// Nothing of the API is ever kept.
+// Cache the page, so that it opens while the server is away, and store photos that are shared with it.
+// Never cache the API.
 
 const SHELL = 'tagfleet-shell';
 const SHARED = 'tagfleet-shared';

@@ -51,7 +51,7 @@ def test_settings_path_then_weights_folder_then_store(wanted: ModelRequest, tmp_
     named = model_folders.find(ModelRequest("florence2", pool, wanted.settings, wanted.store), "florence2", REPOSITORY)
     assert (named.fetch(), named.version == added.version) == (other, False)
     nowhere = PoolSettings(tagger="florence2", weights=str(tmp_path / "nowhere"))
-    with pytest.raises(WeightsMissing, match=r"nowhere is no folder of a model: it has no config\.json and no model"):
+    with pytest.raises(WeightsMissing, match=r"nowhere holds no model: it has no config\.json and no model"):
         model_folders.find(ModelRequest("florence2", nowhere, wanted.settings, wanted.store), "florence2", REPOSITORY)
 
 

@@ -93,7 +93,7 @@ def test_a_retry_does_not_tag_the_file_that_replaced_the_failed_one(
     backend.jobs("resnet50").send([encode(first.model_copy(update={"origin": None, "attempt": 1}))])
     pipeline.start()
     (result,) = collect(1).values()
-    assert result.error == "a.png: another file lies in its place by now, which is an item of its own"
+    assert result.error == "a.png: another file has replaced it, which is an item of its own"
 
 
 def test_a_message_of_several_files_becomes_a_job_for_each(

@@ -46,7 +46,7 @@ def deployment(cloud: Cloud, settings: Settings):
     made.fleet.terminate([one.id for one in made.fleet.instances()])
 
 
-def test_spot_that_is_sold_out_falls_back_to_on_demand_within_the_tick_and_the_budget(deployment: Deployment) -> None:
+def test_sold_out_spot_falls_back_to_on_demand_within_tick_and_budget(deployment: Deployment) -> None:
     name = deployment.ec2.deployment
     deployment.cloud.ec2(name, sold_out=["*:*:spot=InsufficientInstanceCapacity"])
     controller = deployment.controller()

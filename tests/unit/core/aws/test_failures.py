@@ -64,7 +64,7 @@ def test_what_fails_once_is_done_in_the_end(faulty, store, fault):
 
 
 def test_what_fails_for_good_is_told_in_a_line(faulty, store, buckets):
-    for fault, says in ((SLOW_DOWN, "fewer requests"), (BROKEN, "trouble of its own"), (Reset(), "connection failed")):
+    for fault, says in ((SLOW_DOWN, "fewer requests"), (BROKEN, "AWS has a problem"), (Reset(), "connection failed")):
         faulty.always(fault)
         with pytest.raises(Unavailable, match=f"cannot put objects into bucket {buckets[1]}: .*{says}") as caught:
             store.put("a", b"")
@@ -174,7 +174,7 @@ def test_the_line_says_what_somebody_has_to_do(faulty, store, buckets):
 def test_a_bucket_that_is_elsewhere_or_nowhere(faulty, store, clients, buckets):
     moved = s3_error(400, "AuthorizationHeaderMalformed", "expecting", "<Region>us-west-2</Region>")
     faulty.always(moved)
-    with pytest.raises(Misconfigured, match=r"lies in region us-west-2; set aws\.region"):
+    with pytest.raises(Misconfigured, match=r"it is in region us-west-2; set aws\.region"):
         store.get("a")
     faulty.first()
     gone = S3Store(clients, input_bucket="never-was", output_bucket="never-was")

@@ -83,7 +83,7 @@ def test_a_name_that_no_bucket_can_have_is_that_of_none(source: S3Source, bucket
         list(source.list(f"s3://{bucket}/"))
 
 
-def test_an_image_whose_key_the_workers_may_not_use_is_told_apart_from_one_that_they_may_not_read() -> None:
+def test_a_key_that_may_not_be_used_differs_from_an_image_that_may_not_be_read() -> None:
     said = "<Error><Code>AccessDenied</Code><Message>User: arn:aws:sts::1:role/w is not authorized to perform: {}"
     with Faulty("http://127.0.0.1:1").running() as proxy:
         source = S3Source(clients_of(proxy.endpoint, attempts=1))

@@ -148,7 +148,7 @@ class TestCreating:
     def test_an_address_that_is_none(self, cloud):
         places = ("--data", "/data", "--output", "s3://b/o", "--image", IMAGE, "--role", ROLE)
         done = command(cloud, "create", cloud.name("wrong"), *places)
-        assert "'/data' is no address of the form s3://BUCKET/KEY" in done.stderr
+        assert "'/data' is not an address of the form s3://BUCKET/KEY" in done.stderr
 
 
 class TestFollowing:

@@ -104,7 +104,7 @@ def test_hot_pixels_of_integers_darken_nothing(kind: str, top: int, hot: int) ->
         assert looks_like_its_twin(tiff(values))
 
 
-def test_negative_values_are_part_of_the_scale_where_they_are_many_and_noise_where_few() -> None:
+def test_many_negative_values_are_part_of_the_scale_and_few_are_noise() -> None:
     assert looks_like_its_twin(tiff((GRADIENT * 2 - 1).astype(np.float32)))
     assert looks_like_its_twin(tiff(np.round(GRADIENT * 4000 - 1000).astype(np.int16)), 3)
     values = GRADIENT.astype(np.float32)

@@ -274,4 +274,4 @@ def test_a_machine_without_a_log_group_ships_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tagfleet", "ship-logs", "--group="], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, "no log group is named: nothing is shipped\n")
+    assert (done.returncode, done.stdout) == (0, "no log group is set: no logs are sent\n")

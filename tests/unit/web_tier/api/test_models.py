@@ -63,6 +63,6 @@ def test_a_damaged_manifest_is_named_and_hides_no_other(web, versions):
     web.backend.store.put(f"models/pets/{versions[0].version}/model.json", b"{")
     found = web.get("/models/registered")
     assert [model["reference"] for model in found["models"]] == [versions[1].reference]
-    assert "is no manifest of a model" in found["damaged"][0]
+    assert "is not a model's manifest" in found["damaged"][0]
     answer = web.client.put("/api/v1/models/pets/default", json={"version": versions[0].version})
     assert answer.status_code == 409

@@ -159,7 +159,7 @@ def test_a_failed_item_that_was_overwritten_is_not_tried_by_another_picture(drop
     (item,) = drops.items()
     web.client.post(f"/api/v1/batches/{item['batch_id']}/retry", json={})
     (again,) = web.jobs()
-    with pytest.raises(Unreadable, match="another file lies in its place"):
+    with pytest.raises(Unreadable, match="another file has replaced it"):
         web.backend.originals.of_job(again)
 
 

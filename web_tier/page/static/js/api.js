@@ -1,11 +1,11 @@
-// Asking the REST API, and knowing whether the server is there.
+// Call the REST API, and track whether the server answers.
 
 /** @typedef {import('./types.js').Batch} Batch */
 /** @typedef {import('./types.js').Item} Item */
 
 export const ROOT = '/api/v1';
 
-/** What the server (or the way to it) said no with. `status` 0: no answer at all. */
+/** A refusal by the server or by a proxy before it. `status` is 0 if there was no answer. */
 export class ApiError extends Error {
   /** @param {number} status @param {string} message @param {number} [retryAfter] seconds the server asks to wait */
   constructor(status, message, retryAfter = 0) {
@@ -14,12 +14,12 @@ export class ApiError extends Error {
     this.retryAfter = retryAfter;
   }
 
-  /** The same request may do better later. */
+  /** Whether the same request may succeed later. */
   get passing() {
     return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
   }
 
-  /** Nobody is there: not the service, or not the proxy's way to it. */
+  /** Whether the service is unreachable, directly or through its proxy. */
   get away() {
     return this.status === 0 || this.status === 502 || this.status === 504;
   }
@@ -32,7 +32,7 @@ export function problem(status, body, retryAfter) {
     const found = JSON.parse(body);
     text = found.detail || found.title || '';
   } catch {
-    text = ''; // a proxy's page of HTML says nothing to a person
+    text = ''; // an HTML page of a proxy helps nobody
   }
   return new ApiError(status, text || `The server answered ${status}.`, Number(retryAfter) || 0);
 }
@@ -75,7 +75,7 @@ export function query(values) {
 
 /**
  * @param {import('./asking.js').Wanted} wanted @param {Record<string, any>} metadata
- * @param {string} key repeats of a call under one key make one batch @returns {Promise<Batch>}
+ * @param {string} key calls with the same key create one batch @returns {Promise<Batch>}
  */
 export const createBatch = (wanted, metadata, key) =>
   call('/batches', {
@@ -96,7 +96,7 @@ export const cancelBatch = (id) => call(`/batches/${encodeURIComponent(id)}/canc
 /** @param {string} id @param {string[]} [imageIds] @returns {Promise<{retried: number, batch: Batch}>} */
 export const retryBatch = (id, imageIds) => call(`/batches/${encodeURIComponent(id)}/retry`, json('POST', imageIds ? { image_ids: imageIds } : {}));
 
-/** With all its photos. @param {string} id @returns {Promise<null>} */
+/** Delete a batch with all its photos. @param {string} id @returns {Promise<null>} */
 export const deleteBatch = (id) => call(`/batches/${encodeURIComponent(id)}`, { method: 'DELETE' });
 
 /** @param {string|null} [cursor] @param {number} [limit] @returns {Promise<{batches: Batch[], next_cursor: string|null}>} */
@@ -115,11 +115,11 @@ export const fleet = () => call('/fleet');
 /** @param {string} imageId */
 export const thumbnail = (imageId) => `${ROOT}/images/${encodeURIComponent(imageId)}/thumbnail`;
 
-/** 'away' and 'back' events; while away it asks for /healthz until somebody answers. 'locked' asks for a key, 'unlocked' ends that. */
+/** Fires 'away' and 'back'; while away, it polls /healthz. 'locked' asks for a key, 'unlocked' ends that. */
 export const connection = new (class extends EventTarget {
   away = false;
 
-  /** Resolves after `seconds`, or as soon as the server is back. @param {number} seconds @returns {Promise<void>} */
+  /** Resolve after `seconds`, or as soon as the server is back. @param {number} seconds @returns {Promise<void>} */
   pause(seconds) {
     return new Promise((resolve) => {
       const end = () => {
@@ -148,7 +148,7 @@ export function found() {
   connection.dispatchEvent(new Event('back'));
 }
 
-/** Waits until somebody has signed in. @returns {Promise<void>} */
+/** Wait until somebody has signed in. @returns {Promise<void>} */
 export function signedIn() {
   return new Promise((resolve) => {
     connection.addEventListener('unlocked', () => resolve(), { once: true });
@@ -156,7 +156,7 @@ export function signedIn() {
   });
 }
 
-/** Is the server itself there? @returns {Promise<boolean>} */
+/** Return whether the server itself answers. @returns {Promise<boolean>} */
 export async function alive() {
   try {
     return (await fetch('/healthz', { cache: 'no-store' })).ok;

@@ -1,4 +1,4 @@
-// Which tagger the next batch asks, and what it asks of one that answers questions.
+// Choose the tagger of the next batch, and its tasks where the tagger has some.
 
 import { models } from './api.js';
 import { byId, el, sync } from './dom.js';
@@ -8,12 +8,12 @@ import { byId, el, sync } from './dom.js';
 
 const MAX_CANDIDATES = 100;
 
-/** Names that people part by commas or lines. @param {string} text */
+/** Split names at commas, semicolons and line ends. @param {string} text */
 export const candidatesOf = (text) =>
   [...new Set(text.split(/[,;\n]/).map((name) => name.trim().replace(/\s+/g, ' ')).filter(Boolean))].slice(0, MAX_CANDIDATES);
 
 /**
- * What florence2 is to do; nothing chosen leaves it to the pool. @param {string[]} tasks @param {string} text what to look for
+ * Return the options for florence2; without a choice the pool's own apply. @param {string[]} tasks @param {string} text what to look for
  * @returns {Record<string, any>}
  */
 export function questions(tasks, text) {
@@ -36,12 +36,12 @@ export class Asking {
     this.#pool.addEventListener('change', () => this.#draw());
   }
 
-  /** Looks which taggers there are. */
+  /** Load the taggers. */
   async look() {
     try {
       ({ models: this.#models } = await models());
     } catch {
-      return; // the banner tells of a server that is away; the service's first pool serves meanwhile
+      return; // a banner says that the server is away; until it is back the default pool is used
     }
     sync(this.#pool, this.#models, ({ pool }) => pool, (model) => el('option', { value: model.pool }, title(model)));
     this.#draw();

@@ -1,4 +1,4 @@
-// What concerns every view: the server is away, or a pool has something to say.
+// Banners over every view: the server is away, or a pool has a notice.
 
 import { connection, models } from './api.js';
 import { byId, el, say, setText, sync } from './dom.js';
@@ -16,7 +16,7 @@ function bannersOf(pools) {
   const banners = [];
   for (const { pool, state, notice } of pools) {
     if (state === 'preparing') {
-      const text = 'Preparing the tagger: the first time takes about 20 s. Photos that you drop now are tagged as soon as it is ready.';
+      const text = 'Preparing the tagger. The first time takes about 20 seconds. Photos you drop now are tagged as soon as it is ready.';
       banners.push({ key: `${pool} preparing`, kind: 'info', text });
     }
     if (notice) banners.push({ key: pool, kind: state === 'failed' ? 'bad' : 'warn', text: notice });
@@ -24,12 +24,12 @@ function bannersOf(pools) {
   return banners;
 }
 
-/** Watches the server and its pools for as long as the page is open. */
+/** Watch the server and its pools while the page is open. */
 export function watch() {
   /** @type {Banner[]} */
   let fromPools = [];
   const draw = () => {
-    const away = { key: 'away', kind: /** @type {const} */ ('bad'), text: `Tagfleet does not answer at ${location.host}. Trying again; nothing that was uploaded is lost.` };
+    const away = { key: 'away', kind: /** @type {const} */ ('bad'), text: `Tagfleet does not answer at ${location.host}. Trying again. Everything you uploaded is safe.` };
     sync(
       byId('banners'),
       connection.away ? [away, ...fromPools] : fromPools,
@@ -62,13 +62,13 @@ export function watch() {
 /** @type {number|undefined} */
 let fading;
 
-/** A sentence about what happens before a batch exists. @param {string} text */
+/** Show a sentence about what happens before a batch exists. @param {string} text */
 export function gathering(text) {
   clearTimeout(fading);
   say(byId('gathering'), text);
 }
 
-/** The same, for a sentence that is the end of it. @param {string} text */
+/** Show the last sentence of it. @param {string} text */
 export function ended(text) {
   gathering(text);
   fading = setTimeout(() => gathering(''), ENDED_MS);

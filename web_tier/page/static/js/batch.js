@@ -42,7 +42,7 @@ export class BatchView {
     editor.addEventListener('items', (event) => this.#session?.edited(/** @type {CustomEvent} */ (event).detail));
   }
 
-  /** What a card can be asked for. @type {import('./card.js').Actions} */
+  /** The actions of a card. @type {import('./card.js').Actions} */
   #actions = {
     open: (one) => this.detail.open(one, this.#visible()),
     again: (one) => (one.item ? this.menu.retry([one.item.image_id]) : this.#session?.uploader?.again([one])),
@@ -57,7 +57,7 @@ export class BatchView {
     session.start();
   }
 
-  /** The batch on show, where more photos can be dropped. @returns {Session|null} */
+  /** The shown batch, if it still takes photos. @returns {Session|null} */
   get open() {
     return this.#session?.open ? this.#session : null;
   }
@@ -73,7 +73,7 @@ export class BatchView {
     session.addEventListener('change', this.#redraw);
     this.#filters.reset();
     this.menu.show(session);
-    this.#clock = setInterval(this.#redraw, 1000); // rates and estimates move without news
+    this.#clock = setInterval(this.#redraw, 1000); // rates and estimates change without events
     this.#draw();
   }
 
@@ -86,12 +86,12 @@ export class BatchView {
     this.grid.show([]);
     if (!session) return;
     session.removeEventListener('change', this.#redraw);
-    if (session.uploading) return; // goes on in the background
+    if (session.uploading) return; // it continues in the background
     session.stop();
     this.#sessions.delete(session.id);
   }
 
-  /** One whose batch is deleted. @param {Session} session */
+  /** Forget the session of a deleted batch. @param {Session} session */
   #forget(session) {
     session.uploader?.abandon();
     session.stop();
@@ -109,7 +109,7 @@ export class BatchView {
     byId('batch-body').hidden = session.missing !== '';
     this.menu.draw(session);
     if (session.missing) {
-      setText(byId('batch-title'), 'No such batch');
+      setText(byId('batch-title'), 'Batch not found');
       setText(byId('batch-about'), session.id);
       return;
     }
@@ -124,7 +124,7 @@ export class BatchView {
     this.grid.refresh();
     this.detail.refresh();
     this.selecting.draw();
-    say(byId('results-empty'), visible.length || !counts.all ? '' : 'No photo matches this filter.');
+    say(byId('results-empty'), visible.length || !counts.all ? '' : 'No photos match this filter.');
   }
 
   /** @param {Batch|null} batch */
@@ -154,16 +154,16 @@ export class BatchView {
       [line, pace] = outcome(asServer);
     }
     const known = (uploader?.recognised ?? 0) - entries.copies;
-    if (known > 0) pace = [pace, `${plural(known, 'file')} recognised: here already, not sent again`].filter(Boolean).join(' · ');
-    if (entries.copies) pace = [pace, `${plural(entries.copies, 'file')} left out: in the batch already`].filter(Boolean).join(' · ');
-    setText(byId('batch-counts'), line || (batch ? 'Nothing here yet.' : ''));
+    if (known > 0) pace = [pace, `${plural(known, 'photo')} recognised, not uploaded again`].filter(Boolean).join(' · ');
+    if (entries.copies) pace = [pace, `${plural(entries.copies, 'photo')} skipped: already in this batch`].filter(Boolean).join(' · ');
+    setText(byId('batch-counts'), line || (batch ? 'No photos yet.' : ''));
     setText(byId('batch-pace'), pace);
     byId('batch-bar').classList.toggle('is-complete', finished);
     if (batch) document.title = `${finished || !total ? '' : `${done}/${total} · `}${titleOf(batch)} – Tagfleet`;
     this.#announce(waiting || line, finished);
   }
 
-  /** Told to screen readers now and then, not for every photo. @param {string} line @param {boolean} finished */
+  /** Tell screen readers now and then, not for every photo. @param {string} line @param {boolean} finished */
   #announce(line, finished) {
     const now = performance.now();
     if (!finished && now - this.#announcedAt < ANNOUNCE_MS) return;
@@ -192,7 +192,7 @@ export class BatchView {
     if (trouble) text = `The batch could not be finished: ${trouble}`;
     else if (open && stuck && !uploading) text = `${plural(stuck, 'file')} could not be uploaded.`;
     else if (open && batch && !uploader) {
-      text = 'This batch is still open: its upload goes on elsewhere, or was interrupted. Drop the same photos here to go on (none is stored twice), or finish it.';
+      text = 'This batch is still open: its upload was interrupted or runs in another window. Drop the same photos here to continue (none is stored twice), or finish the batch.';
     }
     byId('batch-open').hidden = text === '';
     setText(byId('batch-open-text'), text);

@@ -1,4 +1,4 @@
-// All batches, and the photos of all batches that carry a tag.
+// The list of all batches, and the search for photos by tag in all of them.
 
 import { call, listBatches, query } from './api.js';
 import { batchRow, fillBatchRow } from './batchrow.js';

@@ -1,11 +1,11 @@
-// What can be done with a whole batch: share, export, retry, cancel, delete.
+// The actions of a whole batch: share, export, retry, cancel, delete.
 
 import { ROOT, deleteBatch } from './api.js';
 import { isDrop } from './batchtext.js';
 import { confirmed } from './confirm.js';
 import { byId, say, setText } from './dom.js';
 import { isOver } from './events.js';
-import { count, plural } from './format.js';
+import { plural } from './format.js';
 
 /** @typedef {import('./session.js').Session} Session */
 
@@ -39,7 +39,7 @@ export class BatchMenu {
     byId('batch-actions').hidden = missing !== '';
     const failed = batch?.request_counts.failed ?? 0;
     byId('batch-retry').hidden = !failed;
-    setText(byId('batch-retry'), failed === 1 ? 'Retry the failed one' : `Retry ${count(failed)} failed`);
+    setText(byId('batch-retry'), `Retry ${plural(failed, 'failed photo')}`);
     byId('batch-cancel').hidden = !batch || isOver(batch) || isDrop(batch.id);
     byId('batch-export').hidden = !batch?.request_counts.completed;
   }
@@ -50,13 +50,13 @@ export class BatchMenu {
   }
 
   async #cancel() {
-    const sure = await confirmed({ title: 'Cancel this batch?', text: 'Photos that are tagged keep their tags; the others are not tagged any more.', yes: 'Cancel the rest' });
+    const sure = await confirmed({ title: 'Cancel tagging?', text: 'Photos that have tags keep them. The others are not tagged.', yes: 'Cancel tagging', no: 'Keep tagging' });
     if (sure) await this.#do((session) => session.cancel());
   }
 
   async #delete() {
     const total = this.#session?.batch?.request_counts.total ?? 0;
-    const stay = isDrop(this.#session?.id) ? 'The files stay in their bucket.' : 'The files on your own disk stay.';
+    const stay = isDrop(this.#session?.id) ? 'The files stay in their bucket.' : 'The files on your own disk stay where they are.';
     const text = `${plural(total, 'photo')} with all tags, those given by hand too, are removed from the server for good. ${stay}`;
     if (!(await confirmed({ title: 'Delete this batch?', text, yes: 'Delete' }))) return;
     await this.#do(async (session) => {
@@ -94,7 +94,7 @@ export class BatchMenu {
   }
 }
 
-/** As menus do. @param {HTMLDetailsElement} menu */
+/** Close it as menus do: by Escape or a click elsewhere. @param {HTMLDetailsElement} menu */
 function closeWhenLeft(menu) {
   menu.addEventListener('focusout', (event) => {
     if (!menu.contains(/** @type {Node|null} */ (event.relatedTarget))) menu.open = false;

@@ -1,4 +1,4 @@
-// One batch in a list: its first photos, its name, how far it is.
+// One batch in a list: its first photos, its name and its progress.
 
 import { results, thumbnail } from './api.js';
 import { outcome, taggedOf, titleOf } from './batchtext.js';
@@ -40,7 +40,7 @@ export function fillBatchRow(element, batch) {
   pictures(/** @type {HTMLElement} */ (element.querySelector('.recent-pictures')), batch);
 }
 
-/** The first photos, asked for once there are some. @param {HTMLElement} strip @param {Batch} batch */
+/** Load the first photos, once there are some. @param {HTMLElement} strip @param {Batch} batch */
 async function pictures(strip, batch) {
   const wanted = Math.min(PICTURES, batch.request_counts.total);
   if (strip.childElementCount >= wanted || strip.dataset.asked === String(wanted)) return;

@@ -1,4 +1,4 @@
-// Boxes over a picture, where the tagger says where things are.
+// Draw boxes over a picture, where the tagger located things.
 
 /** @typedef {import('./types.js').Tag} Tag */
 
@@ -13,7 +13,7 @@ function shape(name, attributes) {
 }
 
 /**
- * Draws in the picture's own pixels, over a picture that fills the same space in the same way.
+ * Draw in the picture's own pixels, in an SVG that covers the picture exactly.
  * @param {HTMLElement} place around the picture @param {HTMLImageElement} image @param {Tag[]} tags
  * @param {'meet'|'slice'} fit as the picture's object-fit: contain or cover @param {boolean} named write each name
  */
@@ -44,7 +44,7 @@ export function drawBoxes(place, image, tags, fit, named) {
   place.append(svg);
 }
 
-/** Sets one tag's boxes apart. @param {HTMLElement} place @param {string} tag '' for none */
+/** Highlight the boxes of one tag. @param {HTMLElement} place @param {string} tag '' for none */
 export function pointOut(place, tag) {
   const svg = place.querySelector('svg');
   svg?.classList.toggle('is-pointing', tag !== '');

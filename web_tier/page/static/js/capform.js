@@ -1,4 +1,4 @@
-// How many workers there may be: an operator's number in place of the settings'.
+// The form for the limit of workers: an operator's number replaces the one from the settings.
 
 import { call, json } from './api.js';
 import { byId, say, setText } from './dom.js';
@@ -8,7 +8,7 @@ const MOST = 10000;
 const field = () => /** @type {HTMLInputElement} */ (byId('cap'));
 
 export class CapForm {
-  /** The number that holds, as it was last told. @type {number|undefined} */ #holds;
+  /** The current limit, as the server last said. @type {number|undefined} */ #holds;
 
   /** @param {() => Promise<void>} changed */
   constructor(changed) {
@@ -23,7 +23,7 @@ export class CapForm {
     });
   }
 
-  /** What somebody is typing stays. @param {{cap?: number, cap_source?: 'settings'|'operator'}} state */
+  /** Show the limit, but keep what somebody is typing. @param {{cap?: number, cap_source?: 'settings'|'operator'}} state */
   draw({ cap, cap_source: source }) {
     const touched = this.#holds !== undefined && field().value !== String(this.#holds);
     this.#holds = cap;
@@ -41,7 +41,7 @@ export class CapForm {
   async #submit() {
     const { value, validity } = field();
     if (!value || !validity.valid) {
-      this.#tell(`Give a whole number of workers from 0 (none at all) to ${MOST}.`);
+      this.#tell(`Enter a whole number of workers from 0 (none) to ${MOST}.`);
       field().focus();
     } else await this.#set(Number(value));
   }

@@ -1,4 +1,4 @@
-// One photo: its thumbnail, and beside it its tags, its progress or the reason why it failed.
+// One photo in the grid: its thumbnail with its tags, its progress or its error.
 
 import { thumbnail } from './api.js';
 import { drawBoxes } from './boxes.js';
@@ -14,13 +14,13 @@ import { tagRow } from './tags.js';
  * @property {(entry: Entry) => void} again
  * @property {(entry: Entry, range: boolean) => void} choose
  * @property {(entry: Entry) => boolean} chosen
- * @property {() => number} atLeast how sure a tag must be to be shown
+ * @property {() => number} atLeast the confidence from which on tags are shown
  */
 
 const SHOWN_TAGS = 5;
 
 /**
- * Shows the file that is here in the browser, else the server's thumbnail once there is one.
+ * Show the browser's own file, or else the server's thumbnail once there is one.
  * @param {HTMLImageElement} image @param {Entry} entry @param {boolean} [whole] prefer the file itself: it is larger
  */
 export function showPicture(image, entry, whole = false) {
@@ -46,7 +46,7 @@ export function showPicture(image, entry, whole = false) {
   }
 }
 
-/** What is said instead of tags while there are none. @param {Entry} entry */
+/** The text in place of tags while there are none. @param {Entry} entry */
 function status(entry) {
   switch (phaseOf(entry)) {
     case 'tagged':
@@ -55,7 +55,7 @@ function status(entry) {
     case 'refused':
       return failureOf(entry);
     case 'cancelled':
-      return 'Cancelled before its turn.';
+      return 'Cancelled';
     case 'uploading':
       if (entry.upload?.state === 'sending') return 'Uploading';
       return entry.upload?.state === 'retrying' ? entry.upload.reason : `${bytes(entry.bytes)}, to be uploaded`;

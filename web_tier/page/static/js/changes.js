@@ -1,4 +1,4 @@
-// Who started or ended which worker, and why: the latest first.
+// The list of workers that started or stopped, with who did it and why; the latest first.
 
 import { byId, el, setText, sync } from './dom.js';
 import { dateTime } from './format.js';

@@ -1,16 +1,14 @@
-// One photo in full: all its tags to be confirmed, corrected or removed, and how long each step took.
+// One photo in full: its tags to confirm, correct or remove, and how long tagging took.
 
 import { drawBoxes, pointOut } from './boxes.js';
 import { showPicture } from './card.js';
 import { byId, el, say, setText } from './dom.js';
 import { failureOf, phaseOf } from './entries.js';
-import { bytes } from './format.js';
+import { bytes, duration } from './format.js';
 import { TagField } from './tagfield.js';
 import { editableRow, showTags } from './tags.js';
 
 /** @typedef {import('./entries.js').Entry} Entry */
-
-const STEPS = { queue: 'waited', fetch: 'fetched', decode: 'decoded', infer: 'tagged' };
 
 /** @param {Entry} entry @returns {[string, string][]} */
 function facts(entry) {
@@ -19,8 +17,8 @@ function facts(entry) {
   const { item } = entry;
   if (item?.tagger) rows.push(['Tagger', item.tagger]);
   if (item?.finished_at && item.timings_ms) {
-    const steps = Object.entries(STEPS).map(([step, verb]) => `${verb} ${Math.round(item.timings_ms?.[step] ?? 0)} ms`);
-    rows.push(['Time', steps.join(', ')]);
+    const { queue, fetch, decode, infer } = item.timings_ms;
+    rows.push(['Time', `waited ${duration(queue / 1000)}, tagged in ${duration((fetch + decode + infer) / 1000)}`]);
   }
   return rows;
 }
@@ -58,7 +56,7 @@ export class Detail {
     if (!this.#dialog.open) this.#dialog.showModal();
   }
 
-  /** Draws again where the photo on show has changed. */
+  /** Redraw if the shown photo has changed. */
   refresh() {
     if (this.#dialog.open) this.#draw();
   }

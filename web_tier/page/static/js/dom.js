@@ -1,4 +1,4 @@
-// Building the document: text is always text, never markup.
+// Build and update the document; text is always text, never markup.
 
 /**
  * @param {string} tag
@@ -16,7 +16,7 @@ export function el(tag, attributes = {}, ...children) {
 /** @param {string} id @returns {HTMLElement} */
 export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** Touches the document only where something changed. @param {Node} node @param {string} text */
+/** Set the text, and touch the document only if it changed. @param {Node} node @param {string} text */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -26,19 +26,19 @@ export function setShare(bar, share) {
   /** @type {HTMLElement} */ (bar).style.width = `${Math.max(0, Math.min(1, share)) * 100}%`;
 }
 
-/** A progress bar's value for assistive technology. @param {Element} bar @param {number} share 0..1 */
+/** Set a progress bar's value for assistive technology. @param {Element} bar @param {number} share 0..1 */
 export function setValue(bar, share) {
   bar.setAttribute('aria-valuenow', String(Math.round(share * 100)));
 }
 
-/** Sets a sentence and hides its element while there is none. @param {HTMLElement} node @param {string} text */
+/** Set a sentence, and hide its element while it is empty. @param {HTMLElement} node @param {string} text */
 export function say(node, text) {
   setText(node, text);
   node.hidden = text === '';
 }
 
 /**
- * Runs `work` once, soon, however often it is asked for; also in a tab that is not painted.
+ * Return a function that runs `work` once, soon, however often it is called; also in a hidden tab.
  * @param {() => void} work @returns {() => void}
  */
 export function soon(work) {
@@ -56,7 +56,7 @@ export function soon(work) {
 }
 
 /**
- * Keeps `parent`'s children in step with `rows`: one element a key, kept while its key stays.
+ * Keep `parent`'s children in step with `rows`: one element per key, kept while its key stays.
  * @template T
  * @param {Element} parent @param {T[]} rows @param {(row: T) => string} key
  * @param {(row: T) => Element} make @param {(element: Element, row: T) => void} [update]

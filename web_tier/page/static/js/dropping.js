@@ -1,4 +1,4 @@
-// How photos get onto the page: dropped files and folders, choosers, a phone's camera, paste.
+// Take photos in: dropped files and folders, file choosers, a phone's camera, paste.
 
 import { byId } from './dom.js';
 
@@ -8,11 +8,11 @@ import { byId } from './dom.js';
 const SLICE_MS = 12;
 const SYSTEM = /^(\..*|thumbs\.db|desktop\.ini|__macosx)$/i;
 
-/** Files that a system leaves in folders and nobody means. @param {string} name */
+/** Whether it is a file that an operating system leaves in folders. @param {string} name */
 export const isSystemFile = (name) => name.split('/').some((part) => SYSTEM.test(part));
 
 /**
- * All files of a drop. Must be called within the drop event: its items are gone after it.
+ * Return all files of a drop. Call it within the drop event: its items are gone afterwards.
  * @param {DataTransfer} transfer @param {(found: number) => void} progress @returns {Promise<Found[]>}
  */
 export async function filesOf(transfer, progress) {
@@ -37,7 +37,7 @@ async function walk(entry, files, progress) {
   if (entry.isFile) {
     const file = await new Promise((resolve, reject) =>
       /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject),
-    ).catch(() => new File([], entry.name)); // unreadable: sent empty, so that the server's answer shows up in its place
+    ).catch(() => new File([], entry.name)); // unreadable: upload it empty, so that its card shows the server's error
     files.push({ file, name });
     progress(files.length);
     return;
@@ -52,7 +52,7 @@ async function walk(entry, files, progress) {
 }
 
 /**
- * Asks the disk for each size, which a browser does at the first look at it, and the page would stand still meanwhile.
+ * Read each file's size ahead: the browser asks the disk for it, which would block the page later.
  * @param {Found[]} found @returns {Promise<Measured[]>}
  */
 export async function measure(found) {
@@ -70,7 +70,7 @@ export async function measure(found) {
 /** @param {FileList|File[]} list @returns {Found[]} */
 const listed = (list) => [...list].map((file) => ({ file, name: file.webkitRelativePath || file.name }));
 
-/** A pasted image has no name of its own. @param {File} file @param {Date} now */
+/** Name a pasted image, which has no name of its own. @param {File} file @param {Date} now */
 function pastedName(file, now) {
   if (file.name && file.name !== 'image.png') return file.name;
   const stamp = now.toISOString().slice(0, 19).replace('T', ' ').replaceAll(':', '.');
@@ -78,7 +78,7 @@ function pastedName(file, now) {
 }
 
 /**
- * Calls `accept` with what people bring, and `gathering` while a dropped folder is read.
+ * Call `accept` with the files, and `gathering` while a dropped folder is read.
  * @param {(found: Found[]) => void} accept @param {(text: string) => void} gathering
  * @param {(text: string) => void} failed
  */
@@ -110,7 +110,7 @@ export function listen(accept, gathering, failed) {
     try {
       accept(await filesOf(event.dataTransfer, (n) => gathering(`Reading the folder: ${n} files so far`)));
     } catch {
-      failed('The folder could not be read. Choose it with “Choose a folder” instead.');
+      failed('This folder could not be read. Use “Choose a folder” instead.');
     }
   });
   addEventListener('paste', (event) => {
@@ -121,7 +121,7 @@ export function listen(accept, gathering, failed) {
     const input = /** @type {HTMLInputElement} */ (byId(`choose-${kind}`));
     input.addEventListener('change', () => {
       const found = listed(input.files ?? []);
-      input.value = ''; // so that the same choice can be made again
+      input.value = ''; // so that the same files can be chosen again
       if (found.length) accept(found);
     });
     for (const button of document.querySelectorAll(`[data-choose="${kind}"]`)) button.addEventListener('click', () => input.click());

@@ -1,4 +1,4 @@
-// Changing tags, on one photo or on many, and taking each change back.
+// Edit the tags of one photo or of many, and undo each edit.
 
 import { call, json } from './api.js';
 import { byId, setText } from './dom.js';
@@ -6,19 +6,24 @@ import { plural } from './format.js';
 
 /** @typedef {import('./types.js').Item} Item */
 /** @typedef {{add?: string[], remove?: string[]}} Change */
-/** @typedef {{text: string, steps: {batchId: string, editId: string}[]}} Done */
+/** @typedef {{text: string, undone: string, steps: {batchId: string, editId: string}[]}} Done */
 
 const AT_ONCE = 500;
 const SHOWN_MS = 12_000;
 
 /** @param {Change} change @param {number} photos */
 function sentence({ add = [], remove = [] }, photos) {
-  const where = photos === 1 ? '' : ` on ${plural(photos, 'photo')}`;
-  if (add.length && remove.length) return `“${remove[0]}” is now “${add[0]}”${where}.`;
-  return add.length ? `“${add[0]}” added${where}.` : `“${remove[0]}” removed${where}.`;
+  const many = (/** @type {string} */ word) => (photos === 1 ? '' : ` ${word} ${plural(photos, 'photo')}`);
+  if (add.length && remove.length) return `Renamed “${remove[0]}” to “${add[0]}”${many('on')}.`;
+  return add.length ? `Added “${add[0]}”${many('to')}.` : `Removed “${remove[0]}”${many('from')}.`;
 }
 
-/** Fires 'items' (detail: Item[]) with photos as they are after a change. */
+/** @param {Change} change */
+function undoneSentence({ add = [], remove = [] }) {
+  return remove.length ? `“${remove[0]}” is back.` : `“${add[0]}” is removed again.`;
+}
+
+/** Fires 'items' (detail: Item[]) with the photos as they are after a change. */
 export class Editor extends EventTarget {
   /** @type {Done[]} */ #done = [];
   #toast = byId('edited');
@@ -31,7 +36,7 @@ export class Editor extends EventTarget {
     addEventListener('keydown', (event) => {
       if (event.key.toLowerCase() !== 'z' || !(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
       const field = event.target instanceof HTMLInputElement ? event.target : null;
-      if (field?.value || !this.#done.length) return; // the field's own undo goes first
+      if (field?.value || !this.#done.length) return; // the field's own undo comes first
       event.preventDefault();
       this.undo();
     });
@@ -41,7 +46,7 @@ export class Editor extends EventTarget {
   edit(items, change) {
     return this.#inTurn(async () => {
       /** @type {Done} */
-      const done = { text: sentence(change, items.length), steps: [] };
+      const done = { text: sentence(change, items.length), undone: undoneSentence(change), steps: [] };
       try {
         for (const [batchId, ids] of byBatch(items)) {
           for (let at = 0; at < ids.length; at += AT_ONCE) {
@@ -69,22 +74,22 @@ export class Editor extends EventTarget {
         this.#tell(images);
       }
       this.#done.pop();
-      this.#say('Taken back.', this.#done.length > 0);
+      this.#say(`Undone: ${done.undone}`, this.#done.length > 0);
     });
   }
 
-  /** What a person thinks of a tag of the model's. @param {Item} item @param {string} tag @param {'accept'|'reject'} verdict */
+  /** Record what a person says about one of the model's tags. @param {Item} item @param {string} tag @param {'accept'|'reject'} verdict */
   judge(item, tag, verdict) {
     return this.#inTurn(async () => {
       const { image } = await call(`/images/${encodeURIComponent(item.image_id)}/feedback`, json('POST', { tag, verdict }));
       this.#tell([image]);
-      this.#say(`“${tag}” confirmed.`, this.#done.length > 0);
+      this.#say(`Confirmed “${tag}”.`, this.#done.length > 0);
     });
   }
 
-  /** One after the other, so that taking back finds them in their order. @param {() => Promise<void>} work */
+  /** Run edits one after the other, so that undo finds them in order. @param {() => Promise<void>} work */
   #inTurn(work) {
-    this.#last = this.#last.then(work).catch((error) => this.#say(`That was not kept: ${error.message}`, false));
+    this.#last = this.#last.then(work).catch((error) => this.#say(`Not saved: ${error.message}`, false));
     return this.#last;
   }
 
@@ -97,7 +102,7 @@ export class Editor extends EventTarget {
   #say(text, undo) {
     clearTimeout(this.#fading);
     const dialog = document.querySelector('dialog.detail[open]');
-    (dialog ?? document.body).append(this.#toast); // what is outside a modal dialog can be neither seen nor pressed
+    (dialog ?? document.body).append(this.#toast); // outside a modal dialog it could be neither seen nor pressed
     setText(byId('edited-text'), text);
     byId('edited-undo').hidden = !undo;
     this.#toast.hidden = false;

@@ -1,4 +1,4 @@
-// The photos of one batch: what was dropped here, joined with what the server knows.
+// The photos of one batch: those dropped here, joined with what the server knows.
 
 /** @typedef {import('./types.js').Item} Item */
 /** @typedef {{state: 'waiting'|'sending'|'retrying'|'stuck'|'refused', sent: number, reason: string}} Upload */
@@ -11,10 +11,10 @@
  * @property {string} key
  * @property {string} name
  * @property {number} bytes
- * @property {File|null} file here in the browser; null where another session uploaded it
+ * @property {File|null} file here in the browser; null if another session uploaded it
  * @property {Upload|null} upload null once the server has it
  * @property {Item|null} item
- * @property {string} hay what the free-text filter looks through
+ * @property {string} hay the text that the free-text filter searches
  */
 
 /** @param {Entry} entry @returns {Phase} */
@@ -26,7 +26,7 @@ export function phaseOf(entry) {
   return entry.item || !entry.upload ? 'waiting' : 'uploading';
 }
 
-/** Why a photo has no tags; the name is beside it, so the sentence goes without. @param {Entry} entry */
+/** Why a photo failed, without its name, which stands beside it. @param {Entry} entry */
 export function failureOf({ name, item, upload }) {
   const reason = item?.error ?? upload?.reason ?? '';
   if (!reason.startsWith(`${name}: `)) return reason;
@@ -34,7 +34,7 @@ export function failureOf({ name, item, upload }) {
   return bare.charAt(0).toUpperCase() + bare.slice(1);
 }
 
-/** The filter's button that an entry belongs to. @param {Entry} entry @returns {Exclude<Show, 'all'>} */
+/** The status under which the filter shows an entry. @param {Entry} entry @returns {Exclude<Show, 'all'>} */
 export function bucketOf(entry) {
   const phase = phaseOf(entry);
   if (phase === 'tagged' || phase === 'cancelled') return phase;
@@ -43,16 +43,16 @@ export function bucketOf(entry) {
 
 const collator = new Intl.Collator('en', { numeric: true }); // IMG_9 before IMG_10
 
-/** By name, as in a file manager: the same before and after a reload. @param {Entry} a @param {Entry} b */
+/** Compare by name, as file managers do; the order is the same after a reload. @param {Entry} a @param {Entry} b */
 const byName = (a, b) => collator.compare(a.name, b.name) || (a.key < b.key ? -1 : 1);
 
 /** @param {Item} item */
 export const isFinal = ({ status }) => status === 'succeeded' || status === 'failed' || status === 'cancelled';
 
-/** What a person said is certain, and where a model gives no number there is none to hold against it. @param {import('./types.js').Tag} tag @param {number} atLeast */
+/** Whether a tag is certain enough. Tags by people and tags without a confidence always are. @param {import('./types.js').Tag} tag @param {number} atLeast */
 export const isSure = (tag, atLeast) => tag.source === 'person' || tag.confidence === null || tag.confidence >= atLeast;
 
-/** The confidence of the surest tag; photos without one come last in both orders. @param {Entry} entry */
+/** The highest confidence; photos without one come last in both orders. @param {Entry} entry */
 const top = ({ item }) => Math.max(-1, ...(item?.tags ?? []).map(({ confidence }) => confidence ?? -1));
 
 /** @type {Record<Exclude<Order, 'name'>, (a: Entry, b: Entry) => number>} */
@@ -68,10 +68,10 @@ export class Entries {
   /** @type {Map<string, Entry[]>} */ #unmatched = new Map();
   #sorted = true;
   #made = 0;
-  /** Dropped files that the batch had already. */
+  /** The number of dropped files that were in the batch already. */
   copies = 0;
 
-  /** In order of their names. */
+  /** All entries, ordered by name. */
   get all() {
     if (!this.#sorted) {
       this.#all = this.#all.toSorted(byName);
@@ -95,7 +95,7 @@ export class Entries {
     return made.sort(byName);
   }
 
-  /** The answer to an upload; the stream may have told of the image already. @param {Entry} entry @param {Item} item */
+  /** Take in the answer to an upload. The event stream may have named the image before. @param {Entry} entry @param {Item} item */
   stored(entry, item) {
     this.#forgetUnmatched(entry);
     const known = this.#byImage.get(item.image_id);
@@ -108,7 +108,7 @@ export class Entries {
     if (!entry.item || !isFinal(entry.item)) this.#take(entry, item);
   }
 
-  /** What the server says of an image. @param {Item} item @returns {Entry} */
+  /** Take in what the server says about an image. @param {Item} item @returns {Entry} */
   update(item) {
     let entry = this.#byImage.get(item.image_id);
     if (!entry) {
@@ -120,7 +120,7 @@ export class Entries {
     return entry;
   }
 
-  /** `refused` ones are among the failed, and the server knows nothing of them. */
+  /** Count by status. `refused` ones count as failed too; the server does not know them. */
   counts() {
     const counts = { all: this.#all.length, tagged: 0, failed: 0, waiting: 0, cancelled: 0, refused: 0 };
     for (const entry of this.#all) {
@@ -137,14 +137,14 @@ export class Entries {
     return order === 'name' ? some : some.sort(ORDERS[order]);
   }
 
-  /** Failed photos wait again: their outcome is asked for anew. @param {(item: Item) => boolean} chosen */
+  /** Let failed photos wait again, as they are retried. @param {(item: Item) => boolean} chosen */
   retried(chosen) {
     for (const entry of this.#all) {
       if (entry.item && chosen(entry.item)) this.#take(entry, { ...entry.item, status: 'queued', error: null, finished_at: null });
     }
   }
 
-  /** The tags that most photos show first. @param {number} n @returns {[string, number][]} */
+  /** The most frequent first tags. @param {number} n @returns {[string, number][]} */
   topTags(n) {
     /** @type {Map<string, number>} */
     const seen = new Map();
@@ -179,7 +179,7 @@ export class Entries {
   }
 }
 
-/** Confidence is asked of tagged photos only. @param {Entry} entry @param {string} needle in lower case @param {number} atLeast */
+/** Whether an entry passes the filter; the confidence counts for tagged photos only. @param {Entry} entry @param {string} needle in lower case @param {number} atLeast */
 function matches(entry, needle, atLeast) {
   if (!entry.hay.includes(needle)) return false;
   if (!atLeast || entry.item?.status !== 'succeeded') return true;
@@ -190,8 +190,8 @@ function matches(entry, needle, atLeast) {
 /** @param {string} name @param {number} bytes */
 const matchKey = (name, bytes) => `${bytes} ${sameName(name)}`;
 
-/** One name for all of Unicode's forms of it: macOS gives out another one than other systems. @param {string} name */
+/** Bring a name into one Unicode form: macOS uses another than other systems. @param {string} name */
 const sameName = (name) => name.normalize('NFC');
 
-/** As the free-text filter compares it. @param {string} text */
+/** Bring a text into the form that the free-text filter compares. @param {string} text */
 const sought = (text) => sameName(text).toLowerCase();

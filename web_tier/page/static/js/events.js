@@ -1,4 +1,4 @@
-// Following a batch: a stream of events, and questions whenever the stream is quiet.
+// Follow a batch by its event stream, and poll while the stream is quiet.
 
 import { ROOT, connection, getBatch, lost, results } from './api.js';
 import { isFinal } from './entries.js';
@@ -6,18 +6,18 @@ import { isFinal } from './entries.js';
 /** @typedef {import('./types.js').Batch} Batch */
 /** @typedef {import('./types.js').Item} Item */
 
-/** Nothing more is to come. @param {Batch} batch */
+/** Whether the batch is over. @param {Batch} batch */
 export const isOver = ({ status }) => status === 'completed' || status === 'cancelled' || status === 'expired';
 
 const QUIET_MS = 2000;
 const PAGE = 1000;
 
 /**
- * Calls `onItem` and `onBatch` with what changes, until the batch is over or `stop()`.
+ * Call `onItem` and `onBatch` with changes, until the batch is over or `stop()`.
  *
- * EventSource resumes by itself after a broken connection, but gives up for good at an HTTP error; then a
- * new one takes over where the old one ended. While nothing is heard of either, the batch is asked for and,
- * when it has moved on, its results: so the page lives where a proxy holds streams back.
+ * EventSource resumes by itself after a broken connection, but gives up at an HTTP error; then a new one
+ * continues where the old one ended. While the stream is quiet, this polls the batch and, if it changed, its
+ * results: so the page works behind proxies that hold streams back.
  */
 export class Follower {
   /** @type {EventSource|null} */ #source = null;
@@ -25,7 +25,7 @@ export class Follower {
   #heardAt = 0;
   #finishing = false;
   #stopped = false;
-  /** Images whose outcome was heard of. @type {Set<string>} */ #final = new Set();
+  /** Images whose result is known. @type {Set<string>} */ #final = new Set();
   /** @type {number|undefined} */ #timer;
 
   /**
@@ -72,7 +72,7 @@ export class Follower {
     connection.removeEventListener('back', this.#reopen);
   }
 
-  /** The browser would wait some seconds before it tries again. */
+  /** Reconnect at once, where the browser would wait some seconds. */
   #reopen = () => {
     if (this.#source?.readyState === EventSource.OPEN) return;
     this.#source?.close();
@@ -97,7 +97,7 @@ export class Follower {
       source.close();
       this.#finish(batch);
     });
-    source.addEventListener('error', () => this.#ask()); // is it only the stream, or is the server away?
+    source.addEventListener('error', () => this.#ask()); // find out whether only the stream broke, or the server is away
     source.addEventListener('completed', (event) => {
       this.#heard(event);
       source.close();

@@ -1,4 +1,4 @@
-// Which photos of a batch are on show, and in which order.
+// Choose which photos of a batch are shown, and in which order.
 
 import { byId, el, setText, sync } from './dom.js';
 import { count, percent } from './format.js';

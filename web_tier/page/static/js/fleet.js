@@ -1,4 +1,4 @@
-// The operator's view: what waits, who works, and why the controller did what it did.
+// The operator's view: queues, workers, and the controller's decisions.
 
 import { call, fleet, json } from './api.js';
 import { CapForm } from './capform.js';
@@ -7,7 +7,7 @@ import { confirmed } from './confirm.js';
 import { byId, el, say, setText, sync } from './dom.js';
 import { count, dateTime, plural, rate } from './format.js';
 import { Plots } from './plots.js';
-import { ago, fillPool, fillTerms, poolCard, poolsOf, reasonOf } from './pools.js';
+import { ago, fillPool, fillTerms, poolCard, poolsOf, reasonOf, termsDetails } from './pools.js';
 import { RegistryPart } from './registry.js';
 import { Watching } from './watching.js';
 import { fillWorker, workerRow } from './workers.js';
@@ -45,14 +45,14 @@ function fillDead(row, letter) {
 /** @param {Decision} decision */
 function decisionRow(decision) {
   const when = new Date(decision.at * 1000).toISOString();
-  const terms = el('dl', { class: 'terms' });
-  fillTerms(terms, decision.terms);
+  const terms = termsDetails();
+  fillTerms(/** @type {Element} */ (terms.querySelector('dl')), decision.terms);
   return el(
     'li',
     {},
     el('p', {}, el('strong', {}, decision.action), ' ', el('span', { class: 'muted' }, `${decision.pool}, `, el('time', { datetime: when, title: dateTime(when) }))),
     el('p', {}, reasonOf(decision)),
-    el('details', {}, el('summary', {}, 'Every term'), terms),
+    terms,
   );
 }
 
@@ -99,12 +99,12 @@ export class FleetView {
     } catch (error) {
       say(byId('fleet-trouble'), /** @type {Error} */ (error).message);
     }
-    await this.#watching.look().catch(() => {}); // the banner tells of a server that is away
+    await this.#watching.look().catch(() => {}); // a banner says that the server is away
   }
 
   /** @param {Worker} worker */
   async #drain({ worker_id: id }) {
-    const text = `${id} finishes the photos in its hands and then stops. The controller may start another one if the work needs it.`;
+    const text = `${id} finishes the photos it has and then stops. The controller may start another worker if there is more work.`;
     if (await confirmed({ title: 'Drain this worker?', text, yes: 'Drain' })) await this.#order(`/fleet/workers/${encodeURIComponent(id)}/drain`);
   }
 

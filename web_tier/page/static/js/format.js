@@ -1,4 +1,4 @@
-// Numbers and times for people.
+// Format numbers and times for people.
 
 const whole = new Intl.NumberFormat('en');
 const moment = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'short' });

@@ -1,4 +1,4 @@
-// A grid of cards of which only those near the window exist, so that ten thousand photos cost what fifty do.
+// A grid that creates only the cards near the window, so that ten thousand photos cost as much as fifty.
 
 /** @typedef {import('./entries.js').Entry} Entry */
 /** @typedef {import('./card.js').Card} Card */
@@ -26,12 +26,12 @@ export class Grid {
     this.draw();
   }
 
-  /** Redraws the cards that exist. */
+  /** Redraw the existing cards. */
   refresh() {
     for (const card of this.#cards.values()) card.update();
   }
 
-  /** How many cards stand beside one another, and how far apart two rows begin, in pixels. */
+  /** The number of columns, and the distance between two rows in pixels. */
   #measures() {
     const style = getComputedStyle(this.list);
     const columns = style.gridTemplateColumns.split(' ').filter(Boolean).length || 1;
@@ -39,13 +39,13 @@ export class Grid {
     return { columns, gap, height: parseFloat(style.gridAutoRows) + gap };
   }
 
-  /** The entry whose card holds the focus. @returns {Entry|null} */
+  /** The entry whose card has the focus. @returns {Entry|null} */
   get focused() {
     const key = document.activeElement?.closest('[data-card]')?.getAttribute('data-card');
     return (key && this.#cards.get(key)?.entry) || null;
   }
 
-  /** Moves the focus as an arrow key would. @param {string} arrow "ArrowLeft" and so on @returns {Entry|null} where it is now */
+  /** Move the focus as an arrow key does. @param {string} arrow "ArrowLeft" and so on @returns {Entry|null} where it is now */
   move(arrow) {
     const { columns, height } = this.#measures();
     const from = this.focused ? this.#entries.indexOf(this.focused) : -1;

@@ -1,4 +1,4 @@
-// The home view: where photos are dropped, and the latest batches.
+// The home view: drop photos here, and see the latest batches.
 
 import { listBatches } from './api.js';
 import { batchRow, fillBatchRow } from './batchrow.js';

@@ -1,4 +1,4 @@
-// Keys: who may use this server, and taking that away.
+// The view of keys: create and revoke them.
 
 import { call, json } from './api.js';
 import { confirmed } from './confirm.js';
@@ -8,7 +8,7 @@ import { Looks } from './watching.js';
 
 /** @typedef {import('./types.js').Key} Key */
 
-const LABELS = ['Key', 'May', 'Made', 'Last used'];
+const LABELS = ['Key', 'Allowed to', 'Created', 'Last used'];
 
 export class KeysView {
   #looks = new Looks();
@@ -55,7 +55,7 @@ export class KeysView {
   #row({ id, name }) {
     const revoke = el('button', { type: 'button', class: 'small', 'aria-label': `Revoke ${name}` }, 'Revoke');
     revoke.addEventListener('click', async () => {
-      const text = `Whatever uses “${name}” is refused from now on, and whoever signed in with it is signed out.`;
+      const text = `Programs that use “${name}” are refused from now on, and browsers that signed in with it are signed out.`;
       if (!(await confirmed({ title: 'Revoke this key?', text, yes: 'Revoke' }))) return;
       await this.#try(() => call(`/keys/${encodeURIComponent(id)}`, { method: 'DELETE' }));
       await this.#look();

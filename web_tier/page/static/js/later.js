@@ -1,10 +1,10 @@
-// A view whose script is loaded when it is first gone to: the first load stays light. Until then nothing in it can be pressed.
+// Load a view's script at its first visit, to keep the first load light. Until then its buttons are disabled.
 
 /** @typedef {import('./router.js').View} View */
 
 export class Later {
   /** @type {Promise<View>|null} */ #view = null;
-  /** What is on show, or null. @type {string|null} */ #shown = null;
+  /** The argument of the shown view, or null. @type {string|null} */ #shown = null;
 
   /** @param {HTMLElement} section @param {() => Promise<View>} load */
   constructor(section, load) {

@@ -1,4 +1,4 @@
-// Joins the parts of the page.
+// Connect the parts of the page.
 
 import { Asking } from './asking.js';
 import * as banners from './banners.js';
@@ -34,10 +34,10 @@ const go = route({
 async function accept(found) {
   const wanted = found.filter(({ name }) => !isSystemFile(name));
   if (!wanted.length) {
-    banners.ended(found.length ? 'Only hidden system files were in there.' : 'There are no files in there.');
+    banners.ended(found.length ? 'This folder has only hidden system files.' : 'This folder is empty.');
     return;
   }
-  banners.gathering(`Starting with ${plural(wanted.length, 'file')}`);
+  banners.gathering(`Uploading ${plural(wanted.length, 'file')}`);
   const files = await measure(wanted);
   if (batch.open) {
     banners.gathering('');
@@ -50,7 +50,7 @@ async function accept(found) {
     banners.gathering('');
     go(`/batches/${session.id}`);
   } catch (error) {
-    banners.ended(`This could not be started: ${/** @type {Error} */ (error).message}`);
+    banners.ended(`The upload could not start: ${/** @type {Error} */ (error).message}`);
   }
 }
 

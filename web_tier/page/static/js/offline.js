@@ -1,10 +1,10 @@
-// The page as an app: openable while the server is away, and a place to share photos with.
+// The page as an app: it opens while the server is away, and takes photos from the share menu.
 
 /** @typedef {import('./dropping.js').Found} Found */
 
 const SHARED = 'tagfleet-shared';
 
-/** Registered once the page has loaded, so that it takes nothing from the first load. */
+/** Register it after the page has loaded, so that the first load stays fast. */
 export function offline() {
   if (!('serviceWorker' in navigator)) return; // a page without TLS has none
   const register = () => navigator.serviceWorker.register('/service-worker.js').catch(() => {});
@@ -13,7 +13,7 @@ export function offline() {
 }
 
 /**
- * Photos that another app shared, which the service worker laid down.
+ * Take the photos that another app shared; the service worker stored them.
  * @param {(found: Found[]) => void} accept @param {(text: string) => void} failed
  */
 export async function takeShared(accept, failed) {
@@ -22,7 +22,7 @@ export async function takeShared(accept, failed) {
   history.replaceState(null, '', '/');
   const found = how === 'yes' ? await laidDown() : [];
   if (found.length) accept(found);
-  else failed('What was shared did not arrive. Please share it once more.');
+  else failed('The shared photos did not arrive. Please share them again.');
 }
 
 /** @returns {Promise<Found[]>} each only once */

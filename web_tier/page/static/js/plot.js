@@ -7,7 +7,7 @@ const SVG = 'http://www.w3.org/2000/svg';
 const WIDTH = 600;
 const HEIGHT = 150;
 const GUIDES = 2;
-/** Seconds without a point that are a gap: the service samples every five. */
+/** Seconds without a point that count as a gap: the service samples every five. */
 const GAP = 15;
 
 /**
@@ -31,7 +31,7 @@ export function niceTop(n) {
   return step * power;
 }
 
-/** Runs of places between gaps. @param {Point[]} points in the order of their times @returns {number[][]} */
+/** The runs of points between gaps, as indices. @param {Point[]} points in the order of their times @returns {number[][]} */
 function unbroken(points) {
   /** @type {number[][]} */ const runs = [];
   points.forEach(({ at }, n) => {
@@ -43,7 +43,7 @@ function unbroken(points) {
 
 export class Plot {
   /** @type {Point[]} */ #points = [];
-  /** The point that is read out; the latest one where none is pointed at. @type {number|null} */ #at = null;
+  /** The point that is read out; null for the latest. @type {number|null} */ #at = null;
   #lines;
   #cursor = shape('line', { class: 'plot-cursor', y1: 0, y2: HEIGHT });
   #svg;

@@ -1,4 +1,4 @@
-// The fleet over the last minutes.
+// The plots of the fleet's last minutes.
 
 import { count, rate } from './format.js';
 import { Plot } from './plot.js';

@@ -1,4 +1,4 @@
-// Each pool: what waits in it, and why the controller did what it did last.
+// The card of each pool: its queue, and the controller's last decision.
 
 import { el, say, setText, sync } from './dom.js';
 import { count, duration } from './format.js';
@@ -29,7 +29,6 @@ export function poolsOf(state) {
 
 export function poolCard() {
   const figures = el('dl', { class: 'figures' }, ...FIGURES.map(([key, label]) => el('div', { 'data-figure': key }, el('dt', {}, label), el('dd', {}))));
-  const terms = el('details', {}, el('summary', {}, 'Every term'), el('dl', { class: 'terms' }));
   return el(
     'article',
     { class: 'pool' },
@@ -38,8 +37,29 @@ export function poolCard() {
     figures,
     el('p', { class: 'pool-decision' }, el('strong', {}), ' ', el('span', { class: 'muted' })),
     el('p', { class: 'pool-reason' }),
-    terms,
+    termsDetails(),
   );
+}
+
+/** @type {Promise<Record<string, {description?: string}>> | undefined} */
+let described;
+
+/** Give each term its meaning and unit as a hint; the API's own description has them. @param {Element} list */
+async function describeTerms(list) {
+  described ??= fetch('/openapi.json')
+    .then((response) => response.json())
+    .then(({ components }) => components.schemas.DecisionRecord.properties.terms.properties)
+    .catch(() => ({}));
+  const terms = await described;
+  for (const name of list.querySelectorAll('dt')) name.title = terms[name.textContent ?? '']?.description ?? '';
+}
+
+/** The terms of a decision, folded; `fillTerms` fills the list in it. */
+export function termsDetails() {
+  const list = el('dl', { class: 'terms' });
+  const details = el('details', {}, el('summary', {}, 'All terms'), list);
+  details.addEventListener('toggle', () => details.open && describeTerms(list));
+  return details;
 }
 
 /** @param {unknown} value */
@@ -55,7 +75,7 @@ function service({ state, wanted, serves }) {
   return `${state}, serves ${serves || wanted}${other}`;
 }
 
-/** Why, without the action that stands beside it. @param {import('./types.js').Decision} decision */
+/** The reason without the action, which stands beside it. @param {import('./types.js').Decision} decision */
 export const reasonOf = ({ action, reason }) => (reason.endsWith(`: ${action}`) ? reason.slice(0, -action.length - 2) : reason);
 
 /** @param {Element} card @param {Pool} pool @param {number} now */
@@ -70,7 +90,7 @@ export function fillPool(card, { name, queue, model, decision }, now) {
   }
   setText(part('.pool-decision strong'), decision?.action ?? 'No decision yet');
   setText(part('.pool-decision span'), decision ? ago(now, decision.at) : '');
-  setText(part('.pool-reason'), decision ? reasonOf(decision) : 'The controller has not reported.');
+  setText(part('.pool-reason'), decision ? reasonOf(decision) : 'The controller has not reported yet.');
   const terms = decision?.terms ?? {};
   part('details').hidden = !Object.keys(terms).length;
   fillTerms(part('.terms'), terms);

@@ -1,4 +1,4 @@
-// Which files the server has already, told by their hashes, so that their bytes are not sent again.
+// Find out by hashes which files the server has, so that they are not uploaded again.
 
 import { call, json } from './api.js';
 
@@ -7,7 +7,7 @@ import { call, json } from './api.js';
 
 const AT_ONCE = 4;
 
-/** Where the page came without TLS, a browser has no hashes, and everything is sent. */
+/** Without TLS a browser has no hashes, and everything is uploaded. */
 const canHash = () => Boolean(globalThis.crypto?.subtle);
 
 /** @param {Blob} file @returns {Promise<string>} in hexadecimal @throws {DOMException} when it cannot be read */
@@ -25,7 +25,7 @@ async function hashes(entries) {
       try {
         found.set(entry, await sha256(/** @type {File} */ (entry.file)));
       } catch {
-        // the upload says that it cannot be read
+        // the upload reports that it cannot be read
       }
     }
   };
@@ -34,7 +34,7 @@ async function hashes(entries) {
 }
 
 /**
- * Adds those to the batch whose bytes the server has. Where that fails, nothing is recognised, and the upload decides.
+ * Add the photos that the server has to the batch. If that fails, none is recognised and all are uploaded.
  * @param {string} batchId @param {Entry[]} entries @returns {Promise<Map<Entry, Item>>}
  */
 export async function recognise(batchId, entries) {

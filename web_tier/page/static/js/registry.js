@@ -1,4 +1,4 @@
-// The registry's models: what each version is, what it was measured to do, and which one its name means.
+// The registry's models: each version with its card and metrics, and the choice of the default.
 
 import { call, json } from './api.js';
 import { confirmed } from './confirm.js';
@@ -24,7 +24,7 @@ function facts(model) {
 export class RegistryPart {
   #askedAt = -Infinity;
 
-  /** At most every few seconds: it seldom changes. */
+  /** Load the models, at most every few seconds: they seldom change. */
   async look() {
     if (performance.now() - this.#askedAt < REFRESH_MS) return;
     this.#askedAt = performance.now();
@@ -54,7 +54,7 @@ export class RegistryPart {
 
   /** @param {string} name @param {string} version */
   async #choose(name, version) {
-    const text = `Workers whose pool asks for ${name} go over to ${name}@${version} within seconds. No photo is lost; those that are tagged keep their tags.`;
+    const text = `Workers of pools that use ${name} switch to ${name}@${version} within seconds. No photo is lost, and tagged photos keep their tags.`;
     if (!(await confirmed({ title: 'Make this version the default?', text, yes: 'Make default' }))) return;
     try {
       this.#draw(await call(`/models/${encodeURIComponent(name)}/default`, json('PUT', { version })));

@@ -1,4 +1,4 @@
-// Views by address within one document, so that an upload goes on while its owner looks elsewhere.
+// Switch views by address within one document, so that uploads continue meanwhile.
 
 import { byId } from './dom.js';
 
@@ -34,7 +34,7 @@ export function route(views) {
   const go = async (path) => {
     if (path !== location.pathname + location.search) history.pushState(null, '', path);
     scrollTo(0, 0);
-    await show(); // what is not there yet cannot be focused
+    await show(); // focus works only once the view is drawn
     /** @type {HTMLElement|null} */ (document.querySelector('.view:not([hidden]) h1'))?.focus({ preventScroll: true });
   };
   addEventListener('popstate', show);

@@ -47,7 +47,7 @@ export class Selecting {
     this.#selection.clear();
   }
 
-  /** Arrows move, x selects, Shift with an arrow selects further, t goes to the field. @param {import('./grid.js').Grid} grid @param {HTMLElement} view */
+  /** Handle keys: arrows move, x selects, Shift with an arrow extends the selection, t goes to the field. @param {import('./grid.js').Grid} grid @param {HTMLElement} view */
   keyboard(grid, view) {
     addEventListener('keydown', (event) => {
       if (view.hidden || event.altKey || document.querySelector('dialog[open]')) return;
@@ -116,5 +116,5 @@ export class Selecting {
   }
 }
 
-/** Only what the tagger has seen can be corrected. @param {Entry} entry */
+/** Whether it can be edited: only tagged photos can. @param {Entry} entry */
 const isTagged = (entry) => entry.item?.status === 'succeeded';

@@ -28,7 +28,7 @@ export class Selection extends EventTarget {
     this.#changed();
   }
 
-  /** From where the last one was chosen to this one. @param {Entry} entry @param {Entry[]} among in the order on show */
+  /** Select from the last chosen one to this one. @param {Entry} entry @param {Entry[]} among in the order on show */
   extend(entry, among) {
     const from = this.#anchor ? among.indexOf(this.#anchor) : -1;
     const to = among.indexOf(entry);

@@ -9,9 +9,9 @@ import { Uploader } from './upload.js';
 /** @typedef {import('./types.js').Item} Item */
 /** @typedef {import('./dropping.js').Measured} Measured */
 
-const MAX_REQUEST_BYTES = Number(document.body.dataset.maxRequestMb) * 2 ** 20 * 0.99; // the rest of the request needs room too
+const MAX_REQUEST_BYTES = Number(document.body.dataset.maxRequestMb) * 2 ** 20 * 0.99; // leave room for the rest of the request
 
-/** What people will know the batch by. @param {Measured[]} found */
+/** The title of a new batch. @param {Measured[]} found */
 export function titleOf(found) {
   const folders = new Set(found.map(({ name }) => (name.includes('/') ? name.split('/')[0] : '')));
   const [first] = folders;
@@ -21,10 +21,10 @@ export function titleOf(found) {
   return rest ? `${name.split('/').at(-1)} and ${rest} more` : name;
 }
 
-/** A key that works where crypto.randomUUID does not: on a page that came without TLS. */
+/** Make a key, also on pages without TLS, where crypto.randomUUID is missing. */
 const randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 
-/** Fires 'change' whenever anything about the batch changes. */
+/** Fires 'change' when anything about the batch changes. */
 export class Session extends EventTarget {
   /** @type {Batch|null} */ batch = null;
   entries = new Entries();
@@ -58,9 +58,9 @@ export class Session extends EventTarget {
   }
 
   /**
-   * A new batch for what was dropped; waits for a server that is away.
+   * Create a batch for dropped files; wait while the server is away.
    * @param {Measured[]} found @param {import('./asking.js').Wanted} wanted @param {(text: string) => void} say @returns {Promise<Session>}
-   * @throws {ApiError} when the server refuses for good
+   * @throws {ApiError} if the server refuses for good
    */
   static async create(found, wanted, say) {
     const key = randomKey();
@@ -89,7 +89,7 @@ export class Session extends EventTarget {
     return this.uploader?.busy ?? false;
   }
 
-  /** Photos may still be added from here. */
+  /** Whether photos can still be added. */
   get open() {
     return !this.#closing && !this.missing && (this.batch === null || this.batch.status === 'open');
   }
@@ -111,7 +111,7 @@ export class Session extends EventTarget {
     this.#changed();
   }
 
-  /** No more photos: the batch can be completed. */
+  /** Close the batch: no more photos come. */
   async close() {
     if (this.#closing) return;
     this.#closing = true;
@@ -132,7 +132,7 @@ export class Session extends EventTarget {
     }
   }
 
-  /** Has failed photos tagged anew. @param {string[]} [imageIds] all of them, unless told */
+  /** Retry failed photos. @param {string[]} [imageIds] without ids, all of them */
   async retry(imageIds) {
     const { batch } = await retryBatch(this.id, imageIds);
     const chosen = imageIds && new Set(imageIds);
@@ -144,7 +144,7 @@ export class Session extends EventTarget {
     this.#changed();
   }
 
-  /** What is not tagged yet stays so; the upload from here ends too. */
+  /** Cancel the batch, and end the upload from here. */
   async cancel() {
     this.#closing = true;
     this.uploader?.abandon();
@@ -152,7 +152,7 @@ export class Session extends EventTarget {
     this.#changed();
   }
 
-  /** Photos as they are after an edit. @param {Item[]} items */
+  /** Take in photos after an edit. @param {Item[]} items */
   edited(items) {
     for (const item of items) if (item.batch_id === this.id) this.entries.update(item);
     this.#changed();

@@ -1,4 +1,4 @@
-// Signing in with a key where the server asks for one.
+// Sign in with a key, if the server asks for one.
 
 import { call, connection, json } from './api.js';
 import { byId, say } from './dom.js';
@@ -21,16 +21,16 @@ async function signIn() {
   field.value = '';
   dialog.close();
   connection.dispatchEvent(new Event('unlocked'));
-  connection.dispatchEvent(new Event('back')); // whoever waits asks anew
+  connection.dispatchEvent(new Event('back')); // waiting requests try again
   show();
 }
 
 async function signOut() {
   await call('/session', { method: 'DELETE' });
-  location.assign('/'); // nothing of what was on show is left behind
+  location.assign('/'); // leave nothing of what was shown
 }
 
-/** What of the page is only for those who signed in. */
+/** Show the parts of the page for people who signed in. */
 async function show() {
   try {
     /** @type {SignIn} */
@@ -46,7 +46,7 @@ export function watchSignIn() {
   byId('sign-in-go').addEventListener('click', signIn);
   byId('sign-out').addEventListener('click', signOut);
   field.addEventListener('keydown', (event) => event.key === 'Enter' && signIn());
-  dialog.addEventListener('cancel', (event) => event.preventDefault()); // there is nothing behind it
+  dialog.addEventListener('cancel', (event) => event.preventDefault()); // there is nothing to go back to
   connection.addEventListener('locked', () => {
     say(byId('sign-in-trouble'), '');
     if (!dialog.open) dialog.showModal();

@@ -1,29 +1,45 @@
-// Why nothing is being tagged yet, in a sentence, while no worker is ready.
+// Say why nothing is being tagged yet, while no worker is ready.
 
 import { fleet } from './api.js';
-import { reasonOf } from './pools.js';
-import { duration } from './format.js';
+import { duration, plural } from './format.js';
 
 /** @typedef {import('./types.js').Batch} Batch */
 /** @typedef {import('./types.js').Decision} Decision */
 
 const ASK_MS = 2000;
 const BOOT_S = 2;
-const NO_NEWS = ['rest', 'enough']; // the controller has not looked at this work yet, or all is well
+/** What keeps work waiting, in words for people with photos, by the controller's rule. */
+const REASONS = {
+  paused: 'Tagging is paused by the operator of this server.',
+  cap: 'All of this server’s workers are busy with other photos.',
+  budget: 'This server has reached its hourly budget. Tagging goes on when there is room in it.',
+  no_capacity: 'The cloud has no free machine at the moment. Tagging starts when it has one.',
+  back_off: 'The tagger did not start. The server tries again shortly.',
+  breaker: 'The tagger does not start. The operator of this server has to look at it.',
+  unread: 'The server cannot see its queue at the moment. Tagging goes on when it can.',
+};
 
 /** @param {Batch} batch */
 const needsWorker = ({ status, workers, request_counts: { total, completed } }) =>
   status !== 'completed' && workers.ready === 0 && total > completed;
 
+/** @param {Batch} batch */
+function waitingSentence({ request_counts: { total, completed } }) {
+  const waiting = total - completed;
+  return `${plural(waiting, 'photo')} ${waiting === 1 ? 'is' : 'are'} waiting.`;
+}
+
 /** @param {Batch} batch one that `needsWorker` @param {Decision|undefined} decision the latest about its pool */
 function sentence(batch, decision) {
   const seconds = Math.round(decision?.terms.boot_s ?? BOOT_S);
-  if (batch.workers.booting) return `Starting a worker: about ${duration(Math.max(1, seconds))}.`;
-  const held = decision?.action === 'hold' && !NO_NEWS.includes(decision.terms.rule);
-  return held ? `No worker runs yet: ${reasonOf(decision)}.` : 'No worker runs yet; one is about to be started.';
+  if (batch.workers.booting) return `Tagging starts in about ${duration(Math.max(1, seconds))}.`;
+  if (decision?.action !== 'hold') return 'Tagging starts in a moment.';
+  const { rule, cap } = decision.terms;
+  const reason = rule === 'cap' && cap === 0 ? 'Tagging is switched off by the operator of this server.' : REASONS[/** @type {keyof REASONS} */ (rule)];
+  return reason ? `${reason} ${waitingSentence(batch)}` : 'Tagging starts in a moment.';
 }
 
-/** Asks for the controller's decision while a sentence is needed. */
+/** Ask for the controller's decision while a sentence is needed. */
 export class Starting {
   /** @type {Decision|undefined} */ #decision;
   #askedAt = -Infinity;
@@ -44,7 +60,7 @@ export class Starting {
       this.#decision = decisions.find(({ pool }) => pool === batch.tagger.split('@')[0]);
       changed();
     } catch {
-      // the banner tells of a server that is away; the sentence does without a reason
+      // a banner says that the server is away; the sentence goes without a reason
     }
   }
 }

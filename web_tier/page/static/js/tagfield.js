@@ -1,4 +1,4 @@
-// A field for one tag, with what other photos are tagged as for suggestions.
+// An input for one tag, with the tags of other photos as suggestions.
 
 import { call, query } from './api.js';
 import { el } from './dom.js';
@@ -44,7 +44,7 @@ export class TagField {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    event.stopPropagation(); // not for the grid or the dialog around it
+    event.stopPropagation(); // keep it from the grid and the dialog around
     const { key } = event;
     if (key === 'Enter' || key === ',') {
       event.preventDefault();
@@ -71,7 +71,7 @@ export class TagField {
         const { tags } = await knownTags(this.input.value.trim());
         if (number === this.#asked && document.activeElement === this.input) this.#show(tags);
       } catch {
-        this.#close(); // a tag can be typed without suggestions
+        this.#close(); // typing works without suggestions
       }
     }, PAUSE_MS);
   }

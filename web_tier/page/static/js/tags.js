@@ -1,4 +1,4 @@
-// A tag on show: its name, how sure it is and who says so.
+// One shown tag: its name, its confidence, and whether a person gave it.
 
 import { el, setShare } from './dom.js';
 import { percent } from './format.js';
@@ -20,7 +20,7 @@ export function tagRow(tag) {
 }
 
 /**
- * The same with buttons: confirm, correct, remove. Enter or F2 on the name corrects, Delete removes.
+ * A row with buttons to confirm, correct and remove. Enter or F2 on the name corrects it, Delete removes it.
  * @param {Tag} tag
  * @param {{correct: (to: string) => void, remove: () => void, accept: () => void, look: (on: boolean) => void}} actions
  */
@@ -49,7 +49,7 @@ export function editableRow(tag, actions) {
   return row;
 }
 
-/** Puts a field in the name's place. @param {HTMLElement} row @param {HTMLElement} name @param {Tag} tag @param {(to: string) => void} done */
+/** Replace the name by a field. @param {HTMLElement} row @param {HTMLElement} name @param {Tag} tag @param {(to: string) => void} done */
 function correct(row, name, tag, done) {
   const field = /** @type {HTMLInputElement} */ (el('input', { class: 'tag-field', 'aria-label': `Correct ${tag.name}`, maxlength: '100', autocomplete: 'off', spellcheck: 'false' }));
   field.value = tag.name;
@@ -64,10 +64,10 @@ function correct(row, name, tag, done) {
     else if (keep) name.focus();
   };
   field.addEventListener('keydown', (event) => {
-    event.stopPropagation(); // the arrows move in the text, not to the next photo
+    event.stopPropagation(); // arrows move in the text, not to the next photo
     if (event.key === 'Enter') end(true);
     if (event.key !== 'Escape') return;
-    event.preventDefault(); // only the field closes, not the dialog around it
+    event.preventDefault(); // close only the field, not the dialog around it
     end(false);
     name.focus();
   });
@@ -76,7 +76,7 @@ function correct(row, name, tag, done) {
   field.select();
 }
 
-/** Rows that change only where tags do, so that focus stays where it is. @param {HTMLElement} list @param {Tag[]} tags @param {(tag: Tag) => Element} make */
+/** Update rows only where tags changed, so that the focus stays. @param {HTMLElement} list @param {Tag[]} tags @param {(tag: Tag) => Element} make */
 export function showTags(list, tags, make) {
   const now = JSON.stringify(tags);
   if (list.dataset.tags === now) return;

@@ -1,4 +1,4 @@
-// One multipart request with its progress; fetch cannot report how much of a body has gone.
+// One multipart upload with its progress, which fetch cannot report.
 
 import { ApiError, ROOT, found, problem } from './api.js';
 
@@ -26,7 +26,7 @@ export function send(batchId, files, progress) {
       try {
         resolve(JSON.parse(request.responseText).images);
       } catch {
-        reject(new ApiError(502, 'The answer to the upload was cut off.'));
+        reject(new ApiError(502, 'The upload’s answer was cut off.'));
       }
     };
     request.send(form);

@@ -1,4 +1,4 @@
-// Uploading many files in a few requests at once, and again where one fails.
+// Upload many files in a few parallel requests, and retry those that fail.
 
 import { alive, connection, lost, signedIn } from './api.js';
 import { recognise } from './recognise.js';
@@ -9,7 +9,7 @@ import { send } from './transfer.js';
 
 const GROUP_FILES = 8;
 const GROUP_BYTES = 4e6;
-const AT_ONCE = 4; // of the six connections that a browser keeps to a host
+const AT_ONCE = 4; // of the six connections that browsers open to a host
 const LOOK_FILES = 64;
 const LOOK_BYTES = 64e6;
 const ATTEMPTS = 6;
@@ -17,7 +17,7 @@ const LONGEST_PAUSE_S = 15;
 const RATE_WINDOW_MS = 5000;
 
 /**
- * The files of the next request: small ones travel together, a large one alone.
+ * Return the files of the next request: small ones together, a large one alone.
  * @template {{bytes: number}} T
  * @param {T[]} queue @returns {T[]} a beginning of `queue`, one at least
  */
@@ -31,20 +31,20 @@ function beginning(queue, files, most) {
   return queue.slice(0, n);
 }
 
-/** Exponential, with jitter so that parallel requests part. @param {number} attempt from 1 */
+/** Seconds until the next try: exponential, with jitter so that parallel requests spread. @param {number} attempt from 1 */
 const backOff = (attempt) => Math.min(LONGEST_PAUSE_S, 0.5 * 2 ** (attempt - 1)) * (0.75 + Math.random() / 2);
 
-/** Uploads into one batch. Fires 'change' (detail: Entry[]) and 'stored' (detail: {entry, item}[]). */
+/** The upload into one batch. Fires 'change' (detail: Entry[]) and 'stored' (detail: {entry, item}[]). */
 export class Uploader extends EventTarget {
-  /** Not yet compared with what the server has. @type {Entry[]} */ #unseen = [];
+  /** Files not yet compared with those on the server. @type {Entry[]} */ #unseen = [];
   #looking = false;
   /** @type {Entry[]} */ #queue = [];
   /** @type {Set<Entry[]>} */ #active = new Set();
   /** @type {{at: number, bytes: number}[]} */ #samples = [];
-  /** Numbers of this upload. */ total = { files: 0, bytes: 0 };
+  /** Totals of this upload. */ total = { files: 0, bytes: 0 };
   settled = { files: 0, bytes: 0 };
-  /** Files whose bytes were on the server already. */ recognised = 0;
-  /** Given up for now; another try may do better. @type {Set<Entry>} */ stuck = new Set();
+  /** The number of files that the server had already. */ recognised = 0;
+  /** Given up for now; a later try may succeed. @type {Set<Entry>} */ stuck = new Set();
 
   /** @param {string} batchId @param {number} maxBytes a larger file is never sent: the server would hang up on it */
   constructor(batchId, maxBytes) {
@@ -57,14 +57,14 @@ export class Uploader extends EventTarget {
     return this.#looking || this.#unseen.length + this.#queue.length + this.#active.size > 0;
   }
 
-  /** Bytes gone, those on the way included. */
+  /** Bytes sent, including those in flight. */
   get sent() {
     let bytes = this.settled.bytes;
     for (const group of this.#active) for (const entry of group) bytes += entry.upload?.sent ?? 0;
     return bytes;
   }
 
-  /** Bytes a second over the last few seconds; 0 before anything is known. @param {number} now ms */
+  /** Bytes per second over the last few seconds; 0 until known. @param {number} now ms */
   rate(now) {
     this.#samples.push({ at: now, bytes: this.sent });
     while (this.#samples.length > 2 && now - this.#samples[0].at > RATE_WINDOW_MS) this.#samples.shift();
@@ -81,11 +81,11 @@ export class Uploader extends EventTarget {
     }
     const fits = entries.filter(({ bytes }) => bytes <= this.maxBytes);
     this.#unseen.push(...fits);
-    if (fits.length < entries.length) this.#refuse(entries.filter(({ bytes }) => bytes > this.maxBytes), 'Too large to be sent at all.', false);
+    if (fits.length < entries.length) this.#refuse(entries.filter(({ bytes }) => bytes > this.maxBytes), 'Too large to upload.', false);
     if (!this.#looking) this.#look();
   }
 
-  /** Looks, a few at a time and ahead of the upload, which files need not be sent. */
+  /** Find out, ahead of the upload, which files need not be uploaded. */
   async #look() {
     this.#looking = true;
     while (this.#unseen.length) {
@@ -100,7 +100,7 @@ export class Uploader extends EventTarget {
     this.#changed([]);
   }
 
-  /** They are no part of the upload: its rate and its end are about what is sent. @param {Map<Entry, Item>} known */
+  /** Leave recognised files out of the totals, which are about uploaded bytes. @param {Map<Entry, Item>} known */
   #spare(known) {
     for (const entry of known.keys()) {
       this.total.files -= 1;
@@ -111,7 +111,7 @@ export class Uploader extends EventTarget {
     this.dispatchEvent(new CustomEvent('stored', { detail: [...known].map(([entry, item]) => ({ entry, item })) }));
   }
 
-  /** Takes up again what is stuck. @param {Entry[]} [entries] all of it, unless told */
+  /** Try stuck files again. @param {Entry[]} [entries] without entries, all of them */
   again(entries = [...this.stuck]) {
     const taken = entries.filter((entry) => this.stuck.delete(entry));
     for (const entry of taken) {
@@ -124,11 +124,11 @@ export class Uploader extends EventTarget {
     this.#changed(taken);
   }
 
-  /** Sends nothing more; what is on its way is left to arrive. */
+  /** Stop uploading; requests in flight may finish. */
   abandon() {
     const rest = [...this.#unseen.splice(0), ...this.#queue.splice(0), ...this.stuck];
     this.stuck.clear();
-    this.#refuse(rest, 'Not sent: the batch was cancelled.', false);
+    this.#refuse(rest, 'Not uploaded: the batch was cancelled.', false);
   }
 
   #pump() {
@@ -165,7 +165,7 @@ export class Uploader extends EventTarget {
         }
         const unreadable = failure.status === 0 ? await withoutFile(group) : [];
         if (unreadable.length) {
-          this.#refuse(unreadable, 'Could not be read from your disk; was it moved or changed?', false);
+          this.#refuse(unreadable, 'Could not be read from your disk. Was it moved or changed?', false);
           group.splice(0, group.length, ...group.filter((entry) => !unreadable.includes(entry)));
           if (!group.length) return;
           continue;
@@ -173,7 +173,7 @@ export class Uploader extends EventTarget {
         const away = failure.away && !(await alive());
         if (away) {
           lost();
-          attempt -= 1; // waiting for a server that is away is no attempt
+          attempt -= 1; // waiting for a server that is away does not count as an attempt
         } else if (attempt >= ATTEMPTS) {
           this.#refuse(group, failure.message, true);
           return;
@@ -185,7 +185,7 @@ export class Uploader extends EventTarget {
     }
   }
 
-  /** A refused request may hold innocent files: each gets its own answer. @param {Entry[]} group @param {string} reason */
+  /** Upload a refused group one by one: only some of its files may be to blame. @param {Entry[]} group @param {string} reason */
   async #refuseEach(group, reason) {
     if (group.length === 1) {
       this.#refuse(group, reason, false);
@@ -217,7 +217,7 @@ export class Uploader extends EventTarget {
     }
   }
 
-  /** A request's progress, told of its files in their order. @param {Entry[]} group @param {number} sent bytes */
+  /** Spread a request's progress over its files, in their order. @param {Entry[]} group @param {number} sent bytes */
   #spread(group, sent) {
     for (const entry of group) {
       const mine = Math.min(entry.bytes, sent);
@@ -242,7 +242,7 @@ export class Uploader extends EventTarget {
 /** @param {Entry} entry */
 const asFile = (entry) => ({ file: /** @type {File} */ (entry.file), name: entry.name });
 
-/** Those whose file is gone from the disk; a browser tells that by the same error as a broken connection. @param {Entry[]} group */
+/** The entries whose file is gone from the disk; browsers report it like a broken connection. @param {Entry[]} group */
 async function withoutFile(group) {
   const readable = await Promise.all(group.map(({ file }) => file?.slice(0, 1).arrayBuffer().then(() => true, () => false)));
   return group.filter((_, n) => !readable[n]);

@@ -1,12 +1,12 @@
-// Looking again and again at what the server says, while a view is on show.
+// Poll the server while a view is shown.
 
 import { connection } from './api.js';
 
-/** Of several looks under way only the last one counts: an answer to an older one may come after it, and is out of date. */
+/** Of several polls under way only the last counts: the answer to an older one may arrive later, out of date. */
 export class Looks {
   #begun = 0;
 
-  /** Begins one. @returns {() => boolean} whether it is still the last */
+  /** Begin a poll. @returns {() => boolean} whether it is still the last */
   begin() {
     const number = (this.#begun += 1);
     return () => number === this.#begun;
@@ -14,20 +14,20 @@ export class Looks {
 }
 
 export class Watching {
-  /** Counts the showings: a loop ends when its own is over. */ #showing = 0;
+  /** The number of times the view was shown: a loop ends with its own. */ #showing = 0;
   #looks = new Looks();
   on = false;
 
   /**
-   * @param {number} everyS seconds between two looks
-   * @param {(isLast: () => boolean) => Promise<void>} ask draws what it hears while it `isLast`; may fail: the banner tells of a server that is away
+   * @param {number} everyS seconds between two polls
+   * @param {(isLast: () => boolean) => Promise<void>} ask draws the answer if `isLast`; may fail: a banner says that the server is away
    */
   constructor(everyS, ask) {
     this.everyS = everyS;
     this.ask = ask;
   }
 
-  /** Looks at once, as after a change. @returns {Promise<void>} */
+  /** Poll now, after a change. @returns {Promise<void>} */
   look() {
     return this.ask(this.#looks.begin());
   }

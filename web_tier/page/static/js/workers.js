@@ -1,4 +1,4 @@
-// Each worker: what it does, and where its boot's time went.
+// The row of each worker: its state, its speed and its boot time.
 
 import { el, setText } from './dom.js';
 import { bytes, count, duration, rate } from './format.js';
@@ -11,7 +11,7 @@ function boot({ boot: timings }) {
   return duration(timings.ready);
 }
 
-/** Where a boot's time went. @param {Worker} worker */
+/** The seconds of each phase of its boot. @param {Worker} worker */
 function bootSteps({ boot: timings }) {
   if (!timings) return '';
   const ends = /** @type {[string, number][]} */ ([

@@ -52,7 +52,7 @@ def test_what_was_not_looked_at_to_the_end_is_not_called_unchanged(answer: dict[
 def test_an_answer_that_is_none_of_awss_is_told_in_a_line() -> None:
     with Faulty("http://127.0.0.1:1").running() as proxy:
         proxy.always(Answer(502, b"<!doctype html>\n<title>Bad Gateway", {"Content-Type": "text/html"}))
-        with pytest.raises(Unavailable, match="cannot look for drift of stack photos: what answers does not") as caught:
+        with pytest.raises(Unavailable, match="look for drift of stack photos: the server does not speak") as caught:
             Stack(clients_of(proxy.endpoint, attempts=1), "photos").drift()
     assert "\n" not in str(caught.value)
 

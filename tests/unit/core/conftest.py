@@ -1,4 +1,4 @@
-"""What the tests of the local parts share."""
+"""Fixtures for tests that start processes."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_a_manifest_that_was_edited_is_refused(registry: Registry, store: LocalS
         [f"the manifest of {added.reference} was changed after it was added: add the model again"],
     )
     store.put(key, b"{")
-    with pytest.raises(WeightsInvalid, match="is no manifest of a model"):
+    with pytest.raises(WeightsInvalid, match="is not a model's manifest"):
         registry.find("coco80")
 
 

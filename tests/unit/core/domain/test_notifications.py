@@ -107,8 +107,8 @@ def test_a_duplicate_has_the_same_id_and_a_replaced_file_another() -> None:
     ("body", "why"),
     [
         (json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "input"}), "test event"),
-        (event(record("images/folder/", size=0)), "a folder is no file"),
-        (event(record("images/a.jpg", name="ObjectRemoved:Delete")), "ObjectRemoved:Delete makes no file"),
+        (event(record("images/folder/", size=0)), "a folder is not a file"),
+        (event(record("images/a.jpg", name="ObjectRemoved:Delete")), "ObjectRemoved:Delete creates no file"),
     ],
 )
 def test_what_is_no_file_is_ignored_with_a_reason(body: str, why: str) -> None:
@@ -142,7 +142,7 @@ def test_a_key_that_no_database_takes_is_refused() -> None:
 
 
 def test_an_address_names_a_bucket() -> None:
-    with pytest.raises(ValueError, match="no address"):
+    with pytest.raises(ValueError, match="not an address"):
         split_address("images/a.jpg")
 
 
@@ -151,7 +151,7 @@ def test_feedback_is_asked_for_beside_jobs() -> None:
     asked = told(encode(feedback))
     assert asked == ParsedMessage(feedback=feedback)
     assert asked
-    assert not ParsedMessage(ignored=("a folder is no file",))
+    assert not ParsedMessage(ignored=("a folder is not a file",))
     assert preview_message(encode(feedback)).name == "a.jpg"
 
 

@@ -41,7 +41,7 @@ def test_a_job_comes_back_as_it_was(job: Job) -> None:
     assert decode_job(encode(job)) == job
 
 
-def test_options_that_nobody_asked_for_are_not_sent_as_an_older_worker_may_know_none_of_them() -> None:
+def test_options_that_nobody_asked_for_are_not_sent_to_older_workers() -> None:
     job = Job(batch_id="b", image_id="i", key="k", name="n", tagger="t", submitted_at=0)
     assert json.loads(encode(job))["options"] == {}
     asked = TagOptions(top_k=3, tasks=("detect",))

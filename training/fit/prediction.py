@@ -14,9 +14,9 @@ from app_tier.engines.modules import PixelNetwork
 from app_tier.models.networks import Network
 from training.data.examples import Example
 from training.data.loading import as_served, batches, in_order
-from training.evaluate.metrics import Floats, Scores, Truth
 from training.fit.learner import autocast
 from training.fit.options import Options
+from training.metrics import Floats, Scores, Truth
 
 Infer = Callable[[Tensor], Scores]
 """Pixels (N, H, W, 3) uint8 → outputs (N, C)."""

@@ -1,0 +1,72 @@
+"""Moves a deployment on: the stand-in tags, the collector brings the results in; step by step, or in a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from config.settings import Settings
+from core.errors import Unavailable
+from core.telemetry import logger
+from core.wiring import Backend
+from tagfleet.testing.tagger import TaggerStandIn
+from web_tier.catalog.database import Database, catalog_url
+from web_tier.catalog.results import ResultCatalog
+from web_tier.collector.collector import Collector
+
+STEP_S = 0.01
+_SWEEP_S = 0.5
+
+
+class Stepper:
+    """Safe for several threads. `clock` gives Unix seconds."""
+
+    def __init__(self, backend: Backend, settings: Settings, clock: Callable[[], float], tagger: TaggerStandIn) -> None:
+        self._results = backend.results
+        self._tagger = tagger
+        self._database = Database(catalog_url(settings))
+        self._collector = Collector(backend, ResultCatalog(self._database), settings, clock)
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
+
+    def step(self, *, sweep: bool = False) -> None:
+        """Tag what waits, and bring all results into the catalogue; `sweep` looks for lost work too."""
+        with self._lock:
+            self._tagger.work()
+            while self._results.depth().visible:
+                self._collector.collect(wait_s=0)
+            self._collector.collect(wait_s=0)  # an empty one, so that the next result is not waited for
+            if sweep:
+                self._collector.sweep()
+
+    def run(self, failed: Callable[[], None]) -> None:
+        """Step again and again in a thread. An exception ends it, after a call of `failed`."""
+        self._thread = threading.Thread(target=self._run, args=(failed,), name="tagfleet.testing", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread. Raises what ended it before, an exception of the test's own tagger for instance."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._database.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self, failed: Callable[[], None]) -> None:
+        swept_at = 0.0
+        while not self._ended.wait(STEP_S):
+            sweep = time.monotonic() - swept_at > _SWEEP_S
+            try:
+                self.step(sweep=sweep)
+            except Unavailable as error:  # a test made a part unavailable
+                logger().debug("the step waits", reason=str(error))
+            except Exception as error:  # noqa: BLE001  # `close` raises it
+                self._failure = error
+                failed()
+                return
+            if sweep:
+                swept_at = time.monotonic()
