@@ -157,4 +157,4 @@ def test_what_it_knows_is_shown(settings: Settings, tagger: AdaptiveTagger, fold
     shown = CliRunner().invoke(command, ["show", *home])
     assert shown.exit_code == 0, shown.output
     assert shown.output.splitlines()[0] == "colours-1, version 1: 2 tags from 12 images"
-    assert "        6         0  Rose" in shown.output
+    assert "       6         0  Rose" in shown.output
