@@ -1,4 +1,4 @@
-"""One worker's pipeline on S3 and SQS beside the same one on files and SQLite: images/s, and requests."""
+"""Compare one worker's pipeline on S3 and SQS with the same one on files and SQLite: images/s and requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Run:
 
     rate: float
     cpu_ms: float
-    """Processor time of this process for an image; what else the machine does hardly changes it."""
+    """Processor time of this process for an image; other load on the machine hardly changes it."""
     requests: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, service: str) -> int:
@@ -44,7 +44,7 @@ class Run:
 
 @contextmanager
 def small_cloud(latency_ms: float) -> Iterator[dict[str, str]]:
-    """The settings that lead to a cloud in memory; AWS's own variables are set for this process."""
+    """Run a cloud in memory; yield its settings. AWS's own variables are set for this process."""
     command = module_command("bench.small_cloud", str(latency_ms))
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -61,7 +61,7 @@ def small_cloud(latency_ms: float) -> Iterator[dict[str, str]]:
 
 
 def compared(local: Settings, cloud: Settings, tagger: Tagger, photos: Sequence[bytes], rounds: int) -> Iterator[str]:
-    """Lines of a table: both in turn, so that what else the machine does falls on both."""
+    """Yield the lines of a table. Both are measured in turn, so that other load falls on both."""
     yield f"{len(photos)} photos a round, images/s of one worker:"
     yield "round    local      aws   aws/local   ms of processor, local and aws"
     telemetry.configure("bench", level="warning")

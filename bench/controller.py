@@ -1,4 +1,4 @@
-"""What a tick of the controller costs: seconds of work with a large fleet, and requests, in money, with a small one."""
+"""Measure a tick of the controller: seconds of work with a large fleet, and the cost of requests with a small one."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ AWS = {
 
 @contextmanager
 def measured(workers: int) -> Iterator[Measured]:
-    """A controller over a cloud of its own, which answers at once from another process.
+    """Run a controller over its own cloud, which answers at once from another process.
 
-    The variables that lead boto3 there are set in this process, and stay.
+    The variables that lead boto3 there stay set in this process.
     """
     command = module_command("bench.stub_cloud")
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -52,7 +52,7 @@ def measured(workers: int) -> Iterator[Measured]:
 
 
 class Measured:
-    """A controller as it runs on AWS, ticking over the stub with a clock that a tick sets forward by `tick_s`."""
+    """A controller as it runs on AWS, over the stub, with a clock that each tick moves by `tick_s`."""
 
     def __init__(self, endpoint: str, workers: int) -> None:
         self._endpoint, self._workers = endpoint, workers
@@ -65,7 +65,7 @@ class Measured:
         self._controller = Controller(ports, self.settings.controller, clock=Clock(lambda: self._now))
 
     def tick(self) -> tuple[float, float]:
-        """Processor seconds and seconds of one tick, in which every worker has spoken anew."""
+        """Return processor seconds and seconds of one tick in which every worker has a new heartbeat."""
         urllib.request.urlopen(f"{self._endpoint}/beat?workers={self._workers}", b"").close()
         self._now += self.settings.controller.tick_s
         work, began = time.process_time(), time.monotonic()
@@ -78,7 +78,7 @@ class Measured:
 
 
 def report(ticks: int) -> Iterator[str]:
-    """Lines of text."""
+    """Yield lines of text."""
     telemetry.configure("bench", level="error", format="console")
     yield f"a tick on AWS, one million messages, {ticks} ticks, every heartbeat changed since the tick before:"
     for workers in (10, 100, 1000):

@@ -1,4 +1,4 @@
-"""Real photos and weights where there are any; else weights that cost the same to run."""
+"""Find real photos and weights, or make weights that cost the same to run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def test_data(environ: Mapping[str, str]) -> Path | None:
-    """TAGFLEET_TEST_DATA, or ../shared/data beside the checkout; None where neither is a folder."""
+    """Return TAGFLEET_TEST_DATA, or ../shared/data beside the checkout; None if neither is a folder."""
     named = environ.get("TAGFLEET_TEST_DATA")
     folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
     return folder if folder.is_dir() else None
@@ -17,7 +17,7 @@ test_data.__test__ = False  # type: ignore[attr-defined]  # no test, whatever it
 
 
 def random_weights(folder: Path) -> None:
-    """Write a ResNet50 with random weights: of no use for tags, but as fast as a real one."""
+    """Write a ResNet50 with random weights: useless for tags, but as fast as a real one."""
     import torch
     import torchvision
     from safetensors.torch import save_file

@@ -1,6 +1,6 @@
-"""Processor time that decoding takes, beside what `core.imaging` estimates from the header.
+"""Measure the processor time of decoding, beside the estimate that `core.imaging` makes from the header.
 
-An estimate is to be about twice what was measured; `core/imaging/costs.py` has the figures.
+An estimate should be about twice the measured time; `core/imaging/costs.py` has the figures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BUDGET = DecodeBudget(4000, seconds=1000.0)
 
 
 def photo(width: int, height: int) -> Image.Image:
-    """Soft colours under noise: as many bits as a camera's picture."""
+    """Soft colours under noise, with as many bits as a camera's picture."""
     random = np.random.default_rng(1)
     coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8))
     soft = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)

@@ -1,6 +1,6 @@
-"""What a batch of 300,000 images that is deleted or cancelled costs everybody else, and how fast it goes.
+"""Measure what deleting or cancelling a batch of 300,000 images costs everybody else, and how fast it is.
 
-The collector runs as a process of its own, as it does everywhere; this process writes meanwhile as the web tier does.
+The collector runs in its own process, as always; this process writes meanwhile, as the web tier does.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from web_tier.services.removal import Removal
 _EVERY_S = 0.01
 _WITHIN_S = 3600.0
 _AHEAD_S = 61.0
-"""The collector's clock is so far ahead: it begins a minute after a deletion."""
+"""The collector's clock is this far ahead, because it begins a minute after a deletion."""
 
 
 class Prober:
-    """Adds one image at a time to a batch of its own; keeps how long each took, and how long its turn took to come."""
+    """Adds one image at a time to its own batch; keeps how long each took and how long it waited for its turn."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -96,7 +96,7 @@ def _ms(seconds: list[float]) -> list[float]:
 
 
 def report(count: int, place: str, *, objects: bool) -> Iterator[str]:
-    """Lines on the deletion, and on the cancelling, of a batch of `count` images."""
+    """Yield lines on deleting and on cancelling a batch of `count` images."""
     kind = "PostgreSQL" if place else "SQLite"
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as folder:
         scratch = Path(folder)
@@ -115,7 +115,7 @@ def report(count: int, place: str, *, objects: bool) -> Iterator[str]:
 
 
 def report_s3(count: int, latency_ms: float) -> Iterator[str]:
-    """A line on the removal of `count` images, two objects each, from a stand-in for S3 in memory."""
+    """Yield a line on removing `count` images, two objects each, from an in-memory stand-in for S3."""
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as folder, aws.small_cloud(latency_ms) as names:
         store = Backend(settings.load({"TAGFLEET_HOME": folder, **names})).store
         with catalogs.opened("", Path(folder)) as (_, database):
@@ -188,7 +188,7 @@ def _no_queue(_pool: str) -> NoReturn:
 
 
 def main() -> None:
-    """The collector's part, until standard input closes."""
+    """Run the collector until standard input closes."""
     database = Database(make_url(sys.argv[1]))
     ages = settings.load({"TAGFLEET_HOME": "/nonexistent"}).collector
     house = Housekeeping(

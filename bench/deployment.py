@@ -1,4 +1,4 @@
-"""A whole deployment as real processes, with a home folder of its own."""
+"""Run a whole deployment as real processes, with its own home folder."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SHORT_TIMES = {
     "TAGFLEET_CONTROLLER__LOST_AFTER_S": "3",
     "TAGFLEET_COLLECTOR__SWEEP_S": "1",
 }
-"""What was killed is missed, and replaced, soon."""
+"""Settings with which killed processes are soon noticed and replaced."""
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 180) -> None:
-    """Raises TimeoutError if `condition` does not come true in time."""
+    """Wait for `condition`. Raises TimeoutError if it does not come true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -67,7 +67,7 @@ class Process:
 
 
 class Deployment:
-    """One home folder and whatever runs there. Settings of the caller's own environment do not reach it."""
+    """One home folder and its processes. Settings of the caller's environment do not apply."""
 
     def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
         self.home = home
@@ -93,7 +93,7 @@ class Deployment:
 
     @property
     def said(self) -> str:
-        """What the present `up` has printed so far."""
+        """Return what the current `up` has printed so far."""
         return self._out.read_text()
 
     @property
@@ -102,7 +102,7 @@ class Deployment:
         return found.group(1) if found else ""
 
     def start(self) -> None:
-        """Run `up` and wait until it is fully there: it answers, and its controller runs. Raises RuntimeError."""
+        """Run `up` and wait until it answers and its controller runs. Raises RuntimeError."""
         with self._out.open("wb") as out:
             self.up = up = subprocess.Popen(
                 [*TAGFLEET, "up"], env=self.environ, stdout=out, stderr=out, stdin=subprocess.DEVNULL
@@ -113,13 +113,13 @@ class Deployment:
         self.environ["TAGFLEET_PORT"] = self.url.rpartition(":")[2]  # a restart is found at the same address
 
     def stop(self, number: signal.Signals = signal.SIGINT, *, within_s: float = 180) -> int:
-        """Ask `up` to end; its exit code. Raises TimeoutExpired if it takes longer than any busy machine does."""
+        """Ask `up` to end; return its exit code. Raises TimeoutExpired if it takes too long even for a busy machine."""
         assert self.up
         self.up.send_signal(number)
         return self.up.wait(within_s)
 
     def processes(self) -> list[Process]:
-        """Every living process whose environment names this home."""
+        """Return every living process whose environment names this home."""
         mark = f"TAGFLEET_HOME={self.home}".encode()
         found = []
         for folder in Path("/proc").iterdir():

@@ -1,7 +1,7 @@
-"""What Florence-2-base costs a CPU: the published network with random weights, which take as long as real ones.
+"""Measure what Florence-2-base costs a CPU, with random weights, which take as long as real ones.
 
-Real answers end by themselves; here each has `tokens` tokens. Processor time of one thread is what other work on the
-machine disturbs least.
+Real answers end by themselves; here each has `tokens` tokens. The measure is the processor time of one thread, which
+other load disturbs least.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LEARNED = 51_290
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds are of processor time, memory is the whole process's at its highest."""
+    """Seconds of processor time, and the process's peak memory."""
 
     weights: int
     look_s: float
@@ -34,7 +34,7 @@ class Cost:
     read_s: float
     """The question and the photo, read by the language model once for each task."""
     token_s: float
-    """Each token of an answer, a hundred for some six boxes or a long caption."""
+    """Each token of an answer; about six boxes or a long caption take a hundred."""
     memory_mb: int
 
 

@@ -1,4 +1,4 @@
-"""What the machine could do at best: the bare engine, and decode + engine in one process with no queue, no store."""
+"""Measure the machine's limit: the bare engine, and decode + engine in one process without queue or store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Limit:
         self._decoder = Decoder(self.tagger.side, DecodeBudget(settings.worker.decode_memory_mb))
 
     def engine(self, photos: Sequence[bytes]) -> float:
-        """Images/s of the tagger alone, on full batches that are decoded beforehand."""
+        """Return the images/s of the tagger alone, on full batches that are already decoded."""
         size = self._worker.batch_size
         frames = np.stack([self._frame(data) for data in photos[:size]])
         rounds = max(1, len(photos) // size)
@@ -38,7 +38,7 @@ class Limit:
         return rounds * size / (time.perf_counter() - started)
 
     def decode_and_engine(self, photos: Sequence[bytes]) -> float:
-        """Images/s from JPEG bytes to tags, decoding and inference overlapped."""
+        """Return the images/s from JPEG bytes to tags, with decoding and inference overlapped."""
         waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         for item in [*photos, *[None] * self._worker.decode_threads]:
             waiting.put(item)

@@ -1,4 +1,4 @@
-"""What stands above every figure: the day and the machine."""
+"""The line above all figures: the date and the machine."""
 
 from __future__ import annotations
 

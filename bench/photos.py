@@ -1,4 +1,4 @@
-"""Photos of about 80 kB: real ones, recompressed, where there are any; else made up."""
+"""Photos of about 80 kB: real ones, recompressed, or generated ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUALITIES = range(95, 25, -5)
 
 
 def photos(folder: Path | None, count: int) -> list[tuple[str, bytes]]:
-    """`count` pairs of name and JPEG, from 64 different pictures; no two names alike."""
+    """Return `count` pairs of a unique name and a JPEG, from 64 different pictures."""
     sources = sorted(folder.glob("**/*.jpg"))[:64] if folder else []
     pictures = [_compressed(Image.open(path).convert("RGB")) for path in sources] or [
         _compressed(_made_up(seed)) for seed in range(64)
@@ -23,7 +23,7 @@ def photos(folder: Path | None, count: int) -> list[tuple[str, bytes]]:
 
 
 def _compressed(image: Image.Image) -> bytes:
-    """As a JPEG of the highest quality that stays near the target size."""
+    """Encode as a JPEG of the highest quality near the target size."""
     for quality in _QUALITIES:
         stream = BytesIO()
         image.save(stream, "JPEG", quality=quality)

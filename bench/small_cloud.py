@@ -1,4 +1,4 @@
-"""S3 and SQS as far as a worker asks them, in memory: fast enough not to be what is measured. A program of its own.
+"""The part of S3 and SQS that a worker uses, in memory, fast enough not to be measured itself. A separate program.
 
     python -m bench.small_cloud LATENCY_MS
 
@@ -30,7 +30,7 @@ _STATUS = {200: "OK", 404: "Not Found", 501: "Not Implemented"}
 
 
 class _Queue:
-    """Its messages never come back by themselves: the worker that is measured does not die."""
+    """A queue whose messages never come back by themselves: the measured worker does not die."""
 
     def __init__(self) -> None:
         self.waiting: deque[str] = deque()

@@ -1,6 +1,6 @@
-"""Just enough of S3, SQS and EC2 for a controller's ticks, and as fast as can be: what is measured is its client.
+"""The part of S3, SQS and EC2 that a controller's ticks use, as fast as possible: the measurement is of its client.
 
-Run as a program: prints its port. `POST /beat?workers=N` makes N workers' heartbeats anew and lists N instances.
+Run as a program, it prints its port. `POST /beat?workers=N` writes new heartbeats of N workers and lists N instances.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: it would cost what is not to be measured."""
+        """Logs nothing: that would cost time that is not to be measured."""
 
 
 def _key(path: str) -> str:

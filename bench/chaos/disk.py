@@ -1,4 +1,4 @@
-"""A small disk that can be filled: a tmpfs of this process's own mount namespace, so that nobody else sees it."""
+"""A small disk to fill: a tmpfs in this process's own mount namespace, which nobody else sees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PIECE = bytes(1 << 20)
 
 
 def enter() -> None:
-    """Begin this program again in a mount namespace of its own, as its root; stay here where that is not allowed."""
+    """Restart this program as root of its own mount namespace; continue here where that is not allowed."""
     if os.environ.get(_INSIDE) or not _allowed():
         return
     command = ["unshare", "--map-root-user", "--mount", *again()]
@@ -31,7 +31,7 @@ def _allowed() -> bool:
 
 
 class Disk:
-    """`folder` on a file system of `size_bytes`; `own` is False where none could be made: then `fill` does nothing."""
+    """`folder` on its own file system of `size_bytes`. `own` is False where that failed; then `fill` does nothing."""
 
     def __init__(self, folder: Path, size_bytes: int) -> None:
         self.folder = folder
@@ -61,6 +61,6 @@ class Disk:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Unmount it, whoever still looks at it: the folder is empty again, as it was."""
+        """Unmount it, even while processes use it: the folder is empty again."""
         if self.own:
             subprocess.run(["umount", "--lazy", str(self.folder)], check=True)

@@ -1,4 +1,4 @@
-"""The faults: a part is killed, the disk is full for a while. One after the other, at random, from a seed."""
+"""Inject faults one after the other, at random from a seed: kill a part, or fill the disk for a while."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FULL_S = (1.0, 4.0)
 
 
 class Faults(threading.Thread):
-    """Runs until `stop`. `done` counts what was done, by name."""
+    """Injects faults until `stop`; `done` counts them by name."""
 
     def __init__(self, deployment: Deployment, disk: Disk, seed: int, every_s: tuple[float, float]) -> None:
         super().__init__(name="faults", daemon=True)
@@ -38,7 +38,7 @@ class Faults(threading.Thread):
             self.failure = error
 
     def stop(self) -> None:
-        """Raises what made the thread fail."""
+        """Stop. Raises what made the thread fail."""
         self._stopped.set()
         self.join()
         if self.failure:

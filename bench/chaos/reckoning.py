@@ -1,4 +1,4 @@
-"""What became of every accepted photo. Pure: lists in, counts out."""
+"""Count what became of every accepted photo, from lists alone."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Reckoning:
     """Their result says why they cannot be tagged."""
     dead: int
     lost: int
-    """Neither a result nor a dead letter."""
+    """Photos with neither a result nor a dead letter."""
     doubled: int
-    """More than one result or dead letter, or both; or an item that nobody uploaded."""
+    """Photos with more than one result or dead letter, or both, and items that nobody uploaded."""
     unlike: int
-    """The catalogue tells another story than the bucket."""
+    """Photos whose catalogue entry differs from the bucket."""
     traps: int = 0
-    """Of those accepted: images that harm whoever decodes them."""
+    """Accepted images that hang or crash decoders."""
     refused_photos: int = 0
 
     @property

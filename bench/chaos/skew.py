@@ -1,4 +1,4 @@
-"""A second controller whose clock is an hour ahead, as is that of its workers. It is started again too."""
+"""A second controller whose clock, like its workers', is an hour ahead. It is restarted when it ends."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _PAUSE_S = 0.5
 
 
 def ahead(environ: Mapping[str, str], seconds: int) -> dict[str, str]:
-    """The environment of a Python process, and of all that it starts, whose clock is ahead.
+    """Return an environment in which a Python process and its children have a clock that is ahead.
 
-    Debian's libfaketime does not do: every `time.sleep` fails under it.
+    Debian's libfaketime cannot be used: every `time.sleep` fails under it.
     """
     return with_inside(environ, CLOCK_AHEAD_S=str(seconds))
 
 
 class SkewedController(threading.Thread):
-    """Keeps one running until `stop`."""
+    """Keeps one controller running until `stop`."""
 
     def __init__(self, deployment: Deployment, ahead_s: int = 3600) -> None:
         super().__init__(name="skewed controller", daemon=True)

@@ -1,4 +1,4 @@
-"""Images that harm whoever decodes them: scan bombs, and files marked to hang or crash the decoder."""
+"""Images that attack their decoder: scan bombs, and files marked to hang or crash it."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def marked(image: bytes, mark: bytes) -> bytes:
 
 
 def is_trap(name: str) -> bool:
-    """Whether `among` made it, by the name of its file."""
+    """Return whether `among` made the image, by its file name."""
     return name.startswith(_FOLDER)
 
 
 def among(photos: Sequence[tuple[str, bytes]], count: int) -> list[tuple[str, bytes]]:
-    """The photos, with `count` images that harm spread evenly among them, of each kind in turn.
+    """Return the photos with `count` traps spread evenly among them, of each kind in turn.
 
     The marked ones look like photos.
     """

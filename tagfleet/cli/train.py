@@ -103,8 +103,8 @@ def command(
     from tagfleet.cli.train_progress import Progress
     from training.fit import starting
     from training.fit.loop import train
+    from training.fit.observers import Board, ObserverGroup
     from training.fit.processes import joined
-    from training.fit.watching import Board, Together
 
     options = _options(chosen)
     places = Places(str(start_from or ""), settings.weights_folder, Backend(settings).store, settings.cache)
@@ -115,7 +115,7 @@ def command(
         click.echo("no TensorBoard log is written; to get one: pip install -r requirements-training.txt", err=True)
     with joined(os.environ) as processes, progress, board or nullcontext():
         task = starting.task(wanted, places, processes, progress.said)
-        outcome = train(task, processes, Together([progress, board] if board else [progress]))
+        outcome = train(task, processes, ObserverGroup([progress, board] if board else [progress]))
         if processes.first:
             _tell(outcome, folder)
 

@@ -1,4 +1,4 @@
-"""Evaluates what was trained, or any tagger: photos in, all figures out."""
+"""Evaluate a trained run or any tagger on labelled photos."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from training.metrics import Floats, Scores, Truth, sigmoid
 
 _AT_ONCE = 32
 _MOST_TAGS = 1000
-"""That a tagger can be asked for."""
+"""Most tags that any tagger may be asked for."""
 
 Done = Callable[[int], None]
-"""Hears how many more images are through."""
+"""Gets the number of images of each finished batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was found, and what a report is drawn from: probabilities and truth of each image."""
+    """The figures, and the probabilities and truth of each image for the report."""
 
     name: str
     dataset: str
@@ -46,22 +46,22 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """As the command has it."""
+    """The command's arguments."""
 
     source: Path
     images: Path | None = None
     splits: Path | None = None
     test: Path | None = None
-    """Other labelled images, all of which are the test part of a run."""
+    """Other labelled images in place of the run's own test part."""
     strict: bool = False
     workers: int = 0
 
 
 def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda _: None) -> Evaluation:
-    """The best weights of a run on its test images, with thresholds and temperature from its validation images.
+    """Evaluate a run's best weights on its test images, with thresholds and temperature from its validation images.
 
-    It runs on the engine that would serve it. Raises RunInvalid, WeightsInvalid, DataInvalid (also
-    for images that it was trained on).
+    It runs on the engine that would serve it. Raises RunInvalid, WeightsInvalid, DataInvalid (also for images that the
+    run was trained on).
     """
     run = runs.read(folder)
     dataset = reading.read(wanted.source, wanted.images)
@@ -102,10 +102,11 @@ def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda
 
 
 def of_tagger(tagger: Tagger, thresholds: Sequence[float], wanted: Wanted, done: Done = lambda _: None) -> Evaluation:
-    """A tagger as the fleet has it, on all images of the source or on the test part of a split.
+    """Evaluate a tagger as the fleet runs it, on all images of the source or on the test part of a split.
 
-    Without thresholds it gives each image one label: the image must have one, and the shares of the first 1, 5 and 10
-    are figured. Its confidences are rounded as it rounds them; a label that it does not name has confidence 0.
+    A tagger without thresholds gives each image one label. The image must then have exactly one, and the figures are
+    the shares of the first 1, 5 and 10. Confidences are rounded as the tagger rounds them; a label that it does not
+    name has confidence 0.
     """
     dataset = reading.read(wanted.source, wanted.images)
     part = splits.load(wanted.splits, dataset).test if wanted.splits else dataset
@@ -121,9 +122,9 @@ def of_tagger(tagger: Tagger, thresholds: Sequence[float], wanted: Wanted, done:
 
 
 def relabelled(dataset: Dataset, labels: Sequence[str]) -> Dataset:
-    """The same images with a model's labels, matched by name without regard to case.
+    """Return the same images with a model's labels, matched by name without regard to case.
 
-    Raises DataInvalid for labels on its images that the model does not know.
+    Raises DataInvalid for labels that the model does not know.
     """
     positions = {label.casefold(): position for position, label in enumerate(labels)}
     used = {label for example in dataset.examples for label in example.labels}
@@ -150,7 +151,7 @@ def _check_single(dataset: Dataset, name: str) -> None:
 
 
 def _confidences(tagger: Tagger, examples: Sequence[Example], done: Done) -> tuple[Floats, Truth, tuple[str, ...]]:
-    """(N, C) each, of the images that can be read, and what is wrong with the others."""
+    """Return confidences and truth, (N, C) each, of the readable images, and the problems of the others."""
     positions = {label: position for position, label in enumerate(tagger.labels)}
     options = TagOptions(top_k=min(len(positions), _MOST_TAGS), min_confidence=0.0, cumulative=1.0)
     decode = decoder(tagger.side)

@@ -1,4 +1,4 @@
-"""What a tagger is worth on photos that it has never seen: the figures of one evaluation, for programs and people."""
+"""The figures of one evaluation: how good a tagger is on photos that it has never seen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPORT = "report.html"
 
 
 def _defined(value: object) -> object:
-    """JSON has no nan: what is not defined is null there."""
+    """JSON has no nan: an undefined figure is null."""
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
@@ -33,7 +33,7 @@ class _Part(BaseModel):
 
 
 class Triple(_Part):
-    """Precision, recall and F1 over all labels, at the thresholds."""
+    """Precision, recall and F1 over all labels at the thresholds."""
 
     precision: Share
     recall: Share
@@ -41,41 +41,41 @@ class Triple(_Part):
 
 
 class LabelFigures(_Part):
-    """Of one label."""
+    """The figures of one label."""
 
     label: str
     images: int
-    """On how many of the photos it is."""
+    """Number of photos that show it."""
     average_precision: Share
     threshold: float | None
     precision: float
     recall: float
     f1: float
     accuracy: Share = None
-    """The share of photos on which it was rightly said or rightly not."""
+    """The share of photos on which its presence or absence was right."""
     silent_accuracy: Share = None
-    """What `accuracy` would be if it were never said."""
+    """The `accuracy` if the label were never given."""
 
 
 class Figures(_Part):
-    """Of one tagger on one set of photos. For what each figure means: `training.metrics`."""
+    """One tagger on one set of photos. `training.metrics` defines each figure."""
 
     kind: Literal["multilabel", "single"]
-    """single: each photo has one label, and what is said is the label of the highest score."""
+    """single: each photo has one label, and the tagger gives the label of the highest score."""
     images: int
     mAP: Share  # noqa: N815  # its name everywhere
     mAP_of_chance: Share  # noqa: N815
-    """The share of photos that each label is on, averaged: the mAP of scores that know nothing of the photo."""
+    """The mean share of photos that show a label: the mAP of random scores."""
     micro: Triple
     macro: Triple
     label_accuracy: Share
     silent_accuracy: Share
-    """What `label_accuracy` would be for a tagger that never says anything."""
+    """The `label_accuracy` of a tagger that never gives a tag."""
     calibration_error: Share
     top_1: Share = None
     top_5: Share = None
     top_10: Share = None
-    """Only of kind single."""
+    """Only for kind single."""
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
     """In the order of the labels; empty for kind single."""
@@ -83,11 +83,11 @@ class Figures(_Part):
     skipped: tuple[str, ...] = ()
     """Photos that could not be read."""
     weights_sha256: str = ""
-    """Of the file that was evaluated."""
+    """Hash of the evaluated file."""
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Those that describe the tagger as a whole, by name, as a manifest has them."""
+        """The figures of the tagger as a whole, by their names in a manifest."""
         named = {
             "mAP": self.mAP,
             "micro_f1": self.micro.f1,
@@ -111,11 +111,11 @@ def evaluate_scores(
     temperature: float = 1.0,
     skipped: Sequence[str] = (),
 ) -> Figures:
-    """All figures of probabilities 0..1 (N, C) against truth (N, C) bool.
+    """Compute all figures of probabilities 0..1 (N, C) against truth (N, C) bool.
 
-    With `thresholds` (C,), chosen elsewhere than on these photos, each label is said from its threshold on. Without
-    them each photo has one label: that of the highest score is said, and the top-k shares are figured.
-    `temperature` and `skipped` are only recorded. Raises ValueError if the shapes do not fit.
+    With `thresholds` (C,), chosen on other photos, each label is given from its threshold on. Without them each photo
+    has one label: that of the highest score is given, and the top-k shares are computed. `temperature` and `skipped`
+    are only recorded. Raises ValueError if the shapes do not fit.
     """
     if scores.shape != truth.shape or scores.shape[1:] != (len(labels),):
         raise ValueError(f"scores {scores.shape}, truth {truth.shape} and {len(labels)} labels do not fit")
@@ -145,7 +145,7 @@ def evaluate_scores(
 
 
 def spoken(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
-    """(N, C): what is said. Without thresholds the label of the highest score, of equal ones the first."""
+    """Return the tags given, (N, C). Without thresholds it is the label of the highest score, the first of equals."""
     if len(thresholds):
         return np.asarray(scores >= np.asarray(thresholds), np.bool_)
     said = np.zeros(scores.shape, np.bool_)
@@ -155,7 +155,7 @@ def spoken(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
 
 
 def statements(scores: Scores, truth: Truth, *, several: bool) -> Reliability:
-    """How confidence and truth agree: of every pair of image and label, or of each image's highest score alone."""
+    """Compare confidence with truth, for every pair of image and label or only for each image's highest score."""
     if several or not scores.size:
         return metrics.reliability(scores, truth)
     said = spoken(scores)
@@ -163,7 +163,7 @@ def statements(scores: Scores, truth: Truth, *, several: bool) -> Reliability:
 
 
 def read(folder: Path) -> Figures:
-    """What `tagfleet evaluate` left in a run's folder. Raises WeightsInvalid if nothing is there, or it is damaged."""
+    """Read what `tagfleet evaluate` wrote into a run's folder. Raises WeightsInvalid if it is missing or damaged."""
     path = folder / FOLDER / FIGURES
     try:
         return Figures.model_validate_json(path.read_bytes())

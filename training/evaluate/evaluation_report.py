@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page, as a file for programs, and as some lines."""
+"""Write an evaluation as an HTML page, as JSON for programs, and as a few lines."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ _LABEL_HEADINGS = (
     "saying nothing",
 )
 _CURVES = 8
-"""Labels whose curve is drawn; more cannot be told apart."""
+"""Labels whose curve is drawn; more could not be told apart."""
 _MATRIX = 20
-"""Labels of the matrix, the most frequent ones."""
+"""Labels in the matrix, the most frequent ones."""
 _BARS = 80
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:
-    """`report.html` and `figures.json`. Raises TrainingStopped if they cannot be written."""
+    """Write `report.html` and `figures.json`. Raises TrainingStopped."""
     files.folder(folder)
     files.write(folder / FIGURES, evaluation.figures.model_dump_json(indent=1).encode() + b"\n")
     files.write(folder / REPORT, build_page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
 
 
 def rows(figures: Figures) -> Iterator[tuple[str, str]]:
-    """Name and value of each figure, for people."""
+    """Return the name and value of each figure, for people."""
     yield "images", str(figures.images)
     if figures.kind == "single":
         for name, value in (("top-1", figures.top_1), ("top-5", figures.top_5), ("top-10", figures.top_10)):
@@ -67,10 +67,10 @@ def rows(figures: Figures) -> Iterator[tuple[str, str]]:
 
 
 def confusion(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
-    """(K, K): row what is there, column what was said, for the labels `chosen`.
+    """Return (K, K) counts for the labels `chosen`: a row for each true label, a column for each given one.
 
-    On the diagonal hits. Beside it, with one label an image, what was said in its place; with several, images on which
-    the row's label was missed and the column's said wrongly.
+    The diagonal has the hits. Beside it, with one label an image, is what was given instead; with several, images on
+    which the row's label was missed and the column's wrongly given.
     """
     labels = list(chosen)
     missed, wrong = (truth & ~said)[:, labels].astype(np.int64), (said & ~truth)[:, labels].astype(np.int64)
@@ -165,7 +165,7 @@ def _draw_confusion(figure: Figure, evaluation: Evaluation) -> None:
 
 
 def _frequent(truth: Truth, most: int) -> list[int]:
-    """Labels that are on an image, the most frequent first."""
+    """Return the labels that are on any image, the most frequent first."""
     counts = truth.sum(axis=0)
     order = np.argsort(-counts, kind="stable")[:most]
     return [int(index) for index in order if counts[index]]

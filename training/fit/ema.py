@@ -1,4 +1,4 @@
-"""A running mean of a network's weights, which is mostly better than the last of them and never noisier."""
+"""A running mean of a network's weights: usually better than the last weights, and never noisier."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Ema(Generic[Module]):
-    """`module` is a copy whose weights follow the trained one's; batch statistics are averaged as weights are."""
+    """`module` is a copy whose weights are the mean; its batch statistics are averaged too."""
 
     def __init__(self, module: Module, decay: float) -> None:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self._decay = decay
 
     def update(self, module: nn.Module, step: int) -> None:
-        """After optimiser step number `step`, from 1 on. Early on the mean forgets faster: it began at random."""
+        """Add the weights after optimiser step `step`, from 1. Early on the mean forgets faster: it began at random."""
         decay = min(self._decay, step / (step + 9))
         ours, theirs = self.module.state_dict(), module.state_dict()
         with torch.no_grad():

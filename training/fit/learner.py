@@ -1,4 +1,4 @@
-"""One step of learning: outputs, loss, gradients, weights; and all of its state, for a checkpoint."""
+"""One training step: outputs, loss, gradients, weights. Its whole state fits into a checkpoint."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class NotANumber(ArithmeticError):
-    """The loss or its gradient is infinite or undefined; the weights are still those from before the step."""
+    """The loss or its gradient is infinite or undefined. The weights are those from before the step."""
 
 
 class Learner:
-    """A network, the mean of its weights, its optimiser. `schedule` knows how many steps there will be."""
+    """A network, the mean of its weights and its optimiser. `schedule` knows the number of steps."""
 
     def __init__(self, module: PixelNetwork, options: Options, schedule: Cosine, processes: Processes) -> None:
         self._options = options
@@ -44,14 +44,14 @@ class Learner:
 
     @property
     def judged(self) -> PixelNetwork:
-        """The network whose worth is measured, and which is kept: the mean of the weights, where there is one."""
+        """The network that is evaluated and kept: the mean of the weights, where there is one."""
         judged: PixelNetwork = self._ema.module if self._ema else self._module
         return judged
 
     def step(self, number: int, batches: Sequence[Batch]) -> float:
-        """Step `number`, from 0 on, over the batches together; their mean loss over all processes.
+        """Take step `number`, from 0, over all batches together; return their mean loss over all processes.
 
-        Raises NotANumber, and has changed no weight then.
+        Raises NotANumber without having changed a weight.
         """
         torch.manual_seed(_seed(self._options.seed, number, self._processes.rank))
         for group in self._optimizer.param_groups:
@@ -71,14 +71,14 @@ class Learner:
         return value
 
     def rate(self, number: int) -> float:
-        """The learning rate of step `number`."""
+        """Return the learning rate of step `number`."""
         return self._schedule.rate(number)
 
     def loss(self, outputs: Tensor, truth: Tensor) -> float:
         return float(self._loss(outputs, truth))
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values."""
+        """Return the state as tensors and plain values."""
         return {
             "network": self._module.state_dict(),
             "ema": self._ema.module.state_dict() if self._ema else None,
@@ -87,7 +87,7 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """As `state` gave it, of the same network and options."""
+        """Restore what `state` returned for the same network and options."""
         self._module.load_state_dict(state["network"])
         if self._ema:
             self._ema.module.load_state_dict(state["ema"])
@@ -95,7 +95,7 @@ class Learner:
         self._scaler.load_state_dict(state["scaler"])
 
     def _backward(self, batch: Batch, parts: int) -> Tensor:
-        """Add the batch's gradients; its share of the step's loss."""
+        """Add the batch's gradients; return its share of the step's loss."""
         batch = batch.to(self._processes.device)
         with autocast(self._processes.device, self._options):
             outputs = self._shared(batch.pixels)
@@ -104,7 +104,7 @@ class Learner:
         return loss.detach()
 
     def _apply(self, loss: float) -> None:
-        """Move the weights, unless something is no number. fp16's scaler passes over steps that overflow by itself."""
+        """Update the weights, unless a value is not finite. fp16's scaler skips steps that overflow by itself."""
         self._scaler.unscale_(self._optimizer)
         learned = [parameter for parameter in self._module.parameters() if parameter.requires_grad]
         norm = float(nn.utils.clip_grad_norm_(learned, self._options.clip or math.inf))
@@ -121,5 +121,5 @@ def autocast(device: torch.device, options: Options) -> torch.autocast:
 
 
 def _seed(*parts: int) -> int:
-    """One number of several, so that neighbours have nothing in common."""
+    """Mix several numbers into one, so that neighbouring seeds have nothing in common."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7])

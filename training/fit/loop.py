@@ -1,4 +1,4 @@
-"""Epochs of training: steps, validation, checkpoints, an early end; and going on where another process was killed."""
+"""The training loop: epochs of steps, validation, checkpoints, early stopping, and resumption after a kill."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from training.data.splits import Splits
 from training.fit import checkpoint, networks, prediction, runs
 from training.fit.checkpoint import Checkpoint
 from training.fit.learner import Learner, NotANumber
+from training.fit.observers import TrainingObserver
 from training.fit.processes import Processes
 from training.fit.runs import Epoch, Run
 from training.fit.sampling import Sampler
 from training.fit.schedule import Cosine
-from training.fit.watching import Watch
 from training.metrics import Scores, Truth
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be trained, and where. Nothing here but `run` may change what comes of it."""
+    """What to train and where. Only `run` may change the outcome."""
 
     folder: Path
     run: Run
     splits: Splits
     weights: Path | None
-    """Where it begins; None: random."""
+    """The first weights; None: random ones."""
     workers: int = 0
-    """Processes that decode ahead."""
+    """Number of processes that decode ahead."""
     save_every: int = 500
-    """Steps between two checkpoints within an epoch; there is one after each epoch in any case."""
+    """Steps between two checkpoints within an epoch. Each epoch ends with one in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +49,28 @@ class Outcome:
     best: Epoch
     epochs: int
     skipped: tuple[str, ...]
-    """Images that could not be read, and why."""
+    """Images that could not be read, with the reason."""
 
 
-def train(task: Task, processes: Processes, watch: Watch, clock: Callable[[], float] = time.monotonic) -> Outcome:
-    """Train until all epochs are done or the mAP no longer rises, from the folder's checkpoint on if there is one.
+def train(
+    task: Task, processes: Processes, observer: TrainingObserver, clock: Callable[[], float] = time.monotonic
+) -> Outcome:
+    """Train until all epochs are done or the mAP stops rising; continue from the folder's checkpoint if there is one.
 
-    Raises TrainingStopped for a loss that is no number and for a checkpoint that cannot be written, RunInvalid for a
-    checkpoint of another run, DataInvalid, WeightsInvalid.
+    Raises TrainingStopped where the loss is not finite or a checkpoint cannot be written, RunInvalid for a checkpoint
+    of another run, DataInvalid, WeightsInvalid.
     """
-    return _Training(task, processes, watch, clock).through()
+    return _Training(task, processes, observer, clock).through()
 
 
 class _Training:
-    def __init__(self, task: Task, processes: Processes, watch: Watch, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, task: Task, processes: Processes, observer: TrainingObserver, clock: Callable[[], float]
+    ) -> None:
         self._task = task
         self._options = options = task.run.options
         self._processes = processes
-        self._watch = watch
+        self._observer = observer
         self._clock = clock
         self._examples = task.splits.train.examples
         self._classes = len(task.run.labels)
@@ -85,7 +89,7 @@ class _Training:
     def through(self) -> Outcome:
         at, options = self._at, self._options
         if self._processes.first:
-            self._watch.began(at.step, self._steps * options.epochs, self._steps)
+            self._observer.began(at.step, self._steps * options.epochs, self._steps)
         while not at.finished:
             self._learn()
             row, best = self._judge()
@@ -96,7 +100,7 @@ class _Training:
             self._save()
             if self._processes.first:
                 runs.write_history(self._task.folder, [Epoch(**each) for each in at.history])
-                self._watch.judged(row, best=best)
+                self._observer.judged(row, best=best)
         return Outcome(Epoch(**at.history[at.best_epoch - 1]), len(at.history), tuple(at.skipped))
 
     def _new_learner(self) -> Learner:
@@ -119,7 +123,7 @@ class _Training:
             checkpoint.save(self._at, self._task.folder / runs.LAST)
 
     def _learn(self) -> None:
-        """The rest of the epoch."""
+        """Run the rest of the epoch."""
         at = self._at
         self._began = self._clock()
         self._seen = 0
@@ -132,12 +136,12 @@ class _Training:
             at.losses.append(loss)
             self._seen += sum(len(part.pixels) for part in parts) * self._processes.count
             if self._processes.first:
-                self._watch.stepped(at.step, loss, self._learner.rate(at.step - 1))
+                self._observer.stepped(at.step, loss, self._learner.rate(at.step - 1))
             if at.step % self._task.save_every == 0 and len(at.losses) < self._steps:
                 self._save()
 
     def _steps_left(self) -> Iterator[list[Batch]]:
-        """The batches of each step of this epoch that is not done yet."""
+        """Yield the batches of each remaining step of this epoch."""
         several = self._options.accumulate
         draws = self._draws()[len(self._at.losses) * several :]
         parts: list[Batch] = []
@@ -152,7 +156,7 @@ class _Training:
                 parts = []
 
     def _draws(self) -> list[list[Draw]]:
-        """This process's batches of this epoch."""
+        """Yield this process's batches of this epoch."""
         epoch, size, processes = self._at.epoch, self._options.batch, self._processes
         first = epoch * self._sampler.length
         mine = [Draw(int(index), first + place) for place, index in enumerate(self._sampler.order(epoch))]
@@ -171,7 +175,7 @@ class _Training:
         ).pixels
 
     def _judge(self) -> tuple[Epoch, bool]:
-        """The epoch's line, and whether it is the best so far; then its weights are kept."""
+        """Validate; return the epoch's line and whether it is the best so far, in which case keep its weights."""
         at = self._at
         rate = self._seen / max(self._clock() - self._began, 1e-9)
         outputs, truth = self._validated()
@@ -195,7 +199,7 @@ class _Training:
         return row, best
 
     def _validated(self) -> tuple[Scores, Truth]:
-        """Outputs for all validation images and their truth, the same in each process."""
+        """Return the outputs and the truth of all validation images, the same in each process."""
         processes, options = self._processes, self._options
         processes.align(self._learner.judged)
         found = prediction.answers(
@@ -214,14 +218,14 @@ class _Training:
         return together.outputs, together.truth
 
     def _note(self, problems: tuple[str, ...]) -> None:
-        """Images that could not be read, each once."""
+        """Images that could not be read, without repetition."""
         for problem in problems:
             if self._options.strict:
                 raise DataInvalid(f"{problem}. Without --strict such images are skipped")
             if problem not in self._at.skipped:
                 self._at.skipped.append(problem)
                 if self._processes.first:
-                    self._watch.said(f"skipped {problem}")
+                    self._observer.said(f"skipped {problem}")
 
     def _stopped(self, what: str) -> TrainingStopped:
         at, folder = self._at, self._task.folder

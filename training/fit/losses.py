@@ -1,4 +1,4 @@
-"""Losses of a multi-label network: each label is a yes or no of its own. All compute in fp32, also under autocast."""
+"""Losses of a multi-label network: each label is a separate yes or no. All compute in fp32, even under autocast."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def loss(name: LossName) -> Loss:
-    """By its name, with its paper's parameters."""
+    """Return the loss by name, with its paper's parameters."""
     return _LOSSES[name]
 
 
 def binary_cross_entropy(outputs: Tensor, truth: Tensor) -> Tensor:
-    """The mean of −log p of what is true."""
+    """Binary cross-entropy: the mean of −log p of the truth."""
     return functional.binary_cross_entropy_with_logits(outputs.float(), truth.float())
 
 

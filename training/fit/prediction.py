@@ -1,4 +1,4 @@
-"""What a network says of each example, and what is true of it."""
+"""Run a network on examples: its outputs beside the truth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Infer = Callable[[Tensor], Scores]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """`outputs` (N, C) before any sigmoid, `truth` (N, C); photos that could not be read are in `problems` alone."""
+    """`outputs` (N, C) before any sigmoid and `truth` (N, C). Unreadable photos are only in `problems`."""
 
     outputs: Floats
     truth: Truth
@@ -32,7 +32,7 @@ class Answers:
 
     @staticmethod
     def joined(parts: Sequence[Answers]) -> Answers:
-        """One after the other; what has no image does not know how many outputs there are."""
+        """Concatenate the parts. A part without images does not know the number of outputs."""
         some = [part for part in parts if len(part.truth)] or parts[:1]
         return Answers(
             np.concatenate([part.outputs for part in some]),
@@ -50,7 +50,7 @@ def answers(
     workers: int = 0,
     done: Callable[[int], None] = lambda _: None,
 ) -> Answers:
-    """Of all examples in their order, without augmentation; `done` hears how many more are through."""
+    """Infer all examples in order, without augmentation; `done` gets the number of examples in each batch."""
     classes = len(network.label_names)
     found: list[Answers] = [Answers(np.zeros((0, classes)), np.zeros((0, classes), np.bool_), ())]
     pixels = as_served(examples, network)
@@ -62,7 +62,7 @@ def answers(
 
 
 def of_module(module: PixelNetwork, options: Options, device: torch.device) -> Infer:
-    """As it was trained: with its mixed precision."""
+    """Infer with a module as it was trained, in its mixed precision."""
 
     def infer(pixels: Tensor) -> Scores:
         module.eval()
@@ -74,5 +74,5 @@ def of_module(module: PixelNetwork, options: Options, device: torch.device) -> I
 
 
 def of_engine(engine: Engine) -> Infer:
-    """As it is served."""
+    """Infer with an engine, as a worker does."""
     return lambda pixels: engine.infer(pixels.numpy())

@@ -1,4 +1,4 @@
-"""A run of training: its options, and the folder in which all of it lies."""
+"""A training run: its options and its folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Part(BaseModel):
 
 
 class Run(_Part):
-    """`run.json`: what was trained on what. A second start in the same folder must say the same."""
+    """`run.json`: what is trained on what. A second start in the same folder must match it."""
 
     format: Literal[1] = 1
     family: Literal["multilabel"] = "multilabel"
@@ -43,16 +43,16 @@ class Run(_Part):
     splits_sha256: str
     """`splits_hash` of `splits.json`, which names every image."""
     initial_sha256: str
-    """Of the weights that it began from; empty for random ones."""
+    """Of the first weights; empty for random ones."""
     processes: int
 
     def network(self, name: str = "") -> Network:
-        """As the engines know it, in the precision in which it will be served."""
+        """Describe the network for the engines, in the precision in which it will be served."""
         return describe_network(name or self.architecture, self.architecture, self.labels, self.input)
 
     @property
     def hash(self) -> str:
-        """Of all that decides what comes of it: data may lie under another name on the next machine."""
+        """A hash of everything that decides the outcome. The dataset's path is left out: it may differ by machine."""
         return hashlib.sha256(self.model_dump_json(exclude={"dataset"}).encode()).hexdigest()
 
 
@@ -69,7 +69,7 @@ class Epoch(_Part):
 
 
 def splits_hash(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
-    """Hex SHA-256 of a dataset's fingerprint and of which images are in which part, by name."""
+    """Return the hex SHA-256 of a dataset's fingerprint and of the image names in each part."""
     digest = hashlib.sha256(fingerprint.encode())
     for name, images in parts.items():
         digest.update(f"\n{name}\0".encode() + "\0".join(images).encode())
@@ -77,7 +77,7 @@ def splits_hash(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
 
 
 def read(folder: Path) -> Run:
-    """Raises RunInvalid if the folder holds no run, or a damaged one."""
+    """Read `run.json`. Raises RunInvalid if the folder holds no run, or a damaged one."""
     path = folder / RUN
     try:
         return Run.model_validate_json(path.read_bytes())
@@ -88,9 +88,9 @@ def read(folder: Path) -> Run:
 
 
 def begin(folder: Path, run: Run) -> bool:
-    """Write `run.json`, or find that this very run was begun there before: then True.
+    """Write `run.json`; return True if the same run was begun in this folder before.
 
-    Raises RunInvalid if another run lies there, TrainingStopped if it cannot be written.
+    Raises RunInvalid if the folder holds another run, TrainingStopped if the file cannot be written.
     """
     if (folder / RUN).exists():
         if differences := list(_differences(read(folder), run)):
@@ -105,7 +105,7 @@ def begin(folder: Path, run: Run) -> bool:
 
 
 def write_history(folder: Path, epochs: Iterable[Epoch]) -> None:
-    """All of it, so that no line is there twice after a resumption."""
+    """Write the whole history, so that no line appears twice after a resumption."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(Epoch.model_fields), lineterminator="\n")
     table.writeheader()
@@ -114,7 +114,7 @@ def write_history(folder: Path, epochs: Iterable[Epoch]) -> None:
 
 
 def _differences(there: Run, wanted: Run) -> Iterable[str]:
-    """What was begun, and what is asked for now."""
+    """Yield each difference between the run in the folder and the wanted one."""
     for name in Options.model_fields:
         old, new = getattr(there.options, name), getattr(wanted.options, name)
         if old != new:

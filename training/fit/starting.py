@@ -1,4 +1,4 @@
-"""From what a person asks for to a task that can be trained: data, split, network, first weights, run folder."""
+"""Turn what a person asks for into a task to train: data, split, network, first weights and run folder."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """As the command has it."""
+    """The command's arguments."""
 
     source: Path
     folder: Path
     options: Options
     images: Path | None = None
-    """The folder of the images, where it is not beside the source."""
+    """The folder of the images, if it is not beside the source."""
     splits: Path | None = None
     """A file that `tagfleet data split` wrote; None: the run's own, or a new split."""
     from_scratch: bool = False
@@ -39,9 +39,9 @@ class Wanted:
 
 
 def task(wanted: Wanted, places: Places, processes: Processes, say: Say) -> Task:
-    """Read and split the data, find the network's first weights, begin the run's folder or find it begun.
+    """Read and split the data, find the network's first weights, and begin or continue the run's folder.
 
-    With several processes the first one does all that writes, and the others then find it done. Raises DataInvalid,
+    With several processes only the first one writes; the others then find its work done. Raises DataInvalid,
     WeightsMissing, WeightsInvalid, RunInvalid, TrainingStopped.
     """
     if not processes.first:
@@ -94,7 +94,7 @@ def _check(parts: Splits, say: Say) -> None:
 
 
 def _first_weights(network: Network, wanted: Wanted, places: Places, say: Say) -> tuple[Path | None, str]:
-    """Their file and hash."""
+    """Return the weights' file and hash."""
     if wanted.from_scratch:
         return None, ""
     say(f"looking for the ImageNet weights of {network.name}")

@@ -1,4 +1,4 @@
-"""A trained and evaluated run becomes a model of the registry: weights, labels, thresholds, and a card for people."""
+"""Publish a trained and evaluated run as a model: weights, labels, thresholds and a model card."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FLAGS = {"network": "arch"}
 
 
 def manifest(folder: Path, name: str, created_at: float, *, licence: str = "", about: str = "") -> Manifest:
-    """Of the run in `folder`; `about` is Markdown that its card begins with. The weights are `weights(folder)`.
+    """Describe the run in `folder`; its card begins with the Markdown `about`. The weights are `weights(folder)`.
 
-    Raises RunInvalid for a folder without a run of which an epoch was finished, or with an evaluation of other weights;
-    WeightsInvalid if it was never evaluated, if the weights do not fit the network, or are no finite numbers;
-    DataInvalid for damaged splits.
+    Raises RunInvalid if the folder has no run with a finished epoch, or the evaluation is of other weights;
+    WeightsInvalid if it was never evaluated, or if the weights do not fit the network or are not finite; DataInvalid
+    for damaged splits.
     """
     run = runs.read(folder)
     path = weights(folder)
@@ -69,7 +69,7 @@ def manifest(folder: Path, name: str, created_at: float, *, licence: str = "", a
 
 
 def weights(folder: Path) -> Path:
-    """The file of a run's best weights. Raises RunInvalid if it has none."""
+    """Return the file of a run's best weights. Raises RunInvalid if there is none."""
     path = folder / runs.BEST
     if not path.is_file():
         raise RunInvalid(f"{folder} has no {runs.BEST}: no epoch of its training was finished yet")
@@ -118,7 +118,7 @@ def _card(name: str, run: Run, figures: Figures, split: SplitFile, licence: str,
 
 
 def _measured(figures: Figures) -> Iterator[str]:
-    """Every figure beside that of a tagger that sees nothing."""
+    """The figures, each beside that of a tagger that sees nothing."""
     yield f"On {figures.images} images that were no part of the training."
     yield from ("", "| figure | this tagger | baseline |", "|---|---|---|")
     for title, value, silent in (
@@ -154,7 +154,7 @@ def _named(labels: Sequence[LabelFigures]) -> str:
 
 
 def _command(run: Run) -> str:
-    """What to type, options that are not the default among it."""
+    """The command line, with the options that are not the default."""
     parts = ["tagfleet train SOURCE --run RUN", *(() if run.initial_sha256 else ("--from-scratch",))]
     for name, value in run.options:
         if value == Options.model_fields[name].default:

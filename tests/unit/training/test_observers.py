@@ -8,8 +8,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from tests.unit.training.full_disk import no_file_larger_than
+from training.fit.observers import Board
 from training.fit.runs import BOARD, Epoch
-from training.fit.watching import Board
 
 EPOCH = Epoch(epoch=1, step=2, lr=0.1, train_loss=1, validation_loss=0.5, mAP=0.25, images_per_s=8)
 

@@ -1,4 +1,4 @@
-"""Who follows a training: a progress bar, TensorBoard, a test."""
+"""Observers of a training: a progress bar, TensorBoard, a test."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from tensorboardX.record_writer import RecordWriter
 
 
-class Watch(Protocol):
-    """Told of what happens, in the first process alone, as it happens."""
+class TrainingObserver(Protocol):
+    """Gets each event as it happens, in the first process only."""
 
     def began(self, step: int, steps: int, steps_an_epoch: int) -> None:
-        """At step number `step` of so many in all; above 0 it goes on from a checkpoint."""
+        """The training begins at `step` of `steps`; above 0 it continues from a checkpoint."""
 
     def stepped(self, step: int, loss: float, rate: float) -> None:
-        """`step` steps are done; the loss is the last one's."""
+        """`step` steps are done; the loss is that of the last one."""
 
     def judged(self, epoch: Epoch, *, best: bool) -> None:
         """An epoch is done; `best` if no earlier one had as high an mAP."""
@@ -32,10 +32,10 @@ class Watch(Protocol):
         """Something that a person should know."""
 
 
-class Together:
-    """Several, one after the other."""
+class ObserverGroup:
+    """Several observers, one after the other."""
 
-    def __init__(self, watches: Sequence[Watch]) -> None:
+    def __init__(self, watches: Sequence[TrainingObserver]) -> None:
         self._watches = watches
 
     def began(self, step: int, steps: int, steps_an_epoch: int) -> None:
@@ -56,11 +56,11 @@ class Together:
 
 
 class Board:
-    """Scalars for TensorBoard under a run's folder. What a resumption computes again replaces what was there.
+    """Writes scalars for TensorBoard under a run's folder. What a resumption computes again replaces the old values.
 
-    Where they cannot be written, as on a full disk, `say` gets one line and the training goes on without them. Each
-    event is written by the thread that tells of it: tensorboardX's SummaryWriter leaves that to a thread of its own,
-    and once a full disk has ended that one, it waits for it forever.
+    Where writing fails, on a full disk say, `say` gets one line and the training continues without them. Events are
+    written in the calling thread: tensorboardX's SummaryWriter uses a thread of its own, and waits for it forever once
+    a full disk has ended it.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None], clock: Callable[[], float] = time.time) -> None:
