@@ -1,16 +1,16 @@
-# What a builder does with its user data, after the lines that `ami.bake` writes above: `package`, `installer`, `report` and
-# the `weights` are addresses, `arguments` those of install.sh. No curl: a base image need not have it, cloud-init's Python is there.
+# Runs on a builder as its user data, after lines that `ami.bake` writes: `package`, `installer`, `report` and `weights` are
+# addresses, `arguments` those of install.sh. It uses cloud-init's Python, as a base image may have no curl.
 set -uo pipefail
 
 work=$(mktemp -d)
 
-# fetch ADDRESS: into the work folder, under the address's own name
+# fetch ADDRESS: download into the work folder, under the address's name
 fetch() {
   local name=${1%%\?*}
   python3 -I -c 'import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])' "$1" "$work/${name##*/}"
 }
 
-# tell FILE: its text is this bake's outcome
+# tell FILE: report the file's text as the outcome of this bake
 tell() {
   python3 -I -c 'import sys, urllib.request as r
 text = {"Content-Type": "text/plain"}

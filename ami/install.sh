@@ -145,17 +145,17 @@ install_units() {
   if [[ -d /run/systemd/system ]]; then systemctl daemon-reload; fi
 }
 
-# What a machine that lives for minutes need not do at each boot
+# Switch off what a machine that lives for minutes does not need at each boot
 quieten() {
   systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer unattended-upgrades.service man-db.timer \
     e2scrub_all.timer e2scrub_reap.service fstrim.timer dpkg-db-backup.timer logrotate.timer motd-news.timer
 }
 
-# The next machine with this disk has a name, keys and a cloud-init of its own
+# Remove name, keys and cloud-init's state, so that the next machine with this disk gets its own
 seal() {
   if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
   if [[ $role == worker ]]; then
-    # Who may launch workers may replace their user data. names-for-tagfleet.service reads the names in it.
+    # Whoever may launch workers may replace their user data. names-for-tagfleet.service only reads names from it.
     install -d /etc/cloud/cloud.cfg.d
     echo 'allow_userdata: false' >/etc/cloud/cloud.cfg.d/99-tagfleet.cfg
     rm -f /etc/tagfleet/worker.env

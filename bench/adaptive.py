@@ -1,7 +1,7 @@
-"""Measure how corrections improve the adaptive tagger: real features of real photos, simulated people.
+"""How the adaptive tagger gets better by corrections: real features of real photos, simulated people.
 
-The photos are the annotated boxes of COCO's images, the tags COCO's own super-categories. All boxes of one image stay
-together, so held-back photos come from other images than the learned ones.
+The photos are the annotated boxes of COCO's images, the tags COCO's own super-categories. Boxes of one image never
+part: what is held back comes from other images than what is learned.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from config import settings as config
 from config.settings import PoolSettings
 from core.domain.messages import Opinion, TagOptions
 from core.wiring import Backend
-from training.metrics import reliability
+from training.fit.metrics import reliability
 
 Numbers = npt.NDArray[np.float64]
 
@@ -59,7 +59,7 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Photos:
-    """Each photo's tag and the image that it was cut from, (N,) each, and its features (N, d)."""
+    """(N,) each, features (N, d): what is on a photo, and the image that it was cut from."""
 
     features: Features
     tags: npt.NDArray[np.str_]
@@ -82,11 +82,11 @@ class Curve:
     given: Numbers
     """The right tag is among those that the tagger gives."""
     wrong: Numbers
-    """Wrong tags for each photo."""
+    """Wrong tags that it gives, a photo."""
 
 
 def tagger(cache: str) -> AdaptiveTagger:
-    """Return an untrained adaptive tagger on a backbone that every installation has."""
+    """On a backbone that is at hand everywhere, with nothing learned."""
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as home:
         settings = config.load({}, flags={"home": home, "cache": cache})
         pool = PoolSettings(tagger="adaptive", backbone="efficientnet-lite0")
@@ -123,7 +123,7 @@ def _portions(found: Sequence[tuple[Frame, str, int]]) -> Iterator[Sequence[tupl
 
 
 def parted(every: Photos, seed: int) -> tuple[Photos, Photos]:
-    """Return the photos to learn, in order, and the held-back ones; no image is on both sides."""
+    """To learn from in this order, and held back; no image is on both sides."""
     random = np.random.default_rng(seed)
     images = random.permutation(np.unique(every.images))
     back = np.isin(every.images, images[: round(_HELD_BACK * len(images))])
@@ -131,7 +131,7 @@ def parted(every: Photos, seed: int) -> tuple[Photos, Photos]:
 
 
 def learning(every: Photos, *, repeats: int, rounds: int, a_round: int) -> Curve:
-    """Measure after each round, in which people correct more photos: they add missing tags and reject wrong ones."""
+    """In each round people look at so many more photos: they name what is missing and reject what is wrong."""
     measured = []
     for seed in range(repeats):
         shown, held = parted(every, seed)
@@ -157,7 +157,7 @@ class NewTag:
 
 
 def new_tag(every: Photos, *, repeats: int, most: int) -> NewTag:
-    """Make each tag new in turn, after all others were learned."""
+    """Each tag in turn is new, when all others were learned."""
     measured: list[list[tuple[float, float]]] = [[] for _ in range(most + 1)]
     for seed in range(repeats):
         shown, held = parted(every, seed)
@@ -216,7 +216,7 @@ def _given(names: Sequence[str], shares: Numbers) -> list[str]:
 
 
 def _measured(state: LearnedState, held: Photos) -> tuple[float, float, float, float]:
-    """Return top-1, top-3, given and wrong: the mean over tags of the mean over their photos."""
+    """top-1, top-3, given, wrong; the mean over tags of the mean over their photos."""
     model = state.model()
     rows: dict[str, list[tuple[bool, bool, bool, int]]] = {}
     for shares, tag in zip(model.probabilities(held.features), held.tags.tolist(), strict=True):

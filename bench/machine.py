@@ -1,4 +1,4 @@
-"""The line above all figures: the date and the machine."""
+"""Describe the day and the machine, as the heading of every report."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""`python -m bench.probe SOURCE`: measure what an ImageNet network's features alone say about other labels.
+"""`python -m bench.probe SOURCE`: what the features of an ImageNet network alone tell of other labels.
 
-A linear layer is trained on the features of the training images, with focal loss and with binary cross-entropy, and
-measured on unseen images, beside scores that ignore the image. No result decides anything: steps, rate and decay are
-fixed, and the same for both losses.
+One linear layer is learned over the features of the training images, with focal loss and with binary cross-entropy, and
+measured on images that it has not seen, beside scores that know nothing of the image. Nothing is chosen by results:
+steps, rate and decay are fixed, and the same for both losses.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from config import settings as config
 from config.settings import Settings
 from core.errors import DataInvalid, TagfleetError
 from core.wiring import Backend
-from training import metrics
 from training.data import reading, splits
 from training.data.examples import Dataset
-from training.fit import losses, networks, prediction
+from training.fit import losses, metrics, networks, prediction
 from training.fit.losses import Loss
-from training.metrics import Floats, Scores, Truth
+from training.fit.metrics import Floats, Scores, Truth
 
 STEPS = 300
 RATE = 1e-4
@@ -41,13 +40,13 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One way to score, on the test images of one split. Shares 0..1; `training.metrics` defines them."""
+    """One way to score, on the test images of one split. Shares 0..1; `training.fit.metrics` defines them."""
 
     mAP: float  # noqa: N815  # its name everywhere
     pooled: float
     """Average precision over all pairs of image and label."""
     accuracy: float
-    """Over all pairs, with a threshold of one half."""
+    """Of all pairs, a label being said from a half on."""
 
 
 Way = Callable[[Floats, Truth, Floats], Scores]
@@ -59,7 +58,7 @@ def silent(features: Floats, truth: Truth, unseen: Floats) -> Scores:
 
 
 def prior(features: Floats, truth: Truth, unseen: Floats) -> Scores:
-    """Score each label by its frequency, whatever the image shows."""
+    """How often each label is there, whatever the image shows."""
     return np.tile(truth.mean(axis=0), (len(unseen), 1))
 
 
@@ -98,7 +97,7 @@ def ways(seed: int) -> dict[str, Way]:
 
 
 def measure(way: Way, features: Floats, truth: Truth, train: Sequence[int], test: Sequence[int]) -> Result:
-    """Train on the rows `train` and measure on the rows `test`."""
+    """Learn on the rows `train`, measure on the rows `test`."""
     scores, there = way(features[train], truth[train], features[test]), truth[test]
     return Result(
         mAP=metrics.mean_average_precision(scores, there),
@@ -108,7 +107,7 @@ def measure(way: Way, features: Floats, truth: Truth, train: Sequence[int], test
 
 
 def compare(dataset: Dataset, features: Floats, truth: Truth, count: int) -> dict[str, list[Result]]:
-    """Return each way's results on several splits by image, with the seeds 0, 1, …"""
+    """Results of each way on so many splits by image, made with the seeds 0, 1, …"""
     positions = {example.path: position for position, example in enumerate(dataset.examples)}
     found: dict[str, list[Result]] = {name: [] for name in ways(0)}
     for seed in range(count):
@@ -121,7 +120,7 @@ def compare(dataset: Dataset, features: Floats, truth: Truth, count: int) -> dic
 
 
 def table(found: dict[str, list[Result]]) -> Iterator[str]:
-    """Return a Markdown table: mean ± standard deviation over the splits, in percent."""
+    """Markdown: mean ± standard deviation over the splits, in percent."""
     yield "| scores | mAP | AP of all pairs | per-label accuracy |"
     yield "|---|---|---|---|"
     for name, results in found.items():
@@ -135,12 +134,12 @@ def _spread(values: Sequence[float]) -> str:
 
 def described(dataset: Dataset, architecture: str, settings: Settings, path: str) -> tuple[Dataset, Floats, Truth]:
     """Features (N, d) of the images that can be read, by the engine that serves the network, and what is on them."""
-    known = networks.known(architecture, settings.cache)
+    known = networks.look_up_network(architecture, settings.cache)
     places = Places(path, settings.weights_folder, Backend(settings).store, settings.cache)
     found = weights.find(known, places, download=lambda *_: None)
     below = replace(known, head=False, labels=dataset.labels)
     engine = load_engines(below, found, settings).fast
-    answers = prediction.answers(prediction.of_engine(engine), dataset.examples, below, batch=_BATCH)
+    answers = prediction.predict(prediction.infer_with_engine(engine), dataset.examples, below, batch=_BATCH)
     if answers.problems:
         raise DataInvalid(f"{answers.problems[0]}: take it out of the data")
     return dataset, answers.outputs, answers.truth

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from core import telemetry
-from core.errors import PartialSend, Unavailable
+from core.errors import Unavailable
 from core.storage.ports import Queue
+from core.storage.sending import Sending
 from core.util.backoff import compute_backoff
 
 T = TypeVar("T")
@@ -73,15 +74,4 @@ class Retrier:
 
 def send_all(queue: Queue, bodies: list[str], retrier: Retrier) -> None:
     """Send the messages, and those that are not accepted again, until all are. Raises Unavailable when told to stop."""
-    left = bodies
-
-    def send() -> None:
-        nonlocal left
-        try:
-            queue.send(left)
-        except PartialSend as error:
-            left = [left[index] for index in error.unsent]
-            raise
-
-    if left:
-        retrier.call(send)
+    retrier.call(Sending(queue, bodies).step)

@@ -1,1 +1,1 @@
-"""Compare Tagfleet with other model servers and the same network: `python -m bench.peers`."""
+"""Other servers of models, with the same network, measured in turn with Tagfleet: `python -m bench.peers`."""

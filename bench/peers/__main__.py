@@ -1,4 +1,4 @@
-"""`python -m bench.peers`: measure Tagfleet and other model servers in turn; print a Markdown table."""
+"""`python -m bench.peers`: Tagfleet and other servers of models, in turn; the table comes as markdown on stdout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Tag = Callable[[Sequence[tuple[str, bytes]]], float]
 @click.option("--only", multiple=True, help="of litserve, bentoml, ray; else all")
 @click.option("--cache", default="~/.cache/tagfleet", help="where converted engines are kept")
 def main(count: int, rounds: int, threads: int, only: Sequence[str], cache: str) -> None:
-    """Measure the images/s of each, interleaved, and Tagfleet's ratio to each with its spread."""
+    """Images/s of each, interleaved, and Tagfleet's ratio to each with its spread."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
         folder, environ = _test_data(scratch, cache)

@@ -1,7 +1,5 @@
-"""A virtual environment for each peer, made at its first use.
-
-torch, OpenVINO and numpy come from our own environment, after the peer's packages, so each takes 70 to 500 MB
-instead of 6 GB."""
+"""A virtual environment for each peer, made at its first use. torch, OpenVINO and numpy are ours, found behind its own
+packages, so that each costs 70 to 500 MB instead of 6 GB."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ _MADE_WITHIN_S = 600
 
 
 class NotInstalled(Exception):
-    """A peer cannot be installed here; the text says why."""
+    """A peer that cannot be had here, and why."""
 
 
 def python(name: str) -> Path:

@@ -1,6 +1,6 @@
-"""The network that every peer serves, with torch as its documentation shows, or with our engine.
+"""The network that every peer serves, in two ways: with torch as its documentation shows it, and with our engine.
 
-It runs in the peers' environments, which have this checkout and its packages after their own.
+It runs in the peers' own environments, which have this checkout and its packages behind their own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Model(Protocol):
         """The network's input from a JPEG."""
 
     def tag(self, inputs: Sequence[Any]) -> list[list[str]]:
-        """Return the names of the best labels for each input."""
+        """The names of the best labels for each input."""
 
 
 def load() -> Model:

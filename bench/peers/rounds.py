@@ -1,4 +1,4 @@
-"""Measure several servers in turn, and build the table of results."""
+"""Several servers in turn, and the table of how they did."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Runs = dict[str, Callable[[], float]]
 def measure(
     runs: Runs, count: int, rounds: int, missing: list[str], say: Callable[[str], None]
 ) -> dict[str, list[float]]:
-    """Return the images/s of each round of `count` photos. A server that fails is dropped: `missing` says why."""
+    """Images/s of each round of `count` photos. A server that fails is out, and goes to `missing` with the reason."""
     rates: dict[str, list[float]] = {title: [] for title in runs}
     for number in range(rounds):
         order = list(rates)

@@ -1,4 +1,4 @@
-"""Run the peers as processes on loopback, and send photos to them."""
+"""The peers as processes on loopback, and what sends photos to them."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Server:
         return tags
 
     def tag(self, photos: Sequence[bytes], threads: int) -> float:
-        """Return the seconds for all photos from `threads` clients that wait for each answer. Raises RuntimeError."""
+        """Seconds for all of them, from `threads` clients that each wait for their answer. Raises RuntimeError."""
         waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         for item in [*photos, *[None] * threads]:
             waiting.put(item)

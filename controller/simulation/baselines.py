@@ -66,13 +66,11 @@ def _planned(name: str, want: Want, view: PoolView, at: float, billable: int, po
         key=lambda worker: (worker.stage is Stage.BUSY, -worker.stage_s, worker.id),
     )
     drain = tuple(worker.id for worker in ready[: max(0, terms.own - wanted)])
-    ended = [] if view.unread else [worker for worker in view.workers if must_end(worker, policy)]
+    doomed = () if view.unread else tuple(worker for worker in view.workers if must_end(worker, policy))
     rule = Rule.LAUNCH if launch else Rule.SCALE_IN if drain else Rule.ENOUGH
-    details = Details(
-        because=f"{name} wants {wanted} and {terms.own} are there",
-        ended=tuple(str(worker.stage) for worker in ended),
-    )
-    return Decision(view.pool, launch, drain, tuple(worker.id for worker in ended), rule, terms, details)
+    because = f"{name} wants {wanted} and {terms.own} are there"
+    details = Details(because, ended=tuple(str(worker.stage) for worker in doomed))
+    return Decision(view.pool, launch, drain, tuple(worker.id for worker in doomed), rule, terms, details)
 
 
 def per_message() -> Want:

@@ -19,6 +19,7 @@ from core.domain.addresses import split_address
 from core.domain.messages import MAX_NAME, Job, encode
 from core.errors import Misconfigured, PartialSend, Unavailable
 from core.storage.ports import Depth, ObjectStore, Queue
+from core.storage.sending import Sending
 from core.util.backoff import compute_backoff, retry
 from tagfleet.bulk.listing import ListedObject, Listing, looks_like_image
 from tagfleet.bulk.parquet_files import as_parquet, save_results
@@ -194,7 +195,7 @@ class BucketRun:
 
     def _send_jobs(self, number: int, positions: list[int]) -> None:
         uris, state, now = self._portion(number).uris, self._file.state, self._setup.clock()
-        left = [
+        bodies = [
             encode(
                 Job(
                     batch_id=self._file.run_id,
@@ -209,17 +210,7 @@ class BucketRun:
             )
             for at in positions
         ]
-
-        def send_left() -> None:
-            nonlocal left
-            try:
-                self._setup.queue.send(left)
-            except PartialSend as error:
-                left = [left[index] for index in error.unsent]
-                raise
-
-        if left:
-            retry(send_left, PartialSend, tries=_SEND_TRIES, base_s=_SEND_PAUSE_S)
+        retry(Sending(self._setup.queue, bodies).step, PartialSend, tries=_SEND_TRIES, base_s=_SEND_PAUSE_S)
 
     def _list(self) -> bool:
         state = self._file.state

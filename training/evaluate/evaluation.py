@@ -1,4 +1,4 @@
-"""The figures of one evaluation: how good a tagger is on photos that it has never seen."""
+"""What a tagger is worth on photos that it has never seen: the figures of one evaluation, for programs and people."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from config.validation import first_problem
 from core.errors import WeightsInvalid
-from training import metrics
-from training.metrics import Means, Reliability, Scores, Tally, Truth
+from training.fit import metrics
+from training.fit.metrics import Means, Reliability, Scores, Tally, Truth
 
 FOLDER = "evaluation"
 FIGURES = "figures.json"
@@ -20,7 +20,7 @@ REPORT = "report.html"
 
 
 def _defined(value: object) -> object:
-    """JSON has no nan: an undefined figure is null."""
+    """JSON has no nan: what is not defined is null there."""
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
@@ -33,7 +33,7 @@ class _Part(BaseModel):
 
 
 class Triple(_Part):
-    """Precision, recall and F1 over all labels at the thresholds."""
+    """Precision, recall and F1 over all labels, at the thresholds."""
 
     precision: Share
     recall: Share
@@ -41,41 +41,41 @@ class Triple(_Part):
 
 
 class LabelFigures(_Part):
-    """The figures of one label."""
+    """Of one label."""
 
     label: str
     images: int
-    """Number of photos that show it."""
+    """On how many of the photos it is."""
     average_precision: Share
     threshold: float | None
     precision: float
     recall: float
     f1: float
     accuracy: Share = None
-    """The share of photos on which its presence or absence was right."""
+    """The share of photos on which it was rightly said or rightly not."""
     silent_accuracy: Share = None
-    """The `accuracy` if the label were never given."""
+    """What `accuracy` would be if it were never said."""
 
 
-class Figures(_Part):
-    """One tagger on one set of photos. `training.metrics` defines each figure."""
+class EvaluationFigures(_Part):
+    """Of one tagger on one set of photos. For what each figure means: `training.fit.metrics`."""
 
     kind: Literal["multilabel", "single"]
-    """single: each photo has one label, and the tagger gives the label of the highest score."""
+    """single: each photo has one label, and what is said is the label of the highest score."""
     images: int
     mAP: Share  # noqa: N815  # its name everywhere
     mAP_of_chance: Share  # noqa: N815
-    """The mean share of photos that show a label: the mAP of random scores."""
+    """The share of photos that each label is on, averaged: the mAP of scores that know nothing of the photo."""
     micro: Triple
     macro: Triple
     label_accuracy: Share
     silent_accuracy: Share
-    """The `label_accuracy` of a tagger that never gives a tag."""
+    """What `label_accuracy` would be for a tagger that never says anything."""
     calibration_error: Share
     top_1: Share = None
     top_5: Share = None
     top_10: Share = None
-    """Only for kind single."""
+    """Only of kind single."""
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
     """In the order of the labels; empty for kind single."""
@@ -83,11 +83,11 @@ class Figures(_Part):
     skipped: tuple[str, ...] = ()
     """Photos that could not be read."""
     weights_sha256: str = ""
-    """Hash of the evaluated file."""
+    """Of the file that was evaluated."""
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures of the tagger as a whole, by their names in a manifest."""
+        """Those that describe the tagger as a whole, by name, as a manifest has them."""
         named = {
             "mAP": self.mAP,
             "micro_f1": self.micro.f1,
@@ -110,33 +110,33 @@ def evaluate_scores(
     thresholds: Sequence[float] = (),
     temperature: float = 1.0,
     skipped: Sequence[str] = (),
-) -> Figures:
-    """Compute all figures of probabilities 0..1 (N, C) against truth (N, C) bool.
+) -> EvaluationFigures:
+    """All figures of probabilities 0..1 (N, C) against truth (N, C) bool.
 
-    With `thresholds` (C,), chosen on other photos, each label is given from its threshold on. Without them each photo
-    has one label: that of the highest score is given, and the top-k shares are computed. `temperature` and `skipped`
-    are only recorded. Raises ValueError if the shapes do not fit.
+    With `thresholds` (C,), chosen elsewhere than on these photos, each label is said from its threshold on. Without
+    them each photo has one label: that of the highest score is said, and the top-k shares are figured.
+    `temperature` and `skipped` are only recorded. Raises ValueError if the shapes do not fit.
     """
     if scores.shape != truth.shape or scores.shape[1:] != (len(labels),):
         raise ValueError(f"scores {scores.shape}, truth {truth.shape} and {len(labels)} labels do not fit")
-    said = spoken(scores, thresholds)
-    counts = metrics.tally(said, truth)
+    said = select_labels(scores, thresholds)
+    counts = metrics.tally_labels(said, truth)
     precisions = metrics.average_precisions(scores, truth)
     frequencies = truth.mean(axis=0) if len(truth) else np.zeros(len(labels))
     several = len(thresholds) > 0
-    return Figures(
+    return EvaluationFigures(
         kind="multilabel" if several else "single",
         images=len(truth),
         mAP=metrics.mean(precisions),
         mAP_of_chance=metrics.mean(np.where(frequencies > 0, frequencies, np.nan)),
-        micro=_triple(metrics.micro(counts)),
-        macro=_triple(metrics.macro(counts)),
+        micro=_triple(metrics.micro_average(counts)),
+        macro=_triple(metrics.macro_average(counts)),
         label_accuracy=metrics.label_accuracy(said, truth),
         silent_accuracy=metrics.silent_accuracy(truth),
-        calibration_error=statements(scores, truth, several=several).error,
-        top_1=None if several else metrics.top_k(scores, truth, 1),
-        top_5=None if several else metrics.top_k(scores, truth, 5),
-        top_10=None if several else metrics.top_k(scores, truth, 10),
+        calibration_error=measure_reliability(scores, truth, several=several).error,
+        top_1=None if several else metrics.top_k_accuracy(scores, truth, 1),
+        top_5=None if several else metrics.top_k_accuracy(scores, truth, 5),
+        top_10=None if several else metrics.top_k_accuracy(scores, truth, 10),
         temperature=temperature,
         thresholds=tuple(thresholds),
         labels=_of_labels(labels, counts, precisions.tolist(), thresholds, len(truth)),
@@ -144,8 +144,8 @@ def evaluate_scores(
     )
 
 
-def spoken(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
-    """Return the tags given, (N, C). Without thresholds it is the label of the highest score, the first of equals."""
+def select_labels(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
+    """(N, C): what is said. Without thresholds the label of the highest score, of equal ones the first."""
     if len(thresholds):
         return np.asarray(scores >= np.asarray(thresholds), np.bool_)
     said = np.zeros(scores.shape, np.bool_)
@@ -154,19 +154,19 @@ def spoken(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
     return said
 
 
-def statements(scores: Scores, truth: Truth, *, several: bool) -> Reliability:
-    """Compare confidence with truth, for every pair of image and label or only for each image's highest score."""
+def measure_reliability(scores: Scores, truth: Truth, *, several: bool) -> Reliability:
+    """How confidence and truth agree: of every pair of image and label, or of each image's highest score alone."""
     if several or not scores.size:
         return metrics.reliability(scores, truth)
-    said = spoken(scores)
+    said = select_labels(scores)
     return metrics.reliability(scores[said], truth[said])
 
 
-def read(folder: Path) -> Figures:
-    """Read what `tagfleet evaluate` wrote into a run's folder. Raises WeightsInvalid if it is missing or damaged."""
+def read_figures(folder: Path) -> EvaluationFigures:
+    """What `tagfleet evaluate` left in a run's folder. Raises WeightsInvalid if nothing is there, or it is damaged."""
     path = folder / FOLDER / FIGURES
     try:
-        return Figures.model_validate_json(path.read_bytes())
+        return EvaluationFigures.model_validate_json(path.read_bytes())
     except OSError:
         raise WeightsInvalid(f"{folder} was not evaluated yet: `tagfleet evaluate {folder} SOURCE` does it") from None
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Write an evaluation as an HTML page, as JSON for programs, and as a few lines."""
+"""An evaluation as one HTML page, as a file for programs, and as some lines."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from core.reports.page import build_page
 from core.reports.plot import draw_svg, escape_formula
 from core.reports.table import build_table
-from training import metrics
 from training.data import files
 from training.evaluate.evaluating import Evaluation
-from training.evaluate.evaluation import FIGURES, REPORT, Figures, spoken, statements
-from training.metrics import Counts, Truth
+from training.evaluate.evaluation import FIGURES, REPORT, EvaluationFigures, measure_reliability, select_labels
+from training.fit import metrics
+from training.fit.metrics import Counts, Truth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,21 +34,21 @@ _LABEL_HEADINGS = (
     "saying nothing",
 )
 _CURVES = 8
-"""Labels whose curve is drawn; more could not be told apart."""
+"""Labels whose curve is drawn; more cannot be told apart."""
 _MATRIX = 20
-"""Labels in the matrix, the most frequent ones."""
+"""Labels of the matrix, the most frequent ones."""
 _BARS = 80
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:
-    """Write `report.html` and `figures.json`. Raises TrainingStopped."""
+    """`report.html` and `figures.json`. Raises TrainingStopped if they cannot be written."""
     files.folder(folder)
     files.write(folder / FIGURES, evaluation.figures.model_dump_json(indent=1).encode() + b"\n")
     files.write(folder / REPORT, build_page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
 
 
-def rows(figures: Figures) -> Iterator[tuple[str, str]]:
-    """Return the name and value of each figure, for people."""
+def list_figures(figures: EvaluationFigures) -> Iterator[tuple[str, str]]:
+    """Name and value of each figure, for people."""
     yield "images", str(figures.images)
     if figures.kind == "single":
         for name, value in (("top-1", figures.top_1), ("top-5", figures.top_5), ("top-10", figures.top_10)):
@@ -66,11 +66,11 @@ def rows(figures: Figures) -> Iterator[tuple[str, str]]:
         yield "could not be read", f"{len(figures.skipped)} images"
 
 
-def confusion(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
-    """Return (K, K) counts for the labels `chosen`: a row for each true label, a column for each given one.
+def count_confusions(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
+    """(K, K): row what is there, column what was said, for the labels `chosen`.
 
-    The diagonal has the hits. Beside it, with one label an image, is what was given instead; with several, images on
-    which the row's label was missed and the column's wrongly given.
+    On the diagonal hits. Beside it, with one label an image, what was said in its place; with several, images on which
+    the row's label was missed and the column's said wrongly.
     """
     labels = list(chosen)
     missed, wrong = (truth & ~said)[:, labels].astype(np.int64), (said & ~truth)[:, labels].astype(np.int64)
@@ -82,7 +82,7 @@ def confusion(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
 def _body(evaluation: Evaluation) -> Iterator[str]:
     figures = evaluation.figures
     yield f"<p>On {escape(evaluation.dataset)}.</p>"
-    yield build_table(rows(figures), ("figure", "value"))
+    yield build_table(list_figures(figures), ("figure", "value"))
     yield draw_svg(10, 4, lambda figure: _draw_curves(figure, evaluation))
     yield "<h2>Labels</h2>"
     yield draw_svg(10, 3.5, lambda figure: _draw_bars(figure, figures))
@@ -118,16 +118,16 @@ def _body(evaluation: Evaluation) -> Iterator[str]:
 def _draw_curves(figure: Figure, evaluation: Evaluation) -> None:
     precision, calibration = figure.subplots(1, 2)
     scores, truth, labels = evaluation.scores, evaluation.truth, evaluation.figures.labels
-    everything = metrics.curve(np.ravel(scores), np.ravel(truth))
+    everything = metrics.compute_curve(np.ravel(scores), np.ravel(truth))
     precision.plot(everything.recall, everything.precision, color="black", linewidth=2, label="all labels")
     for index in _frequent(truth, _CURVES):
-        points = metrics.curve(scores[:, index], truth[:, index])
+        points = metrics.compute_curve(scores[:, index], truth[:, index])
         precision.step(
             points.recall, points.precision, where="post", label=escape_formula(labels[index].label), alpha=0.8
         )
     precision.set(title="precision and recall", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     precision.legend(fontsize=7)
-    found = statements(scores, truth, several=evaluation.figures.kind == "multilabel")
+    found = measure_reliability(scores, truth, several=evaluation.figures.kind == "multilabel")
     some = found.count > 0
     calibration.plot([0, 1], [0, 1], color="grey", linestyle=":")
     calibration.plot(found.confidence[some], found.right[some], marker="o", color="#2f7d57")
@@ -136,7 +136,7 @@ def _draw_curves(figure: Figure, evaluation: Evaluation) -> None:
         axes.grid(alpha=0.3)
 
 
-def _draw_bars(figure: Figure, figures: Figures) -> None:
+def _draw_bars(figure: Figure, figures: EvaluationFigures) -> None:
     axes: Axes = figure.subplots()
     found = [(label.average_precision, label.label) for label in figures.labels if label.average_precision is not None]
     found = sorted(found, reverse=True)
@@ -153,7 +153,7 @@ def _draw_bars(figure: Figure, figures: Figures) -> None:
 def _draw_confusion(figure: Figure, evaluation: Evaluation) -> None:
     axes: Axes = figure.subplots()
     chosen = _frequent(evaluation.truth, _MATRIX)
-    found = confusion(spoken(evaluation.scores, evaluation.figures.thresholds), evaluation.truth, chosen)
+    found = count_confusions(select_labels(evaluation.scores, evaluation.figures.thresholds), evaluation.truth, chosen)
     there = np.maximum(evaluation.truth[:, chosen].sum(axis=0), 1)
     names = [escape_formula(evaluation.figures.labels[index].label) for index in chosen]
     axes.imshow(found / there[:, None], cmap="Greens", vmin=0, vmax=1)
@@ -165,7 +165,7 @@ def _draw_confusion(figure: Figure, evaluation: Evaluation) -> None:
 
 
 def _frequent(truth: Truth, most: int) -> list[int]:
-    """Return the labels that are on any image, the most frequent first."""
+    """Labels that are on an image, the most frequent first."""
     counts = truth.sum(axis=0)
     order = np.argsort(-counts, kind="stable")[:most]
     return [int(index) for index in order if counts[index]]

@@ -1,4 +1,4 @@
-"""Check that no evaluation image was used for training or model selection."""
+"""Images that a run is measured on are none that it was trained on or chosen by."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from training.data import splits
 from training.data.examples import Dataset, Example
 from training.data.splits import Splits
 from training.fit import runs
-from training.fit.runs import Run
+from training.fit.runs import TrainingRun
 
 
-def check(folder: Path, run: Run, dataset: Dataset, wanted: Splits, test: Dataset | None = None) -> None:
-    """Compare the evaluation images with those that the run in `folder` was trained and selected on.
+def check(folder: Path, run: TrainingRun, dataset: Dataset, wanted: Splits, test: Dataset | None = None) -> None:
+    """Compare the parts that are wanted with those that the run in `folder` was trained by.
 
-    Images of the same dataset are compared by name; those of `test`, another source in place of the test part, by
-    their bytes. Raises DataInvalid for images in both, RunInvalid for splits that are not the run's.
+    Images of the same dataset are told by their names; those of `test`, another source in the place of the test part,
+    by their bytes. Raises DataInvalid for images that are in both, RunInvalid for splits that the run did not have.
     """
     kept = splits.read(folder / runs.SPLITS)
-    if runs.splits_hash(kept.fingerprint, {name: getattr(kept, name) for name in splits.NAMES}) != run.splits_sha256:
+    if runs.hash_splits(kept.fingerprint, {name: getattr(kept, name) for name in splits.NAMES}) != run.splits_sha256:
         raise RunInvalid(
             f"{folder / runs.SPLITS} is not what the run was trained by any more, so nobody knows which images it has "
             "not seen: put the old file back"
@@ -51,7 +51,7 @@ def _named(dataset: Dataset, examples: Iterable[Example], names: frozenset[str])
 
 
 def _copies(paths: Iterable[Path], known: Iterable[Path]) -> Iterator[Path]:
-    """Yield files with the bytes of a known file. Only files of equal size are read; unreadable ones are skipped."""
+    """Those with the bytes of a known file. Only files of one size are read; what cannot be read is passed over."""
     by_size: dict[int | None, list[Path]] = defaultdict(list)
     for path in known:
         by_size[_size(path)].append(path)

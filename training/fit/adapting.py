@@ -1,4 +1,4 @@
-"""Teach the adaptive tagger its first tags from a labelled data set, as if people had named each photo."""
+"""Gives the tagger that learns from people its first tags: a labelled data set, as if people had named each photo."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _DECODE_MB = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """How many photos of each label it learned from, and why it skipped others: `PATH: reason`."""
+class FitResult:
+    """How many photos of each label were learned from, and why others were not: `PATH: reason`."""
 
     photos: Mapping[str, int]
     problems: tuple[str, ...]
@@ -38,12 +38,12 @@ class _Photo:
     labels: frozenset[int]
 
 
-def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[[int], None]) -> Fitted:
-    """Learn every photo of the set; `done` gets the number of photos read so far.
+def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[[int], None]) -> FitResult:
+    """Learn every photo of the set; `done` is told how many were looked at.
 
-    A photo is known by its content. One that was learned before with a lower `revision` gets its present labels, and
-    one in several labels has all of them. Nothing is learned before everything is read. Raises DataInvalid for a label
-    without a readable photo and for too many labels, WeightsInvalid, Unavailable.
+    A photo is known by its content: one that was learned before with a lower `revision` gets its labels of now, and one
+    of several labels has them all. Nothing is learned before all was read. Raises DataInvalid for a label of which no
+    photo can be read and for more labels than are kept, WeightsInvalid, Unavailable.
     """
     if len(dataset.labels) > MAX_TAGS:
         raise DataInvalid(
@@ -71,7 +71,7 @@ def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[
     ]
     for first in range(0, len(news), _A_WRITE):
         tagger.learn_features(news[first : first + _A_WRITE])
-    return Fitted(counts, tuple(problems))
+    return FitResult(counts, tuple(problems))
 
 
 def _read(

@@ -1,8 +1,7 @@
-"""A checkpoint: all that a training needs to continue as if it had never stopped.
+"""What a training needs to go on as if it had never stopped. Only tensors and plain values: loading runs no code.
 
-It holds only tensors and plain values, so loading it runs no code. It holds no state of a random generator, because
-none exists between steps: the order of the images follows from (seed, epoch), an image's augmentation from (seed,
-epoch, position), and what a step draws itself (dropout) from (seed, step).
+No state of a random generator is among it, as there is none to lose: the order of the images is drawn from (seed,
+epoch), an image's augmentation from (seed, epoch, place in it), what a step itself draws (dropout) from (seed, step).
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ _ZIP = b"PK\x03\x04"
 
 @dataclass(slots=True)
 class Checkpoint:
-    """The state after `step` steps of the optimiser."""
+    """Of one moment, after `step` steps of the optimiser."""
 
     run: str
-    """`Run.hash` of its run."""
+    """`TrainingRun.hash` of the run that it is of."""
     learner: dict[str, Any]
-    """From `Learner.state`."""
+    """Of `Learner.state`."""
     step: int = 0
     epoch: int = 0
-    """Number of the current epoch, from 0; the number of epochs once all are done."""
+    """Number of the epoch that it is within, from 0 on; as many as there are if all are done."""
     losses: list[float] = field(default_factory=list)
-    """Of this epoch's steps so far."""
+    """Of the steps of this epoch so far."""
     best: float = -1.0
     """The highest mAP so far, that of `best.safetensors`."""
     best_epoch: int = 0
@@ -43,14 +42,14 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the checkpoint. Raises TrainingStopped if that fails; the one before stays then."""
+    """Raises TrainingStopped if it cannot be written; the one before stays then."""
     data = io.BytesIO()  # torch's own writer tells a full disk by an assertion of its C++
     torch.save({name: getattr(checkpoint, name) for name in _NAMES}, data)
     files.write(path, data.getvalue())
 
 
 def load(path: Path, run: str) -> Checkpoint | None:
-    """Return the checkpoint, or None. Raises RunInvalid if it is damaged or its run's hash is not `run`."""
+    """None where there is none yet. Raises RunInvalid if it is damaged or of another run than the one of hash `run`."""
     damaged = f"{path} cannot be read as a checkpoint"
     remedy = "put a copy of it there, or delete it to begin the run anew"
     try:

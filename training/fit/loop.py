@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, validation, checkpoints, early stopping, and resumption after a kill."""
+"""Epochs of training: steps, validation, checkpoints, an early end; and going on where another process was killed."""
 
 from __future__ import annotations
 
@@ -13,52 +13,51 @@ import torch
 
 from app_tier.models.networks import Network
 from core.errors import DataInvalid, TrainingStopped
-from training import metrics
 from training.data import files
 from training.data.augmentation import Augmented, Strength
 from training.data.loading import Batch, Draw, Pixels, as_served, batches, decoder
 from training.data.splits import Splits
-from training.fit import checkpoint, networks, prediction, runs
+from training.fit import checkpoint, metrics, networks, prediction, runs
 from training.fit.checkpoint import Checkpoint
 from training.fit.learner import Learner, NotANumber
+from training.fit.metrics import Scores, Truth
 from training.fit.observers import TrainingObserver
 from training.fit.processes import Processes
-from training.fit.runs import Epoch, Run
+from training.fit.runs import Epoch, TrainingRun
 from training.fit.sampling import Sampler
 from training.fit.schedule import Cosine
-from training.metrics import Scores, Truth
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to train and where. Only `run` may change the outcome."""
+    """What is to be trained, and where. Nothing here but `run` may change what comes of it."""
 
     folder: Path
-    run: Run
+    run: TrainingRun
     splits: Splits
     weights: Path | None
-    """The first weights; None: random ones."""
+    """Where it begins; None: random."""
     workers: int = 0
-    """Number of processes that decode ahead."""
+    """Processes that decode ahead."""
     save_every: int = 500
-    """Steps between two checkpoints within an epoch. Each epoch ends with one in any case."""
+    """Steps between two checkpoints within an epoch; there is one after each epoch in any case."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrainingResult:
     best: Epoch
     epochs: int
     skipped: tuple[str, ...]
-    """Images that could not be read, with the reason."""
+    """Images that could not be read, and why."""
 
 
 def train(
     task: Task, processes: Processes, observer: TrainingObserver, clock: Callable[[], float] = time.monotonic
-) -> Outcome:
-    """Train until all epochs are done or the mAP stops rising; continue from the folder's checkpoint if there is one.
+) -> TrainingResult:
+    """Train until all epochs are done or the mAP no longer rises, from the folder's checkpoint on if there is one.
 
-    Raises TrainingStopped where the loss is not finite or a checkpoint cannot be written, RunInvalid for a checkpoint
-    of another run, DataInvalid, WeightsInvalid.
+    Raises TrainingStopped for a loss that is no number and for a checkpoint that cannot be written, RunInvalid for a
+    checkpoint of another run, DataInvalid, WeightsInvalid.
     """
     return _Training(task, processes, observer, clock).through()
 
@@ -86,10 +85,10 @@ class _Training:
         self._learner = self._new_learner()
         self._at = self._restored() or Checkpoint(task.run.hash, {})
 
-    def through(self) -> Outcome:
+    def through(self) -> TrainingResult:
         at, options = self._at, self._options
         if self._processes.first:
-            self._observer.began(at.step, self._steps * options.epochs, self._steps)
+            self._observer.on_start(at.step, self._steps * options.epochs, self._steps)
         while not at.finished:
             self._learn()
             row, best = self._judge()
@@ -100,14 +99,14 @@ class _Training:
             self._save()
             if self._processes.first:
                 runs.write_history(self._task.folder, [Epoch(**each) for each in at.history])
-                self._observer.judged(row, best=best)
-        return Outcome(Epoch(**at.history[at.best_epoch - 1]), len(at.history), tuple(at.skipped))
+                self._observer.on_epoch(row, best=best)
+        return TrainingResult(Epoch(**at.history[at.best_epoch - 1]), len(at.history), tuple(at.skipped))
 
     def _new_learner(self) -> Learner:
         options = self._options
         torch.manual_seed(options.seed)  # of the new head, and of all the rest without weights
-        module = networks.with_labels(self._network, self._task.run.labels, self._task.weights)
-        networks.expect(module, [count / len(self._examples) for count in self._task.splits.train.counts()])
+        module = networks.build_with_labels(self._network, self._task.run.labels, self._task.weights)
+        networks.set_label_priors(module, [count / len(self._examples) for count in self._task.splits.train.counts()])
         schedule = Cosine(options.lr, self._steps * options.epochs, round(options.warmup * self._steps))
         return Learner(module, options, schedule, self._processes)
 
@@ -123,7 +122,7 @@ class _Training:
             checkpoint.save(self._at, self._task.folder / runs.LAST)
 
     def _learn(self) -> None:
-        """Run the rest of the epoch."""
+        """The rest of the epoch."""
         at = self._at
         self._began = self._clock()
         self._seen = 0
@@ -136,12 +135,12 @@ class _Training:
             at.losses.append(loss)
             self._seen += sum(len(part.pixels) for part in parts) * self._processes.count
             if self._processes.first:
-                self._observer.stepped(at.step, loss, self._learner.rate(at.step - 1))
+                self._observer.on_step(at.step, loss, self._learner.rate(at.step - 1))
             if at.step % self._task.save_every == 0 and len(at.losses) < self._steps:
                 self._save()
 
     def _steps_left(self) -> Iterator[list[Batch]]:
-        """Yield the batches of each remaining step of this epoch."""
+        """The batches of each step of this epoch that is not done yet."""
         several = self._options.accumulate
         draws = self._draws()[len(self._at.losses) * several :]
         parts: list[Batch] = []
@@ -156,7 +155,7 @@ class _Training:
                 parts = []
 
     def _draws(self) -> list[list[Draw]]:
-        """Yield this process's batches of this epoch."""
+        """This process's batches of this epoch."""
         epoch, size, processes = self._at.epoch, self._options.batch, self._processes
         first = epoch * self._sampler.length
         mine = [Draw(int(index), first + place) for place, index in enumerate(self._sampler.order(epoch))]
@@ -175,7 +174,7 @@ class _Training:
         ).pixels
 
     def _judge(self) -> tuple[Epoch, bool]:
-        """Validate; return the epoch's line and whether it is the best so far, in which case keep its weights."""
+        """The epoch's line, and whether it is the best so far; then its weights are kept."""
         at = self._at
         rate = self._seen / max(self._clock() - self._began, 1e-9)
         outputs, truth = self._validated()
@@ -194,23 +193,25 @@ class _Training:
         if best:
             at.best, at.best_epoch = row.mAP, row.epoch
             if self._processes.first:
-                kept = safetensors.torch.save(networks.tensors(self._learner.judged), {"format": "pt"})
+                kept = safetensors.torch.save(
+                    networks.collect_tensors(self._learner.evaluated_module), {"format": "pt"}
+                )
                 files.write(self._task.folder / runs.BEST, kept)
         return row, best
 
     def _validated(self) -> tuple[Scores, Truth]:
-        """Return the outputs and the truth of all validation images, the same in each process."""
+        """Outputs for all validation images and their truth, the same in each process."""
         processes, options = self._processes, self._options
-        processes.align(self._learner.judged)
-        found = prediction.answers(
-            prediction.of_module(self._learner.judged, options, processes.device),
+        processes.broadcast_weights(self._learner.evaluated_module)
+        found = prediction.predict(
+            prediction.infer_with_module(self._learner.evaluated_module, options, processes.device),
             self._task.splits.validation.examples[processes.rank :: processes.count],
             self._network,
             batch=options.batch,
             workers=self._task.workers,
         )
-        together = prediction.Answers.joined(processes.gathered(found))
-        for problems in processes.gathered(tuple(self._at.skipped)):
+        together = prediction.Predictions.concatenate(processes.gather(found))
+        for problems in processes.gather(tuple(self._at.skipped)):
             self._note(problems)
         self._note(together.problems)
         if not together.truth.any():
@@ -218,14 +219,14 @@ class _Training:
         return together.outputs, together.truth
 
     def _note(self, problems: tuple[str, ...]) -> None:
-        """Images that could not be read, without repetition."""
+        """Images that could not be read, each once."""
         for problem in problems:
             if self._options.strict:
                 raise DataInvalid(f"{problem}. Without --strict such images are skipped")
             if problem not in self._at.skipped:
                 self._at.skipped.append(problem)
                 if self._processes.first:
-                    self._observer.said(f"skipped {problem}")
+                    self._observer.on_message(f"skipped {problem}")
 
     def _stopped(self, what: str) -> TrainingStopped:
         at, folder = self._at, self._task.folder

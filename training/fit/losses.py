@@ -1,4 +1,4 @@
-"""Losses of a multi-label network: each label is a separate yes or no. All compute in fp32, even under autocast."""
+"""Losses of a multi-label network: each label is a yes or no of its own. All compute in fp32, also under autocast."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs (N, C) before the sigmoid and truth (N, C) of 0 and 1 → their loss, a scalar: the mean over all N · C."""
 
 
-def loss(name: LossName) -> Loss:
-    """Return the loss by name, with its paper's parameters."""
+def find_loss(name: LossName) -> Loss:
+    """By its name, with its paper's parameters."""
     return _LOSSES[name]
 
 
 def binary_cross_entropy(outputs: Tensor, truth: Tensor) -> Tensor:
-    """Binary cross-entropy: the mean of −log p of the truth."""
+    """The mean of −log p of what is true."""
     return functional.binary_cross_entropy_with_logits(outputs.float(), truth.float())
 
 

@@ -1,4 +1,4 @@
-"""Run a network on examples: its outputs beside the truth."""
+"""What a network says of each example, and what is true of it."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from app_tier.models.networks import Network
 from training.data.examples import Example
 from training.data.loading import as_served, batches, in_order
 from training.fit.learner import autocast
+from training.fit.metrics import Floats, Scores, Truth
 from training.fit.options import Options
-from training.metrics import Floats, Scores, Truth
 
 Infer = Callable[[Tensor], Scores]
 """Pixels (N, H, W, 3) uint8 → outputs (N, C)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """`outputs` (N, C) before any sigmoid and `truth` (N, C). Unreadable photos are only in `problems`."""
+class Predictions:
+    """`outputs` (N, C) before any sigmoid, `truth` (N, C); photos that could not be read are in `problems` alone."""
 
     outputs: Floats
     truth: Truth
     problems: tuple[str, ...]
 
     @staticmethod
-    def joined(parts: Sequence[Answers]) -> Answers:
-        """Concatenate the parts. A part without images does not know the number of outputs."""
+    def concatenate(parts: Sequence[Predictions]) -> Predictions:
+        """One after the other; what has no image does not know how many outputs there are."""
         some = [part for part in parts if len(part.truth)] or parts[:1]
-        return Answers(
+        return Predictions(
             np.concatenate([part.outputs for part in some]),
             np.concatenate([part.truth for part in some]),
             tuple(problem for part in parts for problem in part.problems),
         )
 
 
-def answers(
+def predict(
     infer: Infer,
     examples: Sequence[Example],
     network: Network,
@@ -49,20 +49,20 @@ def answers(
     batch: int,
     workers: int = 0,
     done: Callable[[int], None] = lambda _: None,
-) -> Answers:
-    """Infer all examples in order, without augmentation; `done` gets the number of examples in each batch."""
+) -> Predictions:
+    """Of all examples in their order, without augmentation; `done` hears how many more are through."""
     classes = len(network.label_names)
-    found: list[Answers] = [Answers(np.zeros((0, classes)), np.zeros((0, classes), np.bool_), ())]
+    found: list[Predictions] = [Predictions(np.zeros((0, classes)), np.zeros((0, classes), np.bool_), ())]
     pixels = as_served(examples, network)
     for some in batches(examples, classes, in_order(len(examples), batch), pixels, workers=workers):
         outputs = infer(some.pixels) if len(some.pixels) else np.zeros((0, classes))
-        found.append(Answers(outputs.astype(np.float64), some.truth.numpy() > 0, some.problems))
+        found.append(Predictions(outputs.astype(np.float64), some.truth.numpy() > 0, some.problems))
         done(len(some.pixels) + len(some.problems))
-    return Answers.joined(found)
+    return Predictions.concatenate(found)
 
 
-def of_module(module: PixelNetwork, options: Options, device: torch.device) -> Infer:
-    """Infer with a module as it was trained, in its mixed precision."""
+def infer_with_module(module: PixelNetwork, options: Options, device: torch.device) -> Infer:
+    """As it was trained: with its mixed precision."""
 
     def infer(pixels: Tensor) -> Scores:
         module.eval()
@@ -73,6 +73,6 @@ def of_module(module: PixelNetwork, options: Options, device: torch.device) -> I
     return infer
 
 
-def of_engine(engine: Engine) -> Infer:
-    """Infer with an engine, as a worker does."""
+def infer_with_engine(engine: Engine) -> Infer:
+    """As it is served."""
     return lambda pixels: engine.infer(pixels.numpy())

@@ -1,4 +1,4 @@
-"""Train in one process or in several that torchrun starts, one for each GPU."""
+"""One training in one process or in several, as torchrun starts them: one for each GPU."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 Item = TypeVar("Item")
 
 _PATIENCE = timedelta(hours=6)
-"""How long processes wait for each other: the first one alone looks for copies among maybe millions of images."""
+"""Of one process for the others: the first one alone looks for copies among all images, which may be millions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among its peers. With a single process every method is trivial."""
+    """This process among its peers; of one process, all methods do the obvious."""
 
     rank: int
     count: int
@@ -28,11 +28,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and reports."""
+        """Whether it is the one that writes files and speaks."""
         return self.rank == 0
 
-    def shared(self, module: nn.Module) -> nn.Module:
-        """Return the module with gradients averaged over all processes."""
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module with gradients averaged over all processes."""
         if self.count == 1:
             return module
         devices = [self.device.index] if self.device.type == "cuda" else None
@@ -40,8 +40,8 @@ class Processes:
         # another order: a process that goes on from a checkpoint does so later than one that was never killed.
         return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)
 
-    def unsynchronised(self, module: nn.Module) -> AbstractContextManager[object]:
-        """Within the block gradients only add up locally: for all but the last part of an accumulated step."""
+    def no_sync(self, module: nn.Module) -> AbstractContextManager[object]:
+        """Within it gradients only add up here: for all but the last part of an accumulated step."""
         if isinstance(module, DistributedDataParallel):
             return module.no_sync()
         return nullcontext()
@@ -53,15 +53,15 @@ class Processes:
         distributed.all_reduce(value)
         return value / self.count
 
-    def gathered(self, item: Item) -> list[Item]:
-        """Return what each process gave, by rank."""
+    def gather(self, item: Item) -> list[Item]:
+        """What each process gave, in the order of their ranks."""
         if self.count == 1:
             return [item]
         found: list[Any] = [None] * self.count
         distributed.all_gather_object(found, item)
         return found
 
-    def align(self, module: nn.Module) -> None:
+    def broadcast_weights(self, module: nn.Module) -> None:
         """Give all processes the first one's weights and batch statistics."""
         if self.count > 1:
             for tensor in module.state_dict().values():
@@ -73,8 +73,8 @@ class Processes:
 
 
 @contextmanager
-def joined(environ: Mapping[str, str]) -> Iterator[Processes]:
-    """Join the peers that torchrun's variables name, or train alone; on GPU LOCAL_RANK if any, else on the CPU."""
+def join_processes(environ: Mapping[str, str]) -> Iterator[Processes]:
+    """By torchrun's variables, or alone without them; on GPU number LOCAL_RANK where there are any, else the CPU."""
     count = int(environ.get("WORLD_SIZE", "1"))
     local = int(environ.get("LOCAL_RANK", "0"))
     cuda = torch.cuda.is_available()

@@ -1,4 +1,4 @@
-"""A training run: its options and its folder."""
+"""A run of training: its options, and the folder in which all of it lies."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Run(_Part):
-    """`run.json`: what is trained on what. A second start in the same folder must match it."""
+class TrainingRun(_Part):
+    """`run.json`: what was trained on what. A second start in the same folder must say the same."""
 
     format: Literal[1] = 1
     family: Literal["multilabel"] = "multilabel"
@@ -41,18 +41,18 @@ class Run(_Part):
     labels: tuple[str, ...]
     dataset: str
     splits_sha256: str
-    """`splits_hash` of `splits.json`, which names every image."""
+    """`hash_splits` of `splits.json`, which names every image."""
     initial_sha256: str
-    """Of the first weights; empty for random ones."""
+    """Of the weights that it began from; empty for random ones."""
     processes: int
 
     def network(self, name: str = "") -> Network:
-        """Describe the network for the engines, in the precision in which it will be served."""
+        """As the engines know it, in the precision in which it will be served."""
         return describe_network(name or self.architecture, self.architecture, self.labels, self.input)
 
     @property
     def hash(self) -> str:
-        """A hash of everything that decides the outcome. The dataset's path is left out: it may differ by machine."""
+        """Of all that decides what comes of it: data may lie under another name on the next machine."""
         return hashlib.sha256(self.model_dump_json(exclude={"dataset"}).encode()).hexdigest()
 
 
@@ -68,29 +68,29 @@ class Epoch(_Part):
     images_per_s: float
 
 
-def splits_hash(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
-    """Return the hex SHA-256 of a dataset's fingerprint and of the image names in each part."""
+def hash_splits(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
+    """Hex SHA-256 of a dataset's fingerprint and of which images are in which part, by name."""
     digest = hashlib.sha256(fingerprint.encode())
     for name, images in parts.items():
         digest.update(f"\n{name}\0".encode() + "\0".join(images).encode())
     return digest.hexdigest()
 
 
-def read(folder: Path) -> Run:
-    """Read `run.json`. Raises RunInvalid if the folder holds no run, or a damaged one."""
+def read(folder: Path) -> TrainingRun:
+    """Raises RunInvalid if the folder holds no run, or a damaged one."""
     path = folder / RUN
     try:
-        return Run.model_validate_json(path.read_bytes())
+        return TrainingRun.model_validate_json(path.read_bytes())
     except OSError:
         raise RunInvalid(f"{folder} is no folder of a training: there is no {RUN} in it") from None
     except ValidationError as error:
         raise RunInvalid(f"{path} is damaged: {first_problem(error)}") from None
 
 
-def begin(folder: Path, run: Run) -> bool:
-    """Write `run.json`; return True if the same run was begun in this folder before.
+def begin(folder: Path, run: TrainingRun) -> bool:
+    """Write `run.json`, or find that this very run was begun there before: then True.
 
-    Raises RunInvalid if the folder holds another run, TrainingStopped if the file cannot be written.
+    Raises RunInvalid if another run lies there, TrainingStopped if it cannot be written.
     """
     if (folder / RUN).exists():
         if differences := list(_differences(read(folder), run)):
@@ -105,7 +105,7 @@ def begin(folder: Path, run: Run) -> bool:
 
 
 def write_history(folder: Path, epochs: Iterable[Epoch]) -> None:
-    """Write the whole history, so that no line appears twice after a resumption."""
+    """All of it, so that no line is there twice after a resumption."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(Epoch.model_fields), lineterminator="\n")
     table.writeheader()
@@ -113,8 +113,8 @@ def write_history(folder: Path, epochs: Iterable[Epoch]) -> None:
     files.write(folder / HISTORY, text.getvalue().encode())
 
 
-def _differences(there: Run, wanted: Run) -> Iterable[str]:
-    """Yield each difference between the run in the folder and the wanted one."""
+def _differences(there: TrainingRun, wanted: TrainingRun) -> Iterable[str]:
+    """What was begun, and what is asked for now."""
     for name in Options.model_fields:
         old, new = getattr(there.options, name), getattr(wanted.options, name)
         if old != new:

@@ -1,4 +1,4 @@
-"""Choose the examples of an epoch and their order, as a function of seed and epoch, so that runs can be resumed."""
+"""Which examples an epoch goes through, in what order: a function of seed and epoch, so that runs can be resumed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.examples import Example
+from training.fit.metrics import Floats
 from training.fit.options import SamplerName
-from training.metrics import Floats
 
 RARE = 0.1
 """Labels on a smaller share of the photos than this are oversampled."""
@@ -19,12 +19,11 @@ Order = npt.NDArray[np.int64]
 
 
 class Sampler:
-    """The order of every epoch. All epochs are equally long.
+    """Orders for all epochs over the same examples. All epochs are equally long.
 
-    - plain: each example once.
-    - weighted: as many draws as examples, with replacement; an example's chance is the mean rarity of its labels.
-    - oversample: each example at least once, those with rare labels more often, by repeat factors (Gupta et al. 2019,
-      "LVIS", section 4.4): √(t / share of the label), the highest of an example's labels.
+    plain: each example once. weighted: as many draws as there are examples, with replacement, an example's chance that
+    of its labels' mean rarity. oversample: each example at least once, those of rare labels more often (repeat factors,
+    Gupta et al. 2019, "LVIS", section 4.4: √(t / share of the label), the highest of an example's labels).
     """
 
     def __init__(self, name: SamplerName, examples: Sequence[Example], classes: int, seed: int) -> None:
@@ -34,7 +33,7 @@ class Sampler:
         self.length = len(examples) if name != "oversample" else math.ceil(self._weights.sum() - 1e-9)
 
     def order(self, epoch: int) -> Order:
-        """Return `length` positions of examples."""
+        """Positions of examples, `length` of them."""
         random = np.random.default_rng((self._seed, epoch))
         if self._name == "weighted":
             return random.choice(len(self._weights), self.length, p=self._weights)
@@ -47,15 +46,15 @@ class Sampler:
         return random.permutation(np.minimum(draws, len(ends) - 1))
 
 
-def repeats(examples: Sequence[Example], classes: int, rare: float = RARE) -> Floats:
-    """Return how often each example occurs on average in an epoch that oversamples; at least 1."""
+def compute_repeat_factors(examples: Sequence[Example], classes: int, rare: float = RARE) -> Floats:
+    """How often each example comes in an epoch that oversamples, on average; 1 at least."""
     shares = _counts(examples, classes) / max(len(examples), 1)
     factors = np.sqrt(np.divide(rare, shares, out=np.ones(classes), where=shares > 0))
     return np.array([max([1.0, *(float(factors[label]) for label in each.labels)]) for each in examples], float)
 
 
-def rarities(examples: Sequence[Example], classes: int) -> Floats:
-    """Return the mean of 1 / count over each example's labels. One without labels counts as the most common example."""
+def compute_rarities(examples: Sequence[Example], classes: int) -> Floats:
+    """The mean of 1 / count over each example's labels; one without labels weighs as the most common example does."""
     counts = _counts(examples, classes)
     found = [float(np.mean([1 / counts[label] for label in each.labels])) if each.labels else None for each in examples]
     least = min((value for value in found if value is not None), default=1.0)
@@ -64,10 +63,10 @@ def rarities(examples: Sequence[Example], classes: int) -> Floats:
 
 def _weights(name: SamplerName, examples: Sequence[Example], classes: int) -> Floats:
     if name == "weighted":
-        weights = rarities(examples, classes)
+        weights = compute_rarities(examples, classes)
         chances: Floats = weights / weights.sum()
         return chances
-    return repeats(examples, classes) if name == "oversample" else np.ones(len(examples))
+    return compute_repeat_factors(examples, classes) if name == "oversample" else np.ones(len(examples))
 
 
 def _counts(examples: Sequence[Example], classes: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Follow a SageMaker training from outside, and fetch its result."""
+"""A training on SageMaker, as seen from outside: how it is asked for, followed to its end, and brought home."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ENTRYPOINT = ("python", "-P", "-m", "training.sagemaker.container")
 POLL_S = 15.0
 _PORTION = 1 << 20
 _MOST_BYTES = 50 << 30
-"""Most bytes that an archive of a run may unpack to."""
+"""An archive that would unpack to more is no run."""
 
 
 def follow(jobs: TrainingJobs, name: str, pause: Callable[[float], None] = time.sleep) -> Iterator[str]:
-    """Yield the job's log and state line by line, until it has succeeded.
+    """The job's log and what it is doing, line by line, until it has ended well.
 
-    The job runs whether or not somebody follows it. Raises TrainingStopped if it failed or was stopped.
+    The job does not mind whether somebody follows it. Raises TrainingStopped where it failed or was stopped.
     """
     position: LogPosition | None = None
     said = ""
@@ -47,11 +47,11 @@ def follow(jobs: TrainingJobs, name: str, pause: Callable[[float], None] = time.
     yield _paid(state)
 
 
-def fetch(jobs: TrainingJobs, name: str, folder: Path) -> runs.Run:
-    """Fetch the run of a successful job into `folder`, which must not exist yet.
+def fetch(jobs: TrainingJobs, name: str, folder: Path) -> runs.TrainingRun:
+    """Bring the run of a job that has ended well into `folder`, which must not be there yet.
 
-    Raises TrainingStopped if the job has not succeeded, NotFound if its archive is gone, RunInvalid if the archive
-    holds anything but a run.
+    Raises TrainingStopped for a job that has not, NotFound where its archive is gone, RunInvalid for an archive that
+    holds no run, or anything that does not belong into one.
     """
     state = jobs.state(name)
     if state.status != "Completed":
@@ -71,9 +71,9 @@ def fetch(jobs: TrainingJobs, name: str, folder: Path) -> runs.Run:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack the files and folders of a tar.gz: no links, no devices, nothing outside `folder`.
+    """Files and folders of a tar.gz, and nothing else: no links, no devices, nothing that leads out of `folder`.
 
-    Raises RunInvalid, also for a wrong gzip checksum; files that were unpacked before remain.
+    Raises RunInvalid, also for an archive that does not have gzip's checksum; what was unpacked before stays.
     """
     left = _MOST_BYTES
     try:

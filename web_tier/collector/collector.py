@@ -21,7 +21,6 @@ from core.errors import BadMessage, NotFound, Unavailable
 from core.storage import layout
 from core.storage.ports import Delivery
 from core.telemetry import logger
-from core.util.backoff import compute_backoff
 from core.wiring import Backend
 from web_tier.catalog.drops import DropCatalog
 from web_tier.catalog.feedback import FeedbackCatalog
@@ -31,6 +30,7 @@ from web_tier.collector.dead_letter_sweeper import DeadLetterSweeper
 from web_tier.services.dispatch import Dispatch
 from web_tier.services.feedback_publisher import FeedbackPublisher
 from web_tier.services.lifecycle import Housekeeping
+from web_tier.services.outage import Outage
 
 GROUP = 100
 _WAIT_S = 1.0
@@ -41,7 +41,6 @@ _PAID_PAUSE_S = 1.0
 _UNSENT_AFTER_S = 5.0
 _QUIET_S = 60.0
 _RECONCILE_EVERY = 30
-_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 
 
 class Collector:
@@ -87,14 +86,14 @@ class Collector:
 
     def _run(self, stop: threading.Event) -> None:
         swept_at, sweeps = float("-inf"), 0
-        collecting, sweeping = _Outage(stop, self._step), _Outage(stop, self._step)
+        collecting, sweeping = _new_outage(), _new_outage()
         while not stop.is_set():
             self._step("collect")
             try:
                 self.collect(stop)
                 collecting.end()
             except Unavailable as error:
-                collecting.wait(error)
+                self._wait(collecting.record(error), stop)
             if time.monotonic() - swept_at < self._settings.collector.sweep_s:
                 continue
             swept_at = time.monotonic()
@@ -107,7 +106,11 @@ class Collector:
                 sweeps += 1
                 sweeping.end()
             except Unavailable as error:
-                sweeping.wait(error)
+                self._wait(sweeping.record(error), stop)
+
+    def _wait(self, pause_s: float, stop: threading.Event) -> None:
+        self._step("wait")
+        stop.wait(pause_s)
 
     def collect(self, stop: threading.Event | None = None, wait_s: float = _WAIT_S) -> int:
         """Record one group of results; return how many were new.
@@ -127,7 +130,7 @@ class Collector:
 
     def _record_messages(self, deliveries: list[Delivery], stop: threading.Event) -> int:
         """Record the results, then delete their messages. While the catalogue is away, keep the messages hidden."""
-        outage = _Outage(stop, self._step)
+        outage = _new_outage()
         while True:
             try:
                 read = [(delivery, self._read(delivery)) for delivery in deliveries]
@@ -137,7 +140,7 @@ class Collector:
             except Unavailable as error:
                 if stop.is_set():
                     raise  # the messages come back after the visibility timeout
-                outage.wait(error)
+                self._wait(outage.record(error), stop)
                 self._keep_hidden(deliveries)
             else:
                 outage.end()
@@ -227,22 +230,5 @@ class Collector:
                 logger().error("a stored result cannot be read", key=info.key, reason=str(error))
 
 
-class _Outage:
-    """Waits while something does not answer, a longer time at each failure. Logs the first failure and the end."""
-
-    def __init__(self, stop: threading.Event, step: Callable[[str], None]) -> None:
-        self._stop = stop
-        self._step = step
-        self._failures = 0
-
-    def wait(self, error: Unavailable) -> None:
-        if not self._failures:
-            logger().error("the collector waits: something does not answer", reason=str(error))
-        self._step("wait")
-        self._stop.wait(compute_backoff(self._failures, base_s=_PAUSE_S, cap_s=_LONGEST_PAUSE_S))
-        self._failures += 1
-
-    def end(self) -> None:
-        if self._failures:
-            logger().info("the collector goes on", tries=self._failures)
-            self._failures = 0
+def _new_outage() -> Outage:
+    return Outage("the collector waits", "the collector goes on")

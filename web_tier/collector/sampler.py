@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from core.errors import Unavailable
 from core.fleet.roster import Heartbeat
 from core.storage.ports import Queue
-from core.telemetry import logger
 from web_tier.catalog.samples import EVERY_S, Sample, SampleCatalog
 from web_tier.services.fleet_view import FleetView
+from web_tier.services.outage import Outage
 
 
 class Sampler:
@@ -37,15 +37,13 @@ class Sampler:
 
     def run(self, stop: threading.Event) -> None:
         """Sample until `stop` is set. While something does not answer, samples are missing."""
-        silent = False
+        outage = Outage("samples of the fleet are missing", "the fleet is sampled again")
         while not stop.is_set():
             try:
                 self.sample()
-                silent = False
+                outage.end()
             except Unavailable as error:
-                if not silent:
-                    logger().warning("samples of the fleet are missing: something does not answer", reason=str(error))
-                silent = True
+                outage.record(error)
             stop.wait(EVERY_S)
 
     def sample(self) -> None:

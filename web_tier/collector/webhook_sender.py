@@ -9,6 +9,7 @@ from core.errors import Unavailable
 from core.telemetry import logger
 from core.util.backoff import compute_backoff
 from web_tier.catalog.webhooks import ANNOUNCED_FOR_S, Attempt, Delivery, WebhookCatalog
+from web_tier.services.outage import Outage
 from web_tier.services.serializers import serialize_webhook_event
 from web_tier.services.webhook_client import DeliveryOutcome, WebhookClient
 
@@ -42,7 +43,7 @@ class WebhookSender:
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop` is set. Waits while the catalogue does not answer."""
-        passes, trouble = 0, False
+        passes, outage = 0, Outage("webhooks wait", "webhooks are sent again")
         while not stop.is_set():
             try:
                 if passes % _FULL_EVERY == 0:
@@ -50,11 +51,10 @@ class WebhookSender:
                     self.send_due(stop)
                 else:
                     self.send_due(stop, over_s=_RECENT_S)
-                passes, trouble = passes + 1, False
+                passes += 1
+                outage.end()
             except Unavailable as error:
-                if not trouble:
-                    logger().error("webhooks wait: the catalogue does not answer", reason=str(error))
-                trouble = True
+                outage.record(error)
             except Exception as error:  # noqa: BLE001  # a thread has no caller; a claimed delivery is due again in a minute
                 logger().error("sending webhooks failed", exc_info=error)
             stop.wait(self._pause_s)

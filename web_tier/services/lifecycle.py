@@ -15,6 +15,7 @@ from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.pace import Pace
 from web_tier.catalog.removal import RemovalCatalog
 from web_tier.services.dispatch import Dispatch
+from web_tier.services.outage import Outage
 from web_tier.services.removal import Removal, purge
 
 __all__ = ["DAY_S", "BatchLifecycle", "Housekeeping", "purge"]
@@ -25,7 +26,6 @@ _PORTION = 1000
 _AT_ONCE = 500
 """Images whose rows a request changes or removes itself; the collector continues with the rest."""
 _POLL_S = 1.0
-_PAUSE_S = 5.0
 
 
 class Cancelling:
@@ -166,17 +166,15 @@ class Housekeeping:
 
     def run(self, stop: threading.Event) -> None:
         """Finish cancellations and deletions as they come, until `stop` is set. Retries what does not answer."""
-        silent = False
+        outage = Outage("removing and cancelling large batches waits", "removing and cancelling large batches goes on")
         while not stop.is_set():
             try:
                 self.finish(stop)
-                pause = _POLL_S
-                silent = False
+                outage.end()
+                pause_s = _POLL_S
             except Unavailable as error:
-                if not silent:
-                    logger().warning("removing deleted batches waits: something does not answer", reason=str(error))
-                silent, pause = True, _PAUSE_S
-            stop.wait(pause)
+                pause_s = max(_POLL_S, outage.record(error))
+            stop.wait(pause_s)
 
     def make_room(self, batch_ids: Collection[str]) -> None:
         """Remove what deleted batches of these ids held, so that they can start anew. Raises Unavailable."""

@@ -57,7 +57,7 @@ async function describeTerms(list) {
 /** The terms of a decision, folded; `fillTerms` fills the list in it. */
 export function termsDetails() {
   const list = el('dl', { class: 'terms' });
-  const details = el('details', {}, el('summary', {}, 'Every term'), list);
+  const details = el('details', {}, el('summary', {}, 'All terms'), list);
   details.addEventListener('toggle', () => details.open && describeTerms(list));
   return details;
 }

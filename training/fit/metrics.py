@@ -1,7 +1,6 @@
-"""Measures of a tagger's scores: arrays in, numbers out; `nan` where a measure is not defined.
+"""What is measured of a tagger's scores. Pure: arrays in, numbers out; `nan` where a figure is not defined.
 
-`scores` is (N, C) everywhere: a row for each image, a column for each label, higher meaning surer. `truth` is (N, C)
-bool.
+Throughout, `scores` is (N, C), one row an image and one column a label, higher meaning surer; `truth` is (N, C) bool.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 BINS = 15
-"""Number of bins of the calibration figures, of equal width (Guo et al. 2017)."""
+"""Of the calibration figures, of equal width (Guo et al. 2017)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Precision and recall of one label if all scores of at least each threshold count as tags, highest first."""
+    """Precision and recall of one label if all scores from `thresholds` on count as said, the highest first."""
 
     thresholds: Floats
     precision: Floats
@@ -31,7 +30,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts per label, (C,) each: right tags, wrong tags and missed tags."""
+    """Per label, (C,) each: what was said rightly, said wrongly, and not said though it is there."""
 
     hits: Counts
     false_alarms: Counts
@@ -39,7 +38,7 @@ class Tally:
 
     @property
     def precision(self) -> Floats:
-        """0 for a label that was never given."""
+        """0 for a label that was never said."""
         return ratio(self.hits, self.hits + self.false_alarms)
 
     @property
@@ -49,13 +48,13 @@ class Tally:
 
     @property
     def f1(self) -> Floats:
-        """0 for a label that was neither given nor true."""
+        """0 for a label that was neither said nor there."""
         return ratio(2 * self.hits, 2 * self.hits + self.false_alarms + self.misses)
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """Precision, recall and F1 over all labels."""
+    """Precision, recall and F1 of all labels together."""
 
     precision: float
     recall: float
@@ -64,7 +63,7 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Per bin of confidence, (BINS,) each: count, mean confidence, share that was right (nan if empty)."""
+    """Per bin of confidence, (BINS,) each: how many, their mean confidence, the share that was right (nan if none)."""
 
     count: Counts
     confidence: Floats
@@ -72,7 +71,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: the mean distance between confidence and truth, weighted by count."""
+        """The expected calibration error: how far confidence and truth are apart, on average over all that was said."""
         some = self.count > 0
         if not some.any():
             return float("nan")
@@ -81,12 +80,12 @@ class Reliability:
 
 
 def ratio(part: Counts, whole: Counts) -> Floats:
-    """Divide element by element; 0 where the whole is 0."""
+    """Element by element; 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros(np.shape(whole), np.float64), where=np.asarray(whole) > 0)
 
 
-def curve(scores: Scores, truth: Truth) -> Curve:
-    """Return the curve of one label, from scores (N,) and truth (N,). Equal scores make one point."""
+def compute_curve(scores: Scores, truth: Truth) -> Curve:
+    """Of one label: scores (N,) and truth (N,). Equal scores are one point: no order among them is made up."""
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))[: len(ordered)]
@@ -96,35 +95,35 @@ def curve(scores: Scores, truth: Truth) -> Curve:
 
 
 def average_precision(scores: Scores, truth: Truth) -> float:
-    """Return one label's Σ (Rₙ − Rₙ₋₁) · Pₙ over the curve's points, without interpolation; nan without a positive.
+    """Of one label: Σ (Rₙ − Rₙ₋₁) · Pₙ over the curve's points, without interpolation; nan without a positive.
 
     This is scikit-learn's definition, and without ties that of the papers on multi-label COCO. It is not Pascal VOC's,
     which makes precision monotone first and so gives as much or more.
     """
     if not truth.any():
         return float("nan")
-    points = curve(scores, truth)
+    points = compute_curve(scores, truth)
     return float(np.sum(np.diff(points.recall, prepend=0.0) * points.precision))
 
 
 def average_precisions(scores: Scores, truth: Truth) -> Floats:
-    """Return each label's average precision, (C,); nan for a label on no image."""
+    """(C,): of each label, nan for one that is on no image."""
     return np.array([average_precision(scores[:, label], truth[:, label]) for label in range(truth.shape[1])], float)
 
 
 def mean_average_precision(scores: Scores, truth: Truth) -> float:
-    """Return the mAP: the mean over the labels that are on any image; nan if none is."""
+    """mAP: the mean over the labels that are on an image at least; nan if none is."""
     return mean(average_precisions(scores, truth))
 
 
 def mean(values: Floats) -> float:
-    """Return the mean of the defined values; nan if there are none."""
+    """Of those that are defined; nan if none is."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-def tally(said: Truth, truth: Truth) -> Tally:
-    """Count per label; both arguments are (N, C)."""
+def tally_labels(said: Truth, truth: Truth) -> Tally:
+    """Counts per label; both are (N, C)."""
     return Tally(
         hits=np.sum(said & truth, axis=0, dtype=np.int64),
         false_alarms=np.sum(said & ~truth, axis=0, dtype=np.int64),
@@ -132,16 +131,16 @@ def tally(said: Truth, truth: Truth) -> Tally:
     )
 
 
-def micro(counts: Tally) -> Means:
-    """Return the means over all pairs of image and label: frequent labels weigh most."""
+def micro_average(counts: Tally) -> Means:
+    """Over all pairs of image and label: frequent labels weigh most."""
     summed = Tally(*(each.sum(keepdims=True) for each in (counts.hits, counts.false_alarms, counts.misses)))
     return Means(float(summed.precision[0]), float(summed.recall[0]), float(summed.f1[0]))
 
 
-def macro(counts: Tally) -> Means:
-    """Return the means over the labels that are on any image: each weighs the same.
+def macro_average(counts: Tally) -> Means:
+    """The mean over the labels that are on an image at least: each weighs the same.
 
-    F1 is the mean of the labels' F1, as in scikit-learn, not the harmonic mean of mean precision and mean recall.
+    F1 is the mean of the labels' F1, as scikit-learn has it, and not the harmonic mean of mean precision and recall.
     """
     there = counts.hits + counts.misses > 0
     if not there.any():
@@ -150,19 +149,19 @@ def macro(counts: Tally) -> Means:
 
 
 def label_accuracy(said: Truth, truth: Truth) -> float:
-    """Return the share of right pairs of image and label. Compare it with `silent_accuracy`."""
+    """The share of pairs of image and label that are right. Says little beside `silent_accuracy`."""
     return float(np.mean(said == truth)) if truth.size else float("nan")
 
 
 def silent_accuracy(truth: Truth) -> float:
-    """Return the `label_accuracy` of a tagger that never gives a tag: 96.4 % on COCO's 80 labels."""
+    """What `label_accuracy` gives to a tagger that never says anything: 96.4 % on COCO's 80 labels."""
     return float(np.mean(~truth)) if truth.size else float("nan")
 
 
-def top_k(scores: Scores, truth: Truth, k: int) -> float:
-    """Return the share of images for which one of the k highest scores is right; of equal scores the first counts.
+def top_k_accuracy(scores: Scores, truth: Truth, k: int) -> float:
+    """The share of images of which one of the k highest scores is right; of equal scores the first label's counts.
 
-    With fewer than k labels, every image that has a label counts as right.
+    With fewer than k labels it is 1 for every image that has one.
     """
     if not len(truth):
         return float("nan")
@@ -171,7 +170,7 @@ def top_k(scores: Scores, truth: Truth, k: int) -> float:
 
 
 def reliability(confidence: Scores, right: Truth, bins: int = BINS) -> Reliability:
-    """Bin statements by their confidence, 0..1, with whether each was right; both shapes are equal."""
+    """Of any number of statements: the confidence 0..1 of each, and whether it was right; shapes are equal."""
     flat, correct = np.ravel(confidence).astype(np.float64), np.ravel(right)
     which = np.clip((flat * bins).astype(np.int64), 0, bins - 1)
     count = np.bincount(which, minlength=bins)
@@ -184,14 +183,14 @@ def reliability(confidence: Scores, right: Truth, bins: int = BINS) -> Reliabili
 
 
 def sigmoid(outputs: Scores) -> Floats:
-    """Return the sigmoid of each output; large ones of either sign neither overflow nor warn."""
+    """Of each output by itself; large ones of either sign neither overflow nor warn."""
     half = np.asarray(outputs, np.float64) / 2
     probabilities: Floats = (1 + np.tanh(half)) / 2
     return probabilities
 
 
 def softmax(outputs: Scores) -> Floats:
-    """Return the softmax along the last axis."""
+    """Along the last axis."""
     values = np.asarray(outputs, np.float64)
     powers: Floats = np.exp(values - values.max(axis=-1, keepdims=True))
     powers /= powers.sum(axis=-1, keepdims=True)
