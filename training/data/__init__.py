@@ -1,1 +1,1 @@
-"""Labelled images: reading, checking, finding copies, splitting, augmenting and loading."""
+"""Labelled images: how they are read, checked, split, augmented and loaded."""
