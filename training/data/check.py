@@ -12,7 +12,7 @@ from core.errors import BadImage
 from training.data import duplicates
 from training.data.duplicates import Copies
 from training.data.examples import Dataset
-from training.data.fingerprints import Fingerprint, Prints
+from training.data.fingerprints import Fingerprint, Fingerprints
 from training.data.reading import Finding, Reading
 from training.data.splits import Splits
 
@@ -86,11 +86,11 @@ class Check:
         return {name: number for (name, _), number in zip(self.parts, count.parts, strict=False)}
 
 
-def check(reading: Reading, prints: Prints, splits: Splits | None = None) -> Check:
+def check(reading: Reading, prints: Fingerprints, splits: Splits | None = None) -> Check:
     """Check a dataset whose images have fingerprints. `splits` must be a split of this dataset."""
     dataset = reading.dataset
     part_of = {one.path: name for name, part in splits.parts.items() for one in part.examples} if splits else {}
-    pairs = duplicates.copies(prints)
+    pairs = duplicates.find_copies(prints)
     counts = [part.counts() for part in splits.parts.values()] if splits else []
     labels = tuple(
         LabelCount(label, images, tuple(part[number] for part in counts))
@@ -117,7 +117,7 @@ def check(reading: Reading, prints: Prints, splits: Splits | None = None) -> Che
     )
 
 
-def _unreadable(prints: Prints) -> Iterator[Finding]:
+def _unreadable(prints: Fingerprints) -> Iterator[Finding]:
     for path, one in prints.items():
         if isinstance(one, BadImage):
             yield Finding("error", "unreadable image", str(path), str(one))

@@ -29,7 +29,7 @@ _DECODE_MB = 600
 _COLOURS = ("#2f7d57", "#f2c14e", "#f78154")
 
 
-def html(found: Check) -> str:
+def build_html(found: Check) -> str:
     """Return the page, with leaks and copies as pictures."""
     return build_page(f"Data check: {found.dataset.name}", _body(found))
 

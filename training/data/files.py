@@ -8,7 +8,7 @@ from core.errors import TrainingStopped
 from core.util.atomic import atomic_write
 
 
-def folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
     """Make the folder and those above it. Raises TrainingStopped if something is in the way."""
     try:
         path.mkdir(parents=True, exist_ok=True)

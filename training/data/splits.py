@@ -53,7 +53,7 @@ class SplitFile(BaseModel):
 def split(dataset: Dataset, shares: Shares = SHARES, seed: int = 0) -> Splits:
     """Assign the groups so that each label comes as close to the shares as whole groups allow; a seed fixes the parts.
 
-    `duplicates.grouped` puts copies of an image into one group. Each part keeps the order of the dataset's examples.
+    `duplicates.group_copies` puts copies of an image into one group. Each part keeps the dataset's order of examples.
     Raises DataInvalid for invalid shares, and for fewer groups than parts.
     """
     groups: dict[str, list[Example]] = defaultdict(list)
@@ -74,9 +74,9 @@ def save(splits: Splits, path: Path, dataset: Dataset) -> None:
     kept = SplitFile(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
-        **{name: tuple(map(dataset.relative, part.examples)) for name, part in splits.parts.items()},
+        **{name: tuple(map(dataset.relative_name, part.examples)) for name, part in splits.parts.items()},
     )
-    files.folder(path.parent)
+    files.make_folder(path.parent)
     files.write(path, kept.model_dump_json(indent=1).encode() + b"\n")
 
 
@@ -88,7 +88,7 @@ def load(path: Path, dataset: Dataset) -> Splits:
             f"{path} splits other data: it was made for {kept.dataset!r}, and {dataset.name!r} has other images or "
             "labels now; make it anew with `tagfleet data split`"
         )
-    paths = {dataset.relative(example): example.path for example in dataset.examples}
+    paths = {dataset.relative_name(example): example.path for example in dataset.examples}
     named = [(name, part) for part, names in enumerate((kept.train, kept.validation, kept.test)) for name in names]
     counts = Counter(name for name, _ in named)
     if wrong := [name for name in counts if counts[name] > 1]:

@@ -43,7 +43,7 @@ _BARS = 80
 
 def write(evaluation: Evaluation, folder: Path) -> None:
     """Write `report.html` and `figures.json`. Raises TrainingStopped if that fails."""
-    files.folder(folder)
+    files.make_folder(folder)
     files.write(folder / FIGURES, evaluation.figures.model_dump_json(indent=1).encode() + b"\n")
     files.write(folder / REPORT, build_page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
 

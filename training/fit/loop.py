@@ -20,7 +20,7 @@ from app_tier.models.networks import Network
 from core.errors import DataInvalid, TrainingStopped
 from training.data import files
 from training.data.augmentation import Augmented, Strength
-from training.data.loading import Batch, Draw, Pixels, as_served, batches, decoder
+from training.data.loading import Batch, Draw, Pixels, crop_as_served, load_batches, make_decoder
 from training.data.splits import Splits
 from training.fit import checkpoint, metrics, networks, prediction, runs
 from training.fit.checkpoint import Checkpoint
@@ -152,7 +152,9 @@ class _Training:
         draws = self._draws()[len(self._at.losses) * several :]
         parts: list[Batch] = []
         for number, batch in enumerate(
-            batches(self._examples, self._classes, draws, self._pixels(), replace=True, workers=self._task.workers),
+            load_batches(
+                self._examples, self._classes, draws, self._pixels(), replace=True, workers=self._task.workers
+            ),
             1,
         ):
             self._note(batch.problems)
@@ -172,12 +174,12 @@ class _Training:
     def _pixels(self) -> Pixels:
         options = self._options
         if not options.augment:
-            return as_served(self._examples, self._network)
+            return crop_as_served(self._examples, self._network)
         strength = Strength(
             options.smallest_cut, options.mirror, options.degrees, options.operations, options.magnitude
         )
         return Augmented(
-            self._task.splits.train, decoder(self._network.resize), self._network.crop, options.seed, strength
+            self._task.splits.train, make_decoder(self._network.resize), self._network.crop, options.seed, strength
         ).pixels
 
     def _validate(self) -> tuple[Epoch, bool]:

@@ -81,8 +81,8 @@ def _split(dataset: Dataset, request: TrainingRequest, say: Say) -> Splits:
     if request.splits is not None:
         raise DataInvalid(f"{request.splits} does not exist; `tagfleet data split` makes it")
     say(f"searching {len(dataset.examples)} images for copies, to keep each with its original")
-    prints = fingerprints.taken([example.path for example in dataset.examples])
-    return splits.split(duplicates.grouped(dataset, duplicates.copies(prints)), seed=request.options.seed)
+    prints = fingerprints.compute_fingerprints([example.path for example in dataset.examples])
+    return splits.split(duplicates.group_copies(dataset, duplicates.find_copies(prints)), seed=request.options.seed)
 
 
 def _check(parts: Splits, say: Say) -> None:
@@ -118,5 +118,5 @@ def _begin(folder: Path, run: TrainingRun, parts: Splits, dataset: Dataset) -> N
 
 
 def _hash(parts: Splits, dataset: Dataset) -> str:
-    named = {name: map(dataset.relative, part.examples) for name, part in parts.parts.items()}
+    named = {name: map(dataset.relative_name, part.examples) for name, part in parts.parts.items()}
     return runs.hash_splits(dataset.fingerprint, named)

@@ -58,7 +58,7 @@ def tune(examples: Sequence[FineTuningExample], weights: Path, run: Path, option
     `tell` receives progress lines. Raises WeightsInvalid, RunInvalid if `run` belongs to another training, DataInvalid
     if no image is readable, and TrainingStopped, whose text says what is kept.
     """
-    files.folder(run)
+    files.make_folder(run)
     _check_same_run(run, examples, weights, options)
     done = _find_last_epoch(run)
     tuning = _Tuning(run / f"epoch-{done}" if done else weights, options)

@@ -25,8 +25,8 @@ def run(*arguments: str | Path) -> Result:
 
 
 def checked(source: Path, split: Splits | None = None) -> Check:
-    found = reading.look(source)
-    return check(found, fingerprints.taken(one.path for one in found.dataset.examples), split)
+    found = reading.inspect(source)
+    return check(found, fingerprints.compute_fingerprints(one.path for one in found.dataset.examples), split)
 
 
 def kinds(found: Check) -> set[tuple[str, str]]:
@@ -141,7 +141,7 @@ class TestFindings:
 
     def test_another_file_than_the_one_that_was_tagged(self, tmp_path):
         pictures(tmp_path, "a.png", "b.png")
-        own = fingerprints.taken([tmp_path / "a.png"])[tmp_path / "a.png"].sha256
+        own = fingerprints.compute_fingerprints([tmp_path / "a.png"])[tmp_path / "a.png"].sha256
         lines = (
             {
                 "image_id": name,

@@ -97,7 +97,7 @@ def test_thresholds_and_temperature_see_no_test_image(run: Path, source: Path, k
     for example in dataset.examples:
         label = next(iter(example.labels))
         told = (label + 1) % 3 if example.path in test else label
-        lines.append(f"{dataset.relative(example)},{dataset.labels[told]}")
+        lines.append(f"{dataset.relative_name(example)},{dataset.labels[told]}")
     table = source.parent / "colours" / "lies.csv"
     table.write_text("\n".join(lines) + "\n")
     try:

@@ -8,11 +8,11 @@ import pytest
 from core.errors import DataInvalid
 from tests.unit.training.sources import SIZE, coco, pictures
 from training.data.examples import Dataset
-from training.data.reading import look, read
+from training.data.reading import inspect, read
 
 
 def tags(dataset: Dataset) -> dict[str, set[str]]:
-    return {dataset.relative(one): {dataset.labels[label] for label in one.labels} for one in dataset.examples}
+    return {dataset.relative_name(one): {dataset.labels[label] for label in one.labels} for one in dataset.examples}
 
 
 def said(source: Path, images: Path | None = None) -> str:
@@ -22,7 +22,7 @@ def said(source: Path, images: Path | None = None) -> str:
 
 
 def kinds(source: Path) -> list[tuple[str, str]]:
-    return [(finding.level, finding.kind) for finding in look(source).findings]
+    return [(finding.level, finding.kind) for finding in inspect(source).findings]
 
 
 class TestCoco:
@@ -31,7 +31,7 @@ class TestCoco:
         assert dataset.labels == ("dog", "cat")
         assert tags(dataset) == {"a.png": {"cat", "dog"}, "b.png": {"dog"}, "c.png": set()}
         assert read(tmp_path) == dataset
-        assert not look(tmp_path).findings
+        assert not inspect(tmp_path).findings
 
     def test_the_layout_in_which_it_is_published(self, tmp_path):
         made = coco(tmp_path)
@@ -78,7 +78,7 @@ class TestCoco:
     def test_boxes_outside_are_no_obstacle(self, tmp_path):
         boxes = ([0, 0, *SIZE], [-5, 0, 9, 9], [40, 30, 20, 3], [3, 3, 0, 4])
         made = coco(tmp_path, annotations=[{"image_id": 0, "category_id": 7, "bbox": list(box)} for box in boxes])
-        found = [finding for finding in look(made).findings if finding.kind == "box outside"]
+        found = [finding for finding in inspect(made).findings if finding.kind == "box outside"]
         assert [finding.text.partition(",")[0] for finding in found] == [
             f"the box of annotations[{number}]" for number in (1, 2, 3)
         ]
@@ -165,8 +165,8 @@ class TestExports:
         )
         dataset = read(made)
         assert tags(dataset) == {"a.png": {"Dog", "grass"}, "b.png": {"Dog"}, "c.png": set()}
-        assert not look(made).findings
-        assert set(look(made).hashes.values()) == {"ab" * 32}
+        assert not inspect(made).findings
+        assert set(inspect(made).hashes.values()) == {"ab" * 32}
 
     def test_csv(self, tmp_path):
         pictures(tmp_path, "a.png", "b.png", "-c.png")

@@ -8,7 +8,7 @@ from pathlib import Path
 from core.errors import DataInvalid
 from training.data.examples import Dataset
 from training.data.reading import coco, exports, folders, tables
-from training.data.reading.findings import Finding, Reading, general
+from training.data.reading.findings import Finding, Reading, check_labels
 
 _SPLITS = "splits.json"
 """Files that may be beside the images and say nothing about their content."""
@@ -20,9 +20,9 @@ _INDEXES = {".json": "COCO json", ".jsonl": "an export of Tagfleet's", ".csv": "
 def read(source: Path, images: Path | None = None) -> Dataset:
     """Read the dataset at `source`; `images` is the folder of its images, if not beside it.
 
-    Raises DataInvalid with the file and line of the first error; `look` finds all of them.
+    Raises DataInvalid with the file and line of the first error; `inspect` finds all of them.
     """
-    found = look(source, images)
+    found = inspect(source, images)
     errors = found.errors
     if errors:
         more = f" ({len(errors) - 1} more: `tagfleet data check {source}` lists them)" if errors[1:] else ""
@@ -30,7 +30,7 @@ def read(source: Path, images: Path | None = None) -> Dataset:
     return found.dataset
 
 
-def look(source: Path, images: Path | None = None) -> Reading:
+def inspect(source: Path, images: Path | None = None) -> Reading:
     """Read what is readable in `source`, with everything that is wrong with it.
 
     The source is COCO's json, a csv, a Tagfleet export (json lines or csv), a folder that contains one of these, or a
@@ -45,7 +45,7 @@ def look(source: Path, images: Path | None = None) -> Reading:
         raise DataInvalid(f"{error.filename or index}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise DataInvalid(f"{index} is not UTF-8: {error.reason} at byte {error.start}") from None
-    return found.with_findings(general(found.dataset, index))
+    return found.with_findings(check_labels(found.dataset, index))
 
 
 def _index(source: Path) -> Path:
@@ -83,4 +83,4 @@ def _reader(index: Path) -> Callable[[Path, Path | None], Reading]:
     raise DataInvalid(f"{index}: it ends in none of {', '.join(_INDEXES)}, and is no folder either")
 
 
-__all__ = ["Finding", "Reading", "look", "read"]
+__all__ = ["Finding", "Reading", "inspect", "read"]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from config.validation import first_problem
 from core.errors import DataInvalid
 from training.data.examples import Dataset, Example
-from training.data.reading.findings import Finding, Reading, folder_of
+from training.data.reading.findings import Finding, Reading, find_image_folder
 
 _Part = TypeVar("_Part", bound=BaseModel)
 _SLACK_PX = 1.0
@@ -51,7 +51,7 @@ def read(index: Path, folder: Path | None) -> Reading:
         if (image := _parsed(Image, index, f"images[{number}]", one, findings))
     ]
     first = images[0].file_name if images else ""
-    files = folder_of(index, folder, first, *_candidates(index))
+    files = find_image_folder(index, folder, first, *_candidates(index))
     labels, boxed = _annotated(index, raw["annotations"], images, categories, findings)
     examples: dict[Path, Example] = {}
     sizes = {}
@@ -77,10 +77,10 @@ def _loaded(index: Path) -> dict[str, list[Any]]:
         raw = json.loads(index.read_bytes())
     except json.JSONDecodeError as error:
         raise DataInvalid(f"{index}:{error.lineno}: no json: {error.msg} at column {error.colno}") from None
-    return lists(raw, index)
+    return check_lists(raw, index)
 
 
-def lists(raw: Any, index: Path) -> dict[str, list[Any]]:
+def check_lists(raw: Any, index: Path) -> dict[str, list[Any]]:
     """Load the json with its three lists. Raises DataInvalid if it lacks one."""
     for name in ("images", "categories", "annotations"):
         if not isinstance(raw, dict) or not isinstance(raw.get(name), list):

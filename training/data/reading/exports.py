@@ -19,7 +19,7 @@ from core.domain.tag_names import tag_key
 from core.errors import DataInvalid
 from core.util.spreadsheets import unguarded
 from training.data.examples import Dataset, Example
-from training.data.reading.findings import Finding, Reading, folder_of
+from training.data.reading.findings import Finding, Reading, find_image_folder
 
 _COLUMNS = frozenset(("image_id", "name", "sha256", "tag", "source"))
 
@@ -99,7 +99,7 @@ def _made(index: Path, folder: Path | None, found: Iterable[_Corrected], finding
     if not touched and not findings:
         raise DataInvalid(f"{index}: no person corrected any of its images, so there is nothing to learn from it")
     first = touched[0].name if touched else ""
-    files = folder_of(index, folder, first, index.parent / "images", index.parent)
+    files = find_image_folder(index, folder, first, index.parent / "images", index.parent)
     labels: list[str] = []
     position: dict[str, int] = {}
     examples: dict[Path, Example] = {}

@@ -66,7 +66,7 @@ class Reading:
         return replace(self, findings=(*self.findings, *more))
 
 
-def general(dataset: Dataset, source: Path) -> Iterator[Finding]:
+def check_labels(dataset: Dataset, source: Path) -> Iterator[Finding]:
     """Check the labels as a whole."""
     where = str(source)
     if not dataset.examples:
@@ -94,7 +94,7 @@ def general(dataset: Dataset, source: Path) -> Iterator[Finding]:
             yield Finding("warning", "empty class", where, f"no image has the label {name!r}: it cannot be learned")
 
 
-class Images:
+class ImageFolder:
     """The files of a folder, listed once and found by the names in a source."""
 
     def __init__(self, folder: Path) -> None:
@@ -129,21 +129,21 @@ class Images:
                 yield Finding("warning", "orphan image", where, "nothing says what is on it, so it is left out")
 
 
-def folder_of(index: Path, given: Path | None, first: str, *candidates: Path) -> Images:
+def find_image_folder(index: Path, given: Path | None, first: str, *candidates: Path) -> ImageFolder:
     """Return the folder with the image `first`: `given`, else the first candidate that has it.
 
     Raises DataInvalid if none has it.
     """
     if given is not None:
-        return Images(given)
+        return ImageFolder(given)
     if not first:
-        return Images(index.parent)
+        return ImageFolder(index.parent)
     for folder in candidates:
         if (folder / first).is_file():
-            return Images(folder)
+            return ImageFolder(folder)
     for folder in candidates:
         if folder != index.parent and folder.is_dir():
-            return Images(folder)
+            return ImageFolder(folder)
     tried = ", ".join(map(str, candidates))
     raise DataInvalid(f"{index}: its first image {first!r} lies in none of {tried}; name the folder with --images")
 

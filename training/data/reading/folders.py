@@ -7,7 +7,7 @@ from pathlib import Path
 from core.errors import DataInvalid
 from core.imaging.extensions import IMAGE_EXTENSIONS
 from training.data.examples import Dataset, Example
-from training.data.reading.findings import Finding, Images, Reading
+from training.data.reading.findings import Finding, ImageFolder, Reading
 
 
 def read(root: Path, folder: Path | None) -> Reading:
@@ -17,7 +17,7 @@ def read(root: Path, folder: Path | None) -> Reading:
     classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
         raise DataInvalid(f"{root} holds neither a json or csv that says what is on its images, nor folders of classes")
-    files = Images(root)
+    files = ImageFolder(root)
     examples = []
     findings = []
     for position, name in enumerate(classes):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.errors import DataInvalid
 from training.data.examples import Dataset, Example
-from training.data.reading.findings import Finding, Reading, folder_of
+from training.data.reading.findings import Finding, Reading, find_image_folder
 
 _TRUTH = {"1": True, "0": False, "": False}
 _APART = ("file", "labels", "group")
@@ -36,7 +36,7 @@ def read(index: Path, folder: Path | None) -> Reading:
         said.append((line, row["file"].strip(), labels, (row.get("group") or "").strip()))
     ordered = names or sorted({label for _, _, labels, _ in said for label in labels})
     first = said[0][1] if said else ""
-    files = folder_of(index, folder, first, index.parent, index.parent / "images")
+    files = find_image_folder(index, folder, first, index.parent, index.parent / "images")
     position = {label: number for number, label in enumerate(ordered)}
     examples: dict[Path, Example] = {}
     for line, name, labels, group in said:
