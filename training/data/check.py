@@ -127,10 +127,10 @@ def _changed(reading: Reading, readable: dict[Path, Fingerprint]) -> Iterator[Fi
     for path, one in readable.items():
         said = reading.sizes.get(path)
         if said is not None and said not in (one.size, one.size[::-1]):
-            text = f"it has {one.size[0]} × {one.size[1]} pixels, and its labels are for one of {said[0]} × {said[1]}"
+            text = f"it has {one.size[0]} × {one.size[1]} pixels, but its labels are for {said[0]} × {said[1]}"
             yield Finding("warning", "other size", str(path), text)
         if reading.hashes.get(path, one.sha256) != one.sha256:
-            text = "it is not the file that was tagged: another SHA-256; are its tags still its own?"
+            text = "its SHA-256 differs from that of the tagged file; check that its tags are still right"
             yield Finding("warning", "other content", str(path), text)
 
 
@@ -156,7 +156,7 @@ def _parted(dataset: Dataset, part_of: dict[Path, str]) -> Iterator[Finding]:
     for name, parts in groups.items():
         if len(parts) > 1:
             shown = ", ".join(f"{path} in {part}" for part, path in parts.items())
-            yield Finding("error", "leak", name, f"images of one group are in several parts: {shown}")
+            yield Finding("error", "leak", name, f"images of one group are in several parts: {shown}; split again")
 
 
 def _uneven(dataset: Dataset, labels: Sequence[LabelCount]) -> Iterator[Finding]:
@@ -183,7 +183,7 @@ def _lacking(dataset: Dataset, splits: Splits | None) -> Iterator[Finding]:
         ]
         if lacking:
             shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if lacking[5:] else "")
-            text = f"{len(lacking)} of the labels that there are have no image in {name}: {shown}"
+            text = f"{len(lacking)} labels have images, but none in {name}: {shown}"
             yield Finding("warning", "class absent from a part", dataset.name, text)
 
 

@@ -35,7 +35,7 @@ class Splits:
 
     @property
     def parts(self) -> dict[str, Dataset]:
-        """By name."""
+        """The parts by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
@@ -85,17 +85,17 @@ def load(path: Path, dataset: Dataset) -> Splits:
     kept = read(path)
     if kept.fingerprint != dataset.fingerprint:
         raise DataInvalid(
-            f"{path} splits other data: it was made for {kept.dataset!r}, and {dataset.name!r} has other images or "
-            "labels now; make it anew with `tagfleet data split`"
+            f"{path} splits other data: it was made for {kept.dataset!r}, but {dataset.name!r} has other images or "
+            "labels; make a new one with `tagfleet data split`"
         )
     paths = {dataset.relative_name(example): example.path for example in dataset.examples}
     named = [(name, part) for part, names in enumerate((kept.train, kept.validation, kept.test)) for name in names]
     counts = Counter(name for name, _ in named)
     if wrong := [name for name in counts if counts[name] > 1]:
-        raise DataInvalid(f"{path}: {wrong[0]} is in it {counts[wrong[0]]} times: an image has one place")
+        raise DataInvalid(f"{path}: {wrong[0]} is in it {counts[wrong[0]]} times; keep one of them")
     if wrong := sorted(paths.keys() ^ counts.keys()):
-        where = "in no part of it" if wrong[0] in paths else "no image of the dataset"
-        raise DataInvalid(f"{path}: {wrong[0]} is {where}; make it anew with `tagfleet data split`")
+        where = "in none of its parts" if wrong[0] in paths else "not in the dataset"
+        raise DataInvalid(f"{path}: {wrong[0]} is {where}; make a new split with `tagfleet data split`")
     return _splits(dataset, {paths[name]: part for name, part in named})
 
 
@@ -106,14 +106,14 @@ def read(path: Path) -> SplitFile:
     except OSError as error:
         raise DataInvalid(f"{path}: {error.strerror}") from None
     except ValidationError as error:
-        raise DataInvalid(f"{path} is no file of splits: {first_problem(error)}") from None
+        raise DataInvalid(f"{path} is not a file of `tagfleet data split`: {first_problem(error)}") from None
 
 
 def _proportions(shares: Sequence[float]) -> list[float]:
     total = sum(shares)
     if len(shares) != len(NAMES) or min(shares) < 0 or not 0 < total < float("inf"):
         raise DataInvalid(
-            f"the shares of training, validation and test must be three numbers that are not negative, not {shares}"
+            f"the shares of training, validation and test must be three numbers, none negative and not all 0: {shares}"
         )
     return [share / total for share in shares]
 

@@ -131,7 +131,7 @@ def _one_class(folder: Path) -> None:
     [
         (_empty, "no readable photo of 'sea'"),
         (_unreadable, r"no readable photo of 'sea' \(.*a\.jpg: not an image"),
-        (_one_class, "every image is 'Rose'"),
+        (_one_class, "every image has only the label 'Rose'"),
     ],
 )
 def test_what_cannot_be_learned_is_refused_and_nothing_is_learned(

@@ -136,7 +136,7 @@ class TestFindings:
         picture(1, (36, 48)).save(tmp_path / "images" / "b.png")  # on its side, as a camera may say by EXIF
         picture(2, (36, 36)).save(tmp_path / "images" / "c.png")
         assert [finding.text for finding in checked(made).findings if finding.kind == "other size"] == [
-            "it has 36 × 36 pixels, and its labels are for one of 48 × 36"
+            "it has 36 × 36 pixels, but its labels are for 48 × 36"
         ]
 
     def test_another_file_than_the_one_that_was_tagged(self, tmp_path):
@@ -204,7 +204,7 @@ class TestCommand:
 
     def test_a_source_that_cannot_be_read_is_one_line(self, tmp_path):
         done = run("check", tmp_path / "gone")
-        assert "there is no such file or folder" in str(done.exception)
+        assert "does not exist; name a file or folder" in str(done.exception)
 
     @pytest.mark.parametrize("shares", ["80,20", "a,b,c"])
     def test_shares_that_are_none(self, source, shares):

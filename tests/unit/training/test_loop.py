@@ -146,7 +146,7 @@ def test_a_disk_that_fills_up_amid_a_checkpoint_costs_nothing(source: Path, whol
     good = (folder / runs.LAST).read_bytes()
     with (
         no_file_larger_than(len(good) // 2),
-        pytest.raises(TrainingStopped, match=r"last\.pt could not be written: .*; the one before it is kept"),
+        pytest.raises(TrainingStopped, match=r"last\.pt could not be written: .*; its previous version is kept"),
     ):
         trained(source, folder, save_every=1)
     assert (folder / runs.LAST).read_bytes() == good

@@ -14,7 +14,7 @@ _SPLITS = "splits.json"
 """Files that may be beside the images and say nothing about their content."""
 _ANNOTATIONS = "annotations"
 """The folder with the json in COCO's own layout."""
-_INDEXES = {".json": "COCO json", ".jsonl": "an export of Tagfleet's", ".csv": "csv"}
+_INDEXES = {".json": "COCO JSON", ".jsonl": "a Tagfleet export", ".csv": "csv"}
 
 
 def read(source: Path, images: Path | None = None) -> Dataset:
@@ -37,7 +37,7 @@ def inspect(source: Path, images: Path | None = None) -> Reading:
     folder with one folder for each class. Raises DataInvalid if it is none of them or cannot be opened.
     """
     if images is not None and not images.is_dir():
-        raise DataInvalid(f"{images} is no folder of images")
+        raise DataInvalid(f"{images} is not a folder; name the folder of the images")
     index = _index(source)
     try:
         found = _reader(index)(index, images)
@@ -51,7 +51,7 @@ def inspect(source: Path, images: Path | None = None) -> Reading:
 def _index(source: Path) -> Path:
     """Return the file with the labels; the folder itself where its sub-folders are the labels."""
     if not source.exists():
-        raise DataInvalid(f"{source}: there is no such file or folder")
+        raise DataInvalid(f"{source} does not exist; name a file or folder of labelled images")
     if source.is_file():
         return source
     files = sorted(
@@ -61,12 +61,10 @@ def _index(source: Path) -> Path:
     )
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
-        raise DataInvalid(f"{source} holds several files that may say what is on the images: name one of {names}")
+        raise DataInvalid(f"{source} has several files that may contain the labels: name one of {names}")
     if not files and (below := sorted((source / _ANNOTATIONS).glob("*.json"))):
         names = ", ".join(map(str, below))
-        raise DataInvalid(
-            f"{source} holds no folders of classes, but files that say what is on the images: name one of {names}"
-        )
+        raise DataInvalid(f"{source} has files with labels instead of a folder for each class: name one of {names}")
     return files[0] if files else source
 
 
@@ -80,7 +78,7 @@ def _reader(index: Path) -> Callable[[Path, Path | None], Reading]:
         return exports.read_json_lines
     if ending == ".csv":
         return exports.read_csv if exports.is_export(index) else tables.read
-    raise DataInvalid(f"{index}: it ends in none of {', '.join(_INDEXES)}, and is no folder either")
+    raise DataInvalid(f"{index} is neither a folder nor a file that ends in {', '.join(_INDEXES)}")
 
 
 __all__ = ["Finding", "Reading", "inspect", "read"]

@@ -62,7 +62,7 @@ def read(index: Path, folder: Path | None) -> Reading:
             text = f"{image.file_name!r} is not in {files.folder}"
             findings.append(Finding("error", "missing image", where, text))
         elif path in examples:
-            findings.append(Finding("error", "damaged entry", where, f"{image.file_name!r} is in it twice"))
+            findings.append(Finding("error", "damaged entry", where, f"{image.file_name!r} occurs twice"))
         else:
             examples[path] = Example(path, frozenset(labels[image.id]), image.file_name)
             if image.width and image.height:
@@ -76,7 +76,7 @@ def _loaded(index: Path) -> dict[str, list[Any]]:
     try:
         raw = json.loads(index.read_bytes())
     except json.JSONDecodeError as error:
-        raise DataInvalid(f"{index}:{error.lineno}: no json: {error.msg} at column {error.colno}") from None
+        raise DataInvalid(f"{index}:{error.lineno}: not valid JSON: {error.msg} at column {error.colno}") from None
     return check_lists(raw, index)
 
 
@@ -84,7 +84,7 @@ def check_lists(raw: Any, index: Path) -> dict[str, list[Any]]:
     """Load the json with its three lists. Raises DataInvalid if it lacks one."""
     for name in ("images", "categories", "annotations"):
         if not isinstance(raw, dict) or not isinstance(raw.get(name), list):
-            raise DataInvalid(f"{index} is no COCO json: it has no list {name!r}")
+            raise DataInvalid(f"{index} is not COCO JSON: it has no list {name!r}")
     checked: dict[str, list[Any]] = raw
     return checked
 
@@ -111,7 +111,7 @@ class _Categories:
             if category is None:
                 continue
             if category.id in self._positions or category.name in names:
-                text = f"category {category.id} {category.name!r} is there twice"
+                text = f"category {category.id} {category.name!r} occurs twice"
                 findings.append(Finding("error", "damaged entry", f"{index}, {where}", text))
             self._positions[category.id] = names.setdefault(category.name, len(names))
         self.names = tuple(names)
@@ -152,7 +152,7 @@ def _outside(where: str, image: Image, boxes: list[tuple[int, tuple[float, ...]]
         inside = x >= -_SLACK_PX and y >= -_SLACK_PX and x + width <= right and y + height <= bottom
         if not (inside and width > 0 and height > 0):
             box = f"{x:g}, {y:g}, {width:g} × {height:g}"
-            text = f"the box of annotations[{number}], {box}, is not within {image.width} × {image.height}"
+            text = f"the box of annotations[{number}], {box}, is not inside {image.width} × {image.height}"
             yield Finding("warning", "box outside", where, text)
 
 

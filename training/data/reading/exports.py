@@ -89,7 +89,7 @@ def read_csv(index: Path, folder: Path | None) -> Reading:
                     one.tags.append(tag)
                 one.edited |= row["source"] == "person"
         except csv.Error as error:
-            raise DataInvalid(f"{index}:{reader.line_num + 1}: no csv: {error}") from None
+            raise DataInvalid(f"{index}:{reader.line_num + 1}: not valid csv: {error}") from None
     return _made(index, folder, list(found.values()), [])
 
 
@@ -110,10 +110,10 @@ def _made(index: Path, folder: Path | None, found: Iterable[_Corrected], finding
         if not one.edited:
             continue
         if path is None:
-            text = f"{one.name!r} is not in {files.folder}: an export has no images, put the originals there"
+            text = f"{one.name!r} is not in {files.folder}: an export has no images, so put the originals there"
             findings.append(Finding("error", "missing image", where, text))
         elif path in examples:
-            text = f"{one.name!r} is there twice: export the batches one by one, each with its own folder of images"
+            text = f"{one.name!r} occurs twice: export the batches one by one, each with its own folder of images"
             findings.append(Finding("error", "damaged entry", where, text))
         else:
             examples[path] = Example(path, frozenset(_numbered(one.tags, labels, position)), one.name)

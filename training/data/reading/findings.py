@@ -70,12 +70,12 @@ def check_labels(dataset: Dataset, source: Path) -> Iterator[Finding]:
     """Check the labels as a whole."""
     where = str(source)
     if not dataset.examples:
-        yield Finding("error", "no labels", where, "there is no labelled image in it")
+        yield Finding("error", "no labels", where, "it has no labelled image")
         return
     spelled: dict[str, str] = {}
     for name in dataset.labels:
         if (first := spelled.setdefault(tag_key(name), name)) is not name:
-            text = f"{first!r} and {name!r} are one and the same tag to Tagfleet: spell them alike"
+            text = f"{first!r} and {name!r} are the same tag to Tagfleet: spell them alike"
             yield Finding("error", "labels alike", where, text)
     counts = dataset.counts()
     used = [label for label, count in enumerate(counts) if count]
@@ -84,7 +84,7 @@ def check_labels(dataset: Dataset, source: Path) -> Iterator[Finding]:
     elif len(used) == 1:
         name = dataset.labels[used[0]]
         if counts[used[0]] == len(dataset.examples):
-            text = f"every image is {name!r} and nothing else: add images that are not, there is nothing to tell apart"
+            text = f"every image has only the label {name!r}: add images without it, to learn the difference"
             yield Finding("error", "one class", where, text)
         else:
             yield Finding("warning", "one class", where, f"{name!r} is the only label that any image has")
@@ -126,7 +126,7 @@ class ImageFolder:
         for name in sorted(self._there - self._named):
             if Path(name).suffix.lower() in IMAGE_EXTENSIONS:
                 where = str(self.folder / name)
-                yield Finding("warning", "orphan image", where, "nothing says what is on it, so it is left out")
+                yield Finding("warning", "orphan image", where, "it has no entry, so it is left out")
 
 
 def find_image_folder(index: Path, given: Path | None, first: str, *candidates: Path) -> ImageFolder:
@@ -145,7 +145,7 @@ def find_image_folder(index: Path, given: Path | None, first: str, *candidates: 
         if folder != index.parent and folder.is_dir():
             return ImageFolder(folder)
     tried = ", ".join(map(str, candidates))
-    raise DataInvalid(f"{index}: its first image {first!r} lies in none of {tried}; name the folder with --images")
+    raise DataInvalid(f"{index}: its first image {first!r} is in none of {tried}; name the folder with --images")
 
 
 def _listed(folder: Path) -> Iterator[str]:
