@@ -129,7 +129,7 @@ class Launcher:
                 self._changes.clear(failure)
 
     def _count_failure(self, intent: Intent, error: Unavailable) -> None:
-        """Report a launch that keeps failing as refused: the next ones are then tried one by one, and people see why."""
+        """Report a launch that keeps failing as refused: the next ones are then tried one by one, with the reason."""
         open_ = {one.token for one in self._ledger.intents}
         self._failed = {token: failed for token, failed in self._failed.items() if token in open_}
         self._failed[intent.token] = failed = self._failed.get(intent.token, 0) + 1

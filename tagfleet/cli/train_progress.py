@@ -10,7 +10,7 @@ from training.fit.runs import Epoch
 
 
 class Progress:
-    """Shows a training (`training.fit.observers.TrainingObserver`); shows nothing in a process that is not told about it."""
+    """Shows a training, as its `TrainingObserver`; shows nothing in a process that is not told about it."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)

@@ -1,0 +1,1 @@
+"""Measure taggers on images they have not seen: thresholds, figures and reports."""

@@ -1,0 +1,1 @@
+"""Fit a network to images: networks, losses, sampling, the loop of epochs, checkpoints and runs."""

@@ -16,18 +16,18 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Options(BaseModel):
-    """All that decides what comes of a training, beside its data and where it begins."""
+    """Everything that decides the outcome of a training, beside its data and its first weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     network: str = "resnet50"
     """A tagger's name, `torchvision/NAME` or `timm/NAME`."""
     image_size: Annotated[int, Field(ge=0, le=2048)] = 0
-    """Pixels; 0 is what the network was made for."""
+    """Pixels; 0: what the network was made for."""
     loss: LossName = "asl"
     sampler: SamplerName = "plain"
     augment: bool = True
-    """Whether training images are changed at all; how far, the next five say: `training.data.augmentation.Strength`."""
+    """Whether to augment training images; the next five say how far (`training.data.augmentation.Strength`)."""
     smallest_cut: Annotated[float, Field(gt=0, le=1)] = 0.35
     mirror: Annotated[float, Field(ge=0, le=1)] = 0.5
     degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
@@ -43,13 +43,13 @@ class Options(BaseModel):
     warmup: NotNegative = 1.0
     """Epochs over which the learning rate rises."""
     clip: NotNegative = 1.0
-    """The gradient's norm is cut down to this; 0: never."""
+    """Clip the gradient's norm to this; 0: never."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.997
-    """Decay of the mean of the weights, a step; 0: the weights themselves."""
+    """Decay per step of the mean of the weights; 0: no mean."""
     amp: Precision = "bf16"
     frozen_backbone: bool = False
     patience: Annotated[int, Field(ge=0)] = 5
-    """Epochs without a better mAP after which it ends; 0: it does not."""
+    """Stop after this many epochs without a better mAP; 0: never."""
     seed: Annotated[int, Field(ge=0)] = 0
     strict: bool = False
     """Stop at the first image that cannot be read."""

@@ -1,0 +1,1 @@
+"""Fine-tune Florence-2 with LoRA."""

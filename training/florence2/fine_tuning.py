@@ -1,8 +1,8 @@
-"""Fine-tuning of Florence-2 on one's own boxes or captions: a few epochs, gone on with after an interruption.
+"""Fine-tune Florence-2 on your own boxes or captions for a few epochs, resumable after an interruption.
 
-After each epoch the run's folder holds `epoch-N/`, which appears whole or not at all: the model as the tagger serves
-it, and beside it the optimiser's state. What chance decides is drawn from (seed, epoch, step), so that a training that
-was interrupted ends with the same weights as one that was not.
+After each epoch the run's folder has `epoch-N/`, which appears whole or not at all: the model as the tagger serves it,
+and the optimiser's state. All randomness follows from (seed, epoch, step), so an interrupted training ends with the
+same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`lr` is AdamW's, constant; `batch` counts images of a step. The vision tower is most of the memory."""
+    """`lr` is AdamW's and constant; `batch` is the images of a step. The vision tower takes most of the memory."""
 
     epochs: int = 3
     lr: float = 1e-6
@@ -53,10 +53,10 @@ class Options:
 
 
 def tune(lessons: Sequence[Lesson], weights: Path, run: Path, options: Options, tell: Tell) -> Path:
-    """Train and give the last epoch's folder, which the tagger serves.
+    """Train and return the last epoch's folder, which the tagger serves.
 
-    Raises WeightsInvalid, RunInvalid if `run` is of another training, DataInvalid if no image can be read, and
-    TrainingStopped, whose text says what is kept.
+    Raises WeightsInvalid, RunInvalid if `run` is another training's, DataInvalid if no image is readable, and
+    TrainingStopped, which says what is kept.
     """
     files.folder(run)
     _same(run, lessons, weights, options)
@@ -176,7 +176,7 @@ class _Tuning:
 
 
 def _same(run: Path, lessons: Sequence[Lesson], weights: Path, options: Options) -> None:
-    """Note what this training is, or compare with what was noted; the number of epochs may change."""
+    """Record what this training is, or compare it with the record; the number of epochs may change."""
     said = hashlib.sha256(
         "\n".join(f"{lesson.path.name}\0{lesson.task}\0{lesson.answer}" for lesson in lessons).encode()
     )
@@ -209,7 +209,7 @@ def _finite(value: Tensor, what: str) -> float:
 
 
 def _settle(folder: Path) -> None:
-    """All files of the folder, and their names, are on the disk for good."""
+    """Sync all files of the folder and their names to the disk."""
     for path in folder.iterdir():
         _sync(path)
     _sync(folder)

@@ -1,0 +1,1 @@
+"""Put a trained and evaluated run into the model registry."""

@@ -1,10 +1,14 @@
-"""What runs inside SageMaker's container: `tagfleet train`, then `tagfleet evaluate`, between its folders.
+"""Run `tagfleet train` and then `tagfleet evaluate` inside SageMaker's container.
 
-The arguments are those of `tagfleet train`. SageMaker's contract: data lies in `/opt/ml/input/data/CHANNEL`, what is in
-`/opt/ml/checkpoints` is kept in S3 while it runs, what is in `/opt/ml/model` at the end is the result, and the first
-1,024 characters of `/opt/ml/output/failure` are why it failed.
+The arguments are those of `tagfleet train`. SageMaker's contract:
 
-A training is paid for, an evaluation is soon made again: what was trained is the result even where that one failed.
+1. The data is in `/opt/ml/input/data/CHANNEL`.
+2. SageMaker copies `/opt/ml/checkpoints` to S3 while the job runs.
+3. The result is what `/opt/ml/model` holds at the end.
+4. The first 1,024 characters of `/opt/ml/output/failure` say why the job failed.
+
+A training costs money and an evaluation is quickly repeated: the trained weights are the result even if the evaluation
+fails.
 """
 
 from __future__ import annotations
@@ -33,11 +37,11 @@ _LONGEST_WHY = 1024
 _LATER = "once fetched: `tagfleet evaluate RUN SOURCE`, with `--test OTHER` where there is no test part"
 
 Execute = Callable[[Sequence[str]], tuple[int, str]]
-"""Runs a command to its end: exit code, and the last lines that it wrote to stderr."""
+"""Runs a command; returns its exit code and the last lines of its stderr."""
 
 
 def main(arguments: Sequence[str], root: Path, gpus: int, execute: Execute) -> int:
-    """The exit code; 0 once trained weights lie in `root`/model, their evaluation beside them unless that failed."""
+    """Return the exit code: 0 once `root`/model has trained weights, with their evaluation unless that failed."""
     source = root / "input" / "data" / DATA
     run = root / Path(CHECKPOINTS).name / "run"
     measurable = _has_test_part(source)
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str], root: Path, gpus: int, execute: Execute) -> i
 
 
 def train_command(arguments: Sequence[str], root: Path, run: Path, gpus: int) -> list[str]:
-    """With one process for each GPU. It goes on where an interrupted one was: the run lies in the checkpoints."""
+    """Train with one process for each GPU; continue an interrupted run, which is in the checkpoints."""
     source = root / "input" / "data" / DATA
     each = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus))
     tagfleet = module_command("tagfleet")
@@ -77,7 +81,7 @@ def train_command(arguments: Sequence[str], root: Path, run: Path, gpus: int) ->
 
 
 def _has_test_part(source: Path) -> bool:
-    """A split that is made here has one. What is wrong with a file, the training says."""
+    """Return whether there will be a test part: a split that is made here has one. The training reports a bad file."""
     with suppress(DataInvalid):
         return bool(splits.read(source / runs.SPLITS).test)
     return True
@@ -92,7 +96,7 @@ def _evaluate_command(source: Path, run: Path) -> list[str]:
 
 
 def _executed(command: Sequence[str]) -> tuple[int, str]:
-    """Its output goes where ours goes, into the log; a SIGTERM is passed on."""
+    """Run the command with its output in our log; pass a SIGTERM on."""
     environ = {**os.environ, "PYTHONSAFEPATH": "1"}  # torch starts a Python for each GPU itself
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", env=environ)  # noqa: S603  # ours
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())

@@ -1,4 +1,4 @@
-"""Training jobs of SageMaker: what is asked of it and of CloudWatch's logs, call by call."""
+"""Calls to SageMaker's training jobs and to their CloudWatch logs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.errors import Misconfigured, NotFound
 
 DATA = "training"
 WEIGHTS = "weights"
-"""Names of channels: what lies under their addresses, the container finds below `/opt/ml/input/data/NAME`."""
+"""Names of channels: the container finds their objects below `/opt/ml/input/data/NAME`."""
 CHECKPOINTS = "/opt/ml/checkpoints"
 _LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _CHUNK = 1 << 20
@@ -25,7 +25,7 @@ _HOUR_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """Addresses are `s3://BUCKET/PREFIX`; `role` is the ARN of what the job may do; `image` lies in ECR."""
+    """Addresses are `s3://BUCKET/PREFIX`; `role` is the ARN of the job's role; `image` is in ECR."""
 
     name: str
     image: str
@@ -36,11 +36,11 @@ class JobRequest:
     data: str
     output: str
     checkpoints: str
-    """Kept there while it runs; where spot capacity is taken away, the job goes on from it."""
+    """Updated while the job runs; after a spot interruption the job continues from it."""
     weights: str = ""
     spot: bool = True
     hours: int = 24
-    """It is stopped after so many of them; waiting for spot capacity may take as many again."""
+    """The job is stopped after this many; waiting for spot capacity may take as many again."""
     disk_gb: int = 100
 
 
@@ -49,12 +49,12 @@ class JobState:
     status: str
     """InProgress, Completed, Failed, Stopping or Stopped."""
     phase: str = ""
-    """What it is doing, in SageMaker's words: Starting, Downloading, Training, Interrupted, …"""
+    """SageMaker's secondary status: Starting, Downloading, Training, Interrupted, …"""
     message: str = ""
     why: str = ""
     """Why it failed."""
     artefact: str = ""
-    """Where the archive of its model lies."""
+    """Address of the model's archive."""
     trained_s: int = 0
     billed_s: int = 0
 
@@ -65,19 +65,19 @@ class JobState:
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
-    """How far each of a job's log streams was read."""
+    """The position in each of a job's log streams."""
 
     tokens: Mapping[str, str]
 
 
 class TrainingJobs:
-    """Everything raises Unavailable, Misconfigured among it."""
+    """Every method raises Unavailable, of which Misconfigured is one kind."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     def create(self, wanted: JobRequest) -> str:
-        """Its ARN. Raises Misconfigured for a used name, a quota that is too small, and what is no role."""
+        """Start the job; return its ARN. Raises Misconfigured for a used name, too small a quota or an invalid role."""
         doing = f"create the training job {wanted.name}"
         with translate_errors(doing, "sagemaker"):
             try:
@@ -100,7 +100,7 @@ class TrainingJobs:
         return str(answer["TrainingJobArn"])
 
     def state(self, name: str) -> JobState:
-        """Raises Misconfigured where there is no such job."""
+        """Describe the job. Raises Misconfigured if it does not exist."""
         with translate_errors(f"look at the training job {name}", "sagemaker"):
             try:
                 found = self._clients.of("sagemaker").describe_training_job(TrainingJobName=name)
@@ -120,14 +120,14 @@ class TrainingJobs:
         )
 
     def log(self, name: str, position: LogPosition | None = None) -> tuple[list[str], LogPosition]:
-        """The lines since `position`, and the new one. Before the job's first line there is nothing."""
+        """Return the log lines since `position`, and the new position. Before the first line there are none."""
         tokens = dict(position.tokens) if position else {}
         with translate_errors(f"read the log of the training job {name}", "logs"):
             lines = [line for stream in self._streams(name) for line in self._lines(stream, tokens)]
         return lines, LogPosition(tokens)
 
     def download(self, address: str, file: BinaryIO) -> None:
-        """Write the object of an `s3://` address into the file. Raises NotFound, Unavailable."""
+        """Download the object at an `s3://` address. Raises NotFound, Unavailable."""
         bucket, key = split_address(address)
         with translate_errors(f"read {address}", "s3"):
             try:
@@ -141,7 +141,7 @@ class TrainingJobs:
                     file.write(chunk)
 
     def _streams(self, name: str) -> list[str]:
-        """One for each machine, and for each time that spot capacity was taken away."""
+        """List the log streams: one for each machine and each spot interruption."""
         try:
             pages = self._clients.of("logs").get_paginator("describe_log_streams")
             found = pages.paginate(logGroupName=_LOG_GROUP, logStreamNamePrefix=f"{name}/")
