@@ -1,30 +1,30 @@
-"""`python -m bench`: speed, latency and memory on this machine, as ratios of one run wherever that can be."""
+"""`python -m bench`: measure speed, latency and memory on this machine, as ratios within one run where possible.
+
+This module has the commands only. Each measurement is a function of a module beside it that yields lines.
+"""
 
 from __future__ import annotations
 
 import os
-import statistics
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from bench import adaptive, aws, connections, controller, crops, data, decoding, deletion, fleet, taggers, web, writers
+from bench import adaptive, aws, connections, controller, crops, data, decoding, deletion, fleet, web, writers
 from bench.chaos import disk
 from bench.chaos.run import chaos, explained
 from bench.chaos.traps import among, trapped
 from bench.deployment import SHORT_TIMES, Deployment, wait_until
+from bench.fleet import Bench
 from bench.limit import Limit
 from bench.machine import machine
 from bench.photos import photos
 from config import settings
-from tagfleet.client import Client
 
-_WARM_UP = 32
 _TRY_AGAIN = {"TAGFLEET_CONTROLLER__BREAKER_RESET_S": "3"}
 """Workers that are killed while they boot open the breaker, and rightly so."""
 _SOON_HUNG = {"TAGFLEET_WORKER__DECODE_TIMEOUT_S": "8"}
@@ -53,32 +53,11 @@ def main(ctx: click.Context, folder: Path | None, weights: Path | None, cache: s
         weights = Path(ctx.with_resource(tempfile.TemporaryDirectory(prefix="tagfleet-bench-weights-")))
         data.random_weights(weights)
         click.echo("no weights at hand: random ones, which are as fast")
-    ctx.obj = Bench(folder, {"TAGFLEET_WEIGHTS": str(weights), "TAGFLEET_CACHE": cache})
+    ctx.obj = Bench(folder, {"TAGFLEET_WEIGHTS": str(weights), "TAGFLEET_CACHE": cache}, click.echo)
     click.echo(machine())
     if ctx.invoked_subcommand is None:
         for command in (latency, memory, speed, web_tier):
             ctx.invoke(command)
-
-
-class Bench:
-    def __init__(self, folder: Path | None, environ: dict[str, str]) -> None:
-        self.folder = folder
-        self.environ = environ
-
-    @contextmanager
-    def deployment(self, tagger: str = "resnet50", **environ: str) -> Iterator[tuple[Deployment, Client]]:
-        with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
-            found = taggers.served(tagger, self.environ, Path(scratch))
-            deployment = Deployment(Path(scratch) / "home", {**self.environ, **found.environ, **environ})
-            found.prepare(deployment)
-            try:
-                deployment.start()
-                with Client(deployment.url) as client:
-                    click.echo(f"tagger: {', '.join(model['serves'] for model in client.models())}")
-                    yield deployment, client
-                    deployment.stop()
-            finally:
-                deployment.kill_everything()
 
 
 @main.command()
@@ -90,29 +69,7 @@ class Bench:
 @click.pass_obj
 def speed(bench: Bench, count: int, rounds: int, tagger: str) -> None:
     """Images/s of engine, limit and fleet, interleaved; the last line is the ratio that counts."""
-    pictures = photos(bench.folder, count)
-    contents = [content for _, content in pictures]
-    with bench.deployment(tagger, TAGFLEET_CONTROLLER__IDLE_KEEP_S="600") as (deployment, client):
-        limit = Limit(deployment.settings)
-        limit.decode_and_engine(contents[:_WARM_UP])
-        fleet.tag(client, pictures[:_WARM_UP])
-        click.echo(f"{count} photos a round, {statistics.mean(map(len, contents)) / 1000:.0f} kB each, images/s:")
-        click.echo("round   engine    limit    fleet   fleet/limit")
-        ratios = []
-        costs: defaultdict[str, float] = defaultdict(float)
-        for number in range(1, rounds + 1):
-            bare = limit.engine(contents)
-            with _cost(costs, "limit", deployment):
-                best = limit.decode_and_engine(contents)
-            with _cost(costs, "client", deployment):
-                whole = count / fleet.tag(client, pictures)[1]
-            ratios.append(whole / best)
-            click.echo(f"{number:5} {bare:8.1f} {best:8.1f} {whole:8.1f}   {ratios[-1]:11.2f}")
-    click.echo("processor time, ms an image:")
-    for role, seconds in sorted(costs.items(), key=lambda item: -item[1]):
-        click.echo(f"  {role:11} {1000 * seconds / count / rounds:6.2f}")
-    low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
-    click.echo(f"fleet/limit {middle:.2f} ({low:.2f}–{high:.2f}, {rounds} rounds)")
+    _say_all(fleet.report_speed(bench, count, rounds, tagger))
 
 
 @main.command("crops")
@@ -131,19 +88,7 @@ def crops_command(folder: Path) -> None:
 @click.pass_obj
 def latency(bench: Bench, count: int, rounds: int) -> None:
     """Seconds for a small batch from zero workers and with a warm one, and a worker's boot."""
-    pictures = photos(bench.folder, count)
-    cold, warm, boots = [], [], []
-    for _ in range(rounds):
-        with bench.deployment() as (_, client):
-            cold.append(fleet.tag(client, pictures)[1])
-            warm.append(fleet.tag(client, pictures)[1])
-            boots += [worker["boot"] for worker in client.fleet()["workers"] if worker["boot"]]
-    click.echo(f"{count} photos, all results in the catalogue:")
-    click.echo(f"  from zero workers  {_spread(cold)}")
-    click.echo(f"  with a warm worker {_spread(warm)}")
-    click.echo("a worker's boot, seconds from its launch:")
-    for phase in boots[0]:
-        click.echo(f"  {phase:18} {_spread([boot[phase] for boot in boots])}")
+    _say_all(fleet.report_latency(bench, count, rounds))
 
 
 @main.command()
@@ -151,17 +96,7 @@ def latency(bench: Bench, count: int, rounds: int) -> None:
 @click.pass_obj
 def memory(bench: Bench, count: int) -> None:
     """Growth of each process over one large batch, after its first 200 photos."""
-    pictures = photos(bench.folder, count)
-    first = 200
-    with bench.deployment(TAGFLEET_CONTROLLER__IDLE_KEEP_S="600") as (deployment, client):
-        fleet.tag(client, pictures[:first])
-        before = {process: process.rss_bytes() for process in deployment.processes()}
-        fleet.tag(client, pictures)
-        wait_until(lambda: not deployment.backend.results.depth().outstanding)
-        click.echo(f"resident memory, MB, after {first} photos and after {count} more:")
-        for process, was in sorted(before.items(), key=lambda item: item[0].role):
-            now = process.rss_bytes()
-            click.echo(f"  {process.role:11} {was / 1e6:6.0f} → {now / 1e6:6.0f}   {(now - was) / 1e6:+.0f}")
+    _say_all(fleet.report_memory(bench, count))
 
 
 @main.command("web")
@@ -175,12 +110,10 @@ def web_tier(bench: Bench, count: int, streams: int, rounds: int) -> None:
         wait_until(lambda: not deployment.find("prepare"), 300)
         web.upload(client, 200)
         rates = [web.upload(client, 1000)[1] for _ in range(rounds)]
-        click.echo(f"uploads of 80 kB by one client: {_spread(rates, 'files/s', 0)}")
+        click.echo(f"uploads of 80 kB by one client: {fleet.format_spread(rates, 'files/s', 0)}")
         batch = client.create_batch()
-        for line in web.memory(deployment, client, batch, count):
-            click.echo(line)
-        for line in web.answers(deployment, client.batch(batch), streams=streams):
-            click.echo(line)
+        _say_all(web.memory(deployment, client, batch, count))
+        _say_all(web.answers(deployment, client.batch(batch), streams=streams))
 
 
 @main.command("chaos")
@@ -248,8 +181,7 @@ def aws_(bench: Bench, count: int, rounds: int, latency_ms: float, threads: int)
         threaded = {"worker.fetch_threads": threads, "worker.finish_threads": threads}
         cloud = settings.load({**home, **names}, flags=threaded)
         tagger = Limit(local).tagger
-        for line in aws.compared(local, cloud, tagger, contents, rounds):
-            click.echo(line)
+        _say_all(aws.compared(local, cloud, tagger, contents, rounds))
 
 
 @main.command("connections")
@@ -257,16 +189,14 @@ def aws_(bench: Bench, count: int, rounds: int, latency_ms: float, threads: int)
 def connections_(count: int) -> None:
     """How soon /healthz and an upload are answered while 2,400 connections are held open."""
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
-        for line in connections.report(Path(scratch) / "home", count):
-            click.echo(line)
+        _say_all(connections.report(Path(scratch) / "home", count))
 
 
 @main.command("controller")
 @click.option("--ticks", default=20)
 def controller_(ticks: int) -> None:
     """A tick on AWS: seconds of work with up to 1,000 instances, and what its requests cost a month."""
-    for line in controller.report(ticks):
-        click.echo(line)
+    _say_all(controller.report(ticks))
 
 
 @main.command("deletion")
@@ -278,8 +208,7 @@ def controller_(ticks: int) -> None:
 def deletion_(images: int, catalog: str, objects: bool, s3: bool, latency_ms: float) -> None:
     """Delete, and cancel, a large batch: how long a writer beside it waits, and how fast rows and objects go."""
     lines = deletion.report_s3(images, latency_ms) if s3 else deletion.report(images, catalog, objects=objects)
-    for line in lines:
-        click.echo(line)
+    _say_all(lines)
 
 
 @main.command("writers")
@@ -288,8 +217,7 @@ def deletion_(images: int, catalog: str, objects: bool, s3: bool, latency_ms: fl
 @click.option("--catalog", default="", help="URL of an empty database of PostgreSQL; else a SQLite file is made")
 def writers_(clients: int, seconds: float, catalog: str) -> None:
     """Clients of one process that add one image at a time: what each waits for the catalogue."""
-    for line in writers.report(clients, seconds, catalog):
-        click.echo(line)
+    _say_all(writers.report(clients, seconds, catalog))
 
 
 @main.command("adaptive")
@@ -307,8 +235,7 @@ def adaptive_(coco: Path | None, repeats: int, rounds: int, docs: Path | None, c
     every = adaptive.photos(folder, adaptive.tagger(cache))
     curve = adaptive.learning(every, repeats=repeats, rounds=rounds, a_round=12)
     fresh = adaptive.new_tag(every, repeats=repeats, most=5)
-    for line in adaptive.lines(every, curve, fresh):
-        click.echo(line)
+    _say_all(adaptive.lines(every, curve, fresh))
     fitted, none = adaptive.calibration(every, repeats=repeats)
     click.echo(f"expected calibration error {fitted:.2f}; without a temperature {none:.2f}")
     for tags in (100, 1000):
@@ -323,8 +250,7 @@ def florence2_(tokens: int) -> None:
     """What the tagger florence2 costs one core of a CPU: a look at a photo, a question, each token of an answer."""
     from bench import florence2
 
-    for line in florence2.lines(florence2.measure(tokens)):
-        click.echo(line)
+    _say_all(florence2.lines(florence2.measure(tokens)))
 
 
 @main.command("decode")
@@ -332,25 +258,12 @@ def florence2_(tokens: int) -> None:
 @click.option("--rounds", default=3, help="the best of which counts")
 def decode_(megapixels: int, rounds: int) -> None:
     """What decoding a picture of each kind takes, beside what is estimated from its header."""
-    for line in decoding.lines(megapixels, rounds):
+    _say_all(decoding.lines(megapixels, rounds))
+
+
+def _say_all(lines: Iterable[str]) -> None:
+    for line in lines:
         click.echo(line)
-
-
-@contextmanager
-def _cost(costs: defaultdict[str, float], ours: str, deployment: Deployment) -> Iterator[None]:
-    """Add the processor seconds of this process to `ours`, and those of the deployment to each role's."""
-    before = {process: process.cpu_seconds() for process in deployment.processes()}
-    started = time.process_time()
-    yield
-    costs[ours] += time.process_time() - started
-    if ours != "limit":
-        for process in deployment.processes():
-            costs[process.role] += process.cpu_seconds() - before.get(process, 0.0)
-
-
-def _spread(values: Sequence[float], unit: str = "s", digits: int = 2) -> str:
-    low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
-    return f"{middle:>5} {unit} ({low}–{high}, {len(values)} rounds)"
 
 
 if __name__ == "__main__":

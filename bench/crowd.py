@@ -1,4 +1,7 @@
-"""Many connections held open at once by one thread: silent ones, ones that drip a request, readers of event streams."""
+"""Hold many connections open at once, in one thread: silent ones, slow ones, and readers of event streams.
+
+A slow member sends its request one byte a second, as an attacker would. A reader only receives.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 _DRIP_EVERY_S = 1.0
+_READ = 1 << 20
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Drip: "
 _FIELDS = b"Host: localhost\r\nContent-Type: application/json\r\n"
 BODY = b"POST /api/v1/session HTTP/1.1\r\n" + _FIELDS + b"Content-Length: 9000\r\n\r\n"
@@ -23,7 +27,7 @@ CHUNKED_BODY = BODY.replace(b"Content-Length: 9000", b"Transfer-Encoding: chunke
 
 @dataclass(frozen=True)
 class Member:
-    """Sends `opening`, then drips a byte a second if it `drips`."""
+    """Sends `opening`, and then a byte a second if it `drips`."""
 
     opening: bytes = b""
     drips: bool = False
@@ -31,40 +35,50 @@ class Member:
 
 @dataclass
 class Crowd:
-    """What has come of the members so far."""
+    """What the members have done so far, all together."""
 
     open: int = 0
     opened: int = 0
     dripped: int = 0
     received: int = 0
-    """Bytes, of all members together."""
+    """Bytes."""
+    events: int = 0
+    """Server-sent events."""
     answered: int = 0
     """Members that have received something."""
     _quiet: set[socket.socket] = field(default_factory=set)
 
 
 def drippers(count: int) -> list[Member]:
-    """Of heads, bodies, large bodies and chunked ones by turns."""
+    """Members that send a head, a body, a large body or a chunked body slowly, by turns."""
     kinds = [Member(opening, drips=True) for opening in (HEAD, BODY, LARGE_BODY, CHUNKED_BODY)]
     return list(itertools.islice(itertools.cycle(kinds), count))
 
 
 def idlers(count: int) -> list[Member]:
+    """Members that send nothing."""
     return [Member()] * count
 
 
-def stream_readers(count: int, batch_id: str, key: str) -> list[Member]:
-    head = f"GET /api/v1/batches/{batch_id}/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\r\n"
-    return [Member(head.encode())] * count
+def stream_readers(count: int, batch_id: str, key: str = "", *, after: int = 0) -> list[Member]:
+    """Members that read the events of a batch beyond the change number `after`."""
+    fields = [
+        f"GET /api/v1/batches/{batch_id}/events HTTP/1.1",
+        "Host: localhost",
+        f"Last-Event-ID: {after}",
+        "Accept: text/event-stream",
+        *([f"Authorization: Bearer {key}"] if key else []),
+    ]
+    return [Member("\r\n".join([*fields, "", ""]).encode())] * count
 
 
 def addresses(count: int) -> list[str]:
-    """So many of this machine's loopback, 127.0.0.1 not among them."""
+    """Return `count` addresses of this machine's loopback, 127.0.0.1 not among them."""
     return [f"127.1.{number // 250}.{number % 250 + 1}" for number in range(count)]
 
 
 def allow_files(count: int) -> None:
-    """Raise this process's limit of open files, as far as it may be raised."""
+    """Raise this process's limit of open files to `count`, or as far as it may be raised."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         resource.setrlimit(
@@ -73,10 +87,10 @@ def allow_files(count: int) -> None:
 
 
 @contextmanager
-def crowd(url: str, members: Sequence[Member], sources: Sequence[str]) -> Iterator[Crowd]:
+def crowd(url: str, members: Sequence[Member], sources: Sequence[str] = ("127.0.0.1",)) -> Iterator[Crowd]:
     """Hold a connection for each member, from the source addresses in turn, until the block ends.
 
-    One that the server closes is not opened again.
+    A connection that the server closes is not opened again.
     """
     allow_files(2 * len(members) + 500)
     place = urlsplit(url).hostname or "", urlsplit(url).port or 80
@@ -124,8 +138,9 @@ def _hold(selector: selectors.BaseSelector, found: Crowd, stopping: threading.Ev
 def _read(selector: selectors.BaseSelector, found: Crowd, connection: socket.socket) -> None:
     data = b""
     with suppress(ConnectionError):
-        data = connection.recv(1 << 16)
+        data = connection.recv(_READ)
     found.received += len(data)
+    found.events += data.count(b"\nevent: ")
     if data and connection in found._quiet:
         found._quiet.remove(connection)
         found.answered += 1

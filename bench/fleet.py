@@ -1,26 +1,147 @@
-"""The whole way, as a client sees it: uploads over HTTP until the last result is in the catalogue."""
+"""Measure a whole deployment as a client sees it: from the first upload until the last result is in the catalogue.
+
+Each report is a row of lines, made as they are measured.
+"""
 
 from __future__ import annotations
 
+import statistics
+import tempfile
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 
+from bench import taggers
+from bench.deployment import Deployment, wait_until
+from bench.limit import Limit
+from bench.photos import photos
 from tagfleet.client import Batch, Client
 
-_SHORTEST_S, _LONGEST_S = 0.05, 1.0  # between looks, which cost what they measure: more often towards the end
+_SHORTEST_S, _LONGEST_S = 0.05, 1.0
+"""Pauses between looks at a batch. A look costs what is being measured, so they get closer only towards the end."""
+_WARM_UP = 32
+_FIRST = 200
+"""Photos before the memory of the processes is read for the first time."""
+_KEEP_WORKERS = {"TAGFLEET_CONTROLLER__IDLE_KEEP_S": "600"}
 
 
-def tag(client: Client, photos: Sequence[tuple[str, bytes]]) -> tuple[Batch, float]:
-    """The completed batch, and the seconds from its creation to its last result. Raises RuntimeError on a loss."""
+def tag(client: Client, pictures: Sequence[tuple[str, bytes]]) -> tuple[Batch, float]:
+    """Return the completed batch, and the seconds from its creation to its last result.
+
+    Raises RuntimeError if an image is lost.
+    """
     started = time.perf_counter()
     batch = client.create_batch()
-    # without the check, which would recognise the photos of the round before and send nothing
-    client.upload(batch, [(name, BytesIO(data)) for name, data in photos], check=False)
+    # Without the check, which would recognise the photos of the round before and send nothing.
+    client.upload(batch, [(name, BytesIO(data)) for name, data in pictures], check=False)
     client.close(batch)
     while (batch := client.batch(batch)).status != "completed":
         time.sleep(min(max((batch.eta_s or 0.0) / 4, _SHORTEST_S), _LONGEST_S))
     took = time.perf_counter() - started
-    if (batch.total, batch.completed, batch.failed) != (len(photos), len(photos), 0):
-        raise RuntimeError(f"{len(photos)} photos were sent, the batch has {batch}")
+    if (batch.total, batch.completed, batch.failed) != (len(pictures), len(pictures), 0):
+        raise RuntimeError(f"{len(pictures)} photos were sent, the batch has {batch}")
     return batch, took
+
+
+class Bench:
+    """The photos and the settings that every measurement uses. Without a folder the photos are made up."""
+
+    def __init__(self, folder: Path | None, environ: dict[str, str], say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.environ = environ
+        self._say = say
+
+    @contextmanager
+    def deployment(self, tagger: str = "resnet50", **environ: str) -> Iterator[tuple[Deployment, Client]]:
+        """Run a deployment of its own for the block, and say what it serves."""
+        with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
+            found = taggers.served(tagger, self.environ, Path(scratch))
+            deployment = Deployment(Path(scratch) / "home", {**self.environ, **found.environ, **environ})
+            found.prepare(deployment)
+            try:
+                deployment.start()
+                with Client(deployment.url) as client:
+                    self._say(f"tagger: {', '.join(model['serves'] for model in client.models())}")
+                    yield deployment, client
+                    deployment.stop()
+            finally:
+                deployment.kill_everything()
+
+
+def report_speed(bench: Bench, count: int, rounds: int, tagger: str) -> Iterator[str]:
+    """Images/s of engine, limit and fleet, round by round; the last line is the fleet's share of the limit."""
+    pictures = photos(bench.folder, count)
+    contents = [content for _, content in pictures]
+    with bench.deployment(tagger, **_KEEP_WORKERS) as (deployment, client):
+        limit = Limit(deployment.settings)
+        limit.decode_and_engine(contents[:_WARM_UP])
+        tag(client, pictures[:_WARM_UP])
+        yield f"{count} photos a round, {statistics.mean(map(len, contents)) / 1000:.0f} kB each, images/s:"
+        yield "round   engine    limit    fleet   fleet/limit"
+        ratios = []
+        costs: defaultdict[str, float] = defaultdict(float)
+        for number in range(1, rounds + 1):
+            bare = limit.engine(contents)
+            with _add_cost(costs, "limit", deployment):
+                best = limit.decode_and_engine(contents)
+            with _add_cost(costs, "client", deployment):
+                whole = count / tag(client, pictures)[1]
+            ratios.append(whole / best)
+            yield f"{number:5} {bare:8.1f} {best:8.1f} {whole:8.1f}   {ratios[-1]:11.2f}"
+    yield "processor time, ms an image:"
+    for role, seconds in sorted(costs.items(), key=lambda item: -item[1]):
+        yield f"  {role:11} {1000 * seconds / count / rounds:6.2f}"
+    low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
+    yield f"fleet/limit {middle:.2f} ({low:.2f}–{high:.2f}, {rounds} rounds)"
+
+
+def report_latency(bench: Bench, count: int, rounds: int) -> Iterator[str]:
+    """Seconds for a small batch from zero workers and with a warm worker, and the phases of a worker's boot."""
+    pictures = photos(bench.folder, count)
+    cold, warm, boots = [], [], []
+    for _ in range(rounds):
+        with bench.deployment() as (_, client):
+            cold.append(tag(client, pictures)[1])
+            warm.append(tag(client, pictures)[1])
+            boots += [worker["boot"] for worker in client.fleet()["workers"] if worker["boot"]]
+    yield f"{count} photos, all results in the catalogue:"
+    yield f"  from zero workers  {format_spread(cold)}"
+    yield f"  with a warm worker {format_spread(warm)}"
+    yield "a worker's boot, seconds from its launch:"
+    for phase in boots[0]:
+        yield f"  {phase:18} {format_spread([boot[phase] for boot in boots])}"
+
+
+def report_memory(bench: Bench, count: int) -> Iterator[str]:
+    """Growth of each process's resident memory over one large batch, after its first 200 photos."""
+    pictures = photos(bench.folder, count)
+    with bench.deployment(**_KEEP_WORKERS) as (deployment, client):
+        tag(client, pictures[:_FIRST])
+        before = {process: process.rss_bytes() for process in deployment.processes()}
+        tag(client, pictures)
+        wait_until(lambda: not deployment.backend.results.depth().outstanding)
+        yield f"resident memory, MB, after {_FIRST} photos and after {count} more:"
+        for process, was in sorted(before.items(), key=lambda item: item[0].role):
+            now = process.rss_bytes()
+            yield f"  {process.role:11} {was / 1e6:6.0f} → {now / 1e6:6.0f}   {(now - was) / 1e6:+.0f}"
+
+
+def format_spread(values: Sequence[float], unit: str = "s", digits: int = 2) -> str:
+    """Return the median, the extremes and the number of rounds."""
+    low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return f"{middle:>5} {unit} ({low}–{high}, {len(values)} rounds)"
+
+
+@contextmanager
+def _add_cost(costs: defaultdict[str, float], ours: str, deployment: Deployment) -> Iterator[None]:
+    """Add the processor seconds of this process to `ours`, and those of the deployment to each role's."""
+    before = {process: process.cpu_seconds() for process in deployment.processes()}
+    started = time.process_time()
+    yield
+    costs[ours] += time.process_time() - started
+    if ours != "limit":
+        for process in deployment.processes():
+            costs[process.role] += process.cpu_seconds() - before.get(process, 0.0)

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from io import BytesIO
 
+from bench.crowd import crowd, stream_readers
 from bench.deployment import Deployment, Process, wait_until
-from bench.streams import readers
 from core.domain.messages import Job, Result, Tag, Timings, decode_job, encode_output
 from core.storage import layout
 from core.wiring import Backend
@@ -141,7 +141,7 @@ def answers(deployment: Deployment, batch: Batch, *, streams: int) -> Iterator[s
     waiting = deployment.backend.jobs(deployment.settings.default_pool)
     worker.work(waiting.depth().visible - batch.total // 2)
     wait_until(lambda: not deployment.backend.results.depth().outstanding, 120)
-    with readers(deployment.url, batch.id, streams) as found:
+    with crowd(deployment.url, stream_readers(streams, batch.id)) as found:
         wait_until(lambda: found.events >= streams * batch.total, 120)
         yield f"{batch.total} images, half of them done, {streams} streams open:"
         for rate in (0, 100):

@@ -1,4 +1,4 @@
-"""Plots of a trace under several policies: the queue, the workers, the cost so far and the waits."""
+"""Plot a trace under several policies: the queue, the instances, the cost so far and the waits."""
 
 from __future__ import annotations
 
@@ -11,35 +11,37 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from controller.simulation.compare import OURS, Row
+from core.reports.plot import draw_svg, escape_formula
 
+_INCHES = (11, 5.2)
 _POINTS = 240
-"""Of a line: a plot of a day must not hold every tick of it."""
+"""Points of a line at most: a plot of a day must not hold every tick."""
 _COLOURS = ("#d62728", "#7f7f7f", "#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd")
 
 
 def png(rows: Sequence[Row], *, dpi: int = 100) -> bytes:
-    """With a palette: lines need few colours."""
-    written = io.BytesIO()
-    with Image.open(io.BytesIO(_drawn(rows, "png", dpi))) as image:
+    """Return the plots as a PNG with a palette: lines need few colours."""
+    figure, drawn, written = Figure(figsize=_INCHES, layout="constrained"), io.BytesIO(), io.BytesIO()
+    _draw(figure, rows)
+    figure.savefig(drawn, format="png", dpi=dpi)
+    with Image.open(drawn) as image:
         image.convert("RGB").quantize(48).save(written, "png", optimize=True)
     return written.getvalue()
 
 
 def svg(rows: Sequence[Row]) -> str:
-    """Without the XML's head, to stand in a page."""
-    text = _drawn(rows, "svg", 72).decode()
-    return text[text.index("<svg") :]
+    """Return the plots as SVG for a page."""
+    return draw_svg(*_INCHES, lambda figure: _draw(figure, rows))
 
 
-def _drawn(rows: Sequence[Row], format: str, dpi: int) -> bytes:
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
+def _draw(figure: Figure, rows: Sequence[Row]) -> None:
     axes = figure.subplots(2, 2)
     for row, colour in zip(rows, _COLOURS * (1 + len(rows) // len(_COLOURS)), strict=False):
         style = {"color": colour, "linewidth": 1.8 if row.run.policy == OURS else 1.0, "label": row.run.policy}
-        moments = row.run.snapshots
-        hours = [moment.at / 3600 for moment in moments]
-        _line(axes[0][0], hours, [moment.waiting + moment.in_flight for moment in moments], style)
-        _line(axes[0][1], hours, [moment.billed for moment in moments], style)
+        snapshots = row.run.snapshots
+        hours = [snapshot.at / 3600 for snapshot in snapshots]
+        _line(axes[0][0], hours, [snapshot.waiting + snapshot.in_flight for snapshot in snapshots], style)
+        _line(axes[0][1], hours, [snapshot.billed for snapshot in snapshots], style)
         _line(axes[1][0], hours, _spent(row), style)
         _waits(axes[1][1], row, style)
     for axis, title, unit in zip(
@@ -49,13 +51,10 @@ def _drawn(rows: Sequence[Row], format: str, dpi: int) -> bytes:
         strict=True,
     ):
         axis.set_title(title, fontsize=10)
-        axis.set_ylabel(unit, fontsize=8)
+        axis.set_ylabel(escape_formula(unit), fontsize=8)
         axis.set_xlabel("seconds" if title == "waits" else "hours", fontsize=8)
         axis.tick_params(labelsize=8)
     axes[0][0].legend(fontsize=8)
-    written = io.BytesIO()
-    figure.savefig(written, format=format, dpi=dpi, metadata={"Date": None} if format == "svg" else None)
-    return written.getvalue()
 
 
 def _line(axis: Axes, x: Sequence[float], y: Sequence[float], style: dict[str, object]) -> None:
@@ -64,7 +63,7 @@ def _line(axis: Axes, x: Sequence[float], y: Sequence[float], style: dict[str, o
 
 
 def _spent(row: Row) -> list[float]:
-    """Grows with the instances, and ends at what the run really cost."""
+    """The cost so far: it grows with the instances and ends at what the run really cost."""
     moments = row.run.snapshots
     seconds = list(accumulate((b.at - a.at) * a.billed for a, b in pairwise(moments))) or [0.0]
     scale = row.metrics.cost / seconds[-1] if seconds[-1] else 0.0

@@ -1,13 +1,15 @@
-"""The comparison as tables: for a terminal, for a page of documentation, for a self-contained page with its plots."""
+"""Lay a comparison out: a table for a terminal, one for the documentation, and a page of HTML with plots."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
+from html import escape
 
 from rich.table import Table
 
 from controller.simulation.compare import OURS, Row, verdicts
+from core.reports.page import build_page
+from core.reports.table import build_table
 
 HEADINGS = (
     "trace",
@@ -66,7 +68,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table; ours is in bold."""
+    """Return a Markdown table; our own policy is in bold."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---|" + "--:|" * (len(HEADINGS) - 2)]
     for row in rows:
         mark = "**" if row.run.policy == OURS else ""
@@ -75,31 +77,20 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def said(rows: Sequence[Row]) -> list[str]:
-    """The verdicts, each with whether it holds."""
+    """Return the verdicts, each with whether it holds."""
     return [f"{'holds' if holds else 'MISSED'}: {text}" for holds, text in verdicts(rows)]
 
 
 def page(rows: Sequence[Row], plots: Mapping[str, str], subtitle: str) -> str:
-    """A page of HTML that needs nothing else; `plots` are SVG by trace."""
-    head = "".join(f"<th>{html.escape(heading)}</th>" for heading in HEADINGS)
-    body = "".join(
-        f"<tr{' class=ours' if row.run.policy == OURS else ''}>"
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(row))
-        + "</tr>"
-        for row in rows
+    """Return a page of HTML that needs nothing else; `plots` are SVG by trace."""
+    ours = [row.run.policy == OURS for row in rows]
+    verdict_items = "".join(f"<li>{escape(text)}</li>" for text in said(rows))
+    return build_page(
+        "Elasticity",
+        [
+            f"<p>{escape(subtitle)}</p><ul>{verdict_items}</ul>",
+            build_table(map(cells, rows), HEADINGS, numbers_from=2, is_strong=ours.__getitem__),
+            f"<p>{escape(LEGEND)}</p>",
+            *(f"<h2>{escape(trace)}</h2>{svg}" for trace, svg in plots.items()),
+        ],
     )
-    found = "".join(f"<li>{html.escape(text)}</li>" for text in said(rows))
-    figures = "".join(f"<h2>{html.escape(trace)}</h2>{svg}" for trace, svg in plots.items())
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Elasticity</title><style>{_STYLE}</style>'
-        f"<h1>Elasticity</h1><p>{html.escape(subtitle)}</p><ul>{found}</ul>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{html.escape(LEGEND)}</p>{figures}</html>"
-    )
-
-
-_STYLE = (
-    ":root{color-scheme:light dark}body{font:15px/1.5 system-ui;margin:2rem auto;max-width:75rem;padding:0 1rem}"
-    "table{border-collapse:collapse;font-size:13px}td,th{padding:.15rem .5rem;border-bottom:1px solid #8884}"
-    "td{text-align:right}td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}.ours{font-weight:bold}"
-    "svg{max-width:100%;height:auto;background:#fff}"
-)

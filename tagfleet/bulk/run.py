@@ -18,8 +18,8 @@ from pathlib import Path
 from core.domain.addresses import split_address
 from core.domain.messages import MAX_NAME, Job, encode
 from core.errors import Misconfigured, PartialSend, Unavailable
-from core.storage.sending import Sending
 from core.storage.ports import Depth, ObjectStore, Queue
+from core.storage.sending import Sending
 from core.util.backoff import compute_backoff, retry
 from tagfleet.bulk.listing import ListedObject, Listing, looks_like_image
 from tagfleet.bulk.parquet_files import as_parquet, save_results

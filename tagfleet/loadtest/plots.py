@@ -1,17 +1,17 @@
-"""Plots of one run, as SVG to be put into a page. matplotlib is imported here only, when a plot is drawn."""
+"""Draw the plots of one run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import StringIO
 from typing import TYPE_CHECKING
 
+from core.reports.plot import thin_points
 from tagfleet.loadtest.record import LoadRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-_POINTS = 400
 _STATES = {
     "starting": "#f2c14e",
     "warming": "#f78154",
@@ -22,40 +22,23 @@ _STATES = {
 }
 
 
-def svg(run: LoadRun) -> str:
-    """Photos over time, response times, queue and workers."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9, "svg.hashsalt": "tagfleet"}):
-        figure = Figure(figsize=(10, 6), layout="constrained")
-        [[progress, response], [queue, workers]] = figure.subplots(2, 2)
-        _draw_progress(progress, run)
-        _draw_response(response, run)
-        _draw_queue(queue, run)
-        _draw_workers(workers, run)
-        for axes in (progress, queue, workers):
-            axes.set_xlabel("seconds")
-            axes.set_xlim(left=0)
-        for axes in (progress, response, queue, workers):
-            axes.set_ylim(bottom=0)
-            axes.grid(alpha=0.3)
-        out = StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
-
-
-def thinned(points: Sequence[tuple[float, float]], most: int = _POINTS) -> list[tuple[float, float]]:
-    """At most about so many of them, the first and the last among them."""
-    if len(points) <= most:
-        return list(points)
-    step = len(points) / (most - 1)
-    return [points[int(number * step)] for number in range(most - 1)] + [points[-1]]
+def draw(figure: Figure, run: LoadRun) -> None:
+    """Draw photos over time, response times, queue and workers."""
+    [[progress, response], [queue, workers]] = figure.subplots(2, 2)
+    _draw_progress(progress, run)
+    _draw_response(response, run)
+    _draw_queue(queue, run)
+    _draw_workers(workers, run)
+    for axes in (progress, queue, workers):
+        axes.set_xlabel("seconds")
+        axes.set_xlim(left=0)
+    for axes in (progress, response, queue, workers):
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
 
 
 def _counted(times: Sequence[float | None]) -> list[tuple[float, float]]:
-    """How many there are by each time."""
+    """The number of photos by each time."""
     return [(at, count) for count, at in enumerate(sorted(time for time in times if time is not None), 1)]
 
 
@@ -66,7 +49,7 @@ def _draw_progress(axes: Axes, run: LoadRun) -> None:
         ("accepted", [photo.accepted for photo in run.photos]),
         ("tagged", [photo.tagged for photo in run.photos]),
     ):
-        if points := thinned(_counted(times)):
+        if points := thin_points(_counted(times)):
             axes.plot(*zip(*points, strict=True), label=name)
             axes.legend()
 
@@ -74,7 +57,7 @@ def _draw_progress(axes: Axes, run: LoadRun) -> None:
 def _draw_response(axes: Axes, run: LoadRun) -> None:
     axes.set_title("response time: share of photos that had their tags by then")
     took = [seconds for photo in run.photos if (seconds := photo.response_s) is not None]
-    if points := thinned([(seconds, count / len(took)) for seconds, count in _counted(took)]):
+    if points := thin_points([(seconds, count / len(took)) for seconds, count in _counted(took)]):
         axes.plot(*zip(*points, strict=True), color="#2f7d57")
     axes.set_xlabel("seconds from a photo's first byte sent")
     axes.set_xlim(left=0)

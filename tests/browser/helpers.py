@@ -33,7 +33,8 @@ def batches(service: Deployment) -> list[dict[str, Any]]:
 
 def items(service: Deployment) -> list[dict[str, Any]]:
     """The photos of all batches."""
-    return [item for batch in batches(service) for item in get(service, f"/batches/{batch['id']}/results")["results"]]
+    pages = [get(service, f"/batches/{batch['id']}/results?limit=500") for batch in batches(service)]
+    return [item for page in pages for item in page["results"]]
 
 
 def wait_until(reached: Callable[[], object], what: str) -> None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from core.errors import BadImage
 from core.imaging.decode import DecodeBudget, Decoder
-from training.data import pages
+from core.reports.page import build_page
+from core.reports.plot import draw_svg, escape_formula
+from core.reports.table import build_table
 from training.data.check import Check, Pair
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ _COLOURS = ("#2f7d57", "#f2c14e", "#f78154")
 
 def html(found: Check) -> str:
     """Leaks and copies are shown as pictures."""
-    return pages.page(f"Data check: {found.dataset.name}", _body(found))
+    return build_page(f"Data check: {found.dataset.name}", _body(found))
 
 
 def _body(found: Check) -> Iterator[str]:
@@ -44,8 +46,8 @@ def _body(found: Check) -> Iterator[str]:
         yield "<p>Nothing is wrong.</p>"
     else:
         kinds = Counter((finding.level, finding.kind) for finding in found.findings)
-        yield pages.table(("level", "what", "times"), [(*kind, count) for kind, count in sorted(kinds.items())])
-    yield pages.svg(10, _height(found), lambda figure: _draw(figure, found))
+        yield build_table([(*kind, count) for kind, count in sorted(kinds.items())], ("level", "what", "times"))
+    yield draw_svg(10, _height(found), lambda figure: _draw(figure, found))
     if found.pairs:
         yield "<h2>Copies</h2>"
         for pair in sorted(found.pairs, key=lambda pair: not pair.leaks)[:_MOST_PAIRS]:
@@ -56,13 +58,13 @@ def _body(found: Check) -> Iterator[str]:
         yield "<h2>Findings</h2>"
         ordered = sorted(found.findings, key=lambda finding: finding.level)
         rows = [(finding.level, finding.kind, finding.where, finding.text) for finding in ordered[:_MOST_FINDINGS]]
-        yield pages.table(("level", "what", "where", ""), rows)
+        yield build_table(rows, ("level", "what", "where", ""))
         if len(ordered) > _MOST_FINDINGS:
             yield f"<p>and {len(ordered) - _MOST_FINDINGS} more, all of which check.json has.</p>"
     yield "<h2>Labels</h2>"
     names = tuple(name for name, _ in found.parts)
     rows_of_labels = [(one.label, one.images, *one.parts) for one in sorted(found.labels, key=lambda one: -one.images)]
-    yield pages.table(("label", "images", *names), rows_of_labels)
+    yield build_table(rows_of_labels, ("label", "images", *names))
 
 
 def _height(found: Check) -> float:
@@ -110,7 +112,7 @@ def _draw_labels(axes: Axes, found: Check) -> None:
         widths = [count[number] for count in counts]
         axes.barh(rows, widths, left=left, label=name, color=_COLOURS[number])
         left = [start + width for start, width in zip(left, widths, strict=True)]
-    axes.set_yticks(rows, [pages.plain(one.label) for one in ordered])
+    axes.set_yticks(rows, [escape_formula(one.label) for one in ordered])
     axes.set_ylim(len(ordered) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     if found.parts:

@@ -1,17 +1,15 @@
-"""Files of a run that appear whole or not at all."""
+"""Write the files of a run: a file appears whole or not at all, and an error says how to go on."""
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 from core.errors import TrainingStopped
-from core.util.disk_errors import sync_folder
+from core.util.atomic import atomic_write
 
 
 def folder(path: Path) -> None:
-    """Make it, with those above it, where it is not there yet. Raises TrainingStopped if something is in the way."""
+    """Make the folder and those above it. Raises TrainingStopped if something is in the way."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -19,21 +17,14 @@ def folder(path: Path) -> None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace the file by one that is on the disk for good; until then the old one stays as it is.
+    """Replace the file durably; until the new one is on the disk the old one stays as it is.
 
-    Raises TrainingStopped where that cannot be done: a full disk, a folder that is gone.
+    Raises TrainingStopped where that fails: the disk is full, or the folder is gone.
     """
-    part = path.with_name(f".{path.name}.part")  # one name, so that what a killed process left is written over
     try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        sync_folder(path.parent)
+        # One name for the part, so that it writes over what a killed process left.
+        atomic_write(path, data, durable=True, sole_writer=True)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         kept = "the one before it is kept" if path.exists() else "there is none before it"
         raise TrainingStopped(
             f"{path} could not be written: {error.strerror}; {kept}. Once that is mended, start the same command again"

@@ -15,14 +15,14 @@ from config.settings import Settings
 from core.domain.messages import TagOptions
 from core.errors import BadImage, DataInvalid
 from core.storage.models import sha256_of
-from training.data import reading, splits, unseen
+from training.data import reading, splits
 from training.data.examples import Dataset, Example
 from training.data.loading import decoder
-from training.evaluate import prediction
-from training.evaluate.evaluation import Figures, evaluate_scores
-from training.evaluate.metrics import Floats, Scores, Truth, sigmoid
+from training.evaluate import unseen
+from training.evaluate.evaluation import EvaluationFigures, evaluate_scores
 from training.evaluate.thresholds import calibrate
-from training.fit import runs
+from training.fit import prediction, runs
+from training.fit.metrics import Floats, Scores, Truth, sigmoid
 from training.fit.runs import BEST, SPLITS
 
 _AT_ONCE = 32
@@ -39,13 +39,13 @@ class Evaluation:
 
     name: str
     dataset: str
-    figures: Figures
+    figures: EvaluationFigures
     scores: Scores
     truth: Truth
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EvaluationRequest:
     """As the command has it."""
 
     source: Path
@@ -57,16 +57,18 @@ class Wanted:
     workers: int = 0
 
 
-def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda _: None) -> Evaluation:
+def evaluate_run(
+    folder: Path, request: EvaluationRequest, settings: Settings, done: Done = lambda _: None
+) -> Evaluation:
     """The best weights of a run on its test images, with thresholds and temperature from its validation images.
 
     It runs on the engine that would serve it. Raises RunInvalid, WeightsInvalid, DataInvalid (also
     for images that it was trained on).
     """
     run = runs.read(folder)
-    dataset = reading.read(wanted.source, wanted.images)
-    parts = splits.load(wanted.splits or folder / SPLITS, dataset)
-    other = reading.read(wanted.test) if wanted.test else None
+    dataset = reading.read(request.source, request.images)
+    parts = splits.load(request.splits or folder / SPLITS, dataset)
+    other = reading.read(request.test) if request.test else None
     unseen.check(folder, run, dataset, parts, other)
     path = folder / BEST
     if not path.is_file():
@@ -75,18 +77,18 @@ def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda
     digest = sha256_of(path)
     engine = load_engines(network, weights.Weights(path, digest, "run"), settings).fast
 
-    def answers(part: Dataset) -> prediction.Answers:
-        part = relabelled(part, run.labels)
-        infer = prediction.of_engine(engine)
-        found = prediction.answers(infer, part.examples, network, batch=_AT_ONCE, workers=wanted.workers, done=done)
-        if wanted.strict and found.problems:
+    def predict_part(part: Dataset) -> prediction.Predictions:
+        part = relabel(part, run.labels)
+        infer = prediction.infer_with_engine(engine)
+        found = prediction.predict(infer, part.examples, network, batch=_AT_ONCE, workers=request.workers, done=done)
+        if request.strict and found.problems:
             raise DataInvalid(found.problems[0])
         if not found.truth.any():
             raise DataInvalid(f"{part.name}: no image to choose or measure by shows any label that {folder} knows")
         return found
 
     test_part = other or parts.test
-    validation, test = answers(parts.validation), answers(test_part)
+    validation, test = predict_part(parts.validation), predict_part(test_part)
     chosen = calibrate(validation.outputs, validation.truth)
     scores = sigmoid(test.outputs / chosen.temperature)
     figures = evaluate_scores(
@@ -101,26 +103,28 @@ def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda
     return Evaluation(str(folder), test_part.name, figures, scores, test.truth)
 
 
-def of_tagger(tagger: Tagger, thresholds: Sequence[float], wanted: Wanted, done: Done = lambda _: None) -> Evaluation:
+def evaluate_tagger(
+    tagger: Tagger, thresholds: Sequence[float], request: EvaluationRequest, done: Done = lambda _: None
+) -> Evaluation:
     """A tagger as the fleet has it, on all images of the source or on the test part of a split.
 
     Without thresholds it gives each image one label: the image must have one, and the shares of the first 1, 5 and 10
     are figured. Its confidences are rounded as it rounds them; a label that it does not name has confidence 0.
     """
-    dataset = reading.read(wanted.source, wanted.images)
-    part = splits.load(wanted.splits, dataset).test if wanted.splits else dataset
+    dataset = reading.read(request.source, request.images)
+    part = splits.load(request.splits, dataset).test if request.splits else dataset
     labels = tuple(tagger.labels)
-    part = relabelled(part, labels)
+    part = relabel(part, labels)
     if not thresholds:
         _check_single(part, tagger.name)
     scores, truth, problems = _confidences(tagger, part.examples, done)
-    if problems and wanted.strict:
+    if problems and request.strict:
         raise DataInvalid(problems[0])
     figures = evaluate_scores(scores, truth, labels, thresholds=thresholds, skipped=problems)
     return Evaluation(tagger.version, dataset.name, figures, scores, truth)
 
 
-def relabelled(dataset: Dataset, labels: Sequence[str]) -> Dataset:
+def relabel(dataset: Dataset, labels: Sequence[str]) -> Dataset:
     """The same images with a model's labels, matched by name without regard to case.
 
     Raises DataInvalid for labels on its images that the model does not know.

@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from config.validation import first_problem
 from core.errors import WeightsInvalid
-from training.evaluate import metrics
-from training.evaluate.metrics import Means, Reliability, Scores, Tally, Truth
+from training.fit import metrics
+from training.fit.metrics import Means, Reliability, Scores, Tally, Truth
 
 FOLDER = "evaluation"
 FIGURES = "figures.json"
@@ -57,8 +57,8 @@ class LabelFigures(_Part):
     """What `accuracy` would be if it were never said."""
 
 
-class Figures(_Part):
-    """Of one tagger on one set of photos. For what each figure means: `training.evaluate.metrics`."""
+class EvaluationFigures(_Part):
+    """Of one tagger on one set of photos. For what each figure means: `training.fit.metrics`."""
 
     kind: Literal["multilabel", "single"]
     """single: each photo has one label, and what is said is the label of the highest score."""
@@ -110,7 +110,7 @@ def evaluate_scores(
     thresholds: Sequence[float] = (),
     temperature: float = 1.0,
     skipped: Sequence[str] = (),
-) -> Figures:
+) -> EvaluationFigures:
     """All figures of probabilities 0..1 (N, C) against truth (N, C) bool.
 
     With `thresholds` (C,), chosen elsewhere than on these photos, each label is said from its threshold on. Without
@@ -119,24 +119,24 @@ def evaluate_scores(
     """
     if scores.shape != truth.shape or scores.shape[1:] != (len(labels),):
         raise ValueError(f"scores {scores.shape}, truth {truth.shape} and {len(labels)} labels do not fit")
-    said = spoken(scores, thresholds)
-    counts = metrics.tally(said, truth)
+    said = select_labels(scores, thresholds)
+    counts = metrics.tally_labels(said, truth)
     precisions = metrics.average_precisions(scores, truth)
     frequencies = truth.mean(axis=0) if len(truth) else np.zeros(len(labels))
     several = len(thresholds) > 0
-    return Figures(
+    return EvaluationFigures(
         kind="multilabel" if several else "single",
         images=len(truth),
         mAP=metrics.mean(precisions),
         mAP_of_chance=metrics.mean(np.where(frequencies > 0, frequencies, np.nan)),
-        micro=_triple(metrics.micro(counts)),
-        macro=_triple(metrics.macro(counts)),
+        micro=_triple(metrics.micro_average(counts)),
+        macro=_triple(metrics.macro_average(counts)),
         label_accuracy=metrics.label_accuracy(said, truth),
         silent_accuracy=metrics.silent_accuracy(truth),
-        calibration_error=statements(scores, truth, several=several).error,
-        top_1=None if several else metrics.top_k(scores, truth, 1),
-        top_5=None if several else metrics.top_k(scores, truth, 5),
-        top_10=None if several else metrics.top_k(scores, truth, 10),
+        calibration_error=measure_reliability(scores, truth, several=several).error,
+        top_1=None if several else metrics.top_k_accuracy(scores, truth, 1),
+        top_5=None if several else metrics.top_k_accuracy(scores, truth, 5),
+        top_10=None if several else metrics.top_k_accuracy(scores, truth, 10),
         temperature=temperature,
         thresholds=tuple(thresholds),
         labels=_of_labels(labels, counts, precisions.tolist(), thresholds, len(truth)),
@@ -144,7 +144,7 @@ def evaluate_scores(
     )
 
 
-def spoken(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
+def select_labels(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
     """(N, C): what is said. Without thresholds the label of the highest score, of equal ones the first."""
     if len(thresholds):
         return np.asarray(scores >= np.asarray(thresholds), np.bool_)
@@ -154,19 +154,19 @@ def spoken(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
     return said
 
 
-def statements(scores: Scores, truth: Truth, *, several: bool) -> Reliability:
+def measure_reliability(scores: Scores, truth: Truth, *, several: bool) -> Reliability:
     """How confidence and truth agree: of every pair of image and label, or of each image's highest score alone."""
     if several or not scores.size:
         return metrics.reliability(scores, truth)
-    said = spoken(scores)
+    said = select_labels(scores)
     return metrics.reliability(scores[said], truth[said])
 
 
-def read(folder: Path) -> Figures:
+def read_figures(folder: Path) -> EvaluationFigures:
     """What `tagfleet evaluate` left in a run's folder. Raises WeightsInvalid if nothing is there, or it is damaged."""
     path = folder / FOLDER / FIGURES
     try:
-        return Figures.model_validate_json(path.read_bytes())
+        return EvaluationFigures.model_validate_json(path.read_bytes())
     except OSError:
         raise WeightsInvalid(f"{folder} was not evaluated yet: `tagfleet evaluate {folder} SOURCE` does it") from None
     except ValidationError as error:

@@ -9,16 +9,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.data import files, pages
-from training.evaluate import metrics
+from core.reports.page import build_page
+from core.reports.plot import draw_svg, escape_formula
+from core.reports.table import build_table
+from training.data import files
 from training.evaluate.evaluating import Evaluation
-from training.evaluate.evaluation import FIGURES, REPORT, Figures, spoken, statements
-from training.evaluate.metrics import Counts, Truth
+from training.evaluate.evaluation import FIGURES, REPORT, EvaluationFigures, measure_reliability, select_labels
+from training.fit import metrics
+from training.fit.metrics import Counts, Truth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_LABEL_HEADINGS = (
+    "label",
+    "images",
+    "average precision",
+    "threshold",
+    "precision",
+    "recall",
+    "F1",
+    "accuracy",
+    "saying nothing",
+)
 _CURVES = 8
 """Labels whose curve is drawn; more cannot be told apart."""
 _MATRIX = 20
@@ -30,10 +44,10 @@ def write(evaluation: Evaluation, folder: Path) -> None:
     """`report.html` and `figures.json`. Raises TrainingStopped if they cannot be written."""
     files.folder(folder)
     files.write(folder / FIGURES, evaluation.figures.model_dump_json(indent=1).encode() + b"\n")
-    files.write(folder / REPORT, pages.page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
+    files.write(folder / REPORT, build_page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
 
 
-def rows(figures: Figures) -> Iterator[tuple[str, str]]:
+def list_figures(figures: EvaluationFigures) -> Iterator[tuple[str, str]]:
     """Name and value of each figure, for people."""
     yield "images", str(figures.images)
     if figures.kind == "single":
@@ -52,7 +66,7 @@ def rows(figures: Figures) -> Iterator[tuple[str, str]]:
         yield "could not be read", f"{len(figures.skipped)} images"
 
 
-def confusion(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
+def count_confusions(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
     """(K, K): row what is there, column what was said, for the labels `chosen`.
 
     On the diagonal hits. Beside it, with one label an image, what was said in its place; with several, images on which
@@ -68,29 +82,18 @@ def confusion(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
 def _body(evaluation: Evaluation) -> Iterator[str]:
     figures = evaluation.figures
     yield f"<p>On {escape(evaluation.dataset)}.</p>"
-    yield pages.table(("figure", "value"), rows(figures))
-    yield pages.svg(10, 4, lambda figure: _draw_curves(figure, evaluation))
+    yield build_table(list_figures(figures), ("figure", "value"))
+    yield draw_svg(10, 4, lambda figure: _draw_curves(figure, evaluation))
     yield "<h2>Labels</h2>"
-    yield pages.svg(10, 3.5, lambda figure: _draw_bars(figure, figures))
+    yield draw_svg(10, 3.5, lambda figure: _draw_bars(figure, figures))
     yield "<h2>Confusion</h2>"
     if figures.kind == "multilabel":
         yield "<p>Row: what was there and missed; column: what was said wrongly on the same image; diagonal: hits.</p>"
     else:
         yield "<p>Row: what was there; column: what was said.</p>"
-    yield pages.svg(10, 7, lambda figure: _draw_confusion(figure, evaluation))
+    yield draw_svg(10, 7, lambda figure: _draw_confusion(figure, evaluation))
     yield "<h2>Each label</h2>"
-    yield pages.table(
-        (
-            "label",
-            "images",
-            "average precision",
-            "threshold",
-            "precision",
-            "recall",
-            "F1",
-            "accuracy",
-            "saying nothing",
-        ),
+    yield build_table(
         [
             (
                 label.label,
@@ -105,23 +108,26 @@ def _body(evaluation: Evaluation) -> Iterator[str]:
             )
             for label in figures.labels
         ],
+        _LABEL_HEADINGS,
     )
     if figures.skipped:
         yield f"<h2>{len(figures.skipped)} images that could not be read</h2>"
-        yield pages.table(("image and reason",), [(problem,) for problem in figures.skipped])
+        yield build_table([(problem,) for problem in figures.skipped], ("image and reason",))
 
 
 def _draw_curves(figure: Figure, evaluation: Evaluation) -> None:
     precision, calibration = figure.subplots(1, 2)
     scores, truth, labels = evaluation.scores, evaluation.truth, evaluation.figures.labels
-    everything = metrics.curve(np.ravel(scores), np.ravel(truth))
+    everything = metrics.compute_curve(np.ravel(scores), np.ravel(truth))
     precision.plot(everything.recall, everything.precision, color="black", linewidth=2, label="all labels")
     for index in _frequent(truth, _CURVES):
-        points = metrics.curve(scores[:, index], truth[:, index])
-        precision.step(points.recall, points.precision, where="post", label=pages.plain(labels[index].label), alpha=0.8)
+        points = metrics.compute_curve(scores[:, index], truth[:, index])
+        precision.step(
+            points.recall, points.precision, where="post", label=escape_formula(labels[index].label), alpha=0.8
+        )
     precision.set(title="precision and recall", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     precision.legend(fontsize=7)
-    found = statements(scores, truth, several=evaluation.figures.kind == "multilabel")
+    found = measure_reliability(scores, truth, several=evaluation.figures.kind == "multilabel")
     some = found.count > 0
     calibration.plot([0, 1], [0, 1], color="grey", linestyle=":")
     calibration.plot(found.confidence[some], found.right[some], marker="o", color="#2f7d57")
@@ -130,7 +136,7 @@ def _draw_curves(figure: Figure, evaluation: Evaluation) -> None:
         axes.grid(alpha=0.3)
 
 
-def _draw_bars(figure: Figure, figures: Figures) -> None:
+def _draw_bars(figure: Figure, figures: EvaluationFigures) -> None:
     axes: Axes = figure.subplots()
     found = [(label.average_precision, label.label) for label in figures.labels if label.average_precision is not None]
     found = sorted(found, reverse=True)
@@ -139,7 +145,7 @@ def _draw_bars(figure: Figure, figures: Figures) -> None:
         title += f", the best and the worst {_BARS // 2}"
         found = found[: _BARS // 2] + found[-_BARS // 2 :]
     axes.bar(range(len(found)), [value for value, _ in found], color="#2f7d57")
-    axes.set_xticks(range(len(found)), [pages.plain(label) for _, label in found], rotation=90, fontsize=6)
+    axes.set_xticks(range(len(found)), [escape_formula(label) for _, label in found], rotation=90, fontsize=6)
     axes.set(title=title, ylim=(0, 1))
     axes.grid(alpha=0.3, axis="y")
 
@@ -147,9 +153,9 @@ def _draw_bars(figure: Figure, figures: Figures) -> None:
 def _draw_confusion(figure: Figure, evaluation: Evaluation) -> None:
     axes: Axes = figure.subplots()
     chosen = _frequent(evaluation.truth, _MATRIX)
-    found = confusion(spoken(evaluation.scores, evaluation.figures.thresholds), evaluation.truth, chosen)
+    found = count_confusions(select_labels(evaluation.scores, evaluation.figures.thresholds), evaluation.truth, chosen)
     there = np.maximum(evaluation.truth[:, chosen].sum(axis=0), 1)
-    names = [pages.plain(evaluation.figures.labels[index].label) for index in chosen]
+    names = [escape_formula(evaluation.figures.labels[index].label) for index in chosen]
     axes.imshow(found / there[:, None], cmap="Greens", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)

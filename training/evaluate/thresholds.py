@@ -8,7 +8,7 @@ from math import exp, log
 
 import numpy as np
 
-from training.evaluate.metrics import Floats, Scores, Truth, curve, sigmoid, softmax
+from training.fit.metrics import Floats, Scores, Truth, compute_curve, sigmoid, softmax
 
 SHRINKAGE = 5.0
 """So many imagined positives speak for the threshold that all labels share: a label with few of its own leans on it."""
@@ -28,28 +28,28 @@ class Calibration:
 
 def calibrate(outputs: Scores, truth: Truth) -> Calibration:
     """Of a multi-label network's outputs (N, C) on validation photos, with their truth (N, C)."""
-    temperature = sigmoid_temperature(outputs, truth)
-    return Calibration(temperature, tuple(map(float, thresholds(sigmoid(outputs / temperature), truth))))
+    temperature = fit_sigmoid_temperature(outputs, truth)
+    return Calibration(temperature, tuple(map(float, choose_thresholds(sigmoid(outputs / temperature), truth))))
 
 
-def thresholds(probabilities: Scores, truth: Truth, shrinkage: float = SHRINKAGE) -> Floats:
+def choose_thresholds(probabilities: Scores, truth: Truth, shrinkage: float = SHRINKAGE) -> Floats:
     """(C,): of each label the threshold of its highest F1, drawn toward the one of the highest micro F1 of all labels.
 
     A label with n positives keeps n / (n + shrinkage) of its own; one with none has the shared threshold, which is
     0.5 if no label is on any photo.
     """
-    shared = best_threshold(np.ravel(probabilities), np.ravel(truth))
+    shared = find_best_threshold(np.ravel(probabilities), np.ravel(truth))
     shared = 0.5 if shared is None else shared
     chosen = np.full(truth.shape[1], shared)
     for label in range(truth.shape[1]):
-        own = best_threshold(probabilities[:, label], truth[:, label])
+        own = find_best_threshold(probabilities[:, label], truth[:, label])
         if own is not None:
             weight = truth[:, label].sum() / (truth[:, label].sum() + shrinkage)
             chosen[label] = weight * own + (1 - weight) * shared
     return chosen
 
 
-def best_threshold(scores: Scores, truth: Truth) -> float | None:
+def find_best_threshold(scores: Scores, truth: Truth) -> float | None:
     """Of one label, (N,) each: the threshold of the highest F1, None without a positive.
 
     It lies half-way between the lowest score that counts and the next one (or 0), where a new photo's score is least
@@ -57,7 +57,7 @@ def best_threshold(scores: Scores, truth: Truth) -> float | None:
     """
     if not truth.any():
         return None
-    points = curve(scores, truth)
+    points = compute_curve(scores, truth)
     total = points.precision + points.recall
     f1 = np.divide(2 * points.precision * points.recall, total, out=np.zeros_like(total), where=total > 0)
     best = int(np.argmax(f1))
@@ -65,7 +65,7 @@ def best_threshold(scores: Scores, truth: Truth) -> float | None:
     return float((points.thresholds[best] + below) / 2)
 
 
-def sigmoid_temperature(outputs: Scores, truth: Truth) -> float:
+def fit_sigmoid_temperature(outputs: Scores, truth: Truth) -> float:
     """The temperature that makes outputs (N, C), each label by itself, likeliest on the truth (Guo et al. 2017)."""
 
     def loss(temperature: float) -> float:
@@ -75,7 +75,7 @@ def sigmoid_temperature(outputs: Scores, truth: Truth) -> float:
     return _lowest(loss) if truth.size else 1.0
 
 
-def softmax_temperature(outputs: Scores, truth: Truth) -> float:
+def fit_softmax_temperature(outputs: Scores, truth: Truth) -> float:
     """The same for a network that gives each photo one label: truth (N, C) has one True in each row."""
 
     def loss(temperature: float) -> float:

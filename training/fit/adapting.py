@@ -24,7 +24,7 @@ _DECODE_MB = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FitResult:
     """How many photos of each label were learned from, and why others were not: `PATH: reason`."""
 
     photos: Mapping[str, int]
@@ -38,7 +38,7 @@ class _Photo:
     labels: frozenset[int]
 
 
-def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[[int], None]) -> Fitted:
+def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[[int], None]) -> FitResult:
     """Learn every photo of the set; `done` is told how many were looked at.
 
     A photo is known by its content: one that was learned before with a lower `revision` gets its labels of now, and one
@@ -71,7 +71,7 @@ def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[
     ]
     for first in range(0, len(news), _A_WRITE):
         tagger.learn_features(news[first : first + _A_WRITE])
-    return Fitted(counts, tuple(problems))
+    return FitResult(counts, tuple(problems))
 
 
 def _read(

@@ -25,7 +25,7 @@ class Checkpoint:
     """Of one moment, after `step` steps of the optimiser."""
 
     run: str
-    """`Run.hash` of the run that it is of."""
+    """`TrainingRun.hash` of the run that it is of."""
     learner: dict[str, Any]
     """Of `Learner.state`."""
     step: int = 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +14,39 @@ from torch import Tensor, nn
 from app_tier.engines.modules import PixelNetwork
 from training.data.loading import Batch
 from training.fit import losses, networks
-from training.fit.ema import Ema
 from training.fit.options import Options
 from training.fit.processes import Processes
 from training.fit.schedule import Cosine
 
 _DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+Module = TypeVar("Module", bound=nn.Module)
+
 
 class NotANumber(ArithmeticError):
     """The loss or its gradient is infinite or undefined; the weights are still those from before the step."""
+
+
+class Ema(Generic[Module]):
+    """An exponential moving average of a network's weights and batch statistics, kept in the copy `module`.
+
+    It is mostly better than the last weights and never noisier.
+    """
+
+    def __init__(self, module: Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self._decay = decay
+
+    def update(self, module: nn.Module, step: int) -> None:
+        """Update the average after optimiser step `step`, counted from 1. It forgets faster early on, as it starts at random."""
+        decay = min(self._decay, step / (step + 9))
+        ours, theirs = self.module.state_dict(), module.state_dict()
+        with torch.no_grad():
+            for name, mean in ours.items():
+                if mean.is_floating_point():
+                    mean.lerp_(theirs[name].to(mean.dtype), 1 - decay)
+                else:
+                    mean.copy_(theirs[name])
 
 
 class Learner:
@@ -33,20 +57,20 @@ class Learner:
         self._schedule = schedule
         self._processes = processes
         if options.frozen_backbone:
-            networks.freeze(module)
+            networks.freeze_backbone(module)
         self._module = module.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        processes.align(self._module)
+        processes.broadcast_weights(self._module)
         self._ema = Ema(self._module, options.ema) if options.ema else None
-        self._shared = processes.shared(self._module)
-        self._loss = losses.loss(options.loss)
-        self._optimizer = torch.optim.AdamW(networks.weight_groups(self._module, options.weight_decay), lr=options.lr)
+        self._shared = processes.wrap(self._module)
+        self._loss = losses.find_loss(options.loss)
+        self._optimizer = torch.optim.AdamW(networks.group_weights(self._module, options.weight_decay), lr=options.lr)
         self._scaler = torch.amp.GradScaler(processes.device.type, enabled=options.amp == "fp16")
 
     @property
-    def judged(self) -> PixelNetwork:
+    def evaluated_module(self) -> PixelNetwork:
         """The network whose worth is measured, and which is kept: the mean of the weights, where there is one."""
-        judged: PixelNetwork = self._ema.module if self._ema else self._module
-        return judged
+        module: PixelNetwork = self._ema.module if self._ema else self._module
+        return module
 
     def step(self, number: int, batches: Sequence[Batch]) -> float:
         """Step `number`, from 0 on, over the batches together; their mean loss over all processes.
@@ -56,11 +80,11 @@ class Learner:
         torch.manual_seed(_seed(self._options.seed, number, self._processes.rank))
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate(number)
-        networks.training_mode(self._module, frozen=self._options.frozen_backbone)
+        networks.set_training_mode(self._module, frozen=self._options.frozen_backbone)
         total = torch.zeros((), device=self._processes.device)
         for position, batch in enumerate(batches):
             if position < len(batches) - 1:
-                with self._processes.unsynchronised(self._shared):
+                with self._processes.no_sync(self._shared):
                     total += self._backward(batch, len(batches))
             else:
                 total += self._backward(batch, len(batches))

@@ -17,16 +17,15 @@ from training.data import files
 from training.data.augmentation import Augmented, Strength
 from training.data.loading import Batch, Draw, Pixels, as_served, batches, decoder
 from training.data.splits import Splits
-from training.evaluate import metrics, prediction
-from training.evaluate.metrics import Scores, Truth
-from training.fit import checkpoint, networks, runs
+from training.fit import checkpoint, metrics, networks, prediction, runs
 from training.fit.checkpoint import Checkpoint
 from training.fit.learner import Learner, NotANumber
+from training.fit.metrics import Scores, Truth
+from training.fit.observers import TrainingObserver
 from training.fit.processes import Processes
-from training.fit.runs import Epoch, Run
+from training.fit.runs import Epoch, TrainingRun
 from training.fit.sampling import Sampler
 from training.fit.schedule import Cosine
-from training.fit.watching import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Task:
     """What is to be trained, and where. Nothing here but `run` may change what comes of it."""
 
     folder: Path
-    run: Run
+    run: TrainingRun
     splits: Splits
     weights: Path | None
     """Where it begins; None: random."""
@@ -45,28 +44,32 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrainingResult:
     best: Epoch
     epochs: int
     skipped: tuple[str, ...]
     """Images that could not be read, and why."""
 
 
-def train(task: Task, processes: Processes, watch: Watch, clock: Callable[[], float] = time.monotonic) -> Outcome:
+def train(
+    task: Task, processes: Processes, observer: TrainingObserver, clock: Callable[[], float] = time.monotonic
+) -> TrainingResult:
     """Train until all epochs are done or the mAP no longer rises, from the folder's checkpoint on if there is one.
 
     Raises TrainingStopped for a loss that is no number and for a checkpoint that cannot be written, RunInvalid for a
     checkpoint of another run, DataInvalid, WeightsInvalid.
     """
-    return _Training(task, processes, watch, clock).through()
+    return _Training(task, processes, observer, clock).through()
 
 
 class _Training:
-    def __init__(self, task: Task, processes: Processes, watch: Watch, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, task: Task, processes: Processes, observer: TrainingObserver, clock: Callable[[], float]
+    ) -> None:
         self._task = task
         self._options = options = task.run.options
         self._processes = processes
-        self._watch = watch
+        self._observer = observer
         self._clock = clock
         self._examples = task.splits.train.examples
         self._classes = len(task.run.labels)
@@ -82,10 +85,10 @@ class _Training:
         self._learner = self._new_learner()
         self._at = self._restored() or Checkpoint(task.run.hash, {})
 
-    def through(self) -> Outcome:
+    def through(self) -> TrainingResult:
         at, options = self._at, self._options
         if self._processes.first:
-            self._watch.began(at.step, self._steps * options.epochs, self._steps)
+            self._observer.on_start(at.step, self._steps * options.epochs, self._steps)
         while not at.finished:
             self._learn()
             row, best = self._judge()
@@ -96,14 +99,14 @@ class _Training:
             self._save()
             if self._processes.first:
                 runs.write_history(self._task.folder, [Epoch(**each) for each in at.history])
-                self._watch.judged(row, best=best)
-        return Outcome(Epoch(**at.history[at.best_epoch - 1]), len(at.history), tuple(at.skipped))
+                self._observer.on_epoch(row, best=best)
+        return TrainingResult(Epoch(**at.history[at.best_epoch - 1]), len(at.history), tuple(at.skipped))
 
     def _new_learner(self) -> Learner:
         options = self._options
         torch.manual_seed(options.seed)  # of the new head, and of all the rest without weights
-        module = networks.with_labels(self._network, self._task.run.labels, self._task.weights)
-        networks.expect(module, [count / len(self._examples) for count in self._task.splits.train.counts()])
+        module = networks.build_with_labels(self._network, self._task.run.labels, self._task.weights)
+        networks.set_label_priors(module, [count / len(self._examples) for count in self._task.splits.train.counts()])
         schedule = Cosine(options.lr, self._steps * options.epochs, round(options.warmup * self._steps))
         return Learner(module, options, schedule, self._processes)
 
@@ -132,7 +135,7 @@ class _Training:
             at.losses.append(loss)
             self._seen += sum(len(part.pixels) for part in parts) * self._processes.count
             if self._processes.first:
-                self._watch.stepped(at.step, loss, self._learner.rate(at.step - 1))
+                self._observer.on_step(at.step, loss, self._learner.rate(at.step - 1))
             if at.step % self._task.save_every == 0 and len(at.losses) < self._steps:
                 self._save()
 
@@ -190,23 +193,25 @@ class _Training:
         if best:
             at.best, at.best_epoch = row.mAP, row.epoch
             if self._processes.first:
-                kept = safetensors.torch.save(networks.tensors(self._learner.judged), {"format": "pt"})
+                kept = safetensors.torch.save(
+                    networks.collect_tensors(self._learner.evaluated_module), {"format": "pt"}
+                )
                 files.write(self._task.folder / runs.BEST, kept)
         return row, best
 
     def _validated(self) -> tuple[Scores, Truth]:
         """Outputs for all validation images and their truth, the same in each process."""
         processes, options = self._processes, self._options
-        processes.align(self._learner.judged)
-        found = prediction.answers(
-            prediction.of_module(self._learner.judged, options, processes.device),
+        processes.broadcast_weights(self._learner.evaluated_module)
+        found = prediction.predict(
+            prediction.infer_with_module(self._learner.evaluated_module, options, processes.device),
             self._task.splits.validation.examples[processes.rank :: processes.count],
             self._network,
             batch=options.batch,
             workers=self._task.workers,
         )
-        together = prediction.Answers.joined(processes.gathered(found))
-        for problems in processes.gathered(tuple(self._at.skipped)):
+        together = prediction.Predictions.concatenate(processes.gather(found))
+        for problems in processes.gather(tuple(self._at.skipped)):
             self._note(problems)
         self._note(together.problems)
         if not together.truth.any():
@@ -221,7 +226,7 @@ class _Training:
             if problem not in self._at.skipped:
                 self._at.skipped.append(problem)
                 if self._processes.first:
-                    self._watch.said(f"skipped {problem}")
+                    self._observer.on_message(f"skipped {problem}")
 
     def _stopped(self, what: str) -> TrainingStopped:
         at, folder = self._at, self._task.folder

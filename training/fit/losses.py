@@ -17,7 +17,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs (N, C) before the sigmoid and truth (N, C) of 0 and 1 → their loss, a scalar: the mean over all N · C."""
 
 
-def loss(name: LossName) -> Loss:
+def find_loss(name: LossName) -> Loss:
     """By its name, with its paper's parameters."""
     return _LOSSES[name]
 

@@ -20,7 +20,7 @@ _RAREST = 1e-3
 """A label that no photo shows starts from this probability: a sure no would need a long way back."""
 
 
-def known(architecture: str, cache: Path) -> Network:
+def look_up_network(architecture: str, cache: Path) -> Network:
     """By a tagger's name (`resnet50`), or an architecture: `torchvision/resnet50`, `timm/NAME`.
 
     Raises WeightsMissing for one that nobody knows, WeightsInvalid for one that was not made for ImageNet.
@@ -29,13 +29,13 @@ def known(architecture: str, cache: Path) -> Network:
     return find_network(same[0] if same else architecture, cache)
 
 
-def resized(base: Network, image_size: int) -> Network:
+def resize_network(base: Network, image_size: int) -> Network:
     """The network for cuts of `image_size` pixels, the margin around them in proportion; 0 leaves it as it is."""
     size = image_size or base.crop
     return replace(base, crop=size, resize=max(size, math.floor(size * base.resize / base.crop)))
 
 
-def with_labels(base: Network, labels: Sequence[str], weights: Path | None = None) -> PixelNetwork:
+def build_with_labels(base: Network, labels: Sequence[str], weights: Path | None = None) -> PixelNetwork:
     """The network with a new head for these labels, over the weights of `weights` or, without, random ones.
 
     The head of the file is left out, whatever it was for. Raises WeightsInvalid if the rest is of another network, and
@@ -49,7 +49,7 @@ def with_labels(base: Network, labels: Sequence[str], weights: Path | None = Non
     return PixelNetwork(module, base.mean, base.std)
 
 
-def head_of(module: PixelNetwork) -> nn.Module:
+def find_head(module: PixelNetwork) -> nn.Module:
     """Its last layer (or layers), which give one output for each label."""
     inner = module.network
     classifier = getattr(inner, "get_classifier", None)  # timm's networks
@@ -59,12 +59,12 @@ def head_of(module: PixelNetwork) -> nn.Module:
     return head
 
 
-def expect(module: PixelNetwork, frequencies: Sequence[float]) -> None:
+def set_label_priors(module: PixelNetwork, frequencies: Sequence[float]) -> None:
     """Start the head from how often each label is there, so that the first steps need not learn that most are not.
 
     Lin et al. 2017, section 3.3, with each label's own prior. Heads that are no single linear layer are left alone.
     """
-    head = head_of(module)
+    head = find_head(module)
     if not isinstance(head, nn.Linear) or head.bias is None:
         return
     shares = torch.tensor(frequencies).clamp(_RAREST, 1 - _RAREST)
@@ -72,20 +72,20 @@ def expect(module: PixelNetwork, frequencies: Sequence[float]) -> None:
         head.bias.copy_(torch.logit(shares))
 
 
-def freeze(module: PixelNetwork) -> None:
-    """Leave all but the head as it is from now on; `training_mode` keeps its batch statistics as well."""
+def freeze_backbone(module: PixelNetwork) -> None:
+    """Leave all but the head as it is from now on; `set_training_mode` keeps its batch statistics as well."""
     for parameter in module.parameters():
         parameter.requires_grad_(False)
-    for parameter in head_of(module).parameters():
+    for parameter in find_head(module).parameters():
         parameter.requires_grad_(True)
 
 
-def training_mode(module: PixelNetwork, *, frozen: bool) -> None:
+def set_training_mode(module: PixelNetwork, *, frozen: bool) -> None:
     module.train(not frozen)
-    head_of(module).train()
+    find_head(module).train()
 
 
-def weight_groups(module: nn.Module, decay: float) -> list[dict[str, object]]:
+def group_weights(module: nn.Module, decay: float) -> list[dict[str, object]]:
     """What is learned, for an optimiser: weight decay is for matrices and kernels, not for biases and scales."""
     learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return [
@@ -94,7 +94,7 @@ def weight_groups(module: nn.Module, decay: float) -> list[dict[str, object]]:
     ]
 
 
-def tensors(module: PixelNetwork) -> dict[str, Tensor]:
+def collect_tensors(module: PixelNetwork) -> dict[str, Tensor]:
     """Under its library's names, on the CPU, as they are published."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in module.network.state_dict().items()}
 

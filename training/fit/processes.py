@@ -31,7 +31,7 @@ class Processes:
         """Whether it is the one that writes files and speaks."""
         return self.rank == 0
 
-    def shared(self, module: nn.Module) -> nn.Module:
+    def wrap(self, module: nn.Module) -> nn.Module:
         """The module with gradients averaged over all processes."""
         if self.count == 1:
             return module
@@ -40,7 +40,7 @@ class Processes:
         # another order: a process that goes on from a checkpoint does so later than one that was never killed.
         return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)
 
-    def unsynchronised(self, module: nn.Module) -> AbstractContextManager[object]:
+    def no_sync(self, module: nn.Module) -> AbstractContextManager[object]:
         """Within it gradients only add up here: for all but the last part of an accumulated step."""
         if isinstance(module, DistributedDataParallel):
             return module.no_sync()
@@ -53,7 +53,7 @@ class Processes:
         distributed.all_reduce(value)
         return value / self.count
 
-    def gathered(self, item: Item) -> list[Item]:
+    def gather(self, item: Item) -> list[Item]:
         """What each process gave, in the order of their ranks."""
         if self.count == 1:
             return [item]
@@ -61,7 +61,7 @@ class Processes:
         distributed.all_gather_object(found, item)
         return found
 
-    def align(self, module: nn.Module) -> None:
+    def broadcast_weights(self, module: nn.Module) -> None:
         """Give all processes the first one's weights and batch statistics."""
         if self.count > 1:
             for tensor in module.state_dict().values():
@@ -73,7 +73,7 @@ class Processes:
 
 
 @contextmanager
-def joined(environ: Mapping[str, str]) -> Iterator[Processes]:
+def join_processes(environ: Mapping[str, str]) -> Iterator[Processes]:
     """By torchrun's variables, or alone without them; on GPU number LOCAL_RANK where there are any, else the CPU."""
     count = int(environ.get("WORLD_SIZE", "1"))
     local = int(environ.get("LOCAL_RANK", "0"))

@@ -30,7 +30,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Run(_Part):
+class TrainingRun(_Part):
     """`run.json`: what was trained on what. A second start in the same folder must say the same."""
 
     format: Literal[1] = 1
@@ -41,7 +41,7 @@ class Run(_Part):
     labels: tuple[str, ...]
     dataset: str
     splits_sha256: str
-    """`splits_hash` of `splits.json`, which names every image."""
+    """`hash_splits` of `splits.json`, which names every image."""
     initial_sha256: str
     """Of the weights that it began from; empty for random ones."""
     processes: int
@@ -68,7 +68,7 @@ class Epoch(_Part):
     images_per_s: float
 
 
-def splits_hash(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
+def hash_splits(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
     """Hex SHA-256 of a dataset's fingerprint and of which images are in which part, by name."""
     digest = hashlib.sha256(fingerprint.encode())
     for name, images in parts.items():
@@ -76,18 +76,18 @@ def splits_hash(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
     return digest.hexdigest()
 
 
-def read(folder: Path) -> Run:
+def read(folder: Path) -> TrainingRun:
     """Raises RunInvalid if the folder holds no run, or a damaged one."""
     path = folder / RUN
     try:
-        return Run.model_validate_json(path.read_bytes())
+        return TrainingRun.model_validate_json(path.read_bytes())
     except OSError:
         raise RunInvalid(f"{folder} is no folder of a training: there is no {RUN} in it") from None
     except ValidationError as error:
         raise RunInvalid(f"{path} is damaged: {first_problem(error)}") from None
 
 
-def begin(folder: Path, run: Run) -> bool:
+def begin(folder: Path, run: TrainingRun) -> bool:
     """Write `run.json`, or find that this very run was begun there before: then True.
 
     Raises RunInvalid if another run lies there, TrainingStopped if it cannot be written.
@@ -113,7 +113,7 @@ def write_history(folder: Path, epochs: Iterable[Epoch]) -> None:
     files.write(folder / HISTORY, text.getvalue().encode())
 
 
-def _differences(there: Run, wanted: Run) -> Iterable[str]:
+def _differences(there: TrainingRun, wanted: TrainingRun) -> Iterable[str]:
     """What was begun, and what is asked for now."""
     for name in Options.model_fields:
         old, new = getattr(there.options, name), getattr(wanted.options, name)

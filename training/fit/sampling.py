@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.examples import Example
-from training.evaluate.metrics import Floats
+from training.fit.metrics import Floats
 from training.fit.options import SamplerName
 
 RARE = 0.1
@@ -46,14 +46,14 @@ class Sampler:
         return random.permutation(np.minimum(draws, len(ends) - 1))
 
 
-def repeats(examples: Sequence[Example], classes: int, rare: float = RARE) -> Floats:
+def compute_repeat_factors(examples: Sequence[Example], classes: int, rare: float = RARE) -> Floats:
     """How often each example comes in an epoch that oversamples, on average; 1 at least."""
     shares = _counts(examples, classes) / max(len(examples), 1)
     factors = np.sqrt(np.divide(rare, shares, out=np.ones(classes), where=shares > 0))
     return np.array([max([1.0, *(float(factors[label]) for label in each.labels)]) for each in examples], float)
 
 
-def rarities(examples: Sequence[Example], classes: int) -> Floats:
+def compute_rarities(examples: Sequence[Example], classes: int) -> Floats:
     """The mean of 1 / count over each example's labels; one without labels weighs as the most common example does."""
     counts = _counts(examples, classes)
     found = [float(np.mean([1 / counts[label] for label in each.labels])) if each.labels else None for each in examples]
@@ -63,10 +63,10 @@ def rarities(examples: Sequence[Example], classes: int) -> Floats:
 
 def _weights(name: SamplerName, examples: Sequence[Example], classes: int) -> Floats:
     if name == "weighted":
-        weights = rarities(examples, classes)
+        weights = compute_rarities(examples, classes)
         chances: Floats = weights / weights.sum()
         return chances
-    return repeats(examples, classes) if name == "oversample" else np.ones(len(examples))
+    return compute_repeat_factors(examples, classes) if name == "oversample" else np.ones(len(examples))
 
 
 def _counts(examples: Sequence[Example], classes: int) -> Floats:

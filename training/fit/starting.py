@@ -17,13 +17,13 @@ from training.fit import networks, runs
 from training.fit.loop import Task
 from training.fit.options import Options
 from training.fit.processes import Processes
-from training.fit.runs import Run
+from training.fit.runs import TrainingRun
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TrainingRequest:
     """As the command has it."""
 
     source: Path
@@ -38,7 +38,7 @@ class Wanted:
     save_every: int = 500
 
 
-def task(wanted: Wanted, places: Places, processes: Processes, say: Say) -> Task:
+def prepare_task(request: TrainingRequest, places: Places, processes: Processes, say: Say) -> Task:
     """Read and split the data, find the network's first weights, begin the run's folder or find it begun.
 
     With several processes the first one does all that writes, and the others then find it done. Raises DataInvalid,
@@ -46,20 +46,22 @@ def task(wanted: Wanted, places: Places, processes: Processes, say: Say) -> Task
     """
     if not processes.first:
         processes.wait()
-    prepared = _prepared(wanted, places, processes, say if processes.first else lambda _: None)
+    prepared = _prepared(request, places, processes, say if processes.first else lambda _: None)
     if processes.first:
         processes.wait()
     return prepared
 
 
-def _prepared(wanted: Wanted, places: Places, processes: Processes, say: Say) -> Task:
-    dataset = reading.read(wanted.source, wanted.images)
-    parts = _split(dataset, wanted, say)
+def _prepared(request: TrainingRequest, places: Places, processes: Processes, say: Say) -> Task:
+    dataset = reading.read(request.source, request.images)
+    parts = _split(dataset, request, say)
     _check(parts, say)
-    network = networks.resized(networks.known(wanted.options.network, places.cache), wanted.options.image_size)
-    path, digest = _first_weights(network, wanted, places, say)
-    run = Run(
-        options=wanted.options,
+    network = networks.resize_network(
+        networks.look_up_network(request.options.network, places.cache), request.options.image_size
+    )
+    path, digest = _first_weights(network, request, places, say)
+    run = TrainingRun(
+        options=request.options,
         architecture=network.architecture,
         input=network.input,
         labels=dataset.labels,
@@ -68,19 +70,19 @@ def _prepared(wanted: Wanted, places: Places, processes: Processes, say: Say) ->
         initial_sha256=digest,
         processes=processes.count,
     )
-    _begin(wanted.folder, run, parts, dataset)
-    return Task(wanted.folder, run, parts, path, wanted.workers, wanted.save_every)
+    _begin(request.folder, run, parts, dataset)
+    return Task(request.folder, run, parts, path, request.workers, request.save_every)
 
 
-def _split(dataset: Dataset, wanted: Wanted, say: Say) -> Splits:
-    for path in (wanted.splits, wanted.folder / runs.SPLITS):
+def _split(dataset: Dataset, request: TrainingRequest, say: Say) -> Splits:
+    for path in (request.splits, request.folder / runs.SPLITS):
         if path is not None and path.exists():
             return splits.load(path, dataset)
-    if wanted.splits is not None:
-        raise DataInvalid(f"{wanted.splits}: there is no such file")
+    if request.splits is not None:
+        raise DataInvalid(f"{request.splits}: there is no such file")
     say(f"looking for copies among {len(dataset.examples)} images, so that none parts from its original")
     prints = fingerprints.taken([example.path for example in dataset.examples])
-    return splits.split(duplicates.grouped(dataset, duplicates.copies(prints)), seed=wanted.options.seed)
+    return splits.split(duplicates.grouped(dataset, duplicates.copies(prints)), seed=request.options.seed)
 
 
 def _check(parts: Splits, say: Say) -> None:
@@ -93,9 +95,9 @@ def _check(parts: Splits, say: Say) -> None:
         say(f"{len(empty)} labels are on no training image and cannot be learned: {shown}")
 
 
-def _first_weights(network: Network, wanted: Wanted, places: Places, say: Say) -> tuple[Path | None, str]:
+def _first_weights(network: Network, request: TrainingRequest, places: Places, say: Say) -> tuple[Path | None, str]:
     """Their file and hash."""
-    if wanted.from_scratch:
+    if request.from_scratch:
         return None, ""
     say(f"looking for the ImageNet weights of {network.name}")
     try:
@@ -105,7 +107,7 @@ def _first_weights(network: Network, wanted: Wanted, places: Places, say: Say) -
     return found.path, found.sha256
 
 
-def _begin(folder: Path, run: Run, parts: Splits, dataset: Dataset) -> None:
+def _begin(folder: Path, run: TrainingRun, parts: Splits, dataset: Dataset) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / runs.RUN).exists():
@@ -117,4 +119,4 @@ def _begin(folder: Path, run: Run, parts: Splits, dataset: Dataset) -> None:
 
 def _hash(parts: Splits, dataset: Dataset) -> str:
     named = {name: map(dataset.relative, part.examples) for name, part in parts.parts.items()}
-    return runs.splits_hash(dataset.fingerprint, named)
+    return runs.hash_splits(dataset.fingerprint, named)

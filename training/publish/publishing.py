@@ -15,26 +15,26 @@ from core.storage.models import Manifest, sha256_of
 from training.data import splits
 from training.data.splits import SplitFile
 from training.evaluate import evaluation
-from training.evaluate.evaluation import Figures, LabelFigures
+from training.evaluate.evaluation import EvaluationFigures, LabelFigures
 from training.fit import runs
 from training.fit.options import Options
-from training.fit.runs import Run
+from training.fit.runs import TrainingRun
 
 _SHOWN = 5
 _FLAGS = {"network": "arch"}
 
 
-def manifest(folder: Path, name: str, created_at: float, *, licence: str = "", about: str = "") -> Manifest:
-    """Of the run in `folder`; `about` is Markdown that its card begins with. The weights are `weights(folder)`.
+def build_manifest(folder: Path, name: str, created_at: float, *, licence: str = "", about: str = "") -> Manifest:
+    """Of the run in `folder`; `about` is Markdown that its card begins with. The weights are `find_weights(folder)`.
 
     Raises RunInvalid for a folder without a run of which an epoch was finished, or with an evaluation of other weights;
     WeightsInvalid if it was never evaluated, if the weights do not fit the network, or are no finite numbers;
     DataInvalid for damaged splits.
     """
     run = runs.read(folder)
-    path = weights(folder)
+    path = find_weights(folder)
     split = splits.read(folder / runs.SPLITS)
-    figures = evaluation.read(folder)
+    figures = evaluation.read_figures(folder)
     digest = sha256_of(path)
     if figures.weights_sha256 != digest:
         raise RunInvalid(
@@ -68,7 +68,7 @@ def manifest(folder: Path, name: str, created_at: float, *, licence: str = "", a
     return made
 
 
-def weights(folder: Path) -> Path:
+def find_weights(folder: Path) -> Path:
     """The file of a run's best weights. Raises RunInvalid if it has none."""
     path = folder / runs.BEST
     if not path.is_file():
@@ -86,11 +86,13 @@ def _check_finite(path: Path) -> None:
         raise WeightsInvalid(f"{path} cannot be read as weights: {error}") from None
 
 
-def _trained_on(run: Run, split: SplitFile) -> str:
+def _trained_on(run: TrainingRun, split: SplitFile) -> str:
     return f"{run.dataset}: {len(split.train)} images of {len(run.labels)} labels"
 
 
-def _card(name: str, run: Run, figures: Figures, split: SplitFile, licence: str, about: str) -> Iterator[str]:
+def _card(
+    name: str, run: TrainingRun, figures: EvaluationFigures, split: SplitFile, licence: str, about: str
+) -> Iterator[str]:
     if about:
         yield from (about.strip(), "")
     size = run.input.crop
@@ -117,7 +119,7 @@ def _card(name: str, run: Run, figures: Figures, split: SplitFile, licence: str,
     yield f"SOURCE with fingerprint {split.fingerprint[:12]}, of which `splits.json` in RUN names every image."
 
 
-def _measured(figures: Figures) -> Iterator[str]:
+def _measured(figures: EvaluationFigures) -> Iterator[str]:
     """Every figure beside that of a tagger that sees nothing."""
     yield f"On {figures.images} images that were no part of the training."
     yield from ("", "| figure | this tagger | baseline |", "|---|---|---|")
@@ -153,7 +155,7 @@ def _named(labels: Sequence[LabelFigures]) -> str:
     return ", ".join(f"{one.label} {_percent(one.average_precision)} of {one.images}" for one in labels)
 
 
-def _command(run: Run) -> str:
+def _command(run: TrainingRun) -> str:
     """What to type, options that are not the default among it."""
     parts = ["tagfleet train SOURCE --run RUN", *(() if run.initial_sha256 else ("--from-scratch",))]
     for name, value in run.options:

@@ -47,7 +47,7 @@ def follow(jobs: TrainingJobs, name: str, pause: Callable[[float], None] = time.
     yield _paid(state)
 
 
-def fetch(jobs: TrainingJobs, name: str, folder: Path) -> runs.Run:
+def fetch(jobs: TrainingJobs, name: str, folder: Path) -> runs.TrainingRun:
     """Bring the run of a job that has ended well into `folder`, which must not be there yet.
 
     Raises TrainingStopped for a job that has not, NotFound where its archive is gone, RunInvalid for an archive that

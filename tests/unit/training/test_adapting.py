@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def fit(tagger: AdaptiveTagger, folder: Path, revision: int = 1) -> adapting.Fitted:
+def fit(tagger: AdaptiveTagger, folder: Path, revision: int = 1) -> adapting.FitResult:
     looked_at: list[int] = []
     dataset = reading.read(folder)
     fitted = adapting.fit(tagger, dataset, revision, looked_at.append)
@@ -77,7 +77,7 @@ def said(tagger: AdaptiveTagger, colour: tuple[int, int, int]) -> str:
 def test_a_folder_for_each_tag_is_learned_and_learning_it_twice_changes_nothing(
     tagger: AdaptiveTagger, store: ObjectStore, folder: Path
 ) -> None:
-    assert fit(tagger, folder) == adapting.Fitted({"Rose": 6, "leaf": 6}, ())
+    assert fit(tagger, folder) == adapting.FitResult({"Rose": 6, "leaf": 6}, ())
     assert (said(tagger, (210, 30, 30)), said(tagger, (30, 210, 30))) == ("Rose", "leaf")
     before = AdaptiveStore(store, "colours-1", D).load()[0]
     fit(tagger, folder, revision=2)

@@ -17,7 +17,7 @@ from tagfleet.cli import cli
 from tests.cloud import Cloud
 from training.data.splits import SplitFile
 from training.fit.options import Options
-from training.fit.runs import BEST, LAST, RUN, Run
+from training.fit.runs import BEST, LAST, RUN, TrainingRun
 from training.sagemaker import container as sagemaker_container
 from training.sagemaker import jobs as sagemaker
 from training.sagemaker.training_jobs import JobRequest, TrainingJobs
@@ -74,8 +74,8 @@ def archive(members: dict[str, bytes], *special: tarfile.TarInfo) -> bytes:
     return out.getvalue()
 
 
-def a_run() -> Run:
-    return Run(
+def a_run() -> TrainingRun:
+    return TrainingRun(
         options=Options(),
         architecture="torchvision/resnet50",
         input=Input(resize=232, crop=224),

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.reports.plot import thin_points
 from tagfleet.loadtest import figures, page, record, suite, summaries
 from tagfleet.loadtest.figures import Spread
 from tagfleet.loadtest.plan import LoadPlan, LoadTestError
-from tagfleet.loadtest.plots import thinned
 from tagfleet.loadtest.record import Boot, LoadRun, Photo, Report, Sample
 
 
@@ -139,7 +139,7 @@ def test_a_run_of_which_nothing_is_known_has_a_page_too():
 @given(st.integers(1, 5000), st.integers(2, 300))
 def test_thinning_keeps_the_ends_and_the_order(count, most):
     points = [(float(number), float(number)) for number in range(count)]
-    kept = thinned(points, most)
+    kept = thin_points(points, most)
     assert len(kept) <= most
     assert (kept[0], kept[-1]) == (points[0], points[-1])
     assert kept == sorted(kept)

@@ -13,17 +13,17 @@ from training.data import splits
 from training.data.examples import Dataset, Example
 from training.data.splits import Splits
 from training.fit import runs
-from training.fit.runs import Run
+from training.fit.runs import TrainingRun
 
 
-def check(folder: Path, run: Run, dataset: Dataset, wanted: Splits, test: Dataset | None = None) -> None:
+def check(folder: Path, run: TrainingRun, dataset: Dataset, wanted: Splits, test: Dataset | None = None) -> None:
     """Compare the parts that are wanted with those that the run in `folder` was trained by.
 
     Images of the same dataset are told by their names; those of `test`, another source in the place of the test part,
     by their bytes. Raises DataInvalid for images that are in both, RunInvalid for splits that the run did not have.
     """
     kept = splits.read(folder / runs.SPLITS)
-    if runs.splits_hash(kept.fingerprint, {name: getattr(kept, name) for name in splits.NAMES}) != run.splits_sha256:
+    if runs.hash_splits(kept.fingerprint, {name: getattr(kept, name) for name in splits.NAMES}) != run.splits_sha256:
         raise RunInvalid(
             f"{folder / runs.SPLITS} is not what the run was trained by any more, so nobody knows which images it has "
             "not seen: put the old file back"

@@ -16,46 +16,46 @@ if TYPE_CHECKING:
     from tensorboardX.record_writer import RecordWriter
 
 
-class Watch(Protocol):
+class TrainingObserver(Protocol):
     """Told of what happens, in the first process alone, as it happens."""
 
-    def began(self, step: int, steps: int, steps_an_epoch: int) -> None:
+    def on_start(self, step: int, steps: int, steps_an_epoch: int) -> None:
         """At step number `step` of so many in all; above 0 it goes on from a checkpoint."""
 
-    def stepped(self, step: int, loss: float, rate: float) -> None:
+    def on_step(self, step: int, loss: float, rate: float) -> None:
         """`step` steps are done; the loss is the last one's."""
 
-    def judged(self, epoch: Epoch, *, best: bool) -> None:
+    def on_epoch(self, epoch: Epoch, *, best: bool) -> None:
         """An epoch is done; `best` if no earlier one had as high an mAP."""
 
-    def said(self, line: str) -> None:
+    def on_message(self, line: str) -> None:
         """Something that a person should know."""
 
 
-class Together:
+class ObserverGroup:
     """Several, one after the other."""
 
-    def __init__(self, watches: Sequence[Watch]) -> None:
-        self._watches = watches
+    def __init__(self, observers: Sequence[TrainingObserver]) -> None:
+        self._observers = observers
 
-    def began(self, step: int, steps: int, steps_an_epoch: int) -> None:
-        for watch in self._watches:
-            watch.began(step, steps, steps_an_epoch)
+    def on_start(self, step: int, steps: int, steps_an_epoch: int) -> None:
+        for observer in self._observers:
+            observer.on_start(step, steps, steps_an_epoch)
 
-    def stepped(self, step: int, loss: float, rate: float) -> None:
-        for watch in self._watches:
-            watch.stepped(step, loss, rate)
+    def on_step(self, step: int, loss: float, rate: float) -> None:
+        for observer in self._observers:
+            observer.on_step(step, loss, rate)
 
-    def judged(self, epoch: Epoch, *, best: bool) -> None:
-        for watch in self._watches:
-            watch.judged(epoch, best=best)
+    def on_epoch(self, epoch: Epoch, *, best: bool) -> None:
+        for observer in self._observers:
+            observer.on_epoch(epoch, best=best)
 
-    def said(self, line: str) -> None:
-        for watch in self._watches:
-            watch.said(line)
+    def on_message(self, line: str) -> None:
+        for observer in self._observers:
+            observer.on_message(line)
 
 
-class Board:
+class TensorBoardObserver:
     """Scalars for TensorBoard under a run's folder. What a resumption computes again replaces what was there.
 
     Where they cannot be written, as on a full disk, `say` gets one line and the training goes on without them. Each
@@ -69,7 +69,7 @@ class Board:
         self._clock = clock
         self._records: RecordWriter | None = None
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> TensorBoardObserver:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -77,7 +77,7 @@ class Board:
             if self._records:
                 self._records.close()
 
-    def began(self, step: int, steps: int, steps_an_epoch: int) -> None:
+    def on_start(self, step: int, steps: int, steps_an_epoch: int) -> None:
         from tensorboardX.proto.event_pb2 import SessionLog  # half a second that a command's help need not wait for
         from tensorboardX.record_writer import RecordWriter
 
@@ -90,17 +90,17 @@ class Board:
             self._add(step + 1, session_log=SessionLog(status=SessionLog.START))
         self._flush()
 
-    def stepped(self, step: int, loss: float, rate: float) -> None:
+    def on_step(self, step: int, loss: float, rate: float) -> None:
         self._scalar("train/loss", loss, step)
         self._scalar("train/learning_rate", rate, step)
 
-    def judged(self, epoch: Epoch, *, best: bool) -> None:
+    def on_epoch(self, epoch: Epoch, *, best: bool) -> None:
         self._scalar("validation/mAP", epoch.mAP, epoch.step)
         self._scalar("validation/loss", epoch.validation_loss, epoch.step)
         self._scalar("train/images_per_s", epoch.images_per_s, epoch.step)
         self._flush()
 
-    def said(self, line: str) -> None:
+    def on_message(self, line: str) -> None:
         from tensorboardX.summary import text
 
         self._add(summary=text("said", line))

@@ -84,7 +84,7 @@ def ratio(part: Counts, whole: Counts) -> Floats:
     return np.divide(part, whole, out=np.zeros(np.shape(whole), np.float64), where=np.asarray(whole) > 0)
 
 
-def curve(scores: Scores, truth: Truth) -> Curve:
+def compute_curve(scores: Scores, truth: Truth) -> Curve:
     """Of one label: scores (N,) and truth (N,). Equal scores are one point: no order among them is made up."""
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
@@ -102,7 +102,7 @@ def average_precision(scores: Scores, truth: Truth) -> float:
     """
     if not truth.any():
         return float("nan")
-    points = curve(scores, truth)
+    points = compute_curve(scores, truth)
     return float(np.sum(np.diff(points.recall, prepend=0.0) * points.precision))
 
 
@@ -122,7 +122,7 @@ def mean(values: Floats) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-def tally(said: Truth, truth: Truth) -> Tally:
+def tally_labels(said: Truth, truth: Truth) -> Tally:
     """Counts per label; both are (N, C)."""
     return Tally(
         hits=np.sum(said & truth, axis=0, dtype=np.int64),
@@ -131,13 +131,13 @@ def tally(said: Truth, truth: Truth) -> Tally:
     )
 
 
-def micro(counts: Tally) -> Means:
+def micro_average(counts: Tally) -> Means:
     """Over all pairs of image and label: frequent labels weigh most."""
     summed = Tally(*(each.sum(keepdims=True) for each in (counts.hits, counts.false_alarms, counts.misses)))
     return Means(float(summed.precision[0]), float(summed.recall[0]), float(summed.f1[0]))
 
 
-def macro(counts: Tally) -> Means:
+def macro_average(counts: Tally) -> Means:
     """The mean over the labels that are on an image at least: each weighs the same.
 
     F1 is the mean of the labels' F1, as scikit-learn has it, and not the harmonic mean of mean precision and recall.
@@ -158,7 +158,7 @@ def silent_accuracy(truth: Truth) -> float:
     return float(np.mean(~truth)) if truth.size else float("nan")
 
 
-def top_k(scores: Scores, truth: Truth, k: int) -> float:
+def top_k_accuracy(scores: Scores, truth: Truth, k: int) -> float:
     """The share of images of which one of the k highest scores is right; of equal scores the first label's counts.
 
     With fewer than k labels it is 1 for every image that has one.

@@ -14,8 +14,8 @@ from app_tier.engines.modules import PixelNetwork
 from app_tier.models.networks import Network
 from training.data.examples import Example
 from training.data.loading import as_served, batches, in_order
-from training.evaluate.metrics import Floats, Scores, Truth
 from training.fit.learner import autocast
+from training.fit.metrics import Floats, Scores, Truth
 from training.fit.options import Options
 
 Infer = Callable[[Tensor], Scores]
@@ -23,7 +23,7 @@ Infer = Callable[[Tensor], Scores]
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Predictions:
     """`outputs` (N, C) before any sigmoid, `truth` (N, C); photos that could not be read are in `problems` alone."""
 
     outputs: Floats
@@ -31,17 +31,17 @@ class Answers:
     problems: tuple[str, ...]
 
     @staticmethod
-    def joined(parts: Sequence[Answers]) -> Answers:
+    def concatenate(parts: Sequence[Predictions]) -> Predictions:
         """One after the other; what has no image does not know how many outputs there are."""
         some = [part for part in parts if len(part.truth)] or parts[:1]
-        return Answers(
+        return Predictions(
             np.concatenate([part.outputs for part in some]),
             np.concatenate([part.truth for part in some]),
             tuple(problem for part in parts for problem in part.problems),
         )
 
 
-def answers(
+def predict(
     infer: Infer,
     examples: Sequence[Example],
     network: Network,
@@ -49,19 +49,19 @@ def answers(
     batch: int,
     workers: int = 0,
     done: Callable[[int], None] = lambda _: None,
-) -> Answers:
+) -> Predictions:
     """Of all examples in their order, without augmentation; `done` hears how many more are through."""
     classes = len(network.label_names)
-    found: list[Answers] = [Answers(np.zeros((0, classes)), np.zeros((0, classes), np.bool_), ())]
+    found: list[Predictions] = [Predictions(np.zeros((0, classes)), np.zeros((0, classes), np.bool_), ())]
     pixels = as_served(examples, network)
     for some in batches(examples, classes, in_order(len(examples), batch), pixels, workers=workers):
         outputs = infer(some.pixels) if len(some.pixels) else np.zeros((0, classes))
-        found.append(Answers(outputs.astype(np.float64), some.truth.numpy() > 0, some.problems))
+        found.append(Predictions(outputs.astype(np.float64), some.truth.numpy() > 0, some.problems))
         done(len(some.pixels) + len(some.problems))
-    return Answers.joined(found)
+    return Predictions.concatenate(found)
 
 
-def of_module(module: PixelNetwork, options: Options, device: torch.device) -> Infer:
+def infer_with_module(module: PixelNetwork, options: Options, device: torch.device) -> Infer:
     """As it was trained: with its mixed precision."""
 
     def infer(pixels: Tensor) -> Scores:
@@ -73,6 +73,6 @@ def of_module(module: PixelNetwork, options: Options, device: torch.device) -> I
     return infer
 
 
-def of_engine(engine: Engine) -> Infer:
+def infer_with_engine(engine: Engine) -> Infer:
     """As it is served."""
     return lambda pixels: engine.infer(pixels.numpy())

@@ -1,0 +1,1 @@
+"""Self-contained HTML reports: the page, the table and the plot that every tier's reports are made of."""

@@ -1,0 +1,44 @@
+"""Plots as SVG that a page can contain. matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from io import StringIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_POINTS = 400
+
+
+def draw_svg(width: float, height: float, draw: Callable[[Figure], None]) -> str:
+    """Return what `draw` puts on a figure of this size in inches. The same plot always gives the same bytes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9, "svg.hashsalt": "tagfleet"}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has fonts that matplotlib has not
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        out = StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def escape_formula(text: str) -> str:
+    """Return the text for a plot, with no dollar that would begin a formula."""
+    return text.replace("$", r"\$")
+
+
+def thin_points(points: Sequence[tuple[float, float]], most: int = _POINTS) -> list[tuple[float, float]]:
+    """Return at most about `most` of the points, always with the first and the last."""
+    if len(points) <= most:
+        return list(points)
+    step = len(points) / (most - 1)
+    return [points[int(number * step)] for number in range(most - 1)] + [points[-1]]
