@@ -1,4 +1,4 @@
-"""The first tags of the tagger that learns from people, from a labelled folder; and what it then says that it knows."""
+"""Teach the adaptive tagger from a labelled folder, and show what it knows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def tagger(store: ObjectStore) -> AdaptiveTagger:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six red photos and six green ones, each in its folder."""
+    """Six red and six green photos, in a folder for each colour."""
     root = tmp_path / "photos"
     for name, colour in (("Rose", (200, 20, 20)), ("leaf", (20, 200, 20))):
         (root / name).mkdir(parents=True)

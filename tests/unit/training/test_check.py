@@ -1,4 +1,4 @@
-"""The check before training finds what is wrong, above all an image that is learned from and measured on."""
+"""`tagfleet data check` finds problems, above all images that are in both training and test parts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def source(tmp_path) -> Path:
 
 
 def leaky(source: Path, changed: Image.Image) -> Splits:
-    """A split in whose test part one file is `changed`, which was made from a training image."""
+    """Return a split with one test image replaced by `changed`, which is made from a training image."""
     parts = splits.split(reading.read(source), (60, 20, 20))
     changed.save(parts.test.examples[0].path)
     return parts

@@ -27,7 +27,7 @@ def print_of(image: Image.Image, **how: object) -> Fingerprint:
 
 
 def made_up(hashes: list[int], mirrors: list[int] | None = None) -> dict[Path, Fingerprint]:
-    """Fingerprints with these hashes; by default no mirror of one is near any of them."""
+    """Return fingerprints with these hashes; by default, no mirrored hash is near any of them."""
     return {
         Path(f"{number}"): Fingerprint(f"{number}", value, mirrors[number] if mirrors else value ^ (2**64 - 1), (1, 1))
         for number, value in enumerate(hashes)
@@ -137,7 +137,7 @@ def test_real_photos_are_not_taken_for_each_other(data):
 
 
 def cut(image: Image.Image, share: float) -> Image.Image:
-    """The middle of it, that share of each side, as large as before."""
+    """Crop the middle, `share` of each side, and enlarge it to the old size."""
     width, height = image.size
     left, top = width * (1 - share) / 2, height * (1 - share) / 2
     return image.resize(image.size, Image.Resampling.BICUBIC, (left, top, width - left, height - top))
@@ -162,7 +162,7 @@ def cut(image: Image.Image, share: float) -> Image.Image:
     ids=["jpeg 30", "half", "square", "mirror", "bright", "flat", "grey", "cut 0.98", "cut 0.9", "turn 3", "turn 10"],
 )
 def test_how_many_of_64_photos_are_recognised(data, changed, found):
-    """The table of docs/training.md."""
+    """Measures the table in docs/training.md."""
     photos = [Image.open(path).convert("RGB") for path in sorted((data / "coco" / "images").iterdir())]
     pairs = [find_copies({Path("a"): print_of(image), Path("b"): changed(image)}) for image in photos]
     assert len(list(filter(None, pairs))) == found

@@ -1,4 +1,4 @@
-"""What is measured, against figures worked out by hand, a naive reference, and what must always hold."""
+"""The metrics, against values worked out by hand, a naive reference, and invariants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def scored(draw: st.DrawFn) -> tuple[Scores, Truth]:
 
 
 def naive_average_precision(scores: list[float], truth: list[bool]) -> float:
-    """By the definition, threshold by threshold."""
+    """Compute average precision by its definition, threshold by threshold."""
     total, before = 0.0, 0.0
     for threshold in sorted(set(scores), reverse=True):
         said = [score >= threshold for score in scores]
