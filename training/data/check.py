@@ -22,6 +22,8 @@ _UNEVEN = 50
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
+    """The number of images with one label."""
+
     label: str
     images: int
     parts: tuple[int, ...]
@@ -39,11 +41,14 @@ class Pair:
 
     @property
     def leaks(self) -> bool:
+        """Whether the copies are in different parts."""
         return self.parts[0] != self.parts[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
+    """The result of a check: the findings, and the statistics that the report shows."""
+
     dataset: Dataset
     findings: tuple[Finding, ...]
     labels: tuple[LabelCount, ...]

@@ -88,6 +88,7 @@ class _UnionFind:
         self._parents = list(range(size))
 
     def root(self, one: int) -> int:
+        """Return the lowest item that is connected to `one`."""
         while self._parents[one] != one:
             self._parents[one] = self._parents[self._parents[one]]
             one = self._parents[one]
@@ -100,6 +101,7 @@ class _UnionFind:
         return low != high
 
     def roots(self) -> Positions:
+        """Return the root of each item, (n,)."""
         return np.array([self.root(one) for one in range(len(self._parents))], np.intp)
 
 

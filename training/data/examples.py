@@ -20,6 +20,8 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
+    """Labelled images of one source, or of one part of its split."""
+
     name: str
     labels: tuple[str, ...]
     examples: tuple[Example, ...]

@@ -35,6 +35,8 @@ _AHEAD = 4
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
+    """The hashes by which copies of an image are found, and its size."""
+
     sha256: str
     """Hex, of the file."""
     perceptual: int

@@ -47,6 +47,7 @@ class Batch:
     problems: tuple[str, ...]
 
     def to(self, device: torch.device) -> Batch:
+        """Return the batch on another device."""
         return Batch(self.pixels.to(device, non_blocking=True), self.truth.to(device, non_blocking=True), self.problems)
 
 

@@ -29,6 +29,8 @@ NAMES = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class Splits:
+    """The three parts of a dataset; no group is in more than one."""
+
     train: TrainingSet
     validation: Dataset
     test: Dataset

@@ -78,10 +78,8 @@ class _Training:
         self._processes = processes
         self._observer = observer
         self._clock = clock
-        self._examples = task.splits.train.examples
-        self._classes = len(task.run.labels)
         self._network: Network = task.run.network()
-        self._sampler = Sampler(options.sampler, self._examples, self._classes, options.seed)
+        self._sampler = Sampler(options.sampler, task.splits.train.examples, len(task.run.labels), options.seed)
         self._batches = self._sampler.length // (options.batch * processes.count)
         if not self._batches:
             raise DataInvalid(
@@ -93,12 +91,12 @@ class _Training:
         self._at = self._restored() or Checkpoint(task.run.hash, {})
 
     def run(self) -> TrainingResult:
+        """Run the remaining epochs."""
         at, options = self._at, self._options
         if self._processes.first:
             self._observer.on_start(at.step, self._steps * options.epochs, self._steps)
         while not at.finished:
-            self._run_steps()
-            row, best = self._validate()
+            row, best = self._validate(self._run_steps())
             at.history.append(row.model_dump())
             at.epoch += 1
             at.losses = []
@@ -113,7 +111,8 @@ class _Training:
         options = self._options
         torch.manual_seed(options.seed)  # for the new head, and without initial weights for the whole network
         module = networks.build_with_labels(self._network, self._task.run.labels, self._task.weights)
-        networks.set_label_priors(module, [count / len(self._examples) for count in self._task.splits.train.counts()])
+        training = self._task.splits.train
+        networks.set_label_priors(module, [count / len(training.examples) for count in training.counts()])
         schedule = Cosine(options.lr, self._steps * options.epochs, round(options.warmup * self._steps))
         return Learner(module, options, schedule, self._processes)
 
@@ -128,11 +127,11 @@ class _Training:
             self._at.learner = self._learner.state()
             checkpoint.save(self._at, self._task.folder / runs.LAST)
 
-    def _run_steps(self) -> None:
-        """Run the remaining steps of the epoch."""
+    def _run_steps(self) -> float:
+        """Run the remaining steps of the epoch, and return the images per second of all processes."""
         at = self._at
-        self._began = self._clock()
-        self._seen = 0
+        started = self._clock()
+        seen = 0
         for parts in self._steps_left():
             try:
                 loss = self._learner.step(at.step, parts)
@@ -140,11 +139,12 @@ class _Training:
                 raise self._stopped(str(problem)) from None
             at.step += 1
             at.losses.append(loss)
-            self._seen += sum(len(part.pixels) for part in parts) * self._processes.count
+            seen += sum(len(part.pixels) for part in parts) * self._processes.count
             if self._processes.first:
                 self._observer.on_step(at.step, loss, self._learner.rate(at.step - 1))
             if at.step % self._task.save_every == 0 and len(at.losses) < self._steps:
                 self._save()
+        return seen / max(self._clock() - started, 1e-9)
 
     def _steps_left(self) -> Iterator[list[Batch]]:
         """Yield the batches of each remaining step of this epoch."""
@@ -153,7 +153,12 @@ class _Training:
         parts: list[Batch] = []
         for number, batch in enumerate(
             load_batches(
-                self._examples, self._classes, draws, self._pixels(), replace=True, workers=self._task.workers
+                self._task.splits.train.examples,
+                len(self._task.run.labels),
+                draws,
+                self._pixels(),
+                replace=True,
+                workers=self._task.workers,
             ),
             1,
         ):
@@ -174,7 +179,7 @@ class _Training:
     def _pixels(self) -> Pixels:
         options = self._options
         if not options.augment:
-            return crop_as_served(self._examples, self._network)
+            return crop_as_served(self._task.splits.train.examples, self._network)
         strength = Strength(
             options.smallest_cut, options.mirror, options.degrees, options.operations, options.magnitude
         )
@@ -182,10 +187,10 @@ class _Training:
             self._task.splits.train, make_decoder(self._network.resize), self._network.crop, options.seed, strength
         ).pixels
 
-    def _validate(self) -> tuple[Epoch, bool]:
+    def _validate(self, images_per_s: float) -> tuple[Epoch, bool]:
         """Return the epoch's row and whether it is the best so far. Saves the weights if it is."""
         at = self._at
-        rate = self._seen / max(self._clock() - self._began, 1e-9)
+
         outputs, truth = self._predict_validation()
         if not torch.isfinite(torch.from_numpy(outputs)).all():
             raise self._stopped("the network's outputs for validation images are not finite")
@@ -196,7 +201,7 @@ class _Training:
             train_loss=sum(at.losses) / len(at.losses),
             validation_loss=self._learner.loss(torch.from_numpy(outputs), torch.from_numpy(truth)),
             mAP=metrics.mean_average_precision(outputs, truth),
-            images_per_s=round(rate, 1),
+            images_per_s=round(images_per_s, 1),
         )
         best = row.mAP > at.best
         if best:

@@ -88,6 +88,7 @@ class _Tuning:
         self._optimiser = torch.optim.AdamW(learning, lr=options.lr)
 
     def resume(self, path: Path) -> None:
+        """Load the optimiser's state. Raises RunInvalid if it is damaged."""
         try:
             self._optimiser.load_state_dict(torch.load(path, map_location=self._device, weights_only=True))
         except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:

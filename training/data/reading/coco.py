@@ -21,6 +21,8 @@ _SLACK_PX = 1.0
 
 
 class Image(BaseModel):
+    """An entry of the list `images`; width and height are in pixels."""
+
     id: int | str
     file_name: Annotated[str, Field(min_length=1)]
     width: int | None = None
@@ -28,7 +30,7 @@ class Image(BaseModel):
 
 
 class Annotation(BaseModel):
-    """`bbox` is x, y, width, height in pixels."""
+    """An entry of the list `annotations`; `bbox` is x, y, width, height in pixels."""
 
     image_id: int | str
     category_id: int | str
@@ -36,6 +38,8 @@ class Annotation(BaseModel):
 
 
 class Category(BaseModel):
+    """An entry of the list `categories`."""
+
     id: int | str
     name: Annotated[str, Field(min_length=1)]
 
@@ -117,6 +121,7 @@ class _Categories:
         self.names = tuple(names)
 
     def position(self, id: int | str) -> int | None:
+        """Return the position of the category's label; None if there is no such category."""
         return self._positions.get(id)
 
 

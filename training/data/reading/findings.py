@@ -51,6 +51,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
+    """A dataset as a reader found it, with everything that is wrong with it."""
+
     dataset: Dataset
     findings: tuple[Finding, ...] = ()
     sizes: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
@@ -60,9 +62,11 @@ class Reading:
 
     @property
     def errors(self) -> list[Finding]:
+        """The findings that prevent training."""
         return [finding for finding in self.findings if finding.level == "error"]
 
     def with_findings(self, more: Iterable[Finding]) -> Reading:
+        """Return a copy with more findings."""
         return replace(self, findings=(*self.findings, *more))
 
 
