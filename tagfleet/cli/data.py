@@ -63,11 +63,11 @@ def check(
     """
     from training.data import check_report, files, reading
     from training.data import splits as split_files
-    from training.data.check import check as checked
+    from training.data.check import check as check_reading
 
     found = reading.inspect(source, images)
     split = split_files.load(splits, found.dataset) if splits else None
-    result = checked(found, _prints(found.dataset, settings), split)
+    result = check_reading(found, _compute_fingerprints(found.dataset, settings), split)
     if report is not None:
         files.make_folder(report)
         files.write(report / "check.html", check_report.build_html(result).encode())
@@ -94,9 +94,9 @@ def split(settings: Settings, source: Path, images: Path | None, output: Path, s
     from training.data import duplicates, reading
     from training.data import splits as split_files
 
-    wanted = _shares(shares)
+    wanted = _parse_shares(shares)
     dataset = reading.read(source, images)
-    copies = duplicates.find_copies(_prints(dataset, settings))
+    copies = duplicates.find_copies(_compute_fingerprints(dataset, settings))
     made = split_files.split(duplicates.group_copies(dataset, copies), wanted, seed)
     split_files.save(made, output, dataset)
     rows = []
@@ -108,7 +108,7 @@ def split(settings: Settings, source: Path, images: Path | None, output: Path, s
         click.echo(f"{len(copies)} copies of images stay with their original")
 
 
-def _shares(text: str) -> tuple[float, float, float]:
+def _parse_shares(text: str) -> tuple[float, float, float]:
     try:
         train, validation, test = map(float, text.split(","))
     except ValueError:
@@ -116,7 +116,7 @@ def _shares(text: str) -> tuple[float, float, float]:
     return train, validation, test
 
 
-def _prints(dataset: Dataset, settings: Settings) -> Fingerprints:
+def _compute_fingerprints(dataset: Dataset, settings: Settings) -> Fingerprints:
     """Return the images' fingerprints. Progress goes to stderr, so that results can be piped."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

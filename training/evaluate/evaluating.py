@@ -118,7 +118,7 @@ def evaluate_tagger(
     part = relabel(part, labels)
     if not thresholds:
         _check_single(part, tagger.name)
-    scores, truth, problems = _confidences(tagger, part.examples, done)
+    scores, truth, problems = _predict(tagger, part.examples, done)
     if problems and request.strict:
         raise DataInvalid(problems[0])
     figures = evaluate_scores(scores, truth, labels, thresholds=thresholds, skipped=problems)
@@ -154,7 +154,7 @@ def _check_single(dataset: Dataset, name: str) -> None:
             )
 
 
-def _confidences(tagger: Tagger, examples: Sequence[Example], done: Done) -> tuple[Floats, Truth, tuple[str, ...]]:
+def _predict(tagger: Tagger, examples: Sequence[Example], done: Done) -> tuple[Floats, Truth, tuple[str, ...]]:
     """Return confidences and truth of the readable images, (N, C) each, and the problems with the others."""
     positions = {label: position for position, label in enumerate(tagger.labels)}
     options = TagOptions(top_k=min(len(positions), _MOST_TAGS), min_confidence=0.0, cumulative=1.0)

@@ -19,12 +19,12 @@ FIGURES = "figures.json"
 REPORT = "report.html"
 
 
-def _defined(value: object) -> object:
+def _nan_to_none(value: object) -> object:
     """Replace nan by None, because JSON has no nan."""
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-Share = Annotated[float | None, BeforeValidator(_defined)]
+Share = Annotated[float | None, BeforeValidator(_nan_to_none)]
 """0..1; None if the figure is undefined (no positive, no photo)."""
 
 
@@ -129,8 +129,8 @@ def evaluate_scores(
         images=len(truth),
         mAP=metrics.mean(precisions),
         mAP_of_chance=metrics.mean(np.where(frequencies > 0, frequencies, np.nan)),
-        micro=_triple(metrics.micro_average(counts)),
-        macro=_triple(metrics.macro_average(counts)),
+        micro=_to_triple(metrics.micro_average(counts)),
+        macro=_to_triple(metrics.macro_average(counts)),
         label_accuracy=metrics.label_accuracy(said, truth),
         silent_accuracy=metrics.silent_accuracy(truth),
         calibration_error=measure_reliability(scores, truth, several=several).error,
@@ -139,7 +139,7 @@ def evaluate_scores(
         top_10=None if several else metrics.top_k_accuracy(scores, truth, 10),
         temperature=temperature,
         thresholds=tuple(thresholds),
-        labels=_of_labels(labels, counts, precisions.tolist(), thresholds, len(truth)),
+        labels=_compute_label_figures(labels, counts, precisions.tolist(), thresholds, len(truth)),
         skipped=tuple(skipped),
     )
 
@@ -178,11 +178,11 @@ def read_figures(folder: Path) -> EvaluationFigures:
         ) from None
 
 
-def _triple(means: Means) -> Triple:
+def _to_triple(means: Means) -> Triple:
     return Triple(precision=means.precision, recall=means.recall, f1=means.f1)
 
 
-def _of_labels(
+def _compute_label_figures(
     labels: Sequence[str], counts: Tally, precisions: Sequence[float], thresholds: Sequence[float], photos: int
 ) -> tuple[LabelFigures, ...]:
     def share_without(wrong: int) -> float | None:

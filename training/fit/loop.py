@@ -87,8 +87,8 @@ class _Training:
                 f"{processes.count} processes: lower --batch"
             )
         self._steps = math.ceil(self._batches / options.accumulate)
-        self._learner = self._new_learner()
-        self._at = self._restored() or Checkpoint(task.run.hash, {})
+        self._learner = self._build_learner()
+        self._at = self._restore() or Checkpoint(task.run.hash, {})
 
     def run(self) -> TrainingResult:
         """Run the remaining epochs."""
@@ -107,7 +107,7 @@ class _Training:
                 self._observer.on_epoch(row, best=best)
         return TrainingResult(Epoch(**at.history[at.best_epoch - 1]), len(at.history), tuple(at.skipped))
 
-    def _new_learner(self) -> Learner:
+    def _build_learner(self) -> Learner:
         options = self._options
         torch.manual_seed(options.seed)  # for the new head, and without initial weights for the whole network
         module = networks.build_with_labels(self._network, self._task.run.labels, self._task.weights)
@@ -116,7 +116,7 @@ class _Training:
         schedule = Cosine(options.lr, self._steps * options.epochs, round(options.warmup * self._steps))
         return Learner(module, options, schedule, self._processes)
 
-    def _restored(self) -> Checkpoint | None:
+    def _restore(self) -> Checkpoint | None:
         found = checkpoint.load(self._task.folder / runs.LAST, self._task.run.hash)
         if found is not None:
             self._learner.restore(found.learner)
@@ -132,11 +132,11 @@ class _Training:
         at = self._at
         started = self._clock()
         seen = 0
-        for parts in self._steps_left():
+        for parts in self._iterate_steps():
             try:
                 loss = self._learner.step(at.step, parts)
             except NotANumber as problem:
-                raise self._stopped(str(problem)) from None
+                raise self._build_error(str(problem)) from None
             at.step += 1
             at.losses.append(loss)
             seen += sum(len(part.pixels) for part in parts) * self._processes.count
@@ -146,17 +146,17 @@ class _Training:
                 self._save()
         return seen / max(self._clock() - started, 1e-9)
 
-    def _steps_left(self) -> Iterator[list[Batch]]:
+    def _iterate_steps(self) -> Iterator[list[Batch]]:
         """Yield the batches of each remaining step of this epoch."""
         several = self._options.accumulate
-        draws = self._draws()[len(self._at.losses) * several :]
+        draws = self._draw_batches()[len(self._at.losses) * several :]
         parts: list[Batch] = []
         for number, batch in enumerate(
             load_batches(
                 self._task.splits.train.examples,
                 len(self._task.run.labels),
                 draws,
-                self._pixels(),
+                self._choose_pixels(),
                 replace=True,
                 workers=self._task.workers,
             ),
@@ -168,7 +168,7 @@ class _Training:
                 yield parts
                 parts = []
 
-    def _draws(self) -> list[list[Draw]]:
+    def _draw_batches(self) -> list[list[Draw]]:
         """Return this process's batches of this epoch."""
         epoch, size, processes = self._at.epoch, self._options.batch, self._processes
         first = epoch * self._sampler.length
@@ -176,7 +176,7 @@ class _Training:
         mine = mine[processes.rank :: processes.count]
         return [mine[number * size : (number + 1) * size] for number in range(self._batches)]
 
-    def _pixels(self) -> Pixels:
+    def _choose_pixels(self) -> Pixels:
         options = self._options
         if not options.augment:
             return crop_as_served(self._task.splits.train.examples, self._network)
@@ -193,7 +193,7 @@ class _Training:
 
         outputs, truth = self._predict_validation()
         if not torch.isfinite(torch.from_numpy(outputs)).all():
-            raise self._stopped("the network's outputs for validation images are not finite")
+            raise self._build_error("the network's outputs for validation images are not finite")
         row = Epoch(
             epoch=at.epoch + 1,
             step=at.step,
@@ -242,7 +242,7 @@ class _Training:
                 if self._processes.first:
                     self._observer.on_message(f"skipped {problem}")
 
-    def _stopped(self, what: str) -> TrainingStopped:
+    def _build_error(self, what: str) -> TrainingStopped:
         at, folder = self._at, self._task.folder
         kept = (
             f"{folder / runs.BEST} keeps the best so far, epoch {at.best_epoch} with mAP {100 * at.best:.1f}"

@@ -46,20 +46,20 @@ def prepare_task(request: TrainingRequest, places: Places, processes: Processes,
     """
     if not processes.first:
         processes.wait()
-    prepared = _prepared(request, places, processes, say if processes.first else lambda _: None)
+    prepared = _prepare(request, places, processes, say if processes.first else lambda _: None)
     if processes.first:
         processes.wait()
     return prepared
 
 
-def _prepared(request: TrainingRequest, places: Places, processes: Processes, say: Say) -> Task:
+def _prepare(request: TrainingRequest, places: Places, processes: Processes, say: Say) -> Task:
     dataset = reading.read(request.source, request.images)
     parts = _split(dataset, request, say)
     _check(parts, say)
     network = networks.resize_network(
         networks.look_up_network(request.options.network, places.cache), request.options.image_size
     )
-    path, digest = _first_weights(network, request, places, say)
+    path, digest = _find_weights(network, request, places, say)
     run = TrainingRun(
         options=request.options,
         architecture=network.architecture,
@@ -95,7 +95,7 @@ def _check(parts: Splits, say: Say) -> None:
         say(f"{len(empty)} labels have no training image and cannot be learned: {shown}")
 
 
-def _first_weights(network: Network, request: TrainingRequest, places: Places, say: Say) -> tuple[Path | None, str]:
+def _find_weights(network: Network, request: TrainingRequest, places: Places, say: Say) -> tuple[Path | None, str]:
     """Return file and hex SHA-256 of the initial weights; None and "" for random ones."""
     if request.from_scratch:
         return None, ""
