@@ -20,7 +20,8 @@
 
 from tagfleet.testing.clock import Clock
 from tagfleet.testing.deployment import Deployment, deployment
-from tagfleet.testing.faults import Faults, Request
+from tagfleet.testing.faults import Faults
+from tagfleet.testing.request import Request
 from tagfleet.testing.tagger import Failed, Photo, Tagged
 
 __all__ = ["Clock", "Deployment", "Failed", "Faults", "Photo", "Request", "Tagged", "deployment"]

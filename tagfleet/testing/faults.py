@@ -1,4 +1,4 @@
-"""Requests as they came in, and faults for the next ones: other answers, broken connections, waits."""
+"""Faults for the next requests: other answers, broken connections, delays."""
 
 from __future__ import annotations
 
@@ -10,62 +10,37 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from werkzeug.formparser import parse_form_data
 from werkzeug.wsgi import get_input_stream
 
+from tagfleet.testing.request import Request
+
 _FOREVER = 1 << 60
+_HELD_S = 60.0
 _EVENT = b"event: item\n"
 
 
-@dataclass(frozen=True)
-class Request:
-    """One request, as it came in."""
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-
-    @property
-    def json(self) -> Any:
-        """The body as JSON; None without a body."""
-        return json.loads(self.body) if self.body else None
-
-    @property
-    def file_names(self) -> list[str]:
-        """The name of each file of an upload, in their order."""
-        environ = {
-            "wsgi.input": io.BytesIO(self.body),
-            "CONTENT_LENGTH": str(len(self.body)),
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "REQUEST_METHOD": self.method,
-        }
-        files = parse_form_data(environ)[2].getlist("files")
-        for one in files:
-            one.close()
-        return [one.filename or "" for one in files]
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 @dataclass
 class _Fault:
+    """`act` answers in place of the application, which it gets."""
+
     method: str | None
     ending: str
     times: int
     act: Callable[[Application, dict[str, Any], Any], Iterable[bytes]]
 
 
-Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
-
-
 class Faults:
-    """Stands before the web tier. A fault is for the next requests whose path ends in `path` (and of that `method`).
+    """WSGI middleware before the web tier: records every request, and applies the faults that a test asked for.
 
-    Several faults of one path come one after the other. Safe for several threads.
+    A fault applies to the next requests whose path ends in `path` (and that have this `method`). Several faults for one
+    path apply one after the other. Safe for several threads.
     """
 
     def __init__(self, application: Application) -> None:
@@ -133,8 +108,8 @@ class Faults:
     ) -> None:
         """Break the connection of the next requests, by default before anything is done.
 
-        With `carried_out` the request is carried out and its answer lost; with `body` so much of an answer arrives;
-        with `events` an event stream breaks after so many images.
+        With `carried_out` the request is carried out, and its answer is lost. With `body` the answer breaks after
+        these bytes. With `events` an event stream breaks after so many images.
         """
 
         def act(application: Application, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
@@ -154,7 +129,7 @@ class Faults:
         self._plan(path, method, times, act)
 
     def delay(self, path: str, seconds: float, *, method: str | None = None, times: int | None = 1) -> None:
-        """Let the next requests wait so long before they are carried out."""
+        """Delay the next requests by so many seconds."""
 
         def act(application: Application, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
             time.sleep(seconds)
@@ -164,11 +139,11 @@ class Faults:
 
     @contextmanager
     def hold(self, path: str, *, method: str | None = None) -> Iterator[None]:
-        """Let requests wait until the `with` block ends."""
+        """Hold requests back until the `with` block ends."""
         over = threading.Event()
 
         def act(application: Application, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
-            over.wait(60)
+            over.wait(_HELD_S)
             return application(environ, start)
 
         fault = self._plan(path, method, None, act)
@@ -180,16 +155,16 @@ class Faults:
                 self._faults.remove(fault)
 
     def clear(self) -> None:
-        """Drop every fault that has not come yet."""
+        """Drop all faults that have not applied yet."""
         with self._lock:
             self._faults.clear()
 
     def count(self, ending: str, method: str | None = None) -> int:
-        """Return how many requests so far had a path that ends so."""
+        """Return the number of requests so far whose path ends in `ending`."""
         return sum(one.path.endswith(ending) and method in (None, one.method) for one in list(self.requests))
 
     def uploads(self) -> list[list[str]]:
-        """The file names in each upload so far, repeated ones too."""
+        """Return the file names of each upload so far, including repeated uploads."""
         sent = [one for one in list(self.requests) if one.method == "POST" and one.path.endswith("/images")]
         return [one.file_names for one in sent]
 
@@ -204,7 +179,7 @@ class Faults:
         return _Answer(answer, self._end)
 
     def wait_for_end(self, timeout_s: float) -> bool:
-        """Wait until no request is in hand; return whether that came to be."""
+        """Wait until all requests have ended; return whether they have."""
         with self._ended:
             return self._ended.wait_for(lambda: not self._in_hand, timeout_s)
 
@@ -216,13 +191,7 @@ class Faults:
     def _answer(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         body = get_input_stream(environ).read()
         environ["wsgi.input"] = io.BytesIO(body)
-        request = Request(
-            environ["REQUEST_METHOD"],
-            environ.get("PATH_INFO", ""),
-            environ.get("QUERY_STRING", ""),
-            _headers(environ),
-            body,
-        )
+        request = Request.of(environ, body)
         with self._lock:
             self.requests.append(request)
             fault = self._next(request)
@@ -283,15 +252,6 @@ class _Answer:
 
     def __del__(self) -> None:
         self.close()
-
-
-def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
-    found = {
-        name.removeprefix("HTTP_").replace("_", "-").title(): value
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    }
-    return found | {"Content-Type": environ.get("CONTENT_TYPE", "")}
 
 
 def _encoded(value: Any) -> bytes:

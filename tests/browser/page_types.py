@@ -15,7 +15,7 @@ _WIDTH = 140
 _NAMES = {
     "Batch": "BatchOut",
     "Boot": "BootTimings",
-    "Change": "FleetChange",
+    "Change": "FleetEvent",
     "DeadLetter": "DeadLetter",
     "Decision": "DecisionRecord",
     "Fleet": "FleetOut",
@@ -57,7 +57,7 @@ def types_of(document: Mapping[str, Any]) -> str:
         if schema.get("type") == "array":
             found = type_of(schema["items"])
             return f"({found})[]" if "|" in found else f"{found}[]"
-        if "properties" in schema:
+        if "properties" in schema and not schema.get("additionalProperties"):
             return "{" + ", ".join(fields_of(schema)) + "}"
         if schema.get("type") == "object":
             values = schema.get("additionalProperties")
