@@ -1,1 +1,1 @@
-"""What Tagfleet's figures are made with: `python -m bench`, or `make bench`. Nothing here is a test."""
+"""Benchmarks that produce Tagfleet's published figures: `python -m bench`, or `make bench`. None of them is a test."""

@@ -26,9 +26,9 @@ from bench.photos import photos
 from config import settings
 
 _TRY_AGAIN = {"TAGFLEET_CONTROLLER__BREAKER_RESET_S": "3"}
-"""Workers that are killed while they boot open the breaker, and rightly so."""
+"""Workers that are killed while they boot rightly open the breaker."""
 _SOON_HUNG = {"TAGFLEET_WORKER__DECODE_TIMEOUT_S": "8"}
-"""Each image that hangs every decoder takes so long in the end."""
+"""An image that hangs every decoder takes this long."""
 
 
 @click.group(invoke_without_command=True)

@@ -28,7 +28,7 @@ from config import settings as config
 from config.settings import PoolSettings
 from core.domain.messages import Opinion, TagOptions
 from core.wiring import Backend
-from training.metrics import reliability
+from training.fit.metrics import reliability
 
 Numbers = npt.NDArray[np.float64]
 

@@ -1,4 +1,7 @@
-"""One worker's pipeline on S3 and SQS beside the same one on files and SQLite: images/s, and requests."""
+"""Compare one worker's pipeline on S3 and SQS with the same pipeline on files and SQLite: images/s and requests.
+
+Both run in this process, in turn. S3 and SQS are `bench.small_cloud`, another process on loopback.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +34,24 @@ _NAMES = {"TAGFLEET_BACKEND": "aws", "TAGFLEET_AWS__INPUT_BUCKET": "in", "TAGFLE
 
 @dataclass(frozen=True)
 class Run:
-    """Images/s from the first receive to the last acknowledgement; requests of upload, tagging and collecting."""
+    """One round: images/s from the first receive to the last acknowledgement, and the requests of the whole round."""
 
     rate: float
     cpu_ms: float
-    """Processor time of this process for an image; what else the machine does hardly changes it."""
+    """Processor time of this process per image. Other work on the machine hardly changes it."""
     requests: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, service: str) -> int:
+        """Return the number of requests to one service, "s3" or "sqs"."""
         return sum(count for name, count in self.requests.items() if name.startswith(f"{service}."))
 
 
 @contextmanager
 def small_cloud(latency_ms: float) -> Iterator[dict[str, str]]:
-    """The settings that lead to a cloud in memory; AWS's own variables are set for this process."""
+    """Run a cloud in memory and yield the settings that select it.
+
+    Sets AWS's own environment variables for this process.
+    """
     command = module_command("bench.small_cloud", str(latency_ms))
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -61,7 +68,7 @@ def small_cloud(latency_ms: float) -> Iterator[dict[str, str]]:
 
 
 def compared(local: Settings, cloud: Settings, tagger: Tagger, photos: Sequence[bytes], rounds: int) -> Iterator[str]:
-    """Lines of a table: both in turn, so that what else the machine does falls on both."""
+    """Yield the lines of a table. Both backends run in turn, so that other work on the machine slows both alike."""
     yield f"{len(photos)} photos a round, images/s of one worker:"
     yield "round    local      aws   aws/local   ms of processor, local and aws"
     telemetry.configure("bench", level="warning")
@@ -83,7 +90,7 @@ def compared(local: Settings, cloud: Settings, tagger: Tagger, photos: Sequence[
 
 
 def run(parts: Platform, settings: Settings, tagger: Tagger, photos: Sequence[bytes]) -> Run:
-    """Upload all, send all, then tag all; then collect the results as they lie."""
+    """Upload all photos, send all jobs, tag them, and receive the results. Only the tagging is timed."""
     before = _requests(parts)
     store, jobs, results = parts.store(), parts.queue(layout.jobs_queue(_POOL)), parts.queue(layout.RESULTS_QUEUE)
     bodies = []
@@ -118,4 +125,4 @@ def _requests(parts: Platform) -> Mapping[str, int]:
 
 
 def _nowhere() -> NoReturn:
-    raise AssertionError("all photos lie in the store")
+    raise AssertionError("every photo is in the store")

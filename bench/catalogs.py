@@ -1,4 +1,4 @@
-"""Catalogues and stores with one large batch in them, made directly: nothing is uploaded or tagged."""
+"""Fill catalogues and stores with one large batch by direct writes, without an upload or a tagger."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TAG = text(
 
 @contextmanager
 def opened(place: str, scratch: Path) -> Iterator[tuple[URL, Database]]:
-    """The catalogue at a URL of PostgreSQL, or a new SQLite file in `scratch` where `place` is empty."""
+    """Open and migrate the catalogue at a PostgreSQL URL, or a new SQLite file in `scratch` if `place` is empty."""
     url = make_url(place).set(drivername="postgresql+psycopg") if place else None
     url = url or URL.create("sqlite", database=str(scratch / "catalog.db"))
     migrate(url)
@@ -37,7 +37,7 @@ def opened(place: str, scratch: Path) -> Iterator[tuple[URL, Database]]:
 
 
 def fill(database: Database, batch_id: str, count: int, *, status: str = "succeeded", tags: int = TAGS) -> None:
-    """A closed batch of `count` images in one status, with as many tags each."""
+    """Insert a closed batch of `count` images, all in one status and each with `tags` tags."""
     now = time.time()
     waiting = status in ("received", "queued")
     with database.writing() as connection:
@@ -68,11 +68,15 @@ def fill(database: Database, batch_id: str, count: int, *, status: str = "succee
 
 
 def image_id(batch_id: str, number: int) -> str:
+    """Return the id of the batch's image at a position, counted from 1."""
     return f"img_{batch_id[4:]}{number:08}"
 
 
 def fill_store(store: LocalStore, root: Path, batch_id: str, count: int) -> int:
-    """An original and a result of each image, one byte each, written past the store; how many objects."""
+    """Write an original and a result of one byte for each image; return the number of objects.
+
+    The files are written directly, not through `store`, to be faster.
+    """
     made = 0
     for key_of in (layout.image_key, layout.result_key):
         store.put(key_of(batch_id, image_id(batch_id, 0)), b"1")  # the folder

@@ -1,4 +1,4 @@
-"""How soon the web tier answers while 1,000 connections drip, 1,000 are silent and 400 read events."""
+"""Measure the web tier's answers while 1,000 connections drip, 1,000 are silent and 400 read events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PHOTO = 400_000
 
 @contextmanager
 def serving(home: Path) -> Iterator[tuple[str, str]]:
-    """The URL of a web tier that other machines could reach, and a key for it."""
+    """Run a web tier on all interfaces; yield its URL and an API key."""
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TAGFLEET_")},
         "TAGFLEET_HOME": str(home),
@@ -43,7 +43,7 @@ def serving(home: Path) -> Iterator[tuple[str, str]]:
 
 
 def report(home: Path, asked: int) -> Iterator[str]:
-    """A line on each crowd: milliseconds of `asked` answers of /healthz and of as many uploads."""
+    """Yield lines for each crowd: milliseconds for `asked` answers of /healthz and for as many uploads."""
     allow_files(10_000)
     with serving(home) as (url, key):
         headers = {"Authorization": f"Bearer {key}"}
@@ -69,7 +69,7 @@ def report(home: Path, asked: int) -> Iterator[str]:
 
 
 def _times(url: str, headers: dict[str, str], batch: str, asked: int) -> tuple[list[float], list[float]]:
-    """Milliseconds, each on a connection of its own."""
+    """Return the milliseconds of each /healthz and each upload; every request opens a new connection."""
     health, uploads = [], []
     for number in range(asked):
         photo = {"files": (f"{time.time_ns()}-{number}.jpg", os.urandom(_PHOTO))}

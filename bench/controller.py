@@ -1,4 +1,4 @@
-"""What a tick of the controller costs: seconds of work with a large fleet, and requests, in money, with a small one."""
+"""Measure a tick of the controller on AWS: seconds of work with a large fleet, cost of requests with a small one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from core.util.interpreter import module_command
 
 MONTH_S = 30 * 24 * 3600
 PRICES = {"s3.PutObject": 5e-6, "s3.ListObjectsV2": 5e-6, "s3.GetObject": 4e-7, "sqs": 4e-7, "ec2": 0.0}
-"""$ a request in us-east-1, 2025: S3 Standard's PUT and LIST, its GET; SQS standard queues; EC2's API is free."""
+"""Dollars per request in us-east-1, 2025: S3 Standard (PUT, LIST, GET) and SQS standard queues. EC2's API is free."""
 AWS = {
     "backend": "aws",
     "log_level": "error",
@@ -35,9 +35,9 @@ AWS = {
 
 @contextmanager
 def measured(workers: int) -> Iterator[Measured]:
-    """A controller over a cloud of its own, which answers at once from another process.
+    """Yield a controller over its own `bench.stub_cloud`, which runs in another process.
 
-    The variables that lead boto3 there are set in this process, and stay.
+    Sets the environment variables that direct boto3 to it, and does not restore them.
     """
     command = module_command("bench.stub_cloud")
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -52,11 +52,11 @@ def measured(workers: int) -> Iterator[Measured]:
 
 
 class Measured:
-    """A controller as it runs on AWS, ticking over the stub with a clock that a tick sets forward by `tick_s`."""
+    """A controller on AWS's implementations of the ports. Each tick advances its clock by `controller.tick_s`."""
 
     def __init__(self, endpoint: str, workers: int) -> None:
         self._endpoint, self._workers = endpoint, workers
-        full = {"controller.max_workers": max(1, workers)}  # nothing is launched: the stub could not
+        full = {"controller.max_workers": max(1, workers)}  # full, so no launch: the stub has none
         self.settings: Settings = config.load({}, flags=AWS | full)
         self._parts = AwsPlatform(self.settings)
         self._fleet = self._parts.fleet([], 0.0)
@@ -65,7 +65,7 @@ class Measured:
         self._controller = Controller(ports, self.settings.controller, clock=Clock(lambda: self._now))
 
     def tick(self) -> tuple[float, float]:
-        """Processor seconds and seconds of one tick, in which every worker has spoken anew."""
+        """Run one tick after a new heartbeat of every worker; return its processor seconds and its seconds."""
         urllib.request.urlopen(f"{self._endpoint}/beat?workers={self._workers}", b"").close()
         self._now += self.settings.controller.tick_s
         work, began = time.process_time(), time.monotonic()
@@ -74,11 +74,12 @@ class Measured:
         return time.process_time() - work, time.monotonic() - began
 
     def requests(self) -> Counter[str]:
+        """Return the number of requests so far by "service.Operation"."""
         return Counter(self._parts.clients.requests())
 
 
 def report(ticks: int) -> Iterator[str]:
-    """Lines of text."""
+    """Yield the lines of the report: a tick's seconds by fleet size, then a month's costs, over `ticks` ticks each."""
     telemetry.configure("bench", level="error", format="console")
     yield f"a tick on AWS, one million messages, {ticks} ticks, every heartbeat changed since the tick before:"
     for workers in (10, 100, 1000):

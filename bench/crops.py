@@ -1,4 +1,4 @@
-"""Single objects cut out of COCO's scenes: more pictures of what a classifier of one label is made for."""
+"""Crop single objects from COCO's scenes: pictures that suit a classifier with one label per picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SMALLEST_PX = 96
 
 
 def collect(data: Path, folder: Path) -> int:
-    """The test data's photos and their crops in `folder`; how many there are."""
+    """Copy the test data's photos and their crops into `folder`; return their number."""
     made = crops(data / "coco", folder / "crops")
     photos = [*(data / "photos").glob("*.jpg"), *(data / "coco" / "images").glob("*.jpg")]
     for photo in photos:
@@ -21,9 +21,9 @@ def collect(data: Path, folder: Path) -> int:
 
 
 def crops(coco: Path, folder: Path) -> int:
-    """Write each box of `coco`/instances.json with sides of 96 px at least into `folder` as JPEG; how many there are.
+    """Write each box of `coco`/instances.json with sides of at least 96 px into `folder` as JPEG; return their number.
 
-    A box is widened to a square where the image has room: classifiers see what is around an object, too.
+    A box becomes a square where the image has room, because classifiers also use an object's surroundings.
     """
     said = json.loads((coco / "instances.json").read_text())
     files = {image["id"]: image["file_name"] for image in said["images"]}

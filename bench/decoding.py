@@ -1,6 +1,6 @@
-"""Processor time that decoding takes, beside what `core.imaging` estimates from the header.
+"""Compare the processor time of decoding with the estimate that `core.imaging` makes from the header.
 
-An estimate is to be about twice what was measured; `core/imaging/costs.py` has the figures.
+An estimate should be about twice the measured time; `core/imaging/costs.py` has the constants.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BUDGET = DecodeBudget(4000, seconds=1000.0)
 
 
 def photo(width: int, height: int) -> Image.Image:
-    """Soft colours under noise: as many bits as a camera's picture."""
+    """Make soft colours under noise, which compress about as well as a camera's picture."""
     random = np.random.default_rng(1)
     coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8))
     soft = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)
@@ -37,7 +37,7 @@ def _saved(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def _interlaced(image: Image.Image) -> bytes:
-    """Adam7, which Pillow does not write: seven pictures of some of the pixels each."""
+    """Encode as PNG with Adam7 interlacing (seven passes, each over some of the pixels), which Pillow cannot write."""
     pixels = np.asarray(image)
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     rows = bytearray()
@@ -52,7 +52,7 @@ def _interlaced(image: Image.Image) -> bytes:
 
 
 def scans(side: int, count: int) -> bytes:
-    """A progressive grey JPEG whose scans are empty but for one end of a block in each row of blocks."""
+    """Make a progressive grey JPEG whose scans are empty but for one end of a block in each row of blocks."""
     frame = b"\xff\xc2" + (11).to_bytes(2) + b"\x08" + side.to_bytes(2) * 2 + b"\1\1\x11\0"
     tables = b"".join(b"\xff\xc4\0\x14" + kind + b"\1" + bytes(15) + b"\0" for kind in (b"\0", b"\x10"))
     scan = b"\xff\xda\0\x08\1\1\0\1\x3f\0" + bytes(16)
@@ -84,7 +84,7 @@ def _kinds(megapixels: int) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 
 def lines(megapixels: int, rounds: int) -> Iterator[str]:
-    """Yield a line for each kind of picture: its size, the best processor time of `rounds`, the estimate."""
+    """Yield a line for each kind of picture: size, best processor time of `rounds`, estimate, and their ratio."""
     decoder = Decoder(_SIDE, _BUDGET)
     yield f"{'':32} {'MB':>6} {'s':>7} {'estimate':>9} {'ratio':>6}"
     for name, make in _kinds(megapixels):

@@ -1,6 +1,7 @@
-"""What a batch of 300,000 images that is deleted or cancelled costs everybody else, and how fast it goes.
+"""Measure the deletion and the cancelling of a large batch: their speed, and how long other writers wait.
 
-The collector runs as a process of its own, as it does everywhere; this process writes meanwhile as the web tier does.
+The collector runs in its own process (`python -m bench.deletion`), as in a deployment. Meanwhile this process writes to
+the catalogue as the web tier does.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ from web_tier.services.removal import Removal
 _EVERY_S = 0.01
 _WITHIN_S = 3600.0
 _AHEAD_S = 61.0
-"""The collector's clock is so far ahead: it begins a minute after a deletion."""
+"""The collector removes a batch a minute after its deletion, so its clock is this far ahead."""
 
 
 class Prober:
-    """Adds one image at a time to a batch of its own; keeps how long each took, and how long its turn took to come."""
+    """Adds single images to its own batch. `times`: seconds per write; `turns`: seconds until its turn to write."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -60,6 +61,7 @@ class Prober:
 
     @contextmanager
     def probing(self) -> Iterator[None]:
+        """Write in a thread until the block ends."""
         stop = threading.Event()
         thread = threading.Thread(target=self._run, args=(stop,))
         thread.start()
@@ -84,6 +86,7 @@ class Prober:
             self.times.append(time.perf_counter() - began)
 
     def line(self) -> str:
+        """Return a line with the spread of both times, and the last refusal if there was one."""
         refused = f"; refused: {self.refused}" if self.refused else ""
         return (
             f"a writer beside it: its turn {spread(_ms(self.turns))}; a write with its flush {spread(_ms(self.times))};"
@@ -96,7 +99,11 @@ def _ms(seconds: list[float]) -> list[float]:
 
 
 def report(count: int, place: str, *, objects: bool) -> Iterator[str]:
-    """Lines on the deletion, and on the cancelling, of a batch of `count` images."""
+    """Yield lines on the deletion and then on the cancelling of a batch of `count` images.
+
+    `place` is the URL of an empty PostgreSQL database; if empty, a SQLite file is made. With `objects` the batch to be
+    deleted also has an original and a result of each image, as files.
+    """
     kind = "PostgreSQL" if place else "SQLite"
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as folder:
         scratch = Path(folder)
@@ -115,7 +122,7 @@ def report(count: int, place: str, *, objects: bool) -> Iterator[str]:
 
 
 def report_s3(count: int, latency_ms: float) -> Iterator[str]:
-    """A line on the removal of `count` images, two objects each, from a stand-in for S3 in memory."""
+    """Yield a line on the removal of `count` images, two objects each, from `bench.small_cloud`'s S3."""
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as folder, aws.small_cloud(latency_ms) as names:
         store = Backend(settings.load({"TAGFLEET_HOME": folder, **names})).store
         with catalogs.opened("", Path(folder)) as (_, database):
@@ -188,7 +195,7 @@ def _no_queue(_pool: str) -> NoReturn:
 
 
 def main() -> None:
-    """The collector's part, until standard input closes."""
+    """Run the collector's sweeps on the catalogue and the store of the command line until standard input closes."""
     database = Database(make_url(sys.argv[1]))
     ages = settings.load({"TAGFLEET_HOME": "/nonexistent"}).collector
     house = Housekeeping(

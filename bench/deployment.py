@@ -1,4 +1,4 @@
-"""A whole deployment as real processes, with a home folder of its own."""
+"""Run `tagfleet up` as real processes in a home folder of its own. Benchmarks and end-to-end tests share it."""
 
 from __future__ import annotations
 
@@ -27,30 +27,33 @@ SHORT_TIMES = {
     "TAGFLEET_CONTROLLER__LOST_AFTER_S": "3",
     "TAGFLEET_COLLECTOR__SWEEP_S": "1",
 }
-"""What was killed is missed, and replaced, soon."""
+"""Short intervals, so that a killed process is noticed and replaced within seconds."""
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 180) -> None:
-    """Raises TimeoutError if `condition` does not come true in time."""
+    """Poll `condition` every 20 ms until it is true. Raises TimeoutError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("what was waited for did not come")
+            raise TimeoutError(f"the condition was not true after {timeout_s:g} s")
         time.sleep(0.02)
 
 
 @dataclass(frozen=True)
 class Process:
+    """A process of a deployment."""
+
     pid: int
     parent: int
     role: str
-    """The sub-command: up, web, collector, controller, prepare, worker."""
+    """The sub-command: up, web, collector, controller, prepare or worker."""
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal. Raises ProcessLookupError if the process has ended."""
         os.kill(self.pid, number)
 
     def cpu_seconds(self) -> float:
-        """User and system time so far; 0 once it has ended."""
+        """Return user and system time so far, 0 after the end of the process."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -58,7 +61,7 @@ class Process:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss_bytes(self) -> int:
-        """Resident memory now; 0 once it has ended."""
+        """Return the resident memory, 0 after the end of the process."""
         try:
             pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         except (OSError, IndexError):
@@ -67,7 +70,7 @@ class Process:
 
 
 class Deployment:
-    """One home folder and whatever runs there. Settings of the caller's own environment do not reach it."""
+    """One home folder and its processes. The caller's own TAGFLEET_ variables do not reach them."""
 
     def __init__(self, home: Path, environ: Mapping[str, str]) -> None:
         self.home = home
@@ -93,7 +96,7 @@ class Deployment:
 
     @property
     def said(self) -> str:
-        """What the present `up` has printed so far."""
+        """What the last started `up` has printed so far."""
         return self._out.read_text()
 
     @property
@@ -102,7 +105,7 @@ class Deployment:
         return found.group(1) if found else ""
 
     def start(self) -> None:
-        """Run `up` and wait until it is fully there: it answers, and its controller runs. Raises RuntimeError."""
+        """Run `up` and wait until its URL is known and its controller runs. Raises RuntimeError if `up` ends before."""
         with self._out.open("wb") as out:
             self.up = up = subprocess.Popen(
                 [*TAGFLEET, "up"], env=self.environ, stdout=out, stderr=out, stdin=subprocess.DEVNULL
@@ -110,16 +113,16 @@ class Deployment:
         wait_until(lambda: (self.url and self.find("controller")) or up.poll() is not None, 300)
         if up.poll() is not None:
             raise RuntimeError(self.said)
-        self.environ["TAGFLEET_PORT"] = self.url.rpartition(":")[2]  # a restart is found at the same address
+        self.environ["TAGFLEET_PORT"] = self.url.rpartition(":")[2]  # a restart keeps the address
 
     def stop(self, number: signal.Signals = signal.SIGINT, *, within_s: float = 180) -> int:
-        """Ask `up` to end; its exit code. Raises TimeoutExpired if it takes longer than any busy machine does."""
+        """Signal `up` to end and return its exit code. Raises subprocess.TimeoutExpired after `within_s`."""
         assert self.up
         self.up.send_signal(number)
         return self.up.wait(within_s)
 
     def processes(self) -> list[Process]:
-        """Every living process whose environment names this home."""
+        """Return every living process whose environment names this home."""
         mark = f"TAGFLEET_HOME={self.home}".encode()
         found = []
         for folder in Path("/proc").iterdir():
@@ -137,9 +140,12 @@ class Deployment:
         return found
 
     def find(self, role: str) -> list[Process]:
+        """Return the processes of one role."""
         return [process for process in self.processes() if process.role == role]
 
     def kill_everything(self) -> None:
+        """Kill every process of this home, including any that appear meanwhile."""
+
         def none_left() -> bool:
             found = self.processes()
             for process in found:

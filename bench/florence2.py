@@ -1,7 +1,7 @@
-"""What Florence-2-base costs a CPU: the published network with random weights, which take as long as real ones.
+"""Measure Florence-2-base on one CPU core, with random weights in the published network.
 
-Real answers end by themselves; here each has `tokens` tokens. Processor time of one thread is what other work on the
-machine disturbs least.
+Random weights take as long as trained ones, but their answers do not end by themselves: here each has `tokens` tokens.
+The figures are processor time of one thread, which other work on the machine disturbs least.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import BartConfig, Florence2Config, Florence2ForConditionalGen
 from transformers.models.florence2.configuration_florence2 import Florence2VisionConfig
 
 BEAMS = 3
-"""As the published generation_config.json has it."""
+"""From the published generation_config.json."""
 SIDE = 768
 _PROMPT_TOKENS = 12
 _REPEATS = 3
@@ -26,19 +26,20 @@ _LEARNED = 51_290
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds are of processor time, memory is the whole process's at its highest."""
+    """What was measured. Seconds are processor time; memory is the peak of the whole process."""
 
     weights: int
     look_s: float
-    """The vision tower, one photo."""
+    """The vision tower on one photo."""
     read_s: float
-    """The question and the photo, read by the language model once for each task."""
+    """The language model's encoder on the photo's features and the question, once per task."""
     token_s: float
-    """Each token of an answer, a hundred for some six boxes or a long caption."""
+    """One token of an answer. About six boxes, or a long caption, take a hundred tokens."""
     memory_mb: int
 
 
 def lines(cost: Cost) -> list[str]:
+    """Return the report, one line per step."""
     return [
         f"{cost.weights / 1e6:.0f} million weights, fp32, {cost.memory_mb:,} MB of memory",
         f"look at a photo     {cost.look_s:6.2f} s of one core",
@@ -48,6 +49,7 @@ def lines(cost: Cost) -> list[str]:
 
 
 def measure(tokens: int) -> Cost:
+    """Run each step with an answer of `tokens` tokens. Limits torch to one thread in this process."""
     torch.set_num_threads(1)
     model = _base()
     photo = torch.randn(1, 3, SIDE, SIDE)
@@ -66,7 +68,7 @@ def measure(tokens: int) -> Cost:
 
 
 def _base() -> Any:
-    """florence-community/Florence-2-base-ft's config."""
+    """Make the network by the config of florence-community/Florence-2-base-ft."""
     vision = Florence2VisionConfig(projection_dim=768)
     text = BartConfig(
         vocab_size=_LEARNED,
@@ -82,7 +84,7 @@ def _base() -> Any:
 
 
 def _timed(work: Callable[[], Any], times: int = 1) -> tuple[Any, float]:
-    """What it gives, and the least that it took."""
+    """Return the result of `work` and the least processor seconds of `times` runs."""
     least = float("inf")
     for _ in range(times):
         started = time.process_time()

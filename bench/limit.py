@@ -1,4 +1,4 @@
-"""What the machine could do at best: the bare engine, and decode + engine in one process with no queue, no store."""
+"""Measure the machine's limit: the engine alone, and decoder plus engine in one process without queue and store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.wiring import Backend
 
 
 class Limit:
-    """The worker's own decoder, tagger and numbers of threads, fed from memory."""
+    """The worker's decoder, tagger and thread counts, fed from memory."""
 
     def __init__(self, settings: Settings) -> None:
         pool = settings.pools[settings.default_pool]
@@ -27,7 +27,7 @@ class Limit:
         self._decoder = Decoder(self.tagger.side, DecodeBudget(settings.worker.decode_memory_mb))
 
     def engine(self, photos: Sequence[bytes]) -> float:
-        """Images/s of the tagger alone, on full batches that are decoded beforehand."""
+        """Return images/s of the tagger alone, on full batches decoded beforehand."""
         size = self._worker.batch_size
         frames = np.stack([self._frame(data) for data in photos[:size]])
         rounds = max(1, len(photos) // size)
@@ -38,7 +38,7 @@ class Limit:
         return rounds * size / (time.perf_counter() - started)
 
     def decode_and_engine(self, photos: Sequence[bytes]) -> float:
-        """Images/s from JPEG bytes to tags, decoding and inference overlapped."""
+        """Return images/s from JPEG bytes to tags, with decoding and inference overlapped."""
         waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         for item in [*photos, *[None] * self._worker.decode_threads]:
             waiting.put(item)

@@ -1,4 +1,4 @@
-"""What stands above every figure: the day and the machine."""
+"""Describe the day and the machine, as the heading of every report."""
 
 from __future__ import annotations
 

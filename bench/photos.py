@@ -1,4 +1,4 @@
-"""Photos of about 80 kB: real ones, recompressed, where there are any; else made up."""
+"""Make photos of about 80 kB: real ones recompressed, or synthetic ones if there is no folder of photos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUALITIES = range(95, 25, -5)
 
 
 def photos(folder: Path | None, count: int) -> list[tuple[str, bytes]]:
-    """`count` pairs of name and JPEG, from 64 different pictures; no two names alike."""
+    """Return `count` pairs of name and JPEG. The names are unique; the pictures are 64 different ones."""
     sources = sorted(folder.glob("**/*.jpg"))[:64] if folder else []
     pictures = [_compressed(Image.open(path).convert("RGB")) for path in sources] or [
         _compressed(_made_up(seed)) for seed in range(64)
@@ -23,7 +23,7 @@ def photos(folder: Path | None, count: int) -> list[tuple[str, bytes]]:
 
 
 def _compressed(image: Image.Image) -> bytes:
-    """As a JPEG of the highest quality that stays near the target size."""
+    """Encode as JPEG at the highest quality that stays near the target size."""
     for quality in _QUALITIES:
         stream = BytesIO()
         image.save(stream, "JPEG", quality=quality)
@@ -33,7 +33,7 @@ def _compressed(image: Image.Image) -> bytes:
 
 
 def _made_up(seed: int) -> Image.Image:
-    """640 × 480: a few soft blobs of colour under noise, as much detail as 80 kB of JPEG hold."""
+    """Make 640 × 480 pixels of soft blobs of colour under noise, with as much detail as 80 kB of JPEG hold."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:480, 0:640]
     picture = np.zeros((480, 640, 3), dtype=np.float64)

@@ -25,12 +25,11 @@ from config import settings as config
 from config.settings import Settings
 from core.errors import DataInvalid, TagfleetError
 from core.wiring import Backend
-from training import metrics
 from training.data import reading, splits
 from training.data.examples import Dataset
-from training.fit import losses, networks, prediction
+from training.fit import losses, metrics, networks, prediction
 from training.fit.losses import Loss
-from training.metrics import Floats, Scores, Truth
+from training.fit.metrics import Floats, Scores, Truth
 
 STEPS = 300
 RATE = 1e-4
@@ -41,7 +40,7 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One way to score, on the test images of one split. Shares 0..1; `training.metrics` defines them."""
+    """One way to score, on the test images of one split. Shares 0..1; `training.fit.metrics` defines them."""
 
     mAP: float  # noqa: N815  # its name everywhere
     pooled: float
@@ -135,12 +134,12 @@ def _spread(values: Sequence[float]) -> str:
 
 def described(dataset: Dataset, architecture: str, settings: Settings, path: str) -> tuple[Dataset, Floats, Truth]:
     """Features (N, d) of the images that can be read, by the engine that serves the network, and what is on them."""
-    known = networks.known(architecture, settings.cache)
+    known = networks.look_up_network(architecture, settings.cache)
     places = Places(path, settings.weights_folder, Backend(settings).store, settings.cache)
     found = weights.find(known, places, download=lambda *_: None)
     below = replace(known, head=False, labels=dataset.labels)
     engine = load_engines(below, found, settings).fast
-    answers = prediction.answers(prediction.of_engine(engine), dataset.examples, below, batch=_BATCH)
+    answers = prediction.predict(prediction.infer_with_engine(engine), dataset.examples, below, batch=_BATCH)
     if answers.problems:
         raise DataInvalid(f"{answers.problems[0]}: take it out of the data")
     return dataset, answers.outputs, answers.truth

@@ -1,8 +1,9 @@
-"""S3 and SQS as far as a worker asks them, in memory: fast enough not to be what is measured. A program of its own.
+"""Serve the parts of S3 and SQS that a worker uses, from memory, fast enough not to limit the measurement.
 
     python -m bench.small_cloud LATENCY_MS
 
-prints its port and serves on loopback until its standard input closes. It checks no signature and forgets nothing.
+prints the port and serves on loopback until standard input closes. Each answer takes at least LATENCY_MS. Signatures
+are not checked, and objects stay until they are deleted.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _STATUS = {200: "OK", 404: "Not Found", 501: "Not Implemented"}
 
 
 class _Queue:
-    """Its messages never come back by themselves: the worker that is measured does not die."""
+    """A queue without visibility timeouts: the measured worker acknowledges every message."""
 
     def __init__(self) -> None:
         self.waiting: deque[str] = deque()
@@ -86,7 +87,7 @@ def _deleted(bucket: str, body: bytes) -> bytes:
 
 
 def _listed(bucket: str, asked: dict[str, list[str]]) -> bytes:
-    """A page of a thousand objects; the continuation token is the last key of the page before."""
+    """Return a page of at most 1,000 objects. The continuation token is the last key of the page before."""
     prefix, after = asked.get("prefix", [""])[0], asked.get("continuation-token", asked.get("start-after", [""]))[0]
     keys = (path.removeprefix(f"{bucket}/") for path in list(_objects) if path.startswith(f"{bucket}/{prefix}"))
     found = nsmallest(_PAGE + 1, (key for key in keys if key > after))
@@ -144,6 +145,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 def main() -> None:
+    """Serve until standard input closes."""
     global _latency_s
     _latency_s = float(sys.argv[1]) / 1000
     server = _Server(("127.0.0.1", 0), _Connection)

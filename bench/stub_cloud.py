@@ -1,6 +1,7 @@
-"""Just enough of S3, SQS and EC2 for a controller's ticks, and as fast as can be: what is measured is its client.
+"""Serve the parts of S3, SQS and EC2 that a controller's tick uses, fast enough not to limit the measurement.
 
-Run as a program: prints its port. `POST /beat?workers=N` makes N workers' heartbeats anew and lists N instances.
+`python -m bench.stub_cloud` prints the port and serves on loopback until standard input closes. `POST /beat?workers=N`
+renews the heartbeats of N workers and makes EC2 list N instances.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: it would cost what is not to be measured."""
+        """Do nothing: logging would take time from the measurement."""
 
 
 def _key(path: str) -> str:
@@ -144,7 +145,7 @@ def _ec2(asked: dict[str, list[str]]) -> str:
 
 
 def _machine(id: str) -> str:
-    """As long as EC2's own answer: about 4 kB each."""
+    """Describe an instance in about 4 kB, as EC2 does: parsing it is part of a tick's work."""
     tags = {
         "Name": "tagfleet-resnet50",
         "tagfleet:deployment": "tagfleet",
@@ -185,6 +186,7 @@ def _machine(id: str) -> str:
 
 
 def main() -> None:
+    """Serve until standard input closes."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)

@@ -1,4 +1,4 @@
-"""What a deployment needs that is to serve one tagger: random weights stand in for those that are not at hand."""
+"""Prepare a deployment for any tagger. Random weights replace those that are not installed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _AT_HAND = ("resnet50", "efficientnet-lite0")
 
 @dataclass(frozen=True)
 class Served:
-    """`environ` is the deployment's, and `prepare` puts into its store what must be there when it starts."""
+    """The deployment's extra environment, and `prepare`, which fills its store before it starts."""
 
     environ: dict[str, str] = field(default_factory=dict)
     prepare: Callable[[Deployment], None] = lambda deployment: None
 
 
 def served(tagger: str, environ: Mapping[str, str], scratch: Path) -> Served:
-    """By the first pool, without a fallback. A name that is no network's is that of a multilabel model."""
+    """Have the pool resnet50 serve `tagger`, without a fallback. Registers an unknown name as a multilabel model."""
     pool = {"TAGFLEET_POOLS__RESNET50__TAGGER": tagger, "TAGFLEET_POOLS__RESNET50__FALLBACK": ""}
     if tagger in _AT_HAND:
         return Served(pool)
@@ -35,7 +35,7 @@ def served(tagger: str, environ: Mapping[str, str], scratch: Path) -> Served:
 
 
 def _weights(tagger: str, folder: Path, cache: Path) -> None:
-    """Random weights in `folder` for a network that is known by name, or for adaptive's backbone."""
+    """Write random weights into `folder` for a network known by name, or for adaptive's backbone."""
     from safetensors.torch import save_file
 
     from app_tier.engines import modules
@@ -47,7 +47,7 @@ def _weights(tagger: str, folder: Path, cache: Path) -> None:
 
 
 def _registered(name: str, store: ObjectStore, folder: Path) -> None:
-    """A ResNet50 with random weights and COCO's number of labels in the registry, as `tagfleet publish` leaves one."""
+    """Register a ResNet50 with random weights and COCO's number of labels, as `tagfleet publish` does."""
     from safetensors.torch import save_file
 
     from app_tier.engines import modules

@@ -1,4 +1,4 @@
-"""The web tier by itself, its workers stopped: uploads, answers while streams are open, memory."""
+"""Measure the web tier without workers: uploads, answers while streams are open, memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TAGS = tuple(Tag(name=f"label {number}", confidence=0.9 - number / 10) for numb
 
 
 def upload(client: Client, count: int, prefix: str = "") -> tuple[Batch, float]:
-    """A batch of `count` files of 80 kB, no two alike, and the files/s at which it took them."""
+    """Upload `count` different files of 80 kB; return the batch and the files/s."""
     batch = client.create_batch()
     files = [(f"{prefix}{number:05}.jpg", BytesIO(os.urandom(_BYTES))) for number in range(count)]
     started = time.perf_counter()
@@ -39,7 +39,7 @@ def upload(client: Client, count: int, prefix: str = "") -> tuple[Batch, float]:
 
 
 def memory(deployment: Deployment, client: Client, batch: Batch, count: int) -> Iterator[str]:
-    """A line on the web process's resident memory over `count` uploads into `batch`."""
+    """Yield a line on the web process's resident memory over `count` uploads into `batch`."""
     web = _server(deployment)
     sizes = [web.rss_bytes() / 1e6]
     for start in range(0, count, 1000):
@@ -50,14 +50,14 @@ def memory(deployment: Deployment, client: Client, batch: Batch, count: int) -> 
 
 
 class Worker:
-    """Answers jobs as a worker does, without looking at the images."""
+    """Answers jobs as a worker does, without reading the images."""
 
     def __init__(self, backend: Backend) -> None:
         self._jobs = backend.jobs(backend.settings.default_pool)
         self._results = backend.results
 
     def work(self, count: int) -> int:
-        """Finish up to `count` images; how many there were."""
+        """Finish up to `count` images; return how many there were."""
         done = 0
         while done < count and (deliveries := self._jobs.receive(min(_GROUP, count - done), 0)):
             self._results.send([_result(decode_job(delivery.body)) for delivery in deliveries])
@@ -84,7 +84,7 @@ class Worker:
 
 
 def _server(deployment: Deployment) -> Process:
-    """Of gunicorn's two processes the one that serves."""
+    """Return the one of gunicorn's two processes that serves."""
     return max(deployment.find("web"), key=lambda process: process.parent)
 
 
@@ -102,7 +102,7 @@ def _result(job: Job) -> str:
 
 
 def answer_times(url: str, batch_id: str, count: int) -> dict[str, list[float]]:
-    """Milliseconds of `count` GETs of a batch and of as many pages of its results, one at a time, by turns."""
+    """Return milliseconds of `count` GETs of a batch and of as many pages of its results, by turns."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=30)
 
@@ -128,14 +128,14 @@ def answer_times(url: str, batch_id: str, count: int) -> dict[str, list[float]]:
 
 
 def spread(times: Sequence[float]) -> str:
-    """Median and 99th percentile of milliseconds."""
+    """Return the median, the 99th percentile and the longest of milliseconds."""
     ordered = sorted(times)
     high = ordered[math.ceil(0.99 * len(ordered)) - 1]
     return f"median {ordered[len(ordered) // 2]:5.1f} ms, p99 {high:5.1f} ms, longest {ordered[-1]:5.1f} ms"
 
 
 def answers(deployment: Deployment, batch: Batch, *, streams: int) -> Iterator[str]:
-    """Lines on the answers of a batch, of which half gets done, and of pages of its results, while `streams` follow."""
+    """Yield lines on GETs of a half-finished batch and of its results, while `streams` event streams are open."""
     web = _server(deployment)
     worker = Worker(deployment.backend)
     waiting = deployment.backend.jobs(deployment.settings.default_pool)

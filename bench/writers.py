@@ -1,4 +1,4 @@
-"""Many clients that add one image each, again and again: how long each waits for its turn at the catalogue."""
+"""Measure how long each of many concurrent clients waits to add an image to the catalogue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from web_tier.catalog.uploads import UploadCatalog
 
 
 def report(clients: int, seconds: float, place: str) -> Iterator[str]:
-    """Lines on `clients` threads of one process, each with a batch of its own."""
+    """Yield lines on `clients` threads of this process, each adding images to its own batch for `seconds`.
+
+    `place` is the URL of an empty PostgreSQL database; if empty, a SQLite file is made.
+    """
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as folder, catalogs.opened(place, Path(folder)) as found:
         _, database = found
         times = _measured(database, clients, seconds)
@@ -30,7 +33,7 @@ def report(clients: int, seconds: float, place: str) -> Iterator[str]:
 
 
 def _measured(database: Database, clients: int, seconds: float) -> list[list[float]]:
-    """Milliseconds of each client's uploads into the catalogue: accepted, and marked as sent."""
+    """Return each client's milliseconds per image: added to the catalogue and marked as sent."""
     times: list[list[float]] = [[] for _ in range(clients)]
     until = time.perf_counter() + seconds
 

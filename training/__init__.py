@@ -1,1 +1,1 @@
-"""From labelled images to a published model: reading, checking, splitting, training, evaluating."""
+"""Train, evaluate and publish taggers: `data` → `fit` → `evaluate` → `publish`, here or on SageMaker."""

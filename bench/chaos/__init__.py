@@ -1,1 +1,1 @@
-"""Chaos on real processes: kill them, fill their disk, set a clock wrong, and count what became of every photo."""
+"""Chaos test on real processes: kill them, fill the disk, skew a clock, and account for every photo."""

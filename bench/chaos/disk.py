@@ -1,4 +1,4 @@
-"""A small disk that can be filled: a tmpfs of this process's own mount namespace, so that nobody else sees it."""
+"""Provide a small disk that can be filled: a tmpfs in a private mount namespace, invisible to other processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PIECE = bytes(1 << 20)
 
 
 def enter() -> None:
-    """Begin this program again in a mount namespace of its own, as its root; stay here where that is not allowed."""
+    """Restart this program as root of a new mount namespace. Return if it is already there or that is not allowed."""
     if os.environ.get(_INSIDE) or not _allowed():
         return
     command = ["unshare", "--map-root-user", "--mount", *again()]
@@ -31,7 +31,10 @@ def _allowed() -> bool:
 
 
 class Disk:
-    """`folder` on a file system of `size_bytes`; `own` is False where none could be made: then `fill` does nothing."""
+    """Mounts a file system of `size_bytes` on `folder`.
+
+    Outside a mount namespace of `enter` nothing is mounted: `own` is False, and `fill` does nothing.
+    """
 
     def __init__(self, folder: Path, size_bytes: int) -> None:
         self.folder = folder
@@ -41,7 +44,7 @@ class Disk:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)], check=True)
 
     def fill(self) -> None:
-        """Leave no byte free."""
+        """Write a file until no byte is free."""
         if not self.own:
             return
         with self._ballast.open("ab", buffering=0) as file:
@@ -54,6 +57,7 @@ class Disk:
                         raise
 
     def empty(self) -> None:
+        """Remove the file that fills the disk."""
         with suppress(FileNotFoundError):
             self._ballast.unlink()
 
@@ -61,6 +65,6 @@ class Disk:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Unmount it, whoever still looks at it: the folder is empty again, as it was."""
+        """Unmount lazily, because a process may still use it. The folder underneath is empty."""
         if self.own:
             subprocess.run(["umount", "--lazy", str(self.folder)], check=True)

@@ -1,4 +1,4 @@
-"""The faults: a part is killed, the disk is full for a while. One after the other, at random, from a seed."""
+"""Inject random faults, one at a time, from a seed: kill a process or fill the disk for a while."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FULL_S = (1.0, 4.0)
 
 
 class Faults(threading.Thread):
-    """Runs until `stop`. `done` counts what was done, by name."""
+    """Thread that injects faults until `stop`. `done` counts them by name."""
 
     def __init__(self, deployment: Deployment, disk: Disk, seed: int, every_s: tuple[float, float]) -> None:
         super().__init__(name="faults", daemon=True)
@@ -34,11 +34,11 @@ class Faults(threading.Thread):
                     self._full()
                 else:
                     self._kill(self._random.choice(_ROLES))
-        except BaseException as error:  # noqa: BLE001  # told to whoever stops us
+        except BaseException as error:  # noqa: BLE001  # `stop` raises it
             self.failure = error
 
     def stop(self) -> None:
-        """Raises what made the thread fail."""
+        """End the thread and wait for it. Raises the exception that ended it early, if any."""
         self._stopped.set()
         self.join()
         if self.failure:
@@ -57,7 +57,7 @@ class Faults(threading.Thread):
         try:
             self._random.choice(victims).kill()
         except ProcessLookupError:
-            return  # it was faster
+            return  # it has just ended
         self.done[role] += 1
 
     def _found(self, role: str) -> list[Process]:

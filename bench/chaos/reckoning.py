@@ -1,4 +1,4 @@
-"""What became of every accepted photo. Pure: lists in, counts out."""
+"""Account for every accepted photo: pure functions from ids and results to counts."""
 
 from __future__ import annotations
 
@@ -12,27 +12,30 @@ from tagfleet.client import Item
 
 @dataclass(frozen=True, slots=True)
 class Reckoning:
-    """Counts of images. Each photo should be tagged or dead, each trap refused, and none lost, doubled or unlike its
-    result. A trap that a decoder gets through in time may be tagged too.
+    """Counts of images.
+
+    A photo should be tagged or dead, a trap refused. None should be lost, doubled, or unlike its result. A trap that a
+    decoder finishes in time may be tagged too.
     """
 
     accepted: int
     tagged: int
     refused: int
-    """Their result says why they cannot be tagged."""
+    """The result is an error: the image cannot be tagged."""
     dead: int
     lost: int
     """Neither a result nor a dead letter."""
     doubled: int
-    """More than one result or dead letter, or both; or an item that nobody uploaded."""
+    """More than one result or dead letter, or one of each; or an item that was not uploaded."""
     unlike: int
-    """The catalogue tells another story than the bucket."""
+    """The catalogue's item differs from the result in the bucket."""
     traps: int = 0
-    """Of those accepted: images that harm whoever decodes them."""
+    """Accepted images that harm a decoder."""
     refused_photos: int = 0
 
     @property
     def sound(self) -> bool:
+        """Whether every accepted photo has exactly one right end."""
         ended = self.tagged + self.refused + self.dead
         return not (self.lost or self.doubled or self.unlike or self.refused_photos) and ended == self.accepted
 
@@ -49,7 +52,11 @@ def reckon(
     catalogue: Sequence[Item],
     traps: Collection[str] = (),
 ) -> Reckoning:
-    """`accepted`, `letters`, `traps` are image ids, `bucket` the stored results by image id, `catalogue` all items."""
+    """Count what became of the images.
+
+    `accepted`, `letters` (dead letters) and `traps` are image ids, `bucket` the stored results by image id, and
+    `catalogue` all items of the batch.
+    """
     dead, items = Counter(letters), Counter(item.image_id for item in catalogue)
     ends = {id_: (id_ in bucket) + dead[id_] for id_ in accepted}
     strangers = (bucket.keys() | dead.keys() | items.keys()) - set(accepted)

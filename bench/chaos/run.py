@@ -1,4 +1,4 @@
-"""One run: photos go in while things break; then all is left in peace, ended, and counted."""
+"""One chaos run: upload photos while things break, let everything settle, end it, and count."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Outcome:
     faults: dict[str, int]
     ahead_s: int
     waiting: int
-    """Messages that are left in the queues of jobs and results."""
+    """Messages left in the queues of jobs and results."""
     processes: int
-    """That were left when `up` had ended."""
+    """Processes left after `up` had ended."""
     seconds: float
 
     @property
@@ -120,7 +120,7 @@ def chaos(
 
 
 def explained(deployment: Deployment, keep: Path) -> str:
-    """What a run that did not come to its end looks like; the logs are copied to the folder `keep`."""
+    """Describe a run that did not finish; copy its logs to the folder `keep`."""
     shutil.copytree(deployment.home / "logs", keep / "logs", dirs_exist_ok=True)
     (keep / "up.log").write_text(deployment.said)
     backend = deployment.backend
@@ -139,7 +139,7 @@ def _upload(client: Client, batch: Batch, group: Sequence[Photo]) -> list[str]:
 
 
 def _insist(call: Callable[[], T]) -> T:
-    """As somebody who wants their photos tagged: whatever the service says, they try again."""
+    """Upload as a determined person does: try again, whatever the service answers."""
     while True:
         try:
             return call()
@@ -160,7 +160,7 @@ def _wait(client: Client, batch: Batch, over: Callable[[], bool], say: Callable[
 
 
 def _settled(deployment: Deployment, batch: Batch, count: int) -> list[str]:
-    """The images of the dead letters, once nothing is on its way and the collector has been through the letters.
+    """Return the images of the dead letters, once nothing is in flight and the collector has swept them.
 
     A photo may be done and its job still in flight, where a worker was killed between the two. Raises TimeoutError.
     """

@@ -1,4 +1,4 @@
-"""A second controller whose clock is an hour ahead, as is that of its workers. It is started again too."""
+"""Run a second controller whose clock, and that of its workers, is an hour ahead."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _PAUSE_S = 0.5
 
 
 def ahead(environ: Mapping[str, str], seconds: int) -> dict[str, str]:
-    """The environment of a Python process, and of all that it starts, whose clock is ahead.
+    """Return an environment that sets the clock of a Python process and its children ahead.
 
-    Debian's libfaketime does not do: every `time.sleep` fails under it.
+    Debian's libfaketime is no alternative: every `time.sleep` fails under it.
     """
     return with_inside(environ, CLOCK_AHEAD_S=str(seconds))
 
 
 class SkewedController(threading.Thread):
-    """Keeps one running until `stop`."""
+    """Thread that runs the controller, and restarts it whenever it ends, until `stop`."""
 
     def __init__(self, deployment: Deployment, ahead_s: int = 3600) -> None:
         super().__init__(name="skewed controller", daemon=True)
@@ -39,6 +39,7 @@ class SkewedController(threading.Thread):
             self._stopped.wait(_PAUSE_S)
 
     def stop(self) -> None:
+        """Terminate the controller and wait for the thread."""
         self._stopped.set()
         if self._process:
             self._process.terminate()

@@ -1,4 +1,4 @@
-"""Images that harm whoever decodes them: scan bombs, and files marked to hang or crash the decoder."""
+"""Make images that harm a decoder: scan bombs, and files whose mark makes the decoder hang or crash."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 INSIDE = Path(__file__).with_name("inside")
-"""Holds the module that sets the traps, and a process's clock, as Python starts."""
+"""Folder of the module that arms the traps and skews the clock when Python starts."""
 HANGS = b"this image hangs its decoder"
 CRASHES = b"this image ends its process"
 
@@ -16,20 +16,20 @@ _SCAN = bytes.fromhex("ffda 0008 0101 0001 3f00") + bytes(16)
 
 
 def with_inside(environ: Mapping[str, str], **more: str) -> dict[str, str]:
-    """The environment of Python processes that import `inside`, with the variables that it reads."""
+    """Return an environment whose Python processes import `inside`, which reads the variables in `more`."""
     path = os.pathsep.join(filter(None, (str(INSIDE), environ.get("PYTHONPATH"))))
     return {**environ, "PYTHONPATH": path, **more}
 
 
 def trapped(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which marked images hang or crash a worker's decoders."""
+    """Return an environment in which marked images hang or crash a worker's decoders."""
     return with_inside(environ, IMAGE_TRAPS="1")
 
 
 def scan_bomb(side: int = 8000, scans: int = 5000) -> bytes:
-    """A progressive JPEG of one grey component whose scans are all empty: each has a decoder visit every block.
+    """Make a progressive grey JPEG with empty scans. A decoder visits every block for each of them.
 
-    26 bytes a scan; with the defaults 130 kB keep libjpeg busy for minutes.
+    A scan takes 26 bytes; with the defaults 130 kB keep libjpeg busy for minutes.
     """
     size = side.to_bytes(2, "big")
     table = bytes.fromhex("ffdb 0043 00") + b"\1" * 64
@@ -40,19 +40,19 @@ def scan_bomb(side: int = 8000, scans: int = 5000) -> bytes:
 
 
 def marked(image: bytes, mark: bytes) -> bytes:
-    """The JPEG with a mark in an APP0 segment, which is kept for decoders, and which they skip."""
+    """Return the JPEG with a mark in an APP0 segment, which decoders skip."""
     return image[:2] + b"\xff\xe0" + (len(mark) + 2).to_bytes(2, "big") + mark + image[2:]
 
 
 def is_trap(name: str) -> bool:
-    """Whether `among` made it, by the name of its file."""
+    """Tell from a file's name whether `among` made it."""
     return name.startswith(_FOLDER)
 
 
 def among(photos: Sequence[tuple[str, bytes]], count: int) -> list[tuple[str, bytes]]:
-    """The photos, with `count` images that harm spread evenly among them, of each kind in turn.
+    """Return the photos with `count` harmful images spread evenly among them, each kind in turn.
 
-    The marked ones look like photos.
+    The marked ones are copies of photos.
     """
     kinds = (
         ("bomb", lambda _photo, number: scan_bomb() + number.to_bytes(4, "big")),

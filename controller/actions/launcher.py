@@ -1,4 +1,11 @@
-"""Launches: each is an intent in the ledger before it is a call to the fleet, which is made until it is answered."""
+"""Launch workers so that a crash at any instant neither loses nor doubles one.
+
+1. An intent in the ledger comes first, then the call to the fleet with the intent's token. The call is repeated with
+   the same token until it is answered.
+2. Where an offering has no capacity, the rest is intended again with the next offering, within the same tick.
+3. A launch that stays unanswered is billed, in case it comes to be, but nothing waits for it. It is dropped when nobody
+   needs it and what it may have launched would have been listed.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +22,13 @@ from core.errors import Misconfigured, Unavailable
 from core.storage.ports import Cause, Fleet, Instance, Offering
 
 _KEEPS_FAILING = 2
-"""Calls in a row without an answer after which nothing waits for a launch: one is lost now and then."""
+"""Calls in a row without an answer after which nothing waits for a launch. A single answer may always be lost."""
 
 
 class Launcher:
-    """Of one term of office. `pools` are those that the settings name, `wall` tells Unix time.
+    """One for each time this controller leads. `pools` are the configured ones; `wall` returns Unix time.
 
-    What is in the way of one pool's launches, or of one launch, is said and stops no other.
+    It logs whatever prevents a launch, and goes on with the others.
     """
 
     def __init__(
@@ -48,13 +55,13 @@ class Launcher:
     def unanswered(self) -> frozenset[str]:
         """The tokens of launches that keep failing.
 
-        Each may have launched something whose answer was lost, so it stays an intent and counts against the cap. But it
-        is no worker that boots, so another offering is tried beside it.
+        Each may have launched something without our seeing the answer, so it stays an intent and counts against the
+        cap. It does not count as a booting worker, so another offering is tried beside it.
         """
         return frozenset(token for token, failed in self._failed.items() if failed >= _KEEPS_FAILING)
 
     def apply(self, plan: Plan, alive: Sequence[Instance], policy: Policy) -> None:
-        """Intend what the plan launches, and carry out what is open. `alive` are the instances that are not gone.
+        """Write intents for what the plan launches, and carry out every open one. `alive` are instances not yet gone.
 
         Raises Fenced, and Unavailable where the ledger does not answer.
         """
@@ -64,9 +71,9 @@ class Launcher:
             self._launch(plan, policy)
 
     def _intend(self, wanted: Sequence[tuple[str, int]], policy: Policy, tried: Collection[Offering] = ()) -> None:
-        """Write intents, by the best offering that can be paid for each: they are durable before anything is launched.
+        """Write an intent for each pool, with the best affordable offering. It is durable before anything is launched.
 
-        An offering that was `tried`, or whose last launch is unanswered, is passed over.
+        Offerings that were `tried`, or whose last launch is unanswered, are skipped.
         """
         intents: list[Intent] = []
         unanswered = self.unanswered
@@ -86,13 +93,13 @@ class Launcher:
         return ()
 
     def _remaining_budget(self, more: Sequence[Intent], policy: Policy) -> float:
-        """$/h that the budget still has beside every instance, every launch that may come to be, and `more`."""
+        """The budget in $/h, less every instance, every launch that may come to be, and `more`."""
         intents = (*self._ledger.intents, *more)
         open_ = sum(intent.unseen(self._alive) * intent.offering.price for intent in intents)
         return policy.budget_per_hour - open_ - sum(instance.price for instance in self._alive)
 
     def _launch(self, plan: Plan, policy: Policy) -> None:
-        """Carry out every open intent, new ones and those that a crash or a failed call left, with its own token."""
+        """Carry out every open intent with its own token: new ones, and what a crash or a failed call left."""
         excess = any(pool.terms.billable > pool.terms.cap or pool.terms.over_budget for pool in plan.pools)
         tried: set[Offering] = set()
         called: set[str] = set()
@@ -122,7 +129,7 @@ class Launcher:
                 self._changes.clear(failure)
 
     def _count_failure(self, intent: Intent, error: Unavailable) -> None:
-        """Once it keeps failing it is a failed launch: the next ones are tried one by one, and people are told why."""
+        """Report a launch that keeps failing as refused: the next ones are then tried one by one, with the reason."""
         open_ = {one.token for one in self._ledger.intents}
         self._failed = {token: failed for token, failed in self._failed.items() if token in open_}
         self._failed[intent.token] = failed = self._failed.get(intent.token, 0) + 1
@@ -130,7 +137,7 @@ class Launcher:
             self._tracker.add_refusal(intent.pool, str(error), lasting=isinstance(error, Misconfigured))
 
     def _give_up(self, intent: Intent, policy: Policy) -> None:
-        """Drop a launch that is not needed any more, once what it may have launched would have been listed."""
+        """Drop a launch that nobody needs, once what it may have launched would have been listed."""
         if self._wall() - intent.at >= policy.boot_deadline_s:
             self._log.warning(
                 "dropped a launch that was never answered", pool=intent.pool, offering=str(intent.offering)
@@ -142,7 +149,7 @@ class Launcher:
         return next((intent for intent in open_ if intent.token not in called), None)
 
     def _carry_out(self, intent: Intent, tried: set[Offering], policy: Policy) -> None:
-        """What an offering has no capacity for is intended anew by the next one, within the same tick."""
+        """Call the fleet. What an offering has no capacity for is intended again with the next one."""
         launch = self._fleet.launch(intent.pool, intent.count, intent.token, intent.offering)
         self._ledger.answer(intent, len(launch.instances))
         if not launch.shortfall:

@@ -1,8 +1,8 @@
-"""What others would do: each policy is a rule for how many workers it wants, in the frame of our own loop.
+"""Other systems' policies: each is a rule for how many workers it wants, inside our own control loop.
 
-They are judged charitably. All get our learned-from-nothing knowledge for free (μ, and targets set from the same drain
-goal L: a worker may have μ·L images before it), our launch intents, our replacement of lost and failed instances, and
-our way out: a worker that is not wanted drains, idle ones first, and never loses what it has in hand.
+They are judged charitably. All of them know μ from the start, and their targets come from the same drain goal L: a
+worker may have μ·L images waiting for it. They get our launch intents and our replacement of lost and failed instances.
+Their surplus workers drain as ours do: idle ones first, and none loses the images that it holds.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from core.fleet.decisions import Decision, Details, Rule
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a rule goes by. Counts of images and of workers; `at` in seconds grows from observation to observation."""
+    """What a rule sees: counts of images and workers. `at` is in seconds since the first observation."""
 
     at: float
     visible: int
     in_flight: int
     capacity: int
-    """Workers that are ready or will be."""
+    """Workers that are ready or booting."""
     in_service: int
-    """Those that are ready."""
+    """Workers that are ready."""
     share: float
     """μ·L: the images that one worker clears within the drain goal."""
     boot_s: float
@@ -37,7 +37,7 @@ Want = Callable[[Seen], int]
 
 
 def baseline(name: str) -> Decide:
-    """A policy of this name, with a memory of its own: one for each run. Raises KeyError."""
+    """Return a new policy by name, with its own memory: each run needs a new one. Raises KeyError."""
     return _framed(name, BASELINES[name]())
 
 
@@ -74,13 +74,13 @@ def _planned(name: str, want: Want, view: PoolView, at: float, billable: int, po
 
 
 def per_message() -> Want:
-    """One worker for each message up to 15, none when the queue is empty: the rule of the system this one replaces."""
+    """Want one worker for each message, 15 at most: the rule of the system that Tagfleet replaces."""
     return lambda seen: min(15, seen.visible + seen.in_flight)
 
 
 @dataclass
 class _Every:
-    """Whether `period` seconds have gone by since this was last so."""
+    """True once in `period` seconds."""
 
     period: float
     next: float = 0.0
@@ -173,7 +173,8 @@ class Cortex:
     """Cortex's asynchronous APIs: the average of 60 s of in-flight requests (queued ones included) / target_in_flight.
 
     Every 10 s; at most ×1.5 or one more, at least ×0.75; 5 % tolerance; never above the lowest recommendation of the
-    last minute nor below the highest of the last five. Here it may go to zero when nothing was in flight for a window.
+    last minute nor below the highest of the last five. Here it may go to zero once nothing was in flight
+    for a whole window.
     https://github.com/cortexlabs/cortex, docs/workloads/async/autoscaling.md and pkg/autoscaler
     """
 

@@ -1,18 +1,19 @@
-"""What could have been done by somebody who knew every arrival, every boot and every worker's speed beforehand.
+"""The clairvoyant: the cheapest plan for a trace by somebody who knows all arrivals, boots and speeds beforehand.
 
-The world is that of the trace without weather: every boot takes what boots took on average in the run that it is
-compared with, μ is exact, images flow. A plan is made by a forward sweep: at each moment as many workers as keep every
-wait within W, if they went on like that over the next `ahead` seconds,
+1. The world has no weather. Every boot takes the mean of the boots in the run it is compared with, μ is exact, and
+   images are divisible.
+2. A forward sweep makes a plan. At each moment t it takes as many workers as keep every wait within W seconds, if they
+   went on like that over the next `ahead` seconds:
 
-    n(t) = ⌊max over τ in (t, t + ahead] of (A(τ − W) − S(t)) / (μ·(τ − t)) + rounding⌋
+       n(t) = ⌊max over τ in (t, t + ahead] of (A(τ − W) − S(t)) / (μ·(τ − t)) + rounding⌋
 
-A the arrivals and S the images done so far, both cumulated: the steepest slope up to a deadline, as in optimal
-smoothing of stored video (Salehi et al., IEEE/ACM Transactions on Networking 6(4), 1998). Then each worker that would
-come back within its break-even, one boot, is kept instead. The workers' boots are billed, and the minute at least.
-
-The plan that is told is the cheapest one, over W, `ahead` and `rounding`, whose 95th percentile of waits is no longer
-than a given one. It is feasible and so never below the true optimum, which is an integer programme; `bound` is never
-above it: the work itself and one boot of each worker that must be there at once.
+   A are the cumulated arrivals, S the cumulated images done: n follows the steepest slope up to a deadline, as in the
+   optimal smoothing of stored video (Salehi et al., IEEE/ACM Transactions on Networking 6(4), 1998).
+3. A worker that would be needed again within one boot, its break-even, is kept.
+4. Boots are billed, and at least a minute for each worker.
+5. The result is the cheapest plan over several W, `ahead` and `rounding` whose 95th percentile of waits is at most the
+   given one. It is feasible, so the true optimum (an integer programme) may cost less, never more. `bound_cost` gives
+   a lower bound: the work itself and one boot.
 """
 
 from __future__ import annotations
@@ -38,41 +39,43 @@ _TAIL_S = 900.0
 
 @dataclass(frozen=True, slots=True)
 class ClairvoyantPlan:
+    """A feasible plan, its cost and its waits in seconds."""
+
     cost: float
     """$"""
     p95: float
     workers: tuple[int, ...]
-    """Ready ones at each step."""
+    """Ready workers at each step."""
     step_s: float
     launched: int
 
 
-def clairvoyant(trace: Trace, worker: WorkerSpec, p95_s: float) -> ClairvoyantPlan:
-    """The cheapest plan found whose p95 of waits is at most `p95_s`."""
+def plan_clairvoyantly(trace: Trace, worker: WorkerSpec, p95_s: float) -> ClairvoyantPlan:
+    """Return the cheapest plan found whose 95th percentile of waits is at most `p95_s`."""
     step = 1.0 if trace.length_s <= 4 * 3600 else 5.0
-    arrived = _cumulated(trace, step)
+    arrived = _cumulate(trace, step)
     best: ClairvoyantPlan | None = None
     for stretch, ahead, rounding in product(_STRETCHES, _AHEAD_S, _ROUNDINGS):
-        plan = _plan(arrived, worker, max(step, p95_s * stretch), ahead, rounding, step)
+        plan = _sweep(arrived, worker, max(step, p95_s * stretch), ahead, rounding, step)
         if plan.p95 <= p95_s and (best is None or plan.cost < best.cost):
             best = plan
-    return best or _always_enough(arrived, worker, step)
+    return best or _serve_at_once(arrived, worker, step)
 
 
-def bound(trace: Trace, worker: WorkerSpec) -> float:
-    """$ that nobody can do without: the work, and one boot."""
+def bound_cost(trace: Trace, worker: WorkerSpec) -> float:
+    """Return a lower bound of any plan's cost in $: the work and one boot."""
     return worker.price / 3600 * max(worker.least_billed_s, trace.images / worker.throughput + worker.boot_s)
 
 
-def _cumulated(trace: Trace, step: float) -> _Array:
-    """Images that have arrived by the end of each step."""
+def _cumulate(trace: Trace, step: float) -> _Array:
+    """The images that have arrived by the end of each step."""
     counts = np.zeros(math.ceil((trace.length_s + _TAIL_S) / step) + 1)
     for moment, count in trace.arrivals:
         counts[int(moment / step)] += count
     return np.cumsum(counts)
 
 
-def _plan(
+def _sweep(
     arrived: _Array, worker: WorkerSpec, wait_s: float, ahead_s: float, rounding: float, step: float
 ) -> ClairvoyantPlan:
     lag, ahead = int(wait_s / step), max(2, int(max(wait_s, ahead_s) / step))
@@ -90,11 +93,11 @@ def _plan(
             count = 0
         wanted[now] = count
         done = min(float(arrived[now]), done + count * share)
-    return _told(arrived, _bridged(wanted, worker, step), worker, step)
+    return _evaluate(arrived, _bridge_gaps(wanted, worker, step), worker, step)
 
 
-def _bridged(wanted: npt.NDArray[np.int64], worker: WorkerSpec, step: float) -> npt.NDArray[np.int64]:
-    """A worker that would be away for less than a boot stays."""
+def _bridge_gaps(wanted: npt.NDArray[np.int64], worker: WorkerSpec, step: float) -> npt.NDArray[np.int64]:
+    """Keep each worker that would be away for less than a boot."""
     longest = int(worker.boot_s / step)
     kept = wanted.copy()
     for level in range(1, int(wanted.max(initial=0)) + 1):
@@ -105,7 +108,7 @@ def _bridged(wanted: npt.NDArray[np.int64], worker: WorkerSpec, step: float) -> 
 
 
 def _edges(there: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where stretches of presence start, and where they end."""
+    """The indexes at which periods of presence start and end."""
     change = np.diff(np.concatenate([[0], there.astype(np.int8), [0]]))
     return np.flatnonzero(change == 1), np.flatnonzero(change == -1)
 
@@ -115,8 +118,8 @@ def _gaps(there: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     return zip(ends[:-1].tolist(), starts[1:].tolist(), strict=True)
 
 
-def _told(arrived: _Array, workers: npt.NDArray[np.int64], worker: WorkerSpec, step: float) -> ClairvoyantPlan:
-    """What the plan costs, and how long its images wait when its workers take whatever waits."""
+def _evaluate(arrived: _Array, workers: npt.NDArray[np.int64], worker: WorkerSpec, step: float) -> ClairvoyantPlan:
+    """Compute what the plan costs and how long its images wait."""
     billed, launched = 0.0, 0
     for level in range(1, int(workers.max(initial=0)) + 1):
         starts, ends = _edges(workers >= level)
@@ -134,7 +137,7 @@ def _told(arrived: _Array, workers: npt.NDArray[np.int64], worker: WorkerSpec, s
     first = np.searchsorted(done, arrived[came] - counts[came] + 1e-6)
     if last.max(initial=0) >= len(done):
         return ClairvoyantPlan(math.inf, math.inf, (), step, launched)
-    # of images that arrived together and are done in different steps half wait for the middle one, half for the last
+    # images that arrive together may be done in different steps: half wait until the middle one, half until the last
     early = np.where(first < last, counts[came] // 2, 0.0)
     waits = np.concatenate([(first + last) / 2 - came, last - came]) * step + 1 / worker.throughput
     p95 = _p95(waits, np.concatenate([early, counts[came] - early]))
@@ -142,14 +145,14 @@ def _told(arrived: _Array, workers: npt.NDArray[np.int64], worker: WorkerSpec, s
 
 
 def _p95(waits: _Array, images: _Array) -> float:
-    """By nearest rank, of so many images each; 0 where there are none."""
+    """By nearest rank, weighted by images; 0 without images."""
     order = np.argsort(waits)
     rank = np.searchsorted(np.cumsum(images[order]), 0.95 * images.sum())
     return float(waits[order][rank]) if len(waits) else 0.0
 
 
-def _always_enough(arrived: _Array, worker: WorkerSpec, step: float) -> ClairvoyantPlan:
-    """Where no plan is quick enough: as many workers as each step's arrivals need."""
+def _serve_at_once(arrived: _Array, worker: WorkerSpec, step: float) -> ClairvoyantPlan:
+    """The plan where none is quick enough: as many workers as each step's arrivals need."""
     counts = np.diff(np.concatenate([[0.0], arrived]))
     wanted = np.ceil(counts / (worker.throughput * step)).astype(np.int64)
-    return _told(arrived, _bridged(wanted, worker, step), worker, step)
+    return _evaluate(arrived, _bridge_gaps(wanted, worker, step), worker, step)

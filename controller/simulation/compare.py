@@ -1,4 +1,4 @@
-"""Traces × policies: every run with its figures, beside what a clairvoyant would have paid for the same p95 wait."""
+"""Run every trace under every policy, and compare each run with a clairvoyant that has the same p95 wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from controller.policy.policy import Decide, decide
 from controller.simulation.baselines import BASELINES, baseline
-from controller.simulation.clairvoyant import clairvoyant
+from controller.simulation.clairvoyant import plan_clairvoyantly
 from controller.simulation.run import SimulatedRun, simulate
 from controller.simulation.run_metrics import RunMetrics, measure_run
 from controller.simulation.scenario import Scenario
@@ -16,11 +16,13 @@ from controller.simulation.traces import Trace
 OURS = "tagfleet"
 POLICIES = (OURS, *BASELINES)
 GOAL = 1.25
-"""What we may cost in relation to a clairvoyant whose p95 wait is as long as ours."""
+"""How many times the clairvoyant's cost ours may be, at the same p95 wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """One run, measured."""
+
     run: SimulatedRun
     metrics: RunMetrics
     clairvoyant_cost: float
@@ -36,7 +38,7 @@ class Row:
 
 
 def policy_named(name: str) -> Decide:
-    """A fresh one for a run. Raises KeyError."""
+    """Return a new policy for one run. Raises KeyError."""
     return decide if name == OURS else baseline(name)
 
 
@@ -53,11 +55,11 @@ def compare(
             run = simulate(trace, name, policy_named(name), scenario, seed)
             found = measure_run(run, scenario)
             worker = replace(scenario.worker, boot_s=run.boot_s or scenario.worker.boot_s)
-            yield Row(run, found, clairvoyant(trace, worker, found.p95).cost)
+            yield Row(run, found, plan_clairvoyantly(trace, worker, found.p95).cost)
 
 
 def verdicts(rows: Sequence[Row]) -> list[tuple[bool, str]]:
-    """Whether ours holds what it promises, a sentence each: against every baseline, and against the clairvoyant."""
+    """Return whether our policy keeps its promises to each baseline and to the clairvoyant, with a sentence each."""
     ours = {row.trace: row for row in rows if row.run.policy == OURS}
     found = []
     for name in dict.fromkeys(row.run.policy for row in rows if row.run.policy != OURS):

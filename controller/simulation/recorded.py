@@ -1,7 +1,7 @@
-"""What arrived while a live controller was recorded (`controller.events.replay`), as traces for a simulation.
+"""Turn a live controller's recording (`controller.events.replay`) into traces for a simulation.
 
-The images of a tick are those by which the queue grew since the reading before and those that were completed meanwhile,
-as the policy's own estimate of arrivals has it. They are spread evenly over the time between the two readings.
+The arrivals of a tick are what the queue has grown by since the reading before, plus what was completed meanwhile: the
+policy estimates arrivals in the same way. They are spread evenly over the time between the two readings.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from controller.state.model import PoolView
 
 
 def is_recording(path: Path) -> bool:
-    """Whether the file starts as a recording does. Raises OSError."""
+    """Return whether the file starts as a recording does. Raises OSError."""
     with path.open("rb") as file:
         return file.read(len(HEADING)) == HEADING.encode()
 
 
 def from_recording(path: Path) -> list[Trace]:
-    """A trace for each pool to which anything came, named after the file, and the pool where there are several.
+    """Return a trace for each pool with arrivals, named after the file, and after the pool where there are several.
 
     Raises ValueError, whose text names the file and the line.
     """
@@ -41,7 +41,7 @@ def from_recording(path: Path) -> list[Trace]:
 
 
 def _arrivals(ticks: Iterable[RecordedTick]) -> tuple[dict[str, _Arrivals], float]:
-    """By pool, and the seconds for which was watched. A time in which nobody watched is left out."""
+    """The arrivals by pool, and the seconds observed. Time that nobody observed is left out."""
     pools: dict[str, _Arrivals] = {}
     now = 0.0
     for tick in ticks:
@@ -54,20 +54,20 @@ def _arrivals(ticks: Iterable[RecordedTick]) -> tuple[dict[str, _Arrivals], floa
 
 @dataclass(slots=True)
 class _Arrivals:
-    """Of one pool, reading by reading."""
+    """The arrivals of one pool, reading by reading."""
 
     portions: list[tuple[float, int]] = field(default_factory=list)
     total: int | None = None
     """Messages in the queue and its dead letters at the last reading."""
     at: float = 0.0
     owed: int = 0
-    """Images that were counted too many: counts lag behind completions, and tell of messages that are not there."""
+    """Images counted too many: counts lag behind completions and may include messages that do not exist."""
 
     def look(self, view: PoolView, now: float) -> None:
         total = view.depth.outstanding + view.depth.dead
         before = view.depth.dead if self.total is None else self.total
         grown = total - before + view.delta.handled
-        if grown != view.delta.arrived:  # a controller's first look: it does not know what was completed before
+        if grown != view.delta.arrived:  # a controller's first tick: it does not know what was completed before
             self.owed, grown = 0, max(0, grown)
         count = grown - self.owed
         self.owed = max(0, -count)
@@ -76,7 +76,7 @@ class _Arrivals:
 
 
 def _spread(count: int, start: float, end: float) -> Iterator[tuple[float, int]]:
-    """One portion a second at most, each in the middle of its share of the time."""
+    """At most one portion a second, each in the middle of its share of the time."""
     parts = max(1, min(count, round(end - start)))
     for part in range(parts):
         if share := count * (part + 1) // parts - count * part // parts:

@@ -1,4 +1,4 @@
-"""What a run is judged by."""
+"""Measure a run: waits, cost and SPEC's elasticity figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from controller.simulation.traces import Trace
 
 @dataclass(frozen=True, slots=True)
 class Elasticity:
-    """SPEC's elasticity figures: supply of workers against demand over time, all as shares of 1.
+    """SPEC's elasticity figures: the supply of workers against the demand over time, as shares of 1.
 
     N. Herbst, S. Kounev, A. Weber, H. Groenda, "BUNGEE: an elasticity benchmark for self-adaptive IaaS cloud
     environments", SEAMS 2015; and "Ready for rain? A view from SPEC Research on the future of cloud metrics",
@@ -22,9 +22,9 @@ class Elasticity:
     """
 
     under: float
-    """Accuracy: how much of the demand was missing, on average."""
+    """Accuracy: the missing share of the demand, on average."""
     over: float
-    """Accuracy: how much was there beyond the demand, in relation to it, on average."""
+    """Accuracy: the surplus in relation to the demand, on average."""
     under_time: float
     """Share of the time in which workers were missing."""
     over_time: float
@@ -67,7 +67,7 @@ def measure_run(run: SimulatedRun, scenario: Scenario) -> RunMetrics:
 
 
 def summary(waits: Sequence[tuple[float, int]]) -> tuple[float, float, float, float, float]:
-    """Mean, 50th, 95th and 99th percentile (nearest rank) and maximum of waits that are (seconds, images)."""
+    """Return mean, 50th, 95th and 99th percentile (nearest rank) and maximum of waits, given as (seconds, images)."""
     total = sum(count for _, count in waits)
     if not total:
         return 0.0, 0.0, 0.0, 0.0, 0.0
@@ -85,7 +85,7 @@ def summary(waits: Sequence[tuple[float, int]]) -> tuple[float, float, float, fl
 
 
 def demand(trace: Trace, scenario: Scenario, moments: Sequence[float]) -> Iterator[float]:
-    """Workers that would clear what arrived within the last drain goal L in one L, at each moment (in order)."""
+    """Yield the demand at each moment (in order): workers that clear in one L what arrived within the last L."""
     goal, speed = scenario.settings.backlog_target_s, scenario.worker.throughput
     coming = deque(trace.arrivals)
     recent: deque[tuple[float, int]] = deque()

@@ -1,4 +1,4 @@
-"""Arrivals: when, and how many images. Made from a seed, or read from a file of one's own."""
+"""Traces: when how many images arrive. They are generated from a seed or read from a CSV file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """`arrivals` are (seconds from the start, images), in order; `length_s` goes on after the last of them."""
+    """`arrivals` are (seconds from the start, images), in order. `length_s` may extend beyond the last of them."""
 
     name: str
     length_s: float
@@ -24,7 +24,7 @@ class Trace:
 
 
 def _flow(name: str, length_s: float, rate: Callable[[float], float], chance: random.Random) -> Trace:
-    """A Poisson stream whose rate, images/s, follows `rate`; counted by the second."""
+    """A Poisson stream whose images/s follow `rate`, counted by the second."""
     arrivals = []
     for second in range(int(length_s)):
         count = _poisson(rate(second + 0.5), chance)
@@ -50,7 +50,7 @@ def step(chance: random.Random) -> Trace:
 
 
 def ramp(chance: random.Random) -> Trace:
-    """From 0 to 80 images/s within 40 minutes and down again."""
+    """From 0 to 80 images/s within 40 minutes, and down again."""
     return _flow("ramp", 5400, lambda t: 80.0 * max(0.0, 1 - abs(t - 2700) / 2400), chance)
 
 
@@ -65,14 +65,14 @@ def diurnal(chance: random.Random) -> Trace:
 
 
 def days(chance: random.Random) -> Trace:
-    """Two diurnal days: what the first one teaches, the second one shows."""
+    """Two diurnal days: the second one shows what the first one taught."""
     first, second = diurnal(chance), diurnal(chance)
     later = ((first.length_s + at, count) for at, count in second.arrivals)
     return Trace("days", first.length_s + second.length_s, (*first.arrivals, *later))
 
 
 def flash(chance: random.Random) -> Trace:
-    """A flash crowd: 4 images/s, and for five minutes 40 times as many, which then fade."""
+    """A flash crowd: 4 images/s, then 40 times as many for five minutes, which fade."""
     return _flow(
         "flash", 5400, lambda t: 4.0 + (156.0 * min(1.0, math.exp(-(t - 2100) / 300)) if t >= 1800 else 0.0), chance
     )
@@ -98,12 +98,12 @@ def bursty(chance: random.Random) -> Trace:
 
 
 def sparse(chance: random.Random) -> Trace:
-    """One photo every 3 minutes, give or take a few seconds."""
+    """One photo every 3 minutes, give or take 5 seconds."""
     return Trace("sparse", 10_800, tuple((60.0 + 180.0 * n + chance.uniform(-5, 5), 1) for n in range(59)))
 
 
 def old(chance: random.Random) -> Trace:
-    """The load test of the system that this one replaces: 30 photos at once."""
+    """The load test of the system that Tagfleet replaces: 30 photos at once."""
     return Trace("old", 900, ((60.0 + chance.random(), 30),))
 
 
@@ -118,12 +118,12 @@ STANDARD = tuple(name for name in MADE if name not in ("heavy", "days"))
 
 
 def trace(name: str, seed: int) -> Trace:
-    """Raises KeyError where there is no such trace."""
+    """Generate a trace by name. Raises KeyError."""
     return MADE[name](random.Random(f"{name} {seed}"))  # noqa: S311  # a simulation's chance, not a secret
 
 
 def from_csv(path: Path) -> Trace:
-    """Lines `seconds,images`, with or without a heading. Raises ValueError, whose text names the line."""
+    """Read lines `seconds,images`, with or without a heading. Raises ValueError, which names the line."""
     with path.open(newline="") as file:
         return Trace(path.stem, *_checked(csv.reader(file), path.name))
 

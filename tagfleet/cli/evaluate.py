@@ -12,7 +12,7 @@ from tagfleet.cli.common import with_settings
 from tagfleet.text_tables import Column, echo_table
 
 if TYPE_CHECKING:
-    from training.evaluate.evaluating import Done, Evaluation, Wanted
+    from training.evaluate.evaluating import Done, Evaluation, EvaluationRequest
 
 _Source = click.Path(exists=True, path_type=Path)
 _File = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -53,24 +53,24 @@ def command(
     from rich.progress import Progress
 
     from training.evaluate import evaluation_report
-    from training.evaluate.evaluating import Wanted
+    from training.evaluate.evaluating import EvaluationRequest
     from training.fit.runs import RUN
 
-    wanted = Wanted(source, images, splits, test, strict, workers)
+    request = EvaluationRequest(source, images, splits, test, strict, workers)
     is_run = (Path(model) / RUN).exists()
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("evaluating", total=None)
-        found = _evaluated(model, is_run, wanted, settings, lambda more: bar.advance(task, more))
+        found = _evaluated(model, is_run, request, settings, lambda more: bar.advance(task, more))
     folder = output or (Path(model) / "evaluation" if is_run else Path(f"evaluation-{model.replace('/', '-')}"))
     evaluation_report.write(found, folder)
-    echo_table([Column(), Column()], evaluation_report.rows(found.figures))
+    echo_table([Column(), Column()], evaluation_report.list_figures(found.figures))
     for problem in found.figures.skipped[:10]:
         click.echo(f"skipped {problem}", err=True)
     click.echo(f"{folder / 'report.html'}", err=True)
 
 
-def _evaluated(model: str, is_run: bool, wanted: Wanted, settings: Settings, done: Done) -> Evaluation:
+def _evaluated(model: str, is_run: bool, request: EvaluationRequest, settings: Settings, done: Done) -> Evaluation:
     from app_tier.taggers.multilabel import MultiLabelTagger
     from app_tier.worker import selection
     from core.storage.models import Registry
@@ -78,9 +78,9 @@ def _evaluated(model: str, is_run: bool, wanted: Wanted, settings: Settings, don
     from training.evaluate import evaluating
 
     if is_run:
-        return evaluating.of_run(Path(model), wanted, settings, done)
+        return evaluating.evaluate_run(Path(model), request, settings, done)
     store = Backend(settings).store
     pool = settings.pools[settings.default_pool].model_copy(update={"tagger": model, "weights": "", "fallback": ""})
     tagger = selection.choose(pool, settings, store, lambda *_: None).load()
     thresholds = Registry(store).find(tagger.version).thresholds if isinstance(tagger, MultiLabelTagger) else ()
-    return evaluating.of_tagger(tagger, thresholds, wanted, done)
+    return evaluating.evaluate_tagger(tagger, thresholds, request, done)

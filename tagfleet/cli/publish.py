@@ -32,9 +32,9 @@ def command(settings: Settings, run: Path, name: str, card: Path | None, licence
     from training.publish import publishing
 
     about = text_of(card) if card else ""
-    manifest = publishing.manifest(run, name, time.time(), licence=licence, about=about)
+    manifest = publishing.build_manifest(run, name, time.time(), licence=licence, about=about)
     store = Backend(settings).store
-    importing.add_model(manifest, publishing.weights(run), store, settings.cache, default=default)
+    importing.add_model(manifest, publishing.find_weights(run), store, settings.cache, default=default)
     registry = Registry(store)
     shown = ", ".join(f"{title} {value:.3f}" for title, value in manifest.metrics.items())
     click.echo(f"published {manifest.reference}: {len(manifest.labels)} labels, {shown}")

@@ -18,7 +18,7 @@ from tagfleet.cli.common import with_settings
 from training.fit.options import LossName, Options, Precision, SamplerName
 
 if TYPE_CHECKING:
-    from training.fit.loop import Outcome
+    from training.fit.loop import TrainingResult
 
 _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DEFAULTS = Options()
@@ -103,19 +103,19 @@ def command(
     from tagfleet.cli.train_progress import Progress
     from training.fit import starting
     from training.fit.loop import train
-    from training.fit.processes import joined
-    from training.fit.watching import Board, Together
+    from training.fit.observers import ObserverGroup, TensorBoardObserver
+    from training.fit.processes import join_processes
 
     options = _options(chosen)
     places = Places(str(start_from or ""), settings.weights_folder, Backend(settings).store, settings.cache)
-    wanted = starting.Wanted(source, folder, options, images, splits, from_scratch, workers, save_every)
+    wanted = starting.TrainingRequest(source, folder, options, images, splits, from_scratch, workers, save_every)
     progress = Progress()
-    board = Board(folder, progress.said) if find_spec("tensorboardX") else None
+    board = TensorBoardObserver(folder, progress.on_message) if find_spec("tensorboardX") else None
     if board is None:
         click.echo("no TensorBoard log is written; to get one: pip install -r requirements-training.txt", err=True)
-    with joined(os.environ) as processes, progress, board or nullcontext():
-        task = starting.task(wanted, places, processes, progress.said)
-        outcome = train(task, processes, Together([progress, board] if board else [progress]))
+    with join_processes(os.environ) as processes, progress, board or nullcontext():
+        task = starting.prepare_task(wanted, places, processes, progress.on_message)
+        outcome = train(task, processes, ObserverGroup([progress, board] if board else [progress]))
         if processes.first:
             _tell(outcome, folder)
 
@@ -129,7 +129,7 @@ def _options(chosen: dict[str, Any]) -> Options:
         raise click.BadParameter(f"{problem.given}: {problem.what}", param_hint=flag) from None
 
 
-def _tell(outcome: Outcome, folder: Path) -> None:
+def _tell(outcome: TrainingResult, folder: Path) -> None:
     best = outcome.best
     if outcome.skipped:
         click.echo(f"{len(outcome.skipped)} images could not be read and were skipped", err=True)

@@ -10,7 +10,7 @@ from training.fit.runs import Epoch
 
 
 class Progress:
-    """Shows a training (`training.fit.watching.Watch`); shows nothing in a process that is not told about it."""
+    """Shows the progress of a training, as a `training.fit.observers.TrainingObserver`."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -34,25 +34,25 @@ class Progress:
     def __exit__(self, *_exception: object) -> None:
         self._bars.stop()
 
-    def began(self, step: int, steps: int, steps_an_epoch: int) -> None:
+    def on_start(self, step: int, steps: int, steps_an_epoch: int) -> None:
         if step:
-            self.said(f"resuming at step {step} of {steps}")
+            self.on_message(f"resuming at step {step} of {steps}")
         self._steps_an_epoch = steps_an_epoch
         self._task = self._bars.add_task("training", total=steps, completed=step, note="")
 
-    def stepped(self, step: int, loss: float, rate: float) -> None:
+    def on_step(self, step: int, loss: float, rate: float) -> None:
         if self._task is not None:
             epoch = (step - 1) // self._steps_an_epoch + 1
             self._bars.update(
                 self._task, completed=step, description=f"epoch {epoch}", note=f"loss {loss:.4f}, rate {rate:.1e}"
             )
 
-    def judged(self, epoch: Epoch, *, best: bool) -> None:
+    def on_epoch(self, epoch: Epoch, *, best: bool) -> None:
         mark = ", the best so far" if best else ""
-        self.said(
+        self.on_message(
             f"epoch {epoch.epoch}: loss {epoch.train_loss:.4f}, validation loss {epoch.validation_loss:.4f}, "
             f"mAP {100 * epoch.mAP:.1f}{mark}; {epoch.images_per_s:.0f} images/s"
         )
 
-    def said(self, line: str) -> None:
+    def on_message(self, line: str) -> None:
         self._bars.console.print(line, highlight=False, soft_wrap=True)

@@ -37,7 +37,7 @@ def command(settings: Settings, pool: str | None, instance: str | None) -> None:
     backend = Backend(settings)
     machine = _machine(backend) if instance == _AUTO else None
     identity = (
-        _identify_instance(machine, pool, settings, backend) if machine else _identify_process(instance, pool, backend)
+        identify_instance(machine, pool, settings, backend) if machine else identify_process(instance, pool, backend)
     )
     telemetry.bind(worker=identity.worker_id)
     warnings.filterwarnings(
@@ -53,13 +53,14 @@ def command(settings: Settings, pool: str | None, instance: str | None) -> None:
         os._exit(EXIT_HUNG)  # a normal exit would wait for the hung thread
 
 
-def _identify_process(instance: str | None, pool: str, backend: Backend) -> Identity:
+def identify_process(instance: str | None, pool: str, backend: Backend) -> Identity:
+    """Return the worker's identity where the machine is not rented: `instance`, or a name made of host and process."""
     worker_id = instance or f"hand-{socket.gethostname().lower()}-{os.getpid()}"
     launched = instance is not None and backend.settings.backend == "local" and backend.launched(instance)
     return Identity(worker_id, pool, process_started_at(time.time()), managed=launched)
 
 
-def _identify_instance(machine: Machine, pool: str, settings: Settings, backend: Backend) -> Identity:
+def identify_instance(machine: Machine, pool: str, settings: Settings, backend: Backend) -> Identity:
     """Return the worker's identity on a rented machine.
 
     The first worker of a machine measures its boot from the machine's launch; one that is started again, from its own.

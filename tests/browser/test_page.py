@@ -100,6 +100,7 @@ def test_the_fleet(page: Page, replaced: Deployment, snap: Snap) -> None:
     expect(pool).to_contain_text("31 images wait")
     pool.get_by_text("All terms").click()
     expect(pool.locator(".terms")).to_contain_text("1.63")
+    expect(pool.get_by_title("Time from a launch to a ready worker (B, s)")).to_have_text("boot_s")
     row = page.get_by_role("row").nth(1)
     expect(row).to_contain_text("busy, 12 s")
     expect(row).to_contain_text("412 MB")

@@ -1,0 +1,1 @@
+"""Labelled images: how they are read, checked, split, augmented and loaded."""

@@ -1,8 +1,8 @@
-"""Training images as a network sees them: each time another cut, turn, mirroring and colour. Of no other images.
+"""Augment training images: a new crop, rotation, mirroring and colour each time.
 
-Only the training part of a split can be augmented, and only by its own positions: nothing that is measured on is ever
-changed, and no changed copy of an image can come to lie in another part. Mean and deviation are the network's affair
-(`app_tier.engines.modules.PixelNetwork`), here as in the worker.
+Only the training part of a split can be augmented, by its own positions. So no image that measures anything is ever
+changed, and no changed copy ends up in another part. The network itself normalises by mean and deviation
+(`app_tier.engines.modules.PixelNetwork`), as it does in the worker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torchvision.transforms import InterpolationMode, v2
 from training.data.examples import TrainingSet
 
 _GREY = (124, 116, 104)
-"""Fills what a turn leaves open: ImageNet's mean, which a network sees as nothing."""
+"""Fills the corners that a rotation leaves: ImageNet's mean, which is 0 to a network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +28,23 @@ class Strength:
     """How far an image may be changed."""
 
     smallest_cut: float = 0.35
-    """Share of the image's area, at the least; less would often cut off what the labels name."""
+    """Smallest share of the image's area; less would often cut off what the labels name."""
     mirror: float = 0.5
-    """Probability. 0 where left and right mean something, as in text."""
+    """Probability of mirroring. 0 where left and right matter, as in text."""
     degrees: float = 10.0
-    """A turn by up to that, to either side."""
+    """Largest rotation to either side."""
     operations: int = 2
-    """So many of RandAugment's (Cubuk et al. 2019), one after the other; 0: none."""
+    """Number of RandAugment's operations (Cubuk et al. 2019), one after the other; 0: none."""
     magnitude: int = 7
-    """RandAugment's, 0..30."""
+    """RandAugment's magnitude, 0..30."""
 
 
 class Augmented:
     """A view of the training part of a split.
 
-    `decode` reads one file as RGB, its shorter side at least `size` where it has as many. What comes of an image
-    depends on seed, epoch and position alone, so that any process makes the same of it, in any order. One thread at a
-    time: torch's transforms draw from the generator of the whole process.
+    `decode` reads one file as RGB, with its shorter side at least `size` where the file has as many pixels. An image's
+    result depends only on seed, epoch and position, so every process gets the same one, in any order. Not safe for
+    threads: torch's transforms draw from the generator of the whole process.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Augmented:
         return len(self.training.examples)
 
     def pixels(self, position: int, epoch: int) -> NDArray[np.uint8]:
-        """(size, size, 3) of the example at `position`. Raises BadImage."""
+        """Return the example at `position`, augmented, (size, size, 3). Raises BadImage."""
         image = self._decode(self.training.examples[position].path)
         drawn = np.random.SeedSequence((self._seed, epoch, position)).generate_state(1, np.uint64)[0]
         with torch.random.fork_rng(devices=[]):
@@ -75,7 +75,7 @@ class Augmented:
 
 
 def _transforms(size: int, strength: Strength) -> v2.Compose:
-    """All of them draw from torch's generator of the CPU."""
+    """All transforms draw from torch's CPU generator."""
     bilinear = InterpolationMode.BILINEAR
     steps = [
         v2.RandomResizedCrop(size, (strength.smallest_cut, 1.0), interpolation=InterpolationMode.BICUBIC),

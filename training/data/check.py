@@ -1,4 +1,4 @@
-"""What is wrong with labelled images, and with a split of them: everything that can be known before training."""
+"""Check labelled images and their split for everything that can be known before training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.data.reading import Finding, Reading
 from training.data.splits import Splits
 
 _UNEVEN = 50
-"""From so many times as many images for one label as for another on, the rare one needs weighted sampling."""
+"""From this ratio between the images of two labels on, the rare one needs weighted sampling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,12 @@ class LabelCount:
     label: str
     images: int
     parts: tuple[int, ...]
-    """In the order of `Check.parts`; empty without a split."""
+    """By part, in the order of `Check.parts`; empty without a split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two images that are one, by their names, and the parts that they are in (empty without a split)."""
+    """The names of two copies of one image, and their parts (empty without a split)."""
 
     first: str
     second: str
@@ -47,9 +47,9 @@ class Check:
     dataset: Dataset
     findings: tuple[Finding, ...]
     labels: tuple[LabelCount, ...]
-    """In the order of the dataset."""
+    """In the dataset's order."""
     per_image: tuple[int, ...]
-    """How many images have 0, 1, 2, … labels."""
+    """Number of images with 0, 1, 2, … labels."""
     sizes: tuple[tuple[int, int], ...]
     """Width and height of each readable image (pixels)."""
     pairs: tuple[Pair, ...]
@@ -58,17 +58,17 @@ class Check:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing keeps these images, split like this, from being learned from and measured on."""
+        """Whether this split of these images is fit for training and evaluation."""
         return all(finding.level != "error" for finding in self.findings)
 
     @property
     def imbalance(self) -> float | None:
-        """How many times as many images the most frequent label has as the rarest that there is."""
+        """The ratio between the images of the most frequent and of the rarest label that occurs."""
         counts = [count.images for count in self.labels if count.images]
         return max(counts) / min(counts) if counts else None
 
     def figures(self) -> dict[str, Any]:
-        """All of it but the single sizes, for programs."""
+        """Everything except the single sizes, for programs."""
         return {
             "dataset": self.dataset.name,
             "fingerprint": self.dataset.fingerprint,
@@ -87,7 +87,7 @@ class Check:
 
 
 def check(reading: Reading, prints: Prints, splits: Splits | None = None) -> Check:
-    """Of images whose fingerprints were taken. `splits` is one of `reading.dataset`."""
+    """Check a dataset whose images have fingerprints. `splits` must be a split of this dataset."""
     dataset = reading.dataset
     part_of = {one.path: name for name, part in splits.parts.items() for one in part.examples} if splits else {}
     pairs = duplicates.copies(prints)
@@ -148,7 +148,7 @@ def _copied(dataset: Dataset, pairs: Sequence[Copies], part_of: dict[Path, str])
 
 
 def _parted(dataset: Dataset, part_of: dict[Path, str]) -> Iterator[Finding]:
-    """Groups of the source's own that a split made elsewhere tore apart."""
+    """Yield the source's groups that a split made elsewhere has divided."""
     groups: dict[str, dict[str, Path]] = defaultdict(dict)
     for example in dataset.examples:
         if example.path in part_of:
@@ -171,7 +171,7 @@ def _uneven(dataset: Dataset, labels: Sequence[LabelCount]) -> Iterator[Finding]
 
 
 def _lacking(dataset: Dataset, splits: Splits | None) -> Iterator[Finding]:
-    """Labels that are on some image, and on none of those that are learned from, or measured on."""
+    """Report, for each part, the labels that are on some image but on none of the part's."""
     if splits is None:
         return
     whole = dataset.counts()

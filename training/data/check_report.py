@@ -1,4 +1,4 @@
-"""What `tagfleet data check` found, as one HTML page."""
+"""Lay out what `tagfleet data check` found as one HTML page."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 _MOST_FINDINGS = 500
 _MOST_PAIRS = 40
 _MOST_NAMES = 120
-"""Of labels below a plot; more cannot be read."""
+"""Most labels below a plot: more would be unreadable."""
 _SIDE = 160
 _DECODE_MB = 600
 _COLOURS = ("#2f7d57", "#f2c14e", "#f78154")
 
 
 def html(found: Check) -> str:
-    """Leaks and copies are shown as pictures."""
+    """Return the page, with leaks and copies as pictures."""
     return build_page(f"Data check: {found.dataset.name}", _body(found))
 
 
@@ -100,7 +100,7 @@ def _draw_sizes(axes: Axes, found: Check) -> None:
 
 
 def _draw_labels(axes: Axes, found: Check) -> None:
-    """The most frequent on top, with a colour for each part of a split."""
+    """The most frequent label on top, with a colour for each part of a split."""
     ordered = sorted(found.labels, key=lambda one: -one.images)[:_MOST_NAMES]
     rest = len(found.labels) - len(ordered)
     axes.set_title("images by label" + (f", the {len(ordered)} most frequent" if rest else ""))

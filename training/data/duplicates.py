@@ -1,8 +1,8 @@
-"""Copies of an image within a dataset: the same bytes, or nearly the same picture, mirrored or not.
+"""Find copies of an image within a dataset: the same bytes, or nearly the same picture, mirrored or not.
 
-Near means at most `DISTANCE` of 64 bits apart. Every such pair is found, without comparing all with all: the hash is
-cut into 8 bands of 8 bits, and of two hashes that differ in at most 7 bits at least one band is equal, so only images
-that share a band are compared.
+Near means at most `DISTANCE` of 64 bits apart. Every such pair is found without comparing all with all. The hash is
+cut into 8 bands of 8 bits: two hashes that differ in at most 7 bits have at least one equal band, so only images that
+share a band are compared.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from training.data.fingerprints import Fingerprint, Prints
 
 BANDS = 8
 DISTANCE = BANDS - 1
-"""Beyond it the bands would no longer promise to find every pair."""
+"""With a larger distance the bands could miss a pair."""
 _AT_ONCE = 1 << 16
-"""Comparisons made in one go. More would look again and again at frames of one film that hang together already."""
+"""Comparisons in one batch. Larger batches would repeat comparisons among frames of one film."""
 
 Hashes = NDArray[np.uint64]
 Positions = NDArray[np.intp]
@@ -29,7 +29,7 @@ Positions = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Two images that are one. `distance` is in bits; None where the files are the same, byte for byte."""
+    """Two copies of one image. `distance` is in bits; None where the files are identical."""
 
     first: Path
     second: Path
@@ -43,9 +43,9 @@ class Copies:
 
 
 def copies(prints: Prints) -> list[Copies]:
-    """Pairs by which all images that are copies of each other hang together: n - 1 of them for n such images.
+    """Return pairs that connect all copies of each image: n − 1 pairs for n copies.
 
-    Two images of which each is a copy of a third one hang together by it, however far they are apart themselves.
+    Two images that are both near a third one are connected by it, however far apart they are themselves.
     """
     found: list[Copies] = []
     same_file: dict[str, Path] = {}
@@ -68,7 +68,7 @@ def copies(prints: Prints) -> list[Copies]:
 
 
 def grouped(dataset: Dataset, found: Iterable[Copies]) -> Dataset:
-    """The dataset with copies in one group, and with them whatever shared a group with one of them."""
+    """Return the dataset with copies in one group, together with everything that shared a group with one of them."""
     numbers: dict[str, int] = {}
     for example in dataset.examples:
         numbers.setdefault(example.group, len(numbers))
@@ -82,7 +82,7 @@ def grouped(dataset: Dataset, found: Iterable[Copies]) -> Dataset:
 
 
 class _Forest:
-    """Which of n things hang together."""
+    """A union-find of n items."""
 
     def __init__(self, size: int) -> None:
         self._parents = list(range(size))
@@ -94,7 +94,7 @@ class _Forest:
         return one
 
     def join(self, one: int, other: int) -> bool:
-        """Whether they did not hang together before. The root of a tree is its lowest number."""
+        """Connect two items; return whether they were not connected before. The root of a tree is its lowest number."""
         low, high = sorted((self.root(one), self.root(other)))
         self._parents[high] = low
         return low != high
@@ -104,7 +104,7 @@ class _Forest:
 
 
 def _near(left: Hashes, right: Hashes, forest: _Forest) -> Iterator[tuple[int, int, int]]:
-    """Pairs, with their distance, of near hashes in `left` and `right` that did not hang together in `forest` yet."""
+    """Yield near pairs of `left` and `right`, with their distance, that `forest` had not connected yet."""
     for band in range(BANDS):
         shift, byte = np.uint64(8 * band), np.uint64(255)
         roots = forest.roots()
@@ -125,7 +125,7 @@ def _near(left: Hashes, right: Hashes, forest: _Forest) -> Iterator[tuple[int, i
 
 
 def _sharing(left: Hashes, right: Hashes) -> Iterator[tuple[Positions, Positions]]:
-    """For each value that both have, where each has it."""
+    """Yield, for each value that occurs in both, its positions in each."""
     by_left, by_right = np.argsort(left, kind="stable"), np.argsort(right, kind="stable")
     values = np.intersect1d(left, right)
     for some, others in zip(_runs(left[by_left], values), _runs(right[by_right], values), strict=True):

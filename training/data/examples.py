@@ -1,4 +1,4 @@
-"""What training is about: images, what is on each, and which of them must never part."""
+"""The data of a training: images, the labels of each, and which of them must stay in one part."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image. `labels` are positions in the dataset's `labels`; none at all is an image that shows none of them."""
+    """One image. `labels` are positions in the dataset's `labels`; empty where the image shows none of them."""
 
     path: Path
     labels: frozenset[int]
     group: str
-    """Examples of one group never part between splits; unlike groups may."""
+    """Examples of one group always stay in one part of a split."""
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,22 @@ class Dataset:
     labels: tuple[str, ...]
     examples: tuple[Example, ...]
     root: Path = Path()
-    """The folder that the paths of the examples begin with."""
+    """The folder that contains all examples."""
 
     def relative(self, example: Example) -> str:
-        """The example's name in this dataset, the same on every machine."""
+        """Return the example's name in this dataset, which is the same on every machine."""
         return example.path.relative_to(self.root).as_posix()
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 of the labels and of which image has which; neither folder, order, group nor pixels count."""
+        """Hex SHA-256 of the labels and of which image has which, regardless of folder, order, groups and pixels."""
         digest = hashlib.sha256("\0".join(self.labels).encode())
         for name, labels in sorted((self.relative(one), sorted(one.labels)) for one in self.examples):
             digest.update(f"\n{name}\0{','.join(map(str, labels))}".encode())
         return digest.hexdigest()
 
     def counts(self) -> tuple[int, ...]:
-        """How many examples each label has."""
+        """The number of examples of each label."""
         found = [0] * len(self.labels)
         for example in self.examples:
             for label in example.labels:
@@ -48,4 +48,4 @@ class Dataset:
 
 
 class TrainingSet(Dataset):
-    """Examples that a network may learn from, and the only ones that are ever augmented; `splits` makes these."""
+    """The training part of a split: the only examples that a network learns from and that are ever augmented."""

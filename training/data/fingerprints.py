@@ -1,8 +1,8 @@
-"""What tells images apart: the hash of a file's bytes, and one of what it shows, which copies of an image share.
+"""Fingerprints of images: a hash of the file's bytes, and a perceptual hash, which copies of an image share.
 
 The perceptual hash is pHash: the signs of the lowest frequencies of a small grey copy (Zauner, "Implementation and
 Benchmarking of Perceptual Image Hash Functions", 2010). A mirrored image has the same frequencies, every second one
-with the other sign, so that its hash costs nothing more.
+with the other sign, so its hash costs nothing more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BITS = 64
 _SIDE = 32
 _LOW = 8
 _NOISE = 1.0
-"""Frequencies weaker than that, of grey levels 0..255, have no sign: rounding would decide it."""
+"""Weaker frequencies (of grey levels 0..255) count as 0: rounding would decide their sign."""
 _AHEAD = 4
 
 
@@ -38,24 +38,24 @@ class Fingerprint:
     sha256: str
     """Hex, of the file."""
     perceptual: int
-    """64 bits; few of them differ between an image and its copy in another size, format or brightness."""
+    """64 bits. Few differ between an image and its copy in another size, format or brightness."""
     mirrored: int
-    """That of the image seen in a mirror."""
+    """The hash of the mirrored image."""
     size: tuple[int, int]
-    """Width and height in pixels, as the file has them, not yet turned by its EXIF orientation."""
+    """Width and height in pixels, before the EXIF orientation is applied."""
 
 
 _One = tuple[Path, Fingerprint | BadImage]
 Prints = Mapping[Path, Fingerprint | BadImage]
-"""Of each image its fingerprint, or why it cannot be read."""
+"""The fingerprint of each image, or why it cannot be read."""
 
 
 def taken(
     paths: Iterable[Path], decode_memory_mb: int = 600, threads: int = 0, progress: Callable[[int], None] | None = None
 ) -> dict[Path, Fingerprint | BadImage]:
-    """Read and decode every image, in the order of `paths`; `progress` is told how many are done.
+    """Read and decode every image in the order of `paths`; `progress` gets the number done.
 
-    Decoding is as safe as a worker's: within limits of memory and pixels, of known formats only.
+    Decoding is as safe as in a worker: known formats only, within limits of memory and pixels.
     """
     decoder = Decoder(_SIDE, DecodeBudget(decode_memory_mb))
     threads = threads or os.cpu_count() or 1
@@ -69,7 +69,7 @@ def taken(
 
 
 def of(data: bytes, decoder: Decoder) -> Fingerprint:
-    """Of the bytes of an image file. Raises BadImage."""
+    """Return the fingerprint of an image file's bytes. Raises BadImage."""
     image = decoder.show(data)
     with Image.open(BytesIO(data)) as header:
         size = header.size
@@ -108,7 +108,7 @@ def _of_file(decoder: Decoder, path: Path) -> _One:
 def _ordered(
     pool: ThreadPoolExecutor, work: Callable[[Path], _One], paths: Iterable[Path], ahead: int
 ) -> Iterator[_One]:
-    """Like `pool.map`, with so many under way at most: a hundred thousand futures would wait for no reason."""
+    """Like `pool.map`, with a bounded number of pending futures: a hundred thousand would wait for nothing."""
     rest = iter(paths)
     under_way = deque(pool.submit(work, path) for path in islice(rest, ahead))
     while under_way:

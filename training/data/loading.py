@@ -1,4 +1,4 @@
-"""From examples to batches of pixels, in this process or in several that decode ahead."""
+"""Load examples as batches of pixels, in this process or in several that decode ahead."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from core.imaging.decode import DecodeBudget, Decoder
 from training.data.examples import Example
 
 DECODE_MB = 1000
-"""A photo that takes more memory to decode is one that cannot be read."""
+"""A photo that needs more memory to decode counts as unreadable."""
 
 Pixels = Callable[[int, int], Frame]
-"""The position of an example and a number that seeds what chance makes of it → what the network gets.
+"""From the position of an example and a seed for its augmentation to the network's input.
 
 Raises BadImage.
 """
@@ -32,7 +32,7 @@ Raises BadImage.
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Which example, and the number that seeds what chance makes of it."""
+    """The position of an example, and the seed of its augmentation."""
 
     index: int
     turn: int = 0
@@ -40,7 +40,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`pixels` (N, H, W, 3) uint8, `truth` (N, C) float of 0 and 1; why photos could not be read: `PATH: reason`."""
+    """`pixels` (N, H, W, 3) uint8, `truth` (N, C) float of 0 and 1, and unreadable photos as `PATH: reason`."""
 
     pixels: Tensor
     truth: Tensor
@@ -59,10 +59,10 @@ def batches(
     replace: bool = False,
     workers: int = 0,
 ) -> Iterator[Batch]:
-    """One batch for each sequence of draws, decoded by so many worker processes; 0 decodes here.
+    """Yield one batch for each sequence of draws, decoded by `workers` processes; 0 decodes here.
 
-    A photo that cannot be read is left out, or with `replace` its place is taken by the next example that can be, so
-    that batches keep their size. Raises DataInvalid if no example can.
+    An unreadable photo is left out. With `replace` the next readable example takes its place, so that batches keep
+    their size. Raises DataInvalid if no example is readable.
     """
     photos = _Photos(examples, classes, pixels, tries=len(examples) if replace else 1)
     loader = DataLoader(
@@ -79,12 +79,12 @@ def batches(
 
 
 def in_order(count: int, size: int) -> list[list[Draw]]:
-    """Each example once."""
+    """Draw each example once, in order."""
     return [[Draw(index) for index in range(start, min(start + size, count))] for start in range(0, count, size)]
 
 
 def decoder(side: int) -> Callable[[Path], Image.Image]:
-    """Reads a file as a worker would, its shorter side at least `side`; whatever is wrong with it is a BadImage."""
+    """Read a file as a worker would, with its shorter side at least `side`. Raises BadImage for any problem."""
 
     def decode(path: Path) -> Image.Image:
         try:
@@ -96,7 +96,7 @@ def decoder(side: int) -> Callable[[Path], Image.Image]:
 
 
 def as_served(examples: Sequence[Example], network: Network) -> Pixels:
-    """Photos cut as the tagger that serves the network does it, chance left out."""
+    """Return photos cropped as the serving tagger does it, without any randomness."""
     decode = decoder(network.resize)
     return lambda index, _: to_frame(decode(examples[index].path), network)
 

@@ -1,8 +1,8 @@
-"""Three parts of a dataset that share no group: what is learned from, what is chosen by, what is reported.
+"""Split a dataset into training, validation and test parts that share no group.
 
-Groups are dealt out by iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the Stratification of
-Multi-Label Data", ECML PKDD 2011), with whole groups in the place of examples: the label that has the fewest examples
-left goes first, and each group that has it goes to the part that lacks this label most.
+Groups are assigned by iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the Stratification of
+Multi-Label Data", ECML PKDD 2011), with whole groups in place of examples. The label with the fewest remaining examples
+goes first, and each group that has it goes to the part that lacks this label most.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Splits:
 
 
 class SplitFile(BaseModel):
-    """What lies in a file of splits: images by their names in the dataset."""
+    """The content of a file of splits: images by their names in the dataset."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     dataset: str
@@ -51,11 +51,10 @@ class SplitFile(BaseModel):
 
 
 def split(dataset: Dataset, shares: Shares = SHARES, seed: int = 0) -> Splits:
-    """Deal the groups out, each label as near to the shares as whole groups allow; the same seed gives the same parts.
+    """Assign the groups so that each label comes as close to the shares as whole groups allow; a seed fixes the parts.
 
-    The groups are those of the examples: `duplicates.grouped` puts copies of an image into one. The order of the
-    dataset's examples stays within each part. Raises DataInvalid for shares that are none, and for fewer groups than
-    parts that are wanted.
+    `duplicates.grouped` puts copies of an image into one group. Each part keeps the order of the dataset's examples.
+    Raises DataInvalid for invalid shares, and for fewer groups than parts.
     """
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in dataset.examples:
@@ -71,7 +70,7 @@ def split(dataset: Dataset, shares: Shares = SHARES, seed: int = 0) -> Splits:
 
 
 def save(splits: Splits, path: Path, dataset: Dataset) -> None:
-    """Write the names of the images of each part, and of which dataset they are. Raises TrainingStopped."""
+    """Write the image names of each part, and the dataset's fingerprint. Raises TrainingStopped."""
     kept = SplitFile(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
@@ -82,7 +81,7 @@ def save(splits: Splits, path: Path, dataset: Dataset) -> None:
 
 
 def load(path: Path, dataset: Dataset) -> Splits:
-    """Read what `save` wrote. Raises DataInvalid for a split of other data, or where an image is not in it once."""
+    """Read what `save` wrote. Raises DataInvalid for a split of other data, or if it lacks or repeats an image."""
     kept = read(path)
     if kept.fingerprint != dataset.fingerprint:
         raise DataInvalid(
@@ -101,7 +100,7 @@ def load(path: Path, dataset: Dataset) -> Splits:
 
 
 def read(path: Path) -> SplitFile:
-    """The file without its dataset. Raises DataInvalid."""
+    """Read the file without its dataset. Raises DataInvalid."""
     try:
         return SplitFile.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -131,7 +130,7 @@ def _splits(dataset: Dataset, part_of: dict[Path, int]) -> Splits:
 
 
 class _Deal:
-    """Groups being dealt out to parts."""
+    """Groups that are being assigned to parts."""
 
     def __init__(self, groups: dict[str, list[Example]], shares: Sequence[float], seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311  # no secret: the same seed shall give the same parts
@@ -145,7 +144,7 @@ class _Deal:
         self._part_of: dict[str, int] = {}
 
     def deal(self) -> dict[str, int]:
-        """Which part each group goes to."""
+        """Return the part of each group."""
         left = self._shuffled(self._sizes)
         with_label: dict[int, list[str]] = defaultdict(list)
         for name in left:
@@ -174,7 +173,7 @@ class _Deal:
         return found
 
     def _give(self, name: str, label: int | None) -> None:
-        """To the part that lacks `label` most, then images in general most; chance decides between equals."""
+        """Assign to the part that lacks `label` most, then to the one that lacks images most, then by chance."""
 
         def lack(part: int) -> tuple[float, float, float]:
             wanted = self._wants[label][part] if label is not None else 0.0
@@ -189,7 +188,7 @@ class _Deal:
             self._wants[label][part] -= sign * count
 
     def _fill_empty(self) -> None:
-        """No part that is wanted stays empty: the smallest group of the fullest one goes there."""
+        """Fill each empty part with the smallest group of the fullest one."""
         for part in self._open:
             if part in self._part_of.values():
                 continue

@@ -1,0 +1,1 @@
+"""Measure a trained run or a tagger on labelled images, and report the figures."""

@@ -1,4 +1,4 @@
-"""Evaluates what was trained, or any tagger: photos in, all figures out."""
+"""Run a trained network or any tagger on labelled images, and compute all figures."""
 
 from __future__ import annotations
 
@@ -19,74 +19,76 @@ from training.data import reading, splits
 from training.data.examples import Dataset, Example
 from training.data.loading import decoder
 from training.evaluate import unseen
-from training.evaluate.evaluation import Figures, evaluate_scores
+from training.evaluate.evaluation import EvaluationFigures, evaluate_scores
 from training.evaluate.thresholds import calibrate
 from training.fit import prediction, runs
+from training.fit.metrics import Floats, Scores, Truth, sigmoid
 from training.fit.runs import BEST, SPLITS
-from training.metrics import Floats, Scores, Truth, sigmoid
 
 _AT_ONCE = 32
 _MOST_TAGS = 1000
-"""That a tagger can be asked for."""
+"""Maximum of `top_k` in a request to a tagger."""
 
 Done = Callable[[int], None]
-"""Hears how many more images are through."""
+"""Receives the number of images just processed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was found, and what a report is drawn from: probabilities and truth of each image."""
+    """The figures of an evaluation, and the data of its report: probabilities and truth, (N, C) each."""
 
     name: str
     dataset: str
-    figures: Figures
+    figures: EvaluationFigures
     scores: Scores
     truth: Truth
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """As the command has it."""
+class EvaluationRequest:
+    """The arguments of `tagfleet evaluate`."""
 
     source: Path
     images: Path | None = None
     splits: Path | None = None
     test: Path | None = None
-    """Other labelled images, all of which are the test part of a run."""
+    """Other labelled images, all of which replace the test part of a run."""
     strict: bool = False
     workers: int = 0
 
 
-def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda _: None) -> Evaluation:
-    """The best weights of a run on its test images, with thresholds and temperature from its validation images.
+def evaluate_run(
+    folder: Path, request: EvaluationRequest, settings: Settings, done: Done = lambda _: None
+) -> Evaluation:
+    """Evaluate a run's best weights on its test images, with thresholds and temperature from its validation images.
 
-    It runs on the engine that would serve it. Raises RunInvalid, WeightsInvalid, DataInvalid (also
-    for images that it was trained on).
+    The network runs on the engine that would serve it. Raises RunInvalid, WeightsInvalid, and DataInvalid, also if a
+    test image was used for training or model selection.
     """
     run = runs.read(folder)
-    dataset = reading.read(wanted.source, wanted.images)
-    parts = splits.load(wanted.splits or folder / SPLITS, dataset)
-    other = reading.read(wanted.test) if wanted.test else None
+    dataset = reading.read(request.source, request.images)
+    parts = splits.load(request.splits or folder / SPLITS, dataset)
+    other = reading.read(request.test) if request.test else None
     unseen.check(folder, run, dataset, parts, other)
     path = folder / BEST
     if not path.is_file():
-        raise DataInvalid(f"{folder} has no {BEST} yet: no epoch of it is done")
+        raise DataInvalid(f"{folder} has no {BEST} yet: wait until its training has finished an epoch")
     network = run.network()
     digest = sha256_of(path)
     engine = load_engines(network, weights.Weights(path, digest, "run"), settings).fast
 
-    def answers(part: Dataset) -> prediction.Answers:
-        part = relabelled(part, run.labels)
-        infer = prediction.of_engine(engine)
-        found = prediction.answers(infer, part.examples, network, batch=_AT_ONCE, workers=wanted.workers, done=done)
-        if wanted.strict and found.problems:
+    def predict_part(part: Dataset) -> prediction.Predictions:
+        part = relabel(part, run.labels)
+        infer = prediction.infer_with_engine(engine)
+        found = prediction.predict(infer, part.examples, network, batch=_AT_ONCE, workers=request.workers, done=done)
+        if request.strict and found.problems:
             raise DataInvalid(found.problems[0])
         if not found.truth.any():
-            raise DataInvalid(f"{part.name}: no image to choose or measure by shows any label that {folder} knows")
+            raise DataInvalid(f"{part.name}: no readable image has a label that {folder} knows, so nothing is measured")
         return found
 
     test_part = other or parts.test
-    validation, test = answers(parts.validation), answers(test_part)
+    validation, test = predict_part(parts.validation), predict_part(test_part)
     chosen = calibrate(validation.outputs, validation.truth)
     scores = sigmoid(test.outputs / chosen.temperature)
     figures = evaluate_scores(
@@ -101,29 +103,32 @@ def of_run(folder: Path, wanted: Wanted, settings: Settings, done: Done = lambda
     return Evaluation(str(folder), test_part.name, figures, scores, test.truth)
 
 
-def of_tagger(tagger: Tagger, thresholds: Sequence[float], wanted: Wanted, done: Done = lambda _: None) -> Evaluation:
-    """A tagger as the fleet has it, on all images of the source or on the test part of a split.
+def evaluate_tagger(
+    tagger: Tagger, thresholds: Sequence[float], request: EvaluationRequest, done: Done = lambda _: None
+) -> Evaluation:
+    """Evaluate a tagger of the fleet on all images of the source, or on the test part of a split.
 
-    Without thresholds it gives each image one label: the image must have one, and the shares of the first 1, 5 and 10
-    are figured. Its confidences are rounded as it rounds them; a label that it does not name has confidence 0.
+    Without thresholds the tagger gives each image one label; each image must then have exactly one, and the figures
+    include top-1, top-5 and top-10. Confidences are rounded as the tagger rounds them, and a label that it does not
+    return has confidence 0. Raises DataInvalid.
     """
-    dataset = reading.read(wanted.source, wanted.images)
-    part = splits.load(wanted.splits, dataset).test if wanted.splits else dataset
+    dataset = reading.read(request.source, request.images)
+    part = splits.load(request.splits, dataset).test if request.splits else dataset
     labels = tuple(tagger.labels)
-    part = relabelled(part, labels)
+    part = relabel(part, labels)
     if not thresholds:
         _check_single(part, tagger.name)
     scores, truth, problems = _confidences(tagger, part.examples, done)
-    if problems and wanted.strict:
+    if problems and request.strict:
         raise DataInvalid(problems[0])
     figures = evaluate_scores(scores, truth, labels, thresholds=thresholds, skipped=problems)
     return Evaluation(tagger.version, dataset.name, figures, scores, truth)
 
 
-def relabelled(dataset: Dataset, labels: Sequence[str]) -> Dataset:
-    """The same images with a model's labels, matched by name without regard to case.
+def relabel(dataset: Dataset, labels: Sequence[str]) -> Dataset:
+    """Return the same images with a model's labels, matched by name regardless of case.
 
-    Raises DataInvalid for labels on its images that the model does not know.
+    Raises DataInvalid if an image has a label that the model does not know.
     """
     positions = {label.casefold(): position for position, label in enumerate(labels)}
     used = {label for example in dataset.examples for label in example.labels}
@@ -133,7 +138,7 @@ def relabelled(dataset: Dataset, labels: Sequence[str]) -> Dataset:
         shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
         raise DataInvalid(
             f"{dataset.name} has {len(unknown)} labels that the model does not know: {shown}; "
-            "leave them out of the data, or train a model that knows them"
+            "remove them from the data, or train a model that knows them"
         )
     to = [positions.get(label.casefold(), -1) for label in dataset.labels]
     examples = tuple(replace(one, labels=frozenset(to[label] for label in one.labels)) for one in dataset.examples)
@@ -150,7 +155,7 @@ def _check_single(dataset: Dataset, name: str) -> None:
 
 
 def _confidences(tagger: Tagger, examples: Sequence[Example], done: Done) -> tuple[Floats, Truth, tuple[str, ...]]:
-    """(N, C) each, of the images that can be read, and what is wrong with the others."""
+    """Return confidences and truth of the readable images, (N, C) each, and the problems with the others."""
     positions = {label: position for position, label in enumerate(tagger.labels)}
     options = TagOptions(top_k=min(len(positions), _MOST_TAGS), min_confidence=0.0, cumulative=1.0)
     decode = decoder(tagger.side)

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page, as a file for programs, and as some lines."""
+"""Render an evaluation: an HTML page, a JSON file for programs, and rows for the terminal."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from core.reports.page import build_page
 from core.reports.plot import draw_svg, escape_formula
 from core.reports.table import build_table
-from training import metrics
 from training.data import files
 from training.evaluate.evaluating import Evaluation
-from training.evaluate.evaluation import FIGURES, REPORT, Figures, spoken, statements
-from training.metrics import Counts, Truth
+from training.evaluate.evaluation import FIGURES, REPORT, EvaluationFigures, measure_reliability, select_labels
+from training.fit import metrics
+from training.fit.metrics import Counts, Truth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,21 +34,22 @@ _LABEL_HEADINGS = (
     "saying nothing",
 )
 _CURVES = 8
-"""Labels whose curve is drawn; more cannot be told apart."""
+"""Maximum number of curves; more are indistinguishable."""
 _MATRIX = 20
-"""Labels of the matrix, the most frequent ones."""
+"""Maximum number of labels in the matrix; the most frequent ones are shown."""
 _BARS = 80
+"""Maximum number of bars."""
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:
-    """`report.html` and `figures.json`. Raises TrainingStopped if they cannot be written."""
+    """Write `report.html` and `figures.json`. Raises TrainingStopped if that fails."""
     files.folder(folder)
     files.write(folder / FIGURES, evaluation.figures.model_dump_json(indent=1).encode() + b"\n")
     files.write(folder / REPORT, build_page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
 
 
-def rows(figures: Figures) -> Iterator[tuple[str, str]]:
-    """Name and value of each figure, for people."""
+def list_figures(figures: EvaluationFigures) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each figure, for people."""
     yield "images", str(figures.images)
     if figures.kind == "single":
         for name, value in (("top-1", figures.top_1), ("top-5", figures.top_5), ("top-10", figures.top_10)):
@@ -63,14 +64,14 @@ def rows(figures: Figures) -> Iterator[tuple[str, str]]:
     if figures.kind == "multilabel":
         yield "temperature", f"{figures.temperature:.3f}"
     if figures.skipped:
-        yield "could not be read", f"{len(figures.skipped)} images"
+        yield "unreadable", f"{len(figures.skipped)} images"
 
 
-def confusion(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
-    """(K, K): row what is there, column what was said, for the labels `chosen`.
+def count_confusions(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
+    """Return the confusion matrix (K, K) of the labels `chosen`: rows are true labels, columns are given labels.
 
-    On the diagonal hits. Beside it, with one label an image, what was said in its place; with several, images on which
-    the row's label was missed and the column's said wrongly.
+    The diagonal counts hits. Other cells count images on which the row's label was missed and the column's label was
+    given wrongly; with one label per image, that is the label given in its place.
     """
     labels = list(chosen)
     missed, wrong = (truth & ~said)[:, labels].astype(np.int64), (said & ~truth)[:, labels].astype(np.int64)
@@ -82,15 +83,15 @@ def confusion(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
 def _body(evaluation: Evaluation) -> Iterator[str]:
     figures = evaluation.figures
     yield f"<p>On {escape(evaluation.dataset)}.</p>"
-    yield build_table(rows(figures), ("figure", "value"))
+    yield build_table(list_figures(figures), ("figure", "value"))
     yield draw_svg(10, 4, lambda figure: _draw_curves(figure, evaluation))
     yield "<h2>Labels</h2>"
     yield draw_svg(10, 3.5, lambda figure: _draw_bars(figure, figures))
     yield "<h2>Confusion</h2>"
     if figures.kind == "multilabel":
-        yield "<p>Row: what was there and missed; column: what was said wrongly on the same image; diagonal: hits.</p>"
+        yield "<p>Row: missed label; column: label given wrongly to the same image; diagonal: hits.</p>"
     else:
-        yield "<p>Row: what was there; column: what was said.</p>"
+        yield "<p>Row: true label; column: given label.</p>"
     yield draw_svg(10, 7, lambda figure: _draw_confusion(figure, evaluation))
     yield "<h2>Each label</h2>"
     yield build_table(
@@ -111,23 +112,23 @@ def _body(evaluation: Evaluation) -> Iterator[str]:
         _LABEL_HEADINGS,
     )
     if figures.skipped:
-        yield f"<h2>{len(figures.skipped)} images that could not be read</h2>"
+        yield f"<h2>{len(figures.skipped)} unreadable images</h2>"
         yield build_table([(problem,) for problem in figures.skipped], ("image and reason",))
 
 
 def _draw_curves(figure: Figure, evaluation: Evaluation) -> None:
     precision, calibration = figure.subplots(1, 2)
     scores, truth, labels = evaluation.scores, evaluation.truth, evaluation.figures.labels
-    everything = metrics.curve(np.ravel(scores), np.ravel(truth))
+    everything = metrics.compute_curve(np.ravel(scores), np.ravel(truth))
     precision.plot(everything.recall, everything.precision, color="black", linewidth=2, label="all labels")
     for index in _frequent(truth, _CURVES):
-        points = metrics.curve(scores[:, index], truth[:, index])
+        points = metrics.compute_curve(scores[:, index], truth[:, index])
         precision.step(
             points.recall, points.precision, where="post", label=escape_formula(labels[index].label), alpha=0.8
         )
     precision.set(title="precision and recall", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     precision.legend(fontsize=7)
-    found = statements(scores, truth, several=evaluation.figures.kind == "multilabel")
+    found = measure_reliability(scores, truth, several=evaluation.figures.kind == "multilabel")
     some = found.count > 0
     calibration.plot([0, 1], [0, 1], color="grey", linestyle=":")
     calibration.plot(found.confidence[some], found.right[some], marker="o", color="#2f7d57")
@@ -136,7 +137,7 @@ def _draw_curves(figure: Figure, evaluation: Evaluation) -> None:
         axes.grid(alpha=0.3)
 
 
-def _draw_bars(figure: Figure, figures: Figures) -> None:
+def _draw_bars(figure: Figure, figures: EvaluationFigures) -> None:
     axes: Axes = figure.subplots()
     found = [(label.average_precision, label.label) for label in figures.labels if label.average_precision is not None]
     found = sorted(found, reverse=True)
@@ -153,7 +154,7 @@ def _draw_bars(figure: Figure, figures: Figures) -> None:
 def _draw_confusion(figure: Figure, evaluation: Evaluation) -> None:
     axes: Axes = figure.subplots()
     chosen = _frequent(evaluation.truth, _MATRIX)
-    found = confusion(spoken(evaluation.scores, evaluation.figures.thresholds), evaluation.truth, chosen)
+    found = count_confusions(select_labels(evaluation.scores, evaluation.figures.thresholds), evaluation.truth, chosen)
     there = np.maximum(evaluation.truth[:, chosen].sum(axis=0), 1)
     names = [escape_formula(evaluation.figures.labels[index].label) for index in chosen]
     axes.imshow(found / there[:, None], cmap="Greens", vmin=0, vmax=1)
@@ -165,7 +166,7 @@ def _draw_confusion(figure: Figure, evaluation: Evaluation) -> None:
 
 
 def _frequent(truth: Truth, most: int) -> list[int]:
-    """Labels that are on an image, the most frequent first."""
+    """Return up to `most` labels that an image has, the most frequent first."""
     counts = truth.sum(axis=0)
     order = np.argsort(-counts, kind="stable")[:most]
     return [int(index) for index in order if counts[index]]

@@ -1,0 +1,1 @@
+"""Train multi-label networks: options, run folder, losses, training loop, checkpoints and metrics."""

@@ -1,11 +1,12 @@
-"""One step of learning: outputs, loss, gradients, weights; and all of its state, for a checkpoint."""
+"""One training step: forward pass, loss, gradients and weight update; and the state that a checkpoint keeps."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,54 +14,80 @@ from torch import Tensor, nn
 from app_tier.engines.modules import PixelNetwork
 from training.data.loading import Batch
 from training.fit import losses, networks
-from training.fit.ema import Ema
 from training.fit.options import Options
 from training.fit.processes import Processes
 from training.fit.schedule import Cosine
 
 _DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+Module = TypeVar("Module", bound=nn.Module)
+
 
 class NotANumber(ArithmeticError):
-    """The loss or its gradient is infinite or undefined; the weights are still those from before the step."""
+    """The loss or its gradient is infinite or undefined. The step changed no weight."""
+
+
+class Ema(Generic[Module]):
+    """An exponential moving average of a network's weights and batch statistics, kept in the copy `module`.
+
+    It is mostly better than the last weights and never noisier.
+    """
+
+    def __init__(self, module: Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self._decay = decay
+
+    def update(self, module: nn.Module, step: int) -> None:
+        """Update the average after optimiser step `step`, counted from 1.
+
+        It forgets faster early on, because it starts from random weights.
+        """
+        decay = min(self._decay, step / (step + 9))
+        ours, theirs = self.module.state_dict(), module.state_dict()
+        with torch.no_grad():
+            for name, mean in ours.items():
+                if mean.is_floating_point():
+                    mean.lerp_(theirs[name].to(mean.dtype), 1 - decay)
+                else:
+                    mean.copy_(theirs[name])
 
 
 class Learner:
-    """A network, the mean of its weights, its optimiser. `schedule` knows how many steps there will be."""
+    """A network with its optimiser and the moving average of its weights. `schedule` covers all steps."""
 
     def __init__(self, module: PixelNetwork, options: Options, schedule: Cosine, processes: Processes) -> None:
         self._options = options
         self._schedule = schedule
         self._processes = processes
         if options.frozen_backbone:
-            networks.freeze(module)
+            networks.freeze_backbone(module)
         self._module = module.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        processes.align(self._module)
+        processes.broadcast_weights(self._module)
         self._ema = Ema(self._module, options.ema) if options.ema else None
-        self._shared = processes.shared(self._module)
-        self._loss = losses.loss(options.loss)
-        self._optimizer = torch.optim.AdamW(networks.weight_groups(self._module, options.weight_decay), lr=options.lr)
+        self._shared = processes.wrap(self._module)
+        self._loss = losses.find_loss(options.loss)
+        self._optimizer = torch.optim.AdamW(networks.group_weights(self._module, options.weight_decay), lr=options.lr)
         self._scaler = torch.amp.GradScaler(processes.device.type, enabled=options.amp == "fp16")
 
     @property
-    def judged(self) -> PixelNetwork:
-        """The network whose worth is measured, and which is kept: the mean of the weights, where there is one."""
-        judged: PixelNetwork = self._ema.module if self._ema else self._module
-        return judged
+    def evaluated_module(self) -> PixelNetwork:
+        """The network that is validated and saved: the moving average of the weights if there is one."""
+        module: PixelNetwork = self._ema.module if self._ema else self._module
+        return module
 
     def step(self, number: int, batches: Sequence[Batch]) -> float:
-        """Step `number`, from 0 on, over the batches together; their mean loss over all processes.
+        """Take step `number`, counted from 0, over all batches and return their mean loss over all processes.
 
-        Raises NotANumber, and has changed no weight then.
+        Raises NotANumber without changing a weight.
         """
         torch.manual_seed(_seed(self._options.seed, number, self._processes.rank))
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate(number)
-        networks.training_mode(self._module, frozen=self._options.frozen_backbone)
+        networks.set_training_mode(self._module, frozen=self._options.frozen_backbone)
         total = torch.zeros((), device=self._processes.device)
         for position, batch in enumerate(batches):
             if position < len(batches) - 1:
-                with self._processes.unsynchronised(self._shared):
+                with self._processes.no_sync(self._shared):
                     total += self._backward(batch, len(batches))
             else:
                 total += self._backward(batch, len(batches))
@@ -71,14 +98,15 @@ class Learner:
         return value
 
     def rate(self, number: int) -> float:
-        """The learning rate of step `number`."""
+        """Return the learning rate of step `number`."""
         return self._schedule.rate(number)
 
     def loss(self, outputs: Tensor, truth: Tensor) -> float:
+        """Return the training loss of outputs (N, C) against truth (N, C)."""
         return float(self._loss(outputs, truth))
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values."""
+        """Return everything a checkpoint needs, as tensors and plain values."""
         return {
             "network": self._module.state_dict(),
             "ema": self._ema.module.state_dict() if self._ema else None,
@@ -87,7 +115,7 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """As `state` gave it, of the same network and options."""
+        """Restore what `state` returned for the same network and options."""
         self._module.load_state_dict(state["network"])
         if self._ema:
             self._ema.module.load_state_dict(state["ema"])
@@ -95,7 +123,7 @@ class Learner:
         self._scaler.load_state_dict(state["scaler"])
 
     def _backward(self, batch: Batch, parts: int) -> Tensor:
-        """Add the batch's gradients; its share of the step's loss."""
+        """Accumulate the batch's gradients and return its share of the step's loss."""
         batch = batch.to(self._processes.device)
         with autocast(self._processes.device, self._options):
             outputs = self._shared(batch.pixels)
@@ -104,7 +132,7 @@ class Learner:
         return loss.detach()
 
     def _apply(self, loss: float) -> None:
-        """Move the weights, unless something is no number. fp16's scaler passes over steps that overflow by itself."""
+        """Update the weights unless the loss or gradient is not finite. The fp16 scaler skips overflowing steps."""
         self._scaler.unscale_(self._optimizer)
         learned = [parameter for parameter in self._module.parameters() if parameter.requires_grad]
         norm = float(nn.utils.clip_grad_norm_(learned, self._options.clip or math.inf))
@@ -117,9 +145,10 @@ class Learner:
 
 
 def autocast(device: torch.device, options: Options) -> torch.autocast:
+    """Return the context of the mixed precision that the options ask for."""
     return torch.autocast(device.type, dtype=_DTYPES[options.amp], enabled=options.amp != "off")
 
 
 def _seed(*parts: int) -> int:
-    """One number of several, so that neighbours have nothing in common."""
+    """Hash several numbers into one seed, so that neighbouring steps get unrelated seeds."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7])

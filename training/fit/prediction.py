@@ -1,4 +1,4 @@
-"""What a network says of each example, and what is true of it."""
+"""Run a network on labelled examples, and return its outputs beside the truth."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from app_tier.models.networks import Network
 from training.data.examples import Example
 from training.data.loading import as_served, batches, in_order
 from training.fit.learner import autocast
+from training.fit.metrics import Floats, Scores, Truth
 from training.fit.options import Options
-from training.metrics import Floats, Scores, Truth
 
 Infer = Callable[[Tensor], Scores]
 """Pixels (N, H, W, 3) uint8 → outputs (N, C)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """`outputs` (N, C) before any sigmoid, `truth` (N, C); photos that could not be read are in `problems` alone."""
+class Predictions:
+    """Logits `outputs` (N, C) and `truth` (N, C) of the readable photos; `problems` says why others are missing."""
 
     outputs: Floats
     truth: Truth
     problems: tuple[str, ...]
 
     @staticmethod
-    def joined(parts: Sequence[Answers]) -> Answers:
-        """One after the other; what has no image does not know how many outputs there are."""
+    def concatenate(parts: Sequence[Predictions]) -> Predictions:
+        """Join predictions in order. Parts without images are dropped: their number of outputs is unknown."""
         some = [part for part in parts if len(part.truth)] or parts[:1]
-        return Answers(
+        return Predictions(
             np.concatenate([part.outputs for part in some]),
             np.concatenate([part.truth for part in some]),
             tuple(problem for part in parts for problem in part.problems),
         )
 
 
-def answers(
+def predict(
     infer: Infer,
     examples: Sequence[Example],
     network: Network,
@@ -49,20 +49,20 @@ def answers(
     batch: int,
     workers: int = 0,
     done: Callable[[int], None] = lambda _: None,
-) -> Answers:
-    """Of all examples in their order, without augmentation; `done` hears how many more are through."""
+) -> Predictions:
+    """Run `infer` on all examples in order, without augmentation; `done` gets the number of examples just processed."""
     classes = len(network.label_names)
-    found: list[Answers] = [Answers(np.zeros((0, classes)), np.zeros((0, classes), np.bool_), ())]
+    found: list[Predictions] = [Predictions(np.zeros((0, classes)), np.zeros((0, classes), np.bool_), ())]
     pixels = as_served(examples, network)
     for some in batches(examples, classes, in_order(len(examples), batch), pixels, workers=workers):
         outputs = infer(some.pixels) if len(some.pixels) else np.zeros((0, classes))
-        found.append(Answers(outputs.astype(np.float64), some.truth.numpy() > 0, some.problems))
+        found.append(Predictions(outputs.astype(np.float64), some.truth.numpy() > 0, some.problems))
         done(len(some.pixels) + len(some.problems))
-    return Answers.joined(found)
+    return Predictions.concatenate(found)
 
 
-def of_module(module: PixelNetwork, options: Options, device: torch.device) -> Infer:
-    """As it was trained: with its mixed precision."""
+def infer_with_module(module: PixelNetwork, options: Options, device: torch.device) -> Infer:
+    """Return an `Infer` that runs the module as it is trained, with the same mixed precision."""
 
     def infer(pixels: Tensor) -> Scores:
         module.eval()
@@ -73,6 +73,6 @@ def of_module(module: PixelNetwork, options: Options, device: torch.device) -> I
     return infer
 
 
-def of_engine(engine: Engine) -> Infer:
-    """As it is served."""
+def infer_with_engine(engine: Engine) -> Infer:
+    """Return an `Infer` that runs the engine as the fleet serves it."""
     return lambda pixels: engine.infer(pixels.numpy())

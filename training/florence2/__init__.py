@@ -1,0 +1,1 @@
+"""Fine-tune Florence-2 on labelled boxes or captions."""

@@ -1,0 +1,1 @@
+"""Turn an evaluated run into a model of the registry."""

@@ -1,10 +1,10 @@
-"""What a run of chaos changes inside the processes it looks at.
+"""Change the clock and the decoder inside the processes of a chaos run.
 
-Python imports a module of this name before anything else, where its folder is on PYTHONPATH.
+Python imports a module of this name at its start if the folder is on PYTHONPATH. Two variables select what it does:
 
-1. CLOCK_AHEAD_S: the process's clock is so many seconds ahead, as are those of the processes that it starts.
-2. IMAGE_TRAPS: in a worker and its decoding children, an image whose bytes hold one of two marks hangs the decoder, or
-   ends its process, as a flaw of a codec that no estimate foresees would.
+1. CLOCK_AHEAD_S sets the clock of the process and its children ahead by that many seconds.
+2. IMAGE_TRAPS makes a worker and its decoding children hang, or end, on an image that contains one of two marks, as a
+   codec's unknown bug would.
 """
 
 import os
@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 _DECODES = {"worker", "isolation", "sandbox"}
-"""Parts of the command lines of processes that decode for a worker."""
+"""Words in the command lines of processes that decode for a worker."""
 
 if ahead := int(os.environ.get("CLOCK_AHEAD_S", "0")):
     _time, _time_ns = time.time, time.time_ns
@@ -33,4 +33,4 @@ if os.environ.get("IMAGE_TRAPS") and any(_DECODES & set(it.split(".")) for it in
             os._exit(139)
         return _open(file, *arguments, **options)
 
-    Image.open = _trapped  # type: ignore[assignment]  # it takes what the original takes
+    Image.open = _trapped  # type: ignore[assignment]  # it passes on all arguments

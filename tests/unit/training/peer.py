@@ -19,7 +19,7 @@ from training.fit import starting
 from training.fit.learner import Learner
 from training.fit.loop import train
 from training.fit.options import Options
-from training.fit.processes import Processes, joined
+from training.fit.processes import Processes, join_processes
 from training.fit.schedule import Cosine
 
 EPOCHS = 2
@@ -33,9 +33,9 @@ def training(source: str, folder: str, killed_at: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     options = Options(**{**OPTIONS, "batch": 2, "accumulate": 1, "epochs": EPOCHS, "patience": 0})
-    with joined(os.environ) as processes:
-        wanted = starting.Wanted(Path(source), Path(folder), options, from_scratch=True, save_every=2)
-        task = starting.task(wanted, places(Path(folder).parent), processes, lambda _: None)
+    with join_processes(os.environ) as processes:
+        wanted = starting.TrainingRequest(Path(source), Path(folder), options, from_scratch=True, save_every=2)
+        task = starting.prepare_task(wanted, places(Path(folder).parent), processes, lambda _: None)
         train(task, processes, Recorder(kill))
 
 
@@ -45,7 +45,7 @@ def step(folder: str) -> None:
     pixels = torch.randint(0, 256, (8, 4, 4, 3), generator=random, dtype=torch.uint8)
     truth = torch.randint(0, 2, (8, 3), generator=random).float()
     parts = [Batch(pixels[at : at + 2], truth[at : at + 2], ()) for at in range(0, 8, 2)]
-    with joined(os.environ) as processes:
+    with join_processes(os.environ) as processes:
         save_file(_learned(processes, parts[processes.rank :: 2]), f"{folder}/{processes.rank}.safetensors")
     if processes.first:
         save_file(_learned(ALONE, [Batch(pixels, truth, ())]), f"{folder}/alone.safetensors")

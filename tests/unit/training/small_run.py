@@ -11,7 +11,7 @@ import torch
 from app_tier.models.weights import Places
 from core.local.store import LocalStore
 from training.fit import starting
-from training.fit.loop import Outcome, Task, train
+from training.fit.loop import Task, TrainingResult, train
 from training.fit.options import Options
 from training.fit.processes import Processes
 from training.fit.runs import Epoch
@@ -46,17 +46,17 @@ class Recorder:
         self.began_at: int | None = None
         self._at = at
 
-    def began(self, step: int, steps: int, steps_an_epoch: int) -> None:
+    def on_start(self, step: int, steps: int, steps_an_epoch: int) -> None:
         self.began_at = step
 
-    def stepped(self, step: int, loss: float, rate: float) -> None:
+    def on_step(self, step: int, loss: float, rate: float) -> None:
         self.losses[step] = loss
         self._at(step)
 
-    def judged(self, epoch: Epoch, *, best: bool) -> None:
+    def on_epoch(self, epoch: Epoch, *, best: bool) -> None:
         self.epochs.append(epoch)
 
-    def said(self, line: str) -> None:
+    def on_message(self, line: str) -> None:
         self.lines.append(line)
 
 
@@ -74,13 +74,13 @@ def places(folder: Path) -> Places:
 
 
 def task(source: Path, folder: Path, recorder: Recorder | None = None, **changed: Any) -> Task:
-    """Of random weights; what is no option of a training goes to `Wanted`."""
+    """Of random weights; what is no option of a training goes to `TrainingRequest`."""
     rest = {name: changed.pop(name) for name in ("save_every", "workers", "splits") if name in changed}
-    wanted = starting.Wanted(source, folder, Options(**{**OPTIONS, **changed}), from_scratch=True, **rest)
-    return starting.task(wanted, places(folder.parent), ALONE, (recorder or Recorder()).said)
+    wanted = starting.TrainingRequest(source, folder, Options(**{**OPTIONS, **changed}), from_scratch=True, **rest)
+    return starting.prepare_task(wanted, places(folder.parent), ALONE, (recorder or Recorder()).on_message)
 
 
-def trained(source: Path, folder: Path, recorder: Recorder | None = None, **changed: Any) -> Outcome:
+def trained(source: Path, folder: Path, recorder: Recorder | None = None, **changed: Any) -> TrainingResult:
     torch.set_num_threads(1)
     recorder = recorder or Recorder()
     return train(task(source, folder, recorder, **changed), ALONE, recorder)

@@ -21,7 +21,7 @@ from tests.unit.training.small_run import trained
 from training.data import reading, splits
 from training.data.examples import Dataset
 from training.evaluate import evaluating, evaluation, evaluation_report
-from training.evaluate.evaluating import Wanted
+from training.evaluate.evaluating import EvaluationRequest
 from training.fit import runs
 
 
@@ -73,14 +73,14 @@ class ColourTagger:
 def test_a_run_is_evaluated_on_the_engine_that_would_serve_it(
     run: Path, source: Path, kept: Settings, tmp_path: Path
 ) -> None:
-    found = evaluating.of_run(run, Wanted(source), kept)
+    found = evaluating.evaluate_run(run, EvaluationRequest(source), kept)
     figures = found.figures
     assert (figures.kind, figures.images, [one.label for one in figures.labels]) == ("multilabel", 6, sorted(COLOURS))
     assert figures.mAP is not None
     assert figures.mAP > 0.8
     assert len(figures.thresholds) == 3
     evaluation_report.write(found, tmp_path / evaluation.FOLDER)
-    assert evaluation.read(tmp_path) == figures
+    assert evaluation.read_figures(tmp_path) == figures
     page = (tmp_path / evaluation.FOLDER / evaluation.REPORT).read_text()
     assert page.count("<svg") == 3
     assert "saying nothing: 66.7 %" in page
@@ -89,7 +89,7 @@ def test_a_run_is_evaluated_on_the_engine_that_would_serve_it(
 
 def test_thresholds_and_temperature_see_no_test_image(run: Path, source: Path, kept: Settings, tmp_path: Path) -> None:
     """The same run with every label of the test images wrong: only what is measured on them changes."""
-    honest = evaluating.of_run(run, Wanted(source), kept).figures
+    honest = evaluating.evaluate_run(run, EvaluationRequest(source), kept).figures
     dataset = reading.read(source)
     parts = splits.load(run / runs.SPLITS, dataset)
     test = {example.path for example in parts.test.examples}
@@ -108,7 +108,7 @@ def test_thresholds_and_temperature_see_no_test_image(run: Path, source: Path, k
             *(replace(part, examples=tuple(of[one.path] for one in part.examples)) for part in parts.parts.values())
         )
         splits.save(swapped, tmp_path / "lies.json", lying)
-        figures = evaluating.of_run(run, Wanted(table, splits=tmp_path / "lies.json"), kept).figures
+        figures = evaluating.evaluate_run(run, EvaluationRequest(table, splits=tmp_path / "lies.json"), kept).figures
     finally:
         table.unlink()
     assert (figures.thresholds, figures.temperature) == (honest.thresholds, honest.temperature)
@@ -121,8 +121,8 @@ def test_a_run_may_be_measured_on_images_of_another_source(
     run: Path, source: Path, kept: Settings, tmp_path: Path
 ) -> None:
     others = folder_of_classes(tmp_path / "others", each=4, seed=8)
-    honest = evaluating.of_run(run, Wanted(source), kept).figures
-    found = evaluating.of_run(run, Wanted(source, test=others), kept)
+    honest = evaluating.evaluate_run(run, EvaluationRequest(source), kept).figures
+    found = evaluating.evaluate_run(run, EvaluationRequest(source, test=others), kept)
     assert (found.dataset, found.figures.images) == ("others", 12)
     assert found.figures.thresholds == honest.thresholds
 
@@ -137,20 +137,20 @@ def test_no_run_is_measured_on_images_that_it_was_trained_on(
         ("6 test", {"validation": own.test, "test": own.validation}),
     ):
         (tmp_path / "other.json").write_text(own.model_copy(update=parts).model_dump_json())
-        with pytest.raises(DataInvalid, match=rf"{count} images are among those that .* was trained on or chosen by"):
-            evaluating.of_run(run, Wanted(source, splits=tmp_path / "other.json"), settings)
+        with pytest.raises(DataInvalid, match=rf"{count} images were used to train .* or to choose its epoch"):
+            evaluating.evaluate_run(run, EvaluationRequest(source, splits=tmp_path / "other.json"), settings)
 
 
 def test_no_run_is_measured_on_copies_of_what_it_was_trained_on(
     run: Path, source: Path, settings: Settings, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataInvalid, match="54 test images are among those"):
-        evaluating.of_run(run, Wanted(source, test=source), settings)
+    with pytest.raises(DataInvalid, match="54 test images were used to train"):
+        evaluating.evaluate_run(run, EvaluationRequest(source, test=source), settings)
     others = folder_of_classes(tmp_path / "others", each=1, seed=8)
     trained = splits.read(run / runs.SPLITS).train[0]
     shutil.copy(source / trained, others / "red" / "copy.png")
-    with pytest.raises(DataInvalid, match=r"1 test images are among those .*, such as .*/red/copy\.png"):
-        evaluating.of_run(run, Wanted(source, test=others), settings)
+    with pytest.raises(DataInvalid, match=r"1 test images were used to train .*, such as .*/red/copy\.png"):
+        evaluating.evaluate_run(run, EvaluationRequest(source, test=others), settings)
 
 
 def test_a_split_that_was_changed_since_the_training_is_told(
@@ -160,33 +160,33 @@ def test_a_split_that_was_changed_since_the_training_is_told(
     kept = splits.read(run / runs.SPLITS)
     swapped = kept.model_copy(update={"train": kept.test, "test": kept.train})
     (changed / runs.SPLITS).write_text(swapped.model_dump_json())
-    with pytest.raises(RunInvalid, match=r"splits\.json is not what the run was trained by any more"):
-        evaluating.of_run(changed, Wanted(source), settings)
+    with pytest.raises(RunInvalid, match=r"splits\.json changed since the run was trained"):
+        evaluating.evaluate_run(changed, EvaluationRequest(source), settings)
 
 
 def test_a_tagger_of_one_label_is_measured_by_its_first_guesses(source: Path) -> None:
-    found = evaluating.of_tagger(ColourTagger(), (), Wanted(source))
+    found = evaluating.evaluate_tagger(ColourTagger(), (), EvaluationRequest(source))
     assert (found.figures.kind, found.figures.images, found.figures.top_1) == ("single", 60, 1.0)
     assert [one.images for one in found.figures.labels] == [20, 20, 20, 0]
-    names = [name for name, _ in evaluation_report.rows(found.figures)]
+    names = [name for name, _ in evaluation_report.list_figures(found.figures)]
     assert names[:4] == ["images", "top-1", "top-5", "top-10"]
 
 
 def test_a_tagger_with_thresholds_is_measured_label_by_label(source: Path) -> None:
-    found = evaluating.of_tagger(ColourTagger(), (0.4, 0.4, 0.4, 0.4), Wanted(source))
+    found = evaluating.evaluate_tagger(ColourTagger(), (0.4, 0.4, 0.4, 0.4), EvaluationRequest(source))
     assert (found.figures.kind, found.figures.mAP, found.figures.top_1) == ("multilabel", 1.0, None)
 
 
 def test_only_the_test_part_of_a_split_is_measured(run: Path, source: Path) -> None:
-    found = evaluating.of_tagger(ColourTagger(), (), Wanted(source, splits=run / runs.SPLITS))
+    found = evaluating.evaluate_tagger(ColourTagger(), (), EvaluationRequest(source, splits=run / runs.SPLITS))
     assert found.figures.images == 6
 
 
 def test_labels_that_the_model_does_not_know_are_named(source: Path) -> None:
     dataset = reading.read(source)
     with pytest.raises(DataInvalid, match=r"colours has 2 labels that the model does not know: green, red"):
-        evaluating.relabelled(dataset, ("Blue", "Violet"))
-    known = evaluating.relabelled(dataset, ("Violet", "RED", "Green", "Blue"))
+        evaluating.relabel(dataset, ("Blue", "Violet"))
+    known = evaluating.relabel(dataset, ("Violet", "RED", "Green", "Blue"))
     assert {label for example in known.examples for label in example.labels} == {1, 2, 3}
 
 
@@ -194,34 +194,34 @@ def test_images_of_several_labels_are_nothing_for_a_tagger_of_one(tmp_path: Path
     folder_of_classes(tmp_path, each=1)
     (tmp_path / "labels.csv").write_text("file,labels\nred/0.png,red\nblue/0.png,blue;red\ngreen/0.png,green\n")
     with pytest.raises(DataInvalid, match=r"blue/0\.png has 2"):
-        evaluating.of_tagger(ColourTagger(), (), Wanted(tmp_path))
+        evaluating.evaluate_tagger(ColourTagger(), (), EvaluationRequest(tmp_path))
 
 
 def test_images_that_cannot_be_read_are_named_or_refused(tmp_path: Path) -> None:
     source = folder_of_classes(tmp_path / "colours", each=3)
     (source / "red" / "1.png").write_bytes(b"no image")
-    found = evaluating.of_tagger(ColourTagger(), (), Wanted(source))
+    found = evaluating.evaluate_tagger(ColourTagger(), (), EvaluationRequest(source))
     assert found.figures.images == 8
     assert [problem.partition(": ")[0] for problem in found.figures.skipped] == [str(source / "red" / "1.png")]
     with pytest.raises(DataInvalid, match=r"1\.png: not an image"):
-        evaluating.of_tagger(ColourTagger(), (), Wanted(source, strict=True))
+        evaluating.evaluate_tagger(ColourTagger(), (), EvaluationRequest(source, strict=True))
 
 
 def test_what_is_no_run_is_told(tmp_path: Path, source: Path, settings: Settings) -> None:
-    with pytest.raises(RunInvalid, match="no folder of a training"):
-        evaluating.of_run(tmp_path, Wanted(source), settings)
+    with pytest.raises(RunInvalid, match="not the folder of a training"):
+        evaluating.evaluate_run(tmp_path, EvaluationRequest(source), settings)
     (tmp_path / runs.RUN).write_text("{}")
     with pytest.raises(RunInvalid, match="damaged"):
-        evaluating.of_run(tmp_path, Wanted(source), settings)
+        evaluating.evaluate_run(tmp_path, EvaluationRequest(source), settings)
 
 
 def test_the_confusion_of_several_labels_pairs_misses_with_false_alarms() -> None:
     truth = np.array([[True, False, False], [True, True, False]])
     said = np.array([[False, True, False], [True, False, True]])
-    found = evaluation_report.confusion(said, truth, [0, 1, 2])
+    found = evaluation_report.count_confusions(said, truth, [0, 1, 2])
     assert found.tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
 
 
 def test_a_dataset_keeps_its_images_when_it_is_relabelled() -> None:
     empty = Dataset("none", ("a",), ())
-    assert evaluating.relabelled(empty, ("b",)).labels == ("b",)
+    assert evaluating.relabel(empty, ("b",)).labels == ("b",)

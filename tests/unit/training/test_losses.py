@@ -64,7 +64,7 @@ def test_huge_outputs_give_finite_losses_and_gradients(name: str, dtype: torch.d
         "focal 0.5": partial(losses.focal, gamma=0.5),
         "asl without clip": partial(losses.asymmetric, clip=0.0),
     }
-    loss = extra[name] if name in extra else losses.loss(name)  # type: ignore[arg-type]
+    loss = extra[name] if name in extra else losses.find_loss(name)  # type: ignore[arg-type]
     values = torch.tensor([-6e4, -200.0, -88.0, -1.0, 0.0, 1.0, 88.0, 200.0, 6e4], dtype=dtype)
     outputs = values.repeat(2, 1).T.contiguous().requires_grad_()
     truth = torch.tensor([0.0, 1.0]).expand(9, 2)
@@ -80,7 +80,7 @@ def test_huge_outputs_give_finite_losses_and_gradients(name: str, dtype: torch.d
 @pytest.mark.parametrize("name", losses.NAMES)
 def test_a_step_against_the_gradient_lowers_it(name: losses.LossName, case: tuple[torch.Tensor, torch.Tensor]) -> None:
     outputs, truth = case[0].clone().requires_grad_(), case[1]
-    before = losses.loss(name)(outputs, truth)
+    before = losses.find_loss(name)(outputs, truth)
     before.backward()  # type: ignore[no-untyped-call]
     assert outputs.grad is not None
-    assert losses.loss(name)(outputs - 10 * outputs.grad, truth) < before
+    assert losses.find_loss(name)(outputs - 10 * outputs.grad, truth) < before

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from training import metrics
-from training.metrics import Scores, Truth
+from training.fit import metrics
+from training.fit.metrics import Scores, Truth
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 5))
 COARSE = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])  # few values: many ties
@@ -74,8 +74,8 @@ def test_the_order_of_the_photos_changes_nothing(case: tuple[Scores, Truth], ran
     random.shuffle(order)  # type: ignore[attr-defined]
     found, other = metrics.average_precisions(scores, truth), metrics.average_precisions(scores[order], truth[order])
     np.testing.assert_allclose(found, other)
-    assert metrics.tally(scores[order] > 0.5, truth[order]).hits.tolist() == (
-        metrics.tally(scores > 0.5, truth).hits.tolist()
+    assert metrics.tally_labels(scores[order] > 0.5, truth[order]).hits.tolist() == (
+        metrics.tally_labels(scores > 0.5, truth).hits.tolist()
     )
 
 
@@ -90,17 +90,17 @@ def test_only_the_order_of_the_scores_counts(case: tuple[Scores, Truth]) -> None
 @given(scored())
 def test_who_knows_the_truth_has_everything(case: tuple[Scores, Truth]) -> None:
     _, truth = case
-    counts = metrics.tally(truth, truth)
+    counts = metrics.tally_labels(truth, truth)
     if truth.any():
         assert metrics.mean_average_precision(truth.astype(float), truth) == pytest.approx(1)
-        assert metrics.micro(counts) == metrics.macro(counts) == metrics.Means(1, 1, 1)
+        assert metrics.micro_average(counts) == metrics.macro_average(counts) == metrics.Means(1, 1, 1)
     assert metrics.label_accuracy(truth, truth) == 1
 
 
 @given(scored())
 def test_f1_lies_between_precision_and_recall(case: tuple[Scores, Truth]) -> None:
     scores, truth = case
-    counts = metrics.tally(scores >= 0.5, truth)
+    counts = metrics.tally_labels(scores >= 0.5, truth)
     low, high = np.minimum(counts.precision, counts.recall), np.maximum(counts.precision, counts.recall)
     assert ((low - 1e-12 <= counts.f1) & (counts.f1 <= high + 1e-12)).all()
 
@@ -108,9 +108,9 @@ def test_f1_lies_between_precision_and_recall(case: tuple[Scores, Truth]) -> Non
 def test_micro_and_macro_of_a_worked_example() -> None:
     truth = np.array([[True, False], [True, False], [True, True], [False, False]])
     said = np.array([[True, True], [True, False], [False, False], [False, False]])
-    counts = metrics.tally(said, truth)  # label 0: 2 hits, 1 miss; label 1: 1 false alarm, 1 miss
-    assert metrics.micro(counts) == metrics.Means(2 / 3, 2 / 4, 4 / 7)
-    assert metrics.macro(counts) == metrics.Means(1 / 2, 1 / 3, 2 / 5)
+    counts = metrics.tally_labels(said, truth)  # label 0: 2 hits, 1 miss; label 1: 1 false alarm, 1 miss
+    assert metrics.micro_average(counts) == metrics.Means(2 / 3, 2 / 4, 4 / 7)
+    assert metrics.macro_average(counts) == metrics.Means(1 / 2, 1 / 3, 2 / 5)
 
 
 def test_saying_nothing_is_right_on_nearly_all_labels() -> None:
@@ -119,13 +119,13 @@ def test_saying_nothing_is_right_on_nearly_all_labels() -> None:
     truth[:10, 0] = False  # 2.9 labels a photo, as COCO has
     assert metrics.silent_accuracy(truth) == pytest.approx(0.96375)
     assert metrics.label_accuracy(np.zeros_like(truth), truth) == metrics.silent_accuracy(truth)
-    assert metrics.micro(metrics.tally(np.zeros_like(truth), truth)) == metrics.Means(0, 0, 0)
+    assert metrics.micro_average(metrics.tally_labels(np.zeros_like(truth), truth)) == metrics.Means(0, 0, 0)
 
 
 @given(scored())
 def test_more_guesses_are_never_worse(case: tuple[Scores, Truth]) -> None:
     scores, truth = case
-    shares = [metrics.top_k(scores, truth, k) for k in range(1, truth.shape[1] + 1)]
+    shares = [metrics.top_k_accuracy(scores, truth, k) for k in range(1, truth.shape[1] + 1)]
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(truth.any(axis=1).mean())
 
@@ -133,7 +133,7 @@ def test_more_guesses_are_never_worse(case: tuple[Scores, Truth]) -> None:
 def test_top_k_of_a_worked_example() -> None:
     scores = np.array([[0.1, 0.5, 0.4], [0.6, 0.3, 0.1]])
     truth = np.array([[False, False, True], [True, False, False]])
-    assert [metrics.top_k(scores, truth, k) for k in (1, 2, 3)] == [0.5, 1.0, 1.0]
+    assert [metrics.top_k_accuracy(scores, truth, k) for k in (1, 2, 3)] == [0.5, 1.0, 1.0]
 
 
 def test_calibration_of_a_worked_example() -> None:
@@ -159,9 +159,9 @@ def test_no_photos_give_no_figures() -> None:
     assert math.isnan(metrics.mean_average_precision(nothing, none))
     assert math.isnan(metrics.label_accuracy(none, none))
     assert math.isnan(metrics.silent_accuracy(none))
-    assert math.isnan(metrics.top_k(nothing, none, 1))
+    assert math.isnan(metrics.top_k_accuracy(nothing, none, 1))
     assert math.isnan(metrics.reliability(nothing, none).error)
-    assert math.isnan(metrics.macro(metrics.tally(none, none)).f1)
+    assert math.isnan(metrics.macro_average(metrics.tally_labels(none, none)).f1)
 
 
 def test_large_outputs_become_probabilities_without_a_warning() -> None:

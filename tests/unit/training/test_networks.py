@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from app_tier.engines import modules
 from core.errors import WeightsInvalid, WeightsMissing
 from training.fit import networks
-from training.fit.ema import Ema
+from training.fit.learner import Ema
 from training.fit.schedule import Cosine
 
 SMALL = "timm/test_byobnet"
@@ -30,9 +30,9 @@ def imagenet(tmp_path: Path) -> Path:
 
 
 def test_a_new_head_lies_over_the_weights_of_the_file(imagenet: Path, tmp_path: Path) -> None:
-    base = networks.known(SMALL, tmp_path)
+    base = networks.look_up_network(SMALL, tmp_path)
     torch.manual_seed(1)
-    module = networks.with_labels(base, ("cat", "dog"), imagenet)
+    module = networks.build_with_labels(base, ("cat", "dog"), imagenet)
     theirs = modules.build(base, imagenet).network.state_dict()
     ours = module.network.state_dict()
     new = {name for name in ours if ours[name].shape != theirs[name].shape}
@@ -43,38 +43,38 @@ def test_a_new_head_lies_over_the_weights_of_the_file(imagenet: Path, tmp_path: 
 
 @pytest.mark.parametrize("other", ["timm/test_resnet", "resnet50"])
 def test_weights_of_another_network_are_refused_by_name(imagenet: Path, tmp_path: Path, other: str) -> None:
-    base = networks.known(other, tmp_path)
+    base = networks.look_up_network(other, tmp_path)
     with pytest.raises(WeightsInvalid, match=rf"does not hold weights of {other}: its tensor '.*' is missing or"):
-        networks.with_labels(base, ("cat", "dog"), imagenet)
+        networks.build_with_labels(base, ("cat", "dog"), imagenet)
 
 
 def test_what_is_trained_can_be_served_and_begun_from_again(imagenet: Path, tmp_path: Path) -> None:
-    base = networks.known(SMALL, tmp_path)
-    module = networks.with_labels(base, ("cat", "dog"), imagenet)
-    save_file(networks.tensors(module), tmp_path / "best.safetensors")
-    again = networks.with_labels(base, ("a", "b", "c"), tmp_path / "best.safetensors")
+    base = networks.look_up_network(SMALL, tmp_path)
+    module = networks.build_with_labels(base, ("cat", "dog"), imagenet)
+    save_file(networks.collect_tensors(module), tmp_path / "best.safetensors")
+    again = networks.build_with_labels(base, ("a", "b", "c"), tmp_path / "best.safetensors")
     assert torch.equal(again.network.state_dict()["stem.conv.weight"], module.network.state_dict()["stem.conv.weight"])
 
 
 def test_an_architecture_may_be_named_as_the_library_does(tmp_path: Path) -> None:
-    assert networks.known("torchvision/resnet50", tmp_path) is networks.known("resnet50", tmp_path)
-    assert networks.resized(networks.known("resnet50", tmp_path), 448).resize == 464
+    assert networks.look_up_network("torchvision/resnet50", tmp_path) is networks.look_up_network("resnet50", tmp_path)
+    assert networks.resize_network(networks.look_up_network("resnet50", tmp_path), 448).resize == 464
     with pytest.raises(WeightsMissing, match="no tagger 'resnet51'"):
-        networks.known("resnet51", tmp_path)
+        networks.look_up_network("resnet51", tmp_path)
 
 
 def test_a_head_begins_by_how_often_each_label_is_there(tmp_path: Path) -> None:
-    module = networks.with_labels(networks.known(SMALL, tmp_path), ("often", "never"))
-    networks.expect(module, [0.75, 0.0])
-    head = networks.head_of(module)
+    module = networks.build_with_labels(networks.look_up_network(SMALL, tmp_path), ("often", "never"))
+    networks.set_label_priors(module, [0.75, 0.0])
+    head = networks.find_head(module)
     assert isinstance(head, torch.nn.Linear)
     assert torch.sigmoid(head.bias).tolist() == pytest.approx([0.75, 0.001], rel=1e-3)
 
 
 def test_a_frozen_network_keeps_its_batch_statistics(tmp_path: Path) -> None:
-    module = networks.with_labels(networks.known(SMALL, tmp_path), ("a",))
-    networks.freeze(module)
-    networks.training_mode(module, frozen=True)
+    module = networks.build_with_labels(networks.look_up_network(SMALL, tmp_path), ("a",))
+    networks.freeze_backbone(module)
+    networks.set_training_mode(module, frozen=True)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     module(torch.randint(0, 255, (4, 64, 64, 3), dtype=torch.uint8))
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
@@ -82,8 +82,8 @@ def test_a_frozen_network_keeps_its_batch_statistics(tmp_path: Path) -> None:
 
 
 def test_biases_and_scales_do_not_decay(tmp_path: Path) -> None:
-    module = networks.with_labels(networks.known(SMALL, tmp_path), ("a",))
-    decaying, others = networks.weight_groups(module, 0.1)
+    module = networks.build_with_labels(networks.look_up_network(SMALL, tmp_path), ("a",))
+    decaying, others = networks.group_weights(module, 0.1)
     assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     counts = [sum(each.numel() for each in group["params"]) for group in (decaying, others)]  # type: ignore[attr-defined]
     assert sum(counts) == sum(each.numel() for each in module.parameters())

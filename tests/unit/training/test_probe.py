@@ -9,7 +9,7 @@ import pytest
 
 from bench import probe
 from training.data.examples import Dataset, Example
-from training.metrics import Floats, Truth
+from training.fit.metrics import Floats, Truth
 
 
 def planted(telling: bool) -> tuple[Dataset, Floats, Truth]:

@@ -24,7 +24,7 @@ from training.evaluate import evaluation
 from training.evaluate.evaluation import FIGURES, FOLDER, evaluate_scores
 from training.fit import runs
 from training.fit.options import Options
-from training.fit.runs import BEST, RUN, Run
+from training.fit.runs import BEST, RUN, TrainingRun
 from training.publish import publishing
 
 LABELS = ("dog", "cat")
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
     save_file(modules.create_module("timm/test_efficientnet", len(LABELS)).state_dict(), folder / BEST)
     dataset = reading.read(coco(tmp_path / "data"))
     splits.save(splits.split(dataset), folder / runs.SPLITS, dataset)
-    run = Run(
+    run = TrainingRun(
         options=Options(network="timm/test_efficientnet", lr=0.01, augment=False, frozen_backbone=True),
         architecture="timm/test_efficientnet",
         input=Input(resize=32, crop=32),
@@ -91,15 +91,15 @@ def test_what_is_published_is_served_with_its_thresholds(settings, folder, publi
 
 def test_the_default_is_moved_only_if_wanted(settings, folder, publish):
     registry = Registry(Backend(settings).store)
-    older = publishing.manifest(folder, "pets", 0.0).model_copy(update={"temperature": 2.0})
-    registry.add(older, publishing.weights(folder))
+    older = publishing.build_manifest(folder, "pets", 0.0).model_copy(update={"temperature": 2.0})
+    registry.add(older, publishing.find_weights(folder))
     done = publish("--no-default")
     assert registry.default("pets") == older.version
     assert f"pets still means {older.reference}" in done.stdout
 
 
 def test_the_card_says_what_a_person_needs_to_know(folder):
-    made = publishing.manifest(folder, "pets", 0.0, licence="CC BY 4.0", about="For pets that sit still.\n")
+    made = publishing.build_manifest(folder, "pets", 0.0, licence="CC BY 4.0", about="For pets that sit still.\n")
     assert made.card.startswith("For pets that sit still.\n\n# pets\n")
     for line in (
         "| mAP | 100.0 % | 50.0 % |",
@@ -114,13 +114,13 @@ def test_the_card_says_what_a_person_needs_to_know(folder):
 
 def refused(folder: Path, kind: type[Exception], name: str = "pets") -> str:
     with pytest.raises(kind) as error:
-        publishing.manifest(folder, name, 0.0)
+        publishing.build_manifest(folder, name, 0.0)
     return str(error.value)
 
 
 def test_a_run_that_was_never_evaluated(folder):
     (folder / FOLDER / FIGURES).unlink()
-    assert "was not evaluated yet" in refused(folder, WeightsInvalid)
+    assert "is not evaluated yet" in refused(folder, WeightsInvalid)
 
 
 def test_a_run_that_was_trained_further_since(folder):
@@ -133,7 +133,7 @@ def test_weights_that_are_no_numbers(folder):
     state = load_file(folder / BEST)
     save_file(state | {"classifier.bias": torch.tensor([0.0, float("nan")])}, folder / BEST)
     evaluate(folder)
-    assert "classifier.bias holds numbers that are not finite" in refused(folder, WeightsInvalid)
+    assert "classifier.bias has values that are not finite" in refused(folder, WeightsInvalid)
 
 
 def test_weights_of_another_shape(folder):
@@ -150,7 +150,7 @@ def test_weights_that_are_none(folder):
 
 
 def test_an_evaluation_of_other_labels(folder):
-    figures = evaluation.read(folder)
+    figures = evaluation.read_figures(folder)
     other = figures.model_copy(update={"labels": figures.labels[:1]})
     (folder / FOLDER / FIGURES).write_text(other.model_dump_json())
     assert "its evaluation is of other labels" in refused(folder, RunInvalid)
@@ -163,8 +163,8 @@ def test_a_name_that_is_none(folder):
 @pytest.mark.parametrize(
     ("gone", "kind", "text"),
     [
-        (RUN, RunInvalid, "is no folder of a training"),
-        (BEST, RunInvalid, "no epoch of its training was finished yet"),
+        (RUN, RunInvalid, "is not the folder of a training"),
+        (BEST, RunInvalid, "its training has not finished an epoch yet"),
         (runs.SPLITS, DataInvalid, "No such file"),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from training.data.examples import Example
 from training.fit.options import SamplerName
-from training.fit.sampling import Sampler, rarities, repeats
+from training.fit.sampling import Sampler, compute_rarities, compute_repeat_factors
 
 NAMES = get_args(SamplerName)
 
@@ -44,7 +44,7 @@ def test_all_epochs_are_equally_long_and_a_seed_repeats_them(
 def test_each_example_comes_once_or_at_least_once(found: list[Example], epoch: int) -> None:
     assert sorted(Sampler("plain", found, 4, 1).order(epoch)) == list(range(len(found)))
     counts = np.bincount(Sampler("oversample", found, 4, 1).order(epoch), minlength=len(found))
-    wanted = repeats(found, 4)
+    wanted = compute_repeat_factors(found, 4)
     assert (counts >= np.floor(wanted)).all()
     assert (counts <= np.ceil(wanted * (len(found) + 1) / len(found))).all()
 
@@ -55,7 +55,7 @@ def test_another_epoch_and_another_seed_have_another_order() -> None:
 
 
 def test_repeat_factors_are_those_of_the_paper() -> None:
-    factors = repeats(UNEVEN, 3)
+    factors = compute_repeat_factors(UNEVEN, 3)
     assert factors[0] == 1
     assert factors[95] == pytest.approx(np.sqrt(0.1 / 0.04))
     assert factors[99] == pytest.approx(np.sqrt(0.1 / 0.01))
@@ -64,18 +64,18 @@ def test_repeat_factors_are_those_of_the_paper() -> None:
 def test_oversampling_brings_rare_labels_that_much_more_often() -> None:
     sampler = Sampler("oversample", UNEVEN, 3, 5)
     counts = sum(np.bincount(sampler.order(epoch), minlength=100) for epoch in range(400)) / 400
-    np.testing.assert_allclose(counts, repeats(UNEVEN, 3), rtol=0.05)
+    np.testing.assert_allclose(counts, compute_repeat_factors(UNEVEN, 3), rtol=0.05)
 
 
 def test_weighted_draws_make_labels_nearly_equally_frequent() -> None:
     sampler = Sampler("weighted", UNEVEN, 3, 5)
     drawn = np.concatenate([sampler.order(epoch) for epoch in range(200)])
     shares = [np.mean([label in UNEVEN[index].labels for index in drawn]) for label in range(3)]
-    assert shares[2] == pytest.approx(rarities(UNEVEN, 3)[99] / rarities(UNEVEN, 3).sum(), rel=0.1)
+    assert shares[2] == pytest.approx(compute_rarities(UNEVEN, 3)[99] / compute_rarities(UNEVEN, 3).sum(), rel=0.1)
     assert shares[2] > 30 * 0.01
     assert shares[1] > 5 * 0.04
 
 
 def test_examples_without_labels_weigh_as_the_most_common_ones() -> None:
-    assert rarities(examples({0}, {0}, set(), {1}), 2).tolist() == [0.5, 0.5, 0.5, 1.0]
-    assert rarities(examples(set(), set()), 2).tolist() == [1.0, 1.0]
+    assert compute_rarities(examples({0}, {0}, set(), {1}), 2).tolist() == [0.5, 0.5, 0.5, 1.0]
+    assert compute_rarities(examples(set(), set()), 2).tolist() == [1.0, 1.0]

@@ -1,4 +1,4 @@
-"""Reads labelled images in any of the four shapes in which people have them."""
+"""Read labelled images from any of the four layouts that people use."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from training.data.reading import coco, exports, folders, tables
 from training.data.reading.findings import Finding, Reading, general
 
 _SPLITS = "splits.json"
-"""May lie beside the images, and says nothing of what is on them."""
+"""Files that may be beside the images and say nothing about their content."""
 _ANNOTATIONS = "annotations"
-"""In which COCO's own folder, and what is laid out like it, has its json."""
+"""The folder with the json in COCO's own layout."""
 _INDEXES = {".json": "COCO json", ".jsonl": "an export of Tagfleet's", ".csv": "csv"}
 
 
 def read(source: Path, images: Path | None = None) -> Dataset:
-    """The dataset at `source`; `images` is the folder of its images where that is not beside it.
+    """Read the dataset at `source`; `images` is the folder of its images, if not beside it.
 
-    Raises DataInvalid with the first thing by file and line that keeps it from being learned from; `look` finds all.
+    Raises DataInvalid with the file and line of the first error; `look` finds all of them.
     """
     found = look(source, images)
     errors = found.errors
@@ -31,10 +31,10 @@ def read(source: Path, images: Path | None = None) -> Dataset:
 
 
 def look(source: Path, images: Path | None = None) -> Reading:
-    """What can be read of `source`, and everything that is wrong with it.
+    """Read what is readable in `source`, with everything that is wrong with it.
 
-    COCO's json, a csv, an export of Tagfleet's (json lines or csv), a folder that holds one of these, or a folder with
-    one folder for each class. Raises DataInvalid where it is none of them, or cannot be opened.
+    The source is COCO's json, a csv, a Tagfleet export (json lines or csv), a folder that contains one of these, or a
+    folder with one folder for each class. Raises DataInvalid if it is none of them or cannot be opened.
     """
     if images is not None and not images.is_dir():
         raise DataInvalid(f"{images} is no folder of images")
@@ -49,7 +49,7 @@ def look(source: Path, images: Path | None = None) -> Reading:
 
 
 def _index(source: Path) -> Path:
-    """The file that says what is on the images; the folder itself where its sub-folders do."""
+    """Return the file with the labels; the folder itself where its sub-folders are the labels."""
     if not source.exists():
         raise DataInvalid(f"{source}: there is no such file or folder")
     if source.is_file():

@@ -1,4 +1,4 @@
-"""COCO's instances json: images, annotations that put categories on them, boxes."""
+"""Read COCO's instances json: images, and annotations with categories and boxes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.data.reading.findings import Finding, Reading, folder_of
 
 _Part = TypeVar("_Part", bound=BaseModel)
 _SLACK_PX = 1.0
-"""Published boxes are rounded and lie outside by less than that."""
+"""Published boxes are rounded and may exceed the image by less than this."""
 
 
 class Image(BaseModel):
@@ -41,7 +41,7 @@ class Category(BaseModel):
 
 
 def read(index: Path, folder: Path | None) -> Reading:
-    """An image without annotations shows none of the categories. Raises DataInvalid for what is no such json."""
+    """Read the json. An image without annotations shows none of the categories. Raises DataInvalid."""
     raw = _loaded(index)
     findings: list[Finding] = []
     categories = _Categories(index, raw, findings)
@@ -81,7 +81,7 @@ def _loaded(index: Path) -> dict[str, list[Any]]:
 
 
 def lists(raw: Any, index: Path) -> dict[str, list[Any]]:
-    """What the json holds, its three lists among it. Raises DataInvalid where it lacks one."""
+    """Load the json with its three lists. Raises DataInvalid if it lacks one."""
     for name in ("images", "categories", "annotations"):
         if not isinstance(raw, dict) or not isinstance(raw.get(name), list):
             raise DataInvalid(f"{index} is no COCO json: it has no list {name!r}")
@@ -90,7 +90,7 @@ def lists(raw: Any, index: Path) -> dict[str, list[Any]]:
 
 
 def _candidates(index: Path) -> Iterator[Path]:
-    """Where people put the images: beside the json, or as COCO does, `annotations/instances_X.json` and `X/`."""
+    """Folders where the images may be: beside the json, or as in COCO, `annotations/instances_X.json` and `X/`."""
     yield index.parent / "images"
     yield index.parent
     stem = index.stem.removeprefix("instances_")

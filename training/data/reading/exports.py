@@ -1,8 +1,7 @@
-"""Tagfleet's own exports, `tagfleet export --format jsonl` or `csv`: the images that people corrected.
+"""Read Tagfleet's own exports, `tagfleet export --format jsonl` or `csv`: the images that people corrected.
 
-Of an image that a person touched, all tags that stand are taken: those the person gave, and those of the model that
-the person left. The originals are not part of an export: they lie in a folder, under the names that they were uploaded
-with.
+An image that a person edited counts with all its present tags: those that the person added, and those of the model that
+the person kept. The originals are not part of an export: they are in a folder, under the names of their uploads.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class _Item(BaseModel):
 
 @dataclass(slots=True)
 class _Corrected:
-    """One image that a person touched, or may have."""
+    """One image that a person edited, or may have edited."""
 
     line: int
     name: str
@@ -50,7 +49,7 @@ class _Corrected:
 
 
 def is_export(index: Path) -> bool:
-    """Whether a csv has the columns of an export."""
+    """Return whether a csv has the columns of an export."""
     with index.open(encoding="utf-8-sig", newline="") as file:
         try:
             return set(next(csv.reader(file), ())) >= _COLUMNS
@@ -59,7 +58,7 @@ def is_export(index: Path) -> bool:
 
 
 def read_json_lines(index: Path, folder: Path | None) -> Reading:
-    """One line for each image; `edited` tells which a person touched. Raises DataInvalid where none was."""
+    """Read one line for each image; `edited` marks those that a person edited. Raises DataInvalid if there are none."""
     findings: list[Finding] = []
     found = []
     with index.open(encoding="utf-8") as file:
@@ -76,8 +75,8 @@ def read_json_lines(index: Path, folder: Path | None) -> Reading:
 
 
 def read_csv(index: Path, folder: Path | None) -> Reading:
-    """One row for each tag. An image counts as touched where a person gave one of its tags: one from which a person
-    only took tags away cannot be told here, so json lines say more. Raises DataInvalid where none was touched.
+    """Read one row for each tag. An image counts as edited where a person added one of its tags. A csv does not show
+    images from which a person only removed tags; json lines do. Raises DataInvalid if no image was edited.
     """
     found: dict[str, _Corrected] = {}
     with index.open(encoding="utf-8-sig", newline="") as file:
@@ -124,7 +123,7 @@ def _made(index: Path, folder: Path | None, found: Iterable[_Corrected], finding
 
 
 def _numbered(tags: Iterable[str], labels: list[str], position: dict[str, int]) -> Iterator[int]:
-    """`Dog` and `dog` are one tag, spelled as it is met first."""
+    """`Dog` and `dog` are one tag, with the spelling that comes first."""
     for tag in tags:
         key = tag_key(tag)
         if key not in position:

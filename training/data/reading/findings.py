@@ -1,4 +1,4 @@
-"""What a reader hands over: the dataset, and what is wrong with it; and the images that lie in a folder."""
+"""The result of every reader: the dataset and its findings. Also: the images in a folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. An error keeps the data from being learned from; a warning does not."""
+    """One problem. An error prevents training on the data; a warning does not."""
 
     level: Literal["error", "warning"]
     kind: Kind
@@ -67,7 +67,7 @@ class Reading:
 
 
 def general(dataset: Dataset, source: Path) -> Iterator[Finding]:
-    """What is wrong with the labels as a whole."""
+    """Check the labels as a whole."""
     where = str(source)
     if not dataset.examples:
         yield Finding("error", "no labels", where, "there is no labelled image in it")
@@ -95,7 +95,7 @@ def general(dataset: Dataset, source: Path) -> Iterator[Finding]:
 
 
 class Images:
-    """The files of a folder, listed once, found by the names that a source gives them."""
+    """The files of a folder, listed once and found by the names in a source."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -104,7 +104,7 @@ class Images:
         self._named: set[str] = set()
 
     def find(self, name: str) -> Path | None:
-        """The image of this name (`/` between folders), None where there is none. Names that lead out are none.
+        """Return the image of this name (`/` between folders), or None. Names that lead out match nothing.
 
         An accented letter may be one character here and two in the folder (NFC and NFD): it is the same name.
         """
@@ -118,11 +118,11 @@ class Images:
         return self.folder / key
 
     def under(self, folder: str) -> list[str]:
-        """The names of what lies in a folder of it and further down, in order."""
+        """Return the names in a sub-folder and below, in order."""
         return sorted(name for name in self._there if name.startswith(f"{folder}/"))
 
     def orphans(self) -> Iterator[Finding]:
-        """Images that were not asked for."""
+        """Return the images that no source named."""
         for name in sorted(self._there - self._named):
             if Path(name).suffix.lower() in IMAGE_EXTENSIONS:
                 where = str(self.folder / name)
@@ -130,9 +130,9 @@ class Images:
 
 
 def folder_of(index: Path, given: Path | None, first: str, *candidates: Path) -> Images:
-    """The folder in which the image `first` lies: `given`, else the first candidate that has it.
+    """Return the folder with the image `first`: `given`, else the first candidate that has it.
 
-    Raises DataInvalid where none has.
+    Raises DataInvalid if none has it.
     """
     if given is not None:
         return Images(given)
@@ -149,7 +149,7 @@ def folder_of(index: Path, given: Path | None, first: str, *candidates: Path) ->
 
 
 def _listed(folder: Path) -> Iterator[str]:
-    """Files below the folder, hidden ones left out, as `a/b.jpg`. Links are followed, none in a circle."""
+    """Yield the files below the folder as `a/b.jpg`, without hidden ones. Links are followed, but never in a circle."""
     seen: set[Path] = set()
     for at, folders, files in os.walk(folder, followlinks=True):
         real = Path(at).resolve()

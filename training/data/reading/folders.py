@@ -1,4 +1,4 @@
-"""A folder with one folder of images for each class."""
+"""Read a folder with one sub-folder of images for each class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.data.reading.findings import Finding, Images, Reading
 
 
 def read(root: Path, folder: Path | None) -> Reading:
-    """A class is called as its folder; images further down count too. Raises DataInvalid where there is no folder."""
+    """Name each class after its folder; images further down count too. Raises DataInvalid without sub-folders."""
     if folder is not None:
         raise DataInvalid(f"{root} has a folder for each class, so the images lie in it: --images is for other sources")
     classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -1,6 +1,6 @@
-"""A csv beside a folder of images: `file,labels`, the labels between `;`, or `file` and one column of 0 and 1 for each.
+"""Read a csv of images: `file,labels` with `;` between the labels, or `file` and a column of 0 and 1 for each label.
 
-A column `group` names what belongs together: frames of one film, photos of one person.
+A column `group` names images that belong together: frames of one film, photos of one person.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _APART = ("file", "labels", "group")
 
 
 def read(index: Path, folder: Path | None) -> Reading:
-    """Labels in the order of their columns, or by name. Raises DataInvalid for a csv without a column `file`."""
+    """Read the csv; labels are in the order of columns, or by name. Raises DataInvalid without a column `file`."""
     columns, rows = _rows(index)
     findings: list[Finding] = []
     names = [column for column in columns if column not in _APART]
@@ -54,7 +54,7 @@ def read(index: Path, folder: Path | None) -> Reading:
 
 
 def _rows(index: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Columns, and rows with the number of the line that each ends in."""
+    """Return the columns, and the rows with the number of the line in which each ends."""
     with index.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:

@@ -10,7 +10,7 @@ import structlog
 from click.testing import CliRunner
 
 from config.settings import Settings
-from controller.simulation.clairvoyant import bound, clairvoyant
+from controller.simulation.clairvoyant import bound_cost, plan_clairvoyantly
 from controller.simulation.compare import GOAL, OURS, Row, compare, verdicts
 from controller.simulation.run import SimulatedRun, Snapshot
 from controller.simulation.run_metrics import measure_run, summary
@@ -34,15 +34,15 @@ def test_percentiles_are_nearest_ranks_weighted_by_images() -> None:
 def test_a_clairvoyant_pays_the_work_and_one_boot_for_a_batch() -> None:
     machine = WorkerSpec(throughput=10.0, boot_s=60.0, price=0.36)
     batch = Trace("batch", 600.0, ((100.0, 600),))
-    plan = clairvoyant(batch, machine, p95_s=70.0)
+    plan = plan_clairvoyantly(batch, machine, p95_s=70.0)
     assert plan.launched == 1
-    assert plan.cost == pytest.approx(bound(batch, machine), rel=0.02)
+    assert plan.cost == pytest.approx(bound_cost(batch, machine), rel=0.02)
 
 
 def test_a_clairvoyant_in_a_hurry_pays_more() -> None:
     machine = WorkerSpec()
     batch = Trace("batch", 600.0, ((100.0, 600),))
-    costs = [clairvoyant(batch, machine, p95_s).cost for p95_s in (5.0, 20.0, 70.0)]
+    costs = [plan_clairvoyantly(batch, machine, p95_s).cost for p95_s in (5.0, 20.0, 70.0)]
     assert costs == sorted(costs, reverse=True)
     assert costs[0] > costs[-1]
 

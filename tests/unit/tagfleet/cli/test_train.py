@@ -47,15 +47,14 @@ def test_a_tagger_is_trained_gone_on_with_and_evaluated(run: Run, tmp_path: Path
     refused = run(*command, "--loss", "bce")
     assert refused.exit_code != 0
     assert str(refused.exception) == (
-        f"{folder} holds another run: it was begun with loss asl, not bce. "
-        "Repeat that one's options, or name a new folder"
+        f"{folder} holds another run: it was started with loss asl, not bce. Use the same options, or name a new folder"
     )
 
     measured = run("evaluate", folder, source, "--workers", 0)
     assert measured.exit_code == 0, measured.output
     assert re.search(r"^mAP +\d+\.\d % \(chance: 33\.3 %\)$", measured.output, re.MULTILINE)
     assert (folder / evaluation.FOLDER / evaluation.REPORT).is_file()
-    assert evaluation.read(folder).images == 3
+    assert evaluation.read_figures(folder).images == 3
 
 
 def test_weights_that_are_nowhere_are_told_with_the_way_around_them(run: Run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from config import settings as config
 from config.settings import Settings
 from core.local import instance_files
 from core.wiring import Backend
-from tagfleet.cli.worker import _of, _on
+from tagfleet.cli.worker import identify_instance, identify_process
 from tests.metadata import FakeMetadata, serving
 from tests.unit.web_tier.processes import wait_for
 
@@ -32,7 +32,7 @@ def backend(tmp_path: Path) -> Backend:
 class TestOnThisMachine:
     @pytest.mark.parametrize("id", [None, "my-box", "auto-2", "../queues", "a/b", "wrk-0123456789ab-0"])
     def test_one_by_hand_is_not_managed_whatever_it_is_called(self, backend, id):
-        assert not _of(id, "resnet50", backend).managed
+        assert not identify_process(id, "resnet50", backend).managed
 
     def test_one_that_the_fleet_launched_is(self, backend, tmp_path):
         """Its file names this process, which holds the lock."""
@@ -42,7 +42,7 @@ class TestOnThisMachine:
         assert fd is not None
         try:
             instance_files.append(path, pid=os.getpid())
-            assert _of("wrk-0123456789ab-0", "resnet50", backend).managed
+            assert identify_process("wrk-0123456789ab-0", "resnet50", backend).managed
         finally:
             os.close(fd)
 
@@ -56,7 +56,7 @@ class TestOnThisMachine:
         if mine:
             os.close(fd)  # that process has ended, and we got its number
         try:
-            assert not _of("wrk-0123456789ab-0", "resnet50", backend).managed
+            assert not identify_process("wrk-0123456789ab-0", "resnet50", backend).managed
         finally:
             if not mine:
                 os.close(fd)
@@ -71,7 +71,7 @@ class TestOnEc2:
             backend = Backend(config.load({}, flags={**flags, "aws.input_bucket": "i"}))
             machine = backend.machine()
             assert machine
-            return _on(machine, "resnet50", backend.settings, backend)
+            return identify_instance(machine, "resnet50", backend.settings, backend)
 
     def test_one_that_the_fleet_launched_is_managed(self, monkeypatch):
         found = self.identity(monkeypatch, LAUNCHED)
