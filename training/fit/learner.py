@@ -38,7 +38,7 @@ class Ema(Generic[Module]):
         self._decay = decay
 
     def update(self, module: nn.Module, step: int) -> None:
-        """Update the average after optimiser step `step`, counted from 1. Early on it forgets faster: it starts at random."""
+        """Update the average after optimiser step `step`, from 1. Early on it forgets faster: it starts at random."""
         decay = min(self._decay, step / (step + 9))
         ours, theirs = self.module.state_dict(), module.state_dict()
         with torch.no_grad():
