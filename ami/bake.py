@@ -19,8 +19,8 @@ from core.errors import NotFound, TagfleetError, Unavailable
 from core.storage import layout
 from core.storage.ports import ObjectStore
 
-_LOOK_S = 5.0
-_MOST_FAILED_LOOKS = 24  # in a row: two minutes without an answer
+_POLL_S = 5.0
+_MOST_FAILED_POLLS = 24  # in a row: two minutes without an answer
 _USER_DATA_BYTES = 16_384
 _CONSOLE_LINES = 20
 
@@ -86,7 +86,7 @@ class Bake:
                 recipe.name, base, recipe.type, user_data, subnet=recipe.subnet, disk_gb=recipe.disk_gb
             )
             self._say(f"builder {builder} ({recipe.type}) starts from {base} and installs a {recipe.role}")
-            self._until(lambda: self._reported(builder), f"builder {builder} has not reported")
+            self._until(lambda: self._has_reported(builder), f"builder {builder} has not reported")
             self._say(f"installed and checked; builder {builder} stops")
             self._images.stop(builder)
             self._until(lambda: self._images.state(builder) == "stopped", f"builder {builder} does not stop")
@@ -115,8 +115,8 @@ class Bake:
             "#!/bin/bash",
             f"shutdown -h +{recipe.deadline_s // 60 + 5:.0f}  # whatever becomes of who launched it",
             *(f"export {name}={shlex.quote(value)}" for name, value in recipe.environ.items()),
-            f"readonly package={self._uploaded(recipe.package)} installer={self._uploaded(self._installer)}",
-            f"readonly weights=({' '.join(self._uploaded(path) for path in recipe.weights)})",
+            f"readonly package={self._upload(recipe.package)} installer={self._upload(self._installer)}",
+            f"readonly weights=({' '.join(self._upload(path) for path in recipe.weights)})",
             f"readonly report={shlex.quote(self._images.report_url(self._key('report'), self._expires_s))}",
             f"arguments=({shlex.join(arguments)})",
             (files("ami") / "builder.sh").read_text(),
@@ -126,7 +126,7 @@ class Bake:
             raise BakeFailed("the builder's user data exceeds EC2's 16 KB: name fewer files of weights")
         return text
 
-    def _uploaded(self, path: Path) -> str:
+    def _upload(self, path: Path) -> str:
         """Upload a file; return the address from which the builder fetches it, quoted for its shell."""
         key = self._key(path.name)
         self._say(f"uploading {path.name} ({path.stat().st_size / 1e6:.1f} MB)")
@@ -134,7 +134,7 @@ class Bake:
             self._store.put(key, file)
         return shlex.quote(self._images.fetch_url(key, self._expires_s))
 
-    def _reported(self, builder: str) -> bool:
+    def _has_reported(self, builder: str) -> bool:
         try:
             outcome, _, log = self._store.get(self._key("report")).data.decode("utf-8", "replace").partition("\n")
         except NotFound:
@@ -165,11 +165,11 @@ class Bake:
                 unanswered = 0
             except Unavailable:
                 unanswered += 1
-                if unanswered >= _MOST_FAILED_LOOKS:
+                if unanswered >= _MOST_FAILED_POLLS:
                     raise
             if self._clock() > deadline:
                 raise BakeFailed(f"{otherwise} after {self._recipe.deadline_s / 60:.0f} min")
-            self._pause(_LOOK_S)
+            self._pause(_POLL_S)
 
     # --- what is undone -----------------------------------------------------------------------
 

@@ -136,16 +136,16 @@ class _Expansion:
         }
 
     def of(self, node: Any) -> Any:
-        return self._expanded(node, self._known)
+        return self._expand(node, self._known)
 
-    def _expanded(self, node: Any, known: Mapping[str, Any]) -> Any:
+    def _expand(self, node: Any, known: Mapping[str, Any]) -> Any:
         if isinstance(node, str):
-            return self._filled_in(node, known)
+            return self._fill_in(node, known)
         if isinstance(node, list):
             return [item for entry in node for item in self._entries(entry, known)]
         if isinstance(node, dict):
             if set(node) == {"Json::Sub"}:
-                return {"Fn::Sub": json.dumps(self._expanded(node["Json::Sub"], known))}
+                return {"Fn::Sub": json.dumps(self._expand(node["Json::Sub"], known))}
             return dict(self._pairs(node, known))
         return node
 
@@ -153,15 +153,15 @@ class _Expansion:
         key = next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else None
         if key in self._each:
             for values in self._each[key]:
-                yield self._expanded(entry[key], {**known, **values})
+                yield self._expand(entry[key], {**known, **values})
         else:
-            yield self._expanded(entry, known)
+            yield self._expand(entry, known)
 
     def _pairs(self, node: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for key, value in node.items():
             for values in self._repetitions(key, known):
                 inner = {**known, **values}
-                yield self._filled_in(key, inner), self._expanded(value, inner)
+                yield self._fill_in(key, inner), self._expand(value, inner)
 
     def _repetitions(self, key: str, known: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Return what is known beside `known` each time that `key` is repeated."""
@@ -170,10 +170,10 @@ class _Expansion:
             return [{"OtherPool": pool["Pool"]} for pool in pools[1:]]
         return pools if "<Pool>" in key and "Pool" not in known else [{}]
 
-    def _filled_in(self, text: str, known: Mapping[str, Any]) -> Any:
+    def _fill_in(self, text: str, known: Mapping[str, Any]) -> Any:
         if (whole := _PLACEHOLDER.fullmatch(text)) and whole[1] in known:
             value = known[whole[1]]
-            return self._filled_in(value, known) if isinstance(value, str) and value != text else value
+            return self._fill_in(value, known) if isinstance(value, str) and value != text else value
         return _PLACEHOLDER.sub(lambda found: str(known.get(found[1], found[0])), text)
 
 

@@ -46,7 +46,7 @@ _AHEAD_S = 61.0
 
 
 class Prober:
-    """Adds one image at a time to its own batch. `times`: seconds per write; `turns`: seconds until its turn to write."""
+    """Adds single images to its own batch. `times`: seconds per write; `turns`: seconds until its turn to write."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -24,7 +24,7 @@ class Served:
 
 
 def served(tagger: str, environ: Mapping[str, str], scratch: Path) -> Served:
-    """Have the pool resnet50 serve `tagger`, without a fallback. An unknown name is registered as a multilabel model."""
+    """Have the pool resnet50 serve `tagger`, without a fallback. Registers an unknown name as a multilabel model."""
     pool = {"TAGFLEET_POOLS__RESNET50__TAGGER": tagger, "TAGFLEET_POOLS__RESNET50__FALLBACK": ""}
     if tagger in _AT_HAND:
         return Served(pool)

@@ -1,4 +1,7 @@
-"""A cloud for the tests: moto's server, as a process of its own on loopback, put right where it differs from AWS."""
+"""Run AWS for the tests: moto's server as a process on loopback, corrected where it differs from AWS.
+
+The server and its corrections are in `moto_server` and the modules `moto_*`.
+"""
 
 from __future__ import annotations
 
@@ -27,32 +30,32 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": REGION,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""Those of AWS's own examples, as a process gets them."""
+"""The credentials of AWS's own examples, as environment variables."""
 
 
 @dataclass
 class Cloud:
-    """`environ` is what a process needs to see this cloud: credentials, region, endpoint."""
+    """The running cloud. `environ` leads a process to it: credentials, region, endpoint."""
 
     endpoint: str
     environ: dict[str, str]
     ahead_s: float = 0.0
-    """How far the clock of its queues is ahead."""
+    """How far the clock of queues and instances is ahead."""
     _clients: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def clients(self) -> Clients:
-        """Clients as the production code has them."""
+        """The production code's clients."""
         return clients_of(self.endpoint)
 
     def client(self, service: str) -> Any:
-        """A plain client of boto3's, for what a test looks at or makes beforehand."""
+        """Return a plain boto3 client, with which a test prepares and inspects the cloud."""
         if service not in self._clients:
             self._clients[service] = _session().client(service, endpoint_url=self.endpoint)
         return self._clients[service]
 
     def name(self, stem: str) -> str:
-        """A name that no other test has: of a bucket, a queue, a deployment."""
+        """Return a name of a bucket, queue or deployment that no other test has."""
         return f"{stem}-{next(_names)}"
 
     def pass_time(self, seconds: float) -> None:
@@ -62,13 +65,13 @@ class Cloud:
         self.ahead_s += seconds
 
     def ec2(self, deployment: str, **wishes: object) -> None:
-        """Have EC2 fail for one deployment, or mend it again: see `moto_ec2.Faults`."""
+        """Set the faults of EC2 for one deployment: see `moto_ec2.Faults`."""
         body = json.dumps({"deployment": deployment, **wishes}).encode()
         urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/tagfleet/ec2", data=body)).close()
 
 
 def clients_of(endpoint: str, **options: Any) -> Clients:
-    """`options` as for `core.aws.clients.Clients`."""
+    """Make the production code's clients for an endpoint, with the options of `core.aws.clients.Clients`."""
     from core.aws.clients import Clients
 
     return Clients(REGION, session=_session(), endpoint=endpoint, **options)
@@ -76,7 +79,7 @@ def clients_of(endpoint: str, **options: Any) -> Clients:
 
 @cache
 def _session() -> Any:
-    import boto3  # a third of a second that most selections of tests need not wait for
+    import boto3  # takes a third of a second, which most test runs can save
 
     return boto3.Session(
         aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
@@ -87,7 +90,7 @@ def _session() -> Any:
 
 @contextmanager
 def running() -> Iterator[Cloud]:
-    """Starts the server, waits until it answers, and ends it; it also ends when this process is killed."""
+    """Run the server for the block. It also ends when this process is killed."""
     program = Path(__file__).with_name("moto_server.py")
     process = subprocess.Popen(
         [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -1,4 +1,4 @@
-"""Fixtures that tests of all kinds share."""
+"""Fixtures and time limits for all kinds of tests."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from config.settings import Settings
 from tests import cloud as clouds
 
 properties.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-properties.load_profile("patient")  # what a property takes says more of a busy machine than of the code
+properties.load_profile("patient")  # a deadline would test how busy the machine is
 
 SLOW_S = {"e2e": 600, "aws": 600, "browser": 300}
-"""By its marker, how long a test may take that waits for processes of its own, where it does not say so itself."""
+"""Seconds that a test with this marker may take unless it has its own limit: it waits for processes."""
 
 
 def pytest_configure() -> None:
-    """Commands that the tests interrupt are to hear it: a shell has those behind its `&` ignore Ctrl-C."""
+    """Restore SIGINT, which a shell ignores for background jobs: commands under test inherit it and need Ctrl-C."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests with a slow marker its time limit."""
     for item in items:
         limits = [limit for marker, limit in SLOW_S.items() if item.get_closest_marker(marker)]
         if limits and not item.get_closest_marker("timeout"):
@@ -38,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """Real weights and photos; the test is skipped in a clone that has none."""
+    """The folder of real weights and photos; skips the test if there is none."""
     folder = test_data(os.environ)
     if folder is None:
         pytest.skip("no test data (TAGFLEET_TEST_DATA)")
@@ -53,12 +54,12 @@ def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Defaults, with everything that is kept under `tmp_path`."""
+    """Default settings with all files under `tmp_path`."""
     return config.load({}, flags={"home": str(tmp_path / "home"), "cache": str(tmp_path / "cache"), "port": 0})
 
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[clouds.Cloud]:
-    """AWS as far as the tests need it, on loopback; shared by all tests of a session, so names must be unique."""
+    """AWS on loopback. All tests of a session share it, so take names from `Cloud.name`."""
     with clouds.running() as running:
         yield running

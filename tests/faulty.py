@@ -1,4 +1,4 @@
-"""A proxy between a client of AWS and the tests' cloud, which does to requests what networks and services do."""
+"""Inject faults of networks and services with a proxy between an AWS client and the tests' cloud."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Request:
-    """`operation` is SQS's, or S3's method with the names of the query: `PUT`, `POST ?delete`."""
+    """A request. `operation` is SQS's, or S3's method with the names of its query: `PUT`, `POST ?delete`."""
 
     operation: str
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
-    """By their names in lower case."""
+    """Keyed by names in lower case."""
 
 
 @dataclass
 class Answer:
-    """In place of the service's own; the request does not reach it."""
+    """The proxy answers this; the request does not reach the service."""
 
     status: int
     body: bytes
@@ -38,11 +38,11 @@ class Reset:
 
 
 class Lost:
-    """The service does what it is asked, and its answer is lost."""
+    """The service handles the request, but its answer is lost."""
 
 
 class Cut:
-    """The answer breaks off in the middle of its body."""
+    """The connection breaks in the middle of the answer's body."""
 
 
 class Silence:
@@ -51,7 +51,7 @@ class Silence:
 
 @dataclass
 class Ignored:
-    """The service does what it is asked as if these headers, in lower case, were not there."""
+    """The service gets the request without these headers, named in lower case."""
 
     headers: tuple[str, ...]
 
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, *_: object) -> None:
-        """Nothing is written down."""
+        """Log nothing."""
 
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -128,21 +128,23 @@ class _Server(ThreadingHTTPServer):
         self.ended = threading.Event()
 
     def handle_error(self, *_: object) -> None:
-        """A client that waits no longer is what some tests are about."""
+        """Ignore it: some tests have clients that stop waiting."""
 
 
 class Faulty:
-    """`on` is asked what happens to each request; None lets it pass."""
+    """The proxy. Faults apply to requests from then on; without any, requests pass."""
 
     def __init__(self, endpoint: str) -> None:
         self._server = _Server(urlsplit(endpoint).netloc)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
 
     def on(self, decide: Callable[[Request], Fault | None]) -> None:
+        """Ask `decide` for the fault of each request; None lets the request pass."""
         self._server.on = decide
 
     @contextmanager
     def running(self) -> Iterator[Faulty]:
+        """Serve on `endpoint` until the block ends."""
         thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
@@ -154,7 +156,7 @@ class Faulty:
             self._server.server_close()
 
     def first(self, *faults: Fault, of: str = "") -> None:
-        """These happen to the next requests of the operation, one each."""
+        """Apply one fault to each of the next requests whose operation starts with `of`."""
         left = list(faults)
 
         def decide(request: Request) -> Fault | None:
@@ -163,6 +165,7 @@ class Faulty:
         self.on(decide)
 
     def always(self, fault: Fault, of: str = "") -> None:
+        """Apply the fault to every request whose operation starts with `of`."""
         self.on(lambda request: fault if request.operation.startswith(of) else None)
 
 
@@ -170,17 +173,19 @@ _OF_A_CONNECTION = frozenset({"connection", "content-length", "transfer-encoding
 
 
 def s3_error(status: int, code: str, message: str = "", extra: str = "", **headers: str) -> Answer:
+    """Return an error as S3 writes it. `extra` is XML beside code and message."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message>{extra}</Error>"
     return Answer(status, body.encode(), {"Content-Type": "application/xml", **headers})
 
 
 def sqs_error(status: int, code: str, message: str = "") -> Answer:
+    """Return an error as SQS writes it."""
     body = json.dumps({"__type": f"com.amazonaws.sqs#{code}", "message": message})
     return Answer(status, body.encode(), {"Content-Type": "application/x-amz-json-1.0"})
 
 
 def sqs_failed(ids: list[str], code: str, *, sender: bool) -> Answer:
-    """Of a batch of which these entries failed and no other was asked for."""
+    """Return SQS's answer to a batch of these entries, all of which failed."""
     failed = [{"Id": id_, "Code": code, "Message": code, "SenderFault": sender} for id_ in ids]
     body = json.dumps({"Successful": [], "Failed": failed})
     return Answer(200, body.encode(), {"Content-Type": "application/x-amz-json-1.0"})

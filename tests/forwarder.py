@@ -1,4 +1,4 @@
-"""A TCP address whose server can be changed, as that of a failover: what is connected already stays connected."""
+"""Forward a TCP address to a server that can be changed, as a failover does. Open connections keep their server."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from types import TracebackType
 
 
 class Loss(Enum):
-    """What happens to a COMMIT, and to the connection that sends it."""
+    """When a COMMIT is lost, together with its connection."""
 
     BEFORE = auto()
-    """The server never hears of it."""
+    """Before the server receives it."""
     AFTER = auto()
-    """The server commits, and its answer is lost."""
+    """After the server commits: only the answer is lost."""
 
 
 class Forwarder:
-    """Forwards connections on a free port of loopback to `target`: a port there too, or the path of a socket."""
+    """Forwards connections on a free loopback port to `target`: a loopback port or the path of a socket."""
 
     def __init__(self, target: int | str) -> None:
         self.target = target
         self.commits = 0
         self.cut_on: bytes | None = None
-        """The next request that has this in it is not forwarded, and its connection ends."""
+        """The next request that contains these bytes is dropped with its connection."""
         self._losses: dict[int, Loss] = {}
         self._changing = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -43,7 +43,7 @@ class Forwarder:
         self.cut()
 
     def cut(self) -> None:
-        """Break all connections there are."""
+        """Break all open connections."""
         with self._changing:
             sockets = list(self._open)
         for one in sockets:
@@ -94,7 +94,7 @@ class _Pair:
                 if self._owner.cut_on is not None and self._owner.cut_on in data:
                     self._owner.cut_on = None
                     break
-                if b"COMMIT\0" in data:  # and not READ COMMITTED
+                if b"COMMIT\0" in data:  # not READ COMMITTED
                     loss = self._owner.loss_of_this_commit()
                     if loss is Loss.BEFORE:
                         break

@@ -1,4 +1,4 @@
-"""A folder whose files hide modules of Python's library: whichever is executed says so."""
+"""Plant files that shadow Python's modules, to test that a program imports nothing from the folder it starts in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = (
 
 
 class HostileFolder:
-    """`executed` are the names of the files that some Python has run as a module of its own."""
+    """A folder with a file for each module of the standard library and of `PACKAGES`. Importing one leaves a mark."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -34,4 +34,5 @@ class HostileFolder:
 
     @property
     def executed(self) -> list[str]:
+        """The names of the files that a Python process has imported."""
         return sorted(mark.name for mark in self._marks.iterdir())

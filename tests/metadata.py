@@ -1,4 +1,4 @@
-"""An EC2 instance's metadata service for the tests: a real HTTP server on loopback that wants IMDSv2's tokens."""
+"""Serve an EC2 instance's metadata over real HTTP on loopback, with IMDSv2's tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOKEN = "X-aws-ec2-metadata-token"
 
 
 class FakeMetadata:
-    """What the service says: `interrupt` and `recommend` give notices, `forget_tokens` lets all tokens run out."""
+    """The documents of one instance, by path below `/latest/`, and the requests so far."""
 
     def __init__(self, instance_id: str, launched_at: float, tags: Mapping[str, str] | None = None) -> None:
         identity = {
@@ -23,7 +23,7 @@ class FakeMetadata:
             "pendingTime": f"{datetime.fromtimestamp(launched_at, UTC):%Y-%m-%dT%H:%M:%SZ}",
         }
         self.documents = {"dynamic/instance-identity/document": json.dumps(identity)}
-        for name, value in (tags or {}).items():  # where the instance was launched with InstanceMetadataTags
+        for name, value in (tags or {}).items():  # as if it was launched with InstanceMetadataTags
             self.documents[f"meta-data/tags/instance/{name}"] = value
         self.endpoint = ""
         self.requests: list[str] = []
@@ -31,18 +31,23 @@ class FakeMetadata:
 
     @property
     def environ(self) -> dict[str, str]:
+        """The variables that lead an AWS client to this service."""
         return {"AWS_EC2_METADATA_SERVICE_ENDPOINT": self.endpoint, "AWS_EC2_METADATA_DISABLED": "false"}
 
     def interrupt(self, time: str = "2026-01-02T12:03:10Z", action: str = "terminate") -> None:
+        """Give notice of a spot interruption."""
         self.documents["meta-data/spot/instance-action"] = json.dumps({"action": action, "time": time})
 
     def recommend(self, time: str = "2026-01-02T12:01:00Z") -> None:
+        """Give a rebalance recommendation."""
         self.documents["meta-data/events/recommendations/rebalance"] = json.dumps({"noticeTime": time})
 
     def forget_tokens(self) -> None:
+        """Expire all tokens."""
         self._tokens.clear()
 
     def answer(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        """Return status and body. Header names are in lower case."""
         self.requests.append(f"{method} {path}")
         if method == "PUT" and path == "/latest/api/token":
             if not 1 <= int(headers.get(_TTL.lower(), 0)) <= 21_600:
@@ -57,6 +62,8 @@ class FakeMetadata:
 
 @contextmanager
 def serving(fake: FakeMetadata, *, host: str = "127.0.0.1") -> Iterator[FakeMetadata]:
+    """Serve the documents at `fake.endpoint` until the block ends."""
+
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -69,7 +76,7 @@ def serving(fake: FakeMetadata, *, host: str = "127.0.0.1") -> Iterator[FakeMeta
         do_GET = do_PUT = answer  # noqa: N815  # the names that http.server calls
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer((host, 0), Handler) as server:
         fake.endpoint = f"http://{host}:{server.server_address[1]}"

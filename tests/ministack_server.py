@@ -1,6 +1,6 @@
-"""ministack as a program of its own, run by the Python of its own environment: prints nothing, ends when stdin closes.
+"""Run ministack, corrected where it differs from AWS's documentation.
 
-What it does otherwise than AWS documents is put right here.
+It is started with the Python of its own environment, prints nothing, and ends when standard input closes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _record = provisioners._cw_metric_alarm_record
 
 
 def _with_metric_math(name, props):
-    """An alarm on a metric math expression is kept with it; ministack refuses it.
+    """Keep an alarm on a metric math expression, which ministack refuses.
 
     "Metrics: An array that enables you to create an alarm based on the result of a metric math expression."
     AWS::CloudWatch::Alarm in the CloudFormation template reference.

@@ -1,4 +1,4 @@
-"""What moto's CloudFormation does otherwise than AWS documents, put right."""
+"""Correct moto's CloudFormation where it differs from AWS's documentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def apply() -> None:
 
 
 def _update_termination_protection(response: CloudFormationResponse) -> ActionResult:
-    """Missing in moto. UpdateTerminationProtection in the CloudFormation API reference."""
+    """Serve UpdateTerminationProtection, which moto lacks (CloudFormation API reference)."""
     stack = response.cloudformation_backend.get_stack(response._get_param("StackName"))
     stack.enable_termination_protection = str(response._get_param("EnableTerminationProtection")).lower() == "true"
     return ActionResult({"StackId": stack.stack_id})
@@ -36,7 +36,7 @@ def _delete_unless_protected(response: CloudFormationResponse) -> ActionResult:
 
 
 def _apply_as_a_whole(change_set: ChangeSet) -> None:
-    """An executed change set leaves the stack with its template, parameters and outputs; moto makes resources only.
+    """Update the stack's template, parameters and outputs too; moto makes the resources only.
 
     "After you execute the change set, CloudFormation updates the specified stack by using the input information that
     was provided when the change set was created." ExecuteChangeSet in the CloudFormation API reference.

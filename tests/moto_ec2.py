@@ -1,7 +1,7 @@
-"""What moto's EC2 does otherwise than AWS documents, put right; and what AWS does now and then, for tests to ask for.
+"""Correct moto's EC2 where it differs from AWS's documentation, and inject the faults that tests ask for.
 
-`POST /tagfleet/ec2` takes an object: `deployment`, and beside it any of `Faults`' fields, which hold for the
-instances tagged with it from then on; or `interrupt`, a list of ids of spot instances that EC2 takes back.
+`POST /tagfleet/ec2` takes an object with `deployment` and any fields of `Faults`, which hold from then on for the
+instances tagged with the deployment; or with `interrupt`, a list of ids of spot instances that EC2 takes back.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ _ahead_s = 0.0
 
 @dataclass
 class Faults:
+    """What goes wrong for the instances of one deployment."""
+
     launch_error: str = ""
-    """Every launch is refused with this code."""
+    """Refuse every launch with this code."""
     describe_error: str = ""
-    """Every list is refused with this code, as a server's error."""
+    """Refuse every list with this code, as a server error."""
     lose_answers: bool = False
-    """Launches are done, and then answered with a server's error."""
+    """Launch, but answer with a server error."""
     sold_out: list[str] = field(default_factory=list)
-    """Codes by `TYPE:ZONE:MARKET=CODE`; a `*` is any, and `CODE@500` is answered as a server's error."""
+    """`TYPE:ZONE:MARKET=CODE` refuses those launches with the code. `*` matches any; `CODE@500` is a server error."""
     left: int = 1_000_000
-    """Instances that there is capacity for; with fewer than MinCount the launch is refused."""
+    """Capacity in instances. A launch whose MinCount exceeds it is refused."""
     hidden_s: float = 0.0
-    """New instances are listed only after this: the API is consistent only in the end."""
+    """Seconds until a new instance is listed: the API is eventually consistent."""
     shutdown_s: float = 0.0
-    """From being terminated to being gone."""
+    """Seconds from the termination until an instance is terminated."""
 
 
 _run = InstanceResponse.run_instances
@@ -52,11 +54,13 @@ _ended: dict[str, float] = {}
 
 
 def pass_time(seconds: float) -> None:
+    """Set the clock of every instance ahead."""
     global _ahead_s
     _ahead_s += seconds
 
 
 def control(body: bytes) -> None:
+    """Handle `POST /tagfleet/ec2`."""
     wish = json.loads(body)
     for id_ in wish.pop("interrupt", []):
         _interrupt(id_)
@@ -135,7 +139,7 @@ def _terminate_instances(self: InstanceResponse) -> Any:
 
 
 class _Part:
-    """A reservation of which not every instance is shown."""
+    """A reservation that shows only some of its instances."""
 
     def __init__(self, whole: Any, instances: list[Any]) -> None:
         self._whole, self.instances = whole, instances
@@ -159,7 +163,7 @@ def _is_listed(instance: Any, faults: Faults) -> bool:
 
 
 def _settle_all() -> None:
-    """What was terminated shuts down for a while."""
+    """Let terminated instances shut down for a while."""
     for instance in _all():
         if (at := _ended.get(instance.id)) is not None:
             going = _now() - at < _faults[_tag(instance, "tagfleet:deployment")].shutdown_s

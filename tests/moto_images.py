@@ -1,4 +1,4 @@
-"""What moto's machine images do otherwise than AWS documents, put right."""
+"""Correct moto's machine images where they differ from AWS's documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What moto's S3 does otherwise than AWS documents, put right."""
+"""Correct moto's S3 where it differs from AWS's documentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def apply() -> None:
 
 
 def _post_by_policy(response: S3Response, request, bucket_name: str):
-    """A form's policy holds, and the object is of the form's type; moto looks at neither.
+    """Enforce a form's policy and keep the form's content type; moto ignores both.
 
     "The POST policy always contains the expiration and conditions elements. [...] If the form does not meet the
     conditions, the upload is refused." https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html

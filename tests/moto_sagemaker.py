@@ -1,4 +1,4 @@
-"""What moto's training jobs do otherwise than AWS documents, put right."""
+"""Correct moto's training jobs where they differ from AWS's documentation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _create = SageMakerModelBackend.create_training_job
 _describe = SageMakerModelBackend.describe_training_job
 _PHASES = ("Starting", "Downloading", "Training", "Uploading")
 FAILING = "fails"
-"""A job with this in its name does."""
+"""A job with this in its name fails."""
 
 
 def apply() -> None:
@@ -29,8 +29,8 @@ def _once(self: SageMakerModelBackend, training_job_name: str, **words: Any) -> 
 
 
 def _under_way(self: SageMakerModelBackend, training_job_name: str) -> dict[str, Any]:
-    """ "TrainingJobStatus provides high-level status on the training job, SecondaryStatus details": one phase further
-    at each look, where moto's are done before they begin.
+    """ "TrainingJobStatus provides high-level status on the training job, SecondaryStatus details": Advance
+    one phase with each call; moto's jobs are complete at once.
     """
     found = _describe(self, training_job_name)
     job = self.training_jobs[training_job_name]

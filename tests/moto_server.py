@@ -1,8 +1,8 @@
-"""moto's server as a program of its own: prints its port, and ends when its standard input closes.
+"""Run moto's server: prints its port, and ends when standard input closes.
 
-What moto does otherwise than AWS documents is put right by the modules `moto_*` beside this file, each of which
-names the sentence that it follows. `POST /tagfleet/pass-time` with a number of seconds sets SQS's and EC2's clocks
-ahead; `POST /tagfleet/ec2` has EC2 fail (`moto_ec2`).
+The modules `moto_*` beside this file correct moto where it differs from AWS's documentation, and quote the sentence
+that each correction follows. `POST /tagfleet/pass-time` with a number of seconds sets the clocks of SQS and EC2 ahead;
+`POST /tagfleet/ec2` injects faults into EC2 (`moto_ec2`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CORRECTIONS = ("moto_s3", "moto_sqs", "moto_ec2", "moto_images", "moto_cloudform
 
 class _Quiet(MotoRequestHandler):
     def log(self, type: str, message: str, *args: object) -> None:
-        """Requests are not written down: hundreds a second would drown what goes wrong."""
+        """Log nothing: hundreds of requests a second would hide the errors."""
 
 
 class _Server:
-    """moto behind one lock: it is not made for threads, and AWS decides races that it would let both sides win.
+    """moto behind one lock: it is not thread-safe, and in a race that AWS decides it would let both sides win.
 
-    A receive that waits for messages stays outside; it takes its turn inside (`moto_sqs`).
+    A receive that waits for messages does so outside the lock, and takes it for each try (`moto_sqs`).
     """
 
     def __init__(self) -> None:

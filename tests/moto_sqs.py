@@ -1,4 +1,4 @@
-"""What moto's SQS does otherwise than AWS documents, put right. FIFO queues are left as they are."""
+"""Correct moto's SQS where it differs from AWS's documentation, except for FIFO queues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ahead_s = 0.0
 _LONGEST_HIDDEN_MS = 43_200_000
 _LOOK_AGAIN_S = 0.05
 _changed = threading.Condition()
-"""Guards all queues: two receives never take the same message, and a waiting one hears of a change."""
+"""Guards all queues, so that no two receives take the same message, and wakes waiting receives."""
 
 
 def pass_time(seconds: float) -> None:
@@ -40,7 +40,7 @@ def _add(queue: models.Queue, message: models.Message) -> None:
 
 
 def _delete(queue: models.Queue, receipt_handle: str) -> None:
-    """By the last receipt only.
+    """Delete a message by its last receipt only.
 
     "When you use the DeleteMessage action, you must provide the most recently received ReceiptHandle for the message
     (otherwise, the request succeeds, but the message will not be deleted)."
@@ -66,7 +66,7 @@ def _receive(
     visibility_timeout: int,
     message_attribute_names: list[str] | None = None,
 ) -> list[models.Message]:
-    """What moto does, for several threads, and without looking only once a second.
+    """Receive as moto does, but safely for threads, and as soon as a message arrives instead of once a second.
 
     "The call returns as soon as a message is available."
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
@@ -79,11 +79,14 @@ def _receive(
             left = until - time.monotonic()
             if found or left <= 0:
                 return found
-            _changed.wait(min(left, _LOOK_AGAIN_S))  # a message whose timeout ends tells nobody
+            _changed.wait(min(left, _LOOK_AGAIN_S))  # a visibility timeout ends without a notification
 
 
 def _take(queue: models.Queue, count: int, visibility_timeout: int) -> list[models.Message]:
-    """Messages that were delivered too often go to the dead letters, not only those before the last one taken."""
+    """Take up to `count` messages, and move every message delivered too often to the dead letters.
+
+    moto moves only those before the last message taken.
+    """
     taken = []
     for message in queue.messages:
         dead = queue.dead_letter_queue
@@ -98,7 +101,7 @@ def _take(queue: models.Queue, count: int, visibility_timeout: int) -> list[mode
 
 
 def _hide(backend: models.SQSBackend, queue_name: str, receipt_handle: str, visibility_timeout: int) -> None:
-    """For the last receipt only, and at most for 12 hours.
+    """Change the visibility by the last receipt only, and by 12 hours at most.
 
     "ReceiptHandle: The receipt handle associated with the message, whose visibility timeout is changed. This
     parameter is returned by the ReceiveMessage action." "MessageNotInflight: The specified message isn't in flight."
@@ -115,14 +118,14 @@ def _hide(backend: models.SQSBackend, queue_name: str, receipt_handle: str, visi
                 until = models.unix_time_millis() + 1000 * int(visibility_timeout)
                 if until - message.received_at > _LONGEST_HIDDEN_MS:
                     raise InvalidParameterValue("Total VisibilityTimeout for the message is beyond the limit")
-                message.visible_at = until - 1  # a millisecond, so that 0 gives it back now
+                message.visible_at = until - 1  # a millisecond earlier, so that 0 releases it now
                 _changed.notify_all()
                 return
     raise InvalidParameterValue("Message does not exist or is not available for visibility timeout change.")
 
 
 def _hide_batch(backend: models.SQSBackend, queue_name: str, entries: list[dict]) -> tuple[list[str], list[dict]]:
-    """With an answer for each entry.
+    """Change the visibility of each entry and answer for each.
 
     "The result of the action on each message is reported individually in the response."
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibilityBatch.html

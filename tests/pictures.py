@@ -1,4 +1,4 @@
-"""Pictures that tests make themselves: plain ones that are not blank, TIFFs of every kind, and what attackers send."""
+"""Make pictures for tests: plain but not blank ones, TIFFs of every kind, and those that attackers send."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.data import test_data
 
 
 def spotted(colour: Any = "red", size: tuple[int, int] = (32, 24), mode: str = "RGB") -> Image.Image:
-    """One colour but for a corner: one colour alone would be nothing to tag."""
+    """Make a picture of one colour with another corner, because a blank picture gets no tags."""
     image = Image.new("RGB", size, colour)
     spot = (max(1, size[0] // 8), max(1, size[1] // 8))
     image.paste(
@@ -33,7 +33,7 @@ def saved(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def gradient(width: int = 96, height: int = 80) -> npt.NDArray[np.float64]:
-    """0..1, dark above left and light below right, with a bright bar: to be scaled to any depth."""
+    """Return values of 0..1, to be scaled to any depth: dark top left, light bottom right, and a bright bar."""
     y, x = np.mgrid[0:height, 0:width]
     found = (x / (width - 1) + y / (height - 1)) / 2
     found[height // 4 : height // 3] = 1.0
@@ -41,7 +41,7 @@ def gradient(width: int = 96, height: int = 80) -> npt.NDArray[np.float64]:
 
 
 def photo(width: int = 640, height: int = 480, seed: int = 1) -> Image.Image:
-    """Soft colours under a little noise, as much as a camera sees."""
+    """Make soft colours under as much noise as a camera's."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
     soft = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)
@@ -58,9 +58,9 @@ def tiff(
     bits: int = 0,
     extra: Sequence[tuple[int, int, int, int]] = (),
 ) -> bytes:
-    """A grey TIFF of one strip with the array's own type and sign; `extra` are entries of its directory.
+    """Encode an array as a grey TIFF of one strip with the array's type. `extra` are further directory entries.
 
-    Where `bits` are fewer than eight the array holds packed rows, `width` pixels each.
+    With fewer than eight `bits` the array holds packed rows of `width` pixels.
     """
     body = values.astype(values.dtype.newbyteorder(order)).tobytes()
     body = zlib.compress(body) if deflate else body
@@ -91,18 +91,19 @@ def tiff(
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk with length and checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def huge_png(width: int, height: int, *, depth: int = 8, kind: int = 2, interlaced: int = 0) -> bytes:
-    """A PNG that says it is so large and holds nothing."""
+    """Make a PNG whose header declares this size but which holds no pixels."""
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlaced)
     empty = png_chunk(b"IDAT", zlib.compress(b""))
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + empty + png_chunk(b"IEND", b"")
 
 
 def scan_bomb(side: int, scans: int) -> bytes:
-    """A progressive grey JPEG of `side` × `side` whose scans are empty: one passes over all pixels, and has no bits."""
+    """Make a progressive grey JPEG of `side` × `side` with empty scans: each makes a decoder visit all pixels."""
     quantisation = b"\xff\xdb\0\x43\0" + b"\1" * 64
     frame = b"\xff\xc2" + struct.pack(">HBHHB", 11, 8, side, side, 1) + b"\1\x11\0"
     tables = b"".join(b"\xff\xc4\0\x14" + kind + b"\1" + bytes(15) + b"\0" for kind in (b"\0", b"\x10"))
@@ -112,7 +113,7 @@ def scan_bomb(side: int, scans: int) -> bytes:
 
 
 def case(environ: dict[str, str], name: str) -> Path | None:
-    """A file of the folder `cases` beside the test data, where there is one."""
+    """Return a file of the folder `cases` beside the test data, or None if there is none."""
     data = test_data(environ)
     path = data.parent / "cases" / name if data else None
     return path if path is not None and path.exists() else None

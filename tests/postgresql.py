@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests: Debian's, on a socket in a folder of its own, ended with them."""
+"""Run Debian's PostgreSQL for the tests, on a socket in a temporary folder, alone or with a standby."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATIENCE_S = 120
 
 
 class Server:
-    """Makes databases for single tests, as copies of one that was made before."""
+    """A running server, which makes a database for each test."""
 
     def __init__(self, folder: Path, programs: Path) -> None:
         self.folder = folder
@@ -33,10 +33,11 @@ class Server:
         self._admin = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
 
     def url(self, database: str) -> URL:
+        """Return SQLAlchemy's URL of a database of this server."""
         return URL.create("postgresql+psycopg", "postgres", database=database, query={"host": str(self.folder)})
 
     def run(self, *command: str) -> None:
-        """One of PostgreSQL's programs, as a user who is not root: they refuse to run as root."""
+        """Run one of PostgreSQL's programs, as another user if this one is root: they refuse to run as root."""
         done = subprocess.run(
             [self.programs / command[0], *command[1:]],
             user=_unprivileged(),
@@ -50,17 +51,19 @@ class Server:
 
     @contextmanager
     def database(self, like: str = "template1") -> Iterator[URL]:
+        """Yield the URL of a copy of the database `like`; drop it when the block ends."""
         name = next(self._names)
         self._insist(f'CREATE DATABASE {name} TEMPLATE "{like}"')
         yield self.url(name)
         self._insist(f"DROP DATABASE {name} WITH (FORCE)")
 
     def say(self, statement: str) -> None:
+        """Execute a statement as the administrator, outside a transaction."""
         with self._admin.connect() as connection:
             connection.exec_driver_sql(statement)
 
     def _insist(self, statement: str) -> None:
-        """The server waits five seconds for others to leave the database, and a busy machine takes longer."""
+        """Retry a statement: the server waits only five seconds until others have left a database."""
         for _ in range(_PATIENCE_S // 5):
             with suppress(OperationalError):
                 self.say(statement)
@@ -68,12 +71,13 @@ class Server:
         self.say(statement)
 
     def close(self) -> None:
+        """Close the administrator's connections; the server stays."""
         self._admin.dispose()
 
 
 @contextmanager
 def running(environ: Mapping[str, str]) -> Iterator[Server]:
-    """Skips the test where Debian's PostgreSQL is not installed, but in CI that is a failure."""
+    """Run a server for the block. Without Debian's PostgreSQL the test is skipped, or fails in CI."""
     with _folder(environ) as (folder, programs):
         server = Server(folder, programs)
         server.run("initdb", "-D", str(folder / "data"), *_INITDB)
@@ -83,7 +87,7 @@ def running(environ: Mapping[str, str]) -> Iterator[Server]:
 
 
 class Node:
-    """One of the two servers of `replicated`: `port` is on loopback, `name` that of its folder."""
+    """One of the two servers of `replicated`. `port` is on loopback; `name` is the name of its folder."""
 
     def __init__(self, server: Server, name: str, port: int) -> None:
         self._server = server
@@ -108,7 +112,7 @@ class Node:
         self._server.run("pg_ctl", "-D", str(self.data), "-w", "-t", str(_PATIENCE_S), "promote")
 
     def demote(self) -> None:
-        """Make the primary a standby, which stays alive and answers readers, whether it can follow another or not."""
+        """Make the primary a standby, which stays alive and answers readers even if it cannot follow another server."""
         signal = self.data / "standby.signal"
         signal.touch()
         if (user := _unprivileged()) is not None:
@@ -118,7 +122,7 @@ class Node:
 
 @contextmanager
 def replicated(environ: Mapping[str, str]) -> Iterator[tuple[Node, Node]]:
-    """A primary whose commits wait for its standby, and that standby; each is on a port of its own."""
+    """Run a primary whose commits wait for its standby; yield both, each on its own port."""
     with _folder(environ) as (folder, programs):
         server = Server(folder, programs)
         primary, standby = (Node(server, name, _free_port()) for name in ("primary", "standby"))
@@ -137,12 +141,12 @@ def replicated(environ: Mapping[str, str]) -> Iterator[tuple[Node, Node]]:
 
 @contextmanager
 def _folder(environ: Mapping[str, str]) -> Iterator[tuple[Path, Path]]:
-    """A folder for servers, and where PostgreSQL's programs are."""
+    """Yield a temporary folder for servers and the folder of PostgreSQL's programs."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), default=None)
     if programs is None:
         assert environ.get("CI") != "true", "no PostgreSQL in /usr/lib/postgresql: .ci/run installs it"
         pytest.skip("no PostgreSQL (Debian's package postgresql)")
-    folder = Path(tempfile.mkdtemp(prefix="tagfleet-postgresql-"))  # pytest's own folders are closed to other users
+    folder = Path(tempfile.mkdtemp(prefix="tagfleet-postgresql-"))  # other users cannot enter pytest's folders
     if (user := _unprivileged()) is not None:
         shutil.chown(folder, user)
     try:
@@ -162,7 +166,7 @@ def _started(server: Server, data: Path, *options: str) -> Iterator[None]:
 
 @contextmanager
 def _ending_with_us(pg_ctl: Path, data: str) -> Iterator[None]:
-    """The server ends with this block, and also when this process is killed: a pipe of ours closes then."""
+    """Stop the server when the block ends, or when this process is killed and a pipe closes."""
     script = 'cat; exec "$1" -D "$2" -w -m immediate stop'
     ender = subprocess.Popen(
         ["sh", "-c", script, "sh", pg_ctl, data],
@@ -184,7 +188,7 @@ def _free_port() -> int:
 
 
 def _unprivileged() -> str | None:
-    """Who runs the server; None for ourselves."""
+    """Return the user who runs the server; None for this user."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}

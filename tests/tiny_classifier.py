@@ -1,4 +1,4 @@
-"""A timm classifier that tells colours apart, small enough to be converted and quantised in a test; photos for it."""
+"""Make a timm classifier of colours that a test can convert and quantise quickly, and photos for it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from PIL import Image
 NAME = "timm/test_resnet"
 FILE = "timm-test_resnet.safetensors"
 COLOURS = ((220, 40, 40), (40, 200, 60), (40, 60, 220), (230, 220, 40))
-"""Of the labels 0, 1, 2 and 3."""
+"""The colours of the labels 0, 1, 2 and 3."""
 SIDE = 32
 
 
 def pictures(count: int, seed: int) -> Iterator[tuple[int, Image.Image]]:
-    """Label and picture: one of the colours, each pixel a little off."""
+    """Yield `count` labels and pictures: the label's colour under noise."""
     random = np.random.default_rng(seed)
     for number in range(count):
         label = number % len(COLOURS)
@@ -25,7 +25,7 @@ def pictures(count: int, seed: int) -> Iterator[tuple[int, Image.Image]]:
 
 
 def write_photos(folder: Path, count: int, seed: int, names: tuple[str, ...] | None = None) -> Path:
-    """`count` of them in `folder`; in one folder for each class where the labels' `names` are given."""
+    """Write `count` pictures into `folder`; with the labels' `names`, into one sub-folder per label."""
     for number, (label, picture) in enumerate(pictures(count, seed)):
         path = folder / names[label] / f"{number}.png" if names else folder / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def write_photos(folder: Path, count: int, seed: int, names: tuple[str, ...] | N
 
 
 def write_weights(path: Path, *, clear: bool = True) -> Path:
-    """Random ones below a head that finds the colour; without `clear` each colour has two labels that hardly differ."""
+    """Write random weights with a head that finds the colour. Without `clear` two labels of a colour hardly differ."""
     import timm
     import torch
     from safetensors.torch import save_file

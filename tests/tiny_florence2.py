@@ -1,4 +1,4 @@
-"""A Florence-2 of 40,000 weights, made from its config, that says of every picture what it is told to say."""
+"""Make a Florence-2 of 40,000 weights that gives the same chosen answer for every picture."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _PARSES = ("pure_text", "description_with_bboxes", "description_with_bboxes_or_p
 
 
 def save(folder: Path, says: str | None = SAYS, places: int = 256) -> Path:
-    """A folder as Hugging Face has it. With `says` None the weights are random, and so is what it says.
+    """Write the model in Hugging Face's layout. If `says` is None, its weights and answers are random.
 
-    No question and no answer is longer than `places` tokens.
+    Questions and answers have at most `places` tokens.
     """
     tokenizer = _tokenizer()
     model = _model(tokenizer, places)
@@ -66,7 +66,7 @@ def _model(tokenizer: PreTrainedTokenizerFast, places: int) -> Florence2ForCondi
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
-    """Bytes are its words, so that it can say anything; beside them 1,000 places."""
+    """Make a tokenizer whose tokens are single bytes, so that it can say anything, and 1,000 places."""
     tokens = (*_SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()))
     vocabulary = {token: number for number, token in enumerate(tokens)}
     plain = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -100,7 +100,7 @@ def _processor(tokenizer: PreTrainedTokenizerFast) -> Florence2Processor:
 
 @torch.no_grad()
 def _teach(model: Florence2ForConditionalGeneration, tokens: list[int]) -> None:
-    """The decoder's layers add nothing, and each place of the answer points at the token that comes next."""
+    """Set the decoder's layers to add nothing, and each position's embedding to point at the answer's next token."""
     words = torch.randn_like(model.lm_head.weight)
     words = torch.nn.functional.normalize(words - words.mean(dim=1, keepdim=True), dim=1)
     model.lm_head.weight.copy_(words)

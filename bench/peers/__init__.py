@@ -1,1 +1,1 @@
-"""Other servers of models, with the same network, measured in turn with Tagfleet: `python -m bench.peers`."""
+"""Compare Tagfleet with other model servers on the same network, in alternating rounds: `python -m bench.peers`."""

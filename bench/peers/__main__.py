@@ -1,4 +1,4 @@
-"""`python -m bench.peers`: Tagfleet and other servers of models, in turn; the table comes as markdown on stdout."""
+"""`python -m bench.peers`: measure Tagfleet and other model servers in turn; print the table as markdown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LINGER_S = "3600"
 _WARM_UP = 32
 
 Tag = Callable[[Sequence[tuple[str, bytes]]], float]
-"""Seconds for some photos."""
+"""Sends the photos and returns the seconds until all are tagged."""
 
 
 @click.command()
@@ -33,7 +33,7 @@ Tag = Callable[[Sequence[tuple[str, bytes]]], float]
 @click.option("--only", multiple=True, help="of litserve, bentoml, ray; else all")
 @click.option("--cache", default="~/.cache/tagfleet", help="where converted engines are kept")
 def main(count: int, rounds: int, threads: int, only: Sequence[str], cache: str) -> None:
-    """Images/s of each, interleaved, and Tagfleet's ratio to each with its spread."""
+    """Measure images/s of each server in interleaved rounds, and Tagfleet's ratio to each with its spread."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
         folder, environ = _test_data(scratch, cache)
@@ -64,7 +64,7 @@ def main(count: int, rounds: int, threads: int, only: Sequence[str], cache: str)
 
 
 def _test_data(scratch: Path, cache: str) -> tuple[Path | None, dict[str, str]]:
-    """The folder of photos, and the settings that name the weights: real ones, or random ones that cost the same."""
+    """Return the folder of photos and the settings that name the weights; makes random weights if there are none."""
     found = data.test_data(os.environ)
     weights = found / "weights" if found else scratch / "weights"
     if not found:
@@ -78,7 +78,7 @@ def _test_data(scratch: Path, cache: str) -> tuple[Path | None, dict[str, str]]:
 def _tagfleet(
     scratch: Path, environ: dict[str, str], threads: int
 ) -> Iterator[Callable[[Sequence[tuple[str, bytes]]], float]]:
-    """Seconds from the first upload to the last result in the catalogue, with as many clients as the peers get."""
+    """Run Tagfleet; yield a function that times a round, first upload to last result, over `threads` connections."""
     deployment = Deployment(scratch / "tagfleet", {**environ, "TAGFLEET_CONTROLLER__IDLE_KEEP_S": _LINGER_S})
     try:
         deployment.start()

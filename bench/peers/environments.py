@@ -1,5 +1,8 @@
-"""A virtual environment for each peer, made at its first use. torch, OpenVINO and numpy are ours, found behind its own
-packages, so that each costs 70 to 500 MB instead of 6 GB."""
+"""Make a virtual environment for each peer at its first use.
+
+torch, OpenVINO and numpy come from this checkout's environment, which is on the path behind the peer's own packages, so
+that each costs 70 to 500 MB instead of 6 GB.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ _MADE_WITHIN_S = 600
 
 
 class NotInstalled(Exception):
-    """A peer that cannot be had here, and why."""
+    """A peer cannot be installed here; the message says why."""
 
 
 def python(name: str) -> Path:
-    """The interpreter of the peer's environment. Raises NotInstalled."""
+    """Return the interpreter of the peer's environment, made if it is missing. Raises NotInstalled."""
     folder = _HERE / f".venv-{name}"
     wanted = (_HERE / f"requirements-{name}.txt").read_text()
     made_of = folder / "made-of.txt"
@@ -29,7 +32,7 @@ def python(name: str) -> Path:
 
 
 def version(name: str) -> str:
-    """The version that is pinned."""
+    """Return the pinned version."""
     return (_HERE / f"requirements-{name}.txt").read_text().split()[0].partition("==")[2]
 
 

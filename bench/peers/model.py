@@ -1,6 +1,6 @@
-"""The network that every peer serves, in two ways: with torch as its documentation shows it, and with our engine.
+"""Load the network that every peer serves, with torch as the peers' documentation does, or with Tagfleet's engine.
 
-It runs in the peers' own environments, which have this checkout and its packages behind their own.
+This module runs in the peers' environments, which have this checkout and its packages on their path.
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ _TOP = 5
 
 
 class Model(Protocol):
+    """What a peer serves: `prepare` runs once per request, `tag` once per batch."""
+
     def prepare(self, photo: bytes) -> Any:
-        """The network's input from a JPEG."""
+        """Return the network's input for a JPEG."""
 
     def tag(self, inputs: Sequence[Any]) -> list[list[str]]:
-        """The names of the best labels for each input."""
+        """Return the names of the best labels for each input."""
 
 
 def load() -> Model:
-    """The engine that the environment names: torch or openvino."""
+    """Load the engine that the environment names, torch or openvino."""
     return Ours() if os.environ[ENGINE] == "openvino" else Torch()
 
 
 def batch_size(default: int) -> int:
-    """What the environment says, else the server's own default."""
+    """Return the batch size of the environment, else the server's `default`."""
     return int(os.environ.get(BATCH) or default)
 
 
 class Torch:
-    """torchvision's ResNet50 with its own transform, as tutorials of all three servers load it."""
+    """torchvision's ResNet50 with its own transform, as in the tutorials of all three servers."""
 
     def __init__(self) -> None:
         import torch
@@ -63,7 +65,7 @@ class Torch:
 
 
 class Ours:
-    """Tagfleet's decoder and tagger, the ones that its worker has."""
+    """The decoder and the tagger of Tagfleet's worker."""
 
     def __init__(self) -> None:
         from app_tier.worker import selection

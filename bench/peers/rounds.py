@@ -1,4 +1,4 @@
-"""Several servers in turn, and the table of how they did."""
+"""Measure several servers in turn and report the rates as a table."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 OURS = "Tagfleet"
 
 Runs = dict[str, Callable[[], float]]
-"""What sends a round's photos to each server, by its title, and gives the seconds that they took."""
+"""By a server's title, the function that sends it a round's photos and returns the seconds taken."""
 
 
 def measure(
     runs: Runs, count: int, rounds: int, missing: list[str], say: Callable[[str], None]
 ) -> dict[str, list[float]]:
-    """Images/s of each round of `count` photos. A server that fails is out, and goes to `missing` with the reason."""
+    """Return images/s of each round of `count` photos. A server that fails moves to `missing`, with the reason."""
     rates: dict[str, list[float]] = {title: [] for title in runs}
     for number in range(rounds):
         order = list(rates)
         start = number % len(order)
-        for title in order[start:] + order[:start]:  # nobody is always the first
+        for title in order[start:] + order[:start]:  # another one first in each round
             try:
                 rates[title].append(count / runs[title]())
             except RuntimeError as error:
@@ -32,7 +32,7 @@ def measure(
 
 
 def report(rates: dict[str, list[float]], missing: Sequence[str], about: str) -> Iterator[str]:
-    """Markdown. The ratios are of two rates of the same round."""
+    """Yield lines of markdown. A ratio is of two rates of the same round."""
     ours = rates[OURS]
     yield f"{about}; median (least–most):"
     yield ""

@@ -1,4 +1,4 @@
-"""BentoML, as https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html shows it."""
+"""Serve with BentoML, as in https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""LitServe, as https://lightning.ai/docs/litserve/features/batching shows it. It has no batching by default, so that
-a batch's size and wait are those of its examples.
+"""Serve with LitServe, as in https://lightning.ai/docs/litserve/features/batching.
 
-LitServe reads the annotation of `request` itself, which must therefore not be a string.
+LitServe does not batch by default: the size and the wait of a batch are those of its examples. It reads the annotation
+of `request`, which must therefore not be a string.
 """
 
 import sys

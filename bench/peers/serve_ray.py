@@ -1,4 +1,4 @@
-"""Ray Serve, as https://docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html shows it."""
+"""Serve with Ray Serve, as in https://docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The peers as processes on loopback, and what sends photos to them."""
+"""Run the peers as processes on loopback and send photos to them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TITLES = {"litserve": "LitServe", "bentoml": "BentoML", "ray": "Ray Serve"}
 
 @dataclass(frozen=True)
 class Peer:
-    """One server in one configuration: `batch` None leaves the batch's size at the server's default."""
+    """One server in one configuration. `batch` is the batch size; None keeps the server's default."""
 
     name: str
     engine: str
@@ -57,14 +57,14 @@ PEERS = tuple(
 
 
 class NotStarted(Exception):
-    """A peer that is installed and does not answer; the end of what it said."""
+    """A peer does not answer; the message is the end of its output."""
 
 
 class Server:
-    """One running peer. `end` finds its processes by their session, or by a mark in their environment."""
+    """One running peer. `end` finds its processes by their session or by a mark in their environment."""
 
     def __init__(self, peer: Peer, environ: Mapping[str, str], scratch: Path) -> None:
-        """Raises environments.NotInstalled."""
+        """Start the peer. Raises environments.NotInstalled."""
         self.peer = peer
         self.port = _free_port()
         self._mark = secrets.token_hex(8)
@@ -89,7 +89,7 @@ class Server:
             )
 
     def wait(self, photo: bytes) -> list[str]:
-        """The tags of its first answer. Raises NotStarted."""
+        """Wait for the first answer and return its tags. Raises NotStarted."""
         deadline = time.monotonic() + _READY_S
         while time.monotonic() < deadline and self._process.poll() is None:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_READY_S)
@@ -103,7 +103,7 @@ class Server:
         raise NotStarted(said[0])
 
     def ask(self, connection: http.client.HTTPConnection, photo: bytes) -> list[str]:
-        """The tags of a photo. Raises RuntimeError where the answer is an error."""
+        """Return the tags of a photo. Raises RuntimeError if the answer is an error."""
         body, kind = (
             (_form(photo), f"multipart/form-data; boundary={_BOUNDARY}")
             if self.peer.multipart
@@ -119,7 +119,7 @@ class Server:
         return tags
 
     def tag(self, photos: Sequence[bytes], threads: int) -> float:
-        """Seconds for all of them, from `threads` clients that each wait for their answer. Raises RuntimeError."""
+        """Return the seconds for all photos from `threads` clients, one request at a time each. Raises RuntimeError."""
         waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         for item in [*photos, *[None] * threads]:
             waiting.put(item)
@@ -147,7 +147,7 @@ class Server:
         return took
 
     def end(self) -> None:
-        """Kill it with all its processes."""
+        """Kill the peer and all its processes."""
 
         def none_left() -> bool:
             found = self._processes()
@@ -169,7 +169,7 @@ class Server:
                 state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
                 ours = int(session) == self._process.pid or mark in (folder / "environ").read_bytes().split(b"\0")
             except OSError:
-                continue  # it has just ended, or is another user's
+                continue  # it has just ended, or belongs to another user
             if ours and state != "Z":
                 found.append(int(folder.name))
         return found

@@ -98,7 +98,7 @@ def translate_errors(doing: str, service: str = "") -> Iterator[None]:
     except BotoCoreError as error:
         if isinstance(error, boto.ParamValidationError):
             raise
-        raise _without_answer(error, doing) from error
+        raise _translate_no_answer(error, doing) from error
     except ResponseParserError as error:  # of botocore, but not a BotoCoreError
         raise Unavailable(
             f"cannot {doing}: the server does not speak AWS's protocol; it is safe to try again. "
@@ -113,21 +113,21 @@ def translate_error(error: ClientError, doing: str, service: str = "") -> Unavai
     if code in THROTTLED or status == 429:
         return Unavailable(f"{cannot}AWS asks for fewer requests ({code}); it is safe to try again in a while")
     if status == 501 or code in _NOT_THERE:
-        said = _said(error)
+        said = _message(error)
         return Misconfigured(f"{cannot}the server does not support that ({code or status}{': ' if said else ''}{said})")
     if status >= 500 or code in _PASSING:
         return Unavailable(f"{cannot}AWS has a problem ({code or status}); it is safe to try again")
     for codes, advice in _ADVICE:
         if code in codes:
             return Misconfigured(cannot + advice(error, service))
-    return Misconfigured(f"{cannot}AWS refuses it: {code}: {_said(error)}")
+    return Misconfigured(f"{cannot}AWS refuses it: {code}: {_message(error)}")
 
 
-def _said(error: ClientError) -> str:
+def _message(error: ClientError) -> str:
     return " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:300]
 
 
-def _without_answer(error: BotoCoreError, doing: str) -> Unavailable:
+def _translate_no_answer(error: BotoCoreError, doing: str) -> Unavailable:
     cannot = f"cannot {doing}: "
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
         return Misconfigured(
@@ -136,16 +136,16 @@ def _without_answer(error: BotoCoreError, doing: str) -> Unavailable:
     if isinstance(error, boto.NoRegionError | boto.InvalidRegionError):
         return Misconfigured(f"{cannot}no AWS region is known; set aws.region, or AWS_REGION")
     if isinstance(error, boto.ProfileNotFound | boto.ConfigParseError | boto.ConfigNotFound):
-        return Misconfigured(f"{cannot}{_line(error)}; look at AWS_PROFILE and ~/.aws")
+        return Misconfigured(f"{cannot}{_one_line(error)}; look at AWS_PROFILE and ~/.aws")
     if isinstance(error, _CREDENTIALS):
-        return Misconfigured(f"{cannot}the AWS credentials cannot be renewed ({_line(error)}); {_RENEW}")
+        return Misconfigured(f"{cannot}the AWS credentials cannot be renewed ({_one_line(error)}); {_RENEW}")
     if isinstance(error, boto.SSLError):
         return Misconfigured(
-            f"{cannot}no trusted connection ({_line(error)}); look at AWS_CA_BUNDLE and this host's CAs"
+            f"{cannot}no trusted connection ({_one_line(error)}); look at AWS_CA_BUNDLE and this host's CAs"
         )
     if isinstance(error, boto.ConnectTimeoutError | boto.ReadTimeoutError):
-        return Unavailable(f"{cannot}no answer in time ({_line(error)}); it is safe to try again")
-    return Unavailable(f"{cannot}the connection failed ({_line(error)}); it is safe to try again")
+        return Unavailable(f"{cannot}no answer in time ({_one_line(error)}); it is safe to try again")
+    return Unavailable(f"{cannot}the connection failed ({_one_line(error)}); it is safe to try again")
 
 
 _CREDENTIALS = (
@@ -156,11 +156,11 @@ _CREDENTIALS = (
 )
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")[:200]
 
 
-def _denied(error: ClientError, service: str) -> str:
+def _advise_on_denial(error: ClientError, service: str) -> str:
     operation = error.operation_name
     action = f"{service}:{_ACTIONS.get(operation, operation)}" if service else operation
     said = str(error.response.get("Error", {}).get("Message", ""))
@@ -169,7 +169,7 @@ def _denied(error: ClientError, service: str) -> str:
     return f"{who[1] if who else 'these credentials'} may not {action}{hint}; add that to the policy of the role"
 
 
-def _elsewhere(error: ClientError, service: str) -> str:
+def _advise_on_region(error: ClientError, service: str) -> str:
     answer: Mapping[str, Any] = error.response
     region = answer.get("Error", {}).get("Region") or answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get(
         "x-amz-bucket-region"
@@ -184,7 +184,7 @@ _ADVICE: tuple[tuple[frozenset[str], Callable[[ClientError, str], str]], ...] = 
         _CLOCK,
         lambda error, service: f"AWS does not accept the signature ({code_of(error)}); is this host's clock right?",
     ),
-    (_DENIED, _denied),
+    (_DENIED, _advise_on_denial),
     (
         _NO_BUCKET,
         lambda error, service: (
@@ -197,5 +197,5 @@ _ADVICE: tuple[tuple[frozenset[str], Callable[[ClientError, str], str]], ...] = 
             "there is no such queue in this region; see aws.deployment and aws.region, or run `tagfleet aws up`"
         ),
     ),
-    (_ELSEWHERE, _elsewhere),
+    (_ELSEWHERE, _advise_on_region),
 )

@@ -63,14 +63,14 @@ class Ec2Fleet:
         self,
         clients: Clients,
         deployment: str,
-        menu: OfferingList,
+        offerings: OfferingList,
         *,
         page: int = _PAGE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clients = clients
         self._deployment = deployment
-        self._menu = menu
+        self._offerings = offerings
         self._page = page
         self._clock = clock
         self._seen: dict[str, tuple[Instance, float]] = {}
@@ -78,7 +78,7 @@ class Ec2Fleet:
         """Launched by this object, and not listed yet."""
 
     def instances(self) -> list[Instance]:
-        found = {one["InstanceId"]: one for one in self._described(DEPLOYMENT_TAG, self._deployment)}
+        found = {one["InstanceId"]: one for one in self._describe(DEPLOYMENT_TAG, self._deployment)}
         now = self._clock()
         listed = {id_: _instance(one) for id_, one in found.items()}
         for id_, instance in listed.items():
@@ -96,7 +96,7 @@ class Ec2Fleet:
         return sorted((one for one, _ in self._seen.values()), key=lambda one: (one.launched_at, one.id))
 
     def offerings(self, pool: str) -> list[Offering]:
-        return self._menu.of(pool)
+        return self._offerings.of(pool)
 
     def launch(self, pool: str, count: int, token: str, offering: Offering) -> Launch:
         if count < 1:
@@ -104,29 +104,29 @@ class Ec2Fleet:
         template = template_name(self._deployment, pool)
         doing = f"launch {offering}"
         try:
-            subnet = self._menu.subnet(offering)
+            subnet = self._offerings.subnet(offering)
         except Misconfigured as error:
-            return _told([], count, f"cannot {doing}: {error}", Cause.LASTING)
+            return _make_launch([], count, f"cannot {doing}: {error}", Cause.LASTING)
         with translate_errors(doing, "ec2"):
             try:
                 answer = self._clients.ec2.run_instances(**self._request(pool, count, token, offering, subnet))
             except ClientError as error:
                 if code_of(error) == refusals.MISMATCH:
-                    launched = [_instance(one) for one in self._described(TOKEN_TAG, token)]
-                    return _told(launched, count, f"{doing}: an earlier launch left no more")
+                    launched = [_instance(one) for one in self._describe(TOKEN_TAG, token)]
+                    return _make_launch(launched, count, f"{doing}: an earlier launch left no more")
                 refusal = refusals.of(error, doing, template)
                 if refusal is None:
                     raise
-                return self._refused(refusal, count, offering)
+                return self._handle_refusal(refusal, count, offering)
         launched = [_instance(one) for one in answer["Instances"]]
         self._unlisted.update(one.id for one in launched)
         if len(launched) < count:
-            self._menu.set_aside(offering.type, offering.zone, offering.market)
-        return _told(launched, count, f"EC2 had only {len(launched)} of {count}", Cause.CAPACITY)
+            self._offerings.set_aside(offering.type, offering.zone, offering.market)
+        return _make_launch(launched, count, f"EC2 had only {len(launched)} of {count}", Cause.CAPACITY)
 
     def set_aside(self, ids: Sequence[str]) -> None:
         for instance, _ in (self._seen[id_] for id_ in ids if id_ in self._seen):
-            self._menu.set_aside(instance.type, instance.zone, instance.market)
+            self._offerings.set_aside(instance.type, instance.zone, instance.market)
 
     def terminate(self, ids: Sequence[str]) -> None:
         wanted = [id_ for id_ in dict.fromkeys(ids) if _ID.fullmatch(id_)]
@@ -170,15 +170,15 @@ class Ec2Fleet:
             request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}  # type: ignore[typeddict-item]
         return request
 
-    def _refused(self, refusal: refusals.Refusal, count: int, offering: Offering) -> Launch:
+    def _handle_refusal(self, refusal: refusals.Refusal, count: int, offering: Offering) -> Launch:
         if refusal.everywhere:
-            self._menu.set_all_aside(offering.type, offering.market)
+            self._offerings.set_all_aside(offering.type, offering.market)
         elif refusal.cause is Cause.CAPACITY:
-            self._menu.set_aside(offering.type, offering.zone, offering.market)
-        return _told([], count, refusal.reason, refusal.cause)
+            self._offerings.set_aside(offering.type, offering.zone, offering.market)
+        return _make_launch([], count, refusal.reason, refusal.cause)
 
-    def _described(self, tag: str, value: str) -> list[InstanceTypeDef]:
-        """Yield instances with a launch's token only: a host of the stack may have its tags, and is not ours to end."""
+    def _describe(self, tag: str, value: str) -> list[InstanceTypeDef]:
+        """Return instances with a launch's token: a host of the stack may have its tags, and is not ours to end."""
         wanted = {DEPLOYMENT_TAG: self._deployment, tag: value}
         filters: list[FilterTypeDef] = [{"Name": f"tag:{name}", "Values": [text]} for name, text in wanted.items()]
         filters.append({"Name": "tag-key", "Values": [TOKEN_TAG]})
@@ -213,10 +213,10 @@ class Ec2Fleet:
         """Set an offering aside if EC2 took its instance back: it has no capacity to spare there."""
         code = described.get("StateReason", {}).get("Code", "")
         if code in _TAKEN_AWAY or refusals.no_capacity(code):
-            self._menu.set_aside(instance.type, instance.zone, instance.market)
+            self._offerings.set_aside(instance.type, instance.zone, instance.market)
 
 
-def _told(launched: list[Instance], count: int, reason: str, cause: Cause = Cause.FAILURE) -> Launch:
+def _make_launch(launched: list[Instance], count: int, reason: str, cause: Cause = Cause.FAILURE) -> Launch:
     short = max(0, count - len(launched))
     return Launch(launched, short, reason, cause) if short else Launch(launched)
 
@@ -232,12 +232,12 @@ def _instance(described: InstanceTypeDef) -> Instance:
         market=SPOT if described.get("InstanceLifecycle") == "spot" else ON_DEMAND,
         type=str(described["InstanceType"]),
         zone=described.get("Placement", {}).get("AvailabilityZone", ""),
-        price=_price(tags),
+        price=_price_of(tags),
         ended=described.get("StateReason", {}).get("Message", "").strip(),
     )
 
 
-def _price(tags: dict[str, str]) -> float:
+def _price_of(tags: dict[str, str]) -> float:
     """Return the price in the tag, 0 if somebody removed or changed it."""
     try:
         return float(tags.get(PRICE_TAG, ""))

@@ -53,13 +53,13 @@ class Ec2Machine:
 
     def tag(self, name: str) -> str:
         """Return the instance's tag; "" without one. Our launches always put tags into the metadata."""
-        return self._patiently(_TAGS + name) or ""
+        return self._read(_TAGS + name) or ""
 
     def notice(self) -> str:
         """Return why this instance is about to be taken away; "" while it is not. Raises Unavailable."""
         interruption = self._get(_INTERRUPTION)
         if interruption is not None:
-            told = _object(interruption)
+            told = _parse_object(interruption)
             return f"EC2 {_DOES.get(str(told.get('action')), 'ends')} this spot instance{_at(told.get('time'))}"
         return ""
 
@@ -71,21 +71,21 @@ class Ec2Machine:
         rebalance = self._get(_REBALANCE)
         if rebalance is None:
             return ""
-        told = _at(_object(rebalance).get("noticeTime"))
+        told = _at(_parse_object(rebalance).get("noticeTime"))
         return f"EC2 may soon end this spot instance (rebalance recommendation{told})"
 
     def user_data(self) -> str:
         """Return the instance's user data, "" if it has none. Raises Unavailable."""
-        return self._patiently(_USER_DATA) or ""
+        return self._read(_USER_DATA) or ""
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
-        found = _object(self._patiently(_IDENTITY) or "")
+        found = _parse_object(self._read(_IDENTITY) or "")
         if not found.get("instanceId") or not found.get("pendingTime"):
             raise Unavailable(f"the instance metadata at {self._endpoint} does not say which instance this is")
         return found
 
-    def _patiently(self, path: str) -> str | None:
+    def _read(self, path: str) -> str | None:
         """Return the document at `path`. The service may start late at boot, and throttles, so it is asked again."""
         return retry(partial(self._get, path), Unavailable, tries=_TRIES, base_s=_FIRST_PAUSE_S)
 
@@ -126,7 +126,7 @@ class Ec2Machine:
         )
 
 
-def _object(text: str) -> dict[str, Any]:
+def _parse_object(text: str) -> dict[str, Any]:
     """Parse the JSON, {} if it cannot be parsed: a notice that cannot be read is still a notice."""
     try:
         found = json.loads(text)

@@ -106,7 +106,7 @@ class CloudWatchMetrics:
                 if not _refused(error):
                     return
             else:
-                self._recovered()
+                self._note_recovery()
             for _ in data:
                 self._waiting.popleft()
 
@@ -141,7 +141,7 @@ class CloudWatchMetrics:
             logger().warning("metrics do not reach CloudWatch; the fleet works on without", why=str(error))
         self._failing = True
 
-    def _recovered(self) -> None:
+    def _note_recovery(self) -> None:
         if self._failing:
             logger().info("metrics reach CloudWatch again")
         self._failing = False

@@ -30,7 +30,7 @@ class OfferingList:
         clock: Callable[[], float],
     ) -> None:
         self._clients = clients
-        self._choices = {pool: [_parsed(choice) for choice in each] for pool, each in choices.items()}
+        self._choices = {pool: [_parse(choice) for choice in each] for pool, each in choices.items()}
         self._subnets = list(subnets)
         self._prices = prices
         self._clock = clock
@@ -80,6 +80,6 @@ class OfferingList:
         return zones
 
 
-def _parsed(choice: str) -> tuple[str, str]:
+def _parse(choice: str) -> tuple[str, str]:
     type_, _, market = choice.partition(":")
     return type_, market

@@ -59,11 +59,11 @@ class Prices:
             return
         self._read_at = now
         try:
-            self._spot |= self._asked(types)
+            self._spot |= self._read_spot_prices(types)
         except Unavailable as error:
             telemetry.logger().warning("spot prices are not known, on-demand prices stand in", error=str(error))
 
-    def _asked(self, types: Sequence[str]) -> dict[tuple[str, str], float]:
+    def _read_spot_prices(self, types: Sequence[str]) -> dict[tuple[str, str], float]:
         """Read the price in force in each zone: with the present as start, the history holds one entry for each."""
         found: dict[tuple[str, str], float] = {}
         with translate_errors("read the spot prices", "ec2"):

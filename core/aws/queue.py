@@ -106,7 +106,7 @@ class SqsQueue:
 
         A limit above ten is rounded down to full requests.
         """
-        found = self._receive(min(limit, FULL), _whole(wait_s, LONG_POLL_S))
+        found = self._receive(min(limit, FULL), _whole_seconds(wait_s, LONG_POLL_S))
         while len(found) % FULL == 0 and found and limit - len(found) >= FULL:
             with suppress(Unavailable):  # keep the messages that have come
                 if more := self._receive(FULL, 0):
@@ -138,7 +138,7 @@ class SqsQueue:
         def ask(entries: list[Any]) -> Mapping[str, Any]:
             return self._sqs.change_message_visibility_batch(QueueUrl=self._url(), Entries=entries)
 
-        self._each("hide messages of", deliveries, ask, {"VisibilityTimeout": _whole(seconds, _MAX_HIDDEN_S)})
+        self._each("hide messages of", deliveries, ask, {"VisibilityTimeout": _whole_seconds(seconds, _MAX_HIDDEN_S)})
 
     def depth(self) -> Depth:
         now = self._clock()
@@ -182,7 +182,7 @@ class SqsQueue:
             self._known_url = self._sqs.get_queue_url(QueueName=self._full_name)["QueueUrl"]
         return self._known_url
 
-    def _explained(self, doing: str) -> AbstractContextManager[None]:
+    def _translate_errors(self, doing: str) -> AbstractContextManager[None]:
         return translate_errors(f"{doing} queue {self._full_name}", "sqs")
 
     def _dead_letters(self) -> SqsQueue:
@@ -191,7 +191,7 @@ class SqsQueue:
         return self._dead
 
     def _counts(self) -> tuple[int, int, int]:
-        with self._explained("count the messages of"):
+        with self._translate_errors("count the messages of"):
             found = self._sqs.get_queue_attributes(QueueUrl=self._url(), AttributeNames=_COUNTS)["Attributes"]
         visible, in_flight, delayed = (int(found[name]) for name in _COUNTS)
         return visible, in_flight, delayed
@@ -202,12 +202,12 @@ class SqsQueue:
 
     def _receive(self, limit: int, wait_s: int, hidden_s: float | None = None) -> list[Delivery]:
         hidden_s = self._visibility_timeout_s if hidden_s is None else hidden_s
-        with self._explained("receive from"):
+        with self._translate_errors("receive from"):
             answer = self._sqs.receive_message(
                 QueueUrl=self._url(),
                 MaxNumberOfMessages=limit,
                 WaitTimeSeconds=wait_s,
-                VisibilityTimeout=_whole(hidden_s, _MAX_HIDDEN_S),
+                VisibilityTimeout=_whole_seconds(hidden_s, _MAX_HIDDEN_S),
                 MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             )
         return [
@@ -226,7 +226,7 @@ class SqsQueue:
         for number in range(_ROUNDS):
             entries: list[Any] = [{"Id": str(index), "MessageBody": bodies[index]} for index in left]
             try:
-                with self._explained("send to"):
+                with self._translate_errors("send to"):
                     answer = self._sqs.send_message_batch(QueueUrl=self._url(), Entries=entries)
             except Unavailable as error:
                 return left, error
@@ -249,8 +249,8 @@ class SqsQueue:
             left = dict(enumerate(receipts[start : start + FULL]))
             for number in range(_ROUNDS):
                 entries = [{"Id": str(id_), "ReceiptHandle": receipt, **more} for id_, receipt in left.items()]
-                with self._explained(doing):
-                    answer = _asked_singly(ask, entries)
+                with self._translate_errors(doing):
+                    answer = _ask_singly(ask, entries)
                 failed = [found for found in answer if not _is_outdated(found)]
                 left = {int(found["Id"]): left[int(found["Id"])] for found in failed}
                 if not left:
@@ -288,7 +288,7 @@ class _DeadLetters(SqsQueue):
     def _deliveries_before_death(self) -> float:
         """Return its queue's `maxReceiveCount`, with which a letter died; SQS counts later reads on top."""
         if self._died_after is None:
-            with self._parent._explained("read the redrive policy of"):
+            with self._parent._translate_errors("read the redrive policy of"):
                 found = self._sqs.get_queue_attributes(QueueUrl=self._parent._url(), AttributeNames=["RedrivePolicy"])
             policy = json.loads(found.get("Attributes", {}).get("RedrivePolicy", "{}"))
             self._died_after = float(policy.get("maxReceiveCount", math.inf))
@@ -315,11 +315,11 @@ def _batches(bodies: Sequence[str]) -> Iterator[range]:
         yield range(start, len(bodies))
 
 
-def _whole(seconds: float, most: int) -> int:
+def _whole_seconds(seconds: float, most: int) -> int:
     return min(most, max(0, math.ceil(seconds)))
 
 
-def _asked_singly(ask: Callable[[list[Any]], Mapping[str, Any]], entries: list[Any]) -> list[Mapping[str, Any]]:
+def _ask_singly(ask: Callable[[list[Any]], Mapping[str, Any]], entries: list[Any]) -> list[Mapping[str, Any]]:
     """Return the refused entries. If a server refuses all for one outdated receipt, ask for each by itself."""
     try:
         return list(ask(entries).get("Failed", []))
@@ -328,7 +328,7 @@ def _asked_singly(ask: Callable[[list[Any]], Mapping[str, Any]], entries: list[A
             raise
     if len(entries) == 1:
         return []
-    return [failed for entry in entries for failed in _asked_singly(ask, [entry])]
+    return [failed for entry in entries for failed in _ask_singly(ask, [entry])]
 
 
 def _is_outdated(refusal: Mapping[str, Any]) -> bool:

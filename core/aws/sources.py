@@ -51,8 +51,8 @@ class S3Source:
         bucket, key = split_address(uri)
         if not key:
             raise ValueError(f"{uri!r} names a bucket and no object in it")
-        with translate_errors(f"read {uri}", "s3"), _told_of_one(uri):
-            answer = self._asked(bucket, key, version_of(uri))
+        with translate_errors(f"read {uri}", "s3"), _translate_one(uri):
+            answer = self._ask(bucket, key, version_of(uri))
             with answer["Body"] as body:
                 if answer["ContentLength"] > max_bytes:
                     raise Unreadable(f"it is larger than the {max_bytes / (1 << 20):.0f} MB that are read at most")
@@ -60,7 +60,7 @@ class S3Source:
         kind = answer.get("ContentType", "application/octet-stream")
         return Blob(data, Etag(answer["ETag"].strip('"')), kind, answer.get("VersionId", ""))
 
-    def _asked(self, bucket: str, key: str, version: str) -> GetObjectOutputTypeDef:
+    def _ask(self, bucket: str, key: str, version: str) -> GetObjectOutputTypeDef:
         if version:
             try:
                 return self._s3.get_object(Bucket=bucket, Key=key, VersionId=version)
@@ -74,7 +74,7 @@ class S3Source:
         bucket, prefix = split_address(uri)
         asked = 0
         while pages is None or asked < pages:
-            with translate_errors(f"list {uri}", "s3"), _absent(uri):
+            with translate_errors(f"list {uri}", "s3"), _translate_absence(uri):
                 page = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=start_after)
             asked += 1
             for found in page.get("Contents", ()):
@@ -86,8 +86,8 @@ class S3Source:
 
 
 @contextmanager
-def _absent(uri: str) -> Iterator[None]:
-    """Raise NotFound for what cannot be the name of a bucket or object: a list may hold anything."""
+def _translate_absence(uri: str) -> Iterator[None]:
+    """Raise NotFound for a missing bucket or object, and for what cannot be a name: a list may hold anything."""
     try:
         yield
     except ParamValidationError:
@@ -99,10 +99,10 @@ def _absent(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def _told_of_one(uri: str) -> Iterator[None]:
-    """What is wrong with one object is no trouble of the others."""
+def _translate_one(uri: str) -> Iterator[None]:
+    """Raise Unreadable for what is wrong with one object, and does not affect others."""
     try:
-        with _absent(uri):
+        with _translate_absence(uri):
             yield
     except ClientError as error:
         if code_of(error) == "InvalidObjectState":

@@ -75,9 +75,9 @@ class S3Store:
         kind["Metadata"] = {_NONCE: nonce}
         if isinstance(data, bytes) or len(head) < PART:
             whole = partial(self._s3.put_object, **about, **kind, Body=head, **_headers(condition))
-            return self._written(bucket, key, nonce, whole, tries=_TRIES)
+            return self._write(bucket, key, nonce, whole, tries=_TRIES)
         parts = partial(_put_parts, self._s3, about, kind, head, partial(_read, data), _headers(condition))
-        return self._written(bucket, key, nonce, parts, tries=1)  # a stream can't be read again
+        return self._write(bucket, key, nonce, parts, tries=1)  # a stream can't be read again
 
     def get(self, key: str) -> Blob:
         bucket = self._bucket(key)
@@ -85,7 +85,7 @@ class S3Store:
 
         def read() -> Blob:
             with translate_errors(doing, "s3"):
-                answer = _found(key, partial(self._s3.get_object, Bucket=bucket, Key=key))
+                answer = _find(key, partial(self._s3.get_object, Bucket=bucket, Key=key))
                 try:
                     data = answer["Body"].read()
                 except BotoCoreError as error:  # botocore does not retry once the body has begun
@@ -102,7 +102,7 @@ class S3Store:
         bucket, place = self._bucket(source), self._bucket(target)
         with translate_errors(f"copy objects from bucket {bucket} to bucket {place}", "s3"):
             copy = partial(self._s3.copy_object, Bucket=place, Key=target, CopySource={"Bucket": bucket, "Key": source})
-            return Etag(_found(source, copy)["CopyObjectResult"]["ETag"])
+            return Etag(_find(source, copy)["CopyObjectResult"]["ETag"])
 
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         here = [
@@ -148,7 +148,7 @@ class S3Store:
     def _may_be_input(self, prefix: str) -> bool:
         return any(prefix.startswith(known) or known.startswith(prefix) for known in layout.INPUT)
 
-    def _written(self, bucket: str, key: str, nonce: str, write: Callable[[], Mapping[str, Any]], tries: int) -> Etag:
+    def _write(self, bucket: str, key: str, nonce: str, write: Callable[[], Mapping[str, Any]], tries: int) -> Etag:
         """Return the etag of what `write` wrote under its condition. Raises PreconditionFailed."""
 
         again = False
@@ -258,7 +258,7 @@ def _read(file: BinaryIO) -> bytes:
     return b"".join(pieces)
 
 
-def _found(key: str, ask: Callable[[], T]) -> T:
+def _find(key: str, ask: Callable[[], T]) -> T:
     """Raises NotFound if S3 says that there is no such object."""
     try:
         return ask()

@@ -117,14 +117,14 @@ def preview_message(body: str) -> Job | Feedback:
 
 def _read_notification(body: str, tagger: str) -> ParsedMessage | None:
     """None if `body` has none of the known shapes."""
-    if (wrapped := _parsed(_FromSns, body)) is not None:
+    if (wrapped := _parse(_FromSns, body)) is not None:
         body = wrapped.message
-    if _parsed(_TestEvent, body) is not None:
+    if _parse(_TestEvent, body) is not None:
         return ParsedMessage(ignored=("the test event of a new notification",))
     drops: list[Drop | str] = []
-    if (records := _parsed(_Records, body)) is not None:
+    if (records := _parse(_Records, body)) is not None:
         drops = [_drop_of_record(record) for record in records.records]
-    elif (event := _parsed(_BridgeEvent, body)) is not None:
+    elif (event := _parse(_BridgeEvent, body)) is not None:
         drops = [_drop_of_event(event)]
     else:
         return None
@@ -158,7 +158,7 @@ def _drop(bucket: str, key: str, found: _Object | _BridgeObject, at: datetime) -
     return Drop(bucket, key, found.size, etag, version, at.timestamp())
 
 
-def _parsed(kind: type[Any], body: str) -> Any:
+def _parse(kind: type[Any], body: str) -> Any:
     try:
         return kind.model_validate_json(body)
     except ValidationError:

@@ -71,13 +71,13 @@ class Decoder:
 
         Raises BadImage, also if there is nothing to tag: every pixel is transparent, or has the same colour.
         """
-        return self._decoded(data, refuse_blank=True)
+        return self._decode(data, refuse_blank=True)
 
     def show(self, data: bytes) -> Image.Image:
         """Return the same as `decode`, but blank pictures too. Raises BadImage."""
-        return self._decoded(data, refuse_blank=False)
+        return self._decode(data, refuse_blank=False)
 
-    def _decoded(self, data: bytes, *, refuse_blank: bool) -> Image.Image:
+    def _decode(self, data: bytes, *, refuse_blank: bool) -> Image.Image:
         header = read_header(data)
         cost = self._admit(header)
         try:
@@ -85,11 +85,11 @@ class Decoder:
                 if header.unended:
                     jpeg.check_end(header.data)
                 with Image.open(BytesIO(header.data), formats=_PLUGINS.get(header.format, (header.format,))) as image:
-                    return self._picture(image, header, refuse_blank=refuse_blank)
+                    return self._convert(image, header, refuse_blank=refuse_blank)
         except Exception as error:  # noqa: BLE001  # decoders raise nearly anything on damaged files
             raise damage.as_bad_image(error, header.format) from None
 
-    def _picture(self, image: Image.Image, header: Header, *, refuse_blank: bool) -> Image.Image:
+    def _convert(self, image: Image.Image, header: Header, *, refuse_blank: bool) -> Image.Image:
         if image.width * image.height > 1.1 * header.pixels:
             raise BadImage(damage.HEADER)  # it would take more than was reserved
         stored = image.size

@@ -57,7 +57,7 @@ class _Transforms:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        built = _built(mode, profile if _fits(mode, profile) else b"")
+        built = _build(mode, profile if _fits(mode, profile) else b"")
         with self._lock:
             self._kept[key] = built
             while len(self._kept) > _KEPT:
@@ -78,7 +78,7 @@ def _fits(mode: str, profile: bytes) -> bool:
     )
 
 
-def _built(mode: str, profile: bytes) -> ImageCms.ImageCmsTransform | None:
+def _build(mode: str, profile: bytes) -> ImageCms.ImageCmsTransform | None:
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile)) if profile else _LAB
         transform = ImageCms.buildTransform(source, _SRGB, mode, "RGB", ImageCms.Intent.PERCEPTUAL)

@@ -41,7 +41,7 @@ OK, BAD, NO_MEMORY = 0, 1, 2
 _SPARE_BYTES = 1 << 30  # address space beyond the decode budget: the interpreter, libraries, allocator's arenas
 _NO_SIZE = (0, 0)
 _QUALITY = 80
-_LOOK_S = 1.0
+_PARENT_POLL_S = 1.0
 
 
 class Failed(TagfleetError):
@@ -76,26 +76,26 @@ class Sandbox:
 
     def pixels(self, data: bytes, side: int) -> Image.Image:
         """Return what `Decoder(side).decode(data)` returns. Raises BadImage, Failed."""
-        size, full_size, body = self._asked(PIXELS, data, side)
+        size, full_size, body = self._request(PIXELS, data, side)
         image = Image.frombytes("RGB", size, body)
         image.info[UPRIGHT_SIZE] = full_size
         return image
 
     def thumbnail(self, data: bytes, side: int) -> bytes:
         """Return a JPEG of at most `side` pixels, upright, on white. Raises BadImage, Failed."""
-        return self._asked(THUMBNAIL, data, side)[2]
+        return self._request(THUMBNAIL, data, side)[2]
 
     def size(self, data: bytes) -> Size | None:
         """Return what `read_upright_size(data)` returns. Raises Failed."""
-        full_size = self._asked(SIZE, data, 0)[1]
+        full_size = self._request(SIZE, data, 0)[1]
         return full_size if all(full_size) else None
 
     def close(self) -> None:
         """End the child. A decode under way fails, which says nothing about its image."""
         self._end()
 
-    def _asked(self, wanted: int, data: bytes, side: int) -> tuple[tuple[int, int], tuple[int, int], bytes]:
-        child = self._running()
+    def _request(self, wanted: int, data: bytes, side: int) -> tuple[tuple[int, int], tuple[int, int], bytes]:
+        child = self._running_child()
         try:
             status, size, full_size, body = _exchange(child, wanted, data, side, time.monotonic() + self._timeout_s)
         except TimeoutError:
@@ -117,7 +117,7 @@ class Sandbox:
             child.kill()
             child.communicate()
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running_child(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
             self._end()
             self._child = subprocess.Popen(  # noqa: S603  # our own module
@@ -228,7 +228,7 @@ def _limit(memory_mb: int, niceness: int) -> None:
 def _end_with_parent(parent: int) -> None:
     """End this process soon after its parent: a decode that hangs does not see that the input has ended."""
     while os.getppid() == parent:
-        time.sleep(_LOOK_S)
+        time.sleep(_PARENT_POLL_S)
     os._exit(0)
 
 

@@ -74,7 +74,7 @@ class LocalFleet:
             private_folder(self._root)
 
     def instances(self) -> list[Instance]:
-        found = [self._tend(record) for record in self._records()]
+        found = [self._advance(record) for record in self._records()]
         return sorted(
             (record.instance for record in found if record and not record.failed), key=lambda i: (i.launched_at, i.id)
         )
@@ -107,7 +107,7 @@ class LocalFleet:
                 now = self._clock()
                 instance_files.append(path, stop_at=now)
                 record = replace(record, stop_at=now)
-            self._tend(record)
+            self._advance(record)
 
     def _records(self) -> list[Record]:
         with guarded("list the instances in", self._root):
@@ -142,7 +142,7 @@ class LocalFleet:
         if shutil.which(self._command[0], path=self._environ.get("PATH")) is None:
             raise FileNotFoundError(errno.ENOENT, f"there is no program {self._command[0]}")
         arguments = [*self._command, "--pool", pool, "--instance", id]
-        with self._opened_log(id) as log:
+        with self._open_log(id) as log:
             self._children[id] = _Child(
                 ["/bin/sh", "-c", _ANNOUNCE, str(instance_files.path_of(self._root, id)), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -153,7 +153,7 @@ class LocalFleet:
                 start_new_session=True,
             )
 
-    def _opened_log(self, id: str) -> BinaryIO:
+    def _open_log(self, id: str) -> BinaryIO:
         """Open the worker's log. A worker whose log cannot be written runs without one."""
         path = self._logs / f"worker-{id}.log"
         try:
@@ -162,22 +162,22 @@ class LocalFleet:
             telemetry.logger().warning("a worker has no log", worker=id, log=str(path), reason=error.strerror)
             return open(os.devnull, "ab")  # noqa: PTH123  # no file of ours
 
-    def _tend(self, record: Record) -> Record | None:
+    def _advance(self, record: Record) -> Record | None:
         """Do what is due for an instance. Returns None once it is forgotten."""
         path = instance_files.path_of(self._root, record.id)
         now = self._clock()
         if record.alive:
-            self._press(record, path, now)
+            self._send_due_signal(record, path, now)
             return record
         child = self._children.get(record.id)
         if child is not None:
             if child.poll() is None:
                 return replace(record, alive=True)  # on its way out: the lock goes first
-            ended = self._ended(record, child.returncode)
+            ended = self._describe_end(record, child.returncode)
             instance_files.append(path, exit_status=child.returncode, ended=ended)
             record = replace(record, exit_status=child.returncode, ended=ended)
             del self._children[record.id]
-        elif record.gone_at is None and (ended := self._ended(record, None)):
+        elif record.gone_at is None and (ended := self._describe_end(record, None)):
             instance_files.append(path, ended=ended)
             record = replace(record, ended=ended)
         if record.gone_at is None:
@@ -187,13 +187,13 @@ class LocalFleet:
             return None
         return record
 
-    def _ended(self, record: Record, exit_code: int | None) -> str:
+    def _describe_end(self, record: Record, exit_code: int | None) -> str:
         """Return how the instance ended; "" if it was asked to, or nothing more is known than that it is gone."""
         if record.stop_at is not None:
             return ""
         return exits.describe_end(exit_code, exits.read_tail(self._logs / f"worker-{record.id}.log"))
 
-    def _press(self, record: Record, path: Path, now: float) -> None:
+    def _send_due_signal(self, record: Record, path: Path, now: float) -> None:
         """Send the signal that is due. The lock is held, so process id and group are still the worker's."""
         if record.stop_at is None or record.pid is None:
             return

@@ -110,7 +110,7 @@ def read(path: Path) -> Record | None:
         with os.fdopen(fd, "rb") as file:
             alive = not _lock_is_free(fd)  # before reading: a dead instance's file is then complete
             lines = file.read().splitlines()
-    found = _merged(lines)
+    found = _merge(lines)
     if found.keys() >= {"pool", "token", "launched_at"}:
         return Record(id=path.name.removesuffix(SUFFIX), alive=alive, **found)
     if alive:
@@ -131,7 +131,7 @@ def is_abandoned(path: Path, older_than_s: float, now: float) -> bool:
     return False
 
 
-def _merged(lines: list[bytes]) -> dict[str, Any]:
+def _merge(lines: list[bytes]) -> dict[str, Any]:
     """Merge the lines. The first line with a field wins; fields of later versions are left out."""
     found: dict[str, Any] = {}
     for line in lines:

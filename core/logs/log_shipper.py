@@ -16,11 +16,12 @@ from typing import Protocol
 from core.errors import Unavailable
 from core.logs.journal import Entry
 from core.util.atomic import PRIVATE, atomic_write
+from core.util.backoff import compute_backoff
 
 _POLL_S = 5.0
 _MOST = 5_000
 """Entries that are read at once."""
-_PATIENCE_S = 60.0
+_LONGEST_PAUSE_S = 60.0
 """The longest pause between two tries while logs cannot be sent."""
 
 
@@ -61,15 +62,15 @@ class LogShipper:
 
     def run(self, stop: threading.Event, *, poll_s: float = _POLL_S, drain_s: float = 20.0) -> None:
         """Ship until `stop` is set, then the rest, for `drain_s` at most. Errors of the ports do not end it."""
-        pause = poll_s
+        failures = 0
         while not stop.is_set():
-            sent = self._tolerantly()
-            pause = poll_s if sent is not None else min(2 * pause, _PATIENCE_S)
+            sent = self._ship_or_tell()
+            failures = 0 if sent is not None else failures + 1
             if sent != _MOST:
-                stop.wait(pause)
+                stop.wait(compute_backoff(failures, base_s=poll_s, cap_s=_LONGEST_PAUSE_S))
         deadline = self._clock() + drain_s
         while self._clock() < deadline:
-            if self._tolerantly() == 0:
+            if self._ship_or_tell() == 0:
                 return
             if self._trouble:
                 threading.Event().wait(min(1.0, drain_s / 10))
@@ -88,7 +89,7 @@ class LogShipper:
             atomic_write(self._cursor_file, self._cursor, mode=PRIVATE, make_parents=True)
         return len(entries)
 
-    def _tolerantly(self) -> int | None:
+    def _ship_or_tell(self) -> int | None:
         """Call `ship`; return None if it fails, and tell each cause once."""
         try:
             sent = self.ship()

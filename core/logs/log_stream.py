@@ -62,15 +62,15 @@ class LogStream(io.TextIOBase):
         data = text.encode(self.encoding, self.errors)
         with self._lock:
             # What follows a line that was cut off begins a new one.
-            if self._torn and self._written(b"\n") == 0:
+            if self._torn and self._write_bytes(b"\n") == 0:
                 self._torn = False
-            left = len(data) if self._torn else self._written(data)
+            left = len(data) if self._torn else self._write_bytes(data)
             if left:
                 self.dropped += max(1, data[-left:].count(b"\n"))
                 self._torn |= left < len(data)
         return len(text)
 
-    def _written(self, data: bytes) -> int:
+    def _write_bytes(self, data: bytes) -> int:
         """Write, and return how many bytes could not be written."""
         view = memoryview(data)
         if self._fd is None:

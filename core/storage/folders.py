@@ -91,7 +91,7 @@ def find(store: ObjectStore, name: str, version: str = "") -> FolderManifest | N
 
     Raises WeightsInvalid if the version is damaged, or all are, Unavailable.
     """
-    found, damaged = _listed(store, layout.model_prefix(name, version))
+    found, damaged = _list(store, layout.model_prefix(name, version))
     if damaged and not found:
         raise WeightsInvalid(damaged[0])
     return max(found, key=lambda manifest: manifest.added_at, default=None)
@@ -102,11 +102,11 @@ def every(store: ObjectStore) -> tuple[list[FolderManifest], list[str]]:
 
     Raises Unavailable.
     """
-    found, damaged = _listed(store, layout.MODELS)
+    found, damaged = _list(store, layout.MODELS)
     return sorted(found, key=lambda manifest: (manifest.name, -manifest.added_at)), damaged
 
 
-def _listed(store: ObjectStore, prefix: str) -> tuple[list[FolderManifest], list[str]]:
+def _list(store: ObjectStore, prefix: str) -> tuple[list[FolderManifest], list[str]]:
     keys = (info.key for info in store.list(prefix) if _MANIFEST_KEY.fullmatch(info.key))
     return readable(keys, partial(_read, store))
 

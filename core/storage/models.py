@@ -128,13 +128,13 @@ class Registry:
         With `default`, or for the first version, the name alone means this version from now on. Raises WeightsInvalid
         if the file does not match the manifest, Unavailable.
         """
-        _check(weights, manifest)
+        _check_weights(weights, manifest)
         prefix = layout.model_prefix(manifest.name, manifest.version)
         with weights.open("rb") as file:
             self._store.put(prefix + WEIGHTS_FILE, file)
         body = manifest.model_dump_json(indent=1).encode()
         self._store.put(prefix + MANIFEST_FILE, body, content_type="application/json")
-        self._name_default(manifest, condition=None if default else IfAbsent())
+        self._set_default(manifest, condition=None if default else IfAbsent())
         return manifest
 
     def list(self) -> tuple[list[Manifest], list[str]]:
@@ -169,7 +169,7 @@ class Registry:
 
     def find(self, reference: str) -> Manifest:
         """Return the manifest of `NAME` or `NAME@VERSION`. Raises WeightsMissing, WeightsInvalid, Unavailable."""
-        name, version = self._named(reference)
+        name, version = self._resolve(reference)
         return self._read(layout.model_prefix(name, version) + MANIFEST_FILE)
 
     def fetch(self, manifest: Manifest, folder: Path) -> Path:
@@ -187,13 +187,13 @@ class Registry:
             raise WeightsMissing(f"the weights of {manifest.reference} are no longer in the store") from None
         with atomic_path(path, mode=PRIVATE, make_parents=True) as part:
             part.write_bytes(data)
-            _check(part, manifest)
+            _check_weights(part, manifest)
         return path
 
     def set_default(self, reference: str) -> Manifest:
         """Let the name alone mean this version. Raises WeightsMissing, WeightsInvalid, Unavailable."""
         manifest = self.find(reference)
-        self._name_default(manifest, condition=None)
+        self._set_default(manifest, condition=None)
         return manifest
 
     def remove(self, reference: str) -> str:
@@ -201,7 +201,7 @@ class Registry:
 
         Raises WeightsMissing, Unavailable, and WeightsInvalid for a default version if there are others.
         """
-        name, version = self._named(reference)
+        name, version = self._resolve(reference)
         keys = [info.key for info in self._store.list(layout.model_prefix(name, ""))]
         versions = [key.split("/")[2] for key in keys if key.endswith("/" + MANIFEST_FILE)]
         if version not in versions:
@@ -220,7 +220,7 @@ class Registry:
         self._store.delete([key for key in keys if key.startswith(prefix)])
         return f"{name}@{version}"
 
-    def _named(self, reference: str) -> tuple[str, str]:
+    def _resolve(self, reference: str) -> tuple[str, str]:
         """Return name and version of `NAME` or `NAME@VERSION`, whether or not such a model exists."""
         name, _, version = reference.partition("@")
         version = version or self.default(name) or ""
@@ -228,7 +228,7 @@ class Registry:
             raise WeightsMissing(f"there is no model {reference!r} in the registry: `tagfleet models list` shows them")
         return name, version
 
-    def _name_default(self, manifest: Manifest, condition: IfAbsent | None) -> None:
+    def _set_default(self, manifest: Manifest, condition: IfAbsent | None) -> None:
         body = _Default(version=manifest.version).model_dump_json().encode()
         key = layout.model_default_key(manifest.name)
         try:
@@ -239,7 +239,7 @@ class Registry:
     def _read(self, key: str) -> Manifest:
         name, version = key.split("/")[1:3]
         try:
-            manifest = _parsed(self._store.get(key).data, f"{key} in the store")
+            manifest = _parse_manifest(self._store.get(key).data, f"{key} in the store")
         except NotFound:
             raise WeightsMissing(f"there is no model {name}@{version} in the registry") from None
         if manifest.reference != f"{name}@{version}":
@@ -274,12 +274,12 @@ def content_of(store: ObjectStore, name: str) -> str:
 def read_manifest(file: Path) -> Manifest:
     """Read the manifest of a model in a folder. Raises WeightsInvalid."""
     try:
-        return _parsed(file.read_bytes(), str(file))
+        return _parse_manifest(file.read_bytes(), str(file))
     except OSError as error:
         raise WeightsInvalid(f"{file}: {error.strerror}; a folder of a model holds its manifest") from None
 
 
-def _parsed(data: bytes, where: str) -> Manifest:
+def _parse_manifest(data: bytes, where: str) -> Manifest:
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
@@ -296,7 +296,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check(path: Path, manifest: Manifest) -> None:
+def _check_weights(path: Path, manifest: Manifest) -> None:
     size, digest = path.stat().st_size, sha256_of(path)
     if (size, digest) != (manifest.weights_bytes, manifest.weights_sha256):
         raise WeightsInvalid(

@@ -12,7 +12,7 @@ from config.settings import PoolSettings, Settings
 from tagfleet.cli.common import with_settings
 
 if TYPE_CHECKING:
-    from training.florence2.lessons import CaptionTask
+    from training.florence2.examples import CaptionTask
 
 _Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 _NAME = "florence2"
@@ -61,13 +61,13 @@ def tune_command(
     After an interruption, the same command continues from the last complete epoch, and ends with the same weights.
     """
     weights = start_from or _find_weights(settings)
+    from training.florence2.examples import read_examples
     from training.florence2.fine_tuning import Options, tune
-    from training.florence2.lessons import read
 
-    lessons = read(source, images, task)
-    click.echo(f"{len(lessons)} images to learn from", err=True)
+    examples = read_examples(source, images, task)
+    click.echo(f"{len(examples)} images to learn from", err=True)
     options = Options(epochs=epochs, lr=lr, batch=batch, freeze_vision=freeze_vision, seed=seed)
-    folder = tune(lessons, weights, run, options, lambda line: click.echo(line, err=True))
+    folder = tune(examples, weights, run, options, lambda line: click.echo(line, err=True))
     click.echo(
         f'{folder} is ready. To serve it, set weights = "{folder.absolute()}", or run tagfleet florence2 add {folder}'
     )

@@ -10,7 +10,7 @@ from training.fit.runs import Epoch
 
 
 class Progress:
-    """Shows a training, as its `TrainingObserver`; shows nothing in a process that is not told about it."""
+    """Shows the progress of a training, as a `training.fit.observers.TrainingObserver`."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)

@@ -1,9 +1,10 @@
-"""Boots a worker's image under qemu, against a cloud on this host, and says where the time went: `make boot-image`.
+"""Boot a worker's image under qemu, with a cloud on this host, and report the time of each phase: `make boot-image`.
 
-The guest is an instance to itself: it asks a metadata service who it is, has its role's credentials from there, reads
-its settings from the bucket, tags a photo, drains when it is asked to, and powers itself off. TCG emulates every
-instruction, and the guest's clock counts them (2 ns each): its seconds do not depend on what else this host does, and
-are to be compared with each other, and with nothing else.
+The guest acts as an instance: it asks a metadata service for its identity and its role's credentials, reads its
+settings from the bucket, tags a photo, drains when asked to, and powers itself off.
+
+TCG emulates every instruction, and the guest's clock counts 2 ns for each. Its seconds therefore do not depend on the
+load of this host, and compare only with each other.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from tests.unit.app_tier.conftest import picture
 
 ROOT = Path(__file__).parents[2]
 PYTHON = sys.executable
-_HOST = "10.0.2.2"  # this machine's loopback, as qemu's user network shows it to its guest
+_HOST = "10.0.2.2"  # the host's loopback in qemu's user network
 _ID = "i-0b007ed0b007ed000"
 _ROLE = "meta-data/iam/security-credentials/"
 _BOOT_S, _TAG_S, _END_S, _LOOK_S = 3600.0, 600.0, 600.0, 2.0
@@ -65,13 +66,13 @@ fallback = ""
 
 @dataclass(frozen=True)
 class Boot:
-    """`systemd` is what the guest's says of its own boot."""
+    """Times of one boot. `systemd` is the report of the guest's systemd."""
 
     ready: Heartbeat
     systemd: str
 
     def phases(self) -> dict[str, float]:
-        """Seconds of each phase, in their order."""
+        """Seconds of each phase, in order."""
         boot = self.ready.boot
         assert boot is not None
         kernel = re.search(r"Startup finished in (?:([\d.]+)min )?([\d.]+)(m?)s \(kernel\)", self.systemd)
@@ -108,7 +109,7 @@ def main() -> None:
 
 
 def boot(work: Path) -> Boot:
-    """Boot the disk in `work` once, until its worker has tagged a picture, drained, and ended the machine."""
+    """Boot the disk in `work` once: its worker tags a picture, drains and powers the machine off."""
     fake = FakeMetadata(_ID, time.time())
     with clouds.running() as cloud, serving(fake):
         backend = _deployment(cloud)
@@ -130,12 +131,12 @@ def boot(work: Path) -> Boot:
     return Boot(ready, systemd)
 
 
-# --- what the image is made of ----------------------------------------------------------------
+# --- ingredients of the image ----------------------------------------------------------------
 
 
 def _ingredients(work: Path) -> tuple[Path, ...]:
-    """A wheel of this checkout, the wheels that it needs, weights, and the engine that they were converted to."""
-    with tempfile.TemporaryDirectory() as copy:  # setuptools would leave a folder `build` in the checkout
+    """Make a wheel of this checkout, the wheels it needs, weights, and the converted engine."""
+    with tempfile.TemporaryDirectory() as copy:  # in the checkout, setuptools would leave a folder `build`
         listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *_PACKAGES]
         listing += ["pyproject.toml", "requirements.txt"]
         names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True).stdout
@@ -168,7 +169,7 @@ def _ingredients(work: Path) -> tuple[Path, ...]:
 
 
 def _give_user_data(disk: Path, cloud: clouds.Cloud, fake: FakeMetadata) -> None:
-    """What cloud-init does: write the files of the user data. And where this cloud is, which EC2 need not say."""
+    """Write the files of the user data, as cloud-init does, and the address of this cloud, which EC2 needs not."""
     names = {"settings": "s3://boot-out/fleet/settings.toml", "region": clouds.REGION, "pool": "resnet50"}
     user_data = Template((ROOT / "ami" / "user_data.yaml").read_text()).substitute(names)
     (file,) = yaml.safe_load(user_data)["write_files"]
@@ -198,7 +199,7 @@ def _deployment(cloud: clouds.Cloud) -> Backend:
 
 
 def _check_logs(cloud: clouds.Cloud) -> None:
-    """What the worker's unit wrote, and systemd of its end, was sent before the machine was off."""
+    """Check that the logs of the worker's unit, and systemd's of its end, arrived before the power-off."""
     stream = {"logGroupName": "/tagfleet/boot/workers", "logStreamName": f"{_ID}/tagfleet-worker"}
     events = cloud.client("logs").get_log_events(**stream)["events"]
     told = [event["message"] for event in events]
@@ -207,7 +208,7 @@ def _check_logs(cloud: clouds.Cloud) -> None:
 
 
 def _role(cloud: clouds.Cloud) -> dict[str, str]:
-    """The credentials that an instance has by its role."""
+    """Return the credentials of an instance's role."""
     key, secret = cloud.environ["AWS_ACCESS_KEY_ID"], cloud.environ["AWS_SECRET_ACCESS_KEY"]
     credentials = {"Code": "Success", "AccessKeyId": key, "SecretAccessKey": secret, "Token": "t"}
     return {_ROLE: "worker", f"{_ROLE}worker": json.dumps({**credentials, "Expiration": "2099-01-01T00:00:00Z"})}
@@ -218,7 +219,7 @@ def _beat(backend: Backend, state: WorkerState) -> Heartbeat | None:
 
 
 def _tag(backend: Backend, qemu: subprocess.Popen[str]) -> None:
-    """One picture through the guest's worker."""
+    """Have the guest's worker tag one picture."""
     key = layout.image_key("bat_1", "img_1")
     backend.store.put(key, picture())
     job = Job(batch_id="bat_1", image_id="img_1", key=key, name="a.png", tagger="resnet50", submitted_at=time.time())
@@ -232,7 +233,7 @@ def _tag(backend: Backend, qemu: subprocess.Popen[str]) -> None:
 
 
 def _machine(work: Path) -> subprocess.Popen[str]:
-    """The first serial port is the console, in a file; the second one is a shell."""
+    """Start qemu. The first serial port is the console, logged to a file; the second is a shell."""
     command = """
         nice -n 19 qemu-system-x86_64 -accel tcg -icount shift=1 -rtc clock=vm -cpu max -smp 1 -m 3G
         -kernel kernel -initrd initrd -append "root=/dev/vda console=ttyS0 panic=-1"
@@ -251,7 +252,7 @@ def _machine(work: Path) -> subprocess.Popen[str]:
 
 
 def _ask(qemu: subprocess.Popen[str], command: str) -> str:
-    """What the guest's shell says to `command`."""
+    """Run a command in the guest's shell; return its output."""
     assert qemu.stdin is not None
     assert qemu.stdout is not None
     qemu.stdin.write(f"{command}; echo end of answer\n")

@@ -1,4 +1,4 @@
-"""A deployment on moto for the tests of the whole, and photos to send through it."""
+"""Deployments on moto for whole-system tests, and photos for them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PREPARED = {"TAGFLEET_POOLS__RESNET50__TAGGER": "efficientnet-lite0", "TAGFLEET
 
 @pytest.fixture(scope="session")
 def image(engine_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the machine image brings: the engine converted, as `install.sh` leaves it."""
+    """The environment of a machine image, with the engine converted as `install.sh` does."""
     home = tmp_path_factory.mktemp("image")
     brought = {"TAGFLEET_CACHE": str(engine_cache), "TAGFLEET_HOME": str(home), "TAGFLEET_LOG_FORMAT": "json"}
     ours = {name: value for name, value in os.environ.items() if not name.startswith("TAGFLEET_")}
@@ -32,7 +32,7 @@ def image(engine_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 @pytest.fixture
 def deploy(cloud: Cloud, image: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., AwsDeployment]]:
-    """Makes deployments, each with what EC2 does wrong for it; none of their processes is left behind."""
+    """Make deployments, each with its own faults of EC2; end all their processes."""
     with ExitStack() as made:
 
         def make(*, max_workers: int, **faults: object) -> AwsDeployment:
@@ -46,7 +46,7 @@ def deploy(cloud: Cloud, image: dict[str, str], tmp_path: Path) -> Iterator[Call
 
 @pytest.fixture(scope="session")
 def make_photos() -> Callable[..., list[tuple[str, bytes]]]:
-    """Named JPEGs, no two alike."""
+    """Make named JPEGs that all differ."""
 
     def make(count: int, *, first: int = 0) -> list[tuple[str, bytes]]:
         made = []

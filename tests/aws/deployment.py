@@ -1,4 +1,4 @@
-"""A whole deployment on moto: web tier, collector and controller as processes, and what `tagfleet aws up` leaves."""
+"""Run a whole deployment on moto: the resources of `tagfleet aws up`, and the host's processes."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ sweep_s = 1.0
 tagger = "efficientnet-lite0"
 fallback = ""
 """
-"""A small tagger whose weights come with a package, and times as short as moto can answer in."""
+"""A small tagger whose weights come with a package, and the shortest intervals that moto can keep up with."""
 
 
 def settings_toml(*, max_workers: int) -> str:
-    """What a person chooses of a deployment's settings."""
+    """Return the settings file that a person would write."""
     return _SETTINGS.format(max_workers=max_workers)
 
 
 class Stack:
-    """Buckets, queues, launch template and settings of a deployment, whoever has made them."""
+    """The buckets, queues, launch template and settings of a deployment."""
 
     def __init__(self, cloud: Cloud, name: str, input: str, output: str) -> None:
         self._s3, self._sqs, self._ec2 = (cloud.client(service) for service in ("s3", "sqs", "ec2"))
@@ -73,7 +73,7 @@ class Stack:
 
     @classmethod
     def make(cls, cloud: Cloud, name: str, *, max_workers: int) -> Stack:
-        """What the template describes, as far as moto has it."""
+        """Make what the CloudFormation template describes, as far as moto supports it."""
         stack = cls(cloud, name, f"{name}-in", f"{name}-out")
         stack._make_buckets()
         for queue in ("jobs-resnet50", "results"):
@@ -85,7 +85,7 @@ class Stack:
         return stack
 
     def notify(self) -> None:
-        """Have the input bucket tell the queue of what is dropped."""
+        """Have the input bucket notify the queue of new objects."""
         jobs = self._arn(self._sqs.get_queue_url(QueueName=f"{self.name}-jobs-resnet50")["QueueUrl"])
         self._s3.put_bucket_notification_configuration(
             Bucket=self.input,
@@ -101,17 +101,17 @@ class Stack:
         )
 
     def drop(self, key: str, data: bytes) -> None:
-        """What any program may do: put a file into the input bucket."""
+        """Put a file into the input bucket, as any program may."""
         self._s3.put_object(Bucket=self.input, Key=key, Body=data)
 
     def results(self, prefix: str = "results/") -> dict[str, dict[str, Any]]:
-        """The stored results by their keys."""
+        """Return the stored results by key."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.output, Prefix=prefix)
         keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
         return {key: json.load(self._s3.get_object(Bucket=self.output, Key=key)["Body"]) for key in keys}
 
     def outstanding(self, queue: str) -> int:
-        """Messages that wait or are in flight."""
+        """Return the number of messages that wait or are in flight."""
         return sum(self._depth(queue))
 
     def in_flight(self, queue: str) -> int:
@@ -157,7 +157,7 @@ class Stack:
 
 
 class AwsDeployment:
-    """The processes of one host, as its systemd keeps them, and the machines of the fleet."""
+    """The processes of one host, kept running as systemd does, and the machines of the fleet."""
 
     def __init__(
         self, cloud: Cloud, stack: Stack, home: Path, image: Mapping[str, str], *, roles: Sequence[str] = ROLES
@@ -183,14 +183,14 @@ class AwsDeployment:
 
     @contextmanager
     def running(self) -> Iterator[AwsDeployment]:
-        """Within it everything runs; afterwards nothing does."""
+        """Run everything until the block ends."""
         self.home.mkdir(parents=True)
         try:
             with self.machines.switched_on():
                 for role in self._roles:
                     self.start(role)
                 wait_until(lambda: (self.home / ADDRESS_FILE).exists() or self._failed(), 300)
-                self.environ["TAGFLEET_PORT"] = self.url.rpartition(":")[2]  # a restart is found at the same address
+                self.environ["TAGFLEET_PORT"] = self.url.rpartition(":")[2]  # a restart keeps the address
                 yield self
         except BaseException:
             self._show_logs()
@@ -200,7 +200,7 @@ class AwsDeployment:
                 self.kill(role)
 
     def start(self, role: str, *, as_another: str = "") -> None:
-        """Start the process that a host's systemd would start, or one more of it, which goes by another name."""
+        """Start the process of a role, as systemd would; `as_another` names one more process of the same role."""
         name = as_another or role
         with (self.home / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
@@ -213,14 +213,14 @@ class AwsDeployment:
             )
 
     def kill(self, role: str) -> None:
-        """SIGKILL to the process and all that it started."""
+        """Send SIGKILL to the process and its children."""
         process = self._processes[role]
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def stop(self, role: str, number: signal.Signals = signal.SIGTERM) -> None:
-        """Ask the process to end, and wait until it has."""
+        """Signal the process to end and wait for it."""
         self._processes[role].send_signal(number)
         self._processes[role].wait(120)
 
@@ -228,18 +228,18 @@ class AwsDeployment:
         return (self.home / f"{role}.log").read_text()
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Another command of this deployment."""
+        """Start a `tagfleet` command on this deployment."""
         return subprocess.Popen(
             [*TAGFLEET, *arguments], env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def _show_logs(self) -> None:
-        """For whoever reads why a test failed: the ends of all logs."""
+        """Print the ends of all logs, to explain a failed test."""
         for log in sorted(self.home.rglob("*.log")):
             print(f"--- {log.relative_to(self.home)}", *log.read_text().splitlines()[-15:], sep="\n")
 
     def _failed(self) -> bool:
-        """Raises RuntimeError where a process has ended."""
+        """Raise RuntimeError if a process has ended."""
         for role, process in self._processes.items():
             if process.poll() is not None:
                 raise RuntimeError(f"tagfleet {role} ended:\n{self.log(role)}")

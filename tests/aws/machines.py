@@ -1,9 +1,8 @@
-"""The machines behind EC2's instances: the one thing that the tests on AWS make up.
+"""Simulate the machines behind EC2's instances, which moto does not have.
 
-moto knows instances, not machines. Here a running instance gets a worker process, started from its own user data and
-with a metadata service of its own, and kept as the worker's systemd unit keeps it: one that is killed is started again,
-one that ends by itself ends the machine. A machine that ends terminates its instance, as the launch template's shutdown
-behaviour has it; a terminated instance's machine is switched off.
+1. A running instance gets a worker process with the instance's user data and its own metadata service.
+2. As the worker's systemd unit does, a killed worker is restarted, and a worker that exits shuts the machine down.
+3. A shutdown terminates the instance, as the launch template says; terminating an instance ends its machine.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _EXIT_HUNG = 70  # RestartForceExitStatus
 
 @dataclass
 class Machine:
-    """`rent` is what is given back when it ends."""
+    """One machine. `rent` holds its resources, released when it ends."""
 
     instance: str
     environ: dict[str, str]
@@ -44,7 +43,7 @@ class Machine:
 
 
 class Machines:
-    """Of one deployment. `image` is the environment that the machine image brings; logs lie in `logs`."""
+    """The machines of one deployment. `image` is the machine image's environment, `logs` the folder of their logs."""
 
     def __init__(self, cloud: Cloud, deployment: str, image: Mapping[str, str], logs: Path) -> None:
         self._ec2 = cloud.client("ec2")
@@ -58,15 +57,15 @@ class Machines:
         self._lock = threading.RLock()
         self._machines: dict[str, Machine] = {}
         self.seen: list[str] = []
-        """Every instance that ever had a machine here, in their order."""
+        """Every instance that ever had a machine, in order."""
         self.markets: list[str] = []
-        """How each of them was bought: spot or on-demand."""
+        """How each of them was bought, spot or on-demand."""
         self.most = 0
-        """Instances that were paid for at one time, at most."""
+        """The most instances billed at one time."""
 
     @contextmanager
     def switched_on(self) -> Iterator[Machines]:
-        """Within it, machines follow the instances; whatever they start has ended afterwards."""
+        """Let machines follow the instances until the block ends; then end all their processes."""
         self._logs.mkdir(parents=True, exist_ok=True)
         over, failures = threading.Event(), []
 
@@ -91,23 +90,23 @@ class Machines:
 
     @property
     def running(self) -> list[str]:
-        """Instances with a machine, the oldest first."""
+        """Return the instances that have a machine, the oldest first."""
         with self._lock:
             return list(self._machines)
 
     def kill_worker(self, instance: str) -> None:
-        """SIGKILL to the worker's process; the machine stays."""
+        """Send SIGKILL to the worker's process; the machine stays."""
         with self._lock:
             os.killpg(self._machines[instance].process.pid, signal.SIGKILL)
 
     def crash(self, instance: str) -> None:
-        """The machine is gone from one moment to the next, and its instance with it."""
+        """End the machine at once, and with it its instance."""
         with self._lock:
             self._switch_off(self._machines[instance])
             self._ec2.terminate_instances(InstanceIds=[instance])
 
     def interrupt(self, instance: str) -> None:
-        """EC2 says that it takes this spot instance back."""
+        """Have EC2 give notice that it takes this spot instance back."""
         with self._lock:
             self._machines[instance].metadata.interrupt()
 
@@ -115,11 +114,11 @@ class Machines:
         return (self._logs / f"{instance}.log").read_text()
 
     def billed(self) -> list[str]:
-        """The instances that are paid for, as EC2 lists them."""
+        """Return the billed instances, as EC2 lists them."""
         return [each["InstanceId"] for each in self._described() if each["State"]["Name"] in _BILLED]
 
     def listed(self) -> int:
-        """How many instances there ever were, as EC2 lists them."""
+        """Return the number of all instances there ever were, as EC2 lists them."""
         return len(self._described())
 
     def _described(self) -> list[dict[str, Any]]:
@@ -153,7 +152,7 @@ class Machines:
         self._start(machine)
 
     def _worker_env(self, instance: str) -> dict[str, str]:
-        """What cloud-init writes to /etc/tagfleet/worker.env."""
+        """Return what cloud-init writes to /etc/tagfleet/worker.env."""
         found = self._ec2.describe_instance_attribute(InstanceId=instance, Attribute="userData")
         user_data = base64.b64decode(found["UserData"]["Value"]).decode()
         assert user_data.startswith("#cloud-config\n"), f"instance {instance} got as user data: {user_data!r}"

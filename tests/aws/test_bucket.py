@@ -1,4 +1,4 @@
-"""A bucket of others is tagged where it lies, by the command and by workers on machines that come and go."""
+"""Tag another owner's bucket in place, with workers on machines that come and go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What EC2 does now and then, and two controllers at once: the cap holds, and every image is tagged."""
+"""With EC2's faults, and with two controllers, the cap holds and every image is tagged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.aws, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 def tag(deployment, photos):
-    """Send the photos; waits until each is tagged."""
+    """Send the photos and wait until each is tagged."""
     with Client(deployment.url) as client:
         batch = client.create_batch()
         client.upload(batch, [(name, io.BytesIO(content)) for name, content in photos])

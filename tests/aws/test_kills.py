@@ -1,4 +1,4 @@
-"""Every part of a deployment on AWS is killed while work is under way; each image has exactly one result in the end."""
+"""Kill every process of a deployment on AWS during a batch: each image still gets exactly one result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.aws, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 class Sender:
-    """Uploads photos into one batch, and knows what it sent."""
+    """Uploads photos into one batch and records what it sent."""
 
     def __init__(self, deployment, client, make_photos):
         self.deployment, self.client, self.make_photos = deployment, client, make_photos
@@ -27,7 +27,7 @@ class Sender:
         self.sent += self.client.upload(self.batch, [(name, io.BytesIO(content)) for name, content in photos])
 
     def work_is_under_way(self):
-        """Send until a worker that runs holds messages; gives the oldest one's instance."""
+        """Send until a running worker holds messages; return the oldest running instance."""
         stack, machines = self.deployment.stack, self.deployment.machines
         while True:
             self.send(10)

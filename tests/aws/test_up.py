@@ -1,4 +1,4 @@
-"""From `tagfleet aws up` over tagged photos to `tagfleet aws down`, driven from a machine of one's own."""
+"""From `tagfleet aws up` to `tagfleet aws down` with tagged photos in between, run from a local machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_an_empty_account_becomes_a_fleet_and_an_empty_one_again(cloud, image, m
     [output] = [bucket for bucket in buckets if bucket.startswith(f"{name}-out")]
     assert f"TAGFLEET_CONFIG=s3://{output}/fleet/settings.toml tagfleet up" in said
     stack = Stack(cloud, name, input, output)
-    stack.notify()  # moto's CloudFormation leaves the notification out
+    stack.notify()  # moto's CloudFormation omits the notification
 
     with AwsDeployment(cloud, stack, tmp_path / "home", image, roles=("up",)).running() as deployment:
         photos = make_photos(5)

@@ -1,4 +1,4 @@
-"""A deployment on AWS from the first photo to the last instance: real processes, only the machines are made up."""
+"""A deployment on AWS from the first photo to the last instance, with real processes on simulated machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A harness that runs `tagfleet up` as a real process, with a home of its own, and knows all of its processes."""
+"""Run `tagfleet up` as real processes for the end-to-end tests, each deployment with its own home folder."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ FAST = {
     "TAGFLEET_POOLS__RESNET50__FALLBACK": "",
     **SHORT_TIMES,
 }
-"""A small tagger whose weights come with a package, and short times."""
+"""A small tagger whose weights come with a package, and short intervals."""
 
 PATIENCE_S = 180.0
-"""How long a busy machine may take."""
+"""Seconds that a busy machine may take."""
 
 
 class Deployment(RealDeployment):
-    """A deployment of the tests: the small tagger, short times, and the processes that they kill."""
+    """A deployment with the small tagger and short intervals, and with what tests do to its processes."""
 
     def __init__(self, home: Path, environ: dict[str, str]) -> None:
         super().__init__(home, {**FAST, **environ})
 
     def freeze(self) -> None:
-        """Stop every process but `up`'s own where it stands: none of them listens any more."""
+        """Send SIGSTOP to every process except `up`, so that none of them responds."""
         for process in self.processes():
             if process.role != "up":
                 with suppress(ProcessLookupError):
                     process.kill(signal.SIGSTOP)
 
     def run(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """Another command of this deployment."""
+        """Start a `tagfleet` command on this deployment."""
         return subprocess.Popen(
             [*TAGFLEET, *map(str, arguments)],
             env={**self.environ, "TAGFLEET_URL": self.url},
@@ -57,7 +57,7 @@ class Deployment(RealDeployment):
         return worker
 
     def child(self, role: str) -> Process:
-        """The process that `up` itself started."""
+        """Return the process of a role that `up` itself started."""
         assert self.up
         [found] = [process for process in self.find(role) if process.parent == self.up.pid]
         return found
@@ -65,7 +65,7 @@ class Deployment(RealDeployment):
 
 @pytest.fixture
 def deploy(tmp_path: Path, engine_cache: Path) -> Iterator[Callable[..., Deployment]]:
-    """Makes deployments, each with settings of its own, and leaves none of their processes behind."""
+    """Make deployments, each with its own settings; kill all their processes at the end."""
     made: list[Deployment] = []
 
     def make(**environ: str) -> Deployment:
@@ -93,7 +93,7 @@ def client(deployment: Deployment) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def make_photos() -> Callable[..., list[tuple[str, bytes]]]:
-    """Named JPEGs, no two alike."""
+    """Make named JPEGs that all differ."""
 
     def make(count: int, *, first: int = 0, size: tuple[int, int] = (960, 720)) -> list[tuple[str, bytes]]:
         noise = Image.effect_noise(size, 80).convert("RGB")
@@ -115,7 +115,7 @@ def upload(client: Client) -> Callable[[Batch, Sequence[tuple[str, bytes]]], lis
 
 @pytest.fixture
 def assert_each_once() -> Callable[[Deployment, str, Sequence[str]], None]:
-    """Every image has exactly one result: in the catalogue, in the counts, among the events, in the store."""
+    """Check that every image has exactly one result: in the catalogue, the counts, the events and the store."""
 
     def check(deployment: Deployment, batch_id: str, names: Sequence[str]) -> None:
         with Client(deployment.url, patience=Patience(total_s=PATIENCE_S)) as client:
@@ -129,7 +129,7 @@ def assert_each_once() -> Callable[[Deployment, str, Sequence[str]], None]:
         assert Counter(event.image_id for event in events) == Counter(item.image_id for item in items)
         assert len(list(deployment.backend.store.list(f"results/{batch_id}/"))) == len(names)
         jobs = deployment.backend.jobs("resnet50")
-        wait_until(lambda: not jobs.depth().outstanding, PATIENCE_S)  # the last ones may be acknowledged a moment later
+        wait_until(lambda: not jobs.depth().outstanding, PATIENCE_S)  # acknowledgements may come a moment later
         assert jobs.depth().dead == 0
 
     return check
@@ -137,5 +137,5 @@ def assert_each_once() -> Callable[[Deployment, str, Sequence[str]], None]:
 
 @pytest.fixture(scope="session")
 def until() -> Callable[..., None]:
-    """Waits for a condition."""
+    """Wait for a condition."""
     return partial(wait_until, timeout_s=PATIENCE_S)

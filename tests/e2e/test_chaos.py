@@ -1,4 +1,4 @@
-"""A short run of `make chaos`: parts are killed, the disk fills, a clock is off, and nothing is lost."""
+"""A short run of `make chaos`: processes die, the disk fills, a clock is wrong, and nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tiny Florence-2 in a real worker: what a batch asks for reaches it, and its boxes and caption come back."""
+"""A tiny Florence-2 in a real worker gets the batch's options and returns boxes and a caption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that hang or crash a worker's decoder, in front of photos, in real processes."""
+"""Images that hang or crash a real worker's decoder, with photos queued behind them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.mark.parametrize("mark", [HANGS, CRASHES], ids=["hang", "crash"])
 def test_photos_behind_them_are_tagged_on_their_second_delivery_at_most(deploy, make_photos, until, mark):
-    """No photo is decoded apart for what others did, none is lost, and few workers end."""
+    """No photo is isolated because of other images, none is lost, and few workers end."""
     deployment = deploy(**trapped({}), TAGFLEET_WORKER__DECODE_TIMEOUT_S="5", TAGFLEET_LOG_FORMAT="json")
     bad, good = make_photos(10), make_photos(20, first=10)
     files = [(f"bad/{name}", marked(content, mark)) for name, content in bad] + good
@@ -38,7 +38,7 @@ def test_photos_behind_them_are_tagged_on_their_second_delivery_at_most(deploy, 
 
 
 def _most_deliveries(deployment, until, done):
-    """How often each image's first message was delivered, by image, watched until `done`."""
+    """Watch until `done`; return the most deliveries seen of each image's message, by image."""
     most = defaultdict(int)
     watched = sqlite3.connect(f"file:{deployment.home / 'queues.db'}?mode=ro", uri=True)
 

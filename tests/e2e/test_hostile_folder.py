@@ -1,4 +1,4 @@
-"""A deployment that is started in a folder full of traps."""
+"""A deployment started in a folder whose files shadow Python's modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_files_beside_it_are_not_executed(tmp_path, monkeypatch, deploy, make_photos):
-    """By none of its processes: web tier, collector, prepare, controller, worker, and the decoder of thumbnails."""
+    """No process imports them: web tier, collector, prepare, controller, worker, or the decoder of thumbnails."""
     hostile = HostileFolder(tmp_path / "hostile")
     monkeypatch.chdir(hostile.folder)
     deployment = deploy()

@@ -1,4 +1,4 @@
-"""kill -9 of each part in the middle of a batch: every image still gets exactly one result."""
+"""Kill each process with SIGKILL during a batch: every image still gets exactly one result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.e2e
 def test_a_worker(deployment, client, upload, make_photos, until, assert_each_once):
     jobs = deployment.backend.jobs("resnet50")
     batch, names = client.create_batch(), []
-    while not jobs.depth().in_flight:  # until a worker was killed with messages in hand
+    while not jobs.depth().in_flight:  # until a worker is killed while it holds messages
         photos = make_photos(60, first=len(names))
         names += [name for name, _ in photos]
         upload(batch, photos)

@@ -1,4 +1,4 @@
-"""A person names what nobody knew, and the fleet knows it: without a restart, and if need be by waking a worker."""
+"""The fleet learns a new tag from a person without a restart, and launches a worker for it if none runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEARNING = {
 
 
 def photo(kind: str, number: int) -> tuple[str, io.BytesIO]:
-    """Stripes or a chequered cloth, each a little different."""
+    """Make stripes or a chequered cloth, each a little different."""
     y, x = np.mgrid[0:240, 0:320] + 7 * number
     light = {"stripes": (x // 16) % 2, "cloth": (x // 40 + y // 40) % 2}[kind]
     colours = {"stripes": ((240, 40, 40), (250, 250, 250)), "cloth": ((30, 60, 140), (240, 220, 60))}[kind]
@@ -37,7 +37,7 @@ def test_what_people_say_of_tags_wakes_a_worker_and_the_next_photos_have_them(de
     with Client(deployment.url) as client:
 
         def tagged(*photos: tuple[str, io.BytesIO]) -> dict[str, list[str]]:
-            """Names of the tags of each photo, the surest first."""
+            """Return the tag names of each photo, the most confident first."""
             batch = client.create_batch()
             client.upload(batch, photos)
             client.close(batch)

@@ -42,5 +42,5 @@ def test_a_test_from_cold_has_all_times_and_boots_and_one_whose_time_is_up_says_
     assert "load: 0 of 6 photos tagged" in said
     assert "6 × no tags in time" in said
     with Client(deployment.url) as client:
-        [left] = client.batches()  # those of the first test are deleted
+        [left] = client.batches()  # the first test's batches are deleted
     assert left.cancelled == 6

@@ -1,4 +1,4 @@
-"""What the processes log as JSON names the ids by which an event is followed through all of them."""
+"""The JSON logs of all processes carry the ids by which an image can be followed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def deployment(deploy):
 
 
 def lines(log):
-    """Those that are whole: it is being written."""
+    """Return the complete lines of a log that is still being written."""
     return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 

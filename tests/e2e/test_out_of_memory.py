@@ -1,4 +1,4 @@
-"""A worker that memory ends while it starts: the cause is told where people look."""
+"""Events and decisions give the cause when a worker runs out of memory as it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the README shows is run as it stands there."""
+"""Run the README's examples as they are printed there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_python_example(deployment: Any, make_photos: Any, tmp_path: Path) -
 
 
 def test_every_command_exists(deployment: Any) -> None:
-    """Each line of a console block that calls `tagfleet` has a sub-command and options that the program knows."""
+    """Check that every `tagfleet` line of a console block uses known sub-commands and options."""
     lines = re.findall(r"^\$ \.venv/bin/tagfleet ([^#\n]*)", README, re.MULTILINE)
     assert len(lines) >= 5
     for line in lines:

@@ -1,4 +1,4 @@
-"""`up` starts again what stands still."""
+"""`up` restarts a process that hangs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_part_that_is_stopped_is_replaced(deploy, until, role):
     until(lambda: f"{role} has given no sign of life for" in deployment.said)
 
     def replaced() -> bool:
-        with suppress(ValueError):  # for a moment there is none
+        with suppress(ValueError):  # there is none for a moment
             return deployment.child(role).pid != before.pid
         return False
 
@@ -30,7 +30,7 @@ def test_a_part_that_is_stopped_is_replaced(deploy, until, role):
 
 
 def test_all_that_stand_still_together_are_let_be(deploy, until):
-    """A machine that slept: everything stops, `up` too, and goes on as if nothing had been."""
+    """After the machine slept, every process resumes, `up` included, and none is restarted."""
     deployment = deploy(TAGFLEET_STALLED_S="3")
     until(lambda: len(deployment.backend.roster.roles()) == 2)
     processes = deployment.processes()

@@ -17,7 +17,7 @@ def test_an_interrupted_tag_goes_on_and_uploads_nothing_twice(deployment, client
         (folder / name.rpartition("/")[2]).write_bytes(content)
     (folder / "broken.jpg").write_bytes(b"no image at all")
 
-    deployment.backend.roster.pause()  # else the batch may be done before the interruption
+    deployment.backend.roster.pause()  # so that the batch is not complete before the interruption
     first = deployment.run("tag", folder)
     until(lambda: sum(batch.total for batch in client.batches()) or first.poll() is not None)
     first.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""`tagfleet tag s3://…` on a deployment of this machine: real workers, a real S3 protocol, and a kill in between."""
+"""`tagfleet tag s3://…` on a local deployment with real workers and moto's S3, also after a kill."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MORE = [f"my photos/more/{number:03}.JPG" for number in range(12)]
 
 @pytest.fixture
 def bucket(cloud: Cloud) -> str:
-    """Photos under odd keys, one of them broken, and what is no photo."""
+    """A bucket of photos under odd keys, one of them broken, and of other files."""
     s3, name = cloud.client("s3"), cloud.name("photos")
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
     out = io.BytesIO()

@@ -70,7 +70,7 @@ def test_a_second_ctrl_c_kills_at_once(deployment, client, upload, make_photos, 
     deployment.freeze()
 
     def ended() -> bool:
-        """Impatient people press it again and again, to the very end."""
+        """Press Ctrl-C again, as impatient people do, until it has ended."""
         deployment.up.send_signal(signal.SIGINT)
         return deployment.up.poll() is not None
 

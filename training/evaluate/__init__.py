@@ -1,1 +1,1 @@
-"""Measure taggers on images they have not seen: thresholds, figures and reports."""
+"""Measure a trained run or a tagger on labelled images, and report the figures."""

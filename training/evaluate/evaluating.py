@@ -1,4 +1,4 @@
-"""Evaluates what was trained, or any tagger: photos in, all figures out."""
+"""Run a trained network or any tagger on labelled images, and compute all figures."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from training.fit.runs import BEST, SPLITS
 
 _AT_ONCE = 32
 _MOST_TAGS = 1000
-"""That a tagger can be asked for."""
+"""Maximum of `top_k` in a request to a tagger."""
 
 Done = Callable[[int], None]
-"""Hears how many more images are through."""
+"""Receives the number of images just processed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was found, and what a report is drawn from: probabilities and truth of each image."""
+    """The figures of an evaluation, and the data of its report: probabilities and truth, (N, C) each."""
 
     name: str
     dataset: str
@@ -46,13 +46,13 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """As the command has it."""
+    """The arguments of `tagfleet evaluate`."""
 
     source: Path
     images: Path | None = None
     splits: Path | None = None
     test: Path | None = None
-    """Other labelled images, all of which are the test part of a run."""
+    """Other labelled images, all of which replace the test part of a run."""
     strict: bool = False
     workers: int = 0
 
@@ -60,10 +60,10 @@ class EvaluationRequest:
 def evaluate_run(
     folder: Path, request: EvaluationRequest, settings: Settings, done: Done = lambda _: None
 ) -> Evaluation:
-    """The best weights of a run on its test images, with thresholds and temperature from its validation images.
+    """Evaluate a run's best weights on its test images, with thresholds and temperature from its validation images.
 
-    It runs on the engine that would serve it. Raises RunInvalid, WeightsInvalid, DataInvalid (also
-    for images that it was trained on).
+    The network runs on the engine that would serve it. Raises RunInvalid, WeightsInvalid, and DataInvalid, also if a
+    test image was used for training or model selection.
     """
     run = runs.read(folder)
     dataset = reading.read(request.source, request.images)
@@ -72,7 +72,7 @@ def evaluate_run(
     unseen.check(folder, run, dataset, parts, other)
     path = folder / BEST
     if not path.is_file():
-        raise DataInvalid(f"{folder} has no {BEST} yet: no epoch of it is done")
+        raise DataInvalid(f"{folder} has no {BEST} yet: wait until its training has finished an epoch")
     network = run.network()
     digest = sha256_of(path)
     engine = load_engines(network, weights.Weights(path, digest, "run"), settings).fast
@@ -84,7 +84,7 @@ def evaluate_run(
         if request.strict and found.problems:
             raise DataInvalid(found.problems[0])
         if not found.truth.any():
-            raise DataInvalid(f"{part.name}: no image to choose or measure by shows any label that {folder} knows")
+            raise DataInvalid(f"{part.name}: no readable image has a label that {folder} knows, so nothing is measured")
         return found
 
     test_part = other or parts.test
@@ -106,10 +106,11 @@ def evaluate_run(
 def evaluate_tagger(
     tagger: Tagger, thresholds: Sequence[float], request: EvaluationRequest, done: Done = lambda _: None
 ) -> Evaluation:
-    """A tagger as the fleet has it, on all images of the source or on the test part of a split.
+    """Evaluate a tagger of the fleet on all images of the source, or on the test part of a split.
 
-    Without thresholds it gives each image one label: the image must have one, and the shares of the first 1, 5 and 10
-    are figured. Its confidences are rounded as it rounds them; a label that it does not name has confidence 0.
+    Without thresholds the tagger gives each image one label; each image must then have exactly one, and the figures
+    include top-1, top-5 and top-10. Confidences are rounded as the tagger rounds them, and a label that it does not
+    return has confidence 0. Raises DataInvalid.
     """
     dataset = reading.read(request.source, request.images)
     part = splits.load(request.splits, dataset).test if request.splits else dataset
@@ -125,9 +126,9 @@ def evaluate_tagger(
 
 
 def relabel(dataset: Dataset, labels: Sequence[str]) -> Dataset:
-    """The same images with a model's labels, matched by name without regard to case.
+    """Return the same images with a model's labels, matched by name regardless of case.
 
-    Raises DataInvalid for labels on its images that the model does not know.
+    Raises DataInvalid if an image has a label that the model does not know.
     """
     positions = {label.casefold(): position for position, label in enumerate(labels)}
     used = {label for example in dataset.examples for label in example.labels}
@@ -137,7 +138,7 @@ def relabel(dataset: Dataset, labels: Sequence[str]) -> Dataset:
         shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
         raise DataInvalid(
             f"{dataset.name} has {len(unknown)} labels that the model does not know: {shown}; "
-            "leave them out of the data, or train a model that knows them"
+            "remove them from the data, or train a model that knows them"
         )
     to = [positions.get(label.casefold(), -1) for label in dataset.labels]
     examples = tuple(replace(one, labels=frozenset(to[label] for label in one.labels)) for one in dataset.examples)
@@ -154,7 +155,7 @@ def _check_single(dataset: Dataset, name: str) -> None:
 
 
 def _confidences(tagger: Tagger, examples: Sequence[Example], done: Done) -> tuple[Floats, Truth, tuple[str, ...]]:
-    """(N, C) each, of the images that can be read, and what is wrong with the others."""
+    """Return confidences and truth of the readable images, (N, C) each, and the problems with the others."""
     positions = {label: position for position, label in enumerate(tagger.labels)}
     options = TagOptions(top_k=min(len(positions), _MOST_TAGS), min_confidence=0.0, cumulative=1.0)
     decode = decoder(tagger.side)

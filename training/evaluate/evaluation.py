@@ -1,4 +1,4 @@
-"""What a tagger is worth on photos that it has never seen: the figures of one evaluation, for programs and people."""
+"""The figures of one evaluation, how they are computed from scores, and their file `figures.json`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ REPORT = "report.html"
 
 
 def _defined(value: object) -> object:
-    """JSON has no nan: what is not defined is null there."""
+    """Replace nan by None, because JSON has no nan."""
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
 Share = Annotated[float | None, BeforeValidator(_defined)]
-"""0..1; None where the figure is not defined (no positive, no photo)."""
+"""0..1; None if the figure is undefined (no positive, no photo)."""
 
 
 class _Part(BaseModel):
@@ -41,53 +41,53 @@ class Triple(_Part):
 
 
 class LabelFigures(_Part):
-    """Of one label."""
+    """The figures of one label."""
 
     label: str
     images: int
-    """On how many of the photos it is."""
+    """Number of photos that have the label."""
     average_precision: Share
     threshold: float | None
     precision: float
     recall: float
     f1: float
     accuracy: Share = None
-    """The share of photos on which it was rightly said or rightly not."""
+    """The share of photos on which the tagger was right to give or not to give the label."""
     silent_accuracy: Share = None
-    """What `accuracy` would be if it were never said."""
+    """The `accuracy` of never giving the label."""
 
 
 class EvaluationFigures(_Part):
-    """Of one tagger on one set of photos. For what each figure means: `training.fit.metrics`."""
+    """The figures of one tagger on one set of photos. `training.fit.metrics` defines them."""
 
     kind: Literal["multilabel", "single"]
-    """single: each photo has one label, and what is said is the label of the highest score."""
+    """single: each photo has one label, and the tagger gives the label with the highest score."""
     images: int
     mAP: Share  # noqa: N815  # its name everywhere
     mAP_of_chance: Share  # noqa: N815
-    """The share of photos that each label is on, averaged: the mAP of scores that know nothing of the photo."""
+    """The mean share of photos per label, which is the mAP of scores that do not depend on the photo."""
     micro: Triple
     macro: Triple
     label_accuracy: Share
     silent_accuracy: Share
-    """What `label_accuracy` would be for a tagger that never says anything."""
+    """The `label_accuracy` of a tagger that gives no labels."""
     calibration_error: Share
     top_1: Share = None
     top_5: Share = None
     top_10: Share = None
-    """Only of kind single."""
+    """The top-k accuracies exist only for kind single."""
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
     """In the order of the labels; empty for kind single."""
     labels: tuple[LabelFigures, ...]
     skipped: tuple[str, ...] = ()
-    """Photos that could not be read."""
+    """Unreadable photos: `PATH: reason`."""
     weights_sha256: str = ""
-    """Of the file that was evaluated."""
+    """Hex SHA-256 of the evaluated weights; empty for a tagger."""
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Those that describe the tagger as a whole, by name, as a manifest has them."""
+        """The figures of the tagger as a whole, under the names that a manifest uses."""
         named = {
             "mAP": self.mAP,
             "micro_f1": self.micro.f1,
@@ -111,14 +111,14 @@ def evaluate_scores(
     temperature: float = 1.0,
     skipped: Sequence[str] = (),
 ) -> EvaluationFigures:
-    """All figures of probabilities 0..1 (N, C) against truth (N, C) bool.
+    """Compute all figures of probabilities 0..1 (N, C) against truth (N, C) bool.
 
-    With `thresholds` (C,), chosen elsewhere than on these photos, each label is said from its threshold on. Without
-    them each photo has one label: that of the highest score is said, and the top-k shares are figured.
-    `temperature` and `skipped` are only recorded. Raises ValueError if the shapes do not fit.
+    With `thresholds` (C,), which must come from other photos, a label is given from its threshold on. Without them each
+    photo has one label: the label with the highest score is given, and the figures include the top-k accuracies.
+    `temperature` and `skipped` are only recorded. Raises ValueError if the shapes do not match.
     """
     if scores.shape != truth.shape or scores.shape[1:] != (len(labels),):
-        raise ValueError(f"scores {scores.shape}, truth {truth.shape} and {len(labels)} labels do not fit")
+        raise ValueError(f"scores {scores.shape}, truth {truth.shape} and {len(labels)} labels do not match")
     said = select_labels(scores, thresholds)
     counts = metrics.tally_labels(said, truth)
     precisions = metrics.average_precisions(scores, truth)
@@ -145,7 +145,7 @@ def evaluate_scores(
 
 
 def select_labels(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
-    """(N, C): what is said. Without thresholds the label of the highest score, of equal ones the first."""
+    """Return which labels the tagger gives, (N, C). Without thresholds, the first one with the highest score."""
     if len(thresholds):
         return np.asarray(scores >= np.asarray(thresholds), np.bool_)
     said = np.zeros(scores.shape, np.bool_)
@@ -155,7 +155,10 @@ def select_labels(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
 
 
 def measure_reliability(scores: Scores, truth: Truth, *, several: bool) -> Reliability:
-    """How confidence and truth agree: of every pair of image and label, or of each image's highest score alone."""
+    """Measure how well confidence matches truth, over all pairs of image and label.
+
+    If `several` is False, only each image's highest score counts.
+    """
     if several or not scores.size:
         return metrics.reliability(scores, truth)
     said = select_labels(scores)
@@ -163,14 +166,16 @@ def measure_reliability(scores: Scores, truth: Truth, *, several: bool) -> Relia
 
 
 def read_figures(folder: Path) -> EvaluationFigures:
-    """What `tagfleet evaluate` left in a run's folder. Raises WeightsInvalid if nothing is there, or it is damaged."""
+    """Read the figures of `tagfleet evaluate` from a run's folder. Raises WeightsInvalid if missing or damaged."""
     path = folder / FOLDER / FIGURES
     try:
         return EvaluationFigures.model_validate_json(path.read_bytes())
     except OSError:
-        raise WeightsInvalid(f"{folder} was not evaluated yet: `tagfleet evaluate {folder} SOURCE` does it") from None
+        raise WeightsInvalid(f"{folder} is not evaluated yet; run `tagfleet evaluate {folder} SOURCE`") from None
     except ValidationError as error:
-        raise WeightsInvalid(f"{path} holds no figures of an evaluation: {first_problem(error)}") from None
+        raise WeightsInvalid(
+            f"{path} is not a file of figures: {first_problem(error)}; run `tagfleet evaluate {folder} SOURCE` again"
+        ) from None
 
 
 def _triple(means: Means) -> Triple:

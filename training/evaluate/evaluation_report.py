@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page, as a file for programs, and as some lines."""
+"""Render an evaluation: an HTML page, a JSON file for programs, and rows for the terminal."""
 
 from __future__ import annotations
 
@@ -34,21 +34,22 @@ _LABEL_HEADINGS = (
     "saying nothing",
 )
 _CURVES = 8
-"""Labels whose curve is drawn; more cannot be told apart."""
+"""Maximum number of curves; more are indistinguishable."""
 _MATRIX = 20
-"""Labels of the matrix, the most frequent ones."""
+"""Maximum number of labels in the matrix; the most frequent ones are shown."""
 _BARS = 80
+"""Maximum number of bars."""
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:
-    """`report.html` and `figures.json`. Raises TrainingStopped if they cannot be written."""
+    """Write `report.html` and `figures.json`. Raises TrainingStopped if that fails."""
     files.folder(folder)
     files.write(folder / FIGURES, evaluation.figures.model_dump_json(indent=1).encode() + b"\n")
     files.write(folder / REPORT, build_page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
 
 
 def list_figures(figures: EvaluationFigures) -> Iterator[tuple[str, str]]:
-    """Name and value of each figure, for people."""
+    """Yield name and value of each figure, for people."""
     yield "images", str(figures.images)
     if figures.kind == "single":
         for name, value in (("top-1", figures.top_1), ("top-5", figures.top_5), ("top-10", figures.top_10)):
@@ -63,14 +64,14 @@ def list_figures(figures: EvaluationFigures) -> Iterator[tuple[str, str]]:
     if figures.kind == "multilabel":
         yield "temperature", f"{figures.temperature:.3f}"
     if figures.skipped:
-        yield "could not be read", f"{len(figures.skipped)} images"
+        yield "unreadable", f"{len(figures.skipped)} images"
 
 
 def count_confusions(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
-    """(K, K): row what is there, column what was said, for the labels `chosen`.
+    """Return the confusion matrix (K, K) of the labels `chosen`: rows are true labels, columns are given labels.
 
-    On the diagonal hits. Beside it, with one label an image, what was said in its place; with several, images on which
-    the row's label was missed and the column's said wrongly.
+    The diagonal counts hits. Other cells count images on which the row's label was missed and the column's label was
+    given wrongly; with one label per image, that is the label given in its place.
     """
     labels = list(chosen)
     missed, wrong = (truth & ~said)[:, labels].astype(np.int64), (said & ~truth)[:, labels].astype(np.int64)
@@ -88,9 +89,9 @@ def _body(evaluation: Evaluation) -> Iterator[str]:
     yield draw_svg(10, 3.5, lambda figure: _draw_bars(figure, figures))
     yield "<h2>Confusion</h2>"
     if figures.kind == "multilabel":
-        yield "<p>Row: what was there and missed; column: what was said wrongly on the same image; diagonal: hits.</p>"
+        yield "<p>Row: missed label; column: label given wrongly to the same image; diagonal: hits.</p>"
     else:
-        yield "<p>Row: what was there; column: what was said.</p>"
+        yield "<p>Row: true label; column: given label.</p>"
     yield draw_svg(10, 7, lambda figure: _draw_confusion(figure, evaluation))
     yield "<h2>Each label</h2>"
     yield build_table(
@@ -111,7 +112,7 @@ def _body(evaluation: Evaluation) -> Iterator[str]:
         _LABEL_HEADINGS,
     )
     if figures.skipped:
-        yield f"<h2>{len(figures.skipped)} images that could not be read</h2>"
+        yield f"<h2>{len(figures.skipped)} unreadable images</h2>"
         yield build_table([(problem,) for problem in figures.skipped], ("image and reason",))
 
 
@@ -165,7 +166,7 @@ def _draw_confusion(figure: Figure, evaluation: Evaluation) -> None:
 
 
 def _frequent(truth: Truth, most: int) -> list[int]:
-    """Labels that are on an image, the most frequent first."""
+    """Return up to `most` labels that an image has, the most frequent first."""
     counts = truth.sum(axis=0)
     order = np.argsort(-counts, kind="stable")[:most]
     return [int(index) for index in order if counts[index]]

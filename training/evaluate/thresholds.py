@@ -1,4 +1,4 @@
-"""From which probability on a label is a tag, and how far to trust an output: chosen on validation photos only."""
+"""Choose each label's threshold and the temperature of the outputs, on validation photos only."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ import numpy as np
 from training.fit.metrics import Floats, Scores, Truth, compute_curve, sigmoid, softmax
 
 SHRINKAGE = 5.0
-"""So many imagined positives speak for the threshold that all labels share: a label with few of its own leans on it."""
+"""Weight of the shared threshold, in positives: labels with few positives of their own stay close to it."""
 
 COLDEST, HOTTEST = 0.05, 20.0
+"""Range in which the temperature is searched."""
 _GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What turns a network's outputs into tags: probability = squash(output / temperature), tag from threshold on."""
+    """Turns outputs into tags: probability = squash(output / temperature), and a tag from the threshold on."""
 
     temperature: float
     thresholds: tuple[float, ...]
-    """One for each label; empty where a tagger has none (single label)."""
+    """One per label; empty for a tagger without thresholds (single label)."""
 
 
 def calibrate(outputs: Scores, truth: Truth) -> Calibration:
-    """Of a multi-label network's outputs (N, C) on validation photos, with their truth (N, C)."""
+    """Calibrate a multi-label network by its outputs (N, C) on validation photos and their truth (N, C)."""
     temperature = fit_sigmoid_temperature(outputs, truth)
     return Calibration(temperature, tuple(map(float, choose_thresholds(sigmoid(outputs / temperature), truth))))
 
 
 def choose_thresholds(probabilities: Scores, truth: Truth, shrinkage: float = SHRINKAGE) -> Floats:
-    """(C,): of each label the threshold of its highest F1, drawn toward the one of the highest micro F1 of all labels.
+    """Return each label's threshold (C,): that of its highest F1, shrunk toward that of the highest micro F1.
 
-    A label with n positives keeps n / (n + shrinkage) of its own; one with none has the shared threshold, which is
-    0.5 if no label is on any photo.
+    A label with n positives weights its own threshold by n / (n + shrinkage). A label without positives gets the shared
+    threshold, which is 0.5 if no photo has a label.
     """
     shared = find_best_threshold(np.ravel(probabilities), np.ravel(truth))
     shared = 0.5 if shared is None else shared
@@ -50,10 +51,10 @@ def choose_thresholds(probabilities: Scores, truth: Truth, shrinkage: float = SH
 
 
 def find_best_threshold(scores: Scores, truth: Truth) -> float | None:
-    """Of one label, (N,) each: the threshold of the highest F1, None without a positive.
+    """Return the threshold with the highest F1 for one label, from (N,) scores and truth; None without a positive.
 
-    It lies half-way between the lowest score that counts and the next one (or 0), where a new photo's score is least
-    likely to fall on the wrong side; of several as good the highest.
+    It is half-way between the lowest accepted score and the next lower one (or 0), where a new photo's score is least
+    likely to fall on the wrong side. Among equally good thresholds, the highest is chosen.
     """
     if not truth.any():
         return None
@@ -66,7 +67,7 @@ def find_best_threshold(scores: Scores, truth: Truth) -> float | None:
 
 
 def fit_sigmoid_temperature(outputs: Scores, truth: Truth) -> float:
-    """The temperature that makes outputs (N, C), each label by itself, likeliest on the truth (Guo et al. 2017)."""
+    """Return the temperature with the highest likelihood of the truth, for independent labels (Guo et al. 2017)."""
 
     def loss(temperature: float) -> float:
         scaled = np.asarray(outputs, np.float64) / temperature
@@ -76,7 +77,7 @@ def fit_sigmoid_temperature(outputs: Scores, truth: Truth) -> float:
 
 
 def fit_softmax_temperature(outputs: Scores, truth: Truth) -> float:
-    """The same for a network that gives each photo one label: truth (N, C) has one True in each row."""
+    """Return the same for a single-label network, where truth (N, C) has one True in each row."""
 
     def loss(temperature: float) -> float:
         chances = softmax(np.asarray(outputs, np.float64) / temperature)
@@ -86,7 +87,7 @@ def fit_softmax_temperature(outputs: Scores, truth: Truth) -> float:
 
 
 def _lowest(loss: Callable[[float], float]) -> float:
-    """Golden-section search over the logarithm: these losses are convex in 1 / temperature, so have one valley."""
+    """Minimise by golden-section search over log temperature. These losses are convex in 1 / temperature."""
     low, high = log(COLDEST), log(HOTTEST)
     while high - low > 1e-5:
         left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)

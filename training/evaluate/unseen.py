@@ -1,4 +1,4 @@
-"""Images that a run is measured on are none that it was trained on or chosen by."""
+"""Check that no evaluation image was used for training or model selection."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from training.fit.runs import TrainingRun
 
 
 def check(folder: Path, run: TrainingRun, dataset: Dataset, wanted: Splits, test: Dataset | None = None) -> None:
-    """Compare the parts that are wanted with those that the run in `folder` was trained by.
+    """Compare the parts to evaluate with those that the run in `folder` was trained on.
 
-    Images of the same dataset are told by their names; those of `test`, another source in the place of the test part,
-    by their bytes. Raises DataInvalid for images that are in both, RunInvalid for splits that the run did not have.
+    Images of the same dataset are compared by name. `test` is another dataset that replaces the test part; its images
+    are compared by their bytes. Raises DataInvalid if an image is in both, RunInvalid if the run's splits changed.
     """
     kept = splits.read(folder / runs.SPLITS)
     if runs.hash_splits(kept.fingerprint, {name: getattr(kept, name) for name in splits.NAMES}) != run.splits_sha256:
         raise RunInvalid(
-            f"{folder / runs.SPLITS} is not what the run was trained by any more, so nobody knows which images it has "
-            "not seen: put the old file back"
+            f"{folder / runs.SPLITS} changed since the run was trained, so the images that it has not seen are "
+            "unknown: restore the old file"
         )
     trained, chosen = frozenset(kept.train), frozenset(kept.validation)
     _refuse("validation", _named(dataset, wanted.validation.examples, trained), folder)
@@ -40,9 +40,9 @@ def check(folder: Path, run: TrainingRun, dataset: Dataset, wanted: Splits, test
 def _refuse(part: str, wrong: Sequence[str], folder: Path) -> None:
     if wrong:
         raise DataInvalid(
-            f"{len(wrong)} {part} images are among those that {folder} was trained on or chosen by, "
-            f"such as {wrong[0]}: figures of them would be too good; "
-            "measure it on its own split, or on images that it has never seen"
+            f"{len(wrong)} {part} images were used to train {folder} or to choose its epoch and thresholds, "
+            f"such as {wrong[0]}: their figures would be too good; "
+            "evaluate it on its own split, or on images that it has never seen"
         )
 
 
@@ -51,7 +51,7 @@ def _named(dataset: Dataset, examples: Iterable[Example], names: frozenset[str])
 
 
 def _copies(paths: Iterable[Path], known: Iterable[Path]) -> Iterator[Path]:
-    """Those with the bytes of a known file. Only files of one size are read; what cannot be read is passed over."""
+    """Yield the paths with the same bytes as a known file. Reads only files of equal size and skips unreadable ones."""
     by_size: dict[int | None, list[Path]] = defaultdict(list)
     for path in known:
         by_size[_size(path)].append(path)

@@ -1,1 +1,1 @@
-"""Fit a network to images: networks, losses, sampling, the loop of epochs, checkpoints and runs."""
+"""Train multi-label networks: options, run folder, losses, training loop, checkpoints and metrics."""

@@ -1,4 +1,4 @@
-"""Gives the tagger that learns from people its first tags: a labelled data set, as if people had named each photo."""
+"""Teach the adaptive tagger from a labelled dataset, as if people had tagged each photo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DECODE_MB = 1000
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """How many photos of each label were learned from, and why others were not: `PATH: reason`."""
+    """The number of learned photos per label, and why other photos were skipped: `PATH: reason`."""
 
     photos: Mapping[str, int]
     problems: tuple[str, ...]
@@ -39,16 +39,16 @@ class _Photo:
 
 
 def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[[int], None]) -> FitResult:
-    """Learn every photo of the set; `done` is told how many were looked at.
+    """Learn every photo of the dataset; `done` receives the number of photos read since its last call.
 
-    A photo is known by its content: one that was learned before with a lower `revision` gets its labels of now, and one
-    of several labels has them all. Nothing is learned before all was read. Raises DataInvalid for a label of which no
-    photo can be read and for more labels than are kept, WeightsInvalid, Unavailable.
+    A photo is identified by its content. A photo that was learned before with a lower `revision` gets its new labels,
+    and a photo that occurs under several labels gets all of them. Learning starts once all photos are read.
+    Raises DataInvalid if a label has no readable photo or there are too many labels, WeightsInvalid, Unavailable.
     """
     if len(dataset.labels) > MAX_TAGS:
         raise DataInvalid(
-            f"{dataset.name} has {len(dataset.labels):,} labels, and `adaptive` keeps {MAX_TAGS:,} tags at most: leave "
-            "labels out, or train a model of your own with `tagfleet train`"
+            f"{dataset.name} has {len(dataset.labels):,} labels, and `adaptive` keeps at most {MAX_TAGS:,}: remove "
+            "labels, or train a model of your own with `tagfleet train`"
         )
     problems: list[str] = []
     labels: defaultdict[str, set[int]] = defaultdict(set)
@@ -61,7 +61,7 @@ def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[
     if empty := [name for name, count in counts.items() if not count]:
         shown = ", ".join(map(repr, empty[:5])) + (", …" if empty[5:] else "")
         why = f" ({problems[0]})" if problems else ""
-        raise DataInvalid(f"{dataset.name} has no photo of {shown} that can be read{why}: add some, or take it out")
+        raise DataInvalid(f"{dataset.name} has no readable photo of {shown}{why}: add photos, or remove the label")
     news = [
         ImageFeedback(
             id_, revision, tuple(Opinion(name=dataset.labels[n], wanted=True) for n in sorted(own)), features[id_]

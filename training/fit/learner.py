@@ -1,4 +1,4 @@
-"""One step of learning: outputs, loss, gradients, weights; and all of its state, for a checkpoint."""
+"""One training step: forward pass, loss, gradients and weight update; and the state that a checkpoint keeps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class NotANumber(ArithmeticError):
-    """The loss or its gradient is infinite or undefined; the weights are still those from before the step."""
+    """The loss or its gradient is infinite or undefined. The step changed no weight."""
 
 
 class Ema(Generic[Module]):
@@ -38,7 +38,10 @@ class Ema(Generic[Module]):
         self._decay = decay
 
     def update(self, module: nn.Module, step: int) -> None:
-        """Update the average after optimiser step `step`, from 1. Early on it forgets faster: it starts at random."""
+        """Update the average after optimiser step `step`, counted from 1.
+
+        It forgets faster early on, because it starts from random weights.
+        """
         decay = min(self._decay, step / (step + 9))
         ours, theirs = self.module.state_dict(), module.state_dict()
         with torch.no_grad():
@@ -50,7 +53,7 @@ class Ema(Generic[Module]):
 
 
 class Learner:
-    """A network, the mean of its weights, its optimiser. `schedule` knows how many steps there will be."""
+    """A network with its optimiser and the moving average of its weights. `schedule` covers all steps."""
 
     def __init__(self, module: PixelNetwork, options: Options, schedule: Cosine, processes: Processes) -> None:
         self._options = options
@@ -68,14 +71,14 @@ class Learner:
 
     @property
     def evaluated_module(self) -> PixelNetwork:
-        """The network whose worth is measured, and which is kept: the mean of the weights, where there is one."""
+        """The network that is validated and saved: the moving average of the weights if there is one."""
         module: PixelNetwork = self._ema.module if self._ema else self._module
         return module
 
     def step(self, number: int, batches: Sequence[Batch]) -> float:
-        """Step `number`, from 0 on, over the batches together; their mean loss over all processes.
+        """Take step `number`, counted from 0, over all batches and return their mean loss over all processes.
 
-        Raises NotANumber, and has changed no weight then.
+        Raises NotANumber without changing a weight.
         """
         torch.manual_seed(_seed(self._options.seed, number, self._processes.rank))
         for group in self._optimizer.param_groups:
@@ -95,14 +98,15 @@ class Learner:
         return value
 
     def rate(self, number: int) -> float:
-        """The learning rate of step `number`."""
+        """Return the learning rate of step `number`."""
         return self._schedule.rate(number)
 
     def loss(self, outputs: Tensor, truth: Tensor) -> float:
+        """Return the training loss of outputs (N, C) against truth (N, C)."""
         return float(self._loss(outputs, truth))
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values."""
+        """Return everything a checkpoint needs, as tensors and plain values."""
         return {
             "network": self._module.state_dict(),
             "ema": self._ema.module.state_dict() if self._ema else None,
@@ -111,7 +115,7 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """As `state` gave it, of the same network and options."""
+        """Restore what `state` returned for the same network and options."""
         self._module.load_state_dict(state["network"])
         if self._ema:
             self._ema.module.load_state_dict(state["ema"])
@@ -119,7 +123,7 @@ class Learner:
         self._scaler.load_state_dict(state["scaler"])
 
     def _backward(self, batch: Batch, parts: int) -> Tensor:
-        """Add the batch's gradients; its share of the step's loss."""
+        """Accumulate the batch's gradients and return its share of the step's loss."""
         batch = batch.to(self._processes.device)
         with autocast(self._processes.device, self._options):
             outputs = self._shared(batch.pixels)
@@ -128,7 +132,7 @@ class Learner:
         return loss.detach()
 
     def _apply(self, loss: float) -> None:
-        """Move the weights, unless something is no number. fp16's scaler passes over steps that overflow by itself."""
+        """Update the weights unless the loss or gradient is not finite. The fp16 scaler skips overflowing steps."""
         self._scaler.unscale_(self._optimizer)
         learned = [parameter for parameter in self._module.parameters() if parameter.requires_grad]
         norm = float(nn.utils.clip_grad_norm_(learned, self._options.clip or math.inf))
@@ -141,9 +145,10 @@ class Learner:
 
 
 def autocast(device: torch.device, options: Options) -> torch.autocast:
+    """Return the context of the mixed precision that the options ask for."""
     return torch.autocast(device.type, dtype=_DTYPES[options.amp], enabled=options.amp != "off")
 
 
 def _seed(*parts: int) -> int:
-    """One number of several, so that neighbours have nothing in common."""
+    """Hash several numbers into one seed, so that neighbouring steps get unrelated seeds."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7])

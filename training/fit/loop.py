@@ -1,4 +1,9 @@
-"""Epochs of training: steps, validation, checkpoints, an early end; and going on where another process was killed."""
+"""The training loop: steps, validation, checkpoints and early stopping, with exact resumption.
+
+Each epoch runs all steps, validates, and saves the weights if their mAP is the best so far. A checkpoint is saved after
+each epoch and every `save_every` steps. A run that is killed and started again ends with the same weights as one that
+was never interrupted. With several processes, only the first one writes files and calls the observer.
+"""
 
 from __future__ import annotations
 
@@ -30,36 +35,38 @@ from training.fit.schedule import Cosine
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be trained, and where. Nothing here but `run` may change what comes of it."""
+    """What to train, and where. Only `run`, which has the hashes of splits and weights, determines the result."""
 
     folder: Path
     run: TrainingRun
     splits: Splits
     weights: Path | None
-    """Where it begins; None: random."""
+    """File of the initial weights; None: random weights."""
     workers: int = 0
-    """Processes that decode ahead."""
+    """Processes that decode ahead; 0 decodes in this process."""
     save_every: int = 500
-    """Steps between two checkpoints within an epoch; there is one after each epoch in any case."""
+    """Steps between two checkpoints within an epoch. The end of each epoch saves one too."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
+    """The best epoch, the number of epochs, and the skipped images."""
+
     best: Epoch
     epochs: int
     skipped: tuple[str, ...]
-    """Images that could not be read, and why."""
+    """Unreadable images: `PATH: reason`."""
 
 
 def train(
     task: Task, processes: Processes, observer: TrainingObserver, clock: Callable[[], float] = time.monotonic
 ) -> TrainingResult:
-    """Train until all epochs are done or the mAP no longer rises, from the folder's checkpoint on if there is one.
+    """Train until all epochs are done or the mAP stops rising. Resumes from the folder's checkpoint if there is one.
 
-    Raises TrainingStopped for a loss that is no number and for a checkpoint that cannot be written, RunInvalid for a
-    checkpoint of another run, DataInvalid, WeightsInvalid.
+    `clock` counts seconds. Raises TrainingStopped if the loss is not finite or a file cannot be written, RunInvalid if
+    the checkpoint is of another run, DataInvalid, WeightsInvalid.
     """
-    return _Training(task, processes, observer, clock).through()
+    return _Training(task, processes, observer, clock).run()
 
 
 class _Training:
@@ -78,20 +85,20 @@ class _Training:
         self._batches = self._sampler.length // (options.batch * processes.count)
         if not self._batches:
             raise DataInvalid(
-                f"{self._sampler.length} training images are fewer than a batch of {options.batch} in each of "
+                f"{self._sampler.length} training images do not fill a batch of {options.batch} in each of "
                 f"{processes.count} processes: lower --batch"
             )
         self._steps = math.ceil(self._batches / options.accumulate)
         self._learner = self._new_learner()
         self._at = self._restored() or Checkpoint(task.run.hash, {})
 
-    def through(self) -> TrainingResult:
+    def run(self) -> TrainingResult:
         at, options = self._at, self._options
         if self._processes.first:
             self._observer.on_start(at.step, self._steps * options.epochs, self._steps)
         while not at.finished:
-            self._learn()
-            row, best = self._judge()
+            self._run_steps()
+            row, best = self._validate()
             at.history.append(row.model_dump())
             at.epoch += 1
             at.losses = []
@@ -104,7 +111,7 @@ class _Training:
 
     def _new_learner(self) -> Learner:
         options = self._options
-        torch.manual_seed(options.seed)  # of the new head, and of all the rest without weights
+        torch.manual_seed(options.seed)  # for the new head, and without initial weights for the whole network
         module = networks.build_with_labels(self._network, self._task.run.labels, self._task.weights)
         networks.set_label_priors(module, [count / len(self._examples) for count in self._task.splits.train.counts()])
         schedule = Cosine(options.lr, self._steps * options.epochs, round(options.warmup * self._steps))
@@ -121,8 +128,8 @@ class _Training:
             self._at.learner = self._learner.state()
             checkpoint.save(self._at, self._task.folder / runs.LAST)
 
-    def _learn(self) -> None:
-        """The rest of the epoch."""
+    def _run_steps(self) -> None:
+        """Run the remaining steps of the epoch."""
         at = self._at
         self._began = self._clock()
         self._seen = 0
@@ -140,7 +147,7 @@ class _Training:
                 self._save()
 
     def _steps_left(self) -> Iterator[list[Batch]]:
-        """The batches of each step of this epoch that is not done yet."""
+        """Yield the batches of each remaining step of this epoch."""
         several = self._options.accumulate
         draws = self._draws()[len(self._at.losses) * several :]
         parts: list[Batch] = []
@@ -155,7 +162,7 @@ class _Training:
                 parts = []
 
     def _draws(self) -> list[list[Draw]]:
-        """This process's batches of this epoch."""
+        """Return this process's batches of this epoch."""
         epoch, size, processes = self._at.epoch, self._options.batch, self._processes
         first = epoch * self._sampler.length
         mine = [Draw(int(index), first + place) for place, index in enumerate(self._sampler.order(epoch))]
@@ -173,13 +180,13 @@ class _Training:
             self._task.splits.train, decoder(self._network.resize), self._network.crop, options.seed, strength
         ).pixels
 
-    def _judge(self) -> tuple[Epoch, bool]:
-        """The epoch's line, and whether it is the best so far; then its weights are kept."""
+    def _validate(self) -> tuple[Epoch, bool]:
+        """Return the epoch's row and whether it is the best so far. Saves the weights if it is."""
         at = self._at
         rate = self._seen / max(self._clock() - self._began, 1e-9)
-        outputs, truth = self._validated()
+        outputs, truth = self._predict_validation()
         if not torch.isfinite(torch.from_numpy(outputs)).all():
-            raise self._stopped("the network's outputs for validation images are no numbers")
+            raise self._stopped("the network's outputs for validation images are not finite")
         row = Epoch(
             epoch=at.epoch + 1,
             step=at.step,
@@ -199,8 +206,8 @@ class _Training:
                 files.write(self._task.folder / runs.BEST, kept)
         return row, best
 
-    def _validated(self) -> tuple[Scores, Truth]:
-        """Outputs for all validation images and their truth, the same in each process."""
+    def _predict_validation(self) -> tuple[Scores, Truth]:
+        """Return outputs and truth of all validation images, the same in each process."""
         processes, options = self._processes, self._options
         processes.broadcast_weights(self._learner.evaluated_module)
         found = prediction.predict(
@@ -215,11 +222,11 @@ class _Training:
             self._note(problems)
         self._note(together.problems)
         if not together.truth.any():
-            raise DataInvalid("no validation image that can be read shows any label: nothing to choose the best by")
+            raise DataInvalid("no readable validation image has a label, so no epoch can be the best: add some")
         return together.outputs, together.truth
 
     def _note(self, problems: tuple[str, ...]) -> None:
-        """Images that could not be read, each once."""
+        """Record unreadable images, each once. Raises DataInvalid with --strict."""
         for problem in problems:
             if self._options.strict:
                 raise DataInvalid(f"{problem}. Without --strict such images are skipped")
@@ -233,9 +240,9 @@ class _Training:
         kept = (
             f"{folder / runs.BEST} keeps the best so far, epoch {at.best_epoch} with mAP {100 * at.best:.1f}"
             if at.best_epoch
-            else "no epoch was done, so there is nothing to keep"
+            else "no epoch was finished, so no weights are kept"
         )
         return TrainingStopped(
-            f"step {at.step + 1} (epoch {at.epoch + 1}) went wrong: {what}; {kept}. "
-            "Begin a new run with a lower --lr, a longer --warmup or --amp off"
+            f"step {at.step + 1} (epoch {at.epoch + 1}) failed: {what}; {kept}. "
+            "Start a new run with a lower --lr, a longer --warmup or --amp off"
         )

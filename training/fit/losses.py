@@ -1,4 +1,4 @@
-"""Losses of a multi-label network: each label is a yes or no of its own. All compute in fp32, also under autocast."""
+"""Losses of multi-label networks, which decide each label independently. All compute in fp32, also under autocast."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from training.fit.options import LossName
 NAMES: tuple[LossName, ...] = get_args(LossName)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Outputs (N, C) before the sigmoid and truth (N, C) of 0 and 1 → their loss, a scalar: the mean over all N · C."""
+"""Logits (N, C) and truth (N, C) of 0 and 1 → scalar loss, the mean over all N · C."""
 
 
 def find_loss(name: LossName) -> Loss:
-    """By its name, with its paper's parameters."""
+    """Return the loss of that name, with the parameters of its paper."""
     return _LOSSES[name]
 
 
 def binary_cross_entropy(outputs: Tensor, truth: Tensor) -> Tensor:
-    """The mean of −log p of what is true."""
+    """Return the mean of −log p, where p is the probability of the truth."""
     return functional.binary_cross_entropy_with_logits(outputs.float(), truth.float())
 
 
 def focal(outputs: Tensor, truth: Tensor, *, gamma: float = 2.0, alpha: float | None = None) -> Tensor:
-    """Lin et al. 2017, "Focal Loss for Dense Object Detection", eq. 4 and 5: −α (1 − p)^γ log p, p that of the truth.
+    """Return the focal loss −α (1 − p)^γ log p, where p is the probability of the truth.
 
-    `alpha` weighs positives, 1 − alpha negatives; None leaves both at 1. With gamma 0 and no alpha it is the BCE.
+    `alpha` weights positives and 1 − alpha negatives; None weights both by 1. With gamma 0 and no alpha this is BCE.
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", eq. 4 and 5.
     """
     outputs, truth = outputs.float(), truth.float()
     entropy = functional.binary_cross_entropy_with_logits(outputs, truth, reduction="none")
@@ -49,10 +50,10 @@ def asymmetric(
     gamma_positive: float = 1.0,
     clip: float = 0.05,
 ) -> Tensor:
-    """Ridnik et al. 2021, "Asymmetric Loss For Multi-Label Classification", eq. 7: positives and negatives focus apart.
+    """Return the asymmetric loss (ASL): a focal loss with a separate gamma for positives and negatives.
 
-    A negative's probability is lowered by `clip` first, so that easy ones weigh nothing at all. With both gammas and
-    the clip 0 it is the BCE.
+    `clip` is subtracted from a negative's probability, so that easy negatives do not count at all. With both gammas
+    and the clip at 0 this is BCE. Source: Ridnik et al. 2021, "Asymmetric Loss For Multi-Label Classification", eq. 7.
     """
     outputs, truth = outputs.float(), truth.float()
     positive = -functional.logsigmoid(outputs) * _power(torch.sigmoid(-outputs), gamma_positive)
@@ -66,7 +67,7 @@ def asymmetric(
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:
-    """The gradient of x⁰ is 0 and that of x^γ finite: also at x = 0, where that of a fractional γ below 1 is not."""
+    """Return base^exponent with a finite gradient at 0 too, where an exponent below 1 would give an infinite one."""
     if exponent == 0:
         return torch.ones_like(base)
     if exponent < 1:

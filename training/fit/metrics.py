@@ -1,6 +1,7 @@
-"""What is measured of a tagger's scores. Pure: arrays in, numbers out; `nan` where a figure is not defined.
+"""Metrics of a tagger's scores, as pure functions of arrays. An undefined figure is `nan`.
 
-Throughout, `scores` is (N, C), one row an image and one column a label, higher meaning surer; `truth` is (N, C) bool.
+Unless said otherwise, `scores` is (N, C): a row per image, a column per label, higher is more confident. `truth` is
+(N, C) bool, and `said` is (N, C) bool: which labels the tagger gives to which image.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 BINS = 15
-"""Of the calibration figures, of equal width (Guo et al. 2017)."""
+"""Number of confidence bins of equal width in the calibration figures (Guo et al. 2017)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Precision and recall of one label if all scores from `thresholds` on count as said, the highest first."""
+    """Precision and recall of one label at each threshold, highest first. Scores from a threshold on count as said."""
 
     thresholds: Floats
     precision: Floats
@@ -30,7 +31,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Per label, (C,) each: what was said rightly, said wrongly, and not said though it is there."""
+    """Counts per label, (C,) each: true positives, false positives and false negatives."""
 
     hits: Counts
     false_alarms: Counts
@@ -43,12 +44,12 @@ class Tally:
 
     @property
     def recall(self) -> Floats:
-        """0 for a label that is on no image."""
+        """0 for a label that no image has."""
         return ratio(self.hits, self.hits + self.misses)
 
     @property
     def f1(self) -> Floats:
-        """0 for a label that was neither said nor there."""
+        """0 for a label that was never said and that no image has."""
         return ratio(2 * self.hits, 2 * self.hits + self.false_alarms + self.misses)
 
 
@@ -63,7 +64,7 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Per bin of confidence, (BINS,) each: how many, their mean confidence, the share that was right (nan if none)."""
+    """Per confidence bin, (BINS,) each: the count, the mean confidence, and the share that was right (nan if empty)."""
 
     count: Counts
     confidence: Floats
@@ -71,7 +72,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: how far confidence and truth are apart, on average over all that was said."""
+        """The expected calibration error: the mean distance between confidence and share right, weighted by count."""
         some = self.count > 0
         if not some.any():
             return float("nan")
@@ -80,12 +81,12 @@ class Reliability:
 
 
 def ratio(part: Counts, whole: Counts) -> Floats:
-    """Element by element; 0 where the whole is 0."""
+    """Return part / whole element by element; 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros(np.shape(whole), np.float64), where=np.asarray(whole) > 0)
 
 
 def compute_curve(scores: Scores, truth: Truth) -> Curve:
-    """Of one label: scores (N,) and truth (N,). Equal scores are one point: no order among them is made up."""
+    """Return the precision-recall curve of one label from scores (N,) and truth (N,). Equal scores share one point."""
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))[: len(ordered)]
@@ -95,10 +96,10 @@ def compute_curve(scores: Scores, truth: Truth) -> Curve:
 
 
 def average_precision(scores: Scores, truth: Truth) -> float:
-    """Of one label: Σ (Rₙ − Rₙ₋₁) · Pₙ over the curve's points, without interpolation; nan without a positive.
+    """Return Σ (Rₙ − Rₙ₋₁) · Pₙ over one label's curve, without interpolation; nan without a positive.
 
-    This is scikit-learn's definition, and without ties that of the papers on multi-label COCO. It is not Pascal VOC's,
-    which makes precision monotone first and so gives as much or more.
+    This is scikit-learn's definition and, without ties, that of the papers on multi-label COCO. Pascal VOC makes
+    precision monotone first, and so its values are equal or higher.
     """
     if not truth.any():
         return float("nan")
@@ -107,23 +108,23 @@ def average_precision(scores: Scores, truth: Truth) -> float:
 
 
 def average_precisions(scores: Scores, truth: Truth) -> Floats:
-    """(C,): of each label, nan for one that is on no image."""
+    """Return each label's average precision, (C,); nan for a label that no image has."""
     return np.array([average_precision(scores[:, label], truth[:, label]) for label in range(truth.shape[1])], float)
 
 
 def mean_average_precision(scores: Scores, truth: Truth) -> float:
-    """mAP: the mean over the labels that are on an image at least; nan if none is."""
+    """Return the mAP: the mean over the labels that at least one image has; nan if there are none."""
     return mean(average_precisions(scores, truth))
 
 
 def mean(values: Floats) -> float:
-    """Of those that are defined; nan if none is."""
+    """Return the mean of the values that are not nan; nan if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")
 
 
 def tally_labels(said: Truth, truth: Truth) -> Tally:
-    """Counts per label; both are (N, C)."""
+    """Count hits, false alarms and misses of each label."""
     return Tally(
         hits=np.sum(said & truth, axis=0, dtype=np.int64),
         false_alarms=np.sum(said & ~truth, axis=0, dtype=np.int64),
@@ -132,15 +133,15 @@ def tally_labels(said: Truth, truth: Truth) -> Tally:
 
 
 def micro_average(counts: Tally) -> Means:
-    """Over all pairs of image and label: frequent labels weigh most."""
+    """Average over all pairs of image and label, so that frequent labels weigh most."""
     summed = Tally(*(each.sum(keepdims=True) for each in (counts.hits, counts.false_alarms, counts.misses)))
     return Means(float(summed.precision[0]), float(summed.recall[0]), float(summed.f1[0]))
 
 
 def macro_average(counts: Tally) -> Means:
-    """The mean over the labels that are on an image at least: each weighs the same.
+    """Average over the labels that at least one image has, with equal weights.
 
-    F1 is the mean of the labels' F1, as scikit-learn has it, and not the harmonic mean of mean precision and recall.
+    F1 is the mean of the labels' F1, as in scikit-learn, and not the harmonic mean of mean precision and recall.
     """
     there = counts.hits + counts.misses > 0
     if not there.any():
@@ -149,19 +150,19 @@ def macro_average(counts: Tally) -> Means:
 
 
 def label_accuracy(said: Truth, truth: Truth) -> float:
-    """The share of pairs of image and label that are right. Says little beside `silent_accuracy`."""
+    """Return the share of correct pairs of image and label. Alone it means little: see `silent_accuracy`."""
     return float(np.mean(said == truth)) if truth.size else float("nan")
 
 
 def silent_accuracy(truth: Truth) -> float:
-    """What `label_accuracy` gives to a tagger that never says anything: 96.4 % on COCO's 80 labels."""
+    """Return the `label_accuracy` of a tagger that gives no labels: 96.4 % on COCO's 80 labels."""
     return float(np.mean(~truth)) if truth.size else float("nan")
 
 
 def top_k_accuracy(scores: Scores, truth: Truth, k: int) -> float:
-    """The share of images of which one of the k highest scores is right; of equal scores the first label's counts.
+    """Return the share of images where at least one of the k highest scores is right. Ties go to the first label.
 
-    With fewer than k labels it is 1 for every image that has one.
+    With fewer than k labels, every image with a label counts as right.
     """
     if not len(truth):
         return float("nan")
@@ -170,7 +171,7 @@ def top_k_accuracy(scores: Scores, truth: Truth, k: int) -> float:
 
 
 def reliability(confidence: Scores, right: Truth, bins: int = BINS) -> Reliability:
-    """Of any number of statements: the confidence 0..1 of each, and whether it was right; shapes are equal."""
+    """Bin predictions by confidence (0..1). `right` says whether each was correct; both arrays have the same shape."""
     flat, correct = np.ravel(confidence).astype(np.float64), np.ravel(right)
     which = np.clip((flat * bins).astype(np.int64), 0, bins - 1)
     count = np.bincount(which, minlength=bins)
@@ -183,14 +184,14 @@ def reliability(confidence: Scores, right: Truth, bins: int = BINS) -> Reliabili
 
 
 def sigmoid(outputs: Scores) -> Floats:
-    """Of each output by itself; large ones of either sign neither overflow nor warn."""
+    """Return the sigmoid of each output, without overflow or warnings for large values of either sign."""
     half = np.asarray(outputs, np.float64) / 2
     probabilities: Floats = (1 + np.tanh(half)) / 2
     return probabilities
 
 
 def softmax(outputs: Scores) -> Floats:
-    """Along the last axis."""
+    """Return the softmax along the last axis."""
     values = np.asarray(outputs, np.float64)
     powers: Floats = np.exp(values - values.max(axis=-1, keepdims=True))
     powers /= powers.sum(axis=-1, keepdims=True)

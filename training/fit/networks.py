@@ -1,4 +1,4 @@
-"""Networks to be trained: a known architecture, ImageNet weights below a new head. Imported only where torch is."""
+"""Build networks for training: a known architecture with ImageNet weights and a new head. Requires torch."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from app_tier.models.networks import NETWORKS, Network
 from core.errors import WeightsInvalid
 
 _RAREST = 1e-3
-"""A label that no photo shows starts from this probability: a sure no would need a long way back."""
+"""Lowest starting probability of a label. From a lower one, a rare label would need many steps to recover."""
 
 
 def look_up_network(architecture: str, cache: Path) -> Network:
-    """By a tagger's name (`resnet50`), or an architecture: `torchvision/resnet50`, `timm/NAME`.
+    """Return a network by a tagger's name (`resnet50`) or an architecture (`torchvision/resnet50`, `timm/NAME`).
 
-    Raises WeightsMissing for one that nobody knows, WeightsInvalid for one that was not made for ImageNet.
+    Raises WeightsMissing if the name is unknown, WeightsInvalid if the network was not trained on ImageNet.
     """
     same = [each.name for each in NETWORKS.values() if each.architecture == architecture]
     return find_network(same[0] if same else architecture, cache)
 
 
 def resize_network(base: Network, image_size: int) -> Network:
-    """The network for cuts of `image_size` pixels, the margin around them in proportion; 0 leaves it as it is."""
+    """Return the network for crops of `image_size` pixels, with a margin in proportion; 0 changes nothing."""
     size = image_size or base.crop
     return replace(base, crop=size, resize=max(size, math.floor(size * base.resize / base.crop)))
 
 
 def build_with_labels(base: Network, labels: Sequence[str], weights: Path | None = None) -> PixelNetwork:
-    """The network with a new head for these labels, over the weights of `weights` or, without, random ones.
+    """Build the network with a new head for these labels. The backbone comes from `weights`; None: random weights.
 
-    The head of the file is left out, whatever it was for. Raises WeightsInvalid if the rest is of another network, and
-    for a network that takes no cuts of this size.
+    The head in the file is ignored. Raises WeightsInvalid if the backbone in the file is of another network, or if the
+    network does not accept crops of this size.
     """
     module = modules.create_module(base.architecture, len(labels))
     _check_size(module, base)
@@ -50,19 +50,21 @@ def build_with_labels(base: Network, labels: Sequence[str], weights: Path | None
 
 
 def find_head(module: PixelNetwork) -> nn.Module:
-    """Its last layer (or layers), which give one output for each label."""
+    """Return the last layer or layers, which give one output per label. Raises WeightsInvalid if there are none."""
     inner = module.network
     classifier = getattr(inner, "get_classifier", None)  # timm's networks
     head = classifier() if classifier else inner.fc
     if not isinstance(head, nn.Module):
-        raise WeightsInvalid(f"{type(inner).__name__} has no head of its own that could be trained for other labels")
+        raise WeightsInvalid(
+            f"{type(inner).__name__} has no separate head to train for other labels; choose another network"
+        )
     return head
 
 
 def set_label_priors(module: PixelNetwork, frequencies: Sequence[float]) -> None:
-    """Start the head from how often each label is there, so that the first steps need not learn that most are not.
+    """Set the head's bias to the labels' frequencies (0..1), so that the first steps need not learn them.
 
-    Lin et al. 2017, section 3.3, with each label's own prior. Heads that are no single linear layer are left alone.
+    This is Lin et al. 2017, section 3.3, with a prior per label. It skips a head that is not a single linear layer.
     """
     head = find_head(module)
     if not isinstance(head, nn.Linear) or head.bias is None:
@@ -73,7 +75,7 @@ def set_label_priors(module: PixelNetwork, frequencies: Sequence[float]) -> None
 
 
 def freeze_backbone(module: PixelNetwork) -> None:
-    """Leave all but the head as it is from now on; `set_training_mode` keeps its batch statistics as well."""
+    """Freeze all weights except the head's. `set_training_mode` also keeps the batch statistics."""
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     for parameter in find_head(module).parameters():
@@ -81,12 +83,13 @@ def freeze_backbone(module: PixelNetwork) -> None:
 
 
 def set_training_mode(module: PixelNetwork, *, frozen: bool) -> None:
+    """Switch the network to training mode; if `frozen`, only its head."""
     module.train(not frozen)
     find_head(module).train()
 
 
 def group_weights(module: nn.Module, decay: float) -> list[dict[str, object]]:
-    """What is learned, for an optimiser: weight decay is for matrices and kernels, not for biases and scales."""
+    """Return the optimiser's parameter groups: matrices and kernels get weight decay, biases and scales do not."""
     learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return [
         {"params": [each for each in learned if each.ndim > 1], "weight_decay": decay},
@@ -95,7 +98,7 @@ def group_weights(module: nn.Module, decay: float) -> list[dict[str, object]]:
 
 
 def collect_tensors(module: PixelNetwork) -> dict[str, Tensor]:
-    """Under its library's names, on the CPU, as they are published."""
+    """Return the weights as they are published: on the CPU, under the names of the network's library."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in module.network.state_dict().items()}
 
 
@@ -106,5 +109,5 @@ def _check_size(module: nn.Module, base: Network) -> None:
             module(torch.zeros(1, 3, base.crop, base.crop))
     except (AssertionError, RuntimeError, ValueError):
         raise WeightsInvalid(
-            f"{base.name} takes no images of {base.crop} × {base.crop} pixels: leave the image size to the network"
+            f"{base.name} does not accept images of {base.crop} × {base.crop} pixels: leave out --image-size"
         ) from None

@@ -1,4 +1,4 @@
-"""Who follows a training: a progress bar, TensorBoard, a test."""
+"""Observers of a training: the protocol, a group of several, and a TensorBoard writer."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 class TrainingObserver(Protocol):
-    """Told of what happens, in the first process alone, as it happens."""
+    """Receives the events of a training as they happen, in the first process only."""
 
     def on_start(self, step: int, steps: int, steps_an_epoch: int) -> None:
-        """At step number `step` of so many in all; above 0 it goes on from a checkpoint."""
+        """Training starts at `step` of `steps`; a `step` above 0 means that it resumes from a checkpoint."""
 
     def on_step(self, step: int, loss: float, rate: float) -> None:
-        """`step` steps are done; the loss is the last one's."""
+        """`step` steps are done; `loss` and learning `rate` are those of the last one."""
 
     def on_epoch(self, epoch: Epoch, *, best: bool) -> None:
-        """An epoch is done; `best` if no earlier one had as high an mAP."""
+        """An epoch is done; `best` says that its mAP is the highest so far."""
 
     def on_message(self, line: str) -> None:
-        """Something that a person should know."""
+        """A message for a person, such as a skipped image."""
 
 
 class ObserverGroup:
-    """Several, one after the other."""
+    """Passes each event to several observers in turn."""
 
     def __init__(self, observers: Sequence[TrainingObserver]) -> None:
         self._observers = observers
@@ -56,11 +56,11 @@ class ObserverGroup:
 
 
 class TensorBoardObserver:
-    """Scalars for TensorBoard under a run's folder. What a resumption computes again replaces what was there.
+    """Writes scalars for TensorBoard into the run's folder. A resumed training replaces the steps that it repeats.
 
-    Where they cannot be written, as on a full disk, `say` gets one line and the training goes on without them. Each
-    event is written by the thread that tells of it: tensorboardX's SummaryWriter leaves that to a thread of its own,
-    and once a full disk has ended that one, it waits for it forever.
+    If writing fails, as on a full disk, `say` gets one line and the training continues without TensorBoard. Events are
+    written in the calling thread: tensorboardX's SummaryWriter uses a thread of its own, and waits for it forever once
+    a full disk has ended it.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None], clock: Callable[[], float] = time.time) -> None:
@@ -78,7 +78,7 @@ class TensorBoardObserver:
                 self._records.close()
 
     def on_start(self, step: int, steps: int, steps_an_epoch: int) -> None:
-        from tensorboardX.proto.event_pb2 import SessionLog  # half a second that a command's help need not wait for
+        from tensorboardX.proto.event_pb2 import SessionLog  # imported here because it takes half a second
         from tensorboardX.record_writer import RecordWriter
 
         name = f"events.out.tfevents.{self._clock():.0f}.{socket.gethostname()}.{os.getpid()}"
@@ -128,7 +128,7 @@ class TensorBoardObserver:
             yield
         except OSError as error:
             records, self._records = self._records, None
-            with suppress(OSError):  # it would write what it still holds
+            with suppress(OSError):  # closing writes what is still buffered
                 if records:
                     records.close()
-            self._say(f"TensorBoard gets nothing more: {self._folder}: {error.strerror}. The training goes on")
+            self._say(f"no longer writing TensorBoard files to {self._folder}: {error.strerror}. Training continues")

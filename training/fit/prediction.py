@@ -1,4 +1,4 @@
-"""What a network says of each example, and what is true of it."""
+"""Run a network on labelled examples, and return its outputs beside the truth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Infer = Callable[[Tensor], Scores]
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """`outputs` (N, C) before any sigmoid, `truth` (N, C); photos that could not be read are in `problems` alone."""
+    """Logits `outputs` (N, C) and `truth` (N, C) of the readable photos; `problems` says why others are missing."""
 
     outputs: Floats
     truth: Truth
@@ -32,7 +32,7 @@ class Predictions:
 
     @staticmethod
     def concatenate(parts: Sequence[Predictions]) -> Predictions:
-        """One after the other; what has no image does not know how many outputs there are."""
+        """Join predictions in order. Parts without images are dropped: their number of outputs is unknown."""
         some = [part for part in parts if len(part.truth)] or parts[:1]
         return Predictions(
             np.concatenate([part.outputs for part in some]),
@@ -50,7 +50,7 @@ def predict(
     workers: int = 0,
     done: Callable[[int], None] = lambda _: None,
 ) -> Predictions:
-    """Of all examples in their order, without augmentation; `done` hears how many more are through."""
+    """Run `infer` on all examples in order, without augmentation; `done` gets the number of examples just processed."""
     classes = len(network.label_names)
     found: list[Predictions] = [Predictions(np.zeros((0, classes)), np.zeros((0, classes), np.bool_), ())]
     pixels = as_served(examples, network)
@@ -62,7 +62,7 @@ def predict(
 
 
 def infer_with_module(module: PixelNetwork, options: Options, device: torch.device) -> Infer:
-    """As it was trained: with its mixed precision."""
+    """Return an `Infer` that runs the module as it is trained, with the same mixed precision."""
 
     def infer(pixels: Tensor) -> Scores:
         module.eval()
@@ -74,5 +74,5 @@ def infer_with_module(module: PixelNetwork, options: Options, device: torch.devi
 
 
 def infer_with_engine(engine: Engine) -> Infer:
-    """As it is served."""
+    """Return an `Infer` that runs the engine as the fleet serves it."""
     return lambda pixels: engine.infer(pixels.numpy())

@@ -1,4 +1,4 @@
-"""One training in one process or in several, as torchrun starts them: one for each GPU."""
+"""Communication between the processes of one training, which torchrun starts one per GPU."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 Item = TypeVar("Item")
 
 _PATIENCE = timedelta(hours=6)
-"""Of one process for the others: the first one alone looks for copies among all images, which may be millions."""
+"""How long a process waits for the others: the first one searches all images, maybe millions, for copies alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among its peers; of one process, all methods do the obvious."""
+    """This process among its peers. With a single process, every method is local."""
 
     rank: int
     count: int
@@ -28,25 +28,26 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that writes files and speaks."""
+        """Whether this process writes the files and calls the observers."""
         return self.rank == 0
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module with gradients averaged over all processes."""
+        """Wrap the module so that its gradients are averaged over all processes."""
         if self.count == 1:
             return module
         devices = [self.device.index] if self.device.type == "cuda" else None
-        # Without looking for unused parameters it deals the gradients out anew after its first step, which sums them in
-        # another order: a process that goes on from a checkpoint does so later than one that was never killed.
+        # With find_unused_parameters=False, DDP regroups the gradients after its first step and sums them in another
+        # order from then on. A resumed process would regroup at a later step than one that was never killed.
         return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)
 
     def no_sync(self, module: nn.Module) -> AbstractContextManager[object]:
-        """Within it gradients only add up here: for all but the last part of an accumulated step."""
+        """Return a context that keeps gradients local, for all but the last batch of an accumulated step."""
         if isinstance(module, DistributedDataParallel):
             return module.no_sync()
         return nullcontext()
 
     def average(self, value: Tensor) -> Tensor:
+        """Return the mean of the value over all processes."""
         if self.count == 1:
             return value
         value = value.clone()
@@ -54,7 +55,7 @@ class Processes:
         return value / self.count
 
     def gather(self, item: Item) -> list[Item]:
-        """What each process gave, in the order of their ranks."""
+        """Return the item of each process, ordered by rank."""
         if self.count == 1:
             return [item]
         found: list[Any] = [None] * self.count
@@ -62,26 +63,30 @@ class Processes:
         return found
 
     def broadcast_weights(self, module: nn.Module) -> None:
-        """Give all processes the first one's weights and batch statistics."""
+        """Copy weights and batch statistics from the first process to all others."""
         if self.count > 1:
             for tensor in module.state_dict().values():
                 distributed.broadcast(tensor, 0)
 
     def wait(self) -> None:
+        """Wait until all processes have called this."""
         if self.count > 1:
             distributed.barrier()
 
 
 @contextmanager
 def join_processes(environ: Mapping[str, str]) -> Iterator[Processes]:
-    """By torchrun's variables, or alone without them; on GPU number LOCAL_RANK where there are any, else the CPU."""
+    """Join the processes that torchrun's variables describe; without them, run alone.
+
+    The device is GPU number LOCAL_RANK, or the CPU if there is no GPU.
+    """
     count = int(environ.get("WORLD_SIZE", "1"))
     local = int(environ.get("LOCAL_RANK", "0"))
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = False  # the fastest kernel by a race is not the same one each time
+        torch.backends.cudnn.benchmark = False  # benchmarking may choose another kernel each time
         torch.backends.cudnn.deterministic = True
     if count == 1:
         yield Processes(0, 1, device)

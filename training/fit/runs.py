@@ -1,4 +1,4 @@
-"""A run of training: its options, and the folder in which all of it lies."""
+"""The folder of a training run: `run.json`, `history.csv`, and the names of its other files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Part(BaseModel):
 
 
 class TrainingRun(_Part):
-    """`run.json`: what was trained on what. A second start in the same folder must say the same."""
+    """`run.json`: what is trained on which data. Resuming in the same folder requires an equal one."""
 
     format: Literal[1] = 1
     family: Literal["multilabel"] = "multilabel"
@@ -43,21 +43,21 @@ class TrainingRun(_Part):
     splits_sha256: str
     """`hash_splits` of `splits.json`, which names every image."""
     initial_sha256: str
-    """Of the weights that it began from; empty for random ones."""
+    """Hex SHA-256 of the initial weights; empty for random ones."""
     processes: int
 
     def network(self, name: str = "") -> Network:
-        """As the engines know it, in the precision in which it will be served."""
+        """Return the network as the engines describe it, in the precision that serves it."""
         return describe_network(name or self.architecture, self.architecture, self.labels, self.input)
 
     @property
     def hash(self) -> str:
-        """Of all that decides what comes of it: data may lie under another name on the next machine."""
+        """Hex SHA-256 of everything that determines the result. The dataset's name may differ between machines."""
         return hashlib.sha256(self.model_dump_json(exclude={"dataset"}).encode()).hexdigest()
 
 
 class Epoch(_Part):
-    """One line of `history.csv`."""
+    """One row of `history.csv`."""
 
     epoch: int
     step: int
@@ -69,7 +69,7 @@ class Epoch(_Part):
 
 
 def hash_splits(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
-    """Hex SHA-256 of a dataset's fingerprint and of which images are in which part, by name."""
+    """Return the hex SHA-256 of a dataset's fingerprint and of the names of the images in each part."""
     digest = hashlib.sha256(fingerprint.encode())
     for name, images in parts.items():
         digest.update(f"\n{name}\0".encode() + "\0".join(images).encode())
@@ -77,35 +77,35 @@ def hash_splits(fingerprint: str, parts: Mapping[str, Iterable[str]]) -> str:
 
 
 def read(folder: Path) -> TrainingRun:
-    """Raises RunInvalid if the folder holds no run, or a damaged one."""
+    """Read `run.json`. Raises RunInvalid if it is missing or damaged."""
     path = folder / RUN
     try:
         return TrainingRun.model_validate_json(path.read_bytes())
     except OSError:
-        raise RunInvalid(f"{folder} is no folder of a training: there is no {RUN} in it") from None
+        raise RunInvalid(f"{folder} is not the folder of a training: it has no {RUN}") from None
     except ValidationError as error:
         raise RunInvalid(f"{path} is damaged: {first_problem(error)}") from None
 
 
 def begin(folder: Path, run: TrainingRun) -> bool:
-    """Write `run.json`, or find that this very run was begun there before: then True.
+    """Write `run.json`. Returns True if the folder already has this run.
 
-    Raises RunInvalid if another run lies there, TrainingStopped if it cannot be written.
+    Raises RunInvalid if the folder has another run, TrainingStopped if the file cannot be written.
     """
     if (folder / RUN).exists():
         if differences := list(_differences(read(folder), run)):
             raise RunInvalid(
-                f"{folder} holds another run: {'; '.join(differences)}. Repeat that one's options, or name a new folder"
+                f"{folder} holds another run: {'; '.join(differences)}. Use the same options, or name a new folder"
             )
         return True
     if (folder / LAST).exists():
-        raise RunInvalid(f"{folder} has a checkpoint and no {RUN} that says of what: name another folder")
+        raise RunInvalid(f"{folder} has a checkpoint but no {RUN} that describes it: name another folder")
     files.write(folder / RUN, run.model_dump_json(indent=1).encode() + b"\n")
     return False
 
 
 def write_history(folder: Path, epochs: Iterable[Epoch]) -> None:
-    """All of it, so that no line is there twice after a resumption."""
+    """Rewrite `history.csv` as a whole, so that a resumed training repeats no row."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(Epoch.model_fields), lineterminator="\n")
     table.writeheader()
@@ -114,19 +114,19 @@ def write_history(folder: Path, epochs: Iterable[Epoch]) -> None:
 
 
 def _differences(there: TrainingRun, wanted: TrainingRun) -> Iterable[str]:
-    """What was begun, and what is asked for now."""
+    """Yield each difference between the run in the folder and the requested one, for people."""
     for name in Options.model_fields:
         old, new = getattr(there.options, name), getattr(wanted.options, name)
         if old != new:
-            yield f"it was begun with {name.replace('_', '-')} {old}, not {new}"
+            yield f"it was started with {name.replace('_', '-')} {old}, not {new}"
     if there.architecture != wanted.architecture and there.options.network == wanted.options.network:
         yield f"its network is {there.architecture}, not {wanted.architecture}"
     if there.labels != wanted.labels:
         yield f"it has {_some(there.labels)}, and the data {_some(wanted.labels)}"
     elif there.splits_sha256 != wanted.splits_sha256:
-        yield "its images are others, or split otherwise"
+        yield "its images or their split differ"
     if there.initial_sha256 != wanted.initial_sha256:
-        yield "it began from other weights"
+        yield "it started from other weights"
     if there.processes != wanted.processes:
         yield f"it ran in {there.processes} processes, not {wanted.processes}"
 

@@ -1,4 +1,4 @@
-"""From what a person asks for to a task that can be trained: data, split, network, first weights, run folder."""
+"""Prepare a training: read and split the data, find network and initial weights, create the run's folder."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """As the command has it."""
+    """The arguments of `tagfleet train`."""
 
     source: Path
     folder: Path
     options: Options
     images: Path | None = None
-    """The folder of the images, where it is not beside the source."""
+    """The folder of the images if it is not beside the source."""
     splits: Path | None = None
-    """A file that `tagfleet data split` wrote; None: the run's own, or a new split."""
+    """A file from `tagfleet data split`; None: the run's own, or else a new split."""
     from_scratch: bool = False
     workers: int = 0
     save_every: int = 500
 
 
 def prepare_task(request: TrainingRequest, places: Places, processes: Processes, say: Say) -> Task:
-    """Read and split the data, find the network's first weights, begin the run's folder or find it begun.
+    """Read and split the data, find the initial weights, and create the run's folder or check the existing one.
 
-    With several processes the first one does all that writes, and the others then find it done. Raises DataInvalid,
-    WeightsMissing, WeightsInvalid, RunInvalid, TrainingStopped.
+    With several processes, the first one writes all files before the others start. Raises DataInvalid, WeightsMissing,
+    WeightsInvalid, RunInvalid, TrainingStopped.
     """
     if not processes.first:
         processes.wait()
@@ -79,8 +79,8 @@ def _split(dataset: Dataset, request: TrainingRequest, say: Say) -> Splits:
         if path is not None and path.exists():
             return splits.load(path, dataset)
     if request.splits is not None:
-        raise DataInvalid(f"{request.splits}: there is no such file")
-    say(f"looking for copies among {len(dataset.examples)} images, so that none parts from its original")
+        raise DataInvalid(f"{request.splits} does not exist; `tagfleet data split` makes it")
+    say(f"searching {len(dataset.examples)} images for copies, to keep each with its original")
     prints = fingerprints.taken([example.path for example in dataset.examples])
     return splits.split(duplicates.grouped(dataset, duplicates.copies(prints)), seed=request.options.seed)
 
@@ -88,22 +88,22 @@ def _split(dataset: Dataset, request: TrainingRequest, say: Say) -> Splits:
 def _check(parts: Splits, say: Say) -> None:
     for name, part in parts.parts.items():
         if name != "test" and not any(example.labels for example in part.examples):
-            raise DataInvalid(f"no image of the {name} part shows any label: there is nothing to learn or choose by")
+            raise DataInvalid(f"no image of the {name} part has a label: split the data again, or add labelled images")
     counts = parts.train.counts()
     if empty := [label for label, count in zip(parts.train.labels, counts, strict=True) if not count]:
         shown = ", ".join(empty[:10]) + (", …" if len(empty) > 10 else "")
-        say(f"{len(empty)} labels are on no training image and cannot be learned: {shown}")
+        say(f"{len(empty)} labels have no training image and cannot be learned: {shown}")
 
 
 def _first_weights(network: Network, request: TrainingRequest, places: Places, say: Say) -> tuple[Path | None, str]:
-    """Their file and hash."""
+    """Return file and hex SHA-256 of the initial weights; None and "" for random ones."""
     if request.from_scratch:
         return None, ""
-    say(f"looking for the ImageNet weights of {network.name}")
+    say(f"searching the ImageNet weights of {network.name}")
     try:
         found = weights.find(network, places, download=lambda *_: None)
     except WeightsMissing as missing:
-        raise WeightsMissing(f"{missing}. Or begin without any: --from-scratch") from None
+        raise WeightsMissing(f"{missing}. Or start from random weights: --from-scratch") from None
     return found.path, found.sha256
 
 

@@ -1,1 +1,1 @@
-"""Fine-tune Florence-2 with LoRA."""
+"""Fine-tune Florence-2 on labelled boxes or captions."""

@@ -1,8 +1,8 @@
-"""Fine-tune Florence-2 on your own boxes or captions for a few epochs, resumable after an interruption.
+"""Fine-tune Florence-2 on boxes or captions for a few epochs, with resumption after an interruption.
 
-After each epoch the run's folder has `epoch-N/`, which appears whole or not at all: the model as the tagger serves it,
-and the optimiser's state. All randomness follows from (seed, epoch, step), so an interrupted training ends with the
-same weights as an uninterrupted one.
+After each epoch, the run's folder gets `epoch-N/`, which appears whole or not at all. It has the model as the tagger
+serves it, and the optimiser's state. All randomness is drawn from (seed, epoch, step), so a training that was
+interrupted ends with the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from core.errors import BadImage, DataInvalid, RunInvalid, TrainingStopped
 from core.imaging.decode import DecodeBudget, Decoder
 from core.storage import folders
 from training.data import files
-from training.florence2.lessons import Lesson
+from training.florence2.examples import FineTuningExample
 
 OPTIMISER = "optimiser.pt"
 _CLIP = 1.0
@@ -43,7 +43,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`lr` is AdamW's and constant; `batch` is the images of a step. The vision tower takes most of the memory."""
+    """`lr` is AdamW's constant learning rate; `batch` is images per step. The vision tower needs most of the memory."""
 
     epochs: int = 3
     lr: float = 1e-6
@@ -52,21 +52,21 @@ class Options:
     seed: int = 0
 
 
-def tune(lessons: Sequence[Lesson], weights: Path, run: Path, options: Options, tell: Tell) -> Path:
-    """Train and return the last epoch's folder, which the tagger serves.
+def tune(examples: Sequence[FineTuningExample], weights: Path, run: Path, options: Options, tell: Tell) -> Path:
+    """Train, and return the last epoch's folder, which the tagger can serve.
 
-    Raises WeightsInvalid, RunInvalid if `run` is another training's, DataInvalid if no image is readable, and
-    TrainingStopped, which says what is kept.
+    `tell` receives progress lines. Raises WeightsInvalid, RunInvalid if `run` belongs to another training, DataInvalid
+    if no image is readable, and TrainingStopped, whose text says what is kept.
     """
     files.folder(run)
-    _same(run, lessons, weights, options)
-    done = _done(run)
+    _check_same_run(run, examples, weights, options)
+    done = _find_last_epoch(run)
     tuning = _Tuning(run / f"epoch-{done}" if done else weights, options)
     if done:
         tuning.resume(run / f"epoch-{done}" / OPTIMISER)
-        tell(f"{done} of {options.epochs} epochs were done before")
+        tell(f"resuming after epoch {done} of {options.epochs}")
     for epoch in range(done + 1, options.epochs + 1):
-        loss = tuning.epoch(lessons, epoch, tell)
+        loss = tuning.epoch(examples, epoch, tell)
         tuning.save(run, epoch)
         tell(f"epoch {epoch} of {options.epochs}: loss {loss:.4f}")
     return run / f"epoch-{max(done, options.epochs)}"
@@ -93,27 +93,27 @@ class _Tuning:
         except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
             reason = str(error).splitlines()[0]
             raise RunInvalid(
-                f"{path} cannot be read ({reason}): remove its folder to begin at the epoch before"
+                f"{path} cannot be read ({reason}): remove its folder to resume at the previous epoch"
             ) from None
 
-    def epoch(self, lessons: Sequence[Lesson], number: int, tell: Tell) -> float:
-        """The mean loss of its steps."""
+    def epoch(self, examples: Sequence[FineTuningExample], number: int, tell: Tell) -> float:
+        """Train one epoch and return the mean loss of its steps."""
         self._model.train()
         if self._options.freeze_vision:
             self._model.model.vision_tower.eval()
-        order = np.random.default_rng((self._options.seed, number)).permutation(len(lessons))
+        order = np.random.default_rng((self._options.seed, number)).permutation(len(examples))
         losses: list[float] = []
         for step, start in enumerate(range(0, len(order), self._options.batch)):
-            some = [lessons[place] for place in order[start : start + self._options.batch]]
+            some = [examples[place] for place in order[start : start + self._options.batch]]
             torch.manual_seed(hash((self._options.seed, number, step)) % (1 << 62))
-            seen = [(lesson, picture) for lesson in some if (picture := self._picture(lesson, tell)) is not None]
+            seen = [(example, picture) for example in some if (picture := self._picture(example, tell)) is not None]
             if seen:
                 losses.append(self._step(seen, f"epoch {number}, step {step + 1}"))
         if not losses:
-            raise DataInvalid(f"none of the {len(lessons)} images can be read")
+            raise DataInvalid(f"none of the {len(examples)} images can be read")
         return sum(losses) / len(losses)
 
-    def _step(self, seen: Sequence[tuple[Lesson, np.ndarray]], where: str) -> float:
+    def _step(self, seen: Sequence[tuple[FineTuningExample, np.ndarray]], where: str) -> float:
         inputs = self._inputs(seen)
         bf16 = self._device.type == "cuda"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bf16):
@@ -122,16 +122,18 @@ class _Tuning:
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
-        _finite(norm, f"{where}: the norm of the gradient")  # of a sound loss too: one step makes every weight nan
+        _finite(
+            norm, f"{where}: the norm of the gradient"
+        )  # a finite loss can have one, and a step would make every weight nan
         self._optimiser.step()
         return value
 
-    def _inputs(self, seen: Sequence[tuple[Lesson, np.ndarray]]) -> dict[str, Tensor]:
+    def _inputs(self, seen: Sequence[tuple[FineTuningExample, np.ndarray]]) -> dict[str, Tensor]:
         tokenizer = self._processor.tokenizer
         as_tensors = {"add_special_tokens": False, "padding": True, "return_tensors": "pt"}
-        asked = tokenizer([make_prompt(self._processor, lesson.task) for lesson, _ in seen], **as_tensors)
+        asked = tokenizer([make_prompt(self._processor, example.task) for example, _ in seen], **as_tensors)
         said = tokenizer(
-            [f"{tokenizer.bos_token}{lesson.answer}{tokenizer.eos_token}" for lesson, _ in seen], **as_tensors
+            [f"{tokenizer.bos_token}{example.answer}{tokenizer.eos_token}" for example, _ in seen], **as_tensors
         )
         longest = self._model.config.text_config.max_position_embeddings - 1
         labels = said.input_ids.masked_fill(said.attention_mask == 0, _IGNORED)[:, :longest]
@@ -143,46 +145,46 @@ class _Tuning:
             "labels": labels.to(self._device),
         }
 
-    def _picture(self, lesson: Lesson, tell: Tell) -> np.ndarray | None:
+    def _picture(self, example: FineTuningExample, tell: Tell) -> np.ndarray | None:
         try:
-            return to_square(self._decoder.show(lesson.path.read_bytes()), self._side)
+            return to_square(self._decoder.show(example.path.read_bytes()), self._side)
         except (BadImage, OSError) as error:
-            tell(f"{lesson.path} is passed over: {error}")
+            tell(f"skipped {example.path}: {error}")
             return None
 
     def save(self, run: Path, epoch: int) -> None:
-        """As `epoch-N`, and the epoch before goes once this one is there. Raises TrainingStopped."""
+        """Save the epoch as `epoch-N`, then delete the previous one. Raises TrainingStopped."""
         folder = run / f"epoch-{epoch}"
         part = run / f".part-{folder.name}"
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            state = io.BytesIO()  # torch's own writer tells a full disk by an assertion of its C++
+            state = io.BytesIO()  # torch's own writer reports a full disk as a failed C++ assertion
             torch.save(self._optimiser.state_dict(), state)
             (part / OPTIMISER).write_bytes(state.getbuffer())
             self._model.save_pretrained(part)
             self._processor.save_pretrained(part)
-            _settle(part)
+            _sync_folder(part)
             part.replace(folder)
-            _sync(run)  # before the older epoch goes
-        except Exception as error:  # noqa: BLE001  # of the disk, told by whichever library met it
+            _sync(run)  # before the older epoch is deleted
+        except Exception as error:  # noqa: BLE001  # each library reports disk errors in its own way
             raise TrainingStopped(
-                f"{folder} could not be written ({str(error).splitlines()[0]}); the epoch before it is kept. "
-                "Once there is room, the same command goes on there"
+                f"{folder} could not be written ({str(error).splitlines()[0]}); the previous epoch is kept. "
+                "Free some space, and run the same command again to resume"
             ) from None
         finally:
             shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(run / f"epoch-{epoch - 1}", ignore_errors=True)
 
 
-def _same(run: Path, lessons: Sequence[Lesson], weights: Path, options: Options) -> None:
-    """Record what this training is, or compare it with the record; the number of epochs may change."""
+def _check_same_run(run: Path, examples: Sequence[FineTuningExample], weights: Path, options: Options) -> None:
+    """Write `run.json`, or compare with the existing one. The number of epochs may change. Raises RunInvalid."""
     said = hashlib.sha256(
-        "\n".join(f"{lesson.path.name}\0{lesson.task}\0{lesson.answer}" for lesson in lessons).encode()
+        "\n".join(f"{example.path.name}\0{example.task}\0{example.answer}" for example in examples).encode()
     )
     about: dict[str, Any] = {
         "weights": folders.version_of(folders.hashes(weights)),
-        "lessons": len(lessons),
+        "lessons": len(examples),
         "lessons_sha256": said.hexdigest(),
         "options": {name: value for name, value in asdict(options).items() if name != "epochs"},
     }
@@ -195,21 +197,20 @@ def _same(run: Path, lessons: Sequence[Lesson], weights: Path, options: Options)
     except ValueError:
         raise RunInvalid(f"{file} is damaged: name another folder for a new run") from None
     if wrong := [name for name, value in about.items() if before.get(name) != value]:
-        raise RunInvalid(f"{run} is the run of another training ({wrong[0]} differs): name another folder")
+        raise RunInvalid(f"{run} belongs to another training ({wrong[0]} differs): name another folder")
 
 
 def _finite(value: Tensor, what: str) -> float:
     number = float(value.detach())
     if not math.isfinite(number):
         raise TrainingStopped(
-            f"{what} is no number any more ({number}); the last whole epoch is kept. "
-            "Try a lower learning rate in a new run"
+            f"{what} is not finite ({number}); the last complete epoch is kept. Start a new run with a lower --lr"
         )
     return number
 
 
-def _settle(folder: Path) -> None:
-    """Sync all files of the folder and their names to the disk."""
+def _sync_folder(folder: Path) -> None:
+    """Flush the folder and its files to the disk."""
     for path in folder.iterdir():
         _sync(path)
     _sync(folder)
@@ -223,5 +224,5 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _done(run: Path) -> int:
+def _find_last_epoch(run: Path) -> int:
     return max((int(match[1]) for path in run.iterdir() if (match := _EPOCH.match(path.name))), default=0)

@@ -1,1 +1,1 @@
-"""Put a trained and evaluated run into the model registry."""
+"""Turn an evaluated run into a model of the registry."""

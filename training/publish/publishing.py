@@ -1,4 +1,4 @@
-"""A trained and evaluated run becomes a model of the registry: weights, labels, thresholds, and a card for people."""
+"""Make a registry manifest from a trained and evaluated run: weights, labels, thresholds and a model card."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FLAGS = {"network": "arch"}
 
 
 def build_manifest(folder: Path, name: str, created_at: float, *, licence: str = "", about: str = "") -> Manifest:
-    """Of the run in `folder`; `about` is Markdown that its card begins with. The weights are `find_weights(folder)`.
+    """Build the manifest of the run in `folder`, whose weights are `find_weights(folder)`.
 
-    Raises RunInvalid for a folder without a run of which an epoch was finished, or with an evaluation of other weights;
-    WeightsInvalid if it was never evaluated, if the weights do not fit the network, or are no finite numbers;
-    DataInvalid for damaged splits.
+    `about` is Markdown for the beginning of the card; `created_at` is Unix time in seconds. Raises RunInvalid if no
+    epoch is finished or the evaluation is of other weights or labels; WeightsInvalid if there is no evaluation, or the
+    weights do not match the network or are not finite; DataInvalid if the splits are damaged.
     """
     run = runs.read(folder)
     path = find_weights(folder)
@@ -38,12 +38,10 @@ def build_manifest(folder: Path, name: str, created_at: float, *, licence: str =
     digest = sha256_of(path)
     if figures.weights_sha256 != digest:
         raise RunInvalid(
-            f"{folder} was trained further since it was evaluated: `tagfleet evaluate {folder} SOURCE` again"
+            f"{folder} was trained further since it was evaluated: run `tagfleet evaluate {folder} SOURCE` again"
         )
     if tuple(one.label for one in figures.labels) != run.labels or len(figures.thresholds) != len(run.labels):
-        raise RunInvalid(
-            f"{folder}: its evaluation is of other labels; `tagfleet evaluate {folder} SOURCE` makes it anew"
-        )
+        raise RunInvalid(f"{folder}: its evaluation is of other labels; run `tagfleet evaluate {folder} SOURCE` again")
     _check_finite(path)
     try:
         made = Manifest(
@@ -69,19 +67,19 @@ def build_manifest(folder: Path, name: str, created_at: float, *, licence: str =
 
 
 def find_weights(folder: Path) -> Path:
-    """The file of a run's best weights. Raises RunInvalid if it has none."""
+    """Return the file of a run's best weights. Raises RunInvalid if there is none."""
     path = folder / runs.BEST
     if not path.is_file():
-        raise RunInvalid(f"{folder} has no {runs.BEST}: no epoch of its training was finished yet")
+        raise RunInvalid(f"{folder} has no {runs.BEST}: its training has not finished an epoch yet")
     return path
 
 
 def _check_finite(path: Path) -> None:
     try:
         with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118  # it is no mapping
+            for name in file.keys():  # noqa: SIM118  # not a mapping
                 if not file.get_tensor(name).isfinite().all():
-                    raise WeightsInvalid(f"{path}: {name} holds numbers that are not finite; train with a lower --lr")
+                    raise WeightsInvalid(f"{path}: {name} has values that are not finite; train with a lower --lr")
     except (SafetensorError, OSError) as error:
         raise WeightsInvalid(f"{path} cannot be read as weights: {error}") from None
 
@@ -99,29 +97,29 @@ def _card(
     yield f"# {name}"
     yield ""
     yield (
-        f"A multi-label tagger: {len(run.labels)} labels, each there or not by itself. Network {run.architecture}, "
+        f"A multi-label tagger with {len(run.labels)} independent labels. Network {run.architecture}, "
         f"{size} × {size} pixels."
     )
     yield from ("", "## Trained on", "")
     yield (
         f"{run.dataset}: {len(split.train)} images to learn from, {len(split.validation)} to choose epoch, thresholds "
-        f"and temperature by, {len(split.test)} set aside. Copies of an image are never on two sides."
+        f"and temperature, {len(split.test)} set aside for the test. Copies of an image are always in the same part."
     )
     yield from ("", "## Measured", "")
     yield from _measured(figures)
     yield from ("", "## Licence", "", licence or "Not stated.")
-    yield from ("", "## To make it again", "")
+    yield from ("", "## Reproduce", "")
     yield f"    {_command(run)}"
     yield "    tagfleet evaluate RUN SOURCE"
     yield ""
     if run.initial_sha256:
-        yield f"It began from weights with SHA-256 {run.initial_sha256[:12]}…"
-    yield f"SOURCE with fingerprint {split.fingerprint[:12]}, of which `splits.json` in RUN names every image."
+        yield f"Training started from weights with SHA-256 {run.initial_sha256[:12]}…"
+    yield f"SOURCE has the fingerprint {split.fingerprint[:12]}; `splits.json` in RUN names every image."
 
 
 def _measured(figures: EvaluationFigures) -> Iterator[str]:
-    """Every figure beside that of a tagger that sees nothing."""
-    yield f"On {figures.images} images that were no part of the training."
+    """Yield a table of the figures, each beside that of a tagger that does not look at the image."""
+    yield f"On {figures.images} images that were not used for training."
     yield from ("", "| figure | this tagger | baseline |", "|---|---|---|")
     for title, value, silent in (
         ("mAP", figures.mAP, figures.mAP_of_chance),
@@ -134,17 +132,17 @@ def _measured(figures: EvaluationFigures) -> Iterator[str]:
     ):
         yield f"| {title} | {_percent(value)} | {_percent(silent)} |"
     yield ""
-    yield "Baseline: a tagger that never says anything; of mAP, one whose scores know nothing of the image."
+    yield "Baseline: a tagger that gives no labels; for mAP, one whose scores do not depend on the image."
     ranked = sorted(
         (one for one in figures.labels if one.average_precision is not None),
         key=lambda one: -(one.average_precision or 0),
     )
     if len(ranked) > 2 * _SHOWN:
         yield ""
-        yield f"Best told: {_named(ranked[:_SHOWN])}. Worst: {_named(ranked[-_SHOWN:])}."
+        yield f"Best labels: {_named(ranked[:_SHOWN])}. Worst: {_named(ranked[-_SHOWN:])}."
     if unseen := len(figures.labels) - len(ranked):
         yield ""
-        yield f"{unseen} labels were on none of these images: nothing is known about how well they are told."
+        yield f"{unseen} labels are on none of these images, so their quality is unknown."
 
 
 def _percent(value: float | None) -> str:
@@ -156,7 +154,7 @@ def _named(labels: Sequence[LabelFigures]) -> str:
 
 
 def _command(run: TrainingRun) -> str:
-    """What to type, options that are not the default among it."""
+    """Return the command that repeats the training, with every option that differs from its default."""
     parts = ["tagfleet train SOURCE --run RUN", *(() if run.initial_sha256 else ("--from-scratch",))]
     for name, value in run.options:
         if value == Options.model_fields[name].default:

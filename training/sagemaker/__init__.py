@@ -1,1 +1,1 @@
-"""Run a training as an AWS SageMaker job."""
+"""Train on SageMaker: create and follow jobs, and the program that runs in their container."""

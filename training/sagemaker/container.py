@@ -1,14 +1,13 @@
-"""Run `tagfleet train` and then `tagfleet evaluate` inside SageMaker's container.
+"""The program in SageMaker's container: run `tagfleet train`, then `tagfleet evaluate`, in SageMaker's folders.
 
 The arguments are those of `tagfleet train`. SageMaker's contract:
 
-1. The data is in `/opt/ml/input/data/CHANNEL`.
-2. SageMaker copies `/opt/ml/checkpoints` to S3 while the job runs.
-3. The result is what `/opt/ml/model` holds at the end.
-4. The first 1,024 characters of `/opt/ml/output/failure` say why the job failed.
+1. The data of a channel is in `/opt/ml/input/data/CHANNEL`.
+2. SageMaker copies `/opt/ml/checkpoints` to S3 while the job runs, and restores it after an interruption.
+3. The content of `/opt/ml/model` at the end is the result.
+4. The first 1,024 characters of `/opt/ml/output/failure` are the reason of a failure.
 
-A training costs money and an evaluation is quickly repeated: the trained weights are the result even if the evaluation
-fails.
+A failed evaluation does not fail the job, because training is expensive and an evaluation is easily repeated.
 """
 
 from __future__ import annotations
@@ -34,30 +33,32 @@ ROOT = Path("/opt/ml")
 _LAST_LINES = 5
 _LONGEST_WHY = 1024
 
-_LATER = "once fetched: `tagfleet evaluate RUN SOURCE`, with `--test OTHER` where there is no test part"
+_LATER = "once fetched: `tagfleet evaluate RUN SOURCE`, with `--test OTHER` if there is no test part"
 
 Execute = Callable[[Sequence[str]], tuple[int, str]]
-"""Runs a command; returns its exit code and the last lines of its stderr."""
+"""Runs a command and returns its exit code and the last lines of its stderr."""
 
 
 def main(arguments: Sequence[str], root: Path, gpus: int, execute: Execute) -> int:
-    """Return the exit code: 0 once `root`/model has trained weights, with their evaluation unless that failed."""
+    """Train and evaluate, and return the exit code: 0 if `root`/model has trained weights, even without evaluation."""
     source = root / "input" / "data" / DATA
     run = root / Path(CHECKPOINTS).name / "run"
     measurable = _has_test_part(source)
     if not measurable:
-        _note(f"{runs.SPLITS} has no test part, so what is trained will not be evaluated here; {_LATER}")
+        _note(f"{runs.SPLITS} has no test part, so the run will not be evaluated here; {_LATER}")
     code, said = execute(train_command(arguments, root, run, gpus))
     if code:
         (root / "output").mkdir(parents=True, exist_ok=True)
-        (root / "output" / "failure").write_text(said[-_LONGEST_WHY:] or f"it ended with {code}", encoding="utf-8")
+        (root / "output" / "failure").write_text(
+            said[-_LONGEST_WHY:] or f"training ended with exit code {code}", encoding="utf-8"
+        )
         return code
     leave_out = shutil.ignore_patterns(runs.LAST, ".*")
     shutil.copytree(run, root / "model", ignore=leave_out, dirs_exist_ok=True)
     if measurable:
         code, _ = execute(_evaluate_command(source, run))
         if code:
-            _note(f"the evaluation failed ({code}), the trained run is kept; {_LATER}")
+            _note(f"the evaluation failed (exit code {code}), the trained run is kept; {_LATER}")
         else:
             made = run / evaluation.FOLDER
             shutil.copytree(made, root / "model" / evaluation.FOLDER, dirs_exist_ok=True)
@@ -65,11 +66,11 @@ def main(arguments: Sequence[str], root: Path, gpus: int, execute: Execute) -> i
 
 
 def train_command(arguments: Sequence[str], root: Path, run: Path, gpus: int) -> list[str]:
-    """Train with one process for each GPU; continue an interrupted run, which is in the checkpoints."""
+    """Return the training command, with one process per GPU. It resumes a run that is in the checkpoint folder."""
     source = root / "input" / "data" / DATA
     each = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus))
     tagfleet = module_command("tagfleet")
-    if gpus > 1:  # `--`, else it takes --run for an option of its own
+    if gpus > 1:  # without `--`, torch takes --run for its own option
         tagfleet = python_command(*each, "-m", "--", "tagfleet")
     command = [*tagfleet, "train", str(source), "--run", str(run)]
     if (source / runs.SPLITS).is_file():
@@ -81,7 +82,7 @@ def train_command(arguments: Sequence[str], root: Path, run: Path, gpus: int) ->
 
 
 def _has_test_part(source: Path) -> bool:
-    """Return whether there will be a test part: a split that is made here has one. The training reports a bad file."""
+    """Return False if the given split has no test part. A new split has one; training reports a damaged file."""
     with suppress(DataInvalid):
         return bool(splits.read(source / runs.SPLITS).test)
     return True
@@ -95,8 +96,8 @@ def _evaluate_command(source: Path, run: Path) -> list[str]:
     return [*module_command("tagfleet"), "evaluate", str(run), str(source)]
 
 
-def _executed(command: Sequence[str]) -> tuple[int, str]:
-    """Run the command with its output in our log; pass a SIGTERM on."""
+def _execute(command: Sequence[str]) -> tuple[int, str]:
+    """Run the command with its output going to ours, which is the job's log. Passes SIGTERM on."""
     environ = {**os.environ, "PYTHONSAFEPATH": "1"}  # torch starts a Python for each GPU itself
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", env=environ)  # noqa: S603  # ours
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
@@ -111,4 +112,4 @@ def _executed(command: Sequence[str]) -> tuple[int, str]:
 if __name__ == "__main__":
     import torch
 
-    sys.exit(main(sys.argv[1:], ROOT, torch.cuda.device_count(), _executed))
+    sys.exit(main(sys.argv[1:], ROOT, torch.cuda.device_count(), _execute))

@@ -1,4 +1,4 @@
-"""A training on SageMaker, as seen from outside: how it is asked for, followed to its end, and brought home."""
+"""Follow a training job on SageMaker to its end, and fetch its run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ ENTRYPOINT = ("python", "-P", "-m", "training.sagemaker.container")
 POLL_S = 15.0
 _PORTION = 1 << 20
 _MOST_BYTES = 50 << 30
-"""An archive that would unpack to more is no run."""
+"""Maximum unpacked size of a run's archive."""
 
 
 def follow(jobs: TrainingJobs, name: str, pause: Callable[[float], None] = time.sleep) -> Iterator[str]:
-    """The job's log and what it is doing, line by line, until it has ended well.
+    """Yield the lines of the job's log and its changes of state, until the job completes.
 
-    The job does not mind whether somebody follows it. Raises TrainingStopped where it failed or was stopped.
+    Following does not affect the job. Raises TrainingStopped if the job failed or was stopped.
     """
     position: LogPosition | None = None
     said = ""
     while True:
-        state = jobs.state(name)  # before the log, so that the last lines of one that ended are read
+        state = jobs.state(name)  # before the log, so that no last lines of an ended job are missed
         doing = ": ".join(filter(None, (state.phase or state.status, state.message)))
         if doing != said:
             yield f"[{doing}]"
@@ -48,17 +48,17 @@ def follow(jobs: TrainingJobs, name: str, pause: Callable[[float], None] = time.
 
 
 def fetch(jobs: TrainingJobs, name: str, folder: Path) -> runs.TrainingRun:
-    """Bring the run of a job that has ended well into `folder`, which must not be there yet.
+    """Download the run of a completed job into `folder`, which must not exist yet.
 
-    Raises TrainingStopped for a job that has not, NotFound where its archive is gone, RunInvalid for an archive that
-    holds no run, or anything that does not belong into one.
+    Raises TrainingStopped if the job is not completed, NotFound if its archive is gone, and RunInvalid if the archive
+    is not a run, has entries that do not belong into one, or `folder` exists.
     """
     state = jobs.state(name)
     if state.status != "Completed":
         why = f": {state.why}" if state.why else ""
         raise TrainingStopped(f"the training job {name} is {state.status}{why}: there is no run to fetch")
     if folder.exists():
-        raise RunInvalid(f"{folder} is there already: name a new folder")
+        raise RunInvalid(f"{folder} exists already: name a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         archive, unpacked = Path(scratch) / "model.tar.gz", Path(scratch) / "run"
@@ -71,9 +71,9 @@ def fetch(jobs: TrainingJobs, name: str, folder: Path) -> runs.TrainingRun:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Files and folders of a tar.gz, and nothing else: no links, no devices, nothing that leads out of `folder`.
+    """Unpack a tar.gz of files and folders only: no links, no devices, and no path outside `folder`.
 
-    Raises RunInvalid, also for an archive that does not have gzip's checksum; what was unpacked before stays.
+    Raises RunInvalid, also if gzip's checksum is wrong; files that are unpacked by then stay.
     """
     left = _MOST_BYTES
     try:
@@ -82,12 +82,12 @@ def unpack(archive: Path, folder: Path) -> None:
                 target = folder / _inside(member)
                 left -= member.size
                 if left < 0:
-                    raise RunInvalid(f"the archive unpacks to more than {_MOST_BYTES >> 30} GB: it is no run")
+                    raise RunInvalid(f"the archive unpacks to more than {_MOST_BYTES >> 30} GB, so it is not a run")
                 if member.isdir():
                     target.mkdir(parents=True, exist_ok=True)
                 elif (source := tar.extractfile(member)) is not None:
                     _write(source, target)
-            while stream.read(_PORTION):  # on to the checksum, which lies behind the last file
+            while stream.read(_PORTION):  # read on to the checksum, which follows the last file
                 pass
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise RunInvalid(f"the archive of the run cannot be unpacked: {error}") from None
@@ -96,7 +96,7 @@ def unpack(archive: Path, folder: Path) -> None:
 def _inside(member: tarfile.TarInfo) -> PurePosixPath:
     name = PurePosixPath(member.name)
     if not (member.isreg() or member.isdir()) or name.is_absolute() or ".." in name.parts:
-        raise RunInvalid(f"the archive holds {member.name!r}, which is no file within it: it is not unpacked")
+        raise RunInvalid(f"the archive has {member.name!r}, which is not a file inside its folder: nothing is fetched")
     return name
 
 

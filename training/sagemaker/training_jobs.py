@@ -16,7 +16,7 @@ from core.errors import Misconfigured, NotFound
 
 DATA = "training"
 WEIGHTS = "weights"
-"""Names of channels: the container finds their objects below `/opt/ml/input/data/NAME`."""
+"""Names of channels. The container finds the objects of a channel below `/opt/ml/input/data/NAME`."""
 CHECKPOINTS = "/opt/ml/checkpoints"
 _LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _CHUNK = 1 << 20
@@ -25,7 +25,7 @@ _HOUR_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """Addresses are `s3://BUCKET/PREFIX`; `role` is the ARN of the job's role; `image` is in ECR."""
+    """A training job to create. Addresses are `s3://BUCKET/PREFIX`; `role` is an ARN; `image` is in ECR."""
 
     name: str
     image: str
@@ -36,59 +36,63 @@ class JobRequest:
     data: str
     output: str
     checkpoints: str
-    """Updated while the job runs; after a spot interruption the job continues from it."""
+    """Address where checkpoints are kept while the job runs, and from which it resumes after a spot interruption."""
     weights: str = ""
     spot: bool = True
     hours: int = 24
-    """The job is stopped after this many; waiting for spot capacity may take as many again."""
+    """SageMaker stops the job after this time. Waiting for spot capacity may take as long again."""
     disk_gb: int = 100
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
+    """The state of a training job, as SageMaker describes it."""
+
     status: str
     """InProgress, Completed, Failed, Stopping or Stopped."""
     phase: str = ""
     """SageMaker's secondary status: Starting, Downloading, Training, Interrupted, …"""
     message: str = ""
     why: str = ""
-    """Why it failed."""
+    """The reason of a failure."""
     artefact: str = ""
-    """Address of the model's archive."""
+    """`s3://` address of the model's archive."""
     trained_s: int = 0
     billed_s: int = 0
 
     @property
     def ended(self) -> bool:
+        """Whether the job has completed, failed or been stopped."""
         return self.status in ("Completed", "Failed", "Stopped")
 
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
-    """The position in each of a job's log streams."""
+    """How far each of a job's log streams is read: a token per stream."""
 
     tokens: Mapping[str, str]
 
 
 class TrainingJobs:
-    """Every method raises Unavailable, of which Misconfigured is one kind."""
+    """A client for training jobs. Every method raises Unavailable, or its subclass Misconfigured."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     def create(self, wanted: JobRequest) -> str:
-        """Start the job; return its ARN. Raises Misconfigured for a used name, too small a quota or an invalid role."""
+        """Create the job and return its ARN. Raises Misconfigured for a used name, a quota too small or a bad role."""
         doing = f"create the training job {wanted.name}"
         with translate_errors(doing, "sagemaker"):
             try:
                 answer = self._clients.of("sagemaker").create_training_job(**_request(wanted))
             except ParamValidationError as error:
                 said = "; ".join(error.kwargs["report"].splitlines())
-                raise Misconfigured(f"cannot {doing}: no job can have that: {said}") from None
+                raise Misconfigured(f"cannot {doing}: invalid request: {said}") from None
             except ClientError as error:
                 if code_of(error) == "ResourceInUse":
                     raise Misconfigured(
-                        f"there was a training job {wanted.name!r} before, and a name is used once: choose another one"
+                        f"the name {wanted.name!r} belongs to an earlier training job, and names cannot be reused: "
+                        "choose another one"
                     ) from None
                 if code_of(error) == "ResourceLimitExceeded":
                     market = "spot training job" if wanted.spot else "training job"
@@ -100,7 +104,7 @@ class TrainingJobs:
         return str(answer["TrainingJobArn"])
 
     def state(self, name: str) -> JobState:
-        """Describe the job. Raises Misconfigured if it does not exist."""
+        """Return the job's state. Raises Misconfigured if there is no such job."""
         with translate_errors(f"look at the training job {name}", "sagemaker"):
             try:
                 found = self._clients.of("sagemaker").describe_training_job(TrainingJobName=name)
@@ -120,14 +124,14 @@ class TrainingJobs:
         )
 
     def log(self, name: str, position: LogPosition | None = None) -> tuple[list[str], LogPosition]:
-        """Return the log lines since `position`, and the new position. Before the first line there are none."""
+        """Return the log lines after `position`, and the new position. There are none before the job's first line."""
         tokens = dict(position.tokens) if position else {}
         with translate_errors(f"read the log of the training job {name}", "logs"):
             lines = [line for stream in self._streams(name) for line in self._lines(stream, tokens)]
         return lines, LogPosition(tokens)
 
     def download(self, address: str, file: BinaryIO) -> None:
-        """Download the object at an `s3://` address. Raises NotFound, Unavailable."""
+        """Write the object of an `s3://` address into the file. Raises NotFound, Unavailable."""
         bucket, key = split_address(address)
         with translate_errors(f"read {address}", "s3"):
             try:
@@ -141,7 +145,7 @@ class TrainingJobs:
                     file.write(chunk)
 
     def _streams(self, name: str) -> list[str]:
-        """List the log streams: one for each machine and each spot interruption."""
+        """Return the names of the job's log streams: one per machine and spot interruption."""
         try:
             pages = self._clients.of("logs").get_paginator("describe_log_streams")
             found = pages.paginate(logGroupName=_LOG_GROUP, logStreamNamePrefix=f"{name}/")
@@ -170,7 +174,9 @@ def _request(wanted: JobRequest) -> dict[str, object]:
     limits = {"MaxRuntimeInSeconds": wanted.hours * _HOUR_S}
     if wanted.spot:
         limits["MaxWaitTimeInSeconds"] = 2 * limits["MaxRuntimeInSeconds"]
-    arguments = {"ContainerArguments": list(wanted.arguments)} if wanted.arguments else {}  # it takes no empty list
+    arguments = (
+        {"ContainerArguments": list(wanted.arguments)} if wanted.arguments else {}
+    )  # SageMaker rejects an empty list
     return {
         "TrainingJobName": wanted.name,
         "AlgorithmSpecification": {

@@ -1,4 +1,4 @@
-"""Rounds in turn, and the table that comes of them."""
+"""The rounds in turn and the table of their rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process whose clock is off, as `make chaos` runs one."""
+"""The environment that sets a process's clock ahead, as `make chaos` uses it."""
 
 from __future__ import annotations
 

@@ -137,19 +137,19 @@ def test_no_run_is_measured_on_images_that_it_was_trained_on(
         ("6 test", {"validation": own.test, "test": own.validation}),
     ):
         (tmp_path / "other.json").write_text(own.model_copy(update=parts).model_dump_json())
-        with pytest.raises(DataInvalid, match=rf"{count} images are among those that .* was trained on or chosen by"):
+        with pytest.raises(DataInvalid, match=rf"{count} images were used to train .* or to choose its epoch"):
             evaluating.evaluate_run(run, EvaluationRequest(source, splits=tmp_path / "other.json"), settings)
 
 
 def test_no_run_is_measured_on_copies_of_what_it_was_trained_on(
     run: Path, source: Path, settings: Settings, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataInvalid, match="54 test images are among those"):
+    with pytest.raises(DataInvalid, match="54 test images were used to train"):
         evaluating.evaluate_run(run, EvaluationRequest(source, test=source), settings)
     others = folder_of_classes(tmp_path / "others", each=1, seed=8)
     trained = splits.read(run / runs.SPLITS).train[0]
     shutil.copy(source / trained, others / "red" / "copy.png")
-    with pytest.raises(DataInvalid, match=r"1 test images are among those .*, such as .*/red/copy\.png"):
+    with pytest.raises(DataInvalid, match=r"1 test images were used to train .*, such as .*/red/copy\.png"):
         evaluating.evaluate_run(run, EvaluationRequest(source, test=others), settings)
 
 
@@ -160,7 +160,7 @@ def test_a_split_that_was_changed_since_the_training_is_told(
     kept = splits.read(run / runs.SPLITS)
     swapped = kept.model_copy(update={"train": kept.test, "test": kept.train})
     (changed / runs.SPLITS).write_text(swapped.model_dump_json())
-    with pytest.raises(RunInvalid, match=r"splits\.json is not what the run was trained by any more"):
+    with pytest.raises(RunInvalid, match=r"splits\.json changed since the run was trained"):
         evaluating.evaluate_run(changed, EvaluationRequest(source), settings)
 
 
@@ -208,7 +208,7 @@ def test_images_that_cannot_be_read_are_named_or_refused(tmp_path: Path) -> None
 
 
 def test_what_is_no_run_is_told(tmp_path: Path, source: Path, settings: Settings) -> None:
-    with pytest.raises(RunInvalid, match="no folder of a training"):
+    with pytest.raises(RunInvalid, match="not the folder of a training"):
         evaluating.evaluate_run(tmp_path, EvaluationRequest(source), settings)
     (tmp_path / runs.RUN).write_text("{}")
     with pytest.raises(RunInvalid, match="damaged"):

@@ -44,7 +44,7 @@ def test_one_label_each_is_the_highest_score() -> None:
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="do not match"):
         evaluate_scores(np.zeros((2, 3)), np.zeros((2, 3), np.bool_), LABELS[:2])
 
 
@@ -58,7 +58,7 @@ def test_no_photos_give_figures_that_are_not_defined(thresholds: tuple[float, ..
 def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
     truth = np.array([[True, False, False]])
     found = evaluate_scores(truth.astype(float), truth, LABELS, thresholds=(0.5, 0.5, 0.5), skipped=("a.jpg",))
-    with pytest.raises(WeightsInvalid, match="was not evaluated yet"):
+    with pytest.raises(WeightsInvalid, match="is not evaluated yet"):
         evaluation.read_figures(tmp_path)
     folder = tmp_path / evaluation.FOLDER
     folder.mkdir()

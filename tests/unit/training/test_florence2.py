@@ -22,9 +22,9 @@ from core.storage import folders
 from core.wiring import Backend
 from tagfleet.cli.florence2 import command
 from tests import tiny_florence2 as tiny
-from training.florence2 import lessons
+from training.florence2 import examples
+from training.florence2.examples import FineTuningExample, LabelledBox
 from training.florence2.fine_tuning import Options, tune
-from training.florence2.lessons import Lesson, Thing
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +63,18 @@ def coco(photos: Path, **more: object) -> Path:
 
 
 def test_boxes_become_answers_in_the_models_words(photos: Path) -> None:
-    first, second = lessons.read(coco(photos))
+    first, second = examples.read_examples(coco(photos))
     trees = "<loc_0><loc_0><loc_250><loc_500><loc_500><loc_500><loc_999><loc_999>"
-    assert first == Lesson(photos / "a.jpg", "detect", f"tree{trees}red b car<loc_100><loc_100><loc_300><loc_300>")
-    assert second == Lesson(photos / "b.jpg", "detect", "tree<loc_250><loc_250><loc_750><loc_750>")
+    assert first == FineTuningExample(
+        photos / "a.jpg", "detect", f"tree{trees}red b car<loc_100><loc_100><loc_300><loc_300>"
+    )
+    assert second == FineTuningExample(photos / "b.jpg", "detect", "tree<loc_250><loc_250><loc_750><loc_750>")
 
 
-@given(st.lists(st.builds(Thing, st.sampled_from(["dog", "a cat"]), st.tuples(*[st.floats(0, 1)] * 4)), max_size=4))
-def test_an_answer_is_read_as_the_boxes_that_it_was_made_of(things: list[Thing]) -> None:
+@given(
+    st.lists(st.builds(LabelledBox, st.sampled_from(["dog", "a cat"]), st.tuples(*[st.floats(0, 1)] * 4)), max_size=4)
+)
+def test_an_answer_is_read_as_the_boxes_that_it_was_made_of(things: list[LabelledBox]) -> None:
     class OfTheText:
         @staticmethod
         def post_process_generation(text: str, task: str, image_size: tuple[int, int]) -> dict:
@@ -82,7 +86,7 @@ def test_an_answer_is_read_as_the_boxes_that_it_was_made_of(things: list[Thing])
             boxed = found["description_with_bboxes"]
             return {task: {"bboxes": [one["bbox"] for one in boxed], "labels": [one["cat_name"] for one in boxed]}}
 
-    seen = parse_answer(OfTheText(), lessons.answer(things), "detect")
+    seen = parse_answer(OfTheText(), examples.format_answer(things), "detect")
     made = sorted((one.label, tuple(int(edge * 1000) for edge in one.box)) for one in seen)
     assert made == sorted((one.label, tuple(min(999, int(edge * 1000)) for edge in one.box)) for one in things)
 
@@ -90,8 +94,8 @@ def test_an_answer_is_read_as_the_boxes_that_it_was_made_of(things: list[Thing])
 def test_captions_come_from_a_csv(photos: Path) -> None:
     table = photos / "captions.csv"
     table.write_text('\ufefffile,caption,more\na.jpg,"A red  wall, <loc_1>",x\n', encoding="utf-8")
-    assert lessons.read(table, captions="detailed_caption") == [
-        Lesson(photos / "a.jpg", "detailed_caption", "A red wall, loc_1")
+    assert examples.read_examples(table, captions="detailed_caption") == [
+        FineTuningExample(photos / "a.jpg", "detailed_caption", "A red wall, loc_1")
     ]
 
 
@@ -99,10 +103,10 @@ def test_captions_come_from_a_csv(photos: Path) -> None:
     ("name", "content", "problem"),
     [
         ("x.csv", "image,text\n", "x.csv:1: the first line must name"),
-        ("x.csv", "file,caption\na.jpg,a wall\nb.jpg,\n", "x.csv:3: a line has a file and a caption"),
+        ("x.csv", "file,caption\na.jpg,a wall\nb.jpg,\n", "x.csv:3: the file or the caption is empty"),
         ("x.csv", "file,caption\n", "nothing to learn from: no image with a caption"),
-        ("x.csv", "file,caption\nz.jpg,a wall\n", "1 of 1 images are not there, the first is"),
-        ("x.json", "[", "is no json"),
+        ("x.csv", "file,caption\nz.jpg,a wall\n", "1 of 1 images do not exist, the first is"),
+        ("x.json", "[", "is not valid JSON"),
         ("x.json", '{"images": []}', "has no list 'categories'"),
         ("x.json", '{"images": [{"id": 1}], "annotations": [], "categories": []}', r"images\[0\]: file_name"),
         (
@@ -115,21 +119,21 @@ def test_captions_come_from_a_csv(photos: Path) -> None:
 def test_what_cannot_be_learned_from_is_named(photos: Path, name: str, content: str, problem: str) -> None:
     (photos / name).write_text(content)
     with pytest.raises(DataInvalid, match=problem):
-        lessons.read(photos / name)
+        examples.read_examples(photos / name)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
         ("x.csv", b"file,caption\na.jpg,K\xe4se\n", "x.csv is not UTF-8: invalid continuation byte at byte 20"),
-        ("x.csv", b'file,caption\na.jpg,"' + b"a" * 200_000, "x.csv is no csv: field larger than field limit"),
-        ("x.json", b'{"images": "K\xe4se"}', "x.json is no json: "),
+        ("x.csv", b'file,caption\na.jpg,"' + b"a" * 200_000, "x.csv is not valid csv: field larger than field limit"),
+        ("x.json", b'{"images": "K\xe4se"}', "x.json is not valid JSON: "),
     ],
 )
 def test_a_file_that_is_no_text_ends_in_a_line(photos: Path, name: str, content: bytes, problem: str) -> None:
     (photos / name).write_bytes(content)
     with pytest.raises(DataInvalid, match=problem) as refused:
-        lessons.read(photos / name)
+        examples.read_examples(photos / name)
     assert "\n" not in str(refused.value)
 
 
@@ -138,7 +142,7 @@ SAYING = "tree<loc_250><loc_250><loc_750><loc_750>"
 
 def test_it_learns_to_say_where_the_thing_is_and_is_served(untaught: Path, photos: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    told = [Lesson(photos / "a.jpg", "detect", SAYING)] * 20
+    told = [FineTuningExample(photos / "a.jpg", "detect", SAYING)] * 20
     options = Options(epochs=2, lr=0.03, batch=1, freeze_vision=False)
     folder = tune(told, untaught, tmp_path / "run", options, said.append)
     losses = [float(line.rpartition(" ")[2]) for line in said]
@@ -150,13 +154,13 @@ def test_it_learns_to_say_where_the_thing_is_and_is_served(untaught: Path, photo
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(untaught: Path, photos: Path, tmp_path: Path) -> None:
-    told = [Lesson(photos / f"{name}.jpg", "detect", SAYING) for name in "abc"]
+    told = [FineTuningExample(photos / f"{name}.jpg", "detect", SAYING) for name in "abc"]
     whole = tune(told, untaught, tmp_path / "whole", Options(epochs=2, lr=0.01, batch=2), lambda line: None)
     tune(told, untaught, tmp_path / "broken", Options(epochs=1, lr=0.01, batch=2), lambda line: None)
     (tmp_path / "broken" / ".part-epoch-2").mkdir()  # as a kill leaves it
     said: list[str] = []
     again = tune(told, untaught, tmp_path / "broken", Options(epochs=2, lr=0.01, batch=2), said.append)
-    assert said[0] == "1 of 2 epochs were done before"
+    assert said[0] == "resuming after epoch 1 of 2"
     assert [path.name for path in again.parent.iterdir() if path.is_dir()] == ["epoch-2"]
     first, second = load_file(whole / "model.safetensors"), load_file(again / "model.safetensors")
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -165,7 +169,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(untaught: Path, phot
     frozen = [name for name in first if "vision_tower" in name]
     assert frozen
     assert all(torch.equal(before[name], first[name]) for name in frozen)
-    with pytest.raises(RunInvalid, match=r"the run of another training \(options differs\)"):
+    with pytest.raises(RunInvalid, match=r"belongs to another training \(options differs\)"):
         tune(told, untaught, tmp_path / "broken", Options(epochs=3, lr=0.02, batch=2), said.append)
     (again / "optimiser.pt").write_bytes(b"PK damaged")
     with pytest.raises(RunInvalid, match=r"optimiser\.pt cannot be read"):
@@ -176,14 +180,14 @@ def test_a_loss_that_is_no_number_stops_it_and_an_image_that_is_none_does_not(
     untaught: Path, photos: Path, tmp_path: Path
 ) -> None:
     (photos / "b.jpg").write_bytes(b"no image")
-    told = [Lesson(photos / f"{name}.jpg", "caption", "a wall") for name in "ab"]
+    told = [FineTuningExample(photos / f"{name}.jpg", "caption", "a wall") for name in "ab"]
     said: list[str] = []
     done = tune(told, untaught, tmp_path / "run", Options(epochs=1, batch=1), said.append)
-    assert said[0].startswith(f"{photos / 'b.jpg'} is passed over: ")
+    assert said[0].startswith(f"skipped {photos / 'b.jpg'}: ")
     weights = load_file(done / "model.safetensors")
     weights["model.language_model.shared.weight"].fill_(float("nan"))
     save_file(weights, done / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(TrainingStopped, match="epoch 2, step 1: the loss is no number any more"):
+    with pytest.raises(TrainingStopped, match="epoch 2, step 1: the loss is not finite"):
         tune(told, untaught, tmp_path / "run", Options(epochs=2, batch=1), said.append)
     assert (tmp_path / "run" / "epoch-1").is_dir()
     with pytest.raises(DataInvalid, match="none of the 1 images can be read"):
@@ -191,14 +195,14 @@ def test_a_loss_that_is_no_number_stops_it_and_an_image_that_is_none_does_not(
 
 
 def test_a_gradient_that_is_no_number_changes_no_weight(untaught: Path, photos: Path, tmp_path: Path) -> None:
-    told = [Lesson(photos / "a.jpg", "caption", "a wall")]
+    told = [FineTuningExample(photos / "a.jpg", "caption", "a wall")]
     done = tune(told, untaught, tmp_path / "run", Options(epochs=1, batch=1), lambda line: None)
     weights = load_file(done / "model.safetensors")
     weights["model.language_model.shared.weight"].mul_(1e17)
     last = max(name for name in weights if "decoder.layers" in name and name.endswith("final_layer_norm.weight"))
     weights[last].mul_(1e10)
     save_file(weights, done / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(TrainingStopped, match="epoch 2, step 1: the norm of the gradient is no number any more"):
+    with pytest.raises(TrainingStopped, match="epoch 2, step 1: the norm of the gradient is not finite"):
         tune(told, untaught, tmp_path / "run", Options(epochs=2, batch=1), lambda line: None)
     assert [path.name for path in (tmp_path / "run").iterdir() if path.is_dir()] == ["epoch-1"]
 

@@ -135,7 +135,7 @@ def test_a_loss_that_is_no_number_stops_it_and_keeps_the_best(source: Path, tmp_
 
 
 def test_a_loss_that_is_no_number_at_once_leaves_nothing_to_keep(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingStopped, match="no epoch was done, so there is nothing to keep"):
+    with pytest.raises(TrainingStopped, match="no epoch was finished, so no weights are kept"):
         trained(source, tmp_path / "run", lr=1e30, clip=0.0)
 
 
@@ -158,8 +158,8 @@ def test_a_disk_that_fills_up_amid_a_checkpoint_costs_nothing(source: Path, whol
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"network": "timm/test_resnet"}, "begun with network timm/test_byobnet, not timm/test_resnet"),
-        ({"lr": 0.5, "loss": "asl"}, "begun with loss bce, not asl; it was begun with lr 0.01, not 0.5"),
+        ({"network": "timm/test_resnet"}, "started with network timm/test_byobnet, not timm/test_resnet"),
+        ({"lr": 0.5, "loss": "asl"}, "started with loss bce, not asl; it was started with lr 0.01, not 0.5"),
     ],
 )
 def test_another_run_in_the_same_folder_is_refused(
@@ -180,7 +180,7 @@ def test_a_checkpoint_of_another_run_is_refused(source: Path, whole: Path, tmp_p
     folder = tmp_path / "run"
     task(source, folder, seed=4)
     (folder / runs.LAST).write_bytes((whole / runs.LAST).read_bytes())
-    with pytest.raises(RunInvalid, match="checkpoint of another run"):
+    with pytest.raises(RunInvalid, match="not a checkpoint of the run"):
         trained(source, folder, seed=4)
 
 
@@ -188,10 +188,10 @@ def test_a_checkpoint_that_would_run_code_is_not_loaded(source: Path, tmp_path: 
     folder = tmp_path / "run"
     task(source, folder)
     torch.save({"run": Path("x")}, folder / runs.LAST)
-    with pytest.raises(RunInvalid, match=r"cannot be read as a checkpoint: .*; put a copy of it there, or delete it"):
+    with pytest.raises(RunInvalid, match=r"cannot be read as a checkpoint: .*; restore it from a copy, or delete it"):
         trained(source, folder)
     (folder / runs.LAST).write_bytes(b"half of one")
-    with pytest.raises(RunInvalid, match=r"cannot be read as a checkpoint: .*; put a copy of it there, or delete it"):
+    with pytest.raises(RunInvalid, match=r"cannot be read as a checkpoint: .*; restore it from a copy, or delete it"):
         trained(source, folder)
 
 
@@ -216,7 +216,7 @@ def test_a_batch_of_more_images_than_there_are_is_refused(source: Path, tmp_path
 
 
 def test_a_size_that_a_network_does_not_take_is_refused(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsInvalid, match="takes no images of 32 × 32 pixels"):
+    with pytest.raises(WeightsInvalid, match="does not accept images of 32 × 32 pixels"):
         trained(source, tmp_path / "run", network="timm/test_vit3")
 
 

@@ -55,4 +55,4 @@ def test_a_full_disk_ends_the_board_with_a_line_and_not_the_training(tmp_path: P
             board.on_step(step, 1.5, 0.25)
         board.on_epoch(EPOCH, best=True)
         board.on_message("an image was skipped")
-    assert said == [f"TensorBoard gets nothing more: {tmp_path / BOARD}: File too large. The training goes on"]
+    assert said == [f"no longer writing TensorBoard files to {tmp_path / BOARD}: File too large. Training continues"]

@@ -120,7 +120,7 @@ def refused(folder: Path, kind: type[Exception], name: str = "pets") -> str:
 
 def test_a_run_that_was_never_evaluated(folder):
     (folder / FOLDER / FIGURES).unlink()
-    assert "was not evaluated yet" in refused(folder, WeightsInvalid)
+    assert "is not evaluated yet" in refused(folder, WeightsInvalid)
 
 
 def test_a_run_that_was_trained_further_since(folder):
@@ -133,7 +133,7 @@ def test_weights_that_are_no_numbers(folder):
     state = load_file(folder / BEST)
     save_file(state | {"classifier.bias": torch.tensor([0.0, float("nan")])}, folder / BEST)
     evaluate(folder)
-    assert "classifier.bias holds numbers that are not finite" in refused(folder, WeightsInvalid)
+    assert "classifier.bias has values that are not finite" in refused(folder, WeightsInvalid)
 
 
 def test_weights_of_another_shape(folder):
@@ -163,8 +163,8 @@ def test_a_name_that_is_none(folder):
 @pytest.mark.parametrize(
     ("gone", "kind", "text"),
     [
-        (RUN, RunInvalid, "is no folder of a training"),
-        (BEST, RunInvalid, "no epoch of its training was finished yet"),
+        (RUN, RunInvalid, "is not the folder of a training"),
+        (BEST, RunInvalid, "its training has not finished an epoch yet"),
         (runs.SPLITS, DataInvalid, "No such file"),
     ],
 )

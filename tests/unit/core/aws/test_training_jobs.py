@@ -111,7 +111,7 @@ class TestCreating:
     def test_a_name_is_used_once(self, cloud, jobs):
         name = cloud.name("twice")
         jobs.create(wanted(name))
-        with pytest.raises(Misconfigured, match="a name is used once: choose another one"):
+        with pytest.raises(Misconfigured, match="names cannot be reused: choose another one"):
             jobs.create(wanted(name))
 
     @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ class TestFetching:
 
     def test_nothing_is_left_of_an_archive_that_is_no_run(self, cloud, jobs, tmp_path):
         name = self.ended(cloud, archive({"model.bin": b"x"}))
-        with pytest.raises(RunInvalid, match="is no folder of a training"):
+        with pytest.raises(RunInvalid, match="is not the folder of a training"):
             sagemaker.fetch(jobs, name, tmp_path / "run")
         assert not list(tmp_path.iterdir())
 
@@ -232,7 +232,7 @@ class TestFetching:
 
     def test_what_is_there_stays(self, cloud, jobs, tmp_path):
         name = self.ended(cloud, archive({RUN: a_run().model_dump_json().encode()}))
-        with pytest.raises(RunInvalid, match="is there already"):
+        with pytest.raises(RunInvalid, match="exists already"):
             sagemaker.fetch(jobs, name, tmp_path)
 
 
@@ -342,7 +342,7 @@ class TestContainer:
         assert sagemaker_container.main([], root, 0, execute) == 0
         ((command, before),) = told
         assert command == "train"
-        assert "splits.json has no test part, so what is trained will not be evaluated here" in before
+        assert "splits.json has no test part, so the run will not be evaluated here" in before
 
     def test_every_gpu_and_the_other_places(self, tmp_path):
         root = self.root(tmp_path, "input/data/training/splits.json", "input/data/weights/resnet50.safetensors")

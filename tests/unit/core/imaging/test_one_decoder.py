@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[4]
 OWN_PICTURES = {
     "controller/simulation/plots.py",  # plots that it has drawn itself
     "training/data/fingerprints.py",  # the size of a photo that the decoder has read before
-    "training/florence2/lessons.py",  # sizes of photos of whoever trains
+    "training/florence2/examples.py",  # sizes of photos of whoever trains
 }
 
 

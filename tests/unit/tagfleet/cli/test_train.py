@@ -47,8 +47,7 @@ def test_a_tagger_is_trained_gone_on_with_and_evaluated(run: Run, tmp_path: Path
     refused = run(*command, "--loss", "bce")
     assert refused.exit_code != 0
     assert str(refused.exception) == (
-        f"{folder} holds another run: it was begun with loss asl, not bce. "
-        "Repeat that one's options, or name a new folder"
+        f"{folder} holds another run: it was started with loss asl, not bce. Use the same options, or name a new folder"
     )
 
     measured = run("evaluate", folder, source, "--workers", 0)

@@ -11,7 +11,7 @@ def test_the_types_in_the_tree_are_generated_from_the_openapi_document():
 
 def test_each_kind_of_schema_becomes_a_type():
     plain = {"properties": {"a": {"type": "string"}}}
-    names = ["BatchOut", "BootTimings", "FleetChange", "DeadLetter", "DecisionRecord", "FleetOut", "HistoryOut", "Box"]
+    names = ["BatchOut", "BootTimings", "FleetEvent", "DeadLetter", "DecisionRecord", "FleetOut", "HistoryOut", "Box"]
     names += ["KeyOut", "Model", "Registered", "Sample", "SessionOut", "Tag", "Heartbeat"]
     item = {
         "properties": {

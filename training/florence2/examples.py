@@ -1,4 +1,4 @@
-"""What Florence-2 learns from: labelled boxes (COCO's json) or captions (csv), as answers in its own words."""
+"""Read labelled boxes (COCO JSON) or captions (csv) as examples in Florence-2's own answer format."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from config.validation import first_problem
 from core.errors import DataInvalid
 from training.data.reading import coco
 
-PLACES = 1000
-"""A picture's width and height are so many places each, `<loc_0>` to `<loc_999>`."""
+LOCATION_BINS = 1000
+"""Width and height of an image are divided into this many positions each, `<loc_0>` to `<loc_999>`."""
 
 CaptionTask = Literal["caption", "detailed_caption"]
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """What is to be said of one image when it is asked for by `task`."""
+class FineTuningExample:
+    """One image, a task, and the answer that the model is to give."""
 
     path: Path
     task: Literal["detect", "caption", "detailed_caption"]
@@ -33,50 +33,58 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """Left, top, right and bottom edge are relative to the image, 0..1."""
+class LabelledBox:
+    """A label and its box: left, top, right and bottom edge, relative to the image (0..1)."""
 
     label: str
     box: tuple[float, float, float, float]
 
 
-def read(source: Path, images: Path | None = None, captions: CaptionTask = "caption") -> list[Lesson]:
-    """Of a COCO json or a csv with the columns file and caption; paths are relative to `images`, or to `source`.
+def read_examples(
+    source: Path, images: Path | None = None, captions: CaptionTask = "caption"
+) -> list[FineTuningExample]:
+    """Read a COCO JSON file, or a csv with the columns file and caption.
 
-    Images without a box teach nothing and are left out. Raises DataInvalid, which names file and place.
+    Image paths are relative to `images`; None: to the source's folder. Images without a box are left out. Raises
+    DataInvalid, which names file and place.
     """
     try:
         if source.suffix.lower() == ".csv":
-            what, lessons = "caption", list(_captions(source, images or source.parent, captions))
+            what, examples = "caption", list(_captions(source, images or source.parent, captions))
         else:
-            what, lessons = "box", list(_boxes(source, images))
+            what, examples = "box", list(_boxes(source, images))
     except UnicodeDecodeError as error:
         raise DataInvalid(f"{source} is not UTF-8: {error.reason} at byte {error.start}") from None
     except csv.Error as error:
-        raise DataInvalid(f"{source} is no csv: {error}") from None
-    if not lessons:
+        raise DataInvalid(f"{source} is not valid csv: {error}") from None
+    if not examples:
         raise DataInvalid(f"{source} has nothing to learn from: no image with a {what}")
-    if missing := [lesson.path for lesson in lessons if not lesson.path.is_file()]:
-        raise DataInvalid(f"{source}: {len(missing)} of {len(lessons)} images are not there, the first is {missing[0]}")
-    return lessons
+    if missing := [example.path for example in examples if not example.path.is_file()]:
+        raise DataInvalid(
+            f"{source}: {len(missing)} of {len(examples)} images do not exist, the first is {missing[0]}; "
+            "name their folder with --images"
+        )
+    return examples
 
 
-def answer(things: Iterable[Thing]) -> str:
-    """As the model was trained to say it: each label once, its boxes after it, from left to right."""
+def format_answer(labelled: Iterable[LabelledBox]) -> str:
+    """Return the answer in the model's format: each label once, followed by its boxes from left to right."""
     boxes: dict[str, list[tuple[int, ...]]] = defaultdict(list)
-    for thing in things:
-        boxes[_words(thing.label)].append(tuple(min(PLACES - 1, max(0, int(edge * PLACES))) for edge in thing.box))
+    for one in labelled:
+        boxes[_words(one.label)].append(
+            tuple(min(LOCATION_BINS - 1, max(0, int(edge * LOCATION_BINS))) for edge in one.box)
+        )
     return "".join(
         label + "".join(f"<loc_{place}>" for box in sorted(found) for place in box) for label, found in boxes.items()
     )
 
 
 def _words(text: str) -> str:
-    """Nothing that would be taken for a token of its own."""
+    """Remove `<` and `>`, which would start a special token, and repeated spaces."""
     return " ".join(text.replace("<", " ").replace(">", " ").split())
 
 
-def _captions(source: Path, images: Path, task: CaptionTask) -> Iterator[Lesson]:
+def _captions(source: Path, images: Path, task: CaptionTask) -> Iterator[FineTuningExample]:
     with source.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         if not {"file", "caption"} <= set(rows.fieldnames or ()):
@@ -84,17 +92,15 @@ def _captions(source: Path, images: Path, task: CaptionTask) -> Iterator[Lesson]
         for row in rows:
             name, caption = row["file"], _words(row["caption"] or "")
             if not name or not caption:
-                raise DataInvalid(
-                    f"{source}:{rows.line_num}: a line has a file and a caption, and one of them is empty"
-                )
-            yield Lesson(images / name, task, caption)
+                raise DataInvalid(f"{source}:{rows.line_num}: the file or the caption is empty; each line needs both")
+            yield FineTuningExample(images / name, task, caption)
 
 
-# --- COCO's json, and Tagfleet's own export of it ---------------------------------------------
+# --- COCO JSON, including Tagfleet's own export of it ------------------------------------------
 
 
 class _Annotation(coco.Annotation):
-    """`relative_bbox` is x, y, width, height from 0 to 1. A tag of the `whole_image` was seen in no place of it."""
+    """`relative_bbox` is x, y, width, height (0..1). A tag of the `whole_image` has no box."""
 
     relative_bbox: tuple[float, float, float, float] | None = None
     whole_image: bool = False
@@ -103,11 +109,11 @@ class _Annotation(coco.Annotation):
 _Part = TypeVar("_Part", bound=BaseModel)
 
 
-def _boxes(source: Path, images: Path | None) -> Iterator[Lesson]:
+def _boxes(source: Path, images: Path | None) -> Iterator[FineTuningExample]:
     try:
         said = json.loads(source.read_bytes())
     except ValueError as error:
-        raise DataInvalid(f"{source} is no json: {error}") from None
+        raise DataInvalid(f"{source} is not valid JSON: {error}") from None
     raw = coco.lists(said, source)
     listed = list(_parts(coco.Image, source, raw, "images"))
     names = {category.id: category.name for category in _parts(coco.Category, source, raw, "categories")}
@@ -119,12 +125,12 @@ def _boxes(source: Path, images: Path | None) -> Iterator[Lesson]:
     folder = images or _folder(source, listed)
     for image in listed:
         things = [
-            Thing(names[annotation.category_id], box)
+            LabelledBox(names[annotation.category_id], box)
             for annotation in of_image[image.id]
             if (box := _edges(annotation, image, folder))
         ]
         if things:
-            yield Lesson(folder / image.file_name, "detect", answer(things))
+            yield FineTuningExample(folder / image.file_name, "detect", format_answer(things))
 
 
 def _parts(kind: type[_Part], source: Path, raw: dict[str, list[Any]], name: str) -> Iterator[_Part]:
@@ -136,13 +142,13 @@ def _parts(kind: type[_Part], source: Path, raw: dict[str, list[Any]], name: str
 
 
 def _folder(source: Path, listed: list[coco.Image]) -> Path:
-    """`images` beside the json, or the json's own folder: where the first image lies."""
+    """Return the folder `images` beside the JSON file if the first image is in it, else the file's own folder."""
     beside = source.parent / "images"
     return beside if listed and (beside / listed[0].file_name).is_file() else source.parent
 
 
 def _edges(annotation: _Annotation, image: coco.Image, folder: Path) -> tuple[float, float, float, float] | None:
-    """Cut to the image; None for an annotation without a box, or with one that has no area in it."""
+    """Return the box's edges clipped to the image; None if there is no box, or none of its area is in the image."""
     if annotation.whole_image:
         return None
     if annotation.relative_bbox is not None:
@@ -165,4 +171,4 @@ def _size(image: coco.Image, folder: Path) -> tuple[int, int]:
         with Image.open(folder / image.file_name) as opened:
             return opened.size
     except OSError as error:
-        raise DataInvalid(f"{folder / image.file_name}: its size cannot be read: {error}") from None
+        raise DataInvalid(f"the size of {folder / image.file_name} cannot be read: {error}") from None
