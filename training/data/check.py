@@ -130,9 +130,9 @@ def _unreadable(prints: Fingerprints) -> Iterator[Finding]:
 
 def _changed(reading: Reading, readable: dict[Path, Fingerprint]) -> Iterator[Finding]:
     for path, one in readable.items():
-        said = reading.sizes.get(path)
-        if said is not None and said not in (one.size, one.size[::-1]):
-            text = f"it has {one.size[0]} × {one.size[1]} pixels, but its labels are for {said[0]} × {said[1]}"
+        expected = reading.sizes.get(path)
+        if expected is not None and expected not in (one.size, one.size[::-1]):
+            text = f"it has {one.size[0]} × {one.size[1]} pixels, but its labels are for {expected[0]} × {expected[1]}"
             yield Finding("warning", "other size", str(path), text)
         if reading.hashes.get(path, one.sha256) != one.sha256:
             text = "its SHA-256 differs from that of the tagged file; check that its tags are still right"

@@ -121,10 +121,10 @@ def _draw_labels(axes: Axes, found: Check) -> None:
 
 def _shown(found: Check, pair: Pair) -> str:
     pictures = "".join(_picture(found, name) for name in (pair.first, pair.second))
-    said = [
+    captions = [
         f"{name} ({part})" if part else name for name, part in zip((pair.first, pair.second), pair.parts, strict=True)
     ]
-    text = escape(f"{said[0]} and {said[1]}: {pair.how}")
+    text = escape(f"{captions[0]} and {captions[1]}: {pair.how}")
     return f"<figure>{pictures}<figcaption{' class=bad' if pair.leaks else ''}>{text}</figcaption></figure>"
 
 

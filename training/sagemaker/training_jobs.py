@@ -86,8 +86,8 @@ class TrainingJobs:
             try:
                 answer = self._clients.of("sagemaker").create_training_job(**_build_request(request))
             except ParamValidationError as error:
-                said = "; ".join(error.kwargs["report"].splitlines())
-                raise Misconfigured(f"cannot {doing}: invalid request: {said}") from None
+                report = "; ".join(error.kwargs["report"].splitlines())
+                raise Misconfigured(f"cannot {doing}: invalid request: {report}") from None
             except ClientError as error:
                 if code_of(error) == "ResourceInUse":
                     raise Misconfigured(
@@ -97,8 +97,8 @@ class TrainingJobs:
                 if code_of(error) == "ResourceLimitExceeded":
                     market = "spot training job" if request.spot else "training job"
                     raise Misconfigured(
-                        f"the account's quota of {request.machine} for {market} usage is used up; ask for more in AWS's "
-                        "Service Quotas, SageMaker"
+                        f"the account's quota of {request.machine} for {market} usage is used up; ask for more in "
+                        "AWS's Service Quotas, SageMaker"
                     ) from None
                 raise
         return str(answer["TrainingJobArn"])

@@ -26,20 +26,20 @@ def read(index: Path, folder: Path | None) -> Reading:
         raise DataInvalid(f"{index}:1: with a column `labels`, remove the columns of labels, such as {names[0]!r}")
     if "labels" not in columns and not names:
         raise DataInvalid(f"{index}:1: add a column `labels`, or a column for each label")
-    said: list[tuple[int, str, list[str], str]] = []
+    entries: list[tuple[int, str, list[str], str]] = []
     for line, row in rows:
         if None in row or None in row.values():
             text = f"the line needs {len(columns)} columns, like the first line"
             findings.append(Finding("error", "damaged entry", f"{index}:{line}", text))
             continue
         labels = _listed(row) if "labels" in columns else list(_ticked(row, names, f"{index}:{line}", findings))
-        said.append((line, row["file"].strip(), labels, (row.get("group") or "").strip()))
-    ordered = names or sorted({label for _, _, labels, _ in said for label in labels})
-    first = said[0][1] if said else ""
+        entries.append((line, row["file"].strip(), labels, (row.get("group") or "").strip()))
+    ordered = names or sorted({label for _, _, labels, _ in entries for label in labels})
+    first = entries[0][1] if entries else ""
     files = find_image_folder(index, folder, first, index.parent, index.parent / "images")
     position = {label: number for number, label in enumerate(ordered)}
     examples: dict[Path, Example] = {}
-    for line, name, labels, group in said:
+    for line, name, labels, group in entries:
         where = f"{index}:{line}"
         path = files.find(name)
         if path is None:
