@@ -119,10 +119,8 @@ def _compute_work(view: PoolView, memory: PoolMemory, crew: dict[str, int], poli
     orphaned = max(0, depth.in_flight - held)
     head_start = sum(boot - max(0.0, boot - worker.age_s) for worker in view.workers if worker.stage.coming)
 
-    ready, waiting = crew["idle"] + crew["busy"], depth.visible + depth.delayed + orphaned
-    backlog = max(0.0, waiting + rate * boot - speed * (ready * boot + head_start))
-    flow = rate / (policy.utilisation * speed) + backlog / (speed * policy.drain_goal_s)
-    wanted = math.ceil(flow) if depth.outstanding or flow >= 1 else 0
+    waiting = depth.visible + depth.delayed + orphaned
+    backlog = _compute_backlog(waiting + rate * boot, speed, (crew["idle"] + crew["busy"]) * boot + head_start)
     return {
         "visible": depth.visible,
         "in_flight": depth.in_flight,
@@ -134,8 +132,20 @@ def _compute_work(view: PoolView, memory: PoolMemory, crew: dict[str, int], poli
         "boot_s": boot,
         "head_start_s": head_start,
         "backlog": backlog,
-        "wanted": max(wanted, crew["busy"], min(1, depth.outstanding)),
+        "wanted": max(_count_for_work(rate, backlog, speed, depth.outstanding, policy), crew["busy"]),
     }
+
+
+def _compute_backlog(images: float, speed: float, worker_s: float) -> float:
+    """Q of the module's docstring: the `images` that are left after `worker_s` seconds of work, of all workers."""
+    return max(0.0, images - speed * worker_s)
+
+
+def _count_for_work(rate: float, backlog: float, speed: float, outstanding: int, policy: Policy) -> int:
+    """N* of the module's docstring. `rate` and `speed` are in images/s, `backlog` and `outstanding` in images."""
+    flow = rate / (policy.utilisation * speed) + backlog / (speed * policy.drain_goal_s)
+    wanted = math.ceil(flow) if outstanding or flow >= 1 else 0
+    return max(wanted, min(1, outstanding))
 
 
 def _count_workers(workers: Sequence[Worker]) -> dict[str, int]:
@@ -285,8 +295,25 @@ def _choose_drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: 
         return (), Rule.SETTLING
     beyond = terms.own - max(terms.granted, terms.peak) if terms.below_s >= terms.keep_s else 0
     ripe = max(0, beyond, sum(worker.stage_s >= terms.keep_s for worker in idle))
-    leaving = tuple(worker.id for worker in idle[: min(surplus, ripe)])
+    count = _limit_drains(terms, min(surplus, ripe, len(idle)), policy)
+    leaving = tuple(worker.id for worker in idle[:count])
     return leaving, Rule.SCALE_IN if leaving else Rule.LINGER
+
+
+def _limit_drains(terms: Terms, count: int, policy: Policy) -> int:
+    """Return how many of `count` idle workers can go without being needed again at once.
+
+    Q counts what a ready worker finishes within one boot. Without that worker Q and N* are higher, and a worker would
+    be launched in its place.
+    """
+    images = terms.visible + terms.delayed + terms.orphaned + terms.arrival_rate * terms.boot_s
+    for leaving in range(count, 0, -1):
+        worker_s = (terms.idle + terms.busy - leaving) * terms.boot_s + terms.head_start_s
+        backlog = _compute_backlog(images, terms.throughput, worker_s)
+        wanted = _count_for_work(terms.arrival_rate, backlog, terms.throughput, terms.outstanding, policy)
+        if wanted - terms.by_hand <= terms.own - leaving:
+            return leaving
+    return 0
 
 
 def _explain(decision: Decision, view: PoolView, memory: PoolMemory, policy: Policy) -> Details:

@@ -476,6 +476,15 @@ def test_whom_it_drains_and_ends(world: tuple[Observation, dict[str, PoolMemory]
             assert overdue or stray or worker.stage in (Stage.DRAINED, Stage.LOST, Stage.BOOT_FAILED)
 
 
+def test_an_idle_worker_stays_if_another_would_be_launched_in_its_place() -> None:
+    """630 images: with the idle worker 570 are left after one boot, enough for one worker; without it 630 are."""
+    crew = Worker("new", Stage.REQUESTED), idle("a", 100.0)
+    plan = one(view(*crew, visible=630), SETTLED)
+    assert (plan.terms.own, plan.terms.wanted) == (2, 1)
+    assert (plan.rule, plan.action) == (Rule.LINGER, "hold")
+    assert one(view(*crew, visible=600), SETTLED).drain == ("a",)
+
+
 @given(worlds())
 def test_a_plan_applied_makes_the_next_one_a_no_op(world: tuple[Observation, dict[str, PoolMemory], Policy]) -> None:
     observation, memory, policy = world
