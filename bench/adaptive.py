@@ -7,6 +7,7 @@ part: what is held back comes from other images than what is learned.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -24,6 +26,7 @@ from app_tier.adaptive.statistics import Features
 from app_tier.models.request import ModelRequest
 from app_tier.taggers import Frame
 from app_tier.taggers.adaptive import CUMULATIVE, AdaptiveTagger, choose_tags, find_backbone, load
+from bench.data import test_data
 from config import settings as config
 from config.settings import PoolSettings
 from core.domain.messages import Opinion, TagOptions
@@ -285,3 +288,27 @@ def plot(curve: Curve, fresh: NewTag, file: Path) -> None:
     right.legend()
     figure.savefig(file, dpi=110)
     pyplot.close(figure)
+
+
+@click.command()
+@click.option("--coco", type=click.Path(exists=True, path_type=Path), help="folder of COCO's images, instances.json")
+@click.option("--repeats", default=20, help="choices of the photos held back")
+@click.option("--rounds", default=10, help="rounds of corrections")
+@click.option("--docs", type=click.Path(file_okay=False, path_type=Path), help="draw adaptive.png into this folder")
+@click.option("--cache", default="~/.cache/tagfleet", help="where converted engines are kept")
+def command(coco: Path | None, repeats: int, rounds: int, docs: Path | None, cache: str) -> Iterator[str]:
+    """Measure the adaptive tagger's accuracy by rounds of corrections, and how it learns a new tag."""
+    found = test_data(os.environ)
+    folder = coco or (found and found / "coco")
+    if folder is None:
+        raise click.UsageError("name a folder of COCO's with --coco: there is no test data (TAGFLEET_TEST_DATA)")
+    every = photos(folder, tagger(cache))
+    curve = learning(every, repeats=repeats, rounds=rounds, a_round=12)
+    fresh = new_tag(every, repeats=repeats, most=5)
+    yield from lines(every, curve, fresh)
+    fitted, none = calibration(every, repeats=repeats)
+    yield f"expected calibration error {fitted:.2f}; without a temperature {none:.2f}"
+    for tags in (100, 1000):
+        yield size(tags)
+    if docs is not None:
+        plot(curve, fresh, docs / "adaptive.png")

@@ -8,15 +8,22 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+import click
+
 from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
 from app_tier.taggers import Tagger
 from bench.deployment import wait_until
+from bench.fleet import Bench
+from bench.limit import Limit
+from bench.photos import photos as make_photos
+from config import settings as config
 from config.settings import Settings
 from core import telemetry
 from core.aws.platform import AwsPlatform
@@ -126,3 +133,23 @@ def _requests(parts: Platform) -> Mapping[str, int]:
 
 def _nowhere() -> NoReturn:
     raise AssertionError("every photo is in the store")
+
+
+@click.command()
+@click.option("--count", default=1000, help="photos a round")
+@click.option("--rounds", default=5)
+@click.option("--latency-ms", default=0.0, help="time of an answer of S3 and SQS; in a region S3 takes 20 to 50")
+@click.option("--threads", default=2, help="threads that fetch, and threads that finish, on AWS")
+@click.pass_obj
+def command(bench: Bench, count: int, rounds: int, latency_ms: float, threads: int) -> Iterator[str]:
+    """Compare one worker on S3 and SQS (in memory, on loopback) with files and SQLite.
+
+    Prints images/s and requests per 1,000 images.
+    """
+    contents = [content for _, content in make_photos(bench.folder, count)]
+    with small_cloud(latency_ms) as names, tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
+        home = {**bench.environ, "TAGFLEET_HOME": scratch}
+        local = config.load(home)
+        threaded = {"worker.fetch_threads": threads, "worker.finish_threads": threads}
+        cloud = config.load({**home, **names}, flags=threaded)
+        yield from compared(local, cloud, Limit(local).tagger, contents, rounds)

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
+import click
+
 from bench import taggers
 from bench.deployment import Deployment, wait_until
 from bench.limit import Limit
@@ -71,8 +73,16 @@ class Bench:
                 deployment.kill_everything()
 
 
-def report_speed(bench: Bench, count: int, rounds: int, tagger: str) -> Iterator[str]:
-    """Images/s of engine, limit and fleet, round by round; the last line is the fleet's share of the limit."""
+@click.command()
+@click.option("--count", default=800, help="photos a round")
+@click.option("--rounds", default=5)
+@click.option("--tagger", default="resnet50", show_default=True, help="its weights are random if there are no others")
+@click.pass_obj
+def speed(bench: Bench, count: int, rounds: int, tagger: str) -> Iterator[str]:
+    """Measure images/s of engine, limit and fleet, interleaved.
+
+    The last line is the ratio that counts: the fleet's share of the limit.
+    """
     pictures = photos(bench.folder, count)
     contents = [content for _, content in pictures]
     with bench.deployment(tagger, **_KEEP_WORKERS) as (deployment, client):
@@ -98,8 +108,12 @@ def report_speed(bench: Bench, count: int, rounds: int, tagger: str) -> Iterator
     yield f"fleet/limit {middle:.2f} ({low:.2f}–{high:.2f}, {rounds} rounds)"
 
 
-def report_latency(bench: Bench, count: int, rounds: int) -> Iterator[str]:
-    """Seconds for a small batch from zero workers and with a warm worker, and the phases of a worker's boot."""
+@click.command()
+@click.option("--count", default=30, help="photos a batch")
+@click.option("--rounds", default=5)
+@click.pass_obj
+def latency(bench: Bench, count: int, rounds: int) -> Iterator[str]:
+    """Measure the seconds for a small batch, from zero workers and with a warm one, and a worker's boot."""
     pictures = photos(bench.folder, count)
     cold, warm, boots = [], [], []
     for _ in range(rounds):
@@ -115,8 +129,11 @@ def report_latency(bench: Bench, count: int, rounds: int) -> Iterator[str]:
         yield f"  {phase:18} {format_spread([boot[phase] for boot in boots])}"
 
 
-def report_memory(bench: Bench, count: int) -> Iterator[str]:
-    """Growth of each process's resident memory over one large batch, after its first 200 photos."""
+@click.command()
+@click.option("--count", default=2000, help="photos of the batch")
+@click.pass_obj
+def memory(bench: Bench, count: int) -> Iterator[str]:
+    """Measure the growth of each process's resident memory over one large batch, after its first 200 photos."""
     pictures = photos(bench.folder, count)
     with bench.deployment(**_KEEP_WORKERS) as (deployment, client):
         tag(client, pictures[:_FIRST])
