@@ -34,6 +34,7 @@ from core.storage import layout
 from core.storage.originals import Originals
 from core.util.interpreter import module_command
 from core.wiring import Platform
+from tagfleet.text_tables import Column, table_lines, terminal_width
 
 _POOL = "resnet50"
 _NAMES = {"TAGFLEET_BACKEND": "aws", "TAGFLEET_AWS__INPUT_BUCKET": "in", "TAGFLEET_AWS__OUTPUT_BUCKET": "out"}
@@ -89,11 +90,10 @@ def compared(local: Settings, cloud: Settings, tagger: Tagger, photos: Sequence[
         yield f"{number + 1:5} {rates} {ours.cpu_ms:8.1f} {theirs.cpu_ms:8.1f}"
     yield f"aws/local {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}, {rounds} rounds)"
     yield "requests per 1,000 images, in the median:"
-    for service in ("s3", "sqs"):
-        count = statistics.median(run.of(service) for run in requests)
-        yield f"  {service:4} {1000 * count / len(photos):6.0f}"
-    for name, count in sorted(requests[-1].requests.items()):
-        yield f"    {name:26} {1000 * count / len(photos):6.0f}"
+    counts = {service: statistics.median(run.of(service) for run in requests) for service in ("s3", "sqs")}
+    counts |= dict(sorted(requests[-1].requests.items()))
+    rows = [(name, f"{1000 * count / len(photos):.0f}") for name, count in counts.items()]
+    yield from table_lines(["", Column(right=True)], rows, width=terminal_width(), indent=2)
 
 
 def run(parts: Platform, settings: Settings, tagger: Tagger, photos: Sequence[bytes]) -> Run:

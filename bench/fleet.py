@@ -21,6 +21,7 @@ from bench.deployment import Deployment, wait_until
 from bench.limit import Limit
 from bench.photos import photos
 from tagfleet.client import Batch, Client
+from tagfleet.text_tables import Column, table_lines, terminal_width
 
 _SHORTEST_S, _LONGEST_S = 0.05, 1.0
 """Pauses between looks at a batch. A look costs what is being measured, so they get closer only towards the end."""
@@ -101,9 +102,10 @@ def speed(bench: Bench, count: int, rounds: int, tagger: str) -> Iterator[str]:
                 whole = count / tag(client, pictures)[1]
             ratios.append(whole / best)
             yield f"{number:5} {bare:8.1f} {best:8.1f} {whole:8.1f}   {ratios[-1]:11.2f}"
-    yield "processor time, ms an image:"
-    for role, seconds in sorted(costs.items(), key=lambda item: -item[1]):
-        yield f"  {role:11} {1000 * seconds / count / rounds:6.2f}"
+    yield "processor time by process:"
+    ordered = sorted(costs.items(), key=lambda item: -item[1])
+    rows = [(role, f"{1000 * seconds / count / rounds:.2f}") for role, seconds in ordered]
+    yield from table_lines(["process", Column("ms an image", right=True)], rows, width=terminal_width(), indent=2)
     low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
     yield f"fleet/limit {middle:.2f} ({low:.2f}–{high:.2f}, {rounds} rounds)"
 
@@ -125,8 +127,8 @@ def latency(bench: Bench, count: int, rounds: int) -> Iterator[str]:
     yield f"  from zero workers  {format_spread(cold)}"
     yield f"  with a warm worker {format_spread(warm)}"
     yield "a worker's boot, seconds from its launch:"
-    for phase in boots[0]:
-        yield f"  {phase:18} {format_spread([boot[phase] for boot in boots])}"
+    rows = [(phase, format_spread([boot[phase] for boot in boots])) for phase in boots[0]]
+    yield from table_lines(["", ""], rows, width=terminal_width(), indent=2)
 
 
 @click.command()
@@ -141,9 +143,12 @@ def memory(bench: Bench, count: int) -> Iterator[str]:
         tag(client, pictures)
         wait_until(lambda: not deployment.backend.results.depth().outstanding)
         yield f"resident memory, MB, after {_FIRST} photos and after {count} more:"
+        rows = []
         for process, was in sorted(before.items(), key=lambda item: item[0].role):
             now = process.rss_bytes()
-            yield f"  {process.role:11} {was / 1e6:6.0f} → {now / 1e6:6.0f}   {(now - was) / 1e6:+.0f}"
+            rows.append((process.role, *(f"{size / 1e6:.0f}" for size in (was, now)), f"{(now - was) / 1e6:+.0f}"))
+    columns = [Column("process"), *(Column(name, right=True) for name in ("before", "after", "growth"))]
+    yield from table_lines(columns, rows, width=terminal_width(), indent=2)
 
 
 def format_spread(values: Sequence[float], unit: str = "s", digits: int = 2) -> str:
