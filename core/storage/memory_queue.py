@@ -43,6 +43,7 @@ class MemoryQueues:
         self.max_receives = max_receives
         self.clock = clock
         self.changed = threading.Condition()
+        self.sends = 0
         self.numbers = itertools.count(1)
         self._queues: dict[str, MemoryQueue] = {}
 
@@ -50,6 +51,12 @@ class MemoryQueues:
         """Return the queue of this name, and make it if it does not exist yet."""
         with self.changed:
             return self._queues.setdefault(name, MemoryQueue(name, self))
+
+    def wait_for_send(self, seen: int, timeout_s: float) -> int:
+        """Wait until there were more sends than `seen`, and return how many there were."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.sends != seen, timeout_s)
+            return self.sends
 
     def check(self, name: str) -> None:
         """Raises Unavailable."""
@@ -76,6 +83,7 @@ class MemoryQueue:
             now = self._queues.clock()
             for body in bodies:
                 self._add(body, now)
+            self._queues.sends += 1
             self._queues.changed.notify_all()
 
     def receive(self, limit: int, wait_s: float) -> list[Delivery]:

@@ -65,7 +65,7 @@ class BucketRun:
         self._current: tuple[int, Portion] | None = None
         self._sizes: dict[int, int] = {}
         self._results = Results(setup.store, file.run_id)
-        self._fresh = True  # unknown: what an earlier process of this run sent last
+        self._fresh = True  # until this process has sent its first chunk: an earlier process may have sent it already
         self._depth: Depth | None = None
         self._progress_at = time.monotonic()
         self.poll_s = _POLL_S

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from training.data.check import Check
     from training.data.examples import Dataset
-    from training.data.fingerprints import Prints
+    from training.data.fingerprints import Fingerprints
     from training.data.reading import Finding
 
 _MOST_LABELS = 24
@@ -63,14 +63,14 @@ def check(
     """
     from training.data import check_report, files, reading
     from training.data import splits as split_files
-    from training.data.check import check as checked
+    from training.data.check import check as check_reading
 
-    found = reading.look(source, images)
+    found = reading.inspect(source, images)
     split = split_files.load(splits, found.dataset) if splits else None
-    result = checked(found, _prints(found.dataset, settings), split)
+    result = check_reading(found, _compute_fingerprints(found.dataset, settings), split)
     if report is not None:
-        files.folder(report)
-        files.write(report / "check.html", check_report.html(result).encode())
+        files.make_folder(report)
+        files.write(report / "check.html", check_report.build_html(result).encode())
         files.write(report / "check.json", json.dumps(result.figures(), indent=1).encode() + b"\n")
     if as_json:
         click.echo(json.dumps(result.figures(), indent=1))
@@ -94,10 +94,10 @@ def split(settings: Settings, source: Path, images: Path | None, output: Path, s
     from training.data import duplicates, reading
     from training.data import splits as split_files
 
-    wanted = _shares(shares)
+    wanted = _parse_shares(shares)
     dataset = reading.read(source, images)
-    copies = duplicates.copies(_prints(dataset, settings))
-    made = split_files.split(duplicates.grouped(dataset, copies), wanted, seed)
+    copies = duplicates.find_copies(_compute_fingerprints(dataset, settings))
+    made = split_files.split(duplicates.group_copies(dataset, copies), wanted, seed)
     split_files.save(made, output, dataset)
     rows = []
     for name, part in made.parts.items():
@@ -108,7 +108,7 @@ def split(settings: Settings, source: Path, images: Path | None, output: Path, s
         click.echo(f"{len(copies)} copies of images stay with their original")
 
 
-def _shares(text: str) -> tuple[float, float, float]:
+def _parse_shares(text: str) -> tuple[float, float, float]:
     try:
         train, validation, test = map(float, text.split(","))
     except ValueError:
@@ -116,7 +116,7 @@ def _shares(text: str) -> tuple[float, float, float]:
     return train, validation, test
 
 
-def _prints(dataset: Dataset, settings: Settings) -> Prints:
+def _compute_fingerprints(dataset: Dataset, settings: Settings) -> Fingerprints:
     """Return the images' fingerprints. Progress goes to stderr, so that results can be piped."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -129,7 +129,7 @@ def _prints(dataset: Dataset, settings: Settings) -> Prints:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(paths))
         tell: Callable[[int], None] = lambda done: progress.update(task, completed=done)  # noqa: E731
-        return fingerprints.taken(paths, settings.worker.decode_memory_mb, progress=tell)
+        return fingerprints.compute_fingerprints(paths, settings.worker.decode_memory_mb, progress=tell)
 
 
 def _print(found: Check) -> None:

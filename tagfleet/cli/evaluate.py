@@ -61,7 +61,7 @@ def command(
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("evaluating", total=None)
-        found = _evaluated(model, is_run, request, settings, lambda more: bar.advance(task, more))
+        found = _evaluate(model, is_run, request, settings, lambda more: bar.advance(task, more))
     folder = output or (Path(model) / "evaluation" if is_run else Path(f"evaluation-{model.replace('/', '-')}"))
     evaluation_report.write(found, folder)
     echo_table([Column(), Column()], evaluation_report.list_figures(found.figures))
@@ -70,7 +70,7 @@ def command(
     click.echo(f"{folder / 'report.html'}", err=True)
 
 
-def _evaluated(model: str, is_run: bool, request: EvaluationRequest, settings: Settings, done: Done) -> Evaluation:
+def _evaluate(model: str, is_run: bool, request: EvaluationRequest, settings: Settings, done: Done) -> Evaluation:
     from app_tier.taggers.multilabel import MultiLabelTagger
     from app_tier.worker import selection
     from core.storage.models import Registry

@@ -40,7 +40,7 @@ def command() -> None:
 @click.option("--disk-gb", type=click.IntRange(1, 16_384), default=100, show_default=True)
 @with_settings("aws.region")
 def create(
-    settings: Settings, name: str, train_options: tuple[str, ...], output: str, checkpoints: str, **wishes: object
+    settings: Settings, name: str, train_options: tuple[str, ...], output: str, checkpoints: str, **values: object
 ) -> None:
     """Create the training job NAME. AWS bills it from the moment training starts.
 
@@ -50,20 +50,20 @@ def create(
     from training.sagemaker.training_jobs import JobRequest
 
     _check_train_options(train_options)
-    for address in filter(None, (wishes["data"], output, checkpoints, wishes["weights"])):
+    for address in filter(None, (values["data"], output, checkpoints, values["weights"])):
         try:
             split_address(str(address))
         except ValueError as error:
             raise click.BadParameter(str(error)) from None
-    wanted = JobRequest(
+    request = JobRequest(
         name=name,
         entrypoint=ENTRYPOINT,
         arguments=train_options,
         output=output,
         checkpoints=checkpoints or f"{output.rstrip('/')}/checkpoints/{name}",
-        **wishes,  # type: ignore[arg-type]  # click has made them
+        **values,  # type: ignore[arg-type]  # click has made them
     )
-    click.echo(_jobs(settings).create(wanted))
+    click.echo(_jobs(settings).create(request))
     click.echo(f"next: tagfleet sagemaker follow {name}", err=True)
 
 

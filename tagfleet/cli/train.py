@@ -108,13 +108,13 @@ def command(
 
     options = _options(chosen)
     places = Places(str(start_from or ""), settings.weights_folder, Backend(settings).store, settings.cache)
-    wanted = starting.TrainingRequest(source, folder, options, images, splits, from_scratch, workers, save_every)
+    request = starting.TrainingRequest(source, folder, options, images, splits, from_scratch, workers, save_every)
     progress = Progress()
     board = TensorBoardObserver(folder, progress.on_message) if find_spec("tensorboardX") else None
     if board is None:
         click.echo("no TensorBoard log is written; to get one: pip install -r requirements-training.txt", err=True)
     with join_processes(os.environ) as processes, progress, board or nullcontext():
-        task = starting.prepare_task(wanted, places, processes, progress.on_message)
+        task = starting.prepare_task(request, places, processes, progress.on_message)
         outcome = train(task, processes, ObserverGroup([progress, board] if board else [progress]))
         if processes.first:
             _tell(outcome, folder)

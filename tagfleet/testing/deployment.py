@@ -23,13 +23,14 @@ from tagfleet.testing.backend import MemoryBackend
 from tagfleet.testing.clock import Clock
 from tagfleet.testing.faults import Faults
 from tagfleet.testing.server import LoopbackServer
-from tagfleet.testing.stepping import STEP_S, Stepper
+from tagfleet.testing.stepping import Stepper
 from tagfleet.testing.tagger import WORKER, Answer, Failed, Tagged, Tagger, TaggerStandIn
 from web_tier.app import create_app
 from web_tier.catalog.database import Database, catalog_url, migrate
 from web_tier.catalog.keys import SCOPES, KeyCatalog
 from web_tier.http.network_policy import asks_for_keys
 
+_STEP_S = 0.01
 _END_S = 10.0
 _ADDED_AT_ONCE = 500
 _NEVER_LOST_S = 86_400.0
@@ -259,7 +260,7 @@ class Deployment:
         while not done():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"waited {self._patience_s:g} s for {what}; those that wait: {self.tagger.waiting}")
-            time.sleep(STEP_S)
+            time.sleep(_STEP_S)
             self.step()
 
     def _post(self, path: str, **request: Any) -> Any:

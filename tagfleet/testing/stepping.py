@@ -9,21 +9,25 @@ from collections.abc import Callable
 from config.settings import Settings
 from core.errors import Unavailable
 from core.telemetry import logger
-from core.wiring import Backend
+from tagfleet.testing.backend import MemoryBackend
 from tagfleet.testing.tagger import TaggerStandIn
 from web_tier.catalog.database import Database, catalog_url
 from web_tier.catalog.results import ResultCatalog
 from web_tier.collector.collector import Collector
 
-STEP_S = 0.01
+_IDLE_S = 0.1
+"""Steps come this often when nothing is sent, and at once when something is."""
 _SWEEP_S = 0.5
 
 
 class Stepper:
     """Safe for several threads. `clock` gives Unix seconds."""
 
-    def __init__(self, backend: Backend, settings: Settings, clock: Callable[[], float], tagger: TaggerStandIn) -> None:
+    def __init__(
+        self, backend: MemoryBackend, settings: Settings, clock: Callable[[], float], tagger: TaggerStandIn
+    ) -> None:
         self._results = backend.results
+        self._queues = backend.memory.queues
         self._tagger = tagger
         self._database = Database(catalog_url(settings))
         self._collector = Collector(backend, ResultCatalog(self._database), settings, clock)
@@ -58,7 +62,9 @@ class Stepper:
 
     def _run(self, failed: Callable[[], None]) -> None:
         swept_at = 0.0
-        while not self._ended.wait(STEP_S):
+        sends = 0
+        while not self._ended.is_set():
+            sends = self._queues.wait_for_send(sends, _IDLE_S)
             sweep = time.monotonic() - swept_at > _SWEEP_S
             try:
                 self.step(sweep=sweep)

@@ -12,7 +12,7 @@ from core.errors import BadImage
 from training.data import duplicates
 from training.data.duplicates import Copies
 from training.data.examples import Dataset
-from training.data.fingerprints import Fingerprint, Prints
+from training.data.fingerprints import Fingerprint, Fingerprints
 from training.data.reading import Finding, Reading
 from training.data.splits import Splits
 
@@ -22,6 +22,8 @@ _UNEVEN = 50
 
 @dataclass(frozen=True, slots=True)
 class LabelCount:
+    """The number of images with one label."""
+
     label: str
     images: int
     parts: tuple[int, ...]
@@ -39,11 +41,14 @@ class Pair:
 
     @property
     def leaks(self) -> bool:
+        """Whether the copies are in different parts."""
         return self.parts[0] != self.parts[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
+    """The result of a check: the findings, and the statistics that the report shows."""
+
     dataset: Dataset
     findings: tuple[Finding, ...]
     labels: tuple[LabelCount, ...]
@@ -86,11 +91,11 @@ class Check:
         return {name: number for (name, _), number in zip(self.parts, count.parts, strict=False)}
 
 
-def check(reading: Reading, prints: Prints, splits: Splits | None = None) -> Check:
+def check(reading: Reading, prints: Fingerprints, splits: Splits | None = None) -> Check:
     """Check a dataset whose images have fingerprints. `splits` must be a split of this dataset."""
     dataset = reading.dataset
     part_of = {one.path: name for name, part in splits.parts.items() for one in part.examples} if splits else {}
-    pairs = duplicates.copies(prints)
+    pairs = duplicates.find_copies(prints)
     counts = [part.counts() for part in splits.parts.values()] if splits else []
     labels = tuple(
         LabelCount(label, images, tuple(part[number] for part in counts))
@@ -117,7 +122,7 @@ def check(reading: Reading, prints: Prints, splits: Splits | None = None) -> Che
     )
 
 
-def _unreadable(prints: Prints) -> Iterator[Finding]:
+def _unreadable(prints: Fingerprints) -> Iterator[Finding]:
     for path, one in prints.items():
         if isinstance(one, BadImage):
             yield Finding("error", "unreadable image", str(path), str(one))
@@ -125,12 +130,12 @@ def _unreadable(prints: Prints) -> Iterator[Finding]:
 
 def _changed(reading: Reading, readable: dict[Path, Fingerprint]) -> Iterator[Finding]:
     for path, one in readable.items():
-        said = reading.sizes.get(path)
-        if said is not None and said not in (one.size, one.size[::-1]):
-            text = f"it has {one.size[0]} × {one.size[1]} pixels, and its labels are for one of {said[0]} × {said[1]}"
+        expected = reading.sizes.get(path)
+        if expected is not None and expected not in (one.size, one.size[::-1]):
+            text = f"it has {one.size[0]} × {one.size[1]} pixels, but its labels are for {expected[0]} × {expected[1]}"
             yield Finding("warning", "other size", str(path), text)
         if reading.hashes.get(path, one.sha256) != one.sha256:
-            text = "it is not the file that was tagged: another SHA-256; are its tags still its own?"
+            text = "its SHA-256 differs from that of the tagged file; check that its tags are still right"
             yield Finding("warning", "other content", str(path), text)
 
 
@@ -156,7 +161,7 @@ def _parted(dataset: Dataset, part_of: dict[Path, str]) -> Iterator[Finding]:
     for name, parts in groups.items():
         if len(parts) > 1:
             shown = ", ".join(f"{path} in {part}" for part, path in parts.items())
-            yield Finding("error", "leak", name, f"images of one group are in several parts: {shown}")
+            yield Finding("error", "leak", name, f"images of one group are in several parts: {shown}; split again")
 
 
 def _uneven(dataset: Dataset, labels: Sequence[LabelCount]) -> Iterator[Finding]:
@@ -183,7 +188,7 @@ def _lacking(dataset: Dataset, splits: Splits | None) -> Iterator[Finding]:
         ]
         if lacking:
             shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if lacking[5:] else "")
-            text = f"{len(lacking)} of the labels that there are have no image in {name}: {shown}"
+            text = f"{len(lacking)} labels have images, but none in {name}: {shown}"
             yield Finding("warning", "class absent from a part", dataset.name, text)
 
 

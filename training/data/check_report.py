@@ -29,7 +29,7 @@ _DECODE_MB = 600
 _COLOURS = ("#2f7d57", "#f2c14e", "#f78154")
 
 
-def html(found: Check) -> str:
+def build_html(found: Check) -> str:
     """Return the page, with leaks and copies as pictures."""
     return build_page(f"Data check: {found.dataset.name}", _body(found))
 
@@ -41,9 +41,9 @@ def _body(found: Check) -> Iterator[str]:
         yield f"<p>Split: {', '.join(f'{name} {images}' for name, images in found.parts)}.</p>"
     leaks = [pair for pair in found.pairs if pair.leaks]
     if leaks:
-        yield f'<p class="bad">{len(leaks)} copies of images lie in another part of the split than the image.</p>'
+        yield f'<p class="bad">{len(leaks)} copies are in another part of the split than their original.</p>'
     if not found.findings:
-        yield "<p>Nothing is wrong.</p>"
+        yield "<p>No problems found.</p>"
     else:
         kinds = Counter((finding.level, finding.kind) for finding in found.findings)
         yield build_table([(*kind, count) for kind, count in sorted(kinds.items())], ("level", "what", "times"))
@@ -60,7 +60,7 @@ def _body(found: Check) -> Iterator[str]:
         rows = [(finding.level, finding.kind, finding.where, finding.text) for finding in ordered[:_MOST_FINDINGS]]
         yield build_table(rows, ("level", "what", "where", ""))
         if len(ordered) > _MOST_FINDINGS:
-            yield f"<p>and {len(ordered) - _MOST_FINDINGS} more, all of which check.json has.</p>"
+            yield f"<p>and {len(ordered) - _MOST_FINDINGS} more in check.json.</p>"
     yield "<h2>Labels</h2>"
     names = tuple(name for name, _ in found.parts)
     rows_of_labels = [(one.label, one.images, *one.parts) for one in sorted(found.labels, key=lambda one: -one.images)]
@@ -121,17 +121,17 @@ def _draw_labels(axes: Axes, found: Check) -> None:
 
 def _shown(found: Check, pair: Pair) -> str:
     pictures = "".join(_picture(found, name) for name in (pair.first, pair.second))
-    said = [
+    captions = [
         f"{name} ({part})" if part else name for name, part in zip((pair.first, pair.second), pair.parts, strict=True)
     ]
-    text = escape(f"{said[0]} and {said[1]}: {pair.how}")
+    text = escape(f"{captions[0]} and {captions[1]}: {pair.how}")
     return f"<figure>{pictures}<figcaption{' class=bad' if pair.leaks else ''}>{text}</figcaption></figure>"
 
 
 def _picture(found: Check, name: str) -> str:
     try:
         image = Decoder(_SIDE, DecodeBudget(_DECODE_MB)).show((found.dataset.root / name).read_bytes())
-    except (BadImage, OSError):  # it went away since it was checked
+    except (BadImage, OSError):  # it was removed or changed after the check
         return ""
     image.thumbnail((2 * _SIDE, 2 * _SIDE))
     out = BytesIO()

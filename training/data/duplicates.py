@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.examples import Dataset
-from training.data.fingerprints import Fingerprint, Prints
+from training.data.fingerprints import Fingerprint, Fingerprints
 
 BANDS = 8
 DISTANCE = BANDS - 1
@@ -42,7 +42,7 @@ class Copies:
         return f"{self.distance} of 64 bits apart" + (", mirrored" if self.mirrored else "")
 
 
-def copies(prints: Prints) -> list[Copies]:
+def find_copies(prints: Fingerprints) -> list[Copies]:
     """Return pairs that connect all copies of each image: n − 1 pairs for n copies.
 
     Two images that are both near a third one are connected by it, however far apart they are themselves.
@@ -60,34 +60,35 @@ def copies(prints: Prints) -> list[Copies]:
     paths = [path for path, _ in same_hash.values()]
     hashes = np.array([one.perceptual for _, one in same_hash.values()], np.uint64)
     mirrors = np.array([one.mirrored for _, one in same_hash.values()], np.uint64)
-    forest = _Forest(len(paths))
+    union = _UnionFind(len(paths))
     for mirrored, left in ((False, hashes), (True, mirrors)):
-        for here, there, apart in _near(left, hashes, forest):
+        for here, there, apart in _near(left, hashes, union):
             found.append(Copies(paths[min(here, there)], paths[max(here, there)], apart, mirrored))
     return found
 
 
-def grouped(dataset: Dataset, found: Iterable[Copies]) -> Dataset:
+def group_copies(dataset: Dataset, found: Iterable[Copies]) -> Dataset:
     """Return the dataset with copies in one group, together with everything that shared a group with one of them."""
     numbers: dict[str, int] = {}
     for example in dataset.examples:
         numbers.setdefault(example.group, len(numbers))
     of_path = {example.path: numbers[example.group] for example in dataset.examples}
-    forest = _Forest(len(numbers))
+    union = _UnionFind(len(numbers))
     for pair in found:
-        forest.join(of_path[pair.first], of_path[pair.second])
+        union.join(of_path[pair.first], of_path[pair.second])
     names = list(numbers)
-    examples = tuple(replace(example, group=names[forest.root(of_path[example.path])]) for example in dataset.examples)
+    examples = tuple(replace(example, group=names[union.root(of_path[example.path])]) for example in dataset.examples)
     return replace(dataset, examples=examples)
 
 
-class _Forest:
+class _UnionFind:
     """A union-find of n items."""
 
     def __init__(self, size: int) -> None:
         self._parents = list(range(size))
 
     def root(self, one: int) -> int:
+        """Return the lowest item that is connected to `one`."""
         while self._parents[one] != one:
             self._parents[one] = self._parents[self._parents[one]]
             one = self._parents[one]
@@ -100,14 +101,15 @@ class _Forest:
         return low != high
 
     def roots(self) -> Positions:
+        """Return the root of each item, (n,)."""
         return np.array([self.root(one) for one in range(len(self._parents))], np.intp)
 
 
-def _near(left: Hashes, right: Hashes, forest: _Forest) -> Iterator[tuple[int, int, int]]:
-    """Yield near pairs of `left` and `right`, with their distance, that `forest` had not connected yet."""
+def _near(left: Hashes, right: Hashes, union: _UnionFind) -> Iterator[tuple[int, int, int]]:
+    """Yield near pairs of `left` and `right`, with their distance, that `union` had not connected yet."""
     for band in range(BANDS):
         shift, byte = np.uint64(8 * band), np.uint64(255)
-        roots = forest.roots()
+        roots = union.roots()
         for some, others in _sharing((left >> shift) & byte, (right >> shift) & byte):
             rows = max(1, _AT_ONCE // len(others))
             for start in range(0, len(some), rows):
@@ -117,11 +119,11 @@ def _near(left: Hashes, right: Hashes, forest: _Forest) -> Iterator[tuple[int, i
                 nearest_first = np.argsort(apart[tuple(pairs.T)], kind="stable")
                 for row, column in pairs[nearest_first]:
                     one, other = int(block[row]), int(others[column])
-                    if forest.join(one, other):
+                    if union.join(one, other):
                         yield one, other, int(apart[row, column])
                 if len(pairs):
                     touched = np.union1d(block, others)
-                    roots[touched] = [forest.root(int(one)) for one in touched]
+                    roots[touched] = [union.root(int(one)) for one in touched]
 
 
 def _sharing(left: Hashes, right: Hashes) -> Iterator[tuple[Positions, Positions]]:

@@ -20,13 +20,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
+    """Labelled images of one source, or of one part of its split."""
+
     name: str
     labels: tuple[str, ...]
     examples: tuple[Example, ...]
     root: Path = Path()
     """The folder that contains all examples."""
 
-    def relative(self, example: Example) -> str:
+    def relative_name(self, example: Example) -> str:
         """Return the example's name in this dataset, which is the same on every machine."""
         return example.path.relative_to(self.root).as_posix()
 
@@ -34,7 +36,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hex SHA-256 of the labels and of which image has which, regardless of folder, order, groups and pixels."""
         digest = hashlib.sha256("\0".join(self.labels).encode())
-        for name, labels in sorted((self.relative(one), sorted(one.labels)) for one in self.examples):
+        for name, labels in sorted((self.relative_name(one), sorted(one.labels)) for one in self.examples):
             digest.update(f"\n{name}\0{','.join(map(str, labels))}".encode())
         return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""Write the files of a run: a file appears whole or not at all, and an error says how to go on."""
+"""Write the files of a run. A file appears whole or not at all, and an error says what to do next."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from core.errors import TrainingStopped
 from core.util.atomic import atomic_write
 
 
-def folder(path: Path) -> None:
-    """Make the folder and those above it. Raises TrainingStopped if something is in the way."""
+def make_folder(path: Path) -> None:
+    """Make the folder and its parents. Raises TrainingStopped if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -17,15 +17,15 @@ def folder(path: Path) -> None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replace the file durably; until the new one is on the disk the old one stays as it is.
+    """Replace the file durably. The old one stays until the new one is on the disk.
 
-    Raises TrainingStopped where that fails: the disk is full, or the folder is gone.
+    Raises TrainingStopped if that fails: the disk is full, or the folder is gone.
     """
     try:
-        # One name for the part, so that it writes over what a killed process left.
+        # A sole writer uses one temporary name, and so overwrites what a killed process left.
         atomic_write(path, data, durable=True, sole_writer=True)
     except OSError as error:
-        kept = "the one before it is kept" if path.exists() else "there is none before it"
+        kept = "its previous version is kept" if path.exists() else "there is no previous version"
         raise TrainingStopped(
-            f"{path} could not be written: {error.strerror}; {kept}. Once that is mended, start the same command again"
+            f"{path} could not be written: {error.strerror}; {kept}. Solve that, and run the same command again"
         ) from None

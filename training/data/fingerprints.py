@@ -35,6 +35,8 @@ _AHEAD = 4
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
+    """The hashes by which copies of an image are found, and its size."""
+
     sha256: str
     """Hex, of the file."""
     perceptual: int
@@ -46,11 +48,11 @@ class Fingerprint:
 
 
 _One = tuple[Path, Fingerprint | BadImage]
-Prints = Mapping[Path, Fingerprint | BadImage]
+Fingerprints = Mapping[Path, Fingerprint | BadImage]
 """The fingerprint of each image, or why it cannot be read."""
 
 
-def taken(
+def compute_fingerprints(
     paths: Iterable[Path], decode_memory_mb: int = 600, threads: int = 0, progress: Callable[[int], None] | None = None
 ) -> dict[Path, Fingerprint | BadImage]:
     """Read and decode every image in the order of `paths`; `progress` gets the number done.
@@ -68,7 +70,7 @@ def taken(
     return found
 
 
-def of(data: bytes, decoder: Decoder) -> Fingerprint:
+def fingerprint_bytes(data: bytes, decoder: Decoder) -> Fingerprint:
     """Return the fingerprint of an image file's bytes. Raises BadImage."""
     image = decoder.show(data)
     with Image.open(BytesIO(data)) as header:
@@ -98,7 +100,7 @@ def _waves() -> NDArray[np.float64]:
 
 def _of_file(decoder: Decoder, path: Path) -> _One:
     try:
-        return path, of(path.read_bytes(), decoder)
+        return path, fingerprint_bytes(path.read_bytes(), decoder)
     except BadImage as error:
         return path, error
     except OSError as error:

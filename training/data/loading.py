@@ -47,10 +47,11 @@ class Batch:
     problems: tuple[str, ...]
 
     def to(self, device: torch.device) -> Batch:
+        """Return the batch on another device."""
         return Batch(self.pixels.to(device, non_blocking=True), self.truth.to(device, non_blocking=True), self.problems)
 
 
-def batches(
+def load_batches(
     examples: Sequence[Example],
     classes: int,
     draws: Sequence[Sequence[Draw]],
@@ -78,12 +79,12 @@ def batches(
         yield batch
 
 
-def in_order(count: int, size: int) -> list[list[Draw]]:
+def draw_in_order(count: int, size: int) -> list[list[Draw]]:
     """Draw each example once, in order."""
     return [[Draw(index) for index in range(start, min(start + size, count))] for start in range(0, count, size)]
 
 
-def decoder(side: int) -> Callable[[Path], Image.Image]:
+def make_decoder(side: int) -> Callable[[Path], Image.Image]:
     """Read a file as a worker would, with its shorter side at least `side`. Raises BadImage for any problem."""
 
     def decode(path: Path) -> Image.Image:
@@ -95,9 +96,9 @@ def decoder(side: int) -> Callable[[Path], Image.Image]:
     return decode
 
 
-def as_served(examples: Sequence[Example], network: Network) -> Pixels:
+def crop_as_served(examples: Sequence[Example], network: Network) -> Pixels:
     """Return photos cropped as the serving tagger does it, without any randomness."""
-    decode = decoder(network.resize)
+    decode = make_decoder(network.resize)
     return lambda index, _: to_frame(decode(examples[index].path), network)
 
 

@@ -29,13 +29,15 @@ NAMES = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class Splits:
+    """The three parts of a dataset; no group is in more than one."""
+
     train: TrainingSet
     validation: Dataset
     test: Dataset
 
     @property
     def parts(self) -> dict[str, Dataset]:
-        """By name."""
+        """The parts by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
@@ -53,7 +55,7 @@ class SplitFile(BaseModel):
 def split(dataset: Dataset, shares: Shares = SHARES, seed: int = 0) -> Splits:
     """Assign the groups so that each label comes as close to the shares as whole groups allow; a seed fixes the parts.
 
-    `duplicates.grouped` puts copies of an image into one group. Each part keeps the order of the dataset's examples.
+    `duplicates.group_copies` puts copies of an image into one group. Each part keeps the dataset's order of examples.
     Raises DataInvalid for invalid shares, and for fewer groups than parts.
     """
     groups: dict[str, list[Example]] = defaultdict(list)
@@ -74,9 +76,9 @@ def save(splits: Splits, path: Path, dataset: Dataset) -> None:
     kept = SplitFile(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
-        **{name: tuple(map(dataset.relative, part.examples)) for name, part in splits.parts.items()},
+        **{name: tuple(map(dataset.relative_name, part.examples)) for name, part in splits.parts.items()},
     )
-    files.folder(path.parent)
+    files.make_folder(path.parent)
     files.write(path, kept.model_dump_json(indent=1).encode() + b"\n")
 
 
@@ -85,17 +87,17 @@ def load(path: Path, dataset: Dataset) -> Splits:
     kept = read(path)
     if kept.fingerprint != dataset.fingerprint:
         raise DataInvalid(
-            f"{path} splits other data: it was made for {kept.dataset!r}, and {dataset.name!r} has other images or "
-            "labels now; make it anew with `tagfleet data split`"
+            f"{path} splits other data: it was made for {kept.dataset!r}, but {dataset.name!r} has other images or "
+            "labels; make a new one with `tagfleet data split`"
         )
-    paths = {dataset.relative(example): example.path for example in dataset.examples}
+    paths = {dataset.relative_name(example): example.path for example in dataset.examples}
     named = [(name, part) for part, names in enumerate((kept.train, kept.validation, kept.test)) for name in names]
     counts = Counter(name for name, _ in named)
     if wrong := [name for name in counts if counts[name] > 1]:
-        raise DataInvalid(f"{path}: {wrong[0]} is in it {counts[wrong[0]]} times: an image has one place")
+        raise DataInvalid(f"{path}: {wrong[0]} is in it {counts[wrong[0]]} times; keep one of them")
     if wrong := sorted(paths.keys() ^ counts.keys()):
-        where = "in no part of it" if wrong[0] in paths else "no image of the dataset"
-        raise DataInvalid(f"{path}: {wrong[0]} is {where}; make it anew with `tagfleet data split`")
+        where = "in none of its parts" if wrong[0] in paths else "not in the dataset"
+        raise DataInvalid(f"{path}: {wrong[0]} is {where}; make a new split with `tagfleet data split`")
     return _splits(dataset, {paths[name]: part for name, part in named})
 
 
@@ -106,14 +108,14 @@ def read(path: Path) -> SplitFile:
     except OSError as error:
         raise DataInvalid(f"{path}: {error.strerror}") from None
     except ValidationError as error:
-        raise DataInvalid(f"{path} is no file of splits: {first_problem(error)}") from None
+        raise DataInvalid(f"{path} is not a file of `tagfleet data split`: {first_problem(error)}") from None
 
 
 def _proportions(shares: Sequence[float]) -> list[float]:
     total = sum(shares)
     if len(shares) != len(NAMES) or min(shares) < 0 or not 0 < total < float("inf"):
         raise DataInvalid(
-            f"the shares of training, validation and test must be three numbers that are not negative, not {shares}"
+            f"the shares of training, validation and test must be three numbers, none negative and not all 0: {shares}"
         )
     return [share / total for share in shares]
 

@@ -17,7 +17,7 @@ from core.errors import BadImage, DataInvalid
 from core.storage.models import sha256_of
 from training.data import reading, splits
 from training.data.examples import Dataset, Example
-from training.data.loading import decoder
+from training.data.loading import make_decoder
 from training.evaluate import unseen
 from training.evaluate.evaluation import EvaluationFigures, evaluate_scores
 from training.evaluate.thresholds import calibrate
@@ -118,7 +118,7 @@ def evaluate_tagger(
     part = relabel(part, labels)
     if not thresholds:
         _check_single(part, tagger.name)
-    scores, truth, problems = _confidences(tagger, part.examples, done)
+    scores, truth, problems = _predict(tagger, part.examples, done)
     if problems and request.strict:
         raise DataInvalid(problems[0])
     figures = evaluate_scores(scores, truth, labels, thresholds=thresholds, skipped=problems)
@@ -149,16 +149,16 @@ def _check_single(dataset: Dataset, name: str) -> None:
     for example in dataset.examples:
         if len(example.labels) != 1:
             raise DataInvalid(
-                f"{name} gives each image one label, and {dataset.relative(example)} has {len(example.labels)}: "
+                f"{name} gives each image one label, and {dataset.relative_name(example)} has {len(example.labels)}: "
                 "evaluate it on images with one label each, such as a folder for each class"
             )
 
 
-def _confidences(tagger: Tagger, examples: Sequence[Example], done: Done) -> tuple[Floats, Truth, tuple[str, ...]]:
+def _predict(tagger: Tagger, examples: Sequence[Example], done: Done) -> tuple[Floats, Truth, tuple[str, ...]]:
     """Return confidences and truth of the readable images, (N, C) each, and the problems with the others."""
     positions = {label: position for position, label in enumerate(tagger.labels)}
     options = TagOptions(top_k=min(len(positions), _MOST_TAGS), min_confidence=0.0, cumulative=1.0)
-    decode = decoder(tagger.side)
+    decode = make_decoder(tagger.side)
     rows: list[Floats] = []
     truths: list[Truth] = []
     problems: list[str] = []

@@ -19,12 +19,12 @@ FIGURES = "figures.json"
 REPORT = "report.html"
 
 
-def _defined(value: object) -> object:
+def _nan_to_none(value: object) -> object:
     """Replace nan by None, because JSON has no nan."""
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-Share = Annotated[float | None, BeforeValidator(_defined)]
+Share = Annotated[float | None, BeforeValidator(_nan_to_none)]
 """0..1; None if the figure is undefined (no positive, no photo)."""
 
 
@@ -119,8 +119,8 @@ def evaluate_scores(
     """
     if scores.shape != truth.shape or scores.shape[1:] != (len(labels),):
         raise ValueError(f"scores {scores.shape}, truth {truth.shape} and {len(labels)} labels do not match")
-    said = select_labels(scores, thresholds)
-    counts = metrics.tally_labels(said, truth)
+    predicted = select_labels(scores, thresholds)
+    counts = metrics.tally_labels(predicted, truth)
     precisions = metrics.average_precisions(scores, truth)
     frequencies = truth.mean(axis=0) if len(truth) else np.zeros(len(labels))
     several = len(thresholds) > 0
@@ -129,9 +129,9 @@ def evaluate_scores(
         images=len(truth),
         mAP=metrics.mean(precisions),
         mAP_of_chance=metrics.mean(np.where(frequencies > 0, frequencies, np.nan)),
-        micro=_triple(metrics.micro_average(counts)),
-        macro=_triple(metrics.macro_average(counts)),
-        label_accuracy=metrics.label_accuracy(said, truth),
+        micro=_to_triple(metrics.micro_average(counts)),
+        macro=_to_triple(metrics.macro_average(counts)),
+        label_accuracy=metrics.label_accuracy(predicted, truth),
         silent_accuracy=metrics.silent_accuracy(truth),
         calibration_error=measure_reliability(scores, truth, several=several).error,
         top_1=None if several else metrics.top_k_accuracy(scores, truth, 1),
@@ -139,7 +139,7 @@ def evaluate_scores(
         top_10=None if several else metrics.top_k_accuracy(scores, truth, 10),
         temperature=temperature,
         thresholds=tuple(thresholds),
-        labels=_of_labels(labels, counts, precisions.tolist(), thresholds, len(truth)),
+        labels=_compute_label_figures(labels, counts, precisions.tolist(), thresholds, len(truth)),
         skipped=tuple(skipped),
     )
 
@@ -148,10 +148,10 @@ def select_labels(scores: Scores, thresholds: Sequence[float] = ()) -> Truth:
     """Return which labels the tagger gives, (N, C). Without thresholds, the first one with the highest score."""
     if len(thresholds):
         return np.asarray(scores >= np.asarray(thresholds), np.bool_)
-    said = np.zeros(scores.shape, np.bool_)
-    if said.size:
-        said[np.arange(len(scores)), scores.argmax(axis=1)] = True
-    return said
+    predicted = np.zeros(scores.shape, np.bool_)
+    if predicted.size:
+        predicted[np.arange(len(scores)), scores.argmax(axis=1)] = True
+    return predicted
 
 
 def measure_reliability(scores: Scores, truth: Truth, *, several: bool) -> Reliability:
@@ -161,8 +161,8 @@ def measure_reliability(scores: Scores, truth: Truth, *, several: bool) -> Relia
     """
     if several or not scores.size:
         return metrics.reliability(scores, truth)
-    said = select_labels(scores)
-    return metrics.reliability(scores[said], truth[said])
+    predicted = select_labels(scores)
+    return metrics.reliability(scores[predicted], truth[predicted])
 
 
 def read_figures(folder: Path) -> EvaluationFigures:
@@ -178,11 +178,11 @@ def read_figures(folder: Path) -> EvaluationFigures:
         ) from None
 
 
-def _triple(means: Means) -> Triple:
+def _to_triple(means: Means) -> Triple:
     return Triple(precision=means.precision, recall=means.recall, f1=means.f1)
 
 
-def _of_labels(
+def _compute_label_figures(
     labels: Sequence[str], counts: Tally, precisions: Sequence[float], thresholds: Sequence[float], photos: int
 ) -> tuple[LabelFigures, ...]:
     def share_without(wrong: int) -> float | None:

@@ -43,7 +43,7 @@ _BARS = 80
 
 def write(evaluation: Evaluation, folder: Path) -> None:
     """Write `report.html` and `figures.json`. Raises TrainingStopped if that fails."""
-    files.folder(folder)
+    files.make_folder(folder)
     files.write(folder / FIGURES, evaluation.figures.model_dump_json(indent=1).encode() + b"\n")
     files.write(folder / REPORT, build_page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
 
@@ -67,16 +67,16 @@ def list_figures(figures: EvaluationFigures) -> Iterator[tuple[str, str]]:
         yield "unreadable", f"{len(figures.skipped)} images"
 
 
-def count_confusions(said: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
+def count_confusions(predicted: Truth, truth: Truth, chosen: Sequence[int]) -> Counts:
     """Return the confusion matrix (K, K) of the labels `chosen`: rows are true labels, columns are given labels.
 
     The diagonal counts hits. Other cells count images on which the row's label was missed and the column's label was
     given wrongly; with one label per image, that is the label given in its place.
     """
     labels = list(chosen)
-    missed, wrong = (truth & ~said)[:, labels].astype(np.int64), (said & ~truth)[:, labels].astype(np.int64)
+    missed, wrong = (truth & ~predicted)[:, labels].astype(np.int64), (predicted & ~truth)[:, labels].astype(np.int64)
     found: Counts = missed.T @ wrong
-    np.fill_diagonal(found, (truth & said)[:, labels].sum(axis=0))
+    np.fill_diagonal(found, (truth & predicted)[:, labels].sum(axis=0))
     return found
 
 

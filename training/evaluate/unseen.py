@@ -47,7 +47,7 @@ def _refuse(part: str, wrong: Sequence[str], folder: Path) -> None:
 
 
 def _named(dataset: Dataset, examples: Iterable[Example], names: frozenset[str]) -> list[str]:
-    return [name for name in map(dataset.relative, examples) if name in names]
+    return [name for name in map(dataset.relative_name, examples) if name in names]
 
 
 def _copies(paths: Iterable[Path], known: Iterable[Path]) -> Iterator[Path]:

@@ -20,7 +20,7 @@ from app_tier.models.networks import Network
 from core.errors import DataInvalid, TrainingStopped
 from training.data import files
 from training.data.augmentation import Augmented, Strength
-from training.data.loading import Batch, Draw, Pixels, as_served, batches, decoder
+from training.data.loading import Batch, Draw, Pixels, crop_as_served, load_batches, make_decoder
 from training.data.splits import Splits
 from training.fit import checkpoint, metrics, networks, prediction, runs
 from training.fit.checkpoint import Checkpoint
@@ -78,10 +78,8 @@ class _Training:
         self._processes = processes
         self._observer = observer
         self._clock = clock
-        self._examples = task.splits.train.examples
-        self._classes = len(task.run.labels)
         self._network: Network = task.run.network()
-        self._sampler = Sampler(options.sampler, self._examples, self._classes, options.seed)
+        self._sampler = Sampler(options.sampler, task.splits.train.examples, len(task.run.labels), options.seed)
         self._batches = self._sampler.length // (options.batch * processes.count)
         if not self._batches:
             raise DataInvalid(
@@ -89,16 +87,16 @@ class _Training:
                 f"{processes.count} processes: lower --batch"
             )
         self._steps = math.ceil(self._batches / options.accumulate)
-        self._learner = self._new_learner()
-        self._at = self._restored() or Checkpoint(task.run.hash, {})
+        self._learner = self._build_learner()
+        self._at = self._restore() or Checkpoint(task.run.hash, {})
 
     def run(self) -> TrainingResult:
+        """Run the remaining epochs."""
         at, options = self._at, self._options
         if self._processes.first:
             self._observer.on_start(at.step, self._steps * options.epochs, self._steps)
         while not at.finished:
-            self._run_steps()
-            row, best = self._validate()
+            row, best = self._validate(self._run_steps())
             at.history.append(row.model_dump())
             at.epoch += 1
             at.losses = []
@@ -109,15 +107,16 @@ class _Training:
                 self._observer.on_epoch(row, best=best)
         return TrainingResult(Epoch(**at.history[at.best_epoch - 1]), len(at.history), tuple(at.skipped))
 
-    def _new_learner(self) -> Learner:
+    def _build_learner(self) -> Learner:
         options = self._options
         torch.manual_seed(options.seed)  # for the new head, and without initial weights for the whole network
         module = networks.build_with_labels(self._network, self._task.run.labels, self._task.weights)
-        networks.set_label_priors(module, [count / len(self._examples) for count in self._task.splits.train.counts()])
+        training = self._task.splits.train
+        networks.set_label_priors(module, [count / len(training.examples) for count in training.counts()])
         schedule = Cosine(options.lr, self._steps * options.epochs, round(options.warmup * self._steps))
         return Learner(module, options, schedule, self._processes)
 
-    def _restored(self) -> Checkpoint | None:
+    def _restore(self) -> Checkpoint | None:
         found = checkpoint.load(self._task.folder / runs.LAST, self._task.run.hash)
         if found is not None:
             self._learner.restore(found.learner)
@@ -128,31 +127,39 @@ class _Training:
             self._at.learner = self._learner.state()
             checkpoint.save(self._at, self._task.folder / runs.LAST)
 
-    def _run_steps(self) -> None:
-        """Run the remaining steps of the epoch."""
+    def _run_steps(self) -> float:
+        """Run the remaining steps of the epoch, and return the images per second of all processes."""
         at = self._at
-        self._began = self._clock()
-        self._seen = 0
-        for parts in self._steps_left():
+        started = self._clock()
+        seen = 0
+        for parts in self._iterate_steps():
             try:
                 loss = self._learner.step(at.step, parts)
             except NotANumber as problem:
-                raise self._stopped(str(problem)) from None
+                raise self._build_error(str(problem)) from None
             at.step += 1
             at.losses.append(loss)
-            self._seen += sum(len(part.pixels) for part in parts) * self._processes.count
+            seen += sum(len(part.pixels) for part in parts) * self._processes.count
             if self._processes.first:
                 self._observer.on_step(at.step, loss, self._learner.rate(at.step - 1))
             if at.step % self._task.save_every == 0 and len(at.losses) < self._steps:
                 self._save()
+        return seen / max(self._clock() - started, 1e-9)
 
-    def _steps_left(self) -> Iterator[list[Batch]]:
+    def _iterate_steps(self) -> Iterator[list[Batch]]:
         """Yield the batches of each remaining step of this epoch."""
         several = self._options.accumulate
-        draws = self._draws()[len(self._at.losses) * several :]
+        draws = self._draw_batches()[len(self._at.losses) * several :]
         parts: list[Batch] = []
         for number, batch in enumerate(
-            batches(self._examples, self._classes, draws, self._pixels(), replace=True, workers=self._task.workers),
+            load_batches(
+                self._task.splits.train.examples,
+                len(self._task.run.labels),
+                draws,
+                self._choose_pixels(),
+                replace=True,
+                workers=self._task.workers,
+            ),
             1,
         ):
             self._note(batch.problems)
@@ -161,7 +168,7 @@ class _Training:
                 yield parts
                 parts = []
 
-    def _draws(self) -> list[list[Draw]]:
+    def _draw_batches(self) -> list[list[Draw]]:
         """Return this process's batches of this epoch."""
         epoch, size, processes = self._at.epoch, self._options.batch, self._processes
         first = epoch * self._sampler.length
@@ -169,24 +176,24 @@ class _Training:
         mine = mine[processes.rank :: processes.count]
         return [mine[number * size : (number + 1) * size] for number in range(self._batches)]
 
-    def _pixels(self) -> Pixels:
+    def _choose_pixels(self) -> Pixels:
         options = self._options
         if not options.augment:
-            return as_served(self._examples, self._network)
+            return crop_as_served(self._task.splits.train.examples, self._network)
         strength = Strength(
             options.smallest_cut, options.mirror, options.degrees, options.operations, options.magnitude
         )
         return Augmented(
-            self._task.splits.train, decoder(self._network.resize), self._network.crop, options.seed, strength
+            self._task.splits.train, make_decoder(self._network.resize), self._network.crop, options.seed, strength
         ).pixels
 
-    def _validate(self) -> tuple[Epoch, bool]:
+    def _validate(self, images_per_s: float) -> tuple[Epoch, bool]:
         """Return the epoch's row and whether it is the best so far. Saves the weights if it is."""
         at = self._at
-        rate = self._seen / max(self._clock() - self._began, 1e-9)
+
         outputs, truth = self._predict_validation()
         if not torch.isfinite(torch.from_numpy(outputs)).all():
-            raise self._stopped("the network's outputs for validation images are not finite")
+            raise self._build_error("the network's outputs for validation images are not finite")
         row = Epoch(
             epoch=at.epoch + 1,
             step=at.step,
@@ -194,7 +201,7 @@ class _Training:
             train_loss=sum(at.losses) / len(at.losses),
             validation_loss=self._learner.loss(torch.from_numpy(outputs), torch.from_numpy(truth)),
             mAP=metrics.mean_average_precision(outputs, truth),
-            images_per_s=round(rate, 1),
+            images_per_s=round(images_per_s, 1),
         )
         best = row.mAP > at.best
         if best:
@@ -235,7 +242,7 @@ class _Training:
                 if self._processes.first:
                     self._observer.on_message(f"skipped {problem}")
 
-    def _stopped(self, what: str) -> TrainingStopped:
+    def _build_error(self, what: str) -> TrainingStopped:
         at, folder = self._at, self._task.folder
         kept = (
             f"{folder / runs.BEST} keeps the best so far, epoch {at.best_epoch} with mAP {100 * at.best:.1f}"

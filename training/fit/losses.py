@@ -57,12 +57,12 @@ def asymmetric(
     """
     outputs, truth = outputs.float(), truth.float()
     positive = -functional.logsigmoid(outputs) * _power(torch.sigmoid(-outputs), gamma_positive)
-    said = torch.sigmoid(outputs)
+    probability = torch.sigmoid(outputs)
     if clip > 0:
-        said = (said - clip).clamp(min=0)
-        negative = -torch.log1p(-said) * _power(said, gamma_negative)
+        probability = (probability - clip).clamp(min=0)
+        negative = -torch.log1p(-probability) * _power(probability, gamma_negative)
     else:
-        negative = functional.softplus(outputs) * _power(said, gamma_negative)
+        negative = functional.softplus(outputs) * _power(probability, gamma_negative)
     return (truth * positive + (1 - truth) * negative).mean()
 
 

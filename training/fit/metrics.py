@@ -1,7 +1,7 @@
 """Metrics of a tagger's scores, as pure functions of arrays. An undefined figure is `nan`.
 
-Unless said otherwise, `scores` is (N, C): a row per image, a column per label, higher is more confident. `truth` is
-(N, C) bool, and `said` is (N, C) bool: which labels the tagger gives to which image.
+Unless stated otherwise, `scores` is (N, C): a row per image, a column per label, higher is more confident. `truth` is
+(N, C) bool, and `predicted` is (N, C) bool: which labels the tagger predicts for which image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Precision and recall of one label at each threshold, highest first. Scores from a threshold on count as said."""
+    """Precision and recall of one label at each threshold, highest first. Scores from a threshold on count as positive."""
 
     thresholds: Floats
     precision: Floats
@@ -39,7 +39,7 @@ class Tally:
 
     @property
     def precision(self) -> Floats:
-        """0 for a label that was never said."""
+        """0 for a label that was never predicted."""
         return ratio(self.hits, self.hits + self.false_alarms)
 
     @property
@@ -49,7 +49,7 @@ class Tally:
 
     @property
     def f1(self) -> Floats:
-        """0 for a label that was never said and that no image has."""
+        """0 for a label that was never predicted and that no image has."""
         return ratio(2 * self.hits, 2 * self.hits + self.false_alarms + self.misses)
 
 
@@ -123,12 +123,12 @@ def mean(values: Floats) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-def tally_labels(said: Truth, truth: Truth) -> Tally:
+def tally_labels(predicted: Truth, truth: Truth) -> Tally:
     """Count hits, false alarms and misses of each label."""
     return Tally(
-        hits=np.sum(said & truth, axis=0, dtype=np.int64),
-        false_alarms=np.sum(said & ~truth, axis=0, dtype=np.int64),
-        misses=np.sum(~said & truth, axis=0, dtype=np.int64),
+        hits=np.sum(predicted & truth, axis=0, dtype=np.int64),
+        false_alarms=np.sum(predicted & ~truth, axis=0, dtype=np.int64),
+        misses=np.sum(~predicted & truth, axis=0, dtype=np.int64),
     )
 
 
@@ -149,9 +149,9 @@ def macro_average(counts: Tally) -> Means:
     return Means(*(float(values[there].mean()) for values in (counts.precision, counts.recall, counts.f1)))
 
 
-def label_accuracy(said: Truth, truth: Truth) -> float:
+def label_accuracy(predicted: Truth, truth: Truth) -> float:
     """Return the share of correct pairs of image and label. Alone it means little: see `silent_accuracy`."""
-    return float(np.mean(said == truth)) if truth.size else float("nan")
+    return float(np.mean(predicted == truth)) if truth.size else float("nan")
 
 
 def silent_accuracy(truth: Truth) -> float:

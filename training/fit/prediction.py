@@ -13,7 +13,7 @@ from app_tier.engines import Engine
 from app_tier.engines.modules import PixelNetwork
 from app_tier.models.networks import Network
 from training.data.examples import Example
-from training.data.loading import as_served, batches, in_order
+from training.data.loading import crop_as_served, draw_in_order, load_batches
 from training.fit.learner import autocast
 from training.fit.metrics import Floats, Scores, Truth
 from training.fit.options import Options
@@ -53,8 +53,8 @@ def predict(
     """Run `infer` on all examples in order, without augmentation; `done` gets the number of examples just processed."""
     classes = len(network.label_names)
     found: list[Predictions] = [Predictions(np.zeros((0, classes)), np.zeros((0, classes), np.bool_), ())]
-    pixels = as_served(examples, network)
-    for some in batches(examples, classes, in_order(len(examples), batch), pixels, workers=workers):
+    pixels = crop_as_served(examples, network)
+    for some in load_batches(examples, classes, draw_in_order(len(examples), batch), pixels, workers=workers):
         outputs = infer(some.pixels) if len(some.pixels) else np.zeros((0, classes))
         found.append(Predictions(outputs.astype(np.float64), some.truth.numpy() > 0, some.problems))
         done(len(some.pixels) + len(some.problems))

@@ -46,20 +46,20 @@ def prepare_task(request: TrainingRequest, places: Places, processes: Processes,
     """
     if not processes.first:
         processes.wait()
-    prepared = _prepared(request, places, processes, say if processes.first else lambda _: None)
+    prepared = _prepare(request, places, processes, say if processes.first else lambda _: None)
     if processes.first:
         processes.wait()
     return prepared
 
 
-def _prepared(request: TrainingRequest, places: Places, processes: Processes, say: Say) -> Task:
+def _prepare(request: TrainingRequest, places: Places, processes: Processes, say: Say) -> Task:
     dataset = reading.read(request.source, request.images)
     parts = _split(dataset, request, say)
     _check(parts, say)
     network = networks.resize_network(
         networks.look_up_network(request.options.network, places.cache), request.options.image_size
     )
-    path, digest = _first_weights(network, request, places, say)
+    path, digest = _find_weights(network, request, places, say)
     run = TrainingRun(
         options=request.options,
         architecture=network.architecture,
@@ -81,8 +81,8 @@ def _split(dataset: Dataset, request: TrainingRequest, say: Say) -> Splits:
     if request.splits is not None:
         raise DataInvalid(f"{request.splits} does not exist; `tagfleet data split` makes it")
     say(f"searching {len(dataset.examples)} images for copies, to keep each with its original")
-    prints = fingerprints.taken([example.path for example in dataset.examples])
-    return splits.split(duplicates.grouped(dataset, duplicates.copies(prints)), seed=request.options.seed)
+    prints = fingerprints.compute_fingerprints([example.path for example in dataset.examples])
+    return splits.split(duplicates.group_copies(dataset, duplicates.find_copies(prints)), seed=request.options.seed)
 
 
 def _check(parts: Splits, say: Say) -> None:
@@ -95,7 +95,7 @@ def _check(parts: Splits, say: Say) -> None:
         say(f"{len(empty)} labels have no training image and cannot be learned: {shown}")
 
 
-def _first_weights(network: Network, request: TrainingRequest, places: Places, say: Say) -> tuple[Path | None, str]:
+def _find_weights(network: Network, request: TrainingRequest, places: Places, say: Say) -> tuple[Path | None, str]:
     """Return file and hex SHA-256 of the initial weights; None and "" for random ones."""
     if request.from_scratch:
         return None, ""
@@ -118,5 +118,5 @@ def _begin(folder: Path, run: TrainingRun, parts: Splits, dataset: Dataset) -> N
 
 
 def _hash(parts: Splits, dataset: Dataset) -> str:
-    named = {name: map(dataset.relative, part.examples) for name, part in parts.parts.items()}
+    named = {name: map(dataset.relative_name, part.examples) for name, part in parts.parts.items()}
     return runs.hash_splits(dataset.fingerprint, named)

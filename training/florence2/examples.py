@@ -111,10 +111,10 @@ _Part = TypeVar("_Part", bound=BaseModel)
 
 def _boxes(source: Path, images: Path | None) -> Iterator[FineTuningExample]:
     try:
-        said = json.loads(source.read_bytes())
+        content = json.loads(source.read_bytes())
     except ValueError as error:
         raise DataInvalid(f"{source} is not valid JSON: {error}") from None
-    raw = coco.lists(said, source)
+    raw = coco.check_lists(content, source)
     listed = list(_parts(coco.Image, source, raw, "images"))
     names = {category.id: category.name for category in _parts(coco.Category, source, raw, "categories")}
     of_image: dict[int | str, list[_Annotation]] = defaultdict(list)

@@ -58,7 +58,7 @@ def tune(examples: Sequence[FineTuningExample], weights: Path, run: Path, option
     `tell` receives progress lines. Raises WeightsInvalid, RunInvalid if `run` belongs to another training, DataInvalid
     if no image is readable, and TrainingStopped, whose text says what is kept.
     """
-    files.folder(run)
+    files.make_folder(run)
     _check_same_run(run, examples, weights, options)
     done = _find_last_epoch(run)
     tuning = _Tuning(run / f"epoch-{done}" if done else weights, options)
@@ -88,6 +88,7 @@ class _Tuning:
         self._optimiser = torch.optim.AdamW(learning, lr=options.lr)
 
     def resume(self, path: Path) -> None:
+        """Load the optimiser's state. Raises RunInvalid if it is damaged."""
         try:
             self._optimiser.load_state_dict(torch.load(path, map_location=self._device, weights_only=True))
         except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
@@ -132,11 +133,11 @@ class _Tuning:
         tokenizer = self._processor.tokenizer
         as_tensors = {"add_special_tokens": False, "padding": True, "return_tensors": "pt"}
         asked = tokenizer([make_prompt(self._processor, example.task) for example, _ in seen], **as_tensors)
-        said = tokenizer(
+        answers = tokenizer(
             [f"{tokenizer.bos_token}{example.answer}{tokenizer.eos_token}" for example, _ in seen], **as_tensors
         )
         longest = self._model.config.text_config.max_position_embeddings - 1
-        labels = said.input_ids.masked_fill(said.attention_mask == 0, _IGNORED)[:, :longest]
+        labels = answers.input_ids.masked_fill(answers.attention_mask == 0, _IGNORED)[:, :longest]
         pixels = torch.from_numpy(np.stack([picture for _, picture in seen])).to(self._device)
         return {
             "input_ids": asked.input_ids.to(self._device),
@@ -179,13 +180,13 @@ class _Tuning:
 
 def _check_same_run(run: Path, examples: Sequence[FineTuningExample], weights: Path, options: Options) -> None:
     """Write `run.json`, or compare with the existing one. The number of epochs may change. Raises RunInvalid."""
-    said = hashlib.sha256(
+    digest = hashlib.sha256(
         "\n".join(f"{example.path.name}\0{example.task}\0{example.answer}" for example in examples).encode()
     )
     about: dict[str, Any] = {
         "weights": folders.version_of(folders.hashes(weights)),
         "lessons": len(examples),
-        "lessons_sha256": said.hexdigest(),
+        "lessons_sha256": digest.hexdigest(),
         "options": {name: value for name, value in asdict(options).items() if name != "epochs"},
     }
     file = run / "run.json"

@@ -46,11 +46,11 @@ def main(arguments: Sequence[str], root: Path, gpus: int, execute: Execute) -> i
     measurable = _has_test_part(source)
     if not measurable:
         _note(f"{runs.SPLITS} has no test part, so the run will not be evaluated here; {_LATER}")
-    code, said = execute(train_command(arguments, root, run, gpus))
+    code, last_lines = execute(train_command(arguments, root, run, gpus))
     if code:
         (root / "output").mkdir(parents=True, exist_ok=True)
         (root / "output" / "failure").write_text(
-            said[-_LONGEST_WHY:] or f"training ended with exit code {code}", encoding="utf-8"
+            last_lines[-_LONGEST_WHY:] or f"training ended with exit code {code}", encoding="utf-8"
         )
         return code
     leave_out = shutil.ignore_patterns(runs.LAST, ".*")

@@ -29,13 +29,13 @@ def follow(jobs: TrainingJobs, name: str, pause: Callable[[float], None] = time.
     Following does not affect the job. Raises TrainingStopped if the job failed or was stopped.
     """
     position: LogPosition | None = None
-    said = ""
+    shown = ""
     while True:
         state = jobs.state(name)  # before the log, so that no last lines of an ended job are missed
         doing = ": ".join(filter(None, (state.phase or state.status, state.message)))
-        if doing != said:
+        if doing != shown:
             yield f"[{doing}]"
-            said = doing
+            shown = doing
         lines, position = jobs.log(name, position)
         yield from lines
         if state.ended:

@@ -79,26 +79,26 @@ class TrainingJobs:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def create(self, wanted: JobRequest) -> str:
+    def create(self, request: JobRequest) -> str:
         """Create the job and return its ARN. Raises Misconfigured for a used name, a quota too small or a bad role."""
-        doing = f"create the training job {wanted.name}"
+        doing = f"create the training job {request.name}"
         with translate_errors(doing, "sagemaker"):
             try:
-                answer = self._clients.of("sagemaker").create_training_job(**_request(wanted))
+                answer = self._clients.of("sagemaker").create_training_job(**_build_request(request))
             except ParamValidationError as error:
-                said = "; ".join(error.kwargs["report"].splitlines())
-                raise Misconfigured(f"cannot {doing}: invalid request: {said}") from None
+                report = "; ".join(error.kwargs["report"].splitlines())
+                raise Misconfigured(f"cannot {doing}: invalid request: {report}") from None
             except ClientError as error:
                 if code_of(error) == "ResourceInUse":
                     raise Misconfigured(
-                        f"the name {wanted.name!r} belongs to an earlier training job, and names cannot be reused: "
+                        f"the name {request.name!r} belongs to an earlier training job, and names cannot be reused: "
                         "choose another one"
                     ) from None
                 if code_of(error) == "ResourceLimitExceeded":
-                    market = "spot training job" if wanted.spot else "training job"
+                    market = "spot training job" if request.spot else "training job"
                     raise Misconfigured(
-                        f"the account's quota of {wanted.machine} for {market} usage is used up; ask for more in AWS's "
-                        "Service Quotas, SageMaker"
+                        f"the account's quota of {request.machine} for {market} usage is used up; ask for more in "
+                        "AWS's Service Quotas, SageMaker"
                     ) from None
                 raise
         return str(answer["TrainingJobArn"])
@@ -167,35 +167,35 @@ class TrainingJobs:
                 return
 
 
-def _request(wanted: JobRequest) -> dict[str, object]:
-    channels = [_channel(DATA, wanted.data)]
-    if wanted.weights:
-        channels.append(_channel(WEIGHTS, wanted.weights))
-    limits = {"MaxRuntimeInSeconds": wanted.hours * _HOUR_S}
-    if wanted.spot:
+def _build_request(request: JobRequest) -> dict[str, object]:
+    channels = [_channel(DATA, request.data)]
+    if request.weights:
+        channels.append(_channel(WEIGHTS, request.weights))
+    limits = {"MaxRuntimeInSeconds": request.hours * _HOUR_S}
+    if request.spot:
         limits["MaxWaitTimeInSeconds"] = 2 * limits["MaxRuntimeInSeconds"]
     arguments = (
-        {"ContainerArguments": list(wanted.arguments)} if wanted.arguments else {}
+        {"ContainerArguments": list(request.arguments)} if request.arguments else {}
     )  # SageMaker rejects an empty list
     return {
-        "TrainingJobName": wanted.name,
+        "TrainingJobName": request.name,
         "AlgorithmSpecification": {
-            "TrainingImage": wanted.image,
+            "TrainingImage": request.image,
             "TrainingInputMode": "File",
-            "ContainerEntrypoint": list(wanted.entrypoint),
+            "ContainerEntrypoint": list(request.entrypoint),
             **arguments,
         },
-        "RoleArn": wanted.role,
+        "RoleArn": request.role,
         "InputDataConfig": channels,
-        "OutputDataConfig": {"S3OutputPath": wanted.output},
+        "OutputDataConfig": {"S3OutputPath": request.output},
         "ResourceConfig": {
-            "InstanceType": wanted.machine,
+            "InstanceType": request.machine,
             "InstanceCount": 1,
-            "VolumeSizeInGB": wanted.disk_gb,
+            "VolumeSizeInGB": request.disk_gb,
         },
         "StoppingCondition": limits,
-        "EnableManagedSpotTraining": wanted.spot,
-        "CheckpointConfig": {"S3Uri": wanted.checkpoints, "LocalPath": CHECKPOINTS},
+        "EnableManagedSpotTraining": request.spot,
+        "CheckpointConfig": {"S3Uri": request.checkpoints, "LocalPath": CHECKPOINTS},
     }
 
 

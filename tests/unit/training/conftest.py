@@ -1,4 +1,4 @@
-"""Networks as small as these gain nothing by more threads, and lose much where tests run two at once."""
+"""Run torch in one thread: small networks gain nothing from more, and parallel tests lose much."""
 
 from __future__ import annotations
 

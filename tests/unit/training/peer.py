@@ -1,4 +1,4 @@
-"""What each of several processes does, as torchrun starts them: `torchrun … -m tests.unit.training.peer WHAT …`."""
+"""The program that torchrun starts in each process: `torchrun … -m tests.unit.training.peer WHAT …`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EPOCHS = 2
 
 
 def training(source: str, folder: str, killed_at: str) -> None:
-    """With a checkpoint every second step; the first process kills itself after step `killed_at`, 0 never."""
+    """Train with a checkpoint every second step. The first process kills itself after step `killed_at`; 0: never."""
 
     def kill(step: int) -> None:
         if step == int(killed_at):
@@ -40,7 +40,7 @@ def training(source: str, folder: str, killed_at: str) -> None:
 
 
 def step(folder: str) -> None:
-    """One, of two batches in each of two processes; and of all four as one batch in the first process alone."""
+    """Take one step over two batches in each of two processes, and one over all four as one batch in one process."""
     random = torch.Generator().manual_seed(5)
     pixels = torch.randint(0, 256, (8, 4, 4, 3), generator=random, dtype=torch.uint8)
     truth = torch.randint(0, 2, (8, 3), generator=random).float()
@@ -52,8 +52,8 @@ def step(folder: str) -> None:
 
 
 def _learned(processes: Processes, batches: list[Batch]) -> dict[str, Tensor]:
-    """The loss, and each weight with AdamW's mean of its gradient, after one step of a network without batch norm."""
-    torch.manual_seed(processes.rank)  # weights of their own: the first one's count
+    """Return loss, weights and AdamW's mean gradients after one step of a network without batch norm."""
+    torch.manual_seed(processes.rank)  # each process starts with other weights; the first one's count
     layers = {"flat": nn.Flatten(), "below": nn.Linear(48, 6), "bend": nn.GELU(), "fc": nn.Linear(6, 3)}
     module = PixelNetwork(nn.Sequential(OrderedDict(layers)), (0.5,) * 3, (0.2,) * 3)
     options = Options(loss="bce", amp="off", ema=0.0, clip=0.0, lr=0.01, warmup=0.0)

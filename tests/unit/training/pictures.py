@@ -1,4 +1,4 @@
-"""Labelled pictures that a network of some hundred thousand weights can tell apart within a few steps."""
+"""Labelled pictures that a network of some hundred thousand weights learns within a few steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 60), "red": (210, 40, 30)}
 
 
 def folder_of_classes(folder: Path, each: int = 10, side: int = 40, seed: int = 7) -> Path:
-    """`each` noisy pictures of each colour, in a folder for each class; another seed, other pictures."""
+    """Make `each` noisy pictures per colour, in a folder for each class. Another seed gives other pictures."""
     random = np.random.default_rng(seed)
     for name, colour in COLOURS.items():
         (folder / name).mkdir(parents=True)

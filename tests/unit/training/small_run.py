@@ -1,4 +1,4 @@
-"""A training of some steps that take a hundredth of a second each, and one who watches it."""
+"""A small training, with steps of about 10 ms, and an observer that records it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ OPTIONS: dict[str, Any] = {
 
 
 class Killed(BaseException):
-    """Ends a training as a signal would: nothing catches it."""
+    """Ends a training as a signal would; nothing catches it."""
 
 
 class Recorder:
-    """Keeps what it is told; `at` is called after each step with its number."""
+    """Records all events, and calls `at` with the number of each step."""
 
     def __init__(self, at: Callable[[int], None] = lambda _: None) -> None:
         self.lines: list[str] = []
@@ -69,12 +69,12 @@ def killed_at(step: int) -> Recorder:
 
 
 def places(folder: Path) -> Places:
-    """Where no weights are."""
+    """Return places without any weights."""
     return Places("", folder / "weights", LocalStore(folder / "store"), folder / "cache")
 
 
 def task(source: Path, folder: Path, recorder: Recorder | None = None, **changed: Any) -> Task:
-    """Of random weights; what is no option of a training goes to `TrainingRequest`."""
+    """Prepare a training from random weights. Keywords that are not options go to `TrainingRequest`."""
     rest = {name: changed.pop(name) for name in ("save_every", "workers", "splits") if name in changed}
     wanted = starting.TrainingRequest(source, folder, Options(**{**OPTIONS, **changed}), from_scratch=True, **rest)
     return starting.prepare_task(wanted, places(folder.parent), ALONE, (recorder or Recorder()).on_message)

@@ -1,4 +1,4 @@
-"""Labelled images in the shapes in which people have them."""
+"""Make labelled images in the layouts that people use."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ SIZE = (48, 36)
 
 
 def picture(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
-    """A picture of soft patches; those of two seeds have nothing in common."""
+    """Return a picture of soft patches; each seed gives an unrelated one."""
     noise = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
 
 
 def pictures(folder: Path, *names: str) -> None:
-    """One for each name, each another one."""
+    """Write a different picture for each name."""
     for seed, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         picture(seed).save(folder / name)
 
 
 def coco(folder: Path, **changes: Any) -> Path:
-    """Three images, two categories with gaps between their ids, a box each; `changes` replace whole lists."""
+    """Write COCO JSON of three images with a box each, and two categories with gaps between their ids.
+
+    `changes` replace whole lists.
+    """
     names = ("a.png", "b.png", "c.png")
     pictures(folder / "images", *names)
     width, height = SIZE

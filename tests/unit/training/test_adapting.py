@@ -1,4 +1,4 @@
-"""The first tags of the tagger that learns from people, from a labelled folder; and what it then says that it knows."""
+"""Teach the adaptive tagger from a labelled folder, and show what it knows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def tagger(store: ObjectStore) -> AdaptiveTagger:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six red photos and six green ones, each in its folder."""
+    """Six red and six green photos, in a folder for each colour."""
     root = tmp_path / "photos"
     for name, colour in (("Rose", (200, 20, 20)), ("leaf", (20, 200, 20))):
         (root / name).mkdir(parents=True)
@@ -131,7 +131,7 @@ def _one_class(folder: Path) -> None:
     [
         (_empty, "no readable photo of 'sea'"),
         (_unreadable, r"no readable photo of 'sea' \(.*a\.jpg: not an image"),
-        (_one_class, "every image is 'Rose'"),
+        (_one_class, "every image has only the label 'Rose'"),
     ],
 )
 def test_what_cannot_be_learned_is_refused_and_nothing_is_learned(

@@ -1,4 +1,4 @@
-"""The check before training finds what is wrong, above all an image that is learned from and measured on."""
+"""`tagfleet data check` finds problems, above all images that are in both training and test parts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def run(*arguments: str | Path) -> Result:
 
 
 def checked(source: Path, split: Splits | None = None) -> Check:
-    found = reading.look(source)
-    return check(found, fingerprints.taken(one.path for one in found.dataset.examples), split)
+    found = reading.inspect(source)
+    return check(found, fingerprints.compute_fingerprints(one.path for one in found.dataset.examples), split)
 
 
 def kinds(found: Check) -> set[tuple[str, str]]:
@@ -42,7 +42,7 @@ def source(tmp_path) -> Path:
 
 
 def leaky(source: Path, changed: Image.Image) -> Splits:
-    """A split in whose test part one file is `changed`, which was made from a training image."""
+    """Return a split with one test image replaced by `changed`, which is made from a training image."""
     parts = splits.split(reading.read(source), (60, 20, 20))
     changed.save(parts.test.examples[0].path)
     return parts
@@ -136,12 +136,12 @@ class TestFindings:
         picture(1, (36, 48)).save(tmp_path / "images" / "b.png")  # on its side, as a camera may say by EXIF
         picture(2, (36, 36)).save(tmp_path / "images" / "c.png")
         assert [finding.text for finding in checked(made).findings if finding.kind == "other size"] == [
-            "it has 36 × 36 pixels, and its labels are for one of 48 × 36"
+            "it has 36 × 36 pixels, but its labels are for 48 × 36"
         ]
 
     def test_another_file_than_the_one_that_was_tagged(self, tmp_path):
         pictures(tmp_path, "a.png", "b.png")
-        own = fingerprints.taken([tmp_path / "a.png"])[tmp_path / "a.png"].sha256
+        own = fingerprints.compute_fingerprints([tmp_path / "a.png"])[tmp_path / "a.png"].sha256
         lines = (
             {
                 "image_id": name,
@@ -204,7 +204,7 @@ class TestCommand:
 
     def test_a_source_that_cannot_be_read_is_one_line(self, tmp_path):
         done = run("check", tmp_path / "gone")
-        assert "there is no such file or folder" in str(done.exception)
+        assert "does not exist; name a file or folder" in str(done.exception)
 
     @pytest.mark.parametrize("shares", ["80,20", "a,b,c"])
     def test_shares_that_are_none(self, source, shares):

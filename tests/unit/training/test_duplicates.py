@@ -13,7 +13,7 @@ from core.errors import BadImage
 from core.imaging.decode import DecodeBudget, Decoder
 from tests.unit.training.sources import picture
 from training.data import fingerprints
-from training.data.duplicates import DISTANCE, Copies, copies, grouped
+from training.data.duplicates import DISTANCE, Copies, find_copies, group_copies
 from training.data.examples import Dataset, Example
 from training.data.fingerprints import Fingerprint
 
@@ -23,11 +23,11 @@ DECODER = Decoder(32, DecodeBudget(100))
 def print_of(image: Image.Image, **how: object) -> Fingerprint:
     out = BytesIO()
     image.save(out, **({"format": "BMP"} | how))
-    return fingerprints.of(out.getvalue(), DECODER)
+    return fingerprints.fingerprint_bytes(out.getvalue(), DECODER)
 
 
 def made_up(hashes: list[int], mirrors: list[int] | None = None) -> dict[Path, Fingerprint]:
-    """Fingerprints with these hashes; by default no mirror of one is near any of them."""
+    """Return fingerprints with these hashes; by default, no mirrored hash is near any of them."""
     return {
         Path(f"{number}"): Fingerprint(f"{number}", value, mirrors[number] if mirrors else value ^ (2**64 - 1), (1, 1))
         for number, value in enumerate(hashes)
@@ -49,12 +49,12 @@ def test_a_copy_is_near_and_another_picture_is_not(changed):
     for seed in range(5):
         original = print_of(picture(seed))
         other = changed(picture(seed))
-        assert [pair.second for pair in copies({Path("a"): original, Path("b"): other})] == [Path("b")]
-        assert not copies({Path("a"): original, Path("b"): changed(picture(seed + 100))})
+        assert [pair.second for pair in find_copies({Path("a"): original, Path("b"): other})] == [Path("b")]
+        assert not find_copies({Path("a"): original, Path("b"): changed(picture(seed + 100))})
 
 
 def test_a_mirrored_copy_is_called_so():
-    [pair] = copies({Path("a"): print_of(picture(1)), Path("b"): print_of(ImageOps.mirror(picture(1)))})
+    [pair] = find_copies({Path("a"): print_of(picture(1)), Path("b"): print_of(ImageOps.mirror(picture(1)))})
     assert pair.mirrored
     assert str(pair).endswith("of 64 bits apart, mirrored")
 
@@ -63,7 +63,7 @@ def test_a_picture_turned_by_its_exif_orientation_is_the_same_picture():
     exif = Image.Exif()
     exif[0x0112] = 3
     turned = print_of(picture(1).transpose(Image.Transpose.ROTATE_180), format="PNG", exif=exif)
-    assert copies({Path("a"): print_of(picture(1)), Path("b"): turned})
+    assert find_copies({Path("a"): print_of(picture(1)), Path("b"): turned})
 
 
 hashes = st.integers(0, 2**64 - 1)
@@ -76,13 +76,13 @@ def test_every_pair_within_the_distance_hangs_together(value, bits, others):
         near ^= 1 << bit
     prints = made_up([value, *others, near])
     same = Dataset("", ("a",), tuple(Example(path, frozenset(), str(path)) for path in prints))
-    groups = {str(one.path): one.group for one in grouped(same, copies(prints)).examples}
+    groups = {str(one.path): one.group for one in group_copies(same, find_copies(prints)).examples}
     assert groups["0"] == groups[str(len(others) + 1)]
 
 
 @given(st.lists(hashes, max_size=30))
 def test_what_hangs_together_does_so_by_near_pairs_and_no_pair_is_too_many(values):
-    found = copies(made_up(values))
+    found = find_copies(made_up(values))
     for pair in found:
         apart = values[int(str(pair.first))] ^ values[int(str(pair.second))]
         seen = (2**64 - 1) if pair.mirrored else 0
@@ -99,12 +99,12 @@ def test_a_film_of_thousands_of_frames():
     random = np.random.default_rng(1)
     scenes = random.integers(0, 2**63, 4)
     frames = [int(scenes[number % 4]) ^ (1 << int(random.integers(0, 63))) for number in range(4000)]
-    assert len(copies(made_up(frames))) == 4000 - 4
+    assert len(find_copies(made_up(frames))) == 4000 - 4
 
 
 def test_files_that_are_the_same():
     one = print_of(picture(1))
-    assert copies({Path("a"): one, Path("b"): one, Path("c"): one}) == [
+    assert find_copies({Path("a"): one, Path("b"): one, Path("c"): one}) == [
         Copies(Path("a"), Path("b"), None),
         Copies(Path("a"), Path("c"), None),
     ]
@@ -116,26 +116,28 @@ def test_groups_that_share_a_copy_become_one():
         "", ("x",), tuple(Example(path, frozenset(), group) for path, group in zip(paths, "11223", strict=True))
     )
     found = [Copies(Path("b"), Path("c"), 0)]
-    assert [one.group for one in grouped(data, found).examples] == ["1", "1", "1", "1", "3"]
+    assert [one.group for one in group_copies(data, found).examples] == ["1", "1", "1", "1", "3"]
 
 
 def test_an_image_that_cannot_be_read_is_said_and_copies_nothing(tmp_path):
     picture(1).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
     done: list[int] = []
-    found = fingerprints.taken([tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"], progress=done.append)
+    found = fingerprints.compute_fingerprints(
+        [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"], progress=done.append
+    )
     assert [isinstance(one, BadImage) for one in found.values()] == [False, True, True]
     assert done == [1, 2, 3]
-    assert not copies(found)
+    assert not find_copies(found)
 
 
 def test_real_photos_are_not_taken_for_each_other(data):
     photos = sorted((data / "coco" / "images").iterdir())
-    assert not copies(fingerprints.taken(photos))
+    assert not find_copies(fingerprints.compute_fingerprints(photos))
 
 
 def cut(image: Image.Image, share: float) -> Image.Image:
-    """The middle of it, that share of each side, as large as before."""
+    """Crop the middle, `share` of each side, and enlarge it to the old size."""
     width, height = image.size
     left, top = width * (1 - share) / 2, height * (1 - share) / 2
     return image.resize(image.size, Image.Resampling.BICUBIC, (left, top, width - left, height - top))
@@ -160,9 +162,9 @@ def cut(image: Image.Image, share: float) -> Image.Image:
     ids=["jpeg 30", "half", "square", "mirror", "bright", "flat", "grey", "cut 0.98", "cut 0.9", "turn 3", "turn 10"],
 )
 def test_how_many_of_64_photos_are_recognised(data, changed, found):
-    """The table of docs/training.md."""
+    """Measures the table in docs/training.md."""
     photos = [Image.open(path).convert("RGB") for path in sorted((data / "coco" / "images").iterdir())]
-    pairs = [copies({Path("a"): print_of(image), Path("b"): changed(image)}) for image in photos]
+    pairs = [find_copies({Path("a"): print_of(image), Path("b"): changed(image)}) for image in photos]
     assert len(list(filter(None, pairs))) == found
 
 
@@ -171,5 +173,5 @@ def test_a_hundred_thousand_hashes_are_compared_within_a_minute():
     random = np.random.default_rng(1)
     values = [int(value) for value in random.integers(0, 2**64, 100_000, dtype=np.uint64)]
     planted = [values[number] ^ 0b1010101 << number % 50 for number in range(100)]
-    found = copies(made_up([*values, *planted], [0] * 100_100))
+    found = find_copies(made_up([*values, *planted], [0] * 100_100))
     assert sum(int(str(pair.second)) >= 100_000 for pair in found) >= 100

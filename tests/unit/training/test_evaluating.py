@@ -1,4 +1,4 @@
-"""A run and taggers, evaluated; thresholds that saw no test image; the report."""
+"""Evaluate a run and taggers: figures, report, and thresholds that never see a test image."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def run(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kept(settings: Settings, engine_cache: Path) -> Settings:
-    """The network is converted once for all tests."""
+    """Convert the network once for all tests."""
     return settings.model_copy(update={"cache": engine_cache})
 
 
 class ColourTagger:
-    """Knows a colour by its brightest channel; is the surer the brighter it is."""
+    """Recognises a colour by its brightest channel, with more confidence if it is brighter."""
 
     name = "colours"
     version = "colours@1"
@@ -88,7 +88,7 @@ def test_a_run_is_evaluated_on_the_engine_that_would_serve_it(
 
 
 def test_thresholds_and_temperature_see_no_test_image(run: Path, source: Path, kept: Settings, tmp_path: Path) -> None:
-    """The same run with every label of the test images wrong: only what is measured on them changes."""
+    """With every test label wrong, only the test figures change."""
     honest = evaluating.evaluate_run(run, EvaluationRequest(source), kept).figures
     dataset = reading.read(source)
     parts = splits.load(run / runs.SPLITS, dataset)
@@ -97,7 +97,7 @@ def test_thresholds_and_temperature_see_no_test_image(run: Path, source: Path, k
     for example in dataset.examples:
         label = next(iter(example.labels))
         told = (label + 1) % 3 if example.path in test else label
-        lines.append(f"{dataset.relative(example)},{dataset.labels[told]}")
+        lines.append(f"{dataset.relative_name(example)},{dataset.labels[told]}")
     table = source.parent / "colours" / "lies.csv"
     table.write_text("\n".join(lines) + "\n")
     try:

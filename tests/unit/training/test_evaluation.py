@@ -1,4 +1,4 @@
-"""All figures of one evaluation, and how they are kept."""
+"""The figures of an evaluation, and their file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning a tiny Florence-2: it learns, goes on after an interruption with the same weights, and is served."""
+"""Fine-tune a tiny Florence-2: it learns, resumes with the same weights, and can be served."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def coco(photos: Path, **more: object) -> Path:
-    """Boxes in pixels, relative ones, and an image of which nothing is known."""
+    """Write COCO JSON with boxes in pixels, relative boxes, and an image without annotations."""
     content = {
         "images": [{"id": number, "file_name": f"{name}.jpg"} for number, name in enumerate("abc")],
         "categories": [{"id": 7, "name": "red <b>car"}, {"id": 8, "name": "tree"}],

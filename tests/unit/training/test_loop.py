@@ -1,4 +1,4 @@
-"""A whole training, small: it learns, it can be killed at any step, and nothing that goes wrong costs what was good."""
+"""A small training learns, can be killed at any step, and keeps its best weights whatever fails."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing interrupted."""
+    """The folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     trained(source, folder)
     return folder
 
 
 def same(one: object, other: object) -> bool:
-    """Bit for bit, however nested."""
+    """Compare nested values bit for bit."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and torch.equal(one, other)
     if isinstance(one, dict):
@@ -46,7 +46,7 @@ def same(one: object, other: object) -> bool:
 
 
 def states(folder: Path) -> list[object]:
-    """All that a run leaves that must not depend on how often it was killed."""
+    """Return everything in a run's folder that must not depend on interruptions."""
     last = torch.load(folder / runs.LAST, weights_only=True)
     for epoch in last["history"]:
         del epoch["images_per_s"]
@@ -146,7 +146,7 @@ def test_a_disk_that_fills_up_amid_a_checkpoint_costs_nothing(source: Path, whol
     good = (folder / runs.LAST).read_bytes()
     with (
         no_file_larger_than(len(good) // 2),
-        pytest.raises(TrainingStopped, match=r"last\.pt could not be written: .*; the one before it is kept"),
+        pytest.raises(TrainingStopped, match=r"last\.pt could not be written: .*; its previous version is kept"),
     ):
         trained(source, folder, save_every=1)
     assert (folder / runs.LAST).read_bytes() == good

@@ -1,4 +1,4 @@
-"""The losses: what they come down to, and that nothing makes them or their gradients infinite."""
+"""The losses have their published values, and finite gradients for every input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured, against figures worked out by hand, a naive reference, and what must always hold."""
+"""The metrics, against values worked out by hand, a naive reference, and invariants."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def scored(draw: st.DrawFn) -> tuple[Scores, Truth]:
 
 
 def naive_average_precision(scores: list[float], truth: list[bool]) -> float:
-    """By the definition, threshold by threshold."""
+    """Compute average precision by its definition, threshold by threshold."""
     total, before = 0.0, 0.0
     for threshold in sorted(set(scores), reverse=True):
-        said = [score >= threshold for score in scores]
-        hits = sum(one and other for one, other in zip(said, truth, strict=True))
-        precision, recall = hits / sum(said), hits / sum(truth)
+        predicted = [score >= threshold for score in scores]
+        hits = sum(one and other for one, other in zip(predicted, truth, strict=True))
+        precision, recall = hits / sum(predicted), hits / sum(truth)
         total += (recall - before) * precision
         before = recall
     return total
@@ -107,8 +107,8 @@ def test_f1_lies_between_precision_and_recall(case: tuple[Scores, Truth]) -> Non
 
 def test_micro_and_macro_of_a_worked_example() -> None:
     truth = np.array([[True, False], [True, False], [True, True], [False, False]])
-    said = np.array([[True, True], [True, False], [False, False], [False, False]])
-    counts = metrics.tally_labels(said, truth)  # label 0: 2 hits, 1 miss; label 1: 1 false alarm, 1 miss
+    predicted = np.array([[True, True], [True, False], [False, False], [False, False]])
+    counts = metrics.tally_labels(predicted, truth)  # label 0: 2 hits, 1 miss; label 1: 1 false alarm, 1 miss
     assert metrics.micro_average(counts) == metrics.Means(2 / 3, 2 / 4, 4 / 7)
     assert metrics.macro_average(counts) == metrics.Means(1 / 2, 1 / 3, 2 / 5)
 

@@ -1,4 +1,4 @@
-"""Networks with a new head over old weights; the mean of weights; the learning rate."""
+"""Networks with a new head, the moving average of weights, and the learning rate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = "timm/test_byobnet"
 
 @pytest.fixture
 def imagenet(tmp_path: Path) -> Path:
-    """Weights of the small network as they are published: with a head of 1,000 labels."""
+    """Published weights of the small network, with a head of 1,000 labels."""
     torch.manual_seed(5)
     path = tmp_path / "imagenet.safetensors"
     save_file(modules.create_module(SMALL, 1000).state_dict(), path)

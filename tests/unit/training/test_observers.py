@@ -1,4 +1,4 @@
-"""TensorBoard's files: what lies in them, and a disk that is full."""
+"""TensorBoard's files: their content, and a full disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EPOCH = Epoch(epoch=1, step=2, lr=0.1, train_loss=1, validation_loss=0.5, mAP=0.
 
 
 def events(folder: Path) -> list[Event]:
-    """Of all files, in TensorFlow's records: length, its checksum, data, their checksum."""
+    """Read all events. A TensorFlow record is a length, its checksum, data, and their checksum."""
     found = []
     for path in sorted((folder / BOARD).iterdir()):
         rest = path.read_bytes()

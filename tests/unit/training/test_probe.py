@@ -1,4 +1,4 @@
-"""The linear probe finds what features tell, and nothing where they tell nothing."""
+"""The linear probe learns from features that show the labels, and not from noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.fit.metrics import Floats, Truth
 
 
 def planted(telling: bool) -> tuple[Dataset, Floats, Truth]:
-    """60 images with three labels, and features that show them or noise alone."""
+    """Return 60 images with three labels, and features that show them or are only noise."""
     random = np.random.default_rng(4)
     truth = random.random((60, 3)) < [0.5, 0.3, 0.2]
     features = random.normal(0, 1, (60, 400))

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own: one that is killed by the system, and one in two processes at once."""
+"""Trainings in separate processes: one is killed by SIGKILL, and one runs in two processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tagfleet publish`: the folder of a run becomes a model that workers serve."""
+"""`tagfleet publish` makes a run's folder a model that workers serve."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LABELS = ("dog", "cat")
 
 
 def evaluate(folder: Path) -> None:
-    """As `tagfleet evaluate` leaves it, of made-up scores."""
+    """Write the evaluation of made-up scores, as `tagfleet evaluate` does."""
     truth = np.array([[True, False], [False, True], [True, True], [False, False]])
     scores = np.where(truth, 0.8, 0.3) - [[0.0], [0.1], [0.0], [0.1]]
     figures = evaluate_scores(scores, truth, LABELS, thresholds=(0.4, 0.6), temperature=1.5)
@@ -42,7 +42,7 @@ def evaluate(folder: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run that was trained and evaluated."""
+    """The folder of a trained and evaluated run."""
     folder = tmp_path / "run"
     folder.mkdir()
     torch.manual_seed(1)

@@ -8,11 +8,11 @@ import pytest
 from core.errors import DataInvalid
 from tests.unit.training.sources import SIZE, coco, pictures
 from training.data.examples import Dataset
-from training.data.reading import look, read
+from training.data.reading import inspect, read
 
 
 def tags(dataset: Dataset) -> dict[str, set[str]]:
-    return {dataset.relative(one): {dataset.labels[label] for label in one.labels} for one in dataset.examples}
+    return {dataset.relative_name(one): {dataset.labels[label] for label in one.labels} for one in dataset.examples}
 
 
 def said(source: Path, images: Path | None = None) -> str:
@@ -22,7 +22,7 @@ def said(source: Path, images: Path | None = None) -> str:
 
 
 def kinds(source: Path) -> list[tuple[str, str]]:
-    return [(finding.level, finding.kind) for finding in look(source).findings]
+    return [(finding.level, finding.kind) for finding in inspect(source).findings]
 
 
 class TestCoco:
@@ -31,7 +31,7 @@ class TestCoco:
         assert dataset.labels == ("dog", "cat")
         assert tags(dataset) == {"a.png": {"cat", "dog"}, "b.png": {"dog"}, "c.png": set()}
         assert read(tmp_path) == dataset
-        assert not look(tmp_path).findings
+        assert not inspect(tmp_path).findings
 
     def test_the_layout_in_which_it_is_published(self, tmp_path):
         made = coco(tmp_path)
@@ -56,7 +56,7 @@ class TestCoco:
             ({"images": []}, "image 0 is not among its images"),
             ({"images": [{"id": 0, "file_name": "../a.png"}], "annotations": []}, "'../a.png' is not in"),
             ({"images": [{"id": 0, "file_name": "gone.png"}], "annotations": []}, "image 0: 'gone.png' is not in"),
-            ({"categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "dog"}]}, "category 3 'dog' is there twice"),
+            ({"categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "dog"}]}, "category 3 'dog' occurs twice"),
             ({"categories": None}, "it has no list 'categories'"),
         ],
     )
@@ -68,7 +68,7 @@ class TestCoco:
     def test_json_that_breaks_off(self, tmp_path):
         made = coco(tmp_path)
         made.write_text('{"images": [],\n "annotations": [')
-        assert said(made) == f"{made}:2: no json: Expecting value at column 18"
+        assert said(made) == f"{made}:2: not valid JSON: Expecting value at column 18"
 
     def test_json_that_is_no_text(self, tmp_path):
         made = coco(tmp_path)
@@ -78,7 +78,7 @@ class TestCoco:
     def test_boxes_outside_are_no_obstacle(self, tmp_path):
         boxes = ([0, 0, *SIZE], [-5, 0, 9, 9], [40, 30, 20, 3], [3, 3, 0, 4])
         made = coco(tmp_path, annotations=[{"image_id": 0, "category_id": 7, "bbox": list(box)} for box in boxes])
-        found = [finding for finding in look(made).findings if finding.kind == "box outside"]
+        found = [finding for finding in inspect(made).findings if finding.kind == "box outside"]
         assert [finding.text.partition(",")[0] for finding in found] == [
             f"the box of annotations[{number}]" for number in (1, 2, 3)
         ]
@@ -114,20 +114,20 @@ class TestCsv:
     @pytest.mark.parametrize(
         ("text", "line"),
         [
-            ("name,labels\n", "1: there is no column `file`"),
-            ("file\na.png\n", "1: there is neither a column `labels`"),
-            ("file,labels,dog\n", "1: either a column `labels`"),
-            ("file,dog,dog\n", "1: each column needs a name of its own"),
-            ("file,dog,cat\na.png,1,0\nb.png,2,0\n", "3: column 'dog' says '2'"),
+            ("name,labels\n", "1: the column `file` is missing"),
+            ("file\na.png\n", "1: add a column `labels`, or"),
+            ("file,labels,dog\n", "1: with a column `labels`, remove"),
+            ("file,dog,dog\n", "1: each column needs a unique name"),
+            ("file,dog,cat\na.png,1,0\nb.png,2,0\n", "3: column 'dog' has '2'"),
             ("file,labels\na.png,dog\ngone.png,cat\n", "3: 'gone.png' is not in"),
-            ("file,labels\na.png,dog\na.png,cat\n", "3: 'a.png' has a line further up"),
-            ("file,labels\na.png,dog\nb.png\n", "3: 2 columns are wanted"),
-            ("file,labels\na.png,dog\nb.png,cat,cow\n", "3: 2 columns are wanted"),
-            ('file,labels\na.png,"dog\n', "2: no csv: unexpected end of data"),
-            ("file,labels\na.png,dog\nb.png,dog\n", " every image is 'dog' and nothing else"),
-            ("file,labels\na.png,dog\nb.png,Dog\n", " 'Dog' and 'dog' are one and the same tag to Tagfleet"),
-            ("file,labels\n", " there is no labelled image in it"),
-            ("", "1: there is no column `file`"),
+            ("file,labels\na.png,dog\na.png,cat\n", "3: 'a.png' has an earlier line"),
+            ("file,labels\na.png,dog\nb.png\n", "3: the line needs 2 columns"),
+            ("file,labels\na.png,dog\nb.png,cat,cow\n", "3: the line needs 2 columns"),
+            ('file,labels\na.png,"dog\n', "2: not valid csv: unexpected end of data"),
+            ("file,labels\na.png,dog\nb.png,dog\n", " every image has only the label 'dog'"),
+            ("file,labels\na.png,dog\nb.png,Dog\n", " 'Dog' and 'dog' are the same tag to Tagfleet"),
+            ("file,labels\n", " it has no labelled image"),
+            ("", "1: the column `file` is missing"),
         ],
     )
     def test_what_is_wrong_is_said_with_its_line(self, tmp_path, text, line):
@@ -145,7 +145,7 @@ class TestCsv:
 
     def test_a_first_line_without_end(self, tmp_path):
         made = self.write(tmp_path, f'"{"a" * 200_000}')
-        assert said(made) == f"{made}:1: no csv: field larger than field limit (131072)"
+        assert said(made) == f"{made}:1: not valid csv: field larger than field limit (131072)"
 
 
 class TestExports:
@@ -165,8 +165,8 @@ class TestExports:
         )
         dataset = read(made)
         assert tags(dataset) == {"a.png": {"Dog", "grass"}, "b.png": {"Dog"}, "c.png": set()}
-        assert not look(made).findings
-        assert set(look(made).hashes.values()) == {"ab" * 32}
+        assert not inspect(made).findings
+        assert set(inspect(made).hashes.values()) == {"ab" * 32}
 
     def test_csv(self, tmp_path):
         pictures(tmp_path, "a.png", "b.png", "-c.png")
@@ -220,7 +220,7 @@ class TestFolders:
 
     def test_one_class_only(self, tmp_path):
         pictures(tmp_path, "cat/1.png", "cat/2.png")
-        assert "there is nothing to tell apart" in said(tmp_path)
+        assert "to learn the difference" in said(tmp_path)
 
     def test_an_empty_class_is_only_a_warning(self, tmp_path):
         pictures(tmp_path, "cat/1.png", "dog/1.png")

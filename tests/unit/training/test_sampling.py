@@ -1,4 +1,4 @@
-"""Orders of epochs: whole, repeatable, and rare labels as often as they should be."""
+"""The orders of epochs are complete, repeatable, and contain rare labels as often as intended."""
 
 from __future__ import annotations
 

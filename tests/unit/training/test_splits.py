@@ -119,9 +119,9 @@ class TestFiles:
         ("change", "text"),
         [
             (lambda kept: kept["test"].append(kept["train"][0]), "is in it 2 times"),
-            (lambda kept: kept["train"].pop(), "is in no part of it"),
-            (lambda kept: kept["train"].append("new.png"), "new.png is no image of the dataset"),
-            (lambda kept: kept.pop("test"), "is no file of splits: test: Field required"),
+            (lambda kept: kept["train"].pop(), "is in none of its parts"),
+            (lambda kept: kept["train"].append("new.png"), "new.png is not in the dataset"),
+            (lambda kept: kept.pop("test"), "is not a file of `tagfleet data split`: test: Field required"),
         ],
     )
     def test_a_file_that_was_changed(self, tmp_path, change, text):
@@ -137,7 +137,7 @@ class TestFiles:
     @pytest.mark.parametrize("text", ["{", "[]", "\udcff"])
     def test_no_file_of_splits(self, tmp_path, text):
         (tmp_path / "splits.json").write_text(text, errors="surrogateescape")
-        with pytest.raises(DataInvalid, match="no file of splits"):
+        with pytest.raises(DataInvalid, match="not a file of `tagfleet data split`"):
             load(tmp_path / "splits.json", self.splits()[0])
         with pytest.raises(DataInvalid, match="No such file"):
             load(tmp_path / "gone.json", self.splits()[0])
@@ -150,7 +150,7 @@ def test_a_disk_that_fills_up_leaves_the_split_that_was_there(tmp_path):
     before = path.read_bytes()
     with (
         no_file_larger_than(200),
-        pytest.raises(TrainingStopped, match=r"splits\.json could not be written: .*; the one before it is kept"),
+        pytest.raises(TrainingStopped, match=r"splits\.json could not be written: .*; its previous version is kept"),
     ):
         save(split(data, seed=2), path, data)
     assert path.read_bytes() == before

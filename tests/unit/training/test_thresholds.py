@@ -1,4 +1,4 @@
-"""Thresholds and temperatures, against an exhaustive search."""
+"""Thresholds and temperatures, compared with an exhaustive search."""
 
 from __future__ import annotations
 

@@ -8,21 +8,21 @@ from pathlib import Path
 from core.errors import DataInvalid
 from training.data.examples import Dataset
 from training.data.reading import coco, exports, folders, tables
-from training.data.reading.findings import Finding, Reading, general
+from training.data.reading.findings import Finding, Reading, check_labels
 
 _SPLITS = "splits.json"
 """Files that may be beside the images and say nothing about their content."""
 _ANNOTATIONS = "annotations"
 """The folder with the json in COCO's own layout."""
-_INDEXES = {".json": "COCO json", ".jsonl": "an export of Tagfleet's", ".csv": "csv"}
+_INDEXES = {".json": "COCO JSON", ".jsonl": "a Tagfleet export", ".csv": "csv"}
 
 
 def read(source: Path, images: Path | None = None) -> Dataset:
     """Read the dataset at `source`; `images` is the folder of its images, if not beside it.
 
-    Raises DataInvalid with the file and line of the first error; `look` finds all of them.
+    Raises DataInvalid with the file and line of the first error; `inspect` finds all of them.
     """
-    found = look(source, images)
+    found = inspect(source, images)
     errors = found.errors
     if errors:
         more = f" ({len(errors) - 1} more: `tagfleet data check {source}` lists them)" if errors[1:] else ""
@@ -30,14 +30,14 @@ def read(source: Path, images: Path | None = None) -> Dataset:
     return found.dataset
 
 
-def look(source: Path, images: Path | None = None) -> Reading:
+def inspect(source: Path, images: Path | None = None) -> Reading:
     """Read what is readable in `source`, with everything that is wrong with it.
 
     The source is COCO's json, a csv, a Tagfleet export (json lines or csv), a folder that contains one of these, or a
     folder with one folder for each class. Raises DataInvalid if it is none of them or cannot be opened.
     """
     if images is not None and not images.is_dir():
-        raise DataInvalid(f"{images} is no folder of images")
+        raise DataInvalid(f"{images} is not a folder; name the folder of the images")
     index = _index(source)
     try:
         found = _reader(index)(index, images)
@@ -45,13 +45,13 @@ def look(source: Path, images: Path | None = None) -> Reading:
         raise DataInvalid(f"{error.filename or index}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise DataInvalid(f"{index} is not UTF-8: {error.reason} at byte {error.start}") from None
-    return found.with_findings(general(found.dataset, index))
+    return found.with_findings(check_labels(found.dataset, index))
 
 
 def _index(source: Path) -> Path:
     """Return the file with the labels; the folder itself where its sub-folders are the labels."""
     if not source.exists():
-        raise DataInvalid(f"{source}: there is no such file or folder")
+        raise DataInvalid(f"{source} does not exist; name a file or folder of labelled images")
     if source.is_file():
         return source
     files = sorted(
@@ -61,12 +61,10 @@ def _index(source: Path) -> Path:
     )
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
-        raise DataInvalid(f"{source} holds several files that may say what is on the images: name one of {names}")
+        raise DataInvalid(f"{source} has several files that may contain the labels: name one of {names}")
     if not files and (below := sorted((source / _ANNOTATIONS).glob("*.json"))):
         names = ", ".join(map(str, below))
-        raise DataInvalid(
-            f"{source} holds no folders of classes, but files that say what is on the images: name one of {names}"
-        )
+        raise DataInvalid(f"{source} has files with labels instead of a folder for each class: name one of {names}")
     return files[0] if files else source
 
 
@@ -80,7 +78,7 @@ def _reader(index: Path) -> Callable[[Path, Path | None], Reading]:
         return exports.read_json_lines
     if ending == ".csv":
         return exports.read_csv if exports.is_export(index) else tables.read
-    raise DataInvalid(f"{index}: it ends in none of {', '.join(_INDEXES)}, and is no folder either")
+    raise DataInvalid(f"{index} is neither a folder nor a file that ends in {', '.join(_INDEXES)}")
 
 
-__all__ = ["Finding", "Reading", "look", "read"]
+__all__ = ["Finding", "Reading", "inspect", "read"]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from config.validation import first_problem
 from core.errors import DataInvalid
 from training.data.examples import Dataset, Example
-from training.data.reading.findings import Finding, Reading, folder_of
+from training.data.reading.findings import Finding, Reading, find_image_folder
 
 _Part = TypeVar("_Part", bound=BaseModel)
 _SLACK_PX = 1.0
@@ -21,6 +21,8 @@ _SLACK_PX = 1.0
 
 
 class Image(BaseModel):
+    """An entry of the list `images`; width and height are in pixels."""
+
     id: int | str
     file_name: Annotated[str, Field(min_length=1)]
     width: int | None = None
@@ -28,7 +30,7 @@ class Image(BaseModel):
 
 
 class Annotation(BaseModel):
-    """`bbox` is x, y, width, height in pixels."""
+    """An entry of the list `annotations`; `bbox` is x, y, width, height in pixels."""
 
     image_id: int | str
     category_id: int | str
@@ -36,6 +38,8 @@ class Annotation(BaseModel):
 
 
 class Category(BaseModel):
+    """An entry of the list `categories`."""
+
     id: int | str
     name: Annotated[str, Field(min_length=1)]
 
@@ -51,7 +55,7 @@ def read(index: Path, folder: Path | None) -> Reading:
         if (image := _parsed(Image, index, f"images[{number}]", one, findings))
     ]
     first = images[0].file_name if images else ""
-    files = folder_of(index, folder, first, *_candidates(index))
+    files = find_image_folder(index, folder, first, *_candidates(index))
     labels, boxed = _annotated(index, raw["annotations"], images, categories, findings)
     examples: dict[Path, Example] = {}
     sizes = {}
@@ -62,7 +66,7 @@ def read(index: Path, folder: Path | None) -> Reading:
             text = f"{image.file_name!r} is not in {files.folder}"
             findings.append(Finding("error", "missing image", where, text))
         elif path in examples:
-            findings.append(Finding("error", "damaged entry", where, f"{image.file_name!r} is in it twice"))
+            findings.append(Finding("error", "damaged entry", where, f"{image.file_name!r} occurs twice"))
         else:
             examples[path] = Example(path, frozenset(labels[image.id]), image.file_name)
             if image.width and image.height:
@@ -76,15 +80,15 @@ def _loaded(index: Path) -> dict[str, list[Any]]:
     try:
         raw = json.loads(index.read_bytes())
     except json.JSONDecodeError as error:
-        raise DataInvalid(f"{index}:{error.lineno}: no json: {error.msg} at column {error.colno}") from None
-    return lists(raw, index)
+        raise DataInvalid(f"{index}:{error.lineno}: not valid JSON: {error.msg} at column {error.colno}") from None
+    return check_lists(raw, index)
 
 
-def lists(raw: Any, index: Path) -> dict[str, list[Any]]:
+def check_lists(raw: Any, index: Path) -> dict[str, list[Any]]:
     """Load the json with its three lists. Raises DataInvalid if it lacks one."""
     for name in ("images", "categories", "annotations"):
         if not isinstance(raw, dict) or not isinstance(raw.get(name), list):
-            raise DataInvalid(f"{index} is no COCO json: it has no list {name!r}")
+            raise DataInvalid(f"{index} is not COCO JSON: it has no list {name!r}")
     checked: dict[str, list[Any]] = raw
     return checked
 
@@ -111,12 +115,13 @@ class _Categories:
             if category is None:
                 continue
             if category.id in self._positions or category.name in names:
-                text = f"category {category.id} {category.name!r} is there twice"
+                text = f"category {category.id} {category.name!r} occurs twice"
                 findings.append(Finding("error", "damaged entry", f"{index}, {where}", text))
             self._positions[category.id] = names.setdefault(category.name, len(names))
         self.names = tuple(names)
 
     def position(self, id: int | str) -> int | None:
+        """Return the position of the category's label; None if there is no such category."""
         return self._positions.get(id)
 
 
@@ -152,7 +157,7 @@ def _outside(where: str, image: Image, boxes: list[tuple[int, tuple[float, ...]]
         inside = x >= -_SLACK_PX and y >= -_SLACK_PX and x + width <= right and y + height <= bottom
         if not (inside and width > 0 and height > 0):
             box = f"{x:g}, {y:g}, {width:g} × {height:g}"
-            text = f"the box of annotations[{number}], {box}, is not within {image.width} × {image.height}"
+            text = f"the box of annotations[{number}], {box}, is not inside {image.width} × {image.height}"
             yield Finding("warning", "box outside", where, text)
 
 

@@ -19,7 +19,7 @@ from core.domain.tag_names import tag_key
 from core.errors import DataInvalid
 from core.util.spreadsheets import unguarded
 from training.data.examples import Dataset, Example
-from training.data.reading.findings import Finding, Reading, folder_of
+from training.data.reading.findings import Finding, Reading, find_image_folder
 
 _COLUMNS = frozenset(("image_id", "name", "sha256", "tag", "source"))
 
@@ -89,7 +89,7 @@ def read_csv(index: Path, folder: Path | None) -> Reading:
                     one.tags.append(tag)
                 one.edited |= row["source"] == "person"
         except csv.Error as error:
-            raise DataInvalid(f"{index}:{reader.line_num + 1}: no csv: {error}") from None
+            raise DataInvalid(f"{index}:{reader.line_num + 1}: not valid csv: {error}") from None
     return _made(index, folder, list(found.values()), [])
 
 
@@ -99,7 +99,7 @@ def _made(index: Path, folder: Path | None, found: Iterable[_Corrected], finding
     if not touched and not findings:
         raise DataInvalid(f"{index}: no person corrected any of its images, so there is nothing to learn from it")
     first = touched[0].name if touched else ""
-    files = folder_of(index, folder, first, index.parent / "images", index.parent)
+    files = find_image_folder(index, folder, first, index.parent / "images", index.parent)
     labels: list[str] = []
     position: dict[str, int] = {}
     examples: dict[Path, Example] = {}
@@ -110,10 +110,10 @@ def _made(index: Path, folder: Path | None, found: Iterable[_Corrected], finding
         if not one.edited:
             continue
         if path is None:
-            text = f"{one.name!r} is not in {files.folder}: an export has no images, put the originals there"
+            text = f"{one.name!r} is not in {files.folder}: an export has no images, so put the originals there"
             findings.append(Finding("error", "missing image", where, text))
         elif path in examples:
-            text = f"{one.name!r} is there twice: export the batches one by one, each with its own folder of images"
+            text = f"{one.name!r} occurs twice: export the batches one by one, each with its own folder of images"
             findings.append(Finding("error", "damaged entry", where, text))
         else:
             examples[path] = Example(path, frozenset(_numbered(one.tags, labels, position)), one.name)

@@ -51,6 +51,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
+    """A dataset as a reader found it, with everything that is wrong with it."""
+
     dataset: Dataset
     findings: tuple[Finding, ...] = ()
     sizes: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
@@ -60,22 +62,24 @@ class Reading:
 
     @property
     def errors(self) -> list[Finding]:
+        """The findings that prevent training."""
         return [finding for finding in self.findings if finding.level == "error"]
 
     def with_findings(self, more: Iterable[Finding]) -> Reading:
+        """Return a copy with more findings."""
         return replace(self, findings=(*self.findings, *more))
 
 
-def general(dataset: Dataset, source: Path) -> Iterator[Finding]:
+def check_labels(dataset: Dataset, source: Path) -> Iterator[Finding]:
     """Check the labels as a whole."""
     where = str(source)
     if not dataset.examples:
-        yield Finding("error", "no labels", where, "there is no labelled image in it")
+        yield Finding("error", "no labels", where, "it has no labelled image")
         return
     spelled: dict[str, str] = {}
     for name in dataset.labels:
         if (first := spelled.setdefault(tag_key(name), name)) is not name:
-            text = f"{first!r} and {name!r} are one and the same tag to Tagfleet: spell them alike"
+            text = f"{first!r} and {name!r} are the same tag to Tagfleet: spell them alike"
             yield Finding("error", "labels alike", where, text)
     counts = dataset.counts()
     used = [label for label, count in enumerate(counts) if count]
@@ -84,7 +88,7 @@ def general(dataset: Dataset, source: Path) -> Iterator[Finding]:
     elif len(used) == 1:
         name = dataset.labels[used[0]]
         if counts[used[0]] == len(dataset.examples):
-            text = f"every image is {name!r} and nothing else: add images that are not, there is nothing to tell apart"
+            text = f"every image has only the label {name!r}: add images without it, to learn the difference"
             yield Finding("error", "one class", where, text)
         else:
             yield Finding("warning", "one class", where, f"{name!r} is the only label that any image has")
@@ -94,7 +98,7 @@ def general(dataset: Dataset, source: Path) -> Iterator[Finding]:
             yield Finding("warning", "empty class", where, f"no image has the label {name!r}: it cannot be learned")
 
 
-class Images:
+class ImageFolder:
     """The files of a folder, listed once and found by the names in a source."""
 
     def __init__(self, folder: Path) -> None:
@@ -126,26 +130,26 @@ class Images:
         for name in sorted(self._there - self._named):
             if Path(name).suffix.lower() in IMAGE_EXTENSIONS:
                 where = str(self.folder / name)
-                yield Finding("warning", "orphan image", where, "nothing says what is on it, so it is left out")
+                yield Finding("warning", "orphan image", where, "it has no entry, so it is left out")
 
 
-def folder_of(index: Path, given: Path | None, first: str, *candidates: Path) -> Images:
+def find_image_folder(index: Path, given: Path | None, first: str, *candidates: Path) -> ImageFolder:
     """Return the folder with the image `first`: `given`, else the first candidate that has it.
 
     Raises DataInvalid if none has it.
     """
     if given is not None:
-        return Images(given)
+        return ImageFolder(given)
     if not first:
-        return Images(index.parent)
+        return ImageFolder(index.parent)
     for folder in candidates:
         if (folder / first).is_file():
-            return Images(folder)
+            return ImageFolder(folder)
     for folder in candidates:
         if folder != index.parent and folder.is_dir():
-            return Images(folder)
+            return ImageFolder(folder)
     tried = ", ".join(map(str, candidates))
-    raise DataInvalid(f"{index}: its first image {first!r} lies in none of {tried}; name the folder with --images")
+    raise DataInvalid(f"{index}: its first image {first!r} is in none of {tried}; name the folder with --images")
 
 
 def _listed(folder: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.errors import DataInvalid
 from training.data.examples import Dataset, Example
-from training.data.reading.findings import Finding, Reading, folder_of
+from training.data.reading.findings import Finding, Reading, find_image_folder
 
 _TRUTH = {"1": True, "0": False, "": False}
 _APART = ("file", "labels", "group")
@@ -23,29 +23,29 @@ def read(index: Path, folder: Path | None) -> Reading:
     findings: list[Finding] = []
     names = [column for column in columns if column not in _APART]
     if "labels" in columns and names:
-        raise DataInvalid(f"{index}:1: either a column `labels`, or one for each label: {names[0]!r} is one too many")
+        raise DataInvalid(f"{index}:1: with a column `labels`, remove the columns of labels, such as {names[0]!r}")
     if "labels" not in columns and not names:
-        raise DataInvalid(f"{index}:1: there is neither a column `labels` nor one for each label")
-    said: list[tuple[int, str, list[str], str]] = []
+        raise DataInvalid(f"{index}:1: add a column `labels`, or a column for each label")
+    entries: list[tuple[int, str, list[str], str]] = []
     for line, row in rows:
         if None in row or None in row.values():
-            text = f"{len(columns)} columns are wanted, as in the first line"
+            text = f"the line needs {len(columns)} columns, like the first line"
             findings.append(Finding("error", "damaged entry", f"{index}:{line}", text))
             continue
         labels = _listed(row) if "labels" in columns else list(_ticked(row, names, f"{index}:{line}", findings))
-        said.append((line, row["file"].strip(), labels, (row.get("group") or "").strip()))
-    ordered = names or sorted({label for _, _, labels, _ in said for label in labels})
-    first = said[0][1] if said else ""
-    files = folder_of(index, folder, first, index.parent, index.parent / "images")
+        entries.append((line, row["file"].strip(), labels, (row.get("group") or "").strip()))
+    ordered = names or sorted({label for _, _, labels, _ in entries for label in labels})
+    first = entries[0][1] if entries else ""
+    files = find_image_folder(index, folder, first, index.parent, index.parent / "images")
     position = {label: number for number, label in enumerate(ordered)}
     examples: dict[Path, Example] = {}
-    for line, name, labels, group in said:
+    for line, name, labels, group in entries:
         where = f"{index}:{line}"
         path = files.find(name)
         if path is None:
             findings.append(Finding("error", "missing image", where, f"{name!r} is not in {files.folder}"))
         elif path in examples:
-            findings.append(Finding("error", "damaged entry", where, f"{name!r} has a line further up"))
+            findings.append(Finding("error", "damaged entry", where, f"{name!r} has an earlier line"))
         else:
             own = f"group {group}" if group else name
             examples[path] = Example(path, frozenset(position[label] for label in labels), own)
@@ -62,11 +62,11 @@ def _rows(index: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             reader.fieldnames = columns
             rows = [(reader.line_num, row) for row in reader]
         except csv.Error as error:
-            raise DataInvalid(f"{index}:{reader.line_num + 1}: no csv: {error}") from None
+            raise DataInvalid(f"{index}:{reader.line_num + 1}: not valid csv: {error}") from None
     if "file" not in columns:
-        raise DataInvalid(f"{index}:1: there is no column `file`; the first line names the columns, `file,labels`")
+        raise DataInvalid(f"{index}:1: the column `file` is missing; the first line names the columns, `file,labels`")
     if len(set(columns)) != len(columns) or "" in columns:
-        raise DataInvalid(f"{index}:1: each column needs a name of its own")
+        raise DataInvalid(f"{index}:1: each column needs a unique name")
     return columns, rows
 
 
@@ -78,7 +78,7 @@ def _ticked(row: Mapping[str, str], names: list[str], where: str, findings: list
     for name in names:
         value = row[name].strip()
         if value not in _TRUTH:
-            text = f"column {name!r} says {value!r}, and only 0 and 1 mean anything"
+            text = f"column {name!r} has {value!r}; use 0 or 1"
             findings.append(Finding("error", "label out of range", where, text))
         elif _TRUTH[value]:
             yield name

@@ -44,7 +44,7 @@ def test_the_estimate_says_how_many_how_long_and_how_much(tag: Tag, list_: Path)
         ((), "name what to tag"),
         (("--estimate",), "name what to tag"),
         (("s3://a/", "s3://b/"), "one thing at a time"),
-        (("s3://",), "no address of the form s3://BUCKET/KEY"),
+        (("s3://",), "not an address of the form s3://BUCKET/KEY"),
         (("s3://a/p", "--list", "x"), "give only the bucket of its keys"),
         (("s3://a/p", "--output", "x"), "photos in a bucket stay in S3"),
         (("s3://a/p", "--tagger", "none"), "there is no such pool; there are: resnet50"),

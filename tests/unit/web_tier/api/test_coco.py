@@ -158,6 +158,6 @@ def test_training_reads_it(web, batch, tmp_path):
     for name, data in (("a.jpg", photo(200, 100)), ("side.jpg", photo(100, 200)), ("c.jpg", photo(8, 8))):
         (tmp_path / "images" / name).write_bytes(data)
     (tmp_path / "export.json").write_text(json.dumps(answer.json))
-    found = reading.look(tmp_path / "export.json")
+    found = reading.inspect(tmp_path / "export.json")
     assert found.errors == []
     assert [finding.kind for finding in found.findings if finding.kind in ("box outside", "other size")] == []

@@ -37,10 +37,10 @@ def exported(web, tmp_path) -> Path:
     ("format", "names"), [("jsonl", ("album/a.png", "=b.png", "c.png")), ("csv", ("album/a.png", "=b.png"))]
 )
 def test_the_photos_that_a_person_touched_with_the_tags_that_stand(exported, format, names):
-    found = reading.look(exported / f"batch.{format}")
+    found = reading.inspect(exported / f"batch.{format}")
     dataset = found.dataset
-    tags = {dataset.relative(one): {dataset.labels[label] for label in one.labels} for one in dataset.examples}
+    tags = {dataset.relative_name(one): {dataset.labels[label] for label in one.labels} for one in dataset.examples}
     wanted = {"album/a.png": {"dog", "sofa", "Grass"}, "=b.png": {"dog", "sofa", "cat"}, "c.png": {"dog"}}
     assert tags == {name: wanted[name] for name in names}
-    prints = fingerprints.taken(one.path for one in dataset.examples)
+    prints = fingerprints.compute_fingerprints(one.path for one in dataset.examples)
     assert not check(found, prints).findings  # above all: the files are those that were tagged
