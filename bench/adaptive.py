@@ -1,7 +1,7 @@
-"""How the adaptive tagger gets better by corrections: real features of real photos, simulated people.
+"""Measure how corrections improve the adaptive tagger: real features of real photos, simulated people.
 
-The photos are the annotated boxes of COCO's images, the tags COCO's own super-categories. Boxes of one image never
-part: what is held back comes from other images than what is learned.
+The photos are the annotated boxes of COCO's images, the tags COCO's own super-categories. All boxes of one image stay
+together, so held-back photos come from other images than the learned ones.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Photos:
-    """(N,) each, features (N, d): what is on a photo, and the image that it was cut from."""
+    """Each photo's tag and the image that it was cut from, (N,) each, and its features (N, d)."""
 
     features: Features
     tags: npt.NDArray[np.str_]
@@ -85,11 +85,11 @@ class Curve:
     given: Numbers
     """The right tag is among those that the tagger gives."""
     wrong: Numbers
-    """Wrong tags that it gives, a photo."""
+    """Wrong tags for each photo."""
 
 
 def tagger(cache: str) -> AdaptiveTagger:
-    """On a backbone that is at hand everywhere, with nothing learned."""
+    """Return an untrained adaptive tagger on a backbone that every installation has."""
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as home:
         settings = config.load({}, flags={"home": home, "cache": cache})
         pool = PoolSettings(tagger="adaptive", backbone="efficientnet-lite0")
@@ -126,7 +126,7 @@ def _portions(found: Sequence[tuple[Frame, str, int]]) -> Iterator[Sequence[tupl
 
 
 def parted(every: Photos, seed: int) -> tuple[Photos, Photos]:
-    """To learn from in this order, and held back; no image is on both sides."""
+    """Return the photos to learn, in order, and the held-back ones; no image is on both sides."""
     random = np.random.default_rng(seed)
     images = random.permutation(np.unique(every.images))
     back = np.isin(every.images, images[: round(_HELD_BACK * len(images))])
@@ -134,7 +134,7 @@ def parted(every: Photos, seed: int) -> tuple[Photos, Photos]:
 
 
 def learning(every: Photos, *, repeats: int, rounds: int, a_round: int) -> Curve:
-    """In each round people look at so many more photos: they name what is missing and reject what is wrong."""
+    """Measure after each round, in which people correct more photos: they add missing tags and reject wrong ones."""
     measured = []
     for seed in range(repeats):
         shown, held = parted(every, seed)
@@ -160,7 +160,7 @@ class NewTag:
 
 
 def new_tag(every: Photos, *, repeats: int, most: int) -> NewTag:
-    """Each tag in turn is new, when all others were learned."""
+    """Make each tag new in turn, after all others were learned."""
     measured: list[list[tuple[float, float]]] = [[] for _ in range(most + 1)]
     for seed in range(repeats):
         shown, held = parted(every, seed)
@@ -219,7 +219,7 @@ def _given(names: Sequence[str], shares: Numbers) -> list[str]:
 
 
 def _measured(state: LearnedState, held: Photos) -> tuple[float, float, float, float]:
-    """top-1, top-3, given, wrong; the mean over tags of the mean over their photos."""
+    """Return top-1, top-3, given and wrong: the mean over tags of the mean over their photos."""
     model = state.model()
     rows: dict[str, list[tuple[bool, bool, bool, int]]] = {}
     for shares, tag in zip(model.probabilities(held.features), held.tags.tolist(), strict=True):
@@ -233,6 +233,7 @@ def _measured(state: LearnedState, held: Photos) -> tuple[float, float, float, f
 
 
 def lines(every: Photos, curve: Curve, fresh: NewTag) -> Iterator[str]:
+    """Yield the number of boxes by tag, and both curves as Markdown tables."""
     tags = Counter(every.tags.tolist())
     yield f"{len(every)} boxes of {len(set(every.images.tolist()))} images: " + ", ".join(
         f"{name} {count}" for name, count in tags.most_common()
@@ -252,7 +253,7 @@ def lines(every: Photos, curve: Curve, fresh: NewTag) -> Iterator[str]:
 
 
 def size(tags: int, dimensions: int = 1280) -> str:
-    """Of a state with ten photos of each tag; what it costs to write it, and to read it and make a model of it."""
+    """Describe a state with ten photos of each tag: its size, and the times to write it and to read it into a model."""
     random = np.random.default_rng(0)
     found = statistics.to_features(np.maximum(0.0, random.normal(size=(10 * tags, dimensions))))
     every = Photos(found, np.array([f"tag {number % tags}" for number in range(len(found))]), np.arange(len(found)))
@@ -269,6 +270,7 @@ def size(tags: int, dimensions: int = 1280) -> str:
 
 
 def plot(curve: Curve, fresh: NewTag, file: Path) -> None:
+    """Draw both curves into an image file."""
     import matplotlib as mpl
 
     mpl.use("Agg")

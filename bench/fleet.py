@@ -1,6 +1,6 @@
 """Measure a whole deployment as a client sees it: from the first upload until the last result is in the catalogue.
 
-Each report is a row of lines, made as they are measured.
+Each command yields the lines of its report as they are measured.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tagfleet.client import Batch, Client
 from tagfleet.text_tables import Column, table_lines, terminal_width
 
 _SHORTEST_S, _LONGEST_S = 0.05, 1.0
-"""Pauses between looks at a batch. A look costs what is being measured, so they get closer only towards the end."""
+"""Range of the pauses between requests for a batch. Each slows the measured service, so they are rare until the end."""
 _WARM_UP = 32
 _FIRST = 200
-"""Photos before the memory of the processes is read for the first time."""
+"""Photos tagged before the first reading of the memory."""
 _KEEP_WORKERS = {"TAGFLEET_CONTROLLER__IDLE_KEEP_S": "600"}
 
 
@@ -38,7 +38,7 @@ def tag(client: Client, pictures: Sequence[tuple[str, bytes]]) -> tuple[Batch, f
     """
     started = time.perf_counter()
     batch = client.create_batch()
-    # Without the check, which would recognise the photos of the round before and send nothing.
+    # The check would recognise the photos of the round before and send nothing.
     client.upload(batch, [(name, BytesIO(data)) for name, data in pictures], check=False)
     client.close(batch)
     while (batch := client.batch(batch)).status != "completed":
@@ -50,7 +50,7 @@ def tag(client: Client, pictures: Sequence[tuple[str, bytes]]) -> tuple[Batch, f
 
 
 class Bench:
-    """The photos and the settings that every measurement uses. Without a folder the photos are made up."""
+    """The photos and the settings that every measurement uses. Without a folder the photos are synthetic."""
 
     def __init__(self, folder: Path | None, environ: dict[str, str], say: Callable[[str], None]) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class Bench:
 
     @contextmanager
     def deployment(self, tagger: str = "resnet50", **environ: str) -> Iterator[tuple[Deployment, Client]]:
-        """Run a deployment of its own for the block, and say what it serves."""
+        """Run a deployment for the block and print what it serves."""
         with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
             found = taggers.served(tagger, self.environ, Path(scratch))
             deployment = Deployment(Path(scratch) / "home", {**self.environ, **found.environ, **environ})
