@@ -1,12 +1,13 @@
-"""How the adaptive tagger gets better by corrections: real features of real photos, simulated people.
+"""Measure how corrections improve the adaptive tagger: real features of real photos, simulated people.
 
-The photos are the annotated boxes of COCO's images, the tags COCO's own super-categories. Boxes of one image never
-part: what is held back comes from other images than what is learned.
+The photos are the annotated boxes of COCO's images, the tags COCO's own super-categories. All boxes of one image stay
+together, so held-back photos come from other images than the learned ones.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -24,6 +26,7 @@ from app_tier.adaptive.statistics import Features
 from app_tier.models.request import ModelRequest
 from app_tier.taggers import Frame
 from app_tier.taggers.adaptive import CUMULATIVE, AdaptiveTagger, choose_tags, find_backbone, load
+from bench.data import test_data
 from config import settings as config
 from config.settings import PoolSettings
 from core.domain.messages import Opinion, TagOptions
@@ -59,7 +62,7 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Photos:
-    """(N,) each, features (N, d): what is on a photo, and the image that it was cut from."""
+    """Each photo's tag and the image that it was cut from, (N,) each, and its features (N, d)."""
 
     features: Features
     tags: npt.NDArray[np.str_]
@@ -82,11 +85,11 @@ class Curve:
     given: Numbers
     """The right tag is among those that the tagger gives."""
     wrong: Numbers
-    """Wrong tags that it gives, a photo."""
+    """Wrong tags for each photo."""
 
 
 def tagger(cache: str) -> AdaptiveTagger:
-    """On a backbone that is at hand everywhere, with nothing learned."""
+    """Return an untrained adaptive tagger on a backbone that every installation has."""
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as home:
         settings = config.load({}, flags={"home": home, "cache": cache})
         pool = PoolSettings(tagger="adaptive", backbone="efficientnet-lite0")
@@ -123,7 +126,7 @@ def _portions(found: Sequence[tuple[Frame, str, int]]) -> Iterator[Sequence[tupl
 
 
 def parted(every: Photos, seed: int) -> tuple[Photos, Photos]:
-    """To learn from in this order, and held back; no image is on both sides."""
+    """Return the photos to learn, in order, and the held-back ones; no image is on both sides."""
     random = np.random.default_rng(seed)
     images = random.permutation(np.unique(every.images))
     back = np.isin(every.images, images[: round(_HELD_BACK * len(images))])
@@ -131,7 +134,7 @@ def parted(every: Photos, seed: int) -> tuple[Photos, Photos]:
 
 
 def learning(every: Photos, *, repeats: int, rounds: int, a_round: int) -> Curve:
-    """In each round people look at so many more photos: they name what is missing and reject what is wrong."""
+    """Measure after each round, in which people correct more photos: they add missing tags and reject wrong ones."""
     measured = []
     for seed in range(repeats):
         shown, held = parted(every, seed)
@@ -157,7 +160,7 @@ class NewTag:
 
 
 def new_tag(every: Photos, *, repeats: int, most: int) -> NewTag:
-    """Each tag in turn is new, when all others were learned."""
+    """Make each tag new in turn, after all others were learned."""
     measured: list[list[tuple[float, float]]] = [[] for _ in range(most + 1)]
     for seed in range(repeats):
         shown, held = parted(every, seed)
@@ -216,7 +219,7 @@ def _given(names: Sequence[str], shares: Numbers) -> list[str]:
 
 
 def _measured(state: LearnedState, held: Photos) -> tuple[float, float, float, float]:
-    """top-1, top-3, given, wrong; the mean over tags of the mean over their photos."""
+    """Return top-1, top-3, given and wrong: the mean over tags of the mean over their photos."""
     model = state.model()
     rows: dict[str, list[tuple[bool, bool, bool, int]]] = {}
     for shares, tag in zip(model.probabilities(held.features), held.tags.tolist(), strict=True):
@@ -230,6 +233,7 @@ def _measured(state: LearnedState, held: Photos) -> tuple[float, float, float, f
 
 
 def lines(every: Photos, curve: Curve, fresh: NewTag) -> Iterator[str]:
+    """Yield the number of boxes by tag, and both curves as Markdown tables."""
     tags = Counter(every.tags.tolist())
     yield f"{len(every)} boxes of {len(set(every.images.tolist()))} images: " + ", ".join(
         f"{name} {count}" for name, count in tags.most_common()
@@ -249,7 +253,7 @@ def lines(every: Photos, curve: Curve, fresh: NewTag) -> Iterator[str]:
 
 
 def size(tags: int, dimensions: int = 1280) -> str:
-    """Of a state with ten photos of each tag; what it costs to write it, and to read it and make a model of it."""
+    """Describe a state with ten photos of each tag: its size, and the times to write it and to read it into a model."""
     random = np.random.default_rng(0)
     found = statistics.to_features(np.maximum(0.0, random.normal(size=(10 * tags, dimensions))))
     every = Photos(found, np.array([f"tag {number % tags}" for number in range(len(found))]), np.arange(len(found)))
@@ -266,6 +270,7 @@ def size(tags: int, dimensions: int = 1280) -> str:
 
 
 def plot(curve: Curve, fresh: NewTag, file: Path) -> None:
+    """Draw both curves into an image file."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -285,3 +290,27 @@ def plot(curve: Curve, fresh: NewTag, file: Path) -> None:
     right.legend()
     figure.savefig(file, dpi=110)
     pyplot.close(figure)
+
+
+@click.command()
+@click.option("--coco", type=click.Path(exists=True, path_type=Path), help="folder of COCO's images, instances.json")
+@click.option("--repeats", default=20, help="choices of the photos held back")
+@click.option("--rounds", default=10, help="rounds of corrections")
+@click.option("--docs", type=click.Path(file_okay=False, path_type=Path), help="draw adaptive.png into this folder")
+@click.option("--cache", default="~/.cache/tagfleet", help="where converted engines are kept")
+def command(coco: Path | None, repeats: int, rounds: int, docs: Path | None, cache: str) -> Iterator[str]:
+    """Measure the adaptive tagger's accuracy by rounds of corrections, and how it learns a new tag."""
+    found = test_data(os.environ)
+    folder = coco or (found and found / "coco")
+    if folder is None:
+        raise click.UsageError("name a folder of COCO's with --coco: there is no test data (TAGFLEET_TEST_DATA)")
+    every = photos(folder, tagger(cache))
+    curve = learning(every, repeats=repeats, rounds=rounds, a_round=12)
+    fresh = new_tag(every, repeats=repeats, most=5)
+    yield from lines(every, curve, fresh)
+    fitted, none = calibration(every, repeats=repeats)
+    yield f"expected calibration error {fitted:.2f}; without a temperature {none:.2f}"
+    for tags in (100, 1000):
+        yield size(tags)
+    if docs is not None:
+        plot(curve, fresh, docs / "adaptive.png")

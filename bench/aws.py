@@ -8,15 +8,22 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+import click
+
 from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
 from app_tier.taggers import Tagger
 from bench.deployment import wait_until
+from bench.fleet import Bench
+from bench.limit import Limit
+from bench.photos import photos as make_photos
+from config import settings as config
 from config.settings import Settings
 from core import telemetry
 from core.aws.platform import AwsPlatform
@@ -27,6 +34,7 @@ from core.storage import layout
 from core.storage.originals import Originals
 from core.util.interpreter import module_command
 from core.wiring import Platform
+from tagfleet.text_tables import Column, table_lines, terminal_width
 
 _POOL = "resnet50"
 _NAMES = {"TAGFLEET_BACKEND": "aws", "TAGFLEET_AWS__INPUT_BUCKET": "in", "TAGFLEET_AWS__OUTPUT_BUCKET": "out"}
@@ -82,11 +90,10 @@ def compared(local: Settings, cloud: Settings, tagger: Tagger, photos: Sequence[
         yield f"{number + 1:5} {rates} {ours.cpu_ms:8.1f} {theirs.cpu_ms:8.1f}"
     yield f"aws/local {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}, {rounds} rounds)"
     yield "requests per 1,000 images, in the median:"
-    for service in ("s3", "sqs"):
-        count = statistics.median(run.of(service) for run in requests)
-        yield f"  {service:4} {1000 * count / len(photos):6.0f}"
-    for name, count in sorted(requests[-1].requests.items()):
-        yield f"    {name:26} {1000 * count / len(photos):6.0f}"
+    counts = {service: statistics.median(run.of(service) for run in requests) for service in ("s3", "sqs")}
+    counts |= dict(sorted(requests[-1].requests.items()))
+    rows = [(name, f"{1000 * count / len(photos):.0f}") for name, count in counts.items()]
+    yield from table_lines(["", Column(right=True)], rows, width=terminal_width(), indent=2)
 
 
 def run(parts: Platform, settings: Settings, tagger: Tagger, photos: Sequence[bytes]) -> Run:
@@ -126,3 +133,23 @@ def _requests(parts: Platform) -> Mapping[str, int]:
 
 def _nowhere() -> NoReturn:
     raise AssertionError("every photo is in the store")
+
+
+@click.command()
+@click.option("--count", default=1000, help="photos a round")
+@click.option("--rounds", default=5)
+@click.option("--latency-ms", default=0.0, help="time of an answer of S3 and SQS; in a region S3 takes 20 to 50")
+@click.option("--threads", default=2, help="threads that fetch, and threads that finish, on AWS")
+@click.pass_obj
+def command(bench: Bench, count: int, rounds: int, latency_ms: float, threads: int) -> Iterator[str]:
+    """Compare one worker on S3 and SQS (in memory, on loopback) with files and SQLite.
+
+    Prints images/s and requests per 1,000 images.
+    """
+    contents = [content for _, content in make_photos(bench.folder, count)]
+    with small_cloud(latency_ms) as names, tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
+        home = {**bench.environ, "TAGFLEET_HOME": scratch}
+        local = config.load(home)
+        threaded = {"worker.fetch_threads": threads, "worker.finish_threads": threads}
+        cloud = config.load({**home, **names}, flags=threaded)
+        yield from compared(local, cloud, Limit(local).tagger, contents, rounds)

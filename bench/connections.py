@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import httpx
 
 from bench.crowd import Member, addresses, allow_files, crowd, drippers, idlers, stream_readers
@@ -81,3 +83,11 @@ def _times(url: str, headers: dict[str, str], batch: str, asked: int) -> tuple[l
         health.append(1000 * (between - started))
         uploads.append(1000 * (time.perf_counter() - between))
     return health, uploads
+
+
+@click.command()
+@click.option("--count", default=50, help="answers measured with each crowd")
+def command(count: int) -> Iterator[str]:
+    """Measure the answers of /healthz and of uploads while 2,400 connections are held open."""
+    with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
+        yield from report(Path(scratch) / "home", count)

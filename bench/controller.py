@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import click
+
 from config import settings as config
 from config.settings import Settings
 from controller.loop import Controller, Ports
@@ -18,6 +20,7 @@ from core import telemetry
 from core.aws.platform import AwsPlatform
 from core.util.clock import Clock
 from core.util.interpreter import module_command
+from tagfleet.text_tables import Column, table_lines, terminal_width
 
 MONTH_S = 30 * 24 * 3600
 PRICES = {"s3.PutObject": 5e-6, "s3.ListObjectsV2": 5e-6, "s3.GetObject": 4e-7, "sqs": 4e-7, "ec2": 0.0}
@@ -78,8 +81,10 @@ class Measured:
         return Counter(self._parts.clients.requests())
 
 
-def report(ticks: int) -> Iterator[str]:
-    """Yield the lines of the report: a tick's seconds by fleet size, then a month's costs, over `ticks` ticks each."""
+@click.command()
+@click.option("--ticks", default=20, help="ticks for each size of the fleet")
+def command(ticks: int) -> Iterator[str]:
+    """Measure a tick on AWS: seconds of work with up to 1,000 instances, and a month's cost of its requests."""
     telemetry.configure("bench", level="error", format="console")
     yield f"a tick on AWS, one million messages, {ticks} ticks, every heartbeat changed since the tick before:"
     for workers in (10, 100, 1000):
@@ -108,10 +113,11 @@ def _costs(each: Measured, workers: int, ticks: int) -> Iterator[str]:
     counts = {name: count / ticks for name, count in (each.requests() - before).items()}
     tick_s = each.settings.controller.tick_s
     yield f"the control loop with {workers} workers, a tick every {tick_s:g} s, by the requests that were counted:"
-    for name, count in sorted(counts.items()):
-        yield f"  {name:28} {count:6.2f} a tick  ${_month(name, count, tick_s):6.2f} a month"
-    total = sum(_month(name, count, tick_s) for name, count in counts.items())
-    yield f"  {'together':28} {sum(counts.values()):6.2f} a tick  ${total:6.2f} a month"
+    costs = [(name, count, _month(name, count, tick_s)) for name, count in sorted(counts.items())]
+    costs.append(("together", sum(counts.values()), sum(dollars for _, _, dollars in costs)))
+    columns = [Column("request"), Column("a tick", right=True), Column("$ a month", right=True)]
+    rows = [(name, f"{count:.2f}", f"{dollars:.2f}") for name, count, dollars in costs]
+    yield from table_lines(columns, rows, width=terminal_width(), indent=2)
 
 
 def _month(name: str, count: float, tick_s: float) -> float:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 from PIL import Image
+
+from bench import data
 
 _SMALLEST_PX = 96
 
 
-def collect(data: Path, folder: Path) -> int:
+def collect(source: Path, folder: Path) -> int:
     """Copy the test data's photos and their crops into `folder`; return their number."""
-    made = crops(data / "coco", folder / "crops")
-    photos = [*(data / "photos").glob("*.jpg"), *(data / "coco" / "images").glob("*.jpg")]
+    made = crops(source / "coco", folder / "crops")
+    photos = [*(source / "photos").glob("*.jpg"), *(source / "coco" / "images").glob("*.jpg")]
     for photo in photos:
         shutil.copyfile(photo, folder / photo.name)
     return made + len(photos)
@@ -41,3 +46,16 @@ def crops(coco: Path, folder: Path) -> int:
         image.crop(box).save(folder / f"{one['id']}.jpg", quality=95)
         made += 1
     return made
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def command(folder: Path) -> Iterator[str]:
+    """Copy the test data's photos, and single objects cut out of COCO's, into FOLDER.
+
+    They serve to make and to measure int8 engines.
+    """
+    found = data.test_data(os.environ)
+    if found is None:
+        raise click.UsageError("there is no test data: name its folder in TAGFLEET_TEST_DATA")
+    yield f"{collect(found, folder)} pictures are in {folder}"

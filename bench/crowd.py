@@ -35,7 +35,7 @@ class Member:
 
 @dataclass
 class Crowd:
-    """What the members have done so far, all together."""
+    """Totals of what the members have done so far."""
 
     open: int = 0
     opened: int = 0
@@ -50,18 +50,18 @@ class Crowd:
 
 
 def drippers(count: int) -> list[Member]:
-    """Members that send a head, a body, a large body or a chunked body slowly, by turns."""
+    """Return members that slowly send a head, a body, a large body or a chunked body, in turn."""
     kinds = [Member(opening, drips=True) for opening in (HEAD, BODY, LARGE_BODY, CHUNKED_BODY)]
     return list(itertools.islice(itertools.cycle(kinds), count))
 
 
 def idlers(count: int) -> list[Member]:
-    """Members that send nothing."""
+    """Return members that send nothing."""
     return [Member()] * count
 
 
 def stream_readers(count: int, batch_id: str, key: str = "", *, after: int = 0) -> list[Member]:
-    """Members that read the events of a batch beyond the change number `after`."""
+    """Return members that read the events of a batch after the change number `after`."""
     fields = [
         f"GET /api/v1/batches/{batch_id}/events HTTP/1.1",
         "Host: localhost",
@@ -78,7 +78,7 @@ def addresses(count: int) -> list[str]:
 
 
 def allow_files(count: int) -> None:
-    """Raise this process's limit of open files to `count`, or as far as it may be raised."""
+    """Raise this process's limit of open files to `count`, or to the hard limit if that is lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         resource.setrlimit(

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+import click
 from sqlalchemy import URL, make_url, select
 
 from bench import aws, catalogs
@@ -192,6 +193,20 @@ def _collector(url: URL, root: Path) -> Iterator[None]:
 
 def _no_queue(_pool: str) -> NoReturn:
     raise RuntimeError("nothing is sent here")
+
+
+@click.command()
+@click.option("--images", default=300_000, show_default=True, help="size of the batch")
+@click.option("--catalog", default="", help="URL of an empty PostgreSQL database  [default: a SQLite file]")
+@click.option("--objects/--no-objects", default=True, help="make an original and a result of each image, as files")
+@click.option("--s3", is_flag=True, help="measure the removal alone, from an S3 in memory")
+@click.option("--latency-ms", default=20.0, show_default=True, help="time of an answer of that S3")
+def command(images: int, catalog: str, objects: bool, s3: bool, latency_ms: float) -> Iterator[str]:
+    """Measure the deletion and the cancelling of a large batch.
+
+    Prints how long another writer waits, and how fast rows and objects go.
+    """
+    return report_s3(images, latency_ms) if s3 else report(images, catalog, objects=objects)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Measure a whole deployment as a client sees it: from the first upload until the last result is in the catalogue.
 
-Each report is a row of lines, made as they are measured.
+Each command yields the lines of its report as they are measured.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
+import click
+
 from bench import taggers
 from bench.deployment import Deployment, wait_until
 from bench.limit import Limit
 from bench.photos import photos
 from tagfleet.client import Batch, Client
+from tagfleet.text_tables import Column, table_lines, terminal_width
 
 _SHORTEST_S, _LONGEST_S = 0.05, 1.0
-"""Pauses between looks at a batch. A look costs what is being measured, so they get closer only towards the end."""
+"""Range of the pauses between requests for a batch. Each slows the measured service, so they are rare until the end."""
 _WARM_UP = 32
 _FIRST = 200
-"""Photos before the memory of the processes is read for the first time."""
+"""Photos tagged before the first reading of the memory."""
 _KEEP_WORKERS = {"TAGFLEET_CONTROLLER__IDLE_KEEP_S": "600"}
 
 
@@ -35,7 +38,7 @@ def tag(client: Client, pictures: Sequence[tuple[str, bytes]]) -> tuple[Batch, f
     """
     started = time.perf_counter()
     batch = client.create_batch()
-    # Without the check, which would recognise the photos of the round before and send nothing.
+    # The check would recognise the photos of the round before and send nothing.
     client.upload(batch, [(name, BytesIO(data)) for name, data in pictures], check=False)
     client.close(batch)
     while (batch := client.batch(batch)).status != "completed":
@@ -47,7 +50,7 @@ def tag(client: Client, pictures: Sequence[tuple[str, bytes]]) -> tuple[Batch, f
 
 
 class Bench:
-    """The photos and the settings that every measurement uses. Without a folder the photos are made up."""
+    """The photos and the settings that every measurement uses. Without a folder the photos are synthetic."""
 
     def __init__(self, folder: Path | None, environ: dict[str, str], say: Callable[[str], None]) -> None:
         self.folder = folder
@@ -56,7 +59,7 @@ class Bench:
 
     @contextmanager
     def deployment(self, tagger: str = "resnet50", **environ: str) -> Iterator[tuple[Deployment, Client]]:
-        """Run a deployment of its own for the block, and say what it serves."""
+        """Run a deployment for the block and print what it serves."""
         with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
             found = taggers.served(tagger, self.environ, Path(scratch))
             deployment = Deployment(Path(scratch) / "home", {**self.environ, **found.environ, **environ})
@@ -71,8 +74,16 @@ class Bench:
                 deployment.kill_everything()
 
 
-def report_speed(bench: Bench, count: int, rounds: int, tagger: str) -> Iterator[str]:
-    """Images/s of engine, limit and fleet, round by round; the last line is the fleet's share of the limit."""
+@click.command()
+@click.option("--count", default=800, help="photos a round")
+@click.option("--rounds", default=5)
+@click.option("--tagger", default="resnet50", show_default=True, help="its weights are random if there are no others")
+@click.pass_obj
+def speed(bench: Bench, count: int, rounds: int, tagger: str) -> Iterator[str]:
+    """Measure images/s of engine, limit and fleet, interleaved.
+
+    The last line is the ratio that counts: the fleet's share of the limit.
+    """
     pictures = photos(bench.folder, count)
     contents = [content for _, content in pictures]
     with bench.deployment(tagger, **_KEEP_WORKERS) as (deployment, client):
@@ -91,15 +102,20 @@ def report_speed(bench: Bench, count: int, rounds: int, tagger: str) -> Iterator
                 whole = count / tag(client, pictures)[1]
             ratios.append(whole / best)
             yield f"{number:5} {bare:8.1f} {best:8.1f} {whole:8.1f}   {ratios[-1]:11.2f}"
-    yield "processor time, ms an image:"
-    for role, seconds in sorted(costs.items(), key=lambda item: -item[1]):
-        yield f"  {role:11} {1000 * seconds / count / rounds:6.2f}"
+    yield "processor time by process:"
+    ordered = sorted(costs.items(), key=lambda item: -item[1])
+    rows = [(role, f"{1000 * seconds / count / rounds:.2f}") for role, seconds in ordered]
+    yield from table_lines(["process", Column("ms an image", right=True)], rows, width=terminal_width(), indent=2)
     low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
     yield f"fleet/limit {middle:.2f} ({low:.2f}–{high:.2f}, {rounds} rounds)"
 
 
-def report_latency(bench: Bench, count: int, rounds: int) -> Iterator[str]:
-    """Seconds for a small batch from zero workers and with a warm worker, and the phases of a worker's boot."""
+@click.command()
+@click.option("--count", default=30, help="photos a batch")
+@click.option("--rounds", default=5)
+@click.pass_obj
+def latency(bench: Bench, count: int, rounds: int) -> Iterator[str]:
+    """Measure the seconds for a small batch, from zero workers and with a warm one, and a worker's boot."""
     pictures = photos(bench.folder, count)
     cold, warm, boots = [], [], []
     for _ in range(rounds):
@@ -111,12 +127,15 @@ def report_latency(bench: Bench, count: int, rounds: int) -> Iterator[str]:
     yield f"  from zero workers  {format_spread(cold)}"
     yield f"  with a warm worker {format_spread(warm)}"
     yield "a worker's boot, seconds from its launch:"
-    for phase in boots[0]:
-        yield f"  {phase:18} {format_spread([boot[phase] for boot in boots])}"
+    rows = [(phase, format_spread([boot[phase] for boot in boots])) for phase in boots[0]]
+    yield from table_lines(["", ""], rows, width=terminal_width(), indent=2)
 
 
-def report_memory(bench: Bench, count: int) -> Iterator[str]:
-    """Growth of each process's resident memory over one large batch, after its first 200 photos."""
+@click.command()
+@click.option("--count", default=2000, help="photos of the batch")
+@click.pass_obj
+def memory(bench: Bench, count: int) -> Iterator[str]:
+    """Measure the growth of each process's resident memory over one large batch, after its first 200 photos."""
     pictures = photos(bench.folder, count)
     with bench.deployment(**_KEEP_WORKERS) as (deployment, client):
         tag(client, pictures[:_FIRST])
@@ -124,9 +143,12 @@ def report_memory(bench: Bench, count: int) -> Iterator[str]:
         tag(client, pictures)
         wait_until(lambda: not deployment.backend.results.depth().outstanding)
         yield f"resident memory, MB, after {_FIRST} photos and after {count} more:"
+        rows = []
         for process, was in sorted(before.items(), key=lambda item: item[0].role):
             now = process.rss_bytes()
-            yield f"  {process.role:11} {was / 1e6:6.0f} → {now / 1e6:6.0f}   {(now - was) / 1e6:+.0f}"
+            rows.append((process.role, *(f"{size / 1e6:.0f}" for size in (was, now)), f"{(now - was) / 1e6:+.0f}"))
+    columns = [Column("process"), *(Column(name, right=True) for name in ("before", "after", "growth"))]
+    yield from table_lines(columns, rows, width=terminal_width(), indent=2)
 
 
 def format_spread(values: Sequence[float], unit: str = "s", digits: int = 2) -> str:

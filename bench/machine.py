@@ -9,6 +9,7 @@ from pathlib import Path
 
 
 def machine() -> str:
+    """Return one line: the date, the usable cores, the processor and the system."""
     cores = len(os.sched_getaffinity(0))
     return f"{time.strftime('%Y-%m-%d')}, {cores} cores of {_processor()}, {platform.system()}"
 

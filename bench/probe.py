@@ -1,8 +1,8 @@
-"""`python -m bench.probe SOURCE`: what the features of an ImageNet network alone tell of other labels.
+"""`python -m bench.probe SOURCE`: measure what an ImageNet network's features alone say about other labels.
 
-One linear layer is learned over the features of the training images, with focal loss and with binary cross-entropy, and
-measured on images that it has not seen, beside scores that know nothing of the image. Nothing is chosen by results:
-steps, rate and decay are fixed, and the same for both losses.
+A linear layer is trained on the features of the training images, with focal loss and with binary cross-entropy, and
+measured on unseen images, beside scores that ignore the image. No result decides anything: steps, rate and decay are
+fixed, and the same for both losses.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Result:
     pooled: float
     """Average precision over all pairs of image and label."""
     accuracy: float
-    """Of all pairs, a label being said from a half on."""
+    """Over all pairs, with a threshold of one half."""
 
 
 Way = Callable[[Floats, Truth, Floats], Scores]
@@ -54,11 +54,12 @@ Way = Callable[[Floats, Truth, Floats], Scores]
 
 
 def silent(features: Floats, truth: Truth, unseen: Floats) -> Scores:
+    """Score every label 0."""
     return np.zeros((len(unseen), truth.shape[1]))
 
 
 def prior(features: Floats, truth: Truth, unseen: Floats) -> Scores:
-    """How often each label is there, whatever the image shows."""
+    """Score each label by its frequency, whatever the image shows."""
     return np.tile(truth.mean(axis=0), (len(unseen), 1))
 
 
@@ -97,7 +98,7 @@ def ways(seed: int) -> dict[str, Way]:
 
 
 def measure(way: Way, features: Floats, truth: Truth, train: Sequence[int], test: Sequence[int]) -> Result:
-    """Learn on the rows `train`, measure on the rows `test`."""
+    """Train on the rows `train` and measure on the rows `test`."""
     scores, there = way(features[train], truth[train], features[test]), truth[test]
     return Result(
         mAP=metrics.mean_average_precision(scores, there),
@@ -107,7 +108,7 @@ def measure(way: Way, features: Floats, truth: Truth, train: Sequence[int], test
 
 
 def compare(dataset: Dataset, features: Floats, truth: Truth, count: int) -> dict[str, list[Result]]:
-    """Results of each way on so many splits by image, made with the seeds 0, 1, …"""
+    """Return each way's results on several splits by image, with the seeds 0, 1, …"""
     positions = {example.path: position for position, example in enumerate(dataset.examples)}
     found: dict[str, list[Result]] = {name: [] for name in ways(0)}
     for seed in range(count):
@@ -120,7 +121,7 @@ def compare(dataset: Dataset, features: Floats, truth: Truth, count: int) -> dic
 
 
 def table(found: dict[str, list[Result]]) -> Iterator[str]:
-    """Markdown: mean ± standard deviation over the splits, in percent."""
+    """Return a Markdown table: mean ± standard deviation over the splits, in percent."""
     yield "| scores | mAP | AP of all pairs | per-label accuracy |"
     yield "|---|---|---|---|"
     for name, results in found.items():

@@ -12,8 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from io import BytesIO
 
+import click
+
 from bench.crowd import crowd, stream_readers
 from bench.deployment import Deployment, Process, wait_until
+from bench.fleet import Bench, format_spread
 from core.domain.messages import Job, Result, Tag, Timings, decode_job, encode_output
 from core.storage import layout
 from core.wiring import Backend
@@ -153,3 +156,23 @@ def answers(deployment: Deployment, batch: Batch, *, streams: int) -> Iterator[s
             yield f"  {rate} results/s arrive, for which the web process uses {busy:.0%} of a core"
             for what, took in times.items():
                 yield f"    {what:12} {spread(took)}"
+
+
+@click.command()
+@click.option("--count", default=10_000, help="images of the large batch")
+@click.option("--streams", default=20, help="event streams that stay open")
+@click.option("--rounds", default=5, help="rounds of 1,000 uploads")
+@click.pass_obj
+def command(bench: Bench, count: int, streams: int, rounds: int) -> Iterator[str]:
+    """Measure the web tier without workers.
+
+    Uploads of 80 kB, memory over many of them, answers while event streams are open.
+    """
+    with bench.deployment(TAGFLEET_CONTROLLER__MAX_WORKERS="0") as (deployment, client):
+        wait_until(lambda: not deployment.find("prepare"), 300)
+        upload(client, 200)
+        rates = [upload(client, 1000)[1] for _ in range(rounds)]
+        yield f"uploads of 80 kB by one client: {format_spread(rates, 'files/s', 0)}"
+        batch = client.create_batch()
+        yield from memory(deployment, client, batch, count)
+        yield from answers(deployment, client.batch(batch), streams=streams)

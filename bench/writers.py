@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
+
 from bench import catalogs
 from bench.web import spread
 from core.domain.ids import new_id
@@ -54,3 +56,12 @@ def _measured(database: Database, clients: int, seconds: float) -> list[list[flo
     for thread in threads:
         thread.join()
     return times
+
+
+@click.command()
+@click.option("--clients", default=32, show_default=True)
+@click.option("--seconds", default=20.0, show_default=True)
+@click.option("--catalog", default="", help="URL of an empty PostgreSQL database  [default: a SQLite file]")
+def command(clients: int, seconds: float, catalog: str) -> Iterator[str]:
+    """Measure how long clients of one process that add one image at a time wait for the catalogue."""
+    return report(clients, seconds, catalog)

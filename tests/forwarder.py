@@ -68,11 +68,13 @@ class Forwarder:
                 _Pair(self, client, server).start()
 
     def loss_of_this_commit(self) -> Loss | None:
+        """Count a COMMIT and return how to lose it, if at all."""
         with self._changing:
             self.commits += 1
             return self._losses.pop(self.commits, None)
 
     def ended(self, *sockets: socket.socket) -> None:
+        """Forget closed sockets."""
         with self._changing:
             self._open.difference_update(sockets)
 

@@ -12,6 +12,7 @@ _delete_stack = CloudFormationResponse.delete_stack
 
 
 def apply() -> None:
+    """Replace moto's functions by those of this module."""
     ChangeSet.apply = _apply_as_a_whole
     CloudFormationResponse.update_termination_protection = _update_termination_protection
     CloudFormationResponse.delete_stack = _delete_unless_protected

@@ -70,6 +70,7 @@ def control(body: bytes) -> None:
 
 
 def apply() -> None:
+    """Replace moto's functions by those of this module."""
     # "The only information that might vary in the response is the state of the instance."
     InstanceResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER[_STATE] = lambda state: (
         {"Code": 0, "Name": "pending"} if state.name == "running" else state

@@ -10,6 +10,7 @@ _create_image = AmiBackend.create_image
 
 
 def apply() -> None:
+    """Replace moto's functions by those of this module."""
     AmiBackend.create_image = _with_tagged_snapshots
 
 

@@ -12,6 +12,7 @@ _post = S3Response._bucket_response_post
 
 
 def apply() -> None:
+    """Replace moto's functions by those of this module."""
     S3Response._bucket_response_post = _post_by_policy
 
 

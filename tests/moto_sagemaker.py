@@ -15,6 +15,7 @@ FAILING = "fails"
 
 
 def apply() -> None:
+    """Replace moto's functions by those of this module."""
     SageMakerModelBackend.create_training_job = _once
     SageMakerModelBackend.describe_training_job = _under_way
 

@@ -24,6 +24,7 @@ def pass_time(seconds: float) -> None:
 
 
 def apply() -> None:
+    """Replace moto's functions by those of this module."""
     models.unix_time = lambda: utils.unix_time() + _ahead_s
     models.unix_time_millis = lambda: utils.unix_time_millis() + 1000 * _ahead_s
     models.Queue.delete_message = _delete

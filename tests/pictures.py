@@ -27,6 +27,7 @@ def spotted(colour: Any = "red", size: tuple[int, int] = (32, 24), mode: str = "
 
 
 def saved(image: Image.Image, format: str, **options: Any) -> bytes:
+    """Encode an image as Pillow does, with its options."""
     stream = BytesIO()
     image.save(stream, format, **options)
     return stream.getvalue()

@@ -100,10 +100,12 @@ class Node:
         )
 
     def say(self, statement: str) -> None:
+        """Execute a statement on this server, outside a transaction."""
         with self.reads.connect() as connection:
             connection.exec_driver_sql(statement)
 
     def ask(self, query: str) -> Any:
+        """Return the single value of a query on this server."""
         with self.reads.connect() as connection:
             return connection.exec_driver_sql(query).scalar_one()
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import io
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import click
 
 from bench.chaos.disk import Disk
 from bench.chaos.faults import Faults
 from bench.chaos.reckoning import Reckoning, reckon
 from bench.chaos.skew import SkewedController
-from bench.chaos.traps import is_trap
-from bench.deployment import Deployment, wait_until
+from bench.chaos.traps import among, is_trap, trapped
+from bench.deployment import SHORT_TIMES, Deployment, wait_until
+from bench.fleet import Bench
+from bench.photos import photos as make_photos
 from core.domain.messages import Result, decode_job, decode_result
 from core.fleet.dead_letters import peek_dead_letters
 from tagfleet.client import Batch, Client, ClientError, Item, Patience
@@ -31,11 +36,30 @@ _RETRY_S = 0.3
 _SETTLED_S = 60.0
 _ENDING_S = 10.0
 """What is double then stays double."""
+_TRY_AGAIN = {"TAGFLEET_CONTROLLER__BREAKER_RESET_S": "3"}
+"""Workers that are killed while they boot rightly open the breaker."""
+_SOON_HUNG = {"TAGFLEET_WORKER__DECODE_TIMEOUT_S": "8"}
+"""An image that hangs every decoder takes this long."""
 _IMPATIENT = Patience(total_s=5.0)
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """When things break. Times are seconds."""
+
+    seed: int
+    every_s: tuple[float, float]
+    """The shortest and the longest pause between two faults."""
+    breaking_s: float
+    """The longest time in which faults are injected."""
+    within_s: float
+    """The longest time until the batch is complete, from the start."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
+    """How a run ended."""
+
     reckoning: Reckoning
     faults: dict[str, int]
     ahead_s: int
@@ -64,21 +88,17 @@ def chaos(
     deployment: Deployment,
     disk: Disk,
     photos: Sequence[Photo],
-    *,
-    seed: int,
-    every_s: tuple[float, float],
-    breaking_s: float,
-    within_s: float,
+    schedule: Schedule,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Outcome:
-    """Upload `photos` and break something every `every_s` seconds until all are tagged, or `breaking_s` are over.
+    """Upload `photos` and inject faults until all are tagged or the schedule's time for faults is over.
 
-    Raises TimeoutError where the batch is not complete `within_s` after its begin.
+    Raises TimeoutError if the batch is not complete within the schedule's time.
     """
     started = time.monotonic()
     deployment.start()
     skewed = SkewedController(deployment)
-    faults = Faults(deployment, disk, seed, every_s)
+    faults = Faults(deployment, disk, schedule.seed, schedule.every_s)
     skewed.start()
     faults.start()
     with Client(deployment.url, patience=_IMPATIENT) as client:
@@ -88,9 +108,9 @@ def chaos(
             accepted = [id_ for ids in pool.map(lambda group: _upload(client, batch, group), groups) for id_ in ids]
         say(f"{len(accepted)} photos accepted after {time.monotonic() - started:.0f} s; {dict(faults.done)}")
         _insist(lambda: client.close(batch))
-        _wait(client, batch, lambda: time.monotonic() - started > breaking_s, say)
+        _wait(client, batch, lambda: time.monotonic() - started > schedule.breaking_s, say)
         faults.stop()
-        _wait(client, batch, lambda: _late(started, within_s), say)
+        _wait(client, batch, lambda: _late(started, schedule.within_s), say)
         skewed.stop()
         letters = _settled(deployment, batch, len(photos))
         items = _insist(lambda: list(client.results(batch)))
@@ -188,3 +208,46 @@ def _bucket(deployment: Deployment, batch: Batch) -> Iterator[tuple[str, Result]
     for info in store.list(f"results/{batch.id}/"):
         result = decode_result(store.get(info.key).data)
         yield result.image_id, result
+
+
+@click.command()
+@click.option("--count", default=2000, help="photos")
+@click.option("--seed", default=0, help="for the choice of faults; 0: another one each time")
+@click.option("--minutes", default=9.0, help="the longest that the run may take")
+@click.option("--breaking", type=float, help="minutes in which things break, at most  [default: half of --minutes]")
+@click.option("--every", type=(float, float), default=(0.5, 4.0), help="seconds between two faults, from and to")
+@click.option("--traps", type=click.IntRange(0), default=12, help="images among the photos that harm decoders")
+@click.option("--tagger", default="resnet50", help="tags the photos")
+@click.pass_obj
+def command(
+    bench: Bench,
+    count: int,
+    seed: int,
+    minutes: float,
+    breaking: float | None,
+    every: tuple[float, float],
+    traps: int,
+    tagger: str,
+) -> None:
+    """Kill processes, fill the disk and set a clock wrong while photos are tagged.
+
+    The last line counts what became of the photos.
+    """
+    seed = seed or time.time_ns() % 1_000_000
+    click.echo(f"seed {seed}")
+    schedule = Schedule(seed, every, 60 * (minutes / 2 if breaking is None else breaking), 60 * minutes)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tagfleet-chaos-")))
+        small = stack.enter_context(Disk(scratch, (64 << 20) + count * 160_000))
+        environ = {**bench.environ, **SHORT_TIMES, **_TRY_AGAIN, "TAGFLEET_POOLS__RESNET50__TAGGER": tagger}
+        deployment = Deployment(scratch / "home", trapped({**environ, **_SOON_HUNG}))
+        stack.callback(deployment.kill_everything)
+        pictures = among(make_photos(bench.folder, count), traps)
+        try:
+            outcome = chaos(deployment, small, pictures, schedule, click.echo)
+        except TimeoutError:
+            click.echo(explained(deployment, Path(f"chaos-{seed}")))
+            raise
+    click.echo(outcome)
+    if not outcome.sound:
+        raise SystemExit(1)

@@ -37,7 +37,7 @@ class Sender:
                 return running[0]
 
 
-def test_whatever_is_killed_every_image_has_one_result_and_nothing_runs_in_the_end(deploy, make_photos, cloud):
+def test_every_image_has_one_result_after_kills_and_nothing_runs(deploy, make_photos, cloud):
     deployment = deploy(max_workers=2)
     stack, machines = deployment.stack, deployment.machines
     with Client(deployment.url, patience=Patience(total_s=60)) as client:

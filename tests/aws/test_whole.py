@@ -13,7 +13,7 @@ from tagfleet.client import Client
 pytestmark = [pytest.mark.aws, pytest.mark.timeout(600)]
 
 
-def test_what_is_uploaded_and_what_is_dropped_is_tagged_and_then_nothing_runs(deploy, make_photos):
+def test_uploaded_and_dropped_photos_are_tagged_and_then_nothing_runs(deploy, make_photos):
     deployment = deploy(max_workers=1)
     stack, machines = deployment.stack, deployment.machines
     photos = make_photos(10)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize("mark", [HANGS, CRASHES], ids=["hang", "crash"])
-def test_photos_behind_them_are_tagged_on_their_second_delivery_at_most(deploy, make_photos, until, mark):
+def test_photos_behind_them_are_tagged_by_their_second_delivery(deploy, make_photos, until, mark):
     """No photo is isolated because of other images, none is lost, and few workers end."""
     deployment = deploy(**trapped({}), TAGFLEET_WORKER__DECODE_TIMEOUT_S="5", TAGFLEET_LOG_FORMAT="json")
     bad, good = make_photos(10), make_photos(20, first=10)

@@ -32,7 +32,7 @@ def photo(kind: str, number: int) -> tuple[str, io.BytesIO]:
     return f"{kind}-{number}.jpg", out
 
 
-def test_what_people_say_of_tags_wakes_a_worker_and_the_next_photos_have_them(deploy, until):
+def test_feedback_wakes_a_worker_and_the_next_photos_have_the_tags(deploy, until):
     deployment = deploy(**LEARNING)
     with Client(deployment.url) as client:
 

@@ -11,9 +11,7 @@ from tagfleet.client import Client
 pytestmark = pytest.mark.e2e
 
 
-def test_a_test_from_cold_has_all_times_and_boots_and_one_whose_time_is_up_says_what_is_missing(
-    deploy, until, tmp_path
-):
+def test_a_cold_test_has_all_figures_and_an_expired_one_says_what_is_missing(deploy, until, tmp_path):
     deployment = deploy(TAGFLEET_CONTROLLER__IDLE_KEEP_S="3", TAGFLEET_CONTROLLER__STABILISATION_S="0.3")
     out = tmp_path / "report"
 

@@ -20,23 +20,15 @@ PACKAGES = ("web_tier", "app_tier", "controller", "core", "config", "ami", "trai
 
 MOST_PARAMETERS = 7
 LONG_PARAMETER_LISTS = {
-    "bench/chaos/run.py: chaos",
     "controller/main.py: run",
     "tagfleet/cli/loadtest.py: _test",
 }
 MOST_ATTRIBUTES = 14
 LARGE_CLASSES = {
-    "training/fit/loop.py: _Training",
     "web_tier/server/protocol.py: GuardedProtocol",
 }
 WITHOUT_DOCSTRING = {
     "tagfleet/__main__.py",
-    "training/data/__init__.py",
-    "training/evaluate/__init__.py",
-    "training/fit/__init__.py",
-    "training/florence2/__init__.py",
-    "training/publish/__init__.py",
-    "training/sagemaker/__init__.py",
     "web_tier/__init__.py",
 }
 ALLOWED_IMPORTS: dict[str, str] = {}
