@@ -75,7 +75,7 @@ def _option(flag: str, help: str, type: click.ParamType[Any]) -> Callable[[Comma
     default=500,
     show_default=True,
     type=click.IntRange(1),
-    help="save a checkpoint every so many steps, and at each epoch",
+    help="save a checkpoint after this many steps, and after each epoch",
 )
 @with_settings("weights", "cache")
 def command(

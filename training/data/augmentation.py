@@ -60,7 +60,7 @@ class Augmented:
         self.training = training
         self._decode = decode
         self._seed = seed
-        self._change = _transforms(size, strength)
+        self._change = _build_transforms(size, strength)
 
     def __len__(self) -> int:
         return len(self.training.examples)
@@ -74,7 +74,7 @@ class Augmented:
             return np.asarray(self._change(image), np.uint8)
 
 
-def _transforms(size: int, strength: Strength) -> v2.Compose:
+def _build_transforms(size: int, strength: Strength) -> v2.Compose:
     """All transforms draw from torch's CPU generator."""
     bilinear = InterpolationMode.BILINEAR
     steps = [

@@ -107,28 +107,28 @@ def check(reading: Reading, prints: Fingerprints, splits: Splits | None = None) 
         dataset,
         (
             *reading.findings,
-            *_unreadable(prints),
-            *_changed(reading, readable),
-            *_copied(dataset, pairs, part_of),
-            *_parted(dataset, part_of),
-            *_uneven(dataset, labels),
-            *_lacking(dataset, splits),
+            *_find_unreadable(prints),
+            *_find_changed(reading, readable),
+            *_report_copies(dataset, pairs, part_of),
+            *_find_divided_groups(dataset, part_of),
+            *_find_imbalance(dataset, labels),
+            *_find_absent_labels(dataset, splits),
         ),
         labels,
         tuple(several[number] for number in range(max(several, default=0) + 1)),
         tuple(one.size for one in readable.values()),
-        tuple(_pair(dataset, pair, part_of) for pair in pairs),
+        tuple(_describe_pair(dataset, pair, part_of) for pair in pairs),
         tuple((name, len(part.examples)) for name, part in splits.parts.items()) if splits else (),
     )
 
 
-def _unreadable(prints: Fingerprints) -> Iterator[Finding]:
+def _find_unreadable(prints: Fingerprints) -> Iterator[Finding]:
     for path, one in prints.items():
         if isinstance(one, BadImage):
             yield Finding("error", "unreadable image", str(path), str(one))
 
 
-def _changed(reading: Reading, readable: dict[Path, Fingerprint]) -> Iterator[Finding]:
+def _find_changed(reading: Reading, readable: dict[Path, Fingerprint]) -> Iterator[Finding]:
     for path, one in readable.items():
         expected = reading.sizes.get(path)
         if expected is not None and expected not in (one.size, one.size[::-1]):
@@ -139,7 +139,7 @@ def _changed(reading: Reading, readable: dict[Path, Fingerprint]) -> Iterator[Fi
             yield Finding("warning", "other content", str(path), text)
 
 
-def _copied(dataset: Dataset, pairs: Sequence[Copies], part_of: dict[Path, str]) -> Iterator[Finding]:
+def _report_copies(dataset: Dataset, pairs: Sequence[Copies], part_of: dict[Path, str]) -> Iterator[Finding]:
     labels = {example.path: example.labels for example in dataset.examples}
     for pair in pairs:
         first, second = part_of.get(pair.first), part_of.get(pair.second)
@@ -152,7 +152,7 @@ def _copied(dataset: Dataset, pairs: Sequence[Copies], part_of: dict[Path, str])
         yield Finding("warning", "duplicate" if pair.distance is None else "near duplicate", where, text)
 
 
-def _parted(dataset: Dataset, part_of: dict[Path, str]) -> Iterator[Finding]:
+def _find_divided_groups(dataset: Dataset, part_of: dict[Path, str]) -> Iterator[Finding]:
     """Yield the source's groups that a split made elsewhere has divided."""
     groups: dict[str, dict[str, Path]] = defaultdict(dict)
     for example in dataset.examples:
@@ -164,7 +164,7 @@ def _parted(dataset: Dataset, part_of: dict[Path, str]) -> Iterator[Finding]:
             yield Finding("error", "leak", name, f"images of one group are in several parts: {shown}; split again")
 
 
-def _uneven(dataset: Dataset, labels: Sequence[LabelCount]) -> Iterator[Finding]:
+def _find_imbalance(dataset: Dataset, labels: Sequence[LabelCount]) -> Iterator[Finding]:
     there = sorted((count for count in labels if count.images), key=lambda count: count.images)
     if there and there[-1].images >= _UNEVEN * there[0].images:
         most, least = there[-1], there[0]
@@ -175,7 +175,7 @@ def _uneven(dataset: Dataset, labels: Sequence[LabelCount]) -> Iterator[Finding]
         yield Finding("warning", "imbalance", dataset.name, text)
 
 
-def _lacking(dataset: Dataset, splits: Splits | None) -> Iterator[Finding]:
+def _find_absent_labels(dataset: Dataset, splits: Splits | None) -> Iterator[Finding]:
     """Report, for each part, the labels that are on some image but on none of the part's."""
     if splits is None:
         return
@@ -192,6 +192,6 @@ def _lacking(dataset: Dataset, splits: Splits | None) -> Iterator[Finding]:
             yield Finding("warning", "class absent from a part", dataset.name, text)
 
 
-def _pair(dataset: Dataset, pair: Copies, part_of: dict[Path, str]) -> Pair:
+def _describe_pair(dataset: Dataset, pair: Copies, part_of: dict[Path, str]) -> Pair:
     first, second = (path.relative_to(dataset.root).as_posix() for path in (pair.first, pair.second))
     return Pair(first, second, str(pair), (part_of.get(pair.first, ""), part_of.get(pair.second, "")))

@@ -31,10 +31,10 @@ _COLOURS = ("#2f7d57", "#f2c14e", "#f78154")
 
 def build_html(found: Check) -> str:
     """Return the page, with leaks and copies as pictures."""
-    return build_page(f"Data check: {found.dataset.name}", _body(found))
+    return build_page(f"Data check: {found.dataset.name}", _render_body(found))
 
 
-def _body(found: Check) -> Iterator[str]:
+def _render_body(found: Check) -> Iterator[str]:
     dataset = found.dataset
     yield f"<p>{len(dataset.examples)} images, {len(dataset.labels)} labels, from {escape(str(dataset.root))}.</p>"
     if found.parts:
@@ -47,11 +47,11 @@ def _body(found: Check) -> Iterator[str]:
     else:
         kinds = Counter((finding.level, finding.kind) for finding in found.findings)
         yield build_table([(*kind, count) for kind, count in sorted(kinds.items())], ("level", "what", "times"))
-    yield draw_svg(10, _height(found), lambda figure: _draw(figure, found))
+    yield draw_svg(10, _compute_height(found), lambda figure: _draw(figure, found))
     if found.pairs:
         yield "<h2>Copies</h2>"
         for pair in sorted(found.pairs, key=lambda pair: not pair.leaks)[:_MOST_PAIRS]:
-            yield _shown(found, pair)
+            yield _render_pair(found, pair)
         if len(found.pairs) > _MOST_PAIRS:
             yield f"<p>and {len(found.pairs) - _MOST_PAIRS} more.</p>"
     if found.findings:
@@ -67,12 +67,12 @@ def _body(found: Check) -> Iterator[str]:
     yield build_table(rows_of_labels, ("label", "images", *names))
 
 
-def _height(found: Check) -> float:
+def _compute_height(found: Check) -> float:
     return 3.2 + min(len(found.labels), _MOST_NAMES) * 0.14
 
 
 def _draw(figure: Figure, found: Check) -> None:
-    grid = figure.add_gridspec(2, 2, height_ratios=[2.8, _height(found) - 2.8])
+    grid = figure.add_gridspec(2, 2, height_ratios=[2.8, _compute_height(found) - 2.8])
     _draw_several(figure.add_subplot(grid[0, 0]), found)
     _draw_sizes(figure.add_subplot(grid[0, 1]), found)
     _draw_labels(figure.add_subplot(grid[1, :]), found)
@@ -119,8 +119,8 @@ def _draw_labels(axes: Axes, found: Check) -> None:
         axes.legend(loc="lower right")
 
 
-def _shown(found: Check, pair: Pair) -> str:
-    pictures = "".join(_picture(found, name) for name in (pair.first, pair.second))
+def _render_pair(found: Check, pair: Pair) -> str:
+    pictures = "".join(_render_picture(found, name) for name in (pair.first, pair.second))
     captions = [
         f"{name} ({part})" if part else name for name, part in zip((pair.first, pair.second), pair.parts, strict=True)
     ]
@@ -128,7 +128,7 @@ def _shown(found: Check, pair: Pair) -> str:
     return f"<figure>{pictures}<figcaption{' class=bad' if pair.leaks else ''}>{text}</figcaption></figure>"
 
 
-def _picture(found: Check, name: str) -> str:
+def _render_picture(found: Check, name: str) -> str:
     try:
         image = Decoder(_SIDE, DecodeBudget(_DECODE_MB)).show((found.dataset.root / name).read_bytes())
     except (BadImage, OSError):  # it was removed or changed after the check

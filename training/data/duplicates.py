@@ -62,7 +62,7 @@ def find_copies(prints: Fingerprints) -> list[Copies]:
     mirrors = np.array([one.mirrored for _, one in same_hash.values()], np.uint64)
     union = _UnionFind(len(paths))
     for mirrored, left in ((False, hashes), (True, mirrors)):
-        for here, there, apart in _near(left, hashes, union):
+        for here, there, apart in _find_near(left, hashes, union):
             found.append(Copies(paths[min(here, there)], paths[max(here, there)], apart, mirrored))
     return found
 
@@ -105,12 +105,12 @@ class _UnionFind:
         return np.array([self.root(one) for one in range(len(self._parents))], np.intp)
 
 
-def _near(left: Hashes, right: Hashes, union: _UnionFind) -> Iterator[tuple[int, int, int]]:
+def _find_near(left: Hashes, right: Hashes, union: _UnionFind) -> Iterator[tuple[int, int, int]]:
     """Yield near pairs of `left` and `right`, with their distance, that `union` had not connected yet."""
     for band in range(BANDS):
         shift, byte = np.uint64(8 * band), np.uint64(255)
         roots = union.roots()
-        for some, others in _sharing((left >> shift) & byte, (right >> shift) & byte):
+        for some, others in _pair_by_value((left >> shift) & byte, (right >> shift) & byte):
             rows = max(1, _AT_ONCE // len(others))
             for start in range(0, len(some), rows):
                 block = some[start : start + rows]
@@ -126,14 +126,14 @@ def _near(left: Hashes, right: Hashes, union: _UnionFind) -> Iterator[tuple[int,
                     roots[touched] = [union.root(int(one)) for one in touched]
 
 
-def _sharing(left: Hashes, right: Hashes) -> Iterator[tuple[Positions, Positions]]:
+def _pair_by_value(left: Hashes, right: Hashes) -> Iterator[tuple[Positions, Positions]]:
     """Yield, for each value that occurs in both, its positions in each."""
     by_left, by_right = np.argsort(left, kind="stable"), np.argsort(right, kind="stable")
     values = np.intersect1d(left, right)
-    for some, others in zip(_runs(left[by_left], values), _runs(right[by_right], values), strict=True):
+    for some, others in zip(_slice_runs(left[by_left], values), _slice_runs(right[by_right], values), strict=True):
         yield by_left[some], by_right[others]
 
 
-def _runs(ordered: Hashes, values: Hashes) -> Iterator[slice]:
+def _slice_runs(ordered: Hashes, values: Hashes) -> Iterator[slice]:
     starts, ends = np.searchsorted(ordered, values), np.searchsorted(ordered, values, side="right")
     return map(slice, starts, ends)

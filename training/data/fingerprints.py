@@ -63,7 +63,9 @@ def compute_fingerprints(
     threads = threads or os.cpu_count() or 1
     found = {}
     with ThreadPoolExecutor(threads) as pool:
-        for done, (path, one) in enumerate(_ordered(pool, partial(_of_file, decoder), paths, threads * _AHEAD), 1):
+        for done, (path, one) in enumerate(
+            _map_ordered(pool, partial(_fingerprint_file, decoder), paths, threads * _AHEAD), 1
+        ):
             found[path] = one
             if progress is not None:
                 progress(done)
@@ -76,21 +78,21 @@ def fingerprint_bytes(data: bytes, decoder: Decoder) -> Fingerprint:
     with Image.open(BytesIO(data)) as header:
         size = header.size
     grey = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), np.float64)
-    wave = _waves()
+    wave = _compute_dct()
     low = wave @ grey @ wave.T
     seen = low.copy()
     seen[:, 1::2] *= -1
-    return Fingerprint(hashlib.sha256(data).hexdigest(), _signs(low), _signs(seen), size)
+    return Fingerprint(hashlib.sha256(data).hexdigest(), _pack_signs(low), _pack_signs(seen), size)
 
 
-def _signs(frequencies: NDArray[np.float64]) -> int:
+def _pack_signs(frequencies: NDArray[np.float64]) -> int:
     bits = frequencies > _NOISE
     bits[0, 0] = False  # the mean: every image has one
     return int.from_bytes(np.packbits(bits).tobytes())
 
 
 @cache
-def _waves() -> NDArray[np.float64]:
+def _compute_dct() -> NDArray[np.float64]:
     """The first rows of the orthonormal DCT-II of 32 points."""
     at = np.pi / _SIDE * (np.arange(_SIDE) + 0.5)
     waves: NDArray[np.float64] = np.cos(np.outer(np.arange(_LOW), at)) * np.sqrt(2 / _SIDE)
@@ -98,7 +100,7 @@ def _waves() -> NDArray[np.float64]:
     return waves
 
 
-def _of_file(decoder: Decoder, path: Path) -> _One:
+def _fingerprint_file(decoder: Decoder, path: Path) -> _One:
     try:
         return path, fingerprint_bytes(path.read_bytes(), decoder)
     except BadImage as error:
@@ -107,7 +109,7 @@ def _of_file(decoder: Decoder, path: Path) -> _One:
         return path, BadImage(f"it cannot be opened: {error.strerror}")
 
 
-def _ordered(
+def _map_ordered(
     pool: ThreadPoolExecutor, work: Callable[[Path], _One], paths: Iterable[Path], ahead: int
 ) -> Iterator[_One]:
     """Like `pool.map`, with a bounded number of pending futures: a hundred thousand would wait for nothing."""

@@ -70,7 +70,7 @@ def load_batches(
         photos,
         batch_sampler=[list(some) for some in draws],
         num_workers=workers,
-        collate_fn=_collated,
+        collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
     )
     for batch in loader:
@@ -132,7 +132,7 @@ class _Photos(Dataset[_Photo]):
         return truth
 
 
-def _collated(photos: Sequence[_Photo]) -> Batch:
+def _collate(photos: Sequence[_Photo]) -> Batch:
     read = [(photo.pixels, photo.truth) for photo in photos if photo.pixels is not None]
     problems = tuple(problem for photo in photos for problem in photo.problems)
     if not read:

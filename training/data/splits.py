@@ -61,14 +61,14 @@ def split(dataset: Dataset, shares: Shares = SHARES, seed: int = 0) -> Splits:
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in dataset.examples:
         groups[example.group].append(example)
-    wanted = _proportions(shares)
+    wanted = _normalise_shares(shares)
     if len(groups) < sum(share > 0 for share in wanted):
         raise DataInvalid(
             f"{dataset.name}: {len(dataset.examples)} images in {len(groups)} groups cannot be split in "
             f"{sum(share > 0 for share in wanted)}: copies of an image, and images of one group, stay together"
         )
     part_of = _Deal(groups, wanted, seed).deal()
-    return _splits(dataset, {example.path: part_of[example.group] for example in dataset.examples})
+    return _build_splits(dataset, {example.path: part_of[example.group] for example in dataset.examples})
 
 
 def save(splits: Splits, path: Path, dataset: Dataset) -> None:
@@ -98,7 +98,7 @@ def load(path: Path, dataset: Dataset) -> Splits:
     if wrong := sorted(paths.keys() ^ counts.keys()):
         where = "in none of its parts" if wrong[0] in paths else "not in the dataset"
         raise DataInvalid(f"{path}: {wrong[0]} is {where}; make a new split with `tagfleet data split`")
-    return _splits(dataset, {paths[name]: part for name, part in named})
+    return _build_splits(dataset, {paths[name]: part for name, part in named})
 
 
 def read(path: Path) -> SplitFile:
@@ -111,7 +111,7 @@ def read(path: Path) -> SplitFile:
         raise DataInvalid(f"{path} is not a file of `tagfleet data split`: {first_problem(error)}") from None
 
 
-def _proportions(shares: Sequence[float]) -> list[float]:
+def _normalise_shares(shares: Sequence[float]) -> list[float]:
     total = sum(shares)
     if len(shares) != len(NAMES) or min(shares) < 0 or not 0 < total < float("inf"):
         raise DataInvalid(
@@ -120,7 +120,7 @@ def _proportions(shares: Sequence[float]) -> list[float]:
     return [share / total for share in shares]
 
 
-def _splits(dataset: Dataset, part_of: dict[Path, int]) -> Splits:
+def _build_splits(dataset: Dataset, part_of: dict[Path, int]) -> Splits:
     train, validation, test = (
         tuple(example for example in dataset.examples if part_of[example.path] == part) for part in range(3)
     )

@@ -162,7 +162,7 @@ def _predict(tagger: Tagger, examples: Sequence[Example], done: Done) -> tuple[F
     rows: list[Floats] = []
     truths: list[Truth] = []
     problems: list[str] = []
-    for some in _portions(examples, _AT_ONCE):
+    for some in _split_portions(examples, _AT_ONCE):
         frames = []
         for example in some:
             try:
@@ -183,6 +183,6 @@ def _predict(tagger: Tagger, examples: Sequence[Example], done: Done) -> tuple[F
     return np.array(rows).reshape(shape), np.array(truths, np.bool_).reshape(shape), tuple(problems)
 
 
-def _portions(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
+def _split_portions(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
     for start in range(0, len(examples), size):
         yield examples[start : start + size]

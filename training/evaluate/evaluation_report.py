@@ -45,7 +45,7 @@ def write(evaluation: Evaluation, folder: Path) -> None:
     """Write `report.html` and `figures.json`. Raises TrainingStopped if that fails."""
     files.make_folder(folder)
     files.write(folder / FIGURES, evaluation.figures.model_dump_json(indent=1).encode() + b"\n")
-    files.write(folder / REPORT, build_page(f"Evaluation of {evaluation.name}", _body(evaluation)).encode())
+    files.write(folder / REPORT, build_page(f"Evaluation of {evaluation.name}", _render_body(evaluation)).encode())
 
 
 def list_figures(figures: EvaluationFigures) -> Iterator[tuple[str, str]]:
@@ -53,14 +53,14 @@ def list_figures(figures: EvaluationFigures) -> Iterator[tuple[str, str]]:
     yield "images", str(figures.images)
     if figures.kind == "single":
         for name, value in (("top-1", figures.top_1), ("top-5", figures.top_5), ("top-10", figures.top_10)):
-            yield name, _percent(value)
-    yield "mAP", f"{_percent(figures.mAP)} (chance: {_percent(figures.mAP_of_chance)})"
+            yield name, _format_percent(value)
+    yield "mAP", f"{_format_percent(figures.mAP)} (chance: {_format_percent(figures.mAP_of_chance)})"
     for name, mean in (("micro", figures.micro), ("macro", figures.macro)):
-        values = f"{_percent(mean.precision)}, {_percent(mean.recall)}, {_percent(mean.f1)}"
+        values = f"{_format_percent(mean.precision)}, {_format_percent(mean.recall)}, {_format_percent(mean.f1)}"
         yield f"{name} precision, recall, F1", values
-    accuracy = f"{_percent(figures.label_accuracy)} (saying nothing: {_percent(figures.silent_accuracy)})"
+    accuracy = f"{_format_percent(figures.label_accuracy)} (saying nothing: {_format_percent(figures.silent_accuracy)})"
     yield "per-label accuracy", accuracy
-    yield "expected calibration error", _percent(figures.calibration_error)
+    yield "expected calibration error", _format_percent(figures.calibration_error)
     if figures.kind == "multilabel":
         yield "temperature", f"{figures.temperature:.3f}"
     if figures.skipped:
@@ -80,7 +80,7 @@ def count_confusions(predicted: Truth, truth: Truth, chosen: Sequence[int]) -> C
     return found
 
 
-def _body(evaluation: Evaluation) -> Iterator[str]:
+def _render_body(evaluation: Evaluation) -> Iterator[str]:
     figures = evaluation.figures
     yield f"<p>On {escape(evaluation.dataset)}.</p>"
     yield build_table(list_figures(figures), ("figure", "value"))
@@ -99,13 +99,13 @@ def _body(evaluation: Evaluation) -> Iterator[str]:
             (
                 label.label,
                 label.images,
-                _percent(label.average_precision),
+                _format_percent(label.average_precision),
                 "" if label.threshold is None else f"{label.threshold:.3f}",
-                _percent(label.precision),
-                _percent(label.recall),
-                _percent(label.f1),
-                _percent(label.accuracy),
-                _percent(label.silent_accuracy),
+                _format_percent(label.precision),
+                _format_percent(label.recall),
+                _format_percent(label.f1),
+                _format_percent(label.accuracy),
+                _format_percent(label.silent_accuracy),
             )
             for label in figures.labels
         ],
@@ -121,7 +121,7 @@ def _draw_curves(figure: Figure, evaluation: Evaluation) -> None:
     scores, truth, labels = evaluation.scores, evaluation.truth, evaluation.figures.labels
     everything = metrics.compute_curve(np.ravel(scores), np.ravel(truth))
     precision.plot(everything.recall, everything.precision, color="black", linewidth=2, label="all labels")
-    for index in _frequent(truth, _CURVES):
+    for index in _most_frequent(truth, _CURVES):
         points = metrics.compute_curve(scores[:, index], truth[:, index])
         precision.step(
             points.recall, points.precision, where="post", label=escape_formula(labels[index].label), alpha=0.8
@@ -153,7 +153,7 @@ def _draw_bars(figure: Figure, figures: EvaluationFigures) -> None:
 
 def _draw_confusion(figure: Figure, evaluation: Evaluation) -> None:
     axes: Axes = figure.subplots()
-    chosen = _frequent(evaluation.truth, _MATRIX)
+    chosen = _most_frequent(evaluation.truth, _MATRIX)
     found = count_confusions(select_labels(evaluation.scores, evaluation.figures.thresholds), evaluation.truth, chosen)
     there = np.maximum(evaluation.truth[:, chosen].sum(axis=0), 1)
     names = [escape_formula(evaluation.figures.labels[index].label) for index in chosen]
@@ -165,12 +165,12 @@ def _draw_confusion(figure: Figure, evaluation: Evaluation) -> None:
         axes.text(column, row, str(found[row, column]), ha="center", va="center", color="white" if dark else "black")
 
 
-def _frequent(truth: Truth, most: int) -> list[int]:
+def _most_frequent(truth: Truth, most: int) -> list[int]:
     """Return up to `most` labels that an image has, the most frequent first."""
     counts = truth.sum(axis=0)
     order = np.argsort(-counts, kind="stable")[:most]
     return [int(index) for index in order if counts[index]]
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"

@@ -73,7 +73,7 @@ def fit_sigmoid_temperature(outputs: Scores, truth: Truth) -> float:
         scaled = np.asarray(outputs, np.float64) / temperature
         return float(np.mean(np.logaddexp(0, scaled) - scaled * truth))
 
-    return _lowest(loss) if truth.size else 1.0
+    return _minimise(loss) if truth.size else 1.0
 
 
 def fit_softmax_temperature(outputs: Scores, truth: Truth) -> float:
@@ -83,10 +83,10 @@ def fit_softmax_temperature(outputs: Scores, truth: Truth) -> float:
         chances = softmax(np.asarray(outputs, np.float64) / temperature)
         return float(np.mean(-np.log(np.maximum(chances[truth], np.finfo(np.float64).tiny))))
 
-    return _lowest(loss) if truth.size else 1.0
+    return _minimise(loss) if truth.size else 1.0
 
 
-def _lowest(loss: Callable[[float], float]) -> float:
+def _minimise(loss: Callable[[float], float]) -> float:
     """Minimise by golden-section search over log temperature. These losses are convex in 1 / temperature."""
     low, high = log(COLDEST), log(HOTTEST)
     while high - low > 1e-5:

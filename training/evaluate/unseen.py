@@ -29,12 +29,12 @@ def check(folder: Path, run: TrainingRun, dataset: Dataset, wanted: Splits, test
             "unknown: restore the old file"
         )
     trained, chosen = frozenset(kept.train), frozenset(kept.validation)
-    _refuse("validation", _named(dataset, wanted.validation.examples, trained), folder)
+    _refuse("validation", _find_names(dataset, wanted.validation.examples, trained), folder)
     if test is None:
-        _refuse("test", _named(dataset, wanted.test.examples, trained | chosen), folder)
+        _refuse("test", _find_names(dataset, wanted.test.examples, trained | chosen), folder)
         return
     known = {dataset.root / name for name in trained | chosen} | {one.path for one in wanted.validation.examples}
-    _refuse("test", [str(path) for path in _copies((one.path for one in test.examples), known)], folder)
+    _refuse("test", [str(path) for path in _find_copies((one.path for one in test.examples), known)], folder)
 
 
 def _refuse(part: str, wrong: Sequence[str], folder: Path) -> None:
@@ -46,23 +46,23 @@ def _refuse(part: str, wrong: Sequence[str], folder: Path) -> None:
         )
 
 
-def _named(dataset: Dataset, examples: Iterable[Example], names: frozenset[str]) -> list[str]:
+def _find_names(dataset: Dataset, examples: Iterable[Example], names: frozenset[str]) -> list[str]:
     return [name for name in map(dataset.relative_name, examples) if name in names]
 
 
-def _copies(paths: Iterable[Path], known: Iterable[Path]) -> Iterator[Path]:
+def _find_copies(paths: Iterable[Path], known: Iterable[Path]) -> Iterator[Path]:
     """Yield the paths with the same bytes as a known file. Reads only files of equal size and skips unreadable ones."""
     by_size: dict[int | None, list[Path]] = defaultdict(list)
     for path in known:
-        by_size[_size(path)].append(path)
+        by_size[_read_size(path)].append(path)
     by_size.pop(None, None)
     digest = cache(sha256_of)
     for path in paths:
-        if (alike := by_size.get(_size(path))) and digest(path) in map(digest, alike):
+        if (alike := by_size.get(_read_size(path))) and digest(path) in map(digest, alike):
             yield path
 
 
-def _size(path: Path) -> int | None:
+def _read_size(path: Path) -> int | None:
     try:
         return path.stat().st_size
     except OSError:

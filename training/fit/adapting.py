@@ -53,7 +53,7 @@ def fit(tagger: AdaptiveTagger, dataset: Dataset, revision: int, done: Callable[
     problems: list[str] = []
     labels: defaultdict[str, set[int]] = defaultdict(set)
     features: dict[str, Features] = {}
-    for photos in _portions(_read(tagger, dataset.examples, problems, done)):
+    for photos in _split_portions(_read(tagger, dataset.examples, problems, done)):
         for photo, found in zip(photos, tagger.features(np.stack([one.frame for one in photos])), strict=True):
             labels[photo.id] |= photo.labels
             features[photo.id] = found
@@ -91,7 +91,7 @@ def _read(
             yield _Photo(f"fit_{hashlib.sha256(data).hexdigest()[:32]}", frame, example.labels)
 
 
-def _portions(photos: Iterator[_Photo]) -> Iterator[list[_Photo]]:
+def _split_portions(photos: Iterator[_Photo]) -> Iterator[list[_Photo]]:
     portion: list[_Photo] = []
     for photo in photos:
         portion.append(photo)

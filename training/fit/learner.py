@@ -80,7 +80,7 @@ class Learner:
 
         Raises NotANumber without changing a weight.
         """
-        torch.manual_seed(_seed(self._options.seed, number, self._processes.rank))
+        torch.manual_seed(_mix_seed(self._options.seed, number, self._processes.rank))
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate(number)
         networks.set_training_mode(self._module, frozen=self._options.frozen_backbone)
@@ -149,6 +149,6 @@ def autocast(device: torch.device, options: Options) -> torch.autocast:
     return torch.autocast(device.type, dtype=_DTYPES[options.amp], enabled=options.amp != "off")
 
 
-def _seed(*parts: int) -> int:
+def _mix_seed(*parts: int) -> int:
     """Hash several numbers into one seed, so that neighbouring steps get unrelated seeds."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7])

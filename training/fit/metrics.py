@@ -22,7 +22,7 @@ BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Precision and recall of one label at each threshold, highest first. Scores from a threshold on count as positive."""
+    """Precision and recall of one label at each threshold, highest first. Scores from it on are positive."""
 
     thresholds: Floats
     precision: Floats

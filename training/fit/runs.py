@@ -93,7 +93,7 @@ def begin(folder: Path, run: TrainingRun) -> bool:
     Raises RunInvalid if the folder has another run, TrainingStopped if the file cannot be written.
     """
     if (folder / RUN).exists():
-        if differences := list(_differences(read(folder), run)):
+        if differences := list(_find_differences(read(folder), run)):
             raise RunInvalid(
                 f"{folder} holds another run: {'; '.join(differences)}. Use the same options, or name a new folder"
             )
@@ -113,7 +113,7 @@ def write_history(folder: Path, epochs: Iterable[Epoch]) -> None:
     files.write(folder / HISTORY, text.getvalue().encode())
 
 
-def _differences(there: TrainingRun, wanted: TrainingRun) -> Iterable[str]:
+def _find_differences(there: TrainingRun, wanted: TrainingRun) -> Iterable[str]:
     """Yield each difference between the run in the folder and the requested one, for people."""
     for name in Options.model_fields:
         old, new = getattr(there.options, name), getattr(wanted.options, name)
@@ -122,7 +122,7 @@ def _differences(there: TrainingRun, wanted: TrainingRun) -> Iterable[str]:
     if there.architecture != wanted.architecture and there.options.network == wanted.options.network:
         yield f"its network is {there.architecture}, not {wanted.architecture}"
     if there.labels != wanted.labels:
-        yield f"it has {_some(there.labels)}, and the data {_some(wanted.labels)}"
+        yield f"it has {_format_labels(there.labels)}, and the data {_format_labels(wanted.labels)}"
     elif there.splits_sha256 != wanted.splits_sha256:
         yield "its images or their split differ"
     if there.initial_sha256 != wanted.initial_sha256:
@@ -131,6 +131,6 @@ def _differences(there: TrainingRun, wanted: TrainingRun) -> Iterable[str]:
         yield f"it ran in {there.processes} processes, not {wanted.processes}"
 
 
-def _some(labels: tuple[str, ...]) -> str:
+def _format_labels(labels: tuple[str, ...]) -> str:
     shown = ", ".join(labels[:3])
     return f"{len(labels)} labels ({shown}{', …' if len(labels) > 3 else ''})"

@@ -30,7 +30,7 @@ class Sampler:
     def __init__(self, name: SamplerName, examples: Sequence[Example], classes: int, seed: int) -> None:
         self._name = name
         self._seed = seed
-        self._weights = _weights(name, examples, classes)
+        self._weights = _compute_weights(name, examples, classes)
         self.length = len(examples) if name != "oversample" else math.ceil(self._weights.sum() - 1e-9)
 
     def order(self, epoch: int) -> Order:
@@ -49,20 +49,20 @@ class Sampler:
 
 def compute_repeat_factors(examples: Sequence[Example], classes: int, rare: float = RARE) -> Floats:
     """Return how often each example occurs in an oversampled epoch on average, at least 1."""
-    shares = _counts(examples, classes) / max(len(examples), 1)
+    shares = _count_labels(examples, classes) / max(len(examples), 1)
     factors = np.sqrt(np.divide(rare, shares, out=np.ones(classes), where=shares > 0))
     return np.array([max([1.0, *(float(factors[label]) for label in each.labels)]) for each in examples], float)
 
 
 def compute_rarities(examples: Sequence[Example], classes: int) -> Floats:
     """Return the mean of 1 / count over each example's labels. An example without labels gets the lowest value."""
-    counts = _counts(examples, classes)
+    counts = _count_labels(examples, classes)
     found = [float(np.mean([1 / counts[label] for label in each.labels])) if each.labels else None for each in examples]
     least = min((value for value in found if value is not None), default=1.0)
     return np.array([least if value is None else value for value in found], float)
 
 
-def _weights(name: SamplerName, examples: Sequence[Example], classes: int) -> Floats:
+def _compute_weights(name: SamplerName, examples: Sequence[Example], classes: int) -> Floats:
     if name == "weighted":
         weights = compute_rarities(examples, classes)
         chances: Floats = weights / weights.sum()
@@ -70,7 +70,7 @@ def _weights(name: SamplerName, examples: Sequence[Example], classes: int) -> Fl
     return compute_repeat_factors(examples, classes) if name == "oversample" else np.ones(len(examples))
 
 
-def _counts(examples: Sequence[Example], classes: int) -> Floats:
+def _count_labels(examples: Sequence[Example], classes: int) -> Floats:
     counts = np.zeros(classes)
     for example in examples:
         for label in example.labels:

@@ -50,9 +50,9 @@ def read_examples(
     """
     try:
         if source.suffix.lower() == ".csv":
-            what, examples = "caption", list(_captions(source, images or source.parent, captions))
+            what, examples = "caption", list(_read_captions(source, images or source.parent, captions))
         else:
-            what, examples = "box", list(_boxes(source, images))
+            what, examples = "box", list(_read_boxes(source, images))
     except UnicodeDecodeError as error:
         raise DataInvalid(f"{source} is not UTF-8: {error.reason} at byte {error.start}") from None
     except csv.Error as error:
@@ -71,7 +71,7 @@ def format_answer(labelled: Iterable[LabelledBox]) -> str:
     """Return the answer in the model's format: each label once, followed by its boxes from left to right."""
     boxes: dict[str, list[tuple[int, ...]]] = defaultdict(list)
     for one in labelled:
-        boxes[_words(one.label)].append(
+        boxes[_clean_text(one.label)].append(
             tuple(min(LOCATION_BINS - 1, max(0, int(edge * LOCATION_BINS))) for edge in one.box)
         )
     return "".join(
@@ -79,18 +79,18 @@ def format_answer(labelled: Iterable[LabelledBox]) -> str:
     )
 
 
-def _words(text: str) -> str:
+def _clean_text(text: str) -> str:
     """Remove `<` and `>`, which would start a special token, and repeated spaces."""
     return " ".join(text.replace("<", " ").replace(">", " ").split())
 
 
-def _captions(source: Path, images: Path, task: CaptionTask) -> Iterator[FineTuningExample]:
+def _read_captions(source: Path, images: Path, task: CaptionTask) -> Iterator[FineTuningExample]:
     with source.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         if not {"file", "caption"} <= set(rows.fieldnames or ()):
             raise DataInvalid(f"{source}:1: the first line must name the columns file and caption")
         for row in rows:
-            name, caption = row["file"], _words(row["caption"] or "")
+            name, caption = row["file"], _clean_text(row["caption"] or "")
             if not name or not caption:
                 raise DataInvalid(f"{source}:{rows.line_num}: the file or the caption is empty; each line needs both")
             yield FineTuningExample(images / name, task, caption)
@@ -109,31 +109,31 @@ class _Annotation(coco.Annotation):
 _Part = TypeVar("_Part", bound=BaseModel)
 
 
-def _boxes(source: Path, images: Path | None) -> Iterator[FineTuningExample]:
+def _read_boxes(source: Path, images: Path | None) -> Iterator[FineTuningExample]:
     try:
         content = json.loads(source.read_bytes())
     except ValueError as error:
         raise DataInvalid(f"{source} is not valid JSON: {error}") from None
     raw = coco.check_lists(content, source)
-    listed = list(_parts(coco.Image, source, raw, "images"))
-    names = {category.id: category.name for category in _parts(coco.Category, source, raw, "categories")}
+    listed = list(_parse_entries(coco.Image, source, raw, "images"))
+    names = {category.id: category.name for category in _parse_entries(coco.Category, source, raw, "categories")}
     of_image: dict[int | str, list[_Annotation]] = defaultdict(list)
-    for number, annotation in enumerate(_parts(_Annotation, source, raw, "annotations")):
+    for number, annotation in enumerate(_parse_entries(_Annotation, source, raw, "annotations")):
         if annotation.category_id not in names:
             raise DataInvalid(f"{source}, annotations[{number}]: there is no category {annotation.category_id}")
         of_image[annotation.image_id].append(annotation)
-    folder = images or _folder(source, listed)
+    folder = images or _find_folder(source, listed)
     for image in listed:
         things = [
             LabelledBox(names[annotation.category_id], box)
             for annotation in of_image[image.id]
-            if (box := _edges(annotation, image, folder))
+            if (box := _clip_box(annotation, image, folder))
         ]
         if things:
             yield FineTuningExample(folder / image.file_name, "detect", format_answer(things))
 
 
-def _parts(kind: type[_Part], source: Path, raw: dict[str, list[Any]], name: str) -> Iterator[_Part]:
+def _parse_entries(kind: type[_Part], source: Path, raw: dict[str, list[Any]], name: str) -> Iterator[_Part]:
     for number, one in enumerate(raw[name]):
         try:
             yield kind.model_validate(one)
@@ -141,20 +141,20 @@ def _parts(kind: type[_Part], source: Path, raw: dict[str, list[Any]], name: str
             raise DataInvalid(f"{source}, {name}[{number}]: {first_problem(error)}") from None
 
 
-def _folder(source: Path, listed: list[coco.Image]) -> Path:
+def _find_folder(source: Path, listed: list[coco.Image]) -> Path:
     """Return the folder `images` beside the JSON file if the first image is in it, else the file's own folder."""
     beside = source.parent / "images"
     return beside if listed and (beside / listed[0].file_name).is_file() else source.parent
 
 
-def _edges(annotation: _Annotation, image: coco.Image, folder: Path) -> tuple[float, float, float, float] | None:
+def _clip_box(annotation: _Annotation, image: coco.Image, folder: Path) -> tuple[float, float, float, float] | None:
     """Return the box's edges clipped to the image; None if there is no box, or none of its area is in the image."""
     if annotation.whole_image:
         return None
     if annotation.relative_bbox is not None:
         x, y, width, height = annotation.relative_bbox
     elif annotation.bbox is not None:
-        across, down = _size(image, folder)
+        across, down = _read_size(image, folder)
         x, y, width, height = (
             side / whole for side, whole in zip(annotation.bbox, (across, down, across, down), strict=True)
         )
@@ -164,7 +164,7 @@ def _edges(annotation: _Annotation, image: coco.Image, folder: Path) -> tuple[fl
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def _size(image: coco.Image, folder: Path) -> tuple[int, int]:
+def _read_size(image: coco.Image, folder: Path) -> tuple[int, int]:
     if image.width and image.height:
         return image.width, image.height
     try:

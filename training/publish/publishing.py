@@ -55,9 +55,9 @@ def build_manifest(folder: Path, name: str, created_at: float, *, licence: str =
             weights_sha256=digest,
             weights_bytes=path.stat().st_size,
             metrics=figures.metrics,
-            trained_on=_trained_on(run, split),
+            trained_on=_describe_data(run, split),
             licence=licence,
-            card="\n".join(_card(name, run, figures, split, licence, about)),
+            card="\n".join(_write_card(name, run, figures, split, licence, about)),
             created_at=created_at,
         )
     except ValidationError as error:
@@ -84,11 +84,11 @@ def _check_finite(path: Path) -> None:
         raise WeightsInvalid(f"{path} cannot be read as weights: {error}") from None
 
 
-def _trained_on(run: TrainingRun, split: SplitFile) -> str:
+def _describe_data(run: TrainingRun, split: SplitFile) -> str:
     return f"{run.dataset}: {len(split.train)} images of {len(run.labels)} labels"
 
 
-def _card(
+def _write_card(
     name: str, run: TrainingRun, figures: EvaluationFigures, split: SplitFile, licence: str, about: str
 ) -> Iterator[str]:
     if about:
@@ -106,10 +106,10 @@ def _card(
         f"and temperature, {len(split.test)} set aside for the test. Copies of an image are always in the same part."
     )
     yield from ("", "## Measured", "")
-    yield from _measured(figures)
+    yield from _write_figures(figures)
     yield from ("", "## Licence", "", licence or "Not stated.")
     yield from ("", "## Reproduce", "")
-    yield f"    {_command(run)}"
+    yield f"    {_format_command(run)}"
     yield "    tagfleet evaluate RUN SOURCE"
     yield ""
     if run.initial_sha256:
@@ -117,7 +117,7 @@ def _card(
     yield f"SOURCE has the fingerprint {split.fingerprint[:12]}; `splits.json` in RUN names every image."
 
 
-def _measured(figures: EvaluationFigures) -> Iterator[str]:
+def _write_figures(figures: EvaluationFigures) -> Iterator[str]:
     """Yield a table of the figures, each beside that of a tagger that does not look at the image."""
     yield f"On {figures.images} images that were not used for training."
     yield from ("", "| figure | this tagger | baseline |", "|---|---|---|")
@@ -130,7 +130,7 @@ def _measured(figures: EvaluationFigures) -> Iterator[str]:
         ("macro F1", figures.macro.f1, 0.0),
         ("calibration error", figures.calibration_error, None),
     ):
-        yield f"| {title} | {_percent(value)} | {_percent(silent)} |"
+        yield f"| {title} | {_format_percent(value)} | {_format_percent(silent)} |"
     yield ""
     yield "Baseline: a tagger that gives no labels; for mAP, one whose scores do not depend on the image."
     ranked = sorted(
@@ -139,21 +139,21 @@ def _measured(figures: EvaluationFigures) -> Iterator[str]:
     )
     if len(ranked) > 2 * _SHOWN:
         yield ""
-        yield f"Best labels: {_named(ranked[:_SHOWN])}. Worst: {_named(ranked[-_SHOWN:])}."
+        yield f"Best labels: {_format_labels(ranked[:_SHOWN])}. Worst: {_format_labels(ranked[-_SHOWN:])}."
     if unseen := len(figures.labels) - len(ranked):
         yield ""
         yield f"{unseen} labels are on none of these images, so their quality is unknown."
 
 
-def _percent(value: float | None) -> str:
+def _format_percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
-def _named(labels: Sequence[LabelFigures]) -> str:
-    return ", ".join(f"{one.label} {_percent(one.average_precision)} of {one.images}" for one in labels)
+def _format_labels(labels: Sequence[LabelFigures]) -> str:
+    return ", ".join(f"{one.label} {_format_percent(one.average_precision)} of {one.images}" for one in labels)
 
 
-def _command(run: TrainingRun) -> str:
+def _format_command(run: TrainingRun) -> str:
     """Return the command that repeats the training, with every option that differs from its default."""
     parts = ["tagfleet train SOURCE --run RUN", *(() if run.initial_sha256 else ("--from-scratch",))]
     for name, value in run.options:

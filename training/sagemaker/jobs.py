@@ -44,7 +44,7 @@ def follow(jobs: TrainingJobs, name: str, pause: Callable[[float], None] = time.
     if state.status != "Completed":
         why = f": {state.why}" if state.why else ""
         raise TrainingStopped(f"the training job {name} ended as {state.status.lower()}{why}")
-    yield _paid(state)
+    yield _format_cost(state)
 
 
 def fetch(jobs: TrainingJobs, name: str, folder: Path) -> runs.TrainingRun:
@@ -79,7 +79,7 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
-                target = folder / _inside(member)
+                target = folder / _check_member(member)
                 left -= member.size
                 if left < 0:
                     raise RunInvalid(f"the archive unpacks to more than {_MOST_BYTES >> 30} GB, so it is not a run")
@@ -93,7 +93,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise RunInvalid(f"the archive of the run cannot be unpacked: {error}") from None
 
 
-def _inside(member: tarfile.TarInfo) -> PurePosixPath:
+def _check_member(member: tarfile.TarInfo) -> PurePosixPath:
     name = PurePosixPath(member.name)
     if not (member.isreg() or member.isdir()) or name.is_absolute() or ".." in name.parts:
         raise RunInvalid(f"the archive has {member.name!r}, which is not a file inside its folder: nothing is fetched")
@@ -106,6 +106,6 @@ def _write(source: IO[bytes], target: Path) -> None:
         shutil.copyfileobj(source, file)
 
 
-def _paid(state: JobState) -> str:
+def _format_cost(state: JobState) -> str:
     saved = f", {100 * (1 - state.billed_s / state.trained_s):.0f} % saved by spot" if state.trained_s else ""
     return f"[trained for {state.trained_s / 3600:.1f} h, billed {state.billed_s / 3600:.1f} h{saved}]"

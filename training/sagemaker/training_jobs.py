@@ -127,7 +127,7 @@ class TrainingJobs:
         """Return the log lines after `position`, and the new position. There are none before the job's first line."""
         tokens = dict(position.tokens) if position else {}
         with translate_errors(f"read the log of the training job {name}", "logs"):
-            lines = [line for stream in self._streams(name) for line in self._lines(stream, tokens)]
+            lines = [line for stream in self._list_streams(name) for line in self._read_lines(stream, tokens)]
         return lines, LogPosition(tokens)
 
     def download(self, address: str, file: BinaryIO) -> None:
@@ -144,7 +144,7 @@ class TrainingJobs:
                 for chunk in body.iter_chunks(_CHUNK):
                     file.write(chunk)
 
-    def _streams(self, name: str) -> list[str]:
+    def _list_streams(self, name: str) -> list[str]:
         """Return the names of the job's log streams: one per machine and spot interruption."""
         try:
             pages = self._clients.of("logs").get_paginator("describe_log_streams")
@@ -155,7 +155,7 @@ class TrainingJobs:
                 return []
             raise
 
-    def _lines(self, stream: str, tokens: dict[str, str]) -> Iterator[str]:
+    def _read_lines(self, stream: str, tokens: dict[str, str]) -> Iterator[str]:
         while True:
             more = {"nextToken": tokens[stream]} if stream in tokens else {}
             page = self._clients.of("logs").get_log_events(
@@ -168,9 +168,9 @@ class TrainingJobs:
 
 
 def _build_request(request: JobRequest) -> dict[str, object]:
-    channels = [_channel(DATA, request.data)]
+    channels = [_build_channel(DATA, request.data)]
     if request.weights:
-        channels.append(_channel(WEIGHTS, request.weights))
+        channels.append(_build_channel(WEIGHTS, request.weights))
     limits = {"MaxRuntimeInSeconds": request.hours * _HOUR_S}
     if request.spot:
         limits["MaxWaitTimeInSeconds"] = 2 * limits["MaxRuntimeInSeconds"]
@@ -199,6 +199,6 @@ def _build_request(request: JobRequest) -> dict[str, object]:
     }
 
 
-def _channel(name: str, address: str) -> dict[str, object]:
+def _build_channel(name: str, address: str) -> dict[str, object]:
     source = {"S3DataType": "S3Prefix", "S3Uri": address, "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}}

@@ -38,9 +38,9 @@ def inspect(source: Path, images: Path | None = None) -> Reading:
     """
     if images is not None and not images.is_dir():
         raise DataInvalid(f"{images} is not a folder; name the folder of the images")
-    index = _index(source)
+    index = _find_index(source)
     try:
-        found = _reader(index)(index, images)
+        found = _choose_reader(index)(index, images)
     except OSError as error:
         raise DataInvalid(f"{error.filename or index}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -48,7 +48,7 @@ def inspect(source: Path, images: Path | None = None) -> Reading:
     return found.with_findings(check_labels(found.dataset, index))
 
 
-def _index(source: Path) -> Path:
+def _find_index(source: Path) -> Path:
     """Return the file with the labels; the folder itself where its sub-folders are the labels."""
     if not source.exists():
         raise DataInvalid(f"{source} does not exist; name a file or folder of labelled images")
@@ -68,7 +68,7 @@ def _index(source: Path) -> Path:
     return files[0] if files else source
 
 
-def _reader(index: Path) -> Callable[[Path, Path | None], Reading]:
+def _choose_reader(index: Path) -> Callable[[Path, Path | None], Reading]:
     if index.is_dir():
         return folders.read
     ending = index.suffix.lower()

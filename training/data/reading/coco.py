@@ -46,17 +46,17 @@ class Category(BaseModel):
 
 def read(index: Path, folder: Path | None) -> Reading:
     """Read the json. An image without annotations shows none of the categories. Raises DataInvalid."""
-    raw = _loaded(index)
+    raw = _load(index)
     findings: list[Finding] = []
     categories = _Categories(index, raw, findings)
     images = [
         image
         for number, one in enumerate(raw["images"])
-        if (image := _parsed(Image, index, f"images[{number}]", one, findings))
+        if (image := _parse(Image, index, f"images[{number}]", one, findings))
     ]
     first = images[0].file_name if images else ""
-    files = find_image_folder(index, folder, first, *_candidates(index))
-    labels, boxed = _annotated(index, raw["annotations"], images, categories, findings)
+    files = find_image_folder(index, folder, first, *_list_candidates(index))
+    labels, boxed = _read_annotations(index, raw["annotations"], images, categories, findings)
     examples: dict[Path, Example] = {}
     sizes = {}
     for image in images:
@@ -71,12 +71,12 @@ def read(index: Path, folder: Path | None) -> Reading:
             examples[path] = Example(path, frozenset(labels[image.id]), image.file_name)
             if image.width and image.height:
                 sizes[path] = (image.width, image.height)
-                findings += _outside(where, image, boxed[image.id])
+                findings += _find_boxes_outside(where, image, boxed[image.id])
     dataset = Dataset(index.stem, categories.names, tuple(examples.values()), files.folder)
     return Reading(dataset, (*findings, *files.orphans()), sizes)
 
 
-def _loaded(index: Path) -> dict[str, list[Any]]:
+def _load(index: Path) -> dict[str, list[Any]]:
     try:
         raw = json.loads(index.read_bytes())
     except json.JSONDecodeError as error:
@@ -93,7 +93,7 @@ def check_lists(raw: Any, index: Path) -> dict[str, list[Any]]:
     return checked
 
 
-def _candidates(index: Path) -> Iterator[Path]:
+def _list_candidates(index: Path) -> Iterator[Path]:
     """Folders where the images may be: beside the json, or as in COCO, `annotations/instances_X.json` and `X/`."""
     yield index.parent / "images"
     yield index.parent
@@ -111,7 +111,7 @@ class _Categories:
         names: dict[str, int] = {}
         for number, one in enumerate(raw["categories"]):
             where = f"categories[{number}]"
-            category = _parsed(Category, index, where, one, findings)
+            category = _parse(Category, index, where, one, findings)
             if category is None:
                 continue
             if category.id in self._positions or category.name in names:
@@ -125,7 +125,7 @@ class _Categories:
         return self._positions.get(id)
 
 
-def _annotated(
+def _read_annotations(
     index: Path, raw: list[Any], images: list[Image], categories: _Categories, findings: list[Finding]
 ) -> tuple[dict[int | str, set[int]], dict[int | str, list[tuple[int, tuple[float, ...]]]]]:
     """Labels by image id; boxes by image id, each with its annotation's number."""
@@ -133,7 +133,7 @@ def _annotated(
     labels: dict[int | str, set[int]] = defaultdict(set)
     boxes: dict[int | str, list[tuple[int, tuple[float, ...]]]] = defaultdict(list)
     for number, one in enumerate(raw):
-        annotation = _parsed(Annotation, index, f"annotations[{number}]", one, findings)
+        annotation = _parse(Annotation, index, f"annotations[{number}]", one, findings)
         if annotation is None:
             continue
         where = f"{index}, annotations[{number}]"
@@ -151,7 +151,7 @@ def _annotated(
     return labels, boxes
 
 
-def _outside(where: str, image: Image, boxes: list[tuple[int, tuple[float, ...]]]) -> Iterator[Finding]:
+def _find_boxes_outside(where: str, image: Image, boxes: list[tuple[int, tuple[float, ...]]]) -> Iterator[Finding]:
     for number, (x, y, width, height) in boxes:
         right, bottom = (image.width or 0) + _SLACK_PX, (image.height or 0) + _SLACK_PX
         inside = x >= -_SLACK_PX and y >= -_SLACK_PX and x + width <= right and y + height <= bottom
@@ -161,7 +161,7 @@ def _outside(where: str, image: Image, boxes: list[tuple[int, tuple[float, ...]]
             yield Finding("warning", "box outside", where, text)
 
 
-def _parsed(kind: type[_Part], index: Path, where: str, raw: Any, findings: list[Finding]) -> _Part | None:
+def _parse(kind: type[_Part], index: Path, where: str, raw: Any, findings: list[Finding]) -> _Part | None:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:

@@ -71,7 +71,7 @@ def read_json_lines(index: Path, folder: Path | None) -> Reading:
                 findings.append(Finding("error", "damaged entry", f"{index}:{line}", first_problem(error)))
                 continue
             found.append(_Corrected(line, item.name, item.sha256, item.edited, [tag.name for tag in item.tags]))
-    return _made(index, folder, found, findings)
+    return _build_reading(index, folder, found, findings)
 
 
 def read_csv(index: Path, folder: Path | None) -> Reading:
@@ -90,10 +90,10 @@ def read_csv(index: Path, folder: Path | None) -> Reading:
                 one.edited |= row["source"] == "person"
         except csv.Error as error:
             raise DataInvalid(f"{index}:{reader.line_num + 1}: not valid csv: {error}") from None
-    return _made(index, folder, list(found.values()), [])
+    return _build_reading(index, folder, list(found.values()), [])
 
 
-def _made(index: Path, folder: Path | None, found: Iterable[_Corrected], findings: list[Finding]) -> Reading:
+def _build_reading(index: Path, folder: Path | None, found: Iterable[_Corrected], findings: list[Finding]) -> Reading:
     found = list(found)
     touched = [one for one in found if one.edited]
     if not touched and not findings:
@@ -116,13 +116,13 @@ def _made(index: Path, folder: Path | None, found: Iterable[_Corrected], finding
             text = f"{one.name!r} occurs twice: export the batches one by one, each with its own folder of images"
             findings.append(Finding("error", "damaged entry", where, text))
         else:
-            examples[path] = Example(path, frozenset(_numbered(one.tags, labels, position)), one.name)
+            examples[path] = Example(path, frozenset(_number_labels(one.tags, labels, position)), one.name)
             hashes[path] = one.sha256
     dataset = Dataset(index.stem, tuple(labels), tuple(examples.values()), files.folder)
     return Reading(dataset, (*findings, *files.orphans()), hashes={path: hash for path, hash in hashes.items() if hash})
 
 
-def _numbered(tags: Iterable[str], labels: list[str], position: dict[str, int]) -> Iterator[int]:
+def _number_labels(tags: Iterable[str], labels: list[str], position: dict[str, int]) -> Iterator[int]:
     """`Dog` and `dog` are one tag, with the spelling that comes first."""
     for tag in tags:
         key = tag_key(tag)

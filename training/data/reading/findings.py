@@ -103,7 +103,7 @@ class ImageFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._there = set(_listed(folder))
+        self._there = set(_list_files(folder))
         self._forms = {same_name(name): name for name in self._there}
         self._named: set[str] = set()
 
@@ -152,7 +152,7 @@ def find_image_folder(index: Path, given: Path | None, first: str, *candidates: 
     raise DataInvalid(f"{index}: its first image {first!r} is in none of {tried}; name the folder with --images")
 
 
-def _listed(folder: Path) -> Iterator[str]:
+def _list_files(folder: Path) -> Iterator[str]:
     """Yield the files below the folder as `a/b.jpg`, without hidden ones. Links are followed, but never in a circle."""
     seen: set[Path] = set()
     for at, folders, files in os.walk(folder, followlinks=True):

@@ -19,7 +19,7 @@ _APART = ("file", "labels", "group")
 
 def read(index: Path, folder: Path | None) -> Reading:
     """Read the csv; labels are in the order of columns, or by name. Raises DataInvalid without a column `file`."""
-    columns, rows = _rows(index)
+    columns, rows = _read_rows(index)
     findings: list[Finding] = []
     names = [column for column in columns if column not in _APART]
     if "labels" in columns and names:
@@ -32,7 +32,9 @@ def read(index: Path, folder: Path | None) -> Reading:
             text = f"the line needs {len(columns)} columns, like the first line"
             findings.append(Finding("error", "damaged entry", f"{index}:{line}", text))
             continue
-        labels = _listed(row) if "labels" in columns else list(_ticked(row, names, f"{index}:{line}", findings))
+        labels = (
+            _split_labels(row) if "labels" in columns else list(_read_ticks(row, names, f"{index}:{line}", findings))
+        )
         entries.append((line, row["file"].strip(), labels, (row.get("group") or "").strip()))
     ordered = names or sorted({label for _, _, labels, _ in entries for label in labels})
     first = entries[0][1] if entries else ""
@@ -53,7 +55,7 @@ def read(index: Path, folder: Path | None) -> Reading:
     return Reading(dataset, (*findings, *files.orphans()))
 
 
-def _rows(index: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+def _read_rows(index: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Return the columns, and the rows with the number of the line in which each ends."""
     with index.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
@@ -70,11 +72,11 @@ def _rows(index: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     return columns, rows
 
 
-def _listed(row: Mapping[str, str]) -> list[str]:
+def _split_labels(row: Mapping[str, str]) -> list[str]:
     return [label for part in row["labels"].split(";") if (label := part.strip())]
 
 
-def _ticked(row: Mapping[str, str], names: list[str], where: str, findings: list[Finding]) -> Iterator[str]:
+def _read_ticks(row: Mapping[str, str], names: list[str], where: str, findings: list[Finding]) -> Iterator[str]:
     for name in names:
         value = row[name].strip()
         if value not in _TRUTH:
