@@ -8,7 +8,6 @@ from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import closing
 from typing import TextIO
 
-from config.settings import Settings
 from controller.events.metrics import samples
 from controller.events.replay import tick_writer
 from controller.loop import Controller, Hooks, Ports
@@ -22,31 +21,18 @@ from core.wiring import Backend
 
 def run(
     backend: Backend,
-    settings: Settings,
     worker_command: Sequence[str],
     stop: threading.Event,
     *,
-    dry_run: bool = False,
-    on_plan: Callable[[list[DecisionRecord]], None] = lambda _records: None,
     record: TextIO | None = None,
     environ: MutableMapping[str, str] = os.environ,
 ) -> None:
     """Keep the fleet at the size that its queues call for, until `stop` is set. The workers outlive it.
 
-    `worker_command` starts one worker when `--pool P --instance I` are appended. A dry run changes nothing and hands
-    each decision that differs from the one before to `on_plan`. `record` is a file for every tick (`events.replay`).
-    Raises UnsuitableStore where two controllers could act at once.
+    `worker_command` starts one worker when `--pool P --instance I` are appended. `record` is a file for every tick
+    (`events.replay`). Raises UnsuitableStore where two controllers could act at once.
     """
-    ports = Ports(
-        store=backend.store,
-        fleet=backend.fleet(worker_command),
-        queues={pool: backend.jobs(pool) for pool in settings.pools},
-    )
-    write_tick = tick_writer(record, select_policy(settings.controller)) if record else None
-    if dry_run:
-        hooks = Hooks(on_plan, write_tick or Hooks.on_tick)
-        Controller(ports, settings.controller, schedules=settings.schedules, hooks=hooks, dry_run=True).run(stop)
-        return
+    settings, write_tick = backend.settings, _tick_writer(backend, record)
     try:
         backend.check_store()
     except Unavailable as error:  # the store may answer later: the ledger's first write finds out
@@ -56,8 +42,36 @@ def run(
 
         def on_tick(observation: Observation, plan: Plan) -> None:
             metrics.put(samples(observation, plan))
-            if write_tick:
-                write_tick(observation, plan)
+            write_tick(observation, plan)
 
         hooks = Hooks(on_tick=on_tick, step=pulse.step)
+        ports = _ports(backend, worker_command)
         Controller(ports, settings.controller, schedules=settings.schedules, hooks=hooks).run(stop)
+
+
+def dry_run(
+    backend: Backend,
+    worker_command: Sequence[str],
+    stop: threading.Event,
+    on_plan: Callable[[list[DecisionRecord]], None],
+    *,
+    record: TextIO | None = None,
+) -> None:
+    """Observe and decide until `stop` is set, and change nothing.
+
+    `on_plan` gets each decision that differs from the one before. `record` is a file for every tick.
+    """
+    settings, hooks = backend.settings, Hooks(on_plan, _tick_writer(backend, record))
+    ports = _ports(backend, worker_command)
+    Controller(ports, settings.controller, schedules=settings.schedules, hooks=hooks, dry_run=True).run(stop)
+
+
+def _ports(backend: Backend, worker_command: Sequence[str]) -> Ports:
+    queues = {pool: backend.jobs(pool) for pool in backend.settings.pools}
+    return Ports(store=backend.store, fleet=backend.fleet(worker_command), queues=queues)
+
+
+def _tick_writer(backend: Backend, record: TextIO | None) -> Callable[[Observation, Plan], None]:
+    if record is None:
+        return Hooks.on_tick
+    return tick_writer(record, select_policy(backend.settings.controller))

@@ -1,3 +1,5 @@
+"""Runs the command: `python -m tagfleet`."""
+
 from tagfleet.cli import main
 
 if __name__ == "__main__":

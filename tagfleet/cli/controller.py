@@ -39,7 +39,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
     context.obj = settings
     if context.invoked_subcommand is not None:
         return
-    from controller.main import run
+    from controller import main
 
     keep_private()
     telemetry.configure("controller", level=settings.log_level, format=settings.log_format)
@@ -48,15 +48,11 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
         # In a thread: the handler may have interrupted the main thread inside the event's own lock.
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
     parent_watch.watch_parent(os.environ)
-    run(
-        Backend(settings),
-        settings,
-        module_command("tagfleet", "worker"),
-        stop,
-        dry_run=dry_run or settings.controller.dry_run,
-        on_plan=_show,
-        record=record,
-    )
+    backend, worker_command = Backend(settings), module_command("tagfleet", "worker")
+    if dry_run or settings.controller.dry_run:
+        main.dry_run(backend, worker_command, stop, _show, record=record)
+    else:
+        main.run(backend, worker_command, stop, record=record)
 
 
 @command.command("explain", short_help="Show the last decision of each pool, and why.")

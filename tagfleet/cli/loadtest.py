@@ -83,14 +83,15 @@ _CONCURRENCY, _CONCURRENCY_OF_A_RATE = 4, 64
 @click.option("--delete", is_flag=True, help="delete the test's batches afterwards")
 @click.option("--output", type=click.Path(path_type=Path), help="NAME of NAME.html and NAME.json  [loadtest-DATE-TIME]")
 @click.pass_context
-def command(ctx: click.Context, /, **given: Any) -> None:
+def command(ctx: click.Context, /, url: str | None, api_key: str | None, cold_wait: float, **given: Any) -> None:
     """Send photos at a given concurrency or rate, and report how long their tags took.
 
     A summary goes to stdout; NAME.html has plots, NAME.json every photo. The test ends by itself and cancels unfinished
     work. Exit code: 0 all tagged, 1 some were not, 2 wrong usage, 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
-        sys.exit(_test(**given))
+        target = Target(service_url(url, config.load(os.environ)), api_key, cold_wait)
+        sys.exit(_test(target, **given))
 
 
 @command.command("compare")
@@ -102,18 +103,8 @@ def compare(first: Path, second: Path) -> None:
         click.echo(line)
 
 
-def _test(
-    url: str | None,
-    api_key: str | None,
-    cold_wait: float,
-    suite_name: str | None,
-    up_to: int,
-    delete: bool,
-    output: Path | None,
-    **planned: Any,
-) -> int:
+def _test(target: Target, suite_name: str | None, up_to: int, delete: bool, output: Path | None, **planned: Any) -> int:
     """Run the test or the suite, and return the exit code."""
-    target = Target(service_url(url, config.load(os.environ)), api_key, cold_wait)
     plan = _plan(**planned)
     output = output or Path(time.strftime("loadtest-%Y%m%d-%H%M%S"))
     report = Report(machine=_machine(), suite=suite_name or "", runs=[])

@@ -73,7 +73,7 @@ def controlled(backend: Backend, script: Path, **changes: float) -> Iterator[Non
     settings = backend.settings.model_copy(
         update={"controller": backend.settings.controller.model_copy(update=changes)}
     )
-    thread = threading.Thread(target=run, args=(backend, settings, command, stop))
+    thread = threading.Thread(target=run, args=(Backend(settings), command, stop))
     thread.start()
     try:
         yield

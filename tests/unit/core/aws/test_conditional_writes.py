@@ -100,7 +100,7 @@ def test_neither_a_controller_nor_the_tagging_of_a_bucket_begins_on_such_a_store
     settings = config.load({}, flags=flags)
     faulty.on(on_header("if-none-match", NOT_IMPLEMENTED))
     with pytest.raises(UnsuitableStore, match=f"bucket {bucket} at {faulty.endpoint}"):
-        controller.run(Backend(settings), settings, [], Event())
+        controller.run(Backend(settings), [], Event())
     wanted = BucketOptions(None, None, None, 1, True, None, False, None, None, 0.0)
     with pytest.raises(UnsuitableStore, match="If-None-Match"):
         tag_bucket(settings, [f"s3://{bucket}/"], None, TagOptions(), wanted)
