@@ -1,1 +1,1 @@
-"""What the tiers share: messages, the ports to store, queue and fleet, their implementations, the image decoder."""
+"""Code that the tiers share: messages, the ports to store, queue and fleet with implementations, the image decoder."""

@@ -6,11 +6,11 @@ from core.exits import memory_cause
 
 
 class TagfleetError(Exception):
-    """Base of all. Its text is written for the person who reads it."""
+    """Base class of Tagfleet's errors. The text is written for the person who reads it."""
 
 
 def describe_error(error: BaseException) -> str:
-    """Return what to tell people of any error. Errors that are not ours are named by their kind too."""
+    """Return a line about any error for people. For an error that is not ours, it includes the type."""
     if isinstance(error, TagfleetError):
         return str(error)
     said = f"{type(error).__name__}: {error}".removesuffix(": ")
@@ -45,8 +45,8 @@ class Unavailable(TagfleetError):
 class Misconfigured(Unavailable):
     """A service answers and refuses: bad credentials, a missing permission, a wrong name. Somebody has to fix it.
 
-    Long-running processes wait for that as for anything unavailable, and show the message meanwhile: credentials are
-    renewed and roles are fixed while workers run. A command that runs once ends with the message.
+    Long-running processes retry it like any Unavailable and show the message meanwhile: people renew credentials and
+    fix roles while workers run. A command that runs once ends with the message.
     """
 
 
@@ -71,11 +71,11 @@ class BadImage(TagfleetError):
 
 
 class DecoderLost(BadImage):
-    """A decoder in a process of its own crashed on this image, or took too long."""
+    """The decoder's child process crashed on this image, or took too long."""
 
 
 class WeightsMissing(TagfleetError):
-    """A tagger's weights are in none of the places that are searched."""
+    """A tagger's weights were found in none of the searched places."""
 
 
 class WeightsInvalid(TagfleetError):
@@ -87,7 +87,7 @@ class DataInvalid(TagfleetError):
 
 
 class RunInvalid(TagfleetError):
-    """The folder of a training run is damaged, or belongs to another run than the one asked for."""
+    """The folder of a training run is damaged, or belongs to another run than the requested one."""
 
 
 class TrainingStopped(TagfleetError):

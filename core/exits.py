@@ -1,4 +1,4 @@
-"""Describes how a process ended, by its exit code and by what its log says of missing memory."""
+"""Describes how a process ended, from its exit code and from signs of missing memory in its log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def says_memory(text: str) -> bool:
 
 
 def memory_cause(exit_code: int | None, log: str) -> str:
-    """Return why lack of memory ended a process, and what to do; "" if nothing points to that.
+    """Return a clause that says a process ran out of memory, and what to do; "" if nothing points to that.
 
     `exit_code` is negative if a signal killed it, None if unknown; `log` is what the process wrote.
     """
@@ -34,7 +34,7 @@ def memory_cause(exit_code: int | None, log: str) -> str:
 
 
 def describe_exit_code(exit_code: int | None) -> str:
-    """Return how a process ended: by a signal, or with a code. Returns "" if unknown, or if it ended normally."""
+    """Return how a process ended: by which signal, or with which code; "" if unknown, or if it ended normally."""
     if not exit_code:
         return ""
     if exit_code > 0:

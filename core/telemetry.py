@@ -18,7 +18,7 @@ from core.logs.log_stream import LogStream, never_failing
 def configure(process: str, *, level: str = "info", format: Literal["console", "json"] = "console") -> None:
     """Send this process's log to stderr. A process's main calls it once.
 
-    From then on `sys.stderr` never fails, whoever writes to it: our log, Python's own, warnings, tracebacks.
+    From then on `sys.stderr` never fails for any writer: our log, Python's own, warnings, tracebacks.
     """
     sys.stderr = cast(TextIO, never_failing(sys.stderr))
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -50,13 +50,13 @@ def bind(**ids: str) -> None:
 
 
 def lines_dropped() -> int:
-    """Return how many lines of this process's log were lost since it started."""
+    """Return how many lines of this process's log have been lost since its start."""
     written = sys.stderr.dropped if isinstance(sys.stderr, LogStream) else 0
     return written + _Rendering.failed
 
 
 def bind_here(**ids: str) -> None:
-    """Add ids (request_id) to every line that this thread logs, in place of those bound before; none removes them."""
+    """Add ids (request_id) to every line that this thread logs, in place of earlier ones; none removes them."""
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**ids)
 
@@ -66,7 +66,7 @@ def logger() -> structlog.typing.FilteringBoundLogger:
 
 
 class _Lines:
-    """Writes each event and its line end in one call, so that lines of several threads and processes stay whole."""
+    """Writes each line and its line end in one call, so that lines of several threads and processes do not mix."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -79,7 +79,7 @@ class _Lines:
 
 
 class _Rendering:
-    """Makes the line. An event that cannot be rendered (a value whose `repr` raises) is dropped and counted."""
+    """Renders the line. An event that cannot be rendered (a value whose `repr` raises) is dropped and counted."""
 
     failed = 0
 
@@ -99,7 +99,7 @@ def _add_ids(_logger: Any, _method: str, event: structlog.typing.EventDict) -> s
 
 
 def _for_people() -> Any:
-    """Render tracebacks without the values of local variables, which hold what people uploaded."""
+    """Return a renderer that shows tracebacks without local variables, which hold people's uploads."""
     return structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 
 

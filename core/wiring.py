@@ -1,4 +1,4 @@
-"""Chooses the implementation of the ports by the setting `backend`; no other module knows which one runs."""
+"""Chooses the implementation of the ports by the setting `backend`. No other module knows which one is in use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.storage.ports import Fleet, Machine, ObjectStore, Queue, Source
 
 
 class Platform(Protocol):
-    """What a deployment runs on. `core.local.platform` and `core.aws.platform` implement it. It keeps no state."""
+    """Opens the ports of one kind of deployment. `core.local.platform` and `core.aws.platform` implement it."""
 
     def store(self) -> ObjectStore: ...
 
@@ -37,7 +37,7 @@ class Platform(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """Store, queues, roster and fleet of one deployment. Nothing is opened before it is asked for."""
+    """Store, queues, roster and fleet of one deployment. Each is opened at its first use."""
 
     settings: Settings
 
@@ -64,7 +64,7 @@ class Backend:
 
     @cached_property
     def source(self) -> Source:
-        """Reads objects of any bucket, on a local deployment too, with the credentials of boto3's chain."""
+        """The reader of any bucket's objects, on a local deployment too, with the credentials of boto3's chain."""
         from core.aws.clients import Clients
         from core.aws.sources import S3Source
 
@@ -77,12 +77,12 @@ class Backend:
     def fleet(self, worker_command: Sequence[str], *, grace_s: float = 8.0) -> Fleet:
         """Return the fleet. `worker_command` starts one worker here when `--pool P --instance I` are appended.
 
-        A worker that has not ended `grace_s` after it was told to is killed.
+        A worker that has not ended `grace_s` after the request to is killed.
         """
         return self._platform.fleet(worker_command, grace_s)
 
     def machine(self) -> Machine | None:
-        """Return the cloud instance that this process runs on; None on a machine of one's own."""
+        """Return the cloud instance that this process runs on; None for a local deployment."""
         return self._platform.machine()
 
     def launched(self, worker_id: str) -> bool:
@@ -90,7 +90,7 @@ class Backend:
         return self._platform.launched(worker_id)
 
     def metrics(self) -> Metrics:
-        """Return where the fleet's metrics go. The caller closes it."""
+        """Return the destination of the fleet's metrics. The caller closes it."""
         return self._platform.metrics()
 
     @cached_property

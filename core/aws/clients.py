@@ -1,4 +1,4 @@
-"""Makes boto3's clients: time-outs, retries, connection pools, and a count of requests."""
+"""Creates boto3's clients: time-outs, retries, connection pools, and a count of requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONG_POLL_S = 20
 
 
 def _time(value: Any) -> datetime:
-    """Parse a time as AWS writes it; botocore parses what is not ISO 8601."""
+    """Parse a time in an answer of AWS: ISO 8601 here, any other form by botocore."""
     try:
         read = datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -39,9 +39,9 @@ def _time(value: Any) -> datetime:
 class Clients:
     """One client per service, made at its first use and shared by all threads, as boto3 allows.
 
-    Region, credentials and endpoint come from boto3's chain (environment, profile, instance's role); `region` comes
-    before it. `threads` is the number of concurrent requests. `read_s` is how long an answer may stay silent, and must
-    exceed the longest poll. `endpoint` is for tests; otherwise AWS_ENDPOINT_URL of the chain applies.
+    Region, credentials and endpoint come from boto3's chain (environment, profile, instance's role); `region` overrides
+    the chain's. `threads` is the number of concurrent requests. `read_s` is how long an answer may stay silent, and
+    must exceed the longest poll. `endpoint` is for tests; without it, AWS_ENDPOINT_URL of the chain applies.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Clients:
             connect_timeout=connect_s,
             read_timeout=read_s,
             max_pool_connections=threads,
-            # Adaptive: where AWS throttles, this client slows down by itself before it is told to again.
+            # Adaptive: after AWS throttles once, this client slows down by itself.
             retries={"mode": "adaptive", "total_max_attempts": attempts},
             user_agent_extra="tagfleet",
             tcp_keepalive=True,
@@ -112,7 +112,8 @@ class Clients:
         with translate_errors(f"use {service.upper()}"):
             session = self._session or boto3.Session()
             self._session = session  # reading profiles and finding credentials is done once
-            # Parsing a list of a thousand instances or keys takes half as long without botocore's guessing at times.
+            # botocore guesses the format of each time. Without that, parsing a thousand instances or keys takes half as
+            # long.
             factory = session._session.get_component("response_parser_factory")
             factory.set_parser_defaults(timestamp_parser=_time)
             config = self._config
@@ -122,8 +123,8 @@ class Clients:
                 service, region_name=self._region, endpoint_url=self._endpoint, config=config
             )
         if service == "s3":
-            # Else what it signs leads to us-east-1's name, which answers for a new bucket of another region with 307:
-            # a browser's form and a builder's report would be lost. What is not AWS's keeps its own address.
+            # By default boto3 signs URLs for us-east-1's host name, which redirects (307) for a new bucket in another
+            # region: a browser's form and a builder's report would be lost. Other S3 servers keep their own address.
             client.meta.config.s3 = {**(client.meta.config.s3 or {}), "addressing_style": "virtual"}
         client.meta.events.register("before-send", self._count)
         return client

@@ -1,4 +1,4 @@
-"""Turns errors of AWS, and of the way to it, into ours: one line that says what happened, to what, and what to do."""
+"""Turns errors of AWS, and of the connection to it, into ours: one line with what happened, to what, and what to do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PASSING = frozenset(
     | {"OperationAborted", "ConditionalRequestConflict", "IncompleteBody", "BadDigest"}
 )
 _NOT_THERE = frozenset({"NotImplemented", "MethodNotAllowed"})
-"""Codes of servers that implement a part of AWS's protocols. No retry helps."""
+"""Codes of servers that implement only a part of AWS's protocols. No retry helps."""
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
 _UNKNOWN_KEY = frozenset(
     {"InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure", "InvalidToken"}
@@ -107,7 +107,7 @@ def translate_errors(doing: str, service: str = "") -> Iterator[None]:
 
 
 def translate_error(error: ClientError, doing: str, service: str = "") -> Unavailable:
-    """Return our error for an answer of AWS that the caller does not handle itself."""
+    """Return our error for an error answer of AWS that the caller does not handle itself."""
     code, status = code_of(error), status_of(error)
     cannot = f"cannot {doing}: "
     if code in THROTTLED or status == 429:

@@ -1,4 +1,4 @@
-"""A fleet of EC2 instances. Everything it knows about them is in their tags, so any host can manage them."""
+"""A fleet of EC2 instances. Their tags hold all of its state, so any host can manage them."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ _ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
 _PAGE = 1000
 """Instances per answer, and ids per call: EC2's limit for both."""
 _MISSED_S = 300.0
-"""EC2 lists terminated instances for an hour: one that disappears earlier was merely left out of a list."""
+"""EC2 lists terminated instances for an hour. A list that omits an instance earlier is merely incomplete."""
 
 
 def template_name(deployment: str, pool: str) -> str:
-    """Return the launch template of a pool. Its latest version is used; CloudFormation makes one for each change."""
+    """Return the name of a pool's launch template. CloudFormation adds versions; launches use the latest."""
     return f"{deployment}-{pool}"
 
 
 class Ec2Fleet:
     """Launches and terminates instances. Several of these may manage the same deployment.
 
-    A token is EC2's ClientToken: for a day after the end of the first call's instances, a replay returns them. An
-    instance that was just launched may be missing from `instances`. One that was listed before and is missing is kept
-    for a while, as EC2's lists are only eventually consistent. What one object learned about missing capacity, another
-    has to learn by itself. `page` is the most instances per call; `clock` is monotonic.
+    A token is EC2's ClientToken: for a day after the first call's instances have ended, a replay returns them. EC2's
+    lists are only eventually consistent: `instances` may omit an instance that was just launched, and keeps one that
+    disappears from the list for a while. Each object learns about missing capacity by itself. `page` is the most
+    instances per call; `clock` is monotonic.
     """
 
     def __init__(
@@ -178,7 +178,10 @@ class Ec2Fleet:
         return _make_launch([], count, refusal.reason, refusal.cause)
 
     def _describe(self, tag: str, value: str) -> list[InstanceTypeDef]:
-        """Return instances with a launch's token: a host of the stack may have its tags, and is not ours to end."""
+        """Return the deployment's instances with this tag that carry a launch's token.
+
+        Hosts of the stack may have the deployment's tag but no token: we must not end them.
+        """
         wanted = {DEPLOYMENT_TAG: self._deployment, tag: value}
         filters: list[FilterTypeDef] = [{"Name": f"tag:{name}", "Values": [text]} for name, text in wanted.items()]
         filters.append({"Name": "tag-key", "Values": [TOKEN_TAG]})
@@ -190,7 +193,7 @@ class Ec2Fleet:
             return [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
 
     def _terminate(self, ids: list[str]) -> None:
-        """Terminate. One unknown or protected id makes EC2 refuse all ids; the next try leaves it out."""
+        """Terminate instances. If one unknown or protected id makes EC2 refuse all, try again without it."""
         protected: list[str] = []
         with translate_errors(f"end {len(ids)} instances", "ec2"):
             while ids:
@@ -206,11 +209,11 @@ class Ec2Fleet:
                     break
         if protected:
             raise Misconfigured(
-                f"cannot end {', '.join(protected)}: protected from termination; take that off (disableApiTermination)"
+                f"cannot end {', '.join(protected)}: protected from termination; switch disableApiTermination off"
             )
 
     def _learn_from_end(self, instance: Instance, described: InstanceTypeDef) -> None:
-        """Set an offering aside if EC2 took its instance back: it has no capacity to spare there."""
+        """Set an offering aside if EC2 took its instance back: there is no spare capacity."""
         code = described.get("StateReason", {}).get("Code", "")
         if code in _TAKEN_AWAY or refusals.no_capacity(code):
             self._offerings.set_aside(instance.type, instance.zone, instance.market)

@@ -68,8 +68,7 @@ class LogGroup:
 
 
 def batches(events: Sequence[Event]) -> Iterator[list[Event]]:
-    """Yield the events in order of their times, in lists of the largest size for one request. Empty messages are
-    dropped."""
+    """Yield the events sorted by time, in the largest lists that one request takes. Drop empty messages."""
     batch: list[Event] = []
     size = 0
     for at_ms, text in sorted(events, key=lambda event: event[0]):

@@ -18,14 +18,14 @@ from core.errors import Unavailable
 from core.util.backoff import retry
 
 _ENDPOINT = "http://169.254.169.254"
-_TOKEN = "/latest/api/token"  # noqa: S105  # where one is had
+_TOKEN = "/latest/api/token"  # noqa: S105  # the path that issues tokens
 _IDENTITY = "/latest/dynamic/instance-identity/document"
 _USER_DATA = "/latest/user-data"
 _TAGS = "/latest/meta-data/tags/instance/"
 _INTERRUPTION = "/latest/meta-data/spot/instance-action"
 _REBALANCE = "/latest/meta-data/events/recommendations/rebalance"
-_TOKEN_TTL_S = 21_600  # the longest there is
-_TIMEOUT_S = 10.0  # the service is on the same host: it answers in milliseconds, or in seconds where that is very busy
+_TOKEN_TTL_S = 21_600  # the longest that EC2 allows
+_TIMEOUT_S = 10.0  # the service is on the same host: it answers in milliseconds, or in seconds if the host is very busy
 _TRIES, _FIRST_PAUSE_S = 3, 0.4
 _DOES = {"terminate": "ends", "stop": "stops", "hibernate": "hibernates"}
 
@@ -48,31 +48,31 @@ class Ec2Machine:
 
     @property
     def launched_at(self) -> float:
-        """When EC2 accepted the launch, in Unix seconds, of whole seconds."""
+        """When EC2 accepted the launch: Unix seconds, without a fraction."""
         return _unix(str(self._identity["pendingTime"]))
 
     def tag(self, name: str) -> str:
-        """Return the instance's tag; "" without one. Our launches always put tags into the metadata."""
+        """Return the value of an instance's tag, "" if it has none. Our launches always put tags into the metadata."""
         return self._read(_TAGS + name) or ""
 
     def notice(self) -> str:
         """Return why this instance is about to be taken away; "" while it is not. Raises Unavailable."""
         interruption = self._get(_INTERRUPTION)
         if interruption is not None:
-            told = _parse_object(interruption)
-            return f"EC2 {_DOES.get(str(told.get('action')), 'ends')} this spot instance{_at(told.get('time'))}"
+            found = _parse_object(interruption)
+            return f"EC2 {_DOES.get(str(found.get('action')), 'ends')} this spot instance{_at(found.get('time'))}"
         return ""
 
     def risk(self) -> str:
-        """Return the rebalance recommendation: an interruption is likelier than usual, and may never come.
+        """Return EC2's rebalance recommendation as a sentence, "" if there is none. Raises Unavailable.
 
-        Raises Unavailable.
+        It means that an interruption is likelier than usual; it may never come.
         """
         rebalance = self._get(_REBALANCE)
         if rebalance is None:
             return ""
-        told = _at(_parse_object(rebalance).get("noticeTime"))
-        return f"EC2 may soon end this spot instance (rebalance recommendation{told})"
+        when = _at(_parse_object(rebalance).get("noticeTime"))
+        return f"EC2 may soon end this spot instance (rebalance recommendation{when})"
 
     def user_data(self) -> str:
         """Return the instance's user data, "" if it has none. Raises Unavailable."""
@@ -86,7 +86,7 @@ class Ec2Machine:
         return found
 
     def _read(self, path: str) -> str | None:
-        """Return the document at `path`. The service may start late at boot, and throttles, so it is asked again."""
+        """Return the document at `path`, None if there is none. Retry: the service may start late, and throttles."""
         return retry(partial(self._get, path), Unavailable, tries=_TRIES, base_s=_FIRST_PAUSE_S)
 
     def _get(self, path: str) -> str | None:
@@ -103,7 +103,7 @@ class Ec2Machine:
         raise self._unavailable("it refuses its own tokens (401)")
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
-        """Return status and body: 200, of a GET also 401 or 404. It ignores proxies in the environment."""
+        """Return status and body. The status is 200, for a GET also 401 or 404. Ignores proxies of the environment."""
         where = urlsplit(self._endpoint)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=self._timeout_s)
         try:
@@ -127,7 +127,7 @@ class Ec2Machine:
 
 
 def _parse_object(text: str) -> dict[str, Any]:
-    """Parse the JSON, {} if it cannot be parsed: a notice that cannot be read is still a notice."""
+    """Return the JSON object in `text`, {} for anything else: an unreadable notice is still a notice."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -136,7 +136,7 @@ def _parse_object(text: str) -> dict[str, Any]:
 
 
 def _at(moment: object) -> str:
-    """Return ` at 12:03:10Z` of an ISO time, "" without one."""
+    """Return an ISO time as ` at 12:03:10Z`, "" if it is not one."""
     try:
         return f" at {datetime.fromisoformat(str(moment)):%H:%M:%S}Z"
     except ValueError:

@@ -1,7 +1,7 @@
 """Sends metrics to CloudWatch: aggregated by the minute, in batches, by a thread of its own.
 
 Each metric of a pool is one statistic set a minute, however many samples it had. One PutMetricData a minute is 43,200 a
-month, at $0.01 per 1,000. What cannot be sent waits in a bounded buffer, and nobody waits for it.
+month, at $0.01 per 1,000. Sets that cannot be sent wait in a bounded buffer and block nobody.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PERIOD_S = 60.0
 BATCH = 500
 """Sets per call, about 700 bytes each. PutMetricData takes 1,000, and 1 MB."""
 BUFFER = 10_000
-"""Sets that wait while CloudWatch does not answer, an hour of 14 pools. Beyond it the oldest are dropped."""
+"""Sets that may wait while CloudWatch does not answer: an hour of 14 pools. Beyond that the oldest are dropped."""
 _UNITS: dict[Metric, StandardUnitType] = {
     Metric.BOOT_SECONDS: "Seconds",
     Metric.IMAGES_PER_SECOND: "Count/Second",
@@ -56,7 +56,10 @@ class _Set:
 
 
 class CloudWatchMetrics:
-    """Safe for several threads. The sending thread starts with the first sample. `clock` gives Unix seconds."""
+    """Collects samples and sends them from its own thread, which starts with the first sample.
+
+    Safe for several threads. `clock` gives Unix seconds.
+    """
 
     def __init__(
         self, client: CloudWatchClient, deployment: str, *, clock: Callable[[], float] = time.time, batch: int = BATCH
@@ -87,7 +90,7 @@ class CloudWatchMetrics:
                 self._sender.start()
 
     def close(self) -> None:
-        """End the thread and send the rest, the unfinished minute too, unless sending fails anyway."""
+        """End the thread and send the rest, the unfinished minute too. Skip that if the last send failed."""
         self._closed.set()
         if self._sending:
             self._sender.join()
@@ -95,7 +98,7 @@ class CloudWatchMetrics:
             self.flush(everything=True)
 
     def flush(self, *, everything: bool = False) -> None:
-        """Send finished minutes, or `everything`. What CloudWatch does not take waits for the next time."""
+        """Send finished minutes, or `everything`. Keep for the next time what CloudWatch does not accept now."""
         self._waiting.extend(self._take(everything=everything))
         while self._waiting:
             data = list(islice(self._waiting, self._batch))
@@ -138,7 +141,7 @@ class CloudWatchMetrics:
 
     def _warn(self, error: Exception) -> None:
         if not self._failing:
-            logger().warning("metrics do not reach CloudWatch; the fleet works on without", why=str(error))
+            logger().warning("metrics do not reach CloudWatch; the fleet works without them", why=str(error))
         self._failing = True
 
     def _note_recovery(self) -> None:
@@ -148,7 +151,7 @@ class CloudWatchMetrics:
 
 
 def _refused(error: Exception) -> bool:
-    """Return whether CloudWatch will never take these sets; they must not delay later ones."""
+    """Return whether CloudWatch will never accept these sets, so that they are dropped and do not delay later ones."""
     return isinstance(error, ClientError) and error.response["Error"].get("Code", "").startswith(
         ("InvalidParameter", "MissingParameter", "ValidationError", "MalformedQueryString")
     )

@@ -1,4 +1,4 @@
-"""What can be launched on EC2 now: types × zones × markets in the settings' order, without what is set aside."""
+"""Lists what can be launched on EC2 now: types × zones × markets in the settings' order, without those set aside."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ ON_DEMAND = "on-demand"
 ASIDE_S = 180.0
 """An offering without capacity is not tried again before this."""
 _ANY_ZONE = "any zone"
-"""Without subnets in the settings, those of the launch template or the account's default apply."""
+"""The zone's name if the settings name no subnets: those of the launch template or the account's default apply."""
 
 
 class OfferingList:
-    """Offerings by pool. `choices` are `TYPE:MARKET` by pool; `subnets` are ids; `clock` is monotonic."""
+    """Lists the offerings of each pool, and remembers which of them had no capacity.
+
+    `choices` are `TYPE:MARKET` by pool; `subnets` are ids; `clock` is monotonic.
+    """
 
     def __init__(
         self,
@@ -56,11 +59,11 @@ class OfferingList:
         return subnets[offering.zone]
 
     def set_aside(self, type: str, zone: str, market: str) -> None:
-        """Set an offering aside that had no capacity."""
+        """Leave an offering without capacity out for `ASIDE_S` seconds."""
         self._aside[type, zone, market] = self._clock() + ASIDE_S
 
     def set_all_aside(self, type: str, market: str) -> None:
-        """Set all zones aside, as a quota that is used up holds for each of them."""
+        """Leave a type and market out in all zones, because an exhausted quota applies to all of them."""
         for zone in self._subnet_of():
             self.set_aside(type, zone, market)
 

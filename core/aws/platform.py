@@ -16,7 +16,7 @@ from core.aws.store import S3Store
 
 
 class AwsPlatform:
-    """Uses the names in the settings' section `[aws]`."""
+    """Opens store, queues, fleet and metrics by the names in the settings' section `[aws]`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -33,7 +33,7 @@ class AwsPlatform:
         return f"bucket {bucket} at {endpoint}"
 
     def queue(self, name: str) -> SqsQueue:
-        """Return the one object for each name, which remembers the queue's URL: asking for that costs a request."""
+        """Return the queue, always the same object for a name: it remembers the queue's URL, which costs a request."""
         with self._lock:
             if name not in self._queues:
                 timeout = self._settings.queue.visibility_timeout_s
@@ -42,9 +42,9 @@ class AwsPlatform:
             return self._queues[name]
 
     def fleet(self, worker_command: Sequence[str], grace_s: float) -> Ec2Fleet:
-        """Return the fleet. What an instance runs, and how it ends, is in its launch template, not in these arguments.
+        """Return the fleet. It ignores both arguments: the launch template says what an instance runs and how it ends.
 
-        Its client gives up soon: the controller asks again at its next tick, with the same token.
+        Its client has short time-outs: the controller asks again at its next tick, with the same token.
         """
         return open_fleet(Clients(self._settings.aws.region, read_s=15.0, attempts=2), self._settings)
 
@@ -52,12 +52,12 @@ class AwsPlatform:
         return Ec2Machine(os.environ)
 
     def launched(self, worker_id: str) -> bool:
-        """Return whether this instance's tags are those of a launch of ours: a token and the deployment's name."""
+        """Return whether this instance is `worker_id` and has the tags of our launches: token and deployment."""
         machine = self.machine()
         own = machine.tag(DEPLOYMENT_TAG) == self._settings.aws.deployment and bool(machine.tag(TOKEN_TAG))
         return own and machine.id == worker_id
 
     def metrics(self) -> CloudWatchMetrics:
-        """Return metrics with a client of their own, which soon gives up on a CloudWatch that hangs."""
+        """Return metrics with their own client, whose short time-outs limit the wait for a CloudWatch that hangs."""
         clients = Clients(self._settings.aws.region, read_s=10.0, attempts=2)
         return CloudWatchMetrics(clients.cloudwatch, self._settings.aws.deployment)

@@ -1,4 +1,4 @@
-"""What an instance costs per hour: on-demand by a table, spot by what EC2 says."""
+"""The price of an instance per hour: on-demand from a table, spot from EC2."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.errors import Misconfigured, Unavailable
 
 _TABLE = Path(config.__file__).with_name("ec2-prices.toml")
 _FRESH_S = 600.0
-"""A spot price moves by a few per cent a day."""
+"""Spot prices are read again after this: they move by a few per cent a day."""
 
 
 def table(overrides: str = "") -> dict[str, float]:
@@ -30,7 +30,7 @@ def table(overrides: str = "") -> dict[str, float]:
 
 
 class Prices:
-    """$/h of a type in a zone. `clock` is monotonic."""
+    """Looks up prices in $/h: by type on demand, by type and zone on the spot market. `clock` is monotonic."""
 
     def __init__(self, clients: Clients, on_demand: Mapping[str, float], clock: Callable[[], float]) -> None:
         self._clients = clients
@@ -45,11 +45,11 @@ class Prices:
             return self._on_demand[type]
         except KeyError:
             raise Misconfigured(
-                f'no price is known for the instance type {type}: say it in the setting aws.prices = "{type}:$/h"'
+                f'no price is known for the instance type {type}: set it with aws.prices = "{type}:$/h"'
             ) from None
 
     def spot(self, type: str, zone: str) -> float:
-        """Return the spot price that `refresh` found last; else the on-demand price, which is higher."""
+        """Return the spot price that `refresh` found last, at most the on-demand price; that one if none was found."""
         return min(self._spot.get((type, zone), self.on_demand(type)), self.on_demand(type))
 
     def refresh(self, types: Sequence[str]) -> None:
@@ -61,10 +61,12 @@ class Prices:
         try:
             self._spot |= self._read_spot_prices(types)
         except Unavailable as error:
-            telemetry.logger().warning("spot prices are not known, on-demand prices stand in", error=str(error))
+            telemetry.logger().warning(
+                "spot prices cannot be read; the last known or on-demand prices are used", error=str(error)
+            )
 
     def _read_spot_prices(self, types: Sequence[str]) -> dict[tuple[str, str], float]:
-        """Read the price in force in each zone: with the present as start, the history holds one entry for each."""
+        """Read the current price in each zone: a history that starts now has one entry for each."""
         found: dict[tuple[str, str], float] = {}
         with translate_errors("read the spot prices", "ec2"):
             pages = self._clients.ec2.get_paginator("describe_spot_price_history").paginate(

@@ -1,6 +1,6 @@
-"""A queue of SQS with its dead letters. Each request carries as much as it may, as SQS charges by request.
+"""An SQS queue with its dead letters. Each request carries as many messages as SQS allows, as SQS charges by request.
 
-Decision 12 says what it relies on of SQS.
+Decision 12 lists the properties of SQS that it relies on.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ MAX_BYTES = 256 << 10
 """The most bytes in one request. Newer queues take 1 MiB, but every queue takes 256 KiB."""
 DEAD = "-dead"
 PEEKED_S = 10.0
-"""How long peeking hides a message at most."""
+"""The longest time for which peeking hides a message."""
 _PEEK_WAIT_S = 1
-"""A receive that does not wait asks only some of SQS's servers, and may find none of a few messages."""
+"""A receive without a wait asks only some of SQS's servers: if the queue holds few messages, it may find none."""
 _MAX_HIDDEN_S = 43_200
 _ROUNDS, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 4, 0.1, 0.4
 """Tries of one request, and the pauses between them."""
@@ -46,18 +46,18 @@ _OUTDATED = frozenset(
     {"receipthandleisinvalid", "invalidreceipthandle", "invalidparametervalue", "invalididformat"}
     | {"messagenotinflight", "messagenotfound", "messagedoesnotexist"}
 )
-"""Codes for a receipt that no longer counts, and (the third) for a message hidden for 12 h; no retry helps.
+"""Codes for an outdated receipt, and (`invalidparametervalue`) for a message hidden for 12 h; no retry helps.
 
-AWS puts `AWS.SimpleQueueService.` before some of them, others a namespace and `#`; LocalStack adds `Exception`. In
-lower case, as servers differ in that too.
+AWS puts `AWS.SimpleQueueService.` before some of them, other servers a namespace and `#`; LocalStack adds `Exception`.
+They are in lower case because servers differ in case too.
 """
 
 
 class SqsQueue:
-    """Safe for several threads. The queue DEPLOYMENT-NAME exists already, with its redrive policy.
+    """Uses the queue DEPLOYMENT-NAME, which must exist with its redrive policy. Safe for several threads.
 
-    Durations go to SQS in whole seconds, rounded up. Dead letters are counted every `dead_every_s` seconds, as only
-    people change their number quickly. `clock` gives Unix seconds.
+    SQS gets durations in whole seconds, rounded up. `depth` counts dead letters at most every `dead_every_s` seconds:
+    their number changes quickly only if people change it. `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class SqsQueue:
             raise PartialSend(self.name, unsent) from cause
 
     def receive(self, limit: int, wait_s: float) -> list[Delivery]:
-        """Receive in requests of ten while they come back full; only the first one waits.
+        """Receive with one request of up to ten, then more requests of ten while each comes back full.
 
-        A limit above ten is rounded down to full requests.
+        Only the first request waits. A limit above ten is rounded down to full requests.
         """
         found = self._receive(min(limit, FULL), _whole_seconds(wait_s, LONG_POLL_S))
         while len(found) % FULL == 0 and found and limit - len(found) >= FULL:
-            with suppress(Unavailable):  # keep the messages that have come
+            with suppress(Unavailable):  # keep the messages received so far
                 if more := self._receive(FULL, 0):
                     found += more
                     continue
@@ -116,7 +116,10 @@ class SqsQueue:
         return found
 
     def peek(self, limit: int) -> list[Delivery]:
-        """Receive and return messages. If this process is killed meanwhile, they stay hidden for `PEEKED_S` at most."""
+        """Receive up to `limit` messages, make them visible again and return them without receipts.
+
+        If this process is killed meanwhile, they stay hidden for `PEEKED_S` at most.
+        """
         found: list[Delivery] = []
         try:
             while len(found) < limit and (
@@ -154,7 +157,7 @@ class SqsQueue:
         return self._dead_letters()
 
     def redrive(self, limit: int) -> int:
-        """Send each message again before deleting it: a crash between the two duplicates messages, and loses none."""
+        """Send each dead letter again, then delete it: a crash in between duplicates messages and loses none."""
         dead = self._dead_letters()
         moved = 0
         while moved < limit and (letters := dead.receive(min(FULL, limit - moved), self._redrive_wait_s)):
@@ -197,7 +200,7 @@ class SqsQueue:
         return visible, in_flight, delayed
 
     def _deliveries_before_death(self) -> float:
-        """Return the most deliveries that count for a message here, without those to people who looked."""
+        """Return the most deliveries that `peek` reports for a message: for dead letters, later reads do not count."""
         return math.inf
 
     def _receive(self, limit: int, wait_s: int, hidden_s: float | None = None) -> list[Delivery]:
@@ -221,7 +224,7 @@ class SqsQueue:
         ]
 
     def _send(self, batch: range, bodies: Sequence[str]) -> tuple[list[int], Unavailable | None]:
-        """Return the positions that SQS did not take after several rounds or until it failed, and that failure."""
+        """Send a batch in several rounds. Return the positions that SQS did not accept, and the error if one failed."""
         left = list(batch)
         for number in range(_ROUNDS):
             entries: list[Any] = [{"Id": str(index), "MessageBody": bodies[index]} for index in left]
@@ -243,7 +246,7 @@ class SqsQueue:
         ask: Callable[[list[Any]], Mapping[str, Any]],
         more: Mapping[str, Any],
     ) -> None:
-        """Send one request for each ten receipts; ask again for those that failed and may still succeed."""
+        """Send one request for each ten receipts. Send receipts again that failed and may still succeed."""
         receipts = list(dict.fromkeys(delivery.receipt for delivery in deliveries))
         for start in range(0, len(receipts), FULL):
             left = dict(enumerate(receipts[start : start + FULL]))
@@ -286,7 +289,7 @@ class _DeadLetters(SqsQueue):
         return Depth(visible=visible, in_flight=in_flight, delayed=delayed, dead=0, read_at=self._clock())
 
     def _deliveries_before_death(self) -> float:
-        """Return its queue's `maxReceiveCount`, with which a letter died; SQS counts later reads on top."""
+        """Return the parent's `maxReceiveCount`, the count when a letter died. SQS adds later reads to that."""
         if self._died_after is None:
             with self._parent._translate_errors("read the redrive policy of"):
                 found = self._sqs.get_queue_attributes(QueueUrl=self._parent._url(), AttributeNames=["RedrivePolicy"])
@@ -303,7 +306,7 @@ class _DeadLetters(SqsQueue):
 
 
 def _batches(bodies: Sequence[str]) -> Iterator[range]:
-    """Yield the positions of what goes into one request each."""
+    """Yield the positions of the messages of each request."""
     start, held = 0, 0
     for index, body in enumerate(bodies):
         size = len(body.encode())
@@ -320,7 +323,7 @@ def _whole_seconds(seconds: float, most: int) -> int:
 
 
 def _ask_singly(ask: Callable[[list[Any]], Mapping[str, Any]], entries: list[Any]) -> list[Mapping[str, Any]]:
-    """Return the refused entries. If a server refuses all for one outdated receipt, ask for each by itself."""
+    """Return the refused entries. If a server refuses all of them for one outdated receipt, send each by itself."""
     try:
         return list(ask(entries).get("Failed", []))
     except ClientError as error:
@@ -332,7 +335,7 @@ def _ask_singly(ask: Callable[[list[Any]], Mapping[str, Any]], entries: list[Any
 
 
 def _is_outdated(refusal: Mapping[str, Any]) -> bool:
-    """Return whether a failure, of an entry or a request, says that its receipt no longer counts."""
+    """Return whether the failure of an entry or a request says that its receipt is outdated."""
     code = re.split(r"[.#:]", str(refusal.get("Code", "")))[-1].removesuffix("Exception").lower()
     says_so = "receipt" in str(refusal.get("Message", "")).lower() and refusal.get("SenderFault") is True
     return code in _OUTDATED or says_so

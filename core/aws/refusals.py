@@ -1,4 +1,4 @@
-"""Why EC2 refused a launch: no capacity there, a quota that is used up, or a lasting mistake.
+"""Explains why EC2 refused a launch: no capacity, an exhausted quota, or a lasting mistake.
 
 Codes are those of "Error codes for the Amazon EC2 API" in the EC2 API Reference. EC2 adds kinds of missing capacity
 without notice (`InsufficientCapacityOnHost`, `UnfulfillableCapacity`), so they are recognised by their form, at any
@@ -32,7 +32,7 @@ _QUOTA = re.compile(r"(?:LimitExceeded|CountExceeded|QuotaExceeded)$")
 
 
 def no_capacity(code: str) -> bool:
-    """Return whether EC2 has no capacity for this in that place now. Another type or zone may have some."""
+    """Return whether the code says that this zone has no capacity for this type now. Others may have some."""
     code = _SIDE.sub("", code)
     return code in _PLACE or bool(_NO_CAPACITY.search(code))
 
@@ -42,14 +42,14 @@ class Refusal:
     cause: Cause
     reason: str
     everywhere: bool = False
-    """It holds for the type and market in every zone."""
+    """The refusal holds for the type and market in every zone."""
 
 
 def of(error: ClientError, doing: str, template: str) -> Refusal | None:
-    """Return the refusal; None if something may have been launched: AWS has trouble, or throttles."""
+    """Return the refusal; None if AWS fails or throttles, so that instances may have been launched."""
     code = code_of(error)
     if no_capacity(code):
-        return Refusal(Cause.CAPACITY, f"{code}: EC2 has none of these left there now")
+        return Refusal(Cause.CAPACITY, f"{code}: EC2 has no capacity for this there now")
     if _QUOTA.search(code) and code not in THROTTLED:
         return Refusal(
             Cause.CAPACITY, f"{code}: the account's quota is used up; ask for more in AWS's Service Quotas", True

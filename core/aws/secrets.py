@@ -1,4 +1,4 @@
-"""Reads passwords from Secrets Manager, when they are needed. They are written nowhere."""
+"""Reads passwords from Secrets Manager when they are needed, and never writes them to disk."""
 
 from __future__ import annotations
 

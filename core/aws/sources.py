@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404", "InvalidBucketName", "KeyTooLongError"})
 _MAY_NOT = "the workers may not read it (their role needs s3:GetObject on its bucket), or it is gone"
-"""S3 gives the same answer for both to those who may not list the bucket."""
+"""S3 gives the same answer for both if the role may not list the bucket."""
 _NO_KEY = "it is encrypted with a key of KMS that the workers may not use; run `tagfleet aws up` and give --source-key"
 """S3 says AccessDenied for this too, and names the action of KMS."""
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden", "KMS.AccessDeniedException"})
@@ -38,7 +38,7 @@ _NO_VERSION = _DENIED | {
 
 
 class S3Source:
-    """Safe for several threads. boto3 follows a bucket to another region by itself."""
+    """Reads and lists objects by address. Safe for several threads. boto3 finds buckets in other regions itself."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -87,7 +87,7 @@ class S3Source:
 
 @contextmanager
 def _translate_absence(uri: str) -> Iterator[None]:
-    """Raise NotFound for a missing bucket or object, and for what cannot be a name: a list may hold anything."""
+    """Raise NotFound for a missing bucket or object, and for an invalid name: a list of addresses may hold anything."""
     try:
         yield
     except ParamValidationError:
@@ -100,7 +100,7 @@ def _translate_absence(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _translate_one(uri: str) -> Iterator[None]:
-    """Raise Unreadable for what is wrong with one object, and does not affect others."""
+    """Raise Unreadable for errors that concern one object and no others."""
     try:
         with _translate_absence(uri):
             yield

@@ -1,6 +1,6 @@
-"""An object store in two buckets of S3: one for what came in, one for what was made of it.
+"""An object store in two S3 buckets: one for input (uploads, dropped files, thumbnails), one for everything else.
 
-Decision 12 says what it relies on of S3.
+Decision 12 lists the properties of S3 that it relies on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PART = 8 << 20
-"""Bytes of one part. A smaller file, as almost every photo is, is put in one request."""
+"""Bytes of one part. A smaller file, such as almost every photo, is put in one request."""
 _DELETED_AT_ONCE = 1000
 _TRIES = 5
 _FIRST_PAUSE_S = 0.2
@@ -50,7 +50,7 @@ class S3Store:
         for name, bucket in (("input_bucket", input_bucket), ("output_bucket", output_bucket)):
             if not bucket:
                 raise Misconfigured(
-                    f"setting aws.{name} is empty; `tagfleet aws up` makes the buckets and says their names"
+                    f"setting aws.{name} is empty; `tagfleet aws up` makes the buckets and prints their names"
                 )
         self._clients = clients
         self._input = input_bucket
@@ -98,7 +98,7 @@ class S3Store:
             raise Unavailable(f"cannot {doing}: the connection broke off again and again ({error})") from error
 
     def copy(self, source: str, target: str) -> Etag:
-        """Copy an object of up to 5 GB, S3's limit of one copy."""
+        """Copy an object of up to 5 GB, S3's limit for one copy request."""
         bucket, place = self._bucket(source), self._bucket(target)
         with translate_errors(f"copy objects from bucket {bucket} to bucket {place}", "s3"):
             copy = partial(self._s3.copy_object, Bucket=place, Key=target, CopySource={"Bucket": bucket, "Key": source})
@@ -122,7 +122,7 @@ class S3Store:
                 self._delete(bucket, own[start : start + _DELETED_AT_ONCE])
 
     def upload_form(self, key: str, *, content_type: str, max_bytes: int, expires_s: int) -> UploadForm | None:
-        """Return a form with which S3 itself refuses another key or type, an empty or larger file, and late uploads."""
+        """Return a signed form. S3 itself refuses another key or type, an empty or larger file, and late uploads."""
         bucket = self._bucket(key)
         with translate_errors(f"sign an upload into bucket {bucket}", "s3"):
             form = self._s3.generate_presigned_post(
@@ -149,8 +149,7 @@ class S3Store:
         return any(prefix.startswith(known) or known.startswith(prefix) for known in layout.INPUT)
 
     def _write(self, bucket: str, key: str, nonce: str, write: Callable[[], Mapping[str, Any]], tries: int) -> Etag:
-        """Return the etag of what `write` wrote under its condition. Raises PreconditionFailed."""
-
+        """Call `write` and return the etag of the new object. Raises PreconditionFailed if its condition fails."""
         again = False
 
         def once() -> Etag:
@@ -163,7 +162,7 @@ class S3Store:
                     raise _Conflict from error
                 if code_of(error) not in _LOST:
                     raise
-                # botocore repeats a request whose answer was lost, which then meets what the first one wrote.
+                # botocore repeats a request whose answer was lost; the repeat then fails on our own first write.
                 etag = self._own(bucket, key, nonce) if again else None
                 if etag is not None:
                     return etag
@@ -202,7 +201,7 @@ class S3Store:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _delete(self, bucket: str, keys: Sequence[str]) -> None:
-        """Delete, and ask again for keys that S3 could not delete now; it answers for each."""
+        """Delete the keys, and repeat the request for keys that S3 could not delete now; it reports each."""
         doing = f"delete objects from bucket {bucket}"
         left = list(keys)
 
@@ -227,7 +226,7 @@ class S3Store:
 
 
 class _SomeLeft(Exception):
-    """S3 did not delete some keys of a request; the argument is the reason of the first of them."""
+    """S3 did not delete some keys of a request; the argument is our error for the first of them."""
 
 
 class _BrokenOff(Exception):
@@ -249,7 +248,7 @@ def _headers(condition: Condition | None) -> dict[str, Any]:
 
 
 def _read(file: BinaryIO) -> bytes:
-    """Return the next part, a full one unless the file ends. Errors of reading pass unchanged."""
+    """Return the next `PART` bytes, fewer only at the end of the file. Errors of reading pass unchanged."""
     pieces: list[bytes] = []
     left = PART
     while left and (piece := file.read(left)):
@@ -259,7 +258,7 @@ def _read(file: BinaryIO) -> bytes:
 
 
 def _find(key: str, ask: Callable[[], T]) -> T:
-    """Raises NotFound if S3 says that there is no such object."""
+    """Call `ask` and return its answer. Raises NotFound if S3 says that there is no such object."""
     try:
         return ask()
     except ClientError as error:
@@ -291,6 +290,6 @@ def _put_parts(
             head = read()
         return s3.complete_multipart_upload(**about, **condition, UploadId=upload, MultipartUpload={"Parts": parts})
     except BaseException:
-        with suppress(ClientError, BotoCoreError):  # the bucket's own rule removes what is left
+        with suppress(ClientError, BotoCoreError):  # the bucket's lifecycle rule removes abandoned parts
             s3.abort_multipart_upload(**about, UploadId=upload)
         raise

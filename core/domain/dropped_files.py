@@ -1,10 +1,10 @@
-"""Jobs of dropped files: files that some program put into a bucket, without an upload to the web tier. Pure.
+"""Jobs of dropped files: files that another program put into a bucket, without an upload to the web tier. Pure.
 
-1. A dropped file becomes an item by an event of its bucket. Its id is derived from bucket, key and content, so an event
+1. An event of the bucket turns a dropped file into an item. Its id is derived from bucket, key and content: an event
    that is delivered twice makes one item, and a file that replaces another makes a new one.
-2. Files in one folder make up one batch, whose id is derived from the folder.
-3. Between event and reading, the file may be replaced. `job_as_read` turns the job into one about what was read, and
-   the event of the newer file makes the same job: both together come to one image.
+2. The files in one folder make up one batch, whose id is derived from the folder.
+3. Between event and reading, the file may be replaced. `job_as_read` turns the job into one about the bytes that were
+   read, and the event of the newer file makes the same job: both together make one image.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Drop:
     key: str
     size: int | None
     etag: str
-    """Equal for equal content: a repeated event has the same, a file that replaces this one has another."""
+    """Equal for equal content: a repeated event has the same etag, a file that replaces this one has another."""
     version: str
     """Empty where the bucket keeps no versions."""
     at: float
@@ -39,12 +39,12 @@ class Drop:
 
 
 def is_drop(batch_id: str) -> bool:
-    """Return whether this batch gathers dropped files: nobody created it, and its originals are not ours to delete."""
+    """Return whether this batch gathers dropped files. Nobody created it, and we must not delete its originals."""
     return batch_id.startswith(_BATCH_PREFIX)
 
 
 def make_image_id(bucket: str, key: str, etag: str) -> str:
-    """Return the id of a dropped file: equal for equal content under the same key, another for what replaces it."""
+    """Return the id of a dropped file: equal for equal content under the same key, different for a replacement."""
     return f"img_{_digest(bucket, key, etag)}"
 
 
@@ -68,7 +68,7 @@ def make_job(drop: Drop, tagger: str) -> Job:
 
 
 def job_as_read(job: Job, data: bytes, *, etag: str, version: str) -> Job:
-    """Return the job with id, version, hash and size of the bytes that were read; other jobs as they are."""
+    """Return a dropped file's job with id, version, hash and size of the bytes read; any other job unchanged."""
     if job.origin is None:
         return job
     bucket, key = split_address(job.key)
@@ -79,11 +79,10 @@ def job_as_read(job: Job, data: bytes, *, etag: str, version: str) -> Job:
 
 
 def decoded_jobs(job: Job) -> Iterator[Job]:
-    """Yield the jobs to try when no object has the key that the event names, as it may be URL-encoded.
+    """Yield the jobs to try if no object has the key of the event: the key may be URL-encoded.
 
-    AWS documents that S3's own notifications encode keys, and documents no encoding for EventBridge's events (see
-    `core.domain.notifications`), where AWS leaves keys as they are. Other servers encode them there too. The id stays
-    that of the event.
+    S3's own notifications encode keys, as AWS documents. For EventBridge's events it documents no encoding, and AWS
+    uses none (see `core.domain.notifications`); other servers encode keys there too. The jobs keep the event's id.
     """
     if job.origin is None:
         return
@@ -96,12 +95,12 @@ def decoded_jobs(job: Job) -> Iterator[Job]:
 
 
 def is_same_content(job: Job, etag: str) -> bool:
-    """Return whether the event that the job was made from is about the content with this etag."""
+    """Return whether the job's event is about the content with this etag."""
     return make_image_id(*split_address(job.key), etag) == job.image_id
 
 
 def known_version(version: str) -> str:
-    """Return a version that keeps its content, else "": buckets give "null" to objects that they overwrite."""
+    """Return the version, "" if it does not keep its content: a bucket without versions calls all of them "null"."""
     return "" if version == "null" else version
 
 
@@ -111,7 +110,7 @@ def is_valid_key(key: str) -> bool:
 
 
 def _split_key(key: str) -> tuple[str, str]:
-    """The folder right below `images/`, or right below the bucket, and the rest of the key."""
+    """Return the folder right below `images/`, or right below the bucket, and the rest of the key."""
     below = DROPS if key.startswith(DROPS) else ""
     top, slash, rest = key.removeprefix(below).partition("/")
     return (f"{below}{top}/", rest) if slash and rest else (below, key.removeprefix(below))

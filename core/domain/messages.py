@@ -17,15 +17,15 @@ MAX_NAME = 1024
 """Longest file name, in characters. The web tier cuts longer ones."""
 
 MAX_INLINE_RESULT = 200_000
-"""Bytes of a result that still travel on the output queue. A larger one is read from the store."""
+"""The largest result, in bytes, that the output queue carries. A larger one is read from the store."""
 
 MAX_OPINIONS = 300
-"""Opinions about one image that are sent to an adaptive tagger; the latest ones."""
+"""The most opinions about one image that an adaptive tagger gets; the latest ones."""
 
 M = TypeVar("M", bound=BaseModel)
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
-"""A segment of a store key: nothing from outside may name another object."""
+"""A segment of a store key. The pattern keeps a message from naming another object."""
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
@@ -57,7 +57,7 @@ SentOptions = Annotated[TagOptions, PlainSerializer(TagOptions.asked)]
 
 
 class Origin(BaseModel):
-    """Where a dropped file is. Nobody uploaded it; the catalogue learns of it by its result."""
+    """Where a dropped file is. Nobody uploaded it; the catalogue first sees it in its result."""
 
     model_config = ConfigDict(frozen=True)
     uri: str
@@ -88,18 +88,18 @@ class Job(_Message):
     origin: Origin | None = None
     """Only for dropped files."""
     store_only: bool = False
-    """The result is stored and not sent: the sender of the job looks for it in the store."""
+    """The result is stored and not sent: the job's sender reads it from the store."""
     suspected: Literal["", "decoding", "tagging"] = ""
     """What a worker lost to this image: a decoder, or itself. Such images are processed apart, after the others."""
 
     @property
     def place(self) -> str:
-        """Where its bytes are looked for, for a sentence to its owner."""
+        """Where its bytes should be, as words in a sentence to its owner."""
         return "their bucket" if "://" in self.key else "the store"
 
 
 class Opinion(BaseModel):
-    """What people think about one tag of an image: the image has it, or it has not."""
+    """What people decided about one tag of an image: whether it belongs to the image."""
 
     model_config = ConfigDict(frozen=True)
     name: str
@@ -107,7 +107,7 @@ class Opinion(BaseModel):
 
 
 class Feedback(_Message):
-    """Everything that people think about the tags of one image; it replaces earlier feedback about that image.
+    """All that people decided about the tags of one image. It replaces earlier feedback about that image.
 
     The message with the higher `revision` is the later one, whichever arrives first.
     """
@@ -191,17 +191,17 @@ def log_ids(message: Job | Feedback | Result) -> dict[str, str]:
 
 
 def encode(message: Job | Feedback | Result | OutputMessage) -> str:
-    """Return the message as JSON that SQS takes. SQS refuses two of Unicode's characters, which are escaped here."""
+    """Return the message as JSON. It escapes the two Unicode characters that SQS refuses."""
     return message.model_dump_json(exclude_defaults=False).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 def decode_job(body: str) -> Job:
-    """Raises BadMessage."""
+    """Parse a job. Raises BadMessage."""
     return _decode(Job, body)
 
 
 def decode_feedback(body: str) -> Feedback:
-    """Raises BadMessage."""
+    """Parse feedback. Raises BadMessage."""
     return _decode(Feedback, body)
 
 
@@ -219,17 +219,17 @@ class _Kind(BaseModel):
 
 
 def decode_result(body: str | bytes) -> Result:
-    """Raises BadMessage."""
+    """Parse a result. Raises BadMessage."""
     return _decode(Result, body)
 
 
 def decode_output(body: str) -> OutputMessage:
-    """Raises BadMessage."""
+    """Parse a message of the output queue. Raises BadMessage."""
     return _decode(OutputMessage, body)
 
 
 def encode_output(result: Result, result_key: str) -> str:
-    """Return the body for the output queue of a result that is stored under `result_key`."""
+    """Return the output queue's message for a result that is stored under `result_key`."""
     value = tuple(tag.name for tag in result.tags)
     body = encode(OutputMessage(key=result.name, value=value, result=result, result_key=result_key))
     if len(body.encode()) <= MAX_INLINE_RESULT:

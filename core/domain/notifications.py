@@ -1,4 +1,4 @@
-"""Reads a message on the queue of jobs: a job, feedback, or a bucket's notification of new files. Pure.
+"""Parses a message on the queue of jobs: a job, feedback, or a bucket's notification of new files. Pure.
 
 Notifications come from S3 directly, from S3 through SNS, or from EventBridge. Their shapes:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
@@ -81,7 +81,7 @@ class _FromSns(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ParsedMessage:
-    """What a message asks for: jobs or feedback; truthy if it asks for anything."""
+    """The content of a message: jobs or feedback. Falsy if it holds neither."""
 
     jobs: tuple[Job, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ class ParsedMessage:
 
 
 def parse_message(body: str, tagger: str) -> ParsedMessage:
-    """Return the job or feedback in `body`, or jobs for `tagger` of the files it notifies of. Raises BadMessage."""
+    """Return the job or feedback in `body`, or jobs for `tagger` for the new files that it names. Raises BadMessage."""
     try:
         return ParsedMessage((decode_job(body),))
     except BadMessage as error:
@@ -106,7 +106,7 @@ def parse_message(body: str, tagger: str) -> ParsedMessage:
 
 
 def preview_message(body: str) -> Job | Feedback:
-    """Return what to show people of a message: its feedback, or its first job. Raises BadMessage."""
+    """Return the part of a message to show people: its feedback, or its first job. Raises BadMessage."""
     asked = parse_message(body, "")
     if asked.feedback is not None:
         return asked.feedback
@@ -116,7 +116,7 @@ def preview_message(body: str) -> Job | Feedback:
 
 
 def _read_notification(body: str, tagger: str) -> ParsedMessage | None:
-    """None if `body` has none of the known shapes."""
+    """Parse a bucket's notification; return None if `body` has none of the known shapes."""
     if (wrapped := _parse(_FromSns, body)) is not None:
         body = wrapped.message
     if _parse(_TestEvent, body) is not None:
@@ -152,7 +152,7 @@ def _drop(bucket: str, key: str, found: _Object | _BridgeObject, at: datetime) -
     if key.endswith("/") and not found.size:
         return "a folder is not a file"
     if not is_valid_key(key):
-        raise BadMessage(f"a file of bucket {bucket} has a name that cannot be written down: {key[:100]!r}")
+        raise BadMessage(f"a file of bucket {bucket} has a name that cannot be stored: {key[:100]!r}")
     version = known_version(found.version or "")
     etag = found.etag.strip('"') or version or found.sequencer
     return Drop(bucket, key, found.size, etag, version, at.timestamp())

@@ -1,4 +1,4 @@
-"""Normalises the names of tags, and tells when two names are the same tag."""
+"""Normalises the names of tags, and recognises spellings of the same tag."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def clean_tag(name: str) -> str:
 
 
 def tag_key(name: str) -> str:
-    """Return what is equal for all spellings of one tag: `Dog` and `dog` are the same tag."""
+    """Return a key that is equal for all spellings of one tag, such as `Dog` and `dog`."""
     return _NO_TEXT.sub(" ", unicodedata.normalize("NFC", name)).casefold()

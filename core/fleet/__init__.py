@@ -1,1 +1,1 @@
-"""What the processes of a fleet tell each other through the store, and how they judge who is alive."""
+"""The objects that the processes of a fleet exchange through the store, and the rule for who is alive."""

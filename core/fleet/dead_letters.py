@@ -8,7 +8,7 @@ from core.storage.ports import Delivery, Queue
 def peek_dead_letters(queue: Queue, limit: int) -> list[Delivery]:
     """Return up to `limit` dead letters of a queue of jobs, and leave them as they are.
 
-    `receive_count` is the count when the letter died, however often it was read since. Raises Unavailable.
+    `receive_count` is the count when the letter died; later reads do not change it. Raises Unavailable.
     """
     most = min(limit, queue.depth().dead)
     return queue.dead_letters().peek(most) if most else []

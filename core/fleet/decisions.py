@@ -17,7 +17,7 @@ from core.fleet.terms import Terms
 
 
 class Rule(StrEnum):
-    """Which rule made a decision. The log has one line for each change of it, not for each change of a number."""
+    """The rule that made a decision. The log has a line for each change of the rule, not of a number."""
 
     UNREAD = "unread"
     PAUSED = "paused"
@@ -38,14 +38,14 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What a decision's sentence names beside the terms. No formula uses it."""
+    """Values that a decision's sentence needs beside the terms. No formula uses them."""
 
     because: str = ""
     """A clause in place of the rule's own: which reading failed, or what another policy wants."""
     refused: str = ""
     """Why the last launch was refused; empty where it was not."""
     notice: str = ""
-    """What the worker that failed last said of itself."""
+    """The last failed worker's own message."""
     broken: bool = False
     """The last failure was at work, not in a boot."""
     any_idle: bool = False
@@ -72,12 +72,12 @@ class Decision:
 
     @property
     def action(self) -> str:
-        """`hold`, or `launch 2`, `drain 1`, `end 1` and what of them goes together."""
+        """`hold`, or any of `launch 2`, `drain 1` and `end 1`, joined by commas."""
         counts = {"launch": self.launch, "drain": len(self.drain), "end": len(self.terminate)}
         return ", ".join(f"{verb} {count}" for verb, count in counts.items() if count) or "hold"
 
     def stored_terms(self) -> dict[str, Any]:
-        """The rule and the terms, as a `DecisionRecord` has them."""
+        """Return the rule and the terms in the form of `DecisionRecord.terms`."""
         return {"rule": str(self.rule), **{name: value for name, _, value in self.terms.items()}}
 
 
@@ -91,7 +91,7 @@ class DecisionRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str = ""
-    """`dec_…`, as in the controller's log. It stays while rule and action do: the same decision, with new numbers."""
+    """`dec_…`, as in the controller's log. It stays the same while rule and action do, even if the numbers change."""
     at: float
     pool: str
     action: str
@@ -103,12 +103,12 @@ class DecisionRecord(BaseModel):
 
     @property
     def kind(self) -> tuple[object, str]:
-        """What makes it another decision than its pool's one before: the rule and the action."""
+        """Rule and action. If one of them differs from the pool's decision before, this is a new decision."""
         return self.terms.get("rule"), self.action
 
 
 class DecisionHistory(BaseModel):
-    """The decisions of all pools that differed from their pool's one before, oldest first."""
+    """Decisions of all pools, oldest first; only those whose `kind` differs from the pool's decision before."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -1,7 +1,7 @@
 """The event stream of the fleet: what happened to which worker, who did it, why and when.
 
 The controller derives the events (`controller.events.derive`) and keeps the last ones in the store. The command line,
-the page and `tagfleet up` tell from them and derive nothing themselves.
+the page and `tagfleet up` read them and derive nothing themselves.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Kind = Literal[
     "gone",
 ]
 Actor = Literal["controller", "operator", "owner", "itself"]
-"""Who did it. `owner`: who rents the machine out."""
+"""Who did it. `owner` is the provider of the machine, such as EC2."""
 ENDS: frozenset[Kind] = frozenset({"drained", "ended", "boot_failed", "gone"})
-"""After one of these a worker is no more."""
+"""Each of these is a worker's last event."""
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def readable_items(kind: type[BaseModel]) -> BeforeValidator:
-    """Return a validator of a list that drops the items another version wrote and this one cannot read."""
+    """Return a validator of a list that drops items that this version cannot read; another one wrote them."""
 
     def keep(items: Any) -> Any:
         if not isinstance(items, list | tuple):
@@ -50,7 +50,7 @@ def _read(kind: type[M], item: Any) -> M | None:
 
 
 class FleetEvent(BaseModel):
-    """A worker came, went or was told to: what happened, who did it, and why."""
+    """One change in the life of a worker: what happened, who did it, and why."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -60,12 +60,12 @@ class FleetEvent(BaseModel):
     pool: str
     worker_id: str
     offering: str = ""
-    """Which kind of machine, in words; empty where that is not known any more."""
+    """The kind of machine, in words; empty if it is no longer known."""
     by: Actor
     controller: str = ""
-    """`ctl_…`, where a controller did it."""
+    """`ctl_…`, if a controller did it."""
     decision: str = ""
-    """`dec_…`, which made it do so; empty where that is not known."""
+    """`dec_…`, the decision behind it; empty if it is unknown."""
     reason: str
     """One sentence without a full stop."""
 

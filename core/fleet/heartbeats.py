@@ -1,7 +1,7 @@
-"""The heartbeats of workers, and how a reader keeps up with those of a large fleet at little cost.
+"""The heartbeats of workers, and a reader that follows a large fleet at little cost.
 
-1. A listing tells which heartbeats changed since they were last read. Only those are fetched, many at once.
-2. One look fetches a limited number: first all new workers, then those that were skipped most often.
+1. A listing shows which heartbeats changed since they were last read. Only these are fetched, many at once.
+2. One read fetches a limited number: first all new workers, then the workers that were skipped most often.
 3. A heartbeat that changed and was not fetched counts as its last content with a higher `seq`: the worker lives.
 """
 
@@ -22,8 +22,8 @@ _AT_ONCE = 32
 _FEW = 4
 """Up to this many are read one after the other: a thread would cost more than it saves."""
 _PER_LOOK = 128
-"""Heartbeats that one look fetches at most, beside new ones. Each fetch over the network costs a millisecond of work,
-and a fleet of a thousand is judged as well by what most of it said a few looks ago."""
+"""The most heartbeats that one read fetches, beside new ones. Each fetch over the network costs a millisecond of work,
+and for a fleet of a thousand, heartbeats from a few reads ago are good enough."""
 
 
 class FleetObject(BaseModel):
@@ -74,29 +74,30 @@ class Heartbeat(FleetObject):
     images_done: int = 0
     images_failed: int = 0
     busy_seconds: float = 0.0
-    """Seconds with work in hand; images_done / busy_seconds is the throughput."""
+    """Seconds in which it had work; images_done / busy_seconds is the throughput."""
     rate: float = 0.0
     """Images/s over about the last ten seconds of work; 0 before the first."""
     boot: BootTimings | None = None
     engine: str = ""
     rss_bytes: int = 0
     notice: str = ""
-    """What the worker failed at, in a sentence: its store is unavailable, its weights are damaged."""
+    """The problem that holds the worker up, in a sentence: its store is unavailable, its weights are damaged."""
     ended_by: str = ""
     """The error that ended it during work, in a sentence; empty while it works, and after a drain."""
     leaving: str = ""
-    """Why its machine is being taken away (a spot notice, say); empty while it is not."""
+    """Why the provider takes its machine away (such as a spot notice); empty while it does not."""
     at_risk: str = ""
-    """Why its machine may be taken away before long. It works on meanwhile."""
+    """Why the provider may take its machine away soon. The worker continues meanwhile."""
     managed: bool | None = None
-    """Whether a fleet launched it and may end it. One started by hand ends when it is asked to. None: unknown."""
+    """Whether a fleet launched it and may end it. A worker started by hand ends by itself, on a drain request. None:
+    unknown."""
     log_lines_dropped: int = 0
     """Lines of its log that could not be written: the disk is full, or nobody reads them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A heartbeat as it was read under its etag, or as it must be by now."""
+    """A heartbeat with its etag: as it was read, or with `seq` raised for each change that was not fetched."""
 
     etag: Etag
     beat: Heartbeat | None
@@ -105,13 +106,13 @@ class Heard:
 
 
 def _grown(before: Heard, etag: Etag) -> Heard:
-    """Raise `seq` by one. Each change that was seen is at least one beat, so the true `seq` is no lower."""
+    """Raise `seq` by one. Each observed change is at least one beat, so the true `seq` is at least this high."""
     beat = before.beat and before.beat.model_copy(update={"seq": before.beat.seq + 1})
     return Heard(etag, beat, before.passed + 1)
 
 
 class HeartbeatReader:
-    """Reads heartbeats, and remembers those it has read. Safe for several threads."""
+    """Reads heartbeats, and remembers them. Safe for several threads."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store

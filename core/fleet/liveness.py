@@ -3,8 +3,8 @@
 1. A process shows that it lives by a mark that changes: the `seq` of its heartbeat, or the etag of its object.
 2. A reader counts how long a mark has not changed, on the reader's own clock. Times in a heartbeat are for people: two
    clocks are never compared.
-3. Only time in which the reader watched counts. A reader that slept, was stopped, or could not read the store blames
-   nobody for what it did not see, so a laptop that wakes up finds all its processes alive.
+3. Only time in which the reader watched counts, not time in which it slept, was stopped, or could not read the store.
+   So a laptop that wakes up finds all its processes alive.
 4. Silence can end: a slow process is alive again at its next mark, whatever was concluded meanwhile.
 """
 
@@ -22,7 +22,7 @@ class _Life:
 
 
 class Liveness:
-    """The silence of each process in seconds, by the process's key. It has no clock and does no I/O."""
+    """Counts the seconds of silence of each process, by the process's key. It has no clock and does no I/O."""
 
     def __init__(self) -> None:
         self._lives: dict[str, _Life] = {}
@@ -30,7 +30,7 @@ class Liveness:
     def look(self, marks: Mapping[str, Hashable | None], elapsed_s: float) -> None:
         """Take in the marks of one look, made `elapsed_s` seconds of watching after the last one.
 
-        None means that nothing was heard of a process this time. A process that is missing is forgotten.
+        A mark of None means that the process sent nothing. A process without an entry is forgotten.
         """
         for key in self._lives.keys() - marks.keys():
             del self._lives[key]

@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Metric(StrEnum):
-    """Each metric is of one pool. Other people's alarms and dashboards use the names: never change one."""
+    """The metrics, each measured per pool. People's alarms and dashboards use the names: never change one."""
 
     BACKLOG_VISIBLE = "BacklogVisible"
     """Waiting jobs."""

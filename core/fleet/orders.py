@@ -1,4 +1,4 @@
-"""What operators order, with its checks: shared by the command line and the API."""
+"""The orders of operators, checked: drain a worker, set the cap. The command line and the API share them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Literal
 from core.fleet.roster import Roster
 
 MOST_WORKERS = 10_000
-"""A higher cap is taken for a typing error."""
+"""A higher cap is refused as a typing error."""
 _NAMED = 20
 
 Source = Literal["settings", "operator"]
 
 
 class InvalidOrder(ValueError):
-    """The order cannot be meant; the text says why."""
+    """The order makes no sense; the text says why."""
 
 
 class NoSuchWorker(LookupError):
-    """No such worker is alive; the text names those that are."""
+    """No such worker is alive; the text names the live workers."""
 
 
 def request_drain(roster: Roster, worker_id: str, alive: Collection[str]) -> None:
@@ -35,20 +35,20 @@ def request_drain(roster: Roster, worker_id: str, alive: Collection[str]) -> Non
 def set_max_workers(roster: Roster, max_workers: int | None) -> None:
     """Set the cap that replaces `controller.max_workers`; None removes it. Raises InvalidOrder."""
     if max_workers is not None and not 0 <= max_workers <= MOST_WORKERS:
-        raise InvalidOrder(f"a cap is 0 (no worker at all) to {MOST_WORKERS:,} workers, and not {max_workers}")
+        raise InvalidOrder(f"a cap is 0 (no worker at all) to {MOST_WORKERS:,} workers, not {max_workers}")
     roster.set_cap(max_workers)
 
 
 def get_cap(roster: Roster, settings: int) -> tuple[int, Source]:
     """Return the cap in force, and who set it. `settings` is `controller.max_workers`."""
-    theirs = roster.cap()
-    return (settings, "settings") if theirs is None else (theirs, "operator")
+    override = roster.cap()
+    return (settings, "settings") if override is None else (override, "operator")
 
 
 def describe_cap(roster: Roster, settings: int) -> str:
     """Return a sentence about the cap for people at a terminal."""
-    holds, source = get_cap(roster, settings)
-    workers = f"at most {holds} {'worker' if holds == 1 else 'workers'}"
+    cap, source = get_cap(roster, settings)
+    workers = f"at most {cap} {'worker' if cap == 1 else 'workers'}"
     if source == "settings":
         return f"{workers}, as controller.max_workers says"
     return f"{workers}, set by an operator; `tagfleet controller cap default` goes back to {settings}"

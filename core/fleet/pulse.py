@@ -1,10 +1,10 @@
 """Heartbeats of the collector and the controller.
 
-1. A thread writes to the roster every few seconds: that the process lives, which step its main loop is at, and since
-   when. A reader can tell a long step (a large batch, slow answers of AWS) from a stopped process, and a stopped
-   process from one whose main loop hangs.
-2. The parent process is told too, over a pipe or by systemd's watchdog, even while the store cannot be written: a full
-   disk is no reason to restart a process. Only a main loop that hangs stops these beats.
+1. A thread writes to the roster every few seconds that the process lives, which step its main loop is at, and since
+   when. So a reader can distinguish a long step (a large batch, slow answers of AWS), a stopped process, and a process
+   whose main loop hangs.
+2. The parent process gets beats too, over a pipe or by systemd's watchdog, even while the store cannot be written: a
+   full disk does not justify a restart. Only a main loop that hangs stops these beats.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Pulse:
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def step(self, name: str, *, limited: bool = True) -> None:
-        """Tell that the main loop begins a step, a short one if `limited`. Cheap: call it in each turn."""
+        """Report that the main loop begins a step, with a time limit if `limited`. Cheap: call it in each turn."""
         self._step = (name, self._clock(), self._hangs_s if limited else 0.0)
 
     def __enter__(self) -> Pulse:
@@ -77,9 +77,9 @@ class Pulse:
         while not self._over.is_set():
             _, since, limit_s = self._step
             if not limit_s or self._clock() - since < limit_s:
-                for tell in self._listeners:
+                for beat in self._listeners:
                     with suppress(OSError):  # the listener is gone, or the pipe is full of beats
-                        tell()
+                        beat()
             self._beat()
             self._over.wait(self._every_s)
 
@@ -107,7 +107,10 @@ class Pulse:
 
 
 def _listeners(environ: MutableMapping[str, str]) -> list[Callable[[], object]]:
-    """Remove both variables from `environ`, as they are meant for this process alone, and return whom to tell."""
+    """Return a function for each listener that sends it one beat: the pipe of `VARIABLE`, systemd's watchdog.
+
+    Removes their variables from `environ`, as they are meant for this process alone.
+    """
     found: list[Callable[[], object]] = []
     with suppress(ValueError, OverflowError, OSError):
         fd = int(environ.pop(VARIABLE, ""))
@@ -122,7 +125,7 @@ def _listeners(environ: MutableMapping[str, str]) -> list[Callable[[], object]]:
 
 
 def _notify(address: str) -> None:
-    """Speak systemd's protocol, sd_notify(3). A leading `@` is the abstract namespace."""
+    """Send systemd's watchdog a beat, as sd_notify(3) does. A leading `@` means the abstract namespace."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as speaker:
         speaker.connect("\0" + address[1:] if address[0] == "@" else address)
         speaker.send(b"WATCHDOG=1")

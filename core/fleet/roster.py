@@ -1,4 +1,4 @@
-"""How controller, workers and web tier know of each other: small JSON objects in the store under `fleet/`."""
+"""The roster, through which controller, workers and web tier know each other: small JSON objects under `fleet/`."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ K = TypeVar("K", bound=BaseModel)
 
 
 class RoleBeat(FleetObject):
-    """A heartbeat of the collector or the controller, from the process of that role that wrote last."""
+    """A heartbeat of the collector or the controller. The last writer of a role wins."""
 
     role: Role
     id: str
-    """The process's, new at each start."""
+    """Of the process, new at each start."""
     seq: int
     at: float
     step: str = ""
-    """What its main loop is doing."""
+    """The name of the step that its main loop is at."""
     step_s: float = 0.0
     """Seconds in that step, by its own clock."""
     limit_s: float = 0.0
@@ -43,7 +43,7 @@ class RoleBeat(FleetObject):
 
 
 class PoolStatus(FleetObject):
-    """The tagger that a pool serves; `notice` tells people, in sentences, why it is not the wanted one."""
+    """The tagger that a pool serves; `notice` says, in sentences for people, why it is not the wanted one."""
 
     pool: str
     wanted: str
@@ -54,26 +54,26 @@ class PoolStatus(FleetObject):
 
 
 class Cap(FleetObject):
-    """What an operator set in place of `controller.max_workers`."""
+    """An operator's cap, which replaces `controller.max_workers`."""
 
     max_workers: Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What the controller reads in each tick."""
+    """Everything that the controller reads from the roster in one tick."""
 
     workers: list[Heartbeat]
     drain_requests: frozenset[str]
     paused: bool
     cap: int | None = None
-    """An operator's cap, which replaces that of the settings."""
+    """An operator's cap, which replaces the settings' cap."""
     cap_unread: bool = False
-    """There is a cap that cannot be read; `cap` is the last one that could."""
+    """The stored cap cannot be read; `cap` is the last one that could."""
 
 
 class Roster:
-    """Reads and writes the fleet's objects. Skips those it cannot read: a newer version may have written them.
+    """Reads and writes the fleet's objects. Skips unreadable ones: a newer version may have written them.
 
     Safe for several threads.
     """
@@ -93,10 +93,10 @@ class Roster:
         """Read heartbeats, drain requests, the pause and the cap by one listing."""
         found = list(self._store.list(layout.FLEET))
         cap, cap_unread = self._read_cap(there=any(info.key == layout.CAP for info in found))
-        wishes = (info.key.removeprefix(layout.DRAINS) for info in found if info.key.startswith(layout.DRAINS))
+        drains = (info.key.removeprefix(layout.DRAINS) for info in found if info.key.startswith(layout.DRAINS))
         return Glance(
             workers=self._heartbeats.read([info for info in found if info.key.startswith(layout.WORKERS)]),
-            drain_requests=frozenset(wishes),
+            drain_requests=frozenset(drains),
             paused=any(info.key == layout.PAUSED for info in found),
             cap=cap,
             cap_unread=cap_unread,
@@ -166,7 +166,7 @@ class Roster:
         self._put(layout.HISTORY, DecisionHistory(records=tuple(records)))
 
     def past_decisions(self) -> tuple[DecisionRecord, ...]:
-        """Return the decision log, oldest first; without what a newer version wrote and this one cannot read."""
+        """Return the decision log, oldest first, without records of newer versions that this one cannot read."""
         try:
             return DecisionHistory.model_validate_json(self._store.get(layout.HISTORY).data).records
         except (NotFound, ValidationError):
@@ -177,14 +177,14 @@ class Roster:
         self._put(layout.CHANGES, FleetEvents(changes=tuple(events)))
 
     def events(self) -> tuple[FleetEvent, ...]:
-        """Return the last events of the fleet, oldest first; without those that this version cannot read."""
+        """Return the last events of the fleet, oldest first, without events that this version cannot read."""
         try:
             return FleetEvents.model_validate_json(self._store.get(layout.CHANGES).data).changes
         except (NotFound, ValidationError):
             return ()
 
     def set_cap(self, max_workers: int | None) -> None:
-        """Set the cap for the controller's next tick; None returns to that of the settings."""
+        """Set the cap for the controller's next tick; None returns to the settings' cap."""
         if max_workers is None:
             self._store.delete([layout.CAP])
         else:
@@ -209,7 +209,7 @@ class Roster:
         return True
 
     def _read_cap(self, *, there: bool) -> tuple[int | None, bool]:
-        """Return the cap, and whether there is one that cannot be read."""
+        """Return the cap, and whether the stored one cannot be read. `there`: whether a cap may be stored."""
         try:
             self._cap = Cap.model_validate_json(self._store.get(layout.CAP).data).max_workers if there else None
         except NotFound:

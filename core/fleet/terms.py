@@ -45,7 +45,7 @@ class Term:
     label: str
     """The words around the value, which goes where `{}` is."""
     help: str
-    """What the term is, for the documentation of its gauge."""
+    """A description of the term, for the documentation of its gauge."""
     unit: str = ""
     """`s`, `images/s` or `$/h`; empty for a count."""
     symbol: str = ""
@@ -57,7 +57,7 @@ class Term:
     zero: str | None = None
     """In place of the label where the value is 0; None keeps the label."""
     metric: Metric | None = None
-    """The metric that it is sent as to CloudWatch."""
+    """The CloudWatch metric that carries it."""
 
     def describe(self, value: Value) -> str:
         """Return the value with its symbol, unit and label."""
@@ -127,7 +127,7 @@ class Terms:
         Term(
             Row.WORKERS,
             "{} head start of the booting",
-            "Sum of the time that each booting worker has behind it",
+            "Sum of the time since launch of the booting workers",
             "s",
             spec=".1f",
         ),
@@ -147,7 +147,7 @@ class Terms:
         Term(
             Row.WANTED,
             "{} wanted",
-            "Workers that the work needs, or that have to be up before it",
+            "Workers that the work needs now, or will need soon",
             symbol="N*",
             metric=Metric.WORKERS_WANTED,
         ),
@@ -183,7 +183,7 @@ class Terms:
         float | None,
         Term(
             Row.STARVED,
-            "a worker wanted and none there for {}",
+            "a worker wanted and none running for {}",
             "Time that the pool has wanted a worker and had none",
             "s",
             spec=".1f",
@@ -222,7 +222,7 @@ class Terms:
         Term(
             Row.BUDGET,
             "another one costs {}",
-            "Price of the next instance; 0 if it is free or not to be had",
+            "Price of the next instance; 0 if it is free or unavailable",
             "$/h",
             spec=",.3f",
         ),
@@ -265,7 +265,7 @@ class Terms:
 
     @property
     def ahead(self) -> int:
-        """Workers that have to be up before there is work."""
+        """Workers that must be ready ahead of the work: the schedule's floor, or yesterday's demand."""
         return max(self.floor, math.ceil(self.foreseen / (self.utilisation * self.throughput)))
 
     @property
@@ -283,7 +283,7 @@ class Terms:
 
     @property
     def own(self) -> int:
-        """The supply without those started by hand."""
+        """The supply without workers started by hand."""
         return self.supply - self.by_hand
 
     @property
@@ -301,17 +301,17 @@ class Terms:
 
     @classmethod
     def described(cls) -> Mapping[str, Term]:
-        """Each term's description, by its name."""
-        return _shape(cls).described
+        """Return each term's description, by its name."""
+        return _introspect(cls).described
 
     def items(self) -> Iterator[tuple[str, Term, Value]]:
-        """Each term's name, description and value."""
+        """Yield each term's name, description and value."""
         return ((name, term, getattr(self, name)) for name, term in self.described().items())
 
     @classmethod
     def schema(cls) -> dict[str, Any]:
         """Return each term's JSON schema, by its name."""
-        schema = _shape(cls).adapter.json_schema()["properties"]
+        schema = _introspect(cls).adapter.json_schema()["properties"]
         return {
             name: {**schema[name], "title": term.label.replace("{}", "N"), "description": term.documentation}
             for name, term in cls.described().items()
@@ -319,31 +319,31 @@ class Terms:
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Self | None:
-        """Read stored terms; None where they do not suffice for the formula.
+        """Return stored terms as `Terms`; None if they do not suffice for the formula.
 
-        The only place that knows of other versions: it passes unknown terms over and gives missing ones their default.
+        Only this place knows of other versions: it ignores unknown terms and gives missing ones their default.
         """
         try:
-            terms: Self = _shape(cls).adapter.validate_python(stored)
+            terms: Self = _introspect(cls).adapter.validate_python(stored)
         except ValidationError:
             return None
         return terms if terms.throughput > 0 and terms.utilisation > 0 and terms.drain_goal_s > 0 else None
 
 
-class _Shape(NamedTuple):
-    """What is read once from a class of terms."""
+class _Introspected(NamedTuple):
+    """The annotations of a class of terms, read once."""
 
     described: Mapping[str, Term]
     adapter: TypeAdapter[Any]
 
 
-_shapes: dict[type[Terms], _Shape] = {}
+_introspected: dict[type[Terms], _Introspected] = {}
 
 
-def _shape(cls: type[Terms]) -> _Shape:
-    if cls not in _shapes:
+def _introspect(cls: type[Terms]) -> _Introspected:
+    if cls not in _introspected:
         hints = get_type_hints(cls, include_extras=True)
         marks = {field.name: hints[field.name].__metadata__ for field in fields(cls)}
         described = {name: next(one for one in found if isinstance(one, Term)) for name, found in marks.items()}
-        _shapes[cls] = _Shape(described, TypeAdapter(cls))
-    return _shapes[cls]
+        _introspected[cls] = _Introspected(described, TypeAdapter(cls))
+    return _introspected[cls]

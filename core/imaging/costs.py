@@ -1,4 +1,4 @@
-"""What decoding costs: nanoseconds on one core, about twice what `python -m bench decode` measures.
+"""The cost of decoding in nanoseconds on one core, about twice the measurements of `python -m bench decode`.
 
 Measured 2026-11-30 on 2 cores of an AMD EPYC; docs/decisions/0030 has the table. They need not be exact: the limit of
 ten seconds is far above every photo and far below every bomb.
@@ -33,10 +33,10 @@ BYTE_NS = {
 """For each byte of entropy-coded data."""
 
 PROGRESSIVE_BYTE_NS = 60.0
-"""…of a JPEG in several scans."""
+"""The same for a JPEG in several scans."""
 
 ARITHMETIC_BYTE_NS = 100.0
-"""…of an arithmetic-coded JPEG."""
+"""The same for an arithmetic-coded JPEG."""
 
 SCAN_SAMPLE_NS = 0.25
 """For each sample that one more scan of a JPEG passes over, however few bytes it has."""
@@ -45,12 +45,12 @@ RLE_BYTE_NS = 700.0
 """For each byte of a run-length coded BMP, which Pillow decodes in Python."""
 
 RLE_PIXEL_NS = 100.0
-"""…and for each of its pixels."""
+"""For each pixel of a run-length coded BMP."""
 
 PART_NS = 40_000.0
 """For each strip, tile or item that is set up separately."""
 
 
 def seconds(format: str, pixels: int, size: int, parts: int = 0) -> float:
-    """Return the estimate for `pixels` out of `size` bytes in `parts`."""
+    """Return the estimated seconds to decode `pixels` from `size` bytes in `parts`."""
     return (pixels * PIXEL_NS[format] + size * BYTE_NS[format] + parts * PART_NS) / 1e9

@@ -47,7 +47,7 @@ _SIGNS_OF_A_CUT = ("truncated", "not enough", "unexpected end", "premature end",
 
 
 def as_bad_image(error: Exception, format: str) -> BadImage:
-    """Return the BadImage for any error that a decoder raised on an image of `format`. Its text is never shown."""
+    """Return the BadImage for any error of a decoder on an image of `format`. The error's own text is not shown."""
     if isinstance(error, BadImage):
         return error
     if isinstance(error, MemoryError):

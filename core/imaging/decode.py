@@ -1,4 +1,4 @@
-"""The decoder. What it cannot decode within limits is a BadImage, whose text is for the image's owner."""
+"""The decoder. It raises BadImage, with a text for the image's owner, for anything it cannot decode within limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.imaging.header import Header
 from core.imaging.orientation import turn_upright
 
 UPRIGHT_SIZE = "upright_size"
-"""In the `info` of a decoded image: width and height of the whole picture, upright, before it was reduced."""
+"""Key in the `info` of a decoded image: width and height of the whole picture, upright, before it was reduced."""
 
 MAX_PIXELS = 500_000_000
 """Larger images are refused, however little memory and time they would take."""
@@ -34,7 +34,7 @@ _MEGABYTE = 1_000_000
 
 
 class DecodeBudget:
-    """Memory that all decodes of this process share, and a limit of `seconds` for each. Decodes wait for memory."""
+    """The memory that all decodes of this process share, and a limit of `seconds` for each. Decodes wait for memory."""
 
     def __init__(self, megabytes: int, seconds: float = SECONDS) -> None:
         self.limit = megabytes * _MEGABYTE
@@ -58,9 +58,9 @@ class DecodeBudget:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Decodes uploads to RGB images whose shorter side is at least `side` pixels, if the upload has as many.
+    """Decodes uploads to RGB images whose shorter side is at least `side` pixels, unless the upload is smaller.
 
-    Large images are reduced to at least twice `side`, which is enough to resample without a visible difference.
+    Large images keep at least twice `side`, which is enough to resample them later without a visible difference.
     """
 
     side: int
@@ -74,7 +74,7 @@ class Decoder:
         return self._decode(data, refuse_blank=True)
 
     def show(self, data: bytes) -> Image.Image:
-        """Return the same as `decode`, but blank pictures too. Raises BadImage."""
+        """Return the same as `decode`, but accept blank pictures. Raises BadImage."""
         return self._decode(data, refuse_blank=False)
 
     def _decode(self, data: bytes, *, refuse_blank: bool) -> Image.Image:
@@ -109,8 +109,7 @@ class Decoder:
         return upright
 
     def _admit(self, header: Header) -> int:
-        """Return the bytes that decoding takes, estimated from the header. Raises BadImage if that or the time is
-        too much."""
+        """Return the estimated bytes that decoding takes. Raises BadImage if size, memory or time exceed a limit."""
         width, height = header.width, header.height
         if header.pixels > MAX_PIXELS:
             raise BadImage(damage.TOO_MANY_PIXELS.format(width=width, height=height, limit=MAX_PIXELS // 1_000_000))
@@ -131,11 +130,14 @@ class Decoder:
 
 
 _PLUGINS = {"HEIF": ("HEIF", "AVIF")}
-"""Brands do not always tell the two apart."""
+"""The plugins to try: the brands do not always distinguish HEIC from AVIF."""
 
 
 def _mend_byte_order(image: Image.Image) -> None:
-    """Read big-endian TIFFs in this machine's byte order, as libtiff returns them. Pillow does so for 16 bits only."""
+    """Make Pillow expect this machine's byte order, in which libtiff returns big-endian TIFFs.
+
+    Pillow does so itself for unsigned 16 bits only.
+    """
     if image.format == "TIFF" and sys.byteorder == "little":
         image.tile = [  # type: ignore[attr-defined]  # of an opened image
             tile._replace(args=(_NATIVE.get(tile.args[0], tile.args[0]), *tile.args[1:]))

@@ -1,10 +1,10 @@
 """Maps grey pictures of more than 8 bits, signed or floating point, to black and white.
 
 1. The scale follows a convention if the values fit one: 0..1, -1..1, 0..255, the full range of 10 to 32 bits.
-2. A high percentile chooses it, so that a few hot pixels do not darken the picture. Values beyond are clipped.
+2. A high percentile chooses the scale, so that a few hot pixels do not darken the picture. Values beyond are clipped.
 3. Values beyond every convention, or far below one, are scaled by that percentile itself. If more than a few are
    negative, black is a low percentile.
-4. Values that are not finite are ignored, and shown black (positive infinity: white).
+4. Values that are not finite do not influence the scale. They are shown black, positive infinity white.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _SAMPLE_FORMAT, _PHOTOMETRIC = 339, 262
 _SIGNED, _WHITE_IS_ZERO = 2, 0
 _TOPS: Final = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 32767.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1)
 _UNSIGNED_16: Final = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-"""Not 15 bits: a picture whose whites are below half of the range is a dark one."""
+"""15 bits are not among them: a picture whose whites are below half of the range is a dark one."""
 _FLOAT_TOPS: Final = (1.0, 255.0, 65535.0)
 _HIGH, _LOW = 99.9, 0.1
 _SAMPLED = 1_000_000
-"""Pixels of which percentiles are taken."""
+"""Percentiles are computed from about this many pixels."""
 _BLOCK = 1_000_000
 """Pixels that are scaled at once: this bounds the memory beside the picture's own."""
 _FEW = 0.01
@@ -38,7 +38,7 @@ def is_deep(image: Image.Image) -> bool:
 
 def to_grey(image: Image.Image) -> Image.Image:
     """Return a deep `image` as mode L, 0 black and 255 white; as LA if a PNG names one transparent value."""
-    import numpy as np  # only deep pictures need it, and the thumbnails' child is to stay light
+    import numpy as np  # here, as only deep pictures need it and the thumbnails' child should stay small
 
     rows = max(1, _BLOCK // image.width)
     step = max(1, -(-image.width * image.height // _SAMPLED))
@@ -73,7 +73,7 @@ def _values(image: Image.Image, top: int, rows: int) -> npt.NDArray[Any]:
 
 
 def _range(sample: npt.NDArray[Any]) -> tuple[float, float]:
-    """Return the values of black and white."""
+    """Return the values to show as black and as white."""
     import numpy as np
 
     floating = sample.dtype.kind == "f"
@@ -83,7 +83,7 @@ def _range(sample: npt.NDArray[Any]) -> tuple[float, float]:
     low, high = (float(value) for value in np.percentile(finite.astype(np.float64), (_LOW, _HIGH)))
     if low >= 0 or float((finite < 0).mean()) <= _FEW:
         low = 0.0
-    if high <= low:  # nearly all alike: what differs is all there is to see
+    if high <= low:  # nearly all values are equal: scale to the few others
         low, high = min(low, float(finite.min())), float(finite.max())
     if floating and -1 <= low < 0 and high <= 1 and max(-low, high) > 1 / 4:
         return -1.0, 1.0

@@ -18,6 +18,6 @@ EXTENSIONS: Mapping[str, tuple[str, ...]] = {
     "HEIF": (".heic", ".heif", ".hif"),
     "AVIF": (".avif",),
 }
-"""Pillow's name of each format that is read → its extensions, in lower case."""
+"""Pillow's name of each supported format → its extensions, in lower case."""
 
 IMAGE_EXTENSIONS = tuple(extension for extensions in EXTENSIONS.values() for extension in extensions)

@@ -14,7 +14,7 @@ from core.imaging.extensions import EXTENSIONS
 from core.imaging.header import Header
 
 FORMATS = tuple(EXTENSIONS)
-"""Pillow's names of all of them."""
+"""Pillow's names of the supported formats."""
 
 _READERS: dict[str, Callable[[bytes], Header]] = {
     "JPEG": jpeg.read,
@@ -28,15 +28,15 @@ _READERS: dict[str, Callable[[bytes], Header]] = {
     "AVIF": isobmff.read,
 }
 
-Image.init()  # all of Pillow's plugins; without it an allow-list may name one that is not there yet
+Image.init()  # load all of Pillow's plugins: `Image.open(formats=…)` knows only loaded ones
 pillow_heif.register_heif_opener(thumbnails=False)
 
-# Pillow refuses by pixel count alone; our estimates know that a scaled JPEG needs little and a HEIF much.
+# Pillow's limit counts pixels only. Ours also knows that a scaled JPEG needs little memory and a HEIF much.
 Image.MAX_IMAGE_PIXELS = None
 
 
 def sniff(data: bytes) -> str | None:
-    """Return the format of the first bytes, None if it is not one that is read."""
+    """Return the format that the first bytes show, None if it is not supported."""
     head = data[:32]
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -58,7 +58,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def read_header(data: bytes) -> Header:
-    """Return what the header says, without a decoder. Raises BadImage if it is damaged, or of no known format."""
+    """Read the header without a decoder. Raises BadImage if it is damaged, or the format is unknown."""
     if not data:
         raise BadImage(damage.EMPTY)
     format = sniff(data)

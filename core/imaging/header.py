@@ -1,4 +1,4 @@
-"""What a header says about an image: its size, and the memory and time that decoding will take."""
+"""The content of an image's header: its size, and estimates of the memory and time that decoding takes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Read from the bytes alone. Estimates are for one decode at full scale, unless `scalable`."""
+    """An image's header, read without a decoder. Estimates are for one decode; `memory` considers the scale."""
 
     format: str
-    """Pillow's name of it."""
+    """Pillow's name of the format."""
     width: int
     height: int
     data: bytes
-    """The file as a decoder is to see it: repaired at its end, without parts that no picture needs."""
+    """The file to give to a decoder: repaired at its end, without parts that no picture needs."""
     pixel_bytes: float
     """Peak memory per decoded pixel, conversions included."""
     seconds: float

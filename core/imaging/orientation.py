@@ -1,4 +1,4 @@
-"""Turns pictures upright: the only use that is made of EXIF."""
+"""Turns pictures upright by their EXIF orientation. Nothing else uses EXIF."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF's orientation → what makes the picture upright."""
+"""EXIF's orientation → the turn that makes the picture upright."""
 _ON_ITS_SIDE = (5, 6, 7, 8)
 """Orientations that exchange width and height."""
 
@@ -26,9 +26,9 @@ Size = tuple[int, int]
 
 
 def turn_upright(reduced: Image.Image, original: Image.Image, stored: Size) -> tuple[Image.Image, Size]:
-    """Return `reduced` upright, and the upright size of the whole picture, which is `stored` in the file.
+    """Return `reduced` upright, and the upright size of the whole picture, whose size in the file is `stored`.
 
-    `original` is the image as Pillow opened and loaded it. To turn the reduced copy costs little.
+    `original` is the image that Pillow opened and loaded. Turning the reduced copy costs little.
     """
     orientation = _orientation(original)
     turn = _TURNS.get(orientation)
@@ -36,10 +36,10 @@ def turn_upright(reduced: Image.Image, original: Image.Image, stored: Size) -> t
 
 
 def read_upright_size(data: bytes) -> Size | None:
-    """Return the upright size of the picture from its header, None if `data` is no picture that can be read.
+    """Return the upright size of the picture from its header, None if `data` is not a readable picture.
 
-    It decodes no pixel, but decoders in C read the header: call it for strangers' files only in a process that may
-    end, as `core.imaging.sandbox` does.
+    It decodes no pixel, but C code reads the header: for strangers' files call it only in a process that may crash, as
+    `core.imaging.sandbox` does.
     """
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:

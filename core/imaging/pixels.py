@@ -1,4 +1,4 @@
-"""Converts what a decoder returns, in any mode, to RGB in sRGB on white, and tells whether there is anything to see."""
+"""Converts decoded images of any mode to RGB in sRGB on white, and recognises blank ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOISE = 4
 _SAMPLED = 16
 _PLAIN = ("L", "LA", "RGB", "RGBA", "CMYK", "LAB", "YCbCr")
 _OPAQUE_IF_ZERO = ("BMP", "DIB")
-"""Formats whose fourth byte programs without transparency often leave at zero."""
+"""Formats with a fourth byte that programs often leave at zero although the picture is opaque."""
 
 
 def plain(image: Image.Image) -> Image.Image:
@@ -53,13 +53,13 @@ def is_transparent(small: Image.Image, whole: Image.Image) -> bool:
 def is_uniform(shown: Image.Image, whole: Image.Image) -> bool:
     """Return whether all pixels have one colour, both in `shown`, the RGB result, and in the plain `whole`.
 
-    A star in a black sky is lost in the reduced copy, and is something to see.
+    It checks `whole` because the reduced copy may lose a detail, such as a star in a black sky.
     """
     return not _has_colours(shown) and _is_one_colour(shown) and (whole.mode in ("LA", "RGBA") or _is_one_colour(whole))
 
 
 def _has_colours(shown: Image.Image) -> bool:
-    """Return whether a few sample pixels differ. That tells nearly all pictures from blank ones, and takes no time."""
+    """Return whether a few sample pixels differ. This quick check recognises nearly all pictures that are not blank."""
     first = None
     for step in range(_SAMPLED):
         place = (shown.width * step // _SAMPLED, shown.height * (step * 5 % _SAMPLED) // _SAMPLED)

@@ -1,6 +1,6 @@
 """Colour profiles: pictures are tagged and shown in sRGB. A broken, huge or mismatching profile is ignored.
 
-Transforms are cached, as most photos share a few profiles. Those that change nearly nothing are skipped.
+Transforms are cached, as most photos share a few profiles. Transforms that change nearly nothing are skipped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LAB = ImageCms.createProfile("LAB")
 
 
 def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return `image` (RGB, CMYK, L or LAB) with its colours in sRGB; unchanged if its profile is of no use."""
+    """Return `image` (RGB, CMYK, L or LAB) with its colours in sRGB; unchanged if its profile is unusable."""
     transform = _transforms.get(image.mode, profile or b"")
     if transform is None:
         return image
@@ -33,7 +33,7 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         converted = transform.apply(image)
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image
-    return image if _is_flat(converted) and not _is_flat(image) else converted  # a broken profile, which shows nothing
+    return image if _is_flat(converted) and not _is_flat(image) else converted  # a broken profile: all pixels equal
 
 
 def _is_flat(image: Image.Image) -> bool:
@@ -42,7 +42,7 @@ def _is_flat(image: Image.Image) -> bool:
 
 
 class _Transforms:
-    """Used by several threads; a transform that two build at the same time is the same."""
+    """A cache of transforms. Safe for several threads: if two build the same transform at once, either one will do."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, bytes], ImageCms.ImageCmsTransform | None] = OrderedDict()
@@ -69,7 +69,7 @@ _transforms = _Transforms()
 
 
 def _fits(mode: str, profile: bytes) -> bool:
-    """Return whether the profile is for the picture's kind of colours, and describes a device."""
+    """Return whether the profile describes a device and has the picture's colour space."""
     return (
         128 <= len(profile) <= MOST_BYTES
         and mode in _SPACES
@@ -88,7 +88,7 @@ def _build(mode: str, profile: bytes) -> ImageCms.ImageCmsTransform | None:
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Return whether sample colours all over the range stay as they are."""
+    """Return whether the transform changes no sample colour by more than `_UNSEEN` levels."""
     steps = range(0, 256, 51)
     colours = list(product(steps, repeat=3)) if mode == "RGB" else [(step, step, step) for step in steps]
     sample = Image.new("RGB", (len(colours), 1))

@@ -1,8 +1,8 @@
 """Decodes one image at a time in a child process with limited memory and time, which may crash or hang without harm.
 
-The child reads requests (what is wanted, the side, the length, the upload). It answers each with a status, sizes, and
-the pixels, the JPEG or the sentence for the owner. It is started when first needed and again after its death, and ends
-when its input ends.
+The child reads requests: a kind, the side, the length, the upload. It answers each with a status, sizes, and the
+pixels, the JPEG or the sentence for the owner. The parent starts it at the first request, and again after its death. It
+ends when its input ends.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from core.imaging.orientation import Size, read_upright_size
 from core.util.interpreter import module_command
 
 REQUEST = struct.Struct(">BIQ")
-"""What is wanted, the side in pixels, the number of bytes that follow."""
+"""Kind of request, side in pixels, number of bytes that follow."""
 ANSWER = struct.Struct(">BIIIIQ")
-"""Status, width and height, upright width and height of the whole picture, the number of bytes that follow."""
+"""Status, width and height, upright width and height of the whole picture, number of bytes that follow."""
 PIXELS, THUMBNAIL, SIZE = 0, 1, 2
-"""RGB for tagging, of at least `side` pixels at the shorter side; a JPEG of at most `side` pixels at the longer
-side; or only the upright size of the whole picture, from its header."""
+"""Kinds of requests: RGB for tagging, of at least `side` pixels at the shorter side; a JPEG of at most `side` pixels at
+the longer side; only the upright size of the whole picture, from its header."""
 OK, BAD, NO_MEMORY = 0, 1, 2
 
 _SPARE_BYTES = 1 << 30  # address space beyond the decode budget: the interpreter, libraries, allocator's arenas
@@ -45,7 +45,7 @@ _PARENT_POLL_S = 1.0
 
 
 class Failed(TagfleetError):
-    """The child gave no answer. `lasting`: another try would fail too. `lost`: the child ended from it."""
+    """The child could not answer. `lasting`: another try would fail too. `lost`: the child has ended."""
 
     def __init__(self, sentence: str, *, lasting: bool, lost: bool = True) -> None:
         super().__init__(sentence)
@@ -54,7 +54,7 @@ class Failed(TagfleetError):
 
 
 class Sandbox:
-    """The parent's side of the child. Used by one thread at a time; `close` may come from another."""
+    """The parent's side of the child. Use it in one thread at a time; another thread may call `close`."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Sandbox:
         niceness: int = 0,
         command: Sequence[str] | None = None,
     ) -> None:
-        """The child refuses images that should take more than `memory_mb` or `seconds`; `timeout_s` ends it."""
+        """The child refuses images whose estimate exceeds `memory_mb` or `seconds`; after `timeout_s` it is killed."""
         self._command = command or (
             module_command(
                 "core.imaging.sandbox", str(memory_mb), str(seconds), str(niceness), str(math.ceil(timeout_s) + 1)
@@ -91,7 +91,7 @@ class Sandbox:
         return full_size if all(full_size) else None
 
     def close(self) -> None:
-        """End the child. A decode under way fails, which says nothing about its image."""
+        """End the child. A running decode fails, which says nothing about its image."""
         self._end()
 
     def _request(self, wanted: int, data: bytes, side: int) -> tuple[tuple[int, int], tuple[int, int], bytes]:
@@ -144,7 +144,7 @@ def _crashed(child: subprocess.Popen[bytes]) -> bool:
 def _exchange(
     child: subprocess.Popen[bytes], wanted: int, data: bytes, side: int, deadline: float
 ) -> tuple[int, tuple[int, int], tuple[int, int], bytes]:
-    """Raises TimeoutError, EOFError if the child ended, OSError."""
+    """Send one request and read its answer. Raises TimeoutError, EOFError if the child ended, OSError."""
     assert child.stdin is not None  # noqa: S101  # both are pipes
     assert child.stdout is not None  # noqa: S101
     _write(child.stdin.fileno(), REQUEST.pack(wanted, side, len(data)) + data, deadline)
@@ -215,7 +215,7 @@ def _as_jpeg(picture: Image.Image) -> bytes:
 
 
 def _limit(memory_mb: int, niceness: int) -> None:
-    import resource  # not on every system: only this child needs it
+    import resource  # here, as not every system has it and only this child needs it
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end closes our input
     limit = memory_mb * 1_000_000 + _SPARE_BYTES
@@ -226,14 +226,14 @@ def _limit(memory_mb: int, niceness: int) -> None:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process soon after its parent: a decode that hangs does not see that the input has ended."""
+    """End this process soon after its parent, even if a decode hangs and does not see that the input has ended."""
     while os.getppid() == parent:
         time.sleep(_PARENT_POLL_S)
     os._exit(0)
 
 
 def main() -> None:
-    """Serve until the input ends, or the parent process."""
+    """Serve until the input or the parent process ends."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     memory_mb, seconds, niceness, limit_s = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     _limit(memory_mb, niceness)

@@ -26,28 +26,28 @@ from core.util.disk_errors import guarded
 from core.util.private import private_folder, private_log
 
 _ANNOUNCE = r"""[ -e "$0" ] && printf '\n{"pid": %d}\n' $$ >> "$0" && exec "$@" """
-"""Run by sh: the new process writes its id before it becomes the worker. So every running worker can be found again,
-wherever its launcher was killed."""
+"""Run by sh: the new process writes its id before it becomes the worker. So every running worker can be found again, no
+matter when its launcher was killed."""
 _KEPT_LOGS = 100
 _LEFTOVER_S = 60.0
 _NOT_FOR_WORKERS = (
     *("TAGFLEET_LIFELINE", "TAGFLEET_PULSE", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
     *("TAGFLEET_CONFIG", "TAGFLEET_WEB__CATALOG_URL"),
 )
-"""Workers outlive their parent, get their settings one by one, and decode strangers' files: they must not have the
-catalogue's password."""
+"""Variables that workers must not inherit: they outlive their parent, get each setting as a variable of its own, and
+decode strangers' files, so they must not have the catalogue's password."""
 
 
 class LocalFleet:
-    """Starts and ends workers. Several of these, in several processes, may look after the same `root`.
+    """Starts and ends workers. Several of these, in several processes, may manage the same `root`.
 
     An instance's id follows from its launch's token and its number, and its file is created only if there is none: a
-    replay starts what the first call did not come to, and nothing twice. If its launcher was killed before the worker
-    started, the instance counts as gone, and a replay does not start it. Tokens are known for `keep_gone_s` after their
-    instance was first found gone.
+    replay starts the workers that the first call did not reach, and none twice. If the launcher was killed before the
+    worker started, the instance counts as gone, and a replay does not start it. A token is remembered for `keep_gone_s`
+    after its instance was first found gone.
 
-    `terminate` sends SIGTERM. A call of `instances` or `terminate` after `grace_s` sends SIGKILL to the whole process
-    group. `clock` gives Unix seconds.
+    `terminate` sends SIGTERM. The first call of `instances` or `terminate` after `grace_s` sends SIGKILL to the whole
+    process group. `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class LocalFleet:
             return open(os.devnull, "ab")  # noqa: PTH123  # no file of ours
 
     def _advance(self, record: Record) -> Record | None:
-        """Do what is due for an instance. Returns None once it is forgotten."""
+        """Send the signal that is due, or record the end of a dead instance. Returns None once it is forgotten."""
         path = instance_files.path_of(self._root, record.id)
         now = self._clock()
         if record.alive:
@@ -172,7 +172,7 @@ class LocalFleet:
         child = self._children.get(record.id)
         if child is not None:
             if child.poll() is None:
-                return replace(record, alive=True)  # on its way out: the lock goes first
+                return replace(record, alive=True)  # it is exiting: the kernel frees the lock first
             ended = self._describe_end(record, child.returncode)
             instance_files.append(path, exit_status=child.returncode, ended=ended)
             record = replace(record, exit_status=child.returncode, ended=ended)
@@ -188,7 +188,7 @@ class LocalFleet:
         return record
 
     def _describe_end(self, record: Record, exit_code: int | None) -> str:
-        """Return how the instance ended; "" if it was asked to, or nothing more is known than that it is gone."""
+        """Return how the instance ended; "" if it was asked to end, or if nothing is known."""
         if record.stop_at is not None:
             return ""
         return exits.describe_end(exit_code, exits.read_tail(self._logs / f"worker-{record.id}.log"))
@@ -205,7 +205,7 @@ class LocalFleet:
                 instance_files.append(path, term_at=now)
 
     def _prune_logs(self) -> None:
-        """Keep the logs of the newest workers, and of those that have a file."""
+        """Delete old logs, except for the newest and for instances that still have a file."""
         with suppress(OSError):
             logs = {path: path.stat().st_mtime for path in self._logs.glob("worker-*.log")}
             for path in sorted(logs, key=logs.__getitem__)[:-_KEPT_LOGS]:
@@ -215,4 +215,4 @@ class LocalFleet:
 
 class _Child(subprocess.Popen[bytes]):
     def __del__(self) -> None:
-        """Suppress the warning of Popen: a worker may outlive its fleet object."""
+        """Suppress Popen's warning about a running child: a worker may outlive its fleet object."""

@@ -3,13 +3,13 @@
     {"pool": "resnet50", "token": "…", "launched_at": 1700000000.0}     complete before the file has its name
     {"pid": 4711}                                                       by the new process, before it is the worker
     {"stop_at": …}  {"term_at": …}                                      asked to end; SIGTERM sent
-    {"gone_at": …}  {"exit_status": 0, "ended": "…"}                    found dead; if its parent knows
+    {"gone_at": …}  {"exit_status": 0, "ended": "…"}                    found dead; how it ended, if known
     {"failed": "…"}                                                     never started, and why
 
 The exclusive flock is taken before the file has its name, and the worker inherits it; the kernel frees it when the last
-process that holds it dies. So an unlocked file is an instance that is gone, whatever happened to its launcher, and a
-process id is used only while its owner lives. Readers take the lock shared, so that they do not take each other for a
-worker.
+process that holds it dies. So an unlocked file means that the instance is gone, whatever happened to its launcher, and
+a process id is used only while its owner lives. Readers take a shared lock, so that they do not mistake each other for
+a worker.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def create(path: Path, **first: Any) -> int | None:
 
 
 def append(path: Path, **entry: Any) -> None:
-    """Append a line. An instance that was cleaned up meanwhile is no error."""
+    """Append a line. Does nothing if the file was removed meanwhile."""
     with guarded("write the instance file", path), suppress(FileNotFoundError):
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
@@ -101,7 +101,7 @@ def append(path: Path, **entry: Any) -> None:
 
 
 def read(path: Path) -> Record | None:
-    """Return the record, None if the file is gone or not ours. Raises Unavailable if a live instance's is damaged."""
+    """Return the record, None if the file is gone or not ours. Raises Unavailable if it is damaged and locked."""
     with guarded("read the instance file", path):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -125,14 +125,14 @@ def read_own(root: Path, id: str) -> Record | None:
 
 
 def is_abandoned(path: Path, older_than_s: float, now: float) -> bool:
-    """Return whether a launcher that died left this file, which does not have its final name yet."""
+    """Return whether a launcher died before it gave this file its final name."""
     with guarded("look at", path), suppress(FileNotFoundError), path.open("rb") as file:
         return now - os.fstat(file.fileno()).st_mtime > older_than_s and _lock_is_free(file.fileno())
     return False
 
 
 def _merge(lines: list[bytes]) -> dict[str, Any]:
-    """Merge the lines. The first line with a field wins; fields of later versions are left out."""
+    """Merge the lines. The first line with a field wins; unknown fields, of later versions, are left out."""
     found: dict[str, Any] = {}
     for line in lines:
         with suppress(ValueError):  # torn by a full disk
@@ -152,7 +152,7 @@ def _lock_is_free(fd: int) -> bool:
 
 
 def _write_line(fd: int, entry: dict[str, Any]) -> None:
-    """Write in one call, which no other can split, and on a new line, so that a torn line spoils only itself."""
+    """Write with one call, which is atomic, and on a new line, so that a torn line spoils only itself."""
     line = b"\n" + json.dumps(entry).encode() + b"\n"
     if os.write(fd, line) != len(line):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -14,7 +14,7 @@ from core.local.store import LocalStore
 
 
 class LocalPlatform:
-    """Everything is under the settings' `home`."""
+    """Opens store, queues and fleet under the settings' `home`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -38,11 +38,11 @@ class LocalPlatform:
         return LocalFleet(self._settings.home / "instances", worker_command, self._settings, grace_s=grace_s)
 
     def machine(self) -> None:
-        """Return None: nobody takes one's own machine away."""
+        """Return None: no provider takes this machine away."""
         return
 
     def launched(self, worker_id: str) -> bool:
-        """Return whether the instance's file names this process, and is locked by it."""
+        """Return whether the file of this instance is locked and names this process."""
         record = instance_files.read_own(self._settings.home / "instances", worker_id)
         return record is not None and record.alive and record.pid == os.getpid()
 

@@ -1,11 +1,11 @@
 """Queues with SQS's semantics in one SQLite file, shared by all queues and processes of a deployment.
 
 A message waits while `hidden_until` is NULL, and is in flight while it is in the future. Once it has passed, the next
-receive lets the message wait again, or moves it to the dead letters after enough deliveries. Dead letters are messages
-of the queue NAME-dead.
+receive makes the message wait again, or moves it to the dead letters after `max_receives` deliveries. Dead letters are
+messages of the queue NAME-dead.
 
-`hidden_until` is in the machine's uptime, as the wall clock of a process may be wrong, or jump. After a boot nobody
-holds a message any more, so all come back at once.
+`hidden_until` is in the machine's uptime, as the wall clock may be wrong, or jump. After a boot no process holds a
+message any more, so all come back at once.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ _POLL_S = (0.001, 0.02)
 class LocalQueue:
     """Safe for several processes, and for several threads, which share one connection under a lock.
 
-    Create or first use it after a fork: SQLite's connections do not survive one. `clock` gives Unix seconds for the
-    times of sending. A file that others keep locked for `busy_timeout_s` raises Unavailable.
+    Create or first use it after a fork: SQLite's connections do not survive one. `clock` gives Unix seconds, for the
+    times of sending. Raises Unavailable if others keep the file locked for `busy_timeout_s`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class LocalQueue:
         busy_timeout_s: float = 10.0,
     ) -> None:
         if name.endswith(_DEAD):
-            raise ValueError(f"queue {name!r}: names that end in {_DEAD} are kept for dead letters")
+            raise ValueError(f"queue {name!r}: names that end in {_DEAD} are reserved for dead letters")
         self.name = name
         self._dead_name = name + _DEAD
         self._max_receives = max_receives
@@ -129,7 +129,7 @@ class LocalQueue:
         )
 
     def depth(self) -> Depth:
-        """Return exact counts. A message whose last delivery ran out counts as dead before a receive moves it."""
+        """Return exact counts. A message whose last delivery timed out counts as dead before a receive moves it."""
         values = {"name": self.name, "dead": self._dead_name, "now": self._uptime(), "max": self._max_receives}
         with self._db.reading() as run:
             waiting, in_flight, returned, exhausted, dead, dead_hidden = run.execute(_COUNTS, values).fetchone()
@@ -142,13 +142,13 @@ class LocalQueue:
         )
 
     def dead_letters(self) -> LocalQueue:
-        """Return the dead letters. They are never moved on, and their receive counts go on from where they were."""
+        """Return the queue of dead letters. It never moves them on, and continues their receive counts."""
         return _DeadLetters(self)
 
     def redrive(self, limit: int) -> int:
-        """Make each a new message, as SQS does: sent now, never received, last in the queue.
+        """Make each dead letter a new message, as SQS does: sent now, never received, last in the queue.
 
-        Dead letters in flight stay.
+        Dead letters in flight stay where they are.
         """
         moved = 0
         while moved < limit and (group := self._redrive_some(min(_REDRIVEN, limit - moved))):
@@ -156,11 +156,11 @@ class LocalQueue:
         return moved
 
     def _redrive_some(self, limit: int) -> int:
-        """Move a few, as senders wait meanwhile."""
+        """Move up to `limit` dead letters in one transaction, for which senders have to wait."""
         with self._db.transaction() as run:
             now = self._uptime()
             self._settle(run, now)
-            run.execute(_RETURN, (self._dead_name, now))  # read by somebody, and returned
+            run.execute(_RETURN, (self._dead_name, now))  # dead letters that were received, and whose time is over
             chosen = run.execute(
                 "SELECT id FROM messages WHERE queue = ? AND hidden_until IS NULL ORDER BY id LIMIT ?",
                 (self._dead_name, limit),
@@ -177,7 +177,7 @@ class LocalQueue:
         self._db.close()
 
     def _ready(self) -> bool:
-        """Return whether a receive has anything to do. It only reads, so idle receivers do not delay senders."""
+        """Return whether a receive would find work. This only reads, so idle receivers do not delay senders."""
         with self._db.reading() as run:
             return bool(run.execute(_READY, (self.name, self.name, self._uptime())).fetchone()[0])
 
@@ -193,7 +193,7 @@ class LocalQueue:
         ]
 
     def _settle(self, run: sqlite3.Cursor, now: float) -> None:
-        """Let messages wait again that were hidden long enough, or move them to the dead letters."""
+        """Make messages wait again whose hidden time is over, or move them to the dead letters."""
         run.execute(_BURY, (self._dead_name, self.name, now, self._max_receives))
         run.execute(_RETURN, (self.name, now))
 
@@ -222,7 +222,7 @@ class _DeadLetters(LocalQueue):
         self._parent = parent
 
     def peek(self, limit: int) -> list[Delivery]:
-        """Return dead letters, including those in flight and those that no receive has moved here yet."""
+        """Return dead letters, also if they are in flight, or no receive has moved them here yet."""
         parent = self._parent
         values = {"dead": self.name, "name": parent.name, "now": self._uptime(), "max": parent._max_receives}
         with self._db.reading() as run:

@@ -33,7 +33,7 @@ _ALL_RETURN = "UPDATE messages SET hidden_until = 0 WHERE hidden_until IS NOT NU
 
 
 class QueueDatabase:
-    """One connection, guarded by a lock and opened at its first use. Errors of SQLite become Unavailable."""
+    """One connection, guarded by a lock and opened at its first use. Turns SQLite's errors into Unavailable."""
 
     def __init__(self, path: Path, queue: str, boot: str, busy_timeout_s: float) -> None:
         self._path = path
@@ -48,10 +48,10 @@ class QueueDatabase:
 
     @contextmanager
     def transaction(self, *, flush: bool = False) -> Iterator[sqlite3.Cursor]:
-        """Commit everything in the block together, or nothing.
+        """Commit all statements of the block together, or none.
 
-        With `flush` it is on the disk when this returns. Without, a power cut may undo it: a message that was received
-        or deleted comes back, which at-least-once delivery allows. A crash of the process undoes nothing.
+        With `flush` they are on the disk when this returns. Without it a power cut may undo them: a message that was
+        received or deleted comes back, which at-least-once delivery allows. A crash of the process undoes nothing.
         """
         with self._lock, self._translate_errors():
             cursor = self._open().cursor()
@@ -118,7 +118,7 @@ _ADVICE = {
     sqlite3.SQLITE_BUSY: "another process keeps it locked; is one stopped, or its disk stuck? It is safe to try again",
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
     sqlite3.SQLITE_READONLY: "it cannot be written; check its owner and permissions, and those of its folder",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that its folder is there and may be written",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that its folder exists and may be written",
     sqlite3.SQLITE_IOERR: "the disk reports an input/output error; check its free space and its health",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; stop tagfleet, move it away and send the batches again",
     sqlite3.SQLITE_NOTADB: "the file is not a SQLite database; stop tagfleet and move it away",

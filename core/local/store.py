@@ -3,9 +3,9 @@
     ROOT/objects/   the object `a/b/c` is the file `a+/b+/c`: `+`, which no key contains, marks folders, so the keys
                     `a` and `a/b` exist side by side as they do on S3
     ROOT/locks/     one lock for all keys of the same hash; held while an object changes
-    ROOT/partial/   objects being written; what a killed process leaves is removed when a store is next opened
+    ROOT/partial/   objects being written; the next opening of the store removes what killed processes left
 
-An object is written aside, flushed, and renamed into place, so that a reader sees a whole version or none.
+An object is written to partial/, flushed, and renamed into place, so that a reader sees a whole version or none.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _DEFAULT_TYPE = "application/octet-stream"
 class LocalStore:
     """Safe for several threads and processes. A bad key raises ValueError.
 
-    The content type is not stored: `get` guesses it from the key's extension. Folders stay when their last object is
-    deleted, as removing one could race with a put of another process. `clock_ns` gives Unix nanoseconds.
+    The content type is not stored: `get` guesses it from the key's extension. Empty folders stay, as removing one could
+    race with a put of another process. `clock_ns` gives Unix nanoseconds.
     """
 
     def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
@@ -139,9 +139,9 @@ class LocalStore:
             os.fsync(fd)
 
     def _make_folder(self, folder: str) -> None:
-        """Make `folder` and the names that lead to it durable.
+        """Make `folder`, and make it and the folders above it durable.
 
-        Once per folder and store, even if the folder exists: its maker may have died before flushing it.
+        Does so once per folder, even if it exists: the process that made it may have died before flushing it.
         """
         if folder in self._durable_folders or folder == self._objects:
             return
@@ -162,7 +162,7 @@ class LocalStore:
             there = _etag(old) if old else None
             if there != (None if isinstance(condition, IfAbsent) else condition.etag):
                 raise PreconditionFailed(key)
-        # The kernel's time stamps repeat within milliseconds, and clocks step back; each version needs its own.
+        # Each version needs its own time, for the etag: the kernel's repeat within milliseconds, and clocks step back.
         now = max(self._clock_ns(), old.st_mtime_ns + 1 if old else 0)
         os.utime(fd, ns=(now, now))
         etag = _etag(os.fstat(fd))
@@ -194,11 +194,11 @@ class LocalStore:
                 yield ObjectInfo(key, found.st_size, _etag(found), found.st_mtime)
 
     def _check_root(self) -> None:
-        """Raise if the store itself is missing, which differs from a missing object."""
+        """Raise FileNotFoundError if the store itself is missing, not just an object."""
         os.stat(self._objects)  # noqa: PTH116
 
     def _sweep(self) -> None:
-        """Remove what killed processes left half written: old, and locked by nobody."""
+        """Remove half-written objects of killed processes: old files that nobody locks."""
         for name in os.listdir(self._partial):  # noqa: PTH208
             path = Path(self._partial, name)
             with suppress(FileNotFoundError, BlockingIOError):

@@ -1,4 +1,4 @@
-"""The time since this machine started: one clock for all its processes, which nobody can set."""
+"""The machine's uptime: one clock that all its processes share and nobody can set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Uptime:
-    """`now` gives seconds since the start named `boot`. They do not grow while the machine sleeps."""
+    """`now` gives the seconds since the boot with the id `boot`, without time in which the machine slept."""
 
     now: Callable[[], float]
     boot: str

@@ -1,1 +1,1 @@
-"""Writing logs without ever failing, reading the journal of systemd, and shipping it to where logs are kept."""
+"""Writes logs without ever failing, reads systemd's journal, and ships it to a log service."""

@@ -1,4 +1,4 @@
-"""Reads the journal of systemd by systemd's own command: what units of this machine wrote, in order."""
+"""Reads the output of this machine's units, in order, from systemd's journal by `journalctl`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from core.errors import Unavailable
 @dataclass(frozen=True, slots=True)
 class Entry:
     cursor: str
-    """The journal's name for this position. Reading can go on after it, in a later boot too."""
+    """The journal's name for this position. Reading can continue after it, even in a later boot."""
     at_ms: int
     """Unix milliseconds."""
     unit: str
-    """Without `.service`."""
+    """The unit's name without `.service`; `systemd` if it is none of ours."""
     message: str
 
 
@@ -35,7 +35,7 @@ class Journal:
         ]
 
     def after(self, cursor: str, most: int) -> list[Entry]:
-        """Return the next `most` entries after `cursor`, or from the start of this boot if it is empty.
+        """Return up to `most` entries after `cursor`, or from the start of this boot if it is empty.
 
         Raises Unavailable if the journal cannot be read.
         """
@@ -61,15 +61,15 @@ class Journal:
         return found
 
     def _entries(self, line: bytes) -> Iterator[Entry]:
-        """One, or none where the line is not an entry that has a place and a time."""
+        """Yield the line's entry, or nothing if it has no cursor or time."""
         with suppress(ValueError, KeyError, TypeError):
-            told: dict[str, Any] = json.loads(line)
-            names = (told.get(name) for name in ("UNIT", "_SYSTEMD_UNIT", "COREDUMP_UNIT"))
+            fields: dict[str, Any] = json.loads(line)
+            names = (fields.get(name) for name in ("UNIT", "_SYSTEMD_UNIT", "COREDUMP_UNIT"))
             unit = next(
                 (self._units[name] for name in names if isinstance(name, str) and name in self._units), "systemd"
             )
-            at_ms = int(told["__REALTIME_TIMESTAMP"]) // 1000
-            yield Entry(str(told["__CURSOR"]), at_ms, unit, _text(told.get("MESSAGE")))
+            at_ms = int(fields["__REALTIME_TIMESTAMP"]) // 1000
+            yield Entry(str(fields["__CURSOR"]), at_ms, unit, _text(fields.get("MESSAGE")))
 
 
 def _text(message: Any) -> str:

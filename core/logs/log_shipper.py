@@ -1,8 +1,8 @@
-"""Ships what this machine's units write to where logs are kept, to the last line before the machine ends.
+"""Ships the output of this machine's units to a log service, up to the last line before the machine ends.
 
-1. The journal's cursor is saved after its entries were sent: a crash sends some entries twice and loses none.
-2. systemd stops this process after the units whose logs it ships, so everything they wrote is in the journal by then.
-3. At its end it therefore ships until there is nothing new, for `drain_s` at most: the machine must be able to end.
+1. It saves the journal's cursor after it has sent the entries: a crash sends some entries twice and loses none.
+2. systemd stops this process after the units whose logs it ships, so by then the journal has all their output.
+3. After that it ships until nothing is new, but for `drain_s` at most: it must not keep the machine from ending.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.util.backoff import compute_backoff
 
 _POLL_S = 5.0
 _MOST = 5_000
-"""Entries that are read at once."""
+"""The most entries that are read at once."""
 _LONGEST_PAUSE_S = 60.0
 """The longest pause between two tries while logs cannot be sent."""
 
@@ -36,7 +36,7 @@ class Destination(Protocol):
 
 
 class LogShipper:
-    """Ships the journal. `stream` is the prefix of each unit's stream; `cursor_file` survives restarts.
+    """Ships the journal. `stream` is the prefix of each unit's stream; `cursor_file` keeps the cursor across restarts.
 
     `say` gets lines for people; `clock` is monotonic.
     """
@@ -64,17 +64,17 @@ class LogShipper:
         """Ship until `stop` is set, then the rest, for `drain_s` at most. Errors of the ports do not end it."""
         failures = 0
         while not stop.is_set():
-            sent = self._ship_or_tell()
+            sent = self._ship_or_report()
             failures = 0 if sent is not None else failures + 1
             if sent != _MOST:
                 stop.wait(compute_backoff(failures, base_s=poll_s, cap_s=_LONGEST_PAUSE_S))
         deadline = self._clock() + drain_s
         while self._clock() < deadline:
-            if self._ship_or_tell() == 0:
+            if self._ship_or_report() == 0:
                 return
             if self._trouble:
                 threading.Event().wait(min(1.0, drain_s / 10))
-        self._say(f"logs that are left after {drain_s:g} s are not sent: {self._trouble or 'there are too many'}")
+        self._say(f"the logs left after {drain_s:g} s are not sent: {self._trouble or 'there are too many'}")
 
     def ship(self) -> int:
         """Send what is new. Returns the number of entries. Raises Unavailable."""
@@ -89,8 +89,8 @@ class LogShipper:
             atomic_write(self._cursor_file, self._cursor, mode=PRIVATE, make_parents=True)
         return len(entries)
 
-    def _ship_or_tell(self) -> int | None:
-        """Call `ship`; return None if it fails, and tell each cause once."""
+    def _ship_or_report(self) -> int | None:
+        """Call `ship`; return None if it fails, and report each cause once."""
         try:
             sent = self.ship()
         except (Unavailable, OSError) as error:
@@ -112,7 +112,7 @@ def _by_unit(entries: Sequence[Entry]) -> ItemsView[str, list[tuple[int, str]]]:
 
 
 def _read(file: Path) -> str:
-    """Where there is none, shipping begins with this boot."""
+    """Return the saved cursor; "" without one, so that shipping begins with this boot."""
     try:
         return file.read_text().strip()
     except (OSError, ValueError):

@@ -1,9 +1,9 @@
-"""A stream for logs that never fails and hardly ever blocks: what it cannot write is dropped and counted.
+"""A stream for logs that never fails and hardly ever blocks: it drops and counts the lines that it cannot write.
 
 1. A log matters less than the work it describes: a full disk, a closed pipe or a missing descriptor must end nothing.
-2. A reader matters less too: a pipe that nobody empties is waited for once, for a second. From then on lines are
-   dropped until the pipe takes some again.
-3. Nothing is buffered here: a failed write that stays in a buffer would make the next one fail, and the exit.
+2. A reader matters less too: the stream waits once, for a second, for a pipe that nobody empties. From then on it drops
+   lines until the pipe accepts some again.
+3. Nothing is buffered: data of a failed write in a buffer would make the next write fail, and the exit.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import TextIO
 
 _PATIENCE_S = 1.0
 _PIECE = 4096
-"""PIPE_BUF of Linux: a pipe that reports ready takes this many bytes without blocking."""
+"""PIPE_BUF of Linux: a pipe that reports ready accepts this many bytes without blocking."""
 
 
 class LogStream(io.TextIOBase):
     """Writes text to the descriptor `fd`, or drops it if that is None. Safe for several threads, and after a fork.
 
-    `dropped` counts the lines that were lost, whole or in part.
+    `dropped` counts the lines that were lost, wholly or in part.
     """
 
     def __init__(self, fd: int | None) -> None:
         super().__init__()
         self._fd = fd
         self._may_block = fd is not None and not _is_file(fd)
-        self._lock = threading.RLock()  # a signal's handler may log while its thread is at it
+        self._lock = threading.RLock()  # a signal handler may log while its own thread is logging
         self._patience_s = _PATIENCE_S
         self._torn = False
         self.dropped = 0
@@ -61,7 +61,7 @@ class LogStream(io.TextIOBase):
         """Write as much of `text` as possible. Returns its length in any case."""
         data = text.encode(self.encoding, self.errors)
         with self._lock:
-            # What follows a line that was cut off begins a new one.
+            # After a line that was cut off, begin a new one.
             if self._torn and self._write_bytes(b"\n") == 0:
                 self._torn = False
             left = len(data) if self._torn else self._write_bytes(data)
@@ -71,7 +71,7 @@ class LogStream(io.TextIOBase):
         return len(text)
 
     def _write_bytes(self, data: bytes) -> int:
-        """Write, and return how many bytes could not be written."""
+        """Write `data`, and return how many bytes could not be written."""
         view = memoryview(data)
         if self._fd is None:
             return len(view)
@@ -92,7 +92,7 @@ class LogStream(io.TextIOBase):
         return 0
 
     def _is_ready(self, wait_s: float) -> bool:
-        """Return whether the descriptor takes a piece, or whether writing would report an error."""
+        """Wait up to `wait_s`; return whether a write would not block: it would succeed, or report an error."""
         poll = select.poll()
         poll.register(self._fd or 0, select.POLLOUT)
         return bool(poll.poll(max(0.0, wait_s) * 1000))
@@ -102,7 +102,7 @@ class LogStream(io.TextIOBase):
 
 
 def never_failing(stream: TextIO | None) -> LogStream | TextIO:
-    """Return a stream to the same descriptor that drops what it cannot write; a stream without one as it is."""
+    """Return a stream to the same descriptor that never fails; a stream without a descriptor unchanged."""
     if stream is None:
         return LogStream(None)
     if isinstance(stream, LogStream):

@@ -1,1 +1,1 @@
-"""Self-contained HTML reports: the page, the table and the plot that every tier's reports are made of."""
+"""The parts of self-contained HTML reports, for all tiers: the page, the table and the plot."""

@@ -1,4 +1,4 @@
-"""An HTML page that needs nothing else: no network, no script, no other file."""
+"""A self-contained HTML page: it needs no network, no script and no other file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ figure img { height: 9rem; margin-right: .5rem }
 
 
 def build_page(title: str, body: Iterable[str]) -> str:
-    """Return the page. `title` is text, which is also its heading; `body` is HTML."""
+    """Return the page. `title` is text, and also the heading; `body` is HTML."""
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     lines = "\n".join(body)
     return (

@@ -1,4 +1,4 @@
-"""Plots as SVG that a page can contain. matplotlib is imported when one is drawn."""
+"""Draws plots as SVG for an HTML page. Drawing imports matplotlib."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _POINTS = 400
 
 
 def draw_svg(width: float, height: float, draw: Callable[[Figure], None]) -> str:
-    """Return what `draw` puts on a figure of this size in inches. The same plot always gives the same bytes."""
+    """Let `draw` fill a figure of this size in inches; return its SVG. The same plot always gives the same bytes."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -22,7 +22,7 @@ def draw_svg(width: float, height: float, draw: Callable[[Figure], None]) -> str
         matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9, "svg.hashsalt": "tagfleet"}),
         warnings.catch_warnings(),
     ):
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has fonts that matplotlib has not
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has fonts that matplotlib lacks
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         out = StringIO()
@@ -32,12 +32,12 @@ def draw_svg(width: float, height: float, draw: Callable[[Figure], None]) -> str
 
 
 def escape_formula(text: str) -> str:
-    """Return the text for a plot, with no dollar that would begin a formula."""
+    """Return the text for a plot, with dollars escaped: matplotlib takes them for formulas."""
     return text.replace("$", r"\$")
 
 
 def thin_points(points: Sequence[tuple[float, float]], most: int = _POINTS) -> list[tuple[float, float]]:
-    """Return at most about `most` of the points, always with the first and the last."""
+    """Return `most` of the points at most, always with the first and the last."""
     if len(points) <= most:
         return list(points)
     step = len(points) / (most - 1)

@@ -1,4 +1,4 @@
-"""A table as HTML."""
+"""Builds tables as HTML."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def build_table(
 ) -> str:
     """Return the table; every cell and heading is text.
 
-    Numbers are aligned to the right, and so are all columns from `numbers_from` on. Rows whose number, from 0, is
-    strong are bold.
+    Numbers are aligned to the right, and so are all columns from `numbers_from` on. A row is bold if `is_strong` says
+    so for its number, from 0.
     """
 
     def cell(tag: str, column: int, value: object) -> str:

@@ -1,1 +1,1 @@
-"""The ports, the keys of the store, and what is kept in it: models, documents, results, originals."""
+"""The ports, the keys of the store, and the models, documents, results and originals in it."""

@@ -1,7 +1,7 @@
-"""Finds out whether a store honours conditional writes, on which the controller's lease and runs depend.
+"""Checks that a store honours conditional writes, on which the controller's lease and runs depend.
 
-Stores that speak S3's protocol differ: some refuse `If-None-Match` and `If-Match` on a put (501 NotImplemented), and
-some ignore them, which is worse, as no error would ever tell.
+Stores with S3's protocol differ: some refuse `If-None-Match` and `If-Match` on a put (501 NotImplemented), and some
+ignore them, which is worse, as no error would ever show it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from core.storage import layout
 from core.storage.ports import Condition, Etag, IfAbsent, IfMatch, ObjectStore
 
 _OTHER = Etag('"00000000000000000000000000000000"')
-"""The etag of no object, in S3's form: an MD5 in quotes."""
+"""An etag that no object has, in S3's form: an MD5 in quotes."""
 
 
 def check_conditional_writes(store: ObjectStore, place: str) -> None:
@@ -25,15 +25,15 @@ def check_conditional_writes(store: ObjectStore, place: str) -> None:
     key = f"{layout.PROBES}{new_id('prb')}"
     there = store.put(key, b"probe")
     try:
-        _refused(store, key, IfAbsent(), place, "If-None-Match")
-        _refused(store, key, IfMatch(_OTHER), place, "If-Match")
-        _put(store, key, IfMatch(there), place, "If-Match")
+        _check_refused(store, key, IfAbsent(), place, "If-None-Match")
+        _check_refused(store, key, IfMatch(_OTHER), place, "If-Match")
+        _check_accepted(store, key, IfMatch(there), place, "If-Match")
     finally:
         with suppress(Unavailable):  # the check itself reports what is wrong
             store.delete([key])
 
 
-def _refused(store: ObjectStore, key: str, condition: Condition, place: str, header: str) -> None:
+def _check_refused(store: ObjectStore, key: str, condition: Condition, place: str, header: str) -> None:
     try:
         store.put(key, b"probe of a condition that does not hold", condition=condition)
     except PreconditionFailed:
@@ -43,7 +43,7 @@ def _refused(store: ObjectStore, key: str, condition: Condition, place: str, hea
     raise _unsuitable(place, f"ignores {header} on a put")
 
 
-def _put(store: ObjectStore, key: str, condition: Condition, place: str, header: str) -> None:
+def _check_accepted(store: ObjectStore, key: str, condition: Condition, place: str, header: str) -> None:
     try:
         store.put(key, b"probe of a condition that holds", condition=condition)
     except PreconditionFailed as error:

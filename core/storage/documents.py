@@ -2,12 +2,13 @@
 
 1. A write is conditional on the etag that was read (compare-and-set), so no change of another process is lost.
 2. The answer to a write can get lost. Then `save` raises Unavailable and nobody knows whether it was written. The next
-   write would meet its own earlier one and take it for another process's. So a document remembers the content of
-   writes without an answer; where a write is refused, it reads again, and goes on if it finds one of those.
+   write would be refused because of our own earlier one, and mistake that for another process's. So a document
+   remembers the content of unanswered writes. If a write is refused, it reads the object again, and continues if it
+   finds one of these contents.
+3. So the content must differ between writers (by an owner, a counter): equal content does not show who wrote it.
 
-`S3Store.put` solves the same below, within one call: botocore sends a request again whose answer was lost, and a
-nonce in the object's metadata tells the store its own write. What is left for this module are calls that failed.
-Content has to differ between writers for this (an owner, a counter): equal content is equal, whoever wrote it.
+`S3Store.put` solves the same problem within one call, where botocore repeats a request whose answer was lost: a nonce
+in the object's metadata identifies its own write. This module handles calls that failed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _JSON = "application/json"
 
 
 class Document(Generic[T]):
-    """One object in the store, as one process has read and written it. Not for several threads at once."""
+    """One object in the store, as one process last read or wrote it. Not safe for several threads."""
 
     def __init__(
         self,
@@ -41,20 +42,20 @@ class Document(Generic[T]):
         content_type: str = _JSON,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
-        """`parse` says what is wrong with damaged content by an error of its own, which passes unchanged."""
+        """`parse` raises an error of its own for damaged content, which passes unchanged."""
         self.key = key
         self.etag: Etag | None = None
-        """The version that this process read or wrote last; None where there was none."""
+        """The version that this process loaded or saved last; None if there was no object."""
         self._store = store
         self._parse = parse
         self._serialise = serialise
         self._content_type = content_type
         self._pause = pause
         self._unanswered: set[bytes] = set()
-        """Hashes of the contents whose writes had no answer, since the last one that had."""
+        """Hashes of the contents of unanswered writes since the last successful one."""
 
     def read(self) -> tuple[T, Etag] | None:
-        """Return what is stored now and its version, None where there is nothing. Later writes do not build on it.
+        """Return the stored value and its version, None if there is none. `save` does not build on this version.
 
         Raises Unavailable, and what `parse` raises.
         """
@@ -65,7 +66,7 @@ class Document(Generic[T]):
         return self._parse(blob.data), blob.etag
 
     def load(self) -> T | None:
-        """Return what is stored now, None where there is nothing; the next `save` replaces that version.
+        """Return the stored value, None if there is none. The next `save` replaces this version.
 
         Raises Unavailable, and what `parse` raises.
         """
@@ -76,8 +77,8 @@ class Document(Generic[T]):
     def save(self, value: T) -> None:
         """Replace the version that was loaded or saved last.
 
-        Raises PreconditionFailed where another process wrote since then, and Unavailable: then `value` may or may not
-        be stored, and another `save` is safe.
+        Raises PreconditionFailed if another process wrote since then, and Unavailable: then `value` may or may not be
+        stored, and another `save` is safe.
         """
         data = self._serialise(value)
         try:
@@ -92,9 +93,9 @@ class Document(Generic[T]):
         self._unanswered.clear()
 
     def update(self, change: Callable[[T | None], T | None]) -> T | None:
-        """Load, change and save, again while other processes are faster. `change` returns None to leave it as it is.
+        """Load, change and save; repeat if another process wrote in between. `change` returns None to change nothing.
 
-        Returns what was saved, None where nothing was. Raises Unavailable, and what `parse` and `change` raise.
+        Returns the saved value, or None. Raises Unavailable, and what `parse` and `change` raise.
         """
         for attempt in range(_TRIES):
             changed = change(self.load())
@@ -106,7 +107,7 @@ class Document(Generic[T]):
                 self._pause(compute_backoff(attempt, base_s=_FIRST_PAUSE_S, cap_s=_LONGEST_PAUSE_S, jitter=1.0))
             else:
                 return changed
-        raise Unavailable(f"{self.key} in the store changes too often to be written: it is tried again")
+        raise Unavailable(f"{self.key} in the store changes too often to be written; it is safe to try again")
 
     def _put(self, data: bytes) -> None:
         condition = IfAbsent() if self.etag is None else IfMatch(self.etag)
@@ -117,7 +118,7 @@ class Document(Generic[T]):
             raise
 
     def _find_own(self, data: bytes) -> tuple[Etag, bool] | None:
-        """The stored version if this process wrote it, and whether it is `data`. None if another did."""
+        """Return the stored version, and whether it is `data`. Return None if this process did not write it."""
         try:
             blob = self._store.get(self.key)
         except NotFound:

@@ -1,4 +1,4 @@
-"""Models that are a folder of files, in the store: versions are named by their content and never changed.
+"""Models in the store that are a folder of files. A version is named by its content and never changes.
 
 models/NAME/VERSION/files.json    the manifest: the files and their SHA-256
 models/NAME/VERSION/…             the files
@@ -25,7 +25,7 @@ from core.util.atomic import atomic_folder
 MANIFEST_FILE = "files.json"
 NEEDED = ("config.json", "model.safetensors")
 _KINDS = (".json", ".txt", ".safetensors")
-"""Extensions of a model's files. Code is not among them."""
+"""Extensions of a model's files; none of them holds code."""
 
 _MANIFEST_KEY = re.compile(rf"{re.escape(layout.MODELS)}[a-z0-9-]+/[0-9a-f]{{8}}/{re.escape(MANIFEST_FILE)}")
 
@@ -34,7 +34,7 @@ FileName = Annotated[str, Field(pattern=_FILE_NAME.pattern)]
 
 
 class FolderManifest(BaseModel):
-    """`files` maps each name to its SHA-256; `added_at` is in Unix seconds."""
+    """The list of a model's files. `files` maps each name to its SHA-256; `added_at` is in Unix seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Name
@@ -52,7 +52,7 @@ class FolderManifest(BaseModel):
 
 
 def version_of(files: Mapping[str, str]) -> str:
-    """Return eight hex digits of the hash of all names and hashes: equal files have equal versions anywhere."""
+    """Return eight hex digits of a hash over all names and hashes: equal files have equal versions everywhere."""
     said = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
     return hashlib.sha256(said.encode()).hexdigest()[:8]
 
@@ -73,7 +73,7 @@ def _belongs(path: Path) -> bool:
 
 
 def add(store: ObjectStore, name: str, folder: Path, now: float) -> FolderManifest:
-    """Store the model, manifest last. From now on it is the newest of its name.
+    """Store the model, manifest last. It becomes the newest version of its name.
 
     Raises WeightsMissing if the folder holds no model, Unavailable.
     """
@@ -87,9 +87,9 @@ def add(store: ObjectStore, name: str, folder: Path, now: float) -> FolderManife
 
 
 def find(store: ObjectStore, name: str, version: str = "") -> FolderManifest | None:
-    """Return this version, or the complete version that was added last; None if there is none.
+    """Return this version, or without `version` the newest undamaged one; None if there is none.
 
-    Raises WeightsInvalid if the version is damaged, or all are, Unavailable.
+    Raises WeightsInvalid if all versions found are damaged, Unavailable.
     """
     found, damaged = _list(store, layout.model_prefix(name, version))
     if damaged and not found:
@@ -98,7 +98,7 @@ def find(store: ObjectStore, name: str, version: str = "") -> FolderManifest | N
 
 
 def every(store: ObjectStore) -> tuple[list[FolderManifest], list[str]]:
-    """Return all versions of all such models by name, newest first, and a message for each damaged one.
+    """Return all versions of all these models by name, newest first, and a message for each damaged one.
 
     Raises Unavailable.
     """
@@ -125,7 +125,7 @@ def remove(store: ObjectStore, reference: str) -> bool:
 
 
 def fetch(store: ObjectStore, manifest: FolderManifest, cache: Path) -> Path:
-    """Copy the model to a folder under `cache` once, check it, and return the folder, which is always complete.
+    """Return the model's folder under `cache`, which is always complete. The first call copies and checks the files.
 
     Raises WeightsMissing, WeightsInvalid if a file is damaged, Unavailable.
     """

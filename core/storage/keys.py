@@ -1,4 +1,4 @@
-"""The rules for keys that mean the same in every store. See `core.storage.ports.ObjectStore`."""
+"""Checks keys by the rules that all stores share. See `core.storage.ports.ObjectStore`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MAX_KEY = 1024
 
 
 def segments_of(key: str) -> list[str]:
-    """Return the segments of a well-formed key. Raises ValueError."""
+    """Return the segments of a key. Raises ValueError if it is not well-formed."""
     segments = key.split("/")
     if len(key) > _MAX_KEY or not all(map(is_segment, segments)):
         raise ValueError(

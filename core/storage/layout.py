@@ -1,16 +1,16 @@
-"""The keys of everything in the store, and the names of queues; no other module spells them."""
+"""The keys of all objects in the store, and the names of queues. No other module spells them out."""
 
 from __future__ import annotations
 
-from core.domain.addresses import DROPS as DROPS  # this module's too, and light: `ami.names` imports it
+from core.domain.addresses import DROPS as DROPS  # part of this module's interface; imports little, for `ami.names`
 
 UPLOADS = "uploads/"
-"""Images that the web tier took in. Each has a job."""
+"""Images that were uploaded to the web tier. Each has a job."""
 THUMBNAILS = "thumbnails/"
 INPUT = (UPLOADS, DROPS, THUMBNAILS)
-"""Prefixes in the input bucket, where there are two buckets; everything else is in the output bucket."""
+"""Prefixes of the input bucket, if there are two buckets; everything else is in the output bucket."""
 FLEET = "fleet/"
-"""What the processes of the fleet tell each other: few enough objects to be listed at once."""
+"""Objects through which the fleet's processes know each other: few enough for one listing."""
 WORKERS = "fleet/workers/"
 DRAINS = "fleet/drain/"
 POOLS = "fleet/pools/"
@@ -25,13 +25,13 @@ ARRIVALS = "fleet/arrivals.json"
 """The arrivals of each quarter of an hour of the last two days."""
 CHANGES = "fleet/changes.json"
 RUNS = "runs/"
-"""The progress of each run that tags a bucket, and what it sends."""
+"""The progress of each run that tags a bucket, and its lists of objects."""
 PROBES = "fleet/probes/"
-"""Objects that are put and deleted again, to find out what the store can do."""
+"""Objects that are put and deleted again, to check what the store can do."""
 SETTINGS = "fleet/settings.toml"
 """The settings file that all hosts of a deployment on AWS share."""
 BAKES = "fleet/bakes/"
-"""What the builder of a machine image reads and reports."""
+"""Files that the builder of a machine image reads, and its report."""
 RESULTS_QUEUE = "results"
 ADAPTIVE = "adaptive/"
 """What adaptive taggers have learned from people."""
@@ -43,7 +43,7 @@ def image_key(batch_id: str, image_id: str) -> str:
 
 
 def key_before(key: str) -> str | None:
-    """Return the key that an upload's original had when uploads had no prefix of their own, below `images/`."""
+    """Return an upload's key in earlier versions, which kept uploads below `images/`; None for other keys."""
     return f"{DROPS}{key.removeprefix(UPLOADS)}" if key.startswith(UPLOADS) else None
 
 
@@ -56,17 +56,17 @@ def result_key(batch_id: str, image_id: str) -> str:
 
 
 def cancelled_key(batch_id: str) -> str:
-    """Return the key of the mark that a batch was cancelled."""
+    """Return the key of the object that marks a batch as cancelled."""
     return f"results/{batch_id}/cancelled"
 
 
 def batch_prefixes(batch_id: str) -> tuple[str, ...]:
-    """Return the prefixes of everything that is kept of a batch."""
+    """Return the prefixes of everything that the store holds of a batch."""
     return f"{UPLOADS}{batch_id}/", f"{THUMBNAILS}{batch_id}/", f"results/{batch_id}/"
 
 
 def originals_before(batch_id: str) -> str:
-    """Return the prefix of a batch's originals from when uploads had no prefix of their own; see `key_before`."""
+    """Return the prefix of a batch's originals in earlier versions; see `key_before`."""
     return f"{DROPS}{batch_id}/"
 
 

@@ -22,9 +22,9 @@ class _Object:
 
 
 class MemoryStore:
-    """Safe for several threads. A bad key raises ValueError.
+    """Keeps objects in a dictionary. Safe for several threads. A bad key raises ValueError.
 
-    `clock` gives Unix seconds for the time of a change. Without one, all objects are equally old.
+    `clock` gives the Unix seconds of a change. Without it, all objects are equally old.
     """
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:

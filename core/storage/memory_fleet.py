@@ -1,4 +1,4 @@
-"""A fleet in this process's memory: its instances boot and end by the clock, and run nothing."""
+"""A fleet in this process's memory, for tests and simulations. Its instances run nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Entry:
 
 @dataclass(slots=True)
 class MemoryInstances:
-    """What several `MemoryFleet` objects look after together."""
+    """The instances that several `MemoryFleet` objects share, as several controllers share a real fleet."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     entries: dict[str, _Entry] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class MemoryInstances:
 class MemoryFleet:
     """Launches at most `capacity` instances at a time (None: any number) from each of its `offerings`.
 
-    With `obeys=False` its instances do not stop when asked, and end `grace_s` later. `clock` gives Unix seconds.
+    With `obeys=False` its instances ignore the request to stop, and end `grace_s` later. `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class MemoryFleet:
             return [offering for offering in self._offerings if now >= self._aside.get(offering, now)]
 
     def launch(self, pool: str, count: int, token: str, offering: Offering = PROCESS) -> Launch:
-        """An instance's id follows from its token and number, so that a repeated call launches nothing twice."""
+        """Launch instances. Their ids follow from token and number, so a repeated call launches nothing twice."""
         digest = hashlib.sha256(token.encode()).hexdigest()[:12]
         launched: list[Instance] = []
         with self._using():
@@ -107,7 +107,7 @@ class MemoryFleet:
             self._settle()
 
     def _using(self) -> threading.RLock:
-        """The lock, for a call that needs the fleet to be available."""
+        """Return the lock. Raises Unavailable while the fleet is set to be unavailable."""
         if not self._all.available:
             raise Unavailable("the fleet in memory is set to be unavailable")
         return self._all.lock
@@ -129,7 +129,7 @@ class MemoryFleet:
         return sum(entry.gone_at is None for entry in self._all.entries.values())
 
     def _settle(self) -> None:
-        """Bring every instance to the state that it has by now, and forget those long gone."""
+        """Update every instance's state to the present time, and forget instances that are long gone."""
         now = self._clock()
         for id_, entry in list(self._all.entries.items()):
             if entry.gone_at is None and entry.stop_at is not None:

@@ -1,7 +1,7 @@
-"""Queues in this process's memory, with the semantics of SQS: for tests, and for fleets that live in virtual time.
+"""Queues in this process's memory, with SQS's semantics: for tests, and for simulated fleets in virtual time.
 
-A message waits, is in flight while `hidden_until` lies ahead, or is a dead letter. As in SQS, a message that was
-delivered too often moves to the dead letters with the next receive, not by itself.
+A message waits, or is in flight while `hidden_until` is in the future, or is a dead letter. As in SQS, the next receive
+moves a message that was delivered too often to the dead letters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core.errors import Unavailable
 from core.storage.ports import Delivery, Depth
 
 _POLL_S = 0.02
-"""How long a waiting receive sleeps at most while messages are hidden: the clock may be set forward meanwhile."""
+"""The longest sleep of a waiting receive while messages are hidden: tests may set the clock forward meanwhile."""
 
 
 @dataclass(slots=True)
@@ -48,24 +48,24 @@ class MemoryQueues:
         self._queues: dict[str, MemoryQueue] = {}
 
     def open(self, name: str) -> MemoryQueue:
-        """Return the queue of this name, and make it if it does not exist yet."""
+        """Return the queue of this name; make it if it does not exist yet."""
         with self.changed:
             return self._queues.setdefault(name, MemoryQueue(name, self))
 
     def wait_for_send(self, seen: int, timeout_s: float) -> int:
-        """Wait until there were more sends than `seen`, and return how many there were."""
+        """Wait until there are more sends than `seen`, or for `timeout_s`. Return the number of sends."""
         with self.changed:
             self.changed.wait_for(lambda: self.sends != seen, timeout_s)
             return self.sends
 
     def check(self, name: str) -> None:
-        """Raises Unavailable."""
+        """Raise Unavailable if the queues are set to be unavailable. `name` is the queue's, for the message."""
         if not self.available:
             raise Unavailable(f"queue {name}: the queues in memory are set to be unavailable")
 
 
 class MemoryQueue:
-    """One queue of `MemoryQueues`, which has the lock, the clock and the limits that all queues share."""
+    """One queue of `MemoryQueues`, which holds the lock, the clock and the limits that all queues share."""
 
     def __init__(self, name: str, queues: MemoryQueues) -> None:
         self.name = name
@@ -78,7 +78,7 @@ class MemoryQueue:
         return 1
 
     def send(self, bodies: Sequence[str]) -> None:
-        """All or none: this queue has no PartialSend."""
+        """Send all or none: this queue never raises PartialSend."""
         with self._using():
             now = self._queues.clock()
             for body in bodies:
@@ -116,7 +116,7 @@ class MemoryQueue:
             self._queues.changed.notify_all()
 
     def depth(self) -> Depth:
-        """Exact at `read_at`. A message whose last delivery ran out counts as dead before a receive moves it."""
+        """Return exact counts. A message whose last delivery timed out counts as dead before a receive moves it."""
         with self._using():
             waiting = list(self._waiting())
             exhausted = sum(self._exhausted(message) for message in waiting)
@@ -129,11 +129,11 @@ class MemoryQueue:
             )
 
     def dead_letters(self) -> MemoryQueue:
-        """Return the queue of the dead letters, which are never moved on, whatever their receive count."""
+        """Return the queue of dead letters. It never moves them on, whatever their receive count."""
         return self._dead
 
     def redrive(self, limit: int) -> int:
-        """Send dead letters anew: sent now, received never, last in the queue. Those in flight stay."""
+        """Make dead letters new messages: sent now, never received, last in the queue. Letters in flight stay."""
         with self._using():
             self._bury()
             chosen = list(itertools.islice(self._dead._waiting(), limit))
@@ -145,7 +145,7 @@ class MemoryQueue:
         return len(chosen)
 
     def _using(self) -> threading.Condition:
-        """The lock of all queues, for a call that needs them to be available."""
+        """Return the lock of all queues. Raises Unavailable while they are set to be unavailable."""
         self._queues.check(self.name)
         return self._queues.changed
 
@@ -154,7 +154,7 @@ class MemoryQueue:
         self._messages[message.id] = message
 
     def _waiting(self) -> Iterator[_Message]:
-        """Oldest first."""
+        """Yield the messages that are not hidden, oldest first."""
         now = self._queues.clock()
         return (message for message in self._messages.values() if message.hidden_until <= now)
 
@@ -169,7 +169,7 @@ class MemoryQueue:
         return found
 
     def _current(self, deliveries: Sequence[Delivery]) -> Iterator[_Message]:
-        """The messages of those deliveries that no later one has outdated."""
+        """Yield the messages of the deliveries whose receipts are not outdated."""
         for delivery in deliveries:
             number = delivery.receipt.partition(":")[0]
             message = self._messages.get(int(number)) if number.isdigit() else None
@@ -183,7 +183,7 @@ class MemoryQueue:
         return message.receive_count >= self._queues.max_receives
 
     def _bury(self) -> None:
-        """Move messages to the dead letters that wait again after their last delivery."""
+        """Move messages that wait again after their last delivery to the dead letters."""
         for message in [message for message in self._waiting() if self._exhausted(message)]:
             del self._messages[message.id]
             message.receipt = ""
@@ -212,11 +212,11 @@ class _DeadLetters(MemoryQueue):
             return super().peek(limit)
 
     def redrive(self, limit: int) -> int:
-        """Nothing to move: redrive the queue that these dead letters came from."""
+        """Return 0: redrive the queue that these dead letters came from."""
         return 0
 
     def _shown(self, message: _Message) -> Delivery:
-        """With as many deliveries as a worker can have had: looking at dead letters adds none."""
+        """Return the message with at most `max_receives` deliveries: reads of the dead letters do not count."""
         return Delivery(message.body, "", min(message.receive_count, self._queues.max_receives), message.sent_at)
 
     def _exhausted(self, message: _Message) -> bool:

@@ -1,10 +1,10 @@
-"""The model registry: models in the store, in versions that are named by their content and never changed.
+"""The model registry: models in the store. A version is named by its content and never changes.
 
 models/NAME/VERSION/model.safetensors    the weights
-models/NAME/VERSION/model.json           the `Manifest`: everything else that decides the model's output
+models/NAME/VERSION/model.json           the `Manifest`: everything else that determines the model's output
 models/NAME/default.json                 the version that NAME without a version means
 
-Files are checked by their SHA-256 when they are fetched.
+`Registry.fetch` checks the SHA-256 of the weights it copies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ARCHITECTURE = re.compile(r"^(torchvision|timm)/[A-Za-z0-9_.]+$")
 
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise PydanticCustomError("name", "should be small letters and digits, with single dashes between them")
+        raise PydanticCustomError("name", "should be lower-case letters and digits, with single dashes between them")
     return name
 
 
@@ -55,7 +55,7 @@ class _Part(BaseModel):
 
 
 class Input(_Part):
-    """How an image becomes pixels: scaled to `resize` at its shorter side, then the central `crop` × `crop` (pixels).
+    """How an image becomes input: scaled to `resize` pixels at its shorter side, then cropped to `crop` × `crop`.
 
     `mean` and `std` are per channel, for pixels in 0..1.
     """
@@ -77,7 +77,7 @@ class Manifest(_Part):
     labels: Annotated[tuple[str, ...], Field(min_length=1, max_length=100_000)]
     input: Input
     thresholds: tuple[Share, ...] = ()
-    """For multilabel models: the probability from which each label is a tag, in the order of `labels`."""
+    """For multilabel models: the least probability at which each label becomes a tag, in the order of `labels`."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """The outputs are divided by it before they become probabilities."""
     weights_sha256: Sha256
@@ -100,13 +100,13 @@ class Manifest(_Part):
 
     @property
     def version(self) -> str:
-        """Eight hex digits of the hash of everything that decides the output: equal models have equal versions."""
+        """Eight hex digits of a hash over all that determines the output: equal models have equal versions."""
         said = self.model_dump_json(exclude={"metrics", "trained_on", "licence", "card", "created_at"})
         return hashlib.sha256(said.encode()).hexdigest()[:8]
 
     @property
     def network_hash(self) -> str:
-        """The hash of what decides the network's outputs, by which engines are cached. Versions may share it."""
+        """A hash over what determines the network's outputs, by which engines are cached. Versions may share it."""
         said = self.model_dump_json(include={"architecture", "input", "weights_sha256"})
         return hashlib.sha256(f"{said} {len(self.labels)}".encode()).hexdigest()
 
@@ -123,9 +123,9 @@ class Registry:
         self._store = store
 
     def add(self, manifest: Manifest, weights: Path, *, default: bool = True) -> Manifest:
-        """Store the model, weights first, so that whatever is listed is complete. Adding it again is no error.
+        """Store the model, weights first, so that every listed model is complete. Adding it again does no harm.
 
-        With `default`, or for the first version, the name alone means this version from now on. Raises WeightsInvalid
+        With `default`, or if it is the first version, it becomes the default version of its name. Raises WeightsInvalid
         if the file does not match the manifest, Unavailable.
         """
         _check_weights(weights, manifest)
@@ -147,7 +147,7 @@ class Registry:
         return sorted(found, key=lambda manifest: (manifest.name, -manifest.created_at, manifest.version)), damaged
 
     def damage(self, manifest: Manifest) -> str:
-        """Read the weights and return what is wrong with them, "" if nothing is."""
+        """Fetch the weights and return what is wrong with them, "" if nothing is. Raises Unavailable."""
         with tempfile.TemporaryDirectory() as folder:
             try:
                 self.fetch(manifest, Path(folder))
@@ -156,7 +156,7 @@ class Registry:
         return ""
 
     def default(self, name: str) -> str | None:
-        """Return the version that `name` alone means, None if there is none. Raises WeightsInvalid, Unavailable."""
+        """Return the default version of `name`, None if there is none. Raises WeightsInvalid, Unavailable."""
         if not _NAME.fullmatch(name):
             return None
         try:
@@ -164,7 +164,9 @@ class Registry:
         except NotFound:
             return None
         except ValidationError:
-            raise WeightsInvalid(f"the registry's default of {name} is damaged: set it anew") from None
+            raise WeightsInvalid(
+                f"the registry's default of {name} is damaged: set it again, `tagfleet models default`"
+            ) from None
         return said.version
 
     def find(self, reference: str) -> Manifest:
@@ -173,9 +175,10 @@ class Registry:
         return self._read(layout.model_prefix(name, version) + MANIFEST_FILE)
 
     def fetch(self, manifest: Manifest, folder: Path) -> Path:
-        """Copy the weights to a file under `folder`, unless they are there, and check their hash. Returns the file.
+        """Copy the weights to a file under `folder`, check their hash, and return the file.
 
-        Raises WeightsMissing, WeightsInvalid if they are damaged, Unavailable.
+        A file of the right name and size is returned without a copy or a check. Raises WeightsMissing, WeightsInvalid
+        if the weights are damaged, Unavailable.
         """
         path = place_of(manifest, folder)
         if path.is_file() and path.stat().st_size == manifest.weights_bytes:
@@ -191,7 +194,7 @@ class Registry:
         return path
 
     def set_default(self, reference: str) -> Manifest:
-        """Let the name alone mean this version. Raises WeightsMissing, WeightsInvalid, Unavailable."""
+        """Make this version the default of its name. Raises WeightsMissing, WeightsInvalid, Unavailable."""
         manifest = self.find(reference)
         self._set_default(manifest, condition=None)
         return manifest
@@ -199,7 +202,7 @@ class Registry:
     def remove(self, reference: str) -> str:
         """Delete a version, damaged or not, manifest first. Returns its `NAME@VERSION`.
 
-        Raises WeightsMissing, Unavailable, and WeightsInvalid for a default version if there are others.
+        Raises WeightsMissing, Unavailable, and WeightsInvalid for the default version while there are others.
         """
         name, version = self._resolve(reference)
         keys = [info.key for info in self._store.list(layout.model_prefix(name, ""))]
@@ -210,7 +213,7 @@ class Registry:
         is_default = self.default(name) == version
         if is_default and others:
             raise WeightsInvalid(
-                f"{name}@{version} is what {name} means: make another version the default first, "
+                f"{name}@{version} is the default of {name}: make another version the default first, "
                 f"`tagfleet models default {name}@{others[0]}`"
             )
         prefix = layout.model_prefix(name, version)
@@ -221,7 +224,7 @@ class Registry:
         return f"{name}@{version}"
 
     def _resolve(self, reference: str) -> tuple[str, str]:
-        """Return name and version of `NAME` or `NAME@VERSION`, whether or not such a model exists."""
+        """Return name and version of `NAME` or `NAME@VERSION`; the model may not exist. Raises WeightsMissing."""
         name, _, version = reference.partition("@")
         version = version or self.default(name) or ""
         if not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
@@ -254,7 +257,7 @@ class _Default(_Part):
 
 
 def readable(keys: Iterable[str], read: Callable[[str], _T]) -> tuple[list[_T], list[str]]:
-    """Read each key. Returns what could be read, and a message for each damaged one; missing ones are left out."""
+    """Read each key. Return the readable values, and a message for each damaged one; missing ones are left out."""
     found, damaged = [], []
     for key in keys:
         try:
@@ -276,7 +279,7 @@ def read_manifest(file: Path) -> Manifest:
     try:
         return _parse_manifest(file.read_bytes(), str(file))
     except OSError as error:
-        raise WeightsInvalid(f"{file}: {error.strerror}; a folder of a model holds its manifest") from None
+        raise WeightsInvalid(f"{file}: {error.strerror}; a model's folder must hold its manifest") from None
 
 
 def _parse_manifest(data: bytes, where: str) -> Manifest:

@@ -1,4 +1,4 @@
-"""Reads the bytes of an image, wherever they are: in the store, or in the bucket where some program put them."""
+"""Reads the original bytes of images, from the store or from the bucket into which another program put them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from core.storage.ports import Blob, ObjectStore, Source
 
 
 class Originals:
-    """The originals of one deployment's images.
+    """Reads the originals of one deployment.
 
-    `source` reads buckets; it is opened when an address is first read, and reads no object larger than `max_bytes`.
+    `source` opens the reader of buckets; it is called only when an address is read. From buckets no object larger than
+    `max_bytes` is read.
     """
 
     def __init__(self, store: ObjectStore, source: Callable[[], Source], max_bytes: int) -> None:
@@ -24,7 +25,7 @@ class Originals:
         self._max_bytes = max_bytes
 
     def read(self, key: str) -> Blob:
-        """Read an object by its key in the store, or by `s3://BUCKET/KEY` or `s3://VERSION@BUCKET/KEY`.
+        """Read an object by its key in the store, or by its address, `s3://BUCKET/KEY` or `s3://VERSION@BUCKET/KEY`.
 
         Raises NotFound, Unreadable, Unavailable, and ValueError for any other key.
         """
@@ -48,7 +49,7 @@ class Originals:
         return blob
 
     def of_job(self, job: Job) -> tuple[Job, bytes]:
-        """Read the image of a job. Returns the job as one about these bytes. Raises what `of_image` raises."""
+        """Read a job's image. Return the job, updated to its bytes, and the bytes. Raises what `of_image` raises."""
         if job.origin is None:
             return job, self.of_image(job.key, job.batch_id, job.image_id).data
         try:

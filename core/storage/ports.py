@@ -1,7 +1,7 @@
 """The ports: object store, queue, fleet, and the machine that a process runs on.
 
-`core.local`, `core.aws` and, for the store, `core.storage.memory` implement them. One contract suite (`tests/contract`)
-holds for all implementations. Value types are immutable; times are Unix seconds.
+`core.local`, `core.aws` and `core.storage.memory*` implement them. One contract suite (`tests/contract`) tests all
+implementations. Value types are immutable; times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Blob:
     etag: Etag
     content_type: str = "application/octet-stream"
     version: str = ""
-    """The version, for objects of a bucket that keeps versions."""
+    """The version's id, if the object's bucket keeps versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,10 @@ class UploadForm:
 
 
 class ObjectStore(Protocol):
-    """Keys are `/`-joined segments of letters, digits, `.`, `_`, `-`; a put is atomic and durable when it returns.
+    """Stores bytes under keys. A put is atomic, and durable when it returns.
 
-    No segment is empty, `.` or `..`; any other key raises ValueError.
+    Keys are `/`-joined segments of letters, digits, `.`, `_` and `-`; no segment is empty, `.` or `..`. Any other key
+    raises ValueError.
     """
 
     def put(
@@ -75,7 +76,7 @@ class ObjectStore(Protocol):
         """Store `data` under `key`, replacing any object there unless `condition` forbids it.
 
         A file object is streamed from its current position and never held whole in memory. Raises PreconditionFailed if
-        the condition does not hold, Unavailable if the store cannot take it.
+        the condition does not hold, Unavailable if the store cannot accept it.
         """
 
     def get(self, key: str) -> Blob:
@@ -88,27 +89,26 @@ class ObjectStore(Protocol):
         """Yield the objects whose key starts with `prefix` and sorts after `start_after`, in order of their keys."""
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete the objects. Missing ones are no error."""
+        """Delete the objects. Missing ones are ignored."""
 
     def upload_form(self, key: str, *, content_type: str, max_bytes: int, expires_s: int) -> UploadForm | None:
-        """Return a form by which a browser uploads straight into the store; None if the store has no such thing."""
+        """Return a form with which a browser uploads straight into the store; None if the store does not support it."""
 
 
 class Source(Protocol):
-    """Reads objects of any bucket and never changes them. An address is `s3://BUCKET/KEY`, with the key as it is.
+    """Reads objects of any bucket and never changes them. An address is `s3://BUCKET/KEY`, without URL-encoding.
 
-    `s3://VERSION@BUCKET/KEY` is one version. If it cannot be read, the current object is. Other addresses raise
-    ValueError.
+    `s3://VERSION@BUCKET/KEY` addresses one version; if that cannot be read, the current object is read instead. Other
+    addresses raise ValueError.
     """
 
     def read(self, uri: str, max_bytes: int) -> Blob:
         """Return the object. Raises NotFound, Unreadable (also for one larger than `max_bytes`), Unavailable."""
 
     def list(self, uri: str, start_after: str = "", *, pages: int | None = None) -> Iterator[ObjectInfo]:
-        """Yield the objects whose address starts with `uri` and whose key sorts after `start_after`, by the bytes of
-        keys.
+        """Yield the objects whose address starts with `uri` and whose key sorts, by its bytes, after `start_after`.
 
-        It makes one request for each thousand objects, at most `pages` requests. Raises NotFound if there is no such
+        Makes one request for each thousand objects, at most `pages` requests. Raises NotFound if there is no such
         bucket, Unreadable, Unavailable.
         """
 
@@ -148,7 +148,7 @@ class Gauge(Protocol):
     def name(self) -> str: ...
 
     def depth(self) -> Depth:
-        """Raises Unavailable."""
+        """Return the counts of messages. Raises Unavailable."""
 
 
 class Queue(Gauge, Protocol):
@@ -169,7 +169,7 @@ class Queue(Gauge, Protocol):
         """Return up to `limit` messages, oldest first if the queue knows; wait up to `wait_s` for the first one."""
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
-        """Acknowledge messages. An outdated receipt deletes nothing and is no error."""
+        """Acknowledge messages. An outdated receipt is ignored."""
 
     def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
         """Hide the messages for `seconds` from now (a heartbeat); 0 returns them. Outdated receipts are ignored."""
@@ -177,8 +177,8 @@ class Queue(Gauge, Protocol):
     def peek(self, limit: int) -> list[Delivery]:
         """Return up to `limit` waiting messages for people to look at, without taking, hiding or counting them.
 
-        `receipt` is empty. A service without such a request (SQS) receives and returns them, and `receive_count` leaves
-        those receives out. Raises Unavailable.
+        `receipt` is empty. If the service has no such request (SQS), this receives messages and makes them visible
+        again, and `receive_count` does not count that. Raises Unavailable.
         """
 
     def dead_letters(self) -> Queue:
@@ -195,7 +195,7 @@ class InstanceState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
     STOPPED = "stopped"
-    """It will never work again, and costs something until it is terminated."""
+    """The instance will never work again, and costs money until it is terminated."""
     STOPPING = "stopping"
     GONE = "gone"
 
@@ -208,14 +208,14 @@ class Offering:
     zone: str = "local"
     market: str = "on-demand"
     price: float = 0.0
-    """$/h of one instance, when it was offered."""
+    """$/h of one instance at the time of the offer."""
 
     def __str__(self) -> str:
         return f"{self.type} {self.market} in {self.zone}"
 
 
 PROCESS = Offering()
-"""The only offering on one machine: another process, for free."""
+"""The only offering of a single machine: another process, for free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,20 +234,20 @@ class Instance:
     type: str = "process"
     zone: str = "local"
     price: float = 0.0
-    """$/h, as its offering said when it was launched."""
+    """$/h of its offering at the launch."""
     ended: str = field(default="", compare=False)
-    """How a GONE instance ended, if its fleet knows and nobody asked for it: a sentence without its subject."""
+    """How a GONE instance ended, if its fleet knows and nobody asked for its end: a sentence without its subject."""
 
 
 class Cause(StrEnum):
-    """Why a launch fell short, and so what may help."""
+    """Why a launch fell short, which decides what may help."""
 
     CAPACITY = "capacity"
     """The offering has no more capacity now. The fleet has set it aside; the next offering may have some."""
     FAILURE = "failure"
-    """May pass by itself; another offering would not help."""
+    """The failure may pass by itself; another offering would not help."""
     LASTING = "lasting"
-    """Lasts until somebody fixes what `Launch.reason` names."""
+    """The failure lasts until somebody fixes the problem in `Launch.reason`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +268,7 @@ class Fleet(Protocol):
         """
 
     def offerings(self, pool: str) -> list[Offering]:
-        """Return what can be launched for `pool` now, best first, without what lately had no capacity.
+        """Return what can be launched for `pool` now, best first, without offerings that lately had no capacity.
 
         Raises Unavailable.
         """
@@ -277,17 +277,17 @@ class Fleet(Protocol):
         """Start `count` workers of `pool`. Idempotent: the same call again returns the instances of the first one.
 
         A token belongs to one call: never use it with another pool, count or offering. If this raises Unavailable,
-        nobody knows whether anything was launched; the same call again tells.
+        nobody knows whether anything was launched; repeat the call to find out.
         """
 
     def set_aside(self, ids: Sequence[str]) -> None:
-        """Leave the offerings of these instances out of `offerings` for a while: the cloud is taking such ones back.
+        """Leave the offerings of these instances out of `offerings` for a while: the cloud is taking them back.
 
-        Unknown ids are no error. An offering that cannot run out stays.
+        Unknown ids are ignored. An offering that cannot run out stays.
         """
 
     def terminate(self, ids: Sequence[str]) -> None:
-        """End these instances: ask them to stop, then end them. Unknown and gone ids are no error."""
+        """End these instances: ask them to stop, then end them. Unknown and gone ids are ignored."""
 
 
 # --- the machine ------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ class Machine(Protocol):
     def launched_at(self) -> float: ...
 
     def notice(self) -> str:
-        """Return why the instance is about to be taken away, in a sentence; "" while it stays."""
+        """Return why the provider is about to take the instance away, in a sentence; "" while it stays."""
 
     def risk(self) -> str:
-        """Return why the instance may be taken away before long, in a sentence; "" if nothing points to that."""
+        """Return why the provider may soon take the instance away, in a sentence; "" if nothing points to that."""

@@ -9,10 +9,10 @@ from core.storage.ports import ObjectStore
 
 
 def load_result(job: Job, store: ObjectStore) -> Result | None:
-    """Return the result that a worker stored for this attempt of the job, or for a later one; else None.
+    """Return the result that a worker stored for this attempt of the job, or a later one; None if there is none.
 
-    A result without a worker does not count: it is the failure of a dead letter, which is tried again now.
-    Raises Unavailable.
+    A result without a worker does not count: it reports a dead letter, whose job is now tried again. Raises
+    Unavailable.
     """
     try:
         result = decode_result(store.get(layout.result_key(job.batch_id, job.image_id)).data)

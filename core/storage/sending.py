@@ -1,4 +1,4 @@
-"""Sends messages into a queue that may accept only some of them, and on the next try only the rest."""
+"""Sends messages to a queue that may accept only some of them; the next try sends only the rest."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from core.storage.ports import Queue
 
 
 class Sending:
-    """Messages on their way into a queue; `left` are those that it has not accepted yet."""
+    """Messages to send to a queue; `left` are the ones that it has not accepted yet."""
 
     def __init__(self, queue: Queue, bodies: Sequence[str]) -> None:
         self._queue = queue
         self.left = list(bodies)
 
     def step(self) -> None:
-        """Send what is left. Raises PartialSend if some of it still is, Unavailable; then call it again."""
+        """Send what is left. Raises PartialSend if some messages were not accepted, Unavailable; then call it again."""
         if not self.left:
             return
         try:

@@ -1,1 +1,1 @@
-"""Small tools without any knowledge of Tagfleet: files, back-off, processes, names, CSV."""
+"""Small tools that know nothing of Tagfleet: files, back-off, processes, names, CSV."""

@@ -1,7 +1,7 @@
 """Atomic files and folders: a reader sees the old content or the whole new one, never a part.
 
-Content is written under another name beside the target, and renamed into place once it is complete. Every writer of
-files uses this module but `core.local.store`, whose objects need a lock and a version between the two steps.
+Content is written under another name beside the target, and renamed into place once it is complete. All code that
+writes files uses this module, except `core.local.store`, which needs a lock and a version between the two steps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def atomic_write(
     sole_writer: bool = False,
     make_parents: bool = False,
 ) -> None:
-    """Make or replace the file. A string is written as UTF-8. Raises OSError, which names `path`.
+    """Make or replace the file. Encodes a string as UTF-8. Raises OSError, which names `path`.
 
     The options are those of `atomic_path`.
     """
@@ -40,11 +40,11 @@ def atomic_write(
 def atomic_path(
     path: Path, *, mode: int = 0o666, durable: bool = False, sole_writer: bool = False, make_parents: bool = False
 ) -> Iterator[Path]:
-    """Yield an empty file beside `path` to be written; it replaces `path` unless the block raises.
+    """Yield an empty file beside `path` for the block to fill; it replaces `path` unless the block raises.
 
-    `mode` is that of a new file, less the umask. With `durable` the content and its name survive a power cut.
-    A `sole_writer` uses the same name for its part each time, so that it writes over what a killed process left.
-    Raises OSError, which names `path`.
+    `mode` is the new file's mode, less the umask. With `durable`, content and name survive a power cut. A `sole_writer`
+    uses the same temporary name each time, so that it overwrites the leftovers of a killed process. Raises OSError,
+    which names `path`.
     """
     if make_parents:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def atomic_path(
 
 @contextmanager
 def part_beside(path: Path, *, mode: int = 0o666, sole_writer: bool = False) -> Iterator[Path]:
-    """Yield an empty file beside `path`, for a caller who renames it himself; it is removed if it is still there.
+    """Yield an empty file beside `path`, which the block may fill and rename; otherwise it is removed.
 
     Raises OSError, which names `path`.
     """
@@ -79,10 +79,10 @@ def part_beside(path: Path, *, mode: int = 0o666, sole_writer: bool = False) -> 
 def atomic_folder(
     folder: Path, fill: Callable[[Path], object], *, durable: bool = False, sole_writer: bool = False
 ) -> Path:
-    """Return the folder, filled now if it does not exist. Raises what `fill` raises, and OSError.
+    """Return the folder; if it does not exist, make it and let `fill` fill it. Raises what `fill` raises, and OSError.
 
-    The folder's name has to say what is in it: where several processes fill it at once, the first one's stays.
-    `durable` and `sole_writer` are as in `atomic_path`.
+    The name must identify the content: if several processes fill the folder at once, the first one's stays. `durable`
+    and `sole_writer` are as in `atomic_path`.
     """
     if folder.is_dir():
         return folder
@@ -99,7 +99,7 @@ def atomic_folder(
         if durable:
             sync_folder(folder.parent)
     except OSError:
-        if not folder.is_dir():  # else another process was first, and its folder serves as well
+        if not folder.is_dir():  # otherwise another process was first, and its folder has the same content
             raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -107,7 +107,7 @@ def atomic_folder(
 
 
 def _part_name(path: Path, sole_writer: bool) -> Path:
-    """A name in the same folder, and so on the same file system. Long names are cut: a file system takes 255 bytes."""
+    """Return a name in the same folder, so on the same file system. Long names are cut to a file system's 255 bytes."""
     chance = "" if sole_writer else f".{secrets.token_hex(6)}"
     return path.with_name(f".{os.fsdecode(os.fsencode(path.name)[:200])}{chance}.part")
 

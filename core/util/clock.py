@@ -1,4 +1,4 @@
-"""The two clocks of a process, in one value, so that tests and simulations can set both."""
+"""The two clocks of a process in one value, so that tests and simulations can replace both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """`monotonic` measures durations. `wall` tells Unix time, for people and files: no two machines agree on it."""
+    """`monotonic` measures durations. `wall` gives Unix time, for people and files: no two machines agree on it."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time

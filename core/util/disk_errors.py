@@ -1,4 +1,4 @@
-"""Turns errors of the disk into sentences with advice, and has the advisory locks and flushes that files need."""
+"""Turns disk errors into sentences with advice. Also holds advisory locks, and flushes folders."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _ADVICE = {
 
 
 def unavailable(doing: str, path: Path | str, error: OSError) -> Unavailable:
-    """Return `error` as Unavailable: what was attempted, on which path, what went wrong, what to do."""
+    """Return `error` as Unavailable, whose text says what was attempted, on which path, what went wrong, what to do."""
     advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
     return Unavailable(f"cannot {doing} {path}: {advice}")
 
 
 class guarded:  # noqa: N801  # reads as a word: `with guarded("write", path):`
-    """Raises Unavailable for an OSError in the block. A class, as this is entered several hundred times a second."""
+    """Turns an OSError in the block into Unavailable. A class, as it is entered several hundred times a second."""
 
     __slots__ = ("_doing", "_path")
 
@@ -52,9 +52,9 @@ class guarded:  # noqa: N801  # reads as a word: `with guarded("write", path):`
 
 @contextmanager
 def locked(path: Path | str) -> Iterator[None]:
-    """Hold the exclusive flock of `path` across threads and processes. The file is made if it does not exist.
+    """Hold an exclusive flock of `path`, against other threads and processes. Makes the file if it does not exist.
 
-    It is unlocked explicitly, not by closing: a child that was forked meanwhile holds a copy of the descriptor.
+    Unlocks explicitly, as closing would not suffice: a child forked meanwhile holds a copy of the descriptor.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -68,7 +68,7 @@ def locked(path: Path | str) -> Iterator[None]:
 
 
 def sync_folder(path: Path | str) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Flush a folder, so that the names in it survive a power cut."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

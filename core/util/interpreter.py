@@ -1,8 +1,8 @@
 """Builds the command lines that start Python; no other module does.
 
-With `-m` or `-c`, Python puts the current folder before its own library, so it would execute a file `select.py` there
-in place of the library's. `-P` (safe path) keeps that folder out. It is a flag rather than an environment variable, so
-that a child's own children decide for themselves.
+With `-m` or `-c`, Python searches the current folder before its own library, so it would execute a file `select.py`
+there instead of the library's. `-P` (safe path) excludes that folder. It is a flag and not an environment variable, so
+that it does not affect a child's own children.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FROM_ROOT = (
     "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
-"""`ROOT` goes last, so that nothing in it hides a module of the library."""
+"""A script that runs a module from `ROOT`. `ROOT` is last on the path, so that it hides no module of the library."""
 
 
 def python_command(*arguments: str) -> list[str]:
@@ -32,14 +32,14 @@ def python_command(*arguments: str) -> list[str]:
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs `module`, one of ours, as `python -m` does."""
+    """Return the command that runs one of our modules as `python -m` does."""
     if _is_installed(module.partition(".")[0]):
         return python_command("-m", module, *arguments)
     return python_command("-c", _FROM_ROOT, str(ROOT), module, *arguments)
 
 
 def again() -> list[str]:
-    """Return the command that this process was started with, its interpreter's flags included, to start it anew."""
+    """Return the command that starts this process again, with the interpreter's flags."""
     return [sys.executable, *sys.orig_argv[1:]]
 
 
@@ -47,7 +47,7 @@ def again() -> list[str]:
 def _is_installed(package: str) -> bool:
     """Return whether a Python started in another folder finds `package`. The current folder alone does not count."""
     if package == "bench":
-        return False  # never installed: it is run in a checkout
+        return False  # never installed: it runs from a checkout
     elsewhere = list(_paths_elsewhere())
     for finder in sys.meta_path:
         found = (
@@ -93,8 +93,8 @@ class _TorchAside(MetaPathFinder):
 def import_torch_aside() -> None:
     """Make later imports of torch run with the root folder as the current one.
 
-    A library that comes with torch (NVIDIA's cuSPARSELt) has an empty entry in its run path, which the loader takes for
-    the current folder: it would execute a file `libcuda.so.1` there.
+    A library in torch (NVIDIA's cuSPARSELt) has an empty entry in its run path, which the loader takes for the current
+    folder: it would execute a file `libcuda.so.1` there.
     """
     if not any(isinstance(finder, _TorchAside) for finder in sys.meta_path):
         sys.meta_path.insert(0, _TorchAside())

@@ -1,4 +1,4 @@
-"""Ends a process when its parent has ended, even by kill -9.
+"""Ends a process when its parent ends, even by kill -9.
 
 The parent holds the write end of a pipe open and never writes to it. The child inherits the read end, whose number is
 in TAGFLEET_LIFELINE. When the parent dies, the kernel closes the pipe, and the child sends itself SIGTERM.
@@ -16,9 +16,9 @@ VARIABLE = "TAGFLEET_LIFELINE"
 
 
 def watch_parent(environ: MutableMapping[str, str]) -> bool:
-    """Watch the pipe that `environ` names in a daemon thread. Returns False if it names no open pipe.
+    """Start a daemon thread that watches the pipe named in `environ`. Returns False if it names no open pipe.
 
-    The variable is removed from `environ` and the pipe is closed to children: both are meant for this process alone.
+    Removes the variable from `environ` and keeps children from inheriting the pipe: both are for this process alone.
     """
     try:
         fd = int(environ.pop(VARIABLE, ""))

@@ -1,6 +1,6 @@
 """Makes folders and files that only their owner may read: photos, results, jobs, logs, keys.
 
-They are private from the first moment on. What an earlier version left open is closed when it is next used.
+They are private from their creation on. Files that an earlier version left readable become private at their next use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OTHERS = 0o077
 
 
 def keep_private() -> None:
-    """Make everything that this process creates from now on private; for processes that write into a home folder."""
+    """Make all files that this process creates from now on private. For processes that write into a home folder."""
     os.umask(_OTHERS)
 
 
@@ -50,8 +50,7 @@ def private_log(path: Path) -> BinaryIO:
 
 
 def private_database(path: Path) -> None:
-    """Make the file of a SQLite database with mode 0600 before SQLite does. Its companions inherit it. Raises
-    OSError."""
+    """Make a SQLite database's file with mode 0600 before SQLite does; its companions inherit it. Raises OSError."""
     private_file(path)
     for companion in ("-wal", "-shm", "-journal"):
         with suppress(FileNotFoundError):
@@ -59,7 +58,7 @@ def private_database(path: Path) -> None:
 
 
 def _close(path: Path) -> None:
-    """Remove the rights of group and others. A file of another user stays as it is."""
+    """Remove the rights of group and others, unless the file belongs to another user."""
     found = path.stat()
     if found.st_uid == os.geteuid() and found.st_mode & _OTHERS:
         path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)

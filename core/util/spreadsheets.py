@@ -1,11 +1,11 @@
-"""Writes CSV that a spreadsheet opens as text: with the right encoding, and without running anything in a cell.
+"""Writes CSV that spreadsheets open as text: in the right encoding, and without running any cell as a formula.
 
-1. Excel takes a file without a byte-order mark for the machine's old code page, so `MARK` comes first.
-2. A cell that begins with = + - @ is a formula. Spreadsheets, and the steps by which text gets into them, skip spaces
-   and invisible characters before it and read full-width forms alike, so those count too. Such a cell gets an
-   apostrophe in front; `unguarded` removes it again.
+1. Excel reads a file without a byte-order mark in the machine's old code page, so `MARK` comes first.
+2. A cell that begins with = + - @ is a formula. Spreadsheets, and the ways by which text gets into them, skip spaces
+   and invisible characters before these signs and accept full-width forms, so these count too. `guarded` puts an
+   apostrophe before such a cell; `unguarded` removes it again.
 
-Files for programs need neither: they have the text as it is, and no mark.
+Files for programs need neither: they hold the text unchanged, without a mark.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MARK = "\ufeff"
 _GUARD = "'"
 _FORMULA = frozenset("=+-@\N{MINUS SIGN}")
 _STARTS = frozenset("\t\r\n\v\f\0")
-"""Characters that some programs take for the end of a cell, or that begin a formula themselves."""
+"""Characters that some programs take for the end of a cell, or for the start of a formula."""
 
 _INVISIBLE = frozenset(
     {
@@ -35,12 +35,12 @@ _PASSED_OVER = ("Z", "C", "M")
 
 
 def guarded(text: str) -> str:
-    """Return `text` as a cell that no spreadsheet runs. Text that is no formula is unchanged."""
+    """Return `text` as a cell that no spreadsheet runs. Text that cannot run is unchanged."""
     return _GUARD + text if _runs(text) else text
 
 
 def unguarded(text: str) -> str:
-    """Return the text that `guarded` was given."""
+    """Return the original of a text that `guarded` returned."""
     return text[1:] if text.startswith(_GUARD) and _runs(text) else text
 
 

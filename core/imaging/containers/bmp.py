@@ -13,12 +13,12 @@ _RLE = (1, 2)
 
 
 def read_bmp(data: bytes) -> Header:
-    """Raises BadImage if the header is too short or makes no sense."""
+    """Read the header after the file header. Raises BadImage if it is too short or makes no sense."""
     return _read(data, 14, "BMP")
 
 
 def read_dib(data: bytes) -> Header:
-    """Raises BadImage if the header is too short or makes no sense."""
+    """Read the header of a file without a file header. Raises BadImage if it is too short or makes no sense."""
     return _read(data, 0, "DIB")
 
 

@@ -1,6 +1,6 @@
-"""GIF: drops everything before the first frame that does not say how to show it.
+"""GIF: keeps the header, the first frame's control block, and everything from that frame on.
 
-Pillow joins comments block by block, which takes minutes for a file that holds nothing else.
+Comments before the frame are dropped: Pillow joins them block by block, which takes minutes if a file holds only these.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MOST_BLOCKS = 200_000
 
 
 def read(data: bytes) -> Header:
-    """Raises BadImage if no frame begins, or only after far too many blocks."""
+    """Read the header and the first frame. Raises BadImage if no frame begins, or only after far too many blocks."""
     if len(data) < 13:
         raise BadImage(damage.CUT)
     width, height, flags = struct.unpack_from("<HHB", data, 6)

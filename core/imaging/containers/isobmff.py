@@ -1,6 +1,6 @@
-"""HEIC and AVIF: the boxes of an ISO base media file that say how many pixels are decoded, tiles of grids included.
+"""HEIC and AVIF: reads the boxes of an ISO base media file, to count the pixels to decode, tiles of grids included.
 
-A grid may name the same tile thousands of times, or consist of grids. Its cost is that of everything it names.
+A grid may name the same tile thousands of times, or consist of grids. Its cost is the sum over everything it names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DEEPEST = 3
 
 
 def kind(data: bytes) -> str | None:
-    """Return Pillow's name of the format by the brands of the file type box; None if it is not one that is read."""
+    """Return Pillow's name of the format, by the brands of the file type box; None if it is not supported."""
     size = min(int.from_bytes(data[:4]), 4096)
     brands = {data[8:12], *(data[place : place + 4] for place in range(16, size, 4))}
     if brands & _AVIF_BRANDS:
@@ -34,7 +34,7 @@ def kind(data: bytes) -> str | None:
 
 @dataclass(slots=True)
 class _Meta:
-    """What the meta box says about items."""
+    """The items that the meta box describes, by id."""
 
     primary: int = 0
     kinds: dict[int, bytes] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class _Meta:
 
 
 def read(data: bytes) -> Header:
-    """Raises BadImage if no picture is described, or one of an absurd number of tiles."""
+    """Read the boxes. Raises BadImage if they describe no picture, or one of an absurd number of tiles."""
     format = kind(data) or "HEIF"
     try:
         meta, tracks = _read_boxes(data)
@@ -124,7 +124,7 @@ def _read_meta(data: bytes, meta: _Meta, start: int, end: int) -> None:
 
 
 def _read_sizes(data: bytes, meta: _Meta, start: int, end: int) -> None:
-    """Read each item's width and height: the properties, and which item has which."""
+    """Read each item's width and height: the list of properties, and which of them belong to which item."""
     sizes: list[tuple[int, int] | None] = []
     for name, begin, stop in _boxes(data, start, end):
         if name == b"ipco":
@@ -161,7 +161,7 @@ def _read_references(data: bytes, meta: _Meta, start: int, end: int) -> None:
 
 
 def _decoded_pixels(meta: _Meta, item: int, depth: int, known: dict[int, int]) -> int:
-    """Return how many pixels are decoded for `item`. Raises BadImage for grids that are too deep, or in a circle."""
+    """Return how many pixels must be decoded for `item`. Raises BadImage for grids that are too deep or cyclic."""
     if item in known:
         return known[item]
     if depth > _DEEPEST:

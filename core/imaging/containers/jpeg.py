@@ -1,6 +1,6 @@
-"""JPEG: reads the segments up to the first scan, then the markers between scans; only searches entropy-coded data.
+"""JPEG: reads the segments up to the first scan, then the markers between scans. It skips entropy-coded data.
 
-Bombs consist of scans: each passes over every pixel, and may take a dozen bytes.
+A bomb consists of many scans: each passes over every pixel, and may take only a dozen bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from core.imaging import costs, damage
 from core.imaging.header import Header
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""The end of a scan's data: any marker but a restart or a stuffed zero."""
+"""The end of a scan's data: any marker except a restart or a stuffed zero."""
 
 _SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
@@ -25,7 +25,7 @@ _TABLES = {0xDB, 0xC4, 0xDD, 0xCC}
 _COMMON = {bytes([marker]) for marker in (*_TABLES, *_FRAMES, 0xE0, 0xE1, 0xE2, 0xEE, 0xDA)}
 _METADATA = {*range(0xE0, 0xF0), 0xFE}
 _NEEDED = {0xE0, 0xEE}
-"""Metadata that is kept: JFIF and Adobe's, which say what the colours are."""
+"""Metadata that is kept: JFIF and Adobe's, which define the colours."""
 _MOST_MARKERS = 20_000
 _COEFFICIENT_BYTES = 2
 _MOST_PROFILE_BYTES = 4_000_000
@@ -38,7 +38,7 @@ class _Frame:
     width: int = 0
     height: int = 0
     samples: dict[int, int] = field(default_factory=dict)
-    """Of each component, by its number."""
+    """Samples of each component, by its number."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class _Walk:
     scans: int = 0
     scan_samples: int = 0
     headers: list[bytes] = field(default_factory=list)
-    """Of the scans: which components, which coefficients, down to which bit."""
+    """Headers of the scans: which components, which coefficients, down to which bit."""
     end: int | None = None
 
 
@@ -150,7 +150,7 @@ def _is_wanted(walk: _Walk, body: bytes) -> bool:
 
 
 def _is_whole(walk: _Walk) -> bool:
-    """Return whether the first scan has all components at once, and no other follows."""
+    """Return whether the only scan so far has all components of a non-progressive frame, so that no other follows."""
     frame = walk.frame
     return (
         walk.scans == 1
@@ -198,7 +198,7 @@ def _all_given(walk: _Walk) -> bool:
 
 
 def _rebuilt(data: bytes, walk: _Walk) -> bytes:
-    """Return the picture alone, with its EXIF and profile, up to its end."""
+    """Return the file with only the picture, EXIF, XMP and profile, and with an end."""
     if walk.end == len(data) and not walk.dropped:
         return data
     head = b"".join(data[start:end] for start, end in walk.kept)
@@ -209,9 +209,9 @@ def _rebuilt(data: bytes, walk: _Walk) -> bytes:
 
 
 def check_end(data: bytes) -> None:
-    """Raise BadImage if a scan has fewer bits than pixels: then the file was cut, and an end was added to it.
+    """Raise BadImage if a scan's data ends before its last pixel. Call it for files that got their end from us.
 
-    Pillow's decoder silently fills what is missing with grey; libjpeg warns, and simplejpeg reports that.
+    Pillow's decoder silently fills missing pixels with grey; libjpeg warns, and simplejpeg reports the warning.
     """
     import simplejpeg  # loads numpy: for the few files that need it
 

@@ -1,4 +1,4 @@
-"""PNG: drops chunks of text that no picture needs, and closes a file that stops within its last pixels."""
+"""PNG: drops chunks that no picture needs, and closes a file that stops within its last pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_CHUNKS = 100_000
 _MOST_METADATA_BYTES = 4_000_000
 _NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"gAMA", b"cHRM", b"sRGB"}
 _METADATA = {b"iCCP", b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
-_TOLD = {b"XML:com.adobe.xmp", b"Raw profile type exif"}
+_ORIENTATION_TEXTS = {b"XML:com.adobe.xmp", b"Raw profile type exif"}
 """Keywords of texts that may hold the orientation."""
 _MOST_INFLATED = 1_000_000
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -22,7 +22,7 @@ _INTERLACED_FACTOR = 1.5
 
 
 def read(data: bytes) -> Header:
-    """Raises BadImage if there is no header, no pixels, or far too many chunks."""
+    """Read the header and drop needless chunks. Raises BadImage if the header is bad, or for far too many chunks."""
     if data[12:16] != b"IHDR" or len(data) < 33:
         raise BadImage(damage.CUT if len(data) < 33 else damage.HEADER)
     width, height, depth, kind, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
@@ -43,7 +43,7 @@ def read(data: bytes) -> Header:
 
 
 def _rebuilt(data: bytes) -> tuple[bytes, bool]:
-    """Return the chunks that a picture needs, closed by an IEND, and whether one of them is about transparency."""
+    """Return the file with the needed chunks only, closed by an IEND, and whether one of them is a tRNS."""
     kept: list[bytes | memoryview] = [SIGNATURE]
     view, position, chunks, metadata, dropped, transparent = memoryview(data), 8, 0, 0, False, False
     while position + 8 <= len(data):
@@ -64,7 +64,7 @@ def _rebuilt(data: bytes) -> tuple[bytes, bool]:
             metadata += size
             keep = metadata <= _MOST_METADATA_BYTES and _is_readable(kind, data[position + 8 : end - 4])
         else:
-            keep = kind in _NEEDED or not kind[0] & 0x20  # a lower-case letter: an image does not depend on it
+            keep = kind in _NEEDED or not kind[0] & 0x20  # a lower-case first letter marks a chunk that may be ignored
         if keep:
             kept.append(view[position:end])
         dropped |= not keep
@@ -77,17 +77,17 @@ def _rebuilt(data: bytes) -> tuple[bytes, bool]:
 
 
 def _is_readable(kind: bytes, body: bytes) -> bool:
-    """Return whether the decoder takes the chunk. It fails if a text inflates beyond a megabyte."""
+    """Return whether a decoder needs and accepts a chunk of metadata. Pillow fails on texts of more than a megabyte."""
     if kind == b"eXIf":
         return True
     name, _, rest = body.partition(b"\0")
-    if kind == b"iCCP" or (kind == b"zTXt" and name in _TOLD):
+    if kind == b"iCCP" or (kind == b"zTXt" and name in _ORIENTATION_TEXTS):
         inflater = zlib.decompressobj()
         try:
             return len(inflater.decompress(rest[1:], _MOST_INFLATED + 1)) <= _MOST_INFLATED and inflater.eof
         except zlib.error:
             return False
-    return name in _TOLD and len(rest) <= _MOST_INFLATED and (kind == b"tEXt" or rest[:1] == b"\0")
+    return name in _ORIENTATION_TEXTS and len(rest) <= _MOST_INFLATED and (kind == b"tEXt" or rest[:1] == b"\0")
 
 
 def _closed(kind: bytes, body: bytes) -> bytes:

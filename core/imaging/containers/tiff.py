@@ -1,6 +1,6 @@
 """TIFF and BigTIFF: reads the first directory, and counts its strips or tiles.
 
-Later directories are never read: a chain of them costs nothing. Values that do not fit into the file are skipped.
+It never reads later directories, so a chain of them costs nothing. It skips values beyond the end of the file.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _MOST_PARTS = 1_000_000
 _RAW, _JPEG = 1, (6, 7)
 
 _Tags = dict[int, tuple[int, int]]
-"""Tag → how many values, and the first of them if it is a whole number."""
+"""Tag → the number of its values, and the first of them if it is a whole number, else 0."""
 
-# What Pillow can decode and does not list: (byte order, photometric, sample format, fill order, bits, extra).
-# WhiteIsZero (0) is inverted by us where Pillow has no raw mode that does (see `deep`).
+# Formats that Pillow can decode and does not list: (byte order, photometric, sample format, fill order, bits, extra).
+# If no raw mode of Pillow inverts WhiteIsZero (0), `deep` does.
 for _order, _big in ((TiffImagePlugin.II, ""), (TiffImagePlugin.MM, "B")):
     for _photometric in (0, 1):
         for _format, _bits, _mode, _raw in (
@@ -42,7 +42,7 @@ for _order, _big in ((TiffImagePlugin.II, ""), (TiffImagePlugin.MM, "B")):
 
 
 def read(data: bytes) -> Header:
-    """Raises BadImage if the directory is cut, or describes more strips than any picture has."""
+    """Read the first directory. Raises BadImage if it is cut, or describes more strips than any picture has."""
     tags = _tags(data)
     width, height = _first(tags, _WIDTH), _first(tags, _HEIGHT)
     if not width or not height:

@@ -1,4 +1,4 @@
-"""WebP: the chunks of a RIFF file, whose stated length may be wrong. Of an animation, the first frame is kept."""
+"""WebP: reads the chunks of a RIFF file, whose stated length may be wrong. It keeps an animation's first frame only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEAD = 12
 
 
 def read(data: bytes) -> Header:
-    """Raises BadImage if there is no picture."""
+    """Read the chunks, and drop those that no picture needs. Raises BadImage if there is no picture."""
     kept: list[bytes] = []
     size = (0, 0)
     pictured = False
@@ -51,7 +51,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
         if not kind.isascii() or not all(32 <= letter < 127 for letter in kind):
-            return  # what follows does not belong to the picture
+            return  # not a chunk: the picture has ended
         body = data[position + 8 : position + 8 + size]
         if len(body) < size and kind in _PICTURES:
             raise BadImage(damage.CUT)

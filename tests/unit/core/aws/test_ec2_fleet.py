@@ -299,7 +299,7 @@ def test_the_settings_make_a_fleet(cloud: Cloud, made: Ec2Fleets) -> None:
 
 def test_a_type_without_a_price_is_refused_with_the_setting_that_says_it(cloud: Cloud) -> None:
     settings = config.load({}, flags={"aws.offerings": "z9.huge:spot"})
-    with pytest.raises(Misconfigured, match=r'z9\.huge: say it in the setting aws\.prices = "z9\.huge:'):
+    with pytest.raises(Misconfigured, match=r'z9\.huge: set it with aws\.prices = "z9\.huge:'):
         open_fleet(impatient(cloud.endpoint), settings)
 
 

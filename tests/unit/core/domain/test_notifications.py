@@ -137,7 +137,7 @@ def test_a_time_of_nowhere_is_refused() -> None:
 
 
 def test_a_key_that_no_database_takes_is_refused() -> None:
-    with pytest.raises(BadMessage, match="cannot be written down"):
+    with pytest.raises(BadMessage, match="cannot be stored"):
         told(event(record("images/a\0b.jpg")))
 
 

@@ -280,7 +280,7 @@ def test_dead_letters_know_of_those_that_no_receive_has_moved(open_queue):
 
 
 def test_names_of_dead_letters_are_kept_for_them(open_queue):
-    with pytest.raises(ValueError, match="queue 'jobs-dead': names that end in -dead are kept for dead letters"):
+    with pytest.raises(ValueError, match="queue 'jobs-dead': names that end in -dead are reserved for dead letters"):
         open_queue("jobs-dead")
     with pytest.raises(ValueError, match="'jobs-dead' holds dead letters and has none of its own"):
         open_queue("jobs").dead_letters().dead_letters()

@@ -236,7 +236,7 @@ def test_a_network_that_stays_away_keeps_no_machine_from_ending(tmp_path: Path) 
     assert now == [22.0]
     assert said == [
         "logs wait on this machine: the network is away",
-        "logs that are left after 20 s are not sent: the network is away",
+        "the logs left after 20 s are not sent: the network is away",
     ]
 
 

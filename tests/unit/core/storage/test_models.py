@@ -93,7 +93,7 @@ def test_a_default_with_others_beside_it_is_not_removed(registry: Registry, stor
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"name": "Bad Name"}, "name: should be small letters and digits, with single dashes between them"),
+        ({"name": "Bad Name"}, "name: should be lower-case letters and digits, with single dashes between them"),
         ({"architecture": "resnet50"}, "architecture: should be torchvision/NAME or timm/NAME"),
         ({"temperature": 0.0}, "temperature: Input should be greater than"),
     ],

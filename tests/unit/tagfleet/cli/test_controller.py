@@ -97,8 +97,8 @@ def test_a_cap_is_said_set_and_taken_back(backend, run):
 @pytest.mark.parametrize(
     ("nonsense", "words"),
     [
-        ("-1", "a cap is 0 (no worker at all) to 10,000 workers, and not -1"),
-        ("10001", "a cap is 0 (no worker at all) to 10,000 workers, and not 10001"),
+        ("-1", "a cap is 0 (no worker at all) to 10,000 workers, not -1"),
+        ("10001", "a cap is 0 (no worker at all) to 10,000 workers, not 10001"),
         ("many", "a cap is a number of workers or `default`, not 'many'"),
         ("1.5", "a cap is a number of workers or `default`, not '1.5'"),
     ],
