@@ -58,7 +58,7 @@ def up_command(
     """Create the stack of a deployment, or update it. Shows the changes and asks before it makes them.
 
     The fleet's settings (pools, queues, controller) come from --config. The command writes them into the output
-    bucket, where every machine reads them, and shows those that change. Options that you leave out keep their value.
+    bucket, where every machine reads them, and shows each change. Options that you leave out keep their value.
     """
     from core.aws.clients import Clients
     from tagfleet.deployment.stack_options import StackOptions
