@@ -1,6 +1,6 @@
 """The controller starts and stops workers as the queues fill and empty.
 
-`main` runs it as a process, `loop` is one tick after the other. Below them are `actions` (launches), `events` (what is
-recorded, and in which words), `policy` (the decision, pure) and `state` (what is observed and stored). `simulation` is
-above them all: a virtual cloud for the real controller.
+`main` runs it as a process, and `loop` runs its ticks. Below them, `actions` launches workers, `events` words and
+records events and decisions, `policy` decides (pure functions), and `state` observes and stores. `simulation` is above
+them all: it runs the real controller in a virtual cloud.
 """

@@ -3,12 +3,12 @@
 A tick, in order:
 
 1. `Ledger.lead`: only the controller that holds the lease goes on; the others stand by.
-2. `Observer.observe` reads fleet, roster and queues and changes nothing; the forecaster adds what the time calls for.
+2. `Observer.observe` reads fleet, roster and queues and changes nothing. The forecaster adds the demand to expect.
 3. `decide`, the policy, returns one decision for each pool. It is pure.
-4. The ledger takes in what was observed and decided, and renews the lease: a controller that was replaced meanwhile
+4. The ledger takes in what was observed and decided, and renews the lease. A controller that was replaced meanwhile
    stops here.
 5. `_apply` ends, drains and launches workers. Each step tolerates the failure of the others.
-6. The recorder logs and stores the decisions and the events. Its failure stops nobody.
+6. The recorder logs and stores the decisions and the events. The controller goes on if that fails.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from core.util.clock import Clock
 
 _RECORD_S = 10.0
 _RECORD_TICKS = 12
-"""A decision that stays the same is stored again after this, whichever is longer."""
+"""An unchanged decision is stored again after this many seconds or ticks, whichever is longer."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """What the controller reads and acts through; `queues` by pool. Without a `roster` it uses the store's."""
+    """The controller's connections to the world; `queues` by pool. Without a `roster` it uses the store's."""
 
     store: ObjectStore
     fleet: Fleet
@@ -54,19 +54,19 @@ class Ports:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Whom the controller tells. All are called from the thread that ticks."""
+    """Callbacks of the controller. It calls all of them in the thread that ticks."""
 
     on_plan: Callable[[list[DecisionRecord]], None] = lambda _records: None
-    """In a dry run: the decisions that differ from those told before."""
+    """Called in a dry run, with the new and changed decisions."""
     on_tick: Callable[[Observation, Plan], None] = lambda _observation, _plan: None
-    """After each tick that planned."""
+    """Called after each tick that made a plan."""
     step: Callable[[str], None] = lambda _name: None
-    """At the begin of each step of `run`, so that others can tell a long tick from one that hangs."""
+    """Called when a step of `run` begins, so that a watchdog can distinguish a long tick from one that hangs."""
 
 
 @dataclass
 class _Term:
-    """What a controller starts afresh each time it becomes the leader."""
+    """The objects that a controller creates anew each time it becomes the leader."""
 
     observer: Observer
     forecaster: Forecaster
@@ -77,10 +77,10 @@ class _Term:
 
 
 class Controller:
-    """One controller process. `tick` does everything once; `run` ticks until it is told to stop.
+    """One controller process. `tick` does everything once; `run` ticks until its event is set.
 
-    A dry run calls nothing that changes anything. `decide` is the policy; simulations compare others with ours.
-    `schedules` holds the pools that have one.
+    A dry run changes nothing. `decide` is the policy; simulations compare others with ours. `schedules` maps pools to
+    their schedules.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Controller:
             telemetry.logger().warning("could not give the lease back; it runs out by itself", error=str(error))
 
     def tick(self) -> Plan | None:
-        """Observe, decide and apply once. Returns the plan, or None where this controller stands by or cannot act."""
+        """Observe, decide and apply once. Return the plan, or None if this controller stands by or cannot act."""
         try:
             if not self._lead():
                 return None
@@ -179,7 +179,7 @@ class Controller:
             ports.queues,
             tracker,
             self._clock,
-            # A gap in our own watching, of a suspended machine say, counts as this much at most.
+            # A gap between our own observations (a suspended machine, say) counts as at most this.
             longest_s=max(2 * settings.tick_s, settings.lost_after_s / 3),
             boot_deadline_s=settings.boot_deadline_s,
         )
@@ -195,7 +195,7 @@ class Controller:
     # --- apply --------------------------------------------------------------------------------
 
     def _take_in(self, sighting: Sighting) -> None:
-        """Bring the ledger up to what was observed and decided. Raises Fenced, before anything is applied."""
+        """Record observation and decisions in the ledger. Raises Fenced, Unavailable, before anything is applied."""
         if sighting.adopted:
             telemetry.logger().info("adopted workers that the ledger does not know", instances=list(sighting.adopted))
         if sighting.reading:
@@ -205,7 +205,7 @@ class Controller:
         self._ledger.renew()
 
     def _apply(self, plan: Plan, sighting: Sighting, policy: Policy) -> None:
-        """Carry the plan out. What fails is planned again at the next tick."""
+        """Carry the plan out. The next tick plans again whatever failed."""
         doomed = [id_ for decision in plan.pools for id_ in decision.terminate]
         with self._log.tolerate("instances could not be ended"):
             if doomed:
@@ -261,7 +261,7 @@ class Controller:
     # --- wait ---------------------------------------------------------------------------------
 
     def _pause(self, stop: threading.Event, left: float, *, at_rest: bool) -> None:
-        """Wait until the next tick is due. At rest, end the wait when a first image comes."""
+        """Wait until the next tick is due. At rest, end the wait when the first image arrives."""
         step = self._settings.poll_s if at_rest else left
         while left > 0 and not stop.wait(min(left, step)):
             left -= step

@@ -27,16 +27,16 @@ def run(
     record: TextIO | None = None,
     environ: MutableMapping[str, str] = os.environ,
 ) -> None:
-    """Keep the fleet at the size that its queues call for, until `stop` is set. The workers outlive it.
+    """Keep the fleet at the size that its queues call for, until `stop` is set. The workers outlive the controller.
 
-    `worker_command` starts one worker when `--pool P --instance I` are appended. `record` is a file for every tick
-    (`events.replay`). Raises UnsuitableStore where two controllers could act at once.
+    `worker_command` starts one worker when `--pool P --instance I` are appended. `record` is a file to write every tick to
+    (`events.replay`). Raises UnsuitableStore if the store would let two controllers act at once.
     """
     settings, write_tick = backend.settings, _tick_writer(backend, record)
     try:
         backend.check_store()
     except Unavailable as error:  # the store may answer later: the ledger's first write finds out
-        telemetry.logger().warning("cannot tell whether the store has conditional writes", why=str(error))
+        telemetry.logger().warning("could not check whether the store has conditional writes", why=str(error))
     pulse = Pulse("controller", backend.roster, settings.stalled_s, environ=environ)
     with closing(backend.metrics()) as metrics, pulse:
 

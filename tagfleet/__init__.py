@@ -1,4 +1,4 @@
-"""Tagfleet: the command `tagfleet` and the Python client. The tiers are packages of their own beside this one."""
+"""Tagfleet: the command `tagfleet` and the Python client. The tiers are separate packages beside this one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What AWS charges for one request, in $: us-east-1, 2026. Estimates of runs and the tables of docs/aws.md share it.
+"""AWS's price of one request in $: us-east-1, 2026. Estimates of runs and the tables of docs/aws.md use it.
 
 Sources: https://aws.amazon.com/s3/pricing/ and https://aws.amazon.com/sqs/pricing/
 """

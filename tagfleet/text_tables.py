@@ -1,7 +1,7 @@
-"""Tables of the command, laid out by rich.
+"""Lay out the tables of the command with rich.
 
-On a terminal a table fits its width: long cells wrap, and no text is cut. In a pipe each row is one line without
-colours, box characters or trailing blanks; two or more blanks separate its cells.
+On a terminal a table fits the terminal's width: long cells wrap, and no text is cut. In a pipe each row is one line
+without colours, box characters or trailing blanks; two or more blanks separate its cells.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _GAP = 2
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`right` is for numbers: such a column is aligned to the right and never wraps."""
+    """A column of a table. `right`, meant for numbers, aligns it to the right and prevents wrapping."""
 
     header: str = ""
     right: bool = False
@@ -31,13 +31,13 @@ Columns = Sequence[Column | str]
 
 
 def echo_table(columns: Columns, rows: Iterable[Sequence[object]], *, indent: int = 0) -> None:
-    """Print a table as standard output needs it: see `table_lines`."""
+    """Print a table, as wide as the terminal if there is one; see `table_lines`."""
     for line in table_lines(columns, rows, width=terminal_width(), indent=indent):
         click.echo(line)
 
 
 def terminal_width() -> int | None:
-    """Return the width of the terminal that standard output is, or None if it is a pipe or a file."""
+    """Return the terminal's width, or None if standard output is a pipe or a file."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 

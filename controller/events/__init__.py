@@ -1,4 +1,4 @@
-"""What the controller reports about itself and the fleet.
+"""Events and decisions: derive, word, log and store them.
 
 `derive` finds the fleet's events, `render` puts events and decisions into words, `record` logs and stores both,
 `metrics` turns a tick into numbers, and `replay` writes whole ticks to a file and reads them back. The types

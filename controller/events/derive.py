@@ -1,10 +1,10 @@
-"""Derive the fleet's events: from one observation and plan to the next, who started or ended what, and why. No I/O.
+"""Derive the fleet's events from each observation and plan: who started or ended which worker, and why. No I/O.
 
-1. Each kind of event happens once to a worker. Only the kinds that happened are remembered, so a controller that takes
-   over can go on from the stored events.
-2. The observation shows what became of a worker, the plan what this controller is about to do to it. Each event gets
-   its reason from where it was found.
-3. A worker is `launched` when the fleet first lists it. The decision behind it is remembered by the launch's token.
+1. Each kind of event happens once to a worker. Only the kinds that happened are remembered, so a new leader can
+   continue from the stored events.
+2. The observation shows what happened to a worker. The plan shows what this controller is about to do to it. Each
+   event takes its reason from the one that shows it.
+3. A worker is `launched` when the fleet first lists it. The launch's token leads to the decision behind it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core.fleet.roster import Heartbeat, WorkerState
 from core.storage.ports import PROCESS, Instance, InstanceState, Offering
 
 _MISSED = 3
-"""A worker that is not listed for so many ticks is gone: a list may lag."""
+"""A worker counts as gone once it is unlisted for this many ticks in a row: a list may lag."""
 _KINDS: Mapping[Stage, Kind] = {
     Stage.IDLE: "ready",
     Stage.BUSY: "ready",
@@ -50,9 +50,9 @@ class Tick:
     observation: Observation
     plan: Plan
     before: Sequence[Intent]
-    """The launches that were open when it looked."""
+    """The launches that were open when the tick began."""
     after: Sequence[Intent]
-    """Those that are open now."""
+    """The launches that are open once the plan is applied."""
     adopted: Collection[str]
     controller: str
     decisions: Mapping[str, str]
@@ -61,7 +61,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known about a worker: the kinds of events that happened to it, and its stage at the last tick."""
+    """A worker: the kinds of events that happened to it, and its stage at the last tick."""
 
     pool: str
     offering: str
@@ -71,7 +71,7 @@ class _Known:
 
 
 class EventDeriver:
-    """Derives the events of one leader's term, going on from the stored ones, oldest first."""
+    """Derives the events of one leader's term. It continues from `kept`, the stored events, oldest first."""
 
     def __init__(self, kept: Sequence[FleetEvent] = ()) -> None:
         self._known: dict[str, _Known] = {}
@@ -83,7 +83,7 @@ class EventDeriver:
             self._known[event.worker_id] = _Known(event.pool, event.offering, kinds)
 
     def derive(self, tick: Tick) -> list[FleetEvent]:
-        """Return what happened since the tick before, in the order of a worker's life."""
+        """Return the events since the previous tick, those of each worker in the order of its life."""
         listed, beats = tick.reading.listed, tick.reading.heard
         launched = {intent.token for intent in tick.before} | self._launches.keys()
         events: list[FleetEvent] = []
@@ -102,7 +102,10 @@ class EventDeriver:
         return events
 
     def _unchanged(self, worker: Worker) -> bool:
-        """Whether nothing is new: true for most of a large fleet, so it is quick."""
+        """Return whether the worker's stage is the last tick's (idle and busy count as one).
+
+        This quick check skips most of a large fleet.
+        """
         known = self._known.get(worker.id)
         if known is None or known.missed:
             return False
@@ -143,12 +146,12 @@ class EventDeriver:
         yield self._event(instance.id, "launched", "controller", reason, tick, **by)
 
     def _requested(self, id_: str, tick: Tick) -> Iterator[FleetEvent]:
-        """A request that no controller recorded is an operator's."""
+        """Attribute a drain request to an operator if no controller recorded one."""
         if id_ in tick.reading.drain_requests and not self._known[id_].kinds & ({"asked_to_drain"} | ENDS):
             yield self._event(id_, "asked_to_drain", "operator", "an operator asked for it", tick)
 
     def _missing(self, id_: str, instance: Instance | None, beat: Heartbeat | None, tick: Tick) -> Iterator[FleetEvent]:
-        """Record the end of a worker that is no longer at work, unless an event has told of it."""
+        """Record the end of a worker that is no longer at work, unless an event already did."""
         known = self._known[id_] = replace(self._known[id_], missed=self._known[id_].missed + 1)
         if instance is None and known.missed < _MISSED:
             return
@@ -176,7 +179,7 @@ class EventDeriver:
                     yield self._event(id_, "ended", "controller", reason, tick, **by)
 
     def _remember(self, tick: Tick) -> None:
-        """Remember whose decision each open launch is. Those that were open before the first tick are none of ours."""
+        """Remember the decision behind each open launch, except launches that an earlier controller decided."""
         decided = {decision.pool: decision for decision in tick.plan.pools}
         inherited = {intent.token for intent in tick.before} - self._launches.keys()
         launches: dict[str, tuple[str, str]] = {}
@@ -225,7 +228,7 @@ def _why(kind: Kind, worker: Worker, instance: Instance, beat: Heartbeat | None)
 
 
 def _end(known: _Known, beat: Heartbeat | None, ended: str) -> tuple[Kind, Actor, str]:
-    """Return what became of a worker that is gone and that no controller ended. `ended`: how, as its fleet says."""
+    """Return how a worker ended that no controller ended: kind, actor, reason. `ended` is the fleet's own account."""
     how = f": {ended}" if ended else ""
     if beat and beat.state is WorkerState.DRAINED:
         return "drained", "itself", _finished(beat)

@@ -10,7 +10,7 @@ from core.fleet.terms import Terms
 
 
 def samples(observation: Observation, plan: Plan) -> list[Sample]:
-    """Return the samples of every pool that could be read: old readings would look like new ones."""
+    """Return the samples of each pool that was read. An unread pool has none: its old counts would look new."""
     views = {view.pool: view for view in observation.pools if not view.unread}
     return [
         Sample(metric, decision.pool, float(value))

@@ -1,9 +1,9 @@
 """Record what the controller decided and what happened to the fleet: in the log, and in the store for everybody else.
 
-1. `ChangeLogger` writes a line when something changes, and none while it stays the same.
+1. `ChangeLogger` writes a line when something changes, and nothing while it stays the same.
 2. `Recorder` gives each decision its id, logs and stores it when its rule or action changes (and now and then with new
    numbers), and keeps the last decisions and events of the fleet.
-3. What could not be stored is stored with the next change or tick: nothing here stops a controller.
+3. A failed write is repeated with the next change or tick. Nothing here stops a controller.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from core.fleet.roster import Roster
 from core.util.clock import Clock
 
 DECISIONS = 100
-"""How many decisions the store keeps, those of all pools together."""
+"""How many decisions the store keeps, over all pools."""
 EVENTS = 200
 """How many events of the fleet the store keeps."""
 
@@ -33,26 +33,26 @@ T = TypeVar("T")
 
 
 class ChangeLogger:
-    """Logs by subject, once for each change: a trouble that lasts for an hour is one line. One for each process."""
+    """Logs each subject once for each change: an outage of an hour is one line."""
 
     def __init__(self) -> None:
         self._log = telemetry.logger()
         self._last: dict[str, str] = {}
 
     def changed(self, subject: str, text: str, *, key: str = "", **context: str) -> None:
-        """Log `text` unless the subject's last line had the same `key`, or the same text where no key is given."""
+        """Log `text` unless the subject's last line had the same `key`; without a key, the same text."""
         if self._last.get(subject) != (key or text):
             self._last[subject] = key or text
             self._log.info(text, **context)
 
     def clear(self, subject: str, text: str = "") -> None:
-        """Forget the subject's last line; where there was one, log `text`."""
+        """Forget the subject's last line. If there was one, log `text`."""
         if self._last.pop(subject, None) and text:
             self._log.info(text)
 
     @contextmanager
     def tolerate(self, failure: str) -> Iterator[None]:
-        """Log an Unavailable of the block as `failure` and go on."""
+        """Run the block; if it raises Unavailable, log that as `failure` and go on."""
         try:
             yield
         except Unavailable as error:
@@ -74,7 +74,7 @@ def record_of(decision: Decision, *, at: float, id: str = "") -> DecisionRecord:
 
 
 class KeptList(Generic[T]):
-    """The last `size` items of a list that the store keeps. A controller that takes over goes on with it."""
+    """The last `size` items of a list in the store. A new leader continues the list."""
 
     def __init__(self, load: Callable[[], Sequence[T]], save: Callable[[tuple[T, ...]], None], size: int) -> None:
         self._load = load
@@ -85,13 +85,13 @@ class KeptList(Generic[T]):
 
     @property
     def items(self) -> tuple[T, ...]:
-        """Oldest first. Raises Unavailable before the first answer of the store."""
+        """The items, oldest first. Raises Unavailable until the store has answered once."""
         if self._items is None:
             self._items = tuple(self._load())
         return self._items
 
     def add(self, new: Sequence[T]) -> None:
-        """Append, and write where anything is unwritten. Raises Unavailable: then the next call writes it."""
+        """Append items, and save the list if it has unsaved items. After Unavailable, the next call saves them."""
         if new:
             self._items, self._saved = (*self.items, *new)[-self._size :], False
         if not self._saved:
@@ -101,7 +101,7 @@ class KeptList(Generic[T]):
 
 @dataclass(slots=True)
 class _Pool:
-    """A pool's decision: the same one, with new numbers, while its rule and action stay."""
+    """A pool's current decision. It keeps its id while its rule and action stay, even if its numbers change."""
 
     kind: tuple[str, str]
     id: str
@@ -110,7 +110,7 @@ class _Pool:
 
 
 class Recorder:
-    """Records one leader's term. A decision that stays the same is stored again after `repeat_s` seconds."""
+    """Records one leader's term. An unchanged decision is stored again after `repeat_s` seconds."""
 
     def __init__(self, roster: Roster, log: ChangeLogger, clock: Clock, repeat_s: float) -> None:
         self._roster = roster
@@ -128,9 +128,9 @@ class Recorder:
         return {name: pool.id for name, pool in self._pools.items()}
 
     def record_decisions(self, plan: Plan, *, store: bool) -> list[DecisionRecord]:
-        """Log each decision of another kind, and store it where `store` says so. Raises Unavailable.
+        """Log the decisions whose rule or action changed. With `store`, store new decisions too. Raises Unavailable.
 
-        Returns the decisions to show: those whose action or sentence is new, or that were last shown long ago.
+        Returns the new decisions: the action or sentence changed, or the last return is more than `repeat_s` ago.
         """
         records = [self._record(decision) for decision in plan.pools]
         fresh = [record for record in records if self._is_fresh(record)]
@@ -142,7 +142,7 @@ class Recorder:
         return fresh
 
     def record_events(self, tick: Tick) -> None:
-        """Log and store what happened to the fleet since the tick before. Raises Unavailable."""
+        """Log and store the fleet's events since the previous tick. Raises Unavailable."""
         if self._deriver is None:
             self._deriver = EventDeriver(self._events.items)
         new = self._deriver.derive(tick)
@@ -174,7 +174,7 @@ class Recorder:
 
 
 def _log_event(event: FleetEvent) -> None:
-    """Log as `worker asked to drain`, with what is known beside it."""
+    """Log an event under its title, such as `worker asked to drain`, with pool, worker, actor and reason."""
     optional = {"offering": event.offering, "decision": event.decision}
     telemetry.logger().info(
         f"worker {event.title}",

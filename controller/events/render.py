@@ -1,10 +1,10 @@
 """Put decisions and events into words. Pure.
 
-- `sentence`: why a decision was made and what follows, from its rule, terms and details. The log, the page and the
+- `sentence` says why a decision was made and what follows, from its rule, terms and details. The log, the page and the
   command line show it.
-- `explain`: the last decision of each pool with every term, for a terminal. The terms describe themselves
+- `explain` shows the last decision of each pool with every term, on a terminal. The terms describe themselves
   (`core.fleet.terms.Term`); only the lines with the formula are written here.
-- `event_table`: the fleet's events, for a terminal.
+- `event_table` shows the fleet's events on a terminal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _INDENT = " " * 21
 
 
 def sentence(decision: Decision) -> str:
-    """Return one plain sentence without a full stop: what was found, and what follows."""
+    """Return one sentence without a full stop: first the finding, then the action."""
     said = f"{_because(decision)}: {_therefore(decision)}"
     stages = zip_longest(decision.terminate, decision.details.ended, fillvalue="")
     ended = [f"{id_} ({_fault(stage)})" if stage else id_ for id_, stage in stages]
@@ -238,7 +238,7 @@ def _s(seconds: float) -> str:
 
 
 def explain(records: Sequence[DecisionRecord], now: float, *, paused: bool = False) -> str:
-    """Return several paragraphs of text, one for each decision; `now` is Unix time."""
+    """Describe each decision in a paragraph: sentence, then terms. `now` is Unix time."""
     return "\n\n".join(([PAUSED] if paused else []) + [_explain(record, now) for record in records])
 
 
@@ -262,7 +262,7 @@ def _explain(record: DecisionRecord, now: float) -> str:
 
 
 def term_rows(terms: Terms) -> list[tuple[str, str]]:
-    """Return the terms by rows, each a heading and a line of text, with the formula between them."""
+    """Return rows of a heading and a text that describe the terms. Formulas follow in rows without a heading."""
     shown: dict[Row, list[str]] = {row: [] for row in Row}
     for _, term, value in terms.items():
         if text := term.describe(value):
@@ -303,7 +303,7 @@ def _ago(seconds: float) -> str:
 
 
 def event_table(events: Sequence[FleetEvent], zone: tzinfo = UTC) -> str:
-    """Return two or more lines for each event: when, what, and which worker; then by whom and why."""
+    """Describe each event in two or more lines: time, event, pool and worker, then actor and reason."""
     pool = max([4, *(len(event.pool) for event in events)])
     head = f"{'time':<21}{'event':<16}{'pool':<{pool}}  worker, by whom and why"
     return "\n".join([head, *(line for event in events for line in _event_lines(event, pool, zone))])

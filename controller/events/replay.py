@@ -1,8 +1,8 @@
 """Write each tick of a live controller to a file, and replay the file under another policy.
 
 The file has one JSON object a line: `{"recording": 1, "policy": {…}}` first, then `{"observation": {…}, "plan": {…}}`
-for each tick. A replay gives another policy the same observations, one by one. It does not tell what would have come of
-the other plans: that is what the simulator is for.
+for each tick. A replay gives another policy the same observations, one by one. It cannot show the effects of the other
+plans; the simulator can.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from core.fleet.decisions import Decision
 
 _VERSION = 1
 HEADING = '{"recording":'
-"""Every first line begins like this."""
+"""How the first line of every recording begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedTick:
-    """What the policy saw and what it planned."""
+    """One tick: the policy's observation and its plan."""
 
     observation: Observation
     plan: Plan
@@ -41,13 +41,13 @@ _POLICY, _TICK = TypeAdapter(Policy), TypeAdapter(RecordedTick)
 
 
 class BadRecording(ValueError):
-    """A line is not what a controller of this version writes. The text names the line."""
+    """A controller of this version did not write this line. The text names the line."""
 
 
 def tick_writer(file: TextIO, policy: Policy) -> Callable[[Observation, Plan], None]:
     """Write the heading, and return a function that writes one tick. A killed controller leaves whole lines.
 
-    A tick that cannot be written (the disk is full) is left out: the controller does not end for it.
+    If a tick cannot be written (the disk is full, say), the writer logs that and skips the tick.
     """
     log, name = ChangeLogger(), getattr(file, "name", "")
 
@@ -72,7 +72,7 @@ def _line(observation: Observation, plan: Plan) -> str:
 
 
 def _append(file: TextIO, line: str) -> None:
-    """Write past the stream's buffer: what a failed write left there would end up in the middle of a later line."""
+    """Write past the stream's buffer: a failed write would leave its rest there, in front of a later line."""
     try:
         fd = file.fileno()
     except UnsupportedOperation:  # in memory
@@ -85,7 +85,7 @@ def _append(file: TextIO, line: str) -> None:
 
 
 def read(lines: Iterable[str]) -> tuple[Policy, Iterator[RecordedTick]]:
-    """Return the recorded policy and the ticks, which are read one by one. Raises BadRecording, also while they are."""
+    """Return the recorded policy, and an iterator that reads the ticks. Both this call and it raise BadRecording."""
     numbered = enumerate(lines, 1)
     try:
         heading = json.loads(next(numbered, (1, ""))[1])
@@ -101,12 +101,12 @@ def read(lines: Iterable[str]) -> tuple[Policy, Iterator[RecordedTick]]:
 
 def _ticks(numbered: Iterator[tuple[int, str]]) -> Iterator[RecordedTick]:
     for number, line in numbered:
-        if line.startswith(HEADING):  # a controller that was started again goes on with the same file
+        if line.startswith(HEADING):  # a restarted controller appends to the same file
             continue
         try:
             yield _TICK.validate_json(line)
         except ValidationError as error:
-            raise BadRecording(f"line {number} is no tick: {first_problem(error)}") from None
+            raise BadRecording(f"line {number} is not a tick: {first_problem(error)}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,9 @@ class Difference:
 def replay(
     ticks: Iterable[RecordedTick], decide: Decide, policy: Policy, cap: int | None = None
 ) -> Iterator[Difference]:
-    """Yield where `decide` would have acted differently. It learns from the recording alone.
+    """Yield each decision whose action differs from the recorded one. `decide` learns from the recording alone.
 
-    `cap` replaces the policy's cap and those that operators set.
+    `cap` replaces the policy's cap and every operator's cap.
     """
     memory: Memory = {}
     at = 0.0

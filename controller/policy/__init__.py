@@ -1,5 +1,5 @@
-"""How many workers each pool should have, as pure functions: `policy.decide` is the whole rule.
+"""Decide how many workers each pool should have, in pure functions: `policy.decide` is the whole rule.
 
-`estimates` learns from the past, `forecast` looks at the time of day, `budget` shares the cap, `scale_in` decides how
-long to keep workers that nothing needs.
+`estimates` learns from the past, `forecast` looks at the time of day, `budget` shares the cap, and `scale_in` decides
+how long to keep surplus workers.
 """

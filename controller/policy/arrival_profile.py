@@ -1,7 +1,7 @@
 """The arrival profile of a pool: how many images came in each quarter of an hour of the last two days.
 
-Slots are numbered since 1970, so yesterday's slot is 96 before today's. A clock that jumps fills slots that nobody
-asks for; each replaces one of two days before, and the next real slot with that place replaces it.
+Slots are numbered since 1970, so yesterday's slot is 96 before today's. A wrong clock fills slots with wrong numbers.
+Each replaces the slot with the same number modulo two days, until a right slot replaces it in turn.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Slot:
 
 
 class ArrivalProfile:
-    """Of one pool. `add` takes every step; `find_peak_rate` tells how much came a day ago."""
+    """The profile of one pool. `add` records each tick; `find_peak_rate` returns the rate of a day ago."""
 
     def __init__(self, slots: Iterable[Slot] = ()) -> None:
         self._ring = {slot.number % _KEPT: slot for slot in slots}
@@ -40,11 +40,11 @@ class ArrivalProfile:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """The slots that are over, in order."""
+        """The closed slots, in order."""
         return tuple(sorted(self._ring.values(), key=lambda slot: slot.number))
 
     def restore(self, slots: Iterable[Slot]) -> None:
-        """Add slots that were stored before. What was seen since takes precedence."""
+        """Add stored slots. The profile's own slots take precedence."""
         for slot in slots:
             self._ring.setdefault(slot.number % _KEPT, slot)
 

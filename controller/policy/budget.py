@@ -1,4 +1,4 @@
-"""What the cap and the budget let each pool have: affordable prices, total capacity and each pool's fair share."""
+"""Share the cap and the budget among the pools: affordable prices, total capacity and each pool's fair share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def count_affordable(price: float, remaining: float, policy: Policy) -> int:
 
 
 def choose_price(view: PoolView, remaining: float, policy: Policy) -> float:
-    """Return the $/h of the best affordable offering; where none is affordable, of the best one."""
+    """Return the $/h of the best affordable offering; if none is affordable, of the best one."""
     prices = [offering.price for offering in view.offerings]
     payable = (price for price in prices if count_affordable(price, remaining, policy) > 0)
     return next(payable, prices[0] if prices else 0.0)
@@ -32,8 +32,8 @@ def choose_price(view: PoolView, remaining: float, policy: Policy) -> float:
 def compute_capacity(terms: Iterable[Terms], billable: int, policy: Policy) -> int:
     """Return how many instances all pools may have: the cap, or what the budget pays for.
 
-    The budget is counted at the highest price of the pools that ask for more. Where too much is spent already and
-    nothing has a price, it is counted at the average price of the instances.
+    The budget is divided by the highest price among the pools that ask for more workers. If it is exceeded and no
+    offering has a price, it is divided by the average price of the running instances.
     """
     asking = [each for each in terms if each.needed > each.own] or list(terms)
     dearest = max(asking, key=lambda each: each.price_per_hour, default=None)
@@ -46,9 +46,9 @@ def compute_capacity(terms: Iterable[Terms], billable: int, policy: Policy) -> i
 
 
 def share_fairly(terms: Mapping[str, Terms], capacity: int) -> dict[str, int]:
-    """Return each pool's max-min fair share: one worker after the other goes to the pool that has fewest.
+    """Return each pool's max-min fair share: one by one, each worker goes to the pool that has the fewest.
 
-    `rank_pool` breaks ties. Pools that share too small a cap therefore take turns of one drain goal L.
+    `rank_pool` breaks ties, so pools that share too small a cap take turns of one drain goal L.
     """
     shares = {pool: each.needed for pool, each in terms.items()}
     if sum(shares.values()) <= max(0, capacity):
@@ -65,10 +65,10 @@ def share_fairly(terms: Mapping[str, Terms], capacity: int) -> dict[str, int]:
 
 
 def rank_pool(pool: str, terms: Terms, share: int) -> tuple[int, bool, bool, bool, int, str]:
-    """Return a sort key: the pool with the smallest gets the next worker.
+    """Return a sort key: the pool with the smallest key gets the next worker.
 
-    In order: the smallest share; work before a mere forecast; starved for the drain goal L or longer; a worker of its
-    own to keep; the most work; the name.
+    In this order, it prefers the smallest share, work over a mere forecast, a pool starved for the drain goal L or
+    longer, a pool that would have to drain a worker otherwise, the most work, and the first name.
     """
     early = not terms.outstanding and terms.ahead > 0
     patient = terms.starved_s is None or terms.starved_s < terms.drain_goal_s

@@ -1,10 +1,10 @@
-"""What the controller learns about a pool: throughput μ, boot time B and arrival rate λ.
+"""Estimate a pool's throughput μ, boot time B and arrival rate λ from what was observed.
 
 1. μ, images/s of one worker: the median of the last 15 samples.
 2. B, seconds from launch to ready: the 90th percentile (nearest rank) of the last 20 boots.
-3. λ, images/s: two exponential averages in a row, each over the drain goal L, but no more than a quick average over
-   L/4 says, and 0 once nothing has come for a whole B.
-4. The settings' priors stand in for missing samples of μ and B while there are fewer than three.
+3. λ, images/s: two exponential averages in a row, each over the drain goal L, capped by a quick average over L/4, and
+   0 once nothing has come for a whole B.
+4. While there are fewer than three samples of μ or B, the settings' prior replaces each missing one.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from controller.state.model import Policy, PoolMemory, PoolView
 _THROUGHPUTS = 15
 _BOOTS = 20
 _MIN_SAMPLES = 3
-"""The prior stands in for each sample that is missing, so that one odd sample changes nothing."""
+"""The prior replaces each missing sample, so that one odd sample changes nothing."""
 _RECENT = 0.25
-"""Share of the drain goal over which the last arrivals are averaged."""
+"""Share of the drain goal over which the quick average runs."""
 _LEAST = 1e-3
 """Images/s and seconds: no divisor is ever 0."""
 
 
 def update_estimates(view: PoolView, memory: PoolMemory, elapsed_s: float, policy: Policy) -> PoolMemory:
-    """Add what happened in a pool since the observation before. A failed reading teaches nothing."""
+    """Update a pool's estimates with the changes since the previous observation. A failed reading changes nothing."""
     if view.unread:
         return memory
     delta = view.delta
@@ -53,16 +53,16 @@ def estimate_boot_s(memory: PoolMemory, policy: Policy) -> float:
 
 
 def estimate_arrival_rate(memory: PoolMemory, boot_s: float) -> float:
-    """Return λ in images/s; 0 once nothing has come for a whole boot, as a new worker would find nothing either.
+    """Return λ in images/s; 0 once nothing has come for a whole boot, because a new worker would find nothing either.
 
-    It rises slowly (`_smooth`) and falls as fast as the last arrivals do: otherwise a flow that has ended would hold
+    It rises slowly (`_smooth`) and falls as fast as the last arrivals do. Otherwise a flow that has ended would keep
     its workers for minutes.
     """
     return 0.0 if memory.quiet_s > boot_s else max(0.0, min(memory.arrivals[1], memory.lately))
 
 
 def _smooth(stages: tuple[float, float], arrived: float, elapsed_s: float, time_s: float) -> tuple[float, float]:
-    """Two exponential averages in a row, each over the drain goal L.
+    """Update two exponential averages in a row, each over the drain goal L.
 
     A burst of n images is work in the queue, not a flow. One average would answer n/L at once and ask for the burst's
     workers a second time. Two answer 0 at first and then n·t/L²·exp(−t/L): while a burst is cleared on time, both
@@ -73,7 +73,7 @@ def _smooth(stages: tuple[float, float], arrived: float, elapsed_s: float, time_
 
 
 def _average(rate: float, arrived: float, elapsed_s: float, time_s: float) -> float:
-    """The exponential average over `time_s` of what arrives in a second."""
+    """Update the exponential average of arrivals per second, with the time constant `time_s`."""
     if elapsed_s <= 0:
         return rate
     elapsed_s = max(_LEAST, elapsed_s)

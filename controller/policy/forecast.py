@@ -1,6 +1,6 @@
-"""What the time of day calls for: the schedule's floor and yesterday's arrivals.
+"""Forecast demand from the time of day: the schedule's floor and yesterday's arrivals.
 
-The policy knows no clock. The forecaster adds both to an observation, for the time at which a worker that is launched
+The policy has no clock, so the forecaster adds both to an observation. They are for the time when a worker launched
 now will be ready.
 """
 
@@ -24,7 +24,7 @@ _STORED = TypeAdapter(dict[str, tuple[Slot, ...]])
 
 
 class Forecaster:
-    """One for each time this controller leads: it goes on with the profiles that the last leader stored.
+    """Forecasts during one leader's term. It continues the profiles that the last leader stored.
 
     Without `from_yesterday` it reads and stores nothing, and only the schedules count.
     """
@@ -36,7 +36,7 @@ class Forecaster:
         self._loaded = self._changed = False
 
     def add_forecast(self, observation: Observation, at: float, memory: Memory, policy: Policy) -> Observation:
-        """Return the observation with what has to be ready one boot from now; `at` is Unix time."""
+        """Return the observation with the demand to expect one boot from now; `at` is Unix time."""
         if self._profiles is None and not self._schedules:
             return observation
         if self._profiles is not None and not self._loaded:
@@ -56,14 +56,14 @@ class Forecaster:
         schedule, foreseen = self._schedules.get(view.pool), 0.0
         if self._profiles is not None:
             profile = self._profiles.setdefault(view.pool, ArrivalProfile())
-            if elapsed_s > 0:  # the next reading tells what arrived while nothing could be read
+            if elapsed_s > 0:  # the next reading includes what arrived while nothing could be read
                 self._changed |= profile.add(at, elapsed_s, 0.0 if view.unread else view.delta.arrived)
             foreseen = profile.find_peak_rate(at, boot + SLOT_S)
         # The next tick, about as far off as the last one, would be too late for a window that begins before it.
         return replace(view, floor=schedule.floor(at, boot + elapsed_s) if schedule else 0, foreseen=foreseen)
 
     def _load(self, profiles: dict[str, ArrivalProfile]) -> None:
-        """Read the stored profiles. While the store does not answer, nothing is forecast and nothing overwritten."""
+        """Read the stored profiles. Until the store answers, they are neither used nor overwritten."""
         try:
             stored = _STORED.validate_json(self._store.get(layout.ARRIVALS).data)
         except NotFound:

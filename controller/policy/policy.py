@@ -1,4 +1,4 @@
-"""The policy: from what is observed and remembered to what to do with each pool. No clock, no I/O, no logging.
+"""The policy: decide what to do with each pool, from an observation and a memory. No clock, no I/O, no logging.
 
     Q  = max(0, V + D + Fo + λ·B − μ·(ready·B + Σ_booting max(0, B − remaining_i)))
     N* = ceil(λ/(ρ·μ) + Q/(μ·L))
@@ -9,13 +9,13 @@
 2. N* is the number of workers wanted: enough for the steady flow at utilisation ρ, and enough to clear Q within the
    drain goal L. It is at least the number of busy workers, at least 1 while anything waits or is in flight, and 0
    while nothing does and the flow would not fill one worker.
-3. Be ready in time. N* is never less than the schedule's floor, nor than ceil(foreseen/(ρ·μ)): foreseen is yesterday's
-   images/s at the time at which a worker launched now is ready (`forecast`).
+3. Be ready in time. N* is at least the schedule's floor, and at least ceil(foreseen/(ρ·μ)): foreseen is yesterday's
+   images/s at the time when a worker launched now will be ready (`forecast`).
 4. λ, μ and B are learned from the pool itself (`estimates`); ρ and L are settings.
 5. All pools share one cap and one budget, in max-min fair shares (`budget`).
-6. After a failed boot, launches are tried one by one, with pauses that double; after several the breaker opens.
-7. Let workers go when so many were not needed at any time for as long as it pays to keep one (`scale_in`). A worker
-   that may be working is drained, never ended.
+6. After a failed boot, launches are tried one by one, with pauses that double. After several, the breaker opens.
+7. Drain workers beyond the most that were needed at any time within the keep time, which is how long it pays to keep a
+   surplus worker (`scale_in`). A worker that may be working is drained before it is ended.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _FIRST_PAUSE_S = 1.0
 def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Plan, Memory]:
     """Return one decision for every pool, under one cap and one budget, and what to remember.
 
-    No pool both launches and drains. Only drained, lost and overdue instances are ended. A pool whose reading failed
-    stays as it is, and a paused fleet neither grows nor shrinks.
+    No pool both launches and drains. Only drained, lost, orphan and overdue instances are ended. A pool whose reading
+    failed stays as it is, and a paused fleet neither launches nor drains.
     """
     elapsed = observation.elapsed_s
     ours = [worker for view in observation.pools for worker in view.workers if worker.ours]
@@ -81,7 +81,7 @@ def decide(observation: Observation, memory: Memory, policy: Policy) -> tuple[Pl
 def compute_terms(view: PoolView, memory: PoolMemory, billable: int, policy: Policy, spend: float = 0.0) -> Terms:
     """Compute the terms of a pool, from the counts of its queue and its workers to N*.
 
-    `billable` instances of all pools cost `spend` $/h. The fair share is not granted yet.
+    `billable` instances of all pools cost `spend` $/h. `granted`, the fair share, is still 0.
     """
     crew = _count_workers(view.workers)
     terms = Terms(
@@ -110,11 +110,11 @@ def compute_terms(view: PoolView, memory: PoolMemory, billable: int, policy: Pol
 
 
 def _compute_work(view: PoolView, memory: PoolMemory, crew: dict[str, int], policy: Policy) -> dict[str, Any]:
-    """Q and N* (without what is up ahead of work), and the terms that they follow from."""
+    """Compute Q, N* (without schedule and forecast) and the terms behind them."""
     depth, boot, speed = view.depth, estimate_boot_s(memory, policy), estimate_throughput(memory, policy)
     rate = estimate_arrival_rate(memory, boot)
     at_work = [worker for worker in view.workers if worker.stage.ready or worker.stage.leaving]
-    # What a worker holds that is about to be ended comes back to the queue.
+    # Messages of a worker that is about to be ended return to the queue.
     held = sum(worker.held for worker in at_work if view.unread or not must_end(worker, policy))
     orphaned = max(0, depth.in_flight - held)
     head_start = sum(boot - max(0.0, boot - worker.age_s) for worker in view.workers if worker.stage.coming)
@@ -149,7 +149,7 @@ def _count_for_work(rate: float, backlog: float, speed: float, outstanding: int,
 
 
 def _count_workers(workers: Sequence[Worker]) -> dict[str, int]:
-    """The workers by what they are good for. Those that are neither capacity nor draining are ending."""
+    """Count the workers by stage. `ending` are all that are neither capacity, nor unanswered, nor draining."""
     at = [worker.stage for worker in workers].count
     counts = {
         "requested": at(Stage.REQUESTED),
@@ -164,7 +164,7 @@ def _count_workers(workers: Sequence[Worker]) -> dict[str, int]:
 
 
 def _add_times(terms: Terms, memory: PoolMemory, elapsed_s: float) -> tuple[Terms, PoolMemory]:
-    """Add how long the need has been below the fleet, and how long the pool has had no worker that it needs."""
+    """Add how long the pool has had too many workers, or none although it needs one, and its peak demand."""
     below = _lengthen(terms.own > terms.needed, memory.below_s, elapsed_s)
     starved = _lengthen(terms.needed > 0 and terms.own == 0, memory.starved_s, elapsed_s)
     history, gaps = record_demand(memory.demand_history, memory.idle_gaps, terms.needed, elapsed_s)
@@ -184,7 +184,7 @@ def _lengthen(holds: bool, since_s: float | None, elapsed_s: float) -> float | N
 
 
 def _remember(view: PoolView, memory: PoolMemory, elapsed_s: float, policy: Policy) -> PoolMemory:
-    """Learn, count failures in a row, and let the pause run down."""
+    """Update the estimates, the failures in a row, and the pause before the next launch."""
     memory = update_estimates(view, memory, elapsed_s, policy)
     delta = view.delta
     over = delta.handled > 0 if memory.broken else bool(delta.boots)
@@ -202,18 +202,18 @@ def _remember(view: PoolView, memory: PoolMemory, elapsed_s: float, policy: Poli
 
 
 def _compute_pause(failures: int, policy: Policy) -> float:
-    """Doubles from one second with each failure in a row, until the circuit breaker opens."""
+    """Return the pause in seconds: it doubles from one second with each failure, until the circuit breaker opens."""
     if failures >= policy.breaker_failures:
         return policy.breaker_reset_s
     return compute_backoff(failures - 1, base_s=_FIRST_PAUSE_S, cap_s=policy.breaker_reset_s)
 
 
 def _limit_by_failures(view: PoolView, terms: Terms, memory: PoolMemory) -> int:
-    """What our own fleet must supply: N* without workers started by hand, and after a failure one worker more at most.
+    """Return how many workers our own fleet must supply: N* without workers started by hand, limited after a failure.
 
-    After a failed boot one launch is tried at a time, each after its pause, until a worker is ready. After workers that
-    broke at work, until one has finished an image: each that breaks costs its messages a delivery. The pool asks for
-    no more of the cap than that, so a pool whose workers do not boot takes no room from the others.
+    After a failed boot, launches are tried one at a time, each after its pause, until a worker is ready. After a worker
+    broke at work, they are tried until one finishes an image, because each that breaks costs its messages a delivery.
+    The pool asks for no more of the cap than that, so a pool whose workers do not boot takes no room from the others.
     """
     wanted, own = max(0, terms.wanted - terms.by_hand), terms.own
     if wanted > own and not view.offerings:
@@ -228,9 +228,9 @@ def _limit_by_failures(view: PoolView, terms: Terms, memory: PoolMemory) -> int:
 
 
 def _choose_launches(view: PoolView, terms: Terms, paused: bool, policy: Policy) -> tuple[int, Rule]:
-    """How many launches the pool's share allows and its work can use, and by which rule.
+    """Return how many launches the pool's share allows and its work can use, and the rule behind the number.
 
-    How much of the cap is free is not considered yet.
+    This ignores how much of the cap is free.
     """
     if view.unread:
         return 0, Rule.UNREAD
@@ -252,7 +252,7 @@ def _choose_launches(view: PoolView, terms: Terms, paused: bool, policy: Policy)
 def _decide_pool(
     view: PoolView, terms: Terms, asked: tuple[int, Rule], limit: int, room: int, policy: Policy
 ) -> Decision:
-    """At most `limit` launches are free; other pools wait for `room` instances."""
+    """Decide for one pool. At most `limit` launches are free; other pools wait for `room` instances."""
     count, rule = asked
     launch = min(count, limit)
     if count and not launch:
@@ -265,19 +265,20 @@ def _decide_pool(
 
 
 def _name_limit(terms: Terms, policy: Policy) -> Rule:
-    """What another instance would exceed: the budget, or else the cap."""
+    """Return the limit that another instance would exceed: the budget, or else the cap."""
     remaining = policy.budget_per_hour - terms.spend_per_hour
     affordable = count_affordable(terms.price_per_hour, remaining, policy)
     return Rule.BUDGET if policy.max_workers and affordable < 1 else Rule.CAP
 
 
 def _choose_drains(view: PoolView, terms: Terms, room: int, rule: Rule, policy: Policy) -> tuple[tuple[str, ...], Rule]:
-    """Whom to drain of a pool that has more than its share: idle workers, the longest idle first.
+    """Choose the workers to drain in a pool that has more than its share: idle ones, the longest idle first.
 
-    1. Where another pool waits for room, or a limit was lowered: at once. Busy workers too, if the share is less than
-       the work needs, or more instances exist than the limit allows.
-    2. Otherwise only as many as were not needed at any time for as long as it pays to keep them (`scale_in`). Which of
-       them was idle meanwhile says little: a queue hands its next message to any worker.
+    1. If another pool waits for room, or a limit was lowered, drain at once. Drain busy workers too, if the share is
+       less than the work needs, or more instances exist than the limit allows.
+    2. Otherwise drain as many as exceed the peak demand within the keep time (`scale_in`), or as have been idle for
+       that long. Peak demand comes first because a queue hands its next message to any worker: with a surplus, each
+       worker may be busy now and then.
     """
     surplus = terms.own - terms.granted
     ours = [worker for worker in view.workers if worker.ours]
@@ -317,7 +318,7 @@ def _limit_drains(terms: Terms, count: int, policy: Policy) -> int:
 
 
 def _explain(decision: Decision, view: PoolView, memory: PoolMemory, policy: Policy) -> Details:
-    """What the decision's sentence names beside the terms."""
+    """Return the facts that the decision's sentence names beside the terms."""
     stages = {worker.id: worker.stage for worker in view.workers}
     return Details(
         because=view.unread,

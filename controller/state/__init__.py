@@ -1,1 +1,1 @@
-"""What the controller knows: its vocabulary (`model`), what it sees (`tracker`) and what it stores (`ledger`)."""
+"""The controller's state: vocabulary (`model`), observation (`observer`, `tracker`) and storage (`ledger`)."""

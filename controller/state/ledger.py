@@ -1,13 +1,13 @@
 """The controller's lease, launch intents and memory: one object in the store, changed only by compare-and-set.
 
 1. The lease belongs to the controller that wrote last. A standby takes it over once it has seen no change for the
-   lease's length on its own clock, so no two clocks are ever compared. The length is part of the lease: an owner with
-   slow ticks announces a longer one, and nobody takes it for dead. The epoch counts the owners.
+   lease's length on its own clock, so two clocks are never compared. The length is part of the lease: an owner with
+   slow ticks announces a longer one, so that no standby takes it for dead. The epoch counts the owners.
 2. A launch is an intent in the ledger before it is a call to the fleet, and the fleet launches once for each token. So
    a controller that dies or is replaced at any instant leaves either no intent and no workers, or an intent that its
    successor carries out with the same token.
 3. Opening an intent writes at once. Everything else (answers, closed intents, known instances, memory) is written with
-   the next renewal of the lease: a successor finds it out again by looking at the fleet.
+   the next renewal of the lease: a successor can find it out again from the fleet.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from core.storage.documents import Document
 from core.storage.ports import PROCESS, Etag, Instance, ObjectStore, Offering
 
 _TICKS = 5
-"""The slowest of the last ticks counts for the length of the lease."""
+"""The slowest of this many last ticks determines the length of the lease."""
 _LONGEST = 5
-"""No lease is longer than so many of the settings' length: a machine that slept says nothing about its ticks."""
+"""A lease is at most this many times as long as the settings say, even after a tick in which the machine slept."""
 
 
 class Fenced(Exception):
@@ -42,15 +42,15 @@ class Lease:
     owner: str = ""
     epoch: int = 0
     beat: int = 0
-    """Grows with each write, so that the content and its etag change even where nothing else does."""
+    """Grows with each write, so that the content and its etag change even if nothing else does."""
     released: bool = True
     lasts_s: float = 0.0
-    """Seconds without a write after which another may take it; 0: as long as the other's own settings say."""
+    """Seconds without a write after which another controller may take it; 0: as its own settings say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A decision to launch `count` workers of an offering. It is open until the fleet lists what came of it."""
+    """A decision to launch `count` workers of an offering. It is open until the fleet lists them, or never will."""
 
     token: str
     pool: str
@@ -69,7 +69,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class ControllerState:
-    """The stored object. `known` are the fleet's instances that are no orphans."""
+    """The stored object. `known` are the ids of the fleet's instances that are not orphans."""
 
     v: int = 1
     lease: Lease = Lease()
@@ -82,10 +82,10 @@ _STATE = TypeAdapter(ControllerState)
 
 
 class Ledger:
-    """The state as this controller knows it: its own while it leads, else as the store had it at the last look."""
+    """The controller's state: this controller's own while it leads, otherwise the stored one as last read."""
 
     def __init__(self, store: ObjectStore, owner: str, lease_s: float, clock: Callable[[], float]) -> None:
-        """`clock` is monotonic. `lease_s` is two of the owner's ticks or more: a standby then waits three at most."""
+        """`clock` is monotonic. `lease_s` must be two of the owner's ticks or more: it renews the lease once a tick."""
         self.owner = owner
         self._document = Document(store, layout.CONTROLLER, parse=_parse, serialise=_STATE.dump_json)
         self._lease_s = lease_s
@@ -93,7 +93,7 @@ class Ledger:
         self._state = ControllerState()
         self._leads = False
         self._version: Etag | None = None
-        """What was stored at the last look, and since when, on our clock."""
+        """The stored version as last seen. `_changed_at` is when we first saw it, on our clock."""
         self._changed_at = clock()
         self._called_at: float | None = None
         self._intervals: deque[float] = deque(maxlen=_TICKS)
@@ -115,12 +115,12 @@ class Ledger:
 
     @property
     def known(self) -> frozenset[str]:
-        """The instances that are no orphans."""
+        """The ids of the instances that are not orphans."""
         return frozenset(self._state.known)
 
     @property
     def memory(self) -> Mapping[str, PoolMemory]:
-        """What the last decision handed on, by pool."""
+        """The memory that the last decision returned, by pool."""
         return self._state.memory
 
     # --- what its owner changes ---------------------------------------------------------------
@@ -139,11 +139,11 @@ class Ledger:
         self._state = replace(self._state, intents=tuple(one for one in self._state.intents if one not in intents))
 
     def know(self, instances: Sequence[str]) -> None:
-        """Replace the instances that are no orphans."""
+        """Replace the ids of the instances that are not orphans."""
         self._state = replace(self._state, known=tuple(instances))
 
     def remember(self, memory: Mapping[str, PoolMemory]) -> None:
-        """Replace what the last decision handed on."""
+        """Replace the memory."""
         self._state = replace(self._state, memory=dict(memory))
 
     # --- the lease ----------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Ledger:
     def lead(self) -> bool:
         """Take a free lease, or renew our own, and return whether this controller may act now. Call it once a tick.
 
-        Raises Fenced where the lease was lost, Unavailable where that cannot be told.
+        Raises Fenced if the lease was lost, Unavailable if the store does not answer.
         """
         now = self._clock()
         if self._called_at is not None:
@@ -164,12 +164,12 @@ class Ledger:
         return self._leads
 
     def renew(self) -> None:
-        """Write if a third of the lease is over. Call it between the steps of a slow tick. Raises as `write` does."""
+        """Write if a third of the lease is over. Call it between steps of a slow tick. Raises Fenced, Unavailable."""
         if self._leads and self._clock() - self._changed_at >= self._lease_s / 3:
             self.write()
 
     def write(self) -> None:
-        """Write the state and renew the lease. Raises Fenced, or Unavailable: then it may or may not be stored."""
+        """Write the state and renew the lease. Raises Fenced, or Unavailable: then it may or may not be written."""
         self._write(self._state)
 
     def release(self) -> None:
@@ -179,7 +179,7 @@ class Ledger:
             self._leads = False
 
     def follow(self) -> None:
-        """Take in what is stored now, and change nothing: for a dry run. Raises Unavailable."""
+        """Load the stored state and change nothing, for a dry run. Raises Unavailable."""
         found = self._document.read()
         self._state = found[0] if found else ControllerState()
 
@@ -213,7 +213,7 @@ class Ledger:
         before = self._clock()  # the lease runs from before the write: nobody can have seen it earlier
         try:
             self._document.save(replace(state, lease=lease))
-        finally:  # a try whose answer was lost counts too: no two writes have the same content
+        finally:  # count a write whose answer was lost too, so that no two writes have the same content
             self._state = replace(self._state, lease=replace(self._state.lease, beat=lease.beat))
         self._version, self._changed_at = self._document.etag, before
         self._state = replace(state, lease=lease)

@@ -1,9 +1,9 @@
 """The controller's vocabulary: what it observes, what it may do, what it remembers and what it plans. Values only.
 
-1. Times are durations that grow from one observation to the next, never moments. No clock is compared with another
-   one, and a clock that jumps moves nothing.
-2. Observations and plans are recorded as JSON, and memories are stored in the ledger. The JSON names are those of
-   earlier versions: a renamed field keeps its old name as an alias.
+1. Times are durations that grow from one observation to the next, never moments. Two clocks are never compared, and a
+   clock that jumps changes nothing.
+2. Observations and plans are recorded as JSON, and memories are stored in the ledger. JSON keeps the names of earlier
+   versions: a renamed field has its old name as an alias.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Stage(StrEnum):
     - `boot_failed`: not ready by its deadline, or gone before it was ready
     - `lost`: its heartbeat has stopped
     - `interrupted`: its machine is being taken away
-    - `orphan`: an instance of ours that the ledger does not know and that sends no heartbeat. One that does send
-      heartbeats is adopted, at the stage it is found in.
-    - `unanswered`: a launch that was asked for again and again without an answer. It may have launched something, so
-      it is billed; nothing waits for it.
+    - `orphan`: an instance of ours that the ledger does not know and that sends no heartbeat. If it sends heartbeats,
+      it is adopted at its current stage.
+    - `unanswered`: a launch that was requested again and again without an answer. It may have launched something, so
+      it is billed, but the policy does not count on it.
     """
 
     REQUESTED = "requested"
@@ -55,10 +55,10 @@ class Stage(StrEnum):
     ORPHAN = "orphan"
 
     coming: bool
-    """Will be ready, as far as is known."""
+    """It will be ready, as far as is known."""
     ready: bool
     leaving: bool
-    """Finishes what it holds and takes nothing more."""
+    """It finishes what it holds and takes nothing more."""
 
     def __init__(self, name: str) -> None:
         # Attributes, not properties: a large fleet asks for them some thousand times a tick.
@@ -69,10 +69,10 @@ class Stage(StrEnum):
 
 @dataclass(slots=True)
 class Worker:
-    """One instance that is not gone, or a launch that was asked for and is not listed yet.
+    """One instance that is not gone, or a launch that was requested and is not listed yet.
 
-    Nothing changes it. It is not frozen, because each tick makes one for every instance: frozen ones take five times as
-    long.
+    Treat it as immutable. It is not frozen, because each tick creates one for every instance, and creating a frozen one
+    takes five times as long.
     """
 
     id: str
@@ -84,20 +84,20 @@ class Worker:
     held: int = 0
     """Messages in flight that it holds."""
     ours: bool = True
-    """False for a worker that somebody started by hand: it is capacity, but is neither billed nor ended."""
+    """False for a worker that was started by hand: it is capacity, but is neither billed nor ended."""
     price: float = 0.0
     """$/h, as offered when it was launched."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolDelta:
-    """What happened in a pool since the observation before."""
+    """The changes in a pool since the previous observation."""
 
     arrived: float = 0.0
     """Images: growth of the queue plus completions; negative where counts lag."""
     handled: int = 0
     failed: int = 0
-    """How many of them ended with an error."""
+    """How many of the handled images ended with an error."""
     throughputs: tuple[float, ...] = ()
     """Images/s of single workers, each over a second of work or more."""
     boots: tuple[float, ...] = ()
@@ -105,13 +105,13 @@ class PoolDelta:
     failures: int = 0
     """Launches refused, and instances that were gone or past their deadline before they were ready."""
     broken: int = 0
-    """Workers that an error ended before they finished one image."""
+    """Workers that ended with an error before they finished one image."""
     notice: str = ""
-    """What the worker that failed last said in its heartbeat."""
+    """The notice in the last heartbeat of the worker that failed last, or how its fleet says it ended."""
     refused: str = ""
     """Why a launch was refused, in a clause."""
     lasting: bool = False
-    """The refusal stays until somebody removes its cause."""
+    """The refusal lasts until somebody removes its cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,13 @@ class PoolView:
     workers: tuple[Worker, ...] = ()
     delta: Annotated[PoolDelta, Field(alias="news")] = PoolDelta()
     unread: str = ""
-    """Which reading failed, in a clause; the other fields are then from an earlier reading. Empty where none did."""
+    """Which reading failed, in a clause; the other fields may then be old. Empty if none failed."""
     offerings: tuple[Offering, ...] = (PROCESS,)
-    """What may be launched now, best first; empty where nothing is available."""
+    """The offerings that may be launched now, best first; empty if none is available."""
     floor: int = 0
     """Workers that the schedule asks for one boot from now."""
     foreseen: float = 0.0
-    """Images/s that came at this time yesterday, one boot and a slot ahead."""
+    """The highest images/s of yesterday, from this time of day to one boot and one slot later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +139,12 @@ class Observation:
     """All pools as one tick sees them."""
 
     elapsed_s: float
-    """Since the observation before."""
+    """Since the previous observation."""
     pools: tuple[PoolView, ...]
     paused: bool = False
     """An operator has paused the fleet."""
     cap: int | None = None
-    """An operator's cap in place of `max_workers`; None where there is none."""
+    """An operator's cap, which replaces `max_workers`; None if none is set."""
 
 
 # --- what is allowed ----------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def select_policy(settings: ControllerSettings) -> Policy:
 
 @dataclass(frozen=True, slots=True)
 class PoolMemory:
-    """What one decision passes to the next. The ledger stores it, so it survives the controller."""
+    """The memory that one decision passes to the next. The ledger stores it, so it survives the controller."""
 
     __pydantic_config__ = _BY_ALIAS
 
@@ -198,24 +198,24 @@ class PoolMemory:
     lately: float = 0.0
     """Images/s that arrived within about the last quarter of a drain goal."""
     quiet_s: float = 0.0
-    """How long nothing has been outstanding and nothing completed."""
+    """How long nothing has been outstanding or completed."""
     below_s: float | None = None
-    """How long the need has been below the fleet; None where it is not."""
+    """How long the pool has had more workers than it needs; None if it has not."""
     demand_history: Annotated[tuple[tuple[float, int], ...], Field(alias="ladder")] = ()
-    """How long ago how many workers were last needed (`controller.policy.scale_in`)."""
+    """`Demand` entries of `controller.policy.scale_in`: seconds ago, workers needed."""
     idle_gaps: Annotated[tuple[tuple[float, int], ...], Field(alias="gaps")] = ()
-    """How long workers were not needed before they were needed again."""
+    """`IdleGap` entries of `controller.policy.scale_in`: seconds not needed, workers."""
     starved_s: float | None = None
-    """How long the pool has needed a worker and had none; None where it has one or needs none."""
+    """How long the pool has needed a worker and had none; None if it has one or needs none."""
     failures: int = 0
     """Failed boots, refused launches and workers that broke, in a row."""
     broken: int = 0
-    """How many of them broke at work. Only a finished image ends such a row, not a boot."""
+    """How many of them broke at work. Then only a finished image ends the row, not a boot."""
     retry_in_s: float = 0.0
     """Seconds until the next launch may be tried."""
     notice: str = ""
     refused: str = ""
-    """Why the last launch was refused; empty where it was not."""
+    """Why the last launch was refused; empty if it was not."""
 
 
 Memory = Mapping[str, PoolMemory]
@@ -226,8 +226,8 @@ Memory = Mapping[str, PoolMemory]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one tick does: a decision for each pool."""
+    """The decisions of one tick, one for each pool."""
 
     pools: tuple[Decision, ...]
     paused: bool = False
-    """Launches that were decided earlier wait too."""
+    """The fleet is paused: launches decided earlier wait too."""

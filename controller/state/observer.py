@@ -1,7 +1,7 @@
 """Read the fleet, the roster and the queues once a tick, and judge what was read. Decides nothing, writes nothing.
 
-`Observer.observe` returns a `Sighting`: the observation for the policy, and what the ledger should take from it. A
-fleet or a roster that does not answer blinds every pool. A queue, or a pool's offerings, blinds that pool.
+`Observer.observe` returns a `Sighting`: the observation for the policy, and what the ledger should take from it. If the
+fleet or the roster does not answer, every pool is unread. If a pool's queue or offerings cannot be read, that pool is.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from core.util.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What one look at everything found. Without a `reading` all pools are blind and nothing else is set."""
+    """The result of one observation. Without a `reading`, all pools are unread and nothing else is set."""
 
     observation: Observation
     reading: Reading | None = None
     cap_unread: bool = False
-    """The store holds an operator's cap that cannot be read."""
+    """The store has an operator's cap that cannot be read."""
     alive: tuple[Instance, ...] = ()
     """The instances that are not gone."""
     known: tuple[str, ...] = ()
-    """Those of them that are no orphans."""
+    """The ids of the `alive` instances that are not orphans."""
     adopted: tuple[str, ...] = ()
-    """Those of `known` that the ledger does not know yet."""
+    """The ids in `known` that are new to the ledger and that none of its intents launched."""
     settled: tuple[Intent, ...] = ()
     """Open intents whose workers are all listed, or never will be."""
 
 
 class Observer:
-    """The looks of one leader's term. `longest_s` is the longest time that one observation counts as."""
+    """Observes during one leader's term. One observation covers at most `longest_s` seconds."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Observer:
         return self._sighting(observation, reading, ledger, seen.cap_unread)
 
     def anything_waits(self) -> bool:
-        """Whether any queue holds work now."""
+        """Return whether any queue has work now. A queue that cannot be read counts as empty."""
         depths = (_depth(queue) for queue in self._queues.values())
         return any(isinstance(depth, Depth) and depth.outstanding > 0 for depth in depths)
 
@@ -108,7 +108,10 @@ class Observer:
         return overdue or not intent.unseen(reading.instances)
 
     def _exclude_offerings(self, seen: Glance) -> None:
-        """Have the fleet offer no replacement like a machine that is, or may be, taken away; once for each worker."""
+        """Have the fleet set aside offerings whose machines are, or may be, taken away.
+
+        It hears of each worker once, and once more when a risk becomes certain.
+        """
         at_risk = {beat.worker_id: bool(beat.leaving) for beat in seen.workers if beat.leaving or beat.at_risk}
         new = [id_ for id_, leaving in at_risk.items() if self._at_risk.get(id_) is not leaving]
         self._at_risk = at_risk
@@ -116,7 +119,7 @@ class Observer:
             self._fleet.set_aside(new)
 
     def _read_pools(self) -> tuple[dict[str, Depth | str], dict[str, Sequence[Offering]]]:
-        """Return each pool's depth, or a clause that says why its needs cannot be told, and its offerings."""
+        """Return each pool's depth, or a clause that says what could not be read, and each pool's offerings."""
         depths: dict[str, Depth | str] = {}
         offerings: dict[str, Sequence[Offering]] = {}
         for pool, queue in self._queues.items():

@@ -1,10 +1,10 @@
 """Turn readings of the fleet, the roster and the queues into observations. No I/O.
 
-1. A `Reading` is one look at everything. The tracker keeps what it saw last of each worker and each pool.
+1. A `Reading` is one look at everything. The tracker remembers the last state of each worker and each pool.
 2. A worker's stage follows from its instance's state, its heartbeat, and how long both have lasted.
-3. `core.fleet.liveness` decides who is alive, from successful readings only: a controller that could not read blames
-   nobody.
-4. Arrivals are not counted anywhere. They are what a queue's counts and the workers' results together have grown by.
+3. `core.fleet.liveness` decides which workers are alive. It counts successful readings only, so no worker is blamed
+   while the controller cannot read.
+4. Nothing counts arrivals. They are computed as the growth of a queue's counts and the workers' results together.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NO_DEPTH = Depth(visible=0, in_flight=0, delayed=0, dead=0, read_at=0.0)
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at everything. `depths` holds a clause in place of a depth where a queue could not be read."""
+    """One look at everything. For a queue that could not be read, `depths` holds a clause that says why."""
 
     at: float
     """Unix time, used only for the age of instances that were launched before this controller led."""
@@ -41,7 +41,7 @@ class Reading:
     depths: Mapping[str, Depth | str]
     paused: bool = False
     offerings: Mapping[str, Sequence[Offering]] = field(default_factory=dict)
-    """What may be launched now, by pool."""
+    """The offerings that may be launched now, by pool."""
     cap: int | None = None
 
     @cached_property
@@ -57,19 +57,19 @@ class Reading:
 
 @dataclass(slots=True)
 class _Tracked:
-    """What is known about one worker. Seconds are on the controller's own clock."""
+    """One worker as the tracker knows it. Seconds are on the controller's own clock."""
 
     pool: str
     age_s: float
     """Since its launch, or since its process was started again."""
     fresh: bool
-    """Launched while we led: everything it did happened under observation."""
+    """Launched while we led, so everything it did was observed."""
     beat: Heartbeat | None = None
     silent_s: float = 0.0
     draining_s: float | None = None
-    """Since it was asked to drain, or began to on its own; None where it is not draining."""
+    """Since it was asked to drain, or began to on its own; None if it is not draining."""
     stray_s: float | None = None
-    """Since it was first found missing from the ledger; None where the ledger knows it."""
+    """Since it was first found missing from the ledger; None if the ledger knows it."""
     ready: bool = False
     failed: bool = False
     sampled: tuple[int, float] = (0, 0.0)
@@ -79,22 +79,22 @@ class _Tracked:
 @dataclass(slots=True)
 class _Pool:
     handled: int = 0
-    """Images that its workers handled, as far as it was seen."""
+    """Images that its workers handled, as far as was observed."""
     failed: int = 0
     """How many of them failed since the last observation."""
     reported: int = 0
     """How many of the handled ones an observation has reported."""
     total: int | None = None
-    """Outstanding, dead and handled images together. It grows by what arrives."""
+    """Outstanding, dead and handled images together. It grows with each arrival."""
     depth: Depth = _NO_DEPTH
     throughputs: list[float] = field(default_factory=list)
     boots: list[float] = field(default_factory=list)
     delta: PoolDelta = field(default_factory=PoolDelta)
-    """Everything else that happened; those two are lists because every worker may add to them."""
+    """All other changes. `throughputs` and `boots` are lists because every worker may add to them."""
 
 
 class StateTracker:
-    """One for each time this controller leads: a controller that takes over starts a new one."""
+    """Tracks workers and pools during one leader's term. Each new leader starts with an empty tracker."""
 
     def __init__(self, pools: Collection[str], policy: Policy) -> None:
         self._policy = policy
@@ -104,9 +104,9 @@ class StateTracker:
         self._pools: dict[str, _Pool] = {}
         self._last = Observation(0.0, tuple(PoolView(pool, _NO_DEPTH) for pool in pools))
         self.forgettable: list[str] = []
-        """Workers that are gone and still in the roster."""
+        """Ids of workers that are gone but still in the roster."""
         self.strays: set[str] = set()
-        """Instances that the ledger does not know and that send no heartbeat. The ledger must not learn them."""
+        """Ids of instances that the ledger does not know and that send no heartbeat. It must not learn them."""
 
     def observe(
         self,
@@ -116,10 +116,10 @@ class StateTracker:
         known: Collection[str] | None = None,
         unanswered: Collection[str] = (),
     ) -> Observation:
-        """Return what the reading shows; a queue that could not be read leaves its pool `unread`.
+        """Return the observation that follows from a reading. A pool whose queue could not be read is `unread`.
 
         `elapsed_s` counts from the last successful reading. `known` are the instances in the ledger; None means all.
-        `unanswered` are the tokens of launches that the fleet never answers.
+        `unanswered` are the tokens of launches that keep failing without an answer.
         """
         names = self._configured | {instance.pool for instance in reading.instances}
         for name in names:
@@ -152,7 +152,7 @@ class StateTracker:
         return replace(self._last, elapsed_s=0.0, pools=views)
 
     def add_refusal(self, pool: str, reason: str, *, lasting: bool = False) -> None:
-        """Report with the next observation that a launch was refused, until somebody acts where it is `lasting`."""
+        """Report a refused launch with the next observation. `lasting`: until somebody removes the cause."""
         self._report(pool, PoolDelta(failures=1, refused=reason, lasting=lasting))
 
     # --- workers ------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class StateTracker:
                 self.forgettable.append(instance.id)
 
     def _track_by_hand(self, reading: Reading, elapsed_s: float, workers: Mapping[str, list[Worker]]) -> None:
-        """Add workers without an instance, from their first new heartbeat on: an old one may be a dead worker's."""
+        """Add workers without an instance, from their first new heartbeat on: an old one may be from a dead worker."""
         for id_ in reading.heard.keys() - reading.listed.keys():
             beat = reading.heard[id_]
             tracked = self._tracked.setdefault(id_, _Tracked(beat.pool, 0.0, fresh=False))
@@ -272,7 +272,7 @@ class StateTracker:
             self._report(tracked.pool, PoolDelta(boots=(beat.boot.ready if beat.boot else tracked.age_s,)))
         asked = tracked.draining_s is not None or (beat and beat.state is WorkerState.DRAINED)
         if stage is Stage.ORPHAN:
-            tracked.failed = True  # no launch of ours: its end teaches nothing
+            tracked.failed = True  # not a launch of ours: its end teaches nothing
         if stage in (Stage.GONE, Stage.BOOT_FAILED) and not (tracked.ready or tracked.failed or asked):
             tracked.failed = True
             self._report(tracked.pool, PoolDelta(failures=1, notice=(beat.notice if beat else "") or ended))
@@ -309,7 +309,7 @@ class StateTracker:
         return PoolView(name, depth, tuple(workers), delta)
 
     def _report(self, name: str, more: PoolDelta) -> None:
-        """Add to what the next observation says of a pool."""
+        """Add changes to the next observation of a pool."""
         pool = self._pools.setdefault(name, _Pool())
         delta = pool.delta
         pool.throughputs += more.throughputs

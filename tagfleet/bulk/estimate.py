@@ -37,7 +37,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """`rate` is one worker's images/s; `price` is its instance's $/h."""
+    """The workers to estimate with. `rate` is one worker's images/s; `price` is its instance's $/h."""
 
     rate: float
     workers: int

@@ -31,7 +31,7 @@ class _Document(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a manifest.json says about its inventory."""
+    """An inventory as its manifest.json describes it."""
 
     bucket: str
     destination: str
@@ -42,7 +42,7 @@ class Manifest:
 
 
 def parse(data: bytes) -> Manifest:
-    """Parse a manifest.json. Raises ValueError with a sentence."""
+    """Parse a manifest.json. Raises ValueError whose text is a sentence."""
     try:
         found = _Document.model_validate_json(data)
     except ValidationError as error:
@@ -75,7 +75,7 @@ def _keys_in_csv(data: bytes, columns: Sequence[str]) -> Iterator[str | None]:
 
 
 def _keys_in_parquet(data: bytes) -> Iterator[str | None]:
-    from pyarrow import parquet  # takes half a second, which only this needs
+    from pyarrow import parquet  # takes half a second, and only this function needs it
 
     file = parquet.ParquetFile(io.BytesIO(data))
     wanted = [name for name in ("key", "is_latest", "is_delete_marker") if name in file.schema_arrow.names]

@@ -1,6 +1,6 @@
-"""Which objects a run tags: all below a prefix, those named in a file, or those in an S3 Inventory.
+"""List the objects that a run tags: all below a prefix, or all that a file or an S3 Inventory names.
 
-A listing can resume after any of its objects: each comes with a cursor, which only its own listing understands.
+A listing can resume after any of its objects: each comes with a cursor, which only the same listing understands.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ListedObject:
 class Listing(Protocol):
     @property
     def name(self) -> str:
-        """Identifies the objects: a run is found again by it."""
+        """Identifies the objects. A repeated command finds its run by this name."""
 
     def after(self, cursor: str) -> Iterator[ListedObject]:
         """Yield the objects after `cursor`, all of them for an empty one. Raises BadListing, Unavailable."""
@@ -94,7 +94,7 @@ class FileListing:
         try:
             return read(self.source, self.path).decode().splitlines()
         except UnicodeDecodeError:
-            raise BadListing(f"{self.path}: this is not a text file in UTF-8, which a list has to be") from None
+            raise BadListing(f"{self.path}: a list must be a text file in UTF-8, and this is not") from None
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class InventoryListing:
 
 
 def looks_like_image(uri: str) -> bool:
-    """Return whether the key ends with an image's extension."""
+    """Return whether the address ends with an image's extension."""
     return uri.lower().endswith(IMAGE_EXTENSIONS)
 
 

@@ -17,7 +17,7 @@ def as_parquet(uris: Sequence[str], results: Sequence[Result]) -> bytes:
     """Return a file with the columns uri, tags, caption, error, tagger, timings_ms. `results` are in the order of
     `uris`.
     """
-    import pyarrow as pa  # takes half a second and 150 MB, which only this needs
+    import pyarrow as pa  # takes half a second and 150 MB, and only this function needs it
     from pyarrow import parquet
 
     timings = pa.struct([(name, pa.float32()) for name in ("queue", "fetch", "decode", "infer")])

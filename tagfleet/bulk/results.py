@@ -1,4 +1,4 @@
-"""The results of a run in the store: counted by listing, read only when a portion is complete."""
+"""The results of a run in the store. They are counted by listing, and read only when a portion is complete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Counted:
 
 
 class Results:
-    """Counts results. Counting lists a portion from its first missing result: one request for each thousand."""
+    """Counts and reads results. A count lists a portion from its first missing result: one request per thousand."""
 
     def __init__(self, store: ObjectStore, run_id: str) -> None:
         self._store = store
@@ -32,7 +32,7 @@ class Results:
 
     @property
     def counted(self) -> int:
-        """Results of all portions that were counted and not forgotten."""
+        """Number of results in all portions that were counted and not forgotten."""
         return sum(counted.low + counted.beyond for counted in self._counts.values())
 
     def count(self, number: int) -> None:

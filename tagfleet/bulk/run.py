@@ -1,10 +1,10 @@
-"""Tag what a listing names.
+"""Tag the objects of a listing.
 
 1. List a portion of objects. Send its jobs while the queue is short. When all its results are in the store, write them
-as one Parquet file. Then the next portion.
-2. Every step is recorded in the store, so a new `BucketRun` over the same state resumes wherever the last one stopped.
-3. Results are counted by listing them from the last known one, a request for each thousand. They are read only when a
-portion is complete.
+   as one Parquet file.
+2. Every step is recorded in the store, so a new `BucketRun` over the same state resumes where the last one stopped.
+3. Results are counted by listing them from the first missing one, a request for each thousand. They are read only when
+   a portion is complete.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tagfleet.bulk.results import Results, image_id
 from tagfleet.bulk.state import Portion, RunFile
 
 PORTION = 10_000
-"""Objects that are listed and gathered together, and so held in memory at once."""
+"""Objects that are listed, sent and written together. They are held in memory at once."""
 CHUNK = 500
-"""Jobs sent between two records of progress: at most this many are sent twice after a kill."""
+"""Jobs sent between two records of progress. At most this many are sent twice after a kill."""
 _LOOKED_AT = 50
-"""Times the portion's size: how many objects are listed for one portion if few of them are images."""
+"""At most this many times the portion's size are listed for one portion, if few of the objects are images."""
 _SEND_TRIES = 5
 _SEND_PAUSE_S = 0.1
 _POLL_S = 1.0
@@ -41,7 +41,7 @@ _LONGEST_PAUSE_S = 30.0
 
 @dataclass(frozen=True)
 class RunSetup:
-    """What a run works with. `clock` gives Unix seconds; tests use smaller portions and chunks."""
+    """The store, queue and sizes of a run. `clock` gives Unix seconds; tests use smaller portions and chunks."""
 
     store: ObjectStore
     queue: Queue
@@ -93,7 +93,7 @@ class BucketRun:
 
     @property
     def waits_for(self) -> str:
-        """What somebody should look at; empty if all goes well."""
+        """A problem that an operator should look at; empty if there is none."""
         if self._depth is None or self._depth.outstanding or not self._depth.dead or not self._in_hand:
             return ""
         return (
@@ -187,7 +187,7 @@ class BucketRun:
         return set(islice(self._results.positions(number, positions.start), len(positions)))
 
     def _send_missing(self, number: int) -> None:
-        """Send jobs again that were sent and are in no queue, for whatever reason."""
+        """Send again the jobs of a portion that were sent and have no result."""
         state = self._file.state
         size = state.offset if number == state.sending else self._size(number)
         there = set(self._results.positions(number, 0))
@@ -255,7 +255,7 @@ class BucketRun:
 
 
 def next_portion(following: Iterator[ListedObject], most: int, cursor: str, *, everything: bool) -> Portion:
-    """Take the next portion from a listing: everything, or what looks like an image."""
+    """Take the next portion from a listing: all objects, or only those whose addresses look like images."""
     uris: list[str] = []
     looked_at = 0
     for found in following:
@@ -271,7 +271,7 @@ def next_portion(following: Iterator[ListedObject], most: int, cursor: str, *, e
 def drive(
     run: BucketRun, show: Callable[[BucketRun], None], say: Callable[[str], None], wait: Callable[[float], object]
 ) -> None:
-    """Run to the end. Retry failures of the store and the queue for ever, with growing pauses; `say` reports each once.
+    """Run to the end. Retry after failures of store and queue for ever, with growing pauses; `say` reports the first.
 
     Raises BadListing, RunTaken, Misconfigured.
     """

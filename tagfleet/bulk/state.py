@@ -1,6 +1,4 @@
-"""The progress of a run: one document in the store, changed by compare-and-set, and the portions that the run consists
-of.
-"""
+"""The stored progress of a run: one document, changed by compare-and-set, and the run's portions."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ class Portion(BaseModel):
     model_config = ConfigDict(frozen=True)
     uris: tuple[str, ...]
     passed_over: int
-    """Objects in between whose keys do not look like images."""
+    """Number of objects in between whose keys do not look like images."""
     cursor: str
     """The listing resumes from here."""
     last: bool
@@ -71,7 +69,7 @@ class RunState(BaseModel):
     """Results in gathered portions, including failed ones."""
     failed: int = 0
     writer: str = ""
-    """The process that wrote this version. Differs between processes, so that each recognises its own writes."""
+    """The process that wrote this version. It differs between processes, so that each recognises its own writes."""
     seq: int = Field(default=0, ge=0)
     """Number of this version."""
 
@@ -83,7 +81,7 @@ def run_id_of(listing: str, pool: str) -> str:
 
 
 class RunFile:
-    """The state of one run, as this process has it. Only the process that opened it last may change it."""
+    """The state of one run, in this process and in the store. Only the process that opened it last may change it."""
 
     def __init__(self, store: ObjectStore, run_id: str, new: RunState, clock: Callable[[], float]) -> None:
         """Begin a run, or resume it. Raises RunDiffers, RunTaken, Unavailable."""
@@ -117,12 +115,15 @@ class RunFile:
         return Portion.model_validate_json(self._store.get(layout.portion_key(self.run_id, number)).data)
 
     def forget(self) -> None:
-        """Delete all traces of a run that had nothing to do, so that the next one lists again. Raises Unavailable."""
+        """Delete the state and the portions of a run that found no images, so that the next one lists again.
+
+        Raises Unavailable.
+        """
         numbers = range(1, self.state.portions + 1)
         self._store.delete([layout.run_key(self.run_id), *(layout.portion_key(self.run_id, n) for n in numbers)])
 
     def keep_portion(self, number: int, portion: Portion) -> Portion:
-        """Store a portion. Return it, or the one stored earlier under this number, whose jobs may already be sent."""
+        """Store a portion and return it. If one is stored under this number, its jobs may be sent: return that one."""
         key = layout.portion_key(self.run_id, number)
         try:
             data = portion.model_dump_json().encode()

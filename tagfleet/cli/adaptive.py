@@ -1,4 +1,4 @@
-"""`tagfleet adaptive`: teaches the tagger that learns, and shows what it learned."""
+"""`tagfleet adaptive`: teach the adaptive tagger, and show what it has learned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 20
 
 @click.group("adaptive")
 def command() -> None:
-    """Teach the tagger that learns from people, and show what it learned."""
+    """Teach the adaptive tagger, and show what it has learned."""
 
 
 @command.command("fit")
@@ -27,9 +27,10 @@ def command() -> None:
 @click.option("--pool", help="the pool whose backbone and weights are used  [default: the first pool that learns]")
 @with_settings("weights", "cache")
 def fit_command(settings: Settings, source: Path, images: Path | None, pool: str | None) -> None:
-    """Teach it a folder with one folder of photos per tag, or anything else that `tagfleet data check` reads.
+    """Teach the adaptive tagger the photos in SOURCE.
 
-    People's feedback stays. Teaching the same photos twice changes nothing; a photo that moved gets its new tag.
+    SOURCE is a folder with one folder of photos per tag, or anything else that `tagfleet data check` reads. People's
+    feedback stays. Teaching the same photos twice changes nothing; a photo that moved gets its new tag.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -61,9 +62,9 @@ def fit_command(settings: Settings, source: Path, images: Path | None, pool: str
 @command.command("tell-again")
 @with_settings()
 def tell_again_command(settings: Settings) -> None:
-    """Send it all of people's feedback again, for a new pool or a new backbone.
+    """Send all feedback again, for a new pool or a new backbone.
 
-    The collector sends it with its next sweep. Feedback that was learned before changes nothing.
+    The collector sends people's feedback with its next sweep. Feedback that was learned before changes nothing.
     """
     from web_tier.catalog.database import Database, catalog_url, migrate
     from web_tier.catalog.feedback import FeedbackCatalog
@@ -83,13 +84,16 @@ def tell_again_command(settings: Settings) -> None:
 @click.option("--all", "all_", is_flag=True, help=f"all tags  [default: the {_SHOWN} with the most images]")
 @with_settings()
 def show_command(settings: Settings, all_: bool) -> None:
-    """Show the tags it knows, and on how many images each was accepted and rejected, by backbone."""
+    """Show the learned tags of each backbone.
+
+    Each tag comes with the number of images on which it was accepted, and on which it was rejected.
+    """
     from app_tier.adaptive.store import list_states
     from core.wiring import Backend
 
     states = list_states(Backend(settings).store)
     if not states:
-        click.echo("nothing was learned yet: correct tags on the page, or run `tagfleet adaptive fit DIR`", err=True)
+        click.echo("nothing is learned yet: correct tags on the page, or run `tagfleet adaptive fit DIR`", err=True)
     for backbone, state in states:
         tags = sorted(state.statistics.tags.values(), key=lambda tag: (-tag.accepted.n, tag.name))
         click.echo(f"{backbone}, version {state.version}: {len(tags)} tags from {len(state.images)} images")

@@ -26,11 +26,11 @@ from tagfleet.text_tables import Column, echo_table
 
 _BASE = "resolve:ssm:/aws/service/debian/release/12/latest/amd64"
 _POOL_VARIABLE = re.compile(r"TAGFLEET_POOLS__.+(?<!__WEIGHTS)")
-"""Settings of pools, without `weights`: a path of this machine means nothing on the builder."""
+"""Settings of pools, without `weights`: a path on this machine means nothing on the builder."""
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group("ami", short_help="Machine images for a fleet on EC2.")
+@click.group("ami", short_help="Bake, list and prune machine images for EC2.")
 def command() -> None:
     """Bake, list and prune the machine images of workers and hosts on EC2."""
 
@@ -44,9 +44,9 @@ def command() -> None:
 )
 @click.option("--type", "type_", default="c7i.xlarge", show_default=True, help="the builder's type")
 @click.option("--weights", type=_file, multiple=True, help="NAME.safetensors to put into the image (repeat)")
-@click.option("--gpu", is_flag=True, help="for workers with a GPU: keep torch; the base has to have the driver")
-@click.option("--subnet", default="", help="for the builder  [default: one of the default VPC]")
-@click.option("--disk-gb", default=40, show_default=True)
+@click.option("--gpu", is_flag=True, help="for workers with a GPU: keep torch; the base image must contain the driver")
+@click.option("--subnet", default="", help="subnet of the builder  [default: one of the default VPC]")
+@click.option("--disk-gb", default=40, show_default=True, help="size of the image's disk")
 def bake(
     settings: Settings,
     package: Path,
@@ -58,7 +58,10 @@ def bake(
     subnet: str,
     disk_gb: int,
 ) -> None:
-    """Launch a builder, install a worker or host on it, and make an image of it. Takes about ten minutes."""
+    """Bake an image of a worker or a host. Takes about ten minutes.
+
+    The command launches a builder, installs the worker or host on it, and makes an image of it.
+    """
     for line in left_out_pools(settings) if role == "worker" else ():
         click.echo(line)
     recipe = Recipe(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ami.aws.cloudformation import Stack, StackState
 
 
-@click.group("aws", short_help="A fleet on AWS: up, status, down.")
+@click.group("aws", short_help="Create, inspect and delete a fleet on AWS.")
 def command() -> None:
     """Create, inspect and delete a fleet on AWS. docs/aws.md explains every step."""
 
@@ -35,15 +35,17 @@ def command() -> None:
 @click.option("--domain", help="domain name of the two hosts")
 @click.option("--clients", help="addresses that may reach the two hosts, e.g. 203.0.113.0/24  [default: all]")
 @click.option("--email", help="address that receives alarms")
-@click.option("--entrance", type=click.Choice(["public", "internal"]), help="kind of load balancer before two hosts")
-@click.option("--subnet", "subnets", multiple=True, help="for workers  [default: those of the default VPC]")
+@click.option(
+    "--entrance", type=click.Choice(["public", "internal"]), help="kind of load balancer in front of two hosts"
+)
+@click.option("--subnet", "subnets", multiple=True, help="for workers (repeat)  [default: those of the default VPC]")
 @click.option("--host-subnet", "host_subnets", multiple=True, help="for hosts  [default: as --subnet]")
 @click.option(
     "--entrance-subnet", "entrance_subnets", multiple=True, help="for the load balancer  [default: as --subnet]"
 )
 @click.option("--database-subnet", "database_subnets", multiple=True, help="for the database  [default: as --subnet]")
 @click.option("--upload-days", type=click.IntRange(0), help="delete uploads after this many days; 0 keeps them")
-@click.option("--source", "sources", multiple=True, help="another bucket to read images from; '' for none")
+@click.option("--source", "sources", multiple=True, help="another bucket to read images from (repeat); '' for none")
 @click.option(
     "--source-key", "source_keys", multiple=True, help="ARN of the KMS key of those images, if `up` does not find it"
 )
@@ -56,7 +58,7 @@ def up_command(
     """Create the stack of a deployment, or update it. Shows the changes and asks before it makes them.
 
     The fleet's settings (pools, queues, controller) come from --config. The command writes them into the output
-    bucket, where every machine reads them, and shows those that change. Options that you leave out keep their value.
+    bucket, where every machine reads them, and shows each change. Options that you leave out keep their value.
     """
     from core.aws.clients import Clients
     from tagfleet.deployment.stack_options import StackOptions
@@ -79,9 +81,9 @@ def up_command(
         click.echo(line)
 
 
-@command.command("status")
+@command.command("status", short_help="Show a deployment and what it costs now.")
 @with_settings("aws.region", "aws.deployment")
-@click.option("--drift/--no-drift", default=True, help="find what was changed by hand; takes up to a minute")
+@click.option("--drift/--no-drift", default=True, help="list resources that were changed by hand; takes up to a minute")
 def status_command(settings: Settings, *, drift: bool) -> None:
     """Show the stack, its queues and workers, the controller's last decisions, and what it costs now."""
     from core.aws.clients import Clients
@@ -154,7 +156,7 @@ def down_command(settings: Settings, *, drain_s: float, delete_data: bool, yes: 
 
 
 def _question(name: str, outputs: Mapping[str, str]) -> str:
-    """Return the question to ask before the protection from deletion is lifted."""
+    """Return the question to ask before the stack is deleted."""
     if "CatalogHost" in outputs:
         return f"delete stack {name} and the catalogue's database? A snapshot of it, images and results stay"
     return f"delete stack {name}? Images and results stay"

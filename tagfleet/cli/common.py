@@ -1,4 +1,4 @@
-"""What sub-commands share: settings with flags that override them, and the address of the service."""
+"""Shared by the sub-commands: settings with flags that override them, and the address of the service."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def with_settings(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., A
 
 
 def _settings_file(named: str | None) -> Path | Document | None:
-    """Return the settings file that `--config` or TAGFLEET_CONFIG names; if it is in a bucket, already read."""
+    """Return the settings file that `--config` or TAGFLEET_CONFIG names. Read it if it is in a bucket."""
     name = named or os.environ.get("TAGFLEET_CONFIG")
     if not name:
         return None

@@ -24,13 +24,13 @@ from core.wiring import Backend
 from tagfleet.cli.common import existing, with_settings
 
 _NEGATIVE = {"ignore_unknown_options": True}
-"""Lets -1 be refused as a number, not as an unknown option."""
+"""Refuse -1 as a number, not as an unknown option."""
 
 
 @click.group(
     "controller", short_help="Start and stop workers as the queues fill and empty.", invoke_without_command=True
 )
-@click.option("--dry-run", is_flag=True, help="change nothing; print what would be done, whenever that changes")
+@click.option("--dry-run", is_flag=True, help="change nothing; print each new decision")
 @click.option("--record", type=click.File("a", lazy=False), help="append every tick to this file, for `replay`")
 @with_settings("controller.max_workers")
 @click.pass_context
@@ -60,7 +60,7 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
 @with_settings()
 @click.pass_context
 def explain_command(context: click.Context, settings: Settings, pool: str | None) -> None:
-    """Print the last decision of each pool, with every term that made it."""
+    """Print the last decision of each pool, with every term behind it."""
     settings = _chosen(context, settings)
     roster = existing(settings).roster
     records = [record for record in roster.decisions() if pool in (None, record.pool)]
@@ -84,14 +84,15 @@ def drain_command(context: click.Context, settings: Settings, worker: str) -> No
     click.echo(f"{worker} was asked to drain")
 
 
-@command.command("cap", short_help="Show or set how many workers there may be.", context_settings=_NEGATIVE)
+@command.command("cap", short_help="Show or set the maximum number of workers.", context_settings=_NEGATIVE)
 @click.argument("n", required=False)
 @with_settings()
 @click.pass_context
 def cap_command(context: click.Context, settings: Settings, n: str | None) -> None:
-    """Print how many workers of all pools there may be, or set it to N in place of controller.max_workers.
+    """Print the maximum number of workers of all pools, or set it to N.
 
-    `default` as N goes back to the settings; 0 drains all workers. It takes effect at the controller's next tick.
+    N replaces the setting controller.max_workers from the controller's next tick on. `default` returns to the setting;
+    0 drains all workers.
     """
     settings = _chosen(context, settings)
     roster = existing(settings).roster
@@ -130,7 +131,7 @@ def log_command(context: click.Context, settings: Settings, pool: str | None, wo
 @with_settings()
 @click.pass_context
 def pause_command(context: click.Context, settings: Settings) -> None:
-    """Launch and drain no more workers until `resume`. Work goes on."""
+    """Stop launching and draining workers until `resume`. Tagging goes on."""
     existing(_chosen(context, settings)).roster.pause()
     click.echo("paused; `tagfleet controller resume` goes on")
 
@@ -150,7 +151,10 @@ def resume_command(context: click.Context, settings: Settings) -> None:
 @click.option("--drain-goal", "drain_goal_s", type=float, help="seconds  [default: the recorded one]")
 @click.option("--max-workers", type=int, help="[default: the recorded cap]")
 def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max_workers: int | None) -> None:
-    """Give a policy what `controller --record FILE` wrote, and print where it would have acted differently."""
+    """Replay a recording under a policy, and print where the policy would have acted differently.
+
+    RECORDING is a file that `controller --record FILE` wrote.
+    """
     from controller.events.render import sentence
     from controller.events.replay import BadRecording, read, replay
     from controller.simulation.compare import POLICIES, policy_named

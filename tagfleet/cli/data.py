@@ -87,9 +87,10 @@ def check(
 @click.option("--seed", default=0, show_default=True, help="the same seed gives the same split")
 @with_settings()
 def split(settings: Settings, source: Path, images: Path | None, output: Path, shares: str, seed: int) -> None:
-    """Split labelled images into three parts, with each label as close to the shares as possible.
+    """Split labelled images for training, validation and test.
 
-    Copies of an image stay together, as do images with the same value in the csv's column `group`.
+    The share of each label is as close to --shares as possible. Copies of an image stay together, as do images with the
+    same value in the csv's column `group`.
     """
     from training.data import duplicates, reading
     from training.data import splits as split_files
@@ -128,8 +129,8 @@ def _compute_fingerprints(dataset: Dataset, settings: Settings) -> Fingerprints:
     columns = ("reading images", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(paths))
-        tell: Callable[[int], None] = lambda done: progress.update(task, completed=done)  # noqa: E731
-        return fingerprints.compute_fingerprints(paths, settings.worker.decode_memory_mb, progress=tell)
+        show: Callable[[int], None] = lambda done: progress.update(task, completed=done)  # noqa: E731
+        return fingerprints.compute_fingerprints(paths, settings.worker.decode_memory_mb, progress=show)
 
 
 def _print(found: Check) -> None:
@@ -157,7 +158,7 @@ def _some(findings: list[Finding]) -> Iterator[str]:
 
 
 def _echo_labels(found: Check) -> None:
-    """Print a table of all labels that are in use, or of the most frequent and the rarest ones."""
+    """Print a table of the labels in use; if they are many, of the most frequent and the rarest ones."""
     used = sorted((one for one in found.labels if one.images), key=lambda one: -one.images)
     half = _MOST_LABELS // 2
     rows = [(printable(one.label), one.images, *one.parts) for one in used]

@@ -18,7 +18,7 @@ from tagfleet.text_tables import Column, echo_table
 
 @click.group("dead-letters")
 def command() -> None:
-    """Images whose tagging failed too many times."""
+    """List jobs that failed too often, and send them back."""
 
 
 @command.command("list")
@@ -26,7 +26,7 @@ def command() -> None:
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="at most this many of each pool")
 @with_settings()
 def list_command(settings: Settings, pool: str | None, limit: int) -> None:
-    """Show dead letters without removing them: pool, when it was sent, deliveries, batch, name."""
+    """Show dead letters: pool, time sent, deliveries, batch, name. They stay where they are."""
     found = 0
     for name, queue in _queues(settings, pool):
         letters = peek_dead_letters(queue, limit)
@@ -43,7 +43,7 @@ def list_command(settings: Settings, pool: str | None, limit: int) -> None:
 @click.option("--limit", type=click.IntRange(1), help="at most this many of each pool  [default: all]")
 @with_settings()
 def redrive_command(settings: Settings, pool: str | None, limit: int | None) -> None:
-    """Send dead letters back into their queue, to be tried again from the first attempt."""
+    """Send dead letters back to their queue. Each gets all its attempts again."""
     for name, queue in _queues(settings, pool):
         dead = queue.depth().dead
         count = queue.redrive(dead if limit is None else limit) if dead else 0

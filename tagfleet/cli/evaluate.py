@@ -46,8 +46,8 @@ def command(
 ) -> None:
     """Measure a training run, or a tagger that the fleet could serve (`coco80@1a2b3c4d`, `resnet50`, …).
 
-    A run's thresholds and temperature are chosen on its validation images; all figures come from its test images. A
-    tagger keeps its own thresholds. report.html has plots, figures.json everything for programs.
+    The command chooses a run's thresholds and temperature on its validation images, and takes all figures from its test
+    images. A tagger keeps its own thresholds. report.html has plots; figures.json has everything for programs.
     """
     from rich.console import Console
     from rich.progress import Progress

@@ -32,7 +32,10 @@ _FORMATS = ("csv", "jsonl", "coco", "xmp")
 @url_option
 @api_key_option
 def command(batch: str, format: str, output: Path | None, plain: bool, url: str | None, api_key: str | None) -> None:
-    """Write the tags of a batch: as a table, JSON lines, COCO's JSON, or a zip of XMP sidecars."""
+    """Write a batch's tags as csv, JSON lines, COCO or XMP sidecars.
+
+    COCO is one JSON document, and XMP is a zip with one sidecar per photo.
+    """
     if format == "xmp" and output is None and sys.stdout.isatty():
         raise click.UsageError("a zip cannot be shown on a terminal: name a file with --output")
     settings = config.load(os.environ)

@@ -1,4 +1,4 @@
-"""`tagfleet florence2`: fine-tunes Florence-2, and puts a model into the store."""
+"""`tagfleet florence2`: fine-tune Florence-2, and put a model into the store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME = "florence2"
 _CAPTIONS = ("caption", "detailed_caption")
 
 
-@click.group("florence2", short_help="Fine-tune Florence-2, and put one into the store.")
+@click.group("florence2", short_help="Fine-tune Florence-2, and put a model into the store.")
 def command() -> None:
     """Fine-tune Florence-2 on your own boxes or captions, and put it where every worker finds it."""
 
@@ -30,7 +30,7 @@ def command() -> None:
     "--run",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="folder for everything that it writes",
+    help="folder for everything that the training produces",
 )
 @click.option("--start-from", type=_Folder, help="folder of the weights to start from  [default: those of the tagger]")
 @click.option("--images", type=_Folder, help="folder of the images  [default: beside SOURCE]")
@@ -40,7 +40,12 @@ def command() -> None:
 @click.option("--epochs", default=3, show_default=True, type=click.IntRange(1), help="passes over all images")
 @click.option("--lr", default=1e-6, show_default=True, type=click.FloatRange(0, min_open=True), help="learning rate")
 @click.option("--batch", default=4, show_default=True, type=click.IntRange(1), help="images per step")
-@click.option("--freeze-vision/--train-vision", default=True, show_default=True, help="do not train its vision tower")
+@click.option(
+    "--freeze-vision/--train-vision",
+    default=True,
+    show_default=True,
+    help="freeze the vision tower, or train it too",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @with_settings("weights", "cache")
 def tune_command(
@@ -56,9 +61,10 @@ def tune_command(
     freeze_vision: bool,
     seed: int,
 ) -> None:
-    """Train on SOURCE: boxes as COCO's json, or captions as a csv with the columns file and caption.
+    """Fine-tune Florence-2 on boxes or captions.
 
-    After an interruption, the same command continues from the last complete epoch, and ends with the same weights.
+    SOURCE has boxes as COCO's JSON, or captions as a csv with the columns file and caption. After an interruption, the
+    same command continues from the last complete epoch, and ends with the same weights.
     """
     weights = start_from or _find_weights(settings)
     from training.florence2.examples import read_examples
@@ -77,7 +83,7 @@ def tune_command(
 @click.argument("folder", type=_Folder)
 @with_settings()
 def add_command(settings: Settings, folder: Path) -> None:
-    """Check that the model in FOLDER loads, and put it into the store. Pools of florence2 switch to it."""
+    """Check that the model in FOLDER loads, and put it into the store. Pools with the tagger florence2 switch to it."""
     from app_tier.engines.florence2 import Florence2Engine
     from core.storage import folders
     from core.wiring import Backend

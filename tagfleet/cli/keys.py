@@ -1,7 +1,6 @@
 """`tagfleet keys`: create, list and revoke API keys.
 
-It works on the catalogue itself, so the web tier need not run: the first key has to exist before the web tier may
-start.
+The command works on the catalogue itself. The web tier need not run, and may need a first key before it can start.
 """
 
 from __future__ import annotations
@@ -26,7 +25,10 @@ _SCOPES = ("read", "write", "operate")
 
 @click.group("keys")
 def command() -> None:
-    """Keys for the API and the page; the service asks for them on every address but this machine's own."""
+    """Create, list and revoke keys for the API and the page.
+
+    The service asks for a key on every address except this machine's own.
+    """
 
 
 @command.command("create")
@@ -42,7 +44,7 @@ def command() -> None:
 )
 @with_settings()
 def create_command(settings: Settings, name: str, scopes: tuple[str, ...]) -> None:
-    """Create a key and print it. NAME says whose it is; the key is shown only this once."""
+    """Create a key and print it. NAME says whose it is. The key cannot be shown again."""
     if not 0 < len(name) <= 100:
         raise click.BadParameter("it must have 1 to 100 characters", param_hint="NAME")
     with _catalog(settings) as keys:
@@ -71,7 +73,7 @@ def list_command(settings: Settings) -> None:
 @click.argument("key_id")
 @with_settings()
 def revoke_command(settings: Settings, key_id: str) -> None:
-    """Revoke a key and end its sessions. KEY_ID is what `list` shows."""
+    """Revoke a key and end its sessions. `list` shows each KEY_ID."""
     with _catalog(settings) as keys:
         keys.revoke(key_id, time.time())
     click.echo(f"{printable(key_id)} is revoked")

@@ -74,8 +74,8 @@ _CONCURRENCY, _CONCURRENCY_OF_A_RATE = 4, 64
     "--cold-wait", type=click.FloatRange(1), default=600.0, show_default=True, help="seconds to wait for workers to end"
 )
 @click.option("--tagger", metavar="POOL", help="pool to use  [default: the service's first]")
-@click.option("--seed", default=0, show_default=True, help="for made-up photos and Poisson arrivals")
-@click.option("--label", default="load", show_default=True, help="name of the run, by which `compare` matches")
+@click.option("--seed", default=0, show_default=True, help="seed of made-up photos and Poisson arrivals")
+@click.option("--label", default="load", show_default=True, help="name of the run; `compare` pairs runs of one name")
 @click.option("--suite", "suite_name", type=click.Choice([suite.PREDECESSOR]), help="perform a whole table of runs")
 @click.option(
     "--up-to", type=click.IntRange(20), default=10_000, show_default=True, help="leave out larger runs of --suite"
@@ -84,10 +84,11 @@ _CONCURRENCY, _CONCURRENCY_OF_A_RATE = 4, 64
 @click.option("--output", type=click.Path(path_type=Path), help="NAME of NAME.html and NAME.json  [loadtest-DATE-TIME]")
 @click.pass_context
 def command(ctx: click.Context, /, url: str | None, api_key: str | None, cold_wait: float, **given: Any) -> None:
-    """Send photos at a given concurrency or rate, and report how long their tags took.
+    """Send photos, and report how long their tags took.
 
-    A summary goes to stdout; NAME.html has plots, NAME.json every photo. The test ends by itself and cancels unfinished
-    work. Exit code: 0 all tagged, 1 some were not, 2 wrong usage, 130 interrupted.
+    Photos leave at a given concurrency or rate. A summary goes to stdout; NAME.html has plots, NAME.json every photo.
+    The test ends by itself and cancels unfinished work. Exit code: 0 all tagged, 1 some were not, 2 wrong usage, 130
+    interrupted.
     """
     if ctx.invoked_subcommand is None:
         target = Target(service_url(url, config.load(os.environ)), api_key, cold_wait)
@@ -98,7 +99,10 @@ def command(ctx: click.Context, /, url: str | None, api_key: str | None, cold_wa
 @click.argument("first", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("second", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def compare(first: Path, second: Path) -> None:
-    """Print the figures of two reports (json) side by side, and their ratios."""
+    """Print the figures of two reports side by side, with ratios.
+
+    FIRST and SECOND are the JSON files of two tests.
+    """
     for line in summaries.comparison(record.read(first), record.read(second), terminal_width()):
         click.echo(line)
 
@@ -159,7 +163,7 @@ def _machine() -> str:
 
 
 class _Shown:
-    """Two progress bars on stderr with the state of the fleet; silent if stderr is not a terminal."""
+    """Shows two progress bars and the state of the fleet on stderr; nothing if stderr is not a terminal."""
 
     def __init__(self, plan: LoadPlan) -> None:
         console = Console(stderr=True)

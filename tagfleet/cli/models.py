@@ -1,4 +1,4 @@
-"""`tagfleet models`: lists, adds, exports and removes the models of a deployment's registry."""
+"""`tagfleet models`: list, add, export and remove models in a deployment's registry."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group("models")
 def command() -> None:
-    """Manage the models in this deployment's registry, from which every worker can load them.
+    """Manage the models in this deployment's registry.
 
-    A pool whose `tagger` is NAME serves the default version of that name, and switches to a new default within seconds.
-    With NAME@VERSION it always serves that version.
+    Every worker can load them from there. A pool whose `tagger` is NAME serves the default version of that name, and
+    switches to a new default within seconds. With NAME@VERSION it always serves that version.
     """
 
 
@@ -36,7 +36,7 @@ command.add_command(models_quantise.command)
 @click.option("--check", is_flag=True, help="read each model's weights and check their hashes")
 @with_settings()
 def list_command(settings: Settings, check: bool) -> None:
-    """List all versions of all models. * marks the default of a name. The exit code is 1 if one is damaged."""
+    """List all versions of all models. * marks the default of a name. The exit code is 1 if a model is damaged."""
     store = Backend(settings).store
     registry = Registry(store)
     manifests, damaged = registry.list()
@@ -87,12 +87,20 @@ def show_command(settings: Settings, model: str) -> None:
 @click.option("--architecture", help="torchvision/resnet50 or timm/NAME, if NAME is not a known network")
 @click.option("--labels", "labels_file", type=_File, help="a file with one label per line, in the order of the outputs")
 @click.option("--multilabel", is_flag=True, help="an image may have several labels; default: exactly one")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="of a multilabel model")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="minimum confidence of a tag, for --multilabel",
+)
 @click.option("--resize", type=click.IntRange(16, 2048), help="pixels to which the shorter side is scaled")
 @click.option("--crop", type=click.IntRange(16, 2048), help="side of the central square that is used, in pixels")
-@click.option("--temperature", type=click.FloatRange(0.01, 100), default=1.0, show_default=True)
+@click.option(
+    "--temperature", type=click.FloatRange(0.01, 100), default=1.0, show_default=True, help="divisor of the logits"
+)
 @click.option("--card", "card_file", type=_File, help="a description for people, in Markdown")
-@click.option("--licence", default="", help="of the weights")
+@click.option("--licence", default="", help="licence of the weights")
 @click.option("--default/--no-default", default=True, show_default=True, help="make this version the default of NAME")
 @with_settings()
 def add_command(
@@ -106,7 +114,7 @@ def add_command(
 ) -> None:
     """Add a model to the registry.
 
-    SOURCE is a file of weights (safetensors, or torch's, of which only tensors are read), or a folder made by `tagfleet
+    SOURCE is a file of weights (safetensors, or torch's: only its tensors are read), or a folder made by `tagfleet
     models export`. For resnet50, mobilenetv2 and efficientnet-lite0 nothing else is needed.
     """
     from app_tier.model_tools import importing
@@ -134,7 +142,7 @@ def add_command(
 @click.argument("folder", type=click.Path(path_type=Path))
 @with_settings()
 def export_command(settings: Settings, model: str, folder: Path) -> None:
-    """Write MODEL into FOLDER, from which another deployment can `add` it."""
+    """Write MODEL into FOLDER. Another deployment can `add` it from there."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise click.BadParameter("it exists and is not empty", param_hint="FOLDER")
     registry = Registry(Backend(settings).store)
@@ -150,7 +158,7 @@ def export_command(settings: Settings, model: str, folder: Path) -> None:
 @click.argument("model")
 @with_settings()
 def default_command(settings: Settings, model: str) -> None:
-    """Make MODEL (NAME@VERSION) the default of its name. Running workers switch to it, and lose no photo."""
+    """Make MODEL (NAME@VERSION) the default of its name. Running workers switch to it without losing a photo."""
     manifest = Registry(Backend(settings).store).set_default(model)
     click.echo(f"{manifest.reference} is now the default of {manifest.name}")
 

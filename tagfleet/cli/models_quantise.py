@@ -1,4 +1,4 @@
-"""`tagfleet models quantise`: makes a tagger's int8 form, measures it, and offers it to workers."""
+"""`tagfleet models quantise`: make a tagger's int8 form, measure it, and offer it to workers."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ _NAMES_SHOWN = 4
 )
 @with_settings("weights", "cache")
 def command(settings: Settings, name: str, calibration: Path, labelled: Path | None) -> None:
-    """Make the int8 form of a tagger, measure it, and offer it to workers if it is accurate enough.
+    """Make and measure the int8 form of a tagger. Offer it to workers if it is accurate enough.
 
     NAME is resnet50, mobilenetv2, efficientnet-lite0, timm/NAME, or a single-label model of the registry.
 
-    It is accurate enough if it loses at most half a point of top-1 accuracy and its top label is fp32's on 94 % of the
-    photos. Then workers that start on a CPU use it. If not, the figures are shown, the form and any earlier one are
-    deleted, and the exit code is 1. Without labelled photos the form is kept for workers with worker.precision =
-    "int8". Making it needs requirements-int8.txt, running it does not.
+    The form is accurate enough if it loses at most half a point of top-1 accuracy and its top label is fp32's on 94 %
+    of the photos. Then workers that start on a CPU use it. Otherwise the command shows the figures, deletes the form
+    and any earlier one, and exits with code 1. With fewer than 200 labelled photos, it keeps the form for workers with
+    worker.precision = "int8". Making the form needs requirements-int8.txt, running it does not.
     """
     if find_spec("nncf") is None:
         raise click.ClickException(
-            "NNCF is not installed, which makes int8 forms: python -m pip install -r requirements-int8.txt"
+            "NNCF, which makes int8 forms, is not installed: python -m pip install -r requirements-int8.txt"
         )
     from app_tier.engines import int8, openvino
     from app_tier.model_tools import quantisation
@@ -135,7 +135,7 @@ def _read_labelled(source: Path, names: Sequence[str]) -> list[EvaluationPhoto]:
 
 
 def _separate(photos: list[Path], evaluation: list[EvaluationPhoto]) -> tuple[list[Path], list[EvaluationPhoto]]:
-    """Remove the evaluation photos, by content, from those for calibration. If there are none, take every third."""
+    """Remove the evaluation photos, by content, from those for calibration. Without any, evaluate on every third."""
     from app_tier.model_tools.quantisation import EvaluationPhoto
 
     if not evaluation:

@@ -1,4 +1,4 @@
-"""`tagfleet prepare`: fetches weights and converts engines ahead of time."""
+"""`tagfleet prepare`: fetch weights and convert engines ahead of time."""
 
 import sys
 import time

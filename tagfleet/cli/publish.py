@@ -18,9 +18,9 @@ _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command("publish", short_help="Put a trained tagger into the registry.")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", required=True, help="name for pools and batches: lower-case letters, digits, -")
-@click.option("--default/--no-default", default=True, show_default=True, help="NAME means this version from now on")
-@click.option("--card", type=_File, help="Markdown for the beginning of its card, before the measurements")
-@click.option("--licence", default="", help="of the weights; the weights that training started from may decide it")
+@click.option("--default/--no-default", default=True, show_default=True, help="make this version the default of NAME")
+@click.option("--card", type=_File, help="Markdown that begins the model's card, before the measurements")
+@click.option("--licence", default="", help="licence of the weights; the weights you started from may set it")
 @with_settings()
 def command(settings: Settings, run: Path, name: str, card: Path | None, licence: str, *, default: bool) -> None:
     """Put an evaluated training run into the registry as NAME@VERSION.

@@ -29,7 +29,7 @@ def command() -> None:
 @click.option("--data", required=True, help="s3://BUCKET/PREFIX of images and labels, and splits.json if there is one")
 @click.option("--output", required=True, help="s3://BUCKET/PREFIX for the results")
 @click.option("--image", required=True, help="image in ECR that contains Tagfleet")
-@click.option("--role", required=True, help="ARN of the role: it has to read the data and write the output")
+@click.option("--role", required=True, help="ARN of a role that may read the data and write the output")
 @click.option("--weights", default="", help="s3://BUCKET/KEY of the weights to start from")
 @click.option("--machine", default="ml.g5.xlarge", show_default=True, help="type of the machine, with one or more GPUs")
 @click.option("--spot/--on-demand", default=True, show_default=True, help="spot resumes after each interruption")
@@ -37,14 +37,18 @@ def command() -> None:
 @click.option(
     "--hours", type=click.IntRange(1, 120), default=24, show_default=True, help="stop the job after this time"
 )
-@click.option("--disk-gb", type=click.IntRange(1, 16_384), default=100, show_default=True)
+@click.option(
+    "--disk-gb", type=click.IntRange(1, 16_384), default=100, show_default=True, help="size of the machine's disk"
+)
 @with_settings("aws.region")
 def create(
     settings: Settings, name: str, train_options: tuple[str, ...], output: str, checkpoints: str, **values: object
 ) -> None:
     """Create the training job NAME. AWS bills it from the moment training starts.
 
-    tagfleet sagemaker create coco-1 --data s3://b/coco --output s3://b/runs --image … --role … -- --epochs 30
+    \b
+    tagfleet sagemaker create coco-1 --data s3://b/coco --output s3://b/runs
+        --image … --role … -- --epochs 30
     """
     from training.sagemaker.jobs import ENTRYPOINT
     from training.sagemaker.training_jobs import JobRequest
@@ -84,7 +88,10 @@ def follow(settings: Settings, name: str) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @with_settings("aws.region")
 def fetch(settings: Settings, name: str, folder: Path) -> None:
-    """Download the run of the job NAME into FOLDER: trained and, unless its log says otherwise, evaluated."""
+    """Download the run of the job NAME into FOLDER.
+
+    The job has trained the run and, unless its log says otherwise, evaluated it.
+    """
     from training.evaluate import evaluation
     from training.sagemaker.jobs import fetch as fetched
 
@@ -102,7 +109,7 @@ def _jobs(settings: Settings) -> TrainingJobs:
 
 
 def _check_train_options(arguments: Sequence[str]) -> None:
-    """Check options of `tagfleet train` here, so that a mistake is not found by a machine that people waited for."""
+    """Check options of `tagfleet train` here, so that a mistake shows now and not once the machine has started."""
     from tagfleet.cli.train import command as train
 
     with train.make_context("tagfleet train", [".", "--run", ".", *arguments]) as context:

@@ -23,10 +23,10 @@ UNITS = ("tagfleet-worker", "tagfleet-web", "tagfleet-collector", "tagfleet-cont
     help="file that records what was sent",
 )
 @click.option(
-    "--drain-s", type=click.FloatRange(0), default=20.0, show_default=True, help="time for the rest, at the end"
+    "--drain-s", type=click.FloatRange(0), default=20.0, show_default=True, help="seconds to send the rest at the end"
 )
 def command(group: str, stream: str | None, cursor: Path, drain_s: float) -> None:
-    """Send the logs of this machine's units to CloudWatch Logs, the last of them before the machine ends.
+    """Send the logs of this machine's units to CloudWatch Logs, including the last lines before the machine ends.
 
     This command reads no settings, so that a machine with unreadable settings can say so in its logs.
     """

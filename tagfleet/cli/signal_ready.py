@@ -1,4 +1,4 @@
-"""`tagfleet signal-ready`: tell CloudFormation whether this host is ready."""
+"""`tagfleet signal-ready`: signal to CloudFormation whether this host is ready."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ _HOSTS = "HostFleet"
 """Logical name of the hosts in the template."""
 
 
-@click.command("signal-ready", short_help="Tell CloudFormation that this host is ready; a unit of the image runs it.")
+@click.command("signal-ready", short_help="Signal CloudFormation that this host is ready; a unit of the image runs it.")
 @click.option("--stack", required=True, help="stack of this host; '' for none")
 @click.option("--targets", default="", help="ARN of the load balancer's target group, if there is one")
-@click.option("--port", type=click.IntRange(1), default=8000, show_default=True, envvar="TAGFLEET_PORT")
-@click.option("--deadline-s", type=click.FloatRange(0), default=780.0, show_default=True)
+@click.option(
+    "--port", type=click.IntRange(1), default=8000, show_default=True, envvar="TAGFLEET_PORT", help="web tier's port"
+)
+@click.option(
+    "--deadline-s", type=click.FloatRange(0), default=780.0, show_default=True, help="seconds to become ready in"
+)
 def command(stack: str, targets: str, port: int, deadline_s: float) -> None:
-    """Wait until this host is ready, and tell the stack, which replaces hosts one by one, whether it is."""
+    """Wait until this host is ready or the deadline passes, and signal the result to the stack.
+
+    The stack replaces hosts one by one, and waits for the signal of each.
+    """
     if not stack:
         click.echo("no stack is set: nothing waits for this host")
         return
@@ -32,5 +39,5 @@ def command(stack: str, targets: str, port: int, deadline_s: float) -> None:
         checks.append(lambda: gets_requests(lambda: target_health(clients, targets, instance)))
     wrong = wait_until_ready(checks, deadline_s)
     waited = signal_resource(clients, stack, _HOSTS, instance, success=not wrong)
-    click.echo(f"{wrong or 'this host is ready'}; {'the stack is told' if waited else 'the stack waits for no host'}")
+    click.echo(f"{wrong or 'this host is ready'}; {'signalled' if waited else 'the stack awaits no signal'}")
     sys.exit(1 if wrong and waited else 0)

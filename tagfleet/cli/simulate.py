@@ -44,7 +44,7 @@ _File = click.Path(path_type=Path, dir_okay=False)
     "--schedule",
     default="",
     metavar="TEXT",
-    help="minimum of workers, `daily 08:00-18:00 2`; the simulation begins wed 00:00",
+    help="minimum of workers, such as `daily 08:00-18:00 2`; the simulation begins wed 00:00",
 )
 @click.option(
     "--forecast",
@@ -81,10 +81,10 @@ def command(
 ) -> None:
     """Run the real controller, and other systems' policies, over a simulated cloud in virtual time.
 
-    It uses the settings' [controller] section, at EC2's pace. Standard traces: step, ramp, diurnal, flash, bursty,
-    sparse, old. More traces: heavy, a day of a million images; days, two diurnal days; or a file of your own, with
-    lines seconds,images, or the recording of a live controller, in which each pool is a trace. --schedule and
-    --forecast apply only to the policy tagfleet.
+    The controller has the settings' [controller] section, with times that fit EC2. Standard traces: step, ramp,
+    diurnal, flash, bursty, sparse, old. More traces: heavy, a day of a million images; days, two diurnal days. A trace
+    may also be a file with lines seconds,images, or the recording of a live controller, in which each pool is a trace.
+    --schedule and --forecast apply only to the policy tagfleet.
     """
     from rich.console import Console
 
@@ -123,8 +123,9 @@ def command(
 
 @contextmanager
 def _garbage_collected_seldom() -> Iterator[None]:
-    """Run the garbage collector rarely: a simulated day makes millions of objects and hardly any cycles, and collecting
-    took a twelfth of the time.
+    """Run the garbage collector rarely, which saves a twelfth of the time.
+
+    A simulated day makes millions of objects and hardly any cycles.
     """
     before = gc.get_threshold()
     gc.set_threshold(100_000, *before[1:])
@@ -181,7 +182,7 @@ def _write_plots(rows: list[Row], file: Path) -> None:
         target.write_bytes(plots.png(some))
 
 
-_MARK = "<!-- what follows is written by `make elasticity` -->"
+_MARK = "<!-- what follows is written by `make elasticity` -->"  # in docs/elasticity.md, so keep the words
 
 
 def _publish(rows: list[Row], folder: Path) -> None:

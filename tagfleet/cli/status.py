@@ -24,7 +24,7 @@ from tagfleet.cli.common import existing, with_settings
 from tagfleet.text_tables import Column, Columns, table_lines, terminal_width
 
 _WIDTH = 79
-"""Of sentences; tables are as wide as the terminal."""
+"""Characters in a line of sentences; tables are as wide as the terminal."""
 _BEATS = 3
 """Heartbeats that a worker may miss before it counts as silent."""
 _BATCH_COLUMNS: Columns = (
@@ -58,7 +58,7 @@ def fleet_lines(backend: Backend, width: int | None) -> Iterator[str]:
 
 
 def _service(settings: Settings, width: int | None) -> Iterator[str]:
-    """Yield what only the web tier knows: its batches, and which parts have stopped moving while it watched."""
+    """Yield the lines that only the web tier can give: batches, and processes that it has seen stall."""
     from tagfleet.client import Client, ClientError, Patience
     from tagfleet.supervisor import read_address
 
@@ -103,7 +103,7 @@ def _queues(backend: Backend, width: int | None) -> Iterator[str]:
 
 
 def _watched(backend: Backend) -> tuple[list[Heartbeat], Liveness]:
-    """Return the workers, and which of them moved while this process watched; no two clocks are compared.
+    """Return the workers' heartbeats, and which of them moved while this process watched. It compares no two clocks.
 
     Waits a few heartbeats for workers that have not moved yet.
     """
@@ -162,7 +162,7 @@ def _decisions(backend: Backend) -> Iterator[str]:
     yield from _wrapped(describe_cap(backend.roster, backend.settings.controller.max_workers), "")
     if backend.roster.paused():
         yield ""
-        yield "The fleet is paused; `tagfleet controller resume` goes on."
+        yield "The fleet is paused until `tagfleet controller resume`."
     for decision in backend.roster.decisions():
         yield ""
         at = time.strftime("%H:%M:%S", time.localtime(decision.at))

@@ -51,7 +51,7 @@ class _Place(click.ParamType[str | Path]):
 @click.option("--top-k", type=click.IntRange(1, 1000), help="maximum number of tags for each image")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), help="only tags with at least this confidence, 0 to 1")
 @click.option(
-    "--cumulative", type=click.FloatRange(0, 1, min_open=True), help="only as many tags as add up to this confidence"
+    "--cumulative", type=click.FloatRange(0, 1, min_open=True), help="the fewest tags whose confidences add up to this"
 )
 @click.option(
     "--task", "tasks", type=click.Choice(get_args(Task)), multiple=True, help="florence2: task to do (repeat)"
@@ -79,8 +79,8 @@ def command(
     The tags go to stdout, everything else to stderr. After an interruption the same command resumes.
     Exit code: 0 all tagged, 1 some failed or were cancelled, 2 wrong usage, 130 interrupted.
 
-    Objects of a bucket are tagged in place, and their results become Parquet files. That is for operators: it uses the
-    queue and the store of the settings directly, not the service. See docs/buckets.md.
+    Objects of a bucket are tagged in place, and their results become Parquet files. This is for operators: the command
+    then uses the settings' queue and store directly, not the service. See docs/buckets.md.
     """
     wanted = BucketOptions(**of_buckets)
     addresses = [place for place in places if isinstance(place, str)]
@@ -129,7 +129,7 @@ def _send(
             code = _summary(client, outcome, shown.seconds)
         sys.exit(code)
     except KeyboardInterrupt:
-        _tell("interrupted; tagging of uploaded images continues, and the same command resumes")
+        _say("interrupted; tagging of uploaded images continues, and the same command resumes")
         sys.exit(_INTERRUPTED)
     except ClientError as error:
         raise click.ClickException(str(error)) from None
@@ -141,7 +141,7 @@ def _send(
 
 
 class _Shown:
-    """Two progress bars on stderr, for uploading and tagging; silent if stderr is not a terminal."""
+    """Shows two progress bars on stderr, for uploading and tagging; nothing if stderr is not a terminal."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -193,25 +193,25 @@ def _waiting_for(batch: Batch) -> str:
 
 
 def _summary(client: Client, outcome: TaggingOutcome, seconds: float) -> int:
-    """Print what failed and why; return the exit code."""
+    """Print failures with reasons, then the totals; return the exit code."""
     batch, unreadable = outcome.batch, outcome.unreadable
     for item in client.results(batch, status="failed") if batch.failed else ():
         error = item.error or "failed"
-        _tell(error if item.name in error else f"{item.name}: {error}")
+        _say(error if item.name in error else f"{item.name}: {error}")
     for problem in unreadable:
-        _tell(str(problem))
+        _say(str(problem))
     failed = batch.failed + len(unreadable)
     total = batch.total + len(unreadable)
     missed = {"failed": failed, "cancelled": batch.cancelled}
     but = "".join(f", {count} {what}" for what, count in missed.items() if count)
-    _tell(f"{total - sum(missed.values())} of {total} images tagged{but}, in {seconds:.1f} s")
+    _say(f"{total - sum(missed.values())} of {total} images tagged{but}, in {seconds:.1f} s")
     return 1 if any(missed.values()) else 0
 
 
 def _say_passed_over(reasons: Mapping[str, Sequence[str]]) -> None:
     if total := sum(map(len, reasons.values())):
         why = "; ".join(f"{len(names)} {reason} ({_some(names)})" for reason, names in reasons.items())
-        _tell(f"{total} {'file was' if total == 1 else 'files were'} passed over: {why}")
+        _say(f"{total} {'file was' if total == 1 else 'files were'} passed over: {why}")
 
 
 def _some(names: Sequence[str]) -> str:
@@ -219,5 +219,5 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join([*shown, "…"] if len(names) > _NAMES_SHOWN else shown)
 
 
-def _tell(line: str) -> None:
+def _say(line: str) -> None:
     click.echo(line, err=True)

@@ -47,7 +47,7 @@ class BucketOptions:
 
     @property
     def any(self) -> bool:
-        """Whether an option was given that only buckets have."""
+        """Whether an option for buckets was given. --lead, --rate, --workers and --price do not count."""
         return bool(self.list_ or self.inventory or self.run or self.everything or self.out or self.estimate)
 
 
@@ -135,7 +135,7 @@ def _listing(backend: Backend, places: Sequence[str], wanted: BucketOptions) -> 
 
 
 def _fleet(settings: Settings, backend: Backend, wanted: BucketOptions) -> estimate.Fleet:
-    """Return the speed to estimate with: the given rate, or the rate of running workers, or the settings' prior."""
+    """Return the workers to estimate with. Their rate is the given one, that of running workers, or the prior."""
     rates = [] if wanted.rate else [beat.rate for beat in backend.roster.workers() if beat.rate]
     measured = sum(rates) / len(rates) if rates else settings.controller.throughput_prior
     workers = wanted.workers or max(1, settings.controller.max_workers)
@@ -171,7 +171,7 @@ def _duration(seconds: float) -> str:
 
 
 class _Shown:
-    """A progress bar on stderr; if stderr is not a terminal, a line from time to time."""
+    """Shows a progress bar on stderr; if stderr is not a terminal, a line from time to time."""
 
     def __init__(self, file: RunFile, fleet: estimate.Fleet, *, aws: bool) -> None:
         self._file = file
@@ -203,7 +203,7 @@ class _Shown:
         self._waits_for = run.waits_for
 
     def summary(self, results: str) -> int:
-        """Print how the run ended; return the exit code."""
+        """Print the outcome of the run; return the exit code."""
         state = self._file.state
         over = f", {state.passed_over:,} objects passed over" if state.passed_over else ""
         took = _duration((state.finished_at or 0.0) - state.begun_at)

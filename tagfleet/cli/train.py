@@ -26,7 +26,7 @@ Command = Callable[..., None]
 
 
 def _option(flag: str, help: str, type: click.ParamType[Any]) -> Callable[[Command], Command]:
-    """Return a flag for the field of `Options` with that name, with its default."""
+    """Return a decorator that adds a flag for the field of `Options` with its name, with the field's default."""
     name = flag.removeprefix("--").replace("-", "_")
     return click.option(flag, name, default=getattr(_DEFAULTS, name), show_default=True, type=type, help=help)
 
@@ -49,7 +49,7 @@ def _option(flag: str, help: str, type: click.ParamType[Any]) -> Callable[[Comma
 @click.option("--from-scratch", is_flag=True, help="start from random weights")
 @_option("--image-size", "pixels; 0 is the network's own", click.IntRange(0, 2048))
 @_option("--loss", "ASL, focal loss or binary cross-entropy", click.Choice(get_args(LossName)))
-@_option("--sampler", "how often images of rare labels are used", click.Choice(get_args(SamplerName)))
+@_option("--sampler", "whether images of rare labels are used more often", click.Choice(get_args(SamplerName)))
 @click.option("--augment/--no-augment", default=_DEFAULTS.augment, show_default=True, help="augment training images")
 @_option("--smallest-cut", "share of an image's area", click.FloatRange(0, 1, min_open=True))
 @_option("--mirror", "probability", click.FloatRange(0, 1))
@@ -117,7 +117,7 @@ def command(
         task = starting.prepare_task(request, places, processes, progress.on_message)
         outcome = train(task, processes, ObserverGroup([progress, board] if board else [progress]))
         if processes.first:
-            _tell(outcome, folder)
+            _echo_outcome(outcome, folder)
 
 
 def _options(chosen: dict[str, Any]) -> Options:
@@ -129,7 +129,7 @@ def _options(chosen: dict[str, Any]) -> Options:
         raise click.BadParameter(f"{problem.given}: {problem.what}", param_hint=flag) from None
 
 
-def _tell(outcome: TrainingResult, folder: Path) -> None:
+def _echo_outcome(outcome: TrainingResult, folder: Path) -> None:
     best = outcome.best
     if outcome.skipped:
         click.echo(f"{len(outcome.skipped)} images could not be read and were skipped", err=True)

@@ -17,7 +17,7 @@ from tagfleet.cli.common import with_settings
 def command(settings: Settings) -> None:
     """Run everything on this machine: the page, the API, and workers that start and stop with the work.
 
-    Ctrl-C (or SIGTERM) stops it all; the next start has every batch, image and result again.
+    Ctrl-C (or SIGTERM) stops everything. The next start continues with all batches, images and results.
     """
     from tagfleet.supervisor import supervise
     from web_tier.http import network_policy
@@ -28,5 +28,5 @@ def command(settings: Settings) -> None:
 
 
 def _say(line: str) -> None:
-    with suppress(OSError):  # a closed terminal must not end the deployment in disorder
+    with suppress(OSError):  # a closed terminal must not make the supervisor fail
         click.echo(f"{time.strftime('%H:%M:%S')}  {line}")

@@ -1,4 +1,4 @@
-"""`tagfleet worker`: runs one worker process."""
+"""`tagfleet worker`: run one worker process."""
 
 import os
 import signal
@@ -23,10 +23,8 @@ _AUTO = "auto"
 
 @click.command("worker", short_help="Run one worker until it is asked to drain.")
 @with_settings("weights", "worker.engine", "worker.batch_size")
-@click.option("--pool", default=None, help="the pool to serve; the first one if not given")
-@click.option(
-    "--instance", default=None, help="this worker's id: any name; auto: the id of the EC2 instance it runs on"
-)
+@click.option("--pool", default=None, help="pool to serve  [default: the first one]")
+@click.option("--instance", default=None, help="this worker's id, any name; auto: the id of its EC2 instance")
 def command(settings: Settings, pool: str | None, instance: str | None) -> None:
     """Run one worker: tag the images in a pool's queue until asked to drain (SIGTERM)."""
     pool = pool or settings.default_pool
@@ -54,16 +52,17 @@ def command(settings: Settings, pool: str | None, instance: str | None) -> None:
 
 
 def identify_process(instance: str | None, pool: str, backend: Backend) -> Identity:
-    """Return the worker's identity where the machine is not rented: `instance`, or a name made of host and process."""
+    """Return the identity of a worker that is a process: `instance`, or a name made of host and process id."""
     worker_id = instance or f"hand-{socket.gethostname().lower()}-{os.getpid()}"
     launched = instance is not None and backend.settings.backend == "local" and backend.launched(instance)
     return Identity(worker_id, pool, process_started_at(time.time()), managed=launched)
 
 
 def identify_instance(machine: Machine, pool: str, settings: Settings, backend: Backend) -> Identity:
-    """Return the worker's identity on a rented machine.
+    """Return the identity of a worker on a cloud instance.
 
-    The first worker of a machine measures its boot from the machine's launch; one that is started again, from its own.
+    The instance's first worker measures its boot from the launch of the instance. A restarted worker measures it from
+    its own start.
     """
     started, launched = process_started_at(time.time()), machine.launched_at
     of_launch = started - launched <= settings.controller.boot_deadline_s

@@ -35,8 +35,8 @@ _SILENCE_S = 40.0  # the service pings every 15 s, so the connection is dead by 
 class Client(Uploading, Tags, Service):
     """Talks to one service. Thread-safe; use it as a context manager, or call `disconnect` at the end.
 
-    `api_key` is the key that a service which other machines can reach asks for; `timeout` is in seconds, for one
-    network operation. Every call may raise `ClientError`.
+    A service that other machines can reach asks for an `api_key`. `timeout` is in seconds, for one network operation.
+    Every call may raise `ClientError`.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class Client(Uploading, Tags, Service):
     ) -> Batch:
         """Create an open batch for the pool `tagger` (None: the service's default).
 
-        The tagger gives up to `top_k` tags with at least `min_confidence`. The batch keeps those in `include` (None:
-        all) and not in `exclude`, and of these the `max_tags` most confident. `cumulative` asks for the fewest tags
+        The tagger gives up to `top_k` tags with at least `min_confidence`. The batch keeps the `max_tags` most
+        confident tags that are in `include` (None: all) and not in `exclude`. `cumulative` asks for the fewest tags
         whose confidences add up to it.
 
         `tasks` are for florence2: "detect", "regions", "caption", "detailed_caption", and "find", which looks for the
@@ -132,7 +132,7 @@ class Client(Uploading, Tags, Service):
         return self._parse(Batch.from_json, self._transport.json("POST", f"/batches/{to_batch_id(batch)}/cancel"))
 
     def retry(self, batch: Batch | str, images: Iterable[Item | str] | None = None) -> int:
-        """Tag failed images again: all, or those in `images`. Return how many are tried again."""
+        """Tag failed images again: all of them, or only `images`. Return how many are tried again."""
         body = {} if images is None else {"image_ids": list(map(to_image_id, images))}
         answer = self._transport.json("POST", f"/batches/{to_batch_id(batch)}/retry", json=body)
         return self._parse(lambda data: int(data["retried"]), answer)
@@ -145,7 +145,7 @@ class Client(Uploading, Tags, Service):
         """Write the batch's tags to `out` as `csv`, `jsonl`, `coco` (JSON) or `xmp` (a zip of sidecars), as they
         arrive.
 
-        A `csv` is for spreadsheets; `plain` leaves out its byte-order mark and the apostrophes before formulas. Returns
+        A `csv` is for spreadsheets; `plain` leaves out its byte-order mark and the apostrophes before formulas. Return
         the file name that the service suggests, made from the batch's title, without folders. After an error `out` is
         incomplete.
         """
@@ -185,18 +185,18 @@ class Client(Uploading, Tags, Service):
             yield self._parse(Item.from_json, data)
 
     def stream(self, batch: Batch | str) -> Iterator[Item]:
-        """Yield each item as soon as it has finished; end when the batch is completed.
+        """Yield each item as soon as it has finished. End when the batch is completed.
 
-        An item comes twice if a later result replaces its failure.
+        An item appears twice if a later result replaces its failure.
         """
         for event in self.events(batch):
             if isinstance(event, Item) and event.finished:
                 yield event
 
     def events(self, batch: Batch | str) -> Iterator[Item | Batch]:
-        """Yield every change of an item or of the batch's counts, from the beginning; end when the batch is completed.
+        """Yield every change of an item or of the batch's counts, from the beginning. End when the batch is completed.
 
-        A broken connection resumes where it broke.
+        After a broken connection, the stream resumes where it broke.
         """
         last_id: str | None = None
         failures, failing_since = 0, 0.0

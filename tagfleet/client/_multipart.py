@@ -1,4 +1,4 @@
-"""Groups files into multipart requests that stream from disk.
+"""Group files into multipart requests that stream from disk.
 
 httpx's own `files=` opens all files at once and reads 64 kB at a time; this body holds one piece of one file.
 """
@@ -94,7 +94,7 @@ def grouped(sources: Iterable[Source]) -> Iterator[list[File]]:
 
 
 class OpenGroup:
-    """The open files of one request, and the body that sends them. Raises UnreadableFile if one cannot be opened."""
+    """The open files of one request, and its body. Raises UnreadableFile if a file cannot be opened."""
 
     def __init__(self, files: list[File], transport: Transport) -> None:
         self._transport = transport

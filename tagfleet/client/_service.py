@@ -9,7 +9,10 @@ from tagfleet.client._calls import Calls
 
 
 class Service(Calls):
-    """If the service asks for keys, then keys, webhooks and the fleet need the scope `operate`."""
+    """Operations on taggers, fleet, keys and webhooks.
+
+    If the service asks for keys, then the operations on keys, webhooks and the fleet need the scope `operate`.
+    """
 
     def models(self) -> list[dict[str, Any]]:
         """Return the pools: the tagger each wants, the one it serves, and why they differ."""
@@ -22,7 +25,7 @@ class Service(Calls):
     def set_cap(self, max_workers: int | None) -> dict[str, Any]:
         """Set the maximum number of workers of all pools; 0 drains all, None returns to the settings.
 
-        Returns `cap`, which holds from the controller's next tick on, and `cap_source`.
+        Return `cap`, which applies from the controller's next tick on, and `cap_source`.
         """
         return self._parse(dict, self._transport.json("PUT", "/fleet/cap", json={"max_workers": max_workers}))
 
@@ -31,7 +34,7 @@ class Service(Calls):
         self._transport.send("POST", f"/fleet/workers/{id}/drain")
 
     def fleet_changes(self) -> list[dict[str, Any]]:
-        """Return the last workers that came or went, oldest first: `kind`, `worker_id`, `by` whom, `reason`."""
+        """Return the fleet's last events, oldest first, each with `kind`, `worker_id`, `by` and `reason`."""
         return self._parse(lambda data: list(data["changes"]), self._transport.json("GET", "/fleet/history"))
 
     def keys(self) -> list[dict[str, Any]]:
@@ -39,7 +42,7 @@ class Service(Calls):
         return self._parse(lambda data: list(data["keys"]), self._transport.json("GET", "/keys"))
 
     def create_key(self, name: str, scopes: Sequence[str] = ("read", "write")) -> dict[str, Any]:
-        """Create a key. Its `key` is the secret, which is shown only this once."""
+        """Create a key. `key` in the answer is the secret, which cannot be read again."""
         body = {"name": name, "scopes": list(scopes)}
         return self._parse(dict, self._transport.json("POST", "/keys", json=body, repeat=False))
 
@@ -54,7 +57,7 @@ class Service(Calls):
     def create_webhook(
         self, url: str, events: Sequence[str] = ("batch.completed", "batch.cancelled")
     ) -> dict[str, Any]:
-        """Send events to `url` from now on. `webhooks.verify` needs the `secret`, which is shown only this once."""
+        """Send events to `url` from now on. `webhooks.verify` needs the `secret`, which cannot be read again."""
         body = {"url": url, "events": list(events)}
         return self._parse(dict, self._transport.json("POST", "/webhooks", json=body, repeat=False))
 
@@ -63,5 +66,5 @@ class Service(Calls):
         self._transport.send("DELETE", f"/webhooks/{id}")
 
     def test_webhook(self, id: str) -> dict[str, Any]:
-        """Send the webhook an event now. Returns the `status` that its server answered, or an `error`."""
+        """Send the webhook an event now. Return the `status` that its server answered, or an `error`."""
         return self._parse(dict, self._transport.json("POST", f"/webhooks/{id}/test", repeat=False))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One event. `id` is None if the event has none; then the position to resume from stays."""
+    """One event. If it has no `id` (None), the position to resume from stays the same."""
 
     event: str
     data: str
@@ -15,7 +15,7 @@ class ServerEvent:
 
 
 class Decoder:
-    """Feed it bytes in pieces of any size. Lines end with LF or CR LF."""
+    """Decodes a stream. `feed` takes bytes in pieces of any size; lines end with LF or CR LF."""
 
     def __init__(self) -> None:
         self._rest = b""

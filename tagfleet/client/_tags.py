@@ -1,4 +1,4 @@
-"""Operations on tags, across batches and by people."""
+"""Operations on tags: search them across batches, and edit them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PAGE = 500
 
 
 class Tags(Calls):
-    """A model never overwrites a person's tags."""
+    """Operations on tags. A model never overwrites a person's tags."""
 
     def tags(self, prefix: str = "", *, limit: int | None = None) -> list[TagCount]:
         """Return the tags that begin with `prefix`, each with its number of images."""
@@ -23,7 +23,7 @@ class Tags(Calls):
     def search(
         self, tag: str | None = None, *, prefix: str | None = None, min_confidence: float | None = None
     ) -> Iterator[Item]:
-        """Yield images of all batches with this tag, or with one that begins with `prefix`, page by page."""
+        """Yield the images of all batches that have this tag, or a tag that begins with `prefix`, page by page."""
         params = {"limit": _PAGE, **drop_none(tag=tag, q=prefix, min_confidence=min_confidence)}
         for data in self._pages("/images", "images", params):
             yield self._parse(Item.from_json, data)
@@ -37,7 +37,7 @@ class Tags(Calls):
     def edit_tags_of_many(
         self, batch: Batch | str, images: Iterable[Item | str], *, add: Iterable[str] = (), remove: Iterable[str] = ()
     ) -> Edit:
-        """Add and remove tags of several images of a batch, as one edit that is undone as a whole."""
+        """Add and remove tags of several images of a batch, as one edit, which `undo` undoes as a whole."""
         body = {"image_ids": list(map(to_image_id, images)), "add": list(add), "remove": list(remove)}
         answer = self._transport.json("PATCH", f"/batches/{to_batch_id(batch)}/tags", json=body, headers=_key_header())
         return self._parse(lambda data: Edit(data["edit_id"], list(map(Item.from_json, data["images"]))), answer)
@@ -63,5 +63,5 @@ class Tags(Calls):
 
 
 def _key_header() -> dict[str, str]:
-    """Return a header that makes repeats of one request count as one edit."""
+    """Return a header with which repeats of one request count as one edit."""
     return {"Idempotency-Key": secrets.token_hex(16)}

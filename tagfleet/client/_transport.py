@@ -1,7 +1,7 @@
 """One pool of HTTP connections, with retries.
 
-Every request that is repeated here is safe to repeat: it changes nothing, carries an idempotency key, or failed before
-the service could act on it.
+Every request that is repeated here is safe to repeat: it changes nothing, is idempotent or carries an idempotency key,
+or failed before the service could act on it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The body of a request; `pieces` produces it anew for each attempt. `length` is in bytes."""
+    """The body of a request. `pieces` produces it anew for each attempt; `length` is in bytes."""
 
     type: str
     length: int
@@ -64,7 +64,7 @@ class Content:
 
 
 class Transport:
-    """Sends requests to one service. `stopping` is set by `close` and ends all waits."""
+    """Sends requests to one service. `close` sets `stopping`, which ends all waits."""
 
     def __init__(
         self, url: str, *, timeout: float, patience: Patience, connections: int, api_key: str | None = None
@@ -88,7 +88,7 @@ class Transport:
         self._http.close()
 
     def json(self, method: str, path: str, **request: Any) -> Any:
-        """Send a request and return the answer's JSON; the arguments are those of `send`. Raises ClientError."""
+        """Send a request and return the answer's JSON. It takes the arguments of `send`. Raises ClientError."""
         response = self.send(method, path, **request)
         try:
             return response.json()
@@ -197,7 +197,7 @@ class Transport:
 
 
 def _authorization(api_key: str | None) -> dict[str, str] | None:
-    """Return the header for an API key; a line break at its end, as in a file, is removed."""
+    """Return the header for an API key, without white space around it, such as the line break of a file."""
     key = (api_key or "").strip()
     if not key:
         return None

@@ -16,6 +16,8 @@ from tagfleet.client._multipart import File, OpenGroup, Source, grouped
 
 
 class Uploading(Calls):
+    """Uploads of files into a batch."""
+
     _connections: int
 
     def upload(
@@ -29,9 +31,9 @@ class Uploading(Calls):
     ) -> list[Item]:
         """Upload files, several requests at once. Return their items in the order of `sources`.
 
-        Memory does not grow with the files' sizes. With `check`, content that the service has from any batch is
-        recognised by its SHA-256 and not sent. `progress` gets the items of each answered request. `unreadable` gets
-        each file that cannot be read, which is then skipped (without it, the first one raises). The service keeps a
+        Memory does not grow with the files' sizes. With `check`, the call sends no content that the service has in any
+        batch, by its SHA-256. `progress` gets the items of each answered request. `unreadable` gets each file that
+        cannot be read, which is then skipped; without `unreadable`, the first such file raises. The service keeps a
         file with the same name and bytes only once per batch, so a repeated call is safe.
         """
         items: list[Item] = []
@@ -97,7 +99,7 @@ class Uploading(Calls):
 
 
 def _by_number(numbers: Sequence[int], answer: Any) -> dict[int, Item]:
-    """Return the answer's items by number. Raises ValueError if their count is wrong; one may be null."""
+    """Return the answer's items by number, skipping null ones. Raises ValueError if their count is wrong."""
     return {
         number: Item.from_json(image)
         for number, image in zip(numbers, answer["images"], strict=True)

@@ -28,10 +28,10 @@ def verify(
     tolerance_s: float = 300.0,
     clock: Callable[[], float] = time.time,
 ) -> Any:
-    """Return the event in a webhook's `body`, which has to be the bytes as they arrived. Raises NotGenuine.
+    """Return the event in a webhook's `body`. Pass the bytes exactly as they arrived. Raises NotGenuine.
 
-    A delivery may arrive more than once, always with the same `webhook-id`. `secret` is what creating the webhook
-    returned; `clock` gives Unix seconds.
+    A delivery may arrive more than once, always with the same `webhook-id`. Creating the webhook returned `secret`.
+    `clock` gives Unix seconds.
     """
     said = {name.lower(): value for name, value in headers.items()}
     try:

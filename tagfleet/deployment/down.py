@@ -45,7 +45,7 @@ def take_down(
 ) -> None:
     """End the workers, giving them `drain_s` seconds to finish what they hold, then delete the stack.
 
-    Messages still in the queues are lost. Raises StackFailed, and what the ports raise.
+    Messages still in the queues are lost. Raises StackFailed, and errors of the ports.
     """
     stack, state = existing_stack(clients, settings)
     backend: Backend | None = None
@@ -66,7 +66,7 @@ def take_down(
 
 
 def _delete(clients: Clients, stack: Stack, state: StackState, say: Say) -> None:
-    """Delete the stack; if that fails, the fleet stays paused: half a stack launches no workers. Raises StackFailed."""
+    """Delete the stack. Raises StackFailed, and then leaves the fleet paused: half a stack must not launch workers."""
     try:
         _lift(clients, stack, state, say)
         for event in stack.delete():
@@ -89,9 +89,7 @@ def _lift(clients: Clients, stack: Stack, state: StackState, say: Say) -> None:
 
 
 def _buckets(clients: Clients, stack: Stack, state: StackState) -> list[str]:
-    """Return the buckets' names: from the outputs or, if the stack failed before it had any, as the template names
-    them.
-    """
+    """Return the buckets' names from the outputs. A stack without outputs failed early: derive the template's names."""
     if {"InputBucket", "OutputBucket"} <= set(state.outputs):
         return [state.outputs["InputBucket"], state.outputs["OutputBucket"]]
     return [f"{stack.name}-{which}-{Account(clients).id()}-{clients.region}" for which in ("in", "out")]
@@ -104,9 +102,9 @@ def waiting(settings: Settings) -> int:
 
 
 def _end_workers(backend: Backend, say: Say, drain_s: float, pause: Callable[[float], None]) -> None:
-    """Drain all workers, and end those that are still running after `drain_s` seconds.
+    """Drain all workers, and end the rest after `drain_s` seconds.
 
-    The fleet is paused first, so that a running controller launches no new workers into a stack that is being deleted.
+    Pause the fleet first, so that a running controller launches no new workers into a stack that is being deleted.
     """
     roster, fleet = backend.roster, backend.fleet([])
     try:

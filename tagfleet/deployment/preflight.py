@@ -1,4 +1,4 @@
-"""Check before anything is made whether AWS will launch what the settings ask for.
+"""Check, before anything is created, whether AWS will launch the instances that the settings ask for.
 
 An instance type whose processor cannot run the image is an error, because no launch of it ever succeeds. Everything
 else is a warning: quotas can be raised while the stack exists, and AWS adds instance types to zones.
@@ -41,8 +41,9 @@ def check_architectures(
 def capacity_warnings(
     account: Account, kinds: Mapping[str, InstanceType], network: Network, offerings: Offerings, max_workers: int
 ) -> Iterator[str]:
-    """Yield a warning for each type that this region or its zones lack, and for each pool whose quota allows fewer
-    workers than `max_workers`.
+    """Yield a warning for each type that this region or a zone lacks, and for each pool with too low a quota.
+
+    A quota is too low if it allows fewer workers than `max_workers`.
     """
     types = list(dict.fromkeys(type for choices in offerings.values() for type, _ in choices))
     for type in types:
@@ -74,7 +75,7 @@ def image_warnings(image: Image, network: Network, types: Sequence[str]) -> Iter
 
 
 def spot_refused(account: Account, markets: Sequence[str]) -> str:
-    """Create the role that spot instances need, if they are wanted. Return why AWS refused it, or an empty string."""
+    """Create the role that spot instances need, if spot is wanted. Return why AWS refused, or an empty string."""
     if "spot" not in markets:
         return ""
     try:
@@ -112,9 +113,7 @@ def _of_zones(account: Account, types: Sequence[str], network: Network) -> Itera
 def _of_quotas(
     account: Account, kinds: Mapping[str, InstanceType], offerings: Offerings, max_workers: int
 ) -> Iterator[str]:
-    """Yield quota warnings. Pools with the same offerings share one. An offering with an unknown quota counts as
-    enough.
-    """
+    """Yield quota warnings, one for all pools with the same offerings. An unknown quota counts as high enough."""
     known: dict[str, Quota | None] = {}
     pools_of: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for pool, choices in offerings.items():

@@ -46,14 +46,14 @@ def wait_until_ready(
 def units_run(command: Sequence[str] = ("systemctl", "is-active")) -> str:
     """Check that systemd runs all units of a host. Passes if systemctl prints nothing (no D-Bus for this user)."""
     try:
-        told = subprocess.run(  # noqa: S603  # systemd's own command
+        done = subprocess.run(  # noqa: S603  # systemd's own command
             [*command, *UNITS], capture_output=True, text=True, check=False, timeout=30
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"systemd does not answer: {error}"
-    if not told.stdout.strip():
+    if not done.stdout.strip():
         return ""
-    states: Mapping[str, str] = dict(zip(UNITS, told.stdout.split(), strict=False))
+    states: Mapping[str, str] = dict(zip(UNITS, done.stdout.split(), strict=False))
     return ", ".join(f"{unit} is {states.get(unit, 'unknown')}" for unit in UNITS if states.get(unit) != "active")
 
 

@@ -34,7 +34,7 @@ _AWS_VALUES: Mapping[str, Mapping[str, Any]] = {
         "lease_s": 10.0,
     },
 }
-"""Values for AWS, used wherever a setting still has its default, which is meant for one machine."""
+"""Values for AWS. They replace settings that still have their default, which is meant for one machine."""
 
 _SECRET = ("web.catalog_url",)
 _PER_MACHINE = ("home", "cache", "weights", "host", "port", "log_level", "log_format")
@@ -84,7 +84,7 @@ def with_names(
 
 
 def as_toml(settings: Settings) -> str:
-    """Return the settings that differ from the defaults as TOML, without those that belong to one machine."""
+    """Return the settings that differ from the defaults as TOML, except the settings of a single machine."""
     chosen, usual = settings.model_dump(mode="json"), config.load({}).model_dump(mode="json")
     for name in _PER_MACHINE:
         del chosen[name]

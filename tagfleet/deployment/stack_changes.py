@@ -33,7 +33,7 @@ DATABASE = "Catalog"
 
 @dataclass(frozen=True)
 class Step:
-    """One change of the stack. A person has to agree if `asked`; a step that only completes another does not ask."""
+    """One change of the stack. If `asked`, a person has to agree; a step that only completes another does not ask."""
 
     template: str
     parameters: Mapping[str, str]
@@ -43,8 +43,8 @@ class Step:
 def steps(settings: Settings, wanted: Mapping[str, str], *, new: bool) -> Iterator[Step]:
     """Yield the changes that lead to `wanted`: usually one.
 
-    1. If a new stack's template is too large to be sent, the first step creates the first pool only; that creates the
-    output bucket, from which CloudFormation then reads the whole template.
+    1. If a new stack's template is too large to be sent, the first step creates only the first pool and the buckets.
+       CloudFormation then reads the whole template from the output bucket.
     2. If the database is new, a last step protects it from deletion.
     """
     whole = template_shape(settings, wanted)
@@ -100,7 +100,7 @@ def _as_argument(text: str, clients: Clients, state: StackState | None) -> dict[
 
 
 def table(change_set: ChangeSet) -> str:
-    """Return the changes as text, one on each line, with a note on those that replace a resource."""
+    """Return the changes as text, one per line. Mark each change that replaces a resource."""
     rows = [_row(change) for change in sorted(change_set.changes, key=lambda change: (change.action, change.resource))]
     return "\n".join(["changes:", *table_lines([Column()] * 4, rows, width=terminal_width(), indent=2)])
 

@@ -37,7 +37,7 @@ _CERTIFICATE = re.compile(r"arn:[a-z-]+:acm:[a-z0-9-]+:\d+:certificate/\S+")
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """What a person asks for. None or empty means: the stack's current value, or the default."""
+    """The options of `tagfleet aws up`. None or empty means the stack's current value, or else the default."""
 
     image: str | None = None
     hosts: str | None = None
@@ -50,7 +50,7 @@ class StackOptions:
     upload_days: int | None = None
     sources: tuple[str, ...] = ()
     source_keys: tuple[str, ...] = ()
-    """ARNs of KMS keys that encrypt images in `sources`, in addition to those that `up` finds itself."""
+    """ARNs of KMS keys that encrypt images in `sources`, in addition to the keys that `up` finds itself."""
     kms_key: str | None = None
     """ARN of a KMS key for the deployment's own buckets."""
     host_subnets: tuple[str, ...] = ()
@@ -61,10 +61,9 @@ class StackOptions:
 
 
 def other_subnets(options: StackOptions, present: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Return the subnets of hosts, load balancer and database by parameter, without those that use the workers'
-    subnets.
+    """Return, by parameter, the subnets of hosts, load balancer and database that differ from the workers' subnets.
 
-    Subnets that were once named stay; those that equalled the workers' subnets follow them.
+    Subnets that an option once named stay. Subnets that equalled the workers' follow the workers'.
     """
     given = {
         "HostSubnets": options.host_subnets,
@@ -99,8 +98,8 @@ def parameters(
 ) -> dict[str, str]:
     """Return the template's parameters. Raises Misconfigured for invalid options, and if hosts lack what they need.
 
-    `network` is the workers' network; `others` has the networks of hosts, load balancer and database, by parameter,
-    where they differ.
+    `network` is the workers' network. `others` has, by parameter, the networks of hosts, load balancer and database
+    that differ from it.
     """
     check(options)
     networks = {name: (others or {}).get(name, network) for name in _OF_HOSTS}
@@ -121,7 +120,7 @@ def parameters(
     hosts, had_hosts = chosen.get("Hosts", "none"), present.get("Hosts", "none") != "none"
     chosen["Protected"] = "no" if hosts != "none" and not had_hosts else "yes"
     if host_image is None:
-        # A stand-in: CloudFormation checks that the image exists, and the one of an earlier change may be gone.
+        # A placeholder: CloudFormation checks that the image exists, and the last hosts' image may be gone.
         chosen["HostImage"] = image.id
     else:
         chosen |= _host_parameters(host_image, chosen.get("HostType"))
@@ -138,7 +137,7 @@ def parameters(
 
 
 def _host_parameters(image: Image, type: str | None) -> dict[str, str]:
-    """Return the parameters that depend on the hosts' image. A type that is a default follows the architecture."""
+    """Return the parameters that depend on the hosts' image. A default host type follows the image's architecture."""
     found = {"HostImage": image.id, "HostRootDevice": image.root_device}
     if type is None or type in _HOST_TYPES.values():
         found["HostType"] = _HOST_TYPES.get(image.architecture, _HOST_TYPES["x86_64"])

@@ -33,7 +33,7 @@ from tagfleet.deployment.stack_options import StackOptions, check, other_subnets
 Agree = Callable[[], bool]
 """Asks a person whether to make the changes."""
 _FIRST_MESSAGES_S = 1.0
-"""Seconds to wait for S3's test event, which was sent minutes ago; any wait makes SQS ask all of its servers."""
+"""Seconds to wait for S3's test event. It was sent minutes ago, but any wait makes SQS ask all of its servers."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,7 @@ def bring_up(clients: Clients, settings: Settings, options: StackOptions, say: S
 
 
 def replace_workers(settings: Settings) -> int:
-    """Ask every worker to drain, and return their number. The controller launches new ones, of the new image, as
-    needed.
-    """
+    """Ask every worker to drain, and return their number. The controller launches new ones, of the new image."""
     roster = Backend(settings).roster
     workers = roster.workers()
     for worker in workers:
@@ -150,7 +148,7 @@ def _image(options: StackOptions, present: Mapping[str, str]) -> str:
 
 
 def _kept_host_image(present: Mapping[str, str]) -> str:
-    """Return the hosts' current image. Without hosts the parameter is only a stand-in, so return an empty string."""
+    """Return the hosts' current image; without hosts an empty string, because the parameter is a placeholder then."""
     return present.get("HostImage", "") if present.get("Hosts", "none") != "none" else ""
 
 
@@ -159,7 +157,7 @@ def _subnets(present: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _with_keys(clients: Clients, options: StackOptions, present: Mapping[str, str], say: Say) -> StackOptions:
-    """Return the options with the KMS keys that encrypt the source buckets by default."""
+    """Add the KMS keys with which the source buckets encrypt by default to the options."""
     sources = options.sources or tuple(present.get("Sources", "").split(","))
     kept = () if options.sources else tuple(present.get("SourceKeys", "").split(","))
     keys = dict.fromkeys(options.source_keys or kept)
@@ -196,7 +194,7 @@ def _preflight_warnings(
     offerings: Offerings,
     host: tuple[str, Image] | None,
 ) -> Iterator[str]:
-    """Yield what may keep workers from starting. Raises Misconfigured for what certainly does."""
+    """Yield a warning for each problem that may keep workers from starting. Raises Misconfigured if one does."""
     types = list(dict.fromkeys(type for choices in offerings.values() for type, _ in choices))
     yield from image_warnings(image, network, types)
     try:
@@ -211,7 +209,7 @@ def _preflight_warnings(
 def drop_test_events(queue: Queue) -> None:
     """Delete S3's test events from a new queue, so that no worker starts for them. Raises Unavailable.
 
-    S3 sends one when a bucket is told to notify the queue. All other messages become visible again at once.
+    S3 sends one when a bucket is configured to notify the queue. All other messages become visible again at once.
     """
     received = queue.receive(queue.per_request, _FIRST_MESSAGES_S)
     empty = [delivery for delivery in received if not _asks_for_work(delivery.body)]

@@ -1,1 +1,1 @@
-"""`tagfleet loadtest`: send photos to a service, watch what happens, and report how long their tags took."""
+"""`tagfleet loadtest`: send photos to a service, watch the fleet, and report how long their tags took."""

@@ -15,7 +15,7 @@ _NEAR_ITS_LIMIT = 0.8
 
 
 class Spread(BaseModel):
-    """Statistics of some durations in seconds. Percentiles are nearest-rank, so they are values that occurred."""
+    """Statistics of durations in seconds. Percentiles are nearest-rank, so they are values that occurred."""
 
     mean: float
     p50: float
@@ -36,8 +36,8 @@ class Spread(BaseModel):
 class RunFigures(BaseModel):
     """The figures of one run. Rates are per second; None means that there was nothing to measure.
 
-    `response`: from the first byte of a photo sent to its tags received. `seconds`: from the first byte of the first
-    photo to the last tags.
+    `response` is the time from sending a photo's first byte to receiving its tags; `seconds`, from the first photo's
+    first byte to the last tags.
     """
 
     photos: int
@@ -55,7 +55,8 @@ class RunFigures(BaseModel):
     most_workers: int
     most_waiting: int
     sender_limit_per_s: float | None
-    """Uploads/s that the sending process could reach at most: uploads by its processor time, because it uses one core.
+    """The most uploads/s that the sending process could reach: uploads per second of its processor time, as it uses
+    one core.
     """
     remarks: list[str]
 

@@ -1,4 +1,4 @@
-"""Lay a report out as one HTML page that needs nothing else."""
+"""Render a report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _section(run: LoadRun) -> Iterator[str]:
 
 
 def _how(run: LoadRun) -> str:
-    """The plan in words."""
+    """Return the plan in words."""
     plan = run.plan
     what = f"photos of {escape(str(plan.folder))}" if plan.folder else f"{', '.join(map(str, plan.sizes))} bytes each"
     when = f"{plan.rate:g}/s, {plan.arrivals.value}" if plan.rate else f"{plan.concurrency} requests at once"

@@ -1,4 +1,4 @@
-"""The photos of a test: no two alike, each with a name of its own."""
+"""The photos of a test: all different, each with its own name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DISTINCT = range(2, 17)
 
 
 class Photos:
-    """Prepared before the clock starts, so that each photo costs only a copy or one read of a file."""
+    """An iterable of names and contents. All costly work is done at the start: a photo costs one copy or file read."""
 
     def __init__(self, plan: LoadPlan, *, prefix: str = "loadtest") -> None:
         """Raises LoadTestError if the folder has no photo, or a size cannot be made."""

@@ -1,4 +1,4 @@
-"""What a load test does, and when each photo leaves."""
+"""The plan of a load test: how many photos of which size, how fast, and when each one leaves."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ class Start(StrEnum):
 
 
 class Arrivals(StrEnum):
-    """How the departures of a run with a rate are spaced."""
+    """The spacing of departures in a run with a rate."""
 
     POISSON = "poisson"
     EVEN = "even"
 
 
 class LoadPlan(BaseModel):
-    """With `rate` (photos/s) each photo leaves at its time, however slow the answers are. Without it a photo leaves as
-    soon as one of `concurrency` senders is free, with up to `per_request` photos in a request. The test takes at most
-    `seconds`.
+    """The parameters of one run, which takes at most `seconds`.
+
+    With `rate` (photos/s) each photo leaves at its time, however slow the answers are. Without `rate` a photo leaves as
+    soon as one of `concurrency` senders is free, with up to `per_request` photos in a request.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,7 +58,7 @@ class LoadPlan(BaseModel):
     seed: int = 0
 
     def offsets(self) -> Sequence[float] | None:
-        """Return the time at which each photo leaves, in seconds from the start; None if photos have no fixed times."""
+        """Return when each photo leaves, in seconds from the start; None if photos have no fixed times."""
         if self.rate is None:
             return None
         if self.arrivals is Arrivals.EVEN:

@@ -38,7 +38,7 @@ def draw(figure: Figure, run: LoadRun) -> None:
 
 
 def _counted(times: Sequence[float | None]) -> list[tuple[float, float]]:
-    """The number of photos by each time."""
+    """Return pairs of a time and the number of photos up to that time."""
     return [(at, count) for count, at in enumerate(sorted(time for time in times if time is not None), 1)]
 
 

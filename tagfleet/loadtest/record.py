@@ -1,4 +1,4 @@
-"""The record of a run, as it is written to JSON. Times are seconds from the start unless a name says otherwise."""
+"""The record of a run, written as JSON. Times are seconds from the start unless a name says otherwise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORMAT = 1
 
 
 class Photo(BaseModel):
-    """One photo: when it was due to leave, its first byte was sent, the service had it, its tags arrived."""
+    """One photo: when it was due to leave, its first byte was sent, the service accepted it, and its tags arrived."""
 
     bytes: int
     planned: float | None = None
@@ -22,7 +22,7 @@ class Photo(BaseModel):
     accepted: float | None = None
     tagged: float | None = None
     error: str | None = None
-    """What went wrong, in words that are the same for all errors of a kind."""
+    """The error, in the same words for all errors of a kind."""
 
     @property
     def response_s(self) -> float | None:
@@ -73,7 +73,7 @@ class LoadRun(BaseModel):
     cpu_seconds: float = 0.0
     interrupted: bool = False
     notices: list[str] = []
-    """What the reader should know; for example, photos that were not sent, or a fleet that could not be watched."""
+    """Remarks for the reader: for example, that photos were not sent, or that the fleet could not be watched."""
 
 
 class Report(BaseModel):

@@ -1,4 +1,4 @@
-"""Run one load test from start to end. It ends by itself: at the latest when the plan's time is up."""
+"""Run one load test from start to end. It ends by itself, at the latest when the plan's time is up."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _prepare(control: Client, target: Target, plan: LoadPlan, progress: Progress
 
 
 def _leave(control: Client, batches: Sequence[Batch], delete: bool) -> None:
-    """Cancel what is unfinished: a test leaves no work behind."""
+    """Cancel unfinished batches, so that a test leaves no work behind. Delete them too if asked to."""
     for batch in batches:
         try:
             if control.batch(batch).completed_at is None:
@@ -157,7 +157,7 @@ class _ActiveRun:
         self._progress.show(self._log.photos, watcher.samples[-1] if watcher.samples else None)
 
     def _settled(self) -> list[Photo]:
-        """Return the photos that left. Those without an outcome get an error that says so."""
+        """Return the photos that left. A photo without an outcome gets an error that says so."""
         photos = [photo for photo in self._log.photos if photo.sent is not None or photo.error]
         for photo in photos:
             if photo.tagged is None and photo.error is None:

@@ -36,7 +36,7 @@ class PhotoLog:
 
 
 class _Content(io.BytesIO):
-    """Records when its first byte is read for sending. A second sending, after a lost connection, changes nothing."""
+    """Records when its first byte is read for sending. Sending it again after a lost connection changes nothing."""
 
     def __init__(self, content: bytes, photo: Photo, clock: Clock) -> None:
         super().__init__(content)
@@ -71,7 +71,7 @@ class Sender:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self.failure: Exception | None = None
-        """What ended sending early: for example, a file that cannot be read."""
+        """The exception that ended sending early: for example, for an unreadable file."""
         self._threads = [
             threading.Thread(target=self._send, name=f"sender-{number}", daemon=True)
             for number in range(min(plan.concurrency, plan.count))
@@ -97,7 +97,7 @@ class Sender:
             self._stopped.set()
 
     def _take(self) -> tuple[Batch, list[tuple[str, Photo, _Content]]] | None:
-        """Return the next request when its time has come, or None when there is none."""
+        """Wait until the next request is due and return it, or None if there is none."""
         with self._lock:
             group: list[tuple[str, Photo, _Content]] = []
             per_request = self._plan.per_request if self._offsets is None else 1
@@ -131,7 +131,7 @@ class Sender:
 
 
 def describe_error(error: ClientError) -> str:
-    """Return words that are the same for all errors of a kind."""
+    """Describe an error in the same words for all errors of a kind."""
     if isinstance(error, Refused):
         return f"refused: HTTP {error.status} {error.title}"
     return {"Unreachable": "nothing answers", "ConnectionLost": "connection lost", "Disconnected": "given up"}.get(

@@ -16,7 +16,7 @@ _BOOT_S = 71.53
 
 @dataclass(frozen=True)
 class Row:
-    """`seconds` is the other system's time if it finished; `outcome` says how it fared."""
+    """One run of the suite. `seconds` is the other system's time if it finished; `outcome` says how it fared."""
 
     count: int
     size: int
@@ -42,7 +42,7 @@ ROWS = (
 
 
 def plans(up_to: int, base: LoadPlan) -> list[LoadPlan]:
-    """Return a plan for each row with at most `up_to` photos, from a cold start; everything else is as in `base`."""
+    """Return a plan, from a cold start, for each row with at most `up_to` photos. All else is as in `base`."""
     return [
         base.model_copy(
             update={"label": row.label, "count": row.count, "sizes": (row.size,), "folder": None, "start": Start.COLD}

@@ -1,4 +1,4 @@
-"""One child process: runs in a session of its own, is restarted when it dies, and ends with everything it started."""
+"""One child process: it runs in its own session, restarts when it dies, and ends with everything it started."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tagfleet.supervisor.pulse_watch import PulseWatch
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _STEADY_S = 30.0
-"""A child that ran this long has recovered: its next restart comes after the first pause again."""
+"""A child that ran this long has recovered: its next restart again comes after the first pause."""
 
 
 class Child:
@@ -35,7 +35,7 @@ class Child:
         stalled_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stalled_s`: restart the child after this long without a sign of life; 0 if it gives none."""
+        """`stalled_s`: restart the child after this long without a sign of life; 0 for a child that gives none."""
         self.name = name
         self.log = ChildLog(log, name)
         self._command = list(command)
@@ -56,7 +56,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs. When it has died, this also kills everything that it had started."""
+        """Whether the process runs. If it has died, this also kills everything that it had started."""
         if self._process is None:
             return False
         # Kill the group before reaping the leader: until then no other process can get its number.
@@ -68,7 +68,7 @@ class Child:
         return False
 
     def start(self) -> None:
-        """Start the process, without a log if none can be written (`tend` reports that). Raises OSError."""
+        """Start the process, even if its log cannot be written (`tend` reports that). Raises OSError."""
         self._restart_at = None
         self._started_at = self._clock()
         pulse = self._pulse.pipe() if self._pulse else nullcontext()
@@ -106,7 +106,7 @@ class Child:
         return None
 
     def terminate(self) -> None:
-        """Ask the process to end. Ending its own children is its task until it is dead."""
+        """Ask the process to end. While it lives, it must end its own children."""
         if self._process is not None and self.alive:
             self._process.send_signal(signal.SIGTERM)
 
@@ -117,8 +117,8 @@ class Child:
 
     def report(self, what_next: str = "") -> str:
         """Describe how the last process ended, what happens next, the likely cause, and the last line of its log."""
-        told = exits.describe_exit_code(self.exit_code) or f"ended with exit code {self.exit_code}"
-        ending = f"was {told}" if self.exit_code < 0 else told
+        described = exits.describe_exit_code(self.exit_code) or f"ended with exit code {self.exit_code}"
+        ending = f"was {described}" if self.exit_code < 0 else described
         what_next = f"; {what_next}" if what_next else ""
         return f"{ending}{what_next}. {self.log.memory_cause(self.exit_code)}{self.log.last_words}"
 

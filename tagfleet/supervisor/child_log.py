@@ -24,7 +24,7 @@ class ChildLog:
         self._start = 0
         """Where the output of the child's current process begins."""
         self._problem = ""
-        self._told_problem = ""
+        self._reported_problem = ""
 
     def open(self) -> BinaryIO:
         """Open the log for a new process, or the null device if the file cannot be written: see `new_problem`."""
@@ -39,21 +39,21 @@ class ChildLog:
         return log
 
     def new_problem(self) -> str:
-        """Return why there is no log, the first time it is asked for each reason; otherwise an empty string."""
-        if not self._problem or self._problem == self._told_problem:
+        """Return why there is no log, once for each reason; otherwise an empty string."""
+        if not self._problem or self._problem == self._reported_problem:
             return ""
-        self._told_problem = self._problem
+        self._reported_problem = self._problem
         return self._problem
 
     def trim(self) -> None:
-        """Rotate the log while the child writes: move the content, keep the file. Loses what is written meanwhile."""
+        """Rotate the log while the child writes: copy the content, empty the file. Lines written meanwhile are lost."""
         with suppress(OSError):
             if self.path.stat().st_size <= _MAX_BYTES:
                 return
             try:
                 private_file(self._old)
                 shutil.copyfile(self.path, self._old)
-            except OSError:  # the disk is full: give up the old half, which makes room
+            except OSError:  # the disk is full: delete the old file to make room
                 self._old.unlink(missing_ok=True)
             os.truncate(self.path, 0)
 
@@ -64,7 +64,7 @@ class ChildLog:
 
     @property
     def last_words(self) -> str:
-        """The last line of the log, and where the rest is."""
+        """The last line of the log, and the path of the rest."""
         with suppress(OSError), self.path.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_WORDS_BYTES))
             lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]

@@ -1,7 +1,7 @@
-"""Turn looks at the deployment into lines for the terminal of `tagfleet up`. No I/O.
+"""Turn snapshots of the deployment into lines for the terminal of `tagfleet up`. No I/O.
 
-What became of a worker, and why, comes from the fleet's events as the controller recorded them. Heartbeats add only
-what no event has: a worker's own notices, how many images it finished, and how many it held.
+The controller's recorded events say what happened to a worker, and why. Heartbeats add only what events lack: a
+worker's own notices, how many images it finished, and how many it held.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.fleet.roster import Heartbeat, PoolStatus
 from tagfleet.client import Batch
 
 _DONE = ("completed", "cancelled", "expired")
-_TOLD: Mapping[Kind, str] = {
+_LINES: Mapping[Kind, str] = {
     "ready": "worker {id} is ready {reason}",
     "drained": "worker {id} stopped: {reason}",
     "interrupted": "worker {id} is being taken away: {reason}",
@@ -24,14 +24,14 @@ _TOLD: Mapping[Kind, str] = {
     "gone": "worker {id} is gone: {reason}",
     "ended": "worker {id} was ended: {reason}",
 }
-"""Which events are told, and how. A launch is told by the decision that made it."""
+"""The lines of events that are reported. A launch is reported through the decision behind it."""
 _EXPLAINED: frozenset[Kind] = frozenset({"drained", "lost", "boot_failed", "orphan"})
-"""After one of these the end of a worker is no news."""
+"""After one of these events, the end of the worker is not reported again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look at the deployment. `batches` is None where the web tier did not answer."""
+    """The state of the deployment at one moment. `batches` is None if the web tier did not answer."""
 
     workers: Sequence[Heartbeat] = ()
     pools: Sequence[PoolStatus] = ()
@@ -43,17 +43,20 @@ class Snapshot:
 
 @dataclass
 class ConsoleReporter:
-    """Reports what is new since the snapshot before. In the first one only notices are news."""
+    """Reports what is new since the previous snapshot.
+
+    In the first snapshot, events, decisions and finished batches are old; pools, notices and open batches are new.
+    """
 
     _seen: Snapshot | None = None
     _beats: dict[str, Heartbeat] = field(default_factory=dict)
-    """The last heartbeat of each worker, also of those that are gone."""
+    """The last heartbeat of each worker, including workers that are gone."""
     _notices: dict[str, str] = field(default_factory=dict)
     _done: set[str] | None = None
     _begun: set[str] = field(default_factory=set)
 
     def report(self, snapshot: Snapshot) -> list[str]:
-        """Return the lines to print, without their ends."""
+        """Return the lines to print, without line ends."""
         before, self._seen = self._seen or Snapshot(decisions=snapshot.decisions, events=snapshot.events), snapshot
         self._beats |= {worker.worker_id: worker for worker in snapshot.workers}
         lines = [
@@ -84,13 +87,13 @@ class ConsoleReporter:
                 yield f"worker {worker.worker_id}: {worker.notice}"
 
     def _events(self, before: Snapshot, snapshot: Snapshot) -> Iterator[str]:
-        told, explained = set(before.events), set()
+        reported, explained = set(before.events), set()
         for event in snapshot.events:
             if event.kind in _EXPLAINED:
                 explained.add(event.worker_id)
-            is_news = event not in told and not (event.kind == "ended" and event.worker_id in explained)
-            if is_news and event.kind in _TOLD:
-                line = _TOLD[event.kind].format(id=event.worker_id, reason=event.reason)
+            is_news = event not in reported and not (event.kind == "ended" and event.worker_id in explained)
+            if is_news and event.kind in _LINES:
+                line = _LINES[event.kind].format(id=event.worker_id, reason=event.reason)
                 yield line + _images_of(event, self._beats.get(event.worker_id))
 
     def _batches(self, snapshot: Snapshot) -> Iterator[str]:
@@ -115,14 +118,14 @@ class ConsoleReporter:
 
 
 def _decisions(before: Snapshot, snapshot: Snapshot) -> Iterator[str]:
-    told = {decision.pool: decision.at for decision in before.decisions}
+    reported = {decision.pool: decision.at for decision in before.decisions}
     for decision in snapshot.decisions:
-        if told.get(decision.pool) != decision.at and decision.action.startswith("launch"):
+        if reported.get(decision.pool) != decision.at and decision.action.startswith("launch"):
             yield f"pool {decision.pool}: {decision.reason}"
 
 
 def _images_of(event: FleetEvent, beat: Heartbeat | None) -> str:
-    """Return what is known of the worker's images, to follow the event's line."""
+    """Return the end of the event's line: what happened to the worker's images, as far as is known."""
     if beat is None:
         return ""
     if event.kind == "drained" and beat.images_done:

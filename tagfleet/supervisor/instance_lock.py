@@ -25,9 +25,7 @@ class CannotStart(TagfleetError):
 
 @contextmanager
 def instance_lock(home: Path) -> Iterator[bool]:
-    """Hold `home` for this process. Yield whether the last holder was killed. Raises CannotStart if another one holds
-    it.
-    """
+    """Hold `home` for this process. Yield whether the last holder was killed. Raises CannotStart if it is held."""
     try:
         private_folder_if_new(home)
         fd = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -45,7 +43,7 @@ def instance_lock(home: Path) -> Iterator[bool]:
 
 
 def write_owner(home: Path, url: str) -> None:
-    """Record who holds `home`, for the next process that tries."""
+    """Record this process and its address in `home`, for error messages and `read_address`."""
     (home / _LOCK).write_text(json.dumps({"pid": os.getpid(), "url": url}))
 
 

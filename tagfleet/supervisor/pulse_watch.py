@@ -11,8 +11,7 @@ from core.fleet.liveness import Attention, Liveness
 _LONGEST_S = 1.0
 """The pipe is read several times a second; a longer gap means that this process or the machine slept."""
 _START = 4
-"""Times `stalled_s`: how long a child may take to its first sign of life, because imports on a busy machine are slow.
-"""
+"""A child may take this many times `stalled_s` to its first sign of life: imports on a busy machine are slow."""
 _CHUNK = 1 << 16
 
 
@@ -27,7 +26,7 @@ class PulseWatch:
 
     @contextmanager
     def pipe(self) -> Iterator[int]:
-        """Yield the end of a new pipe that the child, started within this block, writes to."""
+        """Yield the write end of a new pipe. Start the child within this block."""
         if self._read is not None:
             os.close(self._read)
         self._read, write = os.pipe()

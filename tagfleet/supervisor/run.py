@@ -42,11 +42,11 @@ def supervise(
 ) -> None:
     """Run the deployment until SIGINT, SIGTERM or SIGHUP; these signals are ignored afterwards, so end the process.
 
-    `url_of` gives the address at which this machine reaches a server that listens on a host and a port. Call it from
-    the main thread. Raises CannotStart, and what opening the store raises, before anything is started.
+    `url_of` returns the address at which this machine reaches a server that listens on a host and a port. Call
+    `supervise` from the main thread. Raises CannotStart, and errors of opening the store, before it starts anything.
     """
     with instance_lock(settings.home) as was_killed:
-        _ = Backend(settings).store  # fail now if a bucket has no name, not in each process again and again
+        _ = Backend(settings).store  # if a bucket has no name, fail now and not in each process again and again
         port = find_free_port(settings.host, settings.port, patience_s=_LEFT_BEHIND_S if was_killed else 0)
         settings = settings.model_copy(update={"port": port})
         url = url_of(settings.host, port)
@@ -60,7 +60,7 @@ def supervise(
 
 
 class StopSignals:
-    """What SIGINT, SIGTERM and SIGHUP ask for: to stop, and by a second signal, to stop at once."""
+    """Records SIGINT, SIGTERM and SIGHUP: the first one asks to stop, a second one to stop at once."""
 
     def __init__(self) -> None:
         self._asked_at: float | None = None
@@ -97,9 +97,10 @@ class StopSignals:
 class Supervisor:
     """Runs one deployment's processes until a signal asks it to stop.
 
-    1. Web tier and collector start at once, the controller when `prepare` has made the taggers ready.
-    2. Each of them is restarted when it dies or stops giving signs of life; workers are the controller's.
-    3. Stopping goes from the processes that start work to those that receive its results, within ten seconds.
+    1. Web tier and collector start at once, the controller once `prepare` has ended.
+    2. Each of them restarts when it dies, collector and controller also when they stall. The controller looks after the
+       workers.
+    3. Stopping takes at most ten seconds: first the processes that start work, at last the receivers of its results.
     """
 
     def __init__(self, settings: Settings, url: str, say: Say, environ: Mapping[str, str], *, parent_fd: int) -> None:
@@ -117,7 +118,7 @@ class Supervisor:
         self._web, self._collector = child("web"), child("collector", stalled_s=settings.stalled_s)
         self._prepare, self._controller = child("prepare"), child("controller", stalled_s=settings.stalled_s)
         self._kept: list[Child] = []
-        """The children that are restarted."""
+        """The children that restart when they die."""
         self._signals = StopSignals()
         self._over = threading.Event()
 
@@ -173,7 +174,7 @@ class Supervisor:
             self._signals.wait(_TICK_S)
 
     def _watch(self) -> None:
-        """Report events. Runs in a thread of its own, because a slow answer must not delay the end of anything."""
+        """Report events. This runs in its own thread, because a slow answer must not delay stopping."""
         reporter = ConsoleReporter()
         announced, trouble = False, ""
         pause = _TICK_S
@@ -204,7 +205,7 @@ class Supervisor:
     # --- stopping -----------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """End first what starts workers, then the workers, then what receives their results."""
+        """End the processes that start workers, then the workers, then the processes that receive their results."""
         begin = time.monotonic()
         self._end([self._controller, self._prepare], begin + _CONTROLLER_END_S)
         try:
@@ -242,7 +243,7 @@ class Supervisor:
             time.sleep(0.005)
 
     def _leave_workers(self) -> None:
-        """Leave the workers on AWS running: machines take minutes to end, and another controller adopts them."""
+        """Leave the workers on AWS running: instances take minutes to end, and another controller can adopt them."""
         fleet = self._backend.fleet([], grace_s=0)
         if living := [one for one in fleet.instances() if one.state is not InstanceState.GONE]:
             self._say(

@@ -1,1 +1,1 @@
-"""`tagfleet tag PATHS`: find photos, send them to a service, follow them to their tags, write the tags."""
+"""`tagfleet tag PATHS`: find photos, send them to a service, wait for their tags, and write the tags."""

@@ -1,4 +1,4 @@
-"""Choose which files below the given paths are sent, and under which names."""
+"""Choose the files to send below the given paths, and their names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_IMAGES = frozenset(
         *("mkv", "o", "odt", "pptx", "rar", "rst", "so", "tgz", "thm", "toml", "torrent", "xlsx", "xmp", "yaml", "yml"),
     )
 )
-"""Extensions that are common beside photos and missing from that table."""
+"""Extensions that often occur beside photos and are missing from that table."""
 
 _UNREADABLE = "cannot be read"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -37,11 +37,11 @@ class FoundFiles:
 
 
 def find(paths: Sequence[Path]) -> FoundFiles:
-    """Return given files, and everything in given folders.
+    """Return the given files, and the files to send in the given folders.
 
-    Names are relative to the given folder; with several paths they begin with that folder's name. Inside a folder,
-    hidden files, unreadable files, and files whose extension shows that they are not images are passed over. Files with
-    an unknown extension, or none, are sent: the service looks at the bytes.
+    Names are relative to the given folder; with several paths they begin with that folder's name. Inside a folder, pass
+    over hidden files, unreadable files, links to folders, and files whose extension shows that they are not images.
+    Include files with an unknown extension, or none: the service looks at the bytes.
     """
     found = FoundFiles()
     if len(paths) == 1 and paths[0].is_dir():
@@ -75,7 +75,7 @@ def _walk(folder: Path, passed_over: dict[str, list[str]]) -> Iterator[str]:
 
 
 def _unwanted(path: Path, *, is_folder: bool) -> str:
-    """Return why a path is passed over, or an empty string. An unreadable folder is found out by `os.walk`."""
+    """Return why a path is passed over, or an empty string. `os.walk` reports unreadable folders."""
     try:
         is_link, is_file = path.is_symlink(), path.is_file()
     except OSError:  # no permission to the folder it is in, or too long a path
@@ -93,7 +93,7 @@ def _unwanted(path: Path, *, is_folder: bool) -> str:
 
 
 def _add(found: FoundFiles, name: str, path: Path) -> None:
-    """Add a file. A second file with the same name gets its whole path as its name; the same file is added once."""
+    """Add a file, unless it is there already. A second file with the same name gets its whole path as its name."""
     other = found.files.get(_text(name))
     if other is not None:
         if other.resolve() == path.resolve():

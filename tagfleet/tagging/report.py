@@ -21,7 +21,7 @@ _NAME_WIDTH = 40
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """`output` None is standard output. `plain` is csv for programs, without what spreadsheets need."""
+    """How to write tags. `output` None is standard output; `plain` is csv for programs, not for spreadsheets."""
 
     format: str
     output: Path | None
@@ -29,12 +29,12 @@ class OutputOptions:
 
     @property
     def marked(self) -> bool:
-        """Whether csv begins with a byte-order mark: in a file yes, on standard output, which a program reads, no."""
+        """Whether csv begins with a byte-order mark: in a file, unless `plain`, but not on standard output."""
         return self.output is not None and not self.plain
 
 
 def write(items: Iterable[Item], format: str, out: TextIO, *, plain: bool = False, marked: bool = False) -> None:
-    """Write one line for each item, in order, without holding the items.
+    """Write one line for each item, in order, without keeping the items in memory.
 
     `marked` begins csv with a byte-order mark; `plain` leaves formulas in csv unescaped.
     """
@@ -71,7 +71,7 @@ def _said(item: Item) -> str:
 def _csv(items: Iterable[Item], out: TextIO, *, plain: bool, marked: bool) -> None:
     """Write tags and confidences joined by `;`, in the same order.
 
-    In many languages `;` separates a spreadsheet's cells, so each tag may become a cell: each one is escaped by itself.
+    In many languages `;` separates a spreadsheet's cells, so each tag may become a cell. Each one is escaped by itself.
     """
     kept = str if plain else spreadsheets.guarded
     lines = partial(spreadsheets.lines, plain=True, end="\n")
@@ -97,5 +97,5 @@ def _with_confidence(tag: Tag) -> str:
 
 
 def printable(name: str) -> str:
-    """Replace control characters in a file name, which would otherwise control the terminal."""
+    """Replace control characters in a file name, because they would control the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)

@@ -1,4 +1,4 @@
-"""Send photos to a service and follow them to their tags. An interrupted call can be repeated and resumes."""
+"""Send photos to a service and wait for their tags. After an interruption, a repeated call resumes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME_KEPT = 1024
 
 
 class Progress(Protocol):
-    """Receives the progress, from two threads."""
+    """Receives the progress of a call. Two threads call it."""
 
     def begin(self, total: int, uploaded: int) -> None: ...
     def uploaded(self, files: int, bytes: int) -> None: ...
@@ -44,7 +44,7 @@ def tag(
     options: Mapping[str, Any],
     begun: Callable[[Batch], None] = lambda batch: None,
 ) -> TaggingOutcome:
-    """Upload what the service lacks, close the batch and wait until it is done. Raises ClientError, OSError."""
+    """Upload the files that the service lacks, close the batch and wait for its end. Raises ClientError, OSError."""
     batch, missing = _resume(client, files, journal)
     if batch is None:
         batch, missing = client.create_batch(tagger, **options), dict(files)
@@ -68,7 +68,7 @@ def tag(
 
 
 def _resume(client: Client, files: Mapping[str, Path], journal: Journal) -> tuple[Batch | None, dict[str, Path]]:
-    """Return the batch of an interrupted call and the files that it lacks; no batch if it cannot be resumed."""
+    """Return the batch of an interrupted call, and the files that it lacks; no batch if the call cannot resume."""
     id_ = journal.batch_id()
     if id_ is None:
         return None, {}
@@ -97,7 +97,7 @@ def _is_there(path: Path, digests: set[str]) -> bool:
 
 
 class _Follower(threading.Thread):
-    """Reads the batch's events while files are uploaded. A daemon thread, so an interruption does not wait for it."""
+    """Reads the batch's events during the upload. It is a daemon thread, so an interruption does not wait for it."""
 
     def __init__(self, client: Client, batch: Batch, progress: Progress) -> None:
         super().__init__(name="follower", daemon=True)

@@ -1,4 +1,4 @@
-"""A whole Tagfleet in this process, for the tests of programs that use it.
+"""Run a whole Tagfleet in this process, to test programs that use it.
 
     import tagfleet.testing
 
@@ -10,12 +10,12 @@
             client.close(batch)
             assert [item.tags[0].name for item in client.stream(batch)] == ["dog"]
 
-1. The web tier is the real one (`web_tier.app`), so every answer is what a server would give. It listens on a free
-   loopback port from the first use of `fleet.url` on.
+1. The web tier is the real one (`web_tier.app`), so every answer is a real server's. The first use of `fleet.url` makes
+   it listen on a free loopback port.
 2. Photos, queues and fleet records are in memory. The catalogue is a SQLite file that is deleted at the end.
-3. The tagger is a stand-in: it gives the tags that the test tells it to give. No network is loaded.
+3. The tagger is a stand-in: it gives the tags that the test chooses. It loads no network.
 4. The collector is the real one. It runs in a thread, or step by step (`running=False` and `fleet.step()`).
-5. The clock can be set (`fleet.clock`), and requests can be made to fail, break or wait (`fleet.faults`).
+5. A test can set the clock (`fleet.clock`), and make requests fail, break or wait (`fleet.faults`).
 """
 
 from tagfleet.testing.clock import Clock

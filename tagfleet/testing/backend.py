@@ -14,7 +14,7 @@ from core.wiring import Backend, Platform
 
 
 class MemoryParts:
-    """What a deployment in memory is built of. Every call returns the same store and the same queue of a name."""
+    """Store, queues and instances in memory. Every call returns the same store, and the same queue for a name."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         limits = settings.queue
@@ -48,7 +48,7 @@ class MemoryParts:
 
 
 class MemoryBackend(Backend):
-    """`clock` gives Unix seconds."""
+    """A backend in memory. `clock` gives Unix seconds."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         super().__init__(settings)

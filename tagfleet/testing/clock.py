@@ -7,7 +7,7 @@ import time
 
 
 class Clock:
-    """Gives Unix seconds: those of this machine, until `set` or `advance` stops it at a moment of the test's choice."""
+    """Gives Unix seconds: this machine's time, until `set` or `advance` stops the clock at a moment."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""The deployment: puts the parts together, and has what a test does to them."""
+"""The deployment under test: its components, and a test's operations on them."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def deployment(
     now: float | None = None,
     patience_s: float = 60.0,
 ) -> Iterator[Deployment]:
-    """A deployment for the `with` block.
+    """Run a deployment for the `with` block.
 
-    `tagger` answers for each photo; without one, photos wait until the test calls `tag` or `fail`. `settings` are
-    dotted names, as on the command line: `{"web.require_keys": True}`. With `running=False` nothing moves but by
-    `step`, `tag` and `fail`. `now` sets the clock (Unix seconds); without it the clock runs. `tag` and `fail` wait
-    up to `patience_s` for their photo to come.
+    `tagger` answers for each photo; without one, photos wait until the test calls `tag` or `fail`. `settings` maps
+    dotted names to values: `{"web.require_keys": True}`. With `running=False` only calls such as `step`, `tag` and
+    `fail` make progress. `now` stops the clock at this time (Unix seconds); without it the clock runs. `tag` and `fail`
+    wait up to `patience_s` for their photo to arrive.
     """
     with tempfile.TemporaryDirectory(dir=_fast_folder(), prefix="tagfleet-") as folder:
         found = Deployment(_settings(Path(folder), settings or {}), tagger, patience_s=patience_s)
@@ -67,7 +67,7 @@ def deployment(
 
 
 class Deployment:
-    """A Tagfleet in this process. Made by `deployment`."""
+    """A Tagfleet in this process. Create it with `deployment`."""
 
     def __init__(self, settings: Settings, tagger: Tagger | None, *, patience_s: float) -> None:
         self.settings = settings
@@ -91,38 +91,38 @@ class Deployment:
 
     @property
     def url(self) -> str:
-        """Where it listens, from the first use of this on."""
+        """The service's address. The first use starts the server."""
         if self._server is None:
             self._server = LoopbackServer(self.app)
             self._server.start()
         return self._server.url
 
     def content_of(self, item: Item) -> bytes:
-        """The bytes of a photo, as the service keeps them."""
+        """Return the bytes of a photo, as the service keeps them."""
         return self.backend.store.get(layout.image_key(item.batch_id, item.image_id)).data
 
     def client(self, **options: Any) -> Client:
-        """A client of it, which is disconnected at the end. Options are those of `tagfleet.client.Client`."""
+        """Return a client, which is disconnected at the end. It takes the options of `tagfleet.client.Client`."""
         given = {"patience": _QUICK, "api_key": self._key or None}
         client = Client(self.url, **given | options)
         self._clients.append(client)
         return client
 
     def http(self) -> FlaskClient:
-        """A client that calls the application without a server."""
+        """Return a client that calls the application without a server."""
         client = self.app.test_client()
         if self._key:
             client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {self._key}"
         return client
 
     def stop(self) -> None:
-        """Go away, as a server that is stopped: connections are refused until `start`. Event streams end."""
+        """Stop the server: it refuses connections until `start`, and event streams end."""
         self._away.set()
         if self._server is not None:
             self._server.stop()
 
     def start(self) -> None:
-        """Come back at the same address."""
+        """Start the server again at the same address."""
         self._away.clear()
         if self._server is not None:
             self._server.start()
@@ -132,7 +132,7 @@ class Deployment:
     def add_batch(
         self, title: str = "", photos: Mapping[str, bytes] | None = None, *, close: bool = False, **wanted: Any
     ) -> str:
-        """Add a batch as another browser would, and return its id. `wanted` is more of the request's JSON."""
+        """Add a batch as another browser would, and return its id. `wanted` adds fields to the request's JSON."""
         metadata = {"title": title} if title else {}
         batch_id = str(self._post("/batches", json={"metadata": metadata, **wanted})["id"])
         self.add_photos(batch_id, photos or {})
@@ -162,11 +162,11 @@ class Deployment:
         caption: str | None = None,
         boxes: Mapping[str, Sequence[Sequence[float]]] | None = None,
     ) -> None:
-        """Tag the photo of this name, once it has come: with confidences 0..1 or None, and boxes by tag."""
+        """Tag the photo of this name once it has arrived. Confidences are 0..1 or None; `boxes` are by tag."""
         self._answer(name, Tagged(tags or {}, caption, boxes or {}))
 
     def fail(self, name: str, error: str) -> None:
-        """Let the photo of this name fail, with the error that its owner reads."""
+        """Make the photo of this name fail, with the error that its owner reads."""
         self._answer(name, Failed(error))
 
     def give_up(self, name: str) -> None:
@@ -177,7 +177,7 @@ class Deployment:
     # --- the fleet ----------------------------------------------------------------------------
 
     def show_workers(self, *, ready: int = 0, booting: int = 0) -> None:
-        """Let so many workers of the default pool be there, in place of those before."""
+        """Replace all workers by this many workers of the default pool."""
         pool = self.settings.default_pool
         states = [WorkerState.IDLE] * ready + [WorkerState.WARMING] * booting
         now = self.clock()
@@ -201,7 +201,7 @@ class Deployment:
         self.show_pools()
 
     def show_pools(self, notice: str = "", *, preparing: bool = False) -> None:
-        """Let every pool serve its tagger, with a `notice` for people, or be `preparing` it."""
+        """Make every pool report that it serves its tagger, or is `preparing` it, with a `notice` for people."""
         for name, pool in self.settings.pools.items():
             self.backend.roster.set_pool(
                 PoolStatus(
@@ -215,7 +215,7 @@ class Deployment:
             )
 
     def create_key(self, name: str, scopes: Sequence[str] = ("read", "write")) -> str:
-        """Make a key of the API, as `tagfleet keys create` does, and return its secret."""
+        """Create an API key, as `tagfleet keys create` does, and return its secret."""
         database = Database(catalog_url(self.settings))
         try:
             return KeyCatalog(database).create(name, scopes, self.clock())[1]
@@ -225,17 +225,17 @@ class Deployment:
     # --- moving on ----------------------------------------------------------------------------
 
     def step(self, *, sweep: bool = False) -> None:
-        """Let the stand-in tag what waits, and bring all results into the catalogue; `sweep` looks for lost work."""
+        """Tag waiting photos, and bring all results into the catalogue; `sweep` looks for lost work too."""
         self._stepper.step(sweep=sweep)
 
     def run(self) -> None:
         """Step again and again in a thread, until the end."""
-        self._stepper.run(failed=self.stop)  # clients get an error then, and wait for no tags in vain
+        self._stepper.run(failed=self.stop)  # then clients get an error, and do not wait for tags in vain
 
     def close(self) -> None:
-        """End all threads and connections. `deployment` does it at the end of its block.
+        """End all threads and connections. `deployment` calls this at the end of its block.
 
-        Raises what ended the thread of `run`, an exception of the test's own tagger for instance.
+        Raises the exception that ended the thread of `run`: for instance, one from the test's own tagger.
         """
         self._away.set()
         for client in self._clients:
@@ -259,7 +259,7 @@ class Deployment:
         self.step()
         while not done():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {self._patience_s:g} s for {what}; those that wait: {self.tagger.waiting}")
+                raise TimeoutError(f"waited {self._patience_s:g} s for {what}; waiting photos: {self.tagger.waiting}")
             time.sleep(_STEP_S)
             self.step()
 
@@ -272,20 +272,20 @@ class Deployment:
 
 
 def _settings(folder: Path, given: Mapping[str, Any]) -> Settings:
-    """The defaults, without those of this machine's environment."""
+    """Return the default settings with the `given` ones, regardless of this machine's environment."""
     flags = {"home": str(folder), "cache": str(folder / "cache"), "port": 0, "controller.lost_after_s": _NEVER_LOST_S}
     return config.load({}, flags=flags | dict(given))
 
 
 def _fast_folder() -> str | None:
-    """Memory, where this system has it as a folder: the catalogue is flushed to the disk at every change."""
-    memory = Path("/dev/shm")  # noqa: S108  # a folder of our own is made in it
+    """Return a folder in memory, if this system has one: the catalogue is flushed to disk at every change."""
+    memory = Path("/dev/shm")  # noqa: S108  # we create our own folder in it
     return str(memory) if memory.is_dir() else None
 
 
 @cache
 def _empty_catalogue() -> bytes:
-    """The SQLite file of a catalogue with nothing in it: made once for each process."""
+    """Return the SQLite file of an empty catalogue, made once for each process."""
     with tempfile.TemporaryDirectory(dir=_fast_folder(), prefix="tagfleet-") as folder:
         url = catalog_url(_settings(Path(folder), {}))
         migrate(url)
@@ -293,7 +293,7 @@ def _empty_catalogue() -> bytes:
 
 
 def _form(files: Sequence[tuple[str, bytes]]) -> tuple[bytes, str]:
-    """A form of these files, as browsers write it."""
+    """Return a multipart form of these files, as browsers write it, and its content type."""
     body = b""
     for name, content in files:
         plain = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A").replace("\\", "\\\\")

@@ -28,7 +28,7 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 @dataclass
 class _Fault:
-    """`act` answers in place of the application, which it gets."""
+    """A fault for `times` requests. `act` gets the application, and answers in its place."""
 
     method: str | None
     ending: str
@@ -37,10 +37,10 @@ class _Fault:
 
 
 class Faults:
-    """WSGI middleware before the web tier: records every request, and applies the faults that a test asked for.
+    """WSGI middleware in front of the web tier: records every request, and applies the test's faults.
 
-    A fault applies to the next requests whose path ends in `path` (and that have this `method`). Several faults for one
-    path apply one after the other. Safe for several threads.
+    A fault applies to the next requests whose path ends in `path`, if given only those with this `method`. Several
+    faults for one path apply one after the other. Thread-safe.
     """
 
     def __init__(self, application: Application) -> None:
@@ -64,7 +64,7 @@ class Faults:
     ) -> None:
         """Answer the next `times` requests (None: all) with this status, and with JSON or a body of bytes.
 
-        Without both, an error is a problem document as the service sends it, and a success is empty.
+        Without both, an error has a problem document, as the service sends it, and a success is empty.
         """
         reason = HTTPStatus(status).phrase
         given = {"Content-Type": "application/octet-stream"}
@@ -106,10 +106,10 @@ class Faults:
         method: str | None = None,
         times: int | None = 1,
     ) -> None:
-        """Break the connection of the next requests, by default before anything is done.
+        """Break the connection of the next requests, by default before the application sees them.
 
-        With `carried_out` the request is carried out, and its answer is lost. With `body` the answer breaks after
-        these bytes. With `events` an event stream breaks after so many images.
+        With `carried_out` the application carries the request out, and its answer is lost. With `body` the answer
+        breaks after these bytes. With `events` an event stream breaks after this many images.
         """
 
         def act(application: Application, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
@@ -129,7 +129,7 @@ class Faults:
         self._plan(path, method, times, act)
 
     def delay(self, path: str, seconds: float, *, method: str | None = None, times: int | None = 1) -> None:
-        """Delay the next requests by so many seconds."""
+        """Delay the next requests by `seconds`."""
 
         def act(application: Application, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
             time.sleep(seconds)
@@ -139,7 +139,7 @@ class Faults:
 
     @contextmanager
     def hold(self, path: str, *, method: str | None = None) -> Iterator[None]:
-        """Hold requests back until the `with` block ends."""
+        """Hold requests back until the `with` block ends, but no longer than 60 s each."""
         over = threading.Event()
 
         def act(application: Application, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
@@ -222,9 +222,9 @@ class Faults:
 
 
 class _Answer:
-    """An answer that tells its end once: when it is exhausted or fails, when it is closed, or when nobody holds it.
+    """An answer that calls `ended` once: when it is exhausted, fails, is closed, or is garbage-collected.
 
-    Werkzeug's server does not close it if the connection breaks at the wrong moment.
+    The last case is needed because Werkzeug's server does not close it if the connection breaks at the wrong moment.
     """
 
     def __init__(self, answer: Iterable[bytes], ended: Callable[[], None]) -> None:
@@ -264,7 +264,7 @@ def _then_broken(environ: Mapping[str, Any], body: bytes) -> Iterator[bytes]:
 
 
 def _cut(environ: Mapping[str, Any], answer: Iterable[bytes], events: int) -> Iterator[bytes]:
-    """Pass a stream on up to the end of its `events`-th image."""
+    """Pass a stream on up to and including its `events`-th image, then hang up."""
     left = events
     try:
         for chunk in answer:

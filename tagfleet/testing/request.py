@@ -1,4 +1,4 @@
-"""Requests that a deployment under test has received."""
+"""A request that a deployment under test has received."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Request:
 
     @classmethod
     def of(cls, environ: Mapping[str, Any], body: bytes) -> Request:
-        """The request of a WSGI environment whose body has been read."""
+        """Return the request of a WSGI environment whose body has been read."""
         headers = {
             name.removeprefix("HTTP_").replace("_", "-").title(): value
             for name, value in environ.items()
@@ -44,7 +44,7 @@ class Request:
 
     @property
     def file_names(self) -> list[str]:
-        """The name of each file of an upload, in their order."""
+        """The names of an upload's files, in order."""
         environ = {
             "wsgi.input": io.BytesIO(self.body),
             "CONTENT_LENGTH": str(len(self.body)),

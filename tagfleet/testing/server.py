@@ -1,4 +1,4 @@
-"""A WSGI application on a loopback port, which can go away and come back at the same address."""
+"""Serve a WSGI application on a loopback port; the server can stop and start again at the same address."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ class _Quiet(WSGIRequestHandler):
 
 
 class LoopbackServer:
+    """Serves a WSGI application on a free loopback port, which it keeps until `close`."""
+
     def __init__(self, application: Callable[..., Any]) -> None:
         self._application = application
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
-        self._address = socket.socket()  # bound all the time, so that nobody else gets the port while it is away
+        self._address = socket.socket()  # always bound, so that nobody else gets the port while the server is stopped
         self._address.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._address.bind(("127.0.0.1", 0))
         self.port: int = self._address.getsockname()[1]
@@ -40,7 +42,7 @@ class LoopbackServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening. Requests in hand go on; event streams end once the application says so."""
+        """Stop listening. Requests in progress go on; event streams end once the application says so."""
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._thread.join()
@@ -48,6 +50,6 @@ class LoopbackServer:
             self._server = None
 
     def close(self) -> None:
-        """Stop, and give the port away."""
+        """Stop, and release the port."""
         self.stop()
         self._address.close()

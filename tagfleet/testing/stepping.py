@@ -1,4 +1,4 @@
-"""Moves a deployment on: the stand-in tags, the collector brings the results in; step by step, or in a thread."""
+"""Make a deployment progress: tag photos and collect their results, step by step or in a thread."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from web_tier.catalog.results import ResultCatalog
 from web_tier.collector.collector import Collector
 
 _IDLE_S = 0.1
-"""Steps come this often when nothing is sent, and at once when something is."""
+"""Seconds between steps while nothing is sent. A sent message causes a step at once."""
 _SWEEP_S = 0.5
 
 
 class Stepper:
-    """Safe for several threads. `clock` gives Unix seconds."""
+    """Steps a deployment. Thread-safe. `clock` gives Unix seconds."""
 
     def __init__(
         self, backend: MemoryBackend, settings: Settings, clock: Callable[[], float], tagger: TaggerStandIn
@@ -37,22 +37,22 @@ class Stepper:
         self._failure: Exception | None = None
 
     def step(self, *, sweep: bool = False) -> None:
-        """Tag what waits, and bring all results into the catalogue; `sweep` looks for lost work too."""
+        """Tag waiting photos, and bring all results into the catalogue; `sweep` looks for lost work too."""
         with self._lock:
             self._tagger.work()
             while self._results.depth().visible:
                 self._collector.collect(wait_s=0)
-            self._collector.collect(wait_s=0)  # an empty one, so that the next result is not waited for
+            self._collector.collect(wait_s=0)  # an empty one, so that the collector does not wait for the next result
             if sweep:
                 self._collector.sweep()
 
     def run(self, failed: Callable[[], None]) -> None:
-        """Step again and again in a thread. An exception ends it, after a call of `failed`."""
+        """Step again and again in a thread. An exception makes it call `failed` and end."""
         self._thread = threading.Thread(target=self._run, args=(failed,), name="tagfleet.testing", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread. Raises what ended it before, an exception of the test's own tagger for instance."""
+        """End the thread. Raises the exception that ended it earlier: for instance, one from the test's own tagger."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -68,7 +68,7 @@ class Stepper:
             sweep = time.monotonic() - swept_at > _SWEEP_S
             try:
                 self.step(sweep=sweep)
-            except Unavailable as error:  # a test made a part unavailable
+            except Unavailable as error:  # a test made a component unavailable
                 logger().debug("the step waits", reason=str(error))
             except Exception as error:  # noqa: BLE001  # `close` raises it
                 self._failure = error

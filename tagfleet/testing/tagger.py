@@ -1,4 +1,4 @@
-"""The stand-in for workers: takes jobs off the queues and gives the tags that a test tells it to give."""
+"""The stand-in for workers: it takes jobs off the queues and gives the tags that a test chooses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True)
 class Photo:
-    """What the tagger is asked about: a photo, and the options of its batch."""
+    """A photo to tag, with the options of its batch."""
 
     name: str
     content: bytes
@@ -39,14 +39,14 @@ class Tagged:
 
 @dataclass(frozen=True)
 class Failed:
-    """An answer for a photo that cannot be tagged: the error that its owner reads."""
+    """An answer for a photo that cannot be tagged, with the error that its owner reads."""
 
     error: str
 
 
 Answer = Mapping[str, float | None] | Tagged | Failed
 Tagger = Callable[[Photo], Answer | None]
-"""Returns None for a photo that is to wait until the test tags it."""
+"""Tags a photo, or returns None: then the photo waits until the test tags it."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class _Held:
 
 
 class TaggerStandIn:
-    """Works like a worker: store the result, send it to the results queue, acknowledge the job.
+    """Works like a worker: stores the result, sends it to the results queue, acknowledges the job.
 
-    Photos for which `answer` returns None are held until `finish` is called. With `at_work` set to False, jobs stay on
-    their queues. Safe for several threads.
+    It holds photos for which `answer` returns None until `finish` is called. With `at_work` set to False, jobs stay on
+    their queues. Thread-safe.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class TaggerStandIn:
 
     @property
     def waiting(self) -> list[str]:
-        """The names of the photos that wait for the test, in the order in which they came."""
+        """The names of the photos that wait for the test, in order of arrival."""
         with self._lock:
             return [held.job.name for held in self._held.values()]
 
     def work(self) -> int:
-        """Take every job that waits, and answer those that `answer` has tags for; return how many were answered."""
+        """Take all waiting jobs, and finish the photos that `answer` answers; return how many it finished."""
         answered = 0
         with self._lock:
             if not self.at_work:
@@ -94,7 +94,7 @@ class TaggerStandIn:
         return answered
 
     def finish(self, name: str, answer: Answer) -> bool:
-        """Answer for the photo of this name, the latest of several; return whether one waits."""
+        """Answer for the latest waiting photo of this name; return whether there was one."""
         with self._lock:
             held = next((one for one in reversed(self._held.values()) if one.job.name == name), None)
             if held is not None:
@@ -102,7 +102,7 @@ class TaggerStandIn:
             return held is not None
 
     def rest(self) -> None:
-        """Stop working, and give every held job back to its queue."""
+        """Stop working, and return every held job to its queue."""
         with self._lock:
             self.at_work = False
             for held in self._held.values():
@@ -110,7 +110,7 @@ class TaggerStandIn:
             self._held.clear()
 
     def give_up(self, name: str) -> bool:
-        """Let the job of this photo become a dead letter, as if it had ended one worker after the other."""
+        """Make the job of this photo a dead letter, as if it had crashed one worker after the other."""
         with self._lock:
             held = next((one for one in reversed(self._held.values()) if one.job.name == name), None)
             if held is None:

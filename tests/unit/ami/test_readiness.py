@@ -137,7 +137,7 @@ def test_the_stack_is_told_if_it_waits_and_it_is_no_failure_if_not(answer: Answe
             command, ["--stack=photos", "--deadline-s=0"], env={**environ, "AWS_EC2_METADATA_DISABLED": "false"}
         )
     assert done.exit_code == (1 if waited else 0)
-    assert done.output.endswith("; the stack is told\n" if waited else "; the stack waits for no host\n")
+    assert done.output.endswith("; signalled\n" if waited else "; the stack awaits no signal\n")
     (body,) = bodies
     assert b"UniqueId=i-0123456789abcdef0" in body
     assert b"Status=FAILURE" in body

@@ -29,7 +29,7 @@ def test_a_pause_is_shown_until_it_ends(backend, run):
     backend.roster.record_decision(DecisionRecord(at=0.0, pool="p", action="hold", reason="r", terms={}))
     assert run("controller", "pause").exit_code == 0
     assert backend.roster.paused()
-    assert "The fleet is paused; `tagfleet controller resume` goes on." in run("status").stdout.splitlines()
+    assert "The fleet is paused until `tagfleet controller resume`." in run("status").stdout.splitlines()
     assert run("controller", "explain").stdout.startswith("The fleet is paused: no worker is launched or drained")
     assert run("controller", "resume").exit_code == 0
     assert not backend.roster.paused()

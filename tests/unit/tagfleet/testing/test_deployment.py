@@ -192,5 +192,5 @@ def test_an_error_of_the_tests_own_tagger_is_raised_at_the_end():
 def test_waiting_for_a_photo_that_never_comes_names_those_that_wait():
     with deployment(running=False, patience_s=0.05) as fleet:
         fleet.add_batch("", {"a.jpg": b"a"})
-        with pytest.raises(TimeoutError, match=r"photo 'b.jpg' to come; those that wait: \['a.jpg'\]"):
+        with pytest.raises(TimeoutError, match=r"photo 'b.jpg' to come; waiting photos: \['a.jpg'\]"):
             fleet.tag("b.jpg", {})
