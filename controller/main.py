@@ -29,8 +29,8 @@ def run(
 ) -> None:
     """Keep the fleet at the size that its queues call for, until `stop` is set. The workers outlive the controller.
 
-    `worker_command` starts one worker when `--pool P --instance I` are appended. `record` is a file to write every tick to
-    (`events.replay`). Raises UnsuitableStore if the store would let two controllers act at once.
+    `worker_command` starts one worker when `--pool P --instance I` are appended. Every tick is written to the file
+    `record` (`events.replay`). Raises UnsuitableStore if the store would let two controllers act at once.
     """
     settings, write_tick = backend.settings, _tick_writer(backend, record)
     try:
