@@ -28,7 +28,7 @@ from web_tier.server.threads import Threads
 _SMALL = 64 * 1024
 _AHEAD = 1 << 20
 _GATHERED = 64 << 20
-"""Limit of the bytes gathered of all bodies together; beyond it threads read bodies as they come."""
+"""Limit of the bytes of all bodies being gathered; beyond it, threads read bodies as they come."""
 _MOMENT_S = 0.05
 """A body that comes within this time needs no trial run."""
 
