@@ -1,4 +1,4 @@
-"""Parses the setting web.catalog_url: URLs as libpq has them, and SQLAlchemy's form for several hosts.
+"""Parse the setting web.catalog_url: libpq URLs, and SQLAlchemy's form for several hosts.
 
 1. The grammar is libpq's: `postgresql://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?NAME=VALUE&…`, where each component
    may have percent escapes. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS

@@ -1,4 +1,4 @@
-"""Gives up the images of dead letters, and deletes dead letters whose images have ended."""
+"""Give up the images of dead letters, and delete dead letters whose images have ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends webhook messages, and retries with growing pauses. Runs in the collector's process."""
+"""Send webhook messages, and retry with growing pauses. Runs in the collector's process."""
 
 from __future__ import annotations
 

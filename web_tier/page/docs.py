@@ -1,4 +1,4 @@
-"""Serves the page at /docs: the API's documentation for people, made from /openapi.json."""
+"""Serve the page at /docs: the API's documentation for people, made from /openapi.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serves the page: one document for all views. Its scripts choose the view by the URL, and fill it from the API."""
+"""Serve the page: one document for all views. Its scripts choose the view by the URL, and fill it from the API."""
 
 from __future__ import annotations
 

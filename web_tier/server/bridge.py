@@ -1,4 +1,4 @@
-"""Runs a WSGI application behind gunicorn's ASGI protocol, so that slow clients hold no thread.
+"""Run a WSGI application behind gunicorn's ASGI protocol, so that slow clients hold no thread.
 
 1. A request without a body, or with a small one, goes to a thread once all of it is there.
 2. A request whose body is still coming goes to a thread for a trial run. Most refusals (no key, no such batch, too

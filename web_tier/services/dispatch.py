@@ -1,4 +1,4 @@
-"""Sends the jobs of accepted images to the queues of their pools."""
+"""Send the jobs of accepted images to the queues of their pools."""
 
 from __future__ import annotations
 

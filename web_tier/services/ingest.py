@@ -1,4 +1,4 @@
-"""Takes images into a batch: into the store, then into the catalogue, then onto the queue.
+"""Take images into a batch: into the store, then into the catalogue, then onto the queue.
 
 An image is accepted once the catalogue has its row. If its job cannot be sent then, the collector's sweep sends it.
 """

@@ -1,4 +1,4 @@
-"""Checks where a webhook may go: to addresses of the open internet, unless a setting allows others."""
+"""Check where a webhook may go: to addresses of the open internet, unless a setting allows others."""
 
 from __future__ import annotations
 
