@@ -1,4 +1,4 @@
-"""Runs the web tier as a process: gunicorn with the worker of `web_tier.server`."""
+"""Run the web tier as a process: gunicorn with the worker of `web_tier.server`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Access: keys for those who may operate, and sessions, by which a browser signs in with a key once."""
+"""Access: API keys, and sessions that let a browser sign in once with a key."""
 
 from __future__ import annotations
 

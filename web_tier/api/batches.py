@@ -147,7 +147,7 @@ def _declare_actions(batches: Resource, services: Services) -> None:
         errors={409: "The batch was cancelled"},
     )
     def retry_batch(batch_id: str, body: RetryRequest) -> Response:
-        """Tag failed images of a batch again: those that are named, or all
+        """Retry failed images of a batch: the named ones, or all
 
         Files that were refused at their upload stay failed, because their bytes were not kept. `Prefer: wait=SECONDS`
         delays the answer until the batch has ended.

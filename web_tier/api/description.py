@@ -26,8 +26,8 @@ _TAGS = {
     "tags": "Correcting tags, and finding images by them",
     "fleet": "Workers, queues and the controller's decisions",
     "keys": "API keys and signing in",
-    "webhooks": "Addresses that are told when a batch ends",
-    "health": "For those who watch the service",
+    "webhooks": "URLs that receive an event when a batch ends",
+    "health": "Health checks and metrics",
 }
 
 

@@ -39,7 +39,7 @@ def _declare_state(fleet: Resource, services: Services) -> None:
     def get_fleet() -> dict[str, Any]:
         """Get queues, workers and the controller's latest decisions
 
-        `cap` is how many workers there may be in all pools together. `stalled` lists the parts that make no progress
+        `cap` limits the workers of all pools together. `stalled` lists the parts that make no progress
         although they have work, as `/readyz` does.
         """
         roster = services.backend.roster
@@ -88,7 +88,7 @@ def _declare_orders(fleet: Resource, services: Services) -> None:
 
     @fleet.route("PUT /fleet/cap", scope="operate", body=CapRequest, answer=CapOut)
     def set_fleet_cap(body: CapRequest) -> dict[str, Any]:
-        """Set how many workers there may be
+        """Limit the number of workers
 
         Replaces `controller.max_workers`, for all pools together, from the controller's next tick on. If more are
         running, idle ones are drained first, and busy ones finish the images they hold.

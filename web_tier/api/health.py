@@ -1,4 +1,4 @@
-"""Health checks and metrics, for those who watch the service."""
+"""Health checks and metrics for monitoring."""
 
 from __future__ import annotations
 

@@ -51,9 +51,9 @@ def blueprint(services: Services) -> Blueprint:
         "POST /images/check", scope="write", body=CheckRequest, answer=CheckOut, errors={404: "There is no such batch"}
     )
     def check_images(body: CheckRequest) -> dict[str, Any]:
-        """Tell which images the service has already, by the sha256 of their bytes
+        """Find images that the service already has, by the sha256 of their bytes
 
-        Looks in one batch, or in all. The answer has those that were found, each with the id of its latest image.
+        Looks in one batch, or in all. The answer maps each sha256 that was found to its latest image's id.
         """
         if body.batch_id is not None:
             services.catalog.read_change(body.batch_id)  # a batch that doesn't exist is a 404 and not an empty one
@@ -64,7 +64,7 @@ def blueprint(services: Services) -> Blueprint:
 
 
 def require_image(services: Services, image_id: str) -> Image:
-    """Raises NoSuchImage."""
+    """Return an image. Raises NoSuchImage."""
     image = services.catalog.find_image(image_id)
     if image is None:
         raise NoSuchImage(f"there is no image {image_id[:80]!r}")

@@ -152,7 +152,7 @@ def _declare_without_bytes(uploads: Resource, services: Services) -> None:
 
 
 def _open_batch(services: Services, batch_id: str) -> Batch:
-    """Raises NoSuchBatch, BatchClosed."""
+    """Return a batch that accepts images. Raises NoSuchBatch, BatchClosed."""
     batch = services.catalog.get_batch(batch_id)
     if batch.closed_at is not None:
         raise BatchClosed(batch_id)

@@ -1,4 +1,4 @@
-"""Webhooks: the addresses that are told when a batch ends."""
+"""Webhooks: URLs that receive an event when a batch ends."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Batch:
     """The latest change number, see `web_tier.catalog.changes`."""
     total: int
     completed: int
-    """Images that are done, including those that failed or were cancelled."""
+    """Images that are done, including failed and cancelled ones."""
     failed: int
     cancelled: int = 0
     cancelled_at: float | None = None
@@ -99,7 +99,7 @@ class Image:
     finished_at: float | None
     attempt: int = 0
     stored: bool = True
-    """Whether the store has the bytes. It does not have those of a file refused at its upload."""
+    """Whether our store has the bytes. False for a refused upload and for a dropped file."""
     edited: bool = False
     """Whether people's edits make the tags differ from the tagger's."""
     origin: str | None = None

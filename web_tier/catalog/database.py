@@ -138,7 +138,7 @@ def migrate(url: URL) -> None:
     """Create the catalogue at `url`, or bring it to this version's schema; processes take turns.
 
     Leaves the schema of a newer version alone if this version can use it (see the module). Raises Unavailable if the
-    catalogue cannot be opened, TagfleetError if a newer version's schema is of no use here.
+    catalogue cannot be opened, TagfleetError if this version cannot use a newer schema.
     """
     from alembic import command
     from alembic.config import Config

@@ -1,4 +1,4 @@
-"""Remembers why the database cannot be used at present, for a health check that must not wait for the database."""
+"""Remember why the database cannot be used at present, for a health check that must not wait for the database."""
 
 from __future__ import annotations
 

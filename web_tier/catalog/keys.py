@@ -73,7 +73,7 @@ class KeyCatalog:
             return bool(connection.execute(query).scalar_one())
 
     def revoke(self, key_id: str, now: float) -> None:
-        """Revoke a key, and with it its sessions; to do so twice changes nothing. Raises NoSuchKey."""
+        """Revoke a key, and with it its sessions; a repeat changes nothing. Raises NoSuchKey."""
         with self._database.writing() as connection:
             if connection.execute(select(api_keys.c.id).where(api_keys.c.id == key_id)).one_or_none() is None:
                 raise NoSuchKey(f"there is no key {key_id[:80]!r}")

@@ -92,7 +92,7 @@ class LifecycleCatalog(Catalog):
             return list(connection.execute(query).scalars())
 
     def retry(self, batch_id: str, image_ids: Sequence[str], now: float) -> list[Image]:
-        """Make failed images wait again as if just accepted; return those that can be retried.
+        """Make failed images wait again as if just accepted; return the reset images.
 
         Results of earlier attempts no longer count. Raises NoSuchBatch, BatchCancelled.
         """
@@ -134,7 +134,7 @@ class LifecycleCatalog(Catalog):
                 raise NoSuchBatch(f"there is no batch {batch_id[:80]!r}")
 
     def deleted(self, batch_ids: Collection[str]) -> set[str]:
-        """Return those of the batches that are deleted."""
+        """Return which of these batches are deleted."""
         query = select(batches.c.id).where(batches.c.id.in_(batch_ids), ~_NOT_DELETED)
         with self._database.reading() as connection:
             return set(connection.execute(query).scalars())

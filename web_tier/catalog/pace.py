@@ -1,4 +1,4 @@
-"""Changes many rows in short groups, and leaves time for other writers between them."""
+"""Change many rows in short groups, and leave time for other writers between them."""
 
 from __future__ import annotations
 

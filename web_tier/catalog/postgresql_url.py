@@ -1,4 +1,4 @@
-"""Parses the setting web.catalog_url: URLs as libpq has them, and SQLAlchemy's form for several hosts.
+"""Parse the setting web.catalog_url: libpq URLs, and SQLAlchemy's form for several hosts.
 
 1. The grammar is libpq's: `postgresql://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?NAME=VALUE&…`, where each component
    may have percent escapes. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
@@ -188,10 +188,10 @@ def _check_values(values: dict[str, str]) -> None:
         _refuse("the parameter client_encoding can be UTF8 only")
     for name in _WHOLE_NUMBERS & values.keys():
         if not re.fullmatch(r"-?[0-9]{1,9}", values[name]):
-            _refuse(f"the parameter {name} is no whole number")
+            _refuse(f"the parameter {name} is not a whole number")
     for address in filter(None, values.get("hostaddr", "").split(",")):
         if not _is_address(address):
-            _refuse("the parameter hostaddr is no IP address")
+            _refuse("the parameter hostaddr is not an IP address")
     for option in _words(values.get("options", "")):
         if not _OPTION.fullmatch(option):
             _refuse("the parameter options does not have the form -c NAME=VALUE -c NAME=VALUE")

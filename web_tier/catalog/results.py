@@ -68,7 +68,7 @@ class Recorded:
     replaced: int
     """How many of the new ones are results of images that had been given up."""
     unknown: list[ImageOutcome]
-    """Those of images that this catalogue does not have."""
+    """Outcomes of images that this catalogue does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class ResultCatalog(UploadCatalog):
         )
 
     def ends(self, image_ids: Collection[str]) -> dict[str, RecordedEnd]:
-        """Return what is known of these images, without those that the catalogue does not have."""
+        """Return the recorded ends of these images by id, without unknown and deleted images."""
         query = select(images.c.id, STATUS, images.c.provisional, images.c.attempt).where(not_deleted())
         with self._database.reading() as connection:
             rows = connection.execute(query.where(images.c.id.in_(image_ids)))
@@ -143,7 +143,7 @@ class ResultCatalog(UploadCatalog):
 def _lock_batches_of(connection: Connection, image_ids: Sequence[str]) -> dict[str, AnyRow]:
     """Lock the batches of these images; return id, options and time of cancellation of each that is not deleted.
 
-    Whoever changes images locks their batches first, in the order of their ids, so that no deadlock is possible.
+    Every change of images locks their batches first, in the order of their ids, so that no deadlock is possible.
     """
     of = select(images.c.batch_id).where(images.c.id.in_(image_ids))
     query = select(batches.c.id, batches.c.options, batches.c.cancelled_at)

@@ -121,7 +121,7 @@ images = Table(
 )
 """- `provisional`: failed because its job became a dead letter; a later result replaces it.
 - `attempt`: how often it was retried; results of earlier attempts do not count.
-- `stored`: the store has its bytes. It does not have those of a file refused at its upload.
+- `stored`: our store has its bytes. False for a refused upload and for a dropped file.
 - `origin`: the address of a dropped file.
 - `tags`: the tags to show. `said`: the tagger's own, if there are edits. `edited`: the two differ.
 - `feedback`: the change number of the last tag edit, until it is published to adaptive taggers.

@@ -1,4 +1,4 @@
-"""Reads and writes the rows of `tags` and `verdicts` for the other catalogue queries, and filters images by tag."""
+"""Read and write the rows of `tags` and `verdicts` for the other catalogue queries, and filter images by tag."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def _of_shown_image() -> ColumnElement[bool]:
 
 
 def _in_order(image_ids: Sequence[str], edit: Edit) -> list[str]:
-    """Return the images in an order that only this edit has, so that a half-applied edit is known by its beginning."""
+    """Sort the images by a hash of the whole edit, so that a half-applied edit is recognised and continued."""
     every = sorted(set(image_ids))
     asked = [[one.name, one.wanted] for one in edit.decisions]
     whole = hashlib.sha256(json.dumps([every, asked, edit.feedback]).encode()).digest()

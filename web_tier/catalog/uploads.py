@@ -74,7 +74,7 @@ class UploadCatalog(Catalog):
         return [(by_id[image.batch_id], image) for image in found]
 
     def accepted(self, image_ids: Sequence[str]) -> list[Image]:
-        """Return these images in this order, without those that are deleted."""
+        """Return these images in this order, without deleted and unknown ones."""
         with self._database.reading() as connection:
             rows = connection.execute(select_images().where(images.c.id.in_(image_ids)))
             found = {row.id: Image(*row) for row in rows}

@@ -1,4 +1,4 @@
-"""What readers see while the rows of a large batch are still being changed.
+"""Show deletions and cancellations at once, while the rows of a large batch are still being changed.
 
 To delete or cancel a batch changes one row, the batch's own. The rows of its images follow in small groups. Until then
 every query goes by the batch: images of a deleted batch are invisible, and waiting images of a cancelled batch count as

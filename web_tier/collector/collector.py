@@ -1,4 +1,4 @@
-"""Brings results from the output queue into the catalogue.
+"""Record results from the output queue in the catalogue.
 
 1. `collect` receives a group of messages, reads their results, records them in one transaction, then deletes the
    messages. A crash in between repeats this, and the catalogue ignores what it has recorded before.

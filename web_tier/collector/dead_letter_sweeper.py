@@ -1,4 +1,4 @@
-"""Gives up the images of dead letters, and deletes dead letters whose images have ended."""
+"""Give up the images of dead letters, and delete dead letters whose images have ended."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class DeadLetterSweeper:
     def sweep(self, pool: str, queue: Queue) -> None:
         """Give up the images of a pool's dead letters, unless all were read a moment ago. Raises Unavailable.
 
-        The dead letters stay, for whoever redrives them; a result that comes then counts. Those of images that have
-        their result are deleted: on the last delivery a worker was killed, or held up for too long.
+        The dead letters stay, so that operators can redrive them; a later result counts. Dead letters whose images have
+        a result are deleted: their worker was killed or delayed on the last delivery.
         """
         dead, now = queue.depth().dead, self._clock()
         read, read_at = self._read.get(pool, (0, 0.0))
@@ -133,7 +133,7 @@ class DeadLetterSweeper:
         )
 
     def _store_failure(self, result: Result) -> None:
-        """Store the failure for those who look for results in the store, unless a worker stored one after all."""
+        """Store the failure for readers of the store, unless a worker has stored a result meanwhile."""
         key = layout.result_key(result.batch_id, result.image_id)
         with suppress(PreconditionFailed):
             self._store.put(key, encode(result).encode(), content_type="application/json", condition=IfAbsent())

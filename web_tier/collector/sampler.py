@@ -1,4 +1,4 @@
-"""Samples queues and workers every 5 s, for the operators' plots. Runs in the collector's process."""
+"""Sample queues and workers every 5 s, for the operators' plots. Runs in the collector's process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends webhook messages, and retries with growing pauses. Runs in the collector's process."""
+"""Send webhook messages, and retry with growing pauses. Runs in the collector's process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RETRY_AFTER_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 
 _JITTER = 0.1
 _FULL_EVERY = 3600
-"""One pass in so many looks for ends of the last week, the others for those of the last ten minutes."""
+"""One pass in this number looks for batches that ended in the last week; the others look back ten minutes."""
 _RECENT_S = 600.0
 """Longer than it takes the end of a batch to become visible in the catalogue."""
 _GONE = 410

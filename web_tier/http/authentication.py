@@ -66,8 +66,8 @@ class Authenticator:
     def caller(self, *, required: bool) -> Key | None:
         """Return the live key in the request or behind its session; None if there is none and none is `required`.
 
-        Raises Refused: 401, or 429 after too many wrong keys. A key beside the session of another key is refused,
-        because the two did not come from the same person.
+        Raises Refused: 401, 403 if a change by session lacks proof of its origin, 429 after too many wrong keys. A key
+        beside the session of another key is refused, because the two did not come from the same person.
         """
         secret = _bearer_secret()
         key = None
@@ -129,7 +129,7 @@ def _needed_scope(endpoint: str | None, open_blueprints: frozenset[str]) -> Scop
     if endpoint is None or endpoint.partition(".")[0] in open_blueprints:
         return "open"
     route = route_of(current_app, endpoint)
-    return "operate" if route is None else route.scope  # what says nothing about itself is closed
+    return "operate" if route is None else route.scope  # an undeclared route is closed
 
 
 def _bearer_secret() -> str | None:
@@ -146,7 +146,7 @@ def _check_same_origin() -> None:
 
 
 def _check_scope(key: Key, scope: Scope) -> None:
-    if scope in key.scopes or request.method == "OPTIONS":  # which tells the methods that there are, and no more
+    if scope in key.scopes or request.method == "OPTIONS":  # it only lists methods
         return
     raise Refused(
         403,

@@ -70,7 +70,7 @@ def _check_host(names: frozenset[str], *, addresses: bool) -> None:
     address = parse_address(f"[{name}]" if ":" in name else name)
     if name in names or (address is not None and (addresses or address.is_loopback)):
         return
-    raise Refused(403, "This server does not have the name in this request; the setting web.hosts lists its names.")
+    raise Refused(403, "This server does not answer to this name; an operator can add it with web.hosts.")
 
 
 def _check_origin(scheme: str) -> None:

@@ -33,7 +33,7 @@ def url_of(host: str, port: int) -> str:
 
 
 def check(settings: Settings) -> None:
-    """Raise BadSetting if keys are asked for and none exists. Raises what opening the catalogue raises, too."""
+    """Raise BadSetting if keys are required and none exists. Migrates the catalogue first (`migrate`)."""
     if not asks_for_keys(settings):
         return
     from web_tier.catalog.database import Database, catalog_url, migrate

@@ -38,7 +38,7 @@ class PreferWait:
         self._pause = pause
 
     def until(self, done: Callable[[], bool]) -> dict[str, str]:
-        """Wait for `done` as long as the request prefers to, and return the answer's header that says so.
+        """Wait for `done` as long as the request prefers; return the header that confirms it.
 
         Without a preference or a free seat it returns at once, with no header. It also ends when the process stops.
         """

@@ -42,8 +42,8 @@ _STATUSES: dict[type[Exception], int] = {
 class Problem(BaseModel):
     """RFC 9457. `request_id` names the request in the server's log; `errors` names each field that was wrong.
 
-    `type` is `urn:tagfleet:outcome-unknown` if the change may have been made all the same: check before you repeat a
-    request whose repeats are not recognised.
+    `type` is `urn:tagfleet:outcome-unknown` if the change may have been made anyway: check before you repeat a
+    request that is not idempotent.
     """
 
     model_config = ConfigDict(
@@ -145,5 +145,5 @@ def _unexpected(error: Exception) -> Response:
 
 _DETAILS = {
     404: "There is nothing at this address; /openapi.json lists what there is.",
-    413: "The request is larger than the server takes (setting web.max_request_mb); send several smaller ones.",
+    413: "The request is too large; send several smaller ones. An operator can raise web.max_request_mb.",
 }

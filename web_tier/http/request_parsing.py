@@ -77,7 +77,7 @@ def parse_query(schema: type[M]) -> M:
 
 
 def idempotency_header(made: str) -> Header:
-    """Return the header by which repeats of a request make no second one of `made`."""
+    """Declare Idempotency-Key for a route that creates a `made`: repeats create no second one."""
     return Header(
         "Idempotency-Key",
         f"Repeats of a request with the same key make no second {made}. Keys count for each API key on its own. A"

@@ -122,7 +122,7 @@ def declared_routes(app: Flask) -> list[tuple[str, Route]]:
 
 
 def route_of(app: Flask, endpoint: str) -> Route | None:
-    """Return the declaration of an endpoint; None for a view that is none, such as those of the page."""
+    """Return the declaration of an endpoint; None for an undeclared view, such as the page's."""
     view = app.view_functions.get(endpoint)
     return view if isinstance(view, Route) else None
 

@@ -1,4 +1,4 @@
-"""Serves the page at /docs: the API's documentation for people, made from /openapi.json."""
+"""Serve the page at /docs: the API's documentation for people, made from /openapi.json."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def blueprint(description: Callable[[], Any]) -> Blueprint:
     @cache
     def document() -> str:
         spec = description()
-        shapes = list(_schemas_of(spec))
-        return render_template("docs.html", info=spec["info"], groups=list(_groups(spec)), shapes=shapes, text=_text)
+        schemas = list(_schemas_of(spec))
+        return render_template("docs.html", info=spec["info"], groups=list(_groups(spec)), schemas=schemas, text=_text)
 
     @docs.get("/docs")
     def show() -> str:

@@ -1,4 +1,4 @@
-"""Serves the page: one document for all views. Its scripts choose the view by the URL, and fill it from the API."""
+"""Serve the page: one document for all views. Its scripts choose the view by the URL, and fill it from the API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.imaging.extensions import EXTENSIONS
 
 _SPELLING = {"WEBP": "WebP", "HEIF": "HEIC"}
 FORMATS = tuple(_SPELLING.get(format, format) for format in EXTENSIONS if format != "DIB")
-"""The formats as the page names them: those that the decoder reads. A DIB is a BMP without its header."""
+"""The formats that the decoder reads, as the page names them. A DIB is a BMP without its header."""
 
 _STATIC = Path(__file__).with_name("static")
 _OF_FLEET = {"capform.js", "changes.js", "fleet.js", "plot.js", "plots.js", "registry.js", "workers.js"}

@@ -19,7 +19,9 @@ class ClientGone(ClientDisconnected):
 class BodyTooSlow(RequestTimeout):
     """The client stopped sending, or sent too slowly."""
 
-    description = "The body of this request came too slowly (settings web.stall_s and web.slowest_bytes_per_s)."
+    description = (
+        "The body of this request came too slowly; an operator can change web.stall_s and web.slowest_bytes_per_s."
+    )
 
 
 class Body:

@@ -1,4 +1,4 @@
-"""Runs a WSGI application behind gunicorn's ASGI protocol, so that slow clients hold no thread.
+"""Run a WSGI application behind gunicorn's ASGI protocol, so that slow clients hold no thread.
 
 1. A request without a body, or with a small one, goes to a thread once all of it is there.
 2. A request whose body is still coming goes to a thread for a trial run. Most refusals (no key, no such batch, too
@@ -28,7 +28,7 @@ from web_tier.server.threads import Threads
 _SMALL = 64 * 1024
 _AHEAD = 1 << 20
 _GATHERED = 64 << 20
-"""Limit of the bytes gathered of all bodies together; beyond it threads read bodies as they come."""
+"""Limit of the bytes of all bodies being gathered; beyond it, threads read bodies as they come."""
 _MOMENT_S = 0.05
 """A body that comes within this time needs no trial run."""
 

@@ -1,4 +1,4 @@
-"""Finds the address of a client: that of the peer, or the one that trusted proxies report (X-Forwarded-For)."""
+"""Find the address of a client: that of the peer, or the one that trusted proxies report (X-Forwarded-For)."""
 
 from __future__ import annotations
 

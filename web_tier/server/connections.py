@@ -1,9 +1,9 @@
 """All connections of a web process: how many there may be, and which are closed when there are too many.
 
-Only waiting connections count towards the limit of an address: those that wait for a request, for its head, or for its
+Only waiting connections count towards the limit of an address: they wait for a request, for its head, or for its
 body before the application runs. A connection whose request is being answered is never closed for others, and that
-includes event streams. If too many connections of an address wait, new ones are accepted and those that have waited
-longest are closed. So a stranger who holds connections open pushes out his own, and people behind the same router still
+includes event streams. If too many connections of an address wait, new ones are accepted and the longest-waiting
+ones are closed. So a client that holds connections open loses its own, and people behind the same router still
 get in.
 """
 

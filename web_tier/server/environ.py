@@ -1,4 +1,4 @@
-"""Builds the WSGI environment of a request from its ASGI scope (PEP 3333)."""
+"""Build the WSGI environment of a request from its ASGI scope (PEP 3333)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 KEPT = "tagfleet.kept"
-"""Key of a dict in the WSGI environment, which one run of the application leaves to the next for the same request."""
+"""Key of a dict in the WSGI environment, which all runs of the application for one request share."""
 
 
 class Request:

@@ -1,1 +1,1 @@
-"""What routes and the collector share: ingest, dispatch, the life of batches, serializers, the view of the fleet."""
+"""Services that routes and the collector share: ingest, dispatch, batch lifecycle, serializers, fleet view."""

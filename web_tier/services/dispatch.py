@@ -1,4 +1,4 @@
-"""Sends the jobs of accepted images to the queues of their pools."""
+"""Send the jobs of accepted images to the queues of their pools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Dispatch:
     def send(self, batch: Batch, images: Sequence[Image], submitted_at: float) -> None:
         """Send the jobs of `received` images of one batch. Raises Unavailable.
 
-        What is not sent stays `received`, and the collector's sweep sends it.
+        An unsent image stays `received`, and the collector's sweep sends it.
         """
         if unsent := self._send(batch.pool, [_job(batch, image, submitted_at) for image in images]):
             logger().warning("some jobs were not sent; the next sweep sends them", batch=batch.id, unsent=unsent)
@@ -50,7 +50,7 @@ class Dispatch:
 
 
 def send_most(queue: Queue, bodies: Sequence[str]) -> set[int]:
-    """Send messages; return the indexes of those that the queue did not take. Raises Unavailable if it took none."""
+    """Send messages; return the indexes of messages that the queue did not take. Raises Unavailable if it took none."""
     try:
         queue.send(bodies)
     except PartialSend as error:

@@ -1,4 +1,4 @@
-"""Publishes people's tag decisions to adaptive taggers, as messages on the queues of their pools."""
+"""Publish people's tag decisions to adaptive taggers, as messages on the queues of their pools."""
 
 from __future__ import annotations
 

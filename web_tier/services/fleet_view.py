@@ -95,7 +95,7 @@ class FleetView:
             while not stopping():
                 try:
                     self._snapshot()
-                except Unavailable as error:  # whoever asks gets the error
+                except Unavailable as error:  # the next caller gets the error
                     logger().debug("the roster could not be read", reason=str(error))
                 pause.wait(self._every_s)
 

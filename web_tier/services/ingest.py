@@ -1,4 +1,4 @@
-"""Takes images into a batch: into the store, then into the catalogue, then onto the queue.
+"""Take images into a batch: into the store, then into the catalogue, then onto the queue.
 
 An image is accepted once the catalogue has its row. If its job cannot be sent then, the collector's sweep sends it.
 """
@@ -49,7 +49,7 @@ class Ingest:
         """Yield the image of each form part named `files`, in their order; a refused file is a failed image.
 
         Images are accepted in groups, each group before it is yielded. Raises Unavailable, BatchClosed, NoSuchBatch and
-        what reading a part raises; images yielded before stay accepted.
+        errors of reading a part; images already yielded stay accepted.
         """
         group: list[Upload] = []
         try:
@@ -145,7 +145,10 @@ class Ingest:
         except _TooLarge:
             content.skip()
             limit = self._max_image_bytes // (1 << 20)
-            error = f"{name[:_IN_A_SENTENCE]}: larger than {limit} MB, the limit of one file (setting web.max_image_mb)"
+            error = (
+                f"{name[:_IN_A_SENTENCE]}: larger than {limit} MB, the limit of one photo;"
+                " an operator can raise it with web.max_image_mb"
+            )
         if not content.size:
             if part.filename == "":
                 return None

@@ -133,7 +133,7 @@ class BatchLifecycle:
 
 
 class Housekeeping:
-    """Does what nobody asks for: expires, retires, and finishes what was begun. `clock` returns Unix seconds."""
+    """Expires and retires batches, and finishes cancellations and deletions. `clock` returns Unix seconds."""
 
     def __init__(
         self, store: ObjectStore, catalog: LifecycleCatalog, settings: CollectorSettings, clock: Callable[[], float]

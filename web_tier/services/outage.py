@@ -1,4 +1,4 @@
-"""Logs an outage once at its beginning and once at its end, however often something is tried meanwhile."""
+"""Log an outage once at its beginning and once at its end, however often something is tried meanwhile."""
 
 from __future__ import annotations
 

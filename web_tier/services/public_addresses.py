@@ -1,4 +1,4 @@
-"""Distinguishes addresses of the open internet from those of private and special networks.
+"""Distinguish addresses of the open internet from those of private and special networks.
 
 Python's `ipaddress` has such tables, too, but they differ between versions, and the oldest one this project runs on
 lacks some entries. These are the blocks of IANA's registries, as of 2025-10-09:

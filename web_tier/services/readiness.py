@@ -1,4 +1,4 @@
-"""Decides whether photos that come in now will be tagged, and finds what does not answer or has stalled.
+"""Check whether new photos will be tagged, and find what does not answer or has stalled.
 
 1. Store, queue and catalogue must answer.
 2. The collector and the controller must give signs of life, if they ever ran and were not stopped. (A deployment may

@@ -1,4 +1,4 @@
-"""Removes the objects and rows of deleted batches.
+"""Remove the objects and rows of deleted batches.
 
 1. To delete a batch marks its row (`LifecycleCatalog.delete`): nobody sees the batch or its images any more. The same
    request removes up to 500 images itself (`begin`), which is all of a small batch.

@@ -1,4 +1,4 @@
-"""Makes thumbnails when they are first asked for, and keeps them in the store.
+"""Make thumbnails when they are first asked for, and keep them in the store.
 
 A child process with little memory and little time decodes the images (`core.imaging.sandbox`), with the taggers'
 decoder. An image that makes it crash or hang costs one child process, and has a placeholder from then on.

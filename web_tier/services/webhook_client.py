@@ -1,4 +1,4 @@
-"""Sends one signed request to the receiver of a webhook, and returns the status of the answer.
+"""Send one signed request to the receiver of a webhook, and return the status of the answer.
 
 1. The connection goes to an address that was checked. h11 speaks HTTP over it, because HTTP clients would look the name
    up again.

@@ -1,4 +1,4 @@
-"""Checks where a webhook may go: to addresses of the open internet, unless a setting allows others."""
+"""Check where a webhook may go: to addresses of the open internet, unless a setting allows others."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def resolve_target(url: str, *, allow_private: bool, resolve: Resolve = look_up)
         raise BadTarget(f"the name {host[:100]} has no address")
     if not allow_private and not all(map(is_public, addresses)):
         raise BadTarget(
-            f"{host[:100]} is in a private network, where webhooks do not go (setting webhooks.allow_private)"
+            f"{host[:100]} is in a private network, where webhooks do not go;"
+            " an operator can allow it with webhooks.allow_private"
         )
     return Target(host, port, tls, path, tuple(addresses))
 

@@ -201,7 +201,7 @@ class ResultsOut(BaseModel):
 
 class EventsQuery(BaseModel):
     last_event_id: Annotated[int, Field(ge=0, le=_MAX_ID)] | None = Field(
-        None, description="Stands in for the header Last-Event-ID"
+        None, description="Used if the header Last-Event-ID is missing"
     )
 
 

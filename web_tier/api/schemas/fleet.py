@@ -166,7 +166,7 @@ class DeadLettersQuery(BaseModel):
 class DeadLetter(BaseModel):
     """A job that was delivered too often. One that can't be read has no ids, and `name` says why.
 
-    `received` counts its deliveries, including those to people who looked at it; `sent_at` is Unix seconds.
+    `received` counts its deliveries to workers; `sent_at` is Unix seconds.
     """
 
     pool: str

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `web_tier.catalog.database` has opened."""
+"""Run the migrations on the connection that `web_tier.catalog.database` has opened."""
 
 from alembic import context
 

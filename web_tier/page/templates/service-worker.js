@@ -22,7 +22,7 @@ self.addEventListener('fetch', (event) => {
   else if (pathname.startsWith('/assets/')) event.respondWith(fresh(request, pathname));
 });
 
-/** What the server has, and only where it does not answer what was kept of it. */
+/** Fetch from the server; if it does not answer, return the cached copy. */
 async function fresh(request, key) {
   const cache = await caches.open(SHELL);
   try {
@@ -36,7 +36,7 @@ async function fresh(request, key) {
   }
 }
 
-/** Lays shared photos down for the page, which uploads them as if they had been dropped there. */
+/** Store shared photos for the page, which uploads them like dropped ones. */
 async function takeShared(request) {
   const form = await request.formData();
   const cache = await caches.open(SHARED);

@@ -41,8 +41,8 @@ export class BatchesView {
       atLeast: () => Number(this.#sure.value) / 100,
     }));
     byId('view-batches').addEventListener('click', (event) => {
-      const batch = /** @type {Element} */ (event.target).closest('[data-tag]')?.getAttribute('data-tag');
-      if (batch) this.#find(batch);
+      const tag = /** @type {Element} */ (event.target).closest('[data-tag]')?.getAttribute('data-tag');
+      if (tag) this.#find(tag);
     });
     byId('found-end').addEventListener('click', () => go('/batches'));
     byId('found-more').addEventListener('click', () => this.#search(this.#more));

@@ -19,8 +19,8 @@ export function outcome({ status, request_counts: counts, created_at: from, comp
   const { total, completed, failed } = counts;
   const tagged = taggedOf(counts);
   if (status === 'cancelled') return [`Cancelled: ${count(tagged)} of ${plural(total, 'photo')} tagged${failed ? `, ${count(failed)} failed` : ''}`, ''];
-  if (status === 'expired') return ['Expired: its photos were deleted after their retention time.', ''];
   if (!total) return ['No photos were uploaded to this batch.', ''];
+  if (status === 'expired') return [`Closed because the upload was not finished: ${count(tagged)} of ${plural(total, 'photo')} tagged${failed ? `, ${count(failed)} failed` : ''}`, ''];
   const seconds = to ? between(from, to) : 0;
   const text = tagged ? `${plural(tagged, 'photo')} tagged` : `None of ${plural(total, 'photo')} could be tagged`;
   const pace = seconds > 0 ? `took ${duration(seconds)}${completed > 1 ? `, ${rate(completed / seconds)} images/s` : ''}` : '';

@@ -26,7 +26,7 @@ export function phaseOf(entry) {
   return entry.item || !entry.upload ? 'waiting' : 'uploading';
 }
 
-/** Why a photo failed, without its name, which stands beside it. @param {Entry} entry */
+/** Return why a photo failed, without its name, which the card shows beside it. @param {Entry} entry */
 export function failureOf({ name, item, upload }) {
   const reason = item?.error ?? upload?.reason ?? '';
   if (!reason.startsWith(`${name}: `)) return reason;

@@ -75,7 +75,7 @@ function service({ state, wanted, serves }) {
   return `${state}, serves ${serves || wanted}${other}`;
 }
 
-/** The reason without the action, which stands beside it. @param {import('./types.js').Decision} decision */
+/** Return the reason without the action, which the card shows beside it. @param {import('./types.js').Decision} decision */
 export const reasonOf = ({ action, reason }) => (reason.endsWith(`: ${action}`) ? reason.slice(0, -action.length - 2) : reason);
 
 /** @param {Element} card @param {Pool} pool @param {number} now */

@@ -16,7 +16,7 @@ export async function sha256(file) {
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** @param {Entry[]} entries @returns {Promise<Map<Entry, string>>} without those that cannot be read */
+/** @param {Entry[]} entries @returns {Promise<Map<Entry, string>>} without unreadable files */
 async function hashes(entries) {
   const found = new Map();
   const rest = entries.filter(({ file }) => file);

@@ -8,7 +8,7 @@ import { duration, plural } from './format.js';
 
 const ASK_MS = 2000;
 const BOOT_S = 2;
-/** What keeps work waiting, in words for people with photos, by the controller's rule. */
+/** Reasons why photos wait, in words for people with photos, by the controller's rule. */
 const REASONS = {
   paused: 'Tagging is paused by the operator of this server.',
   cap: 'All of this server’s workers are busy with other photos.',

@@ -9,7 +9,7 @@ import { percent } from './format.js';
 export function tagRow(tag) {
   const row = el('li', { class: 'tag', title: tag.name }, el('span', { class: 'tag-name' }, tag.name));
   if (tag.source === 'person') {
-    row.append(' ', el('span', { class: 'tag-number', title: 'A person says so' }, 'by hand'));
+    row.append(' ', el('span', { class: 'tag-number', title: 'Added or confirmed by a person' }, 'by hand'));
   } else if (tag.confidence !== null) {
     const bar = el('span', { class: 'tag-bar', 'aria-hidden': 'true' });
     setShare(bar, tag.confidence);

@@ -1,4 +1,4 @@
-// Upload many files in a few parallel requests, and retry those that fail.
+// Upload many files in a few parallel requests, and retry failures.
 
 import { alive, connection, lost, signedIn } from './api.js';
 import { recognise } from './recognise.js';
