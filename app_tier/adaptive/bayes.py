@@ -31,7 +31,7 @@ _FLOOR = 1e-3
 """Added to every variance, so that a dimension that never varied does not count as certain."""
 
 _DIMENSIONS_A_TEMPERATURE = 20.0
-"""The temperature before calibration is the number of dimensions over this: as if one in so many were independent."""
+"""Sets the initial temperature: as if only one of this many dimensions were independent."""
 _TRUST = 4.0
 """How many held-out examples outweigh the initial temperature when it is off by a factor of e."""
 _STEPS = 60
