@@ -1,9 +1,9 @@
 """Takes a worker's names from its user data, and nothing else: `python -m ami.names /etc/tagfleet/worker.env`.
 
-Whoever may launch workers may replace their user data, as IAM has no condition for it, and cloud-init would run it as
-root. A worker's image therefore makes cloud-init ignore user data (`allow_userdata: false`), and this module reads the
-few names that a worker needs, each in a form that can only lead to a deployment's own settings. It needs no package but
-Python's own.
+Everybody who may launch workers may replace their user data, as IAM has no condition for it, and cloud-init would run
+it as root. A worker's image therefore makes cloud-init ignore user data (`allow_userdata: false`), and this module
+reads the few names that a worker needs, each in a form that can only lead to a deployment's own settings. It needs no
+package but Python's own.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def merge_sources(
 
 
 def without_old_names(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables without those that give a setting by its old name."""
+    """Return the variables, leaving out old names of settings."""
     old = {_variable(f"{section}.{name}") for section, names in RENAMED.items() for name in names}
     return {name: value for name, value in environ.items() if name not in old}
 

@@ -1,4 +1,4 @@
-"""Tells a tagger's family by its name: one of the two with code of their own, or any model."""
+"""Finds a tagger's family by its name: `adaptive`, `florence2`, or `model` for all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an AWS account has: who asks, images, networks, quotas. Checked before anything is built on it."""
+"""Looks up what a deployment needs of an AWS account: its id, images, networks, instance types, quotas."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _FAMILIES = {
 
 RUNS_ON_TAG = "tagfleet:runs-on"
 SIGNALS_TAG = "tagfleet:signals"
-"""Marks an image whose hosts tell their stack when they serve."""
+"""Marks an image whose hosts signal their stack when they serve."""
 USER_DATA_TAG = "tagfleet:user-data"
 """Marks an image that does not run user data, and takes only names from it."""
 ROLE_TAG = "tagfleet:role"
@@ -60,7 +60,7 @@ class Image:
     runs_user_data: bool = True
     """Whether it runs a script in its user data, so that it can be a base image."""
     silent: bool = False
-    """Whether it was baked for hosts, by a version whose hosts do not tell their stack when they serve."""
+    """Whether it was baked for hosts, by a version whose hosts do not signal their stack when they serve."""
 
 
 @dataclass(frozen=True, slots=True)

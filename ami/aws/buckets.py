@@ -15,7 +15,7 @@ from core.aws.errors import code_of, translate_errors
 from core.errors import NotFound, TagfleetError, Unavailable
 
 _MANAGED = "alias/aws/s3"
-"""AWS's own key for S3: whoever in the account may read an object may use it through S3, without a right to the key.
+"""AWS's own key for S3: everybody in the account who may read an object may use it through S3, without a right to it.
 
 https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk
 """

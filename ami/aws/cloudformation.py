@@ -183,7 +183,7 @@ class Stack:
         return found["StackResourceDetail"].get("PhysicalResourceId", "")
 
     def drift(self) -> list[str]:
-        """Return the resources that differ from the template. Takes up to a minute.
+        """Return the resources that differ from the template. Takes about a minute, three at most.
 
         Raises Unavailable if CloudFormation could not check all of them.
         """

@@ -1,4 +1,4 @@
-"""What a host asks and tells AWS while its Auto Scaling group is updated; and its database's deletion protection."""
+"""A host's calls to AWS during an update of its Auto Scaling group; and its database's deletion protection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def target_health(clients: Clients, targets: str, instance: str) -> str:
 
 
 def signal_resource(clients: Clients, stack: str, resource: str, instance: str, *, success: bool) -> bool:
-    """Tell CloudFormation whether an instance came up. Returns whether anything waited for it.
+    """Signal CloudFormation whether an instance came up. Returns False if the stack was not waiting for it.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_SignalResource.html
     Raises Unavailable, and Misconfigured among it.

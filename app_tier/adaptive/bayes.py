@@ -31,7 +31,7 @@ _FLOOR = 1e-3
 """Added to every variance, so that a dimension that never varied does not count as certain."""
 
 _DIMENSIONS_A_TEMPERATURE = 20.0
-"""Sets the temperature before calibration: as if only one of this many dimensions were independent."""
+"""Sets the initial temperature: as if only one of this many dimensions were independent."""
 _TRUST = 4.0
 """How many held-out examples outweigh the initial temperature when it is off by a factor of e."""
 _STEPS = 60
@@ -77,7 +77,7 @@ class CalibrationExample:
 
 
 class Model:
-    """Classifies features. Its temperature is fitted to `examples`, each judged as if it had not been learned."""
+    """Classifies features. Its temperature is fitted to `examples`, each classified as if it had not been learned."""
 
     def __init__(self, statistics: Statistics, examples: Sequence[CalibrationExample] = ()) -> None:
         accepted = {key: tag for key, tag in sorted(statistics.tags.items()) if tag.accepted.n}
@@ -109,9 +109,9 @@ class Model:
     def _softmax(self, evidence: _Evidence, temperature: float) -> Floats:
         """Turn the evidence into probabilities, with a uniform prior over the tags and "none".
 
-        How often people correct a tag does not tell how frequent it is, so the prior is uniform. A tag that people
-        have rejected is weighed by the odds that they would accept it here. The odds come from a second naive Bayes,
-        between the images on which the tag was accepted and those on which it was rejected.
+        The number of corrections of a tag does not show its frequency, so the prior is uniform. A tag that people have
+        rejected before is weighted by the odds that they would accept it here. A second naive Bayes gives these odds,
+        between the images on which the tag was accepted and the images on which it was rejected.
         """
         scores = np.column_stack([evidence.tags, evidence.any]) / temperature
         if evidence.denied is not None:

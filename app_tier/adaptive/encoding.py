@@ -1,4 +1,4 @@
-"""A learned state as bytes: a SHA-256, then numpy's npz with arrays and one block of JSON. Nothing is unpickled."""
+"""Encodes a learned state: a SHA-256, then numpy's npz with arrays and one block of JSON. Never unpickles anything."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def decode_state(data: bytes, place: str) -> LearnedState:
         why = " ".join(str(error).split())[:120]
         raise WeightsInvalid(
             f"what `adaptive` has learned is damaged ({place} in the store: {why}): put an earlier copy of the object "
-            "there, or delete it and learn anew with `tagfleet adaptive fit DIR`"
+            "there, or delete it and learn again with `tagfleet adaptive fit DIR`"
         ) from None
     tags = {tag.key: _tag(tag, rows) for tag, rows in zip(about.tags, sums, strict=True)}
     return LearnedState(

@@ -1,7 +1,7 @@
-"""What was learned, and from which feedback: so feedback on an image may come twice, late and in any order. Pure.
+"""The learned state: statistics, and the feedback that they contain. Pure.
 
-The statistics always match the latest feedback on each image. Newer feedback replaces what was applied before; older
-feedback is ignored.
+The statistics always match the latest feedback on each image. Newer feedback replaces the applied one, older feedback
+is ignored. So feedback may come twice, late and in any order.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from core.domain.messages import Opinion
 from core.domain.tag_names import tag_key
 
 SAMPLE = 200
-"""Examples kept for calibration: those with the smallest hashes, so the order in which they came does not matter."""
+"""Examples kept for calibration, those with the smallest hashes: so the order of their arrival does not matter."""
 MAX_TAGS = 2_000
-"""Further tags are not learned: with 1,280 features each costs every worker 41 kB of memory."""
+"""The most tags that are learned: with 1,280 features each costs every worker 41 kB of memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFeedback:
     """People's present opinions about all tags of one image, with the image's features.
 
-    Without features it can only repeat opinions that were applied before.
+    Without features the statistics cannot change, so only a repetition of the applied opinions is accepted.
     """
 
     image_id: str
@@ -38,7 +38,7 @@ class ImageFeedback:
 
 @dataclass(frozen=True, slots=True)
 class AppliedFeedback:
-    """The feedback on an image that the statistics contain. Opinions about tags beyond MAX_TAGS are not part of it."""
+    """The feedback on an image that the statistics contain, without opinions about tags beyond MAX_TAGS."""
 
     revision: int
     opinions: tuple[Opinion, ...]
@@ -59,7 +59,7 @@ class LearnedState:
 
     @classmethod
     def empty(cls, dimensions: int) -> Self:
-        """Return a state in which nothing was learned."""
+        """Return a state with nothing learned."""
         return cls(Statistics.empty(dimensions))
 
     def contains(self, feedback: ImageFeedback) -> bool:
@@ -67,7 +67,7 @@ class LearnedState:
         return _contains(self.images, feedback)
 
     def with_feedback(self, items: Sequence[ImageFeedback], seen: Sums | None = None) -> LearnedState:
-        """Return the state after applying what is new, and after adding `seen`, photos without feedback."""
+        """Return the state after applying the new feedback in `items`, and adding `seen`, photos without feedback."""
         statistics = self.statistics if seen is None else self.statistics.with_seen(seen)
         images, sample = dict(self.images), dict(self.sample)
         for item in items:
@@ -92,7 +92,7 @@ class LearnedState:
         return replace(self, statistics=statistics, images=images, sample={which: sample[which] for which in kept})
 
     def tags_left_out(self, items: Sequence[ImageFeedback]) -> set[str]:
-        """Return the names in these items that were not learned, because there are MAX_TAGS others."""
+        """Return the names of tags in these items that were not learned, because MAX_TAGS others exist."""
         return {
             opinion.name
             for item in items

@@ -85,7 +85,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class TagSums:
-    """Sums for one tag: over the images that have it, and over those on which people rejected it.
+    """Sums for one tag: over the images on which people accepted it, and over the images on which they rejected it.
 
     `name` is the tag's spelling.
     """
@@ -99,7 +99,7 @@ class TagSums:
 class Statistics:
     """The sums for all tags, by the key that all spellings of a tag share, and for `seen`: photos without feedback.
 
-    `seen` tells what photos look like in general. Without it, a tagger that knows one tag would find it everywhere.
+    `seen` shows what photos look like in general. Without it, a tagger that knows one tag would find it everywhere.
     """
 
     dimensions: int
@@ -108,11 +108,11 @@ class Statistics:
 
     @classmethod
     def empty(cls, dimensions: int) -> Self:
-        """Return statistics in which nothing was added."""
+        """Return statistics over no image."""
         return cls(dimensions, Sums.empty(dimensions))
 
     def add(self, name: str, found: Features, *, wanted: bool) -> Statistics:
-        """Return the statistics with one more image, which has the tag, or with `wanted` False does not."""
+        """Return the statistics with one more image, on which the tag is `wanted`, or rejected."""
         before = self._of(name)
         if wanted:
             return self._with(replace(before, accepted=before.accepted + Sums.of(found)))
@@ -126,7 +126,7 @@ class Statistics:
         return self._with(replace(before, rejected=before.rejected - Sums.of(found)))
 
     def with_seen(self, sums: Sums) -> Statistics:
-        """Return the statistics with more photos without feedback."""
+        """Return the statistics with the sums of more photos without feedback."""
         return replace(self, seen=self.seen + sums)
 
     def __add__(self, other: Statistics) -> Statistics:
@@ -138,7 +138,7 @@ class Statistics:
         return replace(self, seen=self.seen + other.seen, tags=merged)
 
     def _of(self, name: str) -> TagSums:
-        """Return the tag's sums. Of several spellings the one that sorts first is kept, whichever came first."""
+        """Return the tag's sums, named by the spelling that sorts first, in whatever order the spellings came."""
         empty = Sums.empty(self.dimensions)
         found = self.tags.get(tag_key(name), TagSums(name, empty, empty))
         return replace(found, name=min(found.name, name))

@@ -1,7 +1,7 @@
 """Keeps learned states in the store: one for each backbone, which every worker updates by compare-and-set.
 
 adaptive/BACKBONE/state                  the statistics, and the feedback that they contain
-adaptive/BACKBONE/examples/IMAGE.npy     the features of an image with feedback. They never change, so subtracting them
+adaptive/BACKBONE/examples/IMAGE.npy     the features of an image with feedback; never changed, so that subtracting them
                                          undoes adding them exactly
 """
 
@@ -39,9 +39,9 @@ def list_states(store: ObjectStore) -> list[tuple[str, LearnedState]]:
 
 
 class AdaptiveStore:
-    """The learned state over one backbone, whose features have `dimensions` numbers.
+    """Reads and updates the learned state of one backbone, whose features have `dimensions` numbers.
 
-    Each backbone has a state of its own. `pause` waits for so many seconds.
+    `pause` sleeps for a number of seconds.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class AdaptiveStore:
         )
 
     def etag(self) -> Etag | None:
-        """Return a value that changes whenever something is learned; None before that. One request.
+        """Return a value that changes whenever something is learned; None before that.
 
-        Raises Unavailable.
+        Takes one request. Raises Unavailable.
         """
         return next((info.etag for info in self._store.list(self._key) if info.key == self._key), None)
 
@@ -81,11 +81,11 @@ class AdaptiveStore:
         return True
 
     def learn(self, items: Sequence[ImageFeedback], seen: Sums | None = None) -> LearnedState | None:
-        """Apply what is new of the items, and store the state. Return it, or None if nothing was new.
+        """Apply the new ones of the items, and store the state. Return it, or None if no item was new.
 
-        If nothing is new, nothing is written, and `seen` is not added either. An item without features uses those
-        kept of its image. Raises WeightsInvalid for a damaged state, and Unavailable; then either nothing was learned
-        or all of it.
+        In that case nothing is written, and `seen` is not added either. An item without features uses the stored
+        features of its image. Raises WeightsInvalid for a damaged state, and Unavailable; then either all items were
+        learned or none.
         """
         with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
             complete = list(pool.map(self._with_features, items))
@@ -98,18 +98,18 @@ class AdaptiveStore:
         return self._document.update(apply)
 
     def _check(self, state: LearnedState | None) -> LearnedState:
-        """Return the state, or an empty one. Raises WeightsInvalid for one of another number of features."""
+        """Return the state, or an empty one. Raises WeightsInvalid if it has another number of features."""
         if state is None:
             return LearnedState.empty(self.dimensions)
         if state.statistics.dimensions != self.dimensions:
             raise WeightsInvalid(
                 f"{self._key} in the store has {state.statistics.dimensions} features, and {self.backbone} gives "
-                f"{self.dimensions}: delete it and learn anew with `tagfleet adaptive fit DIR`"
+                f"{self.dimensions}: delete it and learn again with `tagfleet adaptive fit DIR`"
             )
         return state
 
     def _with_features(self, item: ImageFeedback) -> ImageFeedback:
-        """Return the item with its image's stored features. The first features that are stored stay."""
+        """Return the item with its image's stored features. Store the item's own features if there are none."""
         key = layout.adaptive_example_key(self.backbone, item.image_id)
         if item.features is not None:
             stream = io.BytesIO()

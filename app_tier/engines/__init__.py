@@ -1,6 +1,6 @@
 """An engine runs a network: uint8 pixels in, raw outputs out. It knows nothing of tags.
 
-The modules that import torch, OpenVINO or transformers are imported only where such an engine is made.
+Modules that import torch, OpenVINO or transformers are imported only to make such an engine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
-"""(N, height, width, 3), RGB, 0..255. Normalisation is part of the network, so a quarter of the bytes are moved."""
+"""(N, height, width, 3), RGB, 0..255. The network normalises them itself, so only a quarter of the bytes are moved."""
 
 Outputs = npt.NDArray[np.float32]
 """(N, outputs): the values of the network's last layer, before any softmax."""
@@ -23,7 +23,7 @@ class Engine(Protocol):
     """Runs one network on one device."""
 
     name: str
-    """For people: `openvino bf16`, `torch cuda bf16`."""
+    """The engine's name for people: `openvino bf16`, `torch cuda bf16`."""
 
     def infer(self, batch: Pixels) -> Outputs:
         """Run one forward pass over a batch of any size. One thread at a time."""
@@ -34,7 +34,7 @@ class Engines:
     """The engines of one tagger. `fast` runs every image.
 
     `exact` makes an fp32 engine for near-ties: images whose two highest outputs differ by less than `near_tie`. It is
-    None where `fast` is exact.
+    None if `fast` is exact.
     """
 
     fast: Engine

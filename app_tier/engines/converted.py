@@ -1,4 +1,4 @@
-"""The converted form of a registered model, kept in the store beside its weights.
+"""Keeps the converted form of a registered model in the store, beside its weights.
 
 With it, a worker on a CPU needs no torch to convert the model.
 
@@ -26,7 +26,7 @@ _Hashes = TypeAdapter(dict[str, str])
 
 
 def publish(network: Network, weights: Weights, version: str, store: ObjectStore, cache: Path) -> None:
-    """Convert the network and put its form beside the model. Raises WeightsInvalid, Unavailable."""
+    """Convert the network and store the converted form beside the model. Raises WeightsInvalid, Unavailable."""
     converted = openvino.convert_once(network, weights.path, weights.sha256, cache)
     prefix = layout.converted_prefix(network.name, version)
     store.delete([prefix + _HASHES])  # a reader now finds no form, rather than new files with old hashes
@@ -35,7 +35,7 @@ def publish(network: Network, weights: Weights, version: str, store: ObjectStore
 
 
 def fetch(network: Network, weights_hash: str, version: str, store: ObjectStore, cache: Path) -> bool:
-    """Copy the form into the cache, unless it is there. Return whether it is there now: False if the store has none.
+    """Copy the converted form into the cache if it is not there. Return False if the store has none.
 
     Raises WeightsInvalid if it is damaged, Unavailable.
     """

@@ -38,7 +38,7 @@ _ADVICE = "use files such as those of huggingface.co/florence-community/Florence
 
 
 class Florence2Engine:
-    """A Florence-2 model: fp32 on the CPU, bf16 on CUDA. It takes square pictures of `side` pixels."""
+    """Runs a Florence-2 model: fp32 on the CPU, bf16 on CUDA. Pictures are squares of `side` pixels."""
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
         """Load and check the model. Raises WeightsInvalid if the folder does not hold a complete Florence-2."""
@@ -46,7 +46,7 @@ class Florence2Engine:
         if threads and not cuda:
             torch.set_num_threads(threads)
         self.name = "torch cuda bf16" if cuda else "torch cpu fp32"
-        self.most_at_once = None if cuda else 1  # each takes seconds: a batch would only delay a drain
+        self.most_at_once = None if cuda else 1  # a picture takes seconds: a batch would only delay a drain
         self._device = torch.device("cuda" if cuda else "cpu")
         self._dtype = torch.bfloat16 if cuda else torch.float32
         model, self.processor = load(folder)
@@ -59,11 +59,11 @@ class Florence2Engine:
         self._check(folder)
 
     def answer(self, frames: Pixels, questions: Sequence[Question]) -> list[Answer]:
-        """Return the answer to each question about one of the (N, side, side, 3) frames. Each is encoded only once."""
+        """Return the answer to each question about one of the (N, side, side, 3) frames. Each frame is encoded once."""
         texts = [""] * len(questions)
         with torch.inference_mode():
             features = self._encode(frames)
-            # Answers to the same kind of question have about the same length, so a group ends at about the same time.
+            # Answers to the same kind of question are about equally long, so a group ends at about the same time.
             order = sorted(range(len(questions)), key=lambda number: questions[number].task)
             for group in _groups(order, AT_ONCE):
                 generated = self._generate(features, [questions[number] for number in group])
@@ -103,7 +103,7 @@ class Florence2Engine:
         return texts
 
     def _check(self, folder: Path) -> None:
-        """Encode one picture and generate one caption: it warms the model up and finds broken weights."""
+        """Encode one picture and generate one caption, to warm the model up and find broken weights."""
         picture = np.ascontiguousarray(golden.pixels(self.side))
         with torch.inference_mode():
             features = self._encode(picture)
@@ -136,7 +136,7 @@ def load(folder: Path) -> tuple[Any, Florence2Processor]:
         )
     except Exception as error:  # noqa: BLE001  # with wrong files the library may raise anything
         raise WeightsInvalid(f"{folder} cannot be loaded as Florence-2 ({_first_line(error)}); {_ADVICE}") from None
-    # Missing buffers can be computed, and surplus tensors do no harm: checkpoints differ in both.
+    # Only parameters count: missing buffers can be computed, surplus tensors do no harm. Checkpoints differ in both.
     if missing := sorted(info["missing_keys"] & {name for name, _ in model.named_parameters()}):
         raise WeightsInvalid(
             f"{folder}/model.safetensors does not fit its config.json: it lacks {len(missing)} of the tensors, "
@@ -152,7 +152,7 @@ def load(folder: Path) -> tuple[Any, Florence2Processor]:
 
 
 def make_prompt(processor: Florence2Processor, task: Task, about: str = "") -> str:
-    """Return the model's input: the picture's tokens, and the question in the words that it was trained on."""
+    """Return the model's input: the picture's tokens, then the question in the words that the model was trained on."""
     question = processor.task_prompts_without_inputs.get(PROMPTS[task])
     if question is None:
         question = processor.task_prompts_with_input[PROMPTS[task]].format(input=plain(about)[:MAX_ABOUT])
@@ -161,12 +161,12 @@ def make_prompt(processor: Florence2Processor, task: Task, about: str = "") -> s
 
 
 def parse_answer(processor: Florence2Processor, text: str, task: Task) -> Answer:
-    """Parse generated text: a caption, or labels with boxes. Of malformed text, as much as can be parsed."""
+    """Parse generated text: a caption, or labels with boxes. Returns as much of malformed text as can be parsed."""
     if task in ("caption", "detailed_caption"):
         return plain(text)
     try:
         found = processor.post_process_generation(text=text, task=PROMPTS[task], image_size=(_PIXELS, _PIXELS))
-    except (RuntimeError, ValueError):  # tokens that make no box or polygon
+    except (RuntimeError, ValueError):  # the tokens form no valid box or polygon
         return []
     answer = found[PROMPTS[task]]
     labels = answer.get("labels") or answer.get("bboxes_labels") or []
@@ -176,7 +176,7 @@ def parse_answer(processor: Florence2Processor, text: str, task: Task) -> Answer
 
 
 def plain(text: str) -> str:
-    """Remove special tokens, which would be read as places, and repeated spaces."""
+    """Remove special tokens, which the model would take for places, and repeated spaces."""
     return " ".join(re.sub(r"<[^<>\s]*>", " ", text).replace("<", " ").replace(">", " ").split())
 
 

@@ -1,4 +1,4 @@
-"""The golden picture: one fixed input, and the check that an engine gives the reference's outputs for it."""
+"""The golden picture: a fixed input, and a check that an engine gives the reference's outputs for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The int8 form of a network: made once, measured, and kept in the store with its measurements.
+"""Keeps the int8 form of a network in the store, with its measurements.
 
 models/NAME/int8-HASH/model.xml, model.bin    the network for OpenVINO; HASH is that of the original weights
 models/NAME/int8-HASH/golden.npy              the form's own outputs for the golden picture
@@ -36,9 +36,9 @@ class Int8Figures(BaseModel):
     """Photos."""
     photos: int
     labelled: int
-    """The number of photos whose right label is known."""
+    """The number of photos whose correct label is known."""
     top1: dict[str, float] = {}
-    """Share of the labelled photos whose top label is right, by precision: fp32, int8, and bf16 if it was measured."""
+    """Share of the labelled photos with a correct top label, by precision: fp32, int8, and bf16 if it was measured."""
     agreement: dict[str, float]
     """Share of the photos whose top label is fp32's, for int8, `int8 settled`, and bf16 if it was measured."""
     near_tie: float
@@ -57,20 +57,20 @@ class Int8Figures(BaseModel):
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """The reasons against this form, for people. Empty if there is none."""
+        """The reasons against using this form, for people. Empty if there are none."""
         reasons = []
         if (loss := self.loss) is not None and loss > MAX_LOSS + 1e-9:
-            reasons.append(f"it loses {loss:.1f} points of top-1 on {self.labelled} photos, and {MAX_LOSS} are allowed")
+            reasons.append(f"it loses {loss:.1f} points of top-1 on {self.labelled} photos, at most {MAX_LOSS} allowed")
         if self.agreement["int8"] < MIN_AGREEMENT:
             reasons.append(
                 f"its top label is fp32's on {self.agreement['int8']:.1%} of {self.photos} photos, "
-                f"and {MIN_AGREEMENT:.0%} are asked for"
+                f"at least {MIN_AGREEMENT:.0%} are required"
             )
         return tuple(reasons)
 
     @property
     def offered(self) -> bool:
-        """Whether CPUs run it by default: no reason speaks against it, and enough labelled photos show that."""
+        """Whether CPUs run it by default: nothing speaks against it, and enough labelled photos were measured."""
         return not self.refusals and self.labelled >= MIN_LABELLED
 
 
@@ -83,7 +83,7 @@ class Int8Form:
 
 
 def fetch(network: Network, weights_hash: str, store: ObjectStore, cache: Path) -> Int8Form | None:
-    """Return the form made from exactly these weights, copied into the cache once. None if the store has none.
+    """Return the form of exactly these weights, and copy it into the cache once. None if the store has none.
 
     Raises WeightsInvalid if it is damaged, Unavailable.
     """
@@ -106,7 +106,7 @@ def fetch(network: Network, weights_hash: str, store: ObjectStore, cache: Path) 
 
 
 def publish(form: Int8Form, network: Network, weights_hash: str, store: ObjectStore) -> Int8Figures:
-    """Put the form into the store, in place of an earlier one. Return its figures with the files' hashes.
+    """Store the form in place of an earlier one. Return its figures with the files' hashes.
 
     Raises Unavailable.
     """

@@ -1,4 +1,4 @@
-"""The networks as torch modules with their weights and normalisation. Imported only to run, convert or train one."""
+"""Builds networks as torch modules with weights and normalisation. Imported only to run, convert or train one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app_tier.engines import Outputs, golden
 from app_tier.models.networks import Network
 from core.errors import WeightsInvalid
 
-_BOOKKEEPING = "num_batches_tracked"  # a counter of training, which many checkpoints leave out
+_BOOKKEEPING = "num_batches_tracked"  # a training counter that many checkpoints omit
 
 
 class PixelNetwork(nn.Module):
@@ -61,9 +61,9 @@ def build_and_check(network: Network, weights: Path) -> tuple[PixelNetwork, Outp
 
 
 def create_module(architecture: str, classes: int) -> nn.Module:
-    """Return a network with random weights. With 0 classes it gives the features below its last layer.
+    """Return a network with random weights. With 0 classes it outputs the features below its last layer.
 
-    Raises WeightsInvalid for an architecture that the library does not have.
+    Raises WeightsInvalid for an unsupported architecture.
     """
     library, _, name = architecture.partition("/")
     if library == "torchvision":
@@ -86,7 +86,7 @@ def _create_torchvision(name: str, classes: int) -> nn.Module:
 
 
 def read_tensors(weights: Path) -> dict[str, Tensor]:
-    """Read a file of weights, safetensors or torch's own, as tensors by name. Nothing but tensors is unpickled.
+    """Read a file of weights, safetensors or torch's own, as tensors by name. Unpickles nothing but tensors.
 
     Raises WeightsInvalid.
     """
@@ -98,7 +98,7 @@ def read_tensors(weights: Path) -> dict[str, Tensor]:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsInvalid(f"{weights} cannot be read as weights: {why}") from None
     if not (isinstance(found, dict) and all(isinstance(tensor, Tensor) for tensor in found.values())):
-        raise WeightsInvalid(f"{weights} cannot be read as weights: it holds other things than named tensors")
+        raise WeightsInvalid(f"{weights} cannot be read as weights: it is not a mapping of names to tensors")
     return found
 
 
@@ -113,6 +113,6 @@ def _matching_state(network: Network, weights: Path, module: nn.Module) -> dict[
     wrong = [name for name, tensor in expected.items() if name not in found or found[name].shape != tensor.shape]
     surplus = len(found) - len(expected) if network.head else 0  # without a head, the last layer's tensors are not used
     if wrong or surplus:
-        what = f"its tensor {wrong[0]!r} is missing or of another shape" if wrong else "it has too many tensors"
+        what = f"its tensor {wrong[0]!r} is missing or has another shape" if wrong else "it has too many tensors"
         raise WeightsInvalid(f"{weights} does not hold weights of {network.name}: {what}")
     return found

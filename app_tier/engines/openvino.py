@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU. A network is converted once and the result is kept, so that a worker starts without torch."""
+"""Runs networks by OpenVINO on the CPU. Each is converted once and kept, so that a worker starts without torch."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class ConvertedNetwork:
 class OpenVinoEngine:
     """Runs a converted network.
 
-    With `bf16` it computes in bf16 where the processor can, else in fp32; in an int8 network this concerns the rest
-    that is in floating point.
+    With `bf16` it computes in bf16 if the processor can, else in fp32; of an int8 network this affects only the part in
+    floating point.
     """
 
     def __init__(self, converted: ConvertedNetwork, threads: int, *, bf16: bool) -> None:
@@ -82,7 +82,7 @@ def folder_of(network: Network, weights_hash: str, cache: Path) -> Path:
 
 
 def make_once(folder: Path, fill: Callable[[Path], None]) -> ConvertedNetwork:
-    """Return the converted network in `folder`. If there is none, `fill` makes it; it appears whole or not at all."""
+    """Return the converted network in `folder`; `fill` makes it if there is none. It appears whole or not at all."""
     return ConvertedNetwork(atomic_folder(folder, fill))
 
 

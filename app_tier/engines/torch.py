@@ -1,4 +1,4 @@
-"""torch: on CUDA where there is a GPU, else the slow, exact reference on the CPU."""
+"""Runs networks by torch: on CUDA if there is a GPU, else as the slow, exact reference on the CPU."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from app_tier.models.networks import Network
 
 
 class TorchEngine:
-    """On CUDA in bf16, channels_last and compiled; on the CPU in plain fp32."""
+    """Runs a network on CUDA in bf16, channels_last and compiled, or on the CPU in plain fp32."""
 
     def __init__(self, network: Network, weights: Path, threads: int) -> None:
-        """Build the network. `threads` counts on the CPU only. Raises WeightsInvalid if the file does not fit."""
+        """Build the network. `threads` applies to the CPU only. Raises WeightsInvalid if the file does not fit."""
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         built = modules.build(network, weights)
         module: Callable[[torch.Tensor], torch.Tensor] = built

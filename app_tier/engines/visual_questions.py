@@ -12,7 +12,7 @@ from config.settings import Task
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A task for one frame of a batch. `about` names the thing to find, where the task is `find`."""
+    """A task for one frame of a batch. If the task is `find`, `about` names the thing to find."""
 
     frame: int
     task: Task
@@ -31,7 +31,7 @@ class Detection:
 
 
 Answer: TypeAlias = str | list[Detection]
-"""A caption, or the things that were seen."""
+"""A caption, or the things that the model saw."""
 
 
 class QuestionEngine(Protocol):
@@ -39,9 +39,9 @@ class QuestionEngine(Protocol):
 
     name: str
     side: int
-    """Of the square frames that it takes, in pixels."""
+    """The side of its square frames, in pixels."""
     most_at_once: int | None
-    """Frames in one call, at most; None: as many as the settings say."""
+    """The most frames in one call; None: as many as the settings say."""
 
     def answer(self, frames: Pixels, questions: Sequence[Question]) -> list[Answer]:
         """Return the answer to each question about one of the (N, side, side, 3) frames."""

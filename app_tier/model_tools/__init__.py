@@ -1,4 +1,4 @@
-"""What people run once for a model: add its weights to the registry, make and measure its int8 form.
+"""Tools that people run once for a model: add its weights to the registry, make and measure its int8 form.
 
-It needs taggers and engines, so it stands above them; workers do not import it.
+This package imports taggers and engines; workers do not import it.
 """

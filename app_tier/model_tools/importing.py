@@ -20,14 +20,14 @@ from core.storage.ports import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """A person's description of a model. None means: as known of the network of that name."""
+    """A person's description of a model. None means the value of the known network of that name."""
 
     name: str
     architecture: str | None = None
     labels: tuple[str, ...] | None = None
     multilabel: bool = False
     threshold: float = 0.5
-    """The probability from which a label of a multilabel model is given as a tag."""
+    """The least probability at which a label of a multilabel model becomes a tag."""
     resize: int | None = None
     crop: int | None = None
     temperature: float = 1.0
@@ -82,13 +82,16 @@ def _check_name(name: str) -> None:
 
 
 def _find_base(options: ModelOptions, cache: Path) -> Network | None:
-    """Return the known network, or timm's, of this name or architecture."""
+    """Return the known or timm network of this name or architecture; None if the options suffice without one.
+
+    Raises WeightsInvalid, and WeightsMissing for an unknown network.
+    """
     for name in (options.name, options.architecture or ""):
         if is_network(name):
             try:
                 return find_network(name, cache)
             except WeightsInvalid:
-                continue  # a timm network without ImageNet's labels: the given labels count
+                continue  # a timm network without ImageNet's labels: the options must give them
     if options.architecture == "torchvision/resnet50":
         return find_network("resnet50")
     if options.architecture and options.labels:
@@ -99,9 +102,9 @@ def _find_base(options: ModelOptions, cache: Path) -> Network | None:
 
 
 def add_model(manifest: Manifest, weights: Path, store: ObjectStore, cache: Path, *, default: bool) -> None:
-    """Put a model into the registry, with its converted form for OpenVINO. The conversion tries the weights first.
+    """Add a model to the registry, with its converted form for OpenVINO. The conversion checks the weights first.
 
-    Raises WeightsInvalid as `check_weights` does, and then nothing was stored; Unavailable.
+    Raises WeightsInvalid as `check_weights` does, with nothing stored; Unavailable.
     """
     from app_tier.engines import converted
 
@@ -117,7 +120,7 @@ def check_weights(manifest: Manifest, weights: Path) -> None:
 
 
 def to_safetensors(weights: Path, folder: Path) -> Path:
-    """Return the file, or for one of torch's a copy in safetensors under `folder`. Raises WeightsInvalid."""
+    """Return a safetensors file unchanged, or convert torch's to one under `folder`. Raises WeightsInvalid."""
     if weights.suffix == ".safetensors":
         return weights
     from safetensors.torch import save_file

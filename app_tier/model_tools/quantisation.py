@@ -1,7 +1,7 @@
 """Makes the int8 form of a network, and measures it beside fp32 and bf16 on photos that did not calibrate it.
 
 int8 is fast and sometimes wrong. Photos whose two highest outputs are close, the near-ties, are therefore computed
-again in fp32 ("settled"). The margin is chosen here, from the photos that are measured.
+again in fp32 ("settled"). This module chooses the margin, from the evaluation photos.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from core.storage.models import Registry
 from core.storage.ports import ObjectStore
 
 TARGET_AGREEMENT = 0.98
-"""The share of photos with fp32's top label that settling near-ties should reach: decision 6 promises it."""
+"""The share of photos with fp32's top label that settling near-ties should reach, as decision 6 promises."""
 MOST_SETTLED = 0.15
-"""The largest share of photos that may be computed twice for it."""
+"""The largest share of photos that may be computed again to reach it."""
 _BATCH = 8
 
 Tell = Callable[[str], None]
@@ -45,7 +45,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPhoto:
-    """A photo to measure on. `label` is the index of its right output, None if unknown."""
+    """A photo to measure on. `label` is the index of its correct output, None if unknown."""
 
     path: Path
     label: int | None = None
@@ -53,7 +53,7 @@ class EvaluationPhoto:
 
 @dataclass(frozen=True, slots=True)
 class PhotoSet:
-    """The photos for calibration and, apart from them, for evaluation, and how to decode them."""
+    """Disjoint photos for calibration and for evaluation, and the decoder for them."""
 
     calibration: Sequence[Path]
     evaluation: Sequence[EvaluationPhoto]
@@ -61,7 +61,7 @@ class PhotoSet:
 
 
 def find_model(name: str, settings: Settings, store: ObjectStore) -> tuple[Network, Weights]:
-    """Return a single-label network, a known one or one of the registry, with its weights, as workers find them.
+    """Return a single-label network, known or of the registry, and its weights, as workers would find them.
 
     Raises WeightsMissing, WeightsInvalid for a multilabel network, Unavailable.
     """
@@ -71,7 +71,7 @@ def find_model(name: str, settings: Settings, store: ObjectStore) -> tuple[Netwo
     registry = Registry(store)
     manifest = registry.find(name)
     if manifest.family != "imagenet":
-        raise WeightsInvalid(f"{manifest.reference} may have several right labels, and int8 is judged by the top one")
+        raise WeightsInvalid(f"{manifest.reference} may have several correct labels, and int8 is judged by the top one")
     path = registry.fetch(manifest, settings.cache / "weights")
     return registered.to_network(manifest), registered.to_weights(manifest, path)
 
@@ -94,8 +94,8 @@ def make(
     """
     frames = [pixels for _, pixels in read_frames(photos.calibration, network, photos.decoder, tell)]
     if not frames:
-        raise DataInvalid("none of the calibration photos can be read")
-    tell(f"quantising {network.name} by {len(frames)} photos")
+        raise DataInvalid("no calibration photo can be read")
+    tell(f"quantising {network.name} with {len(frames)} photos")
     int8 = quantise(converted, np.stack(frames), folder, threads)
     engines: dict[str, Engine] = {
         "fp32": openvino.OpenVinoEngine(converted, threads, bf16=False),
@@ -115,7 +115,7 @@ def quantise(
     converted: openvino.ConvertedNetwork, frames: Pixels, folder: Path, threads: int
 ) -> openvino.ConvertedNetwork:
     """Write the int8 form into `folder`, by NNCF's post-training quantisation with (N, height, width, 3) frames."""
-    os.environ.setdefault("NNCF_CI", "1")  # turns its telemetry off; it reads this when it is imported
+    os.environ.setdefault("NNCF_CI", "1")  # switches NNCF's telemetry off; read at the import
     import nncf
     import openvino as ov
 
@@ -163,8 +163,8 @@ def compute_figures(
 def settling_margin(same: npt.NDArray[np.bool_], near: Outputs) -> float:
     """Return the smallest margin that reaches TARGET_AGREEMENT once photos below it are settled in fp32.
 
-    `same` says for each photo whether int8's top label is fp32's, `near` by how much int8's highest output exceeds the
-    second. The margin settles at most MOST_SETTLED of the photos, even if the target is then missed.
+    `same` says for each photo whether int8's top label is fp32's, `near` how much int8's highest output exceeds its
+    second. The margin settles at most MOST_SETTLED of the photos, even if that misses the target.
     """
     wrong = np.sort(near[~same])
     allowed = int((1 - TARGET_AGREEMENT) * len(near) + 1e-9)
@@ -178,9 +178,9 @@ def settling_margin(same: npt.NDArray[np.bool_], near: Outputs) -> float:
 def _run(
     engines: dict[str, Engine], pictures: Iterable[tuple[Pixels, int | None]]
 ) -> tuple[dict[str, Outputs], list[int | None], dict[str, float]]:
-    """Return outputs, labels and images/s.
+    """Run all pictures through each engine, and return outputs, labels and images/s.
 
-    Every engine runs each batch, in another order each time, so that they share the machine's good and bad moments.
+    Every engine runs each batch, in a different order each time, so that a slow moment of the machine affects all.
     Raises DataInvalid if there are no pictures.
     """
     found: defaultdict[str, list[Outputs]] = defaultdict(list)

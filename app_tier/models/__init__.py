@@ -1,1 +1,1 @@
-"""Networks and their weights: what is fixed about each, where its files are found, how they are downloaded."""
+"""Networks and their weights: the description of each, and the search for its files, with downloads."""

@@ -1,7 +1,7 @@
 """Downloads published weights: one checkpoint file, or the files of a Hugging Face repository.
 
-Every download checks what it got, appears whole or not at all, and gives up early where there is no internet. Errors
-are WeightsMissing with one line for people.
+Every download is checked, appears whole or not at all, and fails early without internet. Errors are WeightsMissing with
+one line for people; a wrong hash is WeightsInvalid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core.util.atomic import PRIVATE, atomic_path
 T = TypeVar("T")
 
 DownloadProgress = Callable[[int, int], None]
-"""Called with the bytes so far and the bytes in all (0 where unknown)."""
+"""Called with the bytes so far and the total bytes (0 if unknown)."""
 
 FIRST_BYTE_S = 5.0
 """Seconds until the first answer. A server that has sent nothing by then counts as unreachable."""
@@ -36,7 +36,7 @@ _MODEL_FILES = ["*.json", "*.txt", "model.safetensors"]
 def download_file(url: str, path: Path, progress: DownloadProgress) -> Path:
     """Download a checkpoint to `path` and check its SHA-256.
 
-    Raises WeightsMissing if it cannot be had, WeightsInvalid if its hash is not the published one.
+    Raises WeightsMissing if it cannot be downloaded, WeightsInvalid if its hash is not the published one.
     """
     expected = _published_sha256(url)
     response = _open(url)
@@ -65,9 +65,9 @@ def download_repository(
     endpoint: str | None = None,
     first_answer_s: float = FIRST_BYTE_S,
 ) -> Path:
-    """Download a repository's model files, none of which holds code, into `folder`.
+    """Download a repository's model files into `folder`; files that may hold code are left out.
 
-    `endpoint` is the server (None: Hugging Face). A download that broke off is resumed. Raises WeightsMissing.
+    `endpoint` is the server (None: Hugging Face). Resumes a download that broke off. Raises WeightsMissing.
     """
     from huggingface_hub import HfApi, snapshot_download
 
@@ -95,9 +95,9 @@ def download_repository(
 
 
 def call_with_deadline(seconds: float, call: Callable[[], T]) -> T:
-    """Return or raise what `call` does. Raises TimeoutError after `seconds`; the call goes on in its own thread.
+    """Return or raise what `call` does. Raises TimeoutError after `seconds`; the call continues in its own thread.
 
-    It limits calls that have no time limit of their own, such as a name look-up.
+    Use it for calls without a time limit of their own, such as a name look-up.
     """
     outcome: Future[T] = Future()
 
@@ -132,7 +132,7 @@ def _published_sha256(url: str) -> str:
 
 
 def _open(url: str) -> HTTPResponse:
-    """Return the response once its first byte has come. Raises WeightsMissing."""
+    """Return the response once its first byte has arrived. Raises WeightsMissing."""
     try:
         response: HTTPResponse = call_with_deadline(
             FIRST_BYTE_S,

@@ -18,22 +18,22 @@ from core.storage import folders
 
 @dataclass(frozen=True, slots=True)
 class FoundFolder:
-    """A model's folder that was found. `current` tells whether a new search would find the same one."""
+    """A model's folder that was found. `current` returns whether a new search would find the same one."""
 
     name: str
-    """`NAME@VERSION` for a model in the store, else `NAME`: each other place holds one model only."""
+    """`NAME@VERSION` for a model in the store, else `NAME`: each other place holds only one version."""
     version: str
     fetch: Callable[[], Path]
-    """Returns its folder on this machine, copied from the store if need be. Raises WeightsMissing, WeightsInvalid if
-    it is damaged, Unavailable."""
+    """Returns the model's folder on this machine, after copying it from the store if necessary. Raises WeightsMissing,
+    WeightsInvalid if it is damaged, Unavailable."""
     current: Callable[[], bool] = lambda: True
 
 
 def find(request: ModelRequest, name: str, repository: str) -> FoundFolder:
-    """Return the first one found, in the order above. A `NAME@VERSION` is looked for in the store only.
+    """Return the first folder found, in the order above. `NAME@VERSION` is searched for in the store only.
 
-    `repository` is the one at Hugging Face. Raises WeightsMissing, which says where to put the files, and
-    WeightsInvalid.
+    `repository` is the model's name at Hugging Face. Raises WeightsMissing, which says where to put the files,
+    WeightsInvalid, Unavailable.
     """
     version = request.name.partition("@")[2]
     in_weights_folder = request.settings.weights_folder / name
@@ -54,7 +54,7 @@ def find(request: ModelRequest, name: str, repository: str) -> FoundFolder:
             except WeightsMissing as error:
                 why = str(error)
     raise WeightsMissing(
-        f"the weights of {request.name} could not be had ({why}). To use {name}, put the files of "
+        f"the weights of {request.name} are missing ({why}). To use {name}, put the files of "
         f"huggingface.co/{repository} into {in_weights_folder}, or name their folder as the pool's `weights`, and "
         "start again"
     )

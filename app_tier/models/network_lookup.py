@@ -1,7 +1,7 @@
 """Finds a network by its name: in the table of known networks, or `timm/NAME` in timm's own configuration.
 
-Importing timm imports torch, which takes seconds. So what timm says of a network is kept as a file, and a worker that
-finds the file imports neither.
+Importing timm imports torch, which takes seconds. So timm's description of a network is kept in a file, and a worker
+that finds the file imports neither.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from core.errors import WeightsInvalid, WeightsMissing
 from core.util.atomic import atomic_write
 
 TIMM = "timm/"
-"""A tagger whose name begins with this is a classifier of timm's."""
+"""The prefix of the names of timm's classifiers."""
 _LABELS = {1000: "imagenet1k"}
 """The label lists that the number of a network's outputs alone identifies."""
 
@@ -49,7 +49,7 @@ def find_timm_network(name: str, folder: Path, version_of: Callable[[str], str] 
     """Return the network `timm/NAME` or `timm/NAME.TAG`, and keep its description in `folder`.
 
     A second call for the same name does not import timm. Raises WeightsMissing if timm has no such network or is not
-    installed, WeightsInvalid if the network is no classifier with known labels.
+    installed, WeightsInvalid if the network is not a classifier with known labels.
     """
     base = f"{name.replace('/', '-')}-timm"
     try:
@@ -60,13 +60,13 @@ def find_timm_network(name: str, folder: Path, version_of: Callable[[str], str] 
         return _read(file)
     network = _ask_timm(name)
     text = json.dumps(dataclasses.asdict(network), indent=1)
-    with suppress(OSError):  # without a writable cache the next start imports timm again, no more
+    with suppress(OSError):  # without a writable cache the next start just imports timm again
         atomic_write(file, text, make_parents=True)
     return network
 
 
 def _read_any(name: str, files: Sequence[Path]) -> Network:
-    """Return the first description that can be read, of whichever version of timm."""
+    """Return the first readable description, by any version of timm. Raises WeightsMissing if there is none."""
     for file in files:
         with suppress(OSError, ValueError, TypeError):
             return _read(file)
@@ -87,7 +87,7 @@ def _ask_timm(name: str) -> Network:
     timm_name = name.removeprefix(TIMM)
     try:
         config = timm.get_pretrained_cfg(timm_name)
-    except RuntimeError:  # the network exists, and has no weights under that tag
+    except RuntimeError:  # the network exists, but has no weights under that tag
         config = None
     if config is None:
         raise WeightsMissing(f"timm has no network {timm_name!r}: https://huggingface.co/timm lists them")
@@ -98,7 +98,7 @@ def _ask_timm(name: str) -> Network:
             "registry with its labels, `tagfleet models add`"
         )
     if (channels, height) != (3, width):
-        raise WeightsInvalid(f"{name} takes {channels} × {height} × {width} pixels, and here pictures are RGB squares")
+        raise WeightsInvalid(f"{name} takes {channels} × {height} × {width} pixels, but pictures here are RGB squares")
     address = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors" if config.hf_hub_id else ""
     return Network(
         name=name,

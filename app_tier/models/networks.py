@@ -1,6 +1,6 @@
-"""What is fixed about each network: its input, its labels, and where its weights come from. No torch here.
+"""Describes networks: their inputs, their labels, and where their weights come from. Imports no torch.
 
-`NETWORKS` lists those that are known by name. `network_lookup` finds others among timm's.
+`NETWORKS` lists the networks that are known by name. `network_lookup` finds others among timm's.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from config import labels
 from core.storage.models import Input
 
 NEAR_TIE = 0.08
-"""Default margin between the two highest outputs under bf16, measured on ResNet50: docs/decisions/0006."""
+"""The default margin between the two highest outputs below which a bf16 result is a near-tie, measured on ResNet50:
+docs/decisions/0006."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """An image classifier, or with `head` False the features below its last layer.
+    """An image classifier. With `head` False it outputs the features below its last layer.
 
     An image is scaled so that its shorter side is `resize` pixels; then its central `crop` × `crop` is cut out. `mean`
     and `std` are per channel, for pixels in 0..1.
@@ -34,7 +35,7 @@ class Network:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     bf16: bool
-    """Whether bf16 gives fp32's top label on nearly every photo. Measured: docs/decisions/0006."""
+    """Whether bf16 gives fp32's top label on nearly every photo, as measured in docs/decisions/0006."""
     head: bool = True
     near_tie: float = 0.0
     """Under bf16, photos whose two highest outputs are closer than this are computed again in fp32."""
@@ -57,7 +58,7 @@ class Network:
 
     @property
     def input(self) -> Input:
-        """The input as a model's manifest describes it."""
+        """The input in the form of a model's manifest."""
         return Input(resize=self.resize, crop=self.crop, interpolation=self.interpolation, mean=self.mean, std=self.std)
 
 
@@ -110,9 +111,9 @@ NETWORKS = {
 
 
 def describe_network(name: str, architecture: str, labels: tuple[str, ...], input: Input) -> Network:
-    """Return the network of a model that was trained elsewhere, such as one of the registry.
+    """Return the network of a model that was trained elsewhere, such as one in the registry.
 
-    bf16 is used only for an architecture of the table: only those were measured under it.
+    bf16 is used only for architectures of the table, because only these were measured under it.
     """
     measured = next((known for known in NETWORKS.values() if known.architecture == architecture), None)
     return Network(

@@ -1,4 +1,4 @@
-"""What a caller asks for when it wants a tagger: a name, the pool's settings, and where its files may come from."""
+"""The request for a tagger: its name, the pool's settings, and where its files may come from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.storage.ports import ObjectStore
 class ModelRequest:
     """A request for the tagger `name`, to serve a pool.
 
-    With `download`, weights may be fetched from the internet; it is called with the progress.
+    With `download`, weights may be downloaded from the internet; it is called with the progress.
     """
 
     name: str

@@ -27,14 +27,14 @@ class Weights:
 
     path: Path
     sha256: str
-    """Identifies them, and the engines made from them."""
+    """Identifies the weights, and the engines made from them."""
     origin: str
-    """Where they were found, for people."""
+    """The place where they were found, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where to look. `path` is the pool's setting `weights`; `folder` holds NAME.safetensors, with `-` for each `/`."""
+    """The places. `path` is the pool's setting `weights`; `folder` holds NAME.safetensors, with `-` for `/`."""
 
     path: str
     folder: Path
@@ -43,9 +43,10 @@ class Places:
 
 
 def find(network: Network, places: Places, *, download: DownloadProgress | None = None) -> Weights:
-    """Return the first weights found, in the order above. Only with `download` are they downloaded.
+    """Return the first weights found, in the order above. Download them only with `download`.
 
-    Raises WeightsMissing, which says where to put them, and WeightsInvalid for a download with a wrong hash.
+    Raises WeightsMissing, which says where to put them, WeightsInvalid for a download with a wrong hash or a damaged
+    model of the registry, Unavailable.
     """
     for path, origin in _candidates(network, places):
         if path.is_file():
@@ -58,7 +59,7 @@ def find(network: Network, places: Places, *, download: DownloadProgress | None 
         except WeightsMissing as error:
             why = str(error)
     raise WeightsMissing(
-        f"the weights of {network.name} could not be had ({why}). To use {network.name}, put "
+        f"the weights of {network.name} are missing ({why}). To use {network.name}, put "
         f"{network.file_name}.safetensors into {places.folder}, or name its folder in TAGFLEET_WEIGHTS, and start again"
     )
 
@@ -103,9 +104,9 @@ def _download_cache(network: Network, places: Places) -> Path:
 
 
 def _fingerprint(path: Path, cache: Path) -> str:
-    """Return the file's SHA-256, from the cache while the file's size and modification time are the same.
+    """Return the file's SHA-256, from the cache as long as the file's size and modification time stay the same.
 
-    A worker with a converted engine needs only the hash of this file, and on a new machine reading it is slow.
+    A worker with a converted engine needs only the hash, and reading the file is slow on a new machine.
     """
     stat = path.stat()
     seen = f"{path} {stat.st_size} {stat.st_mtime_ns} "

@@ -1,4 +1,4 @@
-"""The decode stage: threads that decode in this process, or where that is wiser each in a child process.
+"""The decode stage: threads that decode in this process, or each in a child process if that is safer.
 
 1. Decoding in this process is fast, but a file that crashes or hangs the decoder ends the whole process. In a child it
    costs only the child, and about 2.5 ms more per image.
@@ -78,7 +78,7 @@ class Decoding:
             self._start_thread()
 
     def join(self) -> None:
-        """Wait for the threads to end, except those whose decode hangs."""
+        """Wait for all threads to end whose decode does not hang."""
         for thread in self._threads:
             while thread.is_alive() and not self._running.is_in(thread):
                 thread.join(_JOIN_S)

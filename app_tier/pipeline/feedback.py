@@ -58,7 +58,7 @@ class Learning:
             self._decoder.close()
 
     def _next_group(self) -> list[_Message]:
-        """Wait for a message, and return it with those that wait behind it."""
+        """Wait for a message, and return it with the messages behind it; none once this is closed."""
         first = self._inlet.get()
         group = [] if first is None else [first]
         while group and len(group) < MAX_GROUP:
@@ -73,7 +73,7 @@ class Learning:
         return group
 
     def _learn_group(self, group: Sequence[_Message]) -> bool:
-        """Return whether the whole group was learned. What was not is released."""
+        """Learn the group. Return whether all of it was learned; the rest is released."""
         tagger, deliveries = self._tagger(), [delivery for delivery, _ in group]
         if not isinstance(tagger, Learner):  # feedback is sent only once: acknowledged here, it would be lost
             return self._postpone(

@@ -1,4 +1,4 @@
-"""The fetch stage: is the image still to be tagged, and its bytes."""
+"""The fetch stage: checks whether an image still has to be tagged, and reads its bytes."""
 
 from __future__ import annotations
 

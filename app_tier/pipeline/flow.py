@@ -1,4 +1,4 @@
-"""What all stages of a pipeline share: the messages in flight, the order to drain, retries, and counts."""
+"""The state that all stages of a pipeline share: the messages in flight, the drain request, retries, and counts."""
 
 from __future__ import annotations
 

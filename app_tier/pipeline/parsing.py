@@ -15,7 +15,7 @@ from core.storage.ports import Delivery, Queue
 
 
 class MessageParser:
-    """Parses messages, and finishes those that are not work for this worker. `tagger` is named in jobs made here."""
+    """Parses messages, and finishes messages without work for this worker. `tagger` is named in jobs made here."""
 
     def __init__(self, jobs: Queue, in_flight: InFlight, retrier: Retrier, tagger: str) -> None:
         self._jobs = jobs

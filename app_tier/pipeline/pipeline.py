@@ -199,7 +199,10 @@ class Pipeline:
         self._tagger = tagger
 
     def wait_until_drained(self, timeout_s: float) -> bool:
-        """Return whether everything in flight is finished or released within `timeout_s`. `draining` must be set."""
+        """Wait for three steps, up to `timeout_s` each: the last receive, the messages in flight, the results.
+
+        Return whether all are finished or released. `draining` must be set.
+        """
         self._threads[0].join(timeout_s)  # its last receive may still bring messages
         received = not self._threads[0].is_alive()
         return (

@@ -73,5 +73,5 @@ class Retrier:
 
 
 def send_all(queue: Queue, bodies: list[str], retrier: Retrier) -> None:
-    """Send the messages, and those that are not accepted again, until all are. Raises Unavailable when told to stop."""
+    """Send the messages until the queue has accepted all of them. Raises Unavailable once this worker must stop."""
     retrier.call(Sending(queue, bodies).step)

@@ -32,7 +32,7 @@ _POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class SuspectLimits:
-    """How many suspects may wait here, and how the queue treats those that may not."""
+    """The limits for suspects: how many may wait here, and how the others are put off."""
 
     prefetch: int
     max_receives: int

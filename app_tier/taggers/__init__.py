@@ -95,4 +95,4 @@ class TaggerHandle:
     content: Callable[[], str] = lambda: ""
     """Returns a string that changes when any of its files is put into the store again. Raises Unavailable."""
     notice: str = ""
-    """Why it is not the tagger that was asked for, for people."""
+    """Why it is not the requested tagger, for people."""

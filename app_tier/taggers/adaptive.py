@@ -72,7 +72,7 @@ def find_backbone(request: ModelRequest) -> Backbone:
             raise
         pool = request.pool.model_copy(update={"weights": ""})
         packaged = locate(dataclasses.replace(request, name=_PACKAGED_BACKBONE, pool=pool))
-        return Backbone(*packaged, notice=f"{request.name} sees photos by {_PACKAGED_BACKBONE}: {missing}.")
+        return Backbone(*packaged, notice=f"{request.name} uses the backbone {_PACKAGED_BACKBONE}: {missing}.")
 
 
 def load(backbone: Backbone, request: ModelRequest) -> AdaptiveTagger:
@@ -168,7 +168,7 @@ class AdaptiveTagger:
         )
 
     def learn_features(self, items: Sequence[ImageFeedback]) -> None:
-        """Learn feedback whose features are known. Any news also stores the photos seen since the last time."""
+        """Learn feedback whose features are known. New feedback also stores the photos seen since the last time."""
         seen = self._seen.sums
         state = self._store.learn(items, seen)
         self._current.expire()

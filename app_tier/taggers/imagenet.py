@@ -20,7 +20,7 @@ _ROUNDING = 1e-6
 
 
 class ImageNetTagger:
-    """Applies a softmax over the labels, one of which is right. Near-ties are computed again by `engines.exact`."""
+    """Applies a softmax over the labels: one label is right. `engines.exact` computes near-ties again."""
 
     most_at_once: int | None = None
 

@@ -9,7 +9,7 @@ from core import telemetry
 from core.errors import Unavailable
 from core.storage.ports import Machine
 
-_INTERVAL_S = 5.0  # spot instances are told two minutes before; AWS recommends this interval
+_INTERVAL_S = 5.0  # EC2 gives two minutes' notice; AWS recommends this interval
 
 
 class InterruptionWatch:

@@ -40,7 +40,7 @@ class Hung(Exception):
 class Worker:
     """Serves one pool until it is asked to drain, its machine is taken away, it is abandoned, or it fails.
 
-    `choose` finds the pool's tagger. `machine` is None where the machine is not rented.
+    `choose` finds the pool's tagger. `machine` is None unless it is a cloud instance.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class Worker:
 
 
 class _ControllerWatch:
-    """Tells whether no controller renews its lease: then an idle worker ends itself, as rented machines cost money."""
+    """Checks that a controller renews its lease. Without one an idle worker ends, as cloud instances cost money."""
 
     def __init__(self, roster: Roster, abandoned_s: float) -> None:
         self._roster = roster

@@ -108,7 +108,7 @@ class DecisionRecord(BaseModel):
 
 
 class DecisionHistory(BaseModel):
-    """Decisions of all pools, oldest first; only those whose `kind` differs from the pool's decision before."""
+    """Decisions of all pools, oldest first. Each differs in `kind` from its pool's decision before."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -16,7 +16,7 @@ _HEAD = 12
 
 
 def read(data: bytes) -> Header:
-    """Read the chunks, and drop those that no picture needs. Raises BadImage if there is no picture."""
+    """Read the chunks, and drop needless ones. Raises BadImage if there is no picture."""
     kept: list[bytes] = []
     size = (0, 0)
     pictured = False

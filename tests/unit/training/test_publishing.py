@@ -140,7 +140,7 @@ def test_weights_of_another_shape(folder):
     state = load_file(folder / BEST)
     save_file(state | {"classifier.bias": torch.zeros(3)}, folder / BEST)
     evaluate(folder)
-    assert "'classifier.bias' is missing or of another shape" in refused(folder, WeightsInvalid)
+    assert "'classifier.bias' is missing or has another shape" in refused(folder, WeightsInvalid)
 
 
 def test_weights_that_are_none(folder):

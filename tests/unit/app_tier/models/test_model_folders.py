@@ -65,7 +65,7 @@ def test_the_latest_model_serves_and_a_pinned_version_stays(wanted: ModelRequest
     pinned = ModelRequest(f"florence2@{first.version}", wanted.pool, wanted.settings, wanted.store)
     assert model_folders.find(pinned, "florence2", REPOSITORY).version == first.version
     missing = ModelRequest("florence2@00000000", wanted.pool, wanted.settings, wanted.store)
-    with pytest.raises(WeightsMissing, match="the weights of florence2@00000000 could not be had"):
+    with pytest.raises(WeightsMissing, match="the weights of florence2@00000000 are missing"):
         model_folders.find(missing, "florence2", REPOSITORY)
 
 

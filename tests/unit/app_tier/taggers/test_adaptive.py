@@ -276,7 +276,7 @@ def test_without_its_weights_another_backbone_is_used_and_named(settings: Settin
     pool = PoolSettings(tagger="adaptive")
     choice = selection.choose(pool, settings, backend.store)
     assert choice.name == "adaptive"
-    assert "adaptive sees photos by efficientnet-lite0: the weights of mobilenetv2 could not be had" in choice.notice
+    assert "adaptive uses the backbone efficientnet-lite0: the weights of mobilenetv2 are missing" in choice.notice
     with pytest.raises(WeightsMissing, match="mobilenetv2"):
         selection.choose(pool, settings.model_copy(update={"backend": "aws"}), backend.store)
 

@@ -221,7 +221,7 @@ def test_a_boot_that_fails_says_why(settings: Settings, backend: Backend) -> Non
         worker.run()
     seen = beat(backend)
     assert seen is not None
-    assert "the weights of resnet50 could not be had" in seen.notice
+    assert "the weights of resnet50 are missing" in seen.notice
 
 
 def test_a_boot_that_fails_by_an_unexpected_error_says_why(settings: Settings, backend: Backend) -> None:

@@ -94,7 +94,7 @@ def test_torchs_own_files_are_read_as_tensors_and_nothing_else(add: Run, weights
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: timm.create_model(NETWORK, num_classes=4).state_dict(), "is missing or of another shape"),
+        (lambda: timm.create_model(NETWORK, num_classes=4).state_dict(), "is missing or has another shape"),
         (lambda: timm.create_model("test_vit", num_classes=3).state_dict(), "does not hold weights of pets"),
         (
             lambda: {
