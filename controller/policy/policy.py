@@ -214,8 +214,10 @@ def _limit_by_failures(view: PoolView, terms: Terms, memory: PoolMemory) -> int:
     After a failed boot, launches are tried one at a time, each after its pause, until a worker is ready. After a worker
     broke at work, they are tried until one finishes an image, because each that breaks costs its messages a delivery.
     The pool asks for no more of the cap than that, so a pool whose workers do not boot takes no room from the others.
+    Our busy workers count as needed, even where workers started by hand could do their work.
     """
-    wanted, own = max(0, terms.wanted - terms.by_hand), terms.own
+    busy = sum(worker.ours and worker.stage is Stage.BUSY for worker in view.workers)
+    wanted, own = max(busy, terms.wanted - terms.by_hand), terms.own
     if wanted > own and not view.offerings:
         return own
     if not memory.failures or wanted <= own:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from controller.events.render import sentence
@@ -485,7 +485,21 @@ def test_an_idle_worker_stays_if_another_would_be_launched_in_its_place() -> Non
     assert one(view(*crew, visible=600), SETTLED).drain == ("a",)
 
 
+def world_of(*workers: Worker, max_workers: int, visible: int) -> tuple[Observation, dict[str, PoolMemory], Policy]:
+    return (
+        Observation(1.0, (view(*workers, visible=visible),)),
+        {"p": SETTLED},
+        replace(POLICY, max_workers=max_workers),
+    )
+
+
+BY_HAND = Worker("hand", Stage.REQUESTED, ours=False)
+REQUESTED = tuple(Worker(f"new{number}", Stage.REQUESTED) for number in range(3))
+
+
 @given(worlds())
+@example(world_of(REQUESTED[0], idle("a", 100.0), max_workers=3, visible=630))
+@example(world_of(*REQUESTED, BY_HAND, busy("a", 0), busy("b", 0), max_workers=1, visible=0))
 def test_a_plan_applied_makes_the_next_one_a_no_op(world: tuple[Observation, dict[str, PoolMemory], Policy]) -> None:
     observation, memory, policy = world
     plan, after = decide(observation, memory, policy)
