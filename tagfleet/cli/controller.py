@@ -148,8 +148,10 @@ def resume_command(context: click.Context, settings: Settings) -> None:
 @command.command("replay", short_help="Show where another policy would have acted differently.")
 @click.argument("recording", type=click.File())
 @click.option("--policy", "name", default="tagfleet", show_default=True, help="or per-message, keda, aws, cortex")
-@click.option("--drain-goal", "drain_goal_s", type=float, help="seconds  [default: the recorded one]")
-@click.option("--max-workers", type=int, help="[default: the recorded cap]")
+@click.option(
+    "--drain-goal", "drain_goal_s", type=click.FloatRange(0, min_open=True), help="seconds  [default: the recorded one]"
+)
+@click.option("--max-workers", type=click.IntRange(0), help="[default: the recorded cap]")
 def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max_workers: int | None) -> None:
     """Replay a recording under a policy, and print where the policy would have acted differently.
 
@@ -163,7 +165,8 @@ def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max
         raise click.BadParameter(f"there is no policy {name!r}; there are {', '.join(POLICIES)}", param_hint="--policy")
     try:
         policy, ticks = read(recording)
-        policy = replace(policy, drain_goal_s=drain_goal_s or policy.drain_goal_s)
+        if drain_goal_s is not None:
+            policy = replace(policy, drain_goal_s=drain_goal_s)
         count = 0
         for found in replay(ticks, policy_named(name), policy, max_workers):
             count += 1

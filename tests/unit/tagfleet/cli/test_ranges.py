@@ -15,6 +15,8 @@ from tagfleet.cli import cli
         ("simulate", "--throughput", "0"),
         ("simulate", "--boot", "0"),
         ("simulate", "--price", "0"),
+        ("controller replay", "--drain-goal", "0"),
+        ("controller replay", "--max-workers", "-1"),
         ("loadtest", "--seed", "-1"),
         ("data split", "--seed", "-1"),
         ("ami bake", "--disk-gb", "0"),
