@@ -61,12 +61,14 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
 @click.pass_context
 def explain_command(context: click.Context, settings: Settings, pool: str | None) -> None:
     """Print the last decision of each pool, with every term behind it."""
-    settings = _chosen(context, settings)
-    roster = existing(settings).roster
+    backend = existing(_chosen(context, settings))
+    roster = backend.roster
     records = [record for record in roster.decisions() if pool in (None, record.pool)]
     if not records:
         which = f" about the pool {pool!r}" if pool else ""
-        raise click.ClickException(f"no decision{which} is stored in {settings.home}: has a controller run there?")
+        raise click.ClickException(
+            f"no decision{which} is stored in {backend.store_place}: has a controller run there?"
+        )
     _show(records, paused=roster.paused())
 
 
@@ -118,12 +120,11 @@ def log_command(context: click.Context, settings: Settings, pool: str | None, wo
     """Print the last events of the fleet, the latest last, in this machine's time zone."""
     from controller.events.render import event_table
 
-    settings = _chosen(context, settings)
-    kept = existing(settings).roster.events()
-    found = [one for one in kept if pool in (None, one.pool) and worker in (None, one.worker_id)]
+    backend = existing(_chosen(context, settings))
+    found = [one for one in backend.roster.events() if pool in (None, one.pool) and worker in (None, one.worker_id)]
     if not found:
         about = f" of the worker {worker!r}" if worker else f" of the pool {pool!r}" if pool else ""
-        raise click.ClickException(f"no event{about} is stored in {settings.home}: has a controller run there?")
+        raise click.ClickException(f"no event{about} is stored in {backend.store_place}: has a controller run there?")
     click.echo(event_table(found[-count:], datetime.now().astimezone().tzinfo or UTC))
 
 
