@@ -45,9 +45,14 @@ class Backend:
     def store(self) -> ObjectStore:
         return self._platform.store()
 
+    @property
+    def store_place(self) -> str:
+        """The store's name for people."""
+        return self._platform.store_place()
+
     def check_store(self) -> None:
         """Check that the store honours conditional writes. Raises UnsuitableStore, Unavailable."""
-        check_conditional_writes(self.store, self._platform.store_place())
+        check_conditional_writes(self.store, self.store_place)
 
     @cached_property
     def roster(self) -> Roster:

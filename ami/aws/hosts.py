@@ -39,13 +39,11 @@ def signal_resource(clients: Clients, stack: str, resource: str, instance: str, 
     return True
 
 
-def lift_protection(clients: Clients, id: str) -> None:
-    """Let the database be deleted; a missing one is no error. Raises Unavailable, and Misconfigured among it."""
-    with translate_errors(f"lift the deletion protection of database {id}", "rds"):
+def protect_database(clients: Clients, id: str, *, on: bool) -> None:
+    """Protect the database from deletion, or let it be deleted; a missing one is no error. Raises Unavailable."""
+    with translate_errors(f"{'set' if on else 'lift'} the deletion protection of database {id}", "rds"):
         try:
-            clients.of("rds").modify_db_instance(
-                DBInstanceIdentifier=id, DeletionProtection=False, ApplyImmediately=True
-            )
+            clients.of("rds").modify_db_instance(DBInstanceIdentifier=id, DeletionProtection=on, ApplyImmediately=True)
         except ClientError as error:
             if not code_of(error).startswith("DBInstanceNotFound"):
                 raise

@@ -46,7 +46,9 @@ def command() -> None:
 @click.option("--weights", type=_file, multiple=True, help="NAME.safetensors to put into the image (repeat)")
 @click.option("--gpu", is_flag=True, help="for workers with a GPU: keep torch; the base image must contain the driver")
 @click.option("--subnet", default="", help="subnet of the builder  [default: one of the default VPC]")
-@click.option("--disk-gb", default=40, show_default=True, help="size of the image's disk")
+@click.option(
+    "--disk-gb", type=click.IntRange(1, 16_384), default=40, show_default=True, help="size of the image's disk"
+)
 def bake(
     settings: Settings,
     package: Path,

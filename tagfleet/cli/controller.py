@@ -61,12 +61,14 @@ def command(context: click.Context, settings: Settings, dry_run: bool, record: T
 @click.pass_context
 def explain_command(context: click.Context, settings: Settings, pool: str | None) -> None:
     """Print the last decision of each pool, with every term behind it."""
-    settings = _chosen(context, settings)
-    roster = existing(settings).roster
+    backend = existing(_chosen(context, settings))
+    roster = backend.roster
     records = [record for record in roster.decisions() if pool in (None, record.pool)]
     if not records:
         which = f" about the pool {pool!r}" if pool else ""
-        raise click.ClickException(f"no decision{which} is stored in {settings.home}: has a controller run there?")
+        raise click.ClickException(
+            f"no decision{which} is stored in {backend.store_place}: has a controller run there?"
+        )
     _show(records, paused=roster.paused())
 
 
@@ -118,12 +120,11 @@ def log_command(context: click.Context, settings: Settings, pool: str | None, wo
     """Print the last events of the fleet, the latest last, in this machine's time zone."""
     from controller.events.render import event_table
 
-    settings = _chosen(context, settings)
-    kept = existing(settings).roster.events()
-    found = [one for one in kept if pool in (None, one.pool) and worker in (None, one.worker_id)]
+    backend = existing(_chosen(context, settings))
+    found = [one for one in backend.roster.events() if pool in (None, one.pool) and worker in (None, one.worker_id)]
     if not found:
         about = f" of the worker {worker!r}" if worker else f" of the pool {pool!r}" if pool else ""
-        raise click.ClickException(f"no event{about} is stored in {settings.home}: has a controller run there?")
+        raise click.ClickException(f"no event{about} is stored in {backend.store_place}: has a controller run there?")
     click.echo(event_table(found[-count:], datetime.now().astimezone().tzinfo or UTC))
 
 
@@ -148,8 +149,10 @@ def resume_command(context: click.Context, settings: Settings) -> None:
 @command.command("replay", short_help="Show where another policy would have acted differently.")
 @click.argument("recording", type=click.File())
 @click.option("--policy", "name", default="tagfleet", show_default=True, help="or per-message, keda, aws, cortex")
-@click.option("--drain-goal", "drain_goal_s", type=float, help="seconds  [default: the recorded one]")
-@click.option("--max-workers", type=int, help="[default: the recorded cap]")
+@click.option(
+    "--drain-goal", "drain_goal_s", type=click.FloatRange(0, min_open=True), help="seconds  [default: the recorded one]"
+)
+@click.option("--max-workers", type=click.IntRange(0), help="[default: the recorded cap]")
 def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max_workers: int | None) -> None:
     """Replay a recording under a policy, and print where the policy would have acted differently.
 
@@ -163,7 +166,8 @@ def replay_command(recording: TextIO, name: str, drain_goal_s: float | None, max
         raise click.BadParameter(f"there is no policy {name!r}; there are {', '.join(POLICIES)}", param_hint="--policy")
     try:
         policy, ticks = read(recording)
-        policy = replace(policy, drain_goal_s=drain_goal_s or policy.drain_goal_s)
+        if drain_goal_s is not None:
+            policy = replace(policy, drain_goal_s=drain_goal_s)
         count = 0
         for found in replay(ticks, policy_named(name), policy, max_workers):
             count += 1

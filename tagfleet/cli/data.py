@@ -84,7 +84,7 @@ def check(
 @_images
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="the file to write")
 @click.option("--shares", default="80,10,10", show_default=True, help="per cent for training, validation and test")
-@click.option("--seed", default=0, show_default=True, help="the same seed gives the same split")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="the same seed gives the same split")
 @with_settings()
 def split(settings: Settings, source: Path, images: Path | None, output: Path, shares: str, seed: int) -> None:
     """Split labelled images for training, validation and test.

@@ -74,7 +74,9 @@ _CONCURRENCY, _CONCURRENCY_OF_A_RATE = 4, 64
     "--cold-wait", type=click.FloatRange(1), default=600.0, show_default=True, help="seconds to wait for workers to end"
 )
 @click.option("--tagger", metavar="POOL", help="pool to use  [default: the service's first]")
-@click.option("--seed", default=0, show_default=True, help="seed of made-up photos and Poisson arrivals")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="seed of made-up photos and Poisson arrivals"
+)
 @click.option("--label", default="load", show_default=True, help="name of the run; `compare` pairs runs of one name")
 @click.option("--suite", "suite_name", type=click.Choice([suite.PREDECESSOR]), help="perform a whole table of runs")
 @click.option(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from controller.simulation.traces import Trace
 
 _File = click.Path(path_type=Path, dir_okay=False)
+_POSITIVE = click.FloatRange(0, min_open=True)
 
 
 @click.command("simulate", short_help="Try the controller's policy, and others, on given arrivals.")
@@ -34,12 +35,21 @@ _File = click.Path(path_type=Path, dir_okay=False)
 @click.option("--policy", "policies", multiple=True, help="tagfleet, per-message, keda, aws or cortex  [default: all]")
 @click.option("--all", "everything", is_flag=True, help="all standard traces under all policies")
 @click.option("--weather", type=click.Choice(["calm", "usual", "rough"]), default="usual", show_default=True)
-@click.option("--seed", default=1, show_default=True, help="the same seed gives the same run")
-@click.option("--max-workers", default=20, show_default=True, help="maximum number of workers")
-@click.option("--tick", "tick_s", default=5.0, show_default=True, help="seconds between two ticks of the controller")
-@click.option("--throughput", default=10.0, show_default=True, help="images/s of a worker")
-@click.option("--boot", "boot_s", default=60.0, show_default=True, help="seconds from launch to ready, median")
-@click.option("--price", default=0.2, show_default=True, help="$/h of a worker")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="the same seed gives the same run")
+@click.option("--max-workers", type=click.IntRange(1), default=20, show_default=True, help="maximum number of workers")
+@click.option(
+    "--tick",
+    "tick_s",
+    type=_POSITIVE,
+    default=5.0,
+    show_default=True,
+    help="seconds between two ticks of the controller",
+)
+@click.option("--throughput", type=_POSITIVE, default=10.0, show_default=True, help="images/s of a worker")
+@click.option(
+    "--boot", "boot_s", type=_POSITIVE, default=60.0, show_default=True, help="seconds from launch to ready, median"
+)
+@click.option("--price", type=_POSITIVE, default=0.2, show_default=True, help="$/h of a worker")
 @click.option(
     "--schedule",
     default="",

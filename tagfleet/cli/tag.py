@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -26,6 +27,7 @@ from tagfleet.tagging.run import TaggingOutcome, tag
 
 _INTERRUPTED = 130
 _NAMES_SHOWN = 4
+_FOR_UPLOADS = ("output", "url", "api_key", "format", "plain")
 
 
 class _Place(click.ParamType[str | Path]):
@@ -88,12 +90,24 @@ def command(
     options = {"top_k": top_k, "min_confidence": min_confidence, "cumulative": cumulative}
     options |= _asked_of_florence2(tasks, candidates)
     if addresses or wanted.list_ or wanted.inventory:
-        if paths or output or url:
-            raise click.UsageError("paths, --output and --url are for uploads; photos in a bucket stay in S3")
+        if for_uploads := [*(["paths"] if paths else []), *_given(_FOR_UPLOADS)]:
+            raise click.UsageError(f"{', '.join(for_uploads)}: only for uploads; photos in a bucket stay in S3")
         sys.exit(tag_bucket(settings, addresses, tagger, TagOptions.model_validate(options), wanted))
-    if wanted.any or not paths:
+    if not paths:
         raise click.UsageError("name what to tag: files, folders, s3://BUCKET/PREFIX, --list FILE or --inventory FILE")
+    if for_buckets := _given(of_buckets):
+        raise click.UsageError(f"{', '.join(for_buckets)}: only for photos in a bucket, such as s3://BUCKET/PREFIX")
     _send(settings, paths, (url, api_key), tagger, options, report.OutputOptions(format, output, plain))
+
+
+def _given(names: Container[str | None]) -> list[str]:
+    """Return the options among these parameters that the command line has, as people write them."""
+    context = click.get_current_context()
+    return [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in names and context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+    ]
 
 
 def _asked_of_florence2(tasks: tuple[str, ...], candidates: tuple[str, ...]) -> dict[str, Any]:

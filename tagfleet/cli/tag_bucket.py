@@ -45,11 +45,6 @@ class BucketOptions:
     workers: int | None
     price: float
 
-    @property
-    def any(self) -> bool:
-        """Whether an option for buckets was given. --lead, --rate, --workers and --price do not count."""
-        return bool(self.list_ or self.inventory or self.run or self.everything or self.out or self.estimate)
-
 
 _OPTIONS = (
     click.option("--list", "list_", metavar="FILE", help="buckets: tag what FILE names, one address or key a line"),

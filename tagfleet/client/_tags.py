@@ -43,7 +43,14 @@ class Tags(Calls):
         return self._parse(lambda data: Edit(data["edit_id"], list(map(Item.from_json, data["images"]))), answer)
 
     def undo(self, edit: Edit) -> list[Item]:
-        """Undo an edit and return its images. Undoing it again changes nothing."""
+        """Undo an edit and return its images. Undoing it again changes nothing.
+
+        Raises ValueError for an edit without images, which does not say where to undo it.
+        """
+        if not edit.images:
+            raise ValueError(
+                f"edit {edit.id} has no images; undo the edit that edit_tags or edit_tags_of_many returned"
+            )
         if len(edit.images) == 1:
             path = f"/images/{edit.images[0].image_id}/tags/undo"
             return [self._parse(lambda data: Item.from_json(data["image"]), self._post_undo(path, edit))]

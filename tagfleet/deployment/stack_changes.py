@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from ami import stack as templates
 from ami.aws.buckets import put_text
-from ami.aws.cloudformation import Change, ChangeSet, Event, Stack, StackState
-from ami.aws.hosts import lift_protection
+from ami.aws.cloudformation import Change, ChangeSet, Event, Stack, StackFailed, StackState
+from ami.aws.hosts import protect_database
 from config.settings import Settings
 from core.aws.clients import Clients
 from core.errors import TagfleetError
@@ -77,8 +77,9 @@ def carry_out(
             return None
         if change_set:
             if ends_database(change_set.changes):
-                unprotect_database(clients, stack)
-            _execute(stack, change_set, say)
+                _execute_unprotected(clients, stack, change_set, say)
+            else:
+                _execute(stack, change_set, say)
         state = stack.state()
     return state
 
@@ -87,6 +88,30 @@ def _execute(stack: Stack, change_set: ChangeSet, say: Say) -> None:
     for event in stack.execute(change_set):
         if line := told(event):
             say(line)
+
+
+def _execute_unprotected(clients: Clients, stack: Stack, change_set: ChangeSet, say: Say) -> None:
+    """Lift the database's protection, carry out the changes, and protect the database again if it is still there.
+
+    It is still there after a conditional replacement that did not happen, and after a change that was rolled back.
+    An update that may still run keeps the protection off, which could stop it.
+    """
+    before = unprotect_database(clients, stack)
+    try:
+        _execute(stack, change_set, say)
+    except StackFailed:
+        _protect_again(clients, stack, before, say)
+        raise
+    _protect_again(clients, stack, before, say)
+
+
+def _protect_again(clients: Clients, stack: Stack, before: str, say: Say) -> None:
+    """Protect the database if it is the one from before; the template protects a new one. Warn if AWS refuses."""
+    try:
+        if before and stack.physical_id(DATABASE) == before:
+            protect_database(clients, before, on=True)
+    except TagfleetError as error:
+        say(f"warning: database {before} is not protected from deletion: {error}")
 
 
 def _as_argument(text: str, clients: Clients, state: StackState | None) -> dict[str, str]:
@@ -129,14 +154,22 @@ def protect_stack(stack: Stack, say: Callable[[str], None]) -> None:
 
 
 def ends_database(changes: Iterable[Change]) -> bool:
-    """Return whether these changes delete the database or replace it."""
-    return any(one.resource == DATABASE and "True" in (one.replacement, str(one.action == "Remove")) for one in changes)
+    """Return whether these changes delete the database, replace it, or may replace it.
+
+    CloudFormation says "Conditional" while a value that needs a replacement is known only during the update, such as
+    the name of a subnet group that changes too.
+    """
+    return any(
+        one.resource == DATABASE and (one.action == "Remove" or one.replacement in ("True", "Conditional"))
+        for one in changes
+    )
 
 
-def unprotect_database(clients: Clients, stack: Stack) -> None:
-    """Allow the database to be deleted, if the stack has one. Raises Unavailable."""
+def unprotect_database(clients: Clients, stack: Stack) -> str:
+    """Allow the database to be deleted; return its id, or "" if the stack has none. Raises Unavailable."""
     if id := stack.physical_id(DATABASE):
-        lift_protection(clients, id)
+        protect_database(clients, id, on=False)
+    return id
 
 
 def unprotect(clients: Clients, stack: Stack, state: StackState) -> None:

@@ -196,6 +196,7 @@ class Supervisor:
                     roster = self._backend.roster
                     seen = roster.workers(), roster.pools(), roster.decisions()
                     lines = reporter.report(Snapshot(*seen, batches, roster.events()))
+                    trouble = ""
                 except TagfleetError as error:
                     lines = [] if str(error) == trouble else [str(error)]
                     trouble = str(error)

@@ -152,7 +152,8 @@ class Faults:
         finally:
             over.set()
             with self._lock:
-                self._faults.remove(fault)
+                if fault in self._faults:  # `clear` may have dropped it
+                    self._faults.remove(fault)
 
     def clear(self) -> None:
         """Drop all faults that have not applied yet."""

@@ -47,6 +47,12 @@ def test_the_estimate_says_how_many_how_long_and_how_much(tag: Tag, list_: Path)
         (("s3://",), "not an address of the form s3://BUCKET/KEY"),
         (("s3://a/p", "--list", "x"), "give only the bucket of its keys"),
         (("s3://a/p", "--output", "x"), "photos in a bucket stay in S3"),
+        (("s3://a/p", "--format", "table", "--plain"), "--format, --plain: only for uploads"),
+        (("s3://a/p", "--api-key", "k"), "--api-key: only for uploads"),
+        (("s3://a/p", __file__), "paths: only for uploads"),
+        ((__file__, "--lead", "5000", "--price", "0"), "--lead, --price: only for photos in a bucket"),
+        ((__file__, "--rate", "2", "--workers", "5"), "--rate, --workers: only for photos in a bucket"),
+        ((__file__, "--all", "--list", ""), "--list, --all: only for photos in a bucket"),
         (("s3://a/p", "--tagger", "none"), "there is no such pool; there are: resnet50"),
     ],
 )

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from config import settings as config
 from core.fleet.decisions import DecisionRecord
 from core.fleet.events import FleetEvent
-from core.fleet.roster import Heartbeat
+from core.fleet.roster import Heartbeat, Roster
 from core.wiring import Backend
 from tagfleet.cli import cli
 
@@ -135,3 +135,18 @@ def test_the_events_are_a_table(backend, run):
     assert run("controller", "log", "-n", "1").stdout.splitlines()[1:] == lines[2:]
     assert run("controller", "log", "--worker", "i-1").stdout.splitlines()[1:] == lines[:2]
     assert "no event of the pool 'other' is stored" in run("controller", "log", "--pool", "other").stderr
+
+
+@pytest.mark.parametrize("command", ["explain", "log"])
+def test_what_has_not_run_is_said_of_the_deployments_place(backend, run, monkeypatch, command):
+    assert f"is stored in folder {backend.settings.home}/store: has" in run("controller", command).stderr
+    monkeypatch.setattr(Roster, "decisions", lambda _: [])
+    monkeypatch.setattr(Roster, "events", lambda _: [])
+    for name, value in {
+        "TAGFLEET_BACKEND": "aws",
+        "TAGFLEET_AWS__INPUT_BUCKET": "photos-in",
+        "TAGFLEET_AWS__OUTPUT_BUCKET": "tags-out",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert "is stored in bucket tags-out at http://127.0.0.1:9: has" in run("controller", command).stderr

@@ -85,6 +85,12 @@ def test_tags_of_many_images(service, client):
     assert [[tag.name for tag in item.tags] for item in client.undo(edit)] == [["dog"], ["dog"]]
 
 
+def test_an_edit_without_images_cannot_be_undone(service, client):
+    with pytest.raises(ValueError, match="edit edt_1 has no images"):
+        client.undo(Edit("edt_1", []))
+    assert service.faults.requests == []
+
+
 def test_tags_across_batches(service, client):
     tagged(client, "a.jpg")
     tagged(client, "b.jpg", "c.jpg")

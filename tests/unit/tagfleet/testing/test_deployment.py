@@ -133,6 +133,14 @@ def test_requests_can_wait():
         assert http.get(url).status_code == 200
 
 
+def test_faults_can_be_cleared_while_requests_are_held():
+    with deployment() as fleet, httpx.Client() as http:
+        with fleet.faults.hold("/models"):
+            fleet.faults.clear()
+            assert http.get(f"{fleet.url}/api/v1/models", timeout=5).status_code == 200
+        assert http.get(f"{fleet.url}/api/v1/models").status_code == 200
+
+
 def test_a_broken_connection_may_hide_what_was_done():
     with deployment() as fleet:
         client = fleet.client(patience=Patience(total_s=0))
