@@ -152,7 +152,7 @@ def test_more_labels_than_it_keeps_are_refused(tagger: AdaptiveTagger) -> None:
 def test_what_it_knows_is_shown(settings: Settings, tagger: AdaptiveTagger, folder: Path) -> None:
     home = ["--home", str(settings.home)]
     shown = CliRunner().invoke(command, ["show", *home])
-    assert "nothing was learned yet" in shown.output
+    assert "nothing is learned yet" in shown.output
     fit(tagger, folder)
     shown = CliRunner().invoke(command, ["show", *home])
     assert shown.exit_code == 0, shown.output
