@@ -11,12 +11,10 @@ from collections.abc import Iterator
 import click
 
 from core.aws.prices import table
-from tagfleet.request_prices import GET, LIST, PUT, SQS
+from tagfleet.request_prices import LIST, PUT, SQS
 
 _TYPES = ("g4dn.xlarge", "g5.xlarge", "g6.xlarge", "c7i.xlarge", "m7i.xlarge")
 _SPEEDS = (25, 50, 100, 200, 400)
-REQUESTS = 2_000 * PUT + 1_000 * GET + 630 * SQS
-"""$ for the requests of 1,000 images: two PUTs and one GET to S3 and 0.63 requests to SQS for each image."""
 
 _IDLE = {
     "control loop, a tick every 5 s: a PUT and a LIST to S3 and a request to SQS each": 12 * (PUT + LIST + SQS),

@@ -25,7 +25,6 @@ from PIL import Image
 from core.errors import BadImage
 from core.imaging.decode import DecodeBudget, Decoder
 
-BITS = 64
 _SIDE = 32
 _LOW = 8
 _NOISE = 1.0

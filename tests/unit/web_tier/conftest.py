@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,19 +17,12 @@ from core.domain.messages import Job, Result, Tag, decode_job, encode_output
 from core.errors import Unavailable
 from core.storage import layout
 from core.wiring import Backend
+from tests.clock import Clock
 from tests.postgresql import Server, running
 from web_tier.app import create_app
 from web_tier.catalog.database import Database, catalog_url, migrate
 from web_tier.catalog.results import ResultCatalog
 from web_tier.collector.collector import Collector
-
-
-@dataclass
-class Clock:
-    now: float = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -202,21 +196,28 @@ def cataloged(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Se
         yield settings.model_copy(update={"web": web})
 
 
-@pytest.fixture
-def web(cataloged: Settings, clock: Clock, budget: Budget) -> Iterator[Web]:
-    """Everything answers until the test lowers the budget."""
-    migrate(catalog_url(cataloged))
-    backend = FailingBackend(cataloged, budget)
-    database = Database(catalog_url(cataloged))
+@contextmanager
+def web_over(backend: Backend, clock: Clock) -> Iterator[Web]:
+    """The application and the collector over one catalogue, which is migrated first."""
+    settings = backend.settings
+    migrate(catalog_url(settings))
+    database = Database(catalog_url(settings))
     catalog = ResultCatalog(database)
-    app = create_app(backend, cataloged, clock)
+    app = create_app(backend, settings, clock)
     yield Web(
-        settings=cataloged,
+        settings=settings,
         backend=backend,
         clock=clock,
         client=app.test_client(),
-        collector=Collector(backend, catalog, cataloged, clock),
+        collector=Collector(backend, catalog, settings, clock),
         catalog=catalog,
     )
     app.extensions["tagfleet"].database.close()
     database.close()
+
+
+@pytest.fixture
+def web(cataloged: Settings, clock: Clock, budget: Budget) -> Iterator[Web]:
+    """Everything answers until the test lowers the budget."""
+    with web_over(FailingBackend(cataloged, budget), clock) as web:
+        yield web

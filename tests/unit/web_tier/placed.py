@@ -8,11 +8,8 @@ from contextlib import contextmanager
 
 from config.settings import Settings
 from core.wiring import Backend
-from tests.unit.web_tier.conftest import Clock, Web
-from web_tier.app import create_app
-from web_tier.catalog.database import Database, catalog_url, migrate
-from web_tier.catalog.results import ResultCatalog
-from web_tier.collector.collector import Collector
+from tests.clock import Clock
+from tests.unit.web_tier.conftest import Web, web_over
 
 PATIENCE_S = 120
 
@@ -34,17 +31,5 @@ def until(condition: Callable[[], object], what: str) -> None:
 def served(settings: Settings, url: str) -> Iterator[Web]:
     """The service over the catalogue at `url`."""
     placed = settings.model_copy(update={"web": settings.web.model_copy(update={"catalog_url": url})})
-    migrate(catalog_url(placed))
-    backend, clock, database = Backend(placed), Clock(), Database(catalog_url(placed))
-    catalog = ResultCatalog(database)
-    app = create_app(backend, placed, clock)
-    yield Web(
-        settings=placed,
-        backend=backend,
-        clock=clock,
-        client=app.test_client(),
-        collector=Collector(backend, catalog, placed, clock),
-        catalog=catalog,
-    )
-    app.extensions["tagfleet"].database.close()
-    database.close()
+    with web_over(Backend(placed), Clock()) as web:
+        yield web

@@ -24,6 +24,7 @@ from core.errors import NotFound, PreconditionFailed, Unavailable, WeightsInvali
 from core.storage import layout
 from core.storage.ports import ObjectStore
 from core.wiring import Backend
+from tests.clock import Clock
 
 D = 24
 LOOK_S = 5.0
@@ -40,16 +41,9 @@ class Colours:
         return np.repeat(means, D // 3, axis=1)
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture

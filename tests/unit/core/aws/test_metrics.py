@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from core.aws import metrics as cloudwatch
 from core.aws.metrics import CloudWatchMetrics
 from core.fleet.metrics import Metric, Sample
+from tests.clock import Clock
 
 
 @dataclass
@@ -35,14 +36,6 @@ class FakeCloudWatch:
     @property
     def taken(self) -> list[Mapping[str, Any]]:
         return [datum for call in self.calls for datum in call]
-
-
-@dataclass
-class Clock:
-    now: float = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def refusal(code: str) -> ClientError:

@@ -10,21 +10,15 @@ from pathlib import Path
 import pytest
 
 from tagfleet.supervisor.child import Child
+from tests.clock import Clock
 
 SLEEPER = "import time; print('here', flush=True); time.sleep(60)"
 WITH_A_CHILD = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEPER!r}]).pid, flush=True)"
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture
