@@ -31,7 +31,7 @@ class BakeFailed(TagfleetError):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What to bake. `name` is the image's, and tags everything that the bake makes: letters, digits and hyphens."""
+    """An image to bake. Its `name` (letters, digits, hyphens) also tags everything that the bake makes."""
 
     name: str
     base: str

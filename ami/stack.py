@@ -50,7 +50,7 @@ _INLINE_BYTES = 51_200
 
 @dataclass(frozen=True)
 class TemplateOptions:
-    """What the template's text depends on; everything else is a parameter. The first pool is the default one."""
+    """The values that the template's text depends on; all others are parameters. The first pool is the default one."""
 
     pools: Sequence[str]
     namespace: str

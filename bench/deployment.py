@@ -96,7 +96,7 @@ class Deployment:
 
     @property
     def said(self) -> str:
-        """What the last started `up` has printed so far."""
+        """The output so far of the `up` that was started last."""
         return self._out.read_text()
 
     @property

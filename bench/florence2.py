@@ -27,7 +27,7 @@ _LEARNED = 51_290
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What was measured. Seconds are processor time; memory is the peak of the whole process."""
+    """The measured costs. Seconds are processor time; memory is the peak of the whole process."""
 
     weights: int
     look_s: float

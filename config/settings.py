@@ -69,7 +69,7 @@ def _tasks(text: str) -> str:
 
 
 Task = Literal["caption", "detailed_caption", "detect", "regions", "find"]
-"""What florence2 can do."""
+"""A task that florence2 can do."""
 
 Folder = Annotated[Path, BeforeValidator(_named), AfterValidator(_expanded)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -54,7 +54,7 @@ class Image:
     root_device: str
     architecture: str
     runs_on: str = ""
-    """What its worker was baked for: cpu or gpu; empty if unknown."""
+    """The kind of worker it was baked for: cpu or gpu; empty if unknown."""
     root_gib: int = 0
     """The size of its root volume, which is an instance's least; 0 if unknown."""
     runs_user_data: bool = True

@@ -169,7 +169,7 @@ class Pipeline:
 
     @property
     def notice(self) -> str:
-        """What the pipeline waits for, for people. Empty if nothing is wrong."""
+        """Say for people why the pipeline waits. Empty if nothing is wrong."""
         return self._flow.health.notice
 
     def set_problem(self, part: str, problem: str) -> None:

@@ -34,7 +34,7 @@ class Identity:
 
 @dataclass(slots=True)
 class WorkerStatus:
-    """What a worker reports about itself, beside what its pipeline counts. Its owner changes it."""
+    """A worker's report about itself, beside its pipeline's counts. Its owner changes it."""
 
     state_since: float
     state: WorkerState = WorkerState.STARTING
@@ -42,7 +42,7 @@ class WorkerStatus:
     pipeline: Pipeline | None = None
     boot: BootTimings | None = None
     notice: str = ""
-    """What is wrong, for people."""
+    """The present problem, for people."""
     ended_by: str = ""
     """The error that ended it."""
     leaving: str = ""

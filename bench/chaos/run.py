@@ -35,7 +35,7 @@ _SENDERS = 3
 _RETRY_S = 0.3
 _SETTLED_S = 60.0
 _ENDING_S = 10.0
-"""What is double then stays double."""
+"""A result that is double then stays double."""
 _TRY_AGAIN = {"TAGFLEET_CONTROLLER__BREAKER_RESET_S": "3"}
 """Workers that are killed while they boot rightly open the breaker."""
 _SOON_HUNG = {"TAGFLEET_WORKER__DECODE_TIMEOUT_S": "8"}

@@ -18,7 +18,7 @@ _TOP = 5
 
 
 class Model(Protocol):
-    """What a peer serves: `prepare` runs once per request, `tag` once per batch."""
+    """The model that a peer serves: `prepare` runs once per request, `tag` once per batch."""
 
     def prepare(self, photo: bytes) -> Any:
         """Return the network's input for a JPEG."""

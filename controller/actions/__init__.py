@@ -1,1 +1,1 @@
-"""What the controller does to the fleet beyond single calls: launches, which survive a crash at any instant."""
+"""Actions on the fleet that take more than one call: launches, which survive a crash at any instant."""

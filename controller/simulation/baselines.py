@@ -19,7 +19,7 @@ from core.fleet.decisions import Decision, Details, Rule
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a rule sees: counts of images and workers. `at` is in seconds since the first observation."""
+    """The input of a rule: counts of images and workers. `at` is in seconds since the first observation."""
 
     at: float
     visible: int

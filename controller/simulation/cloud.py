@@ -57,7 +57,7 @@ class LaunchRequest:
 
 @dataclass(slots=True)
 class Totals:
-    """What the whole run came to."""
+    """The totals of the whole run."""
 
     waits: list[tuple[float, int]] = field(default_factory=list)
     """Seconds from an image's arrival to its result, and of how many images."""

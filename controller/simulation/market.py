@@ -1,4 +1,4 @@
-"""What the simulated cloud has to offer: offerings, their prices, and how much of a launch it grants."""
+"""The simulated cloud's offerings, their prices, and how much of a launch it grants."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Market:
         return cls(timeline, chance, [Offering("simulated", zone, "on-demand", price) for zone in _ZONES])
 
     def offerings(self) -> list[Offering]:
-        """What may be launched now, best first."""
+        """Return the offerings that can be launched now, best first."""
         return [one for one in self.menu if not self.is_aside(one)]
 
     def is_aside(self, offering: Offering) -> bool:
@@ -71,7 +71,7 @@ class Market:
             raise Unavailable(f"cannot launch {offering}: AWS has a problem (InternalError)")
 
     def grant(self, count: int, offering: Offering, present: int, weather: Weather) -> Grant:
-        """What a launch of `count` gets while `present` instances exist."""
+        """Return how many of `count` instances a launch gets while `present` instances exist."""
         if self.refusal:
             return Grant(0, self.refusal, Cause.LASTING)
         granted = 0 if offering in self.sold_out else self._by_chance(count, offering, weather)

@@ -1,4 +1,4 @@
-"""What a simulation plays on: a kind of worker, the cloud's weather and the controller's settings."""
+"""The setting of a simulation: a kind of worker, the cloud's weather and the controller's settings."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with one pool: by which rule, and from which terms."""
+    """The actions for one pool, with the rule and the terms that led to them."""
 
     pool: str
     launch: int

@@ -34,7 +34,7 @@ BAKES = "fleet/bakes/"
 """Files that the builder of a machine image reads, and its report."""
 RESULTS_QUEUE = "results"
 ADAPTIVE = "adaptive/"
-"""What adaptive taggers have learned from people."""
+"""The states of adaptive taggers: everything that they have learned from people."""
 MODELS = "models/"
 
 

@@ -35,7 +35,7 @@ from training.fit.schedule import Cosine
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to train, and where. Only `run`, which has the hashes of splits and weights, determines the result."""
+    """A training to run, and its folders. Only `run`, with the hashes of splits and weights, determines the result."""
 
     folder: Path
     run: TrainingRun

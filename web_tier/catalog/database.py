@@ -40,7 +40,7 @@ _GENERATION_SIZE = 1000
 
 
 class Kind(Protocol):
-    """What differs between the kinds of database."""
+    """The operations that differ between the kinds of database."""
 
     place: str
     """The database as messages name it, without a password."""

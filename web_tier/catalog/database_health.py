@@ -33,7 +33,7 @@ class DatabaseHealth:
 
     @property
     def trouble(self) -> str:
-        """What is wrong, as a clause; empty if nothing is."""
+        """The present problem, as a clause; empty if there is none."""
         return self._fault or ""
 
     def record_failure(self, fault: Fault) -> None:

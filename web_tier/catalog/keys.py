@@ -29,7 +29,7 @@ class NoSuchKey(TagfleetError):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What the catalogue keeps of a key. Only its holder has the secret, which was shown when the key was made."""
+    """A key, as the catalogue stores it. Only its holder has the secret, which was shown when the key was made."""
 
     id: str
     name: str

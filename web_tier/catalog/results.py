@@ -62,7 +62,7 @@ class ImageOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What `ResultCatalog.record` did with its outcomes."""
+    """The effect of `ResultCatalog.record`."""
 
     new: int
     replaced: int
@@ -73,7 +73,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class RecordedEnd:
-    """What the catalogue knows of the end of one image."""
+    """The end of one image, as the catalogue stores it."""
 
     finished: bool
     provisional: bool

@@ -23,7 +23,7 @@ from web_tier.http.request_parsing import Body, Header, parse_body, parse_query
 from web_tier.http.responses import json_response
 
 Scope = Literal["open", "read", "write", "operate"]
-"""What a caller's key must allow; `open` asks for no key."""
+"""The permission that a caller's key needs; `open` asks for no key."""
 
 View = Callable[..., Response | dict[str, Any] | None]
 """Takes the variables of the path, and `query` and `body` where they are declared.
@@ -34,7 +34,7 @@ A dict is sent as JSON with the declared status, None as an empty answer.
 
 @dataclass(frozen=True)
 class Answer:
-    """What a route answers when it succeeds.
+    """The answer of a route when it succeeds.
 
     `content` is the schema of a JSON answer, or OpenAPI's media type objects by media type, or None where there is no
     body. `also` describes further statuses with the same content.

@@ -18,7 +18,7 @@ _SETTLED_S = 2.0
 
 
 class Connection(Protocol):
-    """What `Connections` uses of a connection."""
+    """The part of a connection that `Connections` uses."""
 
     address: str | None
     """The name under which it is counted; None for a trusted proxy, which has connections of many clients."""
