@@ -24,6 +24,8 @@ class Engine(Protocol):
 
     name: str
     """The engine's name for people: `openvino bf16`, `torch cuda bf16`."""
+    best_batch: int
+    """The number of images in one call of `infer` at which it is fastest on this machine."""
 
     def infer(self, batch: Pixels) -> Outputs:
         """Run one forward pass over a batch of any size. One thread at a time."""

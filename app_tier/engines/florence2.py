@@ -47,6 +47,7 @@ class Florence2Engine:
             torch.set_num_threads(threads)
         self.name = "torch cuda bf16" if cuda else "torch cpu fp32"
         self.most_at_once = None if cuda else 1  # a picture takes seconds: a batch would only delay a drain
+        self.best_batch = 8 if cuda else 1
         self._device = torch.device("cuda" if cuda else "cpu")
         self._dtype = torch.bfloat16 if cuda else torch.float32
         model, self.processor = load(folder)

@@ -44,6 +44,8 @@ class OpenVinoEngine:
     floating point.
     """
 
+    best_batch = 8
+
     def __init__(self, converted: ConvertedNetwork, threads: int, *, bf16: bool) -> None:
         core = ov.Core()
         bf16 = bf16 and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

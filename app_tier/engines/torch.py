@@ -25,6 +25,7 @@ class TorchEngine:
             module = torch.compile(built, dynamic=True)
         else:
             torch.set_num_threads(threads)
+        self.best_batch = 64 if self._device.type == "cuda" else 8
         self.name = "torch cuda bf16" if self._device.type == "cuda" else "torch cpu fp32"
         self._module = module
 

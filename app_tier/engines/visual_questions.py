@@ -42,6 +42,8 @@ class QuestionEngine(Protocol):
     """The side of its square frames, in pixels."""
     most_at_once: int | None
     """The most frames in one call; None: as many as the settings say."""
+    best_batch: int
+    """The number of frames in one call at which it is fastest."""
 
     def answer(self, frames: Pixels, questions: Sequence[Question]) -> list[Answer]:
         """Return the answer to each question about one of the (N, side, side, 3) frames."""

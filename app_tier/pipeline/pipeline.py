@@ -13,12 +13,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from app_tier.pipeline.batching import InferenceBatcher
 from app_tier.pipeline.child_decoder import ChildDecoder
@@ -28,6 +26,7 @@ from app_tier.pipeline.feedback import Learning
 from app_tier.pipeline.fetching import Cancellations, Fetching
 from app_tier.pipeline.flow import Flow
 from app_tier.pipeline.in_flight import InFlight
+from app_tier.pipeline.inference import Inference
 from app_tier.pipeline.item import WorkItem
 from app_tier.pipeline.parsing import MessageParser
 from app_tier.pipeline.result_batching import ResultBatcher
@@ -102,7 +101,7 @@ class Pipeline:
             for name, stage, count in (
                 ("receive", self._receive, 1),
                 ("fetch", self._fetch, settings.fetch_threads),
-                ("infer", self._infer, 1),
+                ("infer", self._stages.inference.run, 1),
                 ("finish", self._finish, settings.finish_threads),
                 ("suspects", self._stages.suspects.run, 1),
                 ("learn", self._stages.learning.run, 1),
@@ -134,6 +133,7 @@ class Pipeline:
             parser=MessageParser(ports.jobs, self.in_flight, flow.retrier, self._tagger.name),
             fetching=fetching,
             decoding=decoding,
+            inference=Inference(self._queues.to_infer, self._crash_record, self._tagged),
             writer=writer,
             suspects=Suspects(
                 flow,
@@ -304,21 +304,10 @@ class Pipeline:
         self._flow.stop_expecting(item)  # before `put`: the batch must not wait for the image that completes it
         self._queues.to_infer.put(item)
 
-    # --- infer --------------------------------------------------------------------------------
+    # --- infer: see inference.py --------------------------------------------------------------
 
-    def _infer(self) -> None:
-        """Tag batches of images."""
-        while batch := self._queues.to_infer.next():
-            started = time.perf_counter()
-            frames = np.stack([item.frame for item in batch])  # type: ignore[misc]  # decoded: each has its frame
-            tagger: Tagger = batch[0].tagger  # type: ignore[assignment]  # the one tagger that made all frames
-            with self._crash_record.tagging([item.job.image_id for item in batch]):
-                predictions = tagger.infer(frames, [item.job.options for item in batch])
-            for item in batch:
-                item.record_time("infer", started, shared_by=len(batch))
-            self._queues.to_finish.put(
-                [self._finished(item, prediction) for item, prediction in zip(batch, predictions, strict=True)]
-            )
+    def _tagged(self, tagged: Sequence[tuple[WorkItem, Prediction]]) -> None:
+        self._queues.to_finish.put([self._finished(item, prediction) for item, prediction in tagged])
 
     # --- finish -------------------------------------------------------------------------------
 
@@ -367,6 +356,7 @@ class _Stages:
     parser: MessageParser
     fetching: Fetching
     decoding: Decoding
+    inference: Inference
     writer: ResultWriter
     suspects: Suspects
     learning: Learning

@@ -41,6 +41,8 @@ class Tagger(Protocol):
     """The shape of a frame."""
     most_at_once: int | None
     """The most images in one call of `infer`. None: as many as the settings say."""
+    best_batch: int
+    """The number of images in one call of `infer` at which its engine is fastest on this machine."""
 
     @property
     def version(self) -> str:

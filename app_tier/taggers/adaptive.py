@@ -107,6 +107,7 @@ class AdaptiveTagger:
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
         self.engine_name = engine.name
+        self.best_batch = engine.best_batch
         self._network = network
         self._engine = engine
         self._engine_lock = threading.Lock()

@@ -59,6 +59,7 @@ class Florence2Tagger:
         self.side = engine.side
         self.shape = (engine.side, engine.side, 3)
         self.engine_name = engine.name
+        self.best_batch = engine.best_batch
         self.most_at_once = engine.most_at_once
         self._engine = engine
         self._defaults = defaults

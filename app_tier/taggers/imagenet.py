@@ -31,6 +31,7 @@ class ImageNetTagger:
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
         self.engine_name = engines.fast.name
+        self.best_batch = engines.fast.best_batch
         self._engine = engines.fast
         self._exact = cache(engines.exact) if engines.exact else None  # made at the first near-tie
         self._near_tie = engines.near_tie

@@ -27,6 +27,7 @@ class MultiLabelTagger:
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
         self.engine_name = engine.name
+        self.best_batch = engine.best_batch
         self._engine = engine
         self._network = network
         self._temperature = manifest.temperature

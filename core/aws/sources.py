@@ -12,7 +12,7 @@ from core.aws.clients import Clients
 from core.aws.errors import code_of, translate_errors
 from core.domain.addresses import split_address, version_of
 from core.errors import NotFound, Unreadable
-from core.storage.ports import Blob, Etag, ObjectInfo
+from core.storage.ports import Admit, Blob, Etag, ObjectInfo
 from core.telemetry import logger
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class S3Source:
     def _s3(self) -> S3Client:
         return self._clients.s3
 
-    def read(self, uri: str, max_bytes: int) -> Blob:
+    def read(self, uri: str, max_bytes: int, admit: Admit | None = None) -> Blob:
         bucket, key = split_address(uri)
         if not key:
             raise ValueError(f"{uri!r} names a bucket and no object in it")
@@ -56,6 +56,8 @@ class S3Source:
             with answer["Body"] as body:
                 if answer["ContentLength"] > max_bytes:
                     raise Unreadable(f"it is larger than the {max_bytes / (1 << 20):.0f} MB that are read at most")
+                if admit is not None:
+                    admit(answer["ContentLength"])
                 data = body.read()
         kind = answer.get("ContentType", "application/octet-stream")
         return Blob(data, Etag(answer["ETag"].strip('"')), kind, answer.get("VersionId", ""))

@@ -19,7 +19,7 @@ from core.aws.errors import attempts_of, code_of, translate_error, translate_err
 from core.errors import Misconfigured, NotFound, PreconditionFailed, Unavailable
 from core.storage import layout
 from core.storage.keys import segments_of
-from core.storage.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
+from core.storage.ports import Admit, Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
 from core.util.backoff import retry
 
 if TYPE_CHECKING:
@@ -79,13 +79,21 @@ class S3Store:
         parts = partial(_put_parts, self._s3, about, kind, head, partial(_read, data), _headers(condition))
         return self._write(bucket, key, nonce, parts, tries=1)  # a stream can't be read again
 
-    def get(self, key: str) -> Blob:
+    def put_all(self, objects: Mapping[str, bytes], *, content_type: str = _DEFAULT_TYPE) -> None:
+        for key, data in objects.items():
+            self.put(key, data, content_type=content_type)
+
+    def get(self, key: str, admit: Admit | None = None) -> Blob:
         bucket = self._bucket(key)
         doing = f"get objects from bucket {bucket}"
 
         def read() -> Blob:
+            nonlocal admit
             with translate_errors(doing, "s3"):
                 answer = _find(key, partial(self._s3.get_object, Bucket=bucket, Key=key))
+                if admit is not None:
+                    admit(answer["ContentLength"])
+                    admit = None
                 try:
                     data = answer["Body"].read()
                 except BotoCoreError as error:  # botocore does not retry once the body has begun

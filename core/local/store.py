@@ -16,7 +16,7 @@ import os
 import secrets
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from io import FileIO
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import BinaryIO
 
 from core.errors import NotFound, PreconditionFailed
 from core.storage.keys import is_segment, segments_of
-from core.storage.ports import Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
+from core.storage.ports import Admit, Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
 from core.util.disk_errors import guarded, locked, sync_folder
 from core.util.private import private_folder
 
@@ -77,10 +77,19 @@ class LocalStore:
             with suppress(OSError):
                 os.unlink(partial)  # noqa: PTH108  # there only if the put failed
 
-    def get(self, key: str) -> Blob:
-        with guarded("read from the store in", self._root), self._open(key) as file:
-            etag = _etag(os.fstat(file.fileno()))
-            return Blob(file.readall(), etag, mimetypes.guess_type(key)[0] or _DEFAULT_TYPE)
+    def put_all(self, objects: Mapping[str, bytes], *, content_type: str = _DEFAULT_TYPE) -> None:
+        for key, data in objects.items():
+            self.put(key, data, content_type=content_type)
+
+    def get(self, key: str, admit: Admit | None = None) -> Blob:
+        with guarded("read from the store in", self._root):
+            file = self._open(key)
+        with file:
+            found = os.fstat(file.fileno())
+            if admit is not None:
+                admit(found.st_size)
+            with guarded("read from the store in", self._root):
+                return Blob(file.readall(), _etag(found), mimetypes.guess_type(key)[0] or _DEFAULT_TYPE)
 
     def copy(self, source: str, target: str) -> Etag:
         with guarded("read from the store in", self._root):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import BinaryIO
 
 from core.errors import NotFound, PreconditionFailed
 from core.storage.keys import segments_of
-from core.storage.ports import Blob, Condition, Etag, IfAbsent, IfMatch, ObjectInfo, UploadForm
+from core.storage.ports import Admit, Blob, Condition, Etag, IfAbsent, IfMatch, ObjectInfo, UploadForm
 
 _CHUNK = 1 << 20
 
@@ -54,11 +54,17 @@ class MemoryStore:
             self._objects[key] = _Object(Blob(content, etag, content_type), self._clock())
         return etag
 
-    def get(self, key: str) -> Blob:
+    def put_all(self, objects: Mapping[str, bytes], *, content_type: str = "application/octet-stream") -> None:
+        for key, data in objects.items():
+            self.put(key, data, content_type=content_type)
+
+    def get(self, key: str, admit: Admit | None = None) -> Blob:
         segments_of(key)
         there = self._objects.get(key)
         if there is None:
             raise NotFound(key)
+        if admit is not None:
+            admit(len(there.blob.data))
         return there.blob
 
     def copy(self, source: str, target: str) -> Etag:

@@ -6,7 +6,7 @@ implementations. Value types are immutable; times are Unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import BinaryIO, NewType, Protocol
@@ -58,6 +58,10 @@ class UploadForm:
     fields: dict[str, str]
 
 
+Admit = Callable[[int], None]
+"""Called with the size (bytes) of an object before its bytes are read. It may wait, or raise to leave them unread."""
+
+
 class ObjectStore(Protocol):
     """Stores bytes under keys. A put is atomic, and durable when it returns.
 
@@ -79,8 +83,18 @@ class ObjectStore(Protocol):
         the condition does not hold, Unavailable if the store cannot accept it.
         """
 
-    def get(self, key: str) -> Blob:
-        """Return the object. Raises NotFound, Unavailable."""
+    def put_all(self, objects: Mapping[str, bytes], *, content_type: str = "application/octet-stream") -> None:
+        """Store several objects, replacing any there. All are durable when this returns.
+
+        Faster than a `put` for each where the store can write several at once. Raises Unavailable; then some may be
+        stored, and it is safe to put all of them again.
+        """
+
+    def get(self, key: str, admit: Admit | None = None) -> Blob:
+        """Return the object. Calls `admit` first; its errors pass unchanged. Raises NotFound, Unavailable.
+
+        If reading breaks off and is tried again, `admit` is not called again.
+        """
 
     def copy(self, source: str, target: str) -> Etag:
         """Store the bytes of `source` under `target` too, replacing any object there. Raises NotFound, Unavailable."""
@@ -102,8 +116,11 @@ class Source(Protocol):
     addresses raise ValueError.
     """
 
-    def read(self, uri: str, max_bytes: int) -> Blob:
-        """Return the object. Raises NotFound, Unreadable (also for one larger than `max_bytes`), Unavailable."""
+    def read(self, uri: str, max_bytes: int, admit: Admit | None = None) -> Blob:
+        """Return the object. Calls `admit` first, as `ObjectStore.get` does.
+
+        Raises NotFound, Unreadable (also for one larger than `max_bytes`), Unavailable.
+        """
 
     def list(self, uri: str, start_after: str = "", *, pages: int | None = None) -> Iterator[ObjectInfo]:
         """Yield the objects whose address starts with `uri` and whose key sorts, by its bytes, after `start_after`.

@@ -36,6 +36,32 @@ def test_what_is_put_is_got_by_every_client(stores, store):
     assert (blob.data, blob.etag) == (b"\x00\xff" * 1000, etag)
 
 
+def test_several_objects_are_put_at_once(stores, store):
+    store.put("results/bat_1/img_0.json", b"old")
+    objects = {f"results/bat_1/img_{number}.json": b"%d" % number for number in range(25)}
+    store.put_all(objects, content_type="application/json")
+    reader = stores.open()
+    assert {key: reader.get(key).data for key in objects} == objects
+    assert reader.get("results/bat_1/img_7.json").content_type == "application/json"
+    store.put_all({})
+
+
+def test_an_object_is_admitted_by_its_size_before_it_is_read(store):
+    store.put("a", b"12345")
+    admitted = []
+    assert store.get("a", admitted.append).data == b"12345"
+    assert admitted == [5]
+
+    def refuse(size):
+        raise InterruptedError(size)
+
+    with pytest.raises(InterruptedError):
+        store.get("a", refuse)
+    with pytest.raises(NotFound):
+        store.get("none", admitted.append)
+    assert store.get("a").data == b"12345"
+
+
 def test_an_empty_object_is_an_object(store):
     store.put("fleet/drain/w", b"")
     assert store.get("fleet/drain/w").data == b""

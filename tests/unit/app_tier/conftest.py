@@ -32,6 +32,7 @@ class ColourTagger:
     side = 8
     shape = (8, 8, 3)
     most_at_once: int | None = None
+    best_batch = 8
 
     def __init__(self) -> None:
         self.batches: list[int] = []

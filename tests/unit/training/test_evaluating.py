@@ -53,6 +53,7 @@ class ColourTagger:
     side = 8
     shape = (8, 8, 3)
     most_at_once: int | None = None
+    best_batch = 8
 
     def preprocess(self, image: Image.Image) -> Frame:
         return np.asarray(image.resize((8, 8), Image.Resampling.BOX))

@@ -16,7 +16,7 @@ from core.domain.messages import Job, Result, decode_result, encode
 from core.domain.notifications import parse_message
 from core.errors import NotFound, Unreadable
 from core.storage import layout
-from core.storage.ports import Blob, Etag
+from core.storage.ports import Admit, Blob, Etag
 from core.wiring import Backend
 
 Collect = Callable[[int], dict[str, Result]]
@@ -30,7 +30,7 @@ class Bucket:
         self.objects: dict[str, bytes] = {}
         self.etag = "e"
 
-    def read(self, uri: str, max_bytes: int) -> Blob:
+    def read(self, uri: str, max_bytes: int, admit: Admit | None = None) -> Blob:
         if uri not in self.objects:
             raise NotFound(uri)
         if len(self.objects[uri]) > _MOST:

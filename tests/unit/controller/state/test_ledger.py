@@ -8,7 +8,7 @@ from controller.simulation.world import World
 from controller.state.ledger import Fenced, Intent, Ledger
 from controller.state.model import PoolMemory
 from core.errors import Unavailable
-from core.storage.ports import Blob
+from core.storage.ports import Admit, Blob
 
 
 def ledger(world: World, owner: str) -> Ledger:
@@ -71,7 +71,7 @@ class Interrupted:
         self._world = world
         self.armed = False
 
-    def get(self, key: str) -> Blob:
+    def get(self, key: str, admit: Admit | None = None) -> Blob:
         found = self._world.store.get(key)
         other = ledger(self._world, "b")
         while self.armed and not other.leads:

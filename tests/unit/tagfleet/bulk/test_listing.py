@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from core.errors import NotFound
-from core.storage.ports import Blob
+from core.storage.ports import Admit, Blob
 from tagfleet.bulk.listing import BadListing, FileListing, InventoryListing, Listing, looks_like_image
 
 KEYS = ["a b.jpg", "1+1.jpg", "50%25.jpg", "ü/日本.jpg", 'q"uote,.jpg']
@@ -24,7 +24,7 @@ ENCODED = ["a+b.jpg", "1%2B1.jpg", "50%2525.jpg", "%C3%BC/%E6%97%A5%E6%9C%AC.jpg
 
 
 class Nothing:
-    def read(self, uri: str, max_bytes: int) -> Blob:
+    def read(self, uri: str, max_bytes: int, admit: Admit | None = None) -> Blob:
         raise NotFound(uri)
 
 

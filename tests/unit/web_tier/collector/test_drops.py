@@ -14,7 +14,7 @@ from core.domain.messages import Job, decode_result, encode
 from core.domain.notifications import parse_message
 from core.errors import NotFound
 from core.storage import layout
-from core.storage.ports import Blob, Etag
+from core.storage.ports import Admit, Blob, Etag
 from web_tier.catalog.lifecycle import LifecycleCatalog
 
 _sequence = count()
@@ -31,7 +31,7 @@ class Bucket:
         self.objects[uri] = Blob(data, Etag(etag))
         return etag
 
-    def read(self, uri: str, max_bytes: int) -> Blob:
+    def read(self, uri: str, max_bytes: int, admit: Admit | None = None) -> Blob:
         if uri not in self.objects:
             raise NotFound(uri)
         return self.objects[uri]
