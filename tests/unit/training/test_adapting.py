@@ -31,6 +31,7 @@ class Colours:
     """An engine whose features are an image's mean colours."""
 
     name = "numpy"
+    best_batch = 8
 
     def infer(self, batch: Pixels) -> Outputs:
         means: Outputs = batch.reshape(len(batch), -1, 3).mean(axis=1).astype(np.float32)

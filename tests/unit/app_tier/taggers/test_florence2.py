@@ -85,7 +85,7 @@ def test_each_image_is_asked_by_the_options_of_its_batch(tagger: Florence2Tagger
 
 def test_a_detailed_caption_replaces_a_plain_one() -> None:
     class Asked:
-        name, side, most_at_once = "fake", 8, None
+        name, side, most_at_once, best_batch = "fake", 8, None, 8
 
         def answer(self, frames: np.ndarray, questions: list[Question]) -> list[str]:
             self.questions = questions

@@ -21,6 +21,7 @@ class Fixed:
     """An engine that gives three labels these probabilities, and the others nearly none."""
 
     name = "fixed"
+    best_batch = 8
 
     def __init__(self, *probabilities: float) -> None:
         self._outputs = np.full(1000, -20, dtype=np.float32)
@@ -89,6 +90,8 @@ def test_the_smallest_set(values: np.ndarray, top_k: int | None, min_confidence:
 
 def test_near_ties_are_settled_by_the_exact_engine() -> None:
     class Outputs:
+        best_batch = 8
+
         def __init__(self, name: str, rows: list[list[float]]) -> None:
             self.name, self.rows, self.seen = name, np.array(rows, dtype=np.float32), 0
 
