@@ -11,6 +11,8 @@
 
 slow_down: 503 instead of an answer, and nothing happens. cut: the connection ends, and nothing happens. lost: the
 request takes effect, and the connection ends without an answer. short: the connection ends within the answer's body.
+
+`POST /_send` takes `{QUEUE: [BODY, …]}` and sends all messages at once, uncounted.
 """
 
 from __future__ import annotations
@@ -127,6 +129,9 @@ class Cloud:
     def _controlled(self, request: Request) -> bytes:
         if request.path == "/_control":
             self.control(json.loads(request.body))
+        elif request.path == "/_send":
+            for queue, bodies in json.loads(request.body).items():
+                self._sqs.send(queue, bodies)
         elif request.path == "/_reset":
             self._requests.clear()
             self._bytes_out = 0

@@ -7,7 +7,7 @@ import os
 import subprocess
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,10 @@ class SmallCloud:
     def control(self, **wanted: Any) -> None:
         """Set the latency (`latency_ms`) and `faults`: see `bench/small_cloud/cloud.py`."""
         self._ask("/_control", json.dumps(wanted).encode())
+
+    def send(self, queue: str, bodies: Sequence[str]) -> None:
+        """Send messages all at once, for free. `queue` is the full name, with the deployment's."""
+        self._ask("/_send", json.dumps({queue: list(bodies)}).encode())
 
     def reset(self) -> None:
         """Forget the counts of requests."""

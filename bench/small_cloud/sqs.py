@@ -138,6 +138,10 @@ class Sqs:
         said = self._act(operation, name, queue, asked, request)
         done(answer(501, _TYPE, b"{}") if said is None else _json(said))
 
+    def send(self, name: str, bodies: list[str]) -> None:
+        """Append messages to a queue."""
+        self._queue(name).send(bodies)
+
     def _queue(self, name: str) -> _Queue:
         if name not in self._queues:
             queue = self._queues[name] = _Queue(self._loop)
