@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from app_tier.engines import Engines, Outputs, Pixels
+from app_tier.engines.settling import with_settling
 from app_tier.models.networks import Network
 from app_tier.taggers import Frame, Prediction
 from core.domain.messages import Tag, TagOptions
@@ -20,7 +20,7 @@ _ROUNDING = 1e-6
 
 
 class ImageNetTagger:
-    """Applies a softmax over the labels: one label is right. `engines.exact` computes near-ties again."""
+    """Applies a softmax over the labels: one label is right. Near-ties are settled."""
 
     most_at_once: int | None = None
 
@@ -30,11 +30,9 @@ class ImageNetTagger:
         self.labels: Sequence[str] = network.label_names
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
-        self.engine_name = engines.fast.name
-        self.best_batch = engines.fast.best_batch
-        self._engine = engines.fast
-        self._exact = cache(engines.exact) if engines.exact else None  # made at the first near-tie
-        self._near_tie = engines.near_tie
+        self._engine = with_settling(engines)
+        self.engine_name = self._engine.name
+        self.best_batch = self._engine.best_batch
         self._network = network
         self._defaults = defaults
 
@@ -44,18 +42,9 @@ class ImageNetTagger:
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
         """Return each frame's most likely labels."""
-        outputs = self._settle(frames, self._engine.infer(frames))
+        outputs = self._engine.infer(frames)
         probabilities = softmax(outputs / np.float32(self._network.temperature))
         return [Prediction(self._choose_tags(row, asked)) for row, asked in zip(probabilities, options, strict=True)]
-
-    def _settle(self, frames: Pixels, outputs: Outputs) -> Outputs:
-        """Compute the near-ties between the two highest outputs again, in fp32."""
-        if self._exact is None:
-            return outputs
-        close = margins(outputs) < self._near_tie
-        if close.any():
-            outputs[close] = self._exact().infer(frames[close])
-        return outputs
 
     def _choose_tags(self, probabilities: Outputs, asked: TagOptions) -> tuple[Tag, ...]:
         chosen = most_likely(
@@ -82,13 +71,6 @@ def most_likely(
         best = best[: int(reached.argmax()) + 1] if reached.any() else best
     chosen: npt.NDArray[np.intp] = best[probabilities[best] >= min_confidence]
     return chosen
-
-
-def margins(outputs: Outputs) -> Outputs:
-    """Return the difference between the two highest values of each row of (N, labels) outputs."""
-    highest = np.partition(outputs, -2, axis=1)[:, -2:]
-    difference: Outputs = highest[:, 1] - highest[:, 0]
-    return difference
 
 
 def _either(asked: float | None, default: float | None) -> float | None:
