@@ -24,6 +24,7 @@ _COMMANDS = {
     "memory": ("fleet:memory", "growth of each process over a large batch"),
     "web": ("web:command", "the web tier alone: uploads, answers, memory"),
     "aws": ("aws:command", "a worker on S3 and SQS beside files and SQLite"),
+    "objects": ("objects:command", "processor time of a get and a put on S3"),
     "controller": ("controller:command", "a tick on AWS: seconds and cost"),
     "connections": ("connections:command", "answers while 2,400 connections are open"),
     "writers": ("writers:command", "waits of clients that write to the catalogue"),
