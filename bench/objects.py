@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import click
 
-from bench.aws import small_cloud
+from bench.small_cloud.process import small_cloud
 from core.aws.clients import Clients
 from core.aws.store import S3Store
 
