@@ -58,13 +58,17 @@ class PipelinePorts:
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """A pipeline's settings. `crash_folder` is a folder of this machine for the crash record."""
+    """A pipeline's settings. `crash_folder` is a folder of this machine for the crash record.
+
+    `decoding` makes the decode stage. `python -m bench feed` replaces it by one that decodes nothing.
+    """
 
     worker: WorkerSettings
     worker_id: str
     visibility_timeout_s: float
     max_receives: int = 10
     crash_folder: Path | None = None
+    decoding: type[Decoding] = Decoding
 
 
 class Pipeline:
@@ -92,7 +96,10 @@ class Pipeline:
             to_decode=DecodeQueue(settings.decode_threads),
             to_infer=InferenceBatcher(settings.batch_size, settings.batch_wait_ms / 1000, self._flow.expected_at_infer),
             to_finish=ResultBatcher(
-                self.in_flight, per_request=ports.results.per_request, limit=4 * settings.batch_size
+                self.in_flight,
+                per_request=ports.results.per_request,
+                limit=4 * settings.batch_size,
+                draining=self._flow.draining,
             ),
         )
         self._stages = self._make_stages(ports)
@@ -120,7 +127,7 @@ class Pipeline:
             finished=lambda finished: self._queues.to_finish.put([finished]),
             failed=self._fail,
         )
-        decoding = Decoding(
+        decoding = self._options.decoding(
             flow,
             settings,
             self._crash_record,
