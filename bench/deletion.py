@@ -20,7 +20,8 @@ from typing import NoReturn
 import click
 from sqlalchemy import URL, make_url, select
 
-from bench import aws, catalogs
+from bench import catalogs
+from bench.small_cloud.process import small_cloud
 from bench.web import spread
 from config import settings
 from core.domain.ids import new_id
@@ -124,8 +125,8 @@ def report(count: int, place: str, *, objects: bool) -> Iterator[str]:
 
 def report_s3(count: int, latency_ms: float) -> Iterator[str]:
     """Yield a line on the removal of `count` images, two objects each, from `bench.small_cloud`'s S3."""
-    with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as folder, aws.small_cloud(latency_ms) as names:
-        store = Backend(settings.load({"TAGFLEET_HOME": folder, **names})).store
+    with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as folder, small_cloud(latency_ms) as cloud:
+        store = Backend(settings.load({"TAGFLEET_HOME": folder, **cloud.settings})).store
         with catalogs.opened("", Path(folder)) as (_, database):
             batch_id = new_id("bat", time.time())
             catalogs.fill(database, batch_id, count)

@@ -58,13 +58,17 @@ class PipelinePorts:
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """A pipeline's settings. `crash_folder` is a folder of this machine for the crash record."""
+    """A pipeline's settings. `crash_folder` is a folder of this machine for the crash record.
+
+    `decoding` makes the decode stage. `python -m bench feed` replaces it by one that decodes nothing.
+    """
 
     worker: WorkerSettings
     worker_id: str
     visibility_timeout_s: float
     max_receives: int = 10
     crash_folder: Path | None = None
+    decoding: type[Decoding] = Decoding
 
 
 class Pipeline:
@@ -123,7 +127,7 @@ class Pipeline:
             finished=lambda finished: self._queues.to_finish.put([finished]),
             failed=self._fail,
         )
-        decoding = Decoding(
+        decoding = self._options.decoding(
             flow,
             settings,
             self._crash_record,
