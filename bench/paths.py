@@ -88,7 +88,7 @@ class Paths:
             file = RunFile(backend.store, f"run_{prefix[:-1]}", new, time.time)
             setup = RunSetup(backend.store, backend.jobs(self._pool), time.time, lead=_LEAD)
             drive(BucketRun(file, listing, setup), lambda _run: None, _fail, time.sleep)
-            counts = self._cloud.requests()
+            counts = dict(self._cloud.requests())
         if (file.state.done, file.state.failed) != (count, 0):
             raise RuntimeError(f"{count} images were in the bucket, and the run ended with {file.state}")
         return Counted(count, counts)
@@ -110,7 +110,7 @@ class Paths:
             wait_until(
                 lambda: _asked(app, "GET", f"/batches/{batch}")["request_counts"]["completed"] == count, _LONGEST_S
             )
-            return Counted(count, self._cloud.requests())
+            return Counted(count, dict(self._cloud.requests()))
 
     def drops(self, count: int) -> Counted:
         """Drop files into the bucket, whose notifications are jobs, until all results are in the catalogue.
@@ -130,7 +130,7 @@ class Paths:
                 return sum(batch["request_counts"]["completed"] for batch in _asked(app, "GET", "/batches")["batches"])
 
             wait_until(lambda: completed() == count, _LONGEST_S)
-            return Counted(count, self._cloud.requests() + Counter({"sqs.SendMessage": count}))
+            return Counted(count, dict(self._cloud.requests() + Counter({"sqs.SendMessage": count})))
 
     @contextmanager
     def _working(self) -> Iterator[None]:
