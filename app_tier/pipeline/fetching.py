@@ -106,7 +106,7 @@ class Fetching:
 
     def _drop_if_cancelled(self, item: WorkItem) -> bool:
         """Acknowledge an image of a cancelled batch, without a result. Return whether it was one."""
-        if not self._cancellations.is_cancelled(item.job.batch_id):
+        if item.job.store_only or not self._cancellations.is_cancelled(item.job.batch_id):  # nobody cancels a run
             return False
         self._flow.retrier.call(lambda: self._flow.in_flight.acknowledge([item.delivery]), _TRIES)
         self._flow.stop_expecting(item)

@@ -6,6 +6,7 @@
    first extension, which is a request.
 3. Suspects are messages whose images may crash a decoder or the tagger. They count toward the limit; `unsuspected`
    counts the others, which would lose a delivery if this worker crashed.
+4. Finished messages have a result that waits to be written. They are in flight, and do not count toward the limit.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class _Message:
 
 
 class InFlight:
-    """Safe for several threads. `clock` is monotonic; `limit` is the most messages, prefetched ones included."""
+    """Safe for several threads. `clock` is monotonic; `limit` is the most messages that are not finished."""
 
     def __init__(self, queue: Queue, *, limit: int, visibility_timeout_s: float, clock: Callable[[], float]) -> None:
         self._queue = queue
@@ -35,6 +36,7 @@ class InFlight:
         self._timeout_s = visibility_timeout_s
         self._clock = clock
         self._messages: dict[str, _Message] = {}  # by receipt
+        self._finished: set[str] = set()  # receipts
         self._changed = threading.Condition()
         self._busy = _Stopwatch(clock)
         self._closed = threading.Event()
@@ -60,6 +62,14 @@ class InFlight:
         """The number of messages that are not suspects."""
         with self._changed:
             return sum(not message.is_suspect for message in self._messages.values())
+
+    @property
+    def unfinished(self) -> int:
+        """The number of messages that are neither finished nor suspects: their results will come soon."""
+        with self._changed:
+            return sum(
+                not message.is_suspect and receipt not in self._finished for receipt, message in self._messages.items()
+            )
 
     def has_redelivered(self, receives: int) -> bool:
         """Return whether a message that is not a suspect has been received at least this often."""
@@ -91,6 +101,12 @@ class InFlight:
                 message.is_suspect = True
             self._changed.notify_all()
 
+    def mark_finished(self, deliveries: Sequence[Delivery]) -> None:
+        """Make room for other messages: these have their results, which wait to be written."""
+        with self._changed:
+            self._finished.update(it.receipt for it in deliveries if it.receipt in self._messages)
+            self._changed.notify_all()
+
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Delete the messages from the queue. Raises Unavailable; they are in flight still."""
         self._queue.delete(deliveries)
@@ -118,8 +134,8 @@ class InFlight:
     def wait_for_room(self, at_least: int, timeout_s: float) -> int:
         """Wait until `at_least` more messages fit, or for `timeout_s`. Return how many fit."""
         with self._changed:
-            self._changed.wait_for(lambda: self._limit - len(self._messages) >= at_least, timeout_s)
-            return self._limit - len(self._messages)
+            self._changed.wait_for(lambda: self._room() >= at_least, timeout_s)
+            return max(0, self._room())
 
     def wait_for_change(self, timeout_s: float) -> None:
         """Wait until a message is finished or marked, or for `timeout_s`."""
@@ -138,10 +154,14 @@ class InFlight:
         with self._changed:
             return self._changed.wait_for(lambda: not self._messages, timeout_s)
 
+    def _room(self) -> int:
+        return self._limit - len(self._messages) + len(self._finished)
+
     def _forget(self, deliveries: Sequence[Delivery]) -> None:
         with self._changed:
             for delivery in deliveries:
                 self._messages.pop(delivery.receipt, None)
+                self._finished.discard(delivery.receipt)
             if not self._messages:
                 self._busy.stop()
             self._changed.notify_all()

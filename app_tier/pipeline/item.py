@@ -78,7 +78,7 @@ class WorkItem:
             width=width,
             height=height,
         )
-        return FinishedItem(self.delivery, result, store_only=job.store_only)
+        return FinishedItem(self.delivery, result, store_only=job.store_only, pack=job.store_only and job.pack)
 
 
 @dataclass(slots=True)

@@ -96,7 +96,10 @@ class Pipeline:
             to_decode=queue.Queue(settings.decode_threads),
             to_infer=InferenceBatcher(settings.batch_size, settings.batch_wait_ms / 1000, self._flow.expected_at_infer),
             to_finish=ResultBatcher(
-                self.in_flight, per_request=ports.results.per_request, limit=4 * settings.batch_size
+                self.in_flight,
+                per_request=ports.results.per_request,
+                limit=4 * settings.batch_size,
+                draining=self._flow.draining,
             ),
         )
         self._stages = self._make_stages(ports)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,7 @@ from app_tier.pipeline.in_flight import InFlight
 from app_tier.pipeline.retrying import Retrier, send_all
 from core.domain.messages import Job, Result, encode, encode_output
 from core.errors import Unavailable
-from core.storage import layout
+from core.storage import layout, packs
 from core.storage.ports import Delivery, ObjectStore, Queue
 from core.storage.results import load_result
 
@@ -25,6 +25,8 @@ class FinishedItem:
     """The result is in the store already: an earlier delivery got that far."""
     store_only: bool = False
     """The result is not sent: the sender of the job looks for it in the store."""
+    pack: bool = False
+    """The result may be stored in one object with others of its run."""
 
 
 class ResultWriter:
@@ -37,15 +39,13 @@ class ResultWriter:
         self._retrier = retrier
 
     def write(self, group: Sequence[FinishedItem]) -> bool:
-        """Write the group and acknowledge its messages.
+        """Write the group and acknowledge its messages, all of them after all results are stored.
 
         Returns False if this worker was told to stop before that; then the messages are released.
         """
         deliveries = [item.delivery for item in group]
         try:
-            for item in group:
-                if not item.stored:
-                    self._retrier.call(partial(self._store_result, item.result))
+            self._store_results([item for item in group if not item.stored])
             sent = [item.result for item in group if not item.store_only]
             send_all(self._results, [encode_output(result, _key(result)) for result in sent], self._retrier)
             self._retrier.call(lambda: self._in_flight.acknowledge(deliveries))
@@ -55,11 +55,27 @@ class ResultWriter:
         return True
 
     def find_stored(self, job: Job) -> Result | None:
-        """Return the result of this image if an earlier delivery stored it. Raises Unavailable."""
-        return load_result(job, self._store)
+        """Return the result of this image if an earlier delivery stored it. Raises Unavailable.
 
-    def _store_result(self, result: Result) -> None:
-        self._store.put(_key(result), encode(result).encode(), content_type="application/json")
+        Packs are not searched: an image that comes back is tagged again, which does no harm.
+        """
+        return None if job.store_only and job.pack else load_result(job, self._store)
+
+    def _store_results(self, group: Sequence[FinishedItem]) -> None:
+        single: dict[str, bytes] = {}
+        packed: list[tuple[Result, str]] = []
+        for item in group:
+            text = encode(item.result)
+            if item.pack and packs.place_of(item.result.image_id):
+                packed.append((item.result, text))
+            else:
+                single[_key(item.result)] = text.encode()
+        self._put(single, "application/json")
+        self._put(packs.make_packs(packed), packs.CONTENT_TYPE)
+
+    def _put(self, objects: Mapping[str, bytes], content_type: str) -> None:
+        if objects:
+            self._retrier.call(partial(self._store.put_all, objects, content_type=content_type))
 
 
 def _key(result: Result) -> str:

@@ -14,8 +14,8 @@ from bench import data, fleet
 from bench.deployment import Deployment
 from bench.machine import machine
 from bench.peers import environments
-from bench.peers.rounds import OURS, Runs, measure, report
-from bench.peers.servers import PEERS, NotStarted, Server
+from bench.peers.rounds import OURS, Runs, measure, report, verdict
+from bench.peers.servers import ENGINES, PEERS, RIVAL, NotStarted, Server
 from bench.photos import photos
 from tagfleet.client import Client
 
@@ -27,13 +27,17 @@ Tag = Callable[[Sequence[tuple[str, bytes]]], float]
 
 
 @click.command()
-@click.option("--count", default=160, show_default=True, help="photos for each server and round")
+@click.option("--count", default=1000, show_default=True, help="photos for each server and round")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--threads", default=16, show_default=True, help="clients at once")
 @click.option("--only", multiple=True, help="of litserve, bentoml, ray; else all")
+@click.option("--engine", type=click.Choice(ENGINES), help="what the other servers run  [default: each in turn]")
 @click.option("--cache", default="~/.cache/tagfleet", help="where converted engines are kept")
-def main(count: int, rounds: int, threads: int, only: Sequence[str], cache: str) -> None:
-    """Measure images/s of each server in interleaved rounds, and Tagfleet's ratio to each with its spread."""
+def main(count: int, rounds: int, threads: int, only: Sequence[str], engine: str | None, cache: str) -> None:
+    """Measure images/s of each server in interleaved rounds, and Tagfleet's ratio to each with its spread.
+
+    The last line is the ratio that counts: to LitServe with Tagfleet's own engine.
+    """
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
         folder, environ = _test_data(scratch, cache)
@@ -45,7 +49,7 @@ def main(count: int, rounds: int, threads: int, only: Sequence[str], cache: str)
         tagfleet(pictures[:_WARM_UP])
         missing = []
         for number, peer in enumerate(PEERS):
-            if only and peer.name not in only:
+            if (only and peer.name not in only) or engine not in (None, peer.engine):
                 continue
             _say(f"starting {peer.title}")
             try:
@@ -61,6 +65,8 @@ def main(count: int, rounds: int, threads: int, only: Sequence[str], cache: str)
     about = f"{machine()}; {count} photos a round, {threads} clients, {rounds} rounds in turn"
     for line in report(rates, missing, about):
         click.echo(line)
+    click.echo("")
+    click.echo(verdict(rates, RIVAL.title))
 
 
 def _test_data(scratch: Path, cache: str) -> tuple[Path | None, dict[str, str]]:

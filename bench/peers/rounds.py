@@ -39,10 +39,21 @@ def report(rates: dict[str, list[float]], missing: Sequence[str], about: str) ->
     yield "| | images/s | Tagfleet is so many times as fast |"
     yield "|---|---|---|"
     for title, theirs in rates.items():
-        ratio = "" if theirs is ours else _spread([our / their for our, their in zip(ours, theirs, strict=True)], 2)
+        ratio = "" if theirs is ours else _spread(_ratios(ours, theirs), 2)
         yield f"| {title} | {_spread(theirs, 1)} | {ratio} |"
     for line in missing:
         yield f"| {line} | | |"
+
+
+def verdict(rates: dict[str, list[float]], rival: str) -> str:
+    """Return one line with Tagfleet's ratio to `rival`."""
+    if not rates.get(rival):
+        return f"Tagfleet/{rival}: not measured"
+    return f"Tagfleet/{rival} {_spread(_ratios(rates[OURS], rates[rival]), 2)}, {len(rates[OURS])} rounds"
+
+
+def _ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    return [our / their for our, their in zip(ours, theirs, strict=True)]
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

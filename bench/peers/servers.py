@@ -49,11 +49,14 @@ class Peer:
         return [str(python), "-P", "-m", f"bench.peers.serve_{self.name}", str(port), str(scratch)]
 
 
+ENGINES = ("torch", "openvino")
 PEERS = tuple(
     Peer(name, engine, batch, multipart=name != "ray")
-    for engine, batch in (("torch", None), ("openvino", 8))
+    for engine, batch in zip(ENGINES, (None, 8), strict=True)
     for name in ("litserve", "bentoml", "ray")
 )
+RIVAL = next(peer for peer in PEERS if (peer.name, peer.engine) == ("litserve", "openvino"))
+"""The fastest of them: the same engine behind the least code."""
 
 
 class NotStarted(Exception):

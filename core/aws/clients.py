@@ -1,4 +1,4 @@
-"""Creates boto3's clients: time-outs, retries, connection pools, and a count of requests."""
+"""Creates boto3's clients, and with their options obstore's for the objects of S3. Counts all requests."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import NoCredentialsError
 from botocore.utils import parse_timestamp
 
 from core.aws.errors import translate_errors
+from core.aws.objects import Objects
 
 if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_ec2 import EC2Client
@@ -67,7 +71,8 @@ class Clients:
             user_agent_extra="tagfleet",
             tcp_keepalive=True,
         )
-        self._made: dict[str, Any] = {}
+        self._made: dict[tuple[str, str], Any] = {}
+        self._making = threading.RLock()
         self._lock = threading.Lock()
         self._requests: Counter[str] = Counter()
 
@@ -91,27 +96,65 @@ class Clients:
     def cloudformation(self) -> CloudFormationClient:
         return cast("CloudFormationClient", self.of("cloudformation"))
 
-    def of(self, service: str) -> Any:
+    def of(self, service: str, region: str = "") -> Any:
         """Return the client of any service. Raises Misconfigured if region or profile are missing."""
-        with self._lock:
-            if service not in self._made:
-                self._made[service] = self._make(service)
-            return self._made[service]
+        with self._making:
+            if (service, region) not in self._made:
+                self._made[service, region] = self._make(service, region or self._region)
+            return self._made[service, region]
 
     @property
     def region(self) -> str:
         """The region that requests go to."""
         return self.s3.meta.region_name
 
+    @cached_property
+    def objects(self) -> Objects:
+        """Whole objects of S3, by obstore."""
+        return Objects(self)
+
+    @property
+    def config(self) -> Any:
+        """botocore's options, which obstore's requests follow too: time-outs, connections, attempts, name."""
+        return self._config
+
+    @property
+    def ca_bundle(self) -> str:
+        """The file or folder of certificates that is trusted instead of the usual ones; "" for those."""
+        own = self._opened()._session.get_config_variable("ca_bundle")
+        return str(own or os.environ.get("REQUESTS_CA_BUNDLE") or "")
+
+    def credentials(self) -> ReadOnlyCredentials:
+        """Return the credentials, renewed by boto3 if they are about to expire. Raises botocore's errors."""
+        found = self._opened().get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        return found.get_frozen_credentials()
+
+    def s3_in(self, region: str) -> S3Client:
+        """Return a client of S3 in another region; "" for that of `s3`."""
+        return cast("S3Client", self.of("s3", region))
+
+    def count(self, operation: str) -> None:
+        """Count a request, named `s3.GetObject`."""
+        with self._lock:
+            self._requests[operation] += 1
+
     def requests(self) -> Mapping[str, int]:
         """Return how often each operation was requested so far, retries included: `{"s3.PutObject": 3}`."""
         with self._lock:
             return dict(self._requests)
 
-    def _make(self, service: str) -> Any:
+    def _opened(self) -> boto3.Session:
+        """Return the session. Reading profiles and finding credentials is done once."""
+        if self._session is None:
+            with self._making:
+                self._session = self._session or boto3.Session()
+        return self._session
+
+    def _make(self, service: str, region: str | None) -> Any:
         with translate_errors(f"use {service.upper()}"):
-            session = self._session or boto3.Session()
-            self._session = session  # reading profiles and finding credentials is done once
+            session = self._opened()
             # botocore guesses the format of each time. Without that, parsing a thousand instances or keys takes half as
             # long.
             factory = session._session.get_component("response_parser_factory")
@@ -120,7 +163,7 @@ class Clients:
             if service == "s3":  # boto3 would presign with the outdated version 2 at some endpoints
                 config = config.merge(Config(signature_version="s3v4"))
             client = session.client(  # type: ignore[call-overload]  # any of boto3's services
-                service, region_name=self._region, endpoint_url=self._endpoint, config=config
+                service, region_name=region, endpoint_url=self._endpoint, config=config
             )
         if service == "s3":
             # By default boto3 signs URLs for us-east-1's host name, which redirects (307) for a new bucket in another
@@ -131,5 +174,4 @@ class Clients:
 
     def _count(self, event_name: str, **_: object) -> None:
         """Count an attempt. botocore calls this before each; returning None lets the request go out."""
-        with self._lock:
-            self._requests[event_name.removeprefix("before-send.")] += 1
+        self.count(event_name.removeprefix("before-send."))

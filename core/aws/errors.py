@@ -49,7 +49,7 @@ _DENIED = frozenset(
 _CLOCK = frozenset({"RequestTimeTooSkewed", "InvalidSignatureException"})
 _NO_BUCKET = frozenset({"NoSuchBucket"})
 _NO_QUEUE = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "QueueDeletedRecently"})
-_ELSEWHERE = frozenset(
+ELSEWHERE = frozenset(
     {"301", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"}
 )
 
@@ -197,5 +197,5 @@ _ADVICE: tuple[tuple[frozenset[str], Callable[[ClientError, str], str]], ...] = 
             "there is no such queue in this region; see aws.deployment and aws.region, or run `tagfleet aws up`"
         ),
     ),
-    (_ELSEWHERE, _advise_on_region),
+    (ELSEWHERE, _advise_on_region),
 )

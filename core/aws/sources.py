@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from core.aws.clients import Clients
 from core.aws.errors import code_of, translate_errors
+from core.aws.objects import Found
 from core.domain.addresses import split_address, version_of
 from core.errors import NotFound, Unreadable
 from core.storage.ports import Admit, Blob, Etag, ObjectInfo
@@ -17,7 +18,6 @@ from core.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "404", "InvalidBucketName", "KeyTooLongError"})
 _MAY_NOT = "the workers may not read it (their role needs s3:GetObject on its bucket), or it is gone"
@@ -38,7 +38,7 @@ _NO_VERSION = _DENIED | {
 
 
 class S3Source:
-    """Reads and lists objects by address. Safe for several threads. boto3 finds buckets in other regions itself."""
+    """Reads and lists objects by address. Safe for several threads. Buckets in other regions are found."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -52,25 +52,26 @@ class S3Source:
         if not key:
             raise ValueError(f"{uri!r} names a bucket and no object in it")
         with translate_errors(f"read {uri}", "s3"), _translate_one(uri):
-            answer = self._ask(bucket, key, version_of(uri))
-            with answer["Body"] as body:
-                if answer["ContentLength"] > max_bytes:
+            found = self._ask(bucket, key, version_of(uri))
+            try:
+                if found.size > max_bytes:
                     raise Unreadable(f"it is larger than the {max_bytes / (1 << 20):.0f} MB that are read at most")
                 if admit is not None:
-                    admit(answer["ContentLength"])
-                data = body.read()
-        kind = answer.get("ContentType", "application/octet-stream")
-        return Blob(data, Etag(answer["ETag"].strip('"')), kind, answer.get("VersionId", ""))
+                    admit(found.size)
+                data = found.read()
+            finally:
+                found.leave()
+        return Blob(data, Etag(found.etag.strip('"')), found.content_type, found.version)
 
-    def _ask(self, bucket: str, key: str, version: str) -> GetObjectOutputTypeDef:
+    def _ask(self, bucket: str, key: str, version: str) -> Found:
         if version:
             try:
-                return self._s3.get_object(Bucket=bucket, Key=key, VersionId=version)
+                return self._clients.objects.get(bucket, key, version)
             except ClientError as error:
                 if (code := code_of(error)) not in _NO_VERSION:
                     raise
                 logger().debug("a version cannot be read; the current object is read instead", bucket=bucket, code=code)
-        return self._s3.get_object(Bucket=bucket, Key=key)
+        return self._clients.objects.get(bucket, key)
 
     def list(self, uri: str, start_after: str = "", *, pages: int | None = None) -> Iterator[ObjectInfo]:
         bucket, prefix = split_address(uri)

@@ -8,18 +8,20 @@ from __future__ import annotations
 import heapq
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from core.aws.clients import Clients
 from core.aws.errors import attempts_of, code_of, translate_error, translate_errors
+from core.aws.objects import DEFAULT_TYPE, headers_of
 from core.errors import Misconfigured, NotFound, PreconditionFailed, Unavailable
 from core.storage import layout
 from core.storage.keys import segments_of
-from core.storage.ports import Admit, Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
+from core.storage.ports import Admit, Blob, Condition, Etag, ObjectInfo, UploadForm
 from core.util.backoff import retry
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ _TRIES = 5
 _FIRST_PAUSE_S = 0.2
 _MISSING = ("NoSuchKey", "404")
 _LOST = ("PreconditionFailed", "412", "NoSuchUpload", *_MISSING)
-_DEFAULT_TYPE = "application/octet-stream"
 _NONCE = "put"
 
 
@@ -61,27 +62,32 @@ class S3Store:
         key: str,
         data: bytes | BinaryIO,
         *,
-        content_type: str = _DEFAULT_TYPE,
+        content_type: str = DEFAULT_TYPE,
         condition: Condition | None = None,
     ) -> Etag:
         bucket = self._bucket(key)
         head = data if isinstance(data, bytes) else _read(data)
-        about: dict[str, Any] = {"Bucket": bucket, "Key": key}
-        kind: dict[str, Any] = {"ContentType": content_type}
         if condition is None and (isinstance(data, bytes) or len(head) < PART):
             with translate_errors(f"put objects into bucket {bucket}", "s3"):
-                return Etag(self._s3.put_object(**about, **kind, Body=head)["ETag"])
+                return self._clients.objects.put(bucket, key, head, content_type)
         nonce = secrets.token_hex(8)  # identifies our own object if the answer is lost
-        kind["Metadata"] = {_NONCE: nonce}
         if isinstance(data, bytes) or len(head) < PART:
-            whole = partial(self._s3.put_object, **about, **kind, Body=head, **_headers(condition))
+            whole = partial(self._clients.objects.put, bucket, key, head, content_type, condition, {_NONCE: nonce})
             return self._write(bucket, key, nonce, whole, tries=_TRIES)
-        parts = partial(_put_parts, self._s3, about, kind, head, partial(_read, data), _headers(condition))
+        about: dict[str, Any] = {"Bucket": bucket, "Key": key}
+        kind: dict[str, Any] = {"ContentType": content_type, "Metadata": {_NONCE: nonce}}
+        parts = partial(_put_parts, self._s3, about, kind, head, partial(_read, data), headers_of(condition))
         return self._write(bucket, key, nonce, parts, tries=1)  # a stream can't be read again
 
-    def put_all(self, objects: Mapping[str, bytes], *, content_type: str = _DEFAULT_TYPE) -> None:
-        for key, data in objects.items():
-            self.put(key, data, content_type=content_type)
+    def put_all(self, objects: Mapping[str, bytes], *, content_type: str = DEFAULT_TYPE) -> None:
+        if len(objects) <= 1:
+            for key, data in objects.items():
+                self.put(key, data, content_type=content_type)
+            return
+        puts = [self._writers.submit(self.put, key, data, content_type=content_type) for key, data in objects.items()]
+        wait(puts)  # none may be under way when the caller puts them again
+        for done in puts:
+            done.result()
 
     def get(self, key: str, admit: Admit | None = None) -> Blob:
         bucket = self._bucket(key)
@@ -90,15 +96,17 @@ class S3Store:
         def read() -> Blob:
             nonlocal admit
             with translate_errors(doing, "s3"):
-                answer = _find(key, partial(self._s3.get_object, Bucket=bucket, Key=key))
-                if admit is not None:
-                    admit(answer["ContentLength"])
-                    admit = None
+                found = _find(key, partial(self._clients.objects.get, bucket, key))
                 try:
-                    data = answer["Body"].read()
-                except BotoCoreError as error:  # botocore does not retry once the body has begun
+                    if admit is not None:
+                        admit(found.size)
+                        admit = None
+                    data = found.read()
+                except BotoCoreError as error:  # nothing else tries again once the body has begun
                     raise _BrokenOff(error) from error
-            return Blob(data, Etag(answer["ETag"]), answer.get("ContentType", _DEFAULT_TYPE))
+                finally:
+                    found.leave()
+            return Blob(data, found.etag, found.content_type)
 
         try:
             return retry(read, _BrokenOff, tries=_TRIES, base_s=_FIRST_PAUSE_S)
@@ -144,6 +152,11 @@ class S3Store:
 
     # --- requests -----------------------------------------------------------------------------
 
+    @cached_property
+    def _writers(self) -> ThreadPoolExecutor:
+        """The threads of `put_all`. More start only if all are waiting for an answer."""
+        return ThreadPoolExecutor(self._clients.config.max_pool_connections, "put")
+
     @property
     def _s3(self) -> S3Client:
         return self._clients.s3
@@ -156,21 +169,21 @@ class S3Store:
     def _may_be_input(self, prefix: str) -> bool:
         return any(prefix.startswith(known) or known.startswith(prefix) for known in layout.INPUT)
 
-    def _write(self, bucket: str, key: str, nonce: str, write: Callable[[], Mapping[str, Any]], tries: int) -> Etag:
+    def _write(self, bucket: str, key: str, nonce: str, write: Callable[[], Etag], tries: int) -> Etag:
         """Call `write` and return the etag of the new object. Raises PreconditionFailed if its condition fails."""
         again = False
 
         def once() -> Etag:
             nonlocal again
             try:
-                return Etag(write()["ETag"])
+                return write()
             except ClientError as error:
                 again = again or attempts_of(error) > 1
                 if code_of(error) == "ConditionalRequestConflict":
                     raise _Conflict from error
                 if code_of(error) not in _LOST:
                     raise
-                # botocore repeats a request whose answer was lost; the repeat then fails on our own first write.
+                # A request whose answer was lost is repeated; the repeat then fails on our own first write.
                 etag = self._own(bucket, key, nonce) if again else None
                 if etag is not None:
                     return etag
@@ -249,12 +262,6 @@ def _is_input(key: str) -> bool:
     return key.startswith(layout.INPUT)
 
 
-def _headers(condition: Condition | None) -> dict[str, Any]:
-    if condition is None:
-        return {}
-    return {"IfNoneMatch": "*"} if isinstance(condition, IfAbsent) else {"IfMatch": condition.etag}
-
-
 def _read(file: BinaryIO) -> bytes:
     """Return the next `PART` bytes, fewer only at the end of the file. Errors of reading pass unchanged."""
     pieces: list[bytes] = []
@@ -282,7 +289,7 @@ def _put_parts(
     head: bytes,
     read: Callable[[], bytes],
     condition: dict[str, Any],
-) -> Mapping[str, Any]:
+) -> Etag:
     """Put `head` and everything that `read` returns as one object, part by part; S3 checks the condition at the end.
 
     Only one part is held in memory, and a broken upload leaves nothing. `about` names bucket and key, `kind` the
@@ -296,7 +303,8 @@ def _put_parts(
             done = s3.upload_part(**about, UploadId=upload, PartNumber=number, Body=head)
             parts.append({"PartNumber": number, "ETag": done["ETag"]})
             head = read()
-        return s3.complete_multipart_upload(**about, **condition, UploadId=upload, MultipartUpload={"Parts": parts})
+        whole = s3.complete_multipart_upload(**about, **condition, UploadId=upload, MultipartUpload={"Parts": parts})
+        return Etag(whole["ETag"])
     except BaseException:
         with suppress(ClientError, BotoCoreError):  # the bucket's lifecycle rule removes abandoned parts
             s3.abort_multipart_upload(**about, UploadId=upload)

@@ -89,6 +89,8 @@ class Job(_Message):
     """Only for dropped files."""
     store_only: bool = False
     """The result is stored and not sent: the job's sender reads it from the store."""
+    pack: bool = False
+    """With `store_only`: the result may be stored in a pack with others (`core.storage.packs`)."""
     suspected: Literal["", "decoding", "tagging"] = ""
     """What a worker lost to this image: a decoder, or itself. Such images are processed apart, after the others."""
 

@@ -6,6 +6,7 @@
     ROOT/partial/   objects being written; the next opening of the store removes what killed processes left
 
 An object is written to partial/, flushed, and renamed into place, so that a reader sees a whole version or none.
+Several objects are written first, then flushed together, then renamed, and each folder is flushed once.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import fcntl
 import mimetypes
 import os
 import secrets
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from io import FileIO
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,11 +29,15 @@ from core.errors import NotFound, PreconditionFailed
 from core.storage.keys import is_segment, segments_of
 from core.storage.ports import Admit, Blob, Condition, Etag, IfAbsent, ObjectInfo, UploadForm
 from core.util.disk_errors import guarded, locked, sync_folder
+from core.util.flushing import flush_all
 from core.util.private import private_folder
 
 _CHUNK = 1 << 20
 _LOCKS = 256
 _SWEEP_AFTER_S = 60.0
+_TOGETHER = 32
+_GROUPS = 4
+"""Objects that are flushed together, and such groups at the same time: each object is an open file meanwhile."""
 _DEFAULT_TYPE = "application/octet-stream"
 
 
@@ -48,6 +55,9 @@ class LocalStore:
         self._partial = str(root / "partial")
         self._locks = str(root / "locks")
         self._durable_folders: set[str] = set()
+        self._partials = count()
+        self._token = secrets.token_hex(8)
+        self._groups = threading.BoundedSemaphore(_GROUPS)
         with guarded("make the store in", root):
             for folder in (self._objects, self._partial, self._locks):
                 private_folder(Path(folder))
@@ -62,24 +72,46 @@ class LocalStore:
         condition: Condition | None = None,
     ) -> Etag:
         folder, path = self._place(key)
-        partial = f"{self._partial}/{os.getpid()}-{secrets.token_hex(8)}"
-        with guarded("write to the store in", self._root):
-            fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd, partial = self._write_partial(data)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)  # tells `_sweep` that the writer lives
-            self._fill(fd, data)
             with guarded("write to the store in", self._root):
+                os.fsync(fd)
                 self._make_folder(folder)
                 with self._lock(key):
-                    return self._publish(fd, partial, key, path, condition)
+                    etag = self._publish(fd, partial, key, path, condition)
+                    sync_folder(folder)
+                    return etag
         finally:
-            os.close(fd)
-            with suppress(OSError):
-                os.unlink(partial)  # noqa: PTH108  # there only if the put failed
+            _discard(fd, partial)
 
     def put_all(self, objects: Mapping[str, bytes], *, content_type: str = _DEFAULT_TYPE) -> None:
-        for key, data in objects.items():
-            self.put(key, data, content_type=content_type)
+        keys = list(objects)
+        if len(keys) == 1:
+            self.put(keys[0], objects[keys[0]])  # does not wait for groups
+            return
+        for start in range(0, len(keys), _TOGETHER):
+            with self._groups:
+                self._put_group({key: objects[key] for key in keys[start : start + _TOGETHER]})
+
+    def _put_group(self, objects: Mapping[str, bytes]) -> None:
+        places = {key: self._place(key) for key in objects}
+        partials: dict[str, tuple[int, str]] = {}
+        try:
+            for key, data in objects.items():
+                partials[key] = self._write_partial(data)
+            with guarded("write to the store in", self._root):
+                flush_all([fd for fd, _ in partials.values()])
+                folders = dict.fromkeys(folder for folder, _ in places.values())
+                for folder in folders:
+                    self._make_folder(folder)
+                for key, (_, path) in places.items():
+                    with self._lock(key):
+                        self._publish(*partials[key], key, path, None)
+                for folder in folders:
+                    sync_folder(folder)
+        finally:
+            for fd, partial in partials.values():
+                _discard(fd, partial)
 
     def get(self, key: str, admit: Admit | None = None) -> Blob:
         with guarded("read from the store in", self._root):
@@ -135,17 +167,27 @@ class LocalStore:
     def _lock(self, key: str) -> AbstractContextManager[None]:
         return locked(f"{self._locks}/{zlib.crc32(key.encode()) % _LOCKS:02x}")
 
-    def _fill(self, fd: int, data: bytes | BinaryIO) -> None:
-        """Write all of `data` and flush it. Errors of reading a file object pass unchanged."""
-        if isinstance(data, bytes):
-            with guarded("write to the store in", self._root):
-                _write(fd, data)
-        else:
-            while chunk := data.read(_CHUNK):
-                with guarded("write to the store in", self._root):
-                    _write(fd, chunk)
+    def _write_partial(self, data: bytes | BinaryIO) -> tuple[int, str]:
+        """Write all of `data` to a new partial file; return its descriptor and path. It is not flushed.
+
+        Errors of reading a file object pass unchanged.
+        """
+        partial = f"{self._partial}/{os.getpid()}-{self._token}-{next(self._partials)}"
         with guarded("write to the store in", self._root):
-            os.fsync(fd)
+            fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)  # tells `_sweep` that the writer lives
+            if isinstance(data, bytes):
+                with guarded("write to the store in", self._root):
+                    _write(fd, data)
+            else:
+                while chunk := data.read(_CHUNK):
+                    with guarded("write to the store in", self._root):
+                        _write(fd, chunk)
+        except BaseException:
+            _discard(fd, partial)
+            raise
+        return fd, partial
 
     def _make_folder(self, folder: str) -> None:
         """Make `folder`, and make it and the folders above it durable.
@@ -162,7 +204,10 @@ class LocalStore:
         self._durable_folders.add(folder)
 
     def _publish(self, fd: int, partial: str, key: str, path: str, condition: Condition | None) -> Etag:
-        """Rename the written object into place if `condition` holds. The caller holds the key's lock."""
+        """Rename the written object into place if `condition` holds. The caller holds the key's lock.
+
+        It is durable once its folder is flushed.
+        """
         try:
             old = os.stat(path)  # noqa: PTH116
         except FileNotFoundError:
@@ -176,7 +221,6 @@ class LocalStore:
         os.utime(fd, ns=(now, now))
         etag = _etag(os.fstat(fd))
         os.rename(partial, path)  # noqa: PTH104
-        sync_folder(path.rpartition("/")[0])
         return etag
 
     def _walk(self, folder: str, above: str, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
@@ -220,6 +264,13 @@ class LocalStore:
 
 def _etag(found: os.stat_result) -> Etag:
     return Etag(f"{found.st_mtime_ns:x}-{found.st_ino:x}-{found.st_size:x}")
+
+
+def _discard(fd: int, partial: str) -> None:
+    """Close a partial file. It still has its name only if it was not published."""
+    os.close(fd)
+    with suppress(OSError):
+        os.unlink(partial)  # noqa: PTH108
 
 
 def _write(fd: int, data: bytes) -> None:

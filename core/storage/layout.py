@@ -55,6 +55,11 @@ def result_key(batch_id: str, image_id: str) -> str:
     return f"results/{batch_id}/{image_id}.json"
 
 
+def portion_results_prefix(run_id: str, portion: int) -> str:
+    """Return the prefix of all results of a portion of a run: single ones, and packs (`core.storage.packs`)."""
+    return f"results/{run_id}/{portion:05}-"
+
+
 def cancelled_key(batch_id: str) -> str:
     """Return the key of the object that marks a batch as cancelled."""
     return f"results/{batch_id}/cancelled"

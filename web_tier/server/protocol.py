@@ -215,6 +215,16 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
             self._enter(Phase.HEAD)
         super().data_received(data)
 
+    def _feed_callback_parser(self, data: bytes) -> bool:
+        """Pass a piece from the middle of a body on as it is: the parser would copy it twice."""
+        parser = self._callback_parser
+        if parser._state == "body" and not parser._buffer and len(data) < parser._body_remaining:
+            parser._body_remaining -= len(data)
+            parser._on_body(data)
+            return True
+        going_on: bool = super()._feed_callback_parser(data)
+        return going_on
+
     def eof_received(self) -> bool:
         """Keep the connection of a client that closed its half after a whole request: it still reads the answer."""
         self._half_closed = True

@@ -24,6 +24,8 @@ from web_tier.services.dispatch import Dispatch
 FIELD = "files"
 _GROUP = 100
 _IN_MEMORY = 1 << 20
+_TOGETHER = 2 << 20
+"""Bytes of small files that a request holds at most, to store them together."""
 _IN_A_SENTENCE = 120
 
 
@@ -52,16 +54,19 @@ class Ingest:
         errors of reading a part; images already yielded stay accepted.
         """
         group: list[Upload] = []
+        small = _SmallFiles(self._store)
         try:
             for number, part in enumerate(incoming, start=1):
                 if part.field != FIELD:
                     continue
-                upload = self._store_part(batch.id, part, number)
+                upload = self._store_part(batch.id, part, number, small)
                 if upload is not None:
                     group.append(upload)
                 if len(group) == _GROUP:
+                    small.flush()
                     full, group = group, []
                     yield from self._accept(batch, full)
+            small.flush()
         except BaseException:
             self._discard(batch.id, group)
             raise
@@ -131,8 +136,8 @@ class Ingest:
                 return Upload(image_id, name, source.sha256, source.bytes)
         return None  # its batch was just deleted
 
-    def _store_part(self, batch_id: str, part: Part, number: int) -> Upload | None:
-        """Store one file under a new id; None for the empty part of a form in which no file was chosen."""
+    def _store_part(self, batch_id: str, part: Part, number: int, small: _SmallFiles) -> Upload | None:
+        """Store one file under a new id, a small one with others; None for an empty part where no file was chosen."""
         image_id = new_id("img", self._clock())
         content = _Content(part.chunks, self._max_image_bytes)
         name = clean_name(part.filename or "") or f"image-{number}"
@@ -140,8 +145,10 @@ class Ingest:
         try:
             if head := content.read(_IN_MEMORY):
                 key = layout.image_key(batch_id, image_id)
-                # A small file is one piece; a large one is streamed.
-                self._store.put(key, head if len(head) < _IN_MEMORY else content.rewound(head))  # type: ignore[arg-type]  # has all of a file that put uses
+                if len(head) < _IN_MEMORY:
+                    small.add(key, head)
+                else:
+                    self._store.put(key, content.rewound(head))  # type: ignore[arg-type]  # has all of a file that put uses
         except _TooLarge:
             content.skip()
             limit = self._max_image_bytes // (1 << 20)
@@ -183,6 +190,28 @@ class Ingest:
 def _content(name: str, sha256: str) -> tuple[str, str]:
     """Return what identifies an image within its batch: its name, in one Unicode form, and its bytes."""
     return same_name(name), sha256
+
+
+class _SmallFiles:
+    """Small files of one request, stored in groups. Each must be stored, by `flush`, before it is accepted."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._held: dict[str, bytes] = {}
+        self._bytes = 0
+
+    def add(self, key: str, data: bytes) -> None:
+        """Hold a file, and store all that are held if they are many bytes. Raises Unavailable."""
+        self._held[key] = data
+        self._bytes += len(data)
+        if self._bytes >= _TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Store all files that are held. Raises Unavailable."""
+        if self._held:
+            self._store.put_all(self._held)
+            self._held, self._bytes = {}, 0
 
 
 class _TooLarge(Exception):

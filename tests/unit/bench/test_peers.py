@@ -6,8 +6,8 @@ from itertools import cycle
 
 import pytest
 
-from bench.peers.rounds import OURS, measure, report
-from bench.peers.servers import PEERS
+from bench.peers.rounds import OURS, measure, report, verdict
+from bench.peers.servers import PEERS, RIVAL
 
 
 def test_every_server_has_its_turn_and_ratios_are_of_one_round():
@@ -48,3 +48,14 @@ def test_each_peer_is_measured_with_both_engines():
     assert {(peer.name, peer.engine) for peer in PEERS} == {
         (name, engine) for name in ("litserve", "bentoml", "ray") for engine in ("torch", "openvino")
     }
+
+
+def test_the_verdict_is_the_ratio_to_litserve_with_our_engine():
+    assert RIVAL.title.startswith("LitServe ")
+    assert RIVAL.engine == "openvino"
+    rates = {OURS: [6.0, 5.0, 8.0], RIVAL.title: [5.0, 5.0, 4.0]}
+    assert verdict(rates, RIVAL.title) == f"Tagfleet/{RIVAL.title} 1.20 (1.00–2.00), 3 rounds"
+
+
+def test_the_verdict_says_that_the_rival_was_not_measured():
+    assert verdict({OURS: [6.0]}, RIVAL.title) == f"Tagfleet/{RIVAL.title}: not measured"

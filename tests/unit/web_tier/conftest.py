@@ -61,7 +61,7 @@ class FailingBackend(Backend):
 
     @cached_property
     def store(self) -> Any:
-        return Failing(super().store, self.budget, "put", "copy", "delete")
+        return Failing(super().store, self.budget, "put", "put_all", "copy", "delete")
 
     def jobs(self, pool: str) -> Any:
         return Failing(super().jobs(pool), self.budget, "send")

@@ -15,7 +15,7 @@ from core.domain.dropped_files import make_image_id
 from core.domain.messages import Job, Result, decode_result, encode
 from core.domain.notifications import parse_message
 from core.errors import NotFound, Unreadable
-from core.storage import layout
+from core.storage import layout, packs
 from core.storage.ports import Admit, Blob, Etag
 from core.wiring import Backend
 
@@ -155,3 +155,34 @@ def test_a_result_for_the_store_alone_is_not_sent(
     stored = decode_result(backend.store.get(layout.result_key("run_1", "00001-00000")).data)
     assert stored.tags[0].name == "blue"
     assert backend.results.depth().outstanding == 0
+
+
+def test_results_of_a_run_are_packed(
+    pipeline: Pipeline, collect: Collect, backend: Backend, bucket: Bucket, picture: Any, submit: Callable[..., Job]
+) -> None:
+    bucket.objects["s3://b/k.png"] = picture("blue")
+    jobs = [
+        Job(
+            batch_id="run_1",
+            image_id=packs.image_id(1, position),
+            key="s3://b/k.png" if position else "s3://b/gone.png",
+            name="k.png",
+            tagger="t",
+            submitted_at=0.0,
+            store_only=True,
+            pack=True,
+        )
+        for position in range(12)
+    ]
+    backend.jobs("resnet50").send(list(map(encode, jobs)))
+    other = submit(picture())
+    pipeline.start()
+    assert set(collect(1)) == {other.image_id}
+    assert pipeline.in_flight.wait_until_empty(120)
+    found = list(packs.list_results(backend.store, "run_1", 1))
+    assert all(there.is_pack for there in found)
+    results = [result for there in found for result in packs.read_pack(backend.store.get(there.key).data)]
+    assert sorted((result.image_id, result.ok) for result in results) == [
+        (job.image_id, position > 0) for position, job in enumerate(jobs)
+    ]
+    assert (backend.results.depth().outstanding, backend.jobs("resnet50").depth().outstanding) == (0, 0)

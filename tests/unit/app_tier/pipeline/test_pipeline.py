@@ -244,7 +244,7 @@ class Flaky:
 
 @pytest.mark.parametrize(
     ("port", "method"),
-    [("store", "put"), ("store", "get"), ("results", "send"), ("jobs", "delete"), ("jobs", "receive")],
+    [("store", "put_all"), ("store", "get"), ("results", "send"), ("jobs", "delete"), ("jobs", "receive")],
 )
 def test_the_pipeline_waits_out_an_outage(
     settings: Settings,

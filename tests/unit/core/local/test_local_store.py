@@ -188,3 +188,65 @@ def test_nothing_under_a_prefix_that_no_key_has(store):
 def test_not_found_names_the_key(store):
     with pytest.raises(NotFound, match="no object 'images/b/i' in the store"):
         store.get("images/b/i")
+
+
+def test_several_objects_are_replaced_together_and_leave_nothing_behind(tmp_path, store):
+    store.put("a/0", b"before")
+    etag = store.get("a/0").etag
+    objects = {f"{folder}/{number}": f"{folder}{number}".encode() for folder in "ab" for number in range(50)}
+    store.put_all(objects)
+    assert {info.key: store.get(info.key).data for info in store.list("")} == objects
+    assert store.get("a/0").etag != etag
+    assert files(tmp_path, "partial") == []
+
+
+def test_several_objects_are_flushed_before_any_has_its_name(tmp_path, store, monkeypatch):
+    calls: list[str] = []
+
+    def note(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: (calls.append(name), real(*given))[1])
+
+    note(os, "rename")
+    note(os, "fsync")
+    store.put_all({"a/1": b"1", "a/2": b"2"})
+    assert calls[:2] == ["fsync", "fsync"], "the contents"
+    names = len(calls) - calls[::-1].index("rename")
+    assert calls[names:] == ["fsync"], "the folder, once"
+
+
+def test_a_bad_key_among_several_stores_none(tmp_path, store):
+    with pytest.raises(ValueError):
+        store.put_all({"a": b"1", "../b": b"2"})
+    assert list(store.list("")) == []
+    assert files(tmp_path, "partial") == []
+
+
+def test_several_puts_killed_in_the_middle_leave_whole_objects_and_all_that_were_answered(tmp_path, store, python):
+    """Three writers replace the same objects group by group; all are killed while they write."""
+    script = """
+import itertools, sys
+from pathlib import Path
+from core.local.store import LocalStore
+
+store = LocalStore(Path(sys.argv[1]))
+for turn in itertools.count():
+    own = {f"{sys.argv[2]}/{turn}/{number}": f"{turn:06}".encode() * 2_000 for number in range(10)}
+    shared = {f"shared/{number}": f"{turn:06}".encode() * 2_000 for number in range(10)}
+    store.put_all(own | shared)
+    print(turn, flush=True)
+"""
+    writers = [python(script, tmp_path / "store", name) for name in ("x", "y", "z")]
+    for writer in writers:
+        for _ in range(5):
+            assert writer.stdout.readline(), writer.stderr.read()
+    answered = {}
+    for name, writer in zip("xyz", writers, strict=True):
+        writer.kill()
+        answered[name] = [int(line) for line in writer.stdout.read().split()][-1:] or [4]
+    after = LocalStore(tmp_path / "store")
+    found = {info.key: after.get(info.key).data for info in after.list("")}
+    for data in found.values():
+        assert data == data[:6] * 2_000, "a reader sees a whole version"
+    for name, (last,) in answered.items():
+        assert {f"{name}/{turn}/{number}" for turn in range(last + 1) for number in range(10)} <= found.keys()

@@ -90,6 +90,17 @@ def test_the_same_file_is_taken_once(web):
     assert stored == {job.image_id for job in web.jobs()} == {image["image_id"] for image in [*first, again[1]]}
 
 
+def test_small_files_of_a_request_are_stored_together_and_few_at_a_time(web, monkeypatch):
+    store = web.backend.store
+    groups: list[int] = []
+    together = store._port.put_all
+    monkeypatch.setattr(store._port, "put_all", lambda objects: (groups.append(len(objects)), together(objects)))
+    web.upload(web.batch(), *((f"{number}.jpg", b"%d" % number * 50_000) for number in range(10, 85)))
+    assert sum(groups) == 75
+    assert [size * 100_000 <= 3 * MB for size in groups] == [True] * len(groups)
+    assert len(groups) == 4
+
+
 def test_the_same_file_may_be_in_two_batches(web):
     (one,) = web.upload(web.batch(), ("a.jpg", b"one"))
     (two,) = web.upload(web.batch(), ("a.jpg", b"one"))
@@ -155,20 +166,23 @@ def test_thousands_of_parts_in_one_request(web):
     assert len(web.jobs()) == 1501
 
 
-@pytest.mark.parametrize("calls", range(9))
+@pytest.mark.parametrize("calls", range(5))
 def test_whatever_fails_at_any_point_an_accepted_image_has_one_result(web, budget, calls):
-    """The upload's writes fail after `calls`; then the client tries again, the sweep runs, and workers work."""
+    """The upload's writes fail after `calls`; then the client tries again, the sweep runs, and workers work.
+
+    Two large files are stored one by one, the small ones together.
+    """
     batch = web.batch()
-    files = [(f"{number}.jpg", b"%d" % number) for number in range(4)]
+    files = [(f"{number}.jpg", b"%d" % number * (MB if number < 2 else 1)) for number in range(4)]
     budget.calls = calls
     answer = web.send(batch, *files)
-    assert answer.status_code == (201 if calls >= 5 else 503)
+    assert answer.status_code == (201 if calls >= 4 else 503)
     if answer.status_code == 503:
         assert answer.headers["Retry-After"]
         assert "does not answer" in answer.json["detail"]
     budget.calls = 1 << 30
     accepted = web.get(f"/batches/{batch}")["request_counts"]["total"]
-    assert accepted == (4 if calls >= 4 else 0)
+    assert accepted == (4 if calls >= 3 else 0)
 
     web.upload(batch, *files)
     web.clock.now += 60
