@@ -30,5 +30,5 @@ def _starter() -> Callable[[int, int, int, int], int] | None:
     with suppress(OSError, AttributeError):
         function = ctypes.CDLL(None).sync_file_range
         function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-        return function  # type: ignore[no-any-return]  # ctypes has no types
+        return function
     return None
