@@ -134,7 +134,9 @@ def make(
     labels = {photo.path: photo.label for photo in photos.evaluation}
     pictures = ((pixels, labels[path]) for path, pixels in read_frames(labels, network, photos.decoder, tell))
     measured = _measure(engines, pictures)
-    figures = compute_figures(measured, calibrated_on=len(frames), near_tie=near_tie, settled=settling.settled)
+    figures = compute_figures(
+        measured, calibrated_on=len(frames), near_tie=near_tie, settled=settling.near_ties.settled
+    )
     return Int8Form(form, figures)
 
 

@@ -8,21 +8,20 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from app_tier.engines import Engines, Outputs, Pixels
-from app_tier.engines.settling import with_settling
+from app_tier.engines import AnyFrame, Engines, Outputs, Pixels, Rows, submit
+from app_tier.engines.settling import NearTies
+from app_tier.models.frames import to_frame as to_frame  # part of this module's interface
 from app_tier.models.networks import Network
-from app_tier.taggers import Frame, Prediction
+from app_tier.taggers import Frame, PendingTags, Prediction
+from app_tier.taggers.on_device import OnDevice
 from core.domain.messages import Tag, TagOptions
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _ROUNDING = 1e-6
 """How much the sum of all probabilities in fp32 may fall short of 1."""
 
 
-class ImageNetTagger:
+class ImageNetTagger(OnDevice):
     """Applies a softmax over the labels: one label is right. Near-ties are settled."""
-
-    most_at_once: int | None = None
 
     def __init__(self, network: Network, weights_hash: str, engines: Engines, defaults: TagOptions) -> None:
         self.name = network.name
@@ -30,9 +29,9 @@ class ImageNetTagger:
         self.labels: Sequence[str] = network.label_names
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
-        self._engine = with_settling(engines)
-        self.engine_name = self._engine.name
-        self.best_batch = self._engine.best_batch
+        self._engine = engines.fast
+        self._near_ties = NearTies(engines)
+        self.engine_name = self._near_ties.engine_name
         self._network = network
         self._defaults = defaults
 
@@ -42,7 +41,15 @@ class ImageNetTagger:
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
         """Return each frame's most likely labels."""
-        outputs = self._engine.infer(frames)
+        return self._predict(frames, self._engine.infer(frames), options)
+
+    def submit(self, frames: Sequence[AnyFrame], options: Sequence[TagOptions]) -> PendingTags:
+        """Start a forward pass. Near-ties are settled when the result is taken."""
+        pending = submit(self._engine, frames)
+        return PendingTags(lambda: self._predict(pending.frames, pending.result(), options))
+
+    def _predict(self, frames: Rows, outputs: Outputs, options: Sequence[TagOptions]) -> list[Prediction]:
+        outputs = self._near_ties.settle(frames, outputs)
         probabilities = softmax(outputs / np.float32(self._network.temperature))
         return [Prediction(self._choose_tags(row, asked)) for row, asked in zip(probabilities, options, strict=True)]
 
@@ -75,17 +82,6 @@ def most_likely(
 
 def _either(asked: float | None, default: float | None) -> float | None:
     return default if asked is None else asked
-
-
-def to_frame(image: Image.Image, network: Network) -> Frame:
-    """Scale the shorter side to `network.resize` and crop the centre, in one resampling of the part that is kept."""
-    width, height = image.size
-    cut = network.crop * min(width, height) / network.resize
-    left, top = (width - cut) / 2, (height - cut) / 2
-    small = image.resize(
-        (network.crop, network.crop), _FILTERS[network.interpolation], box=(left, top, left + cut, top + cut)
-    )
-    return np.asarray(small)
 
 
 def softmax(outputs: Outputs) -> Outputs:
