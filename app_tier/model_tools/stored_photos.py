@@ -11,19 +11,11 @@ from core.errors import DataInvalid, NotFound
 from core.storage import layout
 from core.storage.ports import ObjectStore
 
-ENOUGH = 600
-"""Photos that a measurement without labels needs: a third calibrates, and on the others chance moves the agreement with
-fp32 by a point or two."""
 MOST = 1000
 _LISTED = 100_000
 
 
-def are_enough(store: ObjectStore) -> bool:
-    """Return whether the store holds photos enough for a measurement. Raises Unavailable."""
-    return sum(1 for _ in itertools.islice(store.list(layout.UPLOADS), ENOUGH)) == ENOUGH
-
-
-def copy(store: ObjectStore, folder: Path, *, least: int = ENOUGH, most: int = MOST) -> int:
+def copy(store: ObjectStore, folder: Path, *, least: int, most: int) -> int:
     """Copy a sample of the uploads into a new folder, and return their number.
 
     Raises DataInvalid if there are fewer than `least`, Unavailable. The sample is random and repeatable: the uploads

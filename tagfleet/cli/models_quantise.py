@@ -65,13 +65,14 @@ def command(settings: Settings, name: str, calibration: Path | None, from_store:
         )
     from app_tier.engines import int8
     from app_tier.model_tools import quantisation, stored_photos
+    from app_tier.taggers.int8_offer import ENOUGH_PHOTOS
 
     store = Backend(settings).store
     network, weights = quantisation.find_model(name, settings, store)
     with tempfile.TemporaryDirectory(prefix="tagfleet-int8-") as scratch:
         if calibration is None:
             calibration = Path(scratch, "photos")
-            least, most = (_LABELLED_LEAST, _LABELLED_MOST) if labelled else (stored_photos.ENOUGH, stored_photos.MOST)
+            least, most = (_LABELLED_LEAST, _LABELLED_MOST) if labelled else (ENOUGH_PHOTOS, stored_photos.MOST)
             copied = stored_photos.copy(store, calibration, least=least, most=most)
             _tell(f"copied {copied} photos from the store; they are deleted after the measurement")
         evaluation = _read_labelled(labelled, network.label_names) if labelled else []

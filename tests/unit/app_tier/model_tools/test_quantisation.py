@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from app_tier.engines import int8
 from app_tier.engines.int8 import MIN_LABELLED, Int8Figures
 from app_tier.engines.settling import margins
-from app_tier.model_tools import quantisation, stored_photos
-from app_tier.taggers import Tagger
+from app_tier.model_tools import quantisation
+from app_tier.taggers import Tagger, int8_offer
 from app_tier.worker import selection
 from config import labels
 from config import settings as config
@@ -232,7 +232,7 @@ def test_the_table_shows_the_settled_form_in_eighty_columns(offered: tuple[Path,
 
 
 def test_photos_of_the_store_are_measured_without_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_photos, "ENOUGH", 9)
+    monkeypatch.setattr(int8_offer, "ENOUGH_PHOTOS", 9)
     tiny.write_weights(tmp_path / "weights" / tiny.FILE)
     backend = Backend(config.load({}, flags={"home": str(tmp_path)}))
     done = quantise(tmp_path, "--from-store")
