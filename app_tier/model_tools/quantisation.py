@@ -119,7 +119,7 @@ def make(
     calibration = np.stack(frames)
     form = quantise(converted, calibration, folder, serving.threads)
     fp32 = openvino.OpenVinoEngine(converted, serving.threads, bf16=False)
-    int8 = openvino.OpenVinoEngine(form, serving.threads, bf16=False)
+    int8 = openvino.OpenVinoEngine(form, serving.threads, bf16=serving.bf16)
     near_tie = choose_near_tie(_infer_all(int8, calibration), _infer_all(fp32, calibration))
     engines: dict[str, Engine] = {"fp32": fp32}
     without_int8: Engine = fp32

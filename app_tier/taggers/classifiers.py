@@ -71,7 +71,7 @@ def load_engines(network: Network, found: Weights, settings: Settings, store: Ob
     converted = openvino.convert_once(network, found.path, found.sha256, settings.cache)
     bf16 = use_bf16(network, settings)
     without_int8 = partial(float_engines, network, converted, threads, bf16=bf16)
-    if store is not None and (int8 := _load_int8(network, found.sha256, settings, store, threads)):
+    if store is not None and (int8 := _load_int8(network, found.sha256, settings, store)):
         return replace(int8, exact=lambda: with_settling(without_int8()), exact_precision="bf16" if bf16 else "fp32")
     engines = without_int8()
     golden.check(engines.fast, network.crop, converted.golden_outputs())
@@ -109,9 +109,7 @@ def _load_torch(network: Network, weights_file: Path, settings: Settings, thread
     return Engines(fast, exact if near_tie else None, near_tie)
 
 
-def _load_int8(
-    network: Network, weights_hash: str, settings: Settings, store: ObjectStore, threads: int
-) -> Engines | None:
+def _load_int8(network: Network, weights_hash: str, settings: Settings, store: ObjectStore) -> Engines | None:
     """Load the int8 form, without the exact engine beside it. None where there is no int8 form to run here.
 
     Raises WeightsInvalid for a damaged form if the settings require int8, and Unavailable.
@@ -128,7 +126,8 @@ def _load_int8(
         if precision == "auto" and not form.figures.offered:
             telemetry.logger().info("the int8 form is not offered", network=network.name, why=form.figures.why_not)
             return None
-        engine = openvino.OpenVinoEngine(form.converted, threads, bf16=False)
+        threads = settings.worker.threads or count_cores()
+        engine = openvino.OpenVinoEngine(form.converted, threads, bf16=use_bf16(network, settings))
         golden.check(engine, network.crop, form.converted.golden_outputs())
     except WeightsInvalid as error:
         if precision == "int8":

@@ -86,9 +86,10 @@ def command(settings: Settings, name: str, calibration: Path | None, from_store:
             raise SystemExit(1)
         int8.publish(form, network, weights.sha256, store)
     if form.figures.offered:
-        click.echo(f"offered: workers of {name} that start on a CPU from now on run it in int8")
+        last = f"offered: workers of {name} that start on a CPU from now on run it in int8"
     else:
-        click.echo(f'not offered, but kept for workers with worker.precision = "int8": {form.figures.why_not}')
+        last = f'not offered, but kept for workers with worker.precision = "int8": {form.figures.why_not}'
+    click.echo(textwrap.fill(last, _WIDTH))
 
 
 def _make(
