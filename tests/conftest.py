@@ -63,3 +63,14 @@ def cloud() -> Iterator[clouds.Cloud]:
     """AWS on loopback. All tests of a session share it, so take names from `Cloud.name`."""
     with clouds.running() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def second_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clouds.Cloud]:
+    """Another server of AWS's protocols, which has all of CloudFormation's resources. Shared like `cloud`."""
+    from tests.stack import ministack
+
+    if not ministack.PYTHON.exists():
+        pytest.skip("no ministack: `make test` installs it")
+    with ministack.running(tmp_path_factory.mktemp("ministack")) as running:
+        yield running

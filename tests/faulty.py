@@ -45,6 +45,24 @@ class Cut:
     """The connection breaks in the middle of the answer's body."""
 
 
+class Short:
+    """The answer ends in the middle of its body, in good order: fewer bytes come than its head announced."""
+
+
+@dataclass
+class Held:
+    """The answer's body comes only once `until` is set."""
+
+    until: threading.Event
+
+
+@dataclass
+class Slow:
+    """The answer's body comes in ten pieces, with a pause before each."""
+
+    pause_s: float
+
+
 class Silence:
     """The service never answers."""
 
@@ -56,7 +74,7 @@ class Ignored:
     headers: tuple[str, ...]
 
 
-Fault = Answer | Reset | Lost | Cut | Silence | Ignored
+Fault = Answer | Reset | Lost | Cut | Short | Held | Slow | Silence | Ignored
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(fault, Lost):
                 self._reset()
             else:
-                self._say(status, headers, data, cut=isinstance(fault, Cut))
+                self._say(status, headers, data, fault)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer  # noqa: N815
 
@@ -99,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         connection.close()
         return answer.status, dict(answer.getheaders()), data
 
-    def _say(self, status: int, headers: dict[str, str], body: bytes, *, cut: bool = False) -> None:
+    def _say(self, status: int, headers: dict[str, str], body: bytes, fault: Fault | None = None) -> None:
         own = {name: value for name, value in headers.items() if name.lower() not in _OF_A_CONNECTION}
         if self.command != "HEAD":
             own["Content-Length"] = str(len(body))
@@ -107,10 +125,24 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in own.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body[: len(body) // 2] if cut else body)
-        if cut:
+        self.wfile.flush()
+        for piece in self._pieces(body, fault) if self.command != "HEAD" else ():
+            self.wfile.write(piece)
+        if isinstance(fault, Cut):
             self._reset()
+        elif isinstance(fault, Short):
+            self.close_connection = True
+
+    def _pieces(self, body: bytes, fault: Fault | None) -> Iterator[bytes]:
+        if isinstance(fault, Slow):
+            size = -(-len(body) // 10)
+            for start in range(0, len(body), size):
+                self.server.ended.wait(fault.pause_s)
+                yield body[start : start + size]
+        else:
+            if isinstance(fault, Held):
+                fault.until.wait(30)
+            yield body[: len(body) // 2] if isinstance(fault, Cut | Short) else body
 
     def _reset(self) -> None:
         self.close_connection = True

@@ -16,7 +16,7 @@ import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import getproxies
 
@@ -29,9 +29,8 @@ from obstore.store import S3Store
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
+    from mypy_boto3_s3 import S3Client
     from obstore.store import ClientConfig
-
-    from core.aws.clients import Clients
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _ANY_KEY = "k"
@@ -40,12 +39,37 @@ _process = 0
 """The process in which obstore runs."""
 
 
+class Access(Protocol):
+    """What requests through obstore take from `Clients`, which has them from boto3."""
+
+    @property
+    def s3(self) -> S3Client: ...
+
+    @property
+    def config(self) -> Any:
+        """botocore's options: time-outs, connections, attempts, name."""
+
+    @property
+    def ca_bundle(self) -> str:
+        """The file or folder of certificates that is trusted instead of the usual ones; "" for those."""
+
+    def s3_in(self, region: str) -> S3Client:
+        """Return a client of S3 in another region; "" for that of `s3`."""
+
+    def credentials(self) -> ReadOnlyCredentials:
+        """Return the credentials, renewed if they are about to expire. Raises botocore's errors."""
+
+    def count(self, operation: str) -> None:
+        """Count a request, named `s3.GetObject`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a bucket is: the address that its keys follow, and the region that requests are signed for."""
+    """Where a bucket is: the address that its keys follow, the region that signs, and the proxy on the way or ""."""
 
     endpoint: str
     region: str
+    proxy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +82,7 @@ class Bucket:
 class Buckets:
     """Safe for several threads. A bucket stays open, with its pool of connections."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Access) -> None:
         self._clients = clients
         self._open: dict[str, Bucket] = {}
         self._regions: dict[str, str] = {}
@@ -73,12 +97,14 @@ class Buckets:
         bucket = self._open.get(name)
         if bucket is not None and bucket.credentials == credentials:
             return bucket
-        place = bucket.place if bucket is not None else self._find(name)
-        if place is None:
-            return None
-        with self._lock:
-            self._open[name] = bucket = Bucket(self._made(place, credentials), place, credentials)
-        return bucket
+        with self._lock:  # one opens it, and all share its connections
+            bucket = self._open.get(name)
+            if bucket is None or bucket.credentials != credentials:
+                place = bucket.place if bucket is not None else self._find(name)
+                if place is None:
+                    return None
+                self._open[name] = bucket = Bucket(self._make(place, credentials), place, credentials)
+            return bucket
 
     def move(self, name: str, bucket: Bucket, error: ClientError) -> bool:
         """Return whether the bucket turns out to be elsewhere than in the region of `bucket`: then open it again.
@@ -107,7 +133,8 @@ class Buckets:
         if query.get("X-Amz-Algorithm") != _ALGORITHM or name.endswith("--x-s3"):
             return None  # signatures for several regions, and S3 Express's sessions, are boto3's
         region = query["X-Amz-Credential"].split("/")[2]
-        return Place(signed.partition("?")[0].removesuffix(f"/{_ANY_KEY}"), region)
+        endpoint = signed.partition("?")[0].removesuffix(f"/{_ANY_KEY}")
+        return Place(endpoint, region, _proxy(endpoint))
 
     def _ask_region(self, name: str) -> str:
         try:
@@ -118,7 +145,7 @@ class Buckets:
             return ""
         return str(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", ""))
 
-    def _made(self, place: Place, credentials: ReadOnlyCredentials) -> S3Store:
+    def _make(self, place: Place, credentials: ReadOnlyCredentials) -> S3Store:
         try:
             return S3Store(
                 config={
@@ -129,7 +156,7 @@ class Buckets:
                     "region": place.region,
                     "skip_signature": False,
                 },
-                client_options=self._options(place.endpoint),
+                client_options=self._options(place),
                 retry_config={"max_retries": 0},  # `Objects` tries again: it counts requests, and slows down
                 credential_provider=_Static(credentials),
             )
@@ -137,18 +164,22 @@ class Buckets:
             said = str(error).partition("\n")[0]
             raise boto.SSLError(endpoint_url=place.endpoint, error=OSError(f"cannot be prepared: {said}")) from error
 
-    def _options(self, endpoint: str) -> ClientConfig:
+    def _options(self, place: Place) -> ClientConfig:
         config = self._clients.config
         options: ClientConfig = {
-            "allow_http": endpoint.startswith("http:"),
+            "allow_http": place.endpoint.startswith("http:"),
             "connect_timeout": timedelta(seconds=config.connect_timeout),
             "read_timeout": timedelta(seconds=config.read_timeout),
             "timeout": _FOREVER,  # an object may be large; silence is what ends a request
             "pool_max_idle_per_host": str(config.max_pool_connections),
             "user_agent": config.user_agent_extra,
-            "root_certificate": _certificates(self._clients.ca_bundle or where(), endpoint),
+            "root_certificate": _certificates(self._clients.ca_bundle or where(), place.endpoint),
         }
-        options.update(_proxy(endpoint))
+        if place.proxy:
+            options["proxy_url"] = place.proxy
+        elif getproxies():  # obstore would read the environment itself, by rules of its own
+            options["proxy_url"] = "http://127.0.0.1"
+            options["proxy_excludes"] = urlsplit(place.endpoint).hostname or ""
         return options
 
 
@@ -182,12 +213,7 @@ def _certificates(path: str, endpoint: str) -> bytes:
         raise boto.SSLError(endpoint_url=endpoint, error=OSError(f"{path} cannot be read")) from error
 
 
-def _proxy(endpoint: str) -> ClientConfig:
-    """Return the options of the proxy that botocore would use: obstore's own rules could differ."""
-    address = get_environ_proxies(endpoint).get(urlsplit(endpoint).scheme, "")
-    if address:
-        return {"proxy_url": address if "://" in address else f"http://{address.removeprefix('//')}"}
-    if others := getproxies():
-        own = next((other for other in others.values() if "://" in other), "http://127.0.0.1")
-        return {"proxy_url": own, "proxy_excludes": "*"}  # obstore would read the environment itself
-    return {}
+def _proxy(endpoint: str) -> str:
+    """Return the address of the proxy that botocore would use, or ""."""
+    address = str(get_environ_proxies(endpoint).get(urlsplit(endpoint).scheme, ""))
+    return address if not address or "://" in address else f"http://{address.removeprefix('//')}"

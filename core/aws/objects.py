@@ -12,7 +12,7 @@ import io
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import obstore
 from botocore import exceptions as boto
@@ -20,20 +20,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from obstore.store import S3Store
 
-from core.aws.buckets import Bucket, Buckets
+from core.aws.buckets import Access, Bucket, Buckets
 from core.aws.errors import ELSEWHERE, THROTTLED, code_of, status_of
 from core.aws.obstore_errors import RAISED, Failure, read_error
 from core.aws.pace import Pace
 from core.storage.ports import Condition, Etag, IfAbsent
 from core.util.backoff import compute_backoff
 
-if TYPE_CHECKING:
-    from core.aws.clients import Clients
-
 T = TypeVar("T")
 
 DEFAULT_TYPE = "application/octet-stream"
 _CHUNK = 1 << 20
+_SENT_AT_ONCE = 1 << 20
+"""The most bytes that obstore puts. Its limit for silence includes the time for sending, which boto3's does not."""
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 20.0
 _PASSING = frozenset({"RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"})
@@ -63,7 +62,7 @@ class Found:
 class Objects:
     """Safe for several threads. Raises botocore's errors."""
 
-    def __init__(self, clients: Clients, *, rest: Callable[[float], object] = time.sleep) -> None:
+    def __init__(self, clients: Access, *, rest: Callable[[float], object] = time.sleep) -> None:
         self._clients = clients
         self._buckets = Buckets(clients)
         self._rest = rest
@@ -99,7 +98,8 @@ class Objects:
         metadata: Mapping[str, str] = {},
     ) -> Etag:
         """Put an object in one request and return its etag. A ClientError tells after how many tries: `attempts_of`."""
-        if (opened := self._open(bucket, key)) is None:
+        opened = self._open(bucket, key) if len(data) <= _SENT_AT_ONCE else None
+        if opened is None:
             more = {"ContentType": content_type, "Metadata": dict(metadata), **headers_of(condition)}
             return _etag(self._clients.s3.put_object(Bucket=bucket, Key=key, Body=data, **more).get("ETag"))
         mode = _mode(condition)
@@ -126,7 +126,7 @@ class Objects:
             try:
                 return ask(bucket.store)
             except RAISED as error:
-                failure = read_error(error, operation, key)
+                failure = read_error(error, operation, key, bucket.place.proxy)
                 tried += 1
                 if isinstance(failure, ClientError):
                     failure.response["ResponseMetadata"]["RetryAttempts"] = tried - 1

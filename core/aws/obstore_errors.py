@@ -11,6 +11,7 @@ import re
 
 from botocore import exceptions as boto
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import mask_proxy_url
 from botocore.parsers import ResponseParserError, create_parser
 from obstore.exceptions import BaseError
 
@@ -37,7 +38,7 @@ _CERTIFICATE = re.compile(r"error: (\w+)\(\s*(\w+)")
 Failure = ClientError | BotoCoreError | ResponseParserError
 
 
-def read_error(error: Exception, operation: str, key: str) -> Failure:
+def read_error(error: Exception, operation: str, key: str, proxy: str = "") -> Failure:
     """Return botocore's error for what a request for `key` raised: a ClientError if the server answered.
 
     An answer that obstore cannot make sense of, although its status is a success, becomes a ResponseParserError.
@@ -51,7 +52,7 @@ def read_error(error: Exception, operation: str, key: str) -> Failure:
         return _client_error(int(answer[1]), outcome[answer.end() :], operation)
     if outcome.startswith(_REDIRECT):
         return _client_error(301, "", operation)
-    return _error_without_answer(url, dump)
+    return _error_without_answer(url, dump, proxy)
 
 
 def _without_beginning(text: str, key: str) -> str:
@@ -76,7 +77,7 @@ def _error_after_head(text: str, dump: str, key: str) -> BotoCoreError | Respons
     return (boto.ReadTimeoutError if kind[1] == "Timeout" else boto.ConnectionClosedError)(endpoint_url=key)
 
 
-def _error_without_answer(url: str, dump: str) -> BotoCoreError:
+def _error_without_answer(url: str, dump: str, proxy: str) -> BotoCoreError:
     kind = _KIND.search(dump)
     connecting = "Connect," in dump
     if kind is not None and kind[1] == "Timeout":
@@ -86,4 +87,6 @@ def _error_without_answer(url: str, dump: str) -> BotoCoreError:
     if "kind: InvalidData" in dump:
         said = _CERTIFICATE.search(dump)
         return boto.SSLError(endpoint_url=url, error=OSError(f"{said[1]}: {said[2]}" if said else "invalid data"))
+    if proxy:
+        return boto.ProxyConnectionError(proxy_url=mask_proxy_url(proxy))
     return boto.EndpointConnectionError(endpoint_url=url)

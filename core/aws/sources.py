@@ -93,7 +93,7 @@ def _translate_absence(uri: str) -> Iterator[None]:
     """Raise NotFound for a missing bucket or object, and for an invalid name: a list of addresses may hold anything."""
     try:
         yield
-    except ParamValidationError:
+    except (ParamValidationError, UnicodeEncodeError):
         raise NotFound(uri) from None
     except ClientError as error:
         if code_of(error) in _ABSENT:

@@ -6,17 +6,18 @@ Decision 12 lists the properties of S3 that it relies on.
 from __future__ import annotations
 
 import heapq
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from core.aws.clients import Clients
 from core.aws.errors import attempts_of, code_of, translate_error, translate_errors
+from core.aws.multipart import PART, put_parts, read_part
 from core.aws.objects import DEFAULT_TYPE, headers_of
 from core.errors import Misconfigured, NotFound, PreconditionFailed, Unavailable
 from core.storage import layout
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PART = 8 << 20
-"""Bytes of one part. A smaller file, such as almost every photo, is put in one request."""
 _DELETED_AT_ONCE = 1000
 _TRIES = 5
 _FIRST_PAUSE_S = 0.2
@@ -56,6 +55,7 @@ class S3Store:
         self._clients = clients
         self._input = input_bucket
         self._output = output_bucket
+        self._pools: dict[int, ThreadPoolExecutor] = {}
 
     def put(
         self,
@@ -66,7 +66,7 @@ class S3Store:
         condition: Condition | None = None,
     ) -> Etag:
         bucket = self._bucket(key)
-        head = data if isinstance(data, bytes) else _read(data)
+        head = data if isinstance(data, bytes) else read_part(data)
         if condition is None and (isinstance(data, bytes) or len(head) < PART):
             with translate_errors(f"put objects into bucket {bucket}", "s3"):
                 return self._clients.objects.put(bucket, key, head, content_type)
@@ -76,7 +76,7 @@ class S3Store:
             return self._write(bucket, key, nonce, whole, tries=_TRIES)
         about: dict[str, Any] = {"Bucket": bucket, "Key": key}
         kind: dict[str, Any] = {"ContentType": content_type, "Metadata": {_NONCE: nonce}}
-        parts = partial(_put_parts, self._s3, about, kind, head, partial(_read, data), headers_of(condition))
+        parts = partial(put_parts, self._s3, about, kind, head, partial(read_part, data), headers_of(condition))
         return self._write(bucket, key, nonce, parts, tries=1)  # a stream can't be read again
 
     def put_all(self, objects: Mapping[str, bytes], *, content_type: str = DEFAULT_TYPE) -> None:
@@ -84,7 +84,8 @@ class S3Store:
             for key, data in objects.items():
                 self.put(key, data, content_type=content_type)
             return
-        puts = [self._writers.submit(self.put, key, data, content_type=content_type) for key, data in objects.items()]
+        pool = self._threads()
+        puts = [pool.submit(self.put, key, data, content_type=content_type) for key, data in objects.items()]
         wait(puts)  # none may be under way when the caller puts them again
         for done in puts:
             done.result()
@@ -152,10 +153,12 @@ class S3Store:
 
     # --- requests -----------------------------------------------------------------------------
 
-    @cached_property
-    def _writers(self) -> ThreadPoolExecutor:
-        """The threads of `put_all`. More start only if all are waiting for an answer."""
-        return ThreadPoolExecutor(self._clients.config.max_pool_connections, "put")
+    def _threads(self) -> ThreadPoolExecutor:
+        """Return the threads of `put_all`. More start only if all are waiting for an answer; none survives a fork."""
+        process = os.getpid()
+        if process not in self._pools:
+            self._pools = {process: ThreadPoolExecutor(self._clients.config.max_pool_connections, "put")}
+        return self._pools[process]
 
     @property
     def _s3(self) -> S3Client:
@@ -262,16 +265,6 @@ def _is_input(key: str) -> bool:
     return key.startswith(layout.INPUT)
 
 
-def _read(file: BinaryIO) -> bytes:
-    """Return the next `PART` bytes, fewer only at the end of the file. Errors of reading pass unchanged."""
-    pieces: list[bytes] = []
-    left = PART
-    while left and (piece := file.read(left)):
-        pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)
-
-
 def _find(key: str, ask: Callable[[], T]) -> T:
     """Call `ask` and return its answer. Raises NotFound if S3 says that there is no such object."""
     try:
@@ -279,33 +272,4 @@ def _find(key: str, ask: Callable[[], T]) -> T:
     except ClientError as error:
         if code_of(error) in _MISSING:
             raise NotFound(key) from None
-        raise
-
-
-def _put_parts(
-    s3: S3Client,
-    about: dict[str, Any],
-    kind: dict[str, Any],
-    head: bytes,
-    read: Callable[[], bytes],
-    condition: dict[str, Any],
-) -> Etag:
-    """Put `head` and everything that `read` returns as one object, part by part; S3 checks the condition at the end.
-
-    Only one part is held in memory, and a broken upload leaves nothing. `about` names bucket and key, `kind` the
-    object's type and metadata. Raises botocore's errors and those of `read`.
-    """
-    upload = s3.create_multipart_upload(**about, **kind)["UploadId"]
-    try:
-        parts: list[Any] = []
-        while head:
-            number = len(parts) + 1
-            done = s3.upload_part(**about, UploadId=upload, PartNumber=number, Body=head)
-            parts.append({"PartNumber": number, "ETag": done["ETag"]})
-            head = read()
-        whole = s3.complete_multipart_upload(**about, **condition, UploadId=upload, MultipartUpload={"Parts": parts})
-        return Etag(whole["ETag"])
-    except BaseException:
-        with suppress(ClientError, BotoCoreError):  # the bucket's lifecycle rule removes abandoned parts
-            s3.abort_multipart_upload(**about, UploadId=upload)
         raise

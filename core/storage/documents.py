@@ -7,7 +7,7 @@
    finds one of these contents.
 3. So the content must differ between writers (by an owner, a counter): equal content does not show who wrote it.
 
-`S3Store.put` solves the same problem within one call, where botocore repeats a request whose answer was lost: a nonce
+`S3Store.put` solves the same problem within one call, where a request whose answer was lost is repeated: a nonce
 in the object's metadata identifies its own write. This module handles calls that failed.
 """
 

@@ -33,6 +33,10 @@ class S3Stores:
         return made_bucket(self._cloud, "input"), made_bucket(self._cloud, "output")
 
 
+class SecondS3Stores(S3Stores):
+    needs = ("second_cloud",)
+
+
 class SqsQueues:
     visibility_timeout_s = 500.0
     max_receives = 3

@@ -26,7 +26,7 @@ from core.storage.memory import MemoryStore
 from core.storage.memory_fleet import MemoryFleet, MemoryInstances
 from core.storage.memory_queue import MemoryQueues as QueuesInMemory
 from core.storage.ports import Fleet, ObjectStore, Offering, Queue
-from tests.contract.aws import S3Stores, SqsQueues
+from tests.contract.aws import S3Stores, SecondS3Stores, SqsQueues
 from tests.contract.ec2 import Ec2Fleets
 
 
@@ -265,7 +265,7 @@ class MemoryFleets:
         return MemoryFleet(self._instances, lambda: self._now, offerings=[spot], **options)
 
 
-@pytest.fixture(params=[LocalStores, S3Stores, MemoryStores])
+@pytest.fixture(params=[LocalStores, S3Stores, SecondS3Stores, MemoryStores])
 def stores(request: pytest.FixtureRequest) -> Stores:
     return request.param(*map(request.getfixturevalue, request.param.needs))
 

@@ -7,9 +7,10 @@ import json
 
 import pytest
 
+from core.aws.multipart import PART
 from core.aws.queue import SqsQueue
 from core.aws.sources import S3Source
-from core.aws.store import PART, S3Store
+from core.aws.store import S3Store
 from core.errors import Misconfigured, PartialSend, PreconditionFailed, Unavailable, Unreadable
 from core.storage.ports import IfAbsent, IfMatch
 from tests.cloud import clients_of

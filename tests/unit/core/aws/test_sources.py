@@ -73,6 +73,12 @@ def test_a_buckets_own_notification_becomes_the_job_that_reads_the_file(
     assert source.read(job.key, 100).data.decode() == "images/my trip/a+b ü.jpg"
 
 
+def test_a_key_that_is_no_text_is_that_of_no_object(source: S3Source, bucket: str) -> None:
+    """JSON may hold half a character."""
+    with pytest.raises(NotFound):
+        source.read(f"s3://{bucket}/\ud83d.jpg", 100)
+
+
 @pytest.mark.parametrize("bucket", ["my photos", "arn:aws:s3:eu-central-1:1:accesspoint", "Fotos-für-alle"])
 def test_a_name_that_no_bucket_can_have_is_that_of_none(source: S3Source, bucket: str) -> None:
     """A list of addresses may hold anything, and a job that raises what nobody expects would end one worker after
