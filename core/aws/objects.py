@@ -9,9 +9,12 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import obstore
@@ -124,7 +127,7 @@ class Objects:
             self._pace.wait()
             self._clients.count(f"s3.{operation}")
             try:
-                return ask(bucket.store)
+                return _interruptible(partial(ask, bucket.store))
             except RAISED as error:
                 failure = read_error(error, operation, key, bucket.place.proxy)
                 tried += 1
@@ -199,14 +202,35 @@ def _may_be_elsewhere(failure: ClientError) -> bool:
 def _read(result: obstore.GetResult, key: str, size: int) -> bytes:
     """Return the body, copied once as it arrives, so that a large object is never in memory twice."""
     try:
-        if size <= _CHUNK:
-            return bytes(result.bytes())
-        body = io.BytesIO()
-        for chunk in result.stream(_CHUNK):
-            body.write(chunk)
-        return body.getvalue()
+        return _interruptible(lambda: bytes(result.bytes()) if size <= _CHUNK else _collect(result))
     except RAISED as error:
         raise _body_error(read_error(error, "GetObject", key), error) from error
+
+
+def _collect(result: obstore.GetResult) -> bytes:
+    body = io.BytesIO()
+    for chunk in result.stream(_CHUNK):
+        body.write(chunk)
+    return body.getvalue()
+
+
+def _interruptible(request: Callable[[], T]) -> T:
+    """Make a request of obstore. In the main thread, signals are handled while it is under way.
+
+    Python handles signals in its main thread, which obstore would hold until the answer comes, or silence ends it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return request()
+    outcome: Future[T] = Future()
+
+    def make() -> None:
+        try:
+            outcome.set_result(request())
+        except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits
+            outcome.set_exception(error)
+
+    threading.Thread(target=make, daemon=True).start()
+    return outcome.result()
 
 
 def _body_error(failure: Failure, error: Exception) -> BotoCoreError:
