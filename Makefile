@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
-.PHONY: help run test test-browser test-aws test-long check lint bench bench-peers chaos boot-image probe-coco elasticity \
+.PHONY: help run test test-browser test-aws test-long check lint bench bench-peers chaos boot-image probe-coco costs elasticity \
 	adaptive-curve types screenshots clean
 
 # `make help` lists the targets by group: a line "##@ GROUP", then each target with its sentence after "##".
@@ -71,6 +71,9 @@ probe-coco: $(VENV)/dev.stamp ## compare losses of a linear probe; needs COCO=FO
 
 elasticity: $(VENV)/dev.stamp ## simulate the controller's policy and others, and write docs/elasticity.md
 	$(BIN)/tagfleet simulate --all --docs docs
+
+costs: $(VENV)/dev.stamp ## write docs/costs.md from the figures in docs/costs.json
+	$(BIN)/python -m bench costs --docs docs
 
 adaptive-curve: $(VENV)/dev.stamp ## measure how the learning tagger improves with corrections, and write docs/adaptive.png
 	$(BIN)/python -m bench adaptive --docs docs

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ami.aws.account import ROLE_TAG, RUNS_ON_TAG, SIGNALS_TAG, USER_DATA_TAG
 from ami.aws.images import BAKE_TAG, BakedImage, Ec2Images
+from config.gpus import explain_unsupported, has_gpu
 from core.errors import NotFound, TagfleetError, Unavailable
 from core.storage import layout
 from core.storage.ports import ObjectStore
@@ -76,6 +77,8 @@ class Bake:
         """Return the available image. Raises BakeFailed, Unavailable; however it ends, nothing it made goes on
         costing money."""
         recipe = self._recipe
+        if why := _why_unfit(recipe):
+            raise BakeFailed(why)
         started = self._clock()
         base = self._images.base(recipe.base)
         with ExitStack() as cleanup:
@@ -195,3 +198,13 @@ class Bake:
     @property
     def _expires_s(self) -> int:
         return int(self._recipe.deadline_s)
+
+
+def _why_unfit(recipe: Recipe) -> str:
+    """Return why no image can be baked on this type of builder, or an empty string. A bake for GPUs computes on one."""
+    if not recipe.gpu or recipe.role != "worker":
+        return ""
+    if not has_gpu(recipe.type):
+        return f"{recipe.type} has no GPU to check the image on: bake with --gpu on a type that has, --type g4dn.xlarge"
+    why = explain_unsupported([recipe.type])
+    return f"{why}: bake on another type" if why else ""

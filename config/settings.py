@@ -117,6 +117,7 @@ class QueueSettings(_Section):
 
 class WorkerSettings(_Section):
     engine: Literal["auto", "openvino", "torch"]
+    device: Literal["auto", "cuda", "cpu"]
     precision: Literal["auto", "int8", "bf16", "fp32"]
     threads: Annotated[int, Field(ge=0)]
     batch_size: Count
@@ -235,6 +236,16 @@ class Settings(_Section):
                 "queue.max_receives is {most}, and worker.isolate_receive {isolated}: an image that crashes its worker "
                 "would be a dead letter before it is decoded apart; raise queue.max_receives to {isolated} or more",
                 {"most": most, "isolated": isolated},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _engine_runs_on_device(self) -> Self:
+        if (self.worker.engine, self.worker.device) == ("openvino", "cuda"):
+            raise PydanticCustomError(
+                "device",
+                'worker.device is "cuda", and worker.engine "openvino" runs on processors only: set worker.engine to '
+                '"auto", or worker.device to "cpu"',
             )
         return self
 

@@ -82,6 +82,10 @@ class WeightsInvalid(TagfleetError):
     """A weights file is damaged or belongs to another network."""
 
 
+class GpuUnusable(TagfleetError):
+    """A GPU is expected on this machine, and does not compute."""
+
+
 class DataInvalid(TagfleetError):
     """Labelled images cannot be trained on as they are. The text names file and line."""
 

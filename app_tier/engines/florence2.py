@@ -15,6 +15,7 @@ from transformers import Florence2ForConditionalGeneration, Florence2Processor
 from transformers.utils import logging
 
 from app_tier.engines import Pixels, golden
+from app_tier.engines.devices import CpuDevice, Device
 from app_tier.engines.visual_questions import Answer, Detection, Question
 from config.settings import Task
 from core.errors import WeightsInvalid
@@ -38,18 +39,22 @@ _ADVICE = "use files such as those of huggingface.co/florence-community/Florence
 
 
 class Florence2Engine:
-    """Runs a Florence-2 model: fp32 on the CPU, bf16 on CUDA. Pictures are squares of `side` pixels."""
+    """Runs a Florence-2 model on a device, in its precision. Pictures are squares of `side` pixels."""
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
-        """Load and check the model. Raises WeightsInvalid if the folder does not hold a complete Florence-2."""
-        cuda = torch.cuda.is_available()
-        if threads and not cuda:
+    def __init__(self, folder: Path, threads: int = 0, device: Device | None = None) -> None:
+        """Load and check the model; without a device, onto the CPU, for which `threads` is.
+
+        Raises WeightsInvalid if the folder does not hold a complete Florence-2.
+        """
+        device = device or CpuDevice()
+        on_cpu = device.place.type == "cpu"
+        if threads and on_cpu:
             torch.set_num_threads(threads)
-        self.name = "torch cuda bf16" if cuda else "torch cpu fp32"
-        self.most_at_once = None if cuda else 1  # a picture takes seconds: a batch would only delay a drain
-        self.best_batch = 8 if cuda else 1
-        self._device = torch.device("cuda" if cuda else "cpu")
-        self._dtype = torch.bfloat16 if cuda else torch.float32
+        self.name = f"torch {device.name}"
+        self.most_at_once = 1 if on_cpu else None  # a picture takes seconds: a batch would only delay a drain
+        self.best_batch = 1 if on_cpu else 8
+        self._device = device.place
+        self._dtype = device.precision.dtype
         model, self.processor = load(folder)
         self._model = model.to(device=self._device, dtype=self._dtype).eval()
         pictures = self.processor.image_processor

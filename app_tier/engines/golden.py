@@ -8,7 +8,7 @@ from app_tier.engines import Engine, Outputs, Pixels
 from core.errors import WeightsInvalid
 
 MIN_COSINE = 0.98
-"""bf16 gives 0.999 and more. A wrong network, a damaged file or a faulty instruction set gives far less."""
+"""For bf16, which gives 0.999 and more. A wrong network, a damaged file or faulty instructions give far less."""
 
 
 def pixels(size: int) -> Pixels:
@@ -19,12 +19,18 @@ def pixels(size: int) -> Pixels:
     return (picture * 255).astype(np.uint8)[None]
 
 
-def check(engine: Engine, size: int, expected: Outputs) -> None:
-    """Compare the engine's outputs for the golden picture with `expected`. Raises WeightsInvalid if they differ."""
-    outputs = engine.infer(pixels(size))[0]
-    cosine = float(np.dot(outputs, expected) / (np.linalg.norm(outputs) * np.linalg.norm(expected) + 1e-12))
-    if not cosine >= MIN_COSINE:  # also true for NaN
+_REMEDY = "delete the engine cache (the setting `cache`) and start again"
+
+
+def check(
+    engine: Engine, size: int, expected: Outputs, min_cosine: float = MIN_COSINE, remedy: str = _REMEDY, count: int = 1
+) -> None:
+    """Compare the outputs for `count` golden pictures with `expected`. Raises WeightsInvalid if one differs."""
+    rows = engine.infer(np.repeat(pixels(size), count, axis=0))
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(expected)
+    cosine = float(np.min(rows @ expected / (lengths + 1e-12)))
+    if not cosine >= min_cosine:  # also true for NaN
         raise WeightsInvalid(
-            f"engine {engine.name} does not reproduce the reference (cosine {cosine:.3f}, needed: {MIN_COSINE}): "
-            "delete the engine cache (the setting `cache`) and start again"
+            f"engine {engine.name} does not reproduce the reference (cosine {cosine:.4f}, needed: {min_cosine}): "
+            f"{remedy}"
         )

@@ -60,6 +60,26 @@ def build_and_check(network: Network, weights: Path) -> tuple[PixelNetwork, Outp
     return module, outputs.numpy()
 
 
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """Return the network in evaluation mode with its batch norms folded into the convolutions before them.
+
+    That saves a pass over each convolution's outputs, and a rounding. A network that torch cannot trace is returned as
+    it is.
+    """
+    from torch.fx.experimental.optimization import fuse
+
+    try:
+        return fuse(network)
+    except Exception:  # noqa: BLE001  # tracing runs the network's code with proxies, which raises nearly anything
+        return network
+
+
+def count_outputs(module: PixelNetwork, crop: int, place: torch.device) -> int:
+    """Return how many outputs the network has for an image."""
+    with torch.inference_mode():
+        return int(module(torch.zeros((1, crop, crop, 3), dtype=torch.uint8, device=place)).shape[1])
+
+
 def create_module(architecture: str, classes: int) -> nn.Module:
     """Return a network with random weights. With 0 classes it outputs the features below its last layer.
 

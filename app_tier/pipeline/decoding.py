@@ -9,6 +9,8 @@
    and tries the image in a child. The old thread cannot be stopped. If it runs until `decode_timeout_s`, the process
    ends, after the other images in flight are done.
 4. If a child crashes or takes longer than that tenth, its image, and only that one, becomes a suspect.
+5. If the tagger has a device that decodes JPEGs, a plain one on its first delivery passes this stage as a file. It
+   comes back if the device refuses it.
 """
 
 from __future__ import annotations
@@ -23,12 +25,13 @@ from app_tier.pipeline.child_decoder import ChildDecoder, expected_decode_s
 from app_tier.pipeline.crash_record import CrashRecord
 from app_tier.pipeline.flow import Flow
 from app_tier.pipeline.item import DecodeAttempt, WorkItem
-from app_tier.taggers import Tagger
+from app_tier.taggers import DeviceTagger, Tagger
 from config.settings import WorkerSettings
 from core import telemetry
 from core.domain.messages import log_ids
 from core.errors import BadImage, DecoderLost
 from core.imaging.decode import UPRIGHT_SIZE, DecodeBudget, Decoder
+from core.imaging.plain_jpeg import read_plain_jpeg
 
 _FIRST_SHARE = 0.1
 """The share of `decode_timeout_s` after which a decode is overtaken."""
@@ -36,6 +39,17 @@ _FIRST_S = 1.0
 """The least time before a decode is overtaken, for busy machines."""
 _CAREFUL_S = 300.0
 _JOIN_S = 0.5
+
+
+class DecodeQueue(Queue[WorkItem | None]):
+    """A bounded queue into which the infer stage can put images back: that never blocks, or the two would deadlock."""
+
+    def put_back(self, item: WorkItem) -> None:
+        """Put an image before all others, whether or not there is room."""
+        with self.mutex:
+            self.queue.appendleft(item)
+            self.unfinished_tasks += 1
+            self.not_empty.notify()
 
 
 class Decoding:
@@ -46,7 +60,7 @@ class Decoding:
         flow: Flow,
         settings: WorkerSettings,
         crash_record: CrashRecord,
-        inlet: Queue[WorkItem | None],
+        inlet: DecodeQueue,
         *,
         tagger: Callable[[], Tagger],
         decoded: Callable[[WorkItem, str], None],
@@ -125,6 +139,12 @@ class Decoding:
         finally:
             child.close()
 
+    def decode_again(self, item: WorkItem) -> None:
+        """Take an image back that the tagger's device has refused. For the infer stage; never blocks."""
+        item.jpeg, item.refused_by_device = None, True
+        self._flow.expect_at_infer(item)
+        self._inlet.put_back(item)
+
     def _needs_child(self, item: WorkItem) -> bool:
         receives = self._settings.isolate_receive
         return (
@@ -145,6 +165,9 @@ class Decoding:
     def _decode_here(self, item: WorkItem) -> str:
         started = time.perf_counter()
         tagger = item.tagger = self._tagger()
+        if self._pass_to_device(item, tagger):
+            item.record_time("decode", started)
+            return ""
         try:
             image = Decoder(tagger.side, self._budget).decode(item.data)
             item.frame = tagger.preprocess(image)
@@ -154,6 +177,16 @@ class Decoding:
         item.data = b""
         item.record_time("decode", started)
         return ""
+
+    def _pass_to_device(self, item: WorkItem, tagger: Tagger) -> bool:
+        """Keep the file for the device's decoder, if it is one that the device is to decode."""
+        if item.refused_by_device or not (isinstance(tagger, DeviceTagger) and tagger.decodes_jpegs):
+            return False
+        item.jpeg = read_plain_jpeg(item.data)
+        if item.jpeg is None:
+            return False
+        item.size = item.jpeg.upright_size
+        return True
 
     def _try_in_child(self, item: WorkItem, child: ChildDecoder) -> None:
         try:

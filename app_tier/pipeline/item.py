@@ -10,6 +10,7 @@ from typing import Literal
 from app_tier.pipeline.result_writer import FinishedItem
 from app_tier.taggers import Frame, Prediction, Tagger
 from core.domain.messages import Job, Result, Timings
+from core.imaging.plain_jpeg import PlainJpeg
 from core.storage.ports import Delivery
 
 
@@ -21,6 +22,10 @@ class WorkItem:
     job: Job
     data: bytes = b""
     frame: Frame | None = None
+    jpeg: PlainJpeg | None = None
+    """In place of a frame: the file for the decoder on the tagger's device. `data` is kept until that has read it."""
+    refused_by_device: bool = False
+    """Whether that decoder refused it."""
     tagger: Tagger | None = None
     """The tagger that made the frame. Another one may serve by now."""
     size: tuple[int, int] | None = None
@@ -36,6 +41,10 @@ class WorkItem:
     def needs_own_batch(self) -> bool:
         """Whether the tagger must see it alone."""
         return self.suspected == "tagging"
+
+    def drop_bytes(self) -> None:
+        """Forget the file: it has been decoded."""
+        self.data, self.jpeg = b"", None
 
     def claim(self) -> bool:
         """Return whether this attempt decides the image's outcome: always, unless a slow attempt claimed it first."""

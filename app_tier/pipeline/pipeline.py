@@ -21,7 +21,7 @@ from pathlib import Path
 from app_tier.pipeline.batching import InferenceBatcher
 from app_tier.pipeline.child_decoder import ChildDecoder
 from app_tier.pipeline.crash_record import CrashRecord, CrashReport, collect_crash_report
-from app_tier.pipeline.decoding import Decoding
+from app_tier.pipeline.decoding import DecodeQueue, Decoding
 from app_tier.pipeline.feedback import Learning
 from app_tier.pipeline.fetching import Cancellations, Fetching
 from app_tier.pipeline.flow import Flow
@@ -93,7 +93,7 @@ class Pipeline:
         self._crash_report = CrashReport()
         self._queues = _Queues(
             to_fetch=queue.Queue(),
-            to_decode=queue.Queue(settings.decode_threads),
+            to_decode=DecodeQueue(settings.decode_threads),
             to_infer=InferenceBatcher(settings.batch_size, settings.batch_wait_ms / 1000, self._flow.expected_at_infer),
             to_finish=ResultBatcher(
                 self.in_flight,
@@ -140,7 +140,7 @@ class Pipeline:
             parser=MessageParser(ports.jobs, self.in_flight, flow.retrier, self._tagger.name),
             fetching=fetching,
             decoding=decoding,
-            inference=Inference(self._queues.to_infer, self._crash_record, self._tagged),
+            inference=Inference(self._queues.to_infer, self._crash_record, self._tagged, decoding.decode_again),
             writer=writer,
             suspects=Suspects(
                 flow,
@@ -246,13 +246,15 @@ class Pipeline:
         return self._stages.decoding.hung_for()
 
     def handle_slow_decodes(self) -> bool:
-        """Try slow decodes again in a child. Return whether this process must end, because a decode here hangs.
+        """Try slow decodes again in a child. Return whether this process must end: a decode or the GPU hangs.
 
         To be called every second. While a decode hangs, nothing is received. The other images in flight are finished
         first, unless that takes too long.
         """
         self._stages.decoding.overtake()
         timeout_s = self._options.worker.decode_timeout_s
+        if self._stages.inference.hung_for() > timeout_s:
+            return True
         if self.hung_for() <= timeout_s:
             self._flow.receiving.open()
             return False
@@ -351,7 +353,7 @@ class _Queues:
     """The queues between the stages, in the order of an image's way."""
 
     to_fetch: queue.Queue[WorkItem | None]
-    to_decode: queue.Queue[WorkItem | None]
+    to_decode: DecodeQueue
     to_infer: InferenceBatcher
     to_finish: ResultBatcher
 

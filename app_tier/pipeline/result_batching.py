@@ -19,9 +19,8 @@ from core.storage import packs
 
 MAX_WAIT_S = 2.0
 """How long a result waits for others to share its requests. At 5 images/s it fills them."""
-MAX_PACK_WAIT_S = 5.0
-"""How long a result waits for others to share its pack. At 40 images/s it fills it. Longer, and the queue would have to
-be asked again and again to hide the messages."""
+MAX_PACK_WAIT_S = 10.0
+"""How long a result waits for others to share its pack. At 20 images/s they fill it."""
 PACK_IDLE_S = 1.0
 """With nothing else in flight, a pack waits this long for new images. One receive from the queue takes as long."""
 _POLL_S = 0.05

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from app_tier.engines import Pixels
+from app_tier.engines import AnyFrame, DeviceFrame, Pixels
 from core.domain.messages import Feedback, Tag, TagOptions
+from core.imaging.plain_jpeg import PlainJpeg
 
 Frame = npt.NDArray[np.uint8]
 """One image as its engine takes it: (height, width, 3), RGB, 0..255."""
@@ -39,10 +40,14 @@ class Tagger(Protocol):
     """The least length, in pixels, of the shorter side of the images that `preprocess` takes."""
     shape: tuple[int, int, int]
     """The shape of a frame."""
-    most_at_once: int | None
-    """The most images in one call of `infer`. None: as many as the settings say."""
-    best_batch: int
-    """The number of images in one call of `infer` at which its engine is fastest on this machine."""
+
+    @property
+    def most_at_once(self) -> int | None:
+        """The most images in one call of `infer`. None: as many as the settings say."""
+
+    @property
+    def best_batch(self) -> int:
+        """The number of images in one call of `infer` at which its engine is fastest on this machine."""
 
     @property
     def version(self) -> str:
@@ -57,6 +62,33 @@ class Tagger(Protocol):
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
         """Tag each frame of an (N, height, width, 3) batch. One thread at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingTags:
+    """A batch that a tagger has taken."""
+
+    result: Callable[[], list[Prediction]]
+    """Waits for the predictions. Has to be called, once, and raises what `infer` raises."""
+
+
+@runtime_checkable
+class DeviceTagger(Protocol):
+    """The further methods of a `Tagger` whose engine may have a device of its own."""
+
+    @property
+    def under_way(self) -> int:
+        """How many batches it takes before the first must be collected. 1: `submit` computes, as `infer` does."""
+
+    @property
+    def decodes_jpegs(self) -> bool:
+        """Whether `decode` takes plain JPEGs."""
+
+    def decode(self, jpegs: Sequence[PlainJpeg]) -> list[DeviceFrame | None]:
+        """Make frames on the device. None for files that it refuses: they need `preprocess`."""
+
+    def submit(self, frames: Sequence[AnyFrame], options: Sequence[TagOptions]) -> PendingTags:
+        """Start to tag frames. Called by one thread; results are taken by another, in the same order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,6 @@ class AdaptiveTagger:
     """
 
     name = "adaptive"
-    most_at_once: int | None = None
 
     def __init__(
         self,
@@ -107,7 +106,6 @@ class AdaptiveTagger:
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
         self.engine_name = engine.name
-        self.best_batch = engine.best_batch
         self._network = network
         self._engine = engine
         self._engine_lock = threading.Lock()
@@ -115,6 +113,16 @@ class AdaptiveTagger:
         self._defaults = defaults
         self._current = _CurrentModel(store, clock, reload_s)
         self._seen = _SeenPhotos(store.dimensions)
+
+    @property
+    def best_batch(self) -> int:
+        """The number of images in one call at which the engine is fastest now."""
+        return self._engine.best_batch
+
+    @property
+    def most_at_once(self) -> int | None:
+        """As many images in one call as there are."""
+        return None
 
     @property
     def version(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from app_tier.engines import Engines, golden
+from app_tier.engines import Engines, golden, gpu_choice
 from app_tier.models import weights
 from app_tier.models.network_lookup import find_network
 from app_tier.models.networks import NEAR_TIE, Network
@@ -52,17 +52,13 @@ def default_options(pool: PoolSettings) -> TagOptions:
 
 
 def load_engines(network: Network, found: Weights, settings: Settings, store: ObjectStore | None = None) -> Engines:
-    """Load the engine for this machine, run it once, and check it. Raises WeightsInvalid, Unavailable.
+    """Load the engine for this machine, run it once, and check it. Raises WeightsInvalid, GpuUnusable, Unavailable.
 
     With `store`, the network's int8 form is used if there is one. That is only right where the top label counts.
     """
     threads = settings.worker.threads or count_cores()
     if choose_engine(settings) == "torch":
-        from app_tier.engines.torch import TorchEngine
-
-        engine = TorchEngine(network, found.path, threads)
-        engine.infer(golden.pixels(network.crop))
-        return Engines(engine)
+        return _load_torch(network, found.path, settings, threads)
 
     from app_tier.engines import openvino
 
@@ -76,6 +72,19 @@ def load_engines(network: Network, found: Weights, settings: Settings, store: Ob
     fast = openvino.OpenVinoEngine(converted, threads, bf16=bf16)
     golden.check(fast, network.crop, converted.golden_outputs())
     return Engines(fast, exact, network.near_tie or NEAR_TIE) if fast.bf16 else Engines(fast)
+
+
+def _load_torch(network: Network, weights_file: Path, settings: Settings, threads: int) -> Engines:
+    """Load a network by torch, on the GPU where one is expected. Raises GpuUnusable, WeightsInvalid."""
+    device = gpu_choice.open_expected_gpu(settings.worker.device, fp32=settings.worker.precision == "fp32")
+    from app_tier.engines import torch
+
+    if device is None:
+        return Engines(torch.load(network, weights_file, threads=threads))
+    fast = torch.load(network, weights_file, device)
+    near_tie = (network.near_tie or NEAR_TIE) * device.precision.near_ties
+    exact = partial(torch.load_exact, network, weights_file, device.exact())
+    return Engines(fast, exact if near_tie else None, near_tie)
 
 
 def _load_int8(
@@ -105,10 +114,10 @@ def _load_int8(
 
 
 def choose_engine(settings: Settings) -> str:
-    """Return `torch` or `openvino`, by the settings, or by whether this machine has a GPU."""
+    """Return `torch` or `openvino`, by the settings, or by whether a GPU is expected on this machine."""
     if settings.worker.engine != "auto":
         return settings.worker.engine
-    return "torch" if Path("/dev/nvidia0").exists() else "openvino"
+    return "torch" if gpu_choice.expects_gpu(settings.worker.device) else "openvino"
 
 
 def count_cores() -> int:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import numpy as np
 from PIL import Image
 
-from app_tier.engines import Pixels
+from app_tier.engines import Pixels, gpu_choice
 from app_tier.engines.visual_questions import Answer, Detection, Question, QuestionEngine
 from app_tier.models import model_folders
 from app_tier.models.model_folders import FoundFolder
@@ -42,9 +42,11 @@ def choose(request: ModelRequest, find_package: Callable[[str], object] = find_s
 
 
 def _load(found: FoundFolder, request: ModelRequest) -> Florence2Tagger:
+    worker = request.settings.worker
+    device = gpu_choice.open_expected_gpu(worker.device, fp32=worker.precision == "fp32")
     from app_tier.engines.florence2 import Florence2Engine
 
-    engine = Florence2Engine(found.fetch(), request.settings.worker.threads)
+    engine = Florence2Engine(found.fetch(), worker.threads, device)
     return Florence2Tagger(engine, found.version, TagOptions(top_k=request.pool.top_k, tasks=request.pool.task_names))
 
 

@@ -9,20 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from app_tier.engines import Engines, Outputs, Pixels
+from app_tier.engines import AnyFrame, Engines, Outputs, Pixels, Rows, submit
+from app_tier.models.frames import to_frame as to_frame  # part of this module's interface
 from app_tier.models.networks import Network
-from app_tier.taggers import Frame, Prediction
+from app_tier.taggers import Frame, PendingTags, Prediction
+from app_tier.taggers.on_device import OnDevice
 from core.domain.messages import Tag, TagOptions
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _ROUNDING = 1e-6
 """How much the sum of all probabilities in fp32 may fall short of 1."""
 
 
-class ImageNetTagger:
+class ImageNetTagger(OnDevice):
     """Applies a softmax over the labels: one label is right. `engines.exact` computes near-ties again."""
-
-    most_at_once: int | None = None
 
     def __init__(self, network: Network, weights_hash: str, engines: Engines, defaults: TagOptions) -> None:
         self.name = network.name
@@ -31,7 +30,6 @@ class ImageNetTagger:
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
         self.engine_name = engines.fast.name
-        self.best_batch = engines.fast.best_batch
         self._engine = engines.fast
         self._exact = cache(engines.exact) if engines.exact else None  # made at the first near-tie
         self._near_tie = engines.near_tie
@@ -44,11 +42,19 @@ class ImageNetTagger:
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
         """Return each frame's most likely labels."""
-        outputs = self._settle(frames, self._engine.infer(frames))
+        return self._predict(frames, self._engine.infer(frames), options)
+
+    def submit(self, frames: Sequence[AnyFrame], options: Sequence[TagOptions]) -> PendingTags:
+        """Start a forward pass. Near-ties are settled when the result is taken."""
+        pending = submit(self._engine, frames)
+        return PendingTags(lambda: self._predict(pending.frames, pending.result(), options))
+
+    def _predict(self, frames: Rows, outputs: Outputs, options: Sequence[TagOptions]) -> list[Prediction]:
+        outputs = self._settle(frames, outputs)
         probabilities = softmax(outputs / np.float32(self._network.temperature))
         return [Prediction(self._choose_tags(row, asked)) for row, asked in zip(probabilities, options, strict=True)]
 
-    def _settle(self, frames: Pixels, outputs: Outputs) -> Outputs:
+    def _settle(self, frames: Rows, outputs: Outputs) -> Outputs:
         """Compute the near-ties between the two highest outputs again, in fp32."""
         if self._exact is None:
             return outputs
@@ -93,17 +99,6 @@ def margins(outputs: Outputs) -> Outputs:
 
 def _either(asked: float | None, default: float | None) -> float | None:
     return default if asked is None else asked
-
-
-def to_frame(image: Image.Image, network: Network) -> Frame:
-    """Scale the shorter side to `network.resize` and crop the centre, in one resampling of the part that is kept."""
-    width, height = image.size
-    cut = network.crop * min(width, height) / network.resize
-    left, top = (width - cut) / 2, (height - cut) / 2
-    small = image.resize(
-        (network.crop, network.crop), _FILTERS[network.interpolation], box=(left, top, left + cut, top + cut)
-    )
-    return np.asarray(small)
 
 
 def softmax(outputs: Outputs) -> Outputs:

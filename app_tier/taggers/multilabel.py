@@ -7,18 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from app_tier.engines import Engine, Outputs, Pixels
+from app_tier.engines import AnyFrame, Engine, Outputs, Pixels, submit
 from app_tier.models.networks import Network
-from app_tier.taggers import Frame, Prediction
+from app_tier.taggers import Frame, PendingTags, Prediction
 from app_tier.taggers.imagenet import to_frame
+from app_tier.taggers.on_device import OnDevice
 from core.domain.messages import Tag, TagOptions
 from core.storage.models import Manifest
 
 
-class MultiLabelTagger:
+class MultiLabelTagger(OnDevice):
     """Applies a sigmoid to each label's output. A batch's `min_confidence` replaces the model's thresholds."""
-
-    most_at_once: int | None = None
 
     def __init__(self, manifest: Manifest, network: Network, engine: Engine) -> None:
         self.name = manifest.name
@@ -27,7 +26,6 @@ class MultiLabelTagger:
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
         self.engine_name = engine.name
-        self.best_batch = engine.best_batch
         self._engine = engine
         self._network = network
         self._temperature = manifest.temperature
@@ -39,7 +37,15 @@ class MultiLabelTagger:
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
         """Return each frame's labels above their thresholds."""
-        probabilities = sigmoid(self._engine.infer(frames) / self._temperature)
+        return self._predict(self._engine.infer(frames), options)
+
+    def submit(self, frames: Sequence[AnyFrame], options: Sequence[TagOptions]) -> PendingTags:
+        """Start a forward pass."""
+        pending = submit(self._engine, frames)
+        return PendingTags(lambda: self._predict(pending.result(), options))
+
+    def _predict(self, outputs: Outputs, options: Sequence[TagOptions]) -> list[Prediction]:
+        probabilities = sigmoid(outputs / self._temperature)
         return [Prediction(self._choose_tags(row, asked)) for row, asked in zip(probabilities, options, strict=True)]
 
     def _choose_tags(self, probabilities: Outputs, asked: TagOptions) -> tuple[Tag, ...]:

@@ -166,7 +166,7 @@ class Worker:
     def _must_stop(self, pipeline: Pipeline) -> bool:
         """Return whether to drain. Raises Hung."""
         if pipeline.handle_slow_decodes():
-            telemetry.logger().error("a decode hangs: this worker ends and releases its messages")
+            telemetry.logger().error("a decode or the GPU hangs: this worker ends and releases its messages")
             raise Hung
         if self.asked_to_drain.is_set() or pipeline.draining.is_set():
             return True

@@ -9,7 +9,7 @@ from collections import Counter
 from bench.chaos.disk import Disk
 from bench.deployment import Deployment, Process
 
-_ROLES = ("worker", "worker", "controller", "collector", "web", "web worker")
+_ROLES = ("worker", "worker", "controller", "collector", "web", "web worker", "tag")
 _FULL_SHARE = 0.1
 _FULL_S = (1.0, 4.0)
 

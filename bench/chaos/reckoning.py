@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from core.domain.messages import Result
 from tagfleet.client import Item
 
+GAVE_UP = "gave up after"
+"""In the error of an image whose job became a dead letter."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reckoning:
@@ -43,6 +46,60 @@ class Reckoning:
         traps = f" ({self.traps} of them traps), tagged {self.tagged}, refused {self.refused}" if self.traps else ""
         counts = f"accepted {self.accepted}{traps or f', tagged {self.tagged}'}, dead {self.dead}, lost {self.lost}"
         return f"{counts}, doubled {self.doubled}, catalogue unlike bucket {self.unlike}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A row of a bucket run's Parquet files."""
+
+    uri: str
+    has_tags: bool
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunReckoning:
+    """Counts of the photos in a tagged bucket. Each should be tagged or dead, in exactly one row."""
+
+    photos: int
+    tagged: int
+    dead: int
+    refused: int
+    """The result is another error."""
+    lost: int
+    doubled: int
+    """More than one row, or a row of no photo."""
+    misplaced: int
+    """Packed results whose image is not at the position that their pack names."""
+    starts: int
+    """How often the command ran."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether every photo has exactly one right end."""
+        wrong = self.refused or self.lost or self.doubled or self.misplaced
+        return not wrong and self.tagged + self.dead == self.photos
+
+    def __str__(self) -> str:
+        counts = f"{self.photos} photos, tagged {self.tagged}, dead {self.dead}, lost {self.lost}"
+        return f"bucket of {counts}, doubled {self.doubled} in {self.starts} starts"
+
+
+def reckon_run(uris: Sequence[str], rows: Sequence[RunRow], misplaced: int, starts: int) -> RunReckoning:
+    """Count what became of the photos at these addresses."""
+    found = Counter(row.uri for row in rows)
+    own = {row.uri: row for row in rows if row.uri in set(uris)}
+    dead = {uri for uri, row in own.items() if row.error and GAVE_UP in row.error}
+    return RunReckoning(
+        photos=len(uris),
+        tagged=sum(row.has_tags and not row.error for row in own.values()),
+        dead=len(dead),
+        refused=sum(bool(row.error) for uri, row in own.items() if uri not in dead),
+        lost=sum(not found[uri] for uri in uris),
+        doubled=sum(count > 1 for count in found.values()) + len(found.keys() - set(uris)),
+        misplaced=misplaced,
+        starts=starts,
+    )
 
 
 def reckon(

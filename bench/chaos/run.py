@@ -1,4 +1,4 @@
-"""One chaos run: upload photos while things break, let everything settle, end it, and count."""
+"""One chaos run: upload photos and tag a bucket while things break, let everything settle, end it, and count."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from typing import TypeVar
 
 import click
 
+from bench.chaos.bucket import BucketTagging, fill_bucket
 from bench.chaos.disk import Disk
 from bench.chaos.faults import Faults
-from bench.chaos.reckoning import Reckoning, reckon
+from bench.chaos.reckoning import Reckoning, RunReckoning, reckon
 from bench.chaos.skew import SkewedController
 from bench.chaos.traps import among, is_trap, trapped
 from bench.deployment import SHORT_TIMES, Deployment, wait_until
 from bench.fleet import Bench
 from bench.photos import photos as make_photos
+from bench.small_cloud.process import running
 from core.domain.messages import Result, decode_job, decode_result
 from core.fleet.dead_letters import peek_dead_letters
 from tagfleet.client import Batch, Client, ClientError, Item, Patience
@@ -40,6 +42,7 @@ _TRY_AGAIN = {"TAGFLEET_CONTROLLER__BREAKER_RESET_S": "3"}
 """Workers that are killed while they boot rightly open the breaker."""
 _SOON_HUNG = {"TAGFLEET_WORKER__DECODE_TIMEOUT_S": "8"}
 """An image that hangs every decoder takes this long."""
+_MOST_LETTERS = 100_000
 _IMPATIENT = Patience(total_s=5.0)
 
 
@@ -61,6 +64,7 @@ class Outcome:
     """How a run ended."""
 
     reckoning: Reckoning
+    bucket: RunReckoning
     faults: dict[str, int]
     ahead_s: int
     waiting: int
@@ -71,7 +75,7 @@ class Outcome:
 
     @property
     def sound(self) -> bool:
-        return self.reckoning.sound and not self.waiting and not self.processes
+        return self.reckoning.sound and self.bucket.sound and not self.waiting and not self.processes
 
     def __str__(self) -> str:
         """The run's last line."""
@@ -81,26 +85,29 @@ class Outcome:
         full = self.faults.get("disk full", 0)
         disk = f"the disk full {full} times" if full else "the disk never full (mounting is not allowed here)"
         left = f"{self.waiting} messages and {self.processes} processes left"
-        return f"{self.reckoning}; {left}; {sum(kills.values())} kills ({each}), {disk}, {clock}; {self.seconds:.0f} s"
+        faults = f"{sum(kills.values())} kills ({each}), {disk}, {clock}"
+        return f"{self.reckoning}; {self.bucket}; {left}; {faults}; {self.seconds:.0f} s"
 
 
 def chaos(
     deployment: Deployment,
     disk: Disk,
     photos: Sequence[Photo],
+    uris: Sequence[str],
     schedule: Schedule,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Outcome:
-    """Upload `photos` and inject faults until all are tagged or the schedule's time for faults is over.
+    """Upload `photos`, tag the bucket's `uris`, and inject faults until all are tagged or the time for faults is over.
 
-    Raises TimeoutError if the batch is not complete within the schedule's time.
+    Raises TimeoutError if the batch or the run is not complete within the schedule's time.
     """
     started = time.monotonic()
     deployment.start()
     skewed = SkewedController(deployment)
     faults = Faults(deployment, disk, schedule.seed, schedule.every_s)
-    skewed.start()
-    faults.start()
+    tagging = BucketTagging(deployment, uris)
+    for thread in (skewed, faults, tagging):
+        thread.start()
     with Client(deployment.url, patience=_IMPATIENT) as client:
         batch = _insist(client.create_batch)
         with ThreadPoolExecutor(_SENDERS) as pool:
@@ -111,8 +118,10 @@ def chaos(
         _wait(client, batch, lambda: time.monotonic() - started > schedule.breaking_s, say)
         faults.stop()
         _wait(client, batch, lambda: _late(started, schedule.within_s), say)
+        while tagging.is_alive() and not _late(started, schedule.within_s):
+            tagging.join(_RETRY_S)
         skewed.stop()
-        letters = _settled(deployment, batch, len(photos))
+        letters = _settled(deployment, batch)
         items = _insist(lambda: list(client.results(batch)))
     backend = deployment.backend
     queues = [*map(backend.jobs, deployment.settings.pools), backend.results]
@@ -131,6 +140,7 @@ def chaos(
             items,
             traps=[item.image_id for item in items if is_trap(item.name)],
         ),
+        bucket=tagging.reckon(),
         faults=dict(faults.done),
         ahead_s=skewed.ahead_s,
         waiting=waiting,
@@ -179,7 +189,7 @@ def _wait(client: Client, batch: Batch, over: Callable[[], bool], say: Callable[
         time.sleep(_RETRY_S)
 
 
-def _settled(deployment: Deployment, batch: Batch, count: int) -> list[str]:
+def _settled(deployment: Deployment, batch: Batch) -> list[str]:
     """Return the images of the dead letters, once nothing is in flight and the collector has swept them.
 
     A photo may be done and its job still in flight, where a worker was killed between the two. Raises TimeoutError.
@@ -189,9 +199,8 @@ def _settled(deployment: Deployment, batch: Batch, count: int) -> list[str]:
     wait_until(lambda: not any(queue.depth().outstanding for queue in (*jobs, backend.results)))
     until = time.monotonic() + _SETTLED_S
     while True:
-        letters: list[str] = []
-        for queue in jobs:
-            letters += [decode_job(letter.body).image_id for letter in peek_dead_letters(queue, count + 1)]
+        dead = [decode_job(letter.body) for queue in jobs for letter in peek_dead_letters(queue, _MOST_LETTERS)]
+        letters = [job.image_id for job in dead if job.batch_id == batch.id]
         if time.monotonic() > until or not set(letters) & dict(_bucket(deployment, batch)).keys():
             return letters
         time.sleep(_RETRY_S)
@@ -199,7 +208,7 @@ def _settled(deployment: Deployment, batch: Batch, count: int) -> list[str]:
 
 def _late(started: float, within_s: float) -> bool:
     if time.monotonic() - started > within_s:
-        raise TimeoutError(f"the batch was not complete after {within_s:.0f} s")
+        raise TimeoutError(f"the batch or the run was not complete after {within_s:.0f} s")
     return False
 
 
@@ -217,6 +226,7 @@ def _bucket(deployment: Deployment, batch: Batch) -> Iterator[tuple[str, Result]
 @click.option("--breaking", type=float, help="minutes in which things break, at most  [default: half of --minutes]")
 @click.option("--every", type=(float, float), default=(0.5, 4.0), help="seconds between two faults, from and to")
 @click.option("--traps", type=click.IntRange(0), default=12, help="images among the photos that harm decoders")
+@click.option("--bucket", type=click.IntRange(1), default=500, help="photos in a bucket, which are tagged in place")
 @click.option("--tagger", default="resnet50", help="tags the photos")
 @click.pass_obj
 def command(
@@ -227,9 +237,10 @@ def command(
     breaking: float | None,
     every: tuple[float, float],
     traps: int,
+    bucket: int,
     tagger: str,
 ) -> None:
-    """Kill processes, fill the disk and set a clock wrong while photos are tagged.
+    """Kill processes, fill the disk and set a clock wrong while uploads and a bucket are tagged.
 
     The last line counts what became of the photos.
     """
@@ -240,11 +251,13 @@ def command(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tagfleet-chaos-")))
         small = stack.enter_context(Disk(scratch, (64 << 20) + count * 160_000))
         environ = {**bench.environ, **SHORT_TIMES, **_TRY_AGAIN, "TAGFLEET_POOLS__RESNET50__TAGGER": tagger}
-        deployment = Deployment(scratch / "home", trapped({**environ, **_SOON_HUNG}))
+        cloud = stack.enter_context(running())
+        deployment = Deployment(scratch / "home", trapped({**environ, **_SOON_HUNG, **cloud.environ}))
         stack.callback(deployment.kill_everything)
         pictures = among(make_photos(bench.folder, count), traps)
+        uris = fill_bucket(cloud.url, make_photos(bench.folder, bucket))
         try:
-            outcome = chaos(deployment, small, pictures, schedule, click.echo)
+            outcome = chaos(deployment, small, pictures, uris, schedule, click.echo)
         except TimeoutError:
             click.echo(explained(deployment, Path(f"chaos-{seed}")))
             raise

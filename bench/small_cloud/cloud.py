@@ -12,12 +12,14 @@
 slow_down: 503 instead of an answer, and nothing happens. cut: the connection ends, and nothing happens. lost: the
 request takes effect, and the connection ends without an answer. short: the connection ends within the answer's body.
 
-`POST /_send` takes `{QUEUE: [BODY, …]}` and sends all messages at once, uncounted.
+`POST /_send` takes `{QUEUE: [BODY, …]}` and sends all messages at once, and `POST /_put` takes
+`{BUCKET: {KEY: CONTENT IN BASE64}}` and puts all objects. Neither is counted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
 from collections import Counter
@@ -132,6 +134,10 @@ class Cloud:
         elif request.path == "/_send":
             for queue, bodies in json.loads(request.body).items():
                 self._sqs.send(queue, bodies)
+        elif request.path == "/_put":
+            for bucket, objects in json.loads(request.body).items():
+                for key, data in objects.items():
+                    self._s3.put(bucket, key, base64.b64decode(data))
         elif request.path == "/_reset":
             self._requests.clear()
             self._bytes_out = 0

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from core.util.interpreter import module_command
 
-_NAMES = {"TAGFLEET_BACKEND": "aws", "TAGFLEET_AWS__INPUT_BUCKET": "in", "TAGFLEET_AWS__OUTPUT_BUCKET": "out"}
+_NAMES = {"TAGFLEET_BACKEND": "aws", "TAGFLEET_AWS__INPUT_BUCKET": "input", "TAGFLEET_AWS__OUTPUT_BUCKET": "output"}
 
 
 class SmallCloud:
@@ -43,6 +44,11 @@ class SmallCloud:
     def send(self, queue: str, bodies: Sequence[str]) -> None:
         """Send messages all at once, for free. `queue` is the full name, with the deployment's."""
         self._ask("/_send", json.dumps({queue: list(bodies)}).encode())
+
+    def put(self, bucket: str, objects: Mapping[str, bytes]) -> None:
+        """Put objects into a bucket all at once, for free."""
+        contents = {key: base64.b64encode(data).decode() for key, data in objects.items()}
+        self._ask("/_put", json.dumps({bucket: contents}).encode())
 
     def reset(self) -> None:
         """Forget the counts of requests."""

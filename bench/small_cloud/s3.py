@@ -98,9 +98,16 @@ class S3:
     def find(self, request: Request) -> tuple[str, Callable[[], bytes]]:
         """Return the operation's name, and the function that carries it out and returns the answer."""
         name, key = _place(request.headers.get("host", ""), request.path)
-        bucket = self._buckets.get(name) or self._buckets.setdefault(name, _Bucket())
+        bucket = self._bucket(name)
         operation = _operation(request, key)
         return operation, partial(self._operations.get(operation, _unknown), bucket, key, request)
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        """Put an object."""
+        self._bucket(bucket).put(key, data, {})
+
+    def _bucket(self, name: str) -> _Bucket:
+        return self._buckets.get(name) or self._buckets.setdefault(name, _Bucket())
 
     def _copy(self, bucket: _Bucket, key: str, request: Request) -> bytes:
         name, _, source_key = unquote(request.headers["x-amz-copy-source"]).lstrip("/").partition("/")

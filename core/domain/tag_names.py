@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _NO_TEXT = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufffe\uffff]+")
 
@@ -16,6 +17,7 @@ def clean_tag(name: str) -> str:
     return clean
 
 
+@lru_cache(maxsize=4096)  # the same labels come with every image
 def tag_key(name: str) -> str:
     """Return a key that is equal for all spellings of one tag, such as `Dog` and `dog`."""
     return _NO_TEXT.sub(" ", unicodedata.normalize("NFC", name)).casefold()

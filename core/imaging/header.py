@@ -26,6 +26,8 @@ class Header:
     scans: int = 1
     scan_samples: int = 0
     """Samples of all scans together, counted once for each scan that passes over them (JPEG)."""
+    baseline: bool = False
+    """Whether it is a baseline JPEG with one scan, the kind that every decoder reads."""
     unended: bool = False
     """The last scan may be complete although its end is missing: check it strictly (JPEG)."""
 

@@ -30,9 +30,9 @@ def turn_upright(reduced: Image.Image, original: Image.Image, stored: Size) -> t
 
     `original` is the image that Pillow opened and loaded. Turning the reduced copy costs little.
     """
-    orientation = _orientation(original)
+    orientation = read_orientation(original)
     turn = _TURNS.get(orientation)
-    return (reduced if turn is None else reduced.transpose(turn)), _turn_size(stored, orientation)
+    return (reduced if turn is None else reduced.transpose(turn)), turn_size(stored, orientation)
 
 
 def read_upright_size(data: bytes) -> Size | None:
@@ -48,14 +48,16 @@ def read_upright_size(data: bytes) -> Size | None:
             orientation = 1 if image.format == "TIFF" else _orientation_before_loading(image, data)
     except Exception:  # noqa: BLE001  # Pillow's plugins raise nearly anything on damaged files
         return None
-    return _turn_size(size, orientation) if all(size) else None
+    return turn_size(size, orientation) if all(size) else None
 
 
-def _turn_size(size: Size, orientation: int) -> Size:
+def turn_size(size: Size, orientation: int) -> Size:
+    """Return the upright size of a picture that is stored with this size and EXIF orientation."""
     return (size[1], size[0]) if orientation in _ON_ITS_SIDE else size
 
 
-def _orientation(image: Image.Image) -> int:
+def read_orientation(image: Image.Image) -> int:
+    """Return EXIF's orientation of an opened image: 1 to 8, or 1 where there is none."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001  # damaged metadata: the picture is shown as it is stored
@@ -65,7 +67,7 @@ def _orientation(image: Image.Image) -> int:
 def _orientation_before_loading(image: Image.Image, data: bytes) -> int:
     try:
         if image.format != "PNG":
-            return _orientation(image)
+            return read_orientation(image)
         if "exif" not in image.info and (at := data.find(b"eXIf")) > 0:  # the chunk may follow the pixels
             image.info["exif"] = data[at + 4 :][: int.from_bytes(data[at - 4 : at])]
         # The method of PNG's own class decodes all pixels in search of it.

@@ -36,6 +36,11 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image if _is_flat(converted) and not _is_flat(image) else converted  # a broken profile: all pixels equal
 
 
+def changes_colours(mode: str, profile: bytes | None) -> bool:
+    """Return whether `in_srgb` would change a picture of this mode with this profile."""
+    return _transforms.get(mode, profile or b"") is not None
+
+
 def _is_flat(image: Image.Image) -> bool:
     extrema = image.getextrema()
     return all(low == high for low, high in (extrema if isinstance(extrema[0], tuple) else (extrema,)))

@@ -34,6 +34,8 @@ CONTENT_TYPE = "application/x-ndjson"
 _DIGITS = ascii_uppercase + ascii_lowercase + digits + "-_"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _BITS, _MORE = 5, 32
+_LAST = 99_999
+"""The highest position that an id has room for."""
 _SEGMENT = 200
 _ID = re.compile(r"(\d{5,})-(\d{5})\Z", re.ASCII)
 _NAME = re.compile(r"(\d{5})\.json\Z", re.ASCII)
@@ -45,7 +47,7 @@ class StoredResults:
     """One object of a portion: a pack, or the result of one image. `positions` is what its key says, in order."""
 
     key: str
-    positions: Sequence[int]
+    positions: tuple[int, ...]
     is_pack: bool
 
 
@@ -136,7 +138,26 @@ def list_results(store: ObjectStore, run_id: str, portion: int, *, after: int = 
             yield StoredResults(info.key, (int(single[1]),), is_pack=False)
         elif pack := _PACK.match(name):
             with suppress(ValueError):  # not one of ours
-                yield StoredResults(info.key, decode_positions(pack[1].replace("/", "")), is_pack=True)
+                yield StoredResults(info.key, tuple(decode_positions(pack[1].replace("/", ""))), is_pack=True)
+
+
+class PackIndex:
+    """Tells which images have a result in a pack. Lists each portion once, when it is first asked about."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._positions: dict[tuple[str, int], set[int]] = {}
+
+    def holds(self, run_id: str, id_: str) -> bool:
+        """Return whether a pack of the run has this image. Raises Unavailable."""
+        place = place_of(id_)
+        if place is None:
+            return False
+        portion, position = place
+        if (run_id, portion) not in self._positions:
+            found = list_results(self._store, run_id, portion, after=_LAST)
+            self._positions[run_id, portion] = {at for there in found if there.is_pack for at in there.positions}
+        return position in self._positions[run_id, portion]
 
 
 def rank(result: Result) -> tuple[bool, int, bool, float]:

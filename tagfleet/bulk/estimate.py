@@ -11,14 +11,20 @@ from itertools import islice
 from statistics import fmean, pvariance
 
 from core.domain.addresses import address, split_address
+from core.storage.packs import MAX_RESULTS
 from core.storage.ports import Source
 from tagfleet.bulk.listing import Listing, PrefixListing, looks_like_image
+from tagfleet.bulk.run import CHUNK, PORTION
 from tagfleet.request_prices import GET, LIST, PUT, SQS
 
 PAGE = 1000
 """Keys in one page of a LIST."""
 EXACT_PAGES = 200
 """Listings with more pages are sampled."""
+LOOKS = 3
+"""Times that a run counts messages and results for a thousand images."""
+PORTION_PUTS = 5
+"""Objects that a run writes for each portion: its addresses, its Parquet file, and three records of progress."""
 STRATA = 64
 """Branches that are estimated separately, so that dense and sparse ones do not mix."""
 WALKS = 4
@@ -56,11 +62,14 @@ def requests_dollars(images: float, *, aws: bool) -> float:
     """Return $ for the requests of a run.
 
     Each image is read once and listed in a page of a thousand. On AWS its job is sent, received and acknowledged in
-    tens, and its result is written, read once and listed twice.
+    tens. Its result is written and read once, in a pack. The run records each chunk, writes a few objects for each
+    portion, and looks at its progress.
     """
     original = GET + LIST / PAGE
-    result = PUT + GET + 2 * LIST / PAGE
-    return images * (original + (result + 3 * SQS / 10 if aws else 0.0))
+    queue = 3 * SQS / 10 + LOOKS * SQS / PAGE
+    result = (PUT + GET) / MAX_RESULTS + LOOKS * LIST / PAGE
+    run = PUT / CHUNK + PORTION_PUTS * PUT / PORTION
+    return images * (original + (queue + result + run if aws else 0.0))
 
 
 def count(listing: Listing, *, everything: bool, rng: random.Random, exact_pages: int = EXACT_PAGES) -> Count:

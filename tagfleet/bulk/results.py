@@ -1,14 +1,19 @@
-"""The results of a run in the store. They are counted by listing, and read only when a portion is complete."""
+"""The results of a run in the store: packs, and objects with a single result.
+
+They are counted by listing, and read only when a portion is complete.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from core.domain.messages import Result, decode_result
 from core.errors import BadMessage, NotFound
-from core.storage import layout
+from core.storage import packs
+from core.storage.packs import StoredResults, image_id
 from core.storage.ports import ObjectStore
 
 _READERS = 16
@@ -16,14 +21,27 @@ _READERS = 16
 
 @dataclass(slots=True)
 class _Counted:
-    """Progress of a portion: it has all results at positions below `low`, and `beyond` more after a gap."""
+    """Progress of a portion: the objects found so far by their keys, and the positions that have results in them. All
+    below `low` have.
+    """
 
+    objects: dict[str, StoredResults] = field(default_factory=dict)
+    done: set[int] = field(default_factory=set)
     low: int = 0
-    beyond: int = 0
+
+    def add(self, found: StoredResults) -> None:
+        self.objects[found.key] = found
+        self.done.update(found.positions)
+
+    def raise_low(self) -> None:
+        while self.low in self.done:
+            self.low += 1
 
 
 class Results:
-    """Counts and reads results. A count lists a portion from its first missing result: one request per thousand."""
+    """Counts and reads results. A count lists a portion's packs, and single results from the first missing one on: a
+    request for each thousand objects.
+    """
 
     def __init__(self, store: ObjectStore, run_id: str) -> None:
         self._store = store
@@ -32,52 +50,67 @@ class Results:
 
     @property
     def counted(self) -> int:
-        """Number of results in all portions that were counted and not forgotten."""
-        return sum(counted.low + counted.beyond for counted in self._counts.values())
+        """Number of images with results in all portions that were counted and not forgotten."""
+        return sum(len(counted.done) for counted in self._counts.values())
 
     def count(self, number: int) -> None:
         """Count a portion's results. Raises Unavailable."""
         counted = self._counts.setdefault(number, _Counted())
-        low, beyond = counted.low, 0
-        for position in self.positions(number, low):
-            if position == low:
-                low += 1
-            else:
-                beyond += 1
-        counted.low, counted.beyond = low, beyond
+        for found in packs.list_results(self._store, self._run_id, number, after=counted.low):
+            counted.add(found)
+        counted.raise_low()
 
     def complete(self, number: int, size: int) -> bool:
-        """Return whether the last count found all results of a portion of this size."""
+        """Return whether the counts found all results of a portion of this size."""
         return self._counts.get(number, _Counted()).low >= size
 
     def forget(self, number: int) -> None:
         """Drop a portion's count."""
         self._counts.pop(number, None)
 
-    def positions(self, number: int, first: int) -> Iterator[int]:
-        """Yield the positions of a portion's results from `first` on, in order. Raises Unavailable."""
-        prefix = layout.result_key(self._run_id, f"{number:05}-").removesuffix(".json")
-        after = layout.result_key(self._run_id, image_id(number, first - 1)) if first else ""
-        for info in self._store.list(prefix, after):
-            yield int(info.key.removeprefix(prefix).removesuffix(".json"))
+    def positions(self, number: int) -> set[int]:
+        """Return the positions of a portion that have results. Raises Unavailable."""
+        return {at for found in packs.list_results(self._store, self._run_id, number) for at in found.positions}
 
     def read(self, number: int, uris: Sequence[str]) -> list[Result] | None:
-        """Return the results of a complete portion in order, or None if one has disappeared. Raises Unavailable."""
-        with ThreadPoolExecutor(_READERS) as readers:
-            found = list(readers.map(lambda position: self._read(number, position, uris[position]), range(len(uris))))
-        there = [result for result in found if result is not None]
-        return there if len(there) == len(uris) else None
+        """Return the results of a portion that was counted, in order; None if one has disappeared. Raises Unavailable.
 
-    def _read(self, number: int, position: int, uri: str) -> Result | None:
-        id_ = image_id(number, position)
+        Of several results of one image the best counts (`packs.rank`), whichever object it is in.
+        """
+        objects = list(self._counts[number].objects.values())
+        best: dict[int, tuple[tuple[object, ...], Result]] = {}
+        damaged: set[int] = set()
+        with ThreadPoolExecutor(_READERS) as readers:
+            for found, results in zip(objects, readers.map(self._read, objects), strict=True):
+                if results is None:
+                    continue
+                damaged.update(set(found.positions) - results.keys())
+                for position, result in results.items():
+                    order = (*packs.rank(result), found.key)
+                    if position not in best or order > best[position][0]:
+                        best[position] = order, result
+        chosen: list[Result] = []
+        for position, uri in enumerate(uris):
+            if position in best:
+                chosen.append(best[position][1])
+            elif position in damaged:
+                chosen.append(self._damaged(image_id(number, position), uri))
+            else:
+                return None
+        return chosen
+
+    def _read(self, found: StoredResults) -> dict[int, Result] | None:
+        """Return the results of an object by position, without damaged ones; None if it has disappeared."""
         try:
-            return decode_result(self._store.get(layout.result_key(self._run_id, id_)).data)
+            data = self._store.get(found.key).data
         except NotFound:
             return None
-        except BadMessage as error:
-            return Result(batch_id=self._run_id, image_id=id_, name=uri, tagger="", error=str(error))
+        if found.is_pack:
+            places = ((packs.place_of(result.image_id), result) for result in packs.read_pack(data))
+            return {place[1]: result for place, result in places if place is not None}
+        with suppress(BadMessage):
+            return {found.positions[0]: decode_result(data)}
+        return {}
 
-
-def image_id(number: int, position: int) -> str:
-    """Return the id of the object at a position of a portion. Ids sort in listing order."""
-    return f"{number:05}-{position:05}"
+    def _damaged(self, id_: str, uri: str) -> Result:
+        return Result(batch_id=self._run_id, image_id=id_, name=uri, tagger="", error=f"{uri}: its result is damaged")

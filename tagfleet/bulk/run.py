@@ -3,8 +3,8 @@
 1. List a portion of objects. Send its jobs while the queue is short. When all its results are in the store, write them
    as one Parquet file.
 2. Every step is recorded in the store, so a new `BucketRun` over the same state resumes where the last one stopped.
-3. Results are counted by listing them from the first missing one, a request for each thousand. They are read only when
-   a portion is complete.
+3. Workers pack many results into one object. Results are counted by listing these objects, whose keys say what they
+   hold. They are read only when a portion is complete.
 """
 
 from __future__ import annotations
@@ -12,29 +12,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
-from core.domain.addresses import split_address
-from core.domain.messages import MAX_NAME, Job, encode
-from core.errors import Misconfigured, PartialSend, Unavailable
+from core.errors import Misconfigured, Unavailable
 from core.storage.ports import Depth, ObjectStore, Queue
-from core.storage.sending import Sending
-from core.util.backoff import compute_backoff, retry
+from core.util.backoff import compute_backoff
+from tagfleet.bulk.jobs import send_jobs
 from tagfleet.bulk.listing import ListedObject, Listing, looks_like_image
+from tagfleet.bulk.pace import Pace
 from tagfleet.bulk.parquet_files import as_parquet, save_results
-from tagfleet.bulk.results import Results, image_id
+from tagfleet.bulk.results import Results
 from tagfleet.bulk.state import Portion, RunFile
 
 PORTION = 10_000
 """Objects that are listed, sent and written together. They are held in memory at once."""
-CHUNK = 500
-"""Jobs sent between two records of progress. At most this many are sent twice after a kill."""
+CHUNK = 1000
+"""Jobs sent between two records of progress, but never more than half of the lead. At most this many are sent twice
+after a kill."""
 _LOOKED_AT = 50
 """At most this many times the portion's size are listed for one portion, if few of the objects are images."""
-_SEND_TRIES = 5
-_SEND_PAUSE_S = 0.1
-_POLL_S = 1.0
+_FIRST_PAUSE_S = 1.0
 _RESEND_AFTER_S = 180.0
 _LONGEST_PAUSE_S = 30.0
 
@@ -67,8 +64,9 @@ class BucketRun:
         self._results = Results(setup.store, file.run_id)
         self._fresh = True  # until this process has sent its first chunk: an earlier process may have sent it already
         self._depth: Depth | None = None
+        self._sent_since = 0  # jobs sent since the queue gave its depth
         self._progress_at = time.monotonic()
-        self.poll_s = _POLL_S
+        self._pace = Pace()
         self.resend_after_s = _RESEND_AFTER_S
 
     # --- progress -----------------------------------------------------------------------------
@@ -90,6 +88,11 @@ class BucketRun:
         if not state.listed or state.sending < state.portions:
             return None
         return state.sent + (self._size(state.sending) - state.offset if state.sending == state.portions else 0)
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds to wait before the next look at the progress."""
+        return self._pace.pause_s
 
     @property
     def waits_for(self) -> str:
@@ -124,11 +127,11 @@ class BucketRun:
         began = time.monotonic()
         known = self.done
         state = self._file.state
-        self._depth = self._setup.queue.depth()
+        self._depth, self._sent_since = self._setup.queue.depth(), 0
         for number in range(state.gathered + 1, min(state.portions, state.sending) + 1):
             self._results.count(number)
         now = time.monotonic()
-        self.poll_s = max(_POLL_S, 10 * (now - began))
+        self._pace.record(self.done, self._in_hand, now - began)
         if self.done != known:
             self._progress_at = now
         elif self._stuck and now - self._progress_at > self.resend_after_s:
@@ -153,7 +156,10 @@ class BucketRun:
                 return False
             save_results(self._setup.store, self._file.run_id, number, as_parquet(uris, results), self._setup.folder)
             failed = sum(not result.ok for result in results)
-        self._file.change(gathered=number, done=state.done + size, failed=state.failed + failed)
+        finished_at = self._setup.clock() if state.listed and number == state.portions else None
+        self._file.change(
+            gathered=number, done=state.done + size, failed=state.failed + failed, finished_at=finished_at
+        )
         self._results.forget(number)
         self._sizes.pop(number, None)
         return True
@@ -168,11 +174,9 @@ class BucketRun:
                 return False
             self._file.change(sending=state.sending + 1, offset=0)
             return True
-        self._depth = self._setup.queue.depth()
-        room = self._setup.lead - max(self._depth.outstanding, self._in_hand)
-        if room <= 0:
+        until = min(state.offset + self._setup.chunk, state.offset + max(1, self._setup.lead // 2), len(portion.uris))
+        if self._room() < until - state.offset:
             return False
-        until = min(state.offset + min(room, self._setup.chunk), len(portion.uris))
         wanted = range(state.offset, until)
         before = self._sent_before(state.sending, wanted)
         self._send_jobs(state.sending, [at for at in wanted if at not in before])
@@ -180,37 +184,28 @@ class BucketRun:
         self._fresh = False
         return True
 
+    def _room(self) -> int:
+        """Return how many jobs may be sent. The queue's count lags, and is asked for only in `refresh`."""
+        if self._depth is None:
+            self._depth = self._setup.queue.depth()
+        return self._setup.lead - max(self._depth.outstanding + self._sent_since, self._in_hand)
+
     def _sent_before(self, number: int, positions: range) -> set[int]:
         """Return positions that already have a result. Only the first chunk of a resumed run can have any."""
         if not self._fresh or not self._file.resumed:
             return set()
-        return set(islice(self._results.positions(number, positions.start), len(positions)))
+        return self._results.positions(number) & set(positions)
 
     def _send_missing(self, number: int) -> None:
         """Send again the jobs of a portion that were sent and have no result."""
         state = self._file.state
         size = state.offset if number == state.sending else self._size(number)
-        there = set(self._results.positions(number, 0))
+        there = self._results.positions(number)
         self._send_jobs(number, [at for at in range(size) if at not in there])
 
     def _send_jobs(self, number: int, positions: list[int]) -> None:
-        uris, state, now = self._portion(number).uris, self._file.state, self._setup.clock()
-        bodies = [
-            encode(
-                Job(
-                    batch_id=self._file.run_id,
-                    image_id=image_id(number, at),
-                    key=uris[at],
-                    name=split_address(uris[at])[1][-MAX_NAME:],
-                    tagger=state.pool,
-                    submitted_at=now,
-                    options=state.options,
-                    store_only=True,
-                )
-            )
-            for at in positions
-        ]
-        retry(Sending(self._setup.queue, bodies).step, PartialSend, tries=_SEND_TRIES, base_s=_SEND_PAUSE_S)
+        send_jobs(self._setup.queue, self._file, number, self._portion(number).uris, positions, self._setup.clock)
+        self._sent_since += len(positions)
 
     def _list(self) -> bool:
         state = self._file.state
@@ -225,6 +220,7 @@ class BucketRun:
             self._file.change(
                 portions=state.portions + 1, cursor=portion.cursor, listed=portion.last, passed_over=passed_over
             )
+            self._keep_current(self._file.state.portions, portion)
         except BaseException:
             self._following = None  # nothing has recorded what the iterator gave
             raise
@@ -242,11 +238,15 @@ class BucketRun:
     def _portion(self, number: int) -> Portion:
         if self._current is None or self._current[0] != number:
             portion = self._file.portion(number)
-            self._sizes[number] = len(portion.uris)
-            if number != self._file.state.sending:
-                return portion
-            self._current = (number, portion)
+            self._keep_current(number, portion)
+            return portion
         return self._current[1]
+
+    def _keep_current(self, number: int, portion: Portion) -> None:
+        """Keep the portion if it is being sent, and its size in any case."""
+        self._sizes[number] = len(portion.uris)
+        if number == self._file.state.sending:
+            self._current = (number, portion)
 
     def _size(self, number: int) -> int:
         if number not in self._sizes:
@@ -288,9 +288,9 @@ def drive(
         except Unavailable as error:
             if not failures:
                 say(f"{error}; trying again")
-            wait(compute_backoff(failures, base_s=_POLL_S, cap_s=_LONGEST_PAUSE_S))
+            wait(compute_backoff(failures, base_s=_FIRST_PAUSE_S, cap_s=_LONGEST_PAUSE_S))
             failures += 1
             continue
         failures = 0
         if not moved:
-            wait(run.poll_s)
+            wait(run.pause_s)

@@ -36,7 +36,7 @@ _BATCH_COLUMNS: Columns = (
 )
 _QUEUE_COLUMNS: Columns = ("queue", *(Column(name, right=True) for name in ("waiting", "in flight", "dead")))
 _WORKER_COLUMNS: Columns = (
-    *("worker", "state", "pool"),
+    *("worker", "state", "pool", "engine"),
     *(Column(name, right=True) for name in ("done", "images/s", "memory")),
 )
 _POLL_S = 0.2
@@ -128,6 +128,7 @@ def _workers(backend: Backend, width: int | None) -> Iterator[str]:
             worker.worker_id,
             worker.state,
             worker.pool,
+            worker.engine,
             worker.images_done,
             f"{worker.rate:.1f}",
             f"{worker.rss_bytes / 1e6:.0f} MB",

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ami.aws.account import Account, Image, InstanceType, Network, Quota
+from config.gpus import explain_unsupported, has_gpu
 from core.errors import Misconfigured, TagfleetError
 
 Offerings = Mapping[str, Sequence[tuple[str, str]]]
 """For each pool, its instance types and markets ("spot", "on-demand"), best first."""
-
-_WITH_GPU = ("g", "p")
 
 
 def check_architectures(
@@ -36,6 +35,15 @@ def check_architectures(
             f"hosts: image {host[1].id} is made for {host[1].architecture}, and {_listed(kinds, wrong)}: "
             "give another --host-image"
         )
+
+
+def check_gpus(image: Image, types: Sequence[str]) -> None:
+    """Check that the torch in `image` has kernels for the cards of `types`. An image for CPUs leaves cards idle.
+
+    Raises Misconfigured if it does not: each of those instances would refuse to start.
+    """
+    if image.runs_on != "cpu" and (why := explain_unsupported(types)):
+        raise Misconfigured(f"{why}: choose other types in aws.offerings")
 
 
 def capacity_warnings(
@@ -61,7 +69,7 @@ def capacity_warnings(
 
 def image_warnings(image: Image, network: Network, types: Sequence[str]) -> Iterator[str]:
     """Yield a warning for each way in which `image`, `types` (of workers) and `network` do not fit together."""
-    dear = [type for type in types if type.startswith(_WITH_GPU)]
+    dear = [type for type in types if has_gpu(type)]
     if dear and image.runs_on == "cpu":
         yield (
             f"image {image.id} was baked for a CPU; on {', '.join(dear)} you would pay for a GPU that stays idle: "

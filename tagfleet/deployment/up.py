@@ -23,6 +23,7 @@ from tagfleet.deployment.preflight import (
     Offerings,
     capacity_warnings,
     check_architectures,
+    check_gpus,
     image_warnings,
     spot_refused,
 )
@@ -196,6 +197,7 @@ def _preflight_warnings(
 ) -> Iterator[str]:
     """Yield a warning for each problem that may keep workers from starting. Raises Misconfigured if one does."""
     types = list(dict.fromkeys(type for choices in offerings.values() for type, _ in choices))
+    check_gpus(image, types)
     yield from image_warnings(image, network, types)
     try:
         kinds = account.types([*types, *([host[0]] if host else [])])

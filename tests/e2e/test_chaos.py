@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.chaos.reckoning import reckon
+from bench.chaos.reckoning import RunRow, reckon, reckon_run
 from core.domain.messages import Result
 from core.domain.messages import Tag as ResultTag
 from tagfleet.client import Item, Tag
@@ -30,6 +30,8 @@ def test_every_photo_ends_once(engine_cache: Path) -> None:
         "8",
         "--traps",
         "6",
+        "--bucket",
+        "60",
         "--tagger",
         "efficientnet-lite0",
     ]
@@ -42,6 +44,7 @@ def test_every_photo_ends_once(engine_cache: Path) -> None:
     assert (counts["accepted"], counts["lost"], counts["doubled"]) == (106, 0, 0), last
     assert counts["tagged"] + counts["refused"] + counts["dead"] == 106, last
     assert counts["refused"] <= 6, last
+    assert re.search(r"bucket of 60 photos, tagged \d+, dead \d+, lost 0, doubled 0", last), last
     assert re.search(r"[1-9]\d* kills", last), last
     assert "the disk full" in last, last
 
@@ -84,3 +87,25 @@ def test_a_photo_that_is_refused_is_no_sound_end_and_a_trap_is() -> None:
     refused = reckon(["tagged", "trap"], bucket, [], items, traps=["trap"])
     assert (refused.tagged, refused.refused, refused.traps, refused.sound) == (1, 1, 1, True)
     assert not reckon(["tagged", "trap"], bucket, [], items).sound
+
+
+GOOD = [RunRow("s3://p/1", True, None), RunRow("s3://p/2", False, "2: gave up after 10 attempts: a worker …")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "tagged_dead_refused_lost_doubled"),
+    [
+        (GOOD, (1, 1, 0, 0, 0)),
+        (GOOD[:1], (1, 0, 0, 1, 0)),
+        ([*GOOD, GOOD[0]], (1, 1, 0, 0, 1)),
+        ([*GOOD, RunRow("s3://p/3", True, None)], (1, 1, 0, 0, 1)),
+        ([GOOD[0], RunRow("s3://p/2", False, "2: no image")], (1, 0, 1, 0, 0)),
+    ],
+    ids=["sound", "lost", "two rows", "a stranger", "refused"],
+)
+def test_the_reckoning_of_a_bucket_tells_loss_and_doubles(rows, tagged_dead_refused_lost_doubled) -> None:
+    found = reckon_run(["s3://p/1", "s3://p/2"], rows, misplaced=0, starts=1)
+    counts = (found.tagged, found.dead, found.refused, found.lost, found.doubled)
+    assert counts == tagged_dead_refused_lost_doubled
+    assert found.sound == (rows == GOOD)
+    assert not reckon_run(["s3://p/1", "s3://p/2"], GOOD, misplaced=1, starts=1).sound

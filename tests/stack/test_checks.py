@@ -6,7 +6,7 @@ import pytest
 
 from ami.aws.account import Account, Image, Network
 from core.errors import Misconfigured
-from tagfleet.deployment.preflight import capacity_warnings, image_warnings, spot_refused
+from tagfleet.deployment.preflight import capacity_warnings, check_gpus, image_warnings, spot_refused
 from tests.cloud import Cloud
 
 IMAGE = Image("ami-1", "worker", "/dev/xvda", "x86_64")
@@ -27,6 +27,21 @@ def test_a_gpu_that_would_be_paid_for_and_left_idle(runs_on: str, types: list[st
     said = [line for line in image_warnings(image, NETWORK, types) if "GPU" in line]
     assert bool(said) is told
     assert all("ami-1 was baked for a CPU; on g4dn.xlarge you would" in line for line in said)
+
+
+@pytest.mark.parametrize("runs_on", ["gpu", ""])
+def test_a_card_that_our_torch_cannot_run_is_refused_in_one_sentence(runs_on: str) -> None:
+    image = Image("ami-1", "worker", "/dev/xvda", "x86_64", runs_on)
+    check_gpus(image, ["g4dn.xlarge", "g5.xlarge", "g6.xlarge", "p4d.24xlarge", "p5.48xlarge", "c7i.xlarge"])
+    with pytest.raises(Misconfigured) as refused:
+        check_gpus(image, ["g4dn.xlarge", "p3.2xlarge"])
+    said = str(refused.value)
+    assert said.startswith("no worker can start on p3.2xlarge (Tesla V100, 7.0): torch ")
+    assert said.endswith("choose other types in aws.offerings")
+
+
+def test_an_image_for_a_cpu_starts_on_any_card() -> None:
+    check_gpus(Image("ami-1", "worker", "/dev/xvda", "x86_64", "cpu"), ["p3.2xlarge"])
 
 
 class Watched(Account):

@@ -22,7 +22,7 @@ from web_tier.catalog.batches import Batch, BatchClosed, Image
 from web_tier.http.multipart import Part, parts
 from web_tier.http.prefer_wait import PREFER
 from web_tier.http.problems import Refused
-from web_tier.http.request_parsing import FORM, Body
+from web_tier.http.request_parsing import FORM, Body, open_body
 from web_tier.http.responses import encode_json
 from web_tier.http.routes import Answer, Resource
 from web_tier.services.container import Services
@@ -66,13 +66,13 @@ def _declare_multipart(uploads: Resource, services: Services) -> None:
         `Prefer: wait=SECONDS` a request of up to 100 images is answered when they have their results.
         """
         batch = _open_batch(services, batch_id)
-        request.max_content_length = services.settings.web.max_request_mb << 20
         boundary = request.mimetype_params.get("boundary")
         if request.mimetype != FORM or not boundary:
             raise Refused(415, "Send the images as multipart/form-data, each in a part named files.")
+        body = open_body(services.settings.web.max_request_mb << 20)
         other_fields: set[str] = set()
         ids: list[str] = []
-        accepted = services.ingest.take(batch, _note_others(parts(request.stream, boundary), other_fields))
+        accepted = services.ingest.take(batch, _note_others(parts(body, boundary), other_fields))
         items = [encode_json(serialize_image(image)) for image in _note_ids(accepted, ids)]
         if other_fields and not items:
             given = ", ".join(sorted(repr(name[:40]) for name in other_fields))

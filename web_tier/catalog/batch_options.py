@@ -82,6 +82,8 @@ def job_options(options: dict[str, Any]) -> TagOptions:
 def select_tags(tags: Sequence[dict[str, Any]], options: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the tags of a result that the batch keeps. `tags` are in the order of their confidence."""
     known = BatchOptions.model_validate(options)
+    if not known.include and not known.exclude:
+        return list(tags[: known.max_tags])
     include, exclude = _folded(known.include), _folded(known.exclude)
     wanted = [tag for tag in tags if (name := _fold(tag["name"])) not in exclude and (not include or name in include)]
     return wanted[: known.max_tags]

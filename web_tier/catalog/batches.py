@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, tuple_
+from sqlalchemy import BindParameter, Connection, Row, Select, bindparam, func, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import TagfleetError
@@ -148,6 +148,8 @@ AnyRow = Row[*tuple[Any, ...]]
 
 BATCH_COLUMNS = [SHOWN_BATCH.get(name, batches.c[name]).label(name) for name in Batch.__dataclass_fields__]
 _IMAGE_COLUMNS = [SHOWN_IMAGE.get(name, images.c[name]) for name in Image.__dataclass_fields__]
+_READ_BATCH = select(*BATCH_COLUMNS).where(batches.c.id == bindparam("of_batch"), batches.c.deleted_at.is_(None))
+_LOCK_BATCH = _READ_BATCH.with_for_update()
 _RATE_OVER_S = 20.0
 _RATE_FROM = 200
 """The rate is measured over the last `_RATE_OVER_S` seconds, on this many images at most."""
@@ -272,7 +274,7 @@ class Catalog:
             return Totals(*connection.execute(query).one())
 
 
-def select_images(batch_id: str | None = None) -> Select[Any]:
+def select_images(batch_id: str | BindParameter[str] | None = None) -> Select[Any]:
     """Select the columns of `Image` of all visible images, of one batch or of all."""
     return select(*_IMAGE_COLUMNS).where(not_deleted() if batch_id is None else in_batch(batch_id))
 
@@ -285,7 +287,5 @@ def _known(row: AnyRow | None, batch_id: str) -> AnyRow:
 
 def read_batch(connection: Connection, batch_id: str, *, lock: bool = False) -> Batch:
     """Return a batch; `lock` keeps others from changing it until the transaction ends. Raises NoSuchBatch."""
-    query = select(*BATCH_COLUMNS).where(batches.c.id == batch_id, batches.c.deleted_at.is_(None))
-    if lock:
-        query = query.with_for_update()
-    return Batch(*_known(connection.execute(query).one_or_none(), batch_id))
+    found = connection.execute(_LOCK_BATCH if lock else _READ_BATCH, {"of_batch": batch_id}).one_or_none()
+    return Batch(*_known(found, batch_id))

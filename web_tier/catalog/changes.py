@@ -20,6 +20,9 @@ EMPTY: dict[str, Any] = {"total": 0, "completed": 0, "failed": 0, "cancelled": 0
 """These columns in a batch without images."""
 
 
+_COUNTED = ("total", "completed", "failed", "cancelled")
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Increments of a batch's counters."""
@@ -37,8 +40,13 @@ def advance(
 
     `now` becomes `changed_at`. `columns` are set as given, in place of what this would set.
     """
-    changing = update(batches).where(batches.c.id == batch_id).values(_advanced(now, by, counts or Counts()) | columns)
-    last = connection.execute(changing.returning(batches.c.change)).scalar_one()
+    counted = counts or Counts()
+    if columns:
+        changing = update(batches).where(batches.c.id == batch_id).values(_advanced(now, by, counted) | columns)
+        last = connection.execute(changing.returning(batches.c.change)).scalar_one()
+    else:
+        values = {"of_batch": batch_id, "now": now, "by": by} | {name: getattr(counted, name) for name in _COUNTED}
+        last = connection.execute(_ADVANCE, values).scalar_one()
     return range(last - by + 1, last + 1)
 
 
@@ -72,18 +80,39 @@ def image_values(image_id: str, change: int, **columns: Any) -> dict[str, Any]:
 
 
 def _advanced(now: float, by: int, counts: Counts, *, closing: bool = False) -> dict[str, Any]:
-    total, completed = batches.c.total + counts.total, batches.c.completed + counts.completed
+    return _values(now, by, counts.total, counts.completed, counts.failed, counts.cancelled, closing=closing)
+
+
+def _values(now: Any, by: Any, *counts: Any, closing: bool = False) -> dict[str, Any]:
+    """Return the new columns of a batch, from numbers or from parameters of a statement; `counts` as in `_COUNTED`."""
+    total, completed, failed, cancelled = (
+        batches.c[name] + count for name, count in zip(_COUNTED, counts, strict=True)
+    )
     unfinished = completed != total if closing else or_(batches.c.closed_at.is_(None), completed != total)
     return {
         "change": batches.c.change + by,
         "changed_at": now,
         "total": total,
         "completed": completed,
-        "failed": batches.c.failed + counts.failed,
-        "cancelled": batches.c.cancelled + counts.cancelled,
+        "failed": failed,
+        "cancelled": cancelled,
         "completed_at": case(
             (batches.c.cancelled_at.is_not(None), batches.c.completed_at),
             (unfinished, null()),
             else_=func.coalesce(batches.c.completed_at, now),
         ),
     }
+
+
+_ADVANCE = (
+    update(batches)
+    .where(batches.c.id == bindparam("of_batch"))
+    .values(
+        _values(
+            bindparam("now", type_=batches.c.changed_at.type),
+            *(bindparam(name, type_=batches.c.change.type) for name in ("by", *_COUNTED)),
+        )
+    )
+    .returning(batches.c.change)
+)
+"""Made once, as making it takes longer than running it."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import BindParameter, Connection, bindparam, or_, select
 
 from core.domain.messages import Origin, Result
 from web_tier.catalog import changes
@@ -94,9 +94,8 @@ class ResultCatalog(UploadCatalog):
         """
         with self._database.writing() as connection:
             ids = sorted({outcome.image_id for outcome in outcomes})
-            locked = _lock_batches_of(connection, ids)
-            query = select(images.c.id, images.c.batch_id, images.c.status, images.c.provisional, images.c.attempt)
-            rows = connection.execute(query.where(images.c.id.in_(ids)).with_for_update())
+            locked = {row.id: row for row in connection.execute(_LOCK_BATCHES, {"ids": ids})}
+            rows = connection.execute(_LOCK_IMAGES, {"ids": ids})
             found = {row.id: row for row in rows if row.batch_id in locked}
             chosen: dict[str, ImageOutcome] = {}
             for outcome in sorted(outcomes, key=lambda outcome: outcome.provisional):
@@ -111,6 +110,12 @@ class ResultCatalog(UploadCatalog):
             replaced=sum(found[image_id].provisional for image_id in chosen),
             unknown=[outcome for outcome in outcomes if outcome.image_id not in found],
         )
+
+    def would_complete(self, counts: Mapping[str, int]) -> bool:
+        """Return whether so many results more, by batch id, would leave no image of one of these batches waiting."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_LEFT, {"ids": list(counts)})
+            return any(left <= counts[batch_id] for batch_id, left in rows)
 
     def ends(self, image_ids: Collection[str]) -> dict[str, RecordedEnd]:
         """Return the recorded ends of these images by id, without unknown and deleted images."""
@@ -140,15 +145,23 @@ class ResultCatalog(UploadCatalog):
             return set(connection.execute(query).scalars())
 
 
-def _lock_batches_of(connection: Connection, image_ids: Sequence[str]) -> dict[str, AnyRow]:
-    """Lock the batches of these images; return id, options and time of cancellation of each that is not deleted.
+_IDS: BindParameter[str] = bindparam("ids", expanding=True)
+_LEFT = select(batches.c.id, batches.c.total - batches.c.completed).where(batches.c.id.in_(_IDS))
+_LOCK_BATCHES = (
+    select(batches.c.id, batches.c.options, batches.c.cancelled_at)
+    .where(batches.c.id.in_(select(images.c.batch_id).where(images.c.id.in_(_IDS))), batches.c.deleted_at.is_(None))
+    .order_by(batches.c.id)
+    .with_for_update()
+)
+"""Lock the batches of images, without deleted ones.
 
-    Every change of images locks their batches first, in the order of their ids, so that no deadlock is possible.
-    """
-    of = select(images.c.batch_id).where(images.c.id.in_(image_ids))
-    query = select(batches.c.id, batches.c.options, batches.c.cancelled_at)
-    query = query.where(batches.c.id.in_(of), batches.c.deleted_at.is_(None)).order_by(batches.c.id)
-    return {row.id: row for row in connection.execute(query.with_for_update())}
+Every change of images locks their batches first, in the order of their ids, so that no deadlock is possible.
+"""
+_LOCK_IMAGES = (
+    select(images.c.id, images.c.batch_id, images.c.status, images.c.provisional, images.c.attempt)
+    .where(images.c.id.in_(_IDS))
+    .with_for_update()
+)
 
 
 def _replaces(outcome: ImageOutcome, row: AnyRow, batch: AnyRow) -> bool:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, insert, or_, select
 
 from config.labels.hierarchy import below
 from web_tier.catalog.edits import TagDecision, TagDict, latest_decisions, merge_tags, tag_key
@@ -16,6 +16,14 @@ _KEPT = 200
 """Characters of a name that can be searched for: the length of an index entry is limited."""
 
 _LAST = "\U0010ffff"
+
+_DECISIONS = (
+    select(verdicts.c.image_id, verdicts.c.name, verdicts.c.wanted)
+    .where(verdicts.c.image_id.in_(bindparam("ids", expanding=True)), verdicts.c.undone_at.is_(None))
+    .order_by(verdicts.c.id)
+)
+_DELETE_ROWS = delete(tags).where(tags.c.image_id.in_(bindparam("ids", expanding=True)))
+_INSERT_ROWS = insert(tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +91,14 @@ def write_shown_tags(connection: Connection, model_tags: Mapping[str, Sequence[T
 
 def read_decisions(connection: Connection, image_ids: Collection[str]) -> dict[str, dict[str, TagDecision]]:
     """Return the decisions in effect, by image id and tag key, in the order in which they were made."""
-    query = (
-        select(verdicts.c.image_id, verdicts.c.name, verdicts.c.wanted)
-        .where(verdicts.c.image_id.in_(image_ids), verdicts.c.undone_at.is_(None))
-        .order_by(verdicts.c.id)
-    )
     decisions: dict[str, list[TagDecision]] = defaultdict(list)
-    for image_id, name, wanted in connection.execute(query):
+    for image_id, name, wanted in connection.execute(_DECISIONS, {"ids": list(image_ids)}):
         decisions[image_id].append(TagDecision(name, wanted))
     return {image_id: latest_decisions(of_image) for image_id, of_image in decisions.items()}
 
 
 def _write_rows(connection: Connection, shown: Mapping[str, Sequence[TagDict]]) -> None:
-    connection.execute(delete(tags).where(tags.c.image_id.in_(shown)))
+    connection.execute(_DELETE_ROWS, {"ids": list(shown)})
     rows = {
         (image_id, key): {
             "image_id": image_id,
@@ -109,4 +112,4 @@ def _write_rows(connection: Connection, shown: Mapping[str, Sequence[TagDict]]) 
         for key in (tag_key(tag["name"])[:_KEPT],)
     }
     if rows:
-        connection.execute(insert(tags), list(rows.values()))
+        connection.execute(_INSERT_ROWS, list(rows.values()))

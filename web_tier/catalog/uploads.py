@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from core.util.file_names import same_name
 from web_tier.catalog import changes
@@ -21,6 +21,14 @@ from web_tier.catalog.batches import (
 from web_tier.catalog.tables import batches, images
 from web_tier.catalog.visibility import in_batch, not_deleted
 
+_WITH_HASHES = select_images(bindparam("of_batch")).where(images.c.sha256.in_(bindparam("hashes", expanding=True)))
+_MARK_SENT = (
+    update(images)
+    .where(images.c.id.in_(bindparam("ids", expanding=True)), images.c.status == "received")
+    .values(status="queued")
+)
+_INSERT = insert(images)
+
 
 class UploadCatalog(Catalog):
     """Adds images to batches."""
@@ -35,9 +43,9 @@ class UploadCatalog(Catalog):
             batch = read_batch(connection, batch_id, lock=True)
             if batch.closed_at is not None:
                 raise BatchClosed(batch_id)
-            hashes = {upload.sha256 for upload in uploads}
-            there = select_images(batch_id).where(images.c.sha256.in_(hashes))
-            known = {_content(image): image for image in (Image(*row) for row in connection.execute(there))}
+            hashes = list({upload.sha256 for upload in uploads})
+            there = connection.execute(_WITH_HASHES, {"of_batch": batch_id, "hashes": hashes})
+            known = {_content(image): image for image in (Image(*row) for row in there)}
             fresh: dict[tuple[str, str], Upload] = {}
             for upload in uploads:
                 if _content(upload) not in known:
@@ -52,9 +60,7 @@ class UploadCatalog(Catalog):
         If a power cut undoes it, the sweep sends the jobs again. A job done twice gives one result.
         """
         with self._database.writing(durable=False) as connection:
-            connection.execute(
-                update(images).where(images.c.id.in_(image_ids), images.c.status == "received").values(status="queued")
-            )
+            connection.execute(_MARK_SENT, {"ids": list(image_ids)})
 
     def unsent(self, accepted_before: float, limit: int) -> list[tuple[Batch, Image]]:
         """Return images accepted before then whose jobs may not be on a queue, the oldest first, with their batches."""
@@ -132,5 +138,5 @@ def insert_images(
         for position, (number, upload) in enumerate(zip(numbers, uploads, strict=True), start=total + 1)
     ]
     rows = [{"provisional": False} | {name: getattr(image, name) for name in Image.__slots__} for image in added]
-    connection.execute(insert(images), rows)
+    connection.execute(_INSERT, rows)
     return added

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, select
+from sqlalchemy import BindParameter, ColumnElement, and_, case, exists, func, select
 
 from web_tier.catalog.tables import batches, images
 
@@ -40,7 +40,7 @@ SHOWN_BATCH: dict[str, ColumnElement[Any]] = {
 """Columns of a batch that readers see differently from the row."""
 
 
-def in_batch(batch_id: str) -> ColumnElement[bool]:
+def in_batch(batch_id: str | BindParameter[str]) -> ColumnElement[bool]:
     """Match images of this batch; none if it is deleted."""
     there = select(batches.c.id).where(batches.c.id == batch_id, batches.c.deleted_at.is_(None))
     return images.c.batch_id == there.correlate(None).scalar_subquery()

@@ -1,6 +1,6 @@
 """Record results from the output queue in the catalogue.
 
-1. `collect` receives a group of messages, reads their results, records them in one transaction, then deletes the
+1. `collect` receives a group of messages (`receiving`), records their results in one transaction, then deletes the
    messages. A crash in between repeats this, and the catalogue ignores what it has recorded before.
 2. A sweep every few seconds finishes what others left behind: jobs and feedback that were not sent, dead letters,
    abandoned and expired batches.
@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 
 from config.settings import Settings
-from core.domain.messages import Result, decode_output, decode_result
+from core.domain.messages import Result, decode_result
 from core.errors import BadMessage, NotFound, Unavailable
 from core.storage import layout
-from core.storage.ports import Delivery
 from core.telemetry import logger
 from core.wiring import Backend
 from web_tier.catalog.drops import DropCatalog
@@ -27,17 +26,12 @@ from web_tier.catalog.feedback import FeedbackCatalog
 from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.results import ImageOutcome, ResultCatalog
 from web_tier.collector.dead_letter_sweeper import DeadLetterSweeper
+from web_tier.collector.receiving import GROUP, Received, ResultReceiver
 from web_tier.services.dispatch import Dispatch
 from web_tier.services.feedback_publisher import FeedbackPublisher
 from web_tier.services.lifecycle import Housekeeping
 from web_tier.services.outage import Outage
 
-GROUP = 100
-_WAIT_S = 1.0
-_FILL_S = 0.05
-"""How long a receive that is not paid for waits until its group is full, while results come in quickly."""
-_PAID_PAUSE_S = 1.0
-"""The pause before a receive that is paid for, while results come in quickly: it then returns more of them."""
 _UNSENT_AFTER_S = 5.0
 _QUIET_S = 60.0
 _RECONCILE_EVERY = 30
@@ -46,8 +40,8 @@ _RECONCILE_EVERY = 30
 class Collector:
     """Collects until it is stopped. It may be interrupted anywhere: a rerun ends with the same catalogue.
 
-    `clock` returns Unix seconds. `step` is told what begins now, so that others can tell a long step from one that
-    hangs.
+    `clock` returns Unix seconds, `monotonic` any. `step` is told what begins now, so that others can tell a long step
+    from one that hangs.
     """
 
     def __init__(
@@ -57,7 +51,9 @@ class Collector:
         settings: Settings,
         clock: Callable[[], float],
         step: Callable[[str], None] = lambda _name: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._monotonic = monotonic
         self._step = step
         self._backend = backend
         self._jobs = cache(backend.jobs)
@@ -69,7 +65,7 @@ class Collector:
         self._housekeeping = Housekeeping(backend.store, LifecycleCatalog(catalog.database), settings.collector, clock)
         self._feedback = FeedbackPublisher(self._jobs, FeedbackCatalog(catalog.database), settings.learning_pools)
         self._dead_letters = DeadLetterSweeper(backend.store, catalog, settings.queue.max_receives, clock, self._record)
-        self._busy = False
+        self._receiver = ResultReceiver(backend.results, catalog.would_complete, monotonic)
 
     def run(self, stop: threading.Event) -> None:
         """Collect until `stop` is set, and finish the group in hand. Retry what does not answer.
@@ -90,13 +86,13 @@ class Collector:
         while not stop.is_set():
             self._step("collect")
             try:
-                self.collect(stop)
+                self.collect(stop, self._idle_wait(swept_at))
                 collecting.end()
             except Unavailable as error:
                 self._wait(collecting.record(error), stop)
-            if time.monotonic() - swept_at < self._settings.collector.sweep_s:
+            if self._monotonic() - swept_at < self._settings.collector.sweep_s:
                 continue
-            swept_at = time.monotonic()
+            swept_at = self._monotonic()
             try:
                 self._step("sweep")
                 self._sweep()
@@ -108,32 +104,30 @@ class Collector:
             except Unavailable as error:
                 self._wait(sweeping.record(error), stop)
 
+    def _idle_wait(self, swept_at: float) -> float:
+        """Return how long a receive may wait for the first result: no sweep is late, and no step looks stuck."""
+        until_sweep = swept_at + self._settings.collector.sweep_s - self._monotonic()
+        return max(0.0, min(self._receiver.longest_wait_s, until_sweep, self._settings.stalled_s / 2))
+
     def _wait(self, pause_s: float, stop: threading.Event) -> None:
         self._step("wait")
         stop.wait(pause_s)
 
-    def collect(self, stop: threading.Event | None = None, wait_s: float = _WAIT_S) -> int:
-        """Record one group of results; return how many were new.
+    def collect(self, stop: threading.Event | None = None, wait_s: float = 1.0) -> int:
+        """Record one group of results; return how many were new. Waits up to `wait_s` for the first.
 
         Raises Unavailable if the queue does not answer. Once it holds messages, it does so only after `stop` is set.
         """
-        queue = self._backend.results
-        paid = queue.per_request > 1
-        if paid and self._busy:
-            (stop or threading.Event()).wait(_PAID_PAUSE_S)  # a receive that waits returns with the first message
-        deliveries = queue.receive(GROUP, wait_s)
-        until = time.monotonic() + (0.0 if paid else _FILL_S)
-        while deliveries and self._busy and len(deliveries) < GROUP and (left := until - time.monotonic()) > 0:
-            deliveries += queue.receive(GROUP - len(deliveries), left)
-        self._busy = bool(deliveries)
-        return self._record_messages(deliveries, stop or threading.Event()) if deliveries else 0
+        stop = stop or threading.Event()
+        group = self._receiver.receive(stop, wait_s)
+        return self._record_messages(group, stop) if group else 0
 
-    def _record_messages(self, deliveries: list[Delivery], stop: threading.Event) -> int:
+    def _record_messages(self, group: Sequence[Received], stop: threading.Event) -> int:
         """Record the results, then delete their messages. While the catalogue is away, keep the messages hidden."""
         outage = _new_outage()
         while True:
             try:
-                read = [(delivery, self._read(delivery)) for delivery in deliveries]
+                read = [(received.delivery, self._read(received)) for received in group]
                 done = [delivery for delivery, result in read if result is not None]
                 new = self._record([ImageOutcome.of(result) for _, result in read if result is not None])
                 self._backend.results.delete(done)
@@ -141,20 +135,22 @@ class Collector:
                 if stop.is_set():
                     raise  # the messages come back after the visibility timeout
                 self._wait(outage.record(error), stop)
-                self._keep_hidden(deliveries)
+                self._keep_hidden(group)
             else:
                 outage.end()
                 return new
 
-    def _read(self, delivery: Delivery) -> Result | None:
-        """Return the result; None for a message that cannot be read, which is left to become a dead letter."""
+    def _read(self, received: Received) -> Result | None:
+        """Return the result; None if it cannot be read: the message is left to become a dead letter."""
+        message = received.message
+        if message is None:
+            return None
+        if message.result is not None:
+            return message.result
         try:
-            message = decode_output(delivery.body)
-            if message.result is not None:
-                return message.result
             return decode_result(self._backend.store.get(message.result_key or "").data)
         except (BadMessage, NotFound, ValueError) as error:  # ValueError: the message holds an invalid key
-            logger().error("a result cannot be read", reason=str(error), receives=delivery.receive_count)
+            logger().error("a result cannot be read", reason=str(error), receives=received.delivery.receive_count)
             return None
 
     def _record(self, outcomes: list[ImageOutcome]) -> int:
@@ -185,7 +181,8 @@ class Collector:
         if strange:
             logger().warning("results of images that are not in the catalogue", images=strange[:5])
 
-    def _keep_hidden(self, deliveries: list[Delivery]) -> None:
+    def _keep_hidden(self, group: Sequence[Received]) -> None:
+        deliveries = [received.delivery for received in group]
         try:
             self._backend.results.set_visibility(deliveries, self._settings.queue.visibility_timeout_s)
         except Unavailable as error:

@@ -10,6 +10,7 @@ from core.domain.messages import Job, Result, encode
 from core.domain.notifications import parse_message
 from core.errors import BadMessage, PreconditionFailed
 from core.storage import layout
+from core.storage.packs import PackIndex
 from core.storage.ports import Delivery, IfAbsent, ObjectStore, Queue
 from core.storage.results import load_result
 from core.telemetry import logger
@@ -84,11 +85,12 @@ class DeadLetterSweeper:
         """Record how the images of these dead letters ended; return the letters that are obsolete."""
         asked = [(letter, list(self._jobs(queue, letter))) for letter in letters]
         ends = self._catalog.ends([job.image_id for _, jobs in asked for job in jobs])
+        packed = PackIndex(self._store)
         given_up: list[ImageOutcome] = []
         late: list[ImageOutcome] = []
         obsolete: list[Delivery] = []
         for letter, jobs in asked:
-            unsettled = [job for job in jobs if not _is_settled(job, ends)]
+            unsettled = [job for job in jobs if not _is_settled(job, ends) and not _is_packed(job, packed)]
             results = [(job, self._find_result(job, ends, search)) for job in unsettled]
             late += [ImageOutcome.of(result) for job, result in results if result is not None and not job.store_only]
             given_up += self._failures([job for job, result in results if result is None])
@@ -137,6 +139,10 @@ class DeadLetterSweeper:
         key = layout.result_key(result.batch_id, result.image_id)
         with suppress(PreconditionFailed):
             self._store.put(key, encode(result).encode(), content_type="application/json", condition=IfAbsent())
+
+
+def _is_packed(job: Job, packed: PackIndex) -> bool:
+    return job.store_only and job.pack and packed.holds(job.batch_id, job.image_id)
 
 
 def _is_settled(job: Job, ends: Mapping[str, RecordedEnd]) -> bool:

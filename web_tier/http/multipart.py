@@ -67,7 +67,7 @@ def _events(stream: IO[bytes], boundary: bytes) -> Iterator[MultipartSegment | b
             max_header_count=_MAX_HEADERS,
             header_charset="latin-1",  # keeps every byte, for `_names` to decode
         )
-        yield from parser.parse_blocking(stream.read, _CHUNK)
+        yield from parser.parse_blocking(getattr(stream, "read1", stream.read), _CHUNK)
     except MultipartError as error:
         raise BadMultipart(f"the multipart body cannot be read: {error}") from None
 

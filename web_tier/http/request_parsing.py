@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import IO, TypeVar, cast
 
 from flask import g, request
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from config.validation import Problem, problems
 from web_tier.catalog.keys import Key
 from web_tier.http.problems import Refused
+from web_tier.server import body as server_body
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -66,6 +67,16 @@ def parse_body(body: Body) -> BaseModel:
         return body.schema.model_validate_json(data or b"{}", strict=True)  # strict: `true` is not 1
     except ValidationError as error:
         raise _refused("body", problems(error)) from None
+
+
+def open_body(max_bytes: int) -> IO[bytes]:
+    """Return a body to read as it comes, for a view that reads it itself. Refuses one that is larger (413)."""
+    request.max_content_length = max_bytes
+    limited: IO[bytes] = request.stream
+    own = request.environ["wsgi.input"]
+    if isinstance(own, server_body.Body) and request.content_length is not None:
+        return cast(IO[bytes], own)  # the server ends it at this length; `limited` would copy every byte three times
+    return limited
 
 
 def parse_query(schema: type[M]) -> M:

@@ -55,6 +55,16 @@ class Body:
             pass
         return self._take(self.held if wanted < 0 else min(wanted, self.held))
 
+    def read1(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes as they came, without waiting for more if there are some; b"" at the end."""
+        if size == 0:
+            return b""
+        self._check()
+        if not self.held and not self._fill():
+            return b""
+        first = len(self._chunks[0])
+        return self._take(first if size < 0 else min(first, size))
+
     def readline(self, size: int | None = -1) -> bytes:
         self._check()
         limit = -1 if size is None else size

@@ -26,7 +26,7 @@ from web_tier.server.streams import EventStream, Streams
 from web_tier.server.threads import Threads
 
 _SMALL = 64 * 1024
-_AHEAD = 1 << 20
+_AHEAD = 4 << 20
 _GATHERED = 64 << 20
 """Limit of the bytes of all bodies being gathered; beyond it, threads read bodies as they come."""
 _MOMENT_S = 0.05

@@ -216,11 +216,14 @@ class GuardedProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn brings no
         super().data_received(data)
 
     def _feed_callback_parser(self, data: bytes) -> bool:
-        """Pass a piece from the middle of a body on as it is: the parser would copy it twice."""
+        """Pass a piece of a body on as it is: the parser would copy it twice."""
         parser = self._callback_parser
-        if parser._state == "body" and not parser._buffer and len(data) < parser._body_remaining:
+        if parser._state == "body" and not parser._buffer and len(data) <= parser._body_remaining:
             parser._body_remaining -= len(data)
             parser._on_body(data)
+            if not parser._body_remaining:
+                parser._state, parser.is_complete = "complete", True
+                parser._on_message_complete()
             return True
         going_on: bool = super()._feed_callback_parser(data)
         return going_on

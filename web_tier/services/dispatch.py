@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from core.domain.messages import Job, encode
+from core.domain.messages import Job, TagOptions, encode
 from core.errors import PartialSend
 from core.storage.ports import Queue
 from core.telemetry import logger
@@ -28,7 +28,8 @@ class Dispatch:
 
         An unsent image stays `received`, and the collector's sweep sends it.
         """
-        if unsent := self._send(batch.pool, [_job(batch, image, submitted_at) for image in images]):
+        options = job_options(batch.options)
+        if unsent := self._send(batch.pool, [_job(batch, image, submitted_at, options) for image in images]):
             logger().warning("some jobs were not sent; the next sweep sends them", batch=batch.id, unsent=unsent)
 
     def sweep(self, accepted_before: float) -> None:
@@ -37,7 +38,7 @@ class Dispatch:
             logger().info("sending jobs that an upload left behind", count=len(unsent))
             by_pool: dict[str, list[Job]] = defaultdict(list)
             for batch, image in unsent:
-                by_pool[batch.pool].append(_job(batch, image, image.created_at))
+                by_pool[batch.pool].append(_job(batch, image, image.created_at, job_options(batch.options)))
             for pool in sorted(by_pool):
                 if self._send(pool, by_pool[pool]):
                     return  # the next sweep tries again
@@ -58,7 +59,7 @@ def send_most(queue: Queue, bodies: Sequence[str]) -> set[int]:
     return set()
 
 
-def _job(batch: Batch, image: Image, submitted_at: float) -> Job:
+def _job(batch: Batch, image: Image, submitted_at: float, options: TagOptions) -> Job:
     return Job(
         batch_id=batch.id,
         image_id=image.id,
@@ -66,6 +67,6 @@ def _job(batch: Batch, image: Image, submitted_at: float) -> Job:
         name=image.name,
         tagger=batch.pool,
         submitted_at=submitted_at,
-        options=job_options(batch.options),
+        options=options,
         attempt=image.attempt,
     )

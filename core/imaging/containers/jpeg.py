@@ -19,6 +19,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_BASELINE = 0xC0
 _PROGRESSIVE, _ARITHMETIC = {0xC2, 0xCA}, {0xC9, 0xCA}
 _READABLE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _TABLES = {0xDB, 0xC4, 0xDD, 0xCC}
@@ -89,6 +90,7 @@ def read(data: bytes) -> Header:
         scalable=True,
         scans=walk.scans,
         scan_samples=walk.scan_samples,
+        baseline=frame.kind == _BASELINE and walk.scans == 1,
         unended=unended,
     )
 

@@ -6,6 +6,7 @@ import base64
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,17 @@ def test_a_bucket_that_cannot_be_deleted_hides_no_failure(cloud: Cloud) -> None:
 
     with pytest.raises(TagfleetError, match=r"^no image\n  cannot delete bucket photos-bake-.*; do it by hand"):
         fail()
+
+
+@pytest.mark.parametrize(
+    ("type", "says"),
+    [
+        ("c7i.xlarge", "c7i.xlarge has no GPU to check the image on"),
+        ("p3.2xlarge", "no worker can start on p3.2xlarge"),
+    ],
+)
+def test_an_image_for_gpus_is_baked_on_one_that_our_torch_can_run(kitchen: Kitchen, type: str, says: str) -> None:
+    recipe = replace(kitchen.recipe(), gpu=True, type=type)
+    with pytest.raises(BakeFailed, match=says):
+        Bake(recipe, kitchen.images, kitchen.store, kitchen.said.append).run()
+    assert not kitchen.said, "nothing is launched or uploaded"

@@ -123,6 +123,7 @@ def test_a_worker_on_a_cpu_imports_nothing_that_is_not_installed_for_it() -> Non
     modules += ["core.aws.settings", "core.local.platform", "core.aws.sources"]
     modules += [
         "tagfleet.cli.ship_logs",
+        "simplejpeg",  # imported only for files without an end
         "core.logs.log_shipper",
         "core.logs.journal",
         "core.aws.logs",
@@ -176,3 +177,12 @@ def test_wrong_arguments_of_install_end_in_a_line(arguments: list[str], said: st
     done = subprocess.run(["bash", AMI / "install.sh", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"install.sh: {said}"
+
+
+def test_an_image_for_gpus_tells_its_workers_to_compute_on_one() -> None:
+    """At the bake, too: `tagfleet prepare` fails there if the GPU does not compute, and install.sh with it."""
+    install = (AMI / "install.sh").read_text()
+    assert "if [[ $gpu == yes ]]; then device=cuda; else device=cpu; fi" in install
+    assert "export TAGFLEET_WORKER__DEVICE=$device" in install
+    assert 'echo "TAGFLEET_WORKER__DEVICE=$device" >/etc/tagfleet/image.env' in install
+    assert _unit("tagfleet-worker")["EnvironmentFile"] == ["-/etc/tagfleet/image.env", "/etc/tagfleet/worker.env"]

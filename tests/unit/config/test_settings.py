@@ -133,3 +133,9 @@ def test_a_child_process_inherits_no_old_name() -> None:
     passed_on = child_environment(environ, settings)
     assert passed_on["PATH"] == "/bin"
     assert load(passed_on, tell=pytest.fail) == settings
+
+
+def test_an_engine_for_processors_on_a_gpu_is_refused() -> None:
+    with pytest.raises(BadSetting, match=r'worker\.device is "cuda", and worker\.engine "openvino" runs on processors'):
+        load({}, flags={"worker.device": "cuda", "worker.engine": "openvino"})
+    assert load({}, flags={"worker.device": "cuda"}).worker.device == "cuda"

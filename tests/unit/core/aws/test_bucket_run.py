@@ -1,67 +1,116 @@
-"""A run over a bucket by the adapters of AWS: what it asks of S3 and SQS for each image."""
+"""A run over a bucket by the adapters of AWS and a real worker's pipeline: what it asks of S3 and SQS."""
 
 from __future__ import annotations
 
 import io
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from pyarrow import parquet
 
+from app_tier.pipeline import result_batching
+from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
+from config.settings import Settings
 from core.aws.queue import SqsQueue
 from core.aws.sources import S3Source
 from core.aws.store import S3Store
-from core.domain.messages import Result, decode_job, encode
-from core.storage import layout
+from core.storage import packs
 from core.storage.originals import Originals
+from tagfleet.bulk.estimate import requests_dollars
 from tagfleet.bulk.listing import PrefixListing
 from tagfleet.bulk.run import BucketRun, RunSetup, drive
 from tagfleet.bulk.state import RunFile, RunState
+from tagfleet.request_prices import GET, LIST, PUT, SQS
+from tests.cloud import Cloud
 from tests.contract.aws import made_bucket, made_queue
+from tests.contract.conftest import eventually
+from tests.unit.app_tier.conftest import ColourTagger, picture
 
-IMAGES = 60
+IMAGES = 1000
+PRICES = {"s3.GetObject": GET, "s3.PutObject": PUT, "s3.ListObjectsV2": LIST}
 
 
 @pytest.fixture
-def setup(cloud):
-    deployment = cloud.name("tagfleet")
-    made_queue(cloud, f"{deployment}-jobs-resnet50", 3)
-    store = S3Store(cloud.clients, input_bucket=made_bucket(cloud, "input"), output_bucket=made_bucket(cloud, "output"))
-    return RunSetup(
-        store,
-        SqsQueue(cloud.clients, deployment, "jobs-resnet50", visibility_timeout_s=30),
-        lambda: 1.0,
-        lead=1000,
-        portion=IMAGES // 2,
-    )
-
-
-def test_a_run_asks_little_for_each_image(cloud, setup):
+def bucket(cloud: Cloud) -> str:
     bucket = made_bucket(cloud, "photos")
-    for number in range(IMAGES):
-        cloud.client("s3").put_object(Bucket=bucket, Key=f"a b/ü+{number}.jpg", Body=b"x")
+    s3, data = cloud.client("s3"), picture()
+    with ThreadPoolExecutor(8) as writers:
+        for done in [
+            writers.submit(s3.put_object, Bucket=bucket, Key=f"a b/ü+{number:04}.png", Body=data)
+            for number in range(IMAGES)
+        ]:
+            done.result()
+    return bucket
+
+
+@pytest.fixture
+def setup(cloud: Cloud) -> RunSetup:
+    deployment = cloud.name("tagfleet")
+    for name in ("jobs-resnet50", "results"):
+        made_queue(cloud, f"{deployment}-{name}", 3)
+    store = S3Store(cloud.clients, input_bucket=made_bucket(cloud, "input"), output_bucket=made_bucket(cloud, "output"))
+    queue = SqsQueue(cloud.clients, deployment, "jobs-resnet50", visibility_timeout_s=600)
+    return RunSetup(store, queue, time.time, lead=5000)
+
+
+@pytest.fixture
+def worker(cloud: Cloud, setup: RunSetup, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    """A worker that tags for free. However slow this machine is, packs wait for company."""
+    monkeypatch.setattr(result_batching, "MAX_PACK_WAIT_S", 600.0)
+    monkeypatch.setattr(result_batching, "PACK_IDLE_S", 600.0)
     source = S3Source(cloud.clients)
-    originals = Originals(setup.store, lambda: source, 100)
+    ports = PipelinePorts(
+        setup.queue, setup.queue.dead_letters(), setup.store, Originals(setup.store, lambda: source, 1 << 20)
+    )
+    pipeline = Pipeline(ColourTagger(), ports, PipelineOptions(settings.worker, "w1", visibility_timeout_s=600))
+    yield pipeline
+    pipeline.draining.set()
+    assert pipeline.wait_until_drained(120)
+    pipeline.close()
+
+
+@pytest.fixture
+def asked(cloud: Cloud) -> Iterator[Callable[[], Counter[str]]]:
+    """The requests since the test began, without receives that found nothing: those are of time, not of images."""
+    empty: Counter[str] = Counter()
+
+    def look(parsed: Any, **_: object) -> None:
+        empty["sqs.ReceiveMessage"] += not parsed.get("Messages")
+
+    events = cloud.clients.sqs.meta.events
+    events.register("after-call.sqs.ReceiveMessage", look)
     before = Counter(cloud.clients.requests())
+    yield lambda: Counter(cloud.clients.requests()) - before - empty
+    events.unregister("after-call.sqs.ReceiveMessage", look)
 
-    def work(*_):
-        deliveries = setup.queue.receive(10, 0)
-        for delivery in deliveries:
-            job = decode_job(delivery.body)
-            assert originals.read(job.key).data == b"x"
-            result = Result(batch_id=job.batch_id, image_id=job.image_id, name=job.name, tagger="t@1")
-            setup.store.put(layout.result_key(job.batch_id, job.image_id), encode(result).encode())
-        setup.queue.delete(deliveries)
 
-    listing = PrefixListing(source, f"s3://{bucket}/a b/")
-    file = RunFile(setup.store, "run_x", RunState(listing=listing.name, pool="resnet50"), lambda: 1.0)
-    drive(BucketRun(file, listing, setup), work, pytest.fail, work)
+def test_a_thousand_images_cost_a_thousand_reads_and_little_more(
+    cloud: Cloud, bucket: str, setup: RunSetup, worker: Pipeline, asked: Callable[[], Counter[str]]
+) -> None:
+    listing = PrefixListing(S3Source(cloud.clients), f"s3://{bucket}/a b/")
+    file = RunFile(setup.store, "run_x", RunState(listing=listing.name, pool="resnet50"), time.time)
+    run = BucketRun(file, listing, setup)
+    while run.step():
+        pass
+    assert file.state.sent == IMAGES
+    worker.start()  # now: a receive takes what is there, and does not wait for ten
+    drive(run, lambda run: None, pytest.fail, lambda seconds: eventually(lambda: worker.images_done == IMAGES))
+    assert worker.in_flight.wait_until_empty(120)
+    requests = asked()
+    of = {service: sum(n for name, n in requests.items() if name.startswith(service)) for service in ("s3.", "sqs.")}
+    assert requests["s3.PutObject"] <= 0.012 * IMAGES, requests
+    assert of["s3."] <= 1.02 * IMAGES, requests
+    assert of["sqs."] <= 0.31 * IMAGES, requests
+    million = 1_000_000 / IMAGES * sum(n * PRICES.get(name, SQS) for name, n in requests.items())
+    assert million <= 0.60
+    assert million == pytest.approx(requests_dollars(1_000_000, aws=True), abs=0.03)
 
-    asked = Counter(cloud.clients.requests()) - before
-    assert asked["s3.GetObject"] <= 2 * IMAGES + 10, "the image, and its result when its portion is whole"
-    assert asked["s3.PutObject"] <= IMAGES + 20, "its result; the rest is for each portion"
-    assert asked["sqs.SendMessageBatch"] == IMAGES / 10
-    keys = [info.key for info in setup.store.list("exports/run_x/")]
-    rows = [row for key in keys for row in parquet.read_table(io.BytesIO(setup.store.get(key).data)).to_pylist()]
-    assert {row["uri"] for row in rows} == {f"s3://{bucket}/a b/ü+{number}.jpg" for number in range(IMAGES)}
-    assert len(keys) == 2
+    (part,) = (info.key for info in setup.store.list("exports/run_x/"))
+    rows = parquet.read_table(io.BytesIO(setup.store.get(part).data)).to_pylist()
+    assert [row["uri"] for row in rows] == [f"s3://{bucket}/a b/ü+{number:04}.png" for number in range(IMAGES)]
+    assert not any(row["error"] for row in rows)
+    assert all(found.is_pack for found in packs.list_results(setup.store, "run_x", 1))

@@ -53,7 +53,7 @@ def test_a_listing_alone_says_which_results_a_pack_holds(positions: list[int], p
     store = stored(*random.Random(1).sample(results, len(results)))
     (found,) = packs.list_results(store, RUN, portion)
     segments_of(found.key)
-    assert (found.positions, found.is_pack) == (positions, True)
+    assert (found.positions, found.is_pack) == (tuple(positions), True)
     assert list(packs.read_pack(store.get(found.key).data)) == results
 
 

@@ -69,5 +69,7 @@ def test_costs_are_those_of_the_requests_and_of_the_time() -> None:
     fleet = estimate.Fleet(rate=50, workers=4, price=0.5)
     assert fleet.seconds(1_000_000) == 5000
     assert fleet.dollars(1_000_000) == pytest.approx(1_000_000 / 50 / 3600 * 0.5)
-    assert estimate.requests_dollars(1_000_000, aws=True) == pytest.approx(5.94, abs=0.02)
+    assert 0.56 <= estimate.requests_dollars(1_000_000, aws=True) <= 0.60, (
+        "tests/unit/core/aws/test_bucket_run.py counts"
+    )
     assert estimate.requests_dollars(1_000_000, aws=False) == pytest.approx(0.405)

@@ -18,7 +18,7 @@ from pyarrow import parquet
 from config import settings as config
 from core.domain.messages import Box, Job, Result, Tag, decode_job, encode
 from core.errors import Unavailable
-from core.storage import layout
+from core.storage import layout, packs
 from core.wiring import Backend
 from tagfleet.bulk.listing import ListedObject
 from tagfleet.bulk.run import BucketRun, RunSetup, drive, next_portion
@@ -92,15 +92,27 @@ class Deployment:
         self.tagged: Counter[str] = Counter()
         self.longest = 0
 
-    def work(self, limit: int = 10) -> None:
+    def work(self, limit: int = 10, *, pack: bool = True, dies: bool = False) -> None:
+        """Work as a worker that packs results, or one of an earlier version; it may die before it acknowledges."""
         self.longest = max(self.longest, self.queue.depth().outstanding)
         deliveries = self.queue.receive(limit, 0)
+        results = []
         for delivery in deliveries:
             job = decode_job(delivery.body)
             self.tagged[job.key] += 1
-            result = result_of(job)
-            self.store.put(layout.result_key(job.batch_id, job.image_id), encode(result).encode())
+            results.append(result_of(job))
+        self.keep(*results, pack=pack)
+        if dies:
+            self.queue.set_visibility(deliveries, 0)
+            return
         self.queue.delete(deliveries)
+
+    def keep(self, *results: Result, pack: bool = True) -> None:
+        """Store results in packs, or each in its own object."""
+        if pack:
+            self.store.put_all(packs.make_packs((result, encode(result)) for result in results))
+        else:
+            self.store.put_all({layout.result_key(it.batch_id, it.image_id): encode(it).encode() for it in results})
 
     def rows(self, run_id: str) -> list[dict[str, Any]]:
         keys = [info.key for info in self.store.list(f"exports/{run_id}/")]
@@ -114,7 +126,7 @@ def result_of(job: Job) -> Result:
     failed = job.key.endswith("7.jpg")
     tags = () if failed else (Tag(name="dog", confidence=0.5), SEEN)
     error = "7: no image" if failed else None
-    said = {"tagger": "t@1", "tags": tags, "caption": None if failed else "a dog", "error": error}
+    said = {"tagger": "t@1", "tags": tags, "caption": None if failed else "a dog", "error": error, "worker": "w"}
     return Result(batch_id=job.batch_id, image_id=job.image_id, name=job.name, **said)
 
 
@@ -162,9 +174,9 @@ def test_the_queue_never_holds_more_than_the_lead(deployment: Deployment) -> Non
 @given(
     count=st.integers(0, 30),
     kills=st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=4),
-    worked=st.booleans(),
+    worked=st.sampled_from(["not at all", "by a worker", "by an earlier version", "by a worker that died"]),
 )
-def test_a_run_that_is_killed_anywhere_goes_on(count: int, kills: list[tuple[int, bool]], worked: bool) -> None:
+def test_a_run_that_is_killed_anywhere_goes_on(count: int, kills: list[tuple[int, bool]], worked: str) -> None:
     listing = Numbers(count)
     with TemporaryDirectory() as folder:
         deployment = Deployment(Path(folder))
@@ -174,8 +186,8 @@ def test_a_run_that_is_killed_anywhere_goes_on(count: int, kills: list[tuple[int
                 run, file = run_of(deployment, listing, fate)
                 finish(deployment, run)
             except Killed:
-                if worked:
-                    deployment.work()
+                if worked != "not at all":
+                    deployment.work(pack="earlier" not in worked, dies="died" in worked)
                 continue
         run, file = run_of(deployment, listing)
         finish(deployment, run)
@@ -183,8 +195,8 @@ def test_a_run_that_is_killed_anywhere_goes_on(count: int, kills: list[tuple[int
             deployment.work()
         assert [row["uri"] for row in deployment.rows("run_x")] == listing.images
         assert set(deployment.tagged) == set(listing.images)
-        assert sum(deployment.tagged.values()) <= len(listing.images) + 4 * len(kills)
-        assert len(list(deployment.store.list("results/run_x/"))) == len(listing.images)
+        again = 10 if "died" in worked else 0
+        assert sum(deployment.tagged.values()) <= len(listing.images) + (4 + again) * len(kills)
         assert (file.state.sent, file.state.done) == (len(listing.images),) * 2
 
 
@@ -240,6 +252,111 @@ def test_messages_that_are_gone_are_sent_again(deployment: Deployment) -> None:
     assert deployment.queue.depth().visible == 7
     finish(deployment, run)
     assert len(deployment.rows("run_x")) == 7
+
+
+def image(position: int, **fields: Any) -> Result:
+    known = {"name": "n", "tagger": "t@1", "worker": "w"} | fields
+    return Result(batch_id="run_x", image_id=packs.image_id(1, position), **known)
+
+
+def sent(deployment: Deployment, images: int) -> tuple[BucketRun, RunFile]:
+    """Return a run all of whose images are sent; no worker ever answers."""
+    listing = Numbers(images + images // 3 + 1)
+    run, file = run_of(deployment, listing)
+    while run.step():
+        pass
+    assert file.state.sent == images
+    return run, file
+
+
+def end(run: BucketRun) -> None:
+    run.refresh()
+    while run.step():
+        pass
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_results_the_better_one_counts_whichever_came_first(deployment: Deployment, order: int) -> None:
+    """A message was delivered to two workers, one of which could not read the image; or it became a dead letter too."""
+    run, file = sent(deployment, 6)
+    good = [image(at, tags=(Tag(name="dog", confidence=0.5),), finished_at=2.0) for at in range(3)]
+    bad = [image(at, error="n: gone", finished_at=1.0) for at in range(5)]
+    for results in (good, bad)[::order]:
+        deployment.keep(*results)
+    deployment.keep(*(image(at, error="n: gave up", worker="", finished_at=3.0) for at in (1, 4, 5)), pack=False)
+    end(run)
+    said = [row["error"] or row["tags"][0]["name"] for row in deployment.rows("run_x")]
+    assert said == ["dog", "dog", "dog", "n: gone", "n: gone", "n: gave up"]
+    assert run.finished
+    assert (file.state.done, file.state.failed) == (6, 3)
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_packs(deployment: Deployment) -> None:
+    run, file = sent(deployment, 7)
+    deployment.work(3, pack=False)
+    run.refresh()
+    assert run.done == 3
+    deployment.work(4)
+    end(run)
+    assert [row["uri"] for row in deployment.rows("run_x")] == Numbers(10).images
+    assert (run.finished, file.state.done) == (True, 7)
+
+
+def test_a_damaged_pack_gives_its_images_an_error(deployment: Deployment) -> None:
+    run, file = sent(deployment, 3)
+    deployment.work()
+    (found,) = packs.list_results(deployment.store, "run_x", 1)
+    lines = deployment.store.get(found.key).data.splitlines(keepends=True)
+    deployment.store.put(found.key, lines[0] + b"damaged\n" + lines[2])
+    end(run)
+    errors = [row["error"] for row in deployment.rows("run_x")]
+    assert errors == [None, f"{Numbers(4).images[1]}: its result is damaged", None]
+    assert file.state.failed == 1
+
+
+def test_a_pack_that_disappears_is_waited_for_again(deployment: Deployment) -> None:
+    run, _ = sent(deployment, 3)
+    deployment.work()
+    run.refresh()
+    (found,) = packs.list_results(deployment.store, "run_x", 1)
+    data = deployment.store.get(found.key).data
+    deployment.store.delete([found.key])
+    assert not run.step()
+    assert not run.done
+    deployment.store.put(found.key, data)
+    end(run)
+    assert run.finished
+
+
+def test_a_run_asks_for_little(deployment: Deployment) -> None:
+    """Besides its images and their results: a chunk has one record, and a look one count and one listing."""
+    asked: Counter[str] = Counter()
+
+    class Counting:
+        def __init__(self, port: Any) -> None:
+            self._port = port
+
+        def __getattr__(self, name: str) -> Any:
+            asked[name] += 1
+            return getattr(self._port, name)
+
+    file = RunFile(Counting(deployment.store), "run_x", RunState(listing="numbers", pool="resnet50"), lambda: 1.0)
+    setup = RunSetup(Counting(deployment.store), Counting(deployment.queue), lambda: 1.0, lead=1000, portion=301)
+    run = BucketRun(file, Numbers(400), setup)
+    looks = 0
+
+    def work(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        deployment.work(100)
+
+    drive(run, lambda run: None, pytest.fail, work)
+    assert len(deployment.rows("run_x")) == 300
+    assert asked["send"] == 1
+    assert asked["put"] == 6
+    assert asked["depth"] <= looks + 2
+    assert asked["list"] <= looks + 2
+    assert asked["get"] <= 3 + 3, "each pack once"
 
 
 class Uri(str):

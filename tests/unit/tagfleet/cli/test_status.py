@@ -56,3 +56,11 @@ def test_one_that_has_drained_is_not_waited_for(backend: Backend) -> None:
     said = " ".join(" ".join(fleet_lines(backend, None)).split())
     assert SILENT not in said
     assert "started by hand" in said
+
+
+def test_each_workers_engine_is_shown(backend: Backend) -> None:
+    beat(backend, 1, state=WorkerState.DRAINED, engine="torch cuda fp16 (Tesla T4)")
+    lines = list(fleet_lines(backend, None))
+    (head,) = (line for line in lines if line.startswith("worker  "))
+    (row,) = (line for line in lines if line.startswith("w-1  "))
+    assert row.index("torch cuda fp16 (Tesla T4)") == head.index("engine")

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from core.domain.addresses import split_address
-from core.domain.messages import Job, decode_result, encode
+from core.domain.messages import Job, Result, decode_job, decode_result, encode
 from core.domain.notifications import parse_message
 from core.errors import NotFound
-from core.storage import layout
+from core.storage import layout, packs
 from core.storage.ports import Admit, Blob, Etag
 from web_tier.catalog.lifecycle import LifecycleCatalog
 
@@ -208,6 +208,34 @@ def test_what_only_the_store_was_to_know_never_reaches_the_catalogue(web):
     web.collector.sweep()
     assert "gave up" in str(decode_result(web.backend.store.get(layout.result_key("run_a", "1")).data).error)
     assert web.get("/batches")["batches"] == []
+
+
+def test_a_dead_letter_whose_result_is_in_a_pack_is_deleted(web):
+    """Its worker was killed after it had stored the pack, on the job's last delivery."""
+    packed, other = (
+        Job(
+            batch_id="run_a",
+            image_id=packs.image_id(1, position),
+            key="s3://b/k",
+            name="k",
+            tagger="p",
+            submitted_at=0.0,
+            store_only=True,
+            pack=True,
+        )
+        for position in (3, 4)
+    )
+    result = Result(batch_id="run_a", image_id=packed.image_id, name="k", tagger="t", worker="w")
+    web.backend.store.put_all(packs.make_packs([(result, encode(result))]))
+    queue = web.backend.jobs(web.settings.default_pool)
+    queue.send([encode(packed), encode(other)])
+    while deliveries := queue.receive(2, 0):
+        queue.set_visibility(deliveries, 0)
+    web.collector.sweep()
+    (letter,) = queue.dead_letters().peek(10)
+    assert decode_job(letter.body) == other
+    found = {found.positions: found.is_pack for found in packs.list_results(web.backend.store, "run_a", 1)}
+    assert found == {(4,): False, (3,): True}
 
 
 def test_batches_are_listed_by_their_making_page_by_page(web):
