@@ -24,11 +24,11 @@ from botocore.parsers import ResponseParserError
 from obstore.store import S3Store
 
 from core.aws.buckets import Access, Bucket, Buckets
-from core.aws.errors import ELSEWHERE, THROTTLED, code_of, status_of
+from core.aws.errors import ELSEWHERE, THROTTLED, BrokenOff, code_of, status_of
 from core.aws.obstore_errors import RAISED, Failure, read_error
 from core.aws.pace import Pace
 from core.storage.ports import Condition, Etag, IfAbsent
-from core.util.backoff import compute_backoff
+from core.util.backoff import compute_backoff, retry
 
 T = TypeVar("T")
 
@@ -36,6 +36,8 @@ DEFAULT_TYPE = "application/octet-stream"
 _CHUNK = 1 << 20
 _SENT_AT_ONCE = 1 << 20
 """The most bytes that obstore puts. Its limit for silence includes the time for sending, which boto3's does not."""
+_READS = 5
+_READ_PAUSE_S = 0.2
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 20.0
 _PASSING = frozenset({"RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"})
@@ -51,7 +53,7 @@ _NO_ANSWER = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The head of an object. Call `read` once for its bytes, or `leave` if they are not wanted."""
+    """The head of an object. Call `read` once for its bytes, and `leave` in any case."""
 
     size: int
     etag: Etag
@@ -70,6 +72,28 @@ class Objects:
         self._buckets = Buckets(clients)
         self._rest = rest
         self._pace = Pace(rest=rest)
+
+    def read(self, bucket: str, key: str, look: Callable[[Found], object], version: str = "") -> tuple[Found, bytes]:
+        """Get an object whole, and again if its bytes break off. Raises BrokenOff if they always do.
+
+        `look` is called once, with the head. It may wait, or raise to leave the bytes unread.
+        """
+        looked = False
+
+        def once() -> tuple[Found, bytes]:
+            nonlocal looked
+            found = self.get(bucket, key, version)
+            try:
+                if not looked:
+                    look(found)
+                    looked = True
+                return found, found.read()
+            except BotoCoreError as error:
+                raise BrokenOff(error=error) from error
+            finally:
+                found.leave()
+
+        return retry(once, BrokenOff, tries=_READS, base_s=_READ_PAUSE_S, pause=self._rest)
 
     def get(self, bucket: str, key: str, version: str = "") -> Found:
         """Ask for an object, or for one version of it, and return its head."""
