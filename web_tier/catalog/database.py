@@ -27,8 +27,8 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from config.settings import Settings
 from core.errors import TagfleetError, Unavailable
 from core.telemetry import logger
+from core.util.group_commit import GroupCommit
 from web_tier.catalog.database_health import DatabaseHealth, Fault
-from web_tier.catalog.group_commit import GroupCommit
 from web_tier.catalog.postgresql import PostgreSQL
 from web_tier.catalog.postgresql_url import postgresql_url
 from web_tier.catalog.sqlite import SQLite

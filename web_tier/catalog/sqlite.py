@@ -5,7 +5,7 @@ again, longer each time; of many writers, some wait for ever while others come a
 
 1. The threads of one process queue for their turn to write (`WriteTurns`). Only the first in the queue asks SQLite.
 2. It asks SQLite again after a millisecond or two, at random, so that two processes take turns by chance.
-3. Threads that add images share transactions (`web_tier.catalog.group_commit`).
+3. Threads that add images share transactions (`core.util.group_commit`).
 4. A writer of many rows pauses between its transactions, for as long as each of them took (`web_tier.catalog.pace`).
 """
 

@@ -1,4 +1,4 @@
-"""Commits the writes of several threads in one transaction, as a database that takes one writer at a time wants it.
+"""Commits the writes of several threads in one transaction, for databases that take one writer at a time.
 
 1. A thread that finds nobody writing leads: it takes the turn at once, and commits its own work. Alone it never waits.
 2. Work that comes meanwhile waits. When the turn comes, its first thread leads, and runs all that waits, in order, in
@@ -15,12 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-from sqlalchemy import Connection
+from typing import Any, Generic, TypeVar
 
 from core.errors import TagfleetError, Unavailable
 
+C = TypeVar("C")
 T = TypeVar("T")
 
 _TOGETHER = 32
@@ -30,7 +29,7 @@ _HOLD_S = 0.02
 
 @dataclass(eq=False, slots=True)
 class _Work:
-    run: Callable[[Connection], Any]
+    run: Callable[[Any], Any]
     durable: bool
     woken: threading.Event = field(default_factory=threading.Event)
     leads: bool = False
@@ -40,12 +39,12 @@ class _Work:
     error: Exception | None = None
 
 
-class GroupCommit:
+class GroupCommit(Generic[C]):
     """`begin` begins a transaction that is committed at the end of its block, durable or not. `clock` is monotonic."""
 
     def __init__(
         self,
-        begin: Callable[[bool], AbstractContextManager[Connection]],
+        begin: Callable[[bool], AbstractContextManager[C]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._begin = begin
@@ -60,7 +59,7 @@ class GroupCommit:
         with self._lock:
             return len(self._waiting)
 
-    def run(self, work: Callable[[Connection], T], *, durable: bool) -> T:
+    def run(self, work: Callable[[C], T], *, durable: bool) -> T:
         """Run `work` in a transaction and return its result once that is committed.
 
         Work that raises a TagfleetError must not have written before. Raises that error, Unavailable, and what else
@@ -140,7 +139,7 @@ class GroupCommit:
                 self._waiting[0].woken.set()
 
 
-def _do(work: _Work, connection: Connection) -> None:
+def _do(work: _Work, connection: object) -> None:
     try:
         work.result = work.run(connection)
     except Unavailable:
