@@ -18,7 +18,6 @@ from web_tier.catalog.samples import EVERY_S, Sample, SampleCatalog
 from web_tier.services.fleet_view import FleetView
 from web_tier.services.outage import Outage
 
-
 _LOOK_EVERY = 3
 
 
