@@ -58,7 +58,7 @@ def load_engines(network: Network, found: Weights, settings: Settings, store: Ob
     """
     threads = settings.worker.threads or count_cores()
     if choose_engine(settings) == "torch":
-        return _load_torch(network, found.path, settings, threads)
+        return _load_torch(network, found.path, settings, threads, settles=store is not None)
 
     from app_tier.engines import openvino
 
@@ -74,17 +74,21 @@ def load_engines(network: Network, found: Weights, settings: Settings, store: Ob
     return Engines(fast, exact, network.near_tie or NEAR_TIE) if fast.bf16 else Engines(fast)
 
 
-def _load_torch(network: Network, weights_file: Path, settings: Settings, threads: int) -> Engines:
-    """Load a network by torch, on the GPU where one is expected. Raises GpuUnusable, WeightsInvalid."""
+def _load_torch(network: Network, weights_file: Path, settings: Settings, threads: int, *, settles: bool) -> Engines:
+    """Load a network by torch, on the GPU where one is expected, and in fp32 beside it where near-ties are settled.
+
+    Raises GpuUnusable, WeightsInvalid.
+    """
     device = gpu_choice.open_expected_gpu(settings.worker.device, fp32=settings.worker.precision == "fp32")
     from app_tier.engines import torch
 
     if device is None:
         return Engines(torch.load(network, weights_file, threads=threads))
-    fast = torch.load(network, weights_file, device)
     near_tie = (network.near_tie or NEAR_TIE) * device.precision.near_ties
-    exact = partial(torch.load_exact, network, weights_file, device.exact())
-    return Engines(fast, exact if near_tie else None, near_tie)
+    if not (settles and near_tie):
+        return Engines(torch.load(network, weights_file, device))
+    fast, exact = torch.load_with_exact(network, weights_file, device, device.exact())
+    return Engines(fast, lambda: exact, near_tie)
 
 
 def _load_int8(
