@@ -23,10 +23,7 @@ _TAGS = tuple(Tag(name=f"label {number}", confidence=0.9 - number / 10) for numb
 
 
 class FreeTagger:
-    """Gives every image the same five tags. With `images_per_s` it sleeps as long as such a device takes.
-
-    `busy_s` is the time spent in `infer` so far.
-    """
+    """Gives every image the same five tags. With `images_per_s` it sleeps as long as such a device takes."""
 
     name = "free"
     engine_name = "none"
@@ -38,8 +35,19 @@ class FreeTagger:
 
     def __init__(self, images_per_s: float = 0.0, best_batch: int = 32) -> None:
         self.best_batch = best_batch
-        self.busy_s = 0.0
         self._images_per_s = images_per_s
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin to measure the busy share."""
+        self._busy_s = 0.0
+        self._first: float | None = None
+        self._last = 0.0
+
+    @property
+    def busy_share(self) -> float:
+        """The share of the time from the first batch's beginning to the last one's end that was spent in `infer`."""
+        return self._busy_s / (self._last - self._first) if self._first is not None else 0.0
 
     def preprocess(self, image: Image.Image) -> Frame:
         return np.asarray(image.resize((_SIDE, _SIDE)))
@@ -48,7 +56,10 @@ class FreeTagger:
         started = time.perf_counter()
         if self._images_per_s:
             time.sleep(len(options) / self._images_per_s)
-        self.busy_s += time.perf_counter() - started
+        self._last = time.perf_counter()
+        self._busy_s += self._last - started
+        if self._first is None:
+            self._first = started
         return [Prediction(_TAGS)] * len(options)
 
 
