@@ -29,7 +29,7 @@ from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
 from app_tier.taggers import Tagger
 from bench.deployment import wait_until
 from bench.fleet import Bench
-from bench.free import FreeTagger, NoDecoding
+from bench.free import FreeTagger, NoDecoding, SimulatedDevice
 from bench.small_cloud.process import SmallCloud, small_cloud
 from config import settings as config
 from config.settings import Settings
@@ -66,7 +66,7 @@ class Round:
     cpu_ms: float
     """Processor time of this process for each image. Other work on the machine hardly changes it."""
     busy: float
-    """The share of the time that the tagger spent in `infer`."""
+    """The tagger's, between its first batch and its last."""
 
 
 class Worker:
@@ -95,14 +95,15 @@ class Worker:
             self._cloud.send(queue, self._jobs(self._warm_up, bulk))
             _wait(pipeline, self._warm_up)
             bodies = self._jobs(count, bulk)
-            busy, cpu, started = tagger.busy_s, time.process_time(), time.perf_counter()
+            tagger.restart()
+            cpu, started = time.process_time(), time.perf_counter()
             self._cloud.send(queue, bodies)
             _wait(pipeline, self._warm_up + count)
             took = time.perf_counter() - started
             cpu_ms = 1000 * (time.process_time() - cpu) / count
         if pipeline.images_failed:
             raise RuntimeError(f"{pipeline.images_failed} images failed")
-        return Round(count / took, cpu_ms, (tagger.busy_s - busy) / took)
+        return Round(count / took, cpu_ms, tagger.busy_share)
 
     def run_large(self) -> float:
         """Tag images of 64 MB. Return the growth of this process's resident memory, in MB, at its highest."""
@@ -114,6 +115,11 @@ class Worker:
             _wait(pipeline, _LARGE_IMAGES)
         self._keys = kept
         return max(grown) / (1 << 20)
+
+    @property
+    def bound_mb(self) -> int | None:
+        """The setting's bound on the images that are held, in MB; None for a version without it."""
+        return getattr(self._settings.worker, "fetched_mb", None)
 
     @contextmanager
     def _pipeline(self, tagger: Tagger, decoding: type[NoDecoding] = NoDecoding) -> Iterator[tuple[Pipeline, str]]:
@@ -204,7 +210,7 @@ def _measure(cloud: SmallCloud, worker: Worker, count: int) -> Iterator[tuple[st
         cloud.control(latency_ms=latency_ms)
         yield f"{latency_ms} ms", worker.run(count, tagger=FreeTagger())
     yield _BULK, worker.run(count, tagger=FreeTagger(), bulk=True)
-    yield _DEVICE, worker.run(count, tagger=FreeTagger(_DEVICE_RATE, _DEVICE_BATCH))
+    yield _DEVICE, worker.run(count, tagger=SimulatedDevice(_DEVICE_RATE, _DEVICE_BATCH))
     cloud.control(latency_ms=0)
 
 
@@ -258,5 +264,6 @@ def command(bench: Bench, count: int, rounds: int) -> Iterator[str]:
                 found[name].append(result)
             yield f"round {number}: " + ", ".join(f"{name} {kept[-1].rate:.0f}/s" for name, kept in found.items())
         yield from _report(found)
-        yield f"memory with {_LARGE_IMAGES} images of 64 MB in the queue: {worker.run_large():.0f} MB more than before"
+        grown, bound = worker.run_large(), worker.bound_mb or "no"
+        yield f"{_LARGE_IMAGES} images of 64 MB in the queue: the process grew by {grown:.0f} MB ({bound} MB allowed)"
     yield last_line(found)

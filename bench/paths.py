@@ -1,7 +1,7 @@
 """Send images through a deployment on S3 and SQS, of which every part is real and runs in this process.
 
 There are three paths: an upload, a file dropped into the bucket, and a run over a full bucket. The tagger is free and
-nothing is decoded, which changes no request.
+nothing is decoded, which changes no request. Images that come back after a fault are decoded, in a child process.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Paths:
     def bucket(self, count: int) -> Counted:
         """Tag a full bucket, as `tagfleet tag s3://photos/…` does."""
         prefix = f"{new_id('run')}/"
-        self._cloud.put("photos", {f"{prefix}{number:07}.jpg": b"x" for number in range(count)})
+        self._cloud.put("photos", dict.fromkeys((f"{prefix}{number:07}.jpg" for number in range(count)), _picture()))
         backend = self._backend
         listing = PrefixListing(backend.source, f"s3://photos/{prefix}")
         with self._working():
@@ -187,7 +187,7 @@ def _asked(app: Flask, method: str, path: str, **request: Any) -> Any:
 
 def _picture() -> bytes:
     stream = BytesIO()
-    Image.new("RGB", (16, 16), "teal").save(stream, "JPEG")
+    Image.linear_gradient("L").resize((16, 16)).convert("RGB").save(stream, "JPEG")  # one colour would be refused
     return stream.getvalue()
 
 

@@ -73,7 +73,9 @@ class DeviceJpegs:
         try:
             decoded = self._device.decode_jpegs([_to_tensor(jpeg.data) for jpeg in jpegs])
             return self._to_frames(jpegs, decoded)
-        except RuntimeError:  # OutOfMemoryError is one too: halves take less memory
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):  # halves take less
+                self._device.free_memory()
             if len(jpegs) == 1:
                 return [None]
         middle = len(jpegs) // 2

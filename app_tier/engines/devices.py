@@ -192,8 +192,10 @@ class _CudaStream:
             compute()  # loads kernels and makes workspaces, neither of which can be captured
         self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        # Only this thread is watched: a tagger that serves meanwhile allocates in others.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+        # Only this thread is watched: a tagger that serves meanwhile allocates in others. A capture that fails leaves
+        # its stream the current one, which the outer block undoes.
+        capture = torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")
+        with self.current(), capture:
             outputs = compute()
         return graph.replay, outputs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from app_tier.engines import Pixels, golden
 from app_tier.engines.devices import CpuDevice, Device
 from app_tier.engines.visual_questions import Answer, Detection, Question
 from config.settings import Task
-from core.errors import WeightsInvalid
+from core import telemetry
+from core.errors import GpuUnusable, WeightsInvalid
 
 PROMPTS: dict[Task, str] = {
     "caption": "<CAPTION>",
@@ -65,7 +67,26 @@ class Florence2Engine:
         self._check(folder)
 
     def answer(self, frames: Pixels, questions: Sequence[Question]) -> list[Answer]:
-        """Return the answer to each question about one of the (N, side, side, 3) frames. Each frame is encoded once."""
+        """Return the answer to each question about one of the (N, side, side, 3) frames. Each frame is encoded once.
+
+        If memory does not suffice, it goes on with halves, and says so in `best_batch`. Raises GpuUnusable if it does
+        not suffice for one question.
+        """
+        try:
+            return self._answer(frames, questions)
+        except torch.OutOfMemoryError:
+            if len(questions) <= 1:
+                raise GpuUnusable(f"{self.name}: there is no memory for one question about one picture") from None
+            self._shrink(len(frames))
+        return [answer for part in halves(frames, questions) for answer in self.answer(*part)]
+
+    def _shrink(self, failed: int) -> None:
+        torch.cuda.empty_cache()  # does nothing on a CPU
+        self.best_batch = max(1, min(self.best_batch, failed // 2))
+        self.most_at_once = self.best_batch
+        telemetry.logger().warning("out of memory: fewer pictures at once", engine=self.name, at_once=self.best_batch)
+
+    def _answer(self, frames: Pixels, questions: Sequence[Question]) -> list[Answer]:
         texts = [""] * len(questions)
         with torch.inference_mode():
             features = self._encode(frames)
@@ -155,6 +176,14 @@ def load(folder: Path) -> tuple[Any, Florence2Processor]:
             f"post_processor_config; {_ADVICE}"
         )
     return model, processor
+
+
+def halves(frames: Pixels, questions: Sequence[Question]) -> Iterator[tuple[Pixels, list[Question]]]:
+    """Split questions in two, each half with only the frames that it asks about."""
+    middle = len(questions) // 2
+    for half in (questions[:middle], questions[middle:]):
+        asked = sorted({question.frame for question in half})
+        yield frames[asked], [replace(question, frame=asked.index(question.frame)) for question in half]
 
 
 def make_prompt(processor: Florence2Processor, task: Task, about: str = "") -> str:

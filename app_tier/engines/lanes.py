@@ -88,6 +88,7 @@ class Lane:
         self, module: Callable[[Tensor], Tensor], device: Device, shape: tuple[int, int, int, int], outputs: int
     ) -> None:
         self._module = module
+        self._device = device
         self._stream = device.stream()
         self._staged = device.pinned(*shape, dtype=torch.uint8)
         with self._stream.current():
@@ -108,6 +109,7 @@ class Lane:
             raise
         except RuntimeError as error:
             self._captured.clear()
+            self._stream = self._device.stream()  # a failed capture may leave the old one unusable
             telemetry.logger().warning("CUDA graphs are not used", why=str(error).partition("\n")[0])
 
     def start(self, batch: Batch, give_back: Callable[[], None] = lambda: None) -> UnderWay:

@@ -74,12 +74,6 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
         return network
 
 
-def count_outputs(module: PixelNetwork, crop: int, place: torch.device) -> int:
-    """Return how many outputs the network has for an image."""
-    with torch.inference_mode():
-        return int(module(torch.zeros((1, crop, crop, 3), dtype=torch.uint8, device=place)).shape[1])
-
-
 def create_module(architecture: str, classes: int) -> nn.Module:
     """Return a network with random weights. With 0 classes it outputs the features below its last layer.
 

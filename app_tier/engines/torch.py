@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -43,6 +44,24 @@ def load(network: Network, weights: Path, device: Device | None = None, *, threa
     if threads and device.place.type == "cpu":
         torch.set_num_threads(threads)
     module, expected = modules.build_and_check(network, weights)
+    return _put_on(device, module, network, expected)
+
+
+def load_with_exact(
+    network: Network, weights: Path, device: Device, exact_device: Device
+) -> tuple[TorchEngine, TorchEngine]:
+    """Load a network onto `device`, and beside it onto `exact_device`, which computes in fp32. Raises as `load` does.
+
+    The exact one comes first, so that the probe of the other finds the memory that is left.
+    """
+    module, expected = modules.build_and_check(network, weights)
+    copy = deepcopy(module).to(exact_device.place)
+    exact = TorchEngine(copy, network.crop, len(expected), exact_device)
+    return _put_on(device, module, network, expected), exact
+
+
+def _put_on(device: Device, module: modules.PixelNetwork, network: Network, expected: Outputs) -> TorchEngine:
+    """Move a module to the device, in its precision, and check that it still gives `expected`."""
     module.to(device.place)
     if device.precision is not FP32:
         module.network = modules.fold_batch_norms(module.network)
@@ -52,13 +71,6 @@ def load(network: Network, weights: Path, device: Device | None = None, *, threa
         for _ in range(device.under_way):  # in every lane
             golden.check(engine, network.crop, expected, device.precision.min_cosine, _REMEDY, count)
     return engine
-
-
-def load_exact(network: Network, weights: Path, device: Device) -> TorchEngine:
-    """Load a network onto `device`, which computes in fp32, without a check: `load` made it."""
-    module = modules.build(network, weights).to(device.place)
-    outputs = modules.count_outputs(module, network.crop, device.place)
-    return TorchEngine(module, network.crop, outputs, device)
 
 
 class TorchEngine:

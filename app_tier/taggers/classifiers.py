@@ -64,7 +64,7 @@ def load_engines(network: Network, found: Weights, settings: Settings, store: Ob
     """
     threads = settings.worker.threads or count_cores()
     if choose_engine(settings) == "torch":
-        return _load_torch(network, found.path, settings, threads)
+        return _load_torch(network, found.path, settings, threads, settles=store is not None)
 
     from app_tier.engines import openvino
 
@@ -96,17 +96,21 @@ def float_engines(network: Network, converted: ConvertedNetwork, threads: int, *
     return Engines(openvino.OpenVinoEngine(converted, threads, bf16=True), exact, near_tie=network.near_tie or NEAR_TIE)
 
 
-def _load_torch(network: Network, weights_file: Path, settings: Settings, threads: int) -> Engines:
-    """Load a network by torch, on the GPU where one is expected. Raises GpuUnusable, WeightsInvalid."""
+def _load_torch(network: Network, weights_file: Path, settings: Settings, threads: int, *, settles: bool) -> Engines:
+    """Load a network by torch, on the GPU where one is expected, and in fp32 beside it where near-ties are settled.
+
+    Raises GpuUnusable, WeightsInvalid.
+    """
     device = gpu_choice.open_expected_gpu(settings.worker.device, fp32=settings.worker.precision == "fp32")
     from app_tier.engines import torch
 
     if device is None:
         return Engines(torch.load(network, weights_file, threads=threads))
-    fast = torch.load(network, weights_file, device)
     near_tie = (network.near_tie or NEAR_TIE) * device.precision.near_ties
-    exact = partial(torch.load_exact, network, weights_file, device.exact())
-    return Engines(fast, exact if near_tie else None, near_tie)
+    if not (settles and near_tie):
+        return Engines(torch.load(network, weights_file, device))
+    fast, exact = torch.load_with_exact(network, weights_file, device, device.exact())
+    return Engines(fast, lambda: exact, near_tie)
 
 
 def _load_int8(network: Network, weights_hash: str, settings: Settings, store: ObjectStore) -> Engines | None:

@@ -61,10 +61,18 @@ class Florence2Tagger:
         self.side = engine.side
         self.shape = (engine.side, engine.side, 3)
         self.engine_name = engine.name
-        self.best_batch = engine.best_batch
-        self.most_at_once = engine.most_at_once
         self._engine = engine
         self._defaults = defaults
+
+    @property
+    def best_batch(self) -> int:
+        """The number of pictures in one call at which the engine is fastest now."""
+        return self._engine.best_batch
+
+    @property
+    def most_at_once(self) -> int | None:
+        """The most pictures in one call."""
+        return self._engine.most_at_once
 
     def preprocess(self, image: Image.Image) -> Frame:
         """Scale the whole picture to a square."""

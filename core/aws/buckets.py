@@ -171,7 +171,6 @@ class Buckets:
             "connect_timeout": timedelta(seconds=config.connect_timeout),
             "read_timeout": timedelta(seconds=config.read_timeout),
             "timeout": _FOREVER,  # an object may be large; silence is what ends a request
-            "pool_max_idle_per_host": str(config.max_pool_connections),
             "user_agent": config.user_agent_extra,
             "root_certificate": _certificates(self._clients.ca_bundle or where(), place.endpoint),
         }

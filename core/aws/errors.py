@@ -71,6 +71,12 @@ _ACTIONS = {
 _RENEW = "renew them (sign in again, or see the role of this machine)"
 
 
+class BrokenOff(BotoCoreError):
+    """The bytes of an object stopped coming, each time that it was asked for."""
+
+    fmt = "{error}"
+
+
 def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
@@ -145,6 +151,8 @@ def _translate_no_answer(error: BotoCoreError, doing: str) -> Unavailable:
         )
     if isinstance(error, boto.ConnectTimeoutError | boto.ReadTimeoutError):
         return Unavailable(f"{cannot}no answer in time ({_one_line(error)}); it is safe to try again")
+    if isinstance(error, BrokenOff):
+        return Unavailable(f"{cannot}the connection broke off again and again ({_one_line(error)})")
     return Unavailable(f"{cannot}the connection failed ({_one_line(error)}); it is safe to try again")
 
 

@@ -9,9 +9,12 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import obstore
@@ -21,11 +24,11 @@ from botocore.parsers import ResponseParserError
 from obstore.store import S3Store
 
 from core.aws.buckets import Access, Bucket, Buckets
-from core.aws.errors import ELSEWHERE, THROTTLED, code_of, status_of
+from core.aws.errors import ELSEWHERE, THROTTLED, BrokenOff, code_of, status_of
 from core.aws.obstore_errors import RAISED, Failure, read_error
 from core.aws.pace import Pace
 from core.storage.ports import Condition, Etag, IfAbsent
-from core.util.backoff import compute_backoff
+from core.util.backoff import compute_backoff, retry
 
 T = TypeVar("T")
 
@@ -33,6 +36,8 @@ DEFAULT_TYPE = "application/octet-stream"
 _CHUNK = 1 << 20
 _SENT_AT_ONCE = 1 << 20
 """The most bytes that obstore puts. Its limit for silence includes the time for sending, which boto3's does not."""
+_READS = 5
+_READ_PAUSE_S = 0.2
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 20.0
 _PASSING = frozenset({"RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"})
@@ -48,7 +53,7 @@ _NO_ANSWER = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The head of an object. Call `read` once for its bytes, or `leave` if they are not wanted."""
+    """The head of an object. Call `read` once for its bytes, and `leave` in any case."""
 
     size: int
     etag: Etag
@@ -67,6 +72,28 @@ class Objects:
         self._buckets = Buckets(clients)
         self._rest = rest
         self._pace = Pace(rest=rest)
+
+    def read(self, bucket: str, key: str, look: Callable[[Found], object], version: str = "") -> tuple[Found, bytes]:
+        """Get an object whole, and again if its bytes break off. Raises BrokenOff if they always do.
+
+        `look` is called once, with the head. It may wait, or raise to leave the bytes unread.
+        """
+        looked = False
+
+        def once() -> tuple[Found, bytes]:
+            nonlocal looked
+            found = self.get(bucket, key, version)
+            try:
+                if not looked:
+                    look(found)
+                    looked = True
+                return found, found.read()
+            except BotoCoreError as error:
+                raise BrokenOff(error=error) from error
+            finally:
+                found.leave()
+
+        return retry(once, BrokenOff, tries=_READS, base_s=_READ_PAUSE_S, pause=self._rest)
 
     def get(self, bucket: str, key: str, version: str = "") -> Found:
         """Ask for an object, or for one version of it, and return its head."""
@@ -124,7 +151,7 @@ class Objects:
             self._pace.wait()
             self._clients.count(f"s3.{operation}")
             try:
-                return ask(bucket.store)
+                return _interruptible(partial(ask, bucket.store))
             except RAISED as error:
                 failure = read_error(error, operation, key, bucket.place.proxy)
                 tried += 1
@@ -199,14 +226,35 @@ def _may_be_elsewhere(failure: ClientError) -> bool:
 def _read(result: obstore.GetResult, key: str, size: int) -> bytes:
     """Return the body, copied once as it arrives, so that a large object is never in memory twice."""
     try:
-        if size <= _CHUNK:
-            return bytes(result.bytes())
-        body = io.BytesIO()
-        for chunk in result.stream(_CHUNK):
-            body.write(chunk)
-        return body.getvalue()
+        return _interruptible(lambda: bytes(result.bytes()) if size <= _CHUNK else _collect(result))
     except RAISED as error:
         raise _body_error(read_error(error, "GetObject", key), error) from error
+
+
+def _collect(result: obstore.GetResult) -> bytes:
+    body = io.BytesIO()
+    for chunk in result.stream(_CHUNK):
+        body.write(chunk)
+    return body.getvalue()
+
+
+def _interruptible(request: Callable[[], T]) -> T:
+    """Make a request of obstore. In the main thread, signals are handled while it is under way.
+
+    Python handles signals in its main thread, which obstore would hold until the answer comes, or silence ends it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return request()
+    outcome: Future[T] = Future()
+
+    def make() -> None:
+        try:
+            outcome.set_result(request())
+        except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits
+            outcome.set_exception(error)
+
+    threading.Thread(target=make, daemon=True).start()
+    return outcome.result()
 
 
 def _body_error(failure: Failure, error: Exception) -> BotoCoreError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -51,27 +51,26 @@ class S3Source:
         bucket, key = split_address(uri)
         if not key:
             raise ValueError(f"{uri!r} names a bucket and no object in it")
+
+        def look(found: Found) -> None:
+            if found.size > max_bytes:
+                raise Unreadable(f"it is larger than the {max_bytes / (1 << 20):.0f} MB that are read at most")
+            if admit is not None:
+                admit(found.size)
+
         with translate_errors(f"read {uri}", "s3"), _translate_one(uri):
-            found = self._ask(bucket, key, version_of(uri))
-            try:
-                if found.size > max_bytes:
-                    raise Unreadable(f"it is larger than the {max_bytes / (1 << 20):.0f} MB that are read at most")
-                if admit is not None:
-                    admit(found.size)
-                data = found.read()
-            finally:
-                found.leave()
+            found, data = self._read(bucket, key, look, version_of(uri))
         return Blob(data, Etag(found.etag.strip('"')), found.content_type, found.version)
 
-    def _ask(self, bucket: str, key: str, version: str) -> Found:
+    def _read(self, bucket: str, key: str, look: Callable[[Found], None], version: str) -> tuple[Found, bytes]:
         if version:
             try:
-                return self._clients.objects.get(bucket, key, version)
+                return self._clients.objects.read(bucket, key, look, version)
             except ClientError as error:
                 if (code := code_of(error)) not in _NO_VERSION:
                     raise
                 logger().debug("a version cannot be read; the current object is read instead", bucket=bucket, code=code)
-        return self._clients.objects.get(bucket, key)
+        return self._clients.objects.read(bucket, key, look)
 
     def list(self, uri: str, start_after: str = "", *, pages: int | None = None) -> Iterator[ObjectInfo]:
         bucket, prefix = split_address(uri)

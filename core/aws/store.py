@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from core.aws.clients import Clients
 from core.aws.errors import attempts_of, code_of, translate_error, translate_errors
 from core.aws.multipart import PART, put_parts, read_part
-from core.aws.objects import DEFAULT_TYPE, headers_of
+from core.aws.objects import DEFAULT_TYPE, Found, headers_of
 from core.errors import Misconfigured, NotFound, PreconditionFailed, Unavailable
 from core.storage import layout
 from core.storage.keys import segments_of
@@ -92,27 +92,10 @@ class S3Store:
 
     def get(self, key: str, admit: Admit | None = None) -> Blob:
         bucket = self._bucket(key)
-        doing = f"get objects from bucket {bucket}"
-
-        def read() -> Blob:
-            nonlocal admit
-            with translate_errors(doing, "s3"):
-                found = _find(key, partial(self._clients.objects.get, bucket, key))
-                try:
-                    if admit is not None:
-                        admit(found.size)
-                        admit = None
-                    data = found.read()
-                except BotoCoreError as error:  # nothing else tries again once the body has begun
-                    raise _BrokenOff(error) from error
-                finally:
-                    found.leave()
-            return Blob(data, found.etag, found.content_type)
-
-        try:
-            return retry(read, _BrokenOff, tries=_TRIES, base_s=_FIRST_PAUSE_S)
-        except _BrokenOff as error:
-            raise Unavailable(f"cannot {doing}: the connection broke off again and again ({error})") from error
+        look = partial(_admit, admit)
+        with translate_errors(f"get objects from bucket {bucket}", "s3"):
+            found, data = _find(key, partial(self._clients.objects.read, bucket, key, look))
+        return Blob(data, found.etag, found.content_type)
 
     def copy(self, source: str, target: str) -> Etag:
         """Copy an object of up to 5 GB, S3's limit for one copy request."""
@@ -253,12 +236,13 @@ class _SomeLeft(Exception):
     """S3 did not delete some keys of a request; the argument is our error for the first of them."""
 
 
-class _BrokenOff(Exception):
-    """An object's bytes stopped coming."""
-
-
 class _Conflict(Exception):
     """Another write of the same key was under way, and S3 took neither."""
+
+
+def _admit(admit: Admit | None, found: Found) -> None:
+    if admit is not None:
+        admit(found.size)
 
 
 def _is_input(key: str) -> bool:

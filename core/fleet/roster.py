@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field, ValidationError
 from core.errors import NotFound
 from core.fleet.decisions import DecisionHistory, DecisionRecord
 from core.fleet.events import FleetEvent, FleetEvents
-from core.fleet.heartbeats import BootTimings as BootTimings  # part of this module's interface, and the next two
+from core.fleet.heartbeats import BootTimings as BootTimings  # part of this module's interface, and the next three
 from core.fleet.heartbeats import FleetObject, HeartbeatReader
 from core.fleet.heartbeats import Heartbeat as Heartbeat
+from core.fleet.heartbeats import WorkerSizes as WorkerSizes
 from core.fleet.heartbeats import WorkerState as WorkerState
 from core.storage import layout
 from core.storage.ports import Etag, ObjectStore

@@ -22,6 +22,7 @@ from core.local.uptime import Uptime
 from core.storage.ports import Delivery, Depth
 from core.util.backoff import compute_backoff
 
+_SEND = "INSERT INTO messages (queue, sent_at, body) VALUES (?, ?, ?)"
 _READY = """
     SELECT EXISTS (SELECT 1 FROM messages WHERE queue = ? AND hidden_until IS NULL)
         OR EXISTS (SELECT 1 FROM messages WHERE queue = ? AND hidden_until <= ?)
@@ -97,11 +98,8 @@ class LocalQueue:
     def send(self, bodies: Sequence[str]) -> None:
         """Send all or none: this queue never raises PartialSend."""
         now = self._clock()
-        with self._db.transaction(flush=True) as run:
-            run.executemany(
-                "INSERT INTO messages (queue, sent_at, body) VALUES (?, ?, ?)",
-                [(self.name, now, body) for body in bodies],
-            )
+        rows = [(self.name, now, body) for body in bodies]
+        self._db.write(lambda run: run.executemany(_SEND, rows), flush=True)
 
     def receive(self, limit: int, wait_s: float) -> list[Delivery]:
         deadline = time.monotonic() + wait_s
@@ -178,8 +176,7 @@ class LocalQueue:
 
     def _ready(self) -> bool:
         """Return whether a receive would find work. This only reads, so idle receivers do not delay senders."""
-        with self._db.reading() as run:
-            return bool(run.execute(_READY, (self.name, self.name, self._uptime())).fetchone()[0])
+        return bool(self._db.first(_READY, (self.name, self.name, self._uptime()))[0])
 
     def _take(self, limit: int) -> list[Delivery]:
         token = secrets.token_hex(8)
@@ -204,8 +201,7 @@ class LocalQueue:
         for delivery in deliveries:
             id_, _, token = delivery.receipt.partition(":")
             rows.append((*values, token, id_, self.name))
-        with self._db.transaction() as run:
-            run.executemany(statement, rows)
+        self._db.write(lambda run: run.executemany(statement, rows))
 
 
 class _DeadLetters(LocalQueue):

@@ -6,12 +6,14 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from core.errors import Unavailable
 from core.util.disk_errors import guarded, locked
+from core.util.group_commit import GroupCommit
 from core.util.private import private_database, private_folder_if_new
 
 _SCHEMA = """
@@ -43,6 +45,7 @@ class QueueDatabase:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._group = GroupCommit(lambda flush: self.transaction(flush=flush))
         with guarded("make the folder of the queues", path.parent):
             private_folder_if_new(path.parent)
 
@@ -64,6 +67,19 @@ class QueueDatabase:
                 if cursor.connection.in_transaction:
                     cursor.execute("ROLLBACK")
                 raise
+
+    def write(self, work: Callable[[sqlite3.Cursor], object], *, flush: bool = False) -> None:
+        """Run `work` in a transaction, which it may share with work of other threads. Returns once it is committed."""
+        self._group.run(work, durable=flush)
+
+    def first(self, statement: str, values: Sequence[object]) -> Any:
+        """Return the first row of a query, None if there is none."""
+        with self._lock:
+            try:
+                return self._open().execute(statement, values).fetchone()
+            except sqlite3.DatabaseError:
+                with self._translate_errors():
+                    raise
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Cursor]:

@@ -38,8 +38,9 @@ def test_every_photo_ends_once(engine_cache: Path) -> None:
     run = subprocess.run([*command, *few], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     last = run.stdout.splitlines()[-1]
+    uploads = last.partition(";")[0]
     counts = {
-        name: int(count) for name, count in re.findall(r"(accepted|tagged|refused|dead|lost|doubled) (\d+)", last)
+        name: int(count) for name, count in re.findall(r"(accepted|tagged|refused|dead|lost|doubled) (\d+)", uploads)
     }
     assert (counts["accepted"], counts["lost"], counts["doubled"]) == (106, 0, 0), last
     assert counts["tagged"] + counts["refused"] + counts["dead"] == 106, last

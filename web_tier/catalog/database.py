@@ -14,11 +14,11 @@ Several versions of Tagfleet share one catalogue while hosts are replaced one af
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
@@ -27,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from config.settings import Settings
 from core.errors import TagfleetError, Unavailable
 from core.telemetry import logger
+from core.util.group_commit import GroupCommit
 from web_tier.catalog.database_health import DatabaseHealth, Fault
 from web_tier.catalog.postgresql import PostgreSQL
 from web_tier.catalog.postgresql_url import postgresql_url
@@ -34,6 +35,8 @@ from web_tier.catalog.sqlite import SQLite
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+T = TypeVar("T")
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _GENERATION_SIZE = 1000
@@ -44,6 +47,8 @@ class Kind(Protocol):
 
     place: str
     """The database as messages name it, without a password."""
+    one_writer: bool
+    """Whether it takes one writer at a time, so that writers should share transactions."""
 
     def engines(self) -> tuple[Engine, Engine]:
         """Return two engines over one pool of connections: for reading a single snapshot, and for writing."""
@@ -102,6 +107,7 @@ class Database:
         self._readers, self._writers = self._kind.engines()
         self._relaxed = self._writers.execution_options(durable=False)
         self.health = DatabaseHealth(self.check)
+        self._group = GroupCommit(lambda durable: self.writing(durable=durable))
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -122,6 +128,16 @@ class Database:
             yield connection
             phase.ending = True
         self.health.record_success(writes=True)
+
+    def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> T:
+        """Run `work` in a transaction, which it may share with work of other threads; return its result once committed.
+
+        Work that raises a TagfleetError must not have written before. Otherwise like `writing`.
+        """
+        if self._kind.one_writer:
+            return self._group.run(work, durable=durable)
+        with self.writing(durable=durable) as connection:
+            return work(connection)
 
     def check(self) -> None:
         """Raise Unavailable, with the reason, if the database does not answer or takes no writes."""

@@ -36,6 +36,8 @@ class PostgreSQL:
     3. An error that says the same within a transaction has the same effect; see `_discard_if_lost`.
     """
 
+    one_writer = False
+
     def __init__(self, url: URL) -> None:
         self._url = url
         socket = {name: url.query[name] for name in ("host", "port") if name in url.query}

@@ -5,7 +5,8 @@ again, longer each time; of many writers, some wait for ever while others come a
 
 1. The threads of one process queue for their turn to write (`WriteTurns`). Only the first in the queue asks SQLite.
 2. It asks SQLite again after a millisecond or two, at random, so that two processes take turns by chance.
-3. A writer of many rows pauses between its transactions, for as long as each of them took (`web_tier.catalog.pace`).
+3. Threads that add images share transactions (`core.util.group_commit`).
+4. A writer of many rows pauses between its transactions, for as long as each of them took (`web_tier.catalog.pace`).
 """
 
 from __future__ import annotations
@@ -133,6 +134,8 @@ def begin_immediate(connection: sqlite3.Connection, patience_s: float) -> None:
 
 class SQLite:
     """A `Kind` of database: see `web_tier.catalog.database`."""
+
+    one_writer = True
 
     def __init__(self, url: URL) -> None:
         self._url = url

@@ -39,28 +39,14 @@ class UploadCatalog(Catalog):
         An upload with the name and content of an image of this batch adds none. Two Unicode forms of a name are the
         same name; the image keeps the form given first. Raises NoSuchBatch, BatchClosed.
         """
-        with self._database.writing() as connection:
-            batch = read_batch(connection, batch_id, lock=True)
-            if batch.closed_at is not None:
-                raise BatchClosed(batch_id)
-            hashes = list({upload.sha256 for upload in uploads})
-            there = connection.execute(_WITH_HASHES, {"of_batch": batch_id, "hashes": hashes})
-            known = {_content(image): image for image in (Image(*row) for row in there)}
-            fresh: dict[tuple[str, str], Upload] = {}
-            for upload in uploads:
-                if _content(upload) not in known:
-                    fresh.setdefault(_content(upload), upload)
-            added = insert_images(connection, batch_id, batch.total, list(fresh.values()), now)
-            known.update({_content(image): image for image in added})
-        return [known[_content(upload)] for upload in uploads]
+        return self._database.write(lambda connection: _add_images(connection, batch_id, uploads, now))
 
     def mark_sent(self, image_ids: Sequence[str]) -> None:
         """Record that the jobs of these images are on the queue. No reader sees this, so it takes no change number.
 
         If a power cut undoes it, the sweep sends the jobs again. A job done twice gives one result.
         """
-        with self._database.writing(durable=False) as connection:
-            connection.execute(_MARK_SENT, {"ids": list(image_ids)})
+        self._database.write(lambda connection: connection.execute(_MARK_SENT, {"ids": list(image_ids)}), durable=False)
 
     def unsent(self, accepted_before: float, limit: int) -> list[tuple[Batch, Image]]:
         """Return images accepted before then whose jobs may not be on a queue, the oldest first, with their batches."""
@@ -99,6 +85,22 @@ class UploadCatalog(Catalog):
         query = select_images(batch_id).where(images.c.sha256.in_(hashes))
         with self._database.reading() as connection:
             return [Image(*row) for row in connection.execute(query.where(images.c.stored))]
+
+
+def _add_images(connection: Connection, batch_id: str, uploads: Sequence[Upload], now: float) -> list[Image]:
+    batch = read_batch(connection, batch_id, lock=True)
+    if batch.closed_at is not None:
+        raise BatchClosed(batch_id)
+    hashes = list({upload.sha256 for upload in uploads})
+    there = connection.execute(_WITH_HASHES, {"of_batch": batch_id, "hashes": hashes})
+    known = {_content(image): image for image in (Image(*row) for row in there)}
+    fresh: dict[tuple[str, str], Upload] = {}
+    for upload in uploads:
+        if _content(upload) not in known:
+            fresh.setdefault(_content(upload), upload)
+    added = insert_images(connection, batch_id, batch.total, list(fresh.values()), now)
+    known.update({_content(image): image for image in added})
+    return [known[_content(upload)] for upload in uploads]
 
 
 def _content(of: Image | Upload) -> tuple[str, str]:

@@ -1,4 +1,8 @@
-"""Sample queues and workers every 5 s, for the operators' plots. Runs in the collector's process."""
+"""Sample queues and workers every 5 s, for the operators' plots. Runs in the collector's process.
+
+While there are neither messages nor workers, only each third sample looks for workers: on S3 that is the dearest
+request of an idle deployment.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from core.storage.ports import Queue
 from web_tier.catalog.samples import EVERY_S, Sample, SampleCatalog
 from web_tier.services.fleet_view import FleetView
 from web_tier.services.outage import Outage
+
+_LOOK_EVERY = 3
 
 
 class Sampler:
@@ -34,6 +40,8 @@ class Sampler:
         self._clock = clock
         self._handled: Mapping[str, int] | None = None
         self._sampled_at = clock()
+        self._at_rest = 0
+        """Samples since workers were looked for, while there were neither workers nor messages."""
 
     def run(self, stop: threading.Event) -> None:
         """Sample until `stop` is set. While something does not answer, samples are missing."""
@@ -49,7 +57,7 @@ class Sampler:
     def sample(self) -> None:
         """Take one sample and store it. Raises Unavailable."""
         depths = [queue.depth() for queue in self._queues]
-        workers = self._fleet.workers()
+        workers = self._workers(waiting=any(depth.outstanding for depth in depths))
         self._catalog.keep(
             Sample(
                 at=self._wall(),
@@ -60,6 +68,15 @@ class Sampler:
                 rate=round(self._rate(workers), 2),
             )
         )
+
+    def _workers(self, *, waiting: bool) -> Sequence[Heartbeat]:
+        """Return the live workers; none if there were none lately and no messages `waiting` could have started some."""
+        if not waiting and not self._handled and 0 < self._at_rest < _LOOK_EVERY:
+            self._at_rest += 1
+            return ()
+        workers = self._fleet.workers()
+        self._at_rest = 0 if workers or waiting else 1
+        return workers
 
     def _rate(self, workers: Sequence[Heartbeat]) -> float:
         """Return images/s since the previous sample, by the workers' own counts; 0 in the first sample."""

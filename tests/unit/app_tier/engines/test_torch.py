@@ -115,10 +115,9 @@ def test_a_loaded_network_agrees_with_the_reference_in_its_precision(
     tiny: tuple[Network, Path], precision: Precision
 ) -> None:
     network, weights = tiny
-    engine = torch_engine.load(network, weights, FakeGpu(precision, at_once=8))
+    engine, exact = torch_engine.load_with_exact(network, weights, FakeGpu(precision, at_once=8), CpuDevice())
     assert engine.name == f"torch cuda {precision.name} (Fake)"
     assert engine.decodes_jpegs
-    exact = torch_engine.load_exact(network, weights, CpuDevice())
     _, reference = modules.build_and_check(network, weights)
     np.testing.assert_allclose(exact.infer(golden.pixels(network.crop))[0], reference, atol=1e-4)
     fast = engine.infer(golden.pixels(network.crop))[0]

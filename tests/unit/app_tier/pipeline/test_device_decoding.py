@@ -113,6 +113,24 @@ def test_from_its_second_delivery_the_devices_decoder_does_not_see_an_image(
     assert not gpu.decoded
 
 
+def test_an_image_on_which_the_devices_decoder_crashed_is_tagged_alone_without_it(
+    pipeline: Pipeline, submit: Submit, collect: Collect, gpu: FakeGpu, tmp_path: Path
+) -> None:
+    """A dead process left its crash record. Another image goes the usual way."""
+    suspects = [submit(jpeg("red")).image_id, submit(jpeg("blue")).image_id]
+    other = submit(jpeg("lime", 210))
+    record = b"".join(f"t{id}".encode().ljust(128, b"\0") for id in suspects)
+    folder = tmp_path / "in-hand"
+    folder.mkdir(exist_ok=True)
+    (folder / "w0-1.in-hand").write_bytes(record)
+    seen: list[bytes] = []
+    gpu.refuses = lambda data: bool(seen.append(data))
+    pipeline.start()
+    results = collect(3)
+    assert [results[id].tags[0].name for id in (*suspects, other.image_id)] == ["red", "blue", "green"]
+    assert set(seen) == {jpeg("lime", 210)}
+
+
 def test_near_ties_on_the_device_are_computed_again(tagger: ImageNetTagger, gpu: FakeGpu) -> None:
     tie = np.full((28, 28, 3), 100, np.uint8)
     tie[:, :, 1] = 105

@@ -150,6 +150,17 @@ def test_files_and_frames_share_a_batch_and_refused_files_go_back(stage: Stage) 
     assert stage.tagger.submitted == [2], "no empty batch is submitted"
 
 
+def test_what_the_device_decodes_is_recorded_before_it_may_crash(stage: Stage, tmp_path: Path) -> None:
+    recorded: list[set[str]] = []
+    stage.tagger.refuses = lambda data: bool(recorded.append(in_record(tmp_path)))
+    stage.put(0, jpeg=b"file")
+    stage.thread.start()
+    wait_until(lambda: len(stage.tagger.gates) == 1)
+    stage.tagger.gates[0].set()
+    stage.finish()
+    assert recorded == [{"timg_0"}]
+
+
 def test_an_error_of_a_batch_under_way_ends_the_stage(stage: Stage) -> None:
     stage.tagger.error = GpuUnusable("there is no memory for one image")
     stage.put(0, 1, 2, 3, 4, 5)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from app_tier.engines import Pixels
 from app_tier.engines.florence2 import AT_ONCE, PROMPTS, Florence2Engine, make_prompt, parse_answer, read_normalisation
 from app_tier.engines.visual_questions import Detection, Question
 from app_tier.models.request import ModelRequest
@@ -25,7 +26,7 @@ from app_tier.worker.hot_reload import HotReload
 from bench.deployment import wait_until
 from config.settings import PoolSettings, Settings
 from core.domain.messages import Box, TagOptions
-from core.errors import WeightsInvalid
+from core.errors import GpuUnusable, WeightsInvalid
 from core.storage import folders
 from core.wiring import Backend
 from tests import tiny_florence2 as tiny
@@ -68,6 +69,28 @@ def test_things_become_tags_with_boxes_and_no_confidence(tagger: Florence2Tagger
     assert said.caption == "dog cat"
     assert (tagger.version, tagger.engine_name, tagger.shape) == ("florence2@1a2b3c4d", "torch cpu fp32", (32, 32, 3))
     assert tagger.most_at_once == 1, "on a CPU"
+
+
+class Cramped(Florence2Engine):
+    """It has memory for `room` pictures at once."""
+
+    room = 1
+
+    def _encode(self, frames: Pixels) -> torch.Tensor:
+        if len(frames) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super()._encode(frames)
+
+
+def test_out_of_memory_halves_the_questions_for_good(folder: Path, engine: Florence2Engine) -> None:
+    cramped = Cramped(folder, 1)
+    cramped.best_batch, cramped.most_at_once = 8, None
+    questions = [Question(2, "caption"), Question(0, "detect"), Question(1, "caption"), Question(0, "regions")]
+    assert cramped.answer(FRAMES[:3], questions) == engine.answer(FRAMES[:3], questions)
+    assert cramped.best_batch == cramped.most_at_once == 1
+    cramped.room = 0
+    with pytest.raises(GpuUnusable, match="there is no memory for one question about one picture"):
+        cramped.answer(FRAMES[:1], [Question(0, "caption")])
 
 
 def test_each_image_is_asked_by_the_options_of_its_batch(tagger: Florence2Tagger) -> None:

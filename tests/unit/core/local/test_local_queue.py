@@ -304,3 +304,35 @@ def test_no_statement_walks_through_all_messages(path, open_queue, statement):
     connection.close()
     assert any("SEARCH messages USING" in step for step in plan), plan
     assert not any(step.startswith("SCAN messages") or "TEMP B-TREE" in step for step in plan), plan
+
+
+def test_threads_that_send_at_the_same_time_lose_nothing_when_their_process_is_killed(path, open_queue, python):
+    script = (
+        _OPEN
+        + """
+import os, threading
+
+def send(thread):
+    for number in range(1 << 30):
+        body = f"{sys.argv[3]}-{thread}-{number}"
+        queue.send([body])
+        os.write(1, f"{body}\\n".encode())
+
+for thread in range(8):
+    threading.Thread(target=send, args=(thread,)).start()
+"""
+    )
+    senders = [python(script, path, 30, name) for name in "xy"]
+    sent: list[str] = []
+    for sender in senders:
+        sent += [sender.stdout.readline().strip() for _ in range(100)]
+    for sender in senders:
+        sender.kill()
+        sent += sender.stdout.read().split("\n")[:-1]
+    queue = open_queue()
+    found: list[str] = []
+    while deliveries := queue.receive(1000, 0):
+        found += [delivery.body for delivery in deliveries]
+        queue.delete(deliveries)
+    assert len(found) == len(set(found))
+    assert set(sent) <= set(found)

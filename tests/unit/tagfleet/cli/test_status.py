@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config import settings as config
-from core.fleet.roster import Heartbeat, PoolStatus, WorkerState
+from core.fleet.roster import Heartbeat, PoolStatus, WorkerSizes, WorkerState
 from core.wiring import Backend
 from tagfleet.cli.status import fleet_lines
 
@@ -49,6 +49,13 @@ def test_one_that_beats_while_it_is_looked_at_is_not(backend: Backend) -> None:
     finally:
         over.set()
         worker.join()
+
+
+def test_a_worker_says_how_much_it_does_at_once(backend: Backend) -> None:
+    sizes = WorkerSizes(batch=64, prefetch=1050, receive=3, fetch=32, decode=4, finish=11)
+    beat(backend, 1, state=WorkerState.DRAINED, sizes=sizes)
+    said = " ".join(" ".join(fleet_lines(backend, None)).split())
+    assert "batches of 64, at most 1050 messages; threads: 3 receive, 32 fetch, 4 decode, 11 finish" in said
 
 
 def test_one_that_has_drained_is_not_waited_for(backend: Backend) -> None:
