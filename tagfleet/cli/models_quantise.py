@@ -89,7 +89,7 @@ def command(settings: Settings, name: str, calibration: Path | None, from_store:
         last = f"offered: workers of {name} that start on a CPU from now on run it in int8"
     else:
         last = f'not offered, but kept for workers with worker.precision = "int8": {form.figures.why_not}'
-    click.echo(textwrap.fill(last, _WIDTH))
+    click.echo(textwrap.fill(last, _WIDTH, break_on_hyphens=False))
 
 
 def _make(
