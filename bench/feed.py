@@ -264,6 +264,6 @@ def command(bench: Bench, count: int, rounds: int) -> Iterator[str]:
                 found[name].append(result)
             yield f"round {number}: " + ", ".join(f"{name} {kept[-1].rate:.0f}/s" for name, kept in found.items())
         yield from _report(found)
-        grown, bound = worker.run_large(), worker.bound_mb or "no"
-        yield f"{_LARGE_IMAGES} images of 64 MB in the queue: the process grew by {grown:.0f} MB ({bound} MB allowed)"
+        grown, bound = [worker.run_large() for _ in range(rounds)], worker.bound_mb or "no"
+        yield f"{_LARGE_IMAGES} images of 64 MB in the queue: grew by {spread(grown, 0)} MB; the bound is {bound} MB"
     yield last_line(found)
