@@ -29,7 +29,7 @@ from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
 from app_tier.taggers import Tagger
 from bench.deployment import wait_until
 from bench.fleet import Bench
-from bench.free import FreeTagger, NoDecoding
+from bench.free import FreeTagger, NoDecoding, SimulatedDevice
 from bench.small_cloud.process import SmallCloud, small_cloud
 from config import settings as config
 from config.settings import Settings
@@ -210,7 +210,7 @@ def _measure(cloud: SmallCloud, worker: Worker, count: int) -> Iterator[tuple[st
         cloud.control(latency_ms=latency_ms)
         yield f"{latency_ms} ms", worker.run(count, tagger=FreeTagger())
     yield _BULK, worker.run(count, tagger=FreeTagger(), bulk=True)
-    yield _DEVICE, worker.run(count, tagger=FreeTagger(_DEVICE_RATE, _DEVICE_BATCH))
+    yield _DEVICE, worker.run(count, tagger=SimulatedDevice(_DEVICE_RATE, _DEVICE_BATCH))
     cloud.control(latency_ms=0)
 
 

@@ -44,13 +44,17 @@ class RoleBeat(FleetObject):
 
 
 class PoolStatus(FleetObject):
-    """The tagger that a pool serves; `notice` says, in sentences for people, why it is not the wanted one."""
+    """The tagger that a pool serves; `notice` says, in sentences for people, why it is not the wanted one.
+
+    `offer` tells operators of a command that may make it faster.
+    """
 
     pool: str
     wanted: str
     serves: str
     state: Literal["preparing", "ready", "failed"]
     notice: str = ""
+    offer: str = ""
     at: float
 
 

@@ -158,6 +158,7 @@ def _pools(backend: Backend) -> Iterator[str]:
         serves = f"serves {pool.serves}" if pool.serves else f"wants {pool.wanted}"
         yield f"pool {pool.pool}: {pool.state}, {serves}"
         yield from _wrapped(pool.notice, "  ")
+        yield from _wrapped(pool.offer, "  ")
 
 
 def _decisions(backend: Backend) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config import settings as config
-from core.fleet.roster import Heartbeat, WorkerSizes, WorkerState
+from core.fleet.roster import Heartbeat, PoolStatus, WorkerSizes, WorkerState
 from core.wiring import Backend
 from tagfleet.cli.status import fleet_lines
 
@@ -71,3 +71,10 @@ def test_each_workers_engine_is_shown(backend: Backend) -> None:
     (head,) = (line for line in lines if line.startswith("worker  "))
     (row,) = (line for line in lines if line.startswith("w-1  "))
     assert row.index("torch cuda fp16 (Tesla T4)") == head.index("engine")
+
+
+def test_an_offer_stands_below_its_pool(backend: Backend) -> None:
+    status = PoolStatus(pool="p", wanted="x", serves="x@1", state="ready", at=0.0, offer="Run this command.")
+    backend.roster.set_pool(status)
+    lines = list(fleet_lines(backend, None))
+    assert lines[lines.index("pool p: ready, serves x@1") + 1] == "  Run this command."
