@@ -3,7 +3,9 @@
 1. A read asks for room as soon as it knows the object's size, and before it reads the bytes.
 2. Room is given in the order of asking, so small images do not keep a large one waiting for ever.
 3. An image that is larger than the whole bound is admitted while no other is held. So no image waits for ever.
-4. Nobody waits for room while holding some: an image that asks again gives back what it holds first. Those that hold
+4. An image counts for an eighth more than its size (`overhead`): so much more may a buffer take that grows while it is
+   read.
+5. Nobody waits for room while holding some: an image that asks again gives back what it holds first. Those that hold
    room go on to the decoders without asking for anything, so they free it.
 """
 
@@ -24,8 +26,9 @@ class Draining(Exception):
 class FetchedBytes:
     """Safe for several threads. `limit` is in bytes. Once `draining` is set, nobody waits."""
 
-    def __init__(self, limit: int, draining: threading.Event) -> None:
+    def __init__(self, limit: int, draining: threading.Event, overhead: float = 0.0) -> None:
         self._limit = limit
+        self._overhead = overhead
         self._draining = draining
         self._held = 0
         self._most_held = 0
@@ -47,6 +50,7 @@ class FetchedBytes:
         return ImageBytes(self)
 
     def _admit(self, image: ImageBytes, size: int) -> None:
+        size += round(size * self._overhead)
         with self._changed:
             self._give_back(image)
             self._line.append(image)

@@ -12,6 +12,9 @@ from app_tier.pipeline.item import WorkItem
 from app_tier.pipeline.retrying import Health, Retrier
 from core import telemetry
 
+_READ_OVERHEAD = 1 / 8
+"""Of an `io.BytesIO`, which S3's client fills."""
+
 
 class ReceiveGate:
     """Stops the receiving of messages while it is closed, or while somebody has it suspended."""
@@ -66,7 +69,7 @@ class Flow:
     def __init__(self, in_flight: InFlight, fetched_limit: int = 128 << 20) -> None:
         self.in_flight = in_flight
         self.draining = threading.Event()
-        self.fetched = FetchedBytes(fetched_limit, self.draining)
+        self.fetched = FetchedBytes(fetched_limit, self.draining, _READ_OVERHEAD)
         self.health = Health()
         self.retrier = Retrier(self.draining, self.health)
         self.receiving = ReceiveGate()

@@ -33,7 +33,7 @@ from app_tier.pipeline.inference import Inference
 from app_tier.pipeline.item import WorkItem
 from app_tier.pipeline.parsing import MessageParser
 from app_tier.pipeline.receiving import RECEIVE_WAIT_S, Receiving
-from app_tier.pipeline.resources import measure_resources
+from app_tier.pipeline.resources import measure_resources, return_large_blocks
 from app_tier.pipeline.result_batching import ResultBatcher
 from app_tier.pipeline.result_writer import FinishedItem, ResultWriter
 from app_tier.pipeline.sizing import Resources, Sizes, Sizing
@@ -226,6 +226,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Start all stages."""
+        return_large_blocks()
         self._crash_report = collect_crash_report(self._options.crash_folder)
         self.in_flight.start()
         self._stages.decoding.start(self._tuner.sizes.decode_threads, self._crash_report.decoding)

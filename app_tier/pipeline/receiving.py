@@ -94,7 +94,7 @@ class Receiving:
         deliveries: Sequence[Delivery] = []
         with self._flow.receiving.receive() as may_receive:
             try:
-                if may_receive:
+                if may_receive and not self._flow.draining.is_set():  # messages that go back make room
                     wait_s = RECEIVE_WAIT_S if len(self._threads) == 1 else 0.0
                     deliveries = self._flow.retrier.call(partial(self._jobs.receive, room, wait_s))
             except Unavailable:

@@ -104,3 +104,9 @@ def test_nobody_waits_while_draining(fetched: FetchedBytes, draining: threading.
     assert fetched.held == 100
     first.release()
     assert fetched.held == 0
+
+
+def test_an_image_takes_more_than_its_size_while_it_is_read(draining: threading.Event) -> None:
+    fetched = FetchedBytes(100, draining, overhead=0.125)
+    holding(fetched, 40)
+    assert fetched.held == 45

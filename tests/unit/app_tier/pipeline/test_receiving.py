@@ -159,3 +159,15 @@ def test_receives_under_way_end_soon_after_the_drain_request(begin: Callable[[in
     world.queue.answer.set()
     assert world.receiving.join(120)
     assert len(world.flow.in_flight) == len(world.received) <= 10
+
+
+def test_messages_that_go_back_while_draining_are_not_received_again(begin: Callable[[int], World]) -> None:
+    world = begin(10)
+    world.queue.send(["x"] * 20)
+    world.receiving.start()
+    wait_until(world.has(10))
+    world.flow.draining.set()
+    world.flow.in_flight.release(world.received)
+    assert world.receiving.join(120)
+    assert len(world.received) == 10
+    assert world.queue.depth().visible == 20

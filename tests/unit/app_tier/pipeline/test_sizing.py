@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import platform
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app_tier.pipeline.resources import measure_resources
+from app_tier.pipeline.resources import measure_resources, return_large_blocks
 from app_tier.pipeline.sizing import HEADROOM, LARGEST_PREFETCH, PREFETCHED_S, Resources, Sizes, Sizing
 from config import settings as config
 from config.settings import WorkerSettings
@@ -95,3 +96,8 @@ def test_this_machine_is_measured() -> None:
     resources = measure_resources()
     assert resources.cores >= 1
     assert resources.memory_mb >= 128
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries do not keep large blocks")
+def test_large_blocks_of_memory_go_back() -> None:
+    assert return_large_blocks()
