@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import IncompleteReadError, NoCredentialsError
 from botocore.utils import parse_timestamp
 
 from core.aws.errors import translate_errors
 from core.aws.objects import Objects
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
     from botocore.credentials import ReadOnlyCredentials
+    from botocore.model import OperationModel
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_ec2 import EC2Client
@@ -170,8 +172,21 @@ class Clients:
             # region: a browser's form and a builder's report would be lost. Other S3 servers keep their own address.
             client.meta.config.s3 = {**(client.meta.config.s3 or {}), "addressing_style": "virtual"}
         client.meta.events.register("before-send", self._count)
+        client.meta.events.register("after-call", _check_length)
         return client
 
     def _count(self, event_name: str, **_: object) -> None:
         """Count an attempt. botocore calls this before each; returning None lets the request go out."""
         self.count(event_name.removeprefix("before-send."))
+
+
+def _check_length(http_response: AWSResponse, model: OperationModel, **_: object) -> None:
+    """Raise IncompleteReadError for an answer shorter than its head announced, which botocore takes for a whole one.
+
+    SQS names in its answers the messages that it did not accept.
+    """
+    announced = http_response.headers.get("Content-Length")
+    if announced is None or model.has_streaming_output or model.http.get("method") == "HEAD":
+        return
+    if (came := len(http_response.content)) < int(announced) and "Content-Encoding" not in http_response.headers:
+        raise IncompleteReadError(actual_bytes=came, expected_bytes=int(announced))

@@ -12,10 +12,10 @@ from core.aws.queue import SqsQueue
 from core.aws.sources import S3Source
 from core.aws.store import S3Store
 from core.errors import Misconfigured, PartialSend, PreconditionFailed, Unavailable, Unreadable
-from core.storage.ports import IfAbsent, IfMatch
+from core.storage.ports import Delivery, IfAbsent, IfMatch
 from tests.cloud import clients_of
 from tests.contract.aws import made_bucket, made_queue
-from tests.faulty import Answer, Cut, Faulty, Lost, Request, Reset, Silence, s3_error, sqs_error, sqs_failed
+from tests.faulty import Answer, Cut, Faulty, Lost, Request, Reset, Short, Silence, s3_error, sqs_error, sqs_failed
 
 SLOW_DOWN = s3_error(503, "SlowDown", "Please reduce your request rate.")
 BROKEN = s3_error(500, "InternalError", "We encountered an internal error.")
@@ -197,6 +197,25 @@ def test_messages_survive_what_fails_once(faulty, queue):
     faulty.first(Lost(), of="DeleteMessageBatch")
     queue.delete(found)
     assert queue.depth().outstanding == 0
+
+
+@pytest.mark.parametrize("operation", ["GetQueueUrl", "SendMessageBatch", "DeleteMessageBatch", "GetQueueAttributes"])
+def test_an_answer_that_ends_early_is_no_answer(faulty, queue, operation):
+    """It may have named messages that were not accepted."""
+    faulty.first(Short(), of=operation)
+    use = {
+        "DeleteMessageBatch": lambda: queue.delete([Delivery("", "AQEB", 1, 0.0)]),
+        "GetQueueAttributes": queue.depth,
+    }.get(operation, lambda: queue.send(["a"]))
+    with pytest.raises(Unavailable, match="safe to try again"):
+        use()
+
+
+def test_a_receive_whose_answer_ends_early_is_not_an_empty_queue(faulty, queue):
+    queue.send(["a"])
+    faulty.first(Short(), of="ReceiveMessage")
+    with pytest.raises(Unavailable, match="safe to try again"):
+        queue.receive(10, 0)
 
 
 def test_entries_that_fail_are_sent_again_and_no_others(faulty, queue):
