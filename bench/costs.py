@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
@@ -98,7 +99,7 @@ def measure(bench: Bench, images: int) -> Figures:
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
         found = {name: measure_tagger(name, bench.environ, contents, Path(scratch)) for name in _TAGGERS}
     return Figures(
-        machine=machine(),
+        machine=f"{machine()}, {_load()}",
         photo_kb=round(statistics.mean(map(len, contents)) / 1000, 1),
         decode_ms=round(statistics.median(decode_ms for _, decode_ms, _ in found.values()), 3),
         pipeline_ms={path: round(ms, 3) for path, ms in measure_pipeline(bench.environ, _FED).items()},
@@ -106,6 +107,11 @@ def measure(bench: Bench, images: int) -> Figures:
         engines={name: engine for name, (engine, _, _) in found.items()},
         requests=dict(count_requests(bench.environ, images, _LATENCY_MS, _WORKERS)),
     )
+
+
+def _load() -> str:
+    """Return the load of the last quarter of an hour: more than the measurement itself means that others ran."""
+    return f"load {os.getloadavg()[2]:.0f}"
 
 
 @click.command()

@@ -1,21 +1,23 @@
-"""A tagger that costs nothing or only time, and a decode stage that decodes nothing.
+"""A tagger that costs nothing, one that costs a device's time, and a decode stage that decodes nothing.
 
-With both, what is measured is the pipeline's own work.
+With them, what is measured is the pipeline's own work.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 from PIL import Image
 
-from app_tier.engines import Pixels
+from app_tier.engines import AnyFrame, DeviceFrame, Pixels
 from app_tier.pipeline.decoding import Decoding
 from app_tier.pipeline.item import WorkItem
-from app_tier.taggers import Frame, Prediction
+from app_tier.taggers import Frame, PendingTags, Prediction
 from core.domain.messages import Tag, TagOptions
+from core.imaging.plain_jpeg import PlainJpeg
 
 _SIDE = 224
 _FRAME: Frame = np.zeros((_SIDE, _SIDE, 3), dtype=np.uint8)
@@ -23,7 +25,7 @@ _TAGS = tuple(Tag(name=f"label {number}", confidence=0.9 - number / 10) for numb
 
 
 class FreeTagger:
-    """Gives every image the same five tags. With `images_per_s` it sleeps as long as such a device takes."""
+    """Gives every image the same five tags."""
 
     name = "free"
     engine_name = "none"
@@ -33,34 +35,65 @@ class FreeTagger:
     version = "free@1"
     labels: Sequence[str] = tuple(tag.name for tag in _TAGS)
 
-    def __init__(self, images_per_s: float = 0.0, best_batch: int = 32) -> None:
+    def __init__(self, best_batch: int = 32) -> None:
         self.best_batch = best_batch
-        self._images_per_s = images_per_s
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin to measure the busy share."""
-        self._busy_s = 0.0
-        self._first: float | None = None
-        self._last = 0.0
 
     @property
     def busy_share(self) -> float:
-        """The share of the time from the first batch's beginning to the last one's end that was spent in `infer`."""
-        return self._busy_s / (self._last - self._first) if self._first is not None else 0.0
+        """The share of the time in which its device is busy, from the first batch's begin to the last one's end."""
+        return 0.0
+
+    def restart(self) -> None:
+        """Begin to measure the busy share."""
 
     def preprocess(self, image: Image.Image) -> Frame:
         return np.asarray(image.resize((_SIDE, _SIDE)))
 
     def infer(self, frames: Pixels, options: Sequence[TagOptions]) -> list[Prediction]:
-        started = time.perf_counter()
-        if self._images_per_s:
-            time.sleep(len(options) / self._images_per_s)
-        self._last = time.perf_counter()
-        self._busy_s += self._last - started
-        if self._first is None:
-            self._first = started
         return [Prediction(_TAGS)] * len(options)
+
+
+class SimulatedDevice(FreeTagger):
+    """Takes as long as a device of `images_per_s`, which computes a batch while the next is copied to it."""
+
+    under_way = 2
+    decodes_jpegs = False
+
+    def __init__(self, images_per_s: float, best_batch: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__(best_batch)
+        self._images_per_s = images_per_s
+        self._clock = clock
+        self._buffer = np.empty((best_batch, *self.shape), np.uint8)
+        self._free_at = 0.0
+        self.restart()
+
+    @property
+    def busy_share(self) -> float:
+        return self._busy_s / (self._free_at - self._first) if self._first is not None else 0.0
+
+    def restart(self) -> None:
+        self._busy_s = 0.0
+        self._first: float | None = None
+
+    def decode(self, jpegs: Sequence[PlainJpeg]) -> list[DeviceFrame | None]:
+        raise AssertionError("this device decodes nothing")
+
+    def submit(self, frames: Sequence[AnyFrame], options: Sequence[TagOptions]) -> PendingTags:
+        """Copy the frames, as to pinned memory, and begin once the batch before is done."""
+        for place, frame in zip(self._buffer, frames, strict=False):
+            np.copyto(place, cast(Frame, frame))
+        begin = max(self._clock(), self._free_at)
+        took = len(frames) / self._images_per_s
+        if self._first is None:
+            self._first = begin
+        self._busy_s += took
+        self._free_at = done_at = begin + took
+
+        def result() -> list[Prediction]:
+            time.sleep(max(0.0, done_at - self._clock()))
+            return [Prediction(_TAGS)] * len(options)
+
+        return PendingTags(result)
 
 
 class NoDecoding(Decoding):
@@ -70,5 +103,5 @@ class NoDecoding(Decoding):
         item.tagger = self._tagger()
         item.frame = _FRAME
         item.size = (_SIDE, _SIDE)
-        item.data = b""
+        item.drop_bytes()
         return ""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from app_tier.pipeline.resources import measure_resources
+from app_tier.pipeline.sizing import Sizing
 from app_tier.taggers import Frame
 from app_tier.worker import selection
 from config.settings import Settings
@@ -23,12 +25,12 @@ class Limit:
     def __init__(self, settings: Settings) -> None:
         pool = settings.pools[settings.default_pool]
         self.tagger = selection.choose(pool, settings, Backend(settings).store).load()
-        self._worker = settings.worker
+        self._sizes = Sizing(settings.worker, self.tagger.best_batch, 1, measure_resources()).first()
         self._decoder = Decoder(self.tagger.side, DecodeBudget(settings.worker.decode_memory_mb))
 
     def engine(self, photos: Sequence[bytes]) -> float:
         """Return images/s of the tagger alone, on full batches decoded beforehand."""
-        size = self._worker.batch_size
+        size = self._sizes.batch
         frames = np.stack([self._frame(data) for data in photos[:size]])
         rounds = max(1, len(photos) // size)
         started = time.perf_counter()
@@ -40,20 +42,20 @@ class Limit:
     def decode_and_engine(self, photos: Sequence[bytes]) -> float:
         """Return images/s from JPEG bytes to tags, with decoding and inference overlapped."""
         waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        for item in [*photos, *[None] * self._worker.decode_threads]:
+        for item in [*photos, *[None] * self._sizes.decode_threads]:
             waiting.put(item)
-        decoded: queue.Queue[Frame] = queue.Queue(3 * self._worker.batch_size)
+        decoded: queue.Queue[Frame] = queue.Queue(3 * self._sizes.batch)
 
         def decode() -> None:
             while (data := waiting.get()) is not None:
                 decoded.put(self._frame(data))
 
         started = time.perf_counter()
-        for _ in range(self._worker.decode_threads):
+        for _ in range(self._sizes.decode_threads):
             threading.Thread(target=decode, daemon=True).start()
         left = len(photos)
         while left:
-            batch = [decoded.get() for _ in range(min(left, self._worker.batch_size))]
+            batch = [decoded.get() for _ in range(min(left, self._sizes.batch))]
             self.tagger.infer(np.stack(batch), [TagOptions()] * len(batch))
             left -= len(batch)
         return len(photos) / (time.perf_counter() - started)

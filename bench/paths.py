@@ -187,7 +187,7 @@ def _asked(app: Flask, method: str, path: str, **request: Any) -> Any:
 
 def _picture() -> bytes:
     stream = BytesIO()
-    Image.new("RGB", (16, 16), "teal").save(stream, "JPEG")
+    Image.linear_gradient("L").resize((16, 16)).convert("RGB").save(stream, "JPEG")  # one colour would be refused
     return stream.getvalue()
 
 

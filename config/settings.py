@@ -11,8 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from config.networks import Network, networks
 from config.schedule import Schedule, schedule, time_zone
@@ -76,6 +85,21 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
+class _CountOrAuto:
+    """Checks a count, and lets "auto" pass. As a union, each mistake would have two messages."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(
+            lambda given, check: given if given == "auto" else check(given),
+            core_schema.int_schema(ge=1),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value),
+        )
+
+
+Size = Annotated[int | Literal["auto"], _CountOrAuto()]
+"""How much is done at once; "auto": the worker chooses."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -120,14 +144,16 @@ class WorkerSettings(_Section):
     device: Literal["auto", "cuda", "cpu"]
     precision: Literal["auto", "int8", "bf16", "fp32"]
     threads: Annotated[int, Field(ge=0)]
-    batch_size: Count
+    batch_size: Size
     batch_wait_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    prefetch: Count
-    fetch_threads: Count
-    decode_threads: Count
-    finish_threads: Count
+    prefetch: Size
+    fetched_mb: Count
+    fetch_threads: Size
+    decode_threads: Size
+    finish_threads: Size
     decode_memory_mb: Annotated[int, Field(ge=16)]
     decode_timeout_s: Seconds
+    infer_timeout_s: Seconds
     isolate_receive: Annotated[int, Field(ge=2)]
     heartbeat_s: Seconds
     reload_s: Seconds

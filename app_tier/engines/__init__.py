@@ -25,7 +25,7 @@ class Engine(Protocol):
     """Runs one network on one device."""
 
     name: str
-    """The engine's name for people: `openvino bf16`, `torch cuda bf16`."""
+    """The engine's name for people: `openvino bf16`, `torch cuda bf16`, `openvino int8, near-ties in bf16`."""
     best_batch: int
     """The number of images in one call of `infer` at which it is fastest on this machine."""
 
@@ -108,10 +108,12 @@ def submit(engine: Engine, frames: Sequence[AnyFrame]) -> Pending:
 class Engines:
     """The engines of one tagger. `fast` runs every image.
 
-    `exact` makes an fp32 engine for near-ties: images whose two highest outputs differ by less than `near_tie`. It is
-    None if `fast` is exact.
+    `exact` makes an engine for near-ties: images whose two highest outputs differ by less than `near_tie`. It is None
+    if `fast` is exact. `settling.with_settling` makes one engine of both.
     """
 
     fast: Engine
     exact: Callable[[], Engine] | None = None
     near_tie: float = 0.0
+    exact_precision: str = "fp32"
+    """The precision of `exact`, for people."""

@@ -47,9 +47,8 @@ class OpenVinoEngine:
     best_batch = 8
 
     def __init__(self, converted: ConvertedNetwork, threads: int, *, bf16: bool) -> None:
-        core = ov.Core()
-        bf16 = bf16 and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        compiled = core.compile_model(
+        bf16 = bf16 and has_bf16()
+        compiled = ov.Core().compile_model(
             converted.model,
             "CPU",
             {
@@ -66,6 +65,11 @@ class OpenVinoEngine:
         """Run one forward pass."""
         outputs: Outputs = self._request.infer({0: batch})[0]
         return outputs.copy()  # the request reuses its own buffer
+
+
+def has_bf16() -> bool:
+    """Return whether this processor computes in bf16."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def convert_once(network: Network, weights: Path, weights_hash: str, cache: Path) -> ConvertedNetwork:

@@ -79,8 +79,8 @@ class Decoding:
         self._running = RunningDecodes()
         self._threads: list[threading.Thread] = []
 
-    def start(self, predecessor_decoded: Collection[str] = ()) -> None:
-        """Start the threads. `predecessor_decoded` are the images in the decoders of a process that died here."""
+    def start(self, threads: int, predecessor_decoded: Collection[str] = ()) -> None:
+        """Start so many threads. `predecessor_decoded` are the images in the decoders of a process that died here."""
         if predecessor_decoded:
             self._careful_until = time.monotonic() + _CAREFUL_S
             telemetry.logger().warning(
@@ -88,7 +88,7 @@ class Decoding:
                 images=sorted(predecessor_decoded),
                 for_s=_CAREFUL_S,
             )
-        for _ in range(self._settings.decode_threads):
+        for _ in range(threads):
             self._start_thread()
 
     def join(self) -> None:
@@ -158,7 +158,9 @@ class Decoding:
         """Decode in this process. Return False if another thread has taken this one's place."""
         with self._running.track(item, item.data) as attempt, self._crash_record.decoding(item.job.image_id):
             problem = self._decode_here(item)
-        if attempt.claim():  # not tracked any more: waiting for a slow tagger is not hanging
+        claimed = attempt.claim()
+        attempt.data = b""  # its room is given back next; a second attempt has taken its own
+        if claimed:  # not tracked any more: waiting for a slow tagger is not hanging
             self._decoded(item, problem)
         return not attempt.overtaken
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 from app_tier.pipeline.child_decoder import ChildDecoder
+from app_tier.pipeline.fetched_bytes import Draining
 from app_tier.pipeline.flow import Flow
 from app_tier.taggers import FeedbackItem, Learner, Tagger
 from core import telemetry
@@ -88,6 +89,9 @@ class Learning:
                 prepared.append((delivery, self._prepare(tagger, tagger, feedback)))
                 if self._flow.draining.is_set():  # a decode may take half a minute, so the others do not wait for it
                     break
+        except Draining:
+            self._flow.in_flight.release(deliveries)
+            return False
         except Unavailable as error:
             return self._postpone(deliveries, str(error))
         if rest := deliveries[len(prepared) :]:
@@ -95,12 +99,16 @@ class Learning:
         return self._learn(tagger, prepared)
 
     def _prepare(self, tagger: Tagger, learner: Learner, feedback: Feedback) -> FeedbackItem | None:
-        """Return the feedback, with its image's frame if needed. None if the image is gone. Raises Unavailable."""
+        """Return the feedback, with its image's frame if needed. None if the image is gone.
+
+        Raises Unavailable, and Draining while it waits for room.
+        """
         known = partial(learner.has_features_of, feedback.image_id)
         if not feedback.opinions or self._flow.retrier.call(known, _TRIES):
             return FeedbackItem(feedback)
+        held = self._flow.fetched.image()
         try:
-            read = partial(self._originals.of_image, feedback.key, feedback.batch_id, feedback.image_id)
+            read = partial(self._originals.of_image, feedback.key, feedback.batch_id, feedback.image_id, held.admit)
             data = self._flow.retrier.call(read, _TRIES).data
             return FeedbackItem(feedback, tagger.preprocess(self._decoder.decode(data, tagger.side)))
         except (NotFound, Unreadable, BadImage, ValueError) as error:  # ValueError: not a key that the store knows
@@ -108,6 +116,8 @@ class Learning:
                 "feedback is ignored: its image is gone or unreadable", why=str(error), **log_ids(feedback)
             )
             return None
+        finally:
+            held.release()
 
     def _learn(self, learner: Learner, prepared: Sequence[_Prepared]) -> bool:
         """Learn and acknowledge. If something is damaged, try each half, until only the damaged image is released."""

@@ -3,41 +3,73 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
+from app_tier.pipeline.fetched_bytes import FetchedBytes
 from app_tier.pipeline.in_flight import InFlight
 from app_tier.pipeline.item import WorkItem
 from app_tier.pipeline.retrying import Health, Retrier
 from core import telemetry
 
+_READ_OVERHEAD = 1 / 8
+"""Of an `io.BytesIO`, which S3's client fills."""
+
 
 class ReceiveGate:
-    """Stops the receiving of messages while it is closed. `lock` is held during a receive."""
+    """Stops the receiving of messages while it is closed, or while somebody has it suspended."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._closed = threading.Event()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether messages may be received."""
-        return not self._closed.is_set()
+        self._closed = False
+        self._suspended = 0
+        self._under_way = 0
+        self._changed = threading.Condition()
 
     def open(self) -> None:
         """Let messages be received."""
-        self._closed.clear()
+        self._closed = False
 
     def close(self) -> None:
-        """Let no more messages be received. One receive may still be under way."""
-        self._closed.set()
+        """Let no more messages be received. Receives may still be under way."""
+        self._closed = True
+
+    @contextmanager
+    def receive(self) -> Iterator[bool]:
+        """Count a receive as under way during the block. Yields whether it may take place."""
+        with self._changed:
+            may_receive = not (self._closed or self._suspended)
+            self._under_way += may_receive
+        try:
+            yield may_receive
+        finally:
+            if may_receive:
+                with self._changed:
+                    self._under_way -= 1
+                    self._changed.notify_all()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Wait until no receive is under way, and let none begin during the block."""
+        with self._changed:
+            self._suspended += 1
+            self._changed.wait_for(lambda: not self._under_way)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._suspended -= 1
 
 
 class Flow:
-    """Safe for several threads. `failure` is the error of a stage that failed; it ends the worker."""
+    """Safe for several threads. `failure` is the error of a stage that failed; it ends the worker.
 
-    def __init__(self, in_flight: InFlight) -> None:
+    `fetched_limit` is in bytes: how many of images that are not decoded yet are held.
+    """
+
+    def __init__(self, in_flight: InFlight, fetched_limit: int = 128 << 20) -> None:
         self.in_flight = in_flight
         self.draining = threading.Event()
+        self.fetched = FetchedBytes(fetched_limit, self.draining, _READ_OVERHEAD)
         self.health = Health()
         self.retrier = Retrier(self.draining, self.health)
         self.receiving = ReceiveGate()
@@ -67,18 +99,25 @@ class Flow:
         with self._lock:
             self._before_infer.add(item.delivery.receipt)
 
-    def stop_expecting(self, item: WorkItem) -> None:
-        """Count the image as arrived at `infer`, or as one that will not come."""
+    def stop_expecting(self, item: WorkItem, *, keep_bytes: bool = False) -> None:
+        """Count the image as arrived at `infer`, or as one that will not come. Drop its bytes."""
         with self._lock:
             self._before_infer.discard(item.delivery.receipt)
+        if not keep_bytes:
+            item.drop_bytes()
 
     def release_if_draining(self, item: WorkItem) -> bool:
         """While draining, release an image that has not begun its next stage. Return whether it was released."""
         if not self.draining.is_set():
             return False
-        self.stop_expecting(item)
-        self.in_flight.release([item.delivery])
+        self.release([item])
         return True
+
+    def release(self, items: Sequence[WorkItem]) -> None:
+        """Give images back to the queue, for other workers."""
+        for item in items:
+            self.stop_expecting(item)
+        self.in_flight.release([item.delivery for item in items])
 
     def count(self, *, done: int = 0, failed: int = 0) -> None:
         """Add to the counts."""

@@ -13,11 +13,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 from core import telemetry
 from core.errors import Unavailable
 from core.storage.ports import Delivery, Queue
+
+_EXTENDED_TOGETHER = 50
+"""Messages whose visibility one thread extends: five requests to SQS, a sixth of a second."""
+_EXTENDERS = 8
 
 
 @dataclass(slots=True)
@@ -25,10 +31,31 @@ class _Message:
     delivery: Delivery
     extended_at: float
     is_suspect: bool = False
+    is_finished: bool = False
+
+
+@dataclass(slots=True)
+class _Counts:
+    """How many messages are of each kind."""
+
+    redelivered: int = 0
+    suspects: int = 0
+    finished: int = 0
+    unfinished: int = 0
+    """Neither finished nor suspects."""
+
+    def count(self, message: _Message, by: int) -> None:
+        self.redelivered += by * (message.delivery.receive_count > 1)
+        self.suspects += by * message.is_suspect
+        self.finished += by * message.is_finished
+        self.unfinished += by * (not message.is_suspect and not message.is_finished)
 
 
 class InFlight:
-    """Safe for several threads. `clock` is monotonic; `limit` is the most messages that are not finished."""
+    """Safe for several threads. `clock` is monotonic; `limit` is the most messages that are not finished.
+
+    Room for messages is reserved before they are received, and counts as taken until `add`.
+    """
 
     def __init__(self, queue: Queue, *, limit: int, visibility_timeout_s: float, clock: Callable[[], float]) -> None:
         self._queue = queue
@@ -36,8 +63,13 @@ class InFlight:
         self._timeout_s = visibility_timeout_s
         self._clock = clock
         self._messages: dict[str, _Message] = {}  # by receipt
-        self._finished: set[str] = set()  # receipts
-        self._changed = threading.Condition()
+        self._reserved = 0
+        self._awaited = 1
+        """The room that those in `reserve` wait for."""
+        self._counts = _Counts()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._room_made = threading.Condition(self._lock)
         self._busy = _Stopwatch(clock)
         self._closed = threading.Event()
         self._extender = threading.Thread(target=self._extend_visibility, name="visibility", daemon=True)
@@ -58,21 +90,38 @@ class InFlight:
         return delivery.receipt in self._messages
 
     @property
+    def limit(self) -> int:
+        """The most messages. If it shrinks, those in flight stay."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        if limit == self._limit:
+            return
+        with self._lock:
+            self._limit = limit
+            self._room_made.notify_all()
+
+    @property
+    def room(self) -> int:
+        """How many more messages fit, beside those that are reserved for."""
+        return self._limit - len(self._messages) + self._counts.finished - self._reserved
+
+    @property
     def unsuspected(self) -> int:
         """The number of messages that are not suspects."""
         with self._changed:
-            return sum(not message.is_suspect for message in self._messages.values())
+            return len(self._messages) - self._counts.suspects
 
     @property
     def unfinished(self) -> int:
         """The number of messages that are neither finished nor suspects: their results will come soon."""
-        with self._changed:
-            return sum(
-                not message.is_suspect and receipt not in self._finished for receipt, message in self._messages.items()
-            )
+        return self._counts.unfinished
 
     def has_redelivered(self, receives: int) -> bool:
-        """Return whether a message that is not a suspect has been received at least this often."""
+        """Return whether a message that is not a suspect has been received at least this often, 2 or more."""
+        if not self._counts.redelivered:
+            return False
         with self._changed:
             return any(
                 message.delivery.receive_count >= receives and not message.is_suspect
@@ -86,26 +135,46 @@ class InFlight:
 
     # --- changes ------------------------------------------------------------------------------
 
-    def add(self, deliveries: Sequence[Delivery]) -> None:
-        """Add messages that were just received."""
+    def reserve(self, at_least: int, at_most: int, timeout_s: float) -> int:
+        """Wait until `at_least` more messages fit, or for `timeout_s`. Reserve up to `at_most`; return how many."""
+        with self._lock:
+            self._awaited = at_least
+            self._room_made.wait_for(lambda: self.room >= at_least, timeout_s)
+            reserved = max(0, min(self.room, at_most))
+            self._reserved += reserved
+            self._notify_of_room()  # there may be enough for another that waits
+            return reserved
+
+    def add(self, deliveries: Sequence[Delivery], reserved: int = 0) -> None:
+        """Add messages that were just received, and give back what was reserved for them."""
         now = self._clock()
         with self._changed:
+            self._reserved -= reserved
             if deliveries:
                 self._busy.start()
-            self._messages.update((delivery.receipt, _Message(delivery, now)) for delivery in deliveries)
+            for delivery in deliveries:
+                message = self._messages[delivery.receipt] = _Message(delivery, now)
+                self._counts.count(message, 1)
+            self._notify_of_room()
 
     def mark_suspect(self, delivery: Delivery) -> None:
         """Count the message as a suspect from now on."""
         with self._changed:
             if message := self._messages.get(delivery.receipt):
+                self._counts.count(message, -1)
                 message.is_suspect = True
+                self._counts.count(message, 1)
             self._changed.notify_all()
 
     def mark_finished(self, deliveries: Sequence[Delivery]) -> None:
         """Make room for other messages: these have their results, which wait to be written."""
         with self._changed:
-            self._finished.update(it.receipt for it in deliveries if it.receipt in self._messages)
-            self._changed.notify_all()
+            for delivery in deliveries:
+                if message := self._messages.get(delivery.receipt):
+                    self._counts.count(message, -1)
+                    message.is_finished = True
+                    self._counts.count(message, 1)
+            self._notify_of_room()
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Delete the messages from the queue. Raises Unavailable; they are in flight still."""
@@ -131,12 +200,6 @@ class InFlight:
 
     # --- waiting ------------------------------------------------------------------------------
 
-    def wait_for_room(self, at_least: int, timeout_s: float) -> int:
-        """Wait until `at_least` more messages fit, or for `timeout_s`. Return how many fit."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._room() >= at_least, timeout_s)
-            return max(0, self._room())
-
     def wait_for_change(self, timeout_s: float) -> None:
         """Wait until a message is finished or marked, or for `timeout_s`."""
         with self._changed:
@@ -145,26 +208,26 @@ class InFlight:
     def wait_until_only_suspects(self, timeout_s: float) -> bool:
         """Wait until only suspects are in flight. Return whether it is so after `timeout_s`."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: all(message.is_suspect for message in self._messages.values()), timeout_s
-            )
+            return self._changed.wait_for(lambda: len(self._messages) == self._counts.suspects, timeout_s)
 
     def wait_until_empty(self, timeout_s: float) -> bool:
         """Wait until nothing is in flight. Return whether it is so after `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._messages, timeout_s)
 
-    def _room(self) -> int:
-        return self._limit - len(self._messages) + len(self._finished)
-
     def _forget(self, deliveries: Sequence[Delivery]) -> None:
         with self._changed:
             for delivery in deliveries:
-                self._messages.pop(delivery.receipt, None)
-                self._finished.discard(delivery.receipt)
+                if message := self._messages.pop(delivery.receipt, None):
+                    self._counts.count(message, -1)
             if not self._messages:
                 self._busy.stop()
+            self._notify_of_room()
             self._changed.notify_all()
+
+    def _notify_of_room(self) -> None:
+        if self.room >= self._awaited:
+            self._room_made.notify()
 
     def _extend_visibility(self) -> None:
         while not self._closed.wait(self._timeout_s / 6):
@@ -175,16 +238,24 @@ class InFlight:
                     for message in self._messages.values()
                     if now - message.extended_at >= self._timeout_s / 3
                 ]
-            try:
-                if due:
-                    self._queue.set_visibility(due, self._timeout_s)
-            except Unavailable as error:
-                telemetry.logger().warning("visibility timeouts are not extended: tried again", why=str(error))
+            groups = [due[start : start + _EXTENDED_TOGETHER] for start in range(0, len(due), _EXTENDED_TOGETHER)]
+            if len(groups) <= 1:
+                for group in groups:
+                    self._extend(group, now)
                 continue
-            with self._changed:
-                for delivery in due:
-                    if message := self._messages.get(delivery.receipt):
-                        message.extended_at = now
+            with ThreadPoolExecutor(min(_EXTENDERS, len(groups)), thread_name_prefix="visibility") as pool:
+                list(pool.map(self._extend, groups, repeat(now)))
+
+    def _extend(self, due: Sequence[Delivery], now: float) -> None:
+        try:
+            self._queue.set_visibility(due, self._timeout_s)
+        except Unavailable as error:
+            telemetry.logger().warning("visibility timeouts are not extended: tried again", why=str(error))
+            return
+        with self._changed:
+            for delivery in due:
+                if message := self._messages.get(delivery.receipt):
+                    message.extended_at = now
 
 
 class _Stopwatch:

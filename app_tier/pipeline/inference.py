@@ -20,6 +20,7 @@ import numpy as np
 
 from app_tier.engines import AnyFrame
 from app_tier.pipeline.batching import InferenceBatcher
+from app_tier.pipeline.call_watch import CallWatch
 from app_tier.pipeline.crash_record import CrashRecord
 from app_tier.pipeline.item import WorkItem
 from app_tier.taggers import DeviceTagger, PendingTags, Prediction, Tagger
@@ -36,11 +37,14 @@ class Inference:
         crash_record: CrashRecord,
         tagged: Tagged,
         refused: Callable[[WorkItem], None] = lambda item: None,
+        calls: CallWatch | None = None,
     ) -> None:
+        """`calls` watches those that return tags; `hung_for` tells of those that only begin a batch on a device."""
         self._batcher = batcher
         self._crash_record = crash_record
         self._tagged = tagged
         self._refused = refused
+        self._calls = calls or CallWatch()
         self._collector = _Collector(self._collect)
         self._submitting: float | None = None
 
@@ -64,7 +68,7 @@ class Inference:
     def _infer(self, batch: Sequence[WorkItem], tagger: Tagger) -> None:
         started = time.perf_counter()
         frames = np.stack([item.frame for item in batch])  # type: ignore[misc]  # decoded: each has its frame
-        with self._crash_record.tagging([item.job.image_id for item in batch]):
+        with self._calls.call(), self._crash_record.tagging([item.job.image_id for item in batch]):
             predictions = tagger.infer(frames, [item.job.options for item in batch])
         self._pass_on(batch, predictions, started)
 

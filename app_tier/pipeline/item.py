@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
+from app_tier.pipeline.fetched_bytes import ImageBytes
 from app_tier.pipeline.result_writer import FinishedItem
 from app_tier.taggers import Frame, Prediction, Tagger
 from core.domain.messages import Job, Result, Timings
@@ -21,6 +22,8 @@ class WorkItem:
     delivery: Delivery
     job: Job
     data: bytes = b""
+    held: ImageBytes | None = None
+    """The room that `data` takes, shared by the attempts at the image."""
     frame: Frame | None = None
     jpeg: PlainJpeg | None = None
     """In place of a frame: the file for the decoder on the tagger's device. `data` is kept until that has read it."""
@@ -42,10 +45,6 @@ class WorkItem:
         """Whether the tagger must see it alone."""
         return self.suspected == "tagging"
 
-    def drop_bytes(self) -> None:
-        """Forget the file: it has been decoded."""
-        self.data, self.jpeg = b"", None
-
     def claim(self) -> bool:
         """Return whether this attempt decides the image's outcome: always, unless a slow attempt claimed it first."""
         return self.slow_attempt is None or self.slow_attempt.claim()
@@ -56,10 +55,17 @@ class WorkItem:
             self.delivery,
             self.job,
             data=first.data,
+            held=self.held,
             suspected=self.suspected,
             slow_attempt=first,
             timings=dict(self.timings),
         )
+
+    def drop_bytes(self) -> None:
+        """Drop the image's bytes, and give their room back."""
+        self.data, self.jpeg = b"", None
+        if self.held is not None:
+            self.held.release()
 
     def record_time(self, stage: str, started: float, shared_by: int = 1) -> None:
         """Record a stage that began at `started` (of `time.perf_counter`) and served this many images at once."""

@@ -10,17 +10,20 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app_tier.pipeline.batching import InferenceBatcher
+from app_tier.pipeline.call_watch import CallWatch
 from app_tier.pipeline.child_decoder import ChildDecoder
 from app_tier.pipeline.crash_record import CrashRecord, CrashReport, collect_crash_report
+from app_tier.pipeline.crew import Crew
 from app_tier.pipeline.decoding import DecodeQueue, Decoding
 from app_tier.pipeline.feedback import Learning
 from app_tier.pipeline.fetching import Cancellations, Fetching
@@ -29,19 +32,22 @@ from app_tier.pipeline.in_flight import InFlight
 from app_tier.pipeline.inference import Inference
 from app_tier.pipeline.item import WorkItem
 from app_tier.pipeline.parsing import MessageParser
+from app_tier.pipeline.receiving import RECEIVE_WAIT_S, Receiving
+from app_tier.pipeline.resources import measure_resources, return_large_blocks
 from app_tier.pipeline.result_batching import ResultBatcher
 from app_tier.pipeline.result_writer import FinishedItem, ResultWriter
+from app_tier.pipeline.sizing import Resources, Sizes, Sizing
 from app_tier.pipeline.suspects import SuspectHandler, SuspectLimits, Suspects
+from app_tier.pipeline.tuning import Tuner
 from app_tier.taggers import Prediction, Tagger
 from config.settings import WorkerSettings
 from core import telemetry
 from core.domain.messages import Feedback, Job, log_ids
-from core.errors import Unavailable
 from core.storage.originals import Originals
 from core.storage.ports import Delivery, ObjectStore, Queue
 
-RECEIVE_WAIT_S = 1.0
-_PAUSE_S = 0.2
+Tagged = Sequence[tuple[WorkItem, Prediction]]
+
 _HUNG_AT_MOST = 5
 """How many times `decode_timeout_s` a hung decode is tolerated while other images in flight are finished."""
 
@@ -68,6 +74,7 @@ class PipelineOptions:
     visibility_timeout_s: float
     max_receives: int = 10
     crash_folder: Path | None = None
+    resources: Resources = field(default_factory=measure_resources)
     decoding: type[Decoding] = Decoding
 
 
@@ -78,45 +85,48 @@ class Pipeline:
         self, tagger: Tagger, ports: PipelinePorts, options: PipelineOptions, clock: Callable[[], float] = time.time
     ) -> None:
         settings = options.worker
+        sizing = Sizing(settings, tagger.best_batch, ports.jobs.per_request, options.resources)
+        sizes = sizing.first()
         self.in_flight = InFlight(
             ports.jobs,
-            limit=settings.prefetch,
+            limit=sizes.prefetch,
             visibility_timeout_s=options.visibility_timeout_s,
             clock=time.monotonic,
         )
-        self._flow = Flow(self.in_flight)
+        self._flow = Flow(self.in_flight, settings.fetched_mb << 20)
         self._tagger = tagger
-        self._jobs = ports.jobs
         self._options = options
         self._clock = clock
         self._crash_record = CrashRecord(options.crash_folder, options.worker_id)
         self._crash_report = CrashReport()
         self._queues = _Queues(
-            to_fetch=queue.Queue(),
-            to_decode=DecodeQueue(settings.decode_threads),
-            to_infer=InferenceBatcher(settings.batch_size, settings.batch_wait_ms / 1000, self._flow.expected_at_infer),
+            to_fetch=queue.SimpleQueue(),
+            to_decode=DecodeQueue(max(2 * sizes.decode_threads, sizes.batch)),
+            to_infer=InferenceBatcher(sizes.batch, settings.batch_wait_ms / 1000, self._flow.expected_at_infer),
+            tagged=queue.SimpleQueue(),
             to_finish=ResultBatcher(
                 self.in_flight,
                 per_request=ports.results.per_request,
-                limit=4 * settings.batch_size,
+                limit=max(4 * sizes.batch, sizes.prefetch),
                 draining=self._flow.draining,
             ),
         )
-        self._stages = self._make_stages(ports)
+        self._stages = self._make_stages(ports, sizes)
+        self._fetchers = Crew("fetch", self._fetch, self._flow.run_stage, sizes.fetch_threads)
+        self._finishers = Crew("finish", self._finish, self._flow.run_stage, sizes.finish_threads)
+        self._finisher_waits = threading.Lock()
+        self._tuner = Tuner(sizing, self._fetchers, self._finishers, self.in_flight)
         self._threads = [
             threading.Thread(target=self._flow.run_stage, args=(stage,), name=name, daemon=True)
-            for name, stage, count in (
-                ("receive", self._receive, 1),
-                ("fetch", self._fetch, settings.fetch_threads),
-                ("infer", self._stages.inference.run, 1),
-                ("finish", self._finish, settings.finish_threads),
-                ("suspects", self._stages.suspects.run, 1),
-                ("learn", self._stages.learning.run, 1),
+            for name, stage in (
+                ("infer", self._stages.inference.run),
+                ("results", self._make_results),
+                ("suspects", self._stages.suspects.run),
+                ("learn", self._stages.learning.run),
             )
-            for _ in range(count)
         ]
 
-    def _make_stages(self, ports: PipelinePorts) -> _Stages:
+    def _make_stages(self, ports: PipelinePorts, sizes: Sizes) -> _Stages:
         settings, flow = self._options.worker, self._flow
         writer = ResultWriter(ports.store, ports.results, self.in_flight, flow.retrier)
         fetching = Fetching(
@@ -126,6 +136,7 @@ class Pipeline:
             writer,
             finished=lambda finished: self._queues.to_finish.put([finished]),
             failed=self._fail,
+            measured=lambda seconds: self._tuner.fetched(seconds),
         )
         decoding = self._options.decoding(
             flow,
@@ -136,16 +147,21 @@ class Pipeline:
             decoded=self._decoded,
             suspect=self._suspect,
         )
+        tagger_calls = CallWatch()
         return _Stages(
+            receiving=Receiving(flow, ports.jobs, self._received),
             parser=MessageParser(ports.jobs, self.in_flight, flow.retrier, self._tagger.name),
             fetching=fetching,
             decoding=decoding,
-            inference=Inference(self._queues.to_infer, self._crash_record, self._tagged, decoding.decode_again),
+            inference=Inference(
+                self._queues.to_infer, self._crash_record, self._tagged, decoding.decode_again, tagger_calls
+            ),
+            tagger_calls=tagger_calls,
             writer=writer,
             suspects=Suspects(
                 flow,
                 ports.jobs,
-                SuspectLimits(settings.prefetch, self._options.max_receives, settings.decode_timeout_s),
+                SuspectLimits(sizes.prefetch, self._options.max_receives, settings.decode_timeout_s),
                 SuspectHandler(
                     flow,
                     fetching,
@@ -193,13 +209,32 @@ class Pipeline:
         """Images that ended with an error."""
         return self._flow.images_failed
 
+    @property
+    def sizes(self) -> Sizes:
+        """How much it does at once now."""
+        return self._tuner.sizes
+
+    @property
+    def receive_threads(self) -> int:
+        """How many requests for messages may be under way now."""
+        return self._stages.receiving.count
+
+    @property
+    def most_fetched_bytes(self) -> int:
+        """The most bytes of images that were held at any time between fetch and decode."""
+        return self._flow.fetched.most_held
+
     def start(self) -> None:
         """Start all stages."""
+        return_large_blocks()
         self._crash_report = collect_crash_report(self._options.crash_folder)
         self.in_flight.start()
-        self._stages.decoding.start(self._crash_report.decoding)
+        self._stages.decoding.start(self._tuner.sizes.decode_threads, self._crash_report.decoding)
         for thread in self._threads:
             thread.start()
+        self._finishers.start()
+        self._fetchers.start()
+        self._stages.receiving.start()
 
     def set_tagger(self, tagger: Tagger) -> None:
         """Use `tagger` from the next decode on. Images that are further along get their tags from the present one."""
@@ -210,24 +245,24 @@ class Pipeline:
 
         Return whether all are finished or released. `draining` must be set.
         """
-        self._threads[0].join(timeout_s)  # its last receive may still bring messages
-        received = not self._threads[0].is_alive()
         return (
-            received
+            self._stages.receiving.join(timeout_s)  # the last receives may still bring messages
             and self.in_flight.wait_until_empty(timeout_s)
             and self._queues.to_finish.wait_until_written(timeout_s)
         )
 
     def close(self) -> None:
         """End all threads. Only after `wait_until_drained`, when the queues are empty."""
-        for _ in self._threads:
-            self._queues.to_fetch.put(None)  # at least one for each reader
-        for _ in range(self._options.worker.decode_threads):
+        self._queues.to_fetch.put(None)
+        for _ in range(self._tuner.sizes.decode_threads):
             self._queues.to_decode.put(None)
         self._stages.suspects.close()
         self._queues.to_infer.close()
+        self._queues.tagged.put(None)
         self._queues.to_finish.close()
         self._stages.learning.close()
+        self._fetchers.join()
+        self._finishers.join()
         for thread in self._threads:
             thread.join()
         self._stages.decoding.join()
@@ -237,7 +272,7 @@ class Pipeline:
     def release_all(self) -> None:
         """Stop receiving and release everything in flight. For a worker that cannot finish it."""
         self.draining.set()
-        self._threads[0].join(2 * RECEIVE_WAIT_S)  # or its last receive would bring messages back
+        self._stages.receiving.join(2 * RECEIVE_WAIT_S)  # or a last receive would bring messages back
         self._stages.suspects.release()
         self.in_flight.release_all()
 
@@ -246,43 +281,36 @@ class Pipeline:
         return self._stages.decoding.hung_for()
 
     def handle_slow_decodes(self) -> bool:
-        """Try slow decodes again in a child. Return whether this process must end: a decode or the GPU hangs.
+        """Try slow decodes again in a child. Return whether this process must end, because a decode here hangs.
 
         To be called every second. While a decode hangs, nothing is received. The other images in flight are finished
         first, unless that takes too long.
         """
         self._stages.decoding.overtake()
         timeout_s = self._options.worker.decode_timeout_s
-        if self._stages.inference.hung_for() > timeout_s:
-            return True
         if self.hung_for() <= timeout_s:
             self._flow.receiving.open()
             return False
         self._flow.receiving.close()
         return not self.in_flight.unsuspected or self.hung_for() > _HUNG_AT_MOST * timeout_s
 
-    # --- receive ------------------------------------------------------------------------------
+    def tagger_hangs(self) -> bool:
+        """Return whether this process must end, because a batch takes too long: on a GPU, as long as a decode may."""
+        settings, stages = self._options.worker, self._stages
+        return (
+            stages.inference.hung_for() > settings.decode_timeout_s
+            or stages.tagger_calls.longest_s() > settings.infer_timeout_s
+        )
 
-    def _receive(self) -> None:
-        """Receive messages while there is room for them, and pass each to `fetch` or `learn`."""
-        while not self.draining.is_set():
-            room = self.in_flight.wait_for_room(max(1, self._options.worker.prefetch // 4), RECEIVE_WAIT_S)
-            if not room:
-                continue
-            if not self._flow.receiving.is_open:
-                self.draining.wait(_PAUSE_S)
-                continue
-            with self._flow.receiving.lock:
-                try:
-                    deliveries = self._flow.retrier.call(partial(self._jobs.receive, room, RECEIVE_WAIT_S))
-                except Unavailable:
-                    return
-                self.in_flight.add(deliveries)
-            for delivery, work in self._stages.parser.parse(deliveries):
-                if isinstance(work, Feedback):
-                    self._stages.learning.put(delivery, work)
-                else:
-                    self._queues.to_fetch.put(self._begin(delivery, work))
+    # --- receive: see receiving.py ------------------------------------------------------------
+
+    def _received(self, deliveries: Sequence[Delivery]) -> None:
+        """Pass each message to `fetch` or `learn`."""
+        for delivery, work in self._stages.parser.parse(deliveries):
+            if isinstance(work, Feedback):
+                self._stages.learning.put(delivery, work)
+            else:
+                self._queues.to_fetch.put(self._begin(delivery, work))
 
     def _begin(self, delivery: Delivery, job: Job) -> WorkItem:
         was_tagged = job.image_id in self._crash_report.tagging
@@ -293,15 +321,27 @@ class Pipeline:
 
     # --- fetch --------------------------------------------------------------------------------
 
-    def _fetch(self) -> None:
-        """Read the bytes of images that are still wanted."""
-        while (item := self._queues.to_fetch.get()) is not None:
-            if self._flow.release_if_draining(item) or not self._stages.fetching.is_wanted(item):
-                continue
+    def _fetch(self) -> bool:
+        """Read the bytes of the next image, if it is still wanted. Return False once there will be no more images."""
+        item = self._queues.to_fetch.get()
+        if item is None:
+            self._queues.to_fetch.put(None)  # for the other threads
+            return False
+        if self.draining.is_set():
+            self._flow.release([item, *self._take_unfetched()])
+        elif self._stages.fetching.is_wanted(item):
             if item.suspected:
                 self._suspect(item)
             elif self._stages.fetching.fetch(item):
                 self._queues.to_decode.put(item)
+        return True
+
+    def _take_unfetched(self) -> Iterator[WorkItem]:
+        """Take all images that wait for `fetch`: released together, they cost fewer requests."""
+        with suppress(queue.Empty):
+            while (item := self._queues.to_fetch.get_nowait()) is not None:
+                yield item
+            self._queues.to_fetch.put(None)
 
     # --- decode: see decoding.py --------------------------------------------------------------
 
@@ -310,25 +350,41 @@ class Pipeline:
         if problem:
             self._fail(item, problem)
             return
-        self._flow.stop_expecting(item)  # before `put`: the batch must not wait for the image that completes it
+        # Before `put`: the batch must not wait for the image that completes it.
+        self._flow.stop_expecting(item, keep_bytes=bool(item.data))
         self._queues.to_infer.put(item)
 
     # --- infer: see inference.py --------------------------------------------------------------
 
-    def _tagged(self, tagged: Sequence[tuple[WorkItem, Prediction]]) -> None:
-        self._queues.to_finish.put([self._finished(item, prediction) for item, prediction in tagged])
+    def _tagged(self, tagged: Tagged) -> None:
+        """Pass on a batch at once, so that the next one can begin."""
+        self._queues.tagged.put(tagged)
+
+    def _make_results(self) -> None:
+        """Make results of tagged images."""
+        while (tagged := self._queues.tagged.get()) is not None:
+            for item, _ in tagged:
+                item.drop_bytes()
+            self._queues.to_finish.put([self._finished(item, prediction) for item, prediction in tagged])
 
     # --- finish -------------------------------------------------------------------------------
 
-    def _finish(self) -> None:
-        """Store, send and acknowledge results."""
-        while group := self._queues.to_finish.next():
-            written = group if self._stages.writer.write(group) else []
-            ok = sum(finished.result.ok for finished in written)
-            self._flow.count(done=ok, failed=len(written) - ok)
-            self._queues.to_finish.mark_written(group)
+    def _finish(self) -> bool:
+        """Store, send and acknowledge a group of results. Return False once there will be no more."""
+        with self._finisher_waits:  # the others wait here, where no change of the batcher wakes them
+            group = self._queues.to_finish.next()
+        if not group:
+            return False
+        started = time.perf_counter()
+        written = group if self._stages.writer.write(group) else []
+        self._tuner.finished(time.perf_counter() - started, len(group))
+        ok = sum(finished.result.ok for finished in written)
+        self._flow.count(done=ok, failed=len(written) - ok)
+        self._queues.to_finish.mark_written(group)
+        if telemetry.logger().is_enabled_for(logging.DEBUG):
             for finished in written:
                 telemetry.logger().debug("a result is delivered", ok=finished.result.ok, **log_ids(finished.result))
+        return True
 
     def _fail(self, item: WorkItem, why: str) -> None:
         """Finish an image with an error. It is a result like any other: stored, sent, acknowledged."""
@@ -352,9 +408,10 @@ class Pipeline:
 class _Queues:
     """The queues between the stages, in the order of an image's way."""
 
-    to_fetch: queue.Queue[WorkItem | None]
+    to_fetch: queue.SimpleQueue[WorkItem | None]
     to_decode: DecodeQueue
     to_infer: InferenceBatcher
+    tagged: queue.SimpleQueue[Tagged | None]
     to_finish: ResultBatcher
 
 
@@ -362,10 +419,12 @@ class _Queues:
 class _Stages:
     """The parts that the stages run."""
 
+    receiving: Receiving
     parser: MessageParser
     fetching: Fetching
     decoding: Decoding
     inference: Inference
+    tagger_calls: CallWatch
     writer: ResultWriter
     suspects: Suspects
     learning: Learning

@@ -55,7 +55,7 @@ class Retrier:
 
         Raises the last Unavailable after `tries` (None: no limit), or once this worker is told to stop.
         """
-        this_call = object()
+        this_call: object | None = None
         try:
             for attempt in itertools.count():
                 try:
@@ -63,12 +63,14 @@ class Retrier:
                 except Unavailable as error:
                     if not self._health.notice:
                         telemetry.logger().warning("waiting for something that is unavailable", why=str(error))
+                    this_call = this_call or object()
                     self._health.set(this_call, str(error))
                     pause = compute_backoff(attempt, base_s=_FIRST_PAUSE_S, cap_s=_LONGEST_PAUSE_S)
                     if attempt + 1 == tries or self._stop.wait(pause):
                         raise
         finally:
-            self._health.set(this_call, "")
+            if this_call is not None:
+                self._health.set(this_call, "")
         raise AssertionError  # count() has no end
 
 

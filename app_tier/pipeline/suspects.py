@@ -90,15 +90,13 @@ class SuspectHandler:
     def _infer_alone(self, item: WorkItem) -> None:
         """Tag the image while only suspects are in flight: if it ends this worker, no other image loses a delivery."""
         draining, in_flight = self._flow.draining, self._flow.in_flight
-        self._flow.receiving.close()
-        with self._flow.receiving.lock:
+        with self._flow.receiving.suspended():
             while not draining.is_set() and not in_flight.wait_until_only_suspects(_POLL_S):
                 pass
             if not self._flow.release_if_draining(item):
                 self._decoded(item, "")
                 while not draining.is_set() and item.delivery in in_flight:
                     in_flight.wait_for_change(_POLL_S)
-        self._flow.receiving.open()
 
 
 class Suspects:
@@ -116,7 +114,7 @@ class Suspects:
 
     def put(self, item: WorkItem) -> None:
         """Let the image wait for its turn here, or defer it if there is no room or this worker drains."""
-        item.data = b""
+        item.drop_bytes()
         self._flow.in_flight.mark_suspect(item.delivery)
         with self._changed:
             has_room = len(self._waiting) + (self._current is not None) < self._limits.room

@@ -6,8 +6,10 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app_tier.engines import Engines, golden, gpu_choice
+from app_tier.engines.settling import with_settling
 from app_tier.models import weights
 from app_tier.models.network_lookup import find_network
 from app_tier.models.networks import NEAR_TIE, Network
@@ -21,6 +23,9 @@ from core.domain.messages import TagOptions
 from core.errors import WeightsInvalid
 from core.storage.models import Registry
 from core.storage.ports import ObjectStore
+
+if TYPE_CHECKING:
+    from app_tier.engines.openvino import ConvertedNetwork
 
 
 def choose(request: ModelRequest) -> TaggerHandle:
@@ -54,7 +59,8 @@ def default_options(pool: PoolSettings) -> TagOptions:
 def load_engines(network: Network, found: Weights, settings: Settings, store: ObjectStore | None = None) -> Engines:
     """Load the engine for this machine, run it once, and check it. Raises WeightsInvalid, GpuUnusable, Unavailable.
 
-    With `store`, the network's int8 form is used if there is one. That is only right where the top label counts.
+    With `store`, the network's int8 form is used if it is offered; its near-ties are computed as without it. That is
+    only right where the top label counts.
     """
     threads = settings.worker.threads or count_cores()
     if choose_engine(settings) == "torch":
@@ -62,16 +68,32 @@ def load_engines(network: Network, found: Weights, settings: Settings, store: Ob
 
     from app_tier.engines import openvino
 
-    precision = settings.worker.precision
     converted = openvino.convert_once(network, found.path, found.sha256, settings.cache)
-    exact = partial(openvino.OpenVinoEngine, converted, threads, bf16=False)
-    if store is not None and (int8_engines := _load_int8(network, found.sha256, settings, store, threads)):
-        return replace(int8_engines, exact=exact)
+    bf16 = use_bf16(network, settings)
+    without_int8 = partial(float_engines, network, converted, threads, bf16=bf16)
+    if store is not None and (int8 := _load_int8(network, found.sha256, settings, store)):
+        return replace(int8, exact=lambda: with_settling(without_int8()), exact_precision="bf16" if bf16 else "fp32")
+    engines = without_int8()
+    golden.check(engines.fast, network.crop, converted.golden_outputs())
+    return engines
 
-    bf16 = precision == "bf16" or (precision != "fp32" and network.bf16)
-    fast = openvino.OpenVinoEngine(converted, threads, bf16=bf16)
-    golden.check(fast, network.crop, converted.golden_outputs())
-    return Engines(fast, exact, network.near_tie or NEAR_TIE) if fast.bf16 else Engines(fast)
+
+def use_bf16(network: Network, settings: Settings) -> bool:
+    """Return whether the settings and this processor have the network run in bf16 where it has no int8 form."""
+    from app_tier.engines import openvino
+
+    precision = settings.worker.precision
+    return (precision == "bf16" or (precision != "fp32" and network.bf16)) and openvino.has_bf16()
+
+
+def float_engines(network: Network, converted: ConvertedNetwork, threads: int, *, bf16: bool) -> Engines:
+    """Return bf16 with near-ties in fp32, or fp32 alone."""
+    from app_tier.engines import openvino
+
+    exact = partial(openvino.OpenVinoEngine, converted, threads, bf16=False)
+    if not bf16:
+        return Engines(exact())
+    return Engines(openvino.OpenVinoEngine(converted, threads, bf16=True), exact, near_tie=network.near_tie or NEAR_TIE)
 
 
 def _load_torch(network: Network, weights_file: Path, settings: Settings, threads: int, *, settles: bool) -> Engines:
@@ -91,9 +113,7 @@ def _load_torch(network: Network, weights_file: Path, settings: Settings, thread
     return Engines(fast, lambda: exact, near_tie)
 
 
-def _load_int8(
-    network: Network, weights_hash: str, settings: Settings, store: ObjectStore, threads: int
-) -> Engines | None:
+def _load_int8(network: Network, weights_hash: str, settings: Settings, store: ObjectStore) -> Engines | None:
     """Load the int8 form, without the exact engine beside it. None where there is no int8 form to run here.
 
     Raises WeightsInvalid for a damaged form if the settings require int8, and Unavailable.
@@ -105,9 +125,13 @@ def _load_int8(
         return None
     try:
         form = int8.fetch(network, weights_hash, store, settings.cache)
-        if form is None or not (precision == "int8" or form.figures.offered):
+        if form is None:
             return None
-        engine = openvino.OpenVinoEngine(form.converted, threads, bf16=False)
+        if precision == "auto" and not form.figures.offered:
+            telemetry.logger().info("the int8 form is not offered", network=network.name, why=form.figures.why_not)
+            return None
+        threads = settings.worker.threads or count_cores()
+        engine = openvino.OpenVinoEngine(form.converted, threads, bf16=use_bf16(network, settings))
         golden.check(engine, network.crop, form.converted.golden_outputs())
     except WeightsInvalid as error:
         if precision == "int8":

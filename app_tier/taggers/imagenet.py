@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from app_tier.engines import AnyFrame, Engines, Outputs, Pixels, Rows, submit
+from app_tier.engines.settling import NearTies
 from app_tier.models.frames import to_frame as to_frame  # part of this module's interface
 from app_tier.models.networks import Network
 from app_tier.taggers import Frame, PendingTags, Prediction
@@ -21,7 +21,7 @@ _ROUNDING = 1e-6
 
 
 class ImageNetTagger(OnDevice):
-    """Applies a softmax over the labels: one label is right. `engines.exact` computes near-ties again."""
+    """Applies a softmax over the labels: one label is right. Near-ties are settled."""
 
     def __init__(self, network: Network, weights_hash: str, engines: Engines, defaults: TagOptions) -> None:
         self.name = network.name
@@ -29,10 +29,9 @@ class ImageNetTagger(OnDevice):
         self.labels: Sequence[str] = network.label_names
         self.side = network.resize
         self.shape = (network.crop, network.crop, 3)
-        self.engine_name = engines.fast.name
         self._engine = engines.fast
-        self._exact = cache(engines.exact) if engines.exact else None  # made at the first near-tie
-        self._near_tie = engines.near_tie
+        self._near_ties = NearTies(engines)
+        self.engine_name = self._near_ties.engine_name
         self._network = network
         self._defaults = defaults
 
@@ -50,18 +49,9 @@ class ImageNetTagger(OnDevice):
         return PendingTags(lambda: self._predict(pending.frames, pending.result(), options))
 
     def _predict(self, frames: Rows, outputs: Outputs, options: Sequence[TagOptions]) -> list[Prediction]:
-        outputs = self._settle(frames, outputs)
+        outputs = self._near_ties.settle(frames, outputs)
         probabilities = softmax(outputs / np.float32(self._network.temperature))
         return [Prediction(self._choose_tags(row, asked)) for row, asked in zip(probabilities, options, strict=True)]
-
-    def _settle(self, frames: Rows, outputs: Outputs) -> Outputs:
-        """Compute the near-ties between the two highest outputs again, in fp32."""
-        if self._exact is None:
-            return outputs
-        close = margins(outputs) < self._near_tie
-        if close.any():
-            outputs[close] = self._exact().infer(frames[close])
-        return outputs
 
     def _choose_tags(self, probabilities: Outputs, asked: TagOptions) -> tuple[Tag, ...]:
         chosen = most_likely(
@@ -88,13 +78,6 @@ def most_likely(
         best = best[: int(reached.argmax()) + 1] if reached.any() else best
     chosen: npt.NDArray[np.intp] = best[probabilities[best] >= min_confidence]
     return chosen
-
-
-def margins(outputs: Outputs) -> Outputs:
-    """Return the difference between the two highest values of each row of (N, labels) outputs."""
-    highest = np.partition(outputs, -2, axis=1)[:, -2:]
-    difference: Outputs = highest[:, 1] - highest[:, 0]
-    return difference
 
 
 def _either(asked: float | None, default: float | None) -> float | None:

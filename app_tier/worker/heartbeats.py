@@ -13,7 +13,7 @@ from app_tier.pipeline.pipeline import Pipeline
 from app_tier.taggers import Tagger
 from core import telemetry
 from core.errors import Unavailable
-from core.fleet.roster import BootTimings, Heartbeat, Roster, WorkerState
+from core.fleet.roster import BootTimings, Heartbeat, Roster, WorkerSizes, WorkerState
 
 _RATE_WINDOW_S = 10.0
 
@@ -114,6 +114,7 @@ class HeartbeatWriter:
             leaving=status.leaving,
             at_risk=status.at_risk,
             managed=self._identity.managed,
+            sizes=_sizes(pipeline) if pipeline else None,
             log_lines_dropped=telemetry.lines_dropped(),
         )
 
@@ -132,6 +133,18 @@ class _RateMeter:
             self._samples.popleft()
         (_, busy_then, done_then), (_, busy, done) = self._samples[0], self._samples[-1]
         return round((done - done_then) / (busy - busy_then), 2) if busy > busy_then else 0.0
+
+
+def _sizes(pipeline: Pipeline) -> WorkerSizes:
+    sizes = pipeline.sizes
+    return WorkerSizes(
+        batch=sizes.batch,
+        prefetch=sizes.prefetch,
+        receive=pipeline.receive_threads,
+        fetch=sizes.fetch_threads,
+        decode=sizes.decode_threads,
+        finish=sizes.finish_threads,
+    )
 
 
 def _resident_bytes() -> int:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from app_tier.models.downloading import DownloadProgress
+from app_tier.taggers.int8_offer import find_offer
 from app_tier.worker import selection
-from config.settings import Settings
+from config.settings import PoolSettings, Settings
 from core.errors import TagfleetError
 from core.fleet.roster import PoolStatus
 from core.wiring import Backend
@@ -22,9 +23,11 @@ def prepare(
     """
     pool_settings = settings.pools[pool]
 
-    def write_status(state: Literal["preparing", "ready", "failed"], serves: str, notice: str = "") -> PoolStatus:
+    def write_status(
+        state: Literal["preparing", "ready", "failed"], serves: str, notice: str = "", offer: str = ""
+    ) -> PoolStatus:
         status = PoolStatus(
-            pool=pool, wanted=pool_settings.tagger, serves=serves, state=state, notice=notice, at=clock()
+            pool=pool, wanted=pool_settings.tagger, serves=serves, state=state, notice=notice, offer=offer, at=clock()
         )
         backend.roster.set_pool(status)
         return status
@@ -36,4 +39,13 @@ def prepare(
         tagger = handle.load()
     except TagfleetError as error:
         return write_status("failed", "", f"No photo can be tagged by {pool}: {error}.")
-    return write_status("ready", tagger.version, handle.notice)
+    return write_status(
+        "ready", tagger.version, handle.notice, "" if handle.notice else _find_offer(pool_settings, settings, backend)
+    )
+
+
+def _find_offer(pool: PoolSettings, settings: Settings, backend: Backend) -> str:
+    try:
+        return find_offer(pool, settings, backend.store)
+    except TagfleetError:
+        return ""  # the pool serves without it

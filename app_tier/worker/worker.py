@@ -34,7 +34,7 @@ Choose = Callable[[PoolSettings, Settings, ObjectStore], TaggerHandle]
 
 
 class Hung(Exception):
-    """A decode takes longer than it may. Its thread cannot be stopped, so the process must end."""
+    """A decode, or a call of the tagger, takes too long. Its thread cannot be stopped, so the process must end."""
 
 
 class Worker:
@@ -134,6 +134,7 @@ class Worker:
             self._drain(pipeline)
         except Hung:
             pipeline.release_all()
+            self._heartbeats.write()
             raise
         if pipeline.failure is not None:
             raise pipeline.failure
@@ -165,9 +166,7 @@ class Worker:
 
     def _must_stop(self, pipeline: Pipeline) -> bool:
         """Return whether to drain. Raises Hung."""
-        if pipeline.handle_slow_decodes():
-            telemetry.logger().error("a decode or the GPU hangs: this worker ends and releases its messages")
-            raise Hung
+        self._check_hung(pipeline)
         if self.asked_to_drain.is_set() or pipeline.draining.is_set():
             return True
         idle = not len(pipeline.in_flight) and self._identity.managed
@@ -179,6 +178,14 @@ class Worker:
         pipeline.set_problem("roster", "")
         return stop
 
+    def _check_hung(self, pipeline: Pipeline) -> None:
+        """Raise Hung if this process must end."""
+        what = "a decode" if pipeline.handle_slow_decodes() else "the tagger" if pipeline.tagger_hangs() else ""
+        if what:
+            self._status.ended_by = f"{what} hangs: this worker ends and releases its messages"
+            telemetry.logger().error(self._status.ended_by)
+            raise Hung
+
     # --- drain --------------------------------------------------------------------------------
 
     def _drain(self, pipeline: Pipeline) -> None:
@@ -186,8 +193,7 @@ class Worker:
         pipeline.draining.set()
         self._heartbeats.enter(WorkerState.DRAINING)
         while pipeline.failure is None and not pipeline.wait_until_drained(_DRAIN_POLL_S):
-            if pipeline.handle_slow_decodes():
-                raise Hung
+            self._check_hung(pipeline)
             self._heartbeats.write_if_due(self._settings.worker.heartbeat_s)
         if pipeline.failure is not None:
             pipeline.release_all()

@@ -58,6 +58,24 @@ class BootTimings(FleetObject):
     ready: float
 
 
+class WorkerSizes(FleetObject):
+    """How much a worker does at once: as its settings say, or as it chose itself for `auto`."""
+
+    batch: int
+    """Images that its tagger gets together, at most."""
+    prefetch: int
+    """Messages it may hold."""
+    receive: int
+    """Requests for messages under way, as the next three are threads of their stages."""
+    fetch: int
+    decode: int
+    finish: int
+
+    def __str__(self) -> str:
+        threads = f"{self.receive} receive, {self.fetch} fetch, {self.decode} decode, {self.finish} finish"
+        return f"batches of {self.batch}, at most {self.prefetch} messages; threads: {threads}"
+
+
 class Heartbeat(FleetObject):
     """A worker's report. `seq` grows with each beat: its change shows that the worker lives, without any clock."""
 
@@ -91,6 +109,8 @@ class Heartbeat(FleetObject):
     managed: bool | None = None
     """Whether a fleet launched it and may end it. A worker started by hand ends by itself, on a drain request. None:
     unknown."""
+    sizes: WorkerSizes | None = None
+    """None until it takes work, and of older versions."""
     log_lines_dropped: int = 0
     """Lines of its log that could not be written: the disk is full, or nobody reads them."""
 

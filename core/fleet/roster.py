@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field, ValidationError
 from core.errors import NotFound
 from core.fleet.decisions import DecisionHistory, DecisionRecord
 from core.fleet.events import FleetEvent, FleetEvents
-from core.fleet.heartbeats import BootTimings as BootTimings  # part of this module's interface, and the next two
+from core.fleet.heartbeats import BootTimings as BootTimings  # part of this module's interface, and the next three
 from core.fleet.heartbeats import FleetObject, HeartbeatReader
 from core.fleet.heartbeats import Heartbeat as Heartbeat
+from core.fleet.heartbeats import WorkerSizes as WorkerSizes
 from core.fleet.heartbeats import WorkerState as WorkerState
 from core.storage import layout
 from core.storage.ports import Etag, ObjectStore
@@ -43,13 +44,17 @@ class RoleBeat(FleetObject):
 
 
 class PoolStatus(FleetObject):
-    """The tagger that a pool serves; `notice` says, in sentences for people, why it is not the wanted one."""
+    """The tagger that a pool serves; `notice` says, in sentences for people, why it is not the wanted one.
+
+    `offer` tells operators of a command that may make it faster.
+    """
 
     pool: str
     wanted: str
     serves: str
     state: Literal["preparing", "ready", "failed"]
     notice: str = ""
+    offer: str = ""
     at: float
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +20,16 @@ from tagfleet.cli.common import with_settings
 from tagfleet.text_tables import Column, Columns, table_lines, terminal_width
 
 if TYPE_CHECKING:
-    from app_tier.engines.int8 import Int8Figures
+    from app_tier.engines.int8 import Int8Figures, Int8Form
     from app_tier.model_tools.quantisation import EvaluationPhoto
+    from app_tier.models.networks import Network
+    from app_tier.models.weights import Weights
 
 _NAMES_SHOWN = 4
+_LABELLED_LEAST, _LABELLED_MOST = 100, 300
+"""Photos of the store that calibrate, if others are measured on."""
+_WIDTH = 79
+"""Characters in a line of sentences."""
 
 
 @click.command("quantise")
@@ -30,62 +37,90 @@ _NAMES_SHOWN = 4
 @click.option(
     "--calibration",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
     help="folder of a hundred photos or more, like those to be tagged",
 )
+@click.option("--from-store", is_flag=True, help="use photos that were uploaded, in place of a folder")
 @click.option(
     "--labelled",
     type=click.Path(exists=True, path_type=Path),
     help="photos with one right label each: a folder for each class, or a csv; at least 200",
 )
 @with_settings("weights", "cache")
-def command(settings: Settings, name: str, calibration: Path, labelled: Path | None) -> None:
+def command(settings: Settings, name: str, calibration: Path | None, from_store: bool, labelled: Path | None) -> None:
     """Make and measure the int8 form of a tagger. Offer it to workers if it is accurate enough.
 
     NAME is resnet50, mobilenetv2, efficientnet-lite0, timm/NAME, or a single-label model of the registry.
 
-    The form is accurate enough if it loses at most half a point of top-1 accuracy and its top label is fp32's on 94 %
-    of the photos. Then workers that start on a CPU use it. Otherwise the command shows the figures, deletes the form
-    and any earlier one, and exits with code 1. With fewer than 200 labelled photos, it keeps the form for workers with
-    worker.precision = "int8". Making the form needs requirements-int8.txt, running it does not.
+    The form is judged as workers run it, with its near-ties computed again in bf16 or fp32. It is refused if it loses
+    more top-1 accuracy on labelled photos than chance explains (McNemar's test, 5 %), or if its top label is fp32's on
+    fewer than 95 % of the photos, beyond chance. Then the command shows the figures, deletes the form and any earlier
+    one, and exits with code 1. Otherwise workers that start on a CPU use it, if 200 photos were labelled, or if 95 % is
+    reached beyond chance. Making the form needs requirements-int8.txt, running it does not.
     """
+    if (calibration is None) is not from_store:
+        raise click.UsageError("give either --calibration FOLDER or --from-store")
     if find_spec("nncf") is None:
         raise click.ClickException(
             "NNCF, which makes int8 forms, is not installed: python -m pip install -r requirements-int8.txt"
         )
-    from app_tier.engines import int8, openvino
-    from app_tier.model_tools import quantisation
-    from app_tier.taggers import classifiers
-    from core.imaging.decode import DecodeBudget, Decoder
+    from app_tier.engines import int8
+    from app_tier.model_tools import quantisation, stored_photos
+    from app_tier.taggers.int8_offer import ENOUGH_PHOTOS
 
     store = Backend(settings).store
     network, weights = quantisation.find_model(name, settings, store)
-    evaluation = _read_labelled(labelled, network.label_names) if labelled else []
-    calibration_photos, evaluation = _separate(_list_files(calibration), evaluation)
-    decoder = Decoder(network.resize, DecodeBudget(settings.worker.decode_memory_mb))
     with tempfile.TemporaryDirectory(prefix="tagfleet-int8-") as scratch:
-        form = quantisation.make(
-            network,
-            openvino.convert_once(network, weights.path, weights.sha256, settings.cache),
-            quantisation.PhotoSet(calibration_photos, evaluation, decoder),
-            Path(scratch),
-            threads=settings.worker.threads or classifiers.count_cores(),
-            tell=lambda line: click.echo(line, err=True),
-        )
+        if calibration is None:
+            calibration = Path(scratch, "photos")
+            least, most = (_LABELLED_LEAST, _LABELLED_MOST) if labelled else (ENOUGH_PHOTOS, stored_photos.MOST)
+            copied = stored_photos.copy(store, calibration, least=least, most=most)
+            _tell(f"copied {copied} photos from the store; they are deleted after the measurement")
+        evaluation = _read_labelled(labelled, network.label_names) if labelled else []
+        photos, evaluation = _separate(_list_files(calibration), evaluation)
+        form = _make(network, weights, photos, evaluation, settings, Path(scratch, "form"))
         for line in _report_lines(form.figures):
             click.echo(line)
         if refusals := form.figures.refusals:
-            int8.withdraw(network, weights.sha256, store)
+            int8.refuse(form.figures, network, weights.sha256, store)
             click.echo(f"tagfleet: int8 of {name} is refused: {'; '.join(refusals)}", err=True)
             raise SystemExit(1)
         int8.publish(form, network, weights.sha256, store)
     if form.figures.offered:
-        click.echo(f"offered: workers of {name} that start on a CPU from now on run it in int8")
+        last = f"offered: workers of {name} that start on a CPU from now on run it in int8"
     else:
-        click.echo(
-            f"not offered: {form.figures.labelled} photos have labels, and at least {int8.MIN_LABELLED} are needed; "
-            'it is kept for workers with worker.precision = "int8"'
-        )
+        last = f'not offered, but kept for workers with worker.precision = "int8": {form.figures.why_not}'
+    click.echo(textwrap.fill(last, _WIDTH, break_on_hyphens=False))
+
+
+def _make(
+    network: Network,
+    weights: Weights,
+    photos: list[Path],
+    evaluation: list[EvaluationPhoto],
+    settings: Settings,
+    folder: Path,
+) -> Int8Form:
+    from app_tier.engines import openvino
+    from app_tier.model_tools import quantisation
+    from app_tier.taggers import classifiers
+    from core.imaging.decode import DecodeBudget, Decoder
+
+    folder.mkdir()
+    decoder = Decoder(network.resize, DecodeBudget(settings.worker.decode_memory_mb))
+    return quantisation.make(
+        network,
+        openvino.convert_once(network, weights.path, weights.sha256, settings.cache),
+        quantisation.PhotoSet(photos, evaluation, decoder),
+        folder,
+        serving=quantisation.Serving(
+            settings.worker.threads or classifiers.count_cores(), bf16=classifiers.use_bf16(network, settings)
+        ),
+        tell=_tell,
+    )
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _report_lines(figures: Int8Figures) -> list[str]:
@@ -93,20 +128,23 @@ def _report_lines(figures: Int8Figures) -> list[str]:
         f"calibrated on {figures.calibrated_on} photos, measured on {figures.photos}, {figures.labelled} with labels",
     ]
     rows = []
-    for name in ("fp32", "bf16", "int8", "int8 settled"):
-        if name not in figures.agreement and name not in figures.images_per_s:
-            continue
-        top1 = f"{figures.top1[name]:.1%}" if name in figures.top1 else "–"
+    for name, images_per_s in figures.images_per_s.items():
+        top1 = f"{figures.top1[name]:.2%}" if name in figures.top1 else "–"
         agreement = f"{figures.agreement[name]:.1%}" if name in figures.agreement else "–"
-        rate = f"{figures.images_per_s[name]:.1f}" if name in figures.images_per_s else "–"
-        rows.append((name, top1, agreement, rate))
+        rows.append((name, top1, agreement, f"{images_per_s:.1f}"))
     columns: Columns = ("precision", *(Column(title, right=True) for title in ("top-1", "as fp32", "images/s")))
     lines += table_lines(columns, rows, width=terminal_width())
+    before = "bf16 settled" if "bf16 settled" in figures.images_per_s else "fp32"
     lines.append(
-        f"settled in fp32: {figures.settled:.1%} of the photos, whose two highest outputs differ by less than "
-        f"{figures.near_tie:.3g}"
+        f"int8 settled is {figures.speedup:.2f} times as fast as {before}, and computes {figures.settled:.1%} of the "
+        f"photos again: those whose two highest outputs differ by less than {figures.near_tie:.3g}"
     )
-    return lines
+    if (chance := figures.chance) is not None:
+        lines.append(
+            f"of the {figures.labelled} labelled photos, fp32 alone is right on {figures.lost}, and int8 settled alone "
+            f"on {figures.won}; chance does as much in {chance:.0%} of measurements"
+        )
+    return [wrapped for line in lines for wrapped in (textwrap.wrap(line, _WIDTH) if len(line) > _WIDTH else [line])]
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -135,10 +173,10 @@ def _read_labelled(source: Path, names: Sequence[str]) -> list[EvaluationPhoto]:
 
 
 def _separate(photos: list[Path], evaluation: list[EvaluationPhoto]) -> tuple[list[Path], list[EvaluationPhoto]]:
-    """Remove the evaluation photos, by content, from those for calibration. Without any, evaluate on every third."""
+    """Remove the evaluation photos, by content, from those for calibration. Without any, calibrate on every third."""
     from app_tier.model_tools.quantisation import EvaluationPhoto
 
     if not evaluation:
-        evaluation = [EvaluationPhoto(path) for path in photos[2::3]]
+        evaluation = [EvaluationPhoto(path) for number, path in enumerate(photos) if number % 3]
     hashes = {sha256_of(photo.path) for photo in evaluation}
     return [path for path in photos if sha256_of(path) not in hashes], evaluation

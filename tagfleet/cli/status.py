@@ -148,6 +148,8 @@ def _remarks(worker: Heartbeat, liveness: Liveness) -> Iterator[str]:
         yield f"gives no sign of life: no heartbeat in {liveness.silent_s(worker.worker_id):.0f} s of watching"
     if worker.notice:
         yield worker.notice
+    if worker.sizes:
+        yield str(worker.sizes)
 
 
 def _pools(backend: Backend) -> Iterator[str]:
@@ -156,6 +158,7 @@ def _pools(backend: Backend) -> Iterator[str]:
         serves = f"serves {pool.serves}" if pool.serves else f"wants {pool.wanted}"
         yield f"pool {pool.pool}: {pool.state}, {serves}"
         yield from _wrapped(pool.notice, "  ")
+        yield from _wrapped(pool.offer, "  ")
 
 
 def _decisions(backend: Backend) -> Iterator[str]:
@@ -172,4 +175,6 @@ def _decisions(backend: Backend) -> Iterator[str]:
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )  # a command's options stay whole

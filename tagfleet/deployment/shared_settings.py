@@ -14,8 +14,6 @@ _AWS_VALUES: Mapping[str, Mapping[str, Any]] = {
     "worker": {
         "heartbeat_s": 5.0,  # each heartbeat is a request to S3: one a second would cost $13 a month for a worker
         "abandoned_s": 900.0,
-        "fetch_threads": 8,  # S3 answers in 20 to 50 ms, so two threads read at most 60 images/s
-        "finish_threads": 4,
     },
     "controller": {
         "tick_s": 5.0,

@@ -80,6 +80,8 @@ class ConsoleReporter:
                 yield f"pool {pool.pool}: {pool.notice}"
             if pool.state == "ready" and old == "preparing":
                 yield f"pool {pool.pool}: {pool.serves} is ready"
+            if pool.offer and self._is_news(f"offer to {pool.pool}", pool.offer):
+                yield f"pool {pool.pool}: {pool.offer}"
 
     def _workers(self, snapshot: Snapshot) -> Iterator[str]:
         for worker in snapshot.workers:

@@ -117,6 +117,8 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
     """Yield the path from the root and the syntax tree of every module that is shipped, migrations left out."""
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
+            if any(part.startswith(".venv-") for part in path.parts):
+                continue  # an environment of another server, made by `bench.peers`
             if "migrations" not in path.parts:
                 yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
 

@@ -43,3 +43,14 @@ def test_each_path_reads_every_image_and_accounts_for_it(monkeypatch: pytest.Mon
     assert counted.operations["s3.GetObject"] >= _IMAGES
     assert counted.operations["sqs.DeleteMessageBatch"] >= _IMAGES / 10
     assert counted.dollars_per_million() > 0.4
+
+
+def test_a_bucket_is_tagged_completely_though_answers_fail(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    with running() as cloud:
+        for name, value in cloud.environ.items():
+            monkeypatch.setenv(name, value)
+        flags = {"home": str(tmp_path), "queue.visibility_timeout_s": 2.0}
+        settings = config.load(cloud.settings, flags=flags)
+        cloud.control(faults={"share": 0.05, "kinds": ["slow_down", "cut", "lost"]})
+        counted = PATHS["bucket"](Paths(cloud, settings, workers=1), _IMAGES)
+    assert sum(count for name, count in counted.operations.items() if name.startswith("fault.")) > 0

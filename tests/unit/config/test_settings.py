@@ -51,6 +51,16 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         load({}, file=file)
 
 
+def test_a_size_is_a_number_or_chosen_by_the_worker() -> None:
+    assert load({}).worker.batch_size == "auto"
+    assert load({"TAGFLEET_WORKER__PREFETCH": "auto"}).worker.prefetch == "auto"
+    given = load({"TAGFLEET_WORKER__FETCH_THREADS": "40"})
+    assert given.worker.fetch_threads == 40
+    assert load(as_environment(given)) == given
+    with pytest.raises(BadSetting, match=r"^setting worker\.fetch_threads: Input should be a valid integer"):
+        load({"TAGFLEET_WORKER__FETCH_THREADS": "many"})
+
+
 @given(
     port=st.integers(0, 65535),
     batch_size=st.integers(1, 10_000),

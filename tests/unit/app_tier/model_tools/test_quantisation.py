@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from app_tier.engines import int8
 from app_tier.engines.int8 import MIN_LABELLED, Int8Figures
+from app_tier.engines.settling import margins
 from app_tier.model_tools import quantisation
-from app_tier.taggers import Tagger
+from app_tier.taggers import Tagger, int8_offer
 from app_tier.worker import selection
 from config import labels
 from config import settings as config
@@ -34,49 +35,85 @@ POOL = PoolSettings(tagger=tiny.NAME)
 
 def figures(**changed: object) -> Int8Figures:
     measured = {
-        "calibrated_on": 100,
-        "photos": 1000,
-        "labelled": 1000,
-        "top1": {"fp32": 0.764, "int8": 0.765},
+        "calibrated_on": 200,
+        "photos": 800,
+        "labelled": 800,
+        "top1": {"fp32": 0.765, "int8": 0.759, "int8 settled": 0.7625},
+        "lost": 6,
+        "won": 4,
         "agreement": {"int8": 0.95, "int8 settled": 0.98},
         "near_tie": 0.2,
-        "settled": 0.1,
-        "images_per_s": {"fp32": 22.0, "int8": 163.0},
+        "settled": 0.095,
+        "images_per_s": {"fp32": 22.0, "int8": 92.6, "int8 settled": 66.0},
     }
     return Int8Figures.model_validate(measured | changed)
 
 
-def test_the_rule() -> None:
-    assert figures().offered
-    assert figures(top1={"fp32": 0.764, "int8": 0.759}).offered, "half a point is allowed"
-    lost = figures(top1={"fp32": 0.764, "int8": 0.758})
-    assert (lost.offered, lost.refusals) == (
-        False,
-        ("it loses 0.6 points of top-1 on 1000 photos, at most 0.5 allowed",),
+def settled(agreement: float) -> dict[str, float]:
+    return {"int8": 0.9, "int8 settled": agreement}
+
+
+def test_a_loss_within_chance_is_offered() -> None:
+    assert (figures().offered, figures().refusals) == (True, ())
+    assert figures(lost=13, won=5, agreement=settled(0.97)).refusals, "2.4 % of fair coins"
+    assert figures(lost=11, won=5, agreement=settled(0.97)).offered, "7.2 % of fair coins"
+
+
+def test_a_loss_beyond_chance_is_refused_with_its_figures() -> None:
+    lost = figures(lost=30, won=11, top1={"fp32": 0.765, "int8": 0.74, "int8 settled": 0.74125})
+    assert not lost.offered
+    assert lost.refusals == (
+        "of 800 labelled photos it labels 74.12% correctly, and fp32 76.50%: 30 became wrong and 11 right, which "
+        "chance alone does in 0.1% of measurements",
     )
-    apart = figures(agreement={"int8": 0.939, "int8 settled": 1.0})
-    assert (apart.offered, len(apart.refusals)) == (False, 1)
-    unseen = figures(labelled=MIN_LABELLED - 1)
-    assert (unseen.offered, unseen.refusals) == (False, ()), "nothing speaks against it, and nothing for it"
-    assert not figures(labelled=0, top1={}).refusals
 
 
-outputs = st.lists(st.tuples(st.booleans(), st.integers(0, 50)), min_size=1, max_size=200)
+def test_without_labels_agreement_decides_and_chance_counts_against_the_form() -> None:
+    unlabelled = {"labelled": 0, "top1": {}, "lost": 0, "won": 0}
+    assert figures(**unlabelled).offered
+    few = figures(**unlabelled, photos=60)
+    assert (few.offered, few.refusals) == (False, ())
+    assert few.why_not == (
+        "its top label is fp32's on 98.0% of only 60 photos, which may by chance stand for 92.9%, and 95% are "
+        "required: measure it on more photos, or on 200 with labels"
+    )
+    apart = figures(**unlabelled, agreement=settled(0.91))
+    assert apart.refusals == (
+        "its top label is fp32's on 91.0% of 800 photos, by chance 92.5% at most, and 95% are required",
+    )
 
 
-@given(outputs)
-def test_the_margin_reaches_the_target_or_the_most_that_may_be_settled(found: list[tuple[bool, int]]) -> None:
-    same = np.array([agrees for agrees, _ in found])
-    near = np.array([margin / 10 for _, margin in found], dtype=np.float32)
-    chosen = quantisation.settling_margin(same, near)
-    settled = near < chosen
-    assert settled.mean() <= quantisation.MOST_SETTLED
-    reached = (same | settled).mean() >= quantisation.TARGET_AGREEMENT
-    next_one = np.sort(near)[settled.sum() :]
-    assert reached or (near <= next_one[0]).mean() > quantisation.MOST_SETTLED
-    if chosen == 0:
-        return
-    assert not reached or (same | (near < near[settled].max(initial=0))).mean() < quantisation.TARGET_AGREEMENT
+def test_few_labels_do_not_decide() -> None:
+    few = figures(labelled=MIN_LABELLED - 1, photos=MIN_LABELLED - 1, agreement=settled(0.96))
+    assert (few.offered, few.refusals) == (False, ())
+
+
+def test_figures_of_earlier_versions_are_read_and_ask_for_a_new_measurement() -> None:
+    written = json.loads(figures().model_dump_json(exclude={"lost", "won", "speedup"}))
+    earlier = Int8Figures.model_validate(written)
+    assert (earlier.offered, earlier.refusals) == (False, ())
+    assert "has to be made again" in earlier.why_not
+
+
+def test_the_margin_is_where_rounding_swaps_one_in_four() -> None:
+    random = np.random.default_rng(1)
+    fp32 = random.normal(0, 3, (4000, 20)).astype(np.float32)
+    int8_outputs = fp32 + random.normal(0, 0.2, fp32.shape).astype(np.float32)
+    chosen = quantisation.choose_near_tie(int8_outputs, fp32)
+    assert chosen == pytest.approx(0.6745 * 0.2 * 2**0.5, rel=0.1)
+    near = margins(int8_outputs)
+    swapped = int8_outputs.argmax(axis=1) != fp32.argmax(axis=1)
+    around = abs(near - chosen) < 0.05
+    assert swapped[around].mean() == pytest.approx(quantisation.FLIP_CHANCE, abs=0.08)
+
+
+@given(st.integers(1, 200), st.integers(0, 2**32 - 1), st.floats(0, 10))
+def test_few_photos_are_near_ties(photos: int, seed: int, noise: float) -> None:
+    random = np.random.default_rng(seed)
+    fp32 = random.normal(0, 1, (photos, 5)).astype(np.float32)
+    int8_outputs = fp32 + random.normal(0, noise, fp32.shape).astype(np.float32)
+    chosen = quantisation.choose_near_tie(int8_outputs, fp32)
+    assert (margins(int8_outputs) < chosen).mean() <= quantisation.MOST_SETTLED
 
 
 def quantise(home: Path, *arguments: str) -> Result:
@@ -118,7 +155,7 @@ def test_an_offered_form_is_run_by_workers(offered: tuple[Path, Result], tmp_pat
     assert done.exit_code == 0, done.output
     assert "offered: workers of timm/test_resnet" in done.output
     tagger = served(deployment(home, tmp_path))
-    assert tagger.engine_name == "openvino int8"
+    assert tagger.engine_name == "openvino int8, near-ties in fp32", "timm's networks are not known to suit bf16"
     for label, picture in tiny.pictures(8, seed=5):
         (said,) = tagger.infer(tagger.preprocess(picture)[None], [TagOptions(top_k=1)])
         assert [tag.name for tag in said.tags] == [LABELS[label]]
@@ -129,7 +166,7 @@ def test_the_settings_may_choose_another_precision(
     offered: tuple[Path, Result], tmp_path: Path, precision: str
 ) -> None:
     settings = deployment(offered[0], tmp_path, precision=precision)
-    assert served(settings).engine_name in {f"openvino {precision}", "openvino fp32"}
+    assert served(settings).engine_name in {"openvino bf16, near-ties in fp32", "openvino fp32"}
 
 
 def test_other_weights_of_the_same_name_have_no_int8_form(offered: tuple[Path, Result], tmp_path: Path) -> None:
@@ -150,35 +187,68 @@ def test_a_damaged_form_stops_only_workers_that_require_int8(
     with pytest.raises(WeightsInvalid, match=rf"{name} in the store is damaged: make it again, `tagfleet models quant"):
         served(settings)
     easy = settings.model_copy(update={"worker": settings.worker.model_copy(update={"precision": "auto"})})
-    assert served(easy).engine_name in {"openvino bf16", "openvino fp32"}
+    assert served(easy).engine_name == "openvino fp32"
     assert not list((settings.cache / "engines").glob("*-int8-*"))
 
 
-def test_a_refused_form_shows_its_figures_and_is_not_kept(tmp_path: Path, photos: Path) -> None:
-    weights = tiny.write_weights(tmp_path / "weights" / tiny.FILE, clear=False)
+def test_a_refused_form_shows_its_figures_and_only_they_are_kept(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8, "MIN_AGREEMENT", 1.01)
+    weights = tiny.write_weights(tmp_path / "weights" / tiny.FILE)
     store = Backend(config.load({}, flags={"home": str(tmp_path)})).store
-    earlier = layout.int8_prefix("timm-test_resnet", sha256_of(weights)) + "figures.json"
-    store.put(earlier, figures().model_dump_json().encode())
+    prefix = layout.int8_prefix("timm-test_resnet", sha256_of(weights))
+    store.put(prefix + "figures.json", figures().model_dump_json().encode())
     done = quantise(tmp_path, "--calibration", str(photos / "calibration"), "--labelled", str(photos / "labelled"))
     assert done.exit_code == 1
     assert "int8 of timm/test_resnet is refused: " in done.output
     assert "its top label is fp32's on" in done.output
-    assert not list(store.list("models/")), "nor what was offered before"
+    assert [info.key for info in store.list("models/")] == [prefix + "refused.json"], "nor what was offered before"
 
 
-def test_without_labels_a_form_is_kept_and_not_offered(tmp_path: Path) -> None:
+def test_without_labels_a_form_of_few_photos_is_kept_and_not_offered(tmp_path: Path) -> None:
     tiny.write_weights(tmp_path / "weights" / tiny.FILE)
     folder = tiny.write_photos(tmp_path / "photos", 9, seed=1)
     (folder / "notes.txt").write_text("no photo")
-    shutil.copy(folder / "2.png", folder / "again.png")  # 2.png is measured on, so neither may calibrate
+    shutil.copy(folder / "1.png", folder / "again.png")  # 1.png is measured on, so neither may calibrate
     done = quantise(tmp_path, "--calibration", str(folder))
     assert done.exit_code == 0, done.output
     assert "notes.txt was skipped: " in done.output
-    assert "calibrated on 6 photos, measured on 3, 0 with labels" in done.output
-    assert "not offered: 0 photos have labels, and at least 200 are needed" in done.output
+    assert "calibrated on 3 photos, measured on 6, 0 with labels" in done.output
+    assert "not offered, but kept for workers with worker.precision" in done.output
     flags = {"home": str(tmp_path), "cache": str(tmp_path / "cache"), "worker.threads": 1}
     assert served(config.load({}, flags=flags)).engine_name == "openvino fp32"
-    assert served(config.load({}, flags=flags | {"worker.precision": "int8"})).engine_name == "openvino int8"
+    required = served(config.load({}, flags=flags | {"worker.precision": "int8"}))
+    assert required.engine_name == "openvino int8, near-ties in fp32"
+
+
+def test_the_table_shows_the_settled_form_in_eighty_columns(offered: tuple[Path, Result]) -> None:
+    lines = offered[1].stdout.splitlines()
+    (row,) = [line.split() for line in lines if line.startswith("int8 settled  ")]
+    assert row[:4] == ["int8", "settled", "100.00%", "100.0%"]
+    assert float(row[4]) > 0
+    assert "int8 settled is " in offered[1].stdout
+    assert max(map(len, lines[lines.index("calibrated on 12 photos, measured on 200, 200 with labels") :])) < 80
+
+
+def test_photos_of_the_store_are_measured_without_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8_offer, "ENOUGH_PHOTOS", 9)
+    tiny.write_weights(tmp_path / "weights" / tiny.FILE)
+    backend = Backend(config.load({}, flags={"home": str(tmp_path)}))
+    done = quantise(tmp_path, "--from-store")
+    assert str(done.exception) == "the store holds 0 uploaded photos, and this measurement needs 9"
+    for path in tiny.write_photos(tmp_path / "photos", 12, seed=1).iterdir():
+        backend.store.put(layout.image_key("b" * 8, path.stem), path.read_bytes())
+    done = quantise(tmp_path, "--from-store")
+    assert done.exit_code == 0, done.output
+    assert "copied 12 photos from the store; they are deleted after the measurement" in done.output
+    assert "calibrated on 4 photos, measured on 8, 0 with labels" in done.output
+
+
+def test_photos_come_from_a_folder_or_from_the_store(tmp_path: Path) -> None:
+    for arguments in ((), ("--from-store", "--calibration", str(tmp_path))):
+        done = quantise(tmp_path, *arguments)
+        assert (done.exit_code, "give either --calibration FOLDER or --from-store" in done.output) == (2, True)
 
 
 def test_unknown_labels_are_refused(tmp_path: Path, photos: Path) -> None:
@@ -192,4 +262,5 @@ def test_the_stored_figures_are_readable_json(offered: tuple[Path, Result]) -> N
     (file,) = offered[0].rglob("figures.json")
     said = json.loads(file.read_text())
     assert (said["labelled"], said["calibrated_on"], said["top1"]["int8"]) == (MIN_LABELLED, 12, 1.0)
+    assert (said["lost"], said["won"], said["top1"]["int8 settled"]) == (0, 0, 1.0)
     assert set(said["sha256"]) == {"model.xml", "model.bin", "golden.npy"}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 from app_tier.pipeline.fetching import Cancellations
+from bench.deployment import wait_until
 from core.errors import NotFound, Unavailable
 from core.storage import layout
 
@@ -14,9 +18,12 @@ class Marks:
         self.keys: set[str] = set()
         self.asked = 0
         self.away = False
+        self.answer = threading.Event()
+        self.answer.set()
 
     def get(self, key: str, admit: object = None) -> object:
         self.asked += 1
+        assert self.answer.wait(120)
         if self.away:
             raise Unavailable("the store does not answer")
         if key not in self.keys:
@@ -36,6 +43,28 @@ def test_a_cancellation_is_seen_within_seconds_and_asked_for_once():
     assert cancellations.is_cancelled("bat_1")
     assert store.asked == 2, "a batch stays cancelled"
     assert not cancellations.is_cancelled("bat_2")
+
+
+def test_one_thread_asks_and_the_others_wait_only_for_the_first_answer():
+    store, now = Marks(), [0.0]
+    cancellations = Cancellations(store, lambda: now[0])  # type: ignore[arg-type]
+    store.keys.add(layout.cancelled_key("bat_1"))
+    store.answer.clear()
+    with ThreadPoolExecutor(8) as pool:
+        first = [pool.submit(cancellations.is_cancelled, "bat_1") for _ in range(8)]
+        wait_until(lambda: store.asked == 1)
+        store.answer.set()
+        assert all(answer.result(120) for answer in first)
+        assert store.asked == 1
+        assert not cancellations.is_cancelled("bat_2")
+        now[0] += 2.0
+        store.answer.clear()
+        asks = pool.submit(cancellations.is_cancelled, "bat_2")
+        wait_until(lambda: store.asked == 3)
+        assert not any(cancellations.is_cancelled("bat_2") for _ in range(8)), "the last answer, at once"
+        store.answer.set()
+        assert not asks.result(120)
+    assert store.asked == 3
 
 
 def test_without_the_store_nothing_is_dropped():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def test_a_decoder_that_waits_for_a_slow_tagger_does_not_hang(
         submit(picture())
     pipeline.start()
     ahead = 1 + 3  # with the tagger, and waiting for it
-    wait_until(lambda: len(decoded) == ahead + settings.worker.decode_threads)  # the decoders have no room for theirs
+    wait_until(lambda: len(decoded) == ahead + pipeline.sizes.decode_threads)  # the decoders have no room for theirs
     wait_until(lambda: pipeline.hung_for() == 0.0)
     leave.set()
     assert len(collect(16)) == 16
@@ -285,3 +285,88 @@ def test_a_broken_tagger_stops_the_worker_and_keeps_the_messages(
     assert isinstance(pipeline.failure, RuntimeError)
     pipeline.release_all()
     wait_until(lambda: backend.jobs("resnet50").depth().visible == 1)  # a last receive may hold it for a moment
+
+
+LARGE_BYTES = 64 << 20
+LARGE_HELD = LARGE_BYTES * 9 // 8
+
+
+class Large:
+    """A store whose images say that they have 64 MB."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, key: str, admit: Callable[[int], None] | None = None) -> Any:
+        blob = self._store.get(key)
+        if admit is not None:
+            admit(LARGE_BYTES)
+        return blob
+
+
+@pytest.fixture
+def large(settings: Settings, backend: Backend, tagger: Any) -> Iterator[tuple[Pipeline, threading.Event]]:
+    """A pipeline with eight fetches at once of large images. It decodes none before the event."""
+    decode, preprocess = threading.Event(), tagger.preprocess
+
+    def slow(image: Any) -> Any:
+        assert decode.wait(120)
+        return preprocess(image)
+
+    tagger.preprocess = slow
+    store: Any = Large(backend.store)
+    originals = Originals(store, lambda: backend.source, 1 << 30)
+    ports = PipelinePorts(backend.jobs("resnet50"), backend.results, store, originals)
+    worker = settings.worker.model_copy(update={"fetch_threads": 8, "fetched_mb": 230})
+    pipeline = Pipeline(tagger, ports, PipelineOptions(worker, "w1", settings.queue.visibility_timeout_s))
+    yield pipeline, decode
+    decode.set()
+    pipeline.draining.set()
+    assert pipeline.wait_until_drained(120)
+    pipeline.close()
+
+
+def test_large_images_are_held_up_to_the_bound(
+    large: tuple[Pipeline, threading.Event], submit: Submit, collect: Collect, picture: Any
+) -> None:
+    pipeline, decode = large
+    for _ in range(24):
+        submit(picture())
+    pipeline.start()
+    wait_until(lambda: pipeline.most_fetched_bytes == 3 * LARGE_HELD)
+    decode.set()
+    assert all(result.ok for result in collect(24).values())
+    assert pipeline.most_fetched_bytes <= 230 << 20
+
+
+def test_a_drain_does_not_wait_for_room(
+    large: tuple[Pipeline, threading.Event], submit: Submit, picture: Any, backend: Backend
+) -> None:
+    """While nothing is decoded, all images that are not fetched yet go back to the queue."""
+    pipeline, decode = large
+    for _ in range(24):
+        submit(picture())
+    pipeline.start()
+    wait_until(lambda: pipeline.most_fetched_bytes == 3 * LARGE_HELD)
+    pipeline.draining.set()
+    wait_until(lambda: backend.jobs("resnet50").depth().visible == 24 - 3)
+    decode.set()
+    assert pipeline.wait_until_drained(120)
+    assert backend.jobs("resnet50").depth().visible + pipeline.images_done == 24
+    assert pipeline._flow.fetched.held == 0
+
+
+def test_images_that_fail_give_their_room_back(
+    large: tuple[Pipeline, threading.Event], submit: Submit, collect: Collect
+) -> None:
+    pipeline, decode = large
+    decode.set()
+    for _ in range(12):
+        submit(b"just text")
+    pipeline.start()
+    assert not any(result.ok for result in collect(12).values())
+    assert pipeline.in_flight.wait_until_empty(120)
+    assert pipeline._flow.fetched.held == 0

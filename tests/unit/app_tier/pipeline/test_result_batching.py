@@ -158,9 +158,9 @@ def test_waiting_results_leave_room_for_other_images(tmp_path, draining):
     in_flight = InFlight(queue, limit=10, visibility_timeout_s=30, clock=time.monotonic)
     batcher = ResultBatcher(in_flight, per_request=10, limit=32, draining=draining)
     all_ = images(in_flight, 0, 10, pack=True)
-    assert in_flight.wait_for_room(1, 0) == 0
+    assert in_flight.room == 0
     batcher.put(all_)
-    assert in_flight.wait_for_room(10, 0) == 10
+    assert in_flight.reserve(10, 10, 0) == 10
     assert len(in_flight) == 10
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app_tier.engines import Engines
 from app_tier.models.network_lookup import find_network
-from app_tier.taggers.imagenet import ImageNetTagger, margins, most_likely, softmax
+from app_tier.taggers.imagenet import ImageNetTagger, most_likely, softmax
 from core.domain.messages import TagOptions
 
 RESNET = find_network("resnet50")
@@ -88,30 +88,13 @@ def test_the_smallest_set(values: np.ndarray, top_k: int | None, min_confidence:
         assert found.sum(dtype=np.float64) >= cumulative - 1e-5
 
 
-def test_near_ties_are_settled_by_the_exact_engine() -> None:
-    class Outputs:
-        best_batch = 8
-
-        def __init__(self, name: str, rows: list[list[float]]) -> None:
-            self.name, self.rows, self.seen = name, np.array(rows, dtype=np.float32), 0
-
-        def infer(self, batch: np.ndarray) -> np.ndarray:
-            self.seen += len(batch)
-            return self.rows[: len(batch)].copy()
-
-    far = [5.0, 1.0] + [0.0] * 998
-    close = [5.0, 5.05] + [0.0] * 998
-    settled = [5.04, 5.0] + [0.0] * 998
-    fast, exact = Outputs("fast", [far, close]), Outputs("exact", [settled])
-    tagger = ImageNetTagger(RESNET, "0" * 64, Engines(fast, lambda: exact, 0.08), TagOptions())
-    first, second = tagger.infer(np.zeros((2, 224, 224, 3), dtype=np.uint8), [TagOptions(top_k=1)] * 2)
-    assert (first.tags[0].name, second.tags[0].name) == ("Tench", "Tench")
-    assert exact.seen == 1
+def test_near_ties_are_settled() -> None:
+    tagger = ImageNetTagger(
+        RESNET, "0" * 64, Engines(Fixed(0.5, 0.49, 0.01), lambda: Fixed(0.49, 0.5, 0.01), 0.08), TagOptions(top_k=1)
+    )
+    assert said(tagger, TagOptions()) == [[("Cock", 0.5)]]
+    assert (tagger.engine_name, tagger.best_batch) == ("fixed, near-ties in fp32", 8)
 
 
 def test_softmax_of_huge_outputs() -> None:
     assert softmax(np.array([[1e4, 0.0]], dtype=np.float32)).tolist() == [[1.0, 0.0]]
-
-
-def test_margins() -> None:
-    assert margins(np.array([[1.0, 4.0, 3.5], [2.0, 2.0, 0.0]], dtype=np.float32)).tolist() == [0.5, 0.0]

@@ -98,6 +98,7 @@ def test_boot_service_and_drain_are_reported(
     assert ready.boot is not None
     phases = [ready.boot.process, ready.boot.imports, ready.boot.weights, ready.boot.first_inference, ready.boot.ready]
     assert phases == sorted(phases)
+    assert str(ready.sizes) == ("batches of 8, at most 64 messages; threads: 1 receive, 2 fetch, 2 decode, 2 finish")
     for _ in range(20):
         submit(picture())
     collect(20)
@@ -163,6 +164,29 @@ def test_a_hung_decode_ends_the_worker_and_releases_everything(
     assert life.ended()
     assert isinstance(life.error, Hung)
     assert "receive" not in {thread.name for thread in threading.enumerate()}, "it would take them up again"
+    depth = backend.jobs("resnet50").depth()
+    assert (depth.visible, depth.in_flight) == (5, 0)
+    release.set()
+
+
+def test_a_hung_tagger_ends_the_worker_and_releases_everything(
+    begin: Begin, backend: Backend, submit: Any, picture: Any, tagger: Any
+) -> None:
+    release = threading.Event()
+
+    def hang(*_: Any) -> Any:
+        release.wait(120)
+        raise RuntimeError("released")
+
+    tagger.infer = hang
+    for _ in range(5):
+        submit(picture())
+    life = begin(infer_timeout_s=0.2)
+    assert life.ended()
+    assert isinstance(life.error, Hung)
+    last = beat(backend)
+    assert last is not None
+    assert last.ended_by == "the tagger hangs: this worker ends and releases its messages"
     depth = backend.jobs("resnet50").depth()
     assert (depth.visible, depth.in_flight) == (5, 0)
     release.set()

@@ -66,6 +66,14 @@ def told(*snapshots: Snapshot) -> list[list[str]]:
     return [reporter.report(snapshot) for snapshot in snapshots]
 
 
+def test_an_offer_is_told_once():
+    offered = pool("").model_copy(update={"offer": "Do this."})
+    assert told(Snapshot(), Snapshot(pools=[offered]), Snapshot(pools=[offered]))[1:] == [
+        ["pool resnet50: Do this."],
+        [],
+    ]
+
+
 def test_the_life_of_a_worker():
     launched, ready, drained, ended = map(event, ("launched", "ready", "drained", "ended"))
     snapshots = [

@@ -34,6 +34,14 @@ def test_reads_and_lines_of_any_size_give_all_of_it(ahead, later, sizes):
     assert body.read(1) == b""
 
 
+@given(CHUNKS, CHUNKS, st.integers(1, 30))
+def test_reads_of_what_has_come_give_all_of_it_without_joining(ahead, later, size):
+    body = body_of(ahead, later)
+    got = list(iter(lambda: body.read1(size), b""))
+    assert b"".join(got) == b"".join(ahead + later)
+    assert len(got) == sum(-(-len(chunk) // size) for chunk in ahead + later)
+
+
 @given(CHUNKS, CHUNKS)
 def test_its_lines_are_those_of_the_whole(ahead, later):
     whole = b"".join(ahead + later)
@@ -42,7 +50,7 @@ def test_its_lines_are_those_of_the_whole(ahead, later):
     ] * bool(whole.split(b"\n")[-1])
 
 
-@pytest.mark.parametrize("read", [lambda body: body.read(), lambda body: body.read(3), lambda body: body.readline()])
+@pytest.mark.parametrize("read", [lambda body: body.read(), lambda body: body.read1(3), lambda body: body.readline()])
 def test_a_first_look_takes_nothing(read):
     """Even where there are enough bytes for this read: they are the application's when it runs in earnest."""
     body = body_of([b"12345"], [b"678"])

@@ -26,7 +26,7 @@
 /**
  * @typedef {{queues: Record<string, {visible: number, in_flight: number, delayed: number, dead: number, read_at: number}>,
  *   workers: Worker[], stalled: ({part: 'worker'|'collector'|'controller', id: string, since_s: number, detail: string})[],
- *   pools: ({pool: string, wanted: string, serves: string, state: 'preparing'|'ready'|'failed', notice: string, at: number})[],
+ *   pools: ({pool: string, wanted: string, serves: string, state: 'preparing'|'ready'|'failed', notice: string, offer: string, at: number})[],
  *   decisions: Decision[], paused: boolean, cap: number, cap_source: 'settings'|'operator'}} Fleet
  */
 /**
@@ -66,7 +66,8 @@
  * @typedef {{worker_id: string, pool: string, tagger: string, state: 'starting'|'warming'|'idle'|'busy'|'draining'|'drained', seq: number,
  *   at: number, state_since: number, started_at: number, held: number, images_done: number, images_failed: number, busy_seconds: number,
  *   rate: number, boot: Boot|null, engine: string, rss_bytes: number, notice: string, ended_by: string, leaving: string, at_risk: string,
- *   managed: boolean|null, log_lines_dropped: number}} Worker
+ *   managed: boolean|null, sizes: {batch: number, prefetch: number, receive: number, fetch: number, decode: number, finish: number}|null,
+ *   log_lines_dropped: number}} Worker
  */
 
 export {};
