@@ -37,7 +37,7 @@ _BITS, _MORE = 5, 32
 _LAST = 99_999
 """The highest position that an id has room for."""
 _SEGMENT = 200
-_ID = re.compile(r"(\d{5,})-(\d{5})\Z", re.ASCII)
+_ID = re.compile(r"(\d{5}|[1-9]\d{5,})-(\d{5})\Z", re.ASCII)
 _NAME = re.compile(r"(\d{5})\.json\Z", re.ASCII)
 _PACK = re.compile(r"p[0-9a-f]{12}\.([A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*)\Z", re.ASCII)
 

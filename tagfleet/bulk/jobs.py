@@ -21,34 +21,44 @@ _PAUSE_S = 0.1
 
 
 def send_jobs(
-    queue: Queue, file: RunFile, number: int, uris: Sequence[str], positions: Sequence[int], clock: Callable[[], float]
+    queue: Queue,
+    file: RunFile,
+    number: int,
+    uris: Sequence[str],
+    positions: Sequence[int],
+    accepted: set[int],
+    clock: Callable[[], float],
 ) -> None:
-    """Send the jobs of these positions of a portion, whose addresses are `uris`. Raises Unavailable."""
-    state, now = file.state, clock()
-    bodies = [
-        encode(
-            Job(
-                batch_id=file.run_id,
-                image_id=image_id(number, at),
-                key=uris[at],
-                name=split_address(uris[at])[1][-MAX_NAME:],
-                tagger=state.pool,
-                submitted_at=now,
-                options=state.options,
-                store_only=True,
-                pack=True,
-            )
-        )
-        for at in positions
-    ]
+    """Send the jobs of these positions of a portion, whose addresses are `uris`. Raises Unavailable.
+
+    Adds the positions of each request to `accepted` once the queue has it, so that after an error the caller sends only
+    the others.
+    """
+    now = clock()
+
+    def send(group: Sequence[int]) -> None:
+        bodies = [encode(_job(file, number, at, uris[at], now)) for at in group]
+        retry(Sending(queue, bodies).step, PartialSend, tries=_TRIES, base_s=_PAUSE_S)
+        accepted.update(group)
+
     if queue.per_request == 1:
-        _send(queue, bodies)
+        send(positions)
         return
     with ThreadPoolExecutor(_SENDERS) as senders:
-        groups = [bodies[at : at + queue.per_request] for at in range(0, len(bodies), queue.per_request)]
-        for _ in senders.map(lambda group: _send(queue, group), groups):
+        groups = [positions[at : at + queue.per_request] for at in range(0, len(positions), queue.per_request)]
+        for _ in senders.map(send, groups):
             pass  # raises the first error
 
 
-def _send(queue: Queue, bodies: Sequence[str]) -> None:
-    retry(Sending(queue, bodies).step, PartialSend, tries=_TRIES, base_s=_PAUSE_S)
+def _job(file: RunFile, number: int, position: int, uri: str, now: float) -> Job:
+    return Job(
+        batch_id=file.run_id,
+        image_id=image_id(number, position),
+        key=uri,
+        name=split_address(uri)[1][-MAX_NAME:],
+        tagger=file.state.pool,
+        submitted_at=now,
+        options=file.state.options,
+        store_only=True,
+        pack=True,
+    )

@@ -11,8 +11,8 @@ LONGEST_S = 15.0
 _IMAGES = 500
 """Images that are done between two looks while many are in hand."""
 _SAMPLES = 8
-_SHARE = 10.0
-"""A look takes at most this part of the time between two."""
+_SHARE = 0.1
+"""The largest share of the time that looks take."""
 
 
 class Pace:
@@ -28,11 +28,11 @@ class Pace:
         self.pause_s = SHORTEST_S
 
     def record(self, done: int, in_hand: int, took_s: float = 0.0) -> None:
-        """Record a look that took this long: so many images are done, and so many are sent and not done."""
+        """Record a look that took `took_s` seconds: the images done, and those sent and not done (`in_hand`)."""
         now = self._clock()
         self._samples.append((now, done))
         then, before = self._samples[0]
         pause_s = 2 * self.pause_s
         if done > before:
             pause_s = min(_IMAGES, in_hand / 2) * (now - then) / (done - before)
-        self.pause_s = max(SHORTEST_S, _SHARE * took_s, min(pause_s, LONGEST_S))
+        self.pause_s = max(SHORTEST_S, took_s / _SHARE, min(pause_s, LONGEST_S))

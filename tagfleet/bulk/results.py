@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
-from core.domain.messages import Result, decode_result
-from core.errors import BadMessage, NotFound
+from core.domain.messages import Result
+from core.errors import NotFound
 from core.storage import packs
 from core.storage.packs import StoredResults, image_id
 from core.storage.ports import ObjectStore
@@ -81,7 +81,8 @@ class Results:
         best: dict[int, tuple[tuple[object, ...], Result]] = {}
         damaged: set[int] = set()
         with ThreadPoolExecutor(_READERS) as readers:
-            for found, results in zip(objects, readers.map(self._read, objects), strict=True):
+            read = readers.map(partial(self._read, number), objects)
+            for found, results in zip(objects, read, strict=True):
                 if results is None:
                     continue
                 damaged.update(set(found.positions) - results.keys())
@@ -99,18 +100,21 @@ class Results:
                 return None
         return chosen
 
-    def _read(self, found: StoredResults) -> dict[int, Result] | None:
-        """Return the results of an object by position, without damaged ones; None if it has disappeared."""
+    def _read(self, number: int, found: StoredResults) -> dict[int, Result] | None:
+        """Return the results of an object by position; None if it has disappeared.
+
+        Damaged results are left out, and those of images that its key does not name.
+        """
+        named = {image_id(number, position): position for position in found.positions}
         try:
             data = self._store.get(found.key).data
         except NotFound:
             return None
-        if found.is_pack:
-            places = ((packs.place_of(result.image_id), result) for result in packs.read_pack(data))
-            return {place[1]: result for place, result in places if place is not None}
-        with suppress(BadMessage):
-            return {found.positions[0]: decode_result(data)}
-        return {}
+        return {
+            named[result.image_id]: result
+            for result in packs.read_pack(data)
+            if result.batch_id == self._run_id and result.image_id in named
+        }
 
     def _damaged(self, id_: str, uri: str) -> Result:
         return Result(batch_id=self._run_id, image_id=id_, name=uri, tagger="", error=f"{uri}: its result is damaged")

@@ -63,6 +63,7 @@ class BucketRun:
         self._sizes: dict[int, int] = {}
         self._results = Results(setup.store, file.run_id)
         self._fresh = True  # until this process has sent its first chunk: an earlier process may have sent it already
+        self._accepted: set[int] = set()  # positions that the queue has, and that the progress does not say are sent
         self._depth: Depth | None = None
         self._sent_since = 0  # jobs sent since the queue gave its depth
         self._progress_at = time.monotonic()
@@ -178,9 +179,10 @@ class BucketRun:
         if self._room() < until - state.offset:
             return False
         wanted = range(state.offset, until)
-        before = self._sent_before(state.sending, wanted)
-        self._send_jobs(state.sending, [at for at in wanted if at not in before])
+        before = self._sent_before(state.sending, wanted) | self._accepted
+        self._send_jobs(state.sending, [at for at in wanted if at not in before], self._accepted)
         self._file.change(offset=until, sent=state.sent + len(wanted))
+        self._accepted.clear()
         self._fresh = False
         return True
 
@@ -201,11 +203,15 @@ class BucketRun:
         state = self._file.state
         size = state.offset if number == state.sending else self._size(number)
         there = self._results.positions(number)
-        self._send_jobs(number, [at for at in range(size) if at not in there])
+        self._send_jobs(number, [at for at in range(size) if at not in there], set())
 
-    def _send_jobs(self, number: int, positions: list[int]) -> None:
-        send_jobs(self._setup.queue, self._file, number, self._portion(number).uris, positions, self._setup.clock)
-        self._sent_since += len(positions)
+    def _send_jobs(self, number: int, positions: list[int], accepted: set[int]) -> None:
+        uris = self._portion(number).uris
+        before = len(accepted)
+        try:
+            send_jobs(self._setup.queue, self._file, number, uris, positions, accepted, self._setup.clock)
+        finally:
+            self._sent_since += len(accepted) - before
 
     def _list(self) -> bool:
         state = self._file.state

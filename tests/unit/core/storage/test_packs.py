@@ -118,7 +118,9 @@ def test_single_results_are_listed_from_a_position_on_and_packs_always() -> None
 
 def test_an_image_of_no_run_has_no_place() -> None:
     assert packs.place_of("00012-00345") == (12, 345)
-    assert [packs.place_of(id_) for id_ in ("img_1", "1-2", "00001-000001", "00001-00001\n")] == [None] * 4
+    assert packs.place_of("100000-00345") == (100_000, 345)
+    others = ("img_1", "1-2", "00001-000001", "00001-00001\n", "000001-00001")
+    assert [packs.place_of(id_) for id_ in others] == [None] * len(others)
     with pytest.raises(ValueError, match="not an image of a run"):
         packed(Result(batch_id="b", image_id="img_1", name="n", tagger="t"))
 

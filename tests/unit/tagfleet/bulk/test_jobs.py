@@ -35,14 +35,16 @@ class Requests:
         self.sent.append(list(bodies))
 
 
-def send(queue: Any) -> None:
+def send(queue: Any) -> set[int]:
     file = RunFile(MemoryStore(), "run_x", RunState(listing="l", pool="p"), lambda: 1.0)
-    send_jobs(queue, file, 3, URIS, range(50, 200), lambda: 2.0)
+    accepted: set[int] = set()
+    send_jobs(queue, file, 3, URIS, range(50, 200), accepted, lambda: 2.0)
+    return accepted
 
 
 def test_requests_are_full_and_under_way_together() -> None:
     queue = Requests(at_once=15)
-    send(queue)
+    assert send(queue) == set(range(50, 200))
     assert {len(bodies) for bodies in queue.sent} == {10}
     jobs = sorted((decode_job(body) for bodies in queue.sent for body in bodies), key=lambda job: job.image_id)
     assert [(job.image_id, job.key, job.store_only, job.pack) for job in jobs] == [
@@ -53,7 +55,7 @@ def test_requests_are_full_and_under_way_together() -> None:
 def test_where_requests_are_free_all_is_sent_at_once() -> None:
     queue = Requests()
     queue.per_request = 1
-    send(queue)
+    assert send(queue) == set(range(50, 200))
     assert [len(bodies) for bodies in queue.sent] == [150]
 
 

@@ -46,6 +46,8 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._port, name)
+        if not callable(attribute):
+            return attribute
 
         def call(*args: Any, **kwargs: Any) -> Any:
             self._fate.calls += 1
@@ -215,6 +217,44 @@ def test_what_does_not_answer_is_tried_again(deployment: Deployment) -> None:
     assert len(deployment.rows("run_x")) == 15
 
 
+class Refusing:
+    """A queue of ten messages a request, or a store, that does not answer the next `left` of some requests."""
+
+    per_request = 10
+
+    def __init__(self, port: Any, method: str, refused: Callable[..., bool]) -> None:
+        self._port, self._method, self._refused = port, method, refused
+        self.left = 0
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._port, name)
+
+        def refusing(*args: Any, **kwargs: Any) -> Any:
+            if self.left and name == self._method and self._refused(*args):
+                self.left -= 1
+                raise Unavailable("no answer")
+            return call(*args, **kwargs)
+
+        return refusing
+
+
+@pytest.mark.parametrize("what", ["a request to the queue", "the record of the progress"])
+def test_jobs_that_the_queue_has_are_not_sent_again_after_a_failure(deployment: Deployment, what: str) -> None:
+    queue = Refusing(deployment.queue, "send", lambda bodies: any("/00030.jpg" in body for body in bodies))
+    store = Refusing(deployment.store, "put", lambda key, data: key.endswith("run.json"))
+    file = RunFile(store, "run_x", RunState(listing="numbers", pool="resnet50"), lambda: 1.0)  # type: ignore[arg-type]
+    setup = RunSetup(store, queue, lambda: 1.0, lead=1000, portion=120, chunk=120)  # type: ignore[arg-type]
+    run = BucketRun(file, Numbers(160), setup)
+    assert run.step()
+    (queue if "queue" in what else store).left = 2
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            run.step()
+    assert run.step()
+    assert file.state.sent == 120
+    assert deployment.queue.depth().visible == 120
+
+
 def test_a_lost_answer_is_no_other_process(deployment: Deployment) -> None:
     fate = Fate(dies=lambda: Unavailable("the connection broke after the store had done its part"))
     file = RunFile(Mortal(deployment.store, fate), "run_x", RunState(listing="l", pool="p"), lambda: 1.0)
@@ -312,6 +352,33 @@ def test_a_damaged_pack_gives_its_images_an_error(deployment: Deployment) -> Non
     errors = [row["error"] for row in deployment.rows("run_x")]
     assert errors == [None, f"{Numbers(4).images[1]}: its result is damaged", None]
     assert file.state.failed == 1
+
+
+def test_results_that_a_pack_should_not_hold_do_not_count(deployment: Deployment) -> None:
+    """Its key names the run, the portion and the positions; what else its lines say is damage."""
+    run, _ = sent(deployment, 5)
+    deployment.work()
+    (found,) = packs.list_results(deployment.store, "run_x", 1)
+    first, *lines = deployment.store.get(found.key).data.splitlines(keepends=True)
+    strangers = [
+        Result(batch_id="run_y", image_id=packs.image_id(1, 1), name="n", tagger="t", worker="w", attempt=9),
+        Result(batch_id="run_x", image_id=packs.image_id(2, 2), name="n", tagger="t", worker="w", attempt=9),
+    ]
+    damaged = [encode(stranger).encode() + b"\n" for stranger in strangers]
+    deployment.store.put(found.key, b"".join([first, *damaged, *lines[2:]]))
+    odd = image(4, name="odd", attempt=9)
+    (other,) = packs.make_packs([(image(3, attempt=9), encode(odd))])
+    deployment.store.put(other, encode(odd).encode())
+    end(run)
+    rows = deployment.rows("run_x")
+    assert [row["error"] and row["error"].rpartition(": ")[2] for row in rows] == [
+        None,
+        "its result is damaged",
+        "its result is damaged",
+        None,
+        None,
+    ]
+    assert [row["caption"] for row in rows[3:]] == ["a dog", "a dog"]
 
 
 def test_a_pack_that_disappears_is_waited_for_again(deployment: Deployment) -> None:
