@@ -114,7 +114,7 @@ class Worker:
             self._cloud.send(queue, self._jobs(_LARGE_IMAGES, bulk=False))
             _wait(pipeline, _LARGE_IMAGES)
         self._keys = kept
-        held = getattr(pipeline, "most_fetched_bytes", 0)  # a pipeline of an earlier version has no such bound
+        held = pipeline.most_fetched_bytes
         return held / (1 << 20), max(grown) / (1 << 20)
 
     @property

@@ -109,7 +109,7 @@ class Buckets:
     def move(self, name: str, bucket: Bucket, error: ClientError) -> bool:
         """Return whether the bucket turns out to be elsewhere than in the region of `bucket`: then open it again.
 
-        boto3 is asked once for each bucket, unless `error` names the region.
+        boto3 is asked, until it has an answer, once for each bucket, unless `error` names the region.
         """
         region = str(error.response.get("Error", {}).get("Region", ""))
         with self._lock:
@@ -118,7 +118,11 @@ class Buckets:
                 self._asked.add(name)
             region = region or self._regions.get(name, "")
         if ask:
-            region = self._ask_region(name)
+            try:
+                region = self._ask_region(name)
+            except BotoCoreError:  # what the caller has at hand says more
+                with self._lock:
+                    self._asked.discard(name)  # nobody answered: the next error asks again
         if not region or region == bucket.place.region:
             return False
         with self._lock:
@@ -141,8 +145,6 @@ class Buckets:
             answer: Any = self._clients.s3.head_bucket(Bucket=name)
         except ClientError as error:
             answer = error.response
-        except BotoCoreError:  # what the caller has at hand says more
-            return ""
         return str(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", ""))
 
     def _make(self, place: Place, credentials: ReadOnlyCredentials) -> S3Store:

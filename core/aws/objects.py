@@ -146,7 +146,7 @@ class Objects:
     def _ask(self, operation: str, name: str, key: str, bucket: Bucket, ask: Callable[[S3Store], T]) -> T:
         """Call `ask` until the answer is no error that passes. Raises the last error."""
         tries = int(self._clients.config.retries["total_max_attempts"])
-        tried = 0
+        tried, moved = 0, False
         while True:
             self._pace.wait()
             self._clients.count(f"s3.{operation}")
@@ -157,9 +157,8 @@ class Objects:
                 tried += 1
                 if isinstance(failure, ClientError):
                     failure.response["ResponseMetadata"]["RetryAttempts"] = tried - 1
-                    if _may_be_elsewhere(failure) and self._buckets.move(name, bucket, failure):
-                        moved = self._buckets.open(name)
-                        bucket, tried = moved or bucket, tried - 1
+                    if not moved and _may_be_elsewhere(failure) and self._buckets.move(name, bucket, failure):
+                        bucket, tried, moved = self._buckets.open(name) or bucket, tried - 1, True
                         continue
                 if tried >= tries or not self._passes(failure):
                     raise failure from error
@@ -178,6 +177,8 @@ class Objects:
         more: Any = {"VersionId": version} if version else {}
         answer = self._clients.s3.get_object(Bucket=bucket, Key=key, **more)
         body = answer["Body"]
+        if "ContentLength" not in answer:
+            raise ResponseParserError("an object of unknown length")
         return Found(
             answer["ContentLength"],
             _etag(answer.get("ETag")),

@@ -24,7 +24,7 @@ from core.errors import Misconfigured, Unavailable
 from core.storage.ports import IfMatch
 from tests.cloud import REGION, Cloud, clients_of
 from tests.contract.aws import made_bucket
-from tests.faulty import Answer, Cut, Faulty, Held, Request, Short, Silence, Slow, s3_error
+from tests.faulty import Answer, Cut, Faulty, Held, Request, Reset, Short, Silence, Slow, s3_error
 
 SLOW_DOWN = s3_error(503, "SlowDown", "Please reduce your request rate.")
 KEYS = [
@@ -197,6 +197,40 @@ def test_a_bucket_in_another_region_is_found_once(faulty: Faulty, clients: Clien
     assert S3Source(clients).read(f"s3://{bucket}/a", 10).data == b"found"
     assert asked.count("HEAD") == (how != "malformed")
     assert asked[-2:] == ["GET", "GET"], "nothing is asked twice any more"
+
+
+def test_a_server_that_names_other_regions_for_ever_is_told_of(faulty: Faulty, clients: Clients, bucket: str) -> None:
+    asked: list[str] = []
+
+    def on(request: Request) -> Answer:
+        asked.append(request.operation)
+        here = "/us-west-2/s3/" in request.headers["authorization"]
+        region = "eu-west-1" if here else "us-west-2"
+        return s3_error(400, "AuthorizationHeaderMalformed", "expecting", f"<Region>{region}</Region>")
+
+    faulty.on(on)
+    with pytest.raises(Misconfigured, match="region"):
+        store_of(clients, bucket).get("a")
+    assert asked == ["GET", "GET"]
+
+
+def test_a_region_is_asked_for_again_if_nobody_answered(faulty: Faulty, bucket: str) -> None:
+    clients = clients_of(faulty.endpoint, attempts=1, connect_s=10.0, read_s=60.0)
+    heads: list[str] = []
+
+    def on(request: Request) -> Answer | Reset | None:
+        if request.operation == "HEAD":
+            heads.append("asked")
+            return Reset() if len(heads) == 1 else Answer(200, b"", {"x-amz-bucket-region": "us-west-2"})
+        here = "/us-west-2/s3/" in request.headers["authorization"]
+        return None if here else s3_error(301, "PermanentRedirect", "address the specified endpoint")
+
+    faulty.on(on)
+    store = store_of(clients, bucket)
+    with pytest.raises(Misconfigured):
+        store.put("a", b"found")
+    store.put("a", b"found")
+    assert store.get("a").data == b"found"
 
 
 @pytest.mark.parametrize(
