@@ -246,7 +246,7 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 
 @click.command()
-@click.option("--count", default=2000, help="images a measurement")
+@click.option("--count", default=8000, help="images a measurement")
 @click.option("--rounds", default=5)
 @click.pass_obj
 def command(bench: Bench, count: int, rounds: int) -> Iterator[str]:
