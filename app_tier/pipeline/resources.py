@@ -11,8 +11,9 @@ from app_tier.pipeline.sizing import Resources
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _UNKNOWN_MB = 4096
-_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _LARGE_BYTES = 4 << 20
+_KEPT_BYTES = 16 << 20
 
 
 def measure_resources() -> Resources:
@@ -31,7 +32,9 @@ def return_large_blocks() -> bool:
     a worker with many threads held twice as much memory as the images that it had fetched.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl and macOS do not
-    return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES))
+    if mallopt is None or not mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES):
+        return False
+    return bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))  # or it would be 128 kB now: less than a frame
 
 
 def _memory_mb() -> int:
