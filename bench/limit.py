@@ -5,13 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import numpy as np
 
 from app_tier.pipeline.resources import measure_resources
 from app_tier.pipeline.sizing import Sizing
-from app_tier.taggers import Frame
+from app_tier.taggers import DeviceTagger, Frame, PendingTags
 from app_tier.worker import selection
 from config.settings import Settings
 from core.domain.messages import TagOptions
@@ -31,12 +33,10 @@ class Limit:
     def engine(self, photos: Sequence[bytes]) -> float:
         """Return images/s of the tagger alone, on full batches decoded beforehand."""
         size = self._sizes.batch
-        frames = np.stack([self._frame(data) for data in photos[:size]])
+        frames = [self._frame(data) for data in photos[:size]]
         rounds = max(1, len(photos) // size)
         started = time.perf_counter()
-        options = [TagOptions()] * size
-        for _ in range(rounds):
-            self.tagger.infer(frames, options)
+        self._tag(repeat(frames, rounds))
         return rounds * size / (time.perf_counter() - started)
 
     def decode_and_engine(self, photos: Sequence[bytes]) -> float:
@@ -53,12 +53,23 @@ class Limit:
         started = time.perf_counter()
         for _ in range(self._sizes.decode_threads):
             threading.Thread(target=decode, daemon=True).start()
-        left = len(photos)
-        while left:
-            batch = [decoded.get() for _ in range(min(left, self._sizes.batch))]
-            self.tagger.infer(np.stack(batch), [TagOptions()] * len(batch))
-            left -= len(batch)
+        size = self._sizes.batch
+        self._tag([decoded.get() for _ in range(min(size, len(photos) - done))] for done in range(0, len(photos), size))
         return len(photos) / (time.perf_counter() - started)
+
+    def _tag(self, batches: Iterable[list[Frame]]) -> None:
+        """Tag the batches, as many of them at a time as the tagger takes."""
+        under_way: deque[PendingTags] = deque()
+        for frames in batches:
+            options = [TagOptions()] * len(frames)
+            if not isinstance(self.tagger, DeviceTagger):
+                self.tagger.infer(np.stack(frames), options)
+                continue
+            if len(under_way) == self.tagger.under_way:
+                under_way.popleft().result()
+            under_way.append(self.tagger.submit(frames, options))
+        for pending in under_way:
+            pending.result()
 
     def _frame(self, data: bytes) -> Frame:
         return self.tagger.preprocess(self._decoder.decode(data))

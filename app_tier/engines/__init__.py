@@ -77,11 +77,13 @@ class Done:
 
 @runtime_checkable
 class DeviceEngine(Protocol):
-    """An engine on a device of its own, which takes the next batch while it computes one. Safe for several threads."""
+    """An engine that takes the next batch while it computes one: most have a device. Safe for several threads."""
 
     name: str
     best_batch: int
-    """It shrinks where the device runs out of memory, and is the most that the device takes at once."""
+    """It shrinks where a device runs out of memory."""
+    most_at_once: int | None
+    """The most images in one batch, where a device's memory limits them."""
     under_way: int
     """How many batches may be submitted before the first is collected. 1: it computes in `submit`."""
     decodes_jpegs: bool

@@ -99,6 +99,11 @@ class TorchEngine:
         for lane in self._make_lanes():
             self._lanes.put(lane)
 
+    @property
+    def most_at_once(self) -> int | None:
+        """The most images in one batch: on a GPU as many as its memory was measured for."""
+        return self.best_batch if self.under_way > 1 else None
+
     def infer(self, batch: Pixels) -> Outputs:
         """Run one forward pass."""
         return self.submit(list(batch)).result()

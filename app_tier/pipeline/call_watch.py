@@ -1,4 +1,4 @@
-"""Tells how long the calls that are under way have taken."""
+"""Tells how long the calls that are under way have taken, and the slowest that ended."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class CallWatch:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._started: dict[object, float] = {}
+        self._slowest_s = 0.0
         self._lock = threading.Lock()
 
     @contextmanager
@@ -26,7 +27,12 @@ class CallWatch:
             yield
         finally:
             with self._lock:
-                del self._started[this_call]
+                self._slowest_s = max(self._slowest_s, self._clock() - self._started.pop(this_call))
+
+    @property
+    def slowest_s(self) -> float:
+        """How many seconds the slowest call that ended took. 0 before the first ended."""
+        return self._slowest_s
 
     def longest_s(self) -> float:
         """Return how many seconds the slowest call has taken so far. 0 if none is under way."""

@@ -1,10 +1,10 @@
 """The infer stage: takes batches of decoded images, and tags them.
 
-1. A tagger that computes on the processor tags one batch at a time, in the stage's own thread.
-2. A tagger on a device takes several batches: while one is computed, this thread decodes and copies the next. Another
+1. A tagger without an engine that takes several batches tags one at a time, in the stage's own thread.
+2. Others take several: while one is computed, this thread decodes and copies the next. Another
    thread collects the results in order, so a batch that waits for more images delays none that is done.
 3. JPEGs that the device refuses go back to the decode stage, whose decoder says what is wrong with them, if anything.
-4. All images on the device are in the crash record: the device's decoder and the network may crash the process.
+4. All images under way are in the crash record: the device's decoder and the network may crash the process.
 """
 
 from __future__ import annotations
@@ -39,14 +39,13 @@ class Inference:
         refused: Callable[[WorkItem], None] = lambda item: None,
         calls: CallWatch | None = None,
     ) -> None:
-        """`calls` watches those that return tags; `hung_for` tells of those that only begin a batch on a device."""
+        """`calls` watches each batch, from its begin until its tags are there."""
         self._batcher = batcher
         self._crash_record = crash_record
         self._tagged = tagged
         self._refused = refused
         self._calls = calls or CallWatch()
         self._collector = _Collector(self._collect)
-        self._submitting: float | None = None
 
     def run(self) -> None:
         """Tag all batches. Runs in one thread. Raises the first error, also one of a batch under way."""
@@ -60,11 +59,6 @@ class Inference:
         finally:
             self._collector.close()
 
-    def hung_for(self) -> float:
-        """Return how many seconds a device has had its oldest batch. 0 if there is none."""
-        since = [began for began in (self._submitting, self._collector.oldest()) if began is not None]
-        return time.perf_counter() - min(since) if since else 0.0
-
     def _infer(self, batch: Sequence[WorkItem], tagger: Tagger) -> None:
         started = time.perf_counter()
         frames = np.stack([item.frame for item in batch])  # type: ignore[misc]  # decoded: each has its frame
@@ -74,8 +68,9 @@ class Inference:
 
     def _submit(self, batch: Sequence[WorkItem], tagger: DeviceTagger) -> None:
         """Give the batch to the device. The crash record holds it until it is collected."""
-        started = self._submitting = time.perf_counter()
+        started = time.perf_counter()
         with ExitStack() as recorded:
+            recorded.enter_context(self._calls.call())
             recorded.enter_context(self._crash_record.tagging([item.job.image_id for item in batch]))
             framed = self._decode(batch, tagger)
             if framed:
@@ -83,7 +78,6 @@ class Inference:
                 pending = tagger.submit([frame for _, frame in framed], [item.job.options for item in items])
                 under_way = _UnderWay(items, pending, started, recorded.pop_all())
                 self._collector.put(under_way, tagger.under_way)
-        self._submitting = None
 
     def _decode(self, batch: Sequence[WorkItem], tagger: DeviceTagger) -> list[tuple[WorkItem, AnyFrame]]:
         """Return the images with their frames, without those that the device refuses."""
@@ -119,7 +113,7 @@ class _UnderWay:
     pending: PendingTags
     started: float
     recorded: ExitStack
-    """Ends its entries in the crash record."""
+    """Ends its call, and its entries in the crash record."""
 
 
 class _Collector:
@@ -150,11 +144,6 @@ class _Collector:
             self._most = most
             self._under_way.append(batch)
             self._changed.notify_all()
-
-    def oldest(self) -> float | None:
-        """Return when the oldest batch under way was started."""
-        with self._changed:
-            return self._under_way[0].started if self._under_way else None
 
     def close(self) -> None:
         """Collect what is under way, then end the thread."""

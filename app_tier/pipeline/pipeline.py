@@ -48,6 +48,8 @@ from core.storage.ports import Delivery, ObjectStore, Queue
 
 Tagged = Sequence[tuple[WorkItem, Prediction]]
 
+_HUNG_BATCHES = 50
+"""A batch that takes this many times as long as the slowest before it counts as hung."""
 _HUNG_AT_MOST = 5
 """How many times `decode_timeout_s` a hung decode is tolerated while other images in flight are finished."""
 
@@ -295,12 +297,16 @@ class Pipeline:
         return not self.in_flight.unsuspected or self.hung_for() > _HUNG_AT_MOST * timeout_s
 
     def tagger_hangs(self) -> bool:
-        """Return whether this process must end, because a batch takes too long: on a GPU, as long as a decode may."""
-        settings, stages = self._options.worker, self._stages
-        return (
-            stages.inference.hung_for() > settings.decode_timeout_s
-            or stages.tagger_calls.longest_s() > settings.infer_timeout_s
-        )
+        """Return whether this process must end, because a batch takes too long.
+
+        That is `infer_timeout_s`, or less for a tagger whose batches so far were quick: then as long as a decode may
+        take, or many times the slowest of them.
+        """
+        settings, calls = self._options.worker, self._stages.tagger_calls
+        limit = settings.infer_timeout_s
+        if calls.slowest_s:
+            limit = min(limit, max(settings.decode_timeout_s, _HUNG_BATCHES * calls.slowest_s))
+        return calls.longest_s() > limit
 
     # --- receive: see receiving.py ------------------------------------------------------------
 

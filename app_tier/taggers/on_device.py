@@ -1,4 +1,4 @@
-"""What taggers have that pass frames on to an engine with a device of its own."""
+"""What taggers have that pass frames on to an engine which may take several batches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class OnDevice:
     @property
     def most_at_once(self) -> int | None:
         """The most images in one call: on a device, as many as its memory was measured for."""
-        return self._engine.best_batch if self.under_way > 1 else None
+        return self._engine.most_at_once if isinstance(self._engine, DeviceEngine) else None
 
     @property
     def under_way(self) -> int:

@@ -17,7 +17,9 @@ def test_the_slowest_call_under_way_counts() -> None:
             now[0] = 7.0
             assert watch.longest_s() == 7.0
         assert watch.longest_s() == 7.0
+        assert watch.slowest_s == 2.0
     assert watch.longest_s() == 0.0
+    assert watch.slowest_s == 7.0
 
 
 def test_a_call_that_fails_is_over() -> None:
