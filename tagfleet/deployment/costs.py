@@ -18,7 +18,8 @@ _SPEEDS = (25, 50, 100, 200, 400)
 
 _IDLE = {
     "control loop, a tick every 5 s: a PUT and a LIST to S3 and a request to SQS each": 12 * (PUT + LIST + SQS),
-    "collector, a minute: 59 looks for results, 20 counts of SQS, 12 LISTs of the workers": 79 * SQS + 12 * LIST,
+    "collector, a minute: 6 looks for results, 20 counts of SQS, 4 LISTs of the workers": 26 * SQS + 4 * LIST,
+    "web process, a minute: 12 LISTs of the workers": 12 * LIST,
 }
 """$ a minute for a deployment with one pool and no work. The requests were counted; those of the control loop by
 `python -m bench controller`.
