@@ -118,9 +118,9 @@ class Worker:
         return held / (1 << 20), max(grown) / (1 << 20)
 
     @property
-    def bound_mb(self) -> int | None:
-        """The setting's bound on the images that are held, in MB; None for a version without it."""
-        return getattr(self._settings.worker, "fetched_mb", None)
+    def bound_mb(self) -> int:
+        """The setting's bound on the images that are held, in MB."""
+        return self._settings.worker.fetched_mb
 
     @contextmanager
     def _pipeline(self, tagger: Tagger, decoding: type[NoDecoding] = NoDecoding) -> Iterator[tuple[Pipeline, str]]:

@@ -50,7 +50,7 @@ class Inference:
     def run(self) -> None:
         """Tag all batches. Runs in one thread. Raises the first error, also one of a batch under way."""
         try:
-            while self._collector.wait_for_room() and (batch := self._batcher.next()):
+            while batch := self._next():
                 tagger: Tagger = batch[0].tagger  # type: ignore[assignment]  # the one tagger that made all frames
                 if isinstance(tagger, DeviceTagger) and tagger.under_way > 1:
                     self._submit(batch, tagger)
@@ -58,6 +58,11 @@ class Inference:
                     self._infer(batch, tagger)
         finally:
             self._collector.close()
+
+    def _next(self) -> list[WorkItem]:
+        """Return the next batch that there is room for; it grows while it waits. Empty at the end."""
+        self._collector.wait_for_room()
+        return self._batcher.next()
 
     def _infer(self, batch: Sequence[WorkItem], tagger: Tagger) -> None:
         started = time.perf_counter()
@@ -128,12 +133,11 @@ class _Collector:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def wait_for_room(self) -> bool:
-        """Wait until the device may take another batch. Always returns True."""
+    def wait_for_room(self) -> None:
+        """Wait until another batch may be taken."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._under_way) < self._most or self._error)
         self._raise_error()
-        return True
 
     def put(self, batch: _UnderWay, most: int) -> None:
         """Let the batch be collected. `most` may be under way together."""

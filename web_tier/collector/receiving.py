@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
 from core.domain.messages import OutputMessage, decode_output
@@ -103,7 +103,6 @@ class ResultReceiver:
         """
         if wait_s <= WAIT_S:
             return self._queue.receive(GROUP, wait_s)
-        done = threading.Event()
         asked: Future[Sequence[Delivery]] = Future()
 
         def receive() -> None:
@@ -113,8 +112,7 @@ class ResultReceiver:
                 asked.set_exception(error)
 
         threading.Thread(target=receive, name="long poll", daemon=True).start()
-        asked.add_done_callback(lambda _: done.set())
-        while not done.wait(_STOPS_WITHIN_S):
+        while not wait([asked], _STOPS_WITHIN_S).done:
             if stop.is_set():
                 asked.add_done_callback(self._release)
                 return []
