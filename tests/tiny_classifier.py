@@ -33,8 +33,8 @@ def write_photos(folder: Path, count: int, seed: int, names: tuple[str, ...] | N
     return folder
 
 
-def write_weights(path: Path, *, clear: bool = True) -> Path:
-    """Write random weights with a head that finds the colour. Without `clear` two labels of a colour hardly differ."""
+def write_weights(path: Path) -> Path:
+    """Write random weights with a head that finds the colour."""
     import timm
     import torch
     from safetensors.torch import save_file
@@ -54,10 +54,6 @@ def write_weights(path: Path, *, clear: bool = True) -> Path:
     rows = rows * (20 / (rows @ rows.T).max())
     weight, bias = torch.zeros_like(network.fc.weight), torch.full_like(network.fc.bias, -30.0)
     weight[: len(COLOURS)], bias[: len(COLOURS)] = rows, -rows @ centre
-    if not clear:
-        twins = slice(len(COLOURS), 2 * len(COLOURS))
-        weight[twins] = rows + 0.002 * rows.abs().max() * torch.randn_like(rows)
-        bias[twins] = -(weight[twins] @ centre)
     state = network.state_dict() | {"fc.weight": weight, "fc.bias": bias}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
