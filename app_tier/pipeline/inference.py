@@ -1,8 +1,9 @@
 """The infer stage: takes batches of decoded images, and tags them.
 
 1. A tagger without an engine that takes several batches tags one at a time, in the stage's own thread.
-2. Others take several: while one is computed, this thread decodes and copies the next. Another
-   thread collects the results in order, so a batch that waits for more images delays none that is done.
+2. Others take several: while one is computed, this thread decodes and copies the next. Another thread collects the
+   outputs in order, so a batch that waits for more images delays none that is done. It makes the predictions once the
+   device may take another batch: to settle near-ties takes time.
 3. JPEGs that the device refuses go back to the decode stage, whose decoder says what is wrong with them, if anything.
 4. All images under way are in the crash record: the device's decoder and the network may crash the process.
 """
@@ -99,9 +100,12 @@ class Inference:
             framed.append((item, frame))
         return framed
 
-    def _collect(self, under_way: _UnderWay) -> None:
+    def _collect(self, under_way: _UnderWay, free: Callable[[], None]) -> None:
+        """Pass the batch on. `free` is called once the device may take another."""
         with under_way.recorded:
-            predictions = under_way.pending.result()
+            outputs = under_way.pending.outputs()
+            free()
+            predictions = under_way.pending.predict(outputs)
         self._pass_on(under_way.batch, predictions, under_way.started)
 
     def _pass_on(self, batch: Sequence[WorkItem], predictions: Sequence[Prediction], started: float) -> None:
@@ -124,7 +128,7 @@ class _UnderWay:
 class _Collector:
     """Collects batches in order, in a thread that starts with the first. Its error is raised by the other methods."""
 
-    def __init__(self, collect: Callable[[_UnderWay], None]) -> None:
+    def __init__(self, collect: Callable[[_UnderWay, Callable[[], None]], None]) -> None:
         self._collect = collect
         self._under_way: deque[_UnderWay] = deque()
         self._most = 1
@@ -161,14 +165,16 @@ class _Collector:
     def _run(self) -> None:
         try:
             while batch := self._next():
-                self._collect(batch)
-                with self._changed:
-                    self._under_way.popleft()
-                    self._changed.notify_all()
+                self._collect(batch, self._free)
         except BaseException as error:  # noqa: BLE001  # raised in the stage's own thread
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
+
+    def _free(self) -> None:
+        with self._changed:
+            self._under_way.popleft()
+            self._changed.notify_all()
 
     def _next(self) -> _UnderWay | None:
         with self._changed:

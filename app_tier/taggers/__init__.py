@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from app_tier.engines import AnyFrame, DeviceFrame, Pixels
+from app_tier.engines import AnyFrame, DeviceFrame, Outputs, Pixels
 from core.domain.messages import Feedback, Tag, TagOptions
 from core.imaging.plain_jpeg import PlainJpeg
 
@@ -68,8 +68,14 @@ class Tagger(Protocol):
 class PendingTags:
     """A batch that a tagger has taken."""
 
-    result: Callable[[], list[Prediction]]
-    """Waits for the predictions. Has to be called, once, and raises what `infer` raises."""
+    outputs: Callable[[], Outputs]
+    """Waits for the engine, which then takes another batch. Has to be called, once; raises what `infer` raises."""
+    predict: Callable[[Outputs], list[Prediction]]
+    """Makes the predictions from the outputs, also while the engine computes another batch."""
+
+    def result(self) -> list[Prediction]:
+        """Wait for the predictions. Called in place of the two functions."""
+        return self.predict(self.outputs())
 
 
 @runtime_checkable

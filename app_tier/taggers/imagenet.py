@@ -44,9 +44,9 @@ class ImageNetTagger(OnDevice):
         return self._predict(frames, self._engine.infer(frames), options)
 
     def submit(self, frames: Sequence[AnyFrame], options: Sequence[TagOptions]) -> PendingTags:
-        """Start a forward pass. Near-ties are settled when the result is taken."""
+        """Start a forward pass. Near-ties are settled when the predictions are made."""
         pending = submit(self._engine, frames)
-        return PendingTags(lambda: self._predict(pending.frames, pending.result(), options))
+        return PendingTags(pending.result, lambda outputs: self._predict(pending.frames, outputs, options))
 
     def _predict(self, frames: Rows, outputs: Outputs, options: Sequence[TagOptions]) -> list[Prediction]:
         outputs = self._near_ties.settle(frames, outputs)

@@ -42,7 +42,7 @@ class MultiLabelTagger(OnDevice):
     def submit(self, frames: Sequence[AnyFrame], options: Sequence[TagOptions]) -> PendingTags:
         """Start a forward pass."""
         pending = submit(self._engine, frames)
-        return PendingTags(lambda: self._predict(pending.result(), options))
+        return PendingTags(pending.result, lambda outputs: self._predict(outputs, options))
 
     def _predict(self, outputs: Outputs, options: Sequence[TagOptions]) -> list[Prediction]:
         probabilities = sigmoid(outputs / self._temperature)

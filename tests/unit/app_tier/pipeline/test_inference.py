@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app_tier.engines import AnyFrame, DeviceFrame
+from app_tier.engines import AnyFrame, DeviceFrame, Outputs
 from app_tier.pipeline.batching import InferenceBatcher
 from app_tier.pipeline.call_watch import CallWatch
 from app_tier.pipeline.crash_record import CrashRecord
@@ -35,6 +35,8 @@ class DeviceColours(ColourTagger):
         super().__init__()
         self.submitted: list[int] = []
         self.gates: list[threading.Event] = []
+        self.settled = threading.Event()
+        self.settled.set()
         self.refuses: Callable[[bytes], bool] = lambda data: False
         self.error: Exception | None = None
 
@@ -48,13 +50,17 @@ class DeviceColours(ColourTagger):
         self.gates.append(gate)
         pixels = np.stack([frame.pixels if isinstance(frame, DeviceFrame) else frame for frame in frames])
 
-        def result() -> list[Prediction]:
+        def outputs() -> Outputs:
             assert gate.wait(60)
             if self.error:
                 raise self.error
-            return self.infer(pixels, options)
+            return pixels
 
-        return PendingTags(result)
+        def predict(outputs: Outputs) -> list[Prediction]:
+            assert self.settled.wait(60)
+            return self.infer(outputs, options)
+
+        return PendingTags(outputs, predict)
 
 
 class Stage:
@@ -108,6 +114,21 @@ def stage(tmp_path: Path) -> Stage:
 def in_record(folder: Path) -> set[str]:
     (file,) = folder.glob("*.in-hand")
     return {entry.decode() for entry in file.read_bytes().replace(b"\0", b" ").split()}
+
+
+def test_the_device_takes_another_batch_while_predictions_are_made(stage: Stage) -> None:
+    stage.tagger.settled.clear()
+    stage.put(0, 1, 2, 3, 4, 5)
+    stage.thread.start()
+    wait_until(lambda: stage.tagger.submitted == [2, 2])
+    stage.tagger.gates[0].set()
+    wait_until(lambda: stage.tagger.submitted == [2, 2, 2])
+    assert not stage.tagged
+    stage.tagger.settled.set()
+    for gate in stage.tagger.gates:
+        gate.set()
+    stage.finish()
+    assert len(stage.tagged) == 6
 
 
 def test_two_batches_are_under_way_and_recorded_and_a_third_waits(stage: Stage, tmp_path: Path) -> None:
