@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
 from core.domain.dropped_files import is_drop
 from core.errors import TagfleetError
-from web_tier.catalog import changes
+from web_tier.catalog import changes, tag_counts
 from web_tier.catalog.batches import AnyRow, Batch, Catalog, Image, NoSuchBatch, read_batch, select_images
 from web_tier.catalog.pace import Pace
 from web_tier.catalog.tables import batches, images
@@ -132,6 +132,7 @@ class LifecycleCatalog(Catalog):
         with self._database.writing() as connection:
             if not connection.execute(marking).rowcount:
                 raise NoSuchBatch(f"there is no batch {batch_id[:80]!r}")
+            tag_counts.subtract_batch(connection, batch_id)
 
     def deleted(self, batch_ids: Collection[str]) -> set[str]:
         """Return which of these batches are deleted."""

@@ -14,7 +14,7 @@ from web_tier.catalog import changes
 from web_tier.catalog.batch_options import select_tags
 from web_tier.catalog.batches import AnyRow
 from web_tier.catalog.tables import batches, images
-from web_tier.catalog.tag_rows import write_shown_tags
+from web_tier.catalog.tag_rows import SHOWN_TAGS, ToShow, write_shown_tags
 from web_tier.catalog.uploads import UploadCatalog
 from web_tier.catalog.visibility import STATUS, WAITING, in_batch, not_deleted
 
@@ -158,7 +158,7 @@ _LOCK_BATCHES = (
 Every change of images locks their batches first, in the order of their ids, so that no deadlock is possible.
 """
 _LOCK_IMAGES = (
-    select(images.c.id, images.c.batch_id, images.c.status, images.c.provisional, images.c.attempt)
+    select(images.c.id, images.c.batch_id, images.c.position, images.c.status, images.c.provisional, images.c.attempt)
     .where(images.c.id.in_(_IDS))
     .with_for_update()
 )
@@ -173,12 +173,15 @@ def _replaces(outcome: ImageOutcome, row: AnyRow, batch: AnyRow) -> bool:
 
 
 _FIELDS = ("error", "caption", "timings", "tagger", "finished_at", "provisional", "width", "height")
-_UPDATE_IMAGE = changes.image_update(*_FIELDS, "tags", "said", "edited", "status")
+_UPDATE_IMAGE = changes.image_update(*_FIELDS, *SHOWN_TAGS, "status")
 
 
 def _write(connection: Connection, chosen: Mapping[str, ImageOutcome], found: Mapping[str, AnyRow], now: float) -> None:
     """Update the images, and the counters of their batches. The batches are locked."""
-    shown = write_shown_tags(connection, {image_id: outcome.tags for image_id, outcome in chosen.items()})
+    shown = write_shown_tags(
+        connection,
+        {id: ToShow(found[id].batch_id, found[id].position, outcome.tags) for id, outcome in chosen.items()},
+    )
     by_batch: dict[str, list[ImageOutcome]] = defaultdict(list)
     for outcome in chosen.values():
         by_batch[found[outcome.image_id].batch_id].append(outcome)
@@ -193,9 +196,7 @@ def _write(connection: Connection, chosen: Mapping[str, ImageOutcome], found: Ma
             changes.image_values(
                 outcome.image_id,
                 number,
-                tags=shown[outcome.image_id].tags,
-                said=shown[outcome.image_id].said,
-                edited=shown[outcome.image_id].edited,
+                **{name: getattr(shown[outcome.image_id], name) for name in SHOWN_TAGS},
                 status="failed" if outcome.error is not None else "succeeded",
                 **{name: getattr(outcome, name) for name in _FIELDS},
             )

@@ -102,10 +102,20 @@ images = Table(
     Column("feedback", BigInteger),
     Column("width", Integer),
     Column("height", Integer),
+    Column("surest", Float),
     Index(None, "batch_id", "position", unique=True),
     Index(None, "batch_id", "change", unique=True),
     Index(None, "batch_id", "sha256", "name", unique=True),
     Index(None, "sha256"),
+    Index(None, "batch_id", "status", "position"),
+    Index(
+        "ix_images_batch_id_surest_position",
+        "batch_id",
+        "surest",
+        "position",
+        sqlite_where=text("surest IS NOT NULL"),
+        postgresql_where=text("surest IS NOT NULL"),
+    ),
     Index(
         "ix_images_unsent",
         "created_at",
@@ -126,19 +136,61 @@ images = Table(
 - `tags`: the tags to show. `said`: the tagger's own, if there are edits. `edited`: the two differ.
 - `feedback`: the change number of the last tag edit, until it is published to adaptive taggers.
 - `width`, `height`: pixels of the upright image, null if no worker reported them.
+- `surest`: the highest confidence of its shown tags, 1 for a person's; null without any, or while they are unplaced.
 """
+
+_KEY = Text().with_variant(Text(collation="C"), "postgresql")
 
 tags = Table(
     "tags",
     metadata,
     Column("image_id", Text, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
-    Column("key", Text().with_variant(Text(collation="C"), "postgresql"), primary_key=True),
+    Column("key", _KEY, primary_key=True),
     Column("name", Text, nullable=False),
     Column("confidence", Float),
     Column("source", Text, nullable=False),
+    Column("batch_id", Text),
+    Column("position", BigInteger),
     Index(None, "key", "image_id", "name"),
+    Index(
+        "ix_tags_unplaced",
+        "image_id",
+        sqlite_where=text("batch_id IS NULL"),
+        postgresql_where=text("batch_id IS NULL"),
+    ),
+    Index(
+        "ix_tags_batch_id_key_position",
+        "batch_id",
+        "key",
+        "position",
+        sqlite_where=text("batch_id IS NOT NULL"),
+        postgresql_where=text("batch_id IS NOT NULL"),
+    ),
 )
-"""The shown tags of images again, for search. `key` is the name in folded case, and sorts by code points."""
+"""The shown tags of images again, for search. `key` is the name in folded case, and sorts by code points.
+
+`batch_id` and `position` are the image's. They are null in *unplaced* rows, which an earlier version wrote.
+"""
+
+tag_counts = Table(
+    "tag_counts",
+    metadata,
+    Column("batch_id", Text, primary_key=True),
+    Column("key", _KEY, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Index(
+        "ix_tag_counts_most",
+        "images",
+        "key",
+        sqlite_where=text("batch_id = ''"),
+        postgresql_where=text("batch_id = ''"),
+    ),
+)
+"""How many images have a tag: in each batch, and under the batch "" in all that are not deleted.
+
+It counts placed rows of `tags`. `name` is one of their spellings: the greatest since the count was last zero.
+"""
 
 verdicts = Table(
     "verdicts",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, insert, or_, select
 
 from config.labels.hierarchy import below
+from web_tier.catalog import tag_counts
 from web_tier.catalog.edits import TagDecision, TagDict, latest_decisions, merge_tags, tag_key
 from web_tier.catalog.tables import images, tags, verdicts
 
@@ -22,7 +23,11 @@ _DECISIONS = (
     .where(verdicts.c.image_id.in_(bindparam("ids", expanding=True)), verdicts.c.undone_at.is_(None))
     .order_by(verdicts.c.id)
 )
-_DELETE_ROWS = delete(tags).where(tags.c.image_id.in_(bindparam("ids", expanding=True)))
+_DELETE_ROWS = (
+    delete(tags)
+    .where(tags.c.image_id.in_(bindparam("ids", expanding=True)))
+    .returning(tags.c.batch_id, tags.c.key, tags.c.name)
+)
 _INSERT_ROWS = insert(tags)
 
 
@@ -71,22 +76,44 @@ class ShownTags:
     tags: list[TagDict]
     said: list[TagDict] | None
     edited: bool
+    surest: float | None
 
 
-def write_shown_tags(connection: Connection, model_tags: Mapping[str, Sequence[TagDict]]) -> dict[str, ShownTags]:
-    """Merge the model's tags with people's decisions and rewrite the `tags` rows. By image id.
+SHOWN_TAGS = ("tags", "said", "edited", "surest")
+"""The columns that `ShownTags` holds."""
 
-    The caller has locked the batches of the images, and writes the returned columns.
+
+@dataclass(frozen=True, slots=True)
+class ToShow:
+    """An image whose tags are written: where it is, and what the tagger says."""
+
+    batch_id: str
+    position: int
+    said: Sequence[TagDict]
+
+
+def write_shown_tags(connection: Connection, images_by_id: Mapping[str, ToShow]) -> dict[str, ShownTags]:
+    """Merge the model's tags with people's decisions, and rewrite and count the `tags` rows. By image id.
+
+    The caller has locked the batches of the images, and writes the returned columns. Called once in a transaction, as
+    `tag_counts` demands.
     """
-    decisions = read_decisions(connection, model_tags)
+    decisions = read_decisions(connection, images_by_id)
     shown: dict[str, ShownTags] = {}
-    for image_id, own in model_tags.items():
+    for image_id, image in images_by_id.items():
+        own = image.said
         plain = merge_tags(own, {})
         of_image = decisions.get(image_id)
         merged = plain if of_image is None else merge_tags(own, of_image)
-        shown[image_id] = ShownTags(merged, None if of_image is None else plain, merged != plain)
-    _write_rows(connection, {image_id: columns.tags for image_id, columns in shown.items()})
+        shown[image_id] = ShownTags(merged, None if of_image is None else plain, merged != plain, _surest(merged))
+    _write_rows(connection, images_by_id, shown)
     return shown
+
+
+def _surest(shown: Sequence[TagDict]) -> float | None:
+    """Return the highest confidence; a person's tag has the highest that there is."""
+    sure = (1.0 if tag["source"] == "person" else tag["confidence"] for tag in shown)
+    return max((confidence for confidence in sure if confidence is not None), default=None)
 
 
 def read_decisions(connection: Connection, image_ids: Collection[str]) -> dict[str, dict[str, TagDecision]]:
@@ -97,8 +124,11 @@ def read_decisions(connection: Connection, image_ids: Collection[str]) -> dict[s
     return {image_id: latest_decisions(of_image) for image_id, of_image in decisions.items()}
 
 
-def _write_rows(connection: Connection, shown: Mapping[str, Sequence[TagDict]]) -> None:
-    connection.execute(_DELETE_ROWS, {"ids": list(shown)})
+def _write_rows(connection: Connection, places: Mapping[str, ToShow], shown: Mapping[str, ShownTags]) -> None:
+    counts = tag_counts.Changes()
+    for batch_id, key, name in connection.execute(_DELETE_ROWS, {"ids": list(shown)}):
+        if batch_id is not None:
+            counts.add(batch_id, key, name, -1)
     rows = {
         (image_id, key): {
             "image_id": image_id,
@@ -106,10 +136,15 @@ def _write_rows(connection: Connection, shown: Mapping[str, Sequence[TagDict]]) 
             "name": tag["name"][:_KEPT],
             "confidence": tag["confidence"],
             "source": tag["source"],
+            "batch_id": places[image_id].batch_id,
+            "position": places[image_id].position,
         }
-        for image_id, of_image in shown.items()
-        for tag in reversed(of_image)  # if shortening makes two keys equal, the first tag wins
+        for image_id, columns in shown.items()
+        for tag in reversed(columns.tags)  # if shortening makes two keys equal, the first tag wins
         for key in (tag_key(tag["name"])[:_KEPT],)
     }
     if rows:
         connection.execute(_INSERT_ROWS, list(rows.values()))
+    for row in rows.values():
+        counts.add(row["batch_id"], row["key"], row["name"], +1)
+    counts.write(connection)

@@ -15,7 +15,7 @@ from web_tier.catalog.batches import Image, KeyReused, read_batch, select_images
 from web_tier.catalog.database import Database
 from web_tier.catalog.edits import TagDecision, tag_key
 from web_tier.catalog.tables import batches, images, tags, verdicts
-from web_tier.catalog.tag_rows import TagFilter, begins_with, write_shown_tags
+from web_tier.catalog.tag_rows import SHOWN_TAGS, TagFilter, ToShow, begins_with, write_shown_tags
 from web_tier.catalog.visibility import belongs_to, not_deleted
 
 _NAMED = 3
@@ -242,23 +242,26 @@ def _check_tagged(connection: Connection, edit: Edit, image_ids: Sequence[str]) 
                 raise NotTagged(f"{name[:80]} has no tag {one.name!r} to {edit.feedback}; add is for what is missing")
 
 
-_UPDATE_IMAGE = changes.image_update("tags", "said", "edited", "feedback")
+_UPDATE_IMAGE = changes.image_update(*SHOWN_TAGS, "feedback")
 
 
 def _update_images(connection: Connection, batch_id: str, image_ids: Sequence[str], now: float) -> None:
     """Recompute the tags of these images from the tagger's tags and the decisions in effect."""
     found = connection.execute(
-        select(images.c.id, images.c.tags, images.c.said).where(images.c.id.in_(image_ids)).order_by(images.c.id)
+        select(images.c.id, images.c.position, images.c.tags, images.c.said)
+        .where(images.c.id.in_(image_ids))
+        .order_by(images.c.id)
     ).all()
     numbers = changes.advance(connection, batch_id, now, by=len(found))
-    shown = write_shown_tags(connection, {row.id: row.tags if row.said is None else row.said for row in found})
+    shown = write_shown_tags(
+        connection,
+        {row.id: ToShow(batch_id, row.position, row.tags if row.said is None else row.said) for row in found},
+    )
     rows = [
         changes.image_values(
             row.id,
             number,
-            tags=shown[row.id].tags,
-            said=shown[row.id].said,
-            edited=shown[row.id].edited,
+            **{name: getattr(shown[row.id], name) for name in SHOWN_TAGS},
             feedback=number,
         )
         for number, row in zip(numbers, found, strict=True)

@@ -80,7 +80,7 @@ def test_the_tags_of_an_earlier_catalogue_are_found(engine):
     with engine.connect() as connection:
         rows = connection.execute(select(tags)).all()
         kept = connection.execute(select(images.c.tags, images.c.edited, images.c.said).order_by(images.c.id)).all()
-    assert [tuple(row) for row in rows] == [("img_1", "crane", "Crane", 0.9, "model")]
+    assert [tuple(row) for row in rows] == [("img_1", "crane", "Crane", 0.9, "model", None, None)]
     assert [tuple(row) for row in kept] == [(said, False, None), ([], False, None)]
 
 
