@@ -63,10 +63,10 @@ class TagFilter:
         return exists().where(tags.c.image_id == images.c.id, self.condition())
 
 
-def begins_with(prefix: str) -> ColumnElement[bool]:
-    """Match rows of `tags` whose name begins with `prefix`, in upper or lower case."""
+def begins_with(prefix: str, of: ColumnElement[str] = tags.c.key) -> ColumnElement[bool]:
+    """Match rows whose tag begins with `prefix`, in upper or lower case. `of` is the column with the tag's key."""
     key = tag_key(prefix)[:_KEPT]
-    return and_(tags.c.key >= key, tags.c.key < key + _LAST)
+    return and_(of >= key, of < key + _LAST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from core.errors import TagfleetError
 from web_tier.catalog import changes
 from web_tier.catalog.batches import Image, KeyReused, read_batch, select_images
 from web_tier.catalog.database import Database
 from web_tier.catalog.edits import TagDecision, tag_key
-from web_tier.catalog.tables import batches, images, tags, verdicts
-from web_tier.catalog.tag_rows import SHOWN_TAGS, TagFilter, ToShow, begins_with, write_shown_tags
-from web_tier.catalog.visibility import belongs_to, not_deleted
+from web_tier.catalog.tables import images, tags, verdicts
+from web_tier.catalog.tag_list import TagCount, list_tags
+from web_tier.catalog.tag_rows import SHOWN_TAGS, TagFilter, ToShow, write_shown_tags
+from web_tier.catalog.visibility import belongs_to, has_hidden_rows, not_deleted, of_shown_image
 
 _NAMED = 3
 _IMAGES_AT_ONCE = 100
@@ -45,14 +46,6 @@ class Edit:
     decisions: Sequence[TagDecision]
     feedback: str | None = None
     """accept, reject or add, if the edit was given as feedback."""
-
-
-@dataclass(frozen=True, slots=True)
-class TagCount:
-    """A tag, and how many images have it."""
-
-    name: str
-    count: int
 
 
 class TagCatalog:
@@ -106,18 +99,13 @@ class TagCatalog:
         with self._database.reading() as connection:
             return _images(connection, batch_id, list(found))
 
-    def tags(self, prefix: str, limit: int) -> list[TagCount]:
-        """Return the tags that begin with `prefix`, in upper or lower case, and their counts; most frequent first."""
-        count = func.count()
-        query = (
-            select(func.max(tags.c.name), count).group_by(tags.c.key).order_by(count.desc(), tags.c.key).limit(limit)
-        )
-        if prefix:
-            query = query.where(begins_with(prefix))
+    def tags(self, prefix: str, limit: int, batch_id: str | None = None) -> list[TagCount]:
+        """Return the tags that begin with `prefix`, in upper or lower case, and their counts; most frequent first.
+
+        Of one batch or of all. Raises NoSuchBatch.
+        """
         with self._database.reading() as connection:
-            if _has_hidden_rows(connection):
-                query = query.where(_of_shown_image())
-            return [TagCount(name, number) for name, number in connection.execute(query)]
+            return list_tags(connection, prefix, limit, batch_id)
 
     def search(self, wanted: TagFilter, limit: int, before: str | None = None) -> list[Image]:
         """Return matching images of all batches, newest first, starting after the image `before`."""
@@ -127,25 +115,12 @@ class TagCatalog:
                 ids = select(tags.c.image_id).where(wanted.condition()).distinct()
                 if before is not None:
                     ids = ids.where(tags.c.image_id < before)
-                if _has_hidden_rows(connection):
-                    ids = ids.where(_of_shown_image())
+                if has_hidden_rows(connection):
+                    ids = ids.where(of_shown_image())
                 query = query.where(images.c.id.in_(ids.order_by(tags.c.image_id.desc()).limit(limit)))
             elif before is not None:
                 query = query.where(images.c.id < before)
             return [Image(*row) for row in connection.execute(query)]
-
-
-def _has_hidden_rows(connection: Connection) -> bool:
-    """Return whether rows of deleted batches are left, which must be filtered out. Mostly there are none."""
-    left = select(batches.c.id).where(
-        batches.c.deleted_at.is_not(None), batches.c.purged_at.is_(None), batches.c.cleared_at.is_(None)
-    )
-    return connection.execute(left.limit(1)).one_or_none() is not None
-
-
-def _of_shown_image() -> ColumnElement[bool]:
-    """Match rows of `tags` whose image is not in a deleted batch."""
-    return exists().where(images.c.id == tags.c.image_id, not_deleted()).correlate(tags)
 
 
 def _in_order(image_ids: Sequence[str], edit: Edit) -> list[str]:
