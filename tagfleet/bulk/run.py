@@ -19,8 +19,8 @@ from core.storage.ports import Depth, ObjectStore, Queue
 from core.util.backoff import compute_backoff
 from tagfleet.bulk.jobs import send_jobs
 from tagfleet.bulk.listing import ListedObject, Listing, looks_like_image
-from tagfleet.bulk.poll_interval import PollInterval
 from tagfleet.bulk.parquet_files import as_parquet, save_results
+from tagfleet.bulk.poll_interval import PollInterval
 from tagfleet.bulk.results import Results
 from tagfleet.bulk.state import Portion, RunFile
 
