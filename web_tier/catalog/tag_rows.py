@@ -105,12 +105,13 @@ def write_shown_tags(connection: Connection, images_by_id: Mapping[str, ToShow])
         plain = merge_tags(own, {})
         of_image = decisions.get(image_id)
         merged = plain if of_image is None else merge_tags(own, of_image)
-        shown[image_id] = ShownTags(merged, None if of_image is None else plain, merged != plain, _surest(merged))
+        said = None if of_image is None else plain
+        shown[image_id] = ShownTags(merged, said, merged != plain, compute_surest(merged))
     _write_rows(connection, images_by_id, shown)
     return shown
 
 
-def _surest(shown: Sequence[TagDict]) -> float | None:
+def compute_surest(shown: Sequence[TagDict]) -> float | None:
     """Return the highest confidence; a person's tag has the highest that there is."""
     sure = (1.0 if tag["source"] == "person" else tag["confidence"] for tag in shown)
     return max((confidence for confidence in sure if confidence is not None), default=None)
