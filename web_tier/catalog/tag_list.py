@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 
 from web_tier.catalog.batches import AnyRow, read_batch
-from web_tier.catalog.placing import has_unplaced
+from web_tier.catalog.search import has_hidden_rows, of_shown_image
 from web_tier.catalog.tables import batches, images, tag_counts, tags
-from web_tier.catalog.tag_rows import begins_with
-from web_tier.catalog.visibility import has_hidden_rows, in_batch, of_shown_image
+from web_tier.catalog.tag_rows import begins_with, has_unplaced, prefix_range
+from web_tier.catalog.visibility import in_batch
 
 _FEW = 2000
 """So many tags with a prefix are sorted. Of more, the first are found sooner among the most frequent of all tags."""
@@ -65,7 +65,8 @@ def _is_counted(connection: Connection, batch_id: str) -> bool:
 
 
 def _kept(connection: Connection, prefix: str, limit: int, batch_id: str | None) -> Sequence[AnyRow]:
-    prefixed: list[ColumnElement[bool]] = [begins_with(prefix, tag_counts.c.key)] if prefix else []
+    low, high = prefix_range(prefix)
+    prefixed = [tag_counts.c.key >= low, tag_counts.c.key < high] if prefix else []
     if batch_id is not None:
         query = _LISTED.where(tag_counts.c.batch_id == batch_id, *prefixed)
     elif prefix and _are_few(connection, prefixed):

@@ -14,10 +14,11 @@ from web_tier.catalog import changes
 from web_tier.catalog.batches import Image, KeyReused, read_batch, select_images
 from web_tier.catalog.database import Database
 from web_tier.catalog.edits import TagDecision, tag_key
-from web_tier.catalog.tables import images, tags, verdicts
+from web_tier.catalog.search import search
+from web_tier.catalog.tables import images, verdicts
 from web_tier.catalog.tag_list import TagCount, list_tags
 from web_tier.catalog.tag_rows import SHOWN_TAGS, TagFilter, ToShow, write_shown_tags
-from web_tier.catalog.visibility import belongs_to, has_hidden_rows, not_deleted, of_shown_image
+from web_tier.catalog.visibility import belongs_to, not_deleted
 
 _NAMED = 3
 _IMAGES_AT_ONCE = 100
@@ -109,18 +110,8 @@ class TagCatalog:
 
     def search(self, wanted: TagFilter, limit: int, before: str | None = None) -> list[Image]:
         """Return matching images of all batches, newest first, starting after the image `before`."""
-        query = select_images().order_by(images.c.id.desc()).limit(limit)
         with self._database.reading() as connection:
-            if wanted:
-                ids = select(tags.c.image_id).where(wanted.condition()).distinct()
-                if before is not None:
-                    ids = ids.where(tags.c.image_id < before)
-                if has_hidden_rows(connection):
-                    ids = ids.where(of_shown_image())
-                query = query.where(images.c.id.in_(ids.order_by(tags.c.image_id.desc()).limit(limit)))
-            elif before is not None:
-                query = query.where(images.c.id < before)
-            return [Image(*row) for row in connection.execute(query)]
+            return search(connection, wanted, limit, before)
 
 
 def _in_order(image_ids: Sequence[str], edit: Edit) -> list[str]:

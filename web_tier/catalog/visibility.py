@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, and_, case, exists, func, select
+from sqlalchemy import BindParameter, ColumnElement, and_, case, exists, func, select
 
-from web_tier.catalog.tables import batches, images, tags
+from web_tier.catalog.tables import batches, images
 
 WAITING = ("received", "queued")
 """The statuses of an image that has no result yet and may still get one."""
@@ -57,16 +57,3 @@ def belongs_to(batch_id: str) -> ColumnElement[bool]:
 def not_deleted() -> ColumnElement[bool]:
     """Match images whose batch is not deleted, in a query over all batches."""
     return exists().where(_OF_IMAGE, _owner.c.deleted_at.is_(None)).correlate(images)
-
-
-def has_hidden_rows(connection: Connection) -> bool:
-    """Return whether rows of deleted batches are left, which must be filtered out. Mostly there are none."""
-    left = select(batches.c.id).where(
-        batches.c.deleted_at.is_not(None), batches.c.purged_at.is_(None), batches.c.cleared_at.is_(None)
-    )
-    return connection.execute(left.limit(1)).one_or_none() is not None
-
-
-def of_shown_image() -> ColumnElement[bool]:
-    """Match rows of `tags` whose image is not in a deleted batch."""
-    return exists().where(images.c.id == tags.c.image_id, not_deleted()).correlate(tags)

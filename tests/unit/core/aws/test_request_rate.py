@@ -62,9 +62,7 @@ def test_a_throttled_client_keeps_most_of_its_rate_and_regains_it(limited: Reque
     assert clock.now == before, "no limit is left"
 
 
-def test_each_complaint_slows_down_but_not_each_of_those_that_were_under_way(
-    limited: RequestRate, clock: Clock
-) -> None:
+def test_complaints_about_requests_under_way_together_count_once(limited: RequestRate, clock: Clock) -> None:
     send(limited, clock, 1_000, 3)
     for _ in range(64):
         limited.slow_down()
