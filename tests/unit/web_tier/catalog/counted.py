@@ -167,6 +167,7 @@ class Counted:
             assert connection.execute(select(counts).where(counts.c.images <= 0)).all() == []
             unplaced = select(tags.c.image_id).where(tags.c.batch_id.is_(None))
             placed = select(images.c.id, images.c.surest, images.c.tags).where(images.c.id.not_in(unplaced))
+            placed = placed.where(images.c.batch_id.in_([*self.batches, self.drop]))
             for id_, surest, shown in connection.execute(placed):
                 assert surest == compute_surest(shown) or id_ in self.emptied
 
