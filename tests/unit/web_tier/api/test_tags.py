@@ -214,6 +214,14 @@ def test_tags_are_counted_over_all_batches_and_found_by_their_beginning(web):
     assert web.get("/tags?q=dog")["tags"][0]["count"] == 2
 
 
+def test_tags_of_one_batch_are_counted_and_a_strange_batch_is_not_found(web):
+    batch, _ = tagged(web, {"dog": 0.9, "door": 0.1}, {"Dog": 0.4})
+    tagged(web, {"dog": 0.9, "cat": 0.1})
+    assert web.get(f"/tags?batch_id={batch}") == {"tags": [{"name": "dog", "count": 2}, {"name": "door", "count": 1}]}
+    assert web.get(f"/tags?batch_id={batch}&q=DOO&limit=1") == {"tags": [{"name": "door", "count": 1}]}
+    assert web.client.get("/api/v1/tags?batch_id=bat_x").status_code == 404
+
+
 def test_images_are_found_by_tag_over_all_batches(web):
     _, (first, second) = tagged(web, {"dog": 0.9}, {"dog": 0.2, "dog house": 0.3})
     web.clock.now += 1
