@@ -12,7 +12,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, or_, select
 from core.domain.messages import Origin, Result
 from web_tier.catalog import changes
 from web_tier.catalog.batch_options import select_tags
-from web_tier.catalog.batches import AnyRow
+from web_tier.catalog.database import AnyRow
 from web_tier.catalog.tables import batches, images
 from web_tier.catalog.tag_rows import SHOWN_TAGS, ToShow, write_shown_tags
 from web_tier.catalog.uploads import UploadCatalog
@@ -113,16 +113,14 @@ class ResultCatalog(UploadCatalog):
 
     def would_complete(self, counts: Mapping[str, int]) -> bool:
         """Return whether so many results more, by batch id, would leave no image of one of these batches waiting."""
-        with self._database.reading() as connection:
-            rows = connection.execute(_LEFT, {"ids": list(counts)})
-            return any(left <= counts[batch_id] for batch_id, left in rows)
+        rows = self._database.fetch(_LEFT, {"ids": list(counts)})
+        return any(left <= counts[batch_id] for batch_id, left in rows)
 
     def ends(self, image_ids: Collection[str]) -> dict[str, RecordedEnd]:
         """Return the recorded ends of these images by id, without unknown and deleted images."""
         query = select(images.c.id, STATUS, images.c.provisional, images.c.attempt).where(not_deleted())
-        with self._database.reading() as connection:
-            rows = connection.execute(query.where(images.c.id.in_(image_ids)))
-            return {row.id: RecordedEnd(row.status in _FINISHED, bool(row.provisional), row.attempt) for row in rows}
+        rows = self._database.fetch(query.where(images.c.id.in_(image_ids)))
+        return {row.id: RecordedEnd(row.status in _FINISHED, bool(row.provisional), row.attempt) for row in rows}
 
     def waiting_batches(self, unchanged_since: float) -> list[str]:
         """Return the batches with waiting images in which nothing has changed since then."""
@@ -132,8 +130,7 @@ class ResultCatalog(UploadCatalog):
             batches.c.deleted_at.is_(None),
             batches.c.cancelled_at.is_(None),
         )
-        with self._database.reading() as connection:
-            return list(connection.execute(query).scalars())
+        return [row.id for row in self._database.fetch(query)]
 
     def waiting_images(self, batch_id: str) -> set[str]:
         """Return the images of a batch that have no result from a worker."""
@@ -141,8 +138,7 @@ class ResultCatalog(UploadCatalog):
             in_batch(batch_id),
             or_(images.c.status.not_in(_FINISHED), images.c.provisional),
         )
-        with self._database.reading() as connection:
-            return set(connection.execute(query).scalars())
+        return {row.id for row in self._database.fetch(query)}
 
 
 _IDS: BindParameter[str] = bindparam("ids", expanding=True)

@@ -67,9 +67,8 @@ class UploadCatalog(Catalog):
 
     def accepted(self, image_ids: Sequence[str]) -> list[Image]:
         """Return these images in this order, without deleted and unknown ones."""
-        with self._database.reading() as connection:
-            rows = connection.execute(select_images().where(images.c.id.in_(image_ids)))
-            found = {row.id: Image(*row) for row in rows}
+        rows = self._database.fetch(select_images().where(images.c.id.in_(image_ids)))
+        found = {row.id: Image(*row) for row in rows}
         return [found[image_id] for image_id in image_ids if image_id in found]
 
     def with_content(self, hashes: Collection[str], batch_id: str | None = None) -> dict[str, Image]:
@@ -77,14 +76,12 @@ class UploadCatalog(Catalog):
         there = not_deleted() if batch_id is None else in_batch(batch_id)
         latest = select(func.max(images.c.id)).where(images.c.sha256.in_(hashes), images.c.stored, there)
         query = select_images().where(images.c.id.in_(latest.group_by(images.c.sha256)))
-        with self._database.reading() as connection:
-            return {row.sha256: Image(*row) for row in connection.execute(query)}
+        return {row.sha256: Image(*row) for row in self._database.fetch(query)}
 
     def stored_in(self, batch_id: str, hashes: Collection[str]) -> list[Image]:
         """Return the images of a batch that have one of these sha256 and whose bytes are in the store."""
-        query = select_images(batch_id).where(images.c.sha256.in_(hashes))
-        with self._database.reading() as connection:
-            return [Image(*row) for row in connection.execute(query.where(images.c.stored))]
+        query = select_images(batch_id).where(images.c.sha256.in_(hashes), images.c.stored)
+        return [Image(*row) for row in self._database.fetch(query)]
 
 
 def _add_images(connection: Connection, batch_id: str, uploads: Sequence[Upload], now: float) -> list[Image]:
