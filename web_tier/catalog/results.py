@@ -198,4 +198,4 @@ def _write(connection: Connection, chosen: Mapping[str, ImageOutcome], found: Ma
             )
             for number, outcome in zip(numbers, group, strict=True)
         ]
-    connection.execute(_UPDATE_IMAGE, rows)
+    _UPDATE_IMAGE.execute(connection, rows)

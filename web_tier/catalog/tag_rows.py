@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, or_, select
 
 from config.labels.hierarchy import below
 from web_tier.catalog import tag_counts
 from web_tier.catalog.edits import TagDecision, TagDict, latest_decisions, merge_tags, tag_key
+from web_tier.catalog.many_rows import insert_many
 from web_tier.catalog.tables import images, tags, verdicts
 
 _KEPT = 200
@@ -28,7 +29,7 @@ _DELETE_ROWS = (
     .where(tags.c.image_id.in_(bindparam("ids", expanding=True)))
     .returning(tags.c.batch_id, tags.c.key, tags.c.name)
 )
-_INSERT_ROWS = insert(tags)
+_INSERT_ROWS = insert_many(tags, "image_id", "key", "name", "confidence", "source", "batch_id", "position")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def _write_rows(connection: Connection, places: Mapping[str, ToShow], shown: Map
         for key in (tag_key(tag["name"])[:_KEPT],)
     }
     if rows:
-        connection.execute(_INSERT_ROWS, list(rows.values()))
+        _INSERT_ROWS.execute(connection, list(rows.values()))
     for row in rows.values():
         counts.add(row["batch_id"], row["key"], row["name"], +1)
     counts.write(connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from core.util.file_names import same_name
 from web_tier.catalog import changes
@@ -18,6 +18,7 @@ from web_tier.catalog.batches import (
     read_batch,
     select_images,
 )
+from web_tier.catalog.many_rows import insert_many
 from web_tier.catalog.tables import batches, images
 from web_tier.catalog.visibility import in_batch, not_deleted
 
@@ -27,7 +28,7 @@ _MARK_SENT = (
     .where(images.c.id.in_(bindparam("ids", expanding=True)), images.c.status == "received")
     .values(status="queued")
 )
-_INSERT = insert(images)
+_INSERT = insert_many(images, "provisional", *Image.__slots__)
 
 
 class UploadCatalog(Catalog):
@@ -137,5 +138,5 @@ def insert_images(
         for position, (number, upload) in enumerate(zip(numbers, uploads, strict=True), start=total + 1)
     ]
     rows = [{"provisional": False} | {name: getattr(image, name) for name in Image.__slots__} for image in added]
-    connection.execute(_INSERT, rows)
+    _INSERT.execute(connection, rows)
     return added
