@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, or_, select
+from sqlalchemy import Connection, or_, select
 
 from core.domain.messages import Origin, Result
 from web_tier.catalog import changes
 from web_tier.catalog.batch_options import select_tags
 from web_tier.catalog.database import AnyRow
+from web_tier.catalog.many_rows import is_any_of
 from web_tier.catalog.tables import batches, images
 from web_tier.catalog.tag_rows import SHOWN_TAGS, ToShow, write_shown_tags
 from web_tier.catalog.uploads import UploadCatalog
@@ -141,11 +142,13 @@ class ResultCatalog(UploadCatalog):
         return {row.id for row in self._database.fetch(query)}
 
 
-_IDS: BindParameter[str] = bindparam("ids", expanding=True)
-_LEFT = select(batches.c.id, batches.c.total - batches.c.completed).where(batches.c.id.in_(_IDS))
+_LEFT = select(batches.c.id, batches.c.total - batches.c.completed).where(is_any_of(batches.c.id, "ids"))
 _LOCK_BATCHES = (
     select(batches.c.id, batches.c.options, batches.c.cancelled_at)
-    .where(batches.c.id.in_(select(images.c.batch_id).where(images.c.id.in_(_IDS))), batches.c.deleted_at.is_(None))
+    .where(
+        batches.c.id.in_(select(images.c.batch_id).where(is_any_of(images.c.id, "ids"))),
+        batches.c.deleted_at.is_(None),
+    )
     .order_by(batches.c.id)
     .with_for_update()
 )
@@ -155,7 +158,7 @@ Every change of images locks their batches first, in the order of their ids, so 
 """
 _LOCK_IMAGES = (
     select(images.c.id, images.c.batch_id, images.c.position, images.c.status, images.c.provisional, images.c.attempt)
-    .where(images.c.id.in_(_IDS))
+    .where(is_any_of(images.c.id, "ids"))
     .with_for_update()
 )
 

@@ -18,16 +18,12 @@ from web_tier.catalog.batches import (
     read_batch,
     select_images,
 )
-from web_tier.catalog.many_rows import insert_many
+from web_tier.catalog.many_rows import insert_many, is_any_of
 from web_tier.catalog.tables import batches, images
 from web_tier.catalog.visibility import in_batch, not_deleted
 
-_WITH_HASHES = select_images(bindparam("of_batch")).where(images.c.sha256.in_(bindparam("hashes", expanding=True)))
-_MARK_SENT = (
-    update(images)
-    .where(images.c.id.in_(bindparam("ids", expanding=True)), images.c.status == "received")
-    .values(status="queued")
-)
+_WITH_HASHES = select_images(bindparam("of_batch")).where(is_any_of(images.c.sha256, "hashes"))
+_MARK_SENT = update(images).where(is_any_of(images.c.id, "ids"), images.c.status == "received").values(status="queued")
 _INSERT = insert_many(images, "provisional", *Image.__slots__)
 
 
