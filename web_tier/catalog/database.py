@@ -100,10 +100,12 @@ class Database:
     disk when the block ends, and rolled back when it raises. With `durable=False`, a power cut shortly after may undo
     it; a crash of the process cannot. Both raise Unavailable if the database is locked, full, unreadable, read only or
     away: ConnectionLost if the transaction had begun and nothing was kept, OutcomeUnknown if it may have been kept.
+
+    With `processes`, it makes only its part of the connections that one process would.
     """
 
-    def __init__(self, url: URL) -> None:
-        self._kind = _kind(url)
+    def __init__(self, url: URL, *, processes: int = 1) -> None:
+        self._kind = _kind(url, processes)
         self._readers, self._writers = self._kind.engines()
         self._relaxed = self._writers.execution_options(durable=False)
         self.health = DatabaseHealth(self.check)
@@ -201,8 +203,8 @@ def _generation(revision: str) -> int | str:
     return int(revision) // _GENERATION_SIZE if revision.isascii() and revision.isdigit() else revision
 
 
-def _kind(url: URL) -> Kind:
-    return SQLite(url) if url.drivername == "sqlite" else PostgreSQL(url)
+def _kind(url: URL, processes: int = 1) -> Kind:
+    return SQLite(url) if url.drivername == "sqlite" else PostgreSQL(url, processes)
 
 
 @dataclass(slots=True)
