@@ -96,28 +96,14 @@ class Connections:
     def sweep(self) -> None:
         """Enforce the limit of each address and the deadlines of each connection."""
         now = self._clock()
-        for address, surplus in self._surpluses().items():
+        waiting = {address: len(of) for address, of in self._waiting.items() if address is not None}
+        for address, surplus in self._host.waiting.surpluses(waiting, self._per_address).items():
             of_address = self._waiting[address]
             settled = [one for one, since in of_address.items() if now - since >= _SETTLED_S]
             settled.sort(key=lambda one: not one.idle)  # idle ones first, and of each kind the oldest
             self._evict(settled[:surplus])
         for connection in list(self._all):
             connection.check(now)
-
-    def _surpluses(self) -> dict[str, int]:
-        """Return how many waiting connections of each address this process has to close."""
-        memory = self._host.memory
-        few = self._per_address / (2 * memory.processes)  # with so few in each process, an address keeps its limit
-        own = {address: len(of) for address, of in self._waiting.items() if address is not None and len(of) > few}
-        others = self._host.waiting.exchange(own)
-        if others is None:
-            return {}
-        surpluses = {}
-        for address, count in own.items():
-            waiting = count + others[address]
-            if waiting > self._per_address:
-                surpluses[address] = -(-(waiting - self._per_address) * count // waiting)
-        return surpluses
 
     def _make_room(self) -> bool:
         """Close the longest waiting connection of the address that has most of them."""

@@ -1,4 +1,4 @@
-"""What the web processes of one host share; docs/decisions/0051-several-web-processes.md has a table of all their state."""
+"""What the web processes of one host share. Decision 51 has a table of all the state of a process."""
 
 from __future__ import annotations
 

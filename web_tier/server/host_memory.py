@@ -1,6 +1,6 @@
 """Memory that the web processes of one host share. It is made before they are forked.
 
-1. Each process has a *slot*, a number that the arbiter gives it. A new process takes over the slot of one that has ended.
+1. Each process has a *slot*, a number that the arbiter gives it. A new process takes over the slot of an ended one.
 2. A `Tally` has one number for each slot. Only the slot's process writes it. The arbiter clears it when the process has
    ended, so that what a killed process held comes back.
 3. What several processes change, they change under a `HostLock`. The kernel releases it when its holder ends, so a
@@ -17,8 +17,8 @@ import pickle
 import tempfile
 import threading
 import time
-from contextlib import suppress
-from typing import Any, BinaryIO, Generic, TypeVar, cast
+from pathlib import Path
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -37,14 +37,9 @@ class HostMemory:
         self.processes = processes
         self.slot = 0
         """The slot of this process."""
-        self._file = _unnamed_file()
+        self._file = None if processes == 1 else _UnnamedFile()
         self._locks = 0
         self._tallies: list[Tally] = []
-
-    @property
-    def alone(self) -> bool:
-        """Whether there is only one process."""
-        return self.processes == 1
 
     def enter(self, slot: int) -> None:
         """Make this process the owner of a slot; call it after the fork."""
@@ -58,7 +53,7 @@ class HostMemory:
     def lock(self) -> HostLock:
         """Make a lock."""
         self._locks += 1
-        return HostLock(None if self.alone else self._file, self._locks)
+        return HostLock(self._file, self._locks)
 
     def tally(self) -> Tally:
         """Make a tally."""
@@ -78,11 +73,11 @@ class HostMemory:
 class HostLock:
     """Excludes the other threads and processes of this host.
 
-    It asks the kernel again and again instead of waiting there: two threads that wait for two locks look like a deadlock
-    of their processes to the kernel, which would refuse one.
+    It asks the kernel again and again instead of waiting there: two threads that wait for two locks can look like a
+    deadlock of their processes to the kernel, which would refuse one.
     """
 
-    def __init__(self, file: BinaryIO | None, byte: int) -> None:
+    def __init__(self, file: _UnnamedFile | None, byte: int) -> None:
         self._file = file
         self._byte = byte
         self._threads = threading.Lock()
@@ -95,7 +90,7 @@ class HostLock:
         pause_s = _PAUSE_S[0]
         try:
             while not self._take():
-                if 0 <= timeout_s and time.monotonic() >= until:
+                if timeout_s >= 0 and time.monotonic() >= until:
                     self._threads.release()
                     return False
                 time.sleep(pause_s)
@@ -180,13 +175,13 @@ class Seats:
 class Record(Generic[T]):
     """An object that processes exchange. Whoever holds `lock` may load it, change it and store it.
 
-    There are two files, and the next version goes into the one that does not have the current version. A process that is
-    killed while it stores leaves the current version as it was.
+    There are two files, and the next version goes into the one without the current version. So a process that is killed
+    while it stores leaves the current version as it was.
     """
 
     def __init__(self, memory: HostMemory) -> None:
         self.lock = memory.lock()
-        self._files = None if memory.alone else (_unnamed_file(), _unnamed_file())
+        self._files = None if memory.processes == 1 else (_UnnamedFile(), _UnnamedFile())
         self._header = memoryview(memory.block(24)).cast("q")
         """The version, and the length of each file's content."""
         self._known: tuple[int, T | None] = 0, None
@@ -223,9 +218,18 @@ def _write(file: int, data: bytes) -> None:
         written += os.pwrite(file, data[written:], written)
 
 
-def _unnamed_file() -> BinaryIO:
-    """Return a file in memory, where the system has such files, or else one without a name."""
-    if hasattr(os, "memfd_create"):
-        with suppress(OSError):
-            return os.fdopen(os.memfd_create("tagfleet"), "w+b", buffering=0)
-    return cast(BinaryIO, tempfile.TemporaryFile(buffering=0))
+class _UnnamedFile:
+    """A file in memory, where the system has such files, or else one without a name. It is closed with its object."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "memfd_create"):
+            self._fd = os.memfd_create("tagfleet")
+        else:
+            self._fd, name = tempfile.mkstemp(prefix="tagfleet-")
+            Path(name).unlink()
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def __del__(self) -> None:
+        os.close(self._fd)

@@ -68,7 +68,7 @@ class LevelTable:
 
 
 class AddressCounts:
-    """How many connections of each address wait in each process, as of the process's last exchange."""
+    """How many connections of each address wait in each process, as of the process's last look."""
 
     def __init__(self, memory: HostMemory) -> None:
         self._memory = memory
@@ -77,25 +77,38 @@ class AddressCounts:
         """How many addresses the part of each slot has."""
         self._block = memory.block(_PART * SLOTS)
 
-    def exchange(self, own: Mapping[str, int]) -> Mapping[str, int] | None:
-        """Publish the counts of this process, of at most 500 addresses; return the sums of all others for these.
+    def surpluses(self, own: Mapping[str, int], limit: int) -> Mapping[str, int]:
+        """Return how many connections of which address this process has to close, so that all keep the limit.
 
-        Returns None if another process is at it: nobody waits for the lock in an event loop.
+        `own` counts those of this process. Each process closes its part of what is too much, rounded up, and publishes
+        what it will have left. So together they close no more than they must. Returns nothing while another process is
+        at it: an event loop does not wait for it.
         """
-        if self._memory.alone:
-            return {}
+        if self._memory.processes == 1:
+            return {address: count - limit for address, count in own.items() if count > limit}
         if not self._lock.acquire(0):
-            return None
+            return {}
         try:
-            self._publish(own)
-            others: dict[bytes, int] = {}
-            for slot in range(SLOTS):
-                if slot != self._memory.slot:
-                    for digest, count in self._part(slot):
-                        others[digest] = others.get(digest, 0) + count
+            others = self._others()
+            surpluses = {}
+            for address, count in own.items():
+                waiting = count + others.get(_short_digest(address), 0)
+                if waiting > limit:
+                    surpluses[address] = -(-(waiting - limit) * count // waiting)
+            self._publish({address: count - surpluses.get(address, 0) for address, count in own.items()})
+            return surpluses
         finally:
             self._lock.release()
-        return {address: others.get(_short_digest(address), 0) for address in own}
+
+    def _others(self) -> dict[bytes, int]:
+        """Return the sums over the other processes, by the digest of the address."""
+        others: dict[bytes, int] = {}
+        for slot in range(SLOTS):
+            if slot != self._memory.slot:
+                start, count = slot * _PART, self._counted.of(slot)
+                for digest, waiting in _COUNT.iter_unpack(self._block[start : start + count * _COUNT.size]):
+                    others[digest] = others.get(digest, 0) + waiting
+        return others
 
     def _publish(self, own: Mapping[str, int]) -> None:
         self._counted.own = 0
@@ -104,10 +117,6 @@ class AddressCounts:
         for number, (address, count) in enumerate(largest):
             _COUNT.pack_into(self._block, start + number * _COUNT.size, _short_digest(address), count)
         self._counted.own = len(largest)
-
-    def _part(self, slot: int) -> list[tuple[bytes, int]]:
-        start = slot * _PART
-        return list(_COUNT.iter_unpack(self._block[start : start + self._counted.of(slot) * _COUNT.size]))
 
 
 def _short_digest(address: str) -> bytes:
