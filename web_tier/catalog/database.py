@@ -108,11 +108,13 @@ class Database:
     raises. With `durable=False`, a power cut shortly after may undo it; a crash of the process cannot. All raise
     Unavailable if the database is locked, full, unreadable, read only or away: ConnectionLost if the transaction had
     begun and nothing was kept, OutcomeUnknown if it may have been kept.
+
+    With `processes`, it makes only its part of the connections that one process would.
     """
 
-    def __init__(self, url: URL, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: URL, clock: Callable[[], float] = time.monotonic, *, processes: int = 1) -> None:
         """`clock` is monotonic, in seconds."""
-        self._kind = _kind(url, clock)
+        self._kind = _kind(url, clock, processes)
         self.health = DatabaseHealth(self.check)
         self._group = GroupCommit(lambda durable: self.writing(durable=durable))
 
@@ -225,8 +227,8 @@ def _generation(revision: str) -> int | str:
     return int(revision) // _GENERATION_SIZE if revision.isascii() and revision.isdigit() else revision
 
 
-def _kind(url: URL, clock: Callable[[], float] = time.monotonic) -> Kind:
-    return SQLite(url) if url.drivername == "sqlite" else PostgreSQL(url, clock)
+def _kind(url: URL, clock: Callable[[], float] = time.monotonic, processes: int = 1) -> Kind:
+    return SQLite(url) if url.drivername == "sqlite" else PostgreSQL(url, clock, processes)
 
 
 @dataclass(slots=True)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _LOCK_S = 10
 _CONNECT_S = 5
-_CONNECTIONS = 20
-"""Limit per process: by default a server takes 100, which several hosts share."""
+_CONNECTIONS, _FEWEST = 20, 2
+"""Limit for all web processes of a host, and the least for each: by default a server takes 100."""
 _MIGRATION_LOCK = 0x7461_6766_6C65_6574
 """Number of the advisory lock for migrations: `tagfleet` in ASCII."""
 _OPTIONS = {
@@ -79,9 +79,10 @@ class PostgreSQL:
 
     one_writer = False
 
-    def __init__(self, url: URL, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: URL, clock: Callable[[], float] = time.monotonic, processes: int = 1) -> None:
         self._url = url
         self._clock = clock
+        self._connections = max(_FEWEST, _CONNECTIONS // processes)
         self._next = _Next()
         socket = {name: url.query[name] for name in ("host", "port") if name in url.query}
         self.place = url.set(drivername="postgresql", query=socket).render_as_string(hide_password=True)
@@ -116,8 +117,8 @@ class PostgreSQL:
         engine = create_engine(
             self._url,
             hide_parameters=True,  # uploads and secrets must not get into a log
-            pool_size=_CONNECTIONS // 2,
-            max_overflow=_CONNECTIONS - _CONNECTIONS // 2,
+            pool_size=self._connections // 2,
+            max_overflow=self._connections - self._connections // 2,
             pool_timeout=_LOCK_S,
             connect_args=self.connect_args(),
         )
