@@ -61,12 +61,6 @@ _LEFT_BEHIND = and_(
 )
 
 
-def has_unplaced(connection: Connection) -> bool:
-    """Return whether there is an unplaced row."""
-    first = select(tags.c.image_id).where(tags.c.batch_id.is_(None)).order_by(tags.c.image_id).limit(1)
-    return connection.execute(first).one_or_none() is not None
-
-
 class PlacingCatalog:
     """Places and counts rows of `tags`. Every method may raise Unavailable, and can be called again then.
 

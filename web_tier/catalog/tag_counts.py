@@ -16,7 +16,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 
 from web_tier.catalog.tables import tag_counts, tags
@@ -145,8 +157,9 @@ _DELETE_SQLITE = "DELETE FROM tag_counts WHERE batch_id = ? AND key = ? AND imag
 
 def _unnested(*names: str) -> Select[Any]:
     """Select rows from parameters that are arrays, one for each column: one statement instead of many."""
-    arrays = (bindparam(name, type_=postgresql.ARRAY(tag_counts.c[name].type)) for name in names)
-    return select(func.unnest(*arrays).table_valued(*names))
+    kinds = {"images": BigInteger()}
+    arrays = (bindparam(name, type_=postgresql.ARRAY(kinds.get(name, Text()))) for name in names)
+    return select(func.unnest(*arrays).table_valued(*names).render_derived())
 
 
 def _upserting() -> postgresql.Insert:
