@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 
-from web_tier.catalog.batches import AnyRow, read_batch
+from web_tier.catalog.batches import read_batch
+from web_tier.catalog.database import AnyRow
 from web_tier.catalog.search import has_hidden_rows, of_shown_image
 from web_tier.catalog.tables import batches, images, tag_counts, tags
 from web_tier.catalog.tag_rows import begins_with, has_unplaced, prefix_range
