@@ -40,7 +40,7 @@ class Ranges:
         count = min(limit, max(_FEWEST, 2 * limit // max(1, len(keys))))
         while reading:
             starts = [(key, found[key][-1] if found[key] else after) for key in reading]
-            for key, values in zip(reading, self._read(connection, starts, count), strict=True):
+            for key, values in zip(reading, self.read(connection, starts, count), strict=True):
                 found[key] += values
                 if len(values) < count:
                     ended.add(key)
@@ -54,8 +54,11 @@ class Ranges:
             return True
         return bool(last > merged[-1] if self.descending else last < merged[-1])
 
-    def _read(self, connection: Connection, starts: Sequence[tuple[Any, Any]], count: int) -> list[list[Any]]:
-        """Return up to `count` values of each range, beyond its start."""
+    def read(self, connection: Connection, starts: Sequence[tuple[Any, Any]], count: int) -> list[list[Any]]:
+        """Return up to `count` values of each range.
+
+        `starts` are keys, each with the value beyond which to begin, or None.
+        """
         if len(starts) == 1:
             return [self._read_one(connection, *starts[0], count)]
         asked = _ASKED[connection.dialect.name]
