@@ -1,4 +1,4 @@
-"""The SQLite file of the local queues: one connection, its schema, and its errors as Unavailable."""
+"""One connection to the SQLite file of the local queues, with SQLite's errors as Unavailable."""
 
 from __future__ import annotations
 
@@ -9,29 +9,14 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from core.errors import Unavailable
+from core.local.queue_schema import prepare
 from core.util.disk_errors import guarded, locked
 from core.util.group_commit import GroupCommit
 from core.util.private import private_database, private_folder_if_new
-
-_SCHEMA = """
-    CREATE TABLE IF NOT EXISTS messages (
-        id INTEGER PRIMARY KEY,
-        queue TEXT NOT NULL,
-        sent_at REAL NOT NULL,
-        hidden_until REAL,
-        receive_count INTEGER NOT NULL DEFAULT 0,
-        receipt TEXT,
-        body TEXT NOT NULL
-    );
-    CREATE INDEX IF NOT EXISTS messages_waiting ON messages (queue) WHERE hidden_until IS NULL;
-    CREATE INDEX IF NOT EXISTS messages_hidden ON messages (queue, hidden_until) WHERE hidden_until IS NOT NULL;
-    CREATE TABLE IF NOT EXISTS boots (only INTEGER PRIMARY KEY CHECK (only = 1), boot TEXT NOT NULL);
-"""
-_NEW_BOOT = "REPLACE INTO boots VALUES (1, ?)"
-_ALL_RETURN = "UPDATE messages SET hidden_until = 0 WHERE hidden_until IS NOT NULL"
 
 
 class QueueDatabase:
@@ -41,10 +26,11 @@ class QueueDatabase:
         self._path = path
         self._boot = boot
         self._busy_timeout_s = busy_timeout_s
-        self._queue = queue
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._translated = translate_errors(f"queue {queue}: cannot use {path}")
+        self._flushes: bool | None = None
         self._group = GroupCommit(lambda flush: self.transaction(flush=flush))
         with guarded("make the folder of the queues", path.parent):
             private_folder_if_new(path.parent)
@@ -56,9 +42,11 @@ class QueueDatabase:
         With `flush` they are on the disk when this returns. Without it a power cut may undo them: a message that was
         received or deleted comes back, which at-least-once delivery allows. A crash of the process undoes nothing.
         """
-        with self._lock, self._translate_errors():
+        with self._lock, self._translated:
             cursor = self._open().cursor()
-            cursor.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
+            if flush != self._flushes:
+                cursor.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
+                self._flushes = flush
             cursor.execute("BEGIN IMMEDIATE")
             try:
                 yield cursor
@@ -78,12 +66,12 @@ class QueueDatabase:
             try:
                 return self._open().execute(statement, values).fetchone()
             except sqlite3.DatabaseError:
-                with self._translate_errors():
+                with self._translated:
                     raise
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Cursor]:
-        with self._lock, self._translate_errors():
+        with self._lock, self._translated:
             yield self._open().cursor()
 
     def close(self) -> None:
@@ -105,29 +93,41 @@ class QueueDatabase:
                     self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
                 )
                 try:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    connection.executescript(_SCHEMA)
-                    if connection.execute("SELECT boot FROM boots").fetchone() != (self._boot,):
-                        connection.execute(_ALL_RETURN)
-                        connection.execute(_NEW_BOOT, (self._boot,))
+                    prepare(connection, self._boot)
                 except BaseException:
                     connection.close()
                     raise
             self._inode = os.stat(self._path).st_ino  # noqa: PTH116
+            self._flushes = None
         self._connection = connection
         weakref.finalize(self, connection.close)
         return connection
 
-    @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
-                raise
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            advice = _ADVICE.get(code, f"SQLite says: {error}")
-            raise Unavailable(f"queue {self._queue}: cannot use {self._path}: {advice}") from error
+
+class translate_errors:  # noqa: N801  # reads as a verb: `with translate_errors("cannot use FILE"):`
+    """Raises SQLite's errors as Unavailable, whose text is `failed` and advice. Mistakes of this program pass.
+
+    A class, as it is entered several hundred times a second.
+    """
+
+    __slots__ = ("_failed",)
+
+    def __init__(self, failed: str) -> None:
+        self._failed = failed
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, sqlite3.DatabaseError):
+            return
+        if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
+            return
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        advice = _ADVICE.get(code, f"SQLite says: {error}")
+        raise Unavailable(f"{self._failed}: {advice}") from error
 
 
 _ADVICE = {

@@ -53,6 +53,7 @@ batches = Table(
     Column("removed", BigInteger, nullable=False, server_default="0"),
     Column("cleared_at", Float),
     Column("emptied_at", Float),
+    Column("counted", BigInteger, nullable=False, server_default="0"),
     Index(None, "created_at", "id"),
     Index(
         "ix_batches_removing",
@@ -73,6 +74,7 @@ batches = Table(
 - `purged_at`: objects that came into the store after the deletion are removed, too.
 - `emptied_at`: when the earlier images of a batch of dropped files were deleted; it has started anew since.
 - `cancelled_at`: waiting images count as cancelled. Once their rows say so too, the batch has `completed_at`.
+- `counted` grows with `change`. It differs once an earlier version, which counts no tags, has changed the batch.
 """
 
 PERCENT = "round(surest * 100 - 0.49)"

@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, insert, or_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, select, true
 
 from config.labels.hierarchy import below
 from web_tier.catalog import tag_counts
 from web_tier.catalog.edits import TagDecision, TagDict, latest_decisions, merge_tags, tag_key
+from web_tier.catalog.many_rows import insert_many, is_any_of
 from web_tier.catalog.tables import images, tags, verdicts
 
 _KEPT = 200
@@ -20,15 +21,11 @@ _LAST = "\U0010ffff"
 
 _DECISIONS = (
     select(verdicts.c.image_id, verdicts.c.name, verdicts.c.wanted)
-    .where(verdicts.c.image_id.in_(bindparam("ids", expanding=True)), verdicts.c.undone_at.is_(None))
+    .where(is_any_of(verdicts.c.image_id, "ids"), verdicts.c.undone_at.is_(None))
     .order_by(verdicts.c.id)
 )
-_DELETE_ROWS = (
-    delete(tags)
-    .where(tags.c.image_id.in_(bindparam("ids", expanding=True)))
-    .returning(tags.c.batch_id, tags.c.key, tags.c.name)
-)
-_INSERT_ROWS = insert(tags)
+_DELETE_ROWS = delete(tags).where(is_any_of(tags.c.image_id, "ids")).returning(tags.c.batch_id, tags.c.key, tags.c.name)
+_INSERT_ROWS = insert_many(tags, "image_id", "key", "name", "confidence", "source", "batch_id", "position")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +136,13 @@ def write_shown_tags(connection: Connection, images_by_id: Mapping[str, ToShow])
         plain = merge_tags(own, {})
         of_image = decisions.get(image_id)
         merged = plain if of_image is None else merge_tags(own, of_image)
-        shown[image_id] = ShownTags(merged, None if of_image is None else plain, merged != plain, _surest(merged))
+        said = None if of_image is None else plain
+        shown[image_id] = ShownTags(merged, said, merged != plain, compute_surest(merged))
     _write_rows(connection, images_by_id, shown)
     return shown
 
 
-def _surest(shown: Sequence[TagDict]) -> float | None:
+def compute_surest(shown: Sequence[TagDict]) -> float | None:
     """Return the highest confidence; a person's tag has the highest that there is."""
     sure = (1.0 if tag["source"] == "person" else tag["confidence"] for tag in shown)
     return max((confidence for confidence in sure if confidence is not None), default=None)
@@ -178,7 +176,7 @@ def _write_rows(connection: Connection, places: Mapping[str, ToShow], shown: Map
         for key in (tag_key(tag["name"])[:_KEPT],)
     }
     if rows:
-        connection.execute(_INSERT_ROWS, list(rows.values()))
+        _INSERT_ROWS.execute(connection, list(rows.values()))
     for row in rows.values():
         counts.add(row["batch_id"], row["key"], row["name"], +1)
     counts.write(connection)

@@ -1,7 +1,8 @@
 """Counts of tags, and columns and indexes by which queries take the same time however large the catalogue is.
 
 Rows of `tags` that are there already, and those that the previous version still writes, have no `batch_id`: they are
-*unplaced*. `web_tier.catalog.placing` places and counts them later, in small groups, while the service runs.
+*unplaced*. `web_tier.catalog.placing` places and counts them later, in small groups, while the service runs. It then
+counts each batch whose `counted` is not its `change`.
 """
 
 import sqlalchemy as sa
@@ -42,6 +43,7 @@ def upgrade() -> None:
     op.add_column("tags", sa.Column("batch_id", sa.Text))
     op.add_column("tags", sa.Column("position", sa.BigInteger))
     op.add_column("images", sa.Column("surest", sa.Float))
+    op.add_column("batches", sa.Column("counted", sa.BigInteger, nullable=False, server_default="0"))
     for name, (table, columns, where) in _PARTIAL.items():
         op.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
     for name, columns in _WHOLE.items():
@@ -53,6 +55,7 @@ def downgrade() -> None:
         op.drop_index(name, "images")
     for name, (table, _, _) in _PARTIAL.items():
         op.drop_index(name, table)
+    op.drop_column("batches", "counted")
     op.drop_column("images", "surest")
     op.drop_column("tags", "position")
     op.drop_column("tags", "batch_id")
