@@ -211,7 +211,8 @@ class _Filters:
             of_tags = tags.c.batch_id == asked.batch_id, *self.tagged.sure_enough()
             return None if keys is None else (Ranges(tags.c.key, tags.c.position, of_tags), keys)
         least = self.tagged.min_confidence or 0.0
-        percents = [float(percent) for percent in range(max(0, math.floor(least * 100 - 0.49)), 101)]
+        lowest = math.floor(least * 100 + 0.01 - 1e-9)  # databases round halves differently
+        percents = [float(percent) for percent in range(max(0, lowest), 101)]
         sure = of_batch, images.c.surest.is_not(None), images.c.surest + 0 >= least
         return Ranges(literal_column(PERCENT, Float()), images.c.position, sure), percents
 
