@@ -30,6 +30,7 @@ _COMMANDS = {
     "controller": ("controller:command", "a tick on AWS: seconds and cost"),
     "connections": ("connections:command", "answers while 2,400 connections are open"),
     "writers": ("writers:command", "waits of clients that write to the catalogue"),
+    "growth": ("growth.command:command", "reads and writes as the catalogue grows"),
     "deletion": ("deletion:command", "deleting and cancelling a large batch"),
     "decode": ("decoding:command", "decoding by format beside its estimate"),
     "adaptive": ("adaptive:command", "accuracy of the adaptive tagger by corrections"),
