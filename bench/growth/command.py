@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -28,7 +28,7 @@ def _base(database: str, scratch: str) -> URL:
     return url if url.drivername == "sqlite" else url.set(drivername="postgresql+psycopg")
 
 
-def report(images: int, base: URL, scratch: Path) -> Iterator[str]:
+def report(images: int, base: URL, scratch: Path, clock: Callable[[], float]) -> Iterator[str]:
     """Yield the lines of the report on catalogues of up to `images` images."""
     sizes = [max(1, images // step) for step in _STEPS]
     kinds = {}
@@ -39,7 +39,7 @@ def report(images: int, base: URL, scratch: Path) -> Iterator[str]:
         with copied(url, scratch) as copy, service(copy, size, scratch) as found:
             times: dict[str, float | None] = {}
             for operation in operations(found):
-                times[operation.name] = median_ms(operation)
+                times[operation.name] = median_ms(operation, clock)
                 kinds[operation.name] = operation.kind
             measured.append(times)
             yield from exports.report(found, copy.render_as_string(hide_password=False))
@@ -71,7 +71,10 @@ def _empty(scratch: Path) -> None:
 )
 @click.option("--fill-only", is_flag=True, help="fill the catalogues, measure nothing")
 @click.option("--migration", "migrates", is_flag=True, help="time the last migration of a filled catalogue instead")
-def command(images: int, database: str, fill_only: bool, migrates: bool) -> Iterator[str]:
+@click.option(
+    "--processor", is_flag=True, help="time this process on the processor, on a busy machine: not for PostgreSQL"
+)
+def command(images: int, database: str, fill_only: bool, migrates: bool, processor: bool) -> Iterator[str]:
     """Measure how reads and writes grow from a hundredth of the images to all of them.
 
     Catalogues stay where --database says, and are used again by the next run; what is measured are copies of them.
@@ -85,7 +88,7 @@ def command(images: int, database: str, fill_only: bool, migrates: bool) -> Iter
             for step in _STEPS:
                 yield from _filled(of_size(base, images // step), images // step)
         else:
-            yield from report(images, base, Path(scratch))
+            yield from report(images, base, Path(scratch), time.process_time if processor else time.perf_counter)
 
 
 def _beside(database: str) -> str | None:

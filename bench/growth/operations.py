@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import count, cycle
 from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from bench import catalogs
 from bench.growth.service import Service
@@ -96,10 +97,12 @@ def _paths(service: Service) -> Iterator[tuple[str, str]]:
 
 
 def _get(service: Service, path: str) -> Callable[[], object]:
+    unknown = set(parse_qs(urlsplit(path).query)) - service.parameters(path)
+
     def run() -> None:
+        if unknown:
+            raise Unsupported(f"{path}: this version has no parameter {', '.join(unknown)}")
         answer = service.client.get(path)
-        if answer.status_code in (400, 404, 422):
-            raise Unsupported(f"{path}: {answer.text}")
         if answer.status_code != 200 and path != "/readyz":
             raise RuntimeError(f"{path} answered {answer.status_code}: {answer.text}")
 
@@ -146,6 +149,8 @@ def _writes(service: Service) -> Iterator[Operation]:
         _post(service, f"/api/v1/images/{image_id}/tags/undo", {"edit_id": edit_id})
 
     yield Operation("edit of one image's tags", "write", edit)
+    while len(edits) <= MOST_RUNS:
+        edit()
     yield Operation("undo of an edit", "write", undo)
     small = [new_id("bat") for _ in range(MOST_RUNS + 1)]
     for batch in small:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from flask.testing import FlaskClient
 from sqlalchemy import URL, text
@@ -64,6 +66,16 @@ class Service:
             images = list(connection.execute(_IMAGES, of).scalars())
         return Subjects(largest, size, images, names[0], OWN_TAG if OWN_TAG in names else names[-1])
 
+    def parameters(self, path: str) -> set[str]:
+        """Return the parameters that this version's GET of a path takes, by its description."""
+        route = urlsplit(path).path.replace(self.subjects.largest, "{batch_id}")
+        described = self._description["paths"].get(route, {}).get("get", {})
+        return {parameter["name"] for parameter in described.get("parameters", ())}
+
+    @cached_property
+    def _description(self) -> Any:
+        return self.client.get("/openapi.json").get_json()
+
 
 @contextmanager
 def service(url: URL, images: int, home: Path) -> Iterator[Service]:
@@ -96,7 +108,7 @@ def _fill_queue(service: Service, waiting: int) -> None:
     connection = sqlite3.connect(service.settings.home / "queues.db", isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
     for name, batch, count in ((queue.name, new_id("bat"), waiting), (f"{queue.name}-dead", batch_id, dead)):
-        rows = ((name, time.time(), _job(batch, number, pool)) for number in range(1, count + 1))
+        rows = ((name, time.time(), job(batch, number, pool)) for number in range(1, count + 1))
         connection.execute("BEGIN")
         connection.executemany("INSERT INTO messages (queue, sent_at, body) VALUES (?, ?, ?)", rows)
         connection.execute("COMMIT")
@@ -104,7 +116,8 @@ def _fill_queue(service: Service, waiting: int) -> None:
     connection.close()
 
 
-def _job(batch_id: str, number: int, pool: str) -> str:
+def job(batch_id: str, number: int, pool: str) -> str:
+    """Return the body of a job for one image."""
     image_id = catalogs.image_id(batch_id, number)
     key = f"uploads/{batch_id}/{image_id}"
     return encode(
