@@ -29,6 +29,7 @@ _COMMANDS = {
     "costs": ("costs:command", "write docs/costs.md: $ for a million photos"),
     "controller": ("controller:command", "a tick on AWS: seconds and cost"),
     "connections": ("connections:command", "answers while 2,400 connections are open"),
+    "processes": ("processes:command", "GETs of one web process and of several"),
     "writers": ("writers:command", "waits of clients that write to the catalogue"),
     "growth": ("growth.command:command", "reads and writes as the catalogue grows"),
     "sizes": ("sizes:command", "write docs/sizes.md: the disk for a million photos"),
