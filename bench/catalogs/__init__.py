@@ -25,7 +25,7 @@ TAGS = 5
 _ROWS = 5000
 _BATCHES = (
     *("id", "pool", "options", "metadata", "payload_hash", "created_at", "changed_at", "closed_at", "completed_at"),
-    *("change", "total", "completed", "failed"),
+    *("change", "counted", "total", "completed", "failed"),
 )
 _COUNT = text(
     "INSERT INTO tag_counts (batch_id, key, name, images) VALUES (:batch_id, :key, :name, :images) "
@@ -60,7 +60,7 @@ def fill(database: Database, batch_id: str, count: int, *, status: str = "succee
     counters = (count, count if done else 0, count if status == "failed" else 0)
     with database.writing() as connection:
         loader = loader_of(connection)
-        ends = (now, now, now, now if done else None, count)
+        ends = (now, now, now, now if done else None, count, count)
         loader.insert("batches", _BATCHES, [(batch_id, rows.POOL, "{}", "{}", "", *ends, *counters)])
         for start in range(1, count + 1, _ROWS):
             images = [(image_id(batch_id, number), number) for number in range(start, min(start + _ROWS, count + 1))]

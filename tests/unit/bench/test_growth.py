@@ -84,6 +84,7 @@ def test_sizes_have_short_names(images, name):
 @pytest.mark.timeout(120)
 def test_every_operation_is_timed_at_each_size(base, tmp_path, monkeypatch):
     monkeypatch.setattr("bench.growth.timing._ENOUGH_S", 0.0)
+    (tmp_path / "scratch").mkdir()
     lines = list(command.report(10_000, base, tmp_path / "scratch", count().__next__))
     assert re.fullmatch(r"growth: slowest read \d+ ms, most grown ×[\d.]+, 10,000 images", lines[-1])
     cells = [line.split(" | ")[1:-1] for line in lines if line.startswith("| ") and "ms at" not in line]
