@@ -3,7 +3,9 @@
 1. `change` grows by one when the batch itself changes, and by one for each of its images that changes. The image takes
    that number, so a reader asks for everything beyond the last number it has seen.
 2. `total`, `completed`, `failed` and `cancelled` count images. Failed and cancelled images are completed, too.
-3. `completed_at` is set once the batch is closed and all its images are completed. It is cleared when images wait
+3. `counted` grows with `change`. Earlier versions do not know it, and do not count tags: where the two differ, the tags
+   of the batch are counted anew (`web_tier.catalog.placing`).
+4. `completed_at` is set once the batch is closed and all its images are completed. It is cleared when images wait
    again. A cancelled batch gets it last, when the rows of all its images say that they are cancelled.
 """
 
@@ -14,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Update, bindparam, case, func, null, or_, select, update
 
+from web_tier.catalog.many_rows import ManyRows, Values
 from web_tier.catalog.tables import batches, images
 
 EMPTY: dict[str, Any] = {"total": 0, "completed": 0, "failed": 0, "cancelled": 0, "completed_at": None}
@@ -68,14 +71,20 @@ def renumber(connection: Connection, change: int, which: ColumnElement[bool], va
     return connection.execute(changing).rowcount
 
 
-def image_update(*columns: str) -> Update:
-    """Return a statement that sets columns of many images. Each set of its parameters is an `image_values`."""
-    values: dict[Any, Any] = {images.c[name]: bindparam(f"new_{name}") for name in (*columns, "change")}
-    return update(images).where(images.c.id == bindparam("image_id")).values(values)
+def image_update(*columns: str) -> ManyRows:
+    """Return a statement that sets columns of many images. Each of its rows is an `image_values`."""
+    changed = {f"new_{name}": images.c[name] for name in (*columns, "change")}
+
+    def setting(values: Values) -> Update:
+        new: dict[Any, Any] = {into: values[name] for name, into in changed.items()}
+        return update(images).where(images.c.id == values["image_id"]).values(new)
+
+    all_columns = {"image_id": images.c.id} | changed
+    return ManyRows(all_columns, setting({name: bindparam(name) for name in all_columns}), setting)
 
 
 def image_values(image_id: str, change: int, **columns: Any) -> dict[str, Any]:
-    """Return the parameters of `image_update` for one image, with its new change number."""
+    """Return a row of `image_update` for one image, with its new change number."""
     return {"image_id": image_id, "new_change": change} | {f"new_{name}": value for name, value in columns.items()}
 
 
@@ -91,6 +100,7 @@ def _values(now: Any, by: Any, *counts: Any, closing: bool = False) -> dict[str,
     unfinished = completed != total if closing else or_(batches.c.closed_at.is_(None), completed != total)
     return {
         "change": batches.c.change + by,
+        "counted": batches.c.counted + by,
         "changed_at": now,
         "total": total,
         "completed": completed,
