@@ -108,10 +108,12 @@ class Database:
     raises. With `durable=False`, a power cut shortly after may undo it; a crash of the process cannot. All raise
     Unavailable if the database is locked, full, unreadable, read only or away: ConnectionLost if the transaction had
     begun and nothing was kept, OutcomeUnknown if it may have been kept.
+
+    With `processes`, it makes only its part of the connections that one process would.
     """
 
     def __init__(self, url: URL, clock: Callable[[], float] = time.monotonic, *, processes: int = 1) -> None:
-        """`clock` is monotonic, in seconds. Of the connections of one process, each of several makes its part."""
+        """`clock` is monotonic, in seconds."""
         self._kind = _kind(url, clock, processes)
         self.health = DatabaseHealth(self.check)
         self._group = GroupCommit(lambda durable: self.writing(durable=durable))

@@ -74,7 +74,7 @@ class PostgreSQL:
        take writes. Others, and poolers, do not, so a connection that was not asked for a second is asked before.
     4. An error that says the same within a transaction has the same effect; see `_discard_if_lost`.
 
-    `clock` is monotonic, in seconds. `processes` share the connections of one.
+    `clock` is monotonic, in seconds.
     """
 
     one_writer = False
@@ -82,7 +82,7 @@ class PostgreSQL:
     def __init__(self, url: URL, clock: Callable[[], float] = time.monotonic, processes: int = 1) -> None:
         self._url = url
         self._clock = clock
-        self._most = max(_FEWEST, _CONNECTIONS // processes)
+        self._connections = max(_FEWEST, _CONNECTIONS // processes)
         self._next = _Next()
         socket = {name: url.query[name] for name in ("host", "port") if name in url.query}
         self.place = url.set(drivername="postgresql", query=socket).render_as_string(hide_password=True)
@@ -117,8 +117,8 @@ class PostgreSQL:
         engine = create_engine(
             self._url,
             hide_parameters=True,  # uploads and secrets must not get into a log
-            pool_size=self._most // 2,
-            max_overflow=self._most - self._most // 2,
+            pool_size=self._connections // 2,
+            max_overflow=self._connections - self._connections // 2,
             pool_timeout=_LOCK_S,
             connect_args=self.connect_args(),
         )
