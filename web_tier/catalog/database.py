@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
@@ -29,8 +28,10 @@ from core.errors import TagfleetError, Unavailable
 from core.telemetry import logger
 from core.util.group_commit import GroupCommit
 from web_tier.catalog.database_health import DatabaseHealth, Fault
+from web_tier.catalog.move_mark import CatalogMoved, refuse_if_moved
 from web_tier.catalog.postgresql import PostgreSQL
 from web_tier.catalog.postgresql_url import postgresql_url
+from web_tier.catalog.schema_revision import current_revision, migration_config, own_revision
 from web_tier.catalog.sqlite import SQLite
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MIGRATIONS = Path(__file__).with_name("migrations")
 _GENERATION_SIZE = 1000
 
 
@@ -84,7 +84,11 @@ def catalog_url(settings: Settings) -> URL:
     """
     if not settings.web.catalog_url:
         return URL.create("sqlite", database=str(settings.home / "catalog.db"))
-    url = postgresql_url(settings.web.catalog_url)
+    return with_password(postgresql_url(settings.web.catalog_url), settings)
+
+
+def with_password(url: URL, settings: Settings) -> URL:
+    """Return the URL with the password of the setting aws.catalog_secret, if that is set and the URL has none."""
     if settings.aws.catalog_secret and url.password is None:
         from core.aws.clients import Clients  # takes a third of a second that most deployments can save
         from core.aws.secrets import password_of
@@ -103,7 +107,7 @@ class Database:
     """
 
     def __init__(self, url: URL) -> None:
-        self._kind = _kind(url)
+        self._kind = kind_of(url)
         self._readers, self._writers = self._kind.engines()
         self._relaxed = self._writers.execution_options(durable=False)
         self.health = DatabaseHealth(self.check)
@@ -143,6 +147,8 @@ class Database:
         """Raise Unavailable, with the reason, if the database does not answer or takes no writes."""
         with _translate_errors(self._kind, _Phase(), self.health):
             self._kind.check_writable(self._writers)
+            with self._readers.connect() as connection:
+                refuse_if_moved(connection, self._kind.place)
         self.health.record_success(writes=True)
 
     def close(self) -> None:
@@ -150,22 +156,23 @@ class Database:
         self._readers.dispose()
 
 
-def migrate(url: URL) -> None:
+def migrate(url: URL, *, for_move: bool = False) -> None:
     """Create the catalogue at `url`, or bring it to this version's schema; processes take turns.
 
     Leaves the schema of a newer version alone if this version can use it (see the module). Raises Unavailable if the
-    catalogue cannot be opened, TagfleetError if this version cannot use a newer schema.
+    catalogue cannot be opened or, unless `for_move`, was moved (CatalogMoved); TagfleetError if this version cannot use
+    a newer schema.
     """
     from alembic import command
-    from alembic.config import Config
     from alembic.util.exc import CommandError
 
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    kind = _kind(url)
+    config = migration_config()
+    kind = kind_of(url)
     _, writers = kind.engines()
     try:
         with _translate_errors(kind, _Phase()), kind.migrating(writers) as connection:
+            if not for_move:
+                refuse_if_moved(connection, kind.place)
             config.attributes["connection"] = connection
             if not _is_newer_but_usable(connection, config, kind.place):
                 command.upgrade(config, "head")
@@ -179,12 +186,10 @@ def migrate(url: URL) -> None:
 
 def _is_newer_but_usable(connection: Connection, config: Config, place: str) -> bool:
     """Return whether the schema is a newer version's that this version can use. Raises TagfleetError if it cannot."""
-    from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     script = ScriptDirectory.from_config(config)
-    newest = script.get_current_head() or ""
-    current = MigrationContext.configure(connection).get_current_revision()
+    newest, current = own_revision(), current_revision(connection)
     if current is None or any(current == known.revision for known in script.walk_revisions()):
         return False
     if _generation(current) != _generation(newest):
@@ -201,7 +206,8 @@ def _generation(revision: str) -> int | str:
     return int(revision) // _GENERATION_SIZE if revision.isascii() and revision.isdigit() else revision
 
 
-def _kind(url: URL) -> Kind:
+def kind_of(url: URL) -> Kind:
+    """Return the kind of database that `url` leads to."""
     return SQLite(url) if url.drivername == "sqlite" else PostgreSQL(url)
 
 
@@ -219,6 +225,10 @@ def _translate_errors(kind: Kind, phase: _Phase, health: DatabaseHealth | None =
     try:
         yield
     except IntegrityError:
+        raise
+    except CatalogMoved:
+        if health is not None:
+            health.record_failure(Fault.MOVED)
         raise
     except (DBAPIError, PendingRollbackError) as error:  # the latter comes from a statement after the loss
         original = error.orig if isinstance(error, DBAPIError) else None

@@ -12,6 +12,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from web_tier.catalog.database_health import Fault
+from web_tier.catalog.move_mark import REFUSED_STATE, CatalogMoved
 
 _LOCK_S = 10
 _CONNECT_S = 5
@@ -69,9 +70,17 @@ class PostgreSQL:
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "checkout", _replace_if_lost)
         event.listen(engine, "handle_error", _discard_if_lost)
+        event.listen(engine, "handle_error", self._refuse_if_moved)
         event.listen(engine, "begin", _begin)
         readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         return readers, engine.execution_options(isolation_level="READ COMMITTED")
+
+    def _refuse_if_moved(self, context: ExceptionContext) -> None:
+        """Raise CatalogMoved for a change that the triggers of a catalogue that was moved have refused."""
+        error = context.original_exception
+        if _state(error) == REFUSED_STATE:
+            said = error.diag.message_primary  # type: ignore[attr-defined]  # an error with an SQLSTATE is psycopg's
+            raise CatalogMoved(f"catalogue {self.place}: {said}") from None
 
     def turn(self) -> AbstractContextManager[None]:
         """Do nothing: writers of PostgreSQL need no turns."""

@@ -1,0 +1,180 @@
+"""A PostgreSQL database as one side of a move."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import URL, Connection, Table, inspect
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from core.errors import TagfleetError, Unavailable
+from web_tier.catalog.moving.rows import Row, select_sql, tables_in_order
+from web_tier.catalog.moving.side import RowRefused
+from web_tier.catalog.postgresql import PostgreSQL
+
+if TYPE_CHECKING:
+    import psycopg
+
+_FETCHED = 5_000
+_PATIENT = (
+    "SET statement_timeout = 0",
+    "SET idle_in_transaction_session_timeout = 0",
+    "SET lock_timeout = '60s'",
+    "SET maintenance_work_mem = '256MB'",
+)
+_TRIES = 5
+_DEADLOCK = "40P01"
+_OF_DATA = ("22", "23", "54")
+"""Classes of SQLSTATE: invalid data, broken constraints, a limit of the server, such as the size of an index entry."""
+
+
+class PostgresqlSide:
+    """A `Side`. A table is loaded in one transaction by COPY, so it is there as a whole or empty."""
+
+    keeps_nul = False
+
+    def __init__(self, url: URL) -> None:
+        self._kind = PostgreSQL(url)
+        self.place = self._kind.place
+        self._readers, self._writers = self._kind.engines()
+
+    def exists(self) -> bool:
+        with self.reading() as connection:
+            return inspect(connection).has_table("batches")
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        with self._translated(), self._readers.connect() as connection:
+            _be_patient(connection)
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        with self._translated(), self._writers.begin() as connection:
+            _be_patient(connection)
+            yield connection
+
+    @contextmanager
+    def paused(self, reason: str) -> Iterator[Connection]:
+        """Lock all tables against writers. They wait for `lock_timeout`, and are not told the reason."""
+        with self._translated(), self._writers.connect() as connection:
+            for tries_left in reversed(range(_TRIES)):
+                try:
+                    _be_patient(connection)
+                    for table in tables_in_order():  # `batches` first, as all do who change images
+                        connection.exec_driver_sql(f'LOCK TABLE "{table.name}" IN EXCLUSIVE MODE')
+                    break
+                except OperationalError as error:
+                    connection.rollback()
+                    if getattr(error.orig, "sqlstate", "") != _DEADLOCK or not tries_left:
+                        raise
+            yield connection
+            connection.commit()
+
+    def check_source(self, connection: Connection) -> None:
+        """Do nothing: the server has checked all constraints."""
+
+    def read(self, connection: Connection, table: Table, *, ordered: bool) -> Iterator[Row]:
+        with self._translated(f", table {table.name}"), _raw(connection).cursor("move", binary=True) as cursor:
+            cursor.itersize = _FETCHED
+            cursor.execute(select_sql(table, "postgresql", ordered=ordered).encode())
+            yield from cursor
+
+    def prepare(self) -> None:
+        with self.writing() as connection:
+            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+            if encoding != "UTF8":
+                raise TagfleetError(f"catalogue {self.place}: its encoding is {encoding}; make it with ENCODING 'UTF8'")
+            for table, constraint in _foreign_keys(connection):
+                connection.exec_driver_sql(f'ALTER TABLE "{table}" DROP CONSTRAINT "{constraint}"')
+
+    def load(self, table: Table, rows: Iterable[Row]) -> None:
+        from psycopg.types.string import StrDumper
+
+        columns = ", ".join(f'"{name}"' for name in table.columns.keys())  # noqa: SIM118  # no dict
+        try:
+            with self.writing() as connection:
+                for index in table.indexes:
+                    index.drop(connection, checkfirst=True)
+                connection.exec_driver_sql(f'TRUNCATE "{table.name}"')
+                with _raw(connection).cursor() as cursor:
+                    cursor.adapters.register_dumper(str, StrDumper)  # rows have no NUL that ours would replace
+                    with cursor.copy(f'COPY "{table.name}" ({columns}) FROM STDIN'.encode()) as copy:
+                        for row in rows:
+                            copy.write_row(row)
+                for index in table.indexes:
+                    index.create(connection)
+        except Unavailable as error:
+            _refuse_row(error.__cause__)
+            raise
+
+    def finish(self) -> None:
+        """Make the foreign keys, set the sequences, and collect statistics for the planner."""
+        with self.writing() as connection:
+            there = {table for table, _ in _foreign_keys(connection)}
+            for table in tables_in_order():
+                for key in () if table.name in there else table.foreign_keys:
+                    connection.exec_driver_sql(
+                        f'ALTER TABLE "{table.name}" ADD FOREIGN KEY ("{key.parent.name}") '
+                        f'REFERENCES "{key.column.table.name}" ("{key.column.name}")'
+                        + (f" ON DELETE {key.ondelete}" if key.ondelete else "")
+                    )
+                _set_sequence(connection, table)
+            for table in tables_in_order():
+                connection.exec_driver_sql(f'ANALYZE "{table.name}"')
+
+    def close(self) -> None:
+        self._readers.dispose()
+
+    @contextmanager
+    def _translated(self, where: str = "") -> Iterator[None]:
+        import psycopg
+
+        try:
+            yield
+        except (DBAPIError, psycopg.Error) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            raise Unavailable(f"catalogue {self.place}{where}: {self._kind.advice(cause)}") from cause
+
+
+def _refuse_row(error: Any) -> None:
+    """Raise RowRefused if the server refused data of COPY; its context has the number of the line."""
+    if not (getattr(error, "sqlstate", None) or "").startswith(_OF_DATA):
+        return
+    found = re.search(r"line (\d+)", error.diag.context or "")
+    reason = "; ".join(part for part in (error.diag.message_primary, error.diag.message_detail) if part)
+    raise RowRefused(int(found[1]) if found else None, reason) from error
+
+
+def _be_patient(connection: Connection) -> None:
+    for statement in _PATIENT:
+        connection.exec_driver_sql(statement)
+
+
+def _foreign_keys(connection: Connection) -> list[tuple[str, str]]:
+    """Return table and name of each foreign key of the catalogue."""
+    names = [table.name for table in tables_in_order()]
+    found = connection.exec_driver_sql(
+        "SELECT relname, conname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid "
+        "WHERE contype = 'f' AND relnamespace = current_schema()::regnamespace AND relname = ANY(%s)",
+        (names,),
+    )
+    return [(table, constraint) for table, constraint in found]
+
+
+def _set_sequence(connection: Connection, table: Table) -> None:
+    """Let the next number that the table draws for its key be above all present ones."""
+    column = table.autoincrement_column
+    if column is not None:
+        connection.exec_driver_sql(
+            f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), "
+            f'coalesce(max("{column.name}"), 1), count(*) > 0) FROM "{table.name}"'  # noqa: S608  # a table's name
+        )
+
+
+def _raw(connection: Connection) -> psycopg.Connection[Any]:
+    raw: Any = connection.connection.driver_connection
+    return raw  # type: ignore[no-any-return]  # the engine is psycopg's
