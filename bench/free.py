@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-from app_tier.engines import AnyFrame, DeviceFrame, Pixels
+from app_tier.engines import AnyFrame, DeviceFrame, Outputs, Pixels
 from app_tier.pipeline.decoding import Decoding
 from app_tier.pipeline.item import WorkItem
 from app_tier.taggers import Frame, PendingTags, Prediction
@@ -89,11 +89,14 @@ class SimulatedDevice(FreeTagger):
         self._busy_s += took
         self._free_at = done_at = begin + took
 
-        def result() -> list[Prediction]:
+        def outputs() -> Outputs:
             time.sleep(max(0.0, done_at - self._clock()))
-            return [Prediction(_TAGS)] * len(options)
+            return _NO_OUTPUTS
 
-        return PendingTags(result)
+        return PendingTags(outputs, lambda _outputs: [Prediction(_TAGS)] * len(options))
+
+
+_NO_OUTPUTS: Outputs = np.empty((0, 0), np.float32)
 
 
 class NoDecoding(Decoding):

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -27,7 +26,9 @@ from app_tier.pipeline.crew import Crew
 from app_tier.pipeline.decoding import DecodeQueue, Decoding
 from app_tier.pipeline.feedback import Learning
 from app_tier.pipeline.fetching import Cancellations, Fetching
+from app_tier.pipeline.finishing import Finishing
 from app_tier.pipeline.flow import Flow
+from app_tier.pipeline.hangs import HangWatch
 from app_tier.pipeline.in_flight import InFlight
 from app_tier.pipeline.inference import Inference
 from app_tier.pipeline.item import WorkItem
@@ -41,17 +42,9 @@ from app_tier.pipeline.suspects import SuspectHandler, SuspectLimits, Suspects
 from app_tier.pipeline.tuning import Tuner
 from app_tier.taggers import Prediction, Tagger
 from config.settings import WorkerSettings
-from core import telemetry
-from core.domain.messages import Feedback, Job, log_ids
+from core.domain.messages import Feedback, Job
 from core.storage.originals import Originals
 from core.storage.ports import Delivery, ObjectStore, Queue
-
-Tagged = Sequence[tuple[WorkItem, Prediction]]
-
-_HUNG_BATCHES = 50
-"""A batch that takes this many times as long as the slowest before it counts as hung."""
-_HUNG_AT_MOST = 5
-"""How many times `decode_timeout_s` a hung decode is tolerated while other images in flight are finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,24 +98,17 @@ class Pipeline:
             to_fetch=queue.SimpleQueue(),
             to_decode=DecodeQueue(max(2 * sizes.decode_threads, sizes.batch)),
             to_infer=InferenceBatcher(sizes.batch, settings.batch_wait_ms / 1000, self._flow.expected_at_infer),
-            tagged=queue.SimpleQueue(),
-            to_finish=ResultBatcher(
-                self.in_flight,
-                per_request=ports.results.per_request,
-                limit=max(4 * sizes.batch, sizes.prefetch),
-                draining=self._flow.draining,
-            ),
         )
         self._stages = self._make_stages(ports, sizes)
+        self.hangs = HangWatch(self._flow, settings, self._stages.decoding, self._stages.tagger_calls)
         self._fetchers = Crew("fetch", self._fetch, self._flow.run_stage, sizes.fetch_threads)
-        self._finishers = Crew("finish", self._finish, self._flow.run_stage, sizes.finish_threads)
-        self._finisher_waits = threading.Lock()
+        self._finishers = Crew("finish", self._stages.finishing.write_next, self._flow.run_stage, sizes.finish_threads)
         self._tuner = Tuner(sizing, self._fetchers, self._finishers, self.in_flight)
         self._threads = [
             threading.Thread(target=self._flow.run_stage, args=(stage,), name=name, daemon=True)
             for name, stage in (
                 ("infer", self._stages.inference.run),
-                ("results", self._make_results),
+                ("results", self._stages.finishing.make_results),
                 ("suspects", self._stages.suspects.run),
                 ("learn", self._stages.learning.run),
             )
@@ -131,13 +117,25 @@ class Pipeline:
     def _make_stages(self, ports: PipelinePorts, sizes: Sizes) -> _Stages:
         settings, flow = self._options.worker, self._flow
         writer = ResultWriter(ports.store, ports.results, self.in_flight, flow.retrier)
+        finishing = Finishing(
+            flow,
+            writer,
+            ResultBatcher(
+                self.in_flight,
+                per_request=ports.results.per_request,
+                limit=max(4 * sizes.batch, sizes.prefetch),
+                draining=flow.draining,
+            ),
+            self._finished,
+            measured=lambda seconds, count: self._tuner.finished(seconds, count),
+        )
         fetching = Fetching(
             flow,
             ports.originals,
             Cancellations(ports.store, time.monotonic),
             writer,
-            finished=lambda finished: self._queues.to_finish.put([finished]),
-            failed=self._fail,
+            finished=finishing.put,
+            failed=finishing.fail,
             measured=lambda seconds: self._tuner.fetched(seconds),
         )
         decoding = self._options.decoding(
@@ -156,10 +154,10 @@ class Pipeline:
             fetching=fetching,
             decoding=decoding,
             inference=Inference(
-                self._queues.to_infer, self._crash_record, self._tagged, decoding.decode_again, tagger_calls
+                self._queues.to_infer, self._crash_record, finishing.put_tagged, decoding.decode_again, tagger_calls
             ),
             tagger_calls=tagger_calls,
-            writer=writer,
+            finishing=finishing,
             suspects=Suspects(
                 flow,
                 ports.jobs,
@@ -250,7 +248,7 @@ class Pipeline:
         return (
             self._stages.receiving.join(timeout_s)  # the last receives may still bring messages
             and self.in_flight.wait_until_empty(timeout_s)
-            and self._queues.to_finish.wait_until_written(timeout_s)
+            and self._stages.finishing.wait_until_written(timeout_s)
         )
 
     def close(self) -> None:
@@ -260,8 +258,7 @@ class Pipeline:
             self._queues.to_decode.put(None)
         self._stages.suspects.close()
         self._queues.to_infer.close()
-        self._queues.tagged.put(None)
-        self._queues.to_finish.close()
+        self._stages.finishing.close()
         self._stages.learning.close()
         self._fetchers.join()
         self._finishers.join()
@@ -277,36 +274,6 @@ class Pipeline:
         self._stages.receiving.join(2 * RECEIVE_WAIT_S)  # or a last receive would bring messages back
         self._stages.suspects.release()
         self.in_flight.release_all()
-
-    def hung_for(self) -> float:
-        """Return how many seconds the slowest decode in this process has taken so far."""
-        return self._stages.decoding.hung_for()
-
-    def handle_slow_decodes(self) -> bool:
-        """Try slow decodes again in a child. Return whether this process must end, because a decode here hangs.
-
-        To be called every second. While a decode hangs, nothing is received. The other images in flight are finished
-        first, unless that takes too long.
-        """
-        self._stages.decoding.overtake()
-        timeout_s = self._options.worker.decode_timeout_s
-        if self.hung_for() <= timeout_s:
-            self._flow.receiving.open()
-            return False
-        self._flow.receiving.close()
-        return not self.in_flight.unsuspected or self.hung_for() > _HUNG_AT_MOST * timeout_s
-
-    def tagger_hangs(self) -> bool:
-        """Return whether this process must end, because a batch takes too long.
-
-        That is `infer_timeout_s`, or less for a tagger whose batches so far were quick: then as long as a decode may
-        take, or many times the slowest of them.
-        """
-        settings, calls = self._options.worker, self._stages.tagger_calls
-        limit = settings.infer_timeout_s
-        if calls.slowest_s:
-            limit = min(limit, max(settings.decode_timeout_s, _HUNG_BATCHES * calls.slowest_s))
-        return calls.longest_s() > limit
 
     # --- receive: see receiving.py ------------------------------------------------------------
 
@@ -354,51 +321,15 @@ class Pipeline:
     def _decoded(self, item: WorkItem, problem: str) -> None:
         """Pass on an image that has its frame, or that cannot be decoded."""
         if problem:
-            self._fail(item, problem)
+            self._stages.finishing.fail(item, problem)
             return
         # Before `put`: the batch must not wait for the image that completes it.
         self._flow.stop_expecting(item, keep_bytes=bool(item.data))
         self._queues.to_infer.put(item)
 
-    # --- infer: see inference.py --------------------------------------------------------------
+    # --- finish: see finishing.py -------------------------------------------------------------
 
-    def _tagged(self, tagged: Tagged) -> None:
-        """Pass on a batch at once, so that the next one can begin."""
-        self._queues.tagged.put(tagged)
-
-    def _make_results(self) -> None:
-        """Make results of tagged images."""
-        while (tagged := self._queues.tagged.get()) is not None:
-            for item, _ in tagged:
-                item.drop_bytes()
-            self._queues.to_finish.put([self._finished(item, prediction) for item, prediction in tagged])
-
-    # --- finish -------------------------------------------------------------------------------
-
-    def _finish(self) -> bool:
-        """Store, send and acknowledge a group of results. Return False once there will be no more."""
-        with self._finisher_waits:  # the others wait here, where no change of the batcher wakes them
-            group = self._queues.to_finish.next()
-        if not group:
-            return False
-        started = time.perf_counter()
-        written = group if self._stages.writer.write(group) else []
-        self._tuner.finished(time.perf_counter() - started, len(group))
-        ok = sum(finished.result.ok for finished in written)
-        self._flow.count(done=ok, failed=len(written) - ok)
-        self._queues.to_finish.mark_written(group)
-        if telemetry.logger().is_enabled_for(logging.DEBUG):
-            for finished in written:
-                telemetry.logger().debug("a result is delivered", ok=finished.result.ok, **log_ids(finished.result))
-        return True
-
-    def _fail(self, item: WorkItem, why: str) -> None:
-        """Finish an image with an error. It is a result like any other: stored, sent, acknowledged."""
-        telemetry.logger().info("an image cannot be tagged", why=why, **log_ids(item.job))
-        self._flow.stop_expecting(item)
-        self._queues.to_finish.put([self._finished(item, Prediction(), f"{item.job.name}: {why}")])
-
-    def _finished(self, item: WorkItem, prediction: Prediction, error: str | None = None) -> FinishedItem:
+    def _finished(self, item: WorkItem, prediction: Prediction, error: str | None) -> FinishedItem:
         version = (item.tagger or self._tagger).version
         return item.finish(prediction, error, version=version, worker=self._options.worker_id, now=self._clock())
 
@@ -417,8 +348,6 @@ class _Queues:
     to_fetch: queue.SimpleQueue[WorkItem | None]
     to_decode: DecodeQueue
     to_infer: InferenceBatcher
-    tagged: queue.SimpleQueue[Tagged | None]
-    to_finish: ResultBatcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,6 +360,6 @@ class _Stages:
     decoding: Decoding
     inference: Inference
     tagger_calls: CallWatch
-    writer: ResultWriter
+    finishing: Finishing
     suspects: Suspects
     learning: Learning

@@ -30,7 +30,7 @@ _LATENCIES = 3000
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Throughput:
     """How fast a stage works: pieces of work a second, images a second, and the seconds that one piece takes."""
 
     rate: float
@@ -50,8 +50,8 @@ class Meter:
         self._last = float("-inf")
         self._restart(clock())
 
-    def record(self, seconds: float, images: int = 1) -> Pace | None:
-        """Record a piece of work for `images` that took so long. Return the pace if an interval ends with it."""
+    def record(self, seconds: float, images: int = 1) -> Throughput | None:
+        """Record a piece of work for `images` that took so long. Return the throughput if an interval ends with it."""
         with self._lock:
             now, before = self._clock(), self._last
             self._last = now
@@ -70,7 +70,7 @@ class Meter:
             self._rates.append((pieces / took, images / took))
             self._latencies.append(self._seconds / self._pieces)
             self._restart(now)
-            return Pace(
+            return Throughput(
                 max(rate for rate, _ in self._rates), max(images for _, images in self._rates), min(self._latencies)
             )
 
@@ -79,7 +79,7 @@ class Meter:
 
 
 class Tuner:
-    """Adapts the threads of `fetch` and `finish`, and the messages in flight, to their measured pace."""
+    """Adapts the threads of `fetch` and `finish`, and the messages in flight, to their measured throughput."""
 
     def __init__(
         self,
@@ -104,11 +104,11 @@ class Tuner:
 
     def fetched(self, seconds: float) -> None:
         """Report that reading an image took so long."""
-        if pace := self._fetched.record(seconds):
-            self._fetch.resize(self._sizing.fetch_threads(pace.rate, pace.latency_s))
+        if measured := self._fetched.record(seconds):
+            self._fetch.resize(self._sizing.fetch_threads(measured.rate, measured.latency_s))
 
     def finished(self, seconds: float, images: int) -> None:
         """Report that writing a group of results took so long."""
-        if pace := self._finished.record(seconds, images):
-            self._finish.resize(self._sizing.finish_threads(pace.rate, pace.latency_s))
-            self._in_flight.limit = self._sizing.prefetch(pace.images)
+        if measured := self._finished.record(seconds, images):
+            self._finish.resize(self._sizing.finish_threads(measured.rate, measured.latency_s))
+            self._in_flight.limit = self._sizing.prefetch(measured.images)

@@ -180,7 +180,7 @@ class Worker:
 
     def _check_hung(self, pipeline: Pipeline) -> None:
         """Raise Hung if this process must end."""
-        what = "a decode" if pipeline.handle_slow_decodes() else "the tagger" if pipeline.tagger_hangs() else ""
+        what = pipeline.hangs.find()
         if what:
             self._status.ended_by = f"{what} hangs: this worker ends and releases its messages"
             telemetry.logger().error(self._status.ended_by)

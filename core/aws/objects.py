@@ -26,7 +26,7 @@ from obstore.store import S3Store
 from core.aws.buckets import Access, Bucket, Buckets
 from core.aws.errors import ELSEWHERE, THROTTLED, BrokenOff, code_of, status_of
 from core.aws.obstore_errors import RAISED, Failure, read_error
-from core.aws.pace import Pace
+from core.aws.request_rate import RequestRate
 from core.storage.ports import Condition, Etag, IfAbsent
 from core.util.backoff import compute_backoff, retry
 
@@ -71,7 +71,7 @@ class Objects:
         self._clients = clients
         self._buckets = Buckets(clients)
         self._rest = rest
-        self._pace = Pace(rest=rest)
+        self._request_rate = RequestRate(rest=rest)
 
     def read(self, bucket: str, key: str, look: Callable[[Found], object], version: str = "") -> tuple[Found, bytes]:
         """Get an object whole, and again if its bytes break off. Raises BrokenOff if they always do.
@@ -148,7 +148,7 @@ class Objects:
         tries = int(self._clients.config.retries["total_max_attempts"])
         tried, moved = 0, False
         while True:
-            self._pace.wait()
+            self._request_rate.wait()
             self._clients.count(f"s3.{operation}")
             try:
                 return _interruptible(partial(ask, bucket.store))
@@ -169,7 +169,7 @@ class Objects:
         if not isinstance(failure, ClientError):
             return isinstance(failure, _NO_ANSWER) and not isinstance(failure, boto.SSLError)
         if (code := code_of(failure)) in THROTTLED or status_of(failure) == 429:
-            self._pace.slow_down()
+            self._request_rate.slow_down()
             return True
         return code in _PASSING or status_of(failure) in _PASSING_STATUS
 

@@ -19,8 +19,8 @@ from core.storage.ports import Depth, ObjectStore, Queue
 from core.util.backoff import compute_backoff
 from tagfleet.bulk.jobs import send_jobs
 from tagfleet.bulk.listing import ListedObject, Listing, looks_like_image
-from tagfleet.bulk.pace import Pace
 from tagfleet.bulk.parquet_files import as_parquet, save_results
+from tagfleet.bulk.poll_interval import PollInterval
 from tagfleet.bulk.results import Results
 from tagfleet.bulk.state import Portion, RunFile
 
@@ -67,7 +67,7 @@ class BucketRun:
         self._depth: Depth | None = None
         self._sent_since = 0  # jobs sent since the queue gave its depth
         self._progress_at = time.monotonic()
-        self._pace = Pace()
+        self._poll_interval = PollInterval()
         self.resend_after_s = _RESEND_AFTER_S
 
     # --- progress -----------------------------------------------------------------------------
@@ -93,7 +93,7 @@ class BucketRun:
     @property
     def pause_s(self) -> float:
         """Seconds to wait before the next look at the progress."""
-        return self._pace.pause_s
+        return self._poll_interval.pause_s
 
     @property
     def waits_for(self) -> str:
@@ -132,7 +132,7 @@ class BucketRun:
         for number in range(state.gathered + 1, min(state.portions, state.sending) + 1):
             self._results.count(number)
         now = time.monotonic()
-        self._pace.record(self.done, self._in_hand, now - began)
+        self._poll_interval.record(self.done, self._in_hand, now - began)
         if self.done != known:
             self._progress_at = now
         elif self._stuck and now - self._progress_at > self.resend_after_s:

@@ -94,7 +94,7 @@ def test_a_decoder_that_waits_for_a_slow_tagger_does_not_hang(
     pipeline.start()
     ahead = 1 + 3  # with the tagger, and waiting for it
     wait_until(lambda: len(decoded) == ahead + pipeline.sizes.decode_threads)  # the decoders have no room for theirs
-    wait_until(lambda: pipeline.hung_for() == 0.0)
+    wait_until(lambda: pipeline.hangs.decoding_for() == 0.0)
     leave.set()
     assert len(collect(16)) == 16
 

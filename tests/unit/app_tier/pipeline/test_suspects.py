@@ -193,7 +193,7 @@ def test_a_draining_worker_returns_waiting_suspects_marked(
         submit(harmful(picture, HANGS))
     come_back()
     pipeline = begin(prefetch=64, decode_timeout_s=12.0)
-    wait_until(lambda: len(pipeline.in_flight) - pipeline.in_flight.unsuspected >= 2)
+    wait_until(lambda: (len(pipeline.in_flight), pipeline.in_flight.unsuspected) == (3, 0))  # one is being decoded
     pipeline.draining.set()
     assert pipeline.wait_until_drained(120)
     left = backend.jobs("resnet50").receive(10, 1.0)

@@ -1,4 +1,4 @@
-"""Pace of the stages, and how their threads follow it."""
+"""Throughput of the stages, and how their threads follow it."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ def test_idle_time_says_nothing_about_the_rate(remote: World) -> None:
 def test_a_meter_measures_rate_images_and_the_lowest_latency() -> None:
     clock = Clock()
     meter = Meter(clock)
-    paces = []
+    measured = []
     for latency_s in (0.02, 0.04):
         for _ in range(60):
             clock.now += 0.01
-            paces += [pace] if (pace := meter.record(latency_s, images=8)) else []
-    assert len(paces) >= 10
-    assert paces[-1].rate == pytest.approx(100, rel=0.1)
-    assert paces[-1].images == pytest.approx(800, rel=0.1)
-    assert paces[-1].latency_s == pytest.approx(0.02)
+            measured += [each] if (each := meter.record(latency_s, images=8)) else []
+    assert len(measured) >= 10
+    assert measured[-1].rate == pytest.approx(100, rel=0.1)
+    assert measured[-1].images == pytest.approx(800, rel=0.1)
+    assert measured[-1].latency_s == pytest.approx(0.02)

@@ -15,7 +15,7 @@ _SHARE = 0.1
 """The largest share of the time that looks take."""
 
 
-class Pace:
+class PollInterval:
     """Chooses the pause before the next look from the rate of the last ones. `clock` is monotonic.
 
     About `_IMAGES` are done in a pause, or half of those in hand if that is less, so the end of a run is noticed soon.

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tagfleet.bulk.pace import LONGEST_S, SHORTEST_S, Pace
+from tagfleet.bulk.poll_interval import LONGEST_S, SHORTEST_S, PollInterval
 
 
 def looks(rate: float, images: int, lead: int = 5000) -> list[float]:
     """Return the times of the looks of a run whose workers tag `rate` images a second."""
     now = [0.0]
-    pace, times = Pace(lambda: now[0]), []
+    interval, times = PollInterval(lambda: now[0]), []
     while not times or rate * now[0] < images:
         done = int(min(images, rate * now[0]))
         times.append(now[0])
-        pace.record(done, min(images - done, lead))
-        now[0] += pace.pause_s
+        interval.record(done, min(images - done, lead))
+        now[0] += interval.pause_s
     return times
 
 
@@ -27,15 +27,15 @@ def test_a_thousand_images_cost_two_looks_or_one_a_second(rate: int) -> None:
 
 def test_while_nothing_happens_looks_become_rare() -> None:
     now = [0.0]
-    pace = Pace(lambda: now[0])
+    interval = PollInterval(lambda: now[0])
     pauses = []
     for _ in range(7):
-        pace.record(0, 5000)
-        pauses.append(pace.pause_s)
-        now[0] += pace.pause_s
+        interval.record(0, 5000)
+        pauses.append(interval.pause_s)
+        now[0] += interval.pause_s
     assert pauses == [2, 4, 8, LONGEST_S, LONGEST_S, LONGEST_S, LONGEST_S]
-    pace.record(200, 4800)
-    assert pace.pause_s <= LONGEST_S
+    interval.record(200, 4800)
+    assert interval.pause_s <= LONGEST_S
 
 
 def test_the_end_is_noticed_soon() -> None:
@@ -44,6 +44,6 @@ def test_the_end_is_noticed_soon() -> None:
 
 
 def test_a_slow_look_is_repeated_rarely() -> None:
-    pace = Pace(lambda: 0.0)
-    pace.record(0, 1, took_s=3.0)
-    assert pace.pause_s == 30
+    interval = PollInterval(lambda: 0.0)
+    interval.record(0, 1, took_s=3.0)
+    assert interval.pause_s == 30

@@ -25,7 +25,7 @@ _WINDOW_S = 1.0
 """The time over which the rate is measured, and in which one throttled request counts for all that were under way."""
 
 
-class Pace:
+class RequestRate:
     """Safe for several threads, which share one limit. `rest` waits some seconds."""
 
     def __init__(
