@@ -44,6 +44,7 @@ def move_command(settings: Settings, url: str | None, undo: bool) -> None:
     early, the service goes on with the old catalogue, and the same command continues the move.
     """
     from web_tier.catalog.database import catalog_url
+    from web_tier.catalog.move_mark import CatalogMoved
     from web_tier.catalog.moving import move
 
     keep_private()
@@ -56,6 +57,8 @@ def move_command(settings: Settings, url: str | None, undo: bool) -> None:
     source, target = catalog_url(settings), _target(url, settings)
     try:
         moved = move.move(source, target, time.time, _Progress())
+    except CatalogMoved:
+        raise
     except Unavailable as error:
         raise TagfleetError(f"{error}. Nothing is lost: run the same command again to continue") from error
     _show(moved, settings)

@@ -144,7 +144,7 @@ def _refuse_row(error: Any) -> None:
     """Raise RowRefused if the server refused data of COPY; its context has the number of the line."""
     if not (getattr(error, "sqlstate", None) or "").startswith(_OF_DATA):
         return
-    found = re.search(r"line (\d+)", error.diag.context or "")
+    found = re.search(r"COPY \w+\D*(\d+)", error.diag.context or "")  # "line" may be in another language
     reason = "; ".join(part for part in (error.diag.message_primary, error.diag.message_detail) if part)
     raise RowRefused(int(found[1]) if found else None, reason) from error
 
@@ -170,8 +170,8 @@ def _set_sequence(connection: Connection, table: Table) -> None:
     column = table.autoincrement_column
     if column is not None:
         connection.exec_driver_sql(
-            f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), "
-            f'coalesce(max("{column.name}"), 1), count(*) > 0) FROM "{table.name}"'  # noqa: S608  # a table's name
+            f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), "  # noqa: S608  # a table's name
+            f'coalesce(max("{column.name}"), 1), count(*) > 0) FROM "{table.name}"'
         )
 
 

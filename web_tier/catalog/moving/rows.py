@@ -18,6 +18,8 @@ Row = tuple[int | float | str | None, ...]
 
 _BYTES = 16
 _MODULUS = 1 << 8 * _BYTES
+_POSTGRESQL = ((Boolean, "::int"), (JSON, "::text"), (Float, " + 0"))
+"""What makes PostgreSQL's values those that SQLite has. SQLite stores no negative zero: the sum with 0 is 0."""
 _NUL_IN_REPR = "\\x00"
 
 
@@ -39,12 +41,10 @@ def select_sql(table: Table, dialect: str, *, ordered: bool = False) -> str:
 
 
 def _expression(name: str, type_: object, dialect: str) -> str:
-    if isinstance(type_, Float):
-        return f'"{name}" + 0.0' if dialect == "sqlite" else f'"{name}" + 0'
-    if dialect == "postgresql" and isinstance(type_, Boolean):
-        return f'"{name}"::int'
-    if dialect == "postgresql" and isinstance(type_, JSON):
-        return f'"{name}"::text'
+    if dialect == "postgresql":
+        for of_type, change in _POSTGRESQL:
+            if isinstance(type_, of_type):
+                return f'"{name}"{change}'
     return f'"{name}"'
 
 

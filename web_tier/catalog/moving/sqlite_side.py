@@ -9,7 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Table, inspect
+from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateIndex
 
 from core.errors import TagfleetError, Unavailable
 from web_tier.catalog.moving.rows import Row, select_sql
@@ -81,9 +83,10 @@ class SqliteSide:
             while group := list(islice(rows, _GROUP)):
                 _insert(raw, insert, group, before)
                 before += len(group)
-        with self.writing() as connection:
+            raw.execute("BEGIN IMMEDIATE")  # on this connection: others could still believe that the indexes exist
             for index in table.indexes:
-                index.create(connection)
+                raw.execute(str(CreateIndex(index).compile(dialect=dialect())))
+            raw.execute("COMMIT")
 
     @contextmanager
     def _loading(self) -> Iterator[sqlite3.Connection]:
