@@ -47,12 +47,11 @@ _PEEK_DEAD = """
     ORDER BY id LIMIT :limit
 """
 _COUNTS = """
-    SELECT (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until IS NULL),
-           (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until > :now),
-           (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until <= :now AND receive_count < :max),
-           (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until <= :now AND receive_count >= :max),
-           (SELECT count(*) FROM messages WHERE queue = :dead AND hidden_until IS NULL),
-           (SELECT count(*) FROM messages WHERE queue = :dead AND hidden_until IS NOT NULL)
+    SELECT (SELECT waiting FROM message_counts WHERE queue = :name),
+           (SELECT hidden FROM message_counts WHERE queue = :name),
+           (SELECT waiting + hidden FROM message_counts WHERE queue = :dead),
+           count(*), count(*) FILTER (WHERE receive_count >= :max)
+    FROM messages WHERE queue = :name AND hidden_until <= :now
 """
 _DEAD = "-dead"
 _NEVER = 1 << 62
@@ -127,15 +126,19 @@ class LocalQueue:
         )
 
     def depth(self) -> Depth:
-        """Return exact counts. A message whose last delivery timed out counts as dead before a receive moves it."""
+        """Return exact counts. A message whose last delivery timed out counts as dead before a receive moves it.
+
+        Takes the same time whatever waits. What it does count one by one are messages whose hidden time is over and
+        that nobody has received since, which are at most those that workers had in hand.
+        """
         values = {"name": self.name, "dead": self._dead_name, "now": self._uptime(), "max": self._max_receives}
         with self._db.reading() as run:
-            waiting, in_flight, returned, exhausted, dead, dead_hidden = run.execute(_COUNTS, values).fetchone()
+            waiting, hidden, dead, over, exhausted = run.execute(_COUNTS, values).fetchone()
         return Depth(
-            visible=waiting + returned,
-            in_flight=in_flight,
+            visible=(waiting or 0) + over - exhausted,
+            in_flight=(hidden or 0) - over,
             delayed=0,
-            dead=exhausted + dead + dead_hidden,
+            dead=(dead or 0) + exhausted,
             read_at=self._clock(),
         )
 

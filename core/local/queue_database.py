@@ -1,4 +1,4 @@
-"""The SQLite file of the local queues: one connection, its schema, and its errors as Unavailable."""
+"""One connection to the SQLite file of the local queues, with SQLite's errors as Unavailable."""
 
 from __future__ import annotations
 
@@ -7,31 +7,15 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from core.errors import Unavailable
+from core.local.queue_schema import prepare
 from core.util.disk_errors import guarded, locked
 from core.util.group_commit import GroupCommit
 from core.util.private import private_database, private_folder_if_new
-
-_SCHEMA = """
-    CREATE TABLE IF NOT EXISTS messages (
-        id INTEGER PRIMARY KEY,
-        queue TEXT NOT NULL,
-        sent_at REAL NOT NULL,
-        hidden_until REAL,
-        receive_count INTEGER NOT NULL DEFAULT 0,
-        receipt TEXT,
-        body TEXT NOT NULL
-    );
-    CREATE INDEX IF NOT EXISTS messages_waiting ON messages (queue) WHERE hidden_until IS NULL;
-    CREATE INDEX IF NOT EXISTS messages_hidden ON messages (queue, hidden_until) WHERE hidden_until IS NOT NULL;
-    CREATE TABLE IF NOT EXISTS boots (only INTEGER PRIMARY KEY CHECK (only = 1), boot TEXT NOT NULL);
-"""
-_NEW_BOOT = "REPLACE INTO boots VALUES (1, ?)"
-_ALL_RETURN = "UPDATE messages SET hidden_until = 0 WHERE hidden_until IS NOT NULL"
 
 
 class QueueDatabase:
@@ -45,6 +29,7 @@ class QueueDatabase:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._flushes: bool | None = None
         self._group = GroupCommit(lambda flush: self.transaction(flush=flush))
         with guarded("make the folder of the queues", path.parent):
             private_folder_if_new(path.parent)
@@ -58,7 +43,9 @@ class QueueDatabase:
         """
         with self._lock, self._translate_errors():
             cursor = self._open().cursor()
-            cursor.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
+            if flush != self._flushes:
+                cursor.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
+                self._flushes = flush
             cursor.execute("BEGIN IMMEDIATE")
             try:
                 yield cursor
@@ -105,29 +92,31 @@ class QueueDatabase:
                     self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
                 )
                 try:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    connection.executescript(_SCHEMA)
-                    if connection.execute("SELECT boot FROM boots").fetchone() != (self._boot,):
-                        connection.execute(_ALL_RETURN)
-                        connection.execute(_NEW_BOOT, (self._boot,))
+                    prepare(connection, self._boot)
                 except BaseException:
                     connection.close()
                     raise
             self._inode = os.stat(self._path).st_ino  # noqa: PTH116
+            self._flushes = None
         self._connection = connection
         weakref.finalize(self, connection.close)
         return connection
 
-    @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
-                raise
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            advice = _ADVICE.get(code, f"SQLite says: {error}")
-            raise Unavailable(f"queue {self._queue}: cannot use {self._path}: {advice}") from error
+    def _translate_errors(self) -> AbstractContextManager[None]:
+        return translate_errors(f"queue {self._queue}: cannot use {self._path}")
+
+
+@contextmanager
+def translate_errors(failed: str) -> Iterator[None]:
+    """Raise SQLite's errors as Unavailable, whose text is `failed` and advice. Mistakes of this program pass."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
+            raise
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        advice = _ADVICE.get(code, f"SQLite says: {error}")
+        raise Unavailable(f"{failed}: {advice}") from error
 
 
 _ADVICE = {
