@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,8 +20,9 @@ from tagfleet.text_tables import Column, echo_table
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from web_tier.catalog.moving.move import Moved
+    from web_tier.catalog.upkeep.move import Moved
 
+_MOST_SHOWN = 100
 _ENVIRONMENT = "TAGFLEET_CATALOG_TARGET"
 
 
@@ -45,7 +47,7 @@ def move_command(settings: Settings, url: str | None, undo: bool) -> None:
     """
     from web_tier.catalog.database import catalog_url
     from web_tier.catalog.move_mark import CatalogMoved
-    from web_tier.catalog.moving import move
+    from web_tier.catalog.upkeep import move
 
     keep_private()
     if undo:
@@ -62,6 +64,74 @@ def move_command(settings: Settings, url: str | None, undo: bool) -> None:
     except Unavailable as error:
         raise TagfleetError(f"{error}. Nothing is lost: run the same command again to continue") from error
     _show(moved, settings)
+
+
+@command.command("check")
+@click.option("--repair", is_flag=True, help="correct what can be corrected; the service may run meanwhile")
+@with_settings()
+def check_command(settings: Settings, repair: bool) -> None:
+    """Check the catalogue, and the local queues: files, schema, indexes, counts. Reads everything.
+
+    Ends with 1 if something is wrong.
+    """
+    from core.local import queue_upkeep
+    from web_tier.catalog.database import catalog_url
+    from web_tier.catalog.upkeep import check
+
+    keep_private()
+    url, queues = catalog_url(settings), _queues(settings)
+    if repair:
+        for done in check.repair(url):
+            click.echo(f"repaired: {done}")
+        if queues is not None and queue_upkeep.check(queues):
+            queue_upkeep.repair(queues)
+            click.echo(f"repaired: messages of {queues} counted anew")
+    checked = check.check(url)
+    for note in checked.notes:
+        click.echo(f"catalogue {checked.place}: {note}")
+    problems = [f"catalogue {checked.place}: {problem}" for problem in checked.problems]
+    if queues is not None:
+        problems += queue_upkeep.check(queues)
+    if problems:
+        for problem in problems[:_MOST_SHOWN]:
+            click.echo(problem)
+        raise TagfleetError(f"{len(problems):,} problems found")
+    click.echo(f"catalogue {checked.place}: no problems")
+    if queues is not None:
+        click.echo(f"queues {queues}: no problems")
+
+
+@command.command("vacuum")
+@with_settings()
+def vacuum_command(settings: Settings) -> None:
+    """Give back disk space that the catalogue and the local queues do not use any more.
+
+    The service may run. SQLite rewrites its files: it needs free space for two copies, and uploads wait meanwhile.
+    PostgreSQL uses the space of deleted rows again; its files seldom get smaller.
+    """
+    from core.local import queue_upkeep
+    from web_tier.catalog.database import catalog_url
+    from web_tier.catalog.upkeep import vacuum
+
+    keep_private()
+    os.environ.setdefault("SQLITE_TMPDIR", str(settings.home))  # /var/tmp may be on a smaller disk
+    vacuumed = vacuum.vacuum(catalog_url(settings))
+    click.echo(f"catalogue {vacuumed.place}: {_megabytes(vacuumed.before)} before, {_megabytes(vacuumed.after)} now")
+    queues = _queues(settings)
+    if queues is not None:
+        freed = queue_upkeep.vacuum(queues)
+        after = queues.stat().st_size
+        click.echo(f"queues {queues}: {_megabytes(after + freed)} before, {_megabytes(after)} now")
+
+
+def _queues(settings: Settings) -> Path | None:
+    """Return the file of the local queues; None if there is none."""
+    path = settings.home / "queues.db"
+    return path if settings.backend == "local" and path.exists() else None
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def _target(text: str, settings: Settings) -> URL:

@@ -35,6 +35,7 @@ _BUSY_S = 10.0
 """How long a transaction waits for its turn, and then for other processes."""
 _PAUSE_S = (0.0005, 0.002)
 _ASK_EVERY_S = 0.1
+_UPKEEP_TRIES = 10
 
 
 class WriterBusy(Exception):
@@ -114,11 +115,21 @@ def turns_at(path: str) -> WriteTurns:
 
 @contextmanager
 def upkeep(path: Path, reason: str) -> Iterator[None]:
-    """Tell writers of the file why this block keeps it locked, so that they give up at once. Lock it before."""
+    """Tell writers of the file why this block keeps it locked, so that they give up at once.
+
+    Raises Unavailable, with its reason, if another process is in such a block.
+    """
     beside = _upkeep_file(path)
     private_file(beside)
     with beside.open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        for tries_left in reversed(range(_UPKEEP_TRIES)):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not tries_left:
+                    raise Unavailable(f"catalogue {path}: {lock.read()}") from None
+            time.sleep(_ASK_EVERY_S)  # a writer that asks for the reason holds it for a moment
         lock.truncate()
         lock.write(reason)
         lock.flush()

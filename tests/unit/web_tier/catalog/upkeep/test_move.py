@@ -17,14 +17,14 @@ from hypothesis import given, strategies
 from sqlalchemy import URL, create_engine, func, insert, select, update
 
 from core.errors import TagfleetError, Unavailable
-from tests.unit.web_tier.catalog.moving.contents import change, content, fill
+from tests.unit.web_tier.catalog.upkeep.contents import change, content, fill
 from web_tier.catalog.database import Database, migrate
 from web_tier.catalog.move_mark import CatalogMoved
-from web_tier.catalog.moving import move as moving
-from web_tier.catalog.moving.postgresql_side import PostgresqlSide
-from web_tier.catalog.moving.rows import Checksum, summed
-from web_tier.catalog.moving.sqlite_side import SqliteSide
 from web_tier.catalog.tables import batches, images, metadata, tags, verdicts
+from web_tier.catalog.upkeep import move as moving
+from web_tier.catalog.upkeep.postgresql_side import PostgresqlSide
+from web_tier.catalog.upkeep.rows import Checksum, summed
+from web_tier.catalog.upkeep.sqlite_side import SqliteSide
 
 KINDS = ["sqlite", "postgresql"]
 

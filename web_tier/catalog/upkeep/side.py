@@ -1,14 +1,15 @@
-"""One of the two databases of a move: the operations that differ between SQLite and PostgreSQL."""
+"""A catalogue as a whole: the operations of its upkeep that differ between SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from sqlalchemy import Connection, Table
 
-from web_tier.catalog.moving.rows import Row
+from web_tier.catalog.upkeep.rows import Row
 
 
 class RowRefused(Exception):
@@ -19,8 +20,19 @@ class RowRefused(Exception):
         self.number = number
 
 
+@dataclass(frozen=True, slots=True)
+class Orphans:
+    """So many rows of `table` belong, by its column, to rows of `owner` that are missing."""
+
+    table: str
+    column: str
+    owner: str
+    owner_column: str
+    rows: int
+
+
 class Side(Protocol):
-    """A catalogue that is moved, or that is filled. Its methods raise Unavailable."""
+    """A catalogue that is moved, filled by a move, checked or vacuumed. Its methods raise Unavailable."""
 
     place: str
     """The database as messages name it, without a password."""
@@ -39,8 +51,11 @@ class Side(Protocol):
     def paused(self, reason: str) -> AbstractContextManager[Connection]:
         """Keep other processes from writing during this block, a transaction. `reason` is a clause for them."""
 
-    def check_source(self, connection: Connection) -> None:
-        """Raise TagfleetError if the catalogue has rows that its target would refuse. `connection` is of `paused`."""
+    def damage(self, connection: Connection) -> list[str]:
+        """Return a clause for each damage to the database itself. Reads all of it."""
+
+    def orphans(self, connection: Connection) -> list[Orphans]:
+        """Return the rows that belong to a row that is missing. Reads all rows with a foreign key."""
 
     def read(self, connection: Connection, table: Table, *, ordered: bool) -> Iterator[Row]:
         """Yield all rows without holding them in memory, if `ordered` in the order of their keys."""
@@ -53,6 +68,12 @@ class Side(Protocol):
 
     def finish(self) -> None:
         """Make what `prepare` removed, after all tables are loaded."""
+
+    def size(self) -> int:
+        """Return how many bytes the catalogue takes on disk."""
+
+    def vacuum(self) -> None:
+        """Give unused space back. Raises TagfleetError if there is too little free space for it."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -35,11 +35,10 @@ from web_tier.catalog.move_mark import (
     write_copied,
     write_mark,
 )
-from web_tier.catalog.moving.postgresql_side import PostgresqlSide
-from web_tier.catalog.moving.rows import Checksum, Replaced, Row, key_names, summed, tables_in_order, without_nul
-from web_tier.catalog.moving.side import RowRefused, Side
-from web_tier.catalog.moving.sqlite_side import SqliteSide
 from web_tier.catalog.schema_revision import check_revision
+from web_tier.catalog.upkeep.rows import Checksum, Replaced, Row, key_names, summed, tables_in_order, without_nul
+from web_tier.catalog.upkeep.side import RowRefused, Side
+from web_tier.catalog.upkeep.sides import side_of
 
 _REPORT_EVERY = 5_000
 _MAY_BE_LOST = ("samples",)
@@ -82,7 +81,7 @@ def move(source: URL, target: URL, now: Callable[[], float], progress: Progress)
     Raises Unavailable if one of the databases is away or full: a repeated call continues. Raises CatalogMoved if the
     source was moved before, TagfleetError if the target is in use, or cannot store a row.
     """
-    sides = _side(source), _side(target)
+    sides = side_of(source), side_of(target)
     try:
         return _Move(*sides, source, target, now, progress).run()
     finally:
@@ -95,7 +94,7 @@ def undo(url: URL) -> str:
 
     Raises TagfleetError if it was not moved.
     """
-    side = _side(url)
+    side = side_of(url)
     try:
         mark = _read_mark(side)
         if mark is None or mark.role not in (Role.LEFT, Role.LEAVING):
@@ -112,10 +111,6 @@ def _before(mark: Mark) -> Mark | None:
     if not mark.earlier:
         return None
     return Mark(Role.ARRIVED, mark.earlier[-1], mark.other, mark.at, mark.earlier[:-1])
-
-
-def _side(url: URL) -> Side:
-    return SqliteSide(url) if url.drivername == "sqlite" else PostgresqlSide(url)
 
 
 def _read_mark(side: Side) -> Mark | None:
@@ -143,7 +138,7 @@ class _Move:
         self._mark_target(mark)
         reason = f"it is being moved to {self._target.place}; try again when that is done"
         with self._source.paused(reason) as connection:
-            self._source.check_source(connection)
+            self._refuse_orphans(connection)
             rows = sum(_count(connection, table) for table in tables_in_order())
             self._progress.begin(rows)
             tables = [self._move_table(connection, table) for table in tables_in_order()]
@@ -228,6 +223,14 @@ class _Move:
                 if not lost and connection.execute(select(1).select_from(table).limit(1)).first():
                     return table.name
         return ""
+
+    def _refuse_orphans(self, connection: Connection) -> None:
+        """Raise TagfleetError if the source has rows that break a foreign key of the target."""
+        for orphans in self._source.orphans(connection):
+            raise TagfleetError(
+                f"catalogue {self._source.place}: {orphans.rows:,} rows of {orphans.table} belong to a row of "
+                f"{orphans.owner} that is missing; `tagfleet catalog check --repair` deletes them"
+            )
 
     def _move_table(self, connection: Connection, table: Table) -> MovedTable:
         expected = Checksum()

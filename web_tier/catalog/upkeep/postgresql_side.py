@@ -1,4 +1,4 @@
-"""A PostgreSQL database as one side of a move."""
+"""Upkeep of a catalogue in a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sqlalchemy import URL, Connection, Table, inspect
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from core.errors import TagfleetError, Unavailable
-from web_tier.catalog.moving.rows import Row, select_sql, tables_in_order
-from web_tier.catalog.moving.side import RowRefused
 from web_tier.catalog.postgresql import PostgreSQL
+from web_tier.catalog.upkeep.rows import Row, select_sql, tables_in_order
+from web_tier.catalog.upkeep.side import Orphans, RowRefused
 
 if TYPE_CHECKING:
     import psycopg
@@ -74,8 +74,18 @@ class PostgresqlSide:
             yield connection
             connection.commit()
 
-    def check_source(self, connection: Connection) -> None:
-        """Do nothing: the server has checked all constraints."""
+    def damage(self, connection: Connection) -> list[str]:
+        """Find indexes that the server does not use because their creation failed."""
+        with self._translated():
+            found = connection.exec_driver_sql(
+                "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+                "WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace"
+            )
+            return [f"index {name} is invalid; run REINDEX INDEX {name}" for name in found.scalars()]
+
+    def orphans(self, connection: Connection) -> list[Orphans]:
+        """Return none: the server checks all foreign keys. `catalog check` finds one that is missing."""
+        return []
 
     def read(self, connection: Connection, table: Table, *, ordered: bool) -> Iterator[Row]:
         with self._translated(f", table {table.name}"), _raw(connection).cursor("move", binary=True) as cursor:
@@ -125,6 +135,25 @@ class PostgresqlSide:
                 _set_sequence(connection, table)
             for table in tables_in_order():
                 connection.exec_driver_sql(f'ANALYZE "{table.name}"')
+
+    def size(self) -> int:
+        with self.reading() as connection:
+            sizes = [
+                connection.exec_driver_sql(f"SELECT pg_total_relation_size('\"{table.name}\"')").scalar_one()
+                for table in tables_in_order()
+            ]
+        return sum(sizes)
+
+    def vacuum(self) -> None:
+        """Let the server use the space of deleted rows again, and collect statistics, while the service runs."""
+        with self._translated(), self._writers.connect() as connection:
+            _be_patient(connection)
+            connection.commit()
+            raw = _raw(connection)
+            raw.autocommit = True
+            for table in tables_in_order():
+                raw.execute(f'VACUUM (ANALYZE) "{table.name}"'.encode())
+            connection.invalidate()
 
     def close(self) -> None:
         self._readers.dispose()

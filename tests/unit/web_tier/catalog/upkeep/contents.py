@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import JSON, URL, BigInteger, Boolean, Column, Float, Integer, Text, create_engine, insert, select, text
 
 from web_tier.catalog.database import migrate
-from web_tier.catalog.moving.rows import tables_in_order
 from web_tier.catalog.tables import metadata
+from web_tier.catalog.upkeep.rows import tables_in_order
 
 TEXTS = [
     "",

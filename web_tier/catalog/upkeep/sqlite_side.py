@@ -1,8 +1,10 @@
-"""A SQLite file as one side of a move."""
+"""Upkeep of a catalogue in a SQLite file."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -14,9 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex
 
 from core.errors import TagfleetError, Unavailable
-from web_tier.catalog.moving.rows import Row, select_sql
-from web_tier.catalog.moving.side import RowRefused
 from web_tier.catalog.sqlite import SQLite, upkeep
+from web_tier.catalog.upkeep.rows import Row, select_sql
+from web_tier.catalog.upkeep.side import Orphans, RowRefused
 
 _GROUP = 10_000
 """Rows in one transaction."""
@@ -55,14 +57,22 @@ class SqliteSide:
         with self.writing() as connection, upkeep(self._path, reason):
             yield connection
 
-    def check_source(self, connection: Connection) -> None:
+    def damage(self, connection: Connection) -> list[str]:
         with self._translated():
-            found = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-        if found is not None:
-            raise TagfleetError(
-                f"catalogue {self.place}: a row of {found[0]} belongs to a row of {found[2]} that is missing; "
-                "`tagfleet catalog check --repair` removes such rows"
+            found = connection.exec_driver_sql("PRAGMA quick_check(5)").scalars().all()
+        return [str(each) for each in found if each != "ok"]
+
+    def orphans(self, connection: Connection) -> list[Orphans]:
+        with self._translated():
+            counts = Counter(
+                (table, number) for table, _, _, number in connection.exec_driver_sql("PRAGMA foreign_key_check")
             )
+            found = []
+            for (table, number), rows in counts.items():
+                keys = connection.exec_driver_sql(f'PRAGMA foreign_key_list("{table}")').all()
+                (owner, column, owner_column) = next(tuple(key[2:5]) for key in keys if key[0] == number)
+                found.append(Orphans(table, column, owner, owner_column, rows))
+        return found
 
     def read(self, connection: Connection, table: Table, *, ordered: bool) -> Iterator[Row]:
         with self._translated(f", table {table.name}"):
@@ -99,6 +109,30 @@ class SqliteSide:
         """Write everything from SQLite's log into the file."""
         with self._translated(), self._loading() as raw:
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+    def size(self) -> int:
+        files = (self._path.with_name(self._path.name + ending) for ending in ("", "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def vacuum(self) -> None:
+        """Rewrite the file. Writers are told to try again later."""
+        with self._translated(), self._loading() as raw:
+            self._check_room(raw)
+            with upkeep(self._path, "it is being vacuumed; try again in a minute"):
+                raw.execute("VACUUM")
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+    def _check_room(self, raw: sqlite3.Connection) -> None:
+        pages, free_pages, size = (
+            raw.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        needed = 2 * (pages - free_pages) * size
+        free = shutil.disk_usage(self._path.parent).free
+        if free < needed:
+            raise TagfleetError(
+                f"catalogue {self.place}: to vacuum it takes {needed / 1e6:,.0f} MB of free space for two copies, and "
+                f"the disk has {free / 1e6:,.0f} MB; free some space first"
+            )
 
     def close(self) -> None:
         self._readers.dispose()
