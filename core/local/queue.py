@@ -14,7 +14,7 @@ import itertools
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from core.local.queue_database import QueueDatabase
@@ -22,7 +22,9 @@ from core.local.uptime import Uptime
 from core.storage.ports import Delivery, Depth
 from core.util.backoff import compute_backoff
 
-_SEND = "INSERT INTO messages (queue, sent_at, body) VALUES (?, ?, ?)"
+_SEND = "INSERT INTO messages (queue, sent_at, body) VALUES "
+_TOGETHER = (100, 10, 1)
+"""Messages per statement: few different statements, as each has to be compiled, and few of them for many messages."""
 _READY = """
     SELECT EXISTS (SELECT 1 FROM messages WHERE queue = ? AND hidden_until IS NULL)
         OR EXISTS (SELECT 1 FROM messages WHERE queue = ? AND hidden_until <= ?)
@@ -37,6 +39,8 @@ _TAKE = """
     WHERE id IN (SELECT id FROM messages WHERE queue = ? AND hidden_until IS NULL ORDER BY id LIMIT ?)
     RETURNING id, body, receive_count, sent_at
 """
+_DELETE = "DELETE FROM messages WHERE queue = ? AND receipt = ? AND id IN "
+_HIDE = "UPDATE messages SET hidden_until = ? WHERE queue = ? AND receipt = ? AND id IN "
 _PEEK = """
     SELECT body, receive_count, sent_at FROM messages
     WHERE queue = ? AND (hidden_until IS NULL OR hidden_until <= ?) ORDER BY id LIMIT ?
@@ -48,10 +52,11 @@ _PEEK_DEAD = """
 """
 _COUNTS = """
     SELECT (SELECT waiting FROM message_counts WHERE queue = :name),
-           (SELECT hidden FROM message_counts WHERE queue = :name),
-           (SELECT waiting + hidden FROM message_counts WHERE queue = :dead),
-           count(*), count(*) FILTER (WHERE receive_count >= :max)
-    FROM messages WHERE queue = :name AND hidden_until <= :now
+           (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until > :now),
+           (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until <= :now AND receive_count < :max),
+           (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until <= :now AND receive_count >= :max),
+           (SELECT waiting FROM message_counts WHERE queue = :dead),
+           (SELECT count(*) FROM messages WHERE queue = :dead AND hidden_until IS NOT NULL)
 """
 _DEAD = "-dead"
 _NEVER = 1 << 62
@@ -97,8 +102,7 @@ class LocalQueue:
     def send(self, bodies: Sequence[str]) -> None:
         """Send all or none: this queue never raises PartialSend."""
         now = self._clock()
-        rows = [(self.name, now, body) for body in bodies]
-        self._db.write(lambda run: run.executemany(_SEND, rows), flush=True)
+        self._db.write(lambda run: _insert(run, self.name, now, bodies), flush=True)
 
     def receive(self, limit: int, wait_s: float) -> list[Delivery]:
         deadline = time.monotonic() + wait_s
@@ -117,28 +121,25 @@ class LocalQueue:
         return [Delivery(body, "", count, sent_at) for body, count, sent_at in rows]
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
-        self._on_deliveries("DELETE FROM messages WHERE receipt = ? AND id = ? AND queue = ?", deliveries)
+        self._on_deliveries(_DELETE, deliveries)
 
     def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
-        until = self._uptime() + seconds
-        self._on_deliveries(
-            "UPDATE messages SET hidden_until = ? WHERE receipt = ? AND id = ? AND queue = ?", deliveries, until
-        )
+        self._on_deliveries(_HIDE, deliveries, self._uptime() + seconds)
 
     def depth(self) -> Depth:
         """Return exact counts. A message whose last delivery timed out counts as dead before a receive moves it.
 
-        Takes the same time whatever waits. What it does count one by one are messages whose hidden time is over and
-        that nobody has received since, which are at most those that workers had in hand.
+        Takes the same time whatever waits, and some 60 ns for each message in flight, which are those that workers hold
+        or held when they were killed.
         """
         values = {"name": self.name, "dead": self._dead_name, "now": self._uptime(), "max": self._max_receives}
         with self._db.reading() as run:
-            waiting, hidden, dead, over, exhausted = run.execute(_COUNTS, values).fetchone()
+            waiting, in_flight, returned, exhausted, dead, dead_hidden = run.execute(_COUNTS, values).fetchone()
         return Depth(
-            visible=(waiting or 0) + over - exhausted,
-            in_flight=(hidden or 0) - over,
+            visible=(waiting or 0) + returned,
+            in_flight=in_flight,
             delayed=0,
-            dead=(dead or 0) + exhausted,
+            dead=exhausted + (dead or 0) + dead_hidden,
             read_at=self._clock(),
         )
 
@@ -198,13 +199,33 @@ class LocalQueue:
         run.execute(_RETURN, (self.name, now))
 
     def _on_deliveries(self, statement: str, deliveries: Sequence[Delivery], *values: float) -> None:
-        if not deliveries:
-            return
-        rows = []
+        ids: dict[str, list[str]] = {}
         for delivery in deliveries:
             id_, _, token = delivery.receipt.partition(":")
-            rows.append((*values, token, id_, self.name))
-        self._db.write(lambda run: run.executemany(statement, rows))
+            if id_.isdecimal():
+                ids.setdefault(token, []).append(id_)
+
+        def change(run: sqlite3.Cursor) -> None:
+            for token, group in ids.items():
+                for part in _parts(group):
+                    run.execute(f"{statement} ({', '.join('?' * len(part))})", (*values, self.name, token, *part))
+
+        if ids:
+            self._db.write(change)
+
+
+def _insert(run: sqlite3.Cursor, queue: str, now: float, bodies: Sequence[str]) -> None:
+    for part in _parts(bodies):
+        run.execute(_SEND + ", ".join(["(?1, ?2, ?)"] * len(part)), (queue, now, *part))
+
+
+def _parts(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield the items in parts of as many as one statement takes."""
+    start = 0
+    for size in _TOGETHER:
+        while len(items) - start >= size:
+            yield items[start : start + size]
+            start += size
 
 
 class _DeadLetters(LocalQueue):

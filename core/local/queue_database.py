@@ -7,8 +7,9 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from core.errors import Unavailable
@@ -25,10 +26,10 @@ class QueueDatabase:
         self._path = path
         self._boot = boot
         self._busy_timeout_s = busy_timeout_s
-        self._queue = queue
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._translated = translate_errors(f"queue {queue}: cannot use {path}")
         self._flushes: bool | None = None
         self._group = GroupCommit(lambda flush: self.transaction(flush=flush))
         with guarded("make the folder of the queues", path.parent):
@@ -41,7 +42,7 @@ class QueueDatabase:
         With `flush` they are on the disk when this returns. Without it a power cut may undo them: a message that was
         received or deleted comes back, which at-least-once delivery allows. A crash of the process undoes nothing.
         """
-        with self._lock, self._translate_errors():
+        with self._lock, self._translated:
             cursor = self._open().cursor()
             if flush != self._flushes:
                 cursor.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
@@ -65,12 +66,12 @@ class QueueDatabase:
             try:
                 return self._open().execute(statement, values).fetchone()
             except sqlite3.DatabaseError:
-                with self._translate_errors():
+                with self._translated:
                     raise
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Cursor]:
-        with self._lock, self._translate_errors():
+        with self._lock, self._translated:
             yield self._open().cursor()
 
     def close(self) -> None:
@@ -102,21 +103,31 @@ class QueueDatabase:
         weakref.finalize(self, connection.close)
         return connection
 
-    def _translate_errors(self) -> AbstractContextManager[None]:
-        return translate_errors(f"queue {self._queue}: cannot use {self._path}")
 
+class translate_errors:  # noqa: N801  # reads as a verb: `with translate_errors("cannot use FILE"):`
+    """Raises SQLite's errors as Unavailable, whose text is `failed` and advice. Mistakes of this program pass.
 
-@contextmanager
-def translate_errors(failed: str) -> Iterator[None]:
-    """Raise SQLite's errors as Unavailable, whose text is `failed` and advice. Mistakes of this program pass."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
+    A class, as it is entered several hundred times a second.
+    """
+
+    __slots__ = ("_failed",)
+
+    def __init__(self, failed: str) -> None:
+        self._failed = failed
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, sqlite3.DatabaseError):
+            return
         if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
-            raise
+            return
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         advice = _ADVICE.get(code, f"SQLite says: {error}")
-        raise Unavailable(f"{failed}: {advice}") from error
+        raise Unavailable(f"{self._failed}: {advice}") from error
 
 
 _ADVICE = {

@@ -1,6 +1,7 @@
 """The tables of the local queues' file, and its counts, which triggers keep.
 
-1. `message_counts` holds how many messages of each queue wait and are hidden, so that a depth need not count them.
+1. `message_counts` holds how many messages of each queue wait, so that a depth need not count them. Hidden messages are
+   counted by their index: they are no more than workers hold, and their deletion would cost a tenth more otherwise.
 2. The counts change by triggers in the file. So they also count what processes of an earlier version do, and they are
    part of the transaction that they count.
 3. The first process that opens a file of an earlier version counts once, in the transaction that makes the triggers.
@@ -27,41 +28,26 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS boots (only INTEGER PRIMARY KEY CHECK (only = 1), boot TEXT NOT NULL);
 """
 _COUNTS_TABLE = """
-    CREATE TABLE IF NOT EXISTS message_counts (
-        queue TEXT PRIMARY KEY, waiting INTEGER NOT NULL, hidden INTEGER NOT NULL
-    ) WITHOUT ROWID
+    CREATE TABLE IF NOT EXISTS message_counts (queue TEXT PRIMARY KEY, waiting INTEGER NOT NULL) WITHOUT ROWID
 """
 _ADD = """
-    INSERT INTO message_counts VALUES (NEW.queue, NEW.hidden_until IS NULL, NEW.hidden_until IS NOT NULL)
-    ON CONFLICT (queue) DO UPDATE SET waiting = waiting + excluded.waiting, hidden = hidden + excluded.hidden;
+    INSERT INTO message_counts VALUES (NEW.queue, NEW.hidden_until IS NULL)
+    ON CONFLICT (queue) DO UPDATE SET waiting = waiting + excluded.waiting;
 """
-_SUBTRACT = """
-    UPDATE message_counts
-    SET waiting = waiting - (OLD.hidden_until IS NULL), hidden = hidden - (OLD.hidden_until IS NOT NULL)
-    WHERE queue = OLD.queue;
-"""
+_SUBTRACT = "UPDATE message_counts SET waiting = waiting - (OLD.hidden_until IS NULL) WHERE queue = OLD.queue;"
 _SHIFT = """
-    UPDATE message_counts
-    SET waiting = waiting + (NEW.hidden_until IS NULL) - (OLD.hidden_until IS NULL),
-        hidden = hidden + (OLD.hidden_until IS NULL) - (NEW.hidden_until IS NULL)
+    UPDATE message_counts SET waiting = waiting + (NEW.hidden_until IS NULL) - (OLD.hidden_until IS NULL)
     WHERE queue = NEW.queue;
 """
 _STATE_CHANGES = "OLD.queue = NEW.queue AND (OLD.hidden_until IS NULL) <> (NEW.hidden_until IS NULL)"
 TRIGGERS = {
     "count_sent": f"AFTER INSERT ON messages BEGIN {_ADD} END",
-    "count_deleted": f"AFTER DELETE ON messages BEGIN {_SUBTRACT} END",
+    "count_deleted": f"AFTER DELETE ON messages WHEN OLD.hidden_until IS NULL BEGIN {_SUBTRACT} END",
     "count_hidden": f"AFTER UPDATE OF hidden_until ON messages WHEN {_STATE_CHANGES} BEGIN {_SHIFT} END",
     "count_moved": f"AFTER UPDATE OF queue ON messages WHEN OLD.queue <> NEW.queue BEGIN {_SUBTRACT} {_ADD} END",
 }
 """By name: the rest of each trigger's statement."""
-COUNTED = """
-    SELECT queue, sum(waiting), sum(hidden) FROM (
-        SELECT queue, count(*) AS waiting, 0 AS hidden FROM messages WHERE hidden_until IS NULL GROUP BY queue
-        UNION ALL
-        SELECT queue, 0, count(*) FROM messages WHERE hidden_until IS NOT NULL GROUP BY queue
-    ) GROUP BY queue
-"""
-"""Counts every message, by index entries alone."""
+COUNTED = "SELECT queue, count(*) FROM messages WHERE hidden_until IS NULL GROUP BY queue"
 _NEW_BOOT = "REPLACE INTO boots VALUES (1, ?)"
 _ALL_RETURN = "UPDATE messages SET hidden_until = 0 WHERE hidden_until IS NOT NULL"
 
@@ -71,6 +57,7 @@ def prepare(connection: sqlite3.Connection, boot: str) -> None:
 
     Only one process may do this at a time. Raises sqlite3.DatabaseError; then the file is as it was, or complete.
     """
+    connection.execute("PRAGMA temp_store = MEMORY")  # of the undo of a statement, which else is a file
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(_TABLES)
     if not has_counts(connection):

@@ -84,15 +84,12 @@ def _wrong_counts(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
             yield f"{path}: the table message_counts is missing, so that nothing can be sent"
         return
     with _at_one_moment(connection):
-        kept = {queue: counts for queue, *counts in connection.execute("SELECT * FROM message_counts")}
-        counted = {queue: counts for queue, *counts in connection.execute(COUNTED)}
+        kept = dict(connection.execute("SELECT queue, waiting FROM message_counts"))
+        counted = dict(connection.execute(COUNTED))
     for queue in sorted(kept.keys() | counted.keys()):
-        told, true = kept.get(queue, [0, 0]), counted.get(queue, [0, 0])
+        told, true = kept.get(queue, 0), counted.get(queue, 0)
         if told != true:
-            yield (
-                f"{path}: queue {queue} holds {true[0]} waiting and {true[1]} hidden messages,"
-                f" but counts {told[0]} and {told[1]}"
-            )
+            yield f"{path}: {true} messages wait in queue {queue}, but its count is {told}"
 
 
 @contextmanager

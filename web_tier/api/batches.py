@@ -9,6 +9,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from core.domain.ids import new_id
+from web_tier.api.result_cursors import parse_cursor, write_cursor
 from web_tier.api.schemas.batches import (
     BatchesOut,
     BatchesQuery,
@@ -21,6 +22,7 @@ from web_tier.api.schemas.batches import (
 )
 from web_tier.catalog.batch_options import unsupported, with_defaults
 from web_tier.catalog.batches import Batch
+from web_tier.catalog.result_queries import Wanted
 from web_tier.catalog.tag_rows import TagFilter
 from web_tier.http.prefer_wait import PREFER
 from web_tier.http.problems import Refused
@@ -102,13 +104,14 @@ def _declare_list(batches: Resource, services: Services) -> None:
 
     @batches.route("GET /batches/<batch_id>/results", scope="read", query=ResultsQuery, answer=ResultsOut)
     def list_results(batch_id: str, query: ResultsQuery) -> dict[str, Any]:
-        """List the images of a batch in upload order, with the results that are there"""
+        """List the images of a batch, with the results that are there"""
+        after = None if query.cursor is None else parse_cursor(query.order, query.cursor)
         services.catalog.read_change(batch_id)  # a batch that doesn't exist is a 404 and not an empty page
         statuses = None if query.status is None else _STATUSES[query.status]
-        tagged = TagFilter(name=query.tag or None, min_confidence=query.min_confidence)
-        page = services.catalog.list_results(batch_id, query.limit, query.cursor, statuses, tagged)
-        more = str(page[-1].position) if len(page) == query.limit else None
-        return {"results": [serialize_image(image) for image in page], "next_cursor": more}
+        tagged = TagFilter(query.tag or None, query.q or None, query.min_confidence)
+        page = services.results.page(batch_id, Wanted(statuses, tagged, query.order), query.limit, after)
+        more = None if page.end is None else write_cursor(query.order, page.end)
+        return {"results": [serialize_image(image) for image in page.images], "next_cursor": more}
 
 
 def _declare_actions(batches: Resource, services: Services) -> None:

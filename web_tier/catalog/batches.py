@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +13,7 @@ from core.storage import layout
 from web_tier.catalog import changes
 from web_tier.catalog.database import Database
 from web_tier.catalog.tables import batches, images
-from web_tier.catalog.tag_rows import TagFilter
-from web_tier.catalog.visibility import SHOWN_BATCH, SHOWN_IMAGE, STATUS, WAITING, in_batch, not_deleted
+from web_tier.catalog.visibility import SHOWN_BATCH, SHOWN_IMAGE, WAITING, in_batch, not_deleted
 
 
 class BatchClosed(TagfleetError):
@@ -218,20 +216,9 @@ class Catalog:
             found = connection.execute(select_images().where(images.c.id == image_id)).one_or_none()
         return None if found is None else Image(*found)
 
-    def list_results(
-        self,
-        batch_id: str,
-        limit: int,
-        after: int = 0,
-        statuses: Sequence[str] | None = None,
-        tagged: TagFilter | None = None,
-    ) -> list[Image]:
+    def list_results(self, batch_id: str, limit: int, after: int = 0) -> list[Image]:
         """Return images in the order of their upload, starting after the position `after`."""
         query = select_images(batch_id).where(images.c.position > after).order_by(images.c.position).limit(limit)
-        if statuses is not None:
-            query = query.where(STATUS.in_(statuses))
-        if tagged:
-            query = query.where(tagged.image_condition())
         with self._database.reading() as connection:
             return [Image(*row) for row in connection.execute(query)]
 

@@ -3,7 +3,9 @@
 1. `change` grows by one when the batch itself changes, and by one for each of its images that changes. The image takes
    that number, so a reader asks for everything beyond the last number it has seen.
 2. `total`, `completed`, `failed` and `cancelled` count images. Failed and cancelled images are completed, too.
-3. `completed_at` is set once the batch is closed and all its images are completed. It is cleared when images wait
+3. `counted` grows with `change`. Earlier versions do not know it, and do not count tags: where the two differ, the tags
+   of the batch are counted anew (`web_tier.catalog.placing`).
+4. `completed_at` is set once the batch is closed and all its images are completed. It is cleared when images wait
    again. A cancelled batch gets it last, when the rows of all its images say that they are cancelled.
 """
 
@@ -91,6 +93,7 @@ def _values(now: Any, by: Any, *counts: Any, closing: bool = False) -> dict[str,
     unfinished = completed != total if closing else or_(batches.c.closed_at.is_(None), completed != total)
     return {
         "change": batches.c.change + by,
+        "counted": batches.c.counted + by,
         "changed_at": now,
         "total": total,
         "completed": completed,

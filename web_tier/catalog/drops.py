@@ -13,7 +13,7 @@ from core.domain.addresses import split_address
 from core.domain.messages import Origin
 from core.errors import Unavailable
 from core.util.file_names import same_name
-from web_tier.catalog import changes
+from web_tier.catalog import changes, tag_counts
 from web_tier.catalog.batch_options import BatchOptions
 from web_tier.catalog.batches import AnyRow, Catalog, Upload
 from web_tier.catalog.results import ImageOutcome
@@ -121,6 +121,7 @@ def _start_anew(connection: Connection, batch: AnyRow, folder: str, now: float) 
         **dict.fromkeys(("deleted_at", "cleared_at", "purged_at")),
     }
     connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
+    tag_counts.subtract_batch(connection, batch.id)  # an earlier version deletes a batch without that
 
 
 def _new_batch(folder: str, now: float) -> dict[str, Any]:

@@ -53,6 +53,7 @@ batches = Table(
     Column("removed", BigInteger, nullable=False, server_default="0"),
     Column("cleared_at", Float),
     Column("emptied_at", Float),
+    Column("counted", BigInteger, nullable=False, server_default="0"),
     Index(None, "created_at", "id"),
     Index(
         "ix_batches_removing",
@@ -73,7 +74,11 @@ batches = Table(
 - `purged_at`: objects that came into the store after the deletion are removed, too.
 - `emptied_at`: when the earlier images of a batch of dropped files were deleted; it has started anew since.
 - `cancelled_at`: waiting images count as cancelled. Once their rows say so too, the batch has `completed_at`.
+- `counted` grows with `change`. It differs once an earlier version, which counts no tags, has changed the batch.
 """
+
+PERCENT = "round(surest * 100 - 0.49)"
+"""SQL: `surest` in whole per cent. It grows with `surest`, and is the same in all databases but for rounding errors."""
 
 images = Table(
     "images",
@@ -108,10 +113,11 @@ images = Table(
     Index(None, "batch_id", "sha256", "name", unique=True),
     Index(None, "sha256"),
     Index(None, "batch_id", "status", "position"),
+    Index(None, "batch_id", "surest", "position"),
     Index(
-        "ix_images_batch_id_surest_position",
+        "ix_images_batch_id_percent_position",
         "batch_id",
-        "surest",
+        text(PERCENT),
         "position",
         sqlite_where=text("surest IS NOT NULL"),
         postgresql_where=text("surest IS NOT NULL"),
@@ -163,12 +169,15 @@ tags = Table(
         "batch_id",
         "key",
         "position",
+        "confidence",
+        "source",
         sqlite_where=text("batch_id IS NOT NULL"),
         postgresql_where=text("batch_id IS NOT NULL"),
     ),
 )
 """The shown tags of images again, for search. `key` is the name in folded case, and sorts by code points.
 
+An index has `confidence` and `source` at its end, so that a search by a minimal confidence reads no rows.
 `batch_id` and `position` are the image's. They are null in *unplaced* rows, which an earlier version wrote.
 """
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, insert, or_, select, true
 
 from config.labels.hierarchy import below
 from web_tier.catalog import tag_counts
@@ -46,17 +46,34 @@ class TagFilter:
     def __bool__(self) -> bool:
         return (self.name, self.prefix, self.min_confidence) != (None, None, None)
 
+    @property
+    def names_a_tag(self) -> bool:
+        """Whether it asks for certain tags and not only for a minimal confidence."""
+        return self.name is not None or self.prefix is not None
+
+    def keys(self) -> list[str] | None:
+        """Return the keys that the name stands for, as far as they begin with the prefix; None without a name."""
+        if self.name is None:
+            return None
+        keys = {tag_key(name)[:_KEPT] for name in (self.name, *below(self.name))}
+        low, high = prefix_range(self.prefix or "")
+        return sorted(key for key in keys if low <= key < high)
+
     def condition(self) -> ColumnElement[bool]:
         """Match rows of `tags`. Only for a filter that is true."""
+        keys = self.keys()
         asked: list[ColumnElement[bool]] = []
-        if self.name is not None:
-            keys = sorted(tag_key(name)[:_KEPT] for name in (self.name, *below(self.name)))
-            asked.append(tags.c.key.in_(keys) if len(keys) > 1 else tags.c.key == keys[0])
-        if self.prefix is not None:
+        if keys is not None:
+            asked.append(tags.c.key == keys[0] if len(keys) == 1 else tags.c.key.in_(keys))
+        elif self.prefix is not None:
             asked.append(begins_with(self.prefix))
-        if self.min_confidence is not None:
-            asked.append(or_(tags.c.source == "person", tags.c.confidence >= self.min_confidence))
-        return and_(*asked)
+        return and_(true(), *asked, *self.sure_enough())
+
+    def sure_enough(self) -> Sequence[ColumnElement[bool]]:
+        """Match rows of `tags` that have the minimal confidence, if there is one."""
+        if self.min_confidence is None:
+            return ()
+        return (or_(tags.c.source == "person", tags.c.confidence >= self.min_confidence),)
 
     def image_condition(self) -> ColumnElement[bool]:
         """Match rows of `images` that have such a tag."""
@@ -65,8 +82,25 @@ class TagFilter:
 
 def begins_with(prefix: str) -> ColumnElement[bool]:
     """Match rows of `tags` whose name begins with `prefix`, in upper or lower case."""
+    low, high = prefix_range(prefix)
+    return and_(tags.c.key >= low, tags.c.key < high)
+
+
+def prefix_range(prefix: str) -> tuple[str, str]:
+    """Return the first key that begins with `prefix`, and a key beyond the last."""
     key = tag_key(prefix)[:_KEPT]
-    return and_(tags.c.key >= key, tags.c.key < key + _LAST)
+    return key, key + _LAST
+
+
+def has_unplaced(connection: Connection) -> bool:
+    """Return whether rows of `tags` lack their place, so that queries by the place would miss some.
+
+    The order makes PostgreSQL use the index of these rows: from outdated statistics it may expect many of them.
+    """
+    return connection.execute(_UNPLACED).one_or_none() is not None
+
+
+_UNPLACED = select(tags.c.image_id).where(tags.c.batch_id.is_(None)).order_by(tags.c.image_id).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +139,13 @@ def write_shown_tags(connection: Connection, images_by_id: Mapping[str, ToShow])
         plain = merge_tags(own, {})
         of_image = decisions.get(image_id)
         merged = plain if of_image is None else merge_tags(own, of_image)
-        shown[image_id] = ShownTags(merged, None if of_image is None else plain, merged != plain, _surest(merged))
+        said = None if of_image is None else plain
+        shown[image_id] = ShownTags(merged, said, merged != plain, compute_surest(merged))
     _write_rows(connection, images_by_id, shown)
     return shown
 
 
-def _surest(shown: Sequence[TagDict]) -> float | None:
+def compute_surest(shown: Sequence[TagDict]) -> float | None:
     """Return the highest confidence; a person's tag has the highest that there is."""
     sure = (1.0 if tag["source"] == "person" else tag["confidence"] for tag in shown)
     return max((confidence for confidence in sure if confidence is not None), default=None)

@@ -7,14 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from core.errors import TagfleetError
 from web_tier.catalog import changes
 from web_tier.catalog.batches import Image, KeyReused, read_batch, select_images
 from web_tier.catalog.database import Database
 from web_tier.catalog.edits import TagDecision, tag_key
-from web_tier.catalog.tables import batches, images, tags, verdicts
+from web_tier.catalog.search import has_hidden_rows, of_shown_image, search
+from web_tier.catalog.tables import images, tags, verdicts
 from web_tier.catalog.tag_rows import SHOWN_TAGS, TagFilter, ToShow, begins_with, write_shown_tags
 from web_tier.catalog.visibility import belongs_to, not_deleted
 
@@ -115,37 +116,14 @@ class TagCatalog:
         if prefix:
             query = query.where(begins_with(prefix))
         with self._database.reading() as connection:
-            if _has_hidden_rows(connection):
-                query = query.where(_of_shown_image())
+            if has_hidden_rows(connection):
+                query = query.where(of_shown_image())
             return [TagCount(name, number) for name, number in connection.execute(query)]
 
     def search(self, wanted: TagFilter, limit: int, before: str | None = None) -> list[Image]:
         """Return matching images of all batches, newest first, starting after the image `before`."""
-        query = select_images().order_by(images.c.id.desc()).limit(limit)
         with self._database.reading() as connection:
-            if wanted:
-                ids = select(tags.c.image_id).where(wanted.condition()).distinct()
-                if before is not None:
-                    ids = ids.where(tags.c.image_id < before)
-                if _has_hidden_rows(connection):
-                    ids = ids.where(_of_shown_image())
-                query = query.where(images.c.id.in_(ids.order_by(tags.c.image_id.desc()).limit(limit)))
-            elif before is not None:
-                query = query.where(images.c.id < before)
-            return [Image(*row) for row in connection.execute(query)]
-
-
-def _has_hidden_rows(connection: Connection) -> bool:
-    """Return whether rows of deleted batches are left, which must be filtered out. Mostly there are none."""
-    left = select(batches.c.id).where(
-        batches.c.deleted_at.is_not(None), batches.c.purged_at.is_(None), batches.c.cleared_at.is_(None)
-    )
-    return connection.execute(left.limit(1)).one_or_none() is not None
-
-
-def _of_shown_image() -> ColumnElement[bool]:
-    """Match rows of `tags` whose image is not in a deleted batch."""
-    return exists().where(images.c.id == tags.c.image_id, not_deleted()).correlate(tags)
+            return search(connection, wanted, limit, before)
 
 
 def _in_order(image_ids: Sequence[str], edit: Edit) -> list[str]:

@@ -15,6 +15,7 @@ from web_tier.catalog.feedback import FeedbackCatalog
 from web_tier.catalog.keys import KeyCatalog
 from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.removal import RemovalCatalog
+from web_tier.catalog.result_queries import ResultQueries
 from web_tier.catalog.tags import TagCatalog
 from web_tier.catalog.uploads import UploadCatalog
 from web_tier.catalog.webhooks import WebhookCatalog
@@ -46,6 +47,7 @@ class Services:
     jobs: Callable[[str], Queue]
     database: Database
     catalog: Catalog
+    results: ResultQueries
     tags: TagCatalog
     feedback: FeedbackPublisher
     clock: Clock
@@ -81,6 +83,7 @@ def build_services(
         jobs=jobs,
         database=database,
         catalog=catalog,
+        results=ResultQueries(database),
         tags=TagCatalog(database),
         feedback=FeedbackPublisher(jobs, FeedbackCatalog(database), settings.learning_pools),
         clock=clock,

@@ -13,6 +13,7 @@ from core.telemetry import logger
 from web_tier.catalog.batches import Batch, NoSuchBatch
 from web_tier.catalog.lifecycle import LifecycleCatalog
 from web_tier.catalog.pace import Pace
+from web_tier.catalog.placing import Placing, PlacingCatalog
 from web_tier.catalog.removal import RemovalCatalog
 from web_tier.services.dispatch import Dispatch
 from web_tier.services.outage import Outage
@@ -133,7 +134,10 @@ class BatchLifecycle:
 
 
 class Housekeeping:
-    """Expires and retires batches, and finishes cancellations and deletions. `clock` returns Unix seconds."""
+    """Expires and retires batches, finishes cancellations and deletions, and counts tags of earlier versions.
+
+    `clock` returns Unix seconds.
+    """
 
     def __init__(
         self, store: ObjectStore, catalog: LifecycleCatalog, settings: CollectorSettings, clock: Callable[[], float]
@@ -144,6 +148,7 @@ class Housekeeping:
         self._clock = clock
         self._removal = Removal(store, RemovalCatalog(catalog.database), clock)
         self._cancelling = Cancelling(catalog)
+        self._placing = Placing(PlacingCatalog(catalog.database), clock)
 
     def sweep(self) -> None:
         """Do all of it: `mark`, then `finish`. Raises Unavailable."""
@@ -157,21 +162,21 @@ class Housekeeping:
             self._retire()
 
     def finish(self, stop: threading.Event) -> bool:
-        """Finish all cancellations and deletions, until `stop` is set; return whether there were any.
+        """Finish all cancellations and deletions, and count some tags of earlier versions, until `stop` is set.
 
-        Raises Unavailable.
+        Returns whether more of these tags are left. Raises Unavailable.
         """
-        cancelled = self._cancelling.work(stop)
-        return self._removal.work(stop) or cancelled
+        self._cancelling.work(stop)
+        self._removal.work(stop)
+        return self._placing.work(stop)
 
     def run(self, stop: threading.Event) -> None:
-        """Finish cancellations and deletions as they come, until `stop` is set. Retries what does not answer."""
+        """Finish as it comes what `finish` does, until `stop` is set. Retries what does not answer."""
         outage = Outage("removing and cancelling large batches waits", "removing and cancelling large batches goes on")
         while not stop.is_set():
             try:
-                self.finish(stop)
+                pause_s = 0.0 if self.finish(stop) else _POLL_S
                 outage.end()
-                pause_s = _POLL_S
             except Unavailable as error:
                 pause_s = max(_POLL_S, outage.record(error))
             stop.wait(pause_s)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from core.domain.messages import Confidence, Tag, Timings
 from web_tier.api.schemas import RequestBody, example, example_of
 from web_tier.catalog.batch_options import BatchOptions
+from web_tier.catalog.result_queries import Order
 
 MAX_PAGE = 1000
 MAX_KNOWN = 1000
@@ -183,10 +184,20 @@ class ItemOut(BaseModel):
 
 class ResultsQuery(BaseModel):
     limit: int = page_limit(100)
-    cursor: Annotated[int, Field(ge=0, le=_MAX_ID, description=CURSOR)] = 0
+    cursor: Annotated[str, Field(max_length=_MAX_SEARCH)] | None = Field(
+        None, description=f"{CURSOR}; in upload order, the position of an image, after which the page begins"
+    )
+    order: Order = Field(
+        "upload",
+        description="By upload; `latest`: last change first; `surest`, `unsure`: by the image's highest confidence, "
+        "images without one last",
+    )
     status: ItemStatus | None = Field(None, description="Only images with this status")
     tag: Annotated[str, Field(max_length=_MAX_SEARCH)] | None = Field(
         None, description="Only images with this tag or a kind of it, in any case"
+    )
+    q: Annotated[str, Field(max_length=_MAX_SEARCH)] | None = Field(
+        None, description="Only images with a tag that begins so, in any case"
     )
     min_confidence: Confidence | None = Field(
         None, description="The least confidence of that tag; a person's tag always has enough"
