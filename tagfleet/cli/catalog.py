@@ -141,14 +141,15 @@ def _target(text: str, settings: Settings) -> URL:
     from web_tier.catalog.database import with_password
     from web_tier.catalog.postgresql_url import postgresql_url
 
-    text = (click.get_text_stream("stdin").readline() if text == "-" else text).strip()
+    text = (sys.stdin.readline() if text == "-" else text).strip()
     if text.startswith("sqlite:///") or "://" not in text:
-        path = text.removeprefix("sqlite:///")
-        if not path or path.endswith("/") or Path(path).is_dir():
+        path = Path(text.removeprefix("sqlite:///")).expanduser().absolute()
+        if path.is_dir() or not path.parent.is_dir():
             raise BadSetting(
-                "URL: it is no file; give the path of a SQLite file, or postgresql://USER@HOST:5432/DATABASE"
+                "URL: it names no file in a folder that exists; "
+                "give the path of a SQLite file, or postgresql://USER@HOST:5432/DATABASE"
             )
-        return URL.create("sqlite", database=str(Path(path).expanduser().absolute()))
+        return URL.create("sqlite", database=str(path))
     try:
         return with_password(postgresql_url(text), settings)
     except BadSetting as error:

@@ -70,7 +70,7 @@ def repair(url: URL) -> list[str]:
                 )
                 done.append(f"{orphans.rows:,} rows of {orphans.table} without their row of {orphans.owner} deleted")
         with side.writing() as connection:
-            for index in _missing_indexes(connection):
+            for index in _missing_indexes(side, connection):
                 index.create(connection)
                 done.append(f"index {index.name} made")
     finally:
@@ -103,7 +103,7 @@ def _problems(side: Side, connection: Connection) -> Iterator[str]:
             f"{orphans.rows:,} rows of {orphans.table} belong to a row of {orphans.owner} that is missing; "
             f"{_REPAIR} deletes them"
         )
-    for index in _missing_indexes(connection):
+    for index in _missing_indexes(side, connection):
         yield f"index {index.name} is missing, so queries are slow; {_REPAIR} makes it"
     found = inspect(connection)
     for table in tables_in_order():
@@ -122,11 +122,11 @@ def _notes(connection: Connection) -> Iterator[str]:
         yield f"{rows:,} tags are not counted yet; the collector counts them while it runs"
 
 
-def _missing_indexes(connection: Connection) -> list[Index]:
-    found = inspect(connection)
+def _missing_indexes(side: Side, connection: Connection) -> list[Index]:
+    there = side.index_names(connection)
     return [
         index
         for table in tables_in_order()
         for index in sorted(table.indexes, key=lambda index: str(index.name))
-        if index.name not in {there["name"] for there in found.get_indexes(table.name)}
+        if index.name not in there
     ]

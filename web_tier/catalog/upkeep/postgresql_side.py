@@ -83,6 +83,11 @@ class PostgresqlSide:
             )
             return [f"index {name} is invalid; run REINDEX INDEX {name}" for name in found.scalars()]
 
+    def index_names(self, connection: Connection) -> set[str]:
+        query = "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()"
+        with self._translated():
+            return set(connection.exec_driver_sql(query).scalars())
+
     def orphans(self, connection: Connection) -> list[Orphans]:
         """Return none: the server checks all foreign keys. `catalog check` finds one that is missing."""
         return []

@@ -54,6 +54,9 @@ class Side(Protocol):
     def damage(self, connection: Connection) -> list[str]:
         """Return a clause for each damage to the database itself. Reads all of it."""
 
+    def index_names(self, connection: Connection) -> set[str]:
+        """Return the names of all indexes."""
+
     def orphans(self, connection: Connection) -> list[Orphans]:
         """Return the rows that belong to a row that is missing. Reads all rows with a foreign key."""
 

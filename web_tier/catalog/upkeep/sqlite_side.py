@@ -62,6 +62,10 @@ class SqliteSide:
             found = connection.exec_driver_sql("PRAGMA quick_check(5)").scalars().all()
         return [str(each) for each in found if each != "ok"]
 
+    def index_names(self, connection: Connection) -> set[str]:
+        with self._translated():
+            return set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'index'").scalars())
+
     def orphans(self, connection: Connection) -> list[Orphans]:
         with self._translated():
             counts = Counter(

@@ -27,6 +27,8 @@ TEXTS = [
 FLOATS = [0.0, 0.1, 1.0, 1e15, 1e16, 1e-7, 5e-324, 1.7976931348623157e308, 1_700_000_000.123456, 2 / 3]
 NUMBERS = [0, 1, 2**31 - 1, 2**62]
 DOCUMENTS: list[Any] = [{}, [], None, {"ü": [1, 0.1, None, True, "\\N\n"]}, "text", [{"name": "\ud800"}]]
+TAGS = [[], [{"name": "Crane 🐈", "confidence": 0.9, "source": "model", "instances": []}]]
+CONFIDENCES = [0.0, 5e-324, 0.1, 2 / 3, 1.0]
 
 _VALUES: list[tuple[type, list[Any]]] = [
     (JSON, DOCUMENTS),
@@ -38,7 +40,7 @@ _VALUES: list[tuple[type, list[Any]]] = [
 ]
 
 
-def fill(url: URL, seed: int = 0, rows: int = 12) -> None:
+def fill(url: URL, seed: int = 0, rows: int = 12, largest: int = 2**62) -> None:
     """Make a catalogue with `rows` rows in every table, of values that are hard to copy."""
     migrate(url)
     chance = random.Random(seed)
@@ -47,7 +49,7 @@ def fill(url: URL, seed: int = 0, rows: int = 12) -> None:
     with engine.begin() as connection:
         for table in tables_in_order():
             values = [
-                {column.name: _value(column, number, chance, keys) for column in table.columns}
+                {column.name: _at_most(largest, _value(column, number, chance, keys)) for column in table.columns}
                 for number in range(rows)
             ]
             connection.execute(insert(table), values)
@@ -59,6 +61,10 @@ def fill(url: URL, seed: int = 0, rows: int = 12) -> None:
     engine.dispose()
 
 
+def _at_most(largest: int, value: Any) -> Any:
+    return min(value, largest) if type(value) is int else value
+
+
 def _value(column: Column[Any], number: int, chance: random.Random, keys: dict[str, list[Any]]) -> Any:
     for key in column.foreign_keys:
         return chance.choice(keys[key.column.table.name])
@@ -66,6 +72,10 @@ def _value(column: Column[Any], number: int, chance: random.Random, keys: dict[s
         return number + 1 if isinstance(column.type, Integer) else f"{column.name}_{number:03}"
     if column.nullable and chance.random() < 0.3:
         return None
+    if column.name in ("tags", "said"):
+        return chance.choice(TAGS)
+    if column.name == "surest":
+        return chance.choice(CONFIDENCES)
     if column.name in ("position", "change"):
         return number
     if column.name in ("idempotency_key", "fingerprint", "sha256", "event"):
