@@ -29,6 +29,7 @@ _COMMANDS = {
     "costs": ("costs:command", "write docs/costs.md: $ for a million photos"),
     "controller": ("controller:command", "a tick on AWS: seconds and cost"),
     "connections": ("connections:command", "answers while 2,400 connections are open"),
+    "processes": ("processes:command", "GETs of one web process and of several"),
     "writers": ("writers:command", "waits of clients that write to the catalogue"),
     "deletion": ("deletion:command", "deleting and cancelling a large batch"),
     "decode": ("decoding:command", "decoding by format beside its estimate"),

@@ -105,6 +105,7 @@ class _Section(BaseModel):
 
 
 class WebSettings(_Section):
+    processes: Annotated[int, Field(ge=1, le=16)]
     threads: Count
     max_image_mb: Count
     max_request_mb: Count

@@ -30,6 +30,7 @@ from web_tier.http import guard, problems, routes
 from web_tier.http.authentication import Authenticator
 from web_tier.page import docs
 from web_tier.page.routes import pages
+from web_tier.server.host import Host
 from web_tier.services.container import Clock, build_services
 
 _MAX_BODY = 2 << 20
@@ -55,11 +56,13 @@ def create_app(
     settings: Settings,
     clock: Clock,
     *,
+    host: Host | None = None,
     stopping: Callable[[], bool] = lambda: False,
     watch: bool = False,
 ) -> Flask:
     """Return the application over a catalogue that `database.migrate` has prepared; it belongs to the calling process.
 
+    `host` is what it shares with the other web processes of this host; without it, there are no others.
     `clock` gives Unix seconds; once `stopping` is true, event streams end. With `watch` a thread reads the fleet's
     heartbeats until then, so that `/readyz` knows how long one has been missing.
     """
@@ -70,7 +73,9 @@ def create_app(
         MAX_REQUEST_MB=settings.web.max_request_mb,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
-    services = build_services(backend, settings, Database(catalog_url(settings)), clock=clock, stopping=stopping)
+    host = host or Host.create(settings.web.model_copy(update={"processes": 1}))
+    database = Database(catalog_url(settings), processes=host.memory.processes)
+    services = build_services(backend, settings, database, host, clock=clock, stopping=stopping)
     app.extensions["tagfleet"] = services
     if watch:
         services.fleet.start(stopping)

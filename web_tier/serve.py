@@ -1,4 +1,10 @@
-"""Run the web tier as a process: gunicorn with the worker of `web_tier.server`."""
+"""Run the web tier: gunicorn with one or several processes of `web_tier.server`.
+
+1. The listener, the catalogue's migration and the shared memory (`web_tier.server.host`) are made before the fork.
+2. All processes accept connections from one listener. So those of a process that hangs or starts go to the others.
+3. Each process makes its own connections to catalogue, store and queues, after the fork.
+4. Gunicorn replaces a process that ends or gives no sign of life, while the others answer.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +28,8 @@ from core.wiring import Backend
 from web_tier.app import create_app
 from web_tier.catalog.database import catalog_url, migrate
 from web_tier.http import network_policy
+from web_tier.server.host import Host
+from web_tier.server.host_memory import SLOTS
 from web_tier.server.worker import BACKLOG, Worker
 
 ADDRESS_FILE = "web.address"
@@ -78,9 +86,9 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _most_connections(settings: Settings) -> int:
-    """Raise the limit of open files as far as allowed; return how many connections it permits."""
+    """Raise the limit of open files as far as allowed; return how many connections it permits to each process."""
     web = settings.web
-    own = _OWN_FILES + _FILES_OF_A_THREAD * web.threads
+    own = _OWN_FILES + _FILES_OF_A_THREAD * -(-web.threads // web.processes)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = web.connections + own
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -89,10 +97,10 @@ def _most_connections(settings: Settings) -> int:
     else:
         limit = wanted if soft == resource.RLIM_INFINITY else soft
     most = min(web.connections, max(limit - own, limit // 2))
-    if most < web.connections:
+    if most * web.processes < web.connections:
         logger().warning(
             "fewer connections than web.connections says: the limit of open files is low (ulimit -n)",
-            connections=most,
+            connections=most * web.processes,
             open_files=limit,
         )
     return most
@@ -102,6 +110,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
     def __init__(self, settings: Settings, listener: int, address: Path, most_connections: int) -> None:
         self.settings = settings
         self.most_connections = most_connections
+        self.host = Host.create(settings.web)
         self._listener = listener
         self._address = address
         self._stopping: Callable[[], bool] = lambda: False
@@ -110,7 +119,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
     def load_config(self) -> None:
         options = {
             "bind": f"fd://{self._listener}",
-            "workers": 1,
+            "workers": self.settings.web.processes,
             "worker_class": Worker,
             "asgi_lifespan": "off",
             "asgi_loop": "auto",  # uvloop, which is faster, if it is installed
@@ -122,7 +131,9 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
             "logger_class": _Log,
             "control_socket_disable": True,
             "pre_request": _nothing,  # the default writes a debug line per request
+            "pre_fork": self._forking,
             "post_fork": self._forked,
+            "child_exit": self._child_ended,
             "on_exit": self._ended,
         }
         for name, value in options.items():
@@ -130,11 +141,25 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn brings no type
 
     def load(self) -> Any:
         return create_app(
-            Backend(self.settings), self.settings, time.time, stopping=lambda: self._stopping(), watch=True
+            Backend(self.settings),
+            self.settings,
+            time.time,
+            host=self.host,
+            stopping=lambda: self._stopping(),
+            watch=True,
         )
 
+    def _forking(self, server: Any, worker: Any) -> None:
+        taken = {other.slot for other in server.WORKERS.values()}
+        worker.slot = next(slot for slot in range(SLOTS) if slot not in taken)
+        self.host.memory.clear(worker.slot)
+
     def _forked(self, _server: Any, worker: Any) -> None:
+        self.host.memory.enter(worker.slot)
         self._stopping = lambda: not worker.alive
+
+    def _child_ended(self, _server: Any, worker: Any) -> None:
+        self.host.memory.clear(worker.slot)
 
     def _ended(self, _server: Any) -> None:
         with suppress(OSError):

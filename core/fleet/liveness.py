@@ -56,15 +56,18 @@ class Liveness:
 
 
 class Attention:
-    """Counts seconds of watching between looks. A longer gap counts as `longest_s`. `clock` is monotonic."""
+    """Counts seconds of watching between looks. A longer gap counts as `longest_s`. `clock` is monotonic.
 
-    def __init__(self, clock: Callable[[], float], longest_s: float) -> None:
+    `at` is the time of the last look, which may have been another process's; None: there was none.
+    """
+
+    def __init__(self, clock: Callable[[], float], longest_s: float, at: float | None = None) -> None:
         self._clock = clock
         self._longest_s = longest_s
-        self._at: float | None = None
+        self.at = at
 
     def elapsed(self) -> float:
         """Return the seconds since the last call, 0 for the first. Call it after each look that succeeded."""
         now = self._clock()
-        before, self._at = self._at, now
+        before, self.at = self.at, now
         return 0.0 if before is None else min(now - before, self._longest_s)

@@ -63,7 +63,7 @@ def move_command(settings: Settings, url: str | None, undo: bool) -> None:
         raise
     except Unavailable as error:
         raise TagfleetError(f"{error}. Nothing is lost: run the same command again to continue") from error
-    _show(moved, settings)
+    _show(moved)
 
 
 @command.command("check")
@@ -197,7 +197,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def _show(moved: Moved, settings: Settings) -> None:
+def _show(moved: Moved) -> None:
     from web_tier.catalog.move_mark import how_to_use
 
     rows = [(table.name, f"{table.rows:,}", table.digest) for table in moved.tables]
@@ -206,7 +206,5 @@ def _show(moved: Moved, settings: Settings) -> None:
         click.echo(f"{moved.replaced:,} rows had a text with NUL, which PostgreSQL cannot store; it is U+FFFD now")
     click.echo(f"moved from {moved.source}\n        to {moved.target}")
     click.echo("The old catalogue refuses changes from now on, and uploads wait.")
-    if moved.target == str(settings.home / "catalog.db"):
-        click.echo("Now leave web.catalog_url empty, and restart web tier and collector on every host.")
-    else:
-        click.echo(f"Now {how_to_use(moved.target)}: web tier and collector, on every host.")
+    click.echo("Web tier and collector of every host have to be stopped now. Then:")
+    click.echo(how_to_use(moved.target))

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -34,7 +33,7 @@ _EXAMPLE = 'id: 41\nevent: item\ndata: {"image_id":"img_01mcc5rm00h8zqk4w2v6na"}
 
 def blueprint(services: Services, authenticator: Authenticator) -> Blueprint:
     events = Resource("events", tag="batches")
-    slots = threading.BoundedSemaphore(services.settings.web.streams)
+    seats = services.host.streams
 
     @events.route(
         "GET /batches/<batch_id>/events",
@@ -54,7 +53,7 @@ def blueprint(services: Services, authenticator: Authenticator) -> Blueprint:
         """
         after = _last_event_id(query)
         services.catalog.read_change(batch_id)  # a batch that doesn't exist is a 404 and not an empty stream
-        if not slots.acquire(blocking=False):
+        if not seats.take():
             raise Refused(503, "Too many event streams are open; close some.", headers={"Retry-After": "5"})
         events = batch_events(services, batch_id, after, key_ended=authenticator.key_ended())
         offer: list[EventStream] | None = request.environ.get(OFFER)
@@ -63,7 +62,7 @@ def blueprint(services: Services, authenticator: Authenticator) -> Blueprint:
         else:
             offer.append(EventStream(batch_id, events))
             response = Response(iter(()), mimetype=_EVENT_STREAM)
-        response.call_on_close(slots.release)
+        response.call_on_close(seats.give_back)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"
         return response

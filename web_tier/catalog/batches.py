@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Row, Select, bindparam, func, insert, select, tuple_
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import TagfleetError
 from core.storage import layout
 from web_tier.catalog import changes
-from web_tier.catalog.database import Database
+from web_tier.catalog.database import AnyRow, Database
 from web_tier.catalog.tables import batches, images
 from web_tier.catalog.visibility import SHOWN_BATCH, SHOWN_IMAGE, WAITING, in_batch, not_deleted
 
@@ -142,15 +143,24 @@ class Totals:
     cancelled: int
 
 
-AnyRow = Row[*tuple[Any, ...]]
-
 BATCH_COLUMNS = [SHOWN_BATCH.get(name, batches.c[name]).label(name) for name in Batch.__dataclass_fields__]
 _IMAGE_COLUMNS = [SHOWN_IMAGE.get(name, images.c[name]) for name in Image.__dataclass_fields__]
 _READ_BATCH = select(*BATCH_COLUMNS).where(batches.c.id == bindparam("of_batch"), batches.c.deleted_at.is_(None))
 _LOCK_BATCH = _READ_BATCH.with_for_update()
+_READ_CHANGE = select(batches.c.change).where(batches.c.id == bindparam("of_batch"), batches.c.deleted_at.is_(None))
 _RATE_OVER_S = 20.0
 _RATE_FROM = 200
 """The rate is measured over the last `_RATE_OVER_S` seconds, on this many images at most."""
+_LATEST = (
+    select(images.c.finished_at)
+    .where(in_batch(bindparam("of_batch")), images.c.tagger.is_not(None))
+    .order_by(images.c.change.desc())
+    .limit(_RATE_FROM)
+    .subquery()
+)
+_COUNT_LATEST = select(func.count(), func.min(_LATEST.c.finished_at)).where(
+    _LATEST.c.finished_at >= bindparam("since", type_=images.c.finished_at.type)
+)
 
 
 class Catalog:
@@ -189,8 +199,7 @@ class Catalog:
 
     def get_batch(self, batch_id: str) -> Batch:
         """Return a batch. Raises NoSuchBatch."""
-        with self._database.reading() as connection:
-            return read_batch(connection, batch_id)
+        return Batch(*_only(self._database.fetch(_READ_BATCH, {"of_batch": batch_id}), batch_id))
 
     def list_batches(self, limit: int, before: str | None = None) -> list[Batch]:
         """Return batches, newest first, starting after the batch `before`."""
@@ -201,8 +210,7 @@ class Catalog:
             other = batches.alias()
             then = select(other.c.created_at).where(other.c.id == before).scalar_subquery()
             query = query.where(age < tuple_(then, before))
-        with self._database.reading() as connection:
-            return [Batch(*row) for row in connection.execute(query)]
+        return [Batch(*row) for row in self._database.fetch(query)]
 
     def close_batch(self, batch_id: str, now: float) -> Batch:
         """Close a batch and return it; a closed batch stays as it is. Raises NoSuchBatch."""
@@ -212,9 +220,8 @@ class Catalog:
 
     def find_image(self, image_id: str) -> Image | None:
         """Return an image, or None if there is none of this id."""
-        with self._database.reading() as connection:
-            found = connection.execute(select_images().where(images.c.id == image_id)).one_or_none()
-        return None if found is None else Image(*found)
+        found = self._database.fetch(select_images().where(images.c.id == image_id))
+        return Image(*found[0]) if found else None
 
     def list_results(self, batch_id: str, limit: int, after: int = 0) -> list[Image]:
         """Return images in the order of their upload, starting after the position `after`."""
@@ -225,30 +232,17 @@ class Catalog:
     def list_changes(self, batch_id: str, after: int, limit: int) -> list[Image]:
         """Return images in the order of their latest change, starting after the change number `after`."""
         query = select_images(batch_id).where(images.c.change > after).order_by(images.c.change).limit(limit)
-        with self._database.reading() as connection:
-            return [Image(*row) for row in connection.execute(query)]
+        return [Image(*row) for row in self._database.fetch(query)]
 
     def read_change(self, batch_id: str) -> int:
         """Return the batch's change number: the cheapest way to see whether anything changed. Raises NoSuchBatch."""
-        with self._database.reading() as connection:
-            there = select(batches.c.change).where(batches.c.id == batch_id, batches.c.deleted_at.is_(None))
-            found = connection.execute(there).one_or_none()
-        return int(_known(found, batch_id)[0])
+        return int(_only(self._database.fetch(_READ_CHANGE, {"of_batch": batch_id}), batch_id)[0])
 
     def measure_rate(self, batch_id: str, now: float) -> float | None:
         """Return the images/s finished over the last 20 s; None if fewer than two were."""
-        query = (
-            select(images.c.finished_at)
-            .where(in_batch(batch_id), images.c.tagger.is_not(None))
-            .order_by(images.c.change.desc())
-            .limit(_RATE_FROM)
-        )
-        with self._database.reading() as connection:
-            times: list[float] = list(connection.execute(query).scalars())
-        finished = [at for at in times if now - at <= _RATE_OVER_S]
-        if len(finished) < 2:
-            return None
-        return len(finished) / max(now - min(finished), 0.5)
+        found = self._database.fetch(_COUNT_LATEST, {"of_batch": batch_id, "since": now - _RATE_OVER_S})
+        count, first = found[0]
+        return count / max(now - first, 0.5) if count >= 2 else None
 
     def count_all(self) -> Totals:
         """Return counts over all batches."""
@@ -257,8 +251,7 @@ class Catalog:
             func.count().filter(batches.c.completed_at.is_(None), batches.c.deleted_at.is_(None)),
             *(func.coalesce(func.sum(batches.c[name]), 0) for name in ("total", "completed", "failed", "cancelled")),
         )
-        with self._database.reading() as connection:
-            return Totals(*connection.execute(query).one())
+        return Totals(*self._database.fetch(query)[0])
 
 
 def select_images(batch_id: str | BindParameter[str] | None = None) -> Select[Any]:
@@ -266,13 +259,13 @@ def select_images(batch_id: str | BindParameter[str] | None = None) -> Select[An
     return select(*_IMAGE_COLUMNS).where(not_deleted() if batch_id is None else in_batch(batch_id))
 
 
-def _known(row: AnyRow | None, batch_id: str) -> AnyRow:
-    if row is None:
+def _only(rows: Sequence[AnyRow], batch_id: str) -> AnyRow:
+    if not rows:
         raise NoSuchBatch(f"there is no batch {batch_id[:80]!r}")
-    return row
+    return rows[0]
 
 
 def read_batch(connection: Connection, batch_id: str, *, lock: bool = False) -> Batch:
     """Return a batch; `lock` keeps others from changing it until the transaction ends. Raises NoSuchBatch."""
-    found = connection.execute(_LOCK_BATCH if lock else _READ_BATCH, {"of_batch": batch_id}).one_or_none()
-    return Batch(*_known(found, batch_id))
+    found = connection.execute(_LOCK_BATCH if lock else _READ_BATCH, {"of_batch": batch_id}).all()
+    return Batch(*_only(found, batch_id))

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Update, bindparam, case, func, null, or_, select, update
 
+from web_tier.catalog.many_rows import ManyRows, Values
 from web_tier.catalog.tables import batches, images
 
 EMPTY: dict[str, Any] = {"total": 0, "completed": 0, "failed": 0, "cancelled": 0, "completed_at": None}
@@ -70,14 +71,20 @@ def renumber(connection: Connection, change: int, which: ColumnElement[bool], va
     return connection.execute(changing).rowcount
 
 
-def image_update(*columns: str) -> Update:
-    """Return a statement that sets columns of many images. Each set of its parameters is an `image_values`."""
-    values: dict[Any, Any] = {images.c[name]: bindparam(f"new_{name}") for name in (*columns, "change")}
-    return update(images).where(images.c.id == bindparam("image_id")).values(values)
+def image_update(*columns: str) -> ManyRows:
+    """Return a statement that sets columns of many images. Each of its rows is an `image_values`."""
+    changed = {f"new_{name}": images.c[name] for name in (*columns, "change")}
+
+    def setting(values: Values) -> Update:
+        new: dict[Any, Any] = {into: values[name] for name, into in changed.items()}
+        return update(images).where(images.c.id == values["image_id"]).values(new)
+
+    all_columns = {"image_id": images.c.id} | changed
+    return ManyRows(all_columns, setting({name: bindparam(name) for name in all_columns}), setting)
 
 
 def image_values(image_id: str, change: int, **columns: Any) -> dict[str, Any]:
-    """Return the parameters of `image_update` for one image, with its new change number."""
+    """Return a row of `image_update` for one image, with its new change number."""
     return {"image_id": image_id, "new_change": change} | {f"new_{name}": value for name, value in columns.items()}
 
 

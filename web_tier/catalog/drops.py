@@ -15,7 +15,8 @@ from core.errors import Unavailable
 from core.util.file_names import same_name
 from web_tier.catalog import changes, tag_counts
 from web_tier.catalog.batch_options import BatchOptions
-from web_tier.catalog.batches import AnyRow, Catalog, Upload
+from web_tier.catalog.batches import Catalog, Upload
+from web_tier.catalog.database import AnyRow
 from web_tier.catalog.results import ImageOutcome
 from web_tier.catalog.tables import batches, images
 from web_tier.catalog.uploads import insert_images

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Delete, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Delete, bindparam, delete, func, insert, select, update
 
 from core.domain.ids import new_id
 from core.errors import TagfleetError
@@ -40,6 +40,18 @@ class Key:
 
 
 _KEY = [api_keys.c[name] for name in Key.__dataclass_fields__]
+_BY_FINGERPRINT = select(*_KEY, api_keys.c.fingerprint).where(
+    api_keys.c.fingerprint == bindparam("wanted"), api_keys.c.revoked_at.is_(None)
+)
+_BY_SESSION = (
+    select(*_KEY, sessions.c.fingerprint)
+    .join(sessions, sessions.c.key_id == api_keys.c.id)
+    .where(
+        sessions.c.fingerprint == bindparam("wanted"),
+        sessions.c.expires_at > bindparam("now"),
+        api_keys.c.revoked_at.is_(None),
+    )
+)
 
 
 class KeyCatalog:
@@ -63,14 +75,12 @@ class KeyCatalog:
 
     def list_all(self) -> list[Key]:
         """Return all keys, including revoked ones, newest first."""
-        with self._database.reading() as connection:
-            return [Key(*row) for row in connection.execute(select(*_KEY).order_by(api_keys.c.id.desc()))]
+        return [Key(*row) for row in self._database.fetch(select(*_KEY).order_by(api_keys.c.id.desc()))]
 
     def any_live(self) -> bool:
         """Return whether there is a key that is not revoked."""
         query = select(func.count()).select_from(api_keys).where(api_keys.c.revoked_at.is_(None))
-        with self._database.reading() as connection:
-            return bool(connection.execute(query).scalar_one())
+        return bool(self._database.fetch(query)[0][0])
 
     def revoke(self, key_id: str, now: float) -> None:
         """Revoke a key, and with it its sessions; a repeat changes nothing. Raises NoSuchKey."""
@@ -84,14 +94,10 @@ class KeyCatalog:
     def find(self, secret: str) -> Key | None:
         """Return the key of this secret, unless it is revoked."""
         wanted = compute_fingerprint(secret)
-        query = select(*_KEY, api_keys.c.fingerprint).where(
-            api_keys.c.fingerprint == wanted, api_keys.c.revoked_at.is_(None)
-        )
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None or not hmac.compare_digest(row.fingerprint, wanted):
+        rows = self._database.fetch(_BY_FINGERPRINT, {"wanted": wanted})
+        if not rows or not hmac.compare_digest(rows[0].fingerprint, wanted):
             return None
-        return Key(*row[:-1])
+        return Key(*rows[0][:-1])
 
     def record_use(self, key: Key, now: float) -> None:
         """Record that `key` was used, once a minute at most, so that not every request writes."""
@@ -119,16 +125,10 @@ class KeyCatalog:
     def find_by_session(self, token: str, now: float) -> Key | None:
         """Return the key of a session; None if the session has ended or the key is revoked."""
         wanted = compute_fingerprint(token)
-        query = (
-            select(*_KEY, sessions.c.fingerprint.label("session"))
-            .join(sessions, sessions.c.key_id == api_keys.c.id)
-            .where(sessions.c.fingerprint == wanted, sessions.c.expires_at > now, api_keys.c.revoked_at.is_(None))
-        )
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None or not hmac.compare_digest(row.session, wanted):
+        rows = self._database.fetch(_BY_SESSION, {"wanted": wanted, "now": now})
+        if not rows or not hmac.compare_digest(rows[0].fingerprint, wanted):
             return None
-        return Key(*row[:-1])
+        return Key(*rows[0][:-1])
 
     def end_session(self, token: str) -> None:
         """End a session, if there is one of this token."""

@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 from core.domain.dropped_files import is_drop
 from core.errors import TagfleetError
 from web_tier.catalog import changes, tag_counts
-from web_tier.catalog.batches import AnyRow, Batch, Catalog, Image, NoSuchBatch, read_batch, select_images
+from web_tier.catalog.batches import Batch, Catalog, Image, NoSuchBatch, read_batch, select_images
+from web_tier.catalog.database import AnyRow
 from web_tier.catalog.pace import Pace
 from web_tier.catalog.tables import batches, images
 from web_tier.catalog.visibility import WAITING, belongs_to, in_batch

@@ -78,7 +78,7 @@ def how_to_use(place: str) -> str:
     """Return as a clause how to start Tagfleet with the catalogue at `place`."""
     if place.startswith("postgresql:"):
         return "set web.catalog_url to that address, with its password, and start again"
-    return "leave web.catalog_url empty, set home to the folder of that file, and start again"
+    return "leave web.catalog_url empty, set home to the folder of that file, start again"
 
 
 def read_mark(connection: Connection) -> Mark | None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from web_tier.catalog.access import Access
 from web_tier.catalog.database_health import Fault
 from web_tier.catalog.move_mark import REFUSED_STATE, CatalogMoved
 
+if TYPE_CHECKING:
+    import psycopg
+
 _LOCK_S = 10
 _CONNECT_S = 5
-_CONNECTIONS = 20
-"""Limit per process: by default a server takes 100, which several hosts share."""
+_CONNECTIONS, _FEWEST = 20, 2
+"""Limit for all web processes of a host, and the least for each: by default a server takes 100."""
 _MIGRATION_LOCK = 0x7461_6766_6C65_6574
 """Number of the advisory lock for migrations: `tagfleet` in ASCII."""
 _OPTIONS = {
@@ -28,19 +36,55 @@ _OPTIONS = {
 }
 
 
+_USE = "use"
+
+
+@dataclass(slots=True)
+class _Use:
+    """What is known of a pooled connection."""
+
+    asked_at: float
+    taken: int = 0
+    """How often the pool has handed it out."""
+
+
+class _Next(threading.local):
+    """What the next connection is for that this thread takes from the pool. The pool's events are not told."""
+
+    access = Access.ONE_QUERY
+
+
+_BEGIN = {
+    Access.ONE_QUERY: (),
+    Access.SNAPSHOT: ("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",),
+    Access.WRITE: ("BEGIN ISOLATION LEVEL READ COMMITTED",),
+    Access.WRITE_RELAXED: ("BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL synchronous_commit TO off"),
+}
+_ASK = "SHOW transaction_read_only"
+_ASKED_EVERY_S = 1.0
+"""How often a connection is asked that is used for single queries only."""
+
+
 class PostgreSQL:
     """A `Kind` of database. Each of its connections goes to a server that takes writes, or is replaced.
 
     1. libpq refuses a standby when it connects (`target_session_attrs`), and tries the next host.
-    2. Before each use, a pooled connection is asked whether its server still lives and takes writes. If not, the whole
-       pool is replaced: a demoted or fenced server keeps none of the connections.
-    3. An error that says the same within a transaction has the same effect; see `_discard_if_lost`.
+    2. A pooled connection is asked whether its server still lives and takes writes. If not, the whole pool is replaced:
+       a demoted or fenced server keeps none of the connections. The question and BEGIN are one round trip.
+    3. A single query has no BEGIN, and takes one round trip. Servers since version 14 report with its rows whether they
+       take writes. Others, and poolers, do not, so a connection that was not asked for a second is asked before.
+    4. An error that says the same within a transaction has the same effect; see `_discard_if_lost`.
+
+    `clock` is monotonic, in seconds.
     """
 
     one_writer = False
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, clock: Callable[[], float] = time.monotonic, processes: int = 1) -> None:
         self._url = url
+        self._clock = clock
+        self._connections = max(_FEWEST, _CONNECTIONS // processes)
+        self._next = _Next()
         socket = {name: url.query[name] for name in ("host", "port") if name in url.query}
         self.place = url.set(drivername="postgresql", query=socket).render_as_string(hide_password=True)
 
@@ -58,22 +102,57 @@ class PostgreSQL:
             "options": f"{ours} {given.get('options', '')}".strip(),
         }
 
-    def engines(self) -> tuple[Engine, Engine]:
+    @contextmanager
+    def connect(self, access: Access) -> Iterator[Connection]:
+        engine = self._engines[access]
+        self._next.access = access
+        with engine.begin() if access.writes else engine.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self._engines[Access.WRITE].dispose()
+
+    @cached_property
+    def _engines(self) -> dict[Access, Engine]:
+        """The engines for each access, over one pool of connections."""
         engine = create_engine(
             self._url,
             hide_parameters=True,  # uploads and secrets must not get into a log
-            pool_size=_CONNECTIONS // 2,
-            max_overflow=_CONNECTIONS - _CONNECTIONS // 2,
+            pool_size=self._connections // 2,
+            max_overflow=self._connections - self._connections // 2,
             pool_timeout=_LOCK_S,
             connect_args=self.connect_args(),
         )
-        event.listen(engine, "connect", _prepare)
-        event.listen(engine, "checkout", _replace_if_lost)
+        event.listen(engine, "connect", self._prepare)
+        event.listen(engine, "checkout", self._open)
+        event.listen(engine, "begin", _begin)
+        event.listen(engine, "after_cursor_execute", _check_report)
         event.listen(engine, "handle_error", _discard_if_lost)
         event.listen(engine, "handle_error", self._refuse_if_moved)
-        event.listen(engine, "begin", _begin)
-        readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        return readers, engine.execution_options(isolation_level="READ COMMITTED")
+        return {access: engine.execution_options(access=access) for access in Access}
+
+    def _prepare(self, connection: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:
+        connection.autocommit = True  # `_open` and `_begin` begin transactions, not psycopg
+        _replace_nul(connection)
+        record.info[_USE] = _Use(self._clock())
+
+    def _open(self, connection: psycopg.Connection[Any], record: ConnectionPoolEntry, _proxy: object) -> None:
+        """Ask a used connection whether its server lives and takes writes, and begin; see the class.
+
+        A new connection is not asked: a server that is read only as a whole can still be read.
+        """
+        use: _Use = record.info[_USE]
+        use.taken += 1
+        if use.taken == 1:
+            return
+        begin, now = _BEGIN[self._next.access], self._clock()
+        if begin or now - use.asked_at >= _ASKED_EVERY_S:
+            read_only = _ask(connection, begin)
+            use.asked_at = now
+        else:
+            read_only = _reports_read_only(connection)
+        if read_only:
+            raise InvalidatePoolError(_READ_ONLY)
 
     def _refuse_if_moved(self, context: ExceptionContext) -> None:
         """Raise CatalogMoved for a change that the triggers of a catalogue that was moved have refused."""
@@ -86,14 +165,14 @@ class PostgreSQL:
         """Do nothing: writers of PostgreSQL need no turns."""
         return nullcontext()
 
-    def check_writable(self, writers: Engine) -> None:
+    def check_writable(self) -> None:
         """Check by a SELECT FOR UPDATE, which a read-only server refuses. Raises SQLAlchemy's errors."""
-        with writers.begin() as connection:
+        with self.connect(Access.WRITE) as connection:
             connection.exec_driver_sql("SELECT 1 FROM batches WHERE false FOR UPDATE")  # locks no row
 
     @contextmanager
-    def migrating(self, writers: Engine) -> Iterator[Connection]:
-        with writers.begin() as connection:
+    def migrating(self) -> Iterator[Connection]:
+        with self.connect(Access.WRITE) as connection:
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
@@ -158,26 +237,35 @@ _SESSION_ENDED = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "25P03"
 """SQLSTATEs by which the server ended the session, or is about to."""
 _ABORTED = "25P02"
 """SQLSTATE of a statement in a transaction that failed before."""
-_FRESH = "fresh"
 
 
-def _replace_if_lost(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Ask a used connection, in one round trip, whether its server lives and takes writes.
-
-    A new connection is not asked: a server that is read only as a whole can still be read.
-    """
-    if record.info.pop(_FRESH, False):
-        return
+def _ask(connection: psycopg.Connection[Any], begin: Sequence[str]) -> bool:
+    """Return whether the server is read only, and begin, in one round trip."""
     import psycopg
 
     try:
-        connection.autocommit = True
-        read_only = connection.execute("SHOW transaction_read_only").fetchone()[0]
-        connection.autocommit = False
+        answer = connection.execute("; ".join((_ASK, *begin)), prepare=False).fetchone()
     except psycopg.Error as error:
         raise InvalidatePoolError(str(error)) from error
-    if read_only == "on":
-        raise InvalidatePoolError(_READ_ONLY)
+    return answer == ("on",)
+
+
+def _reports_read_only(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the server has reported that it is a standby or set to read only."""
+    return "on" in map(connection.info.parameter_status, ("in_hot_standby", "default_transaction_read_only"))
+
+
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    return connection.connection.driver_connection  # type: ignore[return-value]  # None only once it is closed
+
+
+def _check_report(connection: Connection, *_statement: object) -> None:
+    """Reject the rows of a single query if their server reports with them that it takes no writes."""
+    from psycopg.errors import ReadOnlySqlTransaction
+
+    is_single = connection.get_execution_options()["access"] is Access.ONE_QUERY
+    if is_single and connection.info[_USE].taken > 1 and _reports_read_only(_driver(connection)):
+        raise ReadOnlySqlTransaction(_READ_ONLY)
 
 
 def _discard_if_lost(context: ExceptionContext) -> None:
@@ -185,7 +273,7 @@ def _discard_if_lost(context: ExceptionContext) -> None:
     if context.connection is None:
         return  # there is none: to connect failed
     state = _state(context.original_exception)
-    reads = context.connection.get_execution_options().get("postgresql_readonly", False)
+    reads = context.connection.get_execution_options().get("access") is Access.SNAPSHOT
     if state == _ABORTED:
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
@@ -204,14 +292,16 @@ def _in_standby(connection: Connection) -> bool:
 
 
 def _begin(connection: Connection) -> None:
-    if not connection.get_execution_options().get("durable", True):
-        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+    """Begin on a new connection; on others `PostgreSQL._open` has begun."""
+    from psycopg.pq import TransactionStatus
+
+    if _driver(connection).info.transaction_status == TransactionStatus.IDLE:
+        for statement in _BEGIN[connection.get_execution_options()["access"]]:
+            connection.exec_driver_sql(statement)
 
 
-def _prepare(connection: Any, record: ConnectionPoolEntry) -> None:
+def _replace_nul(connection: psycopg.Connection[Any]) -> None:
     from psycopg.types.string import StrDumperUnknown
-
-    record.info[_FRESH] = True
 
     class Text(StrDumperUnknown):
         """Replaces NUL, which PostgreSQL cannot store: one in a tag must not make a whole group of results fail."""

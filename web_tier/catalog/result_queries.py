@@ -33,8 +33,8 @@ from sqlalchemy import (
     true,
 )
 
-from web_tier.catalog.batches import AnyRow, Image, select_images
-from web_tier.catalog.database import Database
+from web_tier.catalog.batches import Image, select_images
+from web_tier.catalog.database import AnyRow, Database
 from web_tier.catalog.index_ranges import Ranges
 from web_tier.catalog.tables import PERCENT, batches, images, tags
 from web_tier.catalog.tag_keys import find_keys

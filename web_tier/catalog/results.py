@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, or_, select
+from sqlalchemy import Connection, or_, select
 
 from core.domain.messages import Origin, Result
 from web_tier.catalog import changes
 from web_tier.catalog.batch_options import select_tags
-from web_tier.catalog.batches import AnyRow
+from web_tier.catalog.database import AnyRow
+from web_tier.catalog.many_rows import is_any_of
 from web_tier.catalog.tables import batches, images
 from web_tier.catalog.tag_rows import SHOWN_TAGS, ToShow, write_shown_tags
 from web_tier.catalog.uploads import UploadCatalog
@@ -113,16 +114,14 @@ class ResultCatalog(UploadCatalog):
 
     def would_complete(self, counts: Mapping[str, int]) -> bool:
         """Return whether so many results more, by batch id, would leave no image of one of these batches waiting."""
-        with self._database.reading() as connection:
-            rows = connection.execute(_LEFT, {"ids": list(counts)})
-            return any(left <= counts[batch_id] for batch_id, left in rows)
+        rows = self._database.fetch(_LEFT, {"ids": list(counts)})
+        return any(left <= counts[batch_id] for batch_id, left in rows)
 
     def ends(self, image_ids: Collection[str]) -> dict[str, RecordedEnd]:
         """Return the recorded ends of these images by id, without unknown and deleted images."""
         query = select(images.c.id, STATUS, images.c.provisional, images.c.attempt).where(not_deleted())
-        with self._database.reading() as connection:
-            rows = connection.execute(query.where(images.c.id.in_(image_ids)))
-            return {row.id: RecordedEnd(row.status in _FINISHED, bool(row.provisional), row.attempt) for row in rows}
+        rows = self._database.fetch(query.where(images.c.id.in_(image_ids)))
+        return {row.id: RecordedEnd(row.status in _FINISHED, bool(row.provisional), row.attempt) for row in rows}
 
     def waiting_batches(self, unchanged_since: float) -> list[str]:
         """Return the batches with waiting images in which nothing has changed since then."""
@@ -132,8 +131,7 @@ class ResultCatalog(UploadCatalog):
             batches.c.deleted_at.is_(None),
             batches.c.cancelled_at.is_(None),
         )
-        with self._database.reading() as connection:
-            return list(connection.execute(query).scalars())
+        return [row.id for row in self._database.fetch(query)]
 
     def waiting_images(self, batch_id: str) -> set[str]:
         """Return the images of a batch that have no result from a worker."""
@@ -141,15 +139,16 @@ class ResultCatalog(UploadCatalog):
             in_batch(batch_id),
             or_(images.c.status.not_in(_FINISHED), images.c.provisional),
         )
-        with self._database.reading() as connection:
-            return set(connection.execute(query).scalars())
+        return {row.id for row in self._database.fetch(query)}
 
 
-_IDS: BindParameter[str] = bindparam("ids", expanding=True)
-_LEFT = select(batches.c.id, batches.c.total - batches.c.completed).where(batches.c.id.in_(_IDS))
+_LEFT = select(batches.c.id, batches.c.total - batches.c.completed).where(is_any_of(batches.c.id, "ids"))
 _LOCK_BATCHES = (
     select(batches.c.id, batches.c.options, batches.c.cancelled_at)
-    .where(batches.c.id.in_(select(images.c.batch_id).where(images.c.id.in_(_IDS))), batches.c.deleted_at.is_(None))
+    .where(
+        batches.c.id.in_(select(images.c.batch_id).where(is_any_of(images.c.id, "ids"))),
+        batches.c.deleted_at.is_(None),
+    )
     .order_by(batches.c.id)
     .with_for_update()
 )
@@ -159,7 +158,7 @@ Every change of images locks their batches first, in the order of their ids, so 
 """
 _LOCK_IMAGES = (
     select(images.c.id, images.c.batch_id, images.c.position, images.c.status, images.c.provisional, images.c.attempt)
-    .where(images.c.id.in_(_IDS))
+    .where(is_any_of(images.c.id, "ids"))
     .with_for_update()
 )
 
@@ -202,4 +201,4 @@ def _write(connection: Connection, chosen: Mapping[str, ImageOutcome], found: Ma
             )
             for number, outcome in zip(numbers, group, strict=True)
         ]
-    connection.execute(_UPDATE_IMAGE, rows)
+    _UPDATE_IMAGE.execute(connection, rows)

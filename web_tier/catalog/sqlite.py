@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from sqlalchemy.engine import ExceptionContext
 
 from core.errors import Unavailable
 from core.util.private import private_database, private_file, private_folder_if_new
+from web_tier.catalog.access import Access
 from web_tier.catalog.database_health import Fault
 from web_tier.catalog.move_mark import CatalogMoved
 
@@ -196,7 +198,18 @@ class SQLite:
         self._path = Path(url.database or "")
         self.place = str(self._path)
 
-    def engines(self) -> tuple[Engine, Engine]:
+    @contextmanager
+    def connect(self, access: Access) -> Iterator[Connection]:
+        engine = self._engines[access]
+        with engine.begin() if access.writes else engine.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self._engines[Access.WRITE].dispose()
+
+    @cached_property
+    def _engines(self) -> dict[Access, Engine]:
+        """The engines for each access, over one pool of connections."""
         engine = create_engine(
             self._url,
             hide_parameters=True,  # uploads and secrets must not get into a log
@@ -207,7 +220,7 @@ class SQLite:
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", self._begin)
         event.listen(engine, "handle_error", self._refuse_if_moved)
-        return engine, engine.execution_options(writes=True)
+        return {access: engine.execution_options(access=access) for access in Access}
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -221,7 +234,7 @@ class SQLite:
             raise Unavailable(f"catalogue {self.place}: {self.advice(error)}") from error
 
     @contextmanager
-    def migrating(self, writers: Engine) -> Iterator[Connection]:
+    def migrating(self) -> Iterator[Connection]:
         """Begin a transaction for a migration; others wait. Raises Unavailable if the folder cannot be used."""
         try:
             private_folder_if_new(self._path.parent)
@@ -232,18 +245,19 @@ class SQLite:
             raise Unavailable(f"catalogue {self._path}: {error.strerror}; is the setting home right?") from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            with self.turn(), writers.begin() as connection:
+            with self.turn(), self.connect(Access.WRITE) as connection:
                 yield connection
 
     def _begin(self, connection: Connection) -> None:
         """Lock for writing at the start: a transaction that reads first fails if another one writes in between."""
-        options = connection.get_execution_options()
-        if not options.get("writes", False):
+        access = connection.get_execution_options()["access"]
+        if access is Access.SNAPSHOT:
             connection.exec_driver_sql("BEGIN")
+        if not access.writes:
             return
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)  # noqa: S101  # as `_prepare` was given it
-        raw.execute(f"PRAGMA synchronous = {'FULL' if options.get('durable', True) else 'NORMAL'}")
+        raw.execute(f"PRAGMA synchronous = {'FULL' if access is Access.WRITE else 'NORMAL'}")
         begin_immediate(raw, _BUSY_S, lambda: upkeep_reason(self._path))
 
     def _refuse_if_moved(self, context: ExceptionContext) -> None:
@@ -252,9 +266,9 @@ class SQLite:
         if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
             raise CatalogMoved(f"catalogue {self.place}: {error}") from None
 
-    def check_writable(self, writers: Engine) -> None:
+    def check_writable(self) -> None:
         """Check that the file can be read. A check whether it can be written would have to wait for writers."""
-        with writers.connect().execution_options(writes=False) as connection:
+        with self.connect(Access.ONE_QUERY) as connection:
             connection.exec_driver_sql("SELECT 1 FROM batches LIMIT 1")
 
     def advice(self, error: BaseException | None) -> str:

@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, insert, or_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, select, true
 
 from config.labels.hierarchy import below
 from web_tier.catalog import tag_counts
 from web_tier.catalog.edits import TagDecision, TagDict, latest_decisions, merge_tags, tag_key
+from web_tier.catalog.many_rows import insert_many, is_any_of
 from web_tier.catalog.tables import images, tags, verdicts
 
 _KEPT = 200
@@ -20,15 +21,11 @@ _LAST = "\U0010ffff"
 
 _DECISIONS = (
     select(verdicts.c.image_id, verdicts.c.name, verdicts.c.wanted)
-    .where(verdicts.c.image_id.in_(bindparam("ids", expanding=True)), verdicts.c.undone_at.is_(None))
+    .where(is_any_of(verdicts.c.image_id, "ids"), verdicts.c.undone_at.is_(None))
     .order_by(verdicts.c.id)
 )
-_DELETE_ROWS = (
-    delete(tags)
-    .where(tags.c.image_id.in_(bindparam("ids", expanding=True)))
-    .returning(tags.c.batch_id, tags.c.key, tags.c.name)
-)
-_INSERT_ROWS = insert(tags)
+_DELETE_ROWS = delete(tags).where(is_any_of(tags.c.image_id, "ids")).returning(tags.c.batch_id, tags.c.key, tags.c.name)
+_INSERT_ROWS = insert_many(tags, "image_id", "key", "name", "confidence", "source", "batch_id", "position")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +176,7 @@ def _write_rows(connection: Connection, places: Mapping[str, ToShow], shown: Map
         for key in (tag_key(tag["name"])[:_KEPT],)
     }
     if rows:
-        connection.execute(_INSERT_ROWS, list(rows.values()))
+        _INSERT_ROWS.execute(connection, list(rows.values()))
     for row in rows.values():
         counts.add(row["batch_id"], row["key"], row["name"], +1)
     counts.write(connection)

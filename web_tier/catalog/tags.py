@@ -244,7 +244,7 @@ def _update_images(connection: Connection, batch_id: str, image_ids: Sequence[st
         )
         for number, row in zip(numbers, found, strict=True)
     ]
-    connection.execute(_UPDATE_IMAGE, rows)
+    _UPDATE_IMAGE.execute(connection, rows)
 
 
 def _images(connection: Connection, batch_id: str, image_ids: Sequence[str]) -> list[Image]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from core.util.file_names import same_name
 from web_tier.catalog import changes
@@ -18,16 +18,13 @@ from web_tier.catalog.batches import (
     read_batch,
     select_images,
 )
+from web_tier.catalog.many_rows import insert_many, is_any_of
 from web_tier.catalog.tables import batches, images
 from web_tier.catalog.visibility import in_batch, not_deleted
 
-_WITH_HASHES = select_images(bindparam("of_batch")).where(images.c.sha256.in_(bindparam("hashes", expanding=True)))
-_MARK_SENT = (
-    update(images)
-    .where(images.c.id.in_(bindparam("ids", expanding=True)), images.c.status == "received")
-    .values(status="queued")
-)
-_INSERT = insert(images)
+_WITH_HASHES = select_images(bindparam("of_batch")).where(is_any_of(images.c.sha256, "hashes"))
+_MARK_SENT = update(images).where(is_any_of(images.c.id, "ids"), images.c.status == "received").values(status="queued")
+_INSERT = insert_many(images, "provisional", *Image.__slots__)
 
 
 class UploadCatalog(Catalog):
@@ -67,9 +64,8 @@ class UploadCatalog(Catalog):
 
     def accepted(self, image_ids: Sequence[str]) -> list[Image]:
         """Return these images in this order, without deleted and unknown ones."""
-        with self._database.reading() as connection:
-            rows = connection.execute(select_images().where(images.c.id.in_(image_ids)))
-            found = {row.id: Image(*row) for row in rows}
+        rows = self._database.fetch(select_images().where(images.c.id.in_(image_ids)))
+        found = {row.id: Image(*row) for row in rows}
         return [found[image_id] for image_id in image_ids if image_id in found]
 
     def with_content(self, hashes: Collection[str], batch_id: str | None = None) -> dict[str, Image]:
@@ -77,14 +73,12 @@ class UploadCatalog(Catalog):
         there = not_deleted() if batch_id is None else in_batch(batch_id)
         latest = select(func.max(images.c.id)).where(images.c.sha256.in_(hashes), images.c.stored, there)
         query = select_images().where(images.c.id.in_(latest.group_by(images.c.sha256)))
-        with self._database.reading() as connection:
-            return {row.sha256: Image(*row) for row in connection.execute(query)}
+        return {row.sha256: Image(*row) for row in self._database.fetch(query)}
 
     def stored_in(self, batch_id: str, hashes: Collection[str]) -> list[Image]:
         """Return the images of a batch that have one of these sha256 and whose bytes are in the store."""
-        query = select_images(batch_id).where(images.c.sha256.in_(hashes))
-        with self._database.reading() as connection:
-            return [Image(*row) for row in connection.execute(query.where(images.c.stored))]
+        query = select_images(batch_id).where(images.c.sha256.in_(hashes), images.c.stored)
+        return [Image(*row) for row in self._database.fetch(query)]
 
 
 def _add_images(connection: Connection, batch_id: str, uploads: Sequence[Upload], now: float) -> list[Image]:
@@ -140,5 +134,5 @@ def insert_images(
         for position, (number, upload) in enumerate(zip(numbers, uploads, strict=True), start=total + 1)
     ]
     rows = [{"provisional": False} | {name: getattr(image, name) for name in Image.__slots__} for image in added]
-    connection.execute(_INSERT, rows)
+    _INSERT.execute(connection, rows)
     return added

@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 
 from core.domain.ids import new_id
 from core.errors import TagfleetError
-from web_tier.catalog.batches import BATCH_COLUMNS, AnyRow, Batch
-from web_tier.catalog.database import Database
+from web_tier.catalog.batches import BATCH_COLUMNS, Batch
+from web_tier.catalog.database import AnyRow, Database
 from web_tier.catalog.pace import Pace
 from web_tier.catalog.tables import batches, deliveries, webhooks
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,11 +10,11 @@ from flask import Response, g, request
 
 from web_tier.http.problems import Refused
 from web_tier.server.client_address import counted_as
+from web_tier.server.host import Host
+from web_tier.server.host_tables import LevelTable
 from web_tier.server.request import KEPT
 
 _COUNTED = "rate_limit"
-_BUCKETS = 10_000
-"""How many callers are remembered; the one that asked longest ago is forgotten first, and starts with a full bucket."""
 _WRONG_KEYS_PER_S, _WRONG_KEYS = 0.2, 20
 
 
@@ -30,38 +28,40 @@ class Taken:
 
 
 class Buckets:
-    """Token buckets by name. Each holds at most `burst` tokens and gains `per_s` a second. Safe for several threads.
+    """Token buckets by name. Each holds at most `burst` tokens and gains `per_s` a second.
 
-    `clock` gives seconds; a bucket gains nothing while it steps back.
+    `table` keeps them for all threads and processes of this host. When it has too many, the bucket of a caller that
+    asked long ago is forgotten; a forgotten one is full. `clock` gives seconds, the same for all processes; a bucket
+    gains nothing while it steps back.
     """
 
-    def __init__(self, per_s: float, burst: int, clock: Callable[[], float]) -> None:
+    def __init__(self, per_s: float, burst: int, clock: Callable[[], float], table: LevelTable) -> None:
         self.per_s = per_s
         self.burst = burst
         self._clock = clock
-        self._lock = threading.Lock()
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._table = table
 
     def take(self, name: str) -> Taken:
         """Take a token from the bucket, if there is one."""
-        with self._lock:
+        most = float(self.burst)
+        with self._table.lock:
             now = self._clock()
-            level, at = self._levels.pop(name, (float(self.burst), now))
-            level = min(float(self.burst), level + max(0.0, now - at) * self.per_s)
+            entry = self._table.find(name)
+            level = most
+            if entry.level is not None and 0 <= entry.level <= most:  # another one is what a killed process left
+                level = min(most, entry.level + max(0.0, now - entry.at) * self.per_s)
             granted = level >= 1
             level -= granted
-            self._levels[name] = level, now
-            if len(self._levels) > _BUCKETS:
-                self._levels.popitem(last=False)
+            self._table.store(entry, level, now)
         return Taken(granted, int(level), max(0.0, (1 - level) / self.per_s))
 
 
 class RateLimits:
-    """The limits of this process. Several web hosts each count for themselves."""
+    """The limits of this host. Several web hosts each count for themselves."""
 
-    def __init__(self, per_s: float, burst: int, clock: Callable[[], float]) -> None:
-        self._requests = Buckets(per_s, burst, clock) if per_s else None
-        self._wrong_keys = Buckets(_WRONG_KEYS_PER_S, _WRONG_KEYS, clock)
+    def __init__(self, per_s: float, burst: int, clock: Callable[[], float], host: Host) -> None:
+        self._requests = Buckets(per_s, burst, clock, host.requests) if per_s else None
+        self._wrong_keys = Buckets(_WRONG_KEYS_PER_S, _WRONG_KEYS, clock, host.wrong_keys)
 
     def count_request(self, key_id: str) -> None:
         """Count a request with this key. Raises Refused (429) after too many.

@@ -5,4 +5,5 @@
 3. `bridge`: one request. A thread runs the application once the body is there, and makes each portion of the answer.
 4. `streams`: event streams, which a few threads poll in turn.
 5. `worker`: the process.
+6. `host`: what several processes of one host share, in `host_memory` and `host_tables`.
 """

@@ -27,8 +27,6 @@ from web_tier.server.threads import Threads
 
 _SMALL = 64 * 1024
 _AHEAD = 4 << 20
-_GATHERED = 64 << 20
-"""Limit of the bytes of all bodies being gathered; beyond it, threads read bodies as they come."""
 _MOMENT_S = 0.05
 """A body that comes within this time needs no trial run."""
 
@@ -36,13 +34,19 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Bridge:
-    """`threads` run the application. At most `readers` of them read bodies that are still coming."""
+    """`threads` run the application. At most `readers` of them read bodies that are still coming.
 
-    def __init__(self, application: Application, threads: Threads, streams: Streams, *, readers: int) -> None:
+    `most_gathered` limits the bytes of all bodies being gathered; beyond it, threads read bodies as they come.
+    """
+
+    def __init__(
+        self, application: Application, threads: Threads, streams: Streams, *, readers: int, most_gathered: int
+    ) -> None:
         self._application = application
         self._threads = threads
         self._streams = streams
         self._readers = asyncio.Semaphore(readers)
+        self._most_gathered = most_gathered
         self._gathered = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -86,7 +90,7 @@ class Bridge:
         before = request.body.held
         counted = 0
         try:
-            while self._gathered < _GATHERED and await request.gather(most):
+            while self._gathered < self._most_gathered and await request.gather(most):
                 self._gathered += request.body.held - before - counted
                 counted = request.body.held - before
         finally:

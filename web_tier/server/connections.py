@@ -5,6 +5,9 @@ body before the application runs. A connection whose request is being answered i
 includes event streams. If too many connections of an address wait, new ones are accepted and the longest-waiting
 ones are closed. So a client that holds connections open loses its own, and people behind the same router still
 get in.
+
+Several processes of one host share both limits. A process that finds too many connections closes its own. Of those that
+wait for one address it closes as many as are its part: half of them, if half of those that wait are its own.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
+
+from web_tier.server.host import Host
 
 _SETTLED_S = 2.0
 """A connection that has waited for less stays open: in a burst of connections the requests are on their way."""
@@ -35,11 +40,16 @@ class Connection(Protocol):
 
 
 class Connections:
-    """The connections of one event loop, which alone calls this. `clock` is the loop's, in seconds."""
+    """The connections of one event loop, which alone calls this. `clock` is the loop's, in seconds.
 
-    def __init__(self, *, total: int, per_address: int, clock: Callable[[], float]) -> None:
+    `total` and `per_address` are the limits of `host`, `most` is that of this process.
+    """
+
+    def __init__(self, *, total: int, most: int, per_address: int, host: Host, clock: Callable[[], float]) -> None:
         self._total = total
+        self._most = most
         self._per_address = per_address
+        self._host = host
         self._clock = clock
         self._all: dict[Connection, None] = {}
         self._waiting: dict[str | None, dict[Connection, float]] = {}
@@ -50,9 +60,11 @@ class Connections:
 
     def add(self, connection: Connection) -> bool:
         """Add a new connection, which waits; return False if there is no room and no waiting connection to close."""
-        if len(self._all) >= self._total and not self._make_room():
+        full = len(self._all) >= self._most or self._host.connections.total >= self._total
+        if full and not self._make_room():
             return False
         self._all[connection] = None
+        self._host.connections.own = len(self._all)
         self.wait(connection)
         return True
 
@@ -74,6 +86,7 @@ class Connections:
         """Forget a connection that is closed."""
         self.work(connection)
         self._all.pop(connection, None)
+        self._host.connections.own = len(self._all)
 
     def close_waiting(self) -> None:
         """Close all waiting connections."""
@@ -83,12 +96,12 @@ class Connections:
     def sweep(self) -> None:
         """Enforce the limit of each address and the deadlines of each connection."""
         now = self._clock()
-        for address, of_address in list(self._waiting.items()):
-            surplus = len(of_address) - self._per_address
-            if address is not None and surplus > 0:
-                settled = [one for one, since in of_address.items() if now - since >= _SETTLED_S]
-                settled.sort(key=lambda one: not one.idle)  # idle ones first, and of each kind the oldest
-                self._evict(settled[:surplus])
+        waiting = {address: len(of) for address, of in self._waiting.items() if address is not None}
+        for address, surplus in self._host.waiting.surpluses(waiting, self._per_address).items():
+            of_address = self._waiting[address]
+            settled = [one for one, since in of_address.items() if now - since >= _SETTLED_S]
+            settled.sort(key=lambda one: not one.idle)  # idle ones first, and of each kind the oldest
+            self._evict(settled[:surplus])
         for connection in list(self._all):
             connection.check(now)
 

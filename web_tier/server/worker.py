@@ -9,9 +9,11 @@ import signal
 from gunicorn.workers.gasgi import ASGIWorker
 
 from config.settings import Settings, WebSettings
+from core.telemetry import lines_dropped
 from web_tier.server.bridge import Bridge
 from web_tier.server.client_address import Proxies
 from web_tier.server.connections import Connections
+from web_tier.server.host import Host
 from web_tier.server.protocol import Deadlines, GuardedProtocol
 from web_tier.server.streams import Streams
 from web_tier.server.threads import Threads
@@ -21,10 +23,15 @@ _ACCEPTED_TOGETHER = 64
 """Connections accepted in one turn of the event loop. The limit may be exceeded by this many for a moment."""
 STREAM_POLL_S = 0.15
 _SWEEP_S = 1.0
+_GATHERED = 64 << 20
+"""Limit of the bytes of all bodies being gathered, in all processes."""
 
 
 class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
-    """The gunicorn application must have `settings`, and `most_connections`, the number that open files allow."""
+    """One of the web processes of a host.
+
+    The gunicorn application must have `settings`, `host`, and `most_connections`, the number that open files allow.
+    """
 
     _threads: Threads
     _streams: Streams
@@ -33,15 +40,25 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
     def load_wsgi(self) -> None:
         settings: Settings = self.app.settings
         web = settings.web
+        host: Host = self.app.host
+        threads = host.memory.share(web.threads)
         self._stopped = asyncio.Event()
-        self._threads = Threads(web.threads)
+        self._threads = Threads(threads)
         self._streams = Streams(self.loop, STREAM_POLL_S)
         self._connections = Connections(
-            total=self.app.most_connections,
+            total=web.connections,
+            most=self.app.most_connections,
             per_address=web.connections_per_address,
+            host=host,
             clock=self.loop.time,
         )
-        self.asgi = Bridge(self.app.wsgi(), self._threads, self._streams, readers=max(1, web.threads // 2))
+        self.asgi = Bridge(
+            self.app.wsgi(),
+            self._threads,
+            self._streams,
+            readers=max(1, threads // 2),
+            most_gathered=host.memory.share(_GATHERED),
+        )
 
     def handle_exit_signal(self) -> None:
         super().handle_exit_signal()
@@ -66,6 +83,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # gunicorn brings no types
             if not self._threads.stuck:  # gunicorn replaces a worker that does not notify it
                 self.notify()
             self._connections.sweep()
+            self.app.host.lines_dropped.own = lines_dropped()
             try:
                 async with asyncio.timeout(_SWEEP_S):
                     await self._stopped.wait()

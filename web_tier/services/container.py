@@ -21,6 +21,7 @@ from web_tier.catalog.uploads import UploadCatalog
 from web_tier.catalog.webhooks import WebhookCatalog
 from web_tier.http.prefer_wait import PreferWait
 from web_tier.http.rate_limits import RateLimits
+from web_tier.server.host import Host
 from web_tier.services.dispatch import Dispatch
 from web_tier.services.event_feeds import EventFeeds
 from web_tier.services.feedback_publisher import FeedbackPublisher
@@ -44,6 +45,7 @@ class Services:
 
     settings: Settings
     backend: Backend
+    host: Host
     jobs: Callable[[str], Queue]
     database: Database
     catalog: Catalog
@@ -68,18 +70,19 @@ class Services:
 
 
 def build_services(
-    backend: Backend, settings: Settings, database: Database, *, clock: Clock, stopping: Callable[[], bool]
+    backend: Backend, settings: Settings, database: Database, host: Host, *, clock: Clock, stopping: Callable[[], bool]
 ) -> Services:
-    """Build the services of one process."""
+    """Build the services of one process. Those of all processes of a host have the same `host`."""
     catalog = Catalog(database)
     uploads = UploadCatalog(database)
     jobs = cache(backend.jobs)  # each call would open the queue anew
     dispatch = Dispatch(jobs, uploads)
-    fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s)
+    fleet = FleetView(backend.roster, lost_after_s=settings.controller.lost_after_s, record=host.fleet)
     serialize_batch = BatchSerializer(catalog, fleet, settings.collector, clock)
     return Services(
         settings=settings,
         backend=backend,
+        host=host,
         jobs=jobs,
         database=database,
         catalog=catalog,
@@ -95,10 +98,10 @@ def build_services(
         ingest=Ingest(backend.store, uploads, dispatch, max_image_bytes=settings.web.max_image_mb << 20, clock=clock),
         lifecycle=BatchLifecycle(backend.store, LifecycleCatalog(database), dispatch, clock),
         removal=RemovalCatalog(database),
-        prefer_wait=PreferWait(max(1, settings.web.threads // 4), stopping=stopping),
-        thumbnails=Thumbnails(backend.store, backend.originals),
+        prefer_wait=PreferWait(max(1, host.memory.share(settings.web.threads) // 4), stopping=stopping),
+        thumbnails=Thumbnails(backend.store, backend.originals, turn=host.thumbnail),
         keys=KeyCatalog(database),
-        rate_limits=RateLimits(settings.web.rate_per_s, settings.web.rate_burst, clock),
+        rate_limits=RateLimits(settings.web.rate_per_s, settings.web.rate_burst, clock, host),
         webhooks=WebhookCatalog(database),
         webhook_client=WebhookClient.from_settings(settings.webhooks, clock),
     )

@@ -2,6 +2,10 @@
 
 `FleetView` reads the roster at most once a second when somebody asks, and every few seconds besides (`start`). So the
 first answer is right about silence, too. `core.fleet.liveness` judges who is alive.
+
+The web processes of a host share what they read, and how long everything has been silent: whichever finds it too old
+reads the roster for all. So several processes send no more requests to the store than one, and a new process knows what
+a killed one knew.
 """
 
 from __future__ import annotations
@@ -9,15 +13,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.errors import Unavailable
 from core.fleet.liveness import Attention, Liveness
 from core.fleet.roster import Heartbeat, Role, RoleBeat, Roster, WorkerState
 from core.telemetry import logger
+from web_tier.server.host_memory import HostMemory, Record
 
 _FRESH_S = 1.0
 _POLL_S = 5.0
+_PATIENCE_S = 1.0
+"""How long to wait for another process's reading before using the last one."""
 _BOOTING = (WorkerState.STARTING, WorkerState.WARMING)
 _FORGET_DRAINED = 4
 """A drained worker's record is removed after this multiple of `lost_after_s`, unless a controller was faster."""
@@ -49,19 +56,37 @@ class _Snapshot:
     unmoved_s: dict[str, float]
 
 
-class FleetView:
-    """The fleet by its heartbeats. Safe for several threads. `clock` is monotonic, in seconds."""
+@dataclass(slots=True)
+class _State:
+    """What the processes of a host know together. Times are of the monotonic clock, which they share."""
 
-    def __init__(self, roster: Roster, *, lost_after_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    lives: Liveness = field(default_factory=Liveness)
+    progress: Liveness = field(default_factory=Liveness)
+    roles: Liveness = field(default_factory=Liveness)
+    looked_at: float | None = None
+    read_at: float = float("-inf")
+    seen: _Snapshot = field(default_factory=lambda: _Snapshot([], [], [], {}))
+
+
+class FleetView:
+    """The fleet by its heartbeats. Safe for several threads, and processes with the same `record`.
+
+    `clock` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        *,
+        lost_after_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        record: Record[_State] | None = None,
+    ) -> None:
         self._roster = roster
         self._lost_after_s = lost_after_s
         self._clock = clock
-        self._lock = threading.Lock()
-        self._read_at = float("-inf")
         self._every_s = min(_POLL_S, lost_after_s / 3)
-        self._attention = Attention(clock, 2 * self._every_s)
-        self._lives, self._progress, self._roles = Liveness(), Liveness(), Liveness()
-        self._seen = _Snapshot([], [], [], {})
+        self._record = record or Record(HostMemory())
 
     def workers(self) -> list[Heartbeat]:
         """Return the live workers. Raises Unavailable."""
@@ -94,7 +119,7 @@ class FleetView:
             pause = threading.Event()
             while not stopping():
                 try:
-                    self._snapshot()
+                    self._snapshot(self._every_s)
                 except Unavailable as error:  # the next caller gets the error
                     logger().debug("the roster could not be read", reason=str(error))
                 pause.wait(self._every_s)
@@ -103,32 +128,44 @@ class FleetView:
         thread.start()
         return thread
 
-    def _snapshot(self) -> _Snapshot:
-        with self._lock:
+    def _snapshot(self, age_s: float = _FRESH_S) -> _Snapshot:
+        """Return a snapshot that is younger than `age_s`. It may be older if another process hangs while it reads."""
+        record = self._record
+        if not record.lock.acquire(_PATIENCE_S):
+            known = record.known
+            if known is not None and self._clock() - known.read_at < 2 * self._every_s:
+                return known.seen
+            record.lock.acquire()
+        try:
+            state = record.load() or _State()
             now = self._clock()
-            if now - self._read_at >= _FRESH_S:
-                self._seen = self._read()
-                self._read_at = now
-            return self._seen
+            if now - state.read_at >= age_s:
+                state.seen = self._read(state)
+                state.read_at = now
+                record.store(state)
+            return state.seen
+        finally:
+            record.lock.release()
 
-    def _read(self) -> _Snapshot:
+    def _read(self, state: _State) -> _Snapshot:
         beats, roles = self._roster.workers(), self._roster.roles()
-        elapsed = self._attention.elapsed()
-        self._lives.look({beat.worker_id: beat.seq for beat in beats}, elapsed)
-        self._roles.look({role.role: (role.id, role.seq) for role in roles}, elapsed)
+        attention = Attention(self._clock, 2 * self._every_s, state.looked_at)
+        elapsed, state.looked_at = attention.elapsed(), attention.at
+        state.lives.look({beat.worker_id: beat.seq for beat in beats}, elapsed)
+        state.roles.look({role.role: (role.id, role.seq) for role in roles}, elapsed)
         marks = {beat.worker_id: (beat.images_done + beat.images_failed, bool(beat.held)) for beat in beats}
-        self._progress.look(marks, elapsed)
-        silent = {beat.worker_id: self._lives.silent_s(beat.worker_id) for beat in beats}
+        state.progress.look(marks, elapsed)
+        silent = {beat.worker_id: state.lives.silent_s(beat.worker_id) for beat in beats}
         live = [beat for beat in beats if silent[beat.worker_id] < self._lost_after_s]
         lost = [
             Lost(beat, silent[beat.worker_id])
             for beat in beats
             if silent[beat.worker_id] >= self._lost_after_s and beat.state is not WorkerState.DRAINED
         ]
-        views = [RoleView(role, self._roles.silent_s(role.role)) for role in roles]
+        views = [RoleView(role, state.roles.silent_s(role.role)) for role in roles]
         if not self._controller_lives(views):
             self._forget(beats, silent)
-        unmoved = {beat.worker_id: self._progress.silent_s(beat.worker_id) for beat in live if beat.held}
+        unmoved = {beat.worker_id: state.progress.silent_s(beat.worker_id) for beat in live if beat.held}
         return _Snapshot(live, lost, views, unmoved)
 
     def _controller_lives(self, roles: list[RoleView]) -> bool:

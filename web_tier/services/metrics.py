@@ -96,7 +96,9 @@ class _ServiceMetrics(Collector):
         family = GaugeMetricFamily(
             "tagfleet_log_lines_dropped", "Log lines that could not be written", labels=["process"]
         )
-        family.add_metric(["web"], telemetry.lines_dropped())
+        host = self._services.host
+        host.lines_dropped.own = telemetry.lines_dropped()
+        family.add_metric(["web"], host.lines_dropped.total)
         family.add_metric(["worker"], sum(worker.log_lines_dropped for worker in self._services.fleet.workers()))
         for view in self._services.fleet.roles():
             family.add_metric([view.beat.role], view.beat.log_lines_dropped)

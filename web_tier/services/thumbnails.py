@@ -6,7 +6,6 @@ decoder. An image that makes it crash or hang costs one child process, and has a
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from core.storage.originals import Originals
 from core.storage.ports import ObjectStore
 from core.telemetry import logger
 from web_tier.catalog.batches import Image
+from web_tier.server.host_memory import HostLock
 
 SIZE = 256
 """Pixels at the longer side."""
@@ -32,13 +32,17 @@ _REMEMBERED = 10_000
 
 
 class Thumbnails:
-    """Makes one thumbnail at a time, however many threads ask: the processor is for the taggers."""
+    """Makes one thumbnail at a time, however many threads ask: the processor is for the taggers.
+
+    `turn` is held by who makes one, in whatever process of this host.
+    """
 
     def __init__(
         self,
         store: ObjectStore,
         originals: Originals,
         *,
+        turn: HostLock,
         decoder: Sequence[str] | None = None,
         timeout_s: float = _DECODE_S,
         clock: Callable[[], float] = time.monotonic,
@@ -46,7 +50,7 @@ class Thumbnails:
         self._store = store
         self._originals = originals
         self._sandbox = Sandbox(_MEMORY_MB, timeout_s, niceness=_NICENESS, command=decoder)
-        self._turn = threading.Lock()
+        self._turn = turn
         self._clock = clock
         self._retry_at: OrderedDict[str, float] = OrderedDict()
 
@@ -56,10 +60,10 @@ class Thumbnails:
         kept = self._kept(key)
         if kept is not None:
             return kept or None
-        if not self._turn.acquire(timeout=_QUEUE_S):
+        if not self._turn.acquire(_QUEUE_S):
             raise Unavailable("too many thumbnails are being made")
         try:
-            kept = self._kept(key)  # another thread may have made it meanwhile
+            kept = self._kept(key)  # another one may have made it meanwhile
             return (self._make(key, image) if kept is None else kept) or None
         finally:
             self._turn.release()

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Table, inspect
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from core.errors import TagfleetError, Unavailable
+from web_tier.catalog.access import Access
 from web_tier.catalog.postgresql import PostgreSQL
 from web_tier.catalog.upkeep.rows import Row, select_sql, tables_in_order
 from web_tier.catalog.upkeep.side import Orphans, RowRefused
@@ -25,8 +26,6 @@ _PATIENT = (
     "SET lock_timeout = '60s'",
     "SET maintenance_work_mem = '256MB'",
 )
-_TRIES = 5
-_DEADLOCK = "40P01"
 _OF_DATA = ("22", "23", "54")
 """Classes of SQLSTATE: invalid data, broken constraints, a limit of the server, such as the size of an index entry."""
 
@@ -39,7 +38,6 @@ class PostgresqlSide:
     def __init__(self, url: URL) -> None:
         self._kind = PostgreSQL(url)
         self.place = self._kind.place
-        self._readers, self._writers = self._kind.engines()
 
     def exists(self) -> bool:
         with self.reading() as connection:
@@ -47,32 +45,23 @@ class PostgresqlSide:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self._translated(), self._readers.connect() as connection:
+        with self._translated(), self._kind.connect(Access.SNAPSHOT) as connection:
             _be_patient(connection)
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        with self._translated(), self._writers.begin() as connection:
+        with self._translated(), self._kind.connect(Access.WRITE) as connection:
             _be_patient(connection)
             yield connection
 
     @contextmanager
     def paused(self, reason: str) -> Iterator[Connection]:
         """Lock all tables against writers. They wait for `lock_timeout`, and are not told the reason."""
-        with self._translated(), self._writers.connect() as connection:
-            for tries_left in reversed(range(_TRIES)):
-                try:
-                    _be_patient(connection)
-                    for table in tables_in_order():  # `batches` first, as all do who change images
-                        connection.exec_driver_sql(f'LOCK TABLE "{table.name}" IN EXCLUSIVE MODE')
-                    break
-                except OperationalError as error:
-                    connection.rollback()
-                    if getattr(error.orig, "sqlstate", "") != _DEADLOCK or not tries_left:
-                        raise
+        with self.writing() as connection:
+            for table in tables_in_order():  # `batches` first, as all do who change images
+                connection.exec_driver_sql(f'LOCK TABLE "{table.name}" IN EXCLUSIVE MODE')
             yield connection
-            connection.commit()
 
     def damage(self, connection: Connection) -> list[str]:
         """Find indexes that the server does not use because their creation failed."""
@@ -151,17 +140,13 @@ class PostgresqlSide:
 
     def vacuum(self) -> None:
         """Let the server use the space of deleted rows again, and collect statistics, while the service runs."""
-        with self._translated(), self._writers.connect() as connection:
+        with self._translated(), self._kind.connect(Access.ONE_QUERY) as connection:
             _be_patient(connection)
-            connection.commit()
-            raw = _raw(connection)
-            raw.autocommit = True
             for table in tables_in_order():
-                raw.execute(f'VACUUM (ANALYZE) "{table.name}"'.encode())
-            connection.invalidate()
+                _raw(connection).execute(f'VACUUM (ANALYZE) "{table.name}"'.encode())
 
     def close(self) -> None:
-        self._readers.dispose()
+        self._kind.close()
 
     @contextmanager
     def _translated(self, where: str = "") -> Iterator[None]:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex
 
 from core.errors import TagfleetError, Unavailable
+from web_tier.catalog.access import Access
 from web_tier.catalog.sqlite import SQLite, upkeep
 from web_tier.catalog.upkeep.rows import Row, select_sql
 from web_tier.catalog.upkeep.side import Orphans, RowRefused
@@ -34,7 +35,6 @@ class SqliteSide:
         self._kind = SQLite(url)
         self._path = Path(url.database or "")
         self.place = self._kind.place
-        self._readers, self._writers = self._kind.engines()
 
     def exists(self) -> bool:
         if not self._path.exists() or not self._path.stat().st_size:
@@ -44,12 +44,12 @@ class SqliteSide:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self._translated(), self._readers.connect() as connection:
+        with self._translated(), self._kind.connect(Access.SNAPSHOT) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        with self._translated(), self._kind.turn(), self._writers.begin() as connection:
+        with self._translated(), self._kind.turn(), self._kind.connect(Access.WRITE) as connection:
             yield connection
 
     @contextmanager
@@ -139,7 +139,7 @@ class SqliteSide:
             )
 
     def close(self) -> None:
-        self._readers.dispose()
+        self._kind.close()
 
     @contextmanager
     def _translated(self, where: str = "") -> Iterator[None]:

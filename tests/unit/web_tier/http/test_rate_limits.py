@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from web_tier.app import create_app
 from web_tier.http.rate_limits import Buckets
+from web_tier.server.host_memory import HostMemory
+from web_tier.server.host_tables import LevelTable
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_without_a_key_on_loopback_nothing_is_limited(web):
 def test_in_no_time_more_is_granted_than_the_bucket_and_its_rate_give(per_s, burst, steps):
     """Even if the clock steps back."""
     now, forward, granted = 1000.0, 0.0, 0
-    buckets = Buckets(per_s, burst, lambda: now)
+    buckets = Buckets(per_s, burst, lambda: now, LevelTable(HostMemory()))
     for step in steps:
         now += step
         forward += max(0.0, step)
@@ -78,7 +80,7 @@ def test_in_no_time_more_is_granted_than_the_bucket_and_its_rate_give(per_s, bur
 @given(st.floats(0.1, 100), st.integers(1, 20))
 def test_after_the_wait_it_was_told_a_caller_is_served(per_s, burst):
     now = 0.0
-    buckets = Buckets(per_s, burst, lambda: now)
+    buckets = Buckets(per_s, burst, lambda: now, LevelTable(HostMemory()))
     while (taken := buckets.take("a")).granted:
         pass
     now += taken.wait_s + 1e-9
@@ -86,7 +88,39 @@ def test_after_the_wait_it_was_told_a_caller_is_served(per_s, burst):
 
 
 def test_many_callers_do_not_fill_the_memory():
-    buckets = Buckets(1, 1, lambda: 0.0)
-    for number in range(10_050):
+    table = LevelTable(HostMemory())
+    buckets = Buckets(1, 1, lambda: 0.0, table)
+    for number in range(30_000):
         buckets.take(str(number))
-    assert len(buckets._levels) == 10_000
+    assert 15_000 < len(table) <= 16_384
+
+
+def test_of_callers_that_are_too_many_those_are_forgotten_that_asked_longest_ago():
+    now = 0.0
+    buckets = Buckets(0.001, 1, lambda: now, LevelTable(HostMemory()))
+    for number in range(30_000):
+        now += 0.001
+        buckets.take(str(number))
+    assert not any(buckets.take(str(number)).granted for number in range(29_900, 30_000))
+
+
+def test_processes_of_one_host_share_a_bucket():
+    """A clock that is the same for all, and two views of one table."""
+    table = LevelTable(HostMemory(2))
+    one, other = (Buckets(1, 4, lambda: 0.0, table) for _ in range(2))
+    assert [bucket.take("a").granted for bucket in (one, other) * 3] == [True] * 4 + [False] * 2
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_whatever_a_killed_process_left_a_bucket_works_again(left):
+    """It may have died within the writing of an entry."""
+    table = LevelTable(HostMemory())
+    now = 1000.0
+    buckets = Buckets(1, 3, lambda: now, table)
+    buckets.take("a")
+    offset = table.find("a").offset
+    table._block[offset : offset + 32] = left
+    for _ in range(5):
+        buckets.take("a")
+        now += 3
+    assert buckets.take("a").granted

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config import settings as config
 from web_tier.server.connections import Connections
+from web_tier.server.host import Host
+
+WEB = config.load({}).web
 
 
 @dataclass(eq=False)
@@ -25,9 +29,10 @@ class Fake:
 
 
 class Table(Connections):
-    def __init__(self, *, total: int = 100, per_address: int = 3) -> None:
+    def __init__(self, *, total: int = 100, most: int = 100, per_address: int = 3, host: Host | None = None) -> None:
         self.now = 0.0
-        super().__init__(total=total, per_address=per_address, clock=lambda: self.now)
+        host = host or Host.create(WEB)
+        super().__init__(total=total, most=most, per_address=per_address, host=host, clock=lambda: self.now)
 
     def take(self, connection: Fake) -> Fake:
         self.now += 1
@@ -128,3 +133,86 @@ def test_after_a_sweep_nobody_has_more_waiting_than_may_be(steps):
                 counted = table._waiting.get(address, {})
                 assert len(counted) <= 2
                 assert not any(one.evicted for one in counted)
+
+
+class Hosted:
+    """The tables of two processes of one host. Whichever works is the process, as far as their memory knows."""
+
+    def __init__(self, **limits: int) -> None:
+        self.host = Host.create(WEB.model_copy(update={"processes": 2}))
+        self.tables = [Table(**limits, host=self.host) for _ in range(2)]
+
+    def process(self, slot: int) -> Table:
+        self.host.memory.enter(slot)
+        return self.tables[slot]
+
+    def take(self, slot: int, count: int, address: str = "a") -> list[Fake]:
+        return [self.process(slot).take(Fake(address)) for _ in range(count)]
+
+    def sweep(self, times: int = 1) -> None:
+        for _ in range(times):
+            for slot in (0, 1):
+                self.process(slot).now += 10
+                self.process(slot).sweep()
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(table._waiting.get("a", {})) for table in self.tables)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 30))
+def test_two_processes_leave_an_address_as_many_as_one(first, second, limit):
+    """Each closes its part, the oldest first, whatever the split."""
+    hosted = Hosted(per_address=limit, total=1000, most=1000)
+    ours = [hosted.take(0, first), hosted.take(1, second)]
+    hosted.sweep(20)
+    assert hosted.waiting == min(first + second, limit)
+    for fakes in ours:
+        assert gone(fakes) == list(range(len(gone(fakes))))
+
+
+def test_an_address_within_its_limit_loses_none_however_uneven_the_processes():
+    hosted = Hosted(per_address=10, total=1000)
+    ours = [*hosted.take(0, 9), *hosted.take(1, 1)]
+    hosted.sweep(5)
+    assert gone(ours) == []
+
+
+def test_what_a_dead_process_counted_does_not_count():
+    hosted = Hosted(per_address=10, total=1000)
+    hosted.take(0, 10)
+    ours = hosted.take(1, 10)
+    hosted.process(0).sweep()
+    hosted.host.memory.clear(0)
+    hosted.process(1).now += 10
+    hosted.process(1).sweep()
+    assert gone(ours) == []
+
+
+def test_two_processes_have_as_many_connections_as_one_might():
+    hosted = Hosted(per_address=100, total=10)
+    hosted.take(0, 7)
+    first, *_ = hosted.take(1, 3)
+    assert hosted.process(1).add(Fake("b"))
+    assert first.evicted
+    for connection in list(hosted.tables[0]._all):
+        hosted.process(0).work(connection)
+    assert not hosted.process(0).add(Fake("b")), "all of this process are being answered"
+
+
+def test_a_process_has_no_more_connections_than_its_open_files_allow():
+    table = Table(total=100, most=3)
+    ours = [table.take(Fake("a")) for _ in range(3)]
+    assert table.add(Fake("b"))
+    assert gone(ours) == [0]
+
+
+def test_a_sweep_waits_for_no_other_process():
+    """Another one may have been stopped in the middle of its exchange; deadlines are checked all the same."""
+    hosted = Hosted(per_address=1, total=10)
+    ours = hosted.take(0, 3)
+    with hosted.host.waiting._lock:
+        hosted.process(0).now += 10
+        hosted.process(0).sweep()
+    assert gone(ours) == []
+    assert all(one.checked for one in ours)

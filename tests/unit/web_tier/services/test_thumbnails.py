@@ -18,6 +18,7 @@ from core.imaging.decode import DecodeBudget, Decoder
 from core.imaging.sandbox import Sandbox
 from core.storage import layout
 from tests.pictures import gradient, photo, saved, tiff
+from web_tier.server.host_memory import HostMemory
 from web_tier.services.thumbnails import SIZE, Thumbnails
 
 
@@ -164,7 +165,9 @@ class Played:
         self.now = 0.0
         command = [sys.executable, "-P", "-c", DECODER, str(self._log)]
         store, originals = web.backend.store, web.backend.originals
-        self.thumbnails = Thumbnails(store, originals, decoder=command, timeout_s=6.0, clock=lambda: self.now)
+        self.thumbnails = Thumbnails(
+            store, originals, turn=HostMemory().lock(), decoder=command, timeout_s=6.0, clock=lambda: self.now
+        )
 
     @property
     def tried(self) -> list[str]:
