@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from web_tier.catalog.upkeep.move import Moved
 
+_EXPECTED = "give postgresql://USER@HOST:5432/DATABASE, or FOLDER/catalog.db"
 _MOST_SHOWN = 100
 _ENVIRONMENT = "TAGFLEET_CATALOG_TARGET"
 
@@ -38,7 +39,7 @@ def command() -> None:
 def move_command(settings: Settings, url: str | None, undo: bool) -> None:
     """Move the catalogue to URL, and verify the copy.
 
-    URL is postgresql://USER@HOST:5432/DATABASE, or the path of a SQLite file. If it has a password, give it in the
+    URL is postgresql://USER@HOST:5432/DATABASE, or FOLDER/catalog.db for SQLite. If it has a password, give it in the
     variable TAGFLEET_CATALOG_TARGET, or give - and write it to standard input: other users of this machine can see
     arguments.
 
@@ -70,9 +71,9 @@ def move_command(settings: Settings, url: str | None, undo: bool) -> None:
 @click.option("--repair", is_flag=True, help="correct what can be corrected; the service may run meanwhile")
 @with_settings()
 def check_command(settings: Settings, repair: bool) -> None:
-    """Check the catalogue, and the local queues: files, schema, indexes, counts. Reads everything.
+    """Check the catalogue and the local queues.
 
-    Ends with 1 if something is wrong.
+    Reads all of them: files, schema, indexes, counts. Ends with 1 if something is wrong.
     """
     from core.local import queue_upkeep
     from web_tier.catalog.database import catalog_url
@@ -104,7 +105,7 @@ def check_command(settings: Settings, repair: bool) -> None:
 @command.command("vacuum")
 @with_settings()
 def vacuum_command(settings: Settings) -> None:
-    """Give back disk space that the catalogue and the local queues do not use any more.
+    """Give unused disk space back.
 
     The service may run. SQLite rewrites its files: it needs free space for two copies, and uploads wait meanwhile.
     PostgreSQL uses the space of deleted rows again; its files seldom get smaller.
@@ -144,19 +145,14 @@ def _target(text: str, settings: Settings) -> URL:
     text = (sys.stdin.readline() if text == "-" else text).strip()
     if text.startswith("sqlite:///") or "://" not in text:
         path = Path(text.removeprefix("sqlite:///")).expanduser().absolute()
-        if path.is_dir() or not path.parent.is_dir():
-            raise BadSetting(
-                "URL: it names no file in a folder that exists; "
-                "give the path of a SQLite file, or postgresql://USER@HOST:5432/DATABASE"
-            )
+        if path.name != "catalog.db" or path.is_dir() or not path.parent.is_dir():
+            raise BadSetting(f"URL: it names no file catalog.db in a folder that exists; {_EXPECTED}")
         return URL.create("sqlite", database=str(path))
     try:
         return with_password(postgresql_url(text), settings)
     except BadSetting as error:
         reason = str(error).removeprefix("setting web.catalog_url: ").partition("; give a URL like")[0]
-        raise BadSetting(
-            f"URL: {reason}; give postgresql://USER@HOST:5432/DATABASE, or the path of a SQLite file"
-        ) from None
+        raise BadSetting(f"URL: {reason}; {_EXPECTED}") from None
 
 
 class _Progress:

@@ -105,7 +105,7 @@ def test_a_catalogue_moves_there_and_back_while_people_upload(
         assert "another transaction has locked" in said[1]
         assert f"it was moved to {deployment.home / 'catalog.db'}" in refused(http, second.batch.id)
     assert deployment.stop() == 0
-    command = deployment.run("catalog", "move", "elsewhere.db")
+    command = deployment.run("catalog", "move", deployment.home.parent / "catalog.db")
     assert "it was moved to" in command.communicate(timeout=300)[1]
     assert command.returncode == 1
     deployment.environ["TAGFLEET_WEB__CATALOG_URL"] = ""

@@ -32,6 +32,13 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+def new(tmp_path: Path) -> Path:
+    """A place for the catalogue of another deployment."""
+    (tmp_path / "new").mkdir()
+    return tmp_path / "new" / "catalog.db"
+
+
+@pytest.fixture
 def run(settings) -> Callable[..., Result]:
     environment = {"TAGFLEET_HOME": str(settings.home), "TAGFLEET_CATALOG_TARGET": None}
 
@@ -48,27 +55,27 @@ def say(settings: Settings, statement: str, file: str = "catalog.db") -> None:
     connection.close()
 
 
-def test_a_move_prints_each_table_and_what_to_do_next(run, settings, tmp_path):
-    done = run("move", str(tmp_path / "new.db"))
+def test_a_move_prints_each_table_and_what_to_do_next(run, settings, new):
+    done = run("move", str(new))
     assert done.exit_code == 0, done.output
     assert "batches" in done.stdout
-    assert f"moved from {settings.home / 'catalog.db'}\n        to {tmp_path / 'new.db'}\n" in done.stdout
-    assert max(map(len, (line for line in done.output.splitlines() if str(tmp_path) not in line))) <= 80
-    again = run("move", str(tmp_path / "new.db"))
-    assert f"it was moved to {tmp_path / 'new.db'}" in str(again.exception)
+    assert f"moved from {settings.home / 'catalog.db'}\n        to {new}\n" in done.stdout
+    assert max(map(len, (line for line in done.output.splitlines() if str(new.parent.parent) not in line))) <= 80
+    again = run("move", str(new))
+    assert f"it was moved to {new}" in str(again.exception)
     undone = run("move", "--undo")
     assert undone.exit_code == 0
     assert "can be used again" in undone.stdout
     assert run("check").exit_code == 0
 
 
-def test_the_url_may_come_from_standard_input(run, tmp_path):
-    assert run("move", "-", input=f"sqlite:///{tmp_path}/new.db\n").exit_code == 0
-    assert (tmp_path / "new.db").exists()
+def test_the_url_may_come_from_standard_input(run, new):
+    assert run("move", "-", input=f"sqlite:///{new}\n").exit_code == 0
+    assert new.exists()
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://me:hunter2@db/x", "postgresql://me:hunter2@h@db/x", "me:hunter2@db/x", "", "/"]
+    "url", ["mysql://me:hunter2@db/x", "postgresql://me:hunter2@h@db/x", "me:hunter2@db/x", "", "/", "new.db"]
 )
 def test_a_url_that_is_none_is_refused_without_repeating_it(run, url):
     refused = run("move", url)
