@@ -31,6 +31,7 @@ _COMMANDS = {
     "connections": ("connections:command", "answers while 2,400 connections are open"),
     "processes": ("processes:command", "GETs of one web process and of several"),
     "writers": ("writers:command", "waits of clients that write to the catalogue"),
+    "databases": ("databases:command", "reads and results on SQLite beside PostgreSQL"),
     "deletion": ("deletion:command", "deleting and cancelling a large batch"),
     "decode": ("decoding:command", "decoding by format beside its estimate"),
     "adaptive": ("adaptive:command", "accuracy of the adaptive tagger by corrections"),
