@@ -32,6 +32,7 @@ _COMMANDS = {
     "processes": ("processes:command", "GETs of one web process and of several"),
     "writers": ("writers:command", "waits of clients that write to the catalogue"),
     "queue": ("queue_depth:command", "the local queue by messages that wait"),
+    "databases": ("databases:command", "reads and results on SQLite beside PostgreSQL"),
     "growth": ("growth.command:command", "reads and writes as the catalogue grows"),
     "sizes": ("sizes:command", "write docs/sizes.md: the disk for a million photos"),
     "deletion": ("deletion:command", "deleting and cancelling a large batch"),
