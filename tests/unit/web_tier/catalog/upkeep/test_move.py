@@ -391,6 +391,13 @@ def test_a_row_without_its_owner_is_told_before_anything_is_copied(place):
         move(source, place("postgresql"))
 
 
+def test_a_column_that_is_missing_is_not_copied_as_its_name(place):
+    fill(source := place("sqlite"))
+    change(source, "ALTER TABLE batches DROP COLUMN counted")
+    with pytest.raises(Unavailable, match=r"table batches: no such column: batches\.counted"):
+        move(source, place("sqlite"))
+
+
 def test_nul_becomes_the_replacement_character_as_in_all_of_postgresql(place):
     fill(source := place("sqlite"))
     change(source, "UPDATE images SET name = 'a' || char(0) || 'b' WHERE id IN ('id_001', 'id_002')")
