@@ -25,6 +25,7 @@ from web_tier.catalog.upkeep import move as moving
 from web_tier.catalog.upkeep.postgresql_side import PostgresqlSide
 from web_tier.catalog.upkeep.rows import Checksum, summed
 from web_tier.catalog.upkeep.sqlite_side import SqliteSide
+from web_tier.catalog.upkeep.undo import undo
 
 KINDS = ["sqlite", "postgresql"]
 
@@ -211,7 +212,7 @@ def test_a_move_over_a_third_place_may_return_to_the_first(place):
     change(third, "UPDATE images SET name = 'later'")
     move(third, first)
     assert content(first) == content(third)
-    moving.undo(second)
+    undo(second)
     with pytest.raises(TagfleetError, match="has rows, and they are not from this move"):
         move(first, second)
 
@@ -220,12 +221,12 @@ def test_a_move_can_be_undone(ends):
     source, target = ends
     before = content(source)
     other = move(source, target).target
-    assert moving.undo(source) == other
+    assert undo(source) == other
     migrate(source)
     change(source, "UPDATE images SET name = 'again'")
     assert content(source) != before
     with pytest.raises(TagfleetError, match="it was not moved"):
-        moving.undo(source)
+        undo(source)
     with pytest.raises(TagfleetError, match="not from this move"):
         move(source, target)
 
