@@ -19,7 +19,7 @@ from bench.feed import Worker
 from bench.fleet import Bench
 from bench.free import FreeTagger
 from bench.machine import machine
-from bench.photos import photos as make_photos
+from bench.photos import photos_of
 from bench.requests import count_requests
 from bench.small_cloud.process import small_cloud
 from config import settings as config
@@ -37,12 +37,6 @@ _DECODED = 400
 _FED = 1000
 _LATENCY_MS = 30.0
 _WORKERS = 2
-
-
-def _contents(folder: Path | None) -> list[bytes]:
-    """Return the photos of a folder as they are; made-up ones without a folder."""
-    found = sorted(folder.glob("**/*.jpg")) if folder else []
-    return [path.read_bytes() for path in found] or [data for _, data in make_photos(None, 64)]
 
 
 def _core_ms(work: Iterator[int]) -> float:
@@ -95,7 +89,7 @@ def measure_pipeline(environ: Mapping[str, str], count: int) -> dict[str, float]
 
 def measure(bench: Bench, images: int) -> Figures:
     """Measure everything, with a bucket of `images`."""
-    contents = _contents(bench.folder)
+    contents = photos_of(bench.folder)
     with tempfile.TemporaryDirectory(prefix="tagfleet-bench-") as scratch:
         found = {name: measure_tagger(name, bench.environ, contents, Path(scratch)) for name in _TAGGERS}
     return Figures(

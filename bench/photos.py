@@ -22,6 +22,12 @@ def photos(folder: Path | None, count: int) -> list[tuple[str, bytes]]:
     return [(f"bench/{number:05}.jpg", data) for number, data in zip(range(count), itertools.cycle(pictures))]
 
 
+def photos_of(folder: Path | None) -> list[bytes]:
+    """Return the photos of a folder as they are; made-up ones without a folder."""
+    found = sorted(folder.glob("**/*.jpg")) if folder else []
+    return [path.read_bytes() for path in found] or [data for _, data in photos(None, 64)]
+
+
 def _compressed(image: Image.Image) -> bytes:
     """Encode as JPEG at the highest quality that stays near the target size."""
     for quality in _QUALITIES:

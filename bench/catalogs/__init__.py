@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, make_url, text
 
 from bench.catalogs import rows
 from bench.catalogs.loading import loader_of
@@ -25,7 +25,11 @@ TAGS = 5
 _ROWS = 5000
 _BATCHES = (
     *("id", "pool", "options", "metadata", "payload_hash", "created_at", "changed_at", "closed_at", "completed_at"),
-    *("change", "total", "completed", "failed"),
+    *("change", "counted", "total", "completed", "failed"),
+)
+_COUNT = text(
+    "INSERT INTO tag_counts (batch_id, key, name, images) VALUES (:batch_id, :key, :name, :images) "
+    "ON CONFLICT (batch_id, key) DO UPDATE SET images = tag_counts.images + excluded.images"
 )
 _IMAGES = (
     *("id", "batch_id", "position", "change", "name", "sha256", "bytes", "status", "provisional", "error", "tagger"),
@@ -56,7 +60,7 @@ def fill(database: Database, batch_id: str, count: int, *, status: str = "succee
     counters = (count, count if done else 0, count if status == "failed" else 0)
     with database.writing() as connection:
         loader = loader_of(connection)
-        ends = (now, now, now, now if done else None, count)
+        ends = (now, now, now, now if done else None, count, count)
         loader.insert("batches", _BATCHES, [(batch_id, rows.POOL, "{}", "{}", "", *ends, *counters)])
         for start in range(1, count + 1, _ROWS):
             images = [(image_id(batch_id, number), number) for number in range(start, min(start + _ROWS, count + 1))]
@@ -68,9 +72,9 @@ def fill(database: Database, batch_id: str, count: int, *, status: str = "succee
             )
             said = [(tag_key(name), name, 0.5, "model", batch_id) for name in names]
             loader.insert("tags", rows.TAGS, [(id_, *tag, at) for id_, at in images for tag in said])
-        if count:
+        if names and count and loader.has("tag_counts"):
             found = [(of, tag_key(name), name, count) for name in names for of in (rows.ALL, batch_id)]
-            loader.insert("tag_counts", rows.TAG_COUNTS, found)
+            connection.execute(_COUNT, [dict(zip(rows.TAG_COUNTS, row, strict=True)) for row in found])
 
 
 def image_id(batch_id: str, number: int) -> str:

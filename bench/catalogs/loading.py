@@ -20,6 +20,9 @@ class Loader(Protocol):
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Insert rows, unless the catalogue does not have this table."""
 
+    def has(self, table: str) -> bool:
+        """Return whether the catalogue has this table."""
+
     def query(self, statement: str) -> list[Row]:
         """Return the rows of a query."""
 
@@ -37,6 +40,9 @@ class SQLiteLoader:
             marks = ", ".join("?" * len(kept))
             statement = f"INSERT INTO {table} ({', '.join(kept)}) VALUES ({marks})"  # our own names
             self._connection.executemany(statement, map(project, rows))
+
+    def has(self, table: str) -> bool:
+        return bool(self._columns_of(table))
 
     def query(self, statement: str) -> list[Row]:
         return self._connection.execute(statement).fetchall()
@@ -62,6 +68,9 @@ class PostgreSQLLoader:
         with self._connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
             for row in rows:
                 copy.write_row(project(row))
+
+    def has(self, table: str) -> bool:
+        return bool(self._columns_of(table))
 
     def query(self, statement: str) -> list[Row]:
         return self._connection.execute(statement.encode()).fetchall()

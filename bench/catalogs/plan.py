@@ -21,6 +21,9 @@ from web_tier.catalog.edits import TagDecision, TagDict
 LARGEST = 300_000
 """Images of the largest batch of a plan of a million images or more."""
 
+OWN_TAG = "Our Dog"
+"""A person's tag on a few images of the largest batch, as many whatever the catalogue's size."""
+
 Kind = Literal["done", "in_progress", "cancelled", "deleted"]
 
 _MEDIUM, _SMALL = 10_000, 100
@@ -31,6 +34,7 @@ _GROUP = 20
 _GROUP_S = 0.1
 _RESULT_S = 0.001
 _CYCLE = 200
+_OWN = 5
 _FAILED_AT = (0, 70, 140)
 _EDITED_AT = (100,)
 _MIN_TAGS, _MAX_TAGS = 3, 5
@@ -129,7 +133,7 @@ def plan_batches(images: int, now: float, seed: int = 0) -> Iterator[PlannedBatc
 
 def plan_catalogue(images: int, now: float, seed: int = 0) -> Plan:
     """Yield the batches of `plan_batches`, each with its images by their positions."""
-    maker = _ImageMaker(seed)
+    maker = _ImageMaker(seed, largest(images))
     for batch in plan_batches(images, now, seed):
         yield batch, maker.images(batch)
 
@@ -142,13 +146,14 @@ def largest(images: int) -> int:
 class _ImageMaker:
     """Makes the images of batches. The same seed gives the same tags; ids and hashes are new each time."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int, size_of_largest: int) -> None:
         self._random = random.Random(seed)
         self.labels = list(labels.load("imagenet1k"))
         self._random.shuffle(self.labels)
         self._weights = list(accumulate(1 / rank for rank in range(1, len(self.labels) + 1)))
         self._timings = [_timings(self._random) for _ in range(100)]
-        self._made = 0
+        self._size_of_largest = size_of_largest
+        self._made = self._own = 0
         self._salt = new_id("salt")
 
     def images(self, batch: PlannedBatch) -> Iterator[PlannedImage]:
@@ -186,6 +191,9 @@ class _ImageMaker:
 
     def _edit(self, batch: PlannedBatch, position: int, said: list[TagDict]) -> PlannedEdit:
         edit_id = new_id("edt", batch.recorded_at(position))
+        if batch.total == self._size_of_largest and self._own < _OWN:
+            self._own += 1
+            return PlannedEdit(edit_id, TagDecision(OWN_TAG, wanted=True), "add")
         if self._made % 2:
             return PlannedEdit(edit_id, TagDecision(said[-1]["name"], wanted=False), "reject")
         (name,) = self._random.choices(self.labels, cum_weights=self._weights)

@@ -27,7 +27,7 @@ ALL = ""
 BATCHES = (
     *("id", "pool", "options", "metadata", "payload_hash", "created_at", "changed_at", "closed_at", "completed_at"),
     *("change", "total", "completed", "failed", "cancelled", "cancelled_at", "deleted_at", "cleared_at", "purged_at"),
-    "removed",
+    *("removed", "counted"),
 )
 IMAGES = (
     *("id", "batch_id", "position", "change", "name", "sha256", "bytes", "status", "provisional", "error", "tags"),
@@ -77,7 +77,7 @@ def batch_row(batch: PlannedBatch) -> Row:
     return (
         *(batch.id, POOL, "{}", "{}", PAYLOAD_HASH, batch.created_at, changed_at, batch.closed_at, completed_at),
         *(change, batch.total, completed, batch.failed, cancelled or 0, cancelled_time),
-        *(deleted_time, deleted_time, deleted_time, batch.total if deleted_time else 0),
+        *(deleted_time, deleted_time, deleted_time, batch.total if deleted_time else 0, change),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import unicodedata
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ _MAX_PART = 180
 
 _MAX_FOLDERS = 16
 _MAX_TITLE = 150
+_CACHE_KB = 4000
 _DIRECTION_MARKS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Marks of writing direction, which can make a name look as if it had another extension."""
 
@@ -32,18 +34,36 @@ def safe_path(name: str) -> str:
 
 
 class UniqueNames:
-    """Returns each path once, numbered if a file system might take it for an earlier one."""
+    """Returns each path once, numbered if a file system might take it for an earlier one. Close it after use.
+
+    The paths given so far are in a temporary database, of which SQLite keeps at most `_CACHE_KB` in memory.
+    """
 
     def __init__(self) -> None:
-        self._given: dict[str, int] = {}
+        self._given = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # "": a file without a name
+        self._given.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+        self._given.execute("CREATE TABLE given (key TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID")
+        self._given.execute("BEGIN")
 
     def __call__(self, path: str) -> str:
         unique, key = path, colliding_name(path)
-        while (found := colliding_name(unique)) in self._given:
-            number = self._given[key] = self._given[key] + 1
-            unique = _numbered(path, number)
-        self._given[found] = 1
+        found = key
+        while self._is_given(found):
+            unique = _numbered(path, self._count(key))
+            found = colliding_name(unique)
+        self._given.execute("INSERT INTO given VALUES (?, 1)", (found,))
         return unique
+
+    def close(self) -> None:
+        self._given.close()
+
+    def _is_given(self, key: str) -> bool:
+        return self._given.execute("SELECT 1 FROM given WHERE key = ?", (key,)).fetchone() is not None
+
+    def _count(self, key: str) -> int:
+        """Count one path more of this key, and return how many there are."""
+        counting = "UPDATE given SET times = times + 1 WHERE key = ? RETURNING times"
+        return int(self._given.execute(counting, (key,)).fetchall()[0][0])
 
 
 def attachment(title: object, otherwise: str, extension: str) -> str:

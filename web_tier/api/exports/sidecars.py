@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
+from tempfile import gettempdir
 from xml.sax.saxutils import escape
 
 from config.labels.hierarchy import above
+from core.errors import Unavailable
 from web_tier.api.exports.file_names import UniqueNames, safe_path
 from web_tier.api.exports.source import Source
+from web_tier.api.exports.zip_stream import DateTime, ZipStream
 from web_tier.catalog.batches import Image
 
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -38,21 +41,27 @@ _PACKET = """\
 def as_sidecars(source: Source) -> Iterator[bytes]:
     """Yield the archive: `holiday/b.jpg.xmp` for `holiday/b.jpg`, nothing for images without tags and caption.
 
-    Only the archive's table of contents grows with the batch, by some hundred bytes for each image.
+    Raises Unavailable if there is no room for its temporary files, of some hundred bytes for each image.
     """
-    sink = _Sink()
-    name = UniqueNames()
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-        for image in source.images():
-            if not image.tags and not image.caption:
-                continue
-            entry = zipfile.ZipInfo(name(safe_path(image.name)) + ".xmp", _written_at(image))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, sidecar(image))
-            if sink.size >= _PIECE:
-                yield sink.take()
-    yield sink.take()
+    try:
+        with ZipStream() as archive, closing(UniqueNames()) as name:
+            yield from _pieces(source, archive, name)
+    except (OSError, sqlite3.Error) as error:
+        raise Unavailable(f"an export cannot write its temporary files in {gettempdir()}: {error}") from error
+
+
+def _pieces(source: Source, archive: ZipStream, name: UniqueNames) -> Iterator[bytes]:
+    pending = bytearray()
+    for image in source.images():
+        if not image.tags and not image.caption:
+            continue
+        path = name(safe_path(image.name)) + ".xmp"
+        pending += archive.add(path, _written_at(image), sidecar(image).encode())
+        if len(pending) >= _PIECE:
+            yield bytes(pending)
+            pending.clear()
+    yield bytes(pending)
+    yield from archive.end()
 
 
 def sidecar(image: Image) -> str:
@@ -84,29 +93,6 @@ def _text(value: str) -> str:
     return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value))
 
 
-def _written_at(image: Image) -> tuple[int, int, int, int, int, int]:
+def _written_at(image: Image) -> DateTime:
     at = datetime.fromtimestamp(image.finished_at or image.created_at, UTC)
     return max(_EARLIEST, (at.year, at.month, at.day, at.hour, at.minute, at.second))
-
-
-class _Sink(io.RawIOBase):
-    """The file that zipfile writes to. It can't be rewound, so each entry's length and checksum follow the entry."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self.size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]  # zipfile writes bytes
-        self._pieces.append(bytes(data))
-        self.size += len(data)
-        return len(data)
-
-    def take(self) -> bytes:
-        """Return what was written since the last call."""
-        taken = b"".join(self._pieces)
-        self._pieces = []
-        self.size = 0
-        return taken

@@ -366,7 +366,7 @@ def _image(number: int, tags: list[str], caption: str | None) -> Image:
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_ten_thousand_images_are_written_in_flat_memory(write: Callable[[Source], Iterator[bytes]]):
-    """Every piece is small, and little more than one page is held, except a zip's line for each image."""
+    """Every piece is small, and little more than one page is held."""
     written = largest = 0
     tracemalloc.start()
     try:
@@ -378,7 +378,7 @@ def test_ten_thousand_images_are_written_in_flat_memory(write: Callable[[Source]
         tracemalloc.stop()
     assert written > 2 << 20
     assert largest < 2 << 20
-    assert peak < (12 << 20 if write is as_sidecars else 3 << 20)
+    assert peak < 3 << 20
 
 
 @pytest.mark.parametrize("write", WRITERS)
