@@ -21,7 +21,10 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 """Section → old name → new name. The old names are read in every source until the next release."""
 
 _DEFAULTS = Path(__file__).with_name("defaults.toml")
-_NOT_SETTINGS = {PREFIX + name for name in ("CONFIG", "URL", "API_KEY", "TEST_DATA", "INSTANCE", "LIFELINE", "PULSE")}
+_NOT_SETTINGS = {
+    PREFIX + name
+    for name in ("CONFIG", "URL", "API_KEY", "CATALOG_TARGET", "TEST_DATA", "INSTANCE", "LIFELINE", "PULSE")
+}
 """Variables with our prefix that are for one command or for tests, and are not settings."""
 
 

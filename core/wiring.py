@@ -26,6 +26,8 @@ class Platform(Protocol):
 
     def queue(self, name: str) -> Queue: ...
 
+    def shrink_queues(self) -> int: ...
+
     def fleet(self, worker_command: Sequence[str], grace_s: float) -> Fleet: ...
 
     def machine(self) -> Machine | None: ...
@@ -66,6 +68,13 @@ class Backend:
     def results(self) -> Queue:
         """The output queue of all pools."""
         return self._platform.queue(layout.RESULTS_QUEUE)
+
+    def shrink_queues(self) -> int:
+        """Give back disk space that the queues no longer need, if that takes a moment; return how many bytes.
+
+        Cheap if there is none. Raises Unavailable.
+        """
+        return self._platform.shrink_queues()
 
     @cached_property
     def source(self) -> Source:

@@ -41,6 +41,10 @@ class AwsPlatform:
                 self._queues[name] = SqsQueue(self.clients, deployment, name, visibility_timeout_s=timeout)
             return self._queues[name]
 
+    def shrink_queues(self) -> int:
+        """Return 0: SQS keeps its space to itself."""
+        return 0
+
     def fleet(self, worker_command: Sequence[str], grace_s: float) -> Ec2Fleet:
         """Return the fleet. It ignores both arguments: the launch template says what an instance runs and how it ends.
 

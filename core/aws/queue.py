@@ -115,8 +115,8 @@ class SqsQueue:
             break
         return found
 
-    def peek(self, limit: int) -> list[Delivery]:
-        """Receive up to `limit` messages, make them visible again and return them without receipts.
+    def peek(self, limit: int, after: str = "") -> list[Delivery]:
+        """Receive up to `limit` messages, make them visible again and return them without receipts or positions.
 
         If this process is killed meanwhile, they stay hidden for `PEEKED_S` at most.
         """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from config.settings import Settings
 from core.fleet.metrics import NoMetrics
-from core.local import instance_files
+from core.local import instance_files, queue_upkeep
 from core.local.fleet import LocalFleet
 from core.local.queue import LocalQueue
 from core.local.store import LocalStore
@@ -25,10 +26,17 @@ class LocalPlatform:
     def store_place(self) -> str:
         return f"folder {self._settings.home / 'store'}"
 
+    @property
+    def _queues(self) -> Path:
+        return self._settings.home / "queues.db"
+
+    def shrink_queues(self) -> int:
+        return queue_upkeep.shrink(self._queues)
+
     def queue(self, name: str) -> LocalQueue:
         queue = self._settings.queue
         return LocalQueue(
-            self._settings.home / "queues.db",
+            self._queues,
             name,
             visibility_timeout_s=queue.visibility_timeout_s,
             max_receives=queue.max_receives,

@@ -17,49 +17,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from core.local import queue_statements as statements
 from core.local.queue_database import QueueDatabase
 from core.local.uptime import Uptime
 from core.storage.ports import Delivery, Depth
 from core.util.backoff import compute_backoff
 
-_SEND = "INSERT INTO messages (queue, sent_at, body) VALUES "
+_DEAD = "-dead"
+_HANDLED = "swept"
+"""The receipt of a dead letter that a sweep has handled; it has none before."""
+_NEVER = 1 << 62
 _TOGETHER = (100, 10, 1)
 """Messages per statement: few different statements, as each has to be compiled, and few of them for many messages."""
-_READY = """
-    SELECT EXISTS (SELECT 1 FROM messages WHERE queue = ? AND hidden_until IS NULL)
-        OR EXISTS (SELECT 1 FROM messages WHERE queue = ? AND hidden_until <= ?)
-"""
-_BURY = """
-    UPDATE messages SET queue = ?, hidden_until = NULL, receipt = NULL
-    WHERE queue = ? AND hidden_until <= ? AND receive_count >= ?
-"""
-_RETURN = "UPDATE messages SET hidden_until = NULL WHERE queue = ? AND hidden_until <= ?"
-_TAKE = """
-    UPDATE messages SET hidden_until = ?, receive_count = receive_count + 1, receipt = ?
-    WHERE id IN (SELECT id FROM messages WHERE queue = ? AND hidden_until IS NULL ORDER BY id LIMIT ?)
-    RETURNING id, body, receive_count, sent_at
-"""
-_DELETE = "DELETE FROM messages WHERE queue = ? AND receipt = ? AND id IN "
-_HIDE = "UPDATE messages SET hidden_until = ? WHERE queue = ? AND receipt = ? AND id IN "
-_PEEK = """
-    SELECT body, receive_count, sent_at FROM messages
-    WHERE queue = ? AND (hidden_until IS NULL OR hidden_until <= ?) ORDER BY id LIMIT ?
-"""
-_PEEK_DEAD = """
-    SELECT body, min(receive_count, :max), sent_at FROM messages
-    WHERE queue = :dead OR (queue = :name AND hidden_until <= :now AND receive_count >= :max)
-    ORDER BY id LIMIT :limit
-"""
-_COUNTS = """
-    SELECT (SELECT waiting FROM message_counts WHERE queue = :name),
-           (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until > :now),
-           (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until <= :now AND receive_count < :max),
-           (SELECT count(*) FROM messages WHERE queue = :name AND hidden_until <= :now AND receive_count >= :max),
-           (SELECT waiting FROM message_counts WHERE queue = :dead),
-           (SELECT count(*) FROM messages WHERE queue = :dead AND hidden_until IS NOT NULL)
-"""
-_DEAD = "-dead"
-_NEVER = 1 << 62
 _REDRIVEN = 500
 """Messages per transaction."""
 _POLL_S = (0.001, 0.02)
@@ -115,16 +84,14 @@ class LocalQueue:
             time.sleep(min(left, compute_backoff(look, base_s=_POLL_S[0], cap_s=_POLL_S[1])))
         raise AssertionError  # count() has no end
 
-    def peek(self, limit: int) -> list[Delivery]:
-        with self._db.reading() as run:
-            rows = run.execute(_PEEK, (self.name, self._uptime(), limit)).fetchall()
-        return [Delivery(body, "", count, sent_at) for body, count, sent_at in rows]
+    def peek(self, limit: int, after: str = "") -> list[Delivery]:
+        return self._page(statements.PEEK, {"name": self.name, "now": self._uptime()}, limit, after)
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
-        self._on_deliveries(_DELETE, deliveries)
+        self._on_deliveries(statements.DELETE, deliveries)
 
     def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
-        self._on_deliveries(_HIDE, deliveries, self._uptime() + seconds)
+        self._on_deliveries(statements.HIDE, deliveries, self._uptime() + seconds)
 
     def depth(self) -> Depth:
         """Return exact counts. A message whose last delivery timed out counts as dead before a receive moves it.
@@ -134,7 +101,9 @@ class LocalQueue:
         """
         values = {"name": self.name, "dead": self._dead_name, "now": self._uptime(), "max": self._max_receives}
         with self._db.reading() as run:
-            waiting, in_flight, returned, exhausted, dead, dead_hidden = run.execute(_COUNTS, values).fetchone()
+            waiting, in_flight, returned, exhausted, dead, dead_hidden = run.execute(
+                statements.COUNTS, values
+            ).fetchone()
         return Depth(
             visible=(waiting or 0) + returned,
             in_flight=in_flight,
@@ -162,7 +131,9 @@ class LocalQueue:
         with self._db.transaction() as run:
             now = self._uptime()
             self._settle(run, now)
-            run.execute(_RETURN, (self._dead_name, now))  # dead letters that were received, and whose time is over
+            run.execute(
+                statements.RETURN, (self._dead_name, now)
+            )  # dead letters that were received, and whose time is over
             chosen = run.execute(
                 "SELECT id FROM messages WHERE queue = ? AND hidden_until IS NULL ORDER BY id LIMIT ?",
                 (self._dead_name, limit),
@@ -178,16 +149,21 @@ class LocalQueue:
         """Close the connection; the next use opens another."""
         self._db.close()
 
+    def _page(self, statement: str, values: dict[str, object], limit: int, after: str) -> list[Delivery]:
+        with self._db.reading() as run:
+            rows = run.execute(statement, {**values, "limit": limit, "after": int(after or 0)}).fetchall()
+        return [Delivery(body, "", count, sent_at, str(id_)) for id_, body, count, sent_at in rows]
+
     def _ready(self) -> bool:
         """Return whether a receive would find work. This only reads, so idle receivers do not delay senders."""
-        return bool(self._db.first(_READY, (self.name, self.name, self._uptime()))[0])
+        return bool(self._db.first(statements.READY, (self.name, self.name, self._uptime()))[0])
 
     def _take(self, limit: int) -> list[Delivery]:
         token = secrets.token_hex(8)
         with self._db.transaction() as run:
             now = self._uptime()
             self._settle(run, now)
-            rows = run.execute(_TAKE, (now + self._visibility_timeout_s, token, self.name, limit)).fetchall()
+            rows = run.execute(statements.TAKE, (now + self._visibility_timeout_s, token, self.name, limit)).fetchall()
         return [
             Delivery(body, receipt=f"{id_}:{token}", receive_count=count, sent_at=sent_at)
             for id_, body, count, sent_at in sorted(rows)
@@ -195,8 +171,8 @@ class LocalQueue:
 
     def _settle(self, run: sqlite3.Cursor, now: float) -> None:
         """Make messages wait again whose hidden time is over, or move them to the dead letters."""
-        run.execute(_BURY, (self._dead_name, self.name, now, self._max_receives))
-        run.execute(_RETURN, (self.name, now))
+        run.execute(statements.BURY, (self._dead_name, self.name, now, self._max_receives))
+        run.execute(statements.RETURN, (self.name, now))
 
     def _on_deliveries(self, statement: str, deliveries: Sequence[Delivery], *values: float) -> None:
         ids: dict[str, list[str]] = {}
@@ -208,7 +184,7 @@ class LocalQueue:
         def change(run: sqlite3.Cursor) -> None:
             for token, group in ids.items():
                 for part in _parts(group):
-                    run.execute(f"{statement} ({', '.join('?' * len(part))})", (*values, self.name, token, *part))
+                    run.execute(statement + _places(part), (*values, self.name, token, *part))
 
         if ids:
             self._db.write(change)
@@ -216,7 +192,11 @@ class LocalQueue:
 
 def _insert(run: sqlite3.Cursor, queue: str, now: float, bodies: Sequence[str]) -> None:
     for part in _parts(bodies):
-        run.execute(_SEND + ", ".join(["(?1, ?2, ?)"] * len(part)), (queue, now, *part))
+        run.execute(statements.SEND + ", ".join(["(?1, ?2, ?)"] * len(part)), (queue, now, *part))
+
+
+def _places(values: Sequence[object]) -> str:
+    return f"({', '.join('?' * len(values))})"
 
 
 def _parts(items: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -241,13 +221,39 @@ class _DeadLetters(LocalQueue):
         self._db = parent._db
         self._parent = parent
 
-    def peek(self, limit: int) -> list[Delivery]:
+    def peek(self, limit: int, after: str = "") -> list[Delivery]:
         """Return dead letters, also if they are in flight, or no receive has moved them here yet."""
         parent = self._parent
-        values = {"dead": self.name, "name": parent.name, "now": self._uptime(), "max": parent._max_receives}
+        values: dict[str, object] = {
+            "dead": self.name,
+            "name": parent.name,
+            "now": self._uptime(),
+            "max": parent._max_receives,
+        }
+        return self._page(statements.PEEK_DEAD, values, limit, after)
+
+    def unswept(self, limit: int) -> list[Delivery]:
+        parent = self._parent
+        if self._db.first(statements.EXHAUSTED, (parent.name, self._uptime(), parent._max_receives))[0]:
+            with self._db.transaction() as run:
+                parent._settle(run, self._uptime())
         with self._db.reading() as run:
-            rows = run.execute(_PEEK_DEAD, {**values, "limit": limit}).fetchall()
-        return [Delivery(body, "", count, sent_at) for body, count, sent_at in rows]
+            rows = run.execute(statements.UNSWEPT, (self.name, limit)).fetchall()
+        return [Delivery(body, f"{id_}:{_HANDLED}", count, at) for id_, body, count, at in rows]
+
+    def swept(self, limit: int, after: str = "") -> list[Delivery]:
+        with self._db.reading() as run:
+            rows = run.execute(statements.SWEPT, (self.name, int(after or 0), limit)).fetchall()
+        return [Delivery(body, f"{id_}:{token}", count, at, str(id_)) for id_, body, count, at, token in rows]
+
+    def mark_swept(self, deliveries: Sequence[Delivery]) -> None:
+        ids = [delivery.receipt.partition(":")[0] for delivery in deliveries]
+
+        def mark(run: sqlite3.Cursor) -> None:
+            for part in _parts(ids):
+                run.execute(statements.MARK + _places(part), (_HANDLED, self.name, *part))
+
+        self._db.write(mark)
 
     def dead_letters(self) -> LocalQueue:
         raise ValueError(f"queue {self.name!r} holds dead letters and has none of its own")

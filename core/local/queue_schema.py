@@ -4,7 +4,9 @@
    counted by their index: they are no more than workers hold, and their deletion would cost a tenth more otherwise.
 2. The counts change by triggers in the file. So they also count what processes of an earlier version do, and they are
    part of the transaction that they count.
-3. The first process that opens a file of an earlier version counts once, in the transaction that makes the triggers.
+3. A message loses its receipt when it becomes a dead letter, and gets one when a sweep has handled it. So the index
+   `messages_unswept` holds the dead letters that are new, whatever process moved them.
+4. The first process that opens a file of an earlier version counts once, in the transaction that makes the triggers.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ _TABLES = """
     );
     CREATE INDEX IF NOT EXISTS messages_waiting ON messages (queue) WHERE hidden_until IS NULL;
     CREATE INDEX IF NOT EXISTS messages_hidden ON messages (queue, hidden_until) WHERE hidden_until IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS messages_unswept ON messages (queue) WHERE receive_count > 0 AND receipt IS NULL;
     CREATE TABLE IF NOT EXISTS boots (only INTEGER PRIMARY KEY CHECK (only = 1), boot TEXT NOT NULL);
 """
 _COUNTS_TABLE = """

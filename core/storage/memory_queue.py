@@ -6,6 +6,7 @@ moves a message that was delivered too often to the dead letters.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import threading
 import time
@@ -99,9 +100,10 @@ class MemoryQueue:
                     return []
                 self._queues.changed.wait(min(left, _POLL_S) if self._messages else left)
 
-    def peek(self, limit: int) -> list[Delivery]:
+    def peek(self, limit: int, after: str = "") -> list[Delivery]:
         with self._using():
-            return [self._shown(message) for message in itertools.islice(self._waiting(), limit)]
+            later = (message for message in self._waiting() if message.id > int(after or 0))
+            return [self._shown(message) for message in heapq.nsmallest(limit, later, key=lambda message: message.id)]
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
         with self._using():
@@ -177,7 +179,7 @@ class MemoryQueue:
                 yield message
 
     def _shown(self, message: _Message) -> Delivery:
-        return Delivery(message.body, "", message.receive_count, message.sent_at)
+        return Delivery(message.body, "", message.receive_count, message.sent_at, str(message.id))
 
     def _exhausted(self, message: _Message) -> bool:
         return message.receive_count >= self._queues.max_receives
@@ -206,10 +208,10 @@ class _DeadLetters(MemoryQueue):
             waiting = sum(1 for _ in self._waiting())
             return Depth(waiting, len(self._messages) - waiting, 0, 0, self._queues.clock())
 
-    def peek(self, limit: int) -> list[Delivery]:
+    def peek(self, limit: int, after: str = "") -> list[Delivery]:
         with self._using():
             self._parent._bury()
-            return super().peek(limit)
+            return super().peek(limit, after)
 
     def redrive(self, limit: int) -> int:
         """Return 0: redrive the queue that these dead letters came from."""
@@ -217,7 +219,8 @@ class _DeadLetters(MemoryQueue):
 
     def _shown(self, message: _Message) -> Delivery:
         """Return the message with at most `max_receives` deliveries: reads of the dead letters do not count."""
-        return Delivery(message.body, "", min(message.receive_count, self._queues.max_receives), message.sent_at)
+        count = min(message.receive_count, self._queues.max_receives)
+        return Delivery(message.body, "", count, message.sent_at, str(message.id))
 
     def _exhausted(self, message: _Message) -> bool:
         return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import BinaryIO, NewType, Protocol
+from typing import BinaryIO, NewType, Protocol, runtime_checkable
 
 Etag = NewType("Etag", str)
 """Identifies one version of one object. Opaque: only compare it for equality."""
@@ -141,6 +141,8 @@ class Delivery:
     receipt: str
     receive_count: int
     sent_at: float
+    position: str = ""
+    """The place of a listed message in its queue, a decimal number; empty if received, or the service has no pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +193,12 @@ class Queue(Gauge, Protocol):
     def set_visibility(self, deliveries: Sequence[Delivery], seconds: float) -> None:
         """Hide the messages for `seconds` from now (a heartbeat); 0 returns them. Outdated receipts are ignored."""
 
-    def peek(self, limit: int) -> list[Delivery]:
+    def peek(self, limit: int, after: str = "") -> list[Delivery]:
         """Return up to `limit` waiting messages for people to look at, without taking, hiding or counting them.
 
-        `receipt` is empty. If the service has no such request (SQS), this receives messages and makes them visible
-        again, and `receive_count` does not count that. Raises Unavailable.
+        `after` is the `position` of the last message of the page before; the first page needs none. `receipt` is empty.
+        If the service has no such request (SQS), this receives messages and makes them visible again, `receive_count`
+        does not count that, and there are no pages: `after` is ignored. Raises Unavailable.
         """
 
     def dead_letters(self) -> Queue:
@@ -203,6 +206,23 @@ class Queue(Gauge, Protocol):
 
     def redrive(self, limit: int) -> int:
         """Move up to `limit` dead letters back into this queue as new messages. Returns how many."""
+
+
+@runtime_checkable
+class SweepableQueue(Queue, Protocol):
+    """Dead letters that remember, across restarts and for all processes, which of them a sweep has handled.
+
+    Their receipts are for `delete` and `mark_swept`. Nothing is hidden or counted as a delivery. All raise Unavailable.
+    """
+
+    def unswept(self, limit: int) -> list[Delivery]:
+        """Return up to `limit` dead letters that no sweep has handled. They can be deleted once they are marked."""
+
+    def swept(self, limit: int, after: str = "") -> list[Delivery]:
+        """Return up to `limit` dead letters that a sweep has handled, from position `after` on, in order."""
+
+    def mark_swept(self, deliveries: Sequence[Delivery]) -> None:
+        """Remember that these are handled. One that was redriven meanwhile is ignored."""
 
 
 # --- fleet ------------------------------------------------------------------------------------

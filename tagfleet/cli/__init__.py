@@ -27,6 +27,7 @@ _COMMANDS = {
     "status": "status",
     "dead-letters": "dead_letters",
     "keys": "keys",
+    "catalog": "catalog",
     "models": "models",
     "data": "data",
     "train": "train",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import click
 
@@ -24,18 +25,33 @@ def command() -> None:
 @command.command("list")
 @click.option("--pool", help="only this pool  [default: all]")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="at most this many of each pool")
+@click.option("--after", type=click.IntRange(0, 10**18), help="continue behind this one  [default: at the start]")
 @with_settings()
-def list_command(settings: Settings, pool: str | None, limit: int) -> None:
-    """Show dead letters: pool, time sent, deliveries, batch, name. They stay where they are."""
+def list_command(settings: Settings, pool: str | None, limit: int, after: int | None) -> None:
+    """Show dead letters: pool, time sent, deliveries, batch, name. They stay where they are.
+
+    If a pool has more, the last line says how to see them. On AWS there is one page; raise --limit to see more.
+    """
     found = 0
     for name, queue in _queues(settings, pool):
-        letters = peek_dead_letters(queue, limit)
+        letters = peek_dead_letters(queue, limit, "" if after is None else str(after))
         echo_table([Column()] * 4, [(name, *_cells(letter)) for letter in letters])
         found += len(letters)
-        if (dead := queue.depth().dead) > len(letters):
-            click.echo(f"{name}  and {dead - len(letters)} more", err=True)
+        if len(letters) == limit or after is None:
+            _echo_more(name, queue, letters, limit)
     if not found:
-        click.echo("no dead letters", err=True)
+        click.echo("no dead letters" if after is None else f"no dead letters behind {after}", err=True)
+
+
+def _echo_more(pool: str, queue: Queue, letters: Sequence[Delivery], limit: int) -> None:
+    """Say how to see the dead letters behind this page, if there are any."""
+    last = letters[-1].position if letters else ""
+    if last and len(letters) == limit and peek_dead_letters(queue, 1, last):
+        click.echo(
+            f"{pool}  and more: tagfleet dead-letters list --pool {pool} --limit {limit} --after {last}", err=True
+        )
+    elif not last and (more := queue.depth().dead - len(letters)) > 0:
+        click.echo(f"{pool}  and {more} more", err=True)
 
 
 @command.command("redrive")

@@ -34,6 +34,9 @@ class MemoryParts:
     def queue(self, name: str) -> MemoryQueue:
         return self.queues.open(name)
 
+    def shrink_queues(self) -> int:
+        return 0
+
     def fleet(self, worker_command: Sequence[str], grace_s: float) -> MemoryFleet:
         return MemoryFleet(self.instances, self._clock, grace_s=grace_s)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint
@@ -24,14 +25,15 @@ def blueprint(services: Services) -> Blueprint:
     def list_dead_letters(query: DeadLettersQuery) -> dict[str, Any]:
         """List jobs that workers gave up, and leave them where they are
 
-        `received` counts deliveries to workers; listing adds none.
+        `received` counts deliveries to workers; listing adds none. Of each pool the oldest come first. On AWS there is
+        one page, as SQS has no request that lists: raise `limit` to see more.
         """
-        found = [
-            _serialize(pool, letter)
-            for pool in services.settings.pools
-            for letter in peek_dead_letters(services.jobs(pool), query.limit)
-        ]
-        return {"dead_letters": found}
+        positions = _positions(query.cursor, services.settings.pools)
+        pages = {pool: peek_dead_letters(services.jobs(pool), query.limit, after) for pool, after in positions.items()}
+        return {
+            "dead_letters": [_serialize(pool, letter) for pool, page in pages.items() for letter in page],
+            "next_cursor": _next_cursor(pages, query.limit),
+        }
 
     @dead_letters.route(
         "POST /fleet/dead-letters/redrive",
@@ -57,6 +59,20 @@ def blueprint(services: Services) -> Blueprint:
         return {"redriven": count}
 
     return dead_letters.blueprint
+
+
+def _positions(cursor: str | None, pools: Iterable[str]) -> dict[str, str]:
+    """Return where to continue, by pool: at the start of all without a cursor. Pools that are gone are left out."""
+    if cursor is None:
+        return dict.fromkeys(pools, "")
+    positions = dict(part.split(":") for part in cursor.split(","))
+    return {pool: positions[pool] for pool in pools if pool in positions}
+
+
+def _next_cursor(pages: Mapping[str, Sequence[Delivery]], limit: int) -> str | None:
+    """Return the pools with more letters, each with the position of its last one: POOL:POSITION,…"""
+    last = {pool: page[-1].position for pool, page in pages.items() if len(page) == limit}
+    return ",".join(f"{pool}:{position}" for pool, position in last.items() if position) or None
 
 
 def _serialize(pool: str, letter: Delivery) -> dict[str, object]:

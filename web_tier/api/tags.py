@@ -135,10 +135,10 @@ def _declare_bulk_edits(tags: Resource, services: Services) -> None:
 def _declare_search(tags: Resource, services: Services) -> None:
     """Declare the routes that read the tags of all batches."""
 
-    @tags.route("GET /tags", scope="read", query=TagsQuery, answer=TagsOut)
+    @tags.route("GET /tags", scope="read", query=TagsQuery, answer=TagsOut, errors={404: "There is no such batch"})
     def list_tags(query: TagsQuery) -> dict[str, Any]:
-        """List the tags of all batches, most frequent first"""
-        found = services.tags.tags(query.q, query.limit)
+        """List the tags of all batches or of one, most frequent first"""
+        found = services.tags.tags(query.q, query.limit, query.batch_id)
         return {"tags": [{"name": tag.name, "count": tag.count} for tag in found]}
 
     @tags.route("GET /images", scope="read", query=SearchQuery, answer=SearchOut)

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Row, Select
@@ -31,8 +30,10 @@ from core.telemetry import logger
 from core.util.group_commit import GroupCommit
 from web_tier.catalog.access import Access
 from web_tier.catalog.database_health import DatabaseHealth, Fault
+from web_tier.catalog.move_mark import CatalogMoved, refuse_if_moved
 from web_tier.catalog.postgresql import PostgreSQL
 from web_tier.catalog.postgresql_url import postgresql_url
+from web_tier.catalog.schema_revision import current_revision, migration_config, own_revision
 from web_tier.catalog.sqlite import SQLite
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ T = TypeVar("T")
 AnyRow = Row[*tuple[Any, ...]]
 AnySelect = Select[*tuple[Any, ...]]
 
-_MIGRATIONS = Path(__file__).with_name("migrations")
 _GENERATION_SIZE = 1000
 
 
@@ -91,7 +91,11 @@ def catalog_url(settings: Settings) -> URL:
     """
     if not settings.web.catalog_url:
         return URL.create("sqlite", database=str(settings.home / "catalog.db"))
-    url = postgresql_url(settings.web.catalog_url)
+    return with_password(postgresql_url(settings.web.catalog_url), settings)
+
+
+def with_password(url: URL, settings: Settings) -> URL:
+    """Return the URL with the password of the setting aws.catalog_secret, if that is set and the URL has none."""
     if settings.aws.catalog_secret and url.password is None:
         from core.aws.clients import Clients  # takes a third of a second that most deployments can save
         from core.aws.secrets import password_of
@@ -170,6 +174,8 @@ class Database:
         """Raise Unavailable, with the reason, if the database does not answer or takes no writes."""
         with _translate_errors(self._kind, _Phase(), self.health):
             self._kind.check_writable()
+            with self._kind.connect(Access.SNAPSHOT) as connection:
+                refuse_if_moved(connection, self._kind.place)
         self.health.record_success(writes=True)
 
     def close(self) -> None:
@@ -177,21 +183,22 @@ class Database:
         self._kind.close()
 
 
-def migrate(url: URL) -> None:
+def migrate(url: URL, *, for_move: bool = False) -> None:
     """Create the catalogue at `url`, or bring it to this version's schema; processes take turns.
 
     Leaves the schema of a newer version alone if this version can use it (see the module). Raises Unavailable if the
-    catalogue cannot be opened, TagfleetError if this version cannot use a newer schema.
+    catalogue cannot be opened or, unless `for_move`, was moved (CatalogMoved); TagfleetError if this version cannot use
+    a newer schema.
     """
     from alembic import command
-    from alembic.config import Config
     from alembic.util.exc import CommandError
 
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config = migration_config()
     kind = _kind(url)
     try:
         with _translate_errors(kind, _Phase()), kind.migrating() as connection:
+            if not for_move:
+                refuse_if_moved(connection, kind.place)
             config.attributes["connection"] = connection
             if not _is_newer_but_usable(connection, config, kind.place):
                 command.upgrade(config, "head")
@@ -205,12 +212,10 @@ def migrate(url: URL) -> None:
 
 def _is_newer_but_usable(connection: Connection, config: Config, place: str) -> bool:
     """Return whether the schema is a newer version's that this version can use. Raises TagfleetError if it cannot."""
-    from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     script = ScriptDirectory.from_config(config)
-    newest = script.get_current_head() or ""
-    current = MigrationContext.configure(connection).get_current_revision()
+    newest, current = own_revision(), current_revision(connection)
     if current is None or any(current == known.revision for known in script.walk_revisions()):
         return False
     if _generation(current) != _generation(newest):
@@ -245,6 +250,10 @@ def _translate_errors(kind: Kind, phase: _Phase, health: DatabaseHealth | None =
     try:
         yield
     except IntegrityError:
+        raise
+    except CatalogMoved:
+        if health is not None:
+            health.record_failure(Fault.MOVED)
         raise
     except (DBAPIError, PendingRollbackError) as error:  # the latter comes from a statement after the loss
         original = error.orig if isinstance(error, DBAPIError) else None

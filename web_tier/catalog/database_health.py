@@ -19,6 +19,7 @@ class Fault(StrEnum):
     """Only this statement failed: a lock, a time-out, a full disk."""
     LOST = "its database does not answer"
     READ_ONLY = "its database takes no writes"
+    MOVED = "its database was moved"
 
 
 class DatabaseHealth:
@@ -42,8 +43,8 @@ class DatabaseHealth:
             self._fault = fault
 
     def record_success(self, *, writes: bool) -> None:
-        """Clear the fault. A successful read does not clear READ_ONLY."""
-        if writes or self._fault is not Fault.READ_ONLY:
+        """Clear the fault. A successful read does not clear READ_ONLY and MOVED."""
+        if writes or self._fault not in (Fault.READ_ONLY, Fault.MOVED):
             self._fault = None
 
     def recheck(self) -> None:

@@ -40,7 +40,7 @@ class Ranges:
         count = min(limit, max(_FEWEST, 2 * limit // max(1, len(keys))))
         while reading:
             starts = [(key, found[key][-1] if found[key] else after) for key in reading]
-            for key, values in zip(reading, self._read(connection, starts, count), strict=True):
+            for key, values in zip(reading, self.read(connection, starts, count), strict=True):
                 found[key] += values
                 if len(values) < count:
                     ended.add(key)
@@ -54,8 +54,11 @@ class Ranges:
             return True
         return bool(last > merged[-1] if self.descending else last < merged[-1])
 
-    def _read(self, connection: Connection, starts: Sequence[tuple[Any, Any]], count: int) -> list[list[Any]]:
-        """Return up to `count` values of each range, beyond its start."""
+    def read(self, connection: Connection, starts: Sequence[tuple[Any, Any]], count: int) -> list[list[Any]]:
+        """Return up to `count` values of each range.
+
+        `starts` are keys, each with the value beyond which to begin, or None.
+        """
         if len(starts) == 1:
             return [self._read_one(connection, *starts[0], count)]
         asked = _ASKED[connection.dialect.name]
@@ -87,13 +90,9 @@ class _Asked:
     """How a database reads a JSON array of arrays as numbered rows, and writes values as a JSON array."""
 
     rows: Callable[[str], FromClause]
-    value: str
+    item: Callable[[int, ColumnElement[Any]], ColumnElement[Any]]
+    """Returns an item of the row, to compare with a column."""
     gather: Callable[[ColumnElement[Any]], ColumnElement[Any]]
-
-    def item(self, at: int, like: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return an item of the row, as a value of the type of `like`."""
-        kind = Text() if isinstance(like.type, Text) else like.type
-        return cast(literal_column(self.value.format(at=at)), kind)
 
 
 def _rows_of_sqlite(starts: str) -> FromClause:
@@ -106,7 +105,16 @@ def _rows_of_postgresql(starts: str) -> FromClause:
     return elements.table_valued("value", with_ordinality="number").render_derived(name="asked")
 
 
+def _item_of_sqlite(at: int, _like: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Leave the type as it is: SQLite would not compare a value of a declared type by an index on an expression."""
+    return literal_column(f"json_extract(asked.value, '$[{at}]')")
+
+
+def _item_of_postgresql(at: int, like: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(literal_column(f"asked.value ->> {at}"), Text() if isinstance(like.type, Text) else like.type)
+
+
 _ASKED = {
-    "sqlite": _Asked(_rows_of_sqlite, "json_extract(asked.value, '$[{at}]')", func.json_group_array),
-    "postgresql": _Asked(_rows_of_postgresql, "asked.value ->> {at}", func.json_agg),
+    "sqlite": _Asked(_rows_of_sqlite, _item_of_sqlite, func.json_group_array),
+    "postgresql": _Asked(_rows_of_postgresql, _item_of_postgresql, func.json_agg),
 }

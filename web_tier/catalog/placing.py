@@ -17,7 +17,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Sequence
 
-from sqlalchemy import BindParameter, Connection, and_, bindparam, exists, or_, select, update
+from sqlalchemy import BindParameter, Connection, and_, bindparam, exists, select, update
 
 from core.telemetry import logger
 from web_tier.catalog.database import Database
@@ -61,12 +61,6 @@ _LEFT_BEHIND = and_(
 )
 
 
-def has_unplaced(connection: Connection) -> bool:
-    """Return whether there is an unplaced row."""
-    first = select(tags.c.image_id).where(tags.c.batch_id.is_(None)).order_by(tags.c.image_id).limit(1)
-    return connection.execute(first).one_or_none() is not None
-
-
 class PlacingCatalog:
     """Places and counts rows of `tags`. Every method may raise Unavailable, and can be called again then.
 
@@ -90,10 +84,13 @@ class PlacingCatalog:
                 _place(connection, image_ids, {row.id for row in locked if row.deleted_at is not None})
 
     def miscounted(self, limit: int) -> list[str]:
-        """Return batches that an earlier version has changed or deleted. Reads all batches."""
-        query = select(batches.c.id).where(or_(_MISCOUNTED, _LEFT_BEHIND)).order_by(batches.c.id).limit(limit)
+        """Return batches that an earlier version has changed or deleted. Reads all batches, in no order."""
         with self._database.reading() as connection:
-            return list(connection.execute(query).scalars())
+            return [
+                batch_id
+                for which in (_MISCOUNTED, _LEFT_BEHIND)
+                for batch_id in connection.execute(select(batches.c.id).where(which).limit(limit)).scalars()
+            ]
 
     def recount(self, batch_ids: Sequence[str], pace: Pace) -> list[str]:
         """Count these batches anew; return those that are too large for it."""
@@ -196,6 +193,6 @@ class Placing:
             if stop.is_set():
                 return True
         if len(found) < _PORTION:
-            return False
+            return False  # one that stays miscounted comes again later
         self._looked_at = None
         return True

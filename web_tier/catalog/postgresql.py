@@ -17,6 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from web_tier.catalog.access import Access
 from web_tier.catalog.database_health import Fault
+from web_tier.catalog.move_mark import REFUSED_STATE, CatalogMoved
 
 if TYPE_CHECKING:
     import psycopg
@@ -127,6 +128,7 @@ class PostgreSQL:
         event.listen(engine, "begin", _begin)
         event.listen(engine, "after_cursor_execute", _check_report)
         event.listen(engine, "handle_error", _discard_if_lost)
+        event.listen(engine, "handle_error", self._refuse_if_moved)
         return {access: engine.execution_options(access=access) for access in Access}
 
     def _prepare(self, connection: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:
@@ -151,6 +153,13 @@ class PostgreSQL:
             read_only = _reports_read_only(connection)
         if read_only:
             raise InvalidatePoolError(_READ_ONLY)
+
+    def _refuse_if_moved(self, context: ExceptionContext) -> None:
+        """Raise CatalogMoved for a change that the triggers of a catalogue that was moved have refused."""
+        error = context.original_exception
+        if _state(error) == REFUSED_STATE:
+            said = error.diag.message_primary  # type: ignore[attr-defined]  # an error with an SQLSTATE is psycopg's
+            raise CatalogMoved(f"catalogue {self.place}: {said}") from None
 
     def turn(self) -> AbstractContextManager[None]:
         """Do nothing: writers of PostgreSQL need no turns."""

@@ -49,6 +49,7 @@ confidence come last in both, in the order of their upload.
 """
 
 _WALKED = 1000
+_FIRST = -1
 _ANY = TagFilter()
 
 
@@ -117,25 +118,27 @@ def _stored_as(statuses: Sequence[str] | None, *, cancelled: bool) -> Sequence[s
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A batch in an order, within a transaction. `surest` is an expression."""
+    """A batch in an order, within a transaction; and the columns of images to order by."""
 
     connection: Connection
     batch_id: str
     order: Order
+    position: ColumnElement[Any] = images.c.position
+    change: ColumnElement[Any] = images.c.change
     surest: ColumnElement[Any] = images.c.surest
 
-    def rows(self, query: Select[Any], limit: int, after: Place | None, *, sort: bool = False) -> list[AnyRow]:
-        """Return rows of a query of images, in the order. `sort` sorts them and walks no index of the order."""
+    def rows(self, query: Select[Any], limit: int, after: Place | None) -> list[AnyRow]:
+        """Return rows of a query of images, in the order."""
         found: list[AnyRow] = []
         for conditions, by in self._stretches(after):
             if len(found) < limit:
-                order = (
-                    [-column if descending else column + 0 for column, descending in by]
-                    if sort
-                    else [column.desc() if descending else column.asc() for column, descending in by]
-                )
+                order = [column.desc() if descending else column.asc() for column, descending in by]
                 found += self.connection.execute(query.where(*conditions).order_by(*order).limit(limit - len(found)))
         return found
+
+    def sorting(self) -> _Asked:
+        """Return the same with columns as expressions: the database then sorts, and walks no index of the order."""
+        return replace(self, position=self.position + 0, change=self.change + 0, surest=self.surest + 0)
 
     def place(self, row: AnyRow) -> Place:
         if self.order in _BY_CONFIDENCE:
@@ -145,25 +148,24 @@ class _Asked:
     def _stretches(self, after: Place | None) -> Iterator[_Stretch]:
         """Yield the stretches of an index that together are the images beyond `after`, in the order."""
         if self.order == "upload":
-            yield ([] if after is None else [images.c.position > after.number]), [(images.c.position, False)]
+            yield ([] if after is None else [self.position > after.number]), [(self.position, False)]
         elif self.order == "latest":
-            yield ([] if after is None else [images.c.change < after.number]), [(images.c.change, True)]
+            yield ([] if after is None else [self.change < after.number]), [(self.change, True)]
         else:
             yield from self._stretches_by_confidence(after)
 
     def _stretches_by_confidence(self, after: Place | None) -> Iterator[_Stretch]:
         down = self.order == "surest"
-        position = images.c.position
         if after is None:
-            yield [self.surest.is_not(None)], [(self.surest, down), (position, down)]
+            yield [self.surest.is_not(None)], [(self.surest, down), (self.position, down)]
         elif after.surest is not None:
-            beyond = position < after.number if down else position > after.number
-            yield [self.surest == after.surest, beyond], [(position, down)]
+            beyond = self.position < after.number if down else self.position > after.number
+            yield [self.surest == after.surest, beyond], [(self.position, down)]
             less_sure = self.surest < after.surest if down else self.surest > after.surest
-            yield [less_sure], [(self.surest, down), (position, down)]
-        start = [] if after is None or after.surest is not None else [position > after.number]
+            yield [less_sure], [(self.surest, down), (self.position, down)]
+        start = [] if after is None or after.surest is not None else [self.position > after.number]
         # PostgreSQL takes the index for both columns only if both are named
-        yield [self.surest.is_(None), *start], [(self.surest, False), (position, False)]
+        yield [self.surest.is_(None), *start], [(self.surest, False), (self.position, False)]
 
 
 _Stretch = tuple[list[ColumnElement[bool]], list[tuple[ColumnElement[Any], bool]]]
@@ -209,8 +211,9 @@ class _Filters:
             of_tags = tags.c.batch_id == asked.batch_id, *self.tagged.sure_enough()
             return None if keys is None else (Ranges(tags.c.key, tags.c.position, of_tags), keys)
         least = self.tagged.min_confidence or 0.0
-        percents = [float(percent) for percent in range(max(0, math.floor(least * 100 - 0.49)), 101)]
-        sure = of_batch, images.c.surest.is_not(None), images.c.surest >= least
+        lowest = math.floor(least * 100 + 0.01 - 1e-9)  # databases round halves differently
+        percents = [float(percent) for percent in range(max(0, lowest), 101)]
+        sure = of_batch, images.c.surest.is_not(None), images.c.surest + 0 >= least
         return Ranges(literal_column(PERCENT, Float()), images.c.position, sure), percents
 
     def matches(self) -> ColumnElement[bool]:
@@ -242,16 +245,28 @@ def _read_filtered(asked: _Asked, filtered: _Filters, limit: int, after: Place |
     ranges = filtered.ranges(asked) if asked.order == "upload" else None
     if ranges is not None:
         by, keys = ranges
-        places = [Place(at) for at in by.first(asked.connection, keys, None if after is None else after.number, limit)]
+        start = _FIRST if after is None else after.number
+        places = [Place(at) for at in by.first(asked.connection, keys, start, limit)]
         positions = [place.number for place in places]
     else:
         rows = _walk(asked, filtered, limit, after)
         places = [asked.place(row) for row in rows]
         positions = [row.position for row in rows]
-    query = select_images(asked.batch_id).where(images.c.position.in_(positions))
-    by_position = {row.position: Image(*row) for row in asked.connection.execute(query)} if positions else {}
     end = places[-1] if places and len(places) == limit else None
-    return ResultsPage([by_position[position] for position in positions], end)
+    return ResultsPage(_fetch(asked, positions), end)
+
+
+def _fetch(asked: _Asked, positions: Sequence[int]) -> list[Image]:
+    """Return the images at these positions, which exist.
+
+    PostgreSQL looks each one up. By a condition on the batch it would read all its images, if it expects few.
+    """
+    if not positions:
+        return []
+    at = Ranges(images.c.position, images.c.id, [images.c.batch_id == asked.batch_id])
+    ids = [found[0] for found in at.read(asked.connection, [(position, None) for position in positions], 1)]
+    by_id = {row.id: Image(*row) for row in asked.connection.execute(select_images().where(images.c.id.in_(ids)))}
+    return [by_id[image_id] for image_id in ids]
 
 
 def _walk(asked: _Asked, filtered: _Filters, limit: int, after: Place | None) -> list[AnyRow]:
@@ -270,4 +285,4 @@ def _walk(asked: _Asked, filtered: _Filters, limit: int, after: Place | None) ->
         walked += width
         after = asked.place(rows[-1])
     matching = of_batch.where(images.c.position.in_(filtered.positions(asked.batch_id)))
-    return found + asked.rows(matching, limit - len(found), after, sort=True)
+    return found + asked.sorting().rows(matching, limit - len(found), after)

@@ -61,8 +61,8 @@ def _find(connection: Connection, wanted: TagFilter, limit: int, before: str | N
 def _walk(connection: Connection, wanted: TagFilter, limit: int, before: str | None) -> list[str] | None:
     """Return matching images among the newest; None if more images follow, and too few of these match."""
     one = select(tags.c.key).where(tags.c.image_id == images.c.id, wanted.condition()).limit(1)
-    matches = one.correlate(images).scalar_subquery().is_not(None) & not_deleted()
-    query = select(images.c.id, matches.label("matches")).order_by(images.c.id.desc())
+    matches = one.correlate(images).scalar_subquery().is_not(None).label("matches")
+    query = select(images.c.id, matches).where(not_deleted()).order_by(images.c.id.desc())
     found: list[str] = []
     walked = 0
     while walked < _WALKED:

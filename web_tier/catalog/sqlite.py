@@ -25,15 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
 
 from core.errors import Unavailable
 from core.util.private import private_database, private_file, private_folder_if_new
 from web_tier.catalog.access import Access
 from web_tier.catalog.database_health import Fault
+from web_tier.catalog.move_mark import CatalogMoved
 
 _BUSY_S = 10.0
 """How long a transaction waits for its turn, and then for other processes."""
 _PAUSE_S = (0.0005, 0.002)
+_ASK_EVERY_S = 0.1
+_UPKEEP_TRIES = 10
 
 
 class WriterBusy(Exception):
@@ -111,9 +115,55 @@ def turns_at(path: str) -> WriteTurns:
         return _known.setdefault((os.getpid(), path), WriteTurns())
 
 
-def begin_immediate(connection: sqlite3.Connection, patience_s: float) -> None:
-    """Begin a transaction that writes, and wait for other processes. Raises WriterBusy, sqlite3.OperationalError."""
+@contextmanager
+def upkeep(path: Path, reason: str) -> Iterator[None]:
+    """Tell writers of the file why this block keeps it locked, so that they give up at once.
+
+    Raises Unavailable, with its reason, if another process is in such a block.
+    """
+    beside = _upkeep_file(path)
+    private_file(beside)
+    with beside.open("r+") as lock:
+        for tries_left in reversed(range(_UPKEEP_TRIES)):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not tries_left:
+                    raise Unavailable(f"catalogue {path}: {lock.read()}") from None
+            time.sleep(_ASK_EVERY_S)  # a writer that asks for the reason holds it for a moment
+        lock.truncate()
+        lock.write(reason)
+        lock.flush()
+        yield
+
+
+def upkeep_reason(path: Path) -> str:
+    """Return the reason that a process gave to `upkeep` and that holds now; empty if there is none."""
+    try:
+        with _upkeep_file(path).open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read()
+    except OSError:
+        pass  # no upkeep so far
+    return ""
+
+
+def _upkeep_file(path: Path) -> Path:
+    return path.with_suffix(".upkeep")
+
+
+def begin_immediate(
+    connection: sqlite3.Connection, patience_s: float, reason_to_give_up: Callable[[], str] = str
+) -> None:
+    """Begin a transaction that writes, and wait for other processes. Raises WriterBusy, sqlite3.OperationalError.
+
+    While it waits it calls `reason_to_give_up` now and then, and gives up if that returns a text.
+    """
     began = time.monotonic()
+    ask_at = _ASK_EVERY_S
     connection.execute("PRAGMA busy_timeout = 0")
     try:
         while True:
@@ -127,6 +177,10 @@ def begin_immediate(connection: sqlite3.Connection, patience_s: float) -> None:
                     raise WriterBusy(
                         f"another process has kept it locked for {waited:.0f} s; is one stopped, or its disk stuck?"
                     ) from error
+                if waited >= ask_at:
+                    if reason := reason_to_give_up():
+                        raise WriterBusy(reason) from error
+                    ask_at = waited + _ASK_EVERY_S
                 time.sleep(random.uniform(*_PAUSE_S))  # noqa: S311  # keeps processes out of step
             else:
                 return
@@ -164,7 +218,8 @@ class SQLite:
             connect_args={"timeout": _BUSY_S, "check_same_thread": False},
         )
         event.listen(engine, "connect", _prepare)
-        event.listen(engine, "begin", _begin)
+        event.listen(engine, "begin", self._begin)
+        event.listen(engine, "handle_error", self._refuse_if_moved)
         return {access: engine.execution_options(access=access) for access in Access}
 
     @contextmanager
@@ -192,6 +247,24 @@ class SQLite:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with self.turn(), self.connect(Access.WRITE) as connection:
                 yield connection
+
+    def _begin(self, connection: Connection) -> None:
+        """Lock for writing at the start: a transaction that reads first fails if another one writes in between."""
+        access = connection.get_execution_options()["access"]
+        if access is Access.SNAPSHOT:
+            connection.exec_driver_sql("BEGIN")
+        if not access.writes:
+            return
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)  # noqa: S101  # as `_prepare` was given it
+        raw.execute(f"PRAGMA synchronous = {'FULL' if access is Access.WRITE else 'NORMAL'}")
+        begin_immediate(raw, _BUSY_S, lambda: upkeep_reason(self._path))
+
+    def _refuse_if_moved(self, context: ExceptionContext) -> None:
+        """Raise CatalogMoved for a change that the triggers of a catalogue that was moved have refused."""
+        error = context.original_exception
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+            raise CatalogMoved(f"catalogue {self.place}: {error}") from None
 
     def check_writable(self) -> None:
         """Check that the file can be read. A check whether it can be written would have to wait for writers."""
@@ -225,16 +298,3 @@ def _prepare(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    """Lock for writing at the start: a transaction that reads first fails if another one writes in between."""
-    access = connection.get_execution_options()["access"]
-    if access is Access.SNAPSHOT:
-        connection.exec_driver_sql("BEGIN")
-    if not access.writes:
-        return
-    raw = connection.connection.driver_connection
-    assert isinstance(raw, sqlite3.Connection)  # noqa: S101  # as `_prepare` was given it
-    raw.execute(f"PRAGMA synchronous = {'FULL' if access is Access.WRITE else 'NORMAL'}")
-    begin_immediate(raw, _BUSY_S)

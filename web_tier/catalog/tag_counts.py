@@ -16,7 +16,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 
 from web_tier.catalog.tables import tag_counts, tags
@@ -82,7 +94,7 @@ def recount(
     if last is not None:
         tagged, counted = tagged & (tags.c.key <= last), counted & (tag_counts.c.key <= last)
     connection.execute(delete(tag_counts).where(counted, tag_counts.c.images <= 0))  # if somebody tampered
-    there: dict[str, int] = dict(connection.execute(_PER_KEY.where(tagged)).tuples())
+    there: dict[str, int] = dict(connection.execute(_PER_KEY.where(tagged)).all())
     stored = _stored(connection, counted)
     for key in there.keys() | stored.keys():
         name, images = stored.get(key, ("", 0))
@@ -110,7 +122,7 @@ def correct_all(connection: Connection, names: Mapping[str, str]) -> None:
     """Set the counts of all batches together to the sums over the batches, for tags given by key, with a name each."""
     _upsert(connection, [(ALL, key, names[key], 0) for key in sorted(names)])  # locks them: every writer begins there
     each = (tag_counts.c.batch_id != ALL) & tag_counts.c.key.in_(names)
-    sums = dict(connection.execute(_SUMS.where(each)).tuples())
+    sums = dict(connection.execute(_SUMS.where(each)).all())
     of_all = tag_counts.c.batch_id == ALL
     setting = update(tag_counts).where(of_all, tag_counts.c.key == bindparam("of_key")).values(images=bindparam("sum"))
     connection.execute(setting, [{"of_key": key, "sum": int(sums.get(key, 0))} for key in sorted(names)])
@@ -145,8 +157,9 @@ _DELETE_SQLITE = "DELETE FROM tag_counts WHERE batch_id = ? AND key = ? AND imag
 
 def _unnested(*names: str) -> Select[Any]:
     """Select rows from parameters that are arrays, one for each column: one statement instead of many."""
-    arrays = (bindparam(name, type_=postgresql.ARRAY(tag_counts.c[name].type)) for name in names)
-    return select(func.unnest(*arrays).table_valued(*names))
+    kinds = {"images": BigInteger()}
+    arrays = (bindparam(name, type_=postgresql.ARRAY(kinds.get(name, Text()))) for name in names)
+    return select(func.unnest(*arrays).table_valued(*names).render_derived())
 
 
 def _upserting() -> postgresql.Insert:

@@ -14,9 +14,10 @@ from web_tier.catalog import changes
 from web_tier.catalog.batches import Image, KeyReused, read_batch, select_images
 from web_tier.catalog.database import Database
 from web_tier.catalog.edits import TagDecision, tag_key
-from web_tier.catalog.search import has_hidden_rows, of_shown_image, search
-from web_tier.catalog.tables import images, tags, verdicts
-from web_tier.catalog.tag_rows import SHOWN_TAGS, TagFilter, ToShow, begins_with, write_shown_tags
+from web_tier.catalog.search import search
+from web_tier.catalog.tables import images, verdicts
+from web_tier.catalog.tag_list import TagCount, list_tags
+from web_tier.catalog.tag_rows import SHOWN_TAGS, TagFilter, ToShow, write_shown_tags
 from web_tier.catalog.visibility import belongs_to, not_deleted
 
 _NAMED = 3
@@ -46,14 +47,6 @@ class Edit:
     decisions: Sequence[TagDecision]
     feedback: str | None = None
     """accept, reject or add, if the edit was given as feedback."""
-
-
-@dataclass(frozen=True, slots=True)
-class TagCount:
-    """A tag, and how many images have it."""
-
-    name: str
-    count: int
 
 
 class TagCatalog:
@@ -107,18 +100,13 @@ class TagCatalog:
         with self._database.reading() as connection:
             return _images(connection, batch_id, list(found))
 
-    def tags(self, prefix: str, limit: int) -> list[TagCount]:
-        """Return the tags that begin with `prefix`, in upper or lower case, and their counts; most frequent first."""
-        count = func.count()
-        query = (
-            select(func.max(tags.c.name), count).group_by(tags.c.key).order_by(count.desc(), tags.c.key).limit(limit)
-        )
-        if prefix:
-            query = query.where(begins_with(prefix))
+    def tags(self, prefix: str, limit: int, batch_id: str | None = None) -> list[TagCount]:
+        """Return the tags that begin with `prefix`, in upper or lower case, and their counts; most frequent first.
+
+        Of one batch or of all. Raises NoSuchBatch.
+        """
         with self._database.reading() as connection:
-            if has_hidden_rows(connection):
-                query = query.where(of_shown_image())
-            return [TagCount(name, number) for name, number in connection.execute(query)]
+            return list_tags(connection, prefix, limit, batch_id)
 
     def search(self, wanted: TagFilter, limit: int, before: str | None = None) -> list[Image]:
         """Return matching images of all batches, newest first, starting after the image `before`."""

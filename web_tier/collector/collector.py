@@ -199,6 +199,14 @@ class Collector:
         for pool in self._settings.pools:
             self._dead_letters.sweep(pool, self._jobs(pool))
         self._housekeeping.mark()
+        self._shrink_queues()
+
+    def _shrink_queues(self) -> None:
+        try:
+            if bytes_ := self._backend.shrink_queues():
+                logger().info("gave back disk space of delivered messages", bytes=bytes_)
+        except Unavailable as error:  # nothing is lost, and the next sweep tries again
+            logger().debug("the queues' file could not be made smaller", reason=str(error))
 
     def reconcile(self, *, quiet_s: float) -> int:
         """Record results that are in the store but not in the catalogue; return how many there were.

@@ -161,6 +161,10 @@ class HistoryOut(BaseModel):
 
 class DeadLettersQuery(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MAX_LETTERS)] = Field(100, description="How many of each pool at most")
+    cursor: (
+        Annotated[str, Field(max_length=4000, pattern=r"^[A-Za-z0-9_.-]+:[0-9]{1,18}(,[A-Za-z0-9_.-]+:[0-9]{1,18})*$")]
+        | None
+    ) = Field(None, description="`next_cursor` of the page before")
 
 
 class DeadLetter(BaseModel):
@@ -178,6 +182,8 @@ class DeadLetter(BaseModel):
 
 
 class DeadLettersOut(BaseModel):
+    """`next_cursor` continues with the pools that have more. SQS lists no pages, so on AWS it is always null."""
+
     model_config = example(
         {
             "dead_letters": [
@@ -189,10 +195,12 @@ class DeadLettersOut(BaseModel):
                     "received": 6,
                     "sent_at": 1_800_000_002.1,
                 }
-            ]
+            ],
+            "next_cursor": None,
         }
     )
     dead_letters: list[DeadLetter]
+    next_cursor: str | None
 
 
 class RedriveRequest(RequestBody):

@@ -82,6 +82,7 @@ class BulkEditedOut(ImagesOut):
 
 class TagsQuery(BaseModel):
     q: _Search = Field("", description="The beginning of the tag, in any case")
+    batch_id: Annotated[str, Field(max_length=64)] | None = Field(None, description="Only tags of this batch")
     limit: int = page_limit(50)
 
 

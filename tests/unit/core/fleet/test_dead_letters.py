@@ -21,9 +21,9 @@ class Letters:
     def dead_letters(self) -> Any:
         return self
 
-    def peek(self, limit: int) -> list[Delivery]:
+    def peek(self, limit: int, after: str = "") -> list[Delivery]:
         self.asked.append(limit)
-        return self.waiting[:limit]
+        return self.waiting[int(after or 0) :][:limit]
 
 
 def test_as_many_are_asked_for_as_there_are() -> None:

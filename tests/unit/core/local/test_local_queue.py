@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 
 from core.errors import Unavailable
-from core.local import queue as module
+from core.local import queue_statements
 from core.local.queue import LocalQueue
 from core.local.uptime import Uptime
 
@@ -294,16 +294,44 @@ def test_a_closed_queue_opens_again(open_queue):
     assert queue.depth().visible == 1
 
 
-@pytest.mark.parametrize("statement", ["_READY", "_BURY", "_RETURN", "_TAKE", "_COUNTS"])
-def test_no_statement_walks_through_all_messages(path, open_queue, statement):
-    open_queue().send(["x"])
-    sql = getattr(module, statement)
-    values = {"name": "", "dead": "", "now": 0, "max": 0} if ":name" in sql else [0] * sql.count("?")
-    connection = sqlite3.connect(path)
-    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
-    connection.close()
+@pytest.mark.parametrize(
+    ("statement", "places"),
+    [
+        ("READY", ""),
+        ("BURY", ""),
+        ("RETURN", ""),
+        ("TAKE", ""),
+        ("COUNTS", ""),
+        ("DELETE", "(?, ?)"),
+        ("HIDE", "(?, ?)"),
+        ("EXHAUSTED", ""),
+        ("UNSWEPT", ""),
+        ("SWEPT", ""),
+        ("MARK", "(?, ?)"),
+    ],
+)
+def test_no_statement_walks_through_all_messages(path, open_queue, statement, places):
+    plan = plan_of(path, open_queue, getattr(queue_statements, statement) + places)
     assert any("SEARCH messages USING" in step for step in plan), plan
     assert not any(step.startswith("SCAN messages") or "TEMP B-TREE" in step for step in plan), plan
+
+
+@pytest.mark.parametrize("statement", ["PEEK", "PEEK_DEAD"])
+def test_a_page_reads_itself_and_what_is_in_flight(path, open_queue, statement):
+    plan = plan_of(path, open_queue, getattr(queue_statements, statement))
+    assert not any(step.startswith("SCAN messages") for step in plan), plan
+    assert "SEARCH messages USING INDEX messages_waiting (queue=? AND rowid>?)" in plan
+    assert not any("PRIMARY KEY" in step for step in plan), plan
+
+
+def plan_of(path, open_queue, sql: str) -> list[str]:
+    open_queue().send(["x"])
+    names = dict.fromkeys(("name", "dead", "now", "max", "after", "limit"), 0)
+    connection = sqlite3.connect(path)
+    values = names if ":name" in sql else [0] * sql.count("?")
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    connection.close()
+    return plan
 
 
 def test_threads_that_send_at_the_same_time_lose_nothing_when_their_process_is_killed(path, open_queue, python):

@@ -56,7 +56,19 @@ def test_listing_leaves_them_where_they_are(run, queue):
     assert queue.depth().dead == 3
     limited = run("list", "--limit", "1")
     assert len(limited.stdout.splitlines()) == 1
-    assert limited.stderr == "resnet50  and 2 more\n"
+    command = "tagfleet dead-letters list --pool resnet50 --limit 1 --after "
+    assert limited.stderr.startswith(f"resnet50  and more: {command}")
+
+
+def test_listing_goes_on_as_the_last_line_says(run, queue):
+    bury(queue, *(job(f"{number}.jpg") for number in range(5)))
+    names, more = [], "tagfleet dead-letters list --limit 2"
+    while more:
+        page = run(*more.partition("dead-letters ")[2].split())
+        names += [line.rpartition("  ")[2] for line in page.stdout.splitlines()]
+        more = page.stderr
+    assert names == [f"{number}.jpg" for number in range(5)]
+    assert run("list", "--after", "999").stderr == "no dead letters behind 999\n"
 
 
 def test_a_notification_is_shown_as_its_file(run, queue):

@@ -128,6 +128,29 @@ def test_dead_letters_are_listed_and_stay(web):
     assert web.backend.jobs("resnet50").depth().dead == 1
 
 
+def test_dead_letters_come_in_pages(web):
+    web.upload(web.batch(), *((f"{number}.jpg", b"%d" % number) for number in range(7)))
+    web.give_up()
+    names, cursor, pages = [], "", 0
+    while cursor is not None:
+        page = web.get(f"/fleet/dead-letters?limit=3{cursor and '&cursor='}{cursor}")
+        names += [letter["name"] for letter in page["dead_letters"]]
+        cursor, pages = page["next_cursor"], pages + 1
+    assert (names, pages) == ([f"{number}.jpg" for number in range(7)], 3)
+
+
+@pytest.mark.parametrize("cursor", ["resnet50", "resnet50:-1", "resnet50:1;", ":", "resnet50:" + "9" * 30])
+def test_a_cursor_that_is_none_is_refused(web, cursor):
+    answer = web.client.get("/api/v1/fleet/dead-letters", query_string={"cursor": cursor})
+    assert answer.status_code == 422
+    assert "cursor" in answer.json["errors"]
+
+
+def test_a_cursor_of_a_pool_that_is_gone_finds_nothing(web):
+    bury(web)
+    assert web.get("/fleet/dead-letters?cursor=gone:0") == {"dead_letters": [], "next_cursor": None}
+
+
 def test_a_dead_letter_that_is_no_job_says_so(web):
     queue = web.backend.jobs("resnet50")
     queue.send(["{}"])
@@ -144,7 +167,7 @@ def test_a_redriven_image_gets_its_result_in_place_of_the_failure(web):
     assert web.get(f"/batches/{batch}")["request_counts"]["failed"] == 1
     assert post(web, "/dead-letters/redrive").json == {"redriven": 1}
     assert post(web, "/dead-letters/redrive").json == {"redriven": 0}
-    assert web.get("/fleet/dead-letters") == {"dead_letters": []}
+    assert web.get("/fleet/dead-letters") == {"dead_letters": [], "next_cursor": None}
     web.finish(*map(web.result_of, web.jobs()))
     web.collect()
     assert web.get(f"/batches/{batch}")["request_counts"]["failed"] == 0

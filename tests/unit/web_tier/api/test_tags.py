@@ -214,6 +214,14 @@ def test_tags_are_counted_over_all_batches_and_found_by_their_beginning(web):
     assert web.get("/tags?q=dog")["tags"][0]["count"] == 2
 
 
+def test_tags_of_one_batch_are_counted_and_a_strange_batch_is_not_found(web):
+    batch, _ = tagged(web, {"dog": 0.9, "door": 0.1}, {"Dog": 0.4})
+    tagged(web, {"dog": 0.9, "cat": 0.1})
+    assert web.get(f"/tags?batch_id={batch}") == {"tags": [{"name": "dog", "count": 2}, {"name": "door", "count": 1}]}
+    assert web.get(f"/tags?batch_id={batch}&q=DOO&limit=1") == {"tags": [{"name": "door", "count": 1}]}
+    assert web.client.get("/api/v1/tags?batch_id=bat_x").status_code == 404
+
+
 def test_images_are_found_by_tag_over_all_batches(web):
     _, (first, second) = tagged(web, {"dog": 0.9}, {"dog": 0.2, "dog house": 0.3})
     web.clock.now += 1
@@ -261,6 +269,51 @@ def test_found_images_come_in_pages_newest_first(web):
             cursor = page["next_cursor"]
         assert seen == sorted(set(seen), reverse=True)
         assert len(seen) == expected
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("upload", [0, 1, 2, 3]),
+        ("latest", [0, 3, 2, 1]),
+        ("surest", [0, 2, 1, 3]),
+        ("unsure", [1, 2, 0, 3]),
+    ],
+)
+def test_results_come_in_the_order_asked_for(web, order, expected):
+    batch, ids = tagged(web, {"cat": 0.4}, {"dog": 0.2}, {"cat": 0.8, "dog": 0.1}, {})
+    patch(web, f"/images/{ids[0]}/tags", add=["dog"])
+    found, cursor = [], ""
+    while cursor is not None:
+        page = web.get(f"/batches/{batch}/results?order={order}&limit=1{cursor and '&cursor=' + cursor}")
+        found += [ids.index(item["image_id"]) for item in page["results"]]
+        cursor = page["next_cursor"]
+    assert found == expected
+    assert [item["image_id"] for item in web.get(f"/batches/{batch}/results?q=CA")["results"]] == [ids[0], ids[2]]
+
+
+@pytest.mark.parametrize("order", ["latest", "surest", "unsure"])
+def test_a_cursor_of_another_order_is_refused_by_a_sentence(web, order):
+    batch, _ = tagged(web, {"cat": 0.4}, {})
+    cursors = {
+        given: web.get(f"/batches/{batch}/results?order={given}&limit=1")["next_cursor"]
+        for given in ("upload", "latest", "surest", "unsure")
+    }
+    invalid = [
+        "",
+        order,
+        f"{order}_",
+        f"{order}_x",
+        f"{order}_1_x",
+        f"{order}_1_nan",
+        f"{order}_1_0.5_1",
+        f"{order}_-1",
+    ]
+    for cursor in (*invalid, *(cursor for given, cursor in cursors.items() if given != order)):
+        answer = web.client.get(f"/api/v1/batches/{batch}/results?order={order}&cursor={cursor}")
+        assert answer.status_code == 422, cursor
+        assert f"pass the next_cursor of a page with order={order}" in answer.json["detail"]
+        assert list(answer.json["errors"]) == ["cursor"]
 
 
 def test_results_by_tag_and_confidence(web):

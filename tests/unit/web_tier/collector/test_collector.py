@@ -185,3 +185,21 @@ def test_a_result_of_an_image_keeps_what_the_worker_said(web):
     assert item["tags"][0]["confidence"] is None
     assert (item["caption"], item["tagger"]) == ("a dog", "resnet50@1")
     assert item["finished_at"] == "2027-01-15T08:00:01.500+00:00"
+
+
+def test_a_sweep_gives_back_the_space_of_delivered_messages(web):
+    queue = web.backend.jobs("resnet50")
+    queue.send(["x" * 20_000] * 1_000)
+    queue.delete(queue.receive(1_000, 0))
+    file = web.settings.home / "queues.db"
+    assert file.stat().st_size > 16 << 20
+    web.collector.sweep()
+    assert file.stat().st_size < 1 << 20
+
+
+def test_a_sweep_goes_on_though_the_space_cannot_be_given_back(web, monkeypatch):
+    def fail(_path):
+        raise Unavailable("cannot use queues.db: the disk is full")
+
+    monkeypatch.setattr("core.local.queue_upkeep.shrink", fail)
+    web.collector.sweep()

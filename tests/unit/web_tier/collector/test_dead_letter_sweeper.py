@@ -6,7 +6,9 @@ import pytest
 
 from core.domain.messages import Job, encode
 from core.errors import Unavailable
+from core.storage import layout
 from web_tier.catalog.results import ImageOutcome
+from web_tier.collector import dead_letter_sweeper as module
 from web_tier.collector.dead_letter_sweeper import DeadLetterSweeper
 
 
@@ -182,3 +184,155 @@ def test_read_letters_are_read_again_on_a_change_or_after_a_while(web):
     web.give_up()
     web.collector.sweep()
     assert slow.received == 4
+
+
+class CountingStore:
+    """A store that counts the requests about results."""
+
+    def __init__(self, store) -> None:
+        self._store = store
+        self.gets = self.puts = 0
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    def get(self, *arguments):
+        self.gets += 1
+        return self._store.get(*arguments)
+
+    def put(self, *arguments, **options):
+        self.puts += 1
+        return self._store.put(*arguments, **options)
+
+    @property
+    def asked(self) -> tuple[int, int]:
+        asked, self.gets, self.puts = (self.gets, self.puts), 0, 0
+        return asked
+
+
+@pytest.fixture
+def store(web) -> CountingStore:
+    return CountingStore(web.backend.store)
+
+
+@pytest.fixture
+def new_sweeper(web, store):
+    """Makes sweepers, as further collectors or a restarted one have."""
+    return lambda: DeadLetterSweeper(
+        store,
+        web.catalog,
+        10,
+        web.clock,
+        lambda outcomes: web.catalog.record(outcomes, web.clock()).new if outcomes else 0,
+    )
+
+
+def bulk(web, count: int) -> list[Job]:
+    """Dead letters of a run over a bucket, whose failures are objects."""
+    jobs = [
+        Job(
+            batch_id="run_1",
+            image_id=f"00001-{n:05}",
+            key="k",
+            name=f"{n}.jpg",
+            tagger="t",
+            submitted_at=0,
+            store_only=True,
+        )
+        for n in range(count)
+    ]
+    web.backend.jobs("resnet50").send([encode(job) for job in jobs])
+    web.give_up()
+    return jobs
+
+
+def test_each_letter_is_handled_once_by_whichever_collector_and_across_restarts(web, store, new_sweeper):
+    queue = web.backend.jobs("resnet50")
+    bulk(web, 7)
+    first = new_sweeper()
+    first.sweep("resnet50", queue)
+    assert store.asked == (14, 7), "each is handled, and its result looked for once more at the end"
+    for _ in range(3):
+        first.sweep("resnet50", queue)
+        assert store.asked == (0, 0)
+    other = new_sweeper()
+    other.sweep("resnet50", queue)
+    assert store.asked == (7, 0)
+    web.clock.now += 301
+    first.sweep("resnet50", queue)
+    assert store.asked == (7, 0), "a look for a result that came late, and no failure stored again"
+    assert letters(web) == 7
+
+
+def test_a_sweep_handles_no_more_new_letters_than_it_has_time_for(web, store, new_sweeper, monkeypatch):
+    monkeypatch.setattr(module, "_GROUP", 2)
+    monkeypatch.setattr(module, "_MOST_NEW", 4)
+    bulk(web, 10)
+    sweeper = new_sweeper()
+    for stored in (4, 4, 2, 0):
+        sweeper.sweep("resnet50", web.backend.jobs("resnet50"))
+        assert store.asked[1] == stored
+
+
+def test_handled_letters_are_read_again_in_pages(web, store, new_sweeper, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_AGAIN", 3)
+    jobs = bulk(web, 7)
+    sweeper, queue = new_sweeper(), web.backend.jobs("resnet50")
+    for _ in range(3):
+        sweeper.sweep("resnet50", queue)
+    web.keep(web.result_of(jobs[6]))
+    web.clock.now += 301
+    store.asked  # noqa: B018  # begin again with no requests
+    for left, gets in ((7, 3), (7, 3), (6, 1), (6, 0)):
+        sweeper.sweep("resnet50", queue)
+        assert (letters(web), store.asked) == (left, (gets, 0))
+
+
+def test_a_letter_that_was_redriven_and_died_again_is_new(web, store, new_sweeper):
+    (job,) = bulk(web, 1)
+    sweeper, queue = new_sweeper(), web.backend.jobs("resnet50")
+    sweeper.sweep("resnet50", queue)
+    web.backend.store.delete([layout.result_key(job.batch_id, job.image_id)])
+    assert queue.redrive(10) == 1
+    web.give_up()
+    sweeper.sweep("resnet50", queue)
+    assert web.backend.store.get(layout.result_key(job.batch_id, job.image_id))
+
+
+def test_a_sweep_that_is_cut_off_is_repeated(web, store, new_sweeper):
+    bulk(web, 3)
+    queue = web.backend.jobs("resnet50")
+
+    def fail(_letters):
+        raise Unavailable("queue: locked")
+
+    dead = queue.dead_letters()
+    dead.mark_swept = fail
+    sweeper = new_sweeper()
+    with pytest.raises(Unavailable):
+        sweeper._sweep_new(queue, dead)
+    assert store.asked == (3, 3)
+    sweeper.sweep("resnet50", queue)
+    assert store.asked[1] == 3
+    assert letters(web) == 3
+
+
+def test_a_queue_without_pages_has_each_failure_stored_once(web, store, new_sweeper):
+    bulk(web, 5)
+    slow = Slow(web.backend.jobs("resnet50"))
+    sweeper = new_sweeper()
+    sweeper.sweep("resnet50", slow)
+    assert store.asked == (5, 5)
+    web.clock.now += 301
+    sweeper.sweep("resnet50", slow)
+    assert store.asked == (5, 0)
+
+
+def test_what_was_handled_is_remembered_for_so_many_letters(web, store, new_sweeper, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_REMEMBERED", 2)
+    bulk(web, 5)
+    sweeper = new_sweeper()
+    for _ in range(2):
+        sweeper.sweep("resnet50", Slow(web.backend.jobs("resnet50")))
+        assert len(sweeper._remembered) == 2
+        web.clock.now += 301
