@@ -42,7 +42,8 @@ def report(images: int, base: URL, scratch: Path, clock: Callable[[], float]) ->
                 times[operation.name] = median_ms(operation, clock)
                 kinds[operation.name] = operation.kind
             measured.append(times)
-            yield from exports.report(found, copy.render_as_string(hide_password=False))
+            if size == sizes[-1]:
+                yield from exports.report(found, copy.render_as_string(hide_password=False))
         _empty(scratch)
     rows = [Row(name, kinds[name], [times.get(name) for times in measured]) for name in kinds]
     yield f"{base.get_backend_name()}, {time.strftime('%Y-%m-%d')}:"

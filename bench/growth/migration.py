@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from alembic.config import Config
@@ -12,7 +14,8 @@ from sqlalchemy import URL
 
 import web_tier
 from bench.growth.catalogues import copied, ensure_filled, of_size, short
-from web_tier.catalog.database import migrate
+from web_tier.catalog.database import Database, migrate
+from web_tier.catalog.placing import Placing, PlacingCatalog
 
 
 def report(images: int, base: URL, scratch: Path) -> Iterator[str]:
@@ -25,6 +28,17 @@ def report(images: int, base: URL, scratch: Path) -> Iterator[str]:
         began = time.perf_counter()
         migrate(copy)
         yield f"migration from {before} to {newest}: {time.perf_counter() - began:.1f} s"
+        yield f"placing and counting its tags meanwhile, with pauses: {_placing(copy):.1f} s"
+
+
+def _placing(url: URL) -> float:
+    """Return the seconds until housekeeping has placed and counted all tags."""
+    with closing(Database(url)) as database:
+        placing = Placing(PlacingCatalog(database), time.time)
+        began, never = time.perf_counter(), threading.Event()
+        while placing.work(never):
+            pass
+        return time.perf_counter() - began
 
 
 def _at(database: str, revision: str) -> str:

@@ -81,18 +81,19 @@ def test_sizes_have_short_names(images, name):
     assert short(images) == name
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_every_operation_is_timed_at_each_size(base, tmp_path, monkeypatch):
     monkeypatch.setattr("bench.growth.timing._ENOUGH_S", 0.0)
+    monkeypatch.setattr("bench.growth.command._STEPS", (10, 1))
     (tmp_path / "scratch").mkdir()
-    lines = list(command.report(10_000, base, tmp_path / "scratch", count().__next__))
-    assert re.fullmatch(r"growth: slowest read \d+ ms, most grown ×[\d.]+, 10,000 images", lines[-1])
+    lines = list(command.report(1000, base, tmp_path / "scratch", count().__next__))
+    assert re.fullmatch(r"growth: slowest read \d+ ms, most grown ×[\d.]+, 1,000 images", lines[-1])
     cells = [line.split(" | ")[1:-1] for line in lines if line.startswith("| ") and "ms at" not in line]
     assert len(cells) > 40
-    (later,) = (ensure_filled(of_size(base, 100), 100),)
-    assert later is None, "catalogues are kept"
+    assert ensure_filled(of_size(base, 100), 100) is None, "catalogues are kept"
 
 
 def test_the_last_migration_is_timed(base, tmp_path):
     lines = list(migration.report(200, base, tmp_path))
-    assert lines[-1].startswith("migration from 0009 to 0010: ")
+    assert lines[1].startswith("migration from 0009 to 0010: ")
+    assert lines[2].startswith("placing and counting its tags")
