@@ -31,6 +31,7 @@ _COMMANDS = {
     "connections": ("connections:command", "answers while 2,400 connections are open"),
     "processes": ("processes:command", "GETs of one web process and of several"),
     "writers": ("writers:command", "waits of clients that write to the catalogue"),
+    "page": ("page:command", "the page on a large batch, in Chromium"),
     "growth": ("growth.command:command", "reads and writes as the catalogue grows"),
     "sizes": ("sizes:command", "write docs/sizes.md: the disk for a million photos"),
     "deletion": ("deletion:command", "deleting and cancelling a large batch"),
