@@ -33,6 +33,7 @@ _COMMANDS = {
     "writers": ("writers:command", "waits of clients that write to the catalogue"),
     "queue": ("queue_depth:command", "the local queue by messages that wait"),
     "databases": ("databases:command", "reads and results on SQLite beside PostgreSQL"),
+    "page": ("page:command", "the page on a large batch, in Chromium"),
     "growth": ("growth.command:command", "reads and writes as the catalogue grows"),
     "sizes": ("sizes:command", "write docs/sizes.md: the disk for a million photos"),
     "deletion": ("deletion:command", "deleting and cancelling a large batch"),
