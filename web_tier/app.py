@@ -26,7 +26,7 @@ from web_tier.api import (
 )
 from web_tier.api.exports import routes as exports
 from web_tier.catalog.database import ConnectionLost, Database, catalog_url
-from web_tier.http import guard, problems, routes
+from web_tier.http import compression, guard, problems, routes
 from web_tier.http.authentication import Authenticator
 from web_tier.page import docs
 from web_tier.page.routes import pages
@@ -80,6 +80,7 @@ def create_app(
     if watch:
         services.fleet.start(stopping)
     authenticator = Authenticator(settings, services.keys, services.rate_limits, clock)
+    compression.install(app, _OPEN)
     guard.install(app, settings)
     authenticator.install(app, _OPEN)
     problems.install(app)

@@ -49,10 +49,11 @@ def move_command(settings: Settings, url: str | None, undo: bool) -> None:
     from web_tier.catalog.database import catalog_url
     from web_tier.catalog.move_mark import CatalogMoved
     from web_tier.catalog.upkeep import move
+    from web_tier.catalog.upkeep.undo import undo as undo_move
 
     keep_private()
     if undo:
-        other = move.undo(catalog_url(settings))
+        other = undo_move(catalog_url(settings))
         click.echo(f"the catalogue can be used again. It does not have what was changed in {other} since the move")
         return
     if not url:

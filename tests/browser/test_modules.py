@@ -87,3 +87,77 @@ def test_a_name_is_found_and_matched_in_both_of_unicodes_forms(call: Any, page: 
         [composed, decomposed],
     )
     assert found == {"same": True, "name": decomposed, "found": [1, 1, 0]}
+
+
+SCALE = """async ([full, steps]) => {
+    const { Scale } = await import('/assets/js/scale.js');
+    const scale = new Scale();
+    scale.resize(full);
+    return steps.map((step) => (step === null ? scale.settle() : scale.follow(step, 800)));
+}"""
+
+
+def test_a_list_that_fits_moves_as_the_document_does(call: Any, page: Page) -> None:
+    steps = [-200, 0, 10, 7_000_000, 7_999_200, None]
+    assert page.evaluate(SCALE, [8_000_000, steps]) == [*steps[:-1], 0]
+
+
+def test_a_higher_list_is_reached_everywhere(call: Any, page: Page) -> None:
+    full = 52_800_000
+    begin, end, middle, *moved, by, after = page.evaluate(
+        SCALE, [full, [0, 8_000_000 - 800, 4_000_000, 4_001_000, 4_002_000, None, 4_000_164]]
+    )
+    assert begin == 0
+    assert end == full - 800
+    assert middle == full / 2
+    assert moved == [full / 2 + 1000, full / 2 + 2000], "small movements move the list by as much"
+    assert by == round(2000 * 7_900_000 / (full - 100_000)) - 2000
+    assert after == pytest.approx(full / 2 + 2000 + (4_000_164 - (4_002_000 + by)), abs=1), "a rest moves nothing"
+
+
+@pytest.mark.parametrize("share", [0.001, 0.2, 0.5, 0.9, 0.9999])
+def test_places_of_a_list_and_of_its_document_are_inverse(call: Any, page: Page, share: float) -> None:
+    inverse = """async ([full, at]) => {
+        const { Scale } = await import('/assets/js/scale.js');
+        const scale = new Scale();
+        scale.resize(full);
+        return scale.toList(scale.toDocument(at));
+    }"""
+    for full in (9_000_000, 52_800_000, 400_000_000):
+        assert page.evaluate(inverse, [full, share * full]) == pytest.approx(share * full, abs=1)
+
+
+LARGE = """async () => {
+    const { LargeEntries } = await import('/assets/js/large.js');
+    const entries = new LargeEntries('bat_none', [], () => {});
+    const names = (show) => {
+        const found = entries.filter({ show, text: '', chip: '', atLeast: 0, order: 'name' });
+        return Array.from({ length: found.length }, (_, n) => found.at(n)?.name ?? '');
+    };
+    const files = ['c.jpg', 'a.jpg', 'b10.jpg', 'b9.jpg'].map((name) => ({ file: new File([], name), name, bytes: 3 }));
+    const made = entries.addFiles(files);
+    for (const entry of made) entry.upload = { state: 'waiting', sent: 0, reason: '' };
+    const answers = { order: made.map(({ name }) => name) };
+    made[0].upload.state = made[3].upload.state = 'refused';
+    entries.sort([made[0], made[3]]);
+    answers.all = names('all');
+    answers.failed = names('failed');
+    made[3].upload.state = 'waiting';
+    entries.sort([made[3]]);
+    entries.stored(made[1], {});
+    answers.after = names('all');
+    const { waiting, failed, refused, all } = entries.counts();
+    answers.counts = { waiting, failed, refused, all };
+    entries.close();
+    return answers;
+}"""
+
+
+def test_files_of_a_large_batch_are_kept_until_the_server_has_them(call: Any, page: Page) -> None:
+    assert page.evaluate(LARGE) == {
+        "order": ["a.jpg", "b9.jpg", "b10.jpg", "c.jpg"],
+        "all": ["a.jpg", "c.jpg", "b9.jpg", "b10.jpg"],
+        "failed": ["a.jpg", "c.jpg"],
+        "after": ["a.jpg", "b10.jpg", "c.jpg"],
+        "counts": {"waiting": 2, "failed": 1, "refused": 1, "all": 3},
+    }

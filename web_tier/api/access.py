@@ -32,7 +32,7 @@ def keys_blueprint(services: Services) -> Blueprint:
         "POST /keys",
         scope="operate",
         body=KeyRequest,
-        answer=Answer(NewKeyOut, 201),
+        answer=Answer(NewKeyOut, 201, secret=True),
         errors={403: "Your own key lacks a scope"},
     )
     def create_key(body: KeyRequest) -> dict[str, Any]:

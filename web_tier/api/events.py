@@ -3,7 +3,8 @@
 1. An event's id is a change number of the batch.
 2. A reader who comes back with the last id it saw gets every image that changed since, in its current state, and none
    twice.
-3. The server's event loop drives a stream (`EventStream`); a server without one gives it a thread.
+3. A reader who only counts (`items=false`) gets the batch, and no images.
+4. The server's event loop drives a stream (`EventStream`); a server without one gives it a thread.
 """
 
 from __future__ import annotations
@@ -49,13 +50,14 @@ def blueprint(services: Services, authenticator: Authenticator) -> Blueprint:
     def follow_batch(batch_id: str, query: EventsQuery) -> Response:
         """Follow a batch by server-sent events
 
-        Starts with what is there, or after the id in Last-Event-ID (or last_event_id); ends after `completed`.
+        Starts with what is there, or after the id in Last-Event-ID (or last_event_id); ends after `completed`. With
+        `items=false` it has only the batch itself, whenever that changes.
         """
         after = _last_event_id(query)
         services.catalog.read_change(batch_id)  # a batch that doesn't exist is a 404 and not an empty stream
         if not seats.take():
             raise Refused(503, "Too many event streams are open; close some.", headers={"Retry-After": "5"})
-        events = batch_events(services, batch_id, after, key_ended=authenticator.key_ended())
+        events = batch_events(services, batch_id, after if query.items else None, key_ended=authenticator.key_ended())
         offer: list[EventStream] | None = request.environ.get(OFFER)
         if offer is None:
             response = Response(follow(events), mimetype=_EVENT_STREAM)
@@ -73,13 +75,14 @@ def blueprint(services: Services, authenticator: Authenticator) -> Blueprint:
 def batch_events(
     services: Services,
     batch_id: str,
-    after: int,
+    after: int | None,
     *,
     key_ended: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[bytes]:
     """Yield the events beyond the change number `after`, and b"" whenever there is nothing to send for the moment.
 
+    Without a number it yields no images, only the batch.
     Ends with the batch, with the process, and when the reader's key has ended. `clock` is monotonic, in seconds.
     """
     yield b"retry: %d\n\n" % _RETRY_MS
@@ -92,7 +95,7 @@ def batch_events(
                     return  # a reader who comes back is asked for a live key
                 state = feed.latest(clock())
                 if state is not sent:
-                    while burst := feed.after(after, state):
+                    while after is not None and (burst := feed.after(after, state)):
                         after = burst.last
                         yield burst.events
                     sent, sent_at = state, clock()

@@ -43,8 +43,10 @@ def parse_cursor(order: Order, cursor: str) -> Place:
 
 
 def _place(order: Order, fields: list[str]) -> Place | None:
-    number = int(fields[0]) if fields[0].isascii() and fields[0].isdigit() else -1
-    if not 0 <= number <= _MAX_NUMBER or len(fields) != (2 if order in ("surest", "unsure") else 1):
+    if len(fields) != (2 if order in ("surest", "unsure") else 1) or not (fields[0].isascii() and fields[0].isdigit()):
+        return None
+    number = int(fields[0])
+    if number > _MAX_NUMBER:
         return None
     if len(fields) == 1 or fields[1] == _NONE:
         return Place(number)

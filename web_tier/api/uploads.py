@@ -110,7 +110,7 @@ def _declare_without_bytes(uploads: Resource, services: Services) -> None:
         "POST /uploads",
         scope="write",
         body=FormRequest,
-        answer=Answer(FormOut, 201),
+        answer=Answer(FormOut, 201, secret=True),
         errors={404: "There is no such batch, or the store of this deployment has no upload forms", 409: _CLOSED},
     )
     def create_upload(body: FormRequest) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def blueprint(services: Services) -> Blueprint:
         "POST /webhooks",
         scope="operate",
         body=WebhookRequest,
-        answer=Answer(NewWebhookOut, 201),
+        answer=Answer(NewWebhookOut, 201, secret=True),
         errors={422: "The request is not as described, or nothing is sent to this address"},
     )
     def create_webhook(body: WebhookRequest) -> dict[str, Any]:

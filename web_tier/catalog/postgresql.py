@@ -226,7 +226,7 @@ _ADVICE = {
     "42501": "this user may not do that; it must own the database's tables",
     "53100": "its disk is full; free some space, what was accepted is kept",
     "53300": "it has no connection free; raise its max_connections",
-    "55P03": f"another transaction has locked a row for {_LOCK_S} s; is a host stopped?",
+    "55P03": f"another transaction has locked a row for {_LOCK_S} s; is a host stopped, or the catalogue being moved?",
     "57": "it is shutting down or starting up",
     "57014": "it cancelled a statement that took too long",
 }

@@ -13,25 +13,16 @@ An earlier version changes tags without counting; `recount` corrects what it lef
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Select,
-    Text,
-    bindparam,
-    delete,
-    func,
-    select,
-    tuple_,
-    update,
-)
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ColumnElement, Connection, Delete, bindparam, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
+from web_tier.catalog.many_rows import ManyRows, Values
 from web_tier.catalog.tables import tag_counts, tags
+
+_Insert = sqlite.Insert | postgresql.Insert
 
 ALL = ""
 """Stands for all batches."""
@@ -55,12 +46,16 @@ class Changes:
 
     def write(self, connection: Connection) -> None:
         """Write all changes."""
-        changed = [(batch_id, key, name, by) for (batch_id, key), (by, name) in sorted(self._by.items()) if by]
+        changed = [_row(*of, *by) for of, by in sorted(self._by.items()) if by[0]]
         if changed:
-            _upsert(connection, changed)
-        fallen = [(batch_id, key) for batch_id, key, _, by in changed if by < 0]
+            _ADD.execute(connection, changed)
+        fallen = [{"of_batch": batch_id, "of_key": key} for (batch_id, key), (by, _) in self._by.items() if by < 0]
         if fallen:
-            _delete_empty(connection, fallen)
+            _DELETE_EMPTY.execute(connection, fallen)
+
+
+def _row(batch_id: str, key: str, images: int, name: str) -> dict[str, Any]:
+    return {"batch_id": batch_id, "key": key, "name": name, "images": images}
 
 
 def subtract_batch(connection: Connection, batch_id: str) -> None:
@@ -120,7 +115,8 @@ def _a_name(connection: Connection, batch_id: str, key: str) -> str:
 
 def correct_all(connection: Connection, names: Mapping[str, str]) -> None:
     """Set the counts of all batches together to the sums over the batches, for tags given by key, with a name each."""
-    _upsert(connection, [(ALL, key, names[key], 0) for key in sorted(names)])  # locks them: every writer begins there
+    # Every writer of such a tag begins with this row, so it waits.
+    _ADD.execute(connection, [_row(ALL, key, 0, names[key]) for key in sorted(names)])
     each = (tag_counts.c.batch_id != ALL) & tag_counts.c.key.in_(names)
     sums = dict(connection.execute(_SUMS.where(each)).all())
     of_all = tag_counts.c.batch_id == ALL
@@ -132,46 +128,26 @@ def correct_all(connection: Connection, names: Mapping[str, str]) -> None:
 _SUMS = select(tag_counts.c.key, func.sum(tag_counts.c.images)).group_by(tag_counts.c.key)
 
 
-def _upsert(connection: Connection, changed: Sequence[tuple[str, str, str, int]]) -> None:
-    if connection.dialect.name == "postgresql":
-        columns = map(list, zip(*changed, strict=True))
-        connection.execute(_UPSERT_POSTGRESQL, dict(zip(_COLUMNS, columns, strict=True)))
-    else:
-        connection.exec_driver_sql(_UPSERT_SQLITE, list(changed))
-
-
-def _delete_empty(connection: Connection, fallen: Sequence[tuple[str, str]]) -> None:
-    if connection.dialect.name == "postgresql":
-        columns = map(list, zip(*fallen, strict=True))
-        connection.execute(_DELETE_POSTGRESQL, dict(zip(_COLUMNS, columns, strict=False)))
-    else:
-        connection.exec_driver_sql(_DELETE_SQLITE, list(fallen))
-
-
-_COLUMNS = ("batch_id", "key", "name", "images")
-_UPSERT_SQLITE = """
-    INSERT INTO tag_counts (batch_id, key, name, images) VALUES (?, ?, ?, ?) ON CONFLICT (batch_id, key)
-    DO UPDATE SET images = tag_counts.images + excluded.images, name = max(tag_counts.name, excluded.name)"""
-_DELETE_SQLITE = "DELETE FROM tag_counts WHERE batch_id = ? AND key = ? AND images <= 0"
-
-
-def _unnested(*names: str) -> Select[Any]:
-    """Select rows from parameters that are arrays, one for each column: one statement instead of many."""
-    kinds = {"images": BigInteger()}
-    arrays = (bindparam(name, type_=postgresql.ARRAY(kinds.get(name, Text()))) for name in names)
-    return select(func.unnest(*arrays).table_valued(*names).render_derived())
-
-
-def _upserting() -> postgresql.Insert:
-    inserting = postgresql.insert(tag_counts).from_select(_COLUMNS, _unnested(*_COLUMNS))
+def _adding(inserting: _Insert, greatest: Callable[..., ColumnElement[str]]) -> _Insert:
     new = inserting.excluded
     return inserting.on_conflict_do_update(
         index_elements=["batch_id", "key"],
-        set_={"images": tag_counts.c.images + new.images, "name": func.greatest(tag_counts.c.name, new.name)},
+        set_={"images": tag_counts.c.images + new.images, "name": greatest(tag_counts.c.name, new.name)},
     )
 
 
-_UPSERT_POSTGRESQL = _upserting()
-_DELETE_POSTGRESQL = delete(tag_counts).where(
-    tuple_(tag_counts.c.batch_id, tag_counts.c.key).in_(_unnested("batch_id", "key")), tag_counts.c.images <= 0
-)
+def _adding_all(values: Values) -> _Insert:
+    inserting = postgresql.insert(tag_counts)
+    return _adding(inserting.from_select(list(values), select(*values.values())), func.greatest)
+
+
+_ADD = ManyRows(dict(tag_counts.c), _adding(sqlite.insert(tag_counts), func.max), _adding_all)
+
+
+def _deleting_empty(values: Values) -> Delete:
+    named = tag_counts.c.batch_id == values["of_batch"], tag_counts.c.key == values["of_key"]
+    return delete(tag_counts).where(*named, tag_counts.c.images <= 0)
+
+
+_NAMED = {"of_batch": tag_counts.c.batch_id, "of_key": tag_counts.c.key}
+_DELETE_EMPTY = ManyRows(_NAMED, _deleting_empty({name: bindparam(name) for name in _NAMED}), _deleting_empty)

@@ -38,12 +38,14 @@ class Answer:
 
     `content` is the schema of a JSON answer, or OpenAPI's media type objects by media type, or None where there is no
     body. `also` describes further statuses with the same content.
+    `secret` says that it contains a key, a secret or a signature; `compression` leaves such an answer as it is.
     """
 
     content: type[BaseModel] | Mapping[str, Any] | None = None
     status: int = 200
     description: str = "Successful response"
     also: Mapping[int, str] = field(default_factory=dict)
+    secret: bool = False
 
 
 @dataclass(frozen=True)

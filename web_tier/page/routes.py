@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, jsonify, redirect, render_template, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from core.imaging.extensions import EXTENSIONS
@@ -21,8 +19,6 @@ _OF_FLEET = {"capform.js", "changes.js", "fleet.js", "plot.js", "plots.js", "reg
 _LATER = {"batches.js", "keys.js", "types.js"} | _OF_FLEET
 """Scripts that the first view does not need."""
 _ICONS = (("192", "any"), ("512", "any"), ("maskable", "maskable"))
-_TEXT = {"text/html", "text/css", "text/javascript", "application/javascript", "image/svg+xml"}
-_WORTH_COMPRESSING = 500
 
 pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
 """Needs `MAX_IMAGE_MB`, which the page shows, and `MAX_REQUEST_MB`, which it never exceeds, in the app's config."""
@@ -94,31 +90,6 @@ def share() -> AnyResponse:
     Nothing is stored, and the page explains how to continue.
     """
     return redirect("/?shared=lost", 303)
-
-
-@pages.after_request
-def compress(response: Response) -> Response:
-    """Compress text: phones load the page, too."""
-    if response.mimetype not in _TEXT or response.status_code != 200 or "Content-Encoding" in response.headers:
-        return response
-    response.vary.add("Accept-Encoding")
-    if not request.accept_encodings["gzip"] or "Range" in request.headers:
-        return response
-    response.direct_passthrough = False
-    plain = response.get_data()
-    if len(plain) >= _WORTH_COMPRESSING:
-        response.set_data(_compressed(plain))
-        response.headers["Content-Encoding"] = "gzip"
-        response.headers.pop("Accept-Ranges", None)
-        tag, _ = response.get_etag()
-        if tag:
-            response.set_etag(tag, weak=True)  # the same text, but not the same bytes
-    return response
-
-
-@lru_cache(maxsize=128)
-def _compressed(plain: bytes) -> bytes:
-    return gzip.compress(plain, compresslevel=6, mtime=0)
 
 
 def _assets() -> list[str]:

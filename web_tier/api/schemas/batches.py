@@ -214,6 +214,7 @@ class EventsQuery(BaseModel):
     last_event_id: Annotated[int, Field(ge=0, le=_MAX_ID)] | None = Field(
         None, description="Used if the header Last-Event-ID is missing"
     )
+    items: bool = Field(True, description="false leaves out the `item` events: for followers who only count")
 
 
 class ExportQuery(BaseModel):

@@ -30,7 +30,6 @@ from web_tier.catalog.move_mark import (
     Role,
     forget_copied,
     read_copied,
-    read_mark,
     with_role,
     write_copied,
     write_mark,
@@ -38,7 +37,7 @@ from web_tier.catalog.move_mark import (
 from web_tier.catalog.schema_revision import check_revision
 from web_tier.catalog.upkeep.rows import Checksum, Replaced, Row, key_names, summed, tables_in_order, without_nul
 from web_tier.catalog.upkeep.side import RowRefused, Side
-from web_tier.catalog.upkeep.sides import side_of
+from web_tier.catalog.upkeep.sides import mark_of, side_of
 
 _REPORT_EVERY = 5_000
 _MAY_BE_LOST = ("samples",)
@@ -89,37 +88,6 @@ def move(source: URL, target: URL, now: Callable[[], float], progress: Progress)
             side.close()
 
 
-def undo(url: URL) -> str:
-    """Let the catalogue at `url` be used again after it was moved. Return where it was moved to.
-
-    Raises TagfleetError if it was not moved.
-    """
-    side = side_of(url)
-    try:
-        mark = _read_mark(side)
-        if mark is None or mark.role not in (Role.LEFT, Role.LEAVING):
-            raise TagfleetError(f"catalogue {side.place}: it was not moved, so there is nothing to undo")
-        with side.writing() as connection:
-            write_mark(connection, _before(mark))
-        return mark.other
-    finally:
-        side.close()
-
-
-def _before(mark: Mark) -> Mark | None:
-    """Return the mark that a catalogue had before it was moved."""
-    if not mark.earlier:
-        return None
-    return Mark(Role.ARRIVED, mark.earlier[-1], mark.other, mark.at, mark.earlier[:-1])
-
-
-def _read_mark(side: Side) -> Mark | None:
-    if not side.exists():
-        return None
-    with side.reading() as connection:
-        return read_mark(connection)
-
-
 class _Move:
     def __init__(
         self, source: Side, target: Side, source_url: URL, target_url: URL, now: Callable[[], float], progress: Progress
@@ -151,7 +119,7 @@ class _Move:
         place = self._source.place
         if not self._source.exists():
             raise TagfleetError(f"catalogue {place}: there is no catalogue that could be moved")
-        before = _read_mark(self._source)
+        before = mark_of(self._source)
         if before is not None and before.role is Role.LEFT and self._is_last_step(before):
             return before
         if before is not None and before.role in (Role.LEFT, Role.ARRIVING):
@@ -174,7 +142,7 @@ class _Move:
         return mark
 
     def _is_last_step(self, left: Mark) -> bool:
-        there = _read_mark(self._target)
+        there = mark_of(self._target)
         return (
             left.other == self._target.place
             and there is not None
@@ -184,7 +152,7 @@ class _Move:
 
     def _mark_target(self, mark: Mark) -> None:
         """Take the target for this move. Raises TagfleetError if it has the data of another catalogue."""
-        there = _read_mark(self._target)
+        there = mark_of(self._target)
         continues = there is not None and there.role is Role.ARRIVING and there.move == mark.move
         if not continues:
             self._refuse_if_in_use(there, mark)

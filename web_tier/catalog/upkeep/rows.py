@@ -35,8 +35,10 @@ def key_names(table: Table) -> list[str]:
 
 def select_sql(table: Table, dialect: str, *, ordered: bool = False) -> str:
     """Return the query of all rows, if `ordered` in the order of their keys."""
-    columns = ", ".join(_expression(name, column.type, dialect) for name, column in table.columns.items())
-    order = ", ".join(f'"{name}"' for name in key_names(table))
+    # Qualified: SQLite would take a quoted name that is no column for a text.
+    names = {name: f'"{table.name}"."{name}"' for name in table.columns.keys()}  # noqa: SIM118  # no dict
+    columns = ", ".join(_expression(names[name], column.type, dialect) for name, column in table.columns.items())
+    order = ", ".join(names[name] for name in key_names(table))
     return f'SELECT {columns} FROM "{table.name}"' + (f" ORDER BY {order}" if ordered else "")  # noqa: S608
 
 
@@ -44,8 +46,8 @@ def _expression(name: str, type_: object, dialect: str) -> str:
     if dialect == "postgresql":
         for of_type, change in _POSTGRESQL:
             if isinstance(type_, of_type):
-                return f'"{name}"{change}'
-    return f'"{name}"'
+                return name + change
+    return name
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from sqlalchemy import func, make_url, select
 
 from config.settings import Settings
 from core.errors import Unavailable
@@ -16,6 +17,8 @@ from tests.forwarder import Forwarder
 from tests.postgresql import Node, replicated
 from tests.unit.web_tier.conftest import Web
 from tests.unit.web_tier.placed import served, until
+from web_tier.catalog.database import Database
+from web_tier.catalog.tables import samples
 
 
 @dataclass
@@ -153,6 +156,21 @@ def test_pooled_connections_to_a_server_that_is_fenced_off_are_replaced(site):
     assert site.web.client.get("/api/v1/batches").status_code == 200  # it can be read
     site.address.target = site.new.port
     assert [site.answers() for _ in range(20)] == [201] * 20
+
+
+def test_a_query_leaves_a_fenced_server_without_asking_it(site):
+    """The server reports with the rows that it is read only, so none of its rows are used."""
+    database = Database(make_url(f"postgresql+psycopg://postgres@127.0.0.1:{site.address.port}/postgres"), lambda: 0.0)
+    count = select(func.count()).select_from(samples)
+    assert [database.fetch(count)[0][0] for _ in range(3)] == [0] * 3
+    site.new.promote()
+    site.old.say("ALTER SYSTEM SET default_transaction_read_only = on")
+    site.old.say("SELECT pg_reload_conf()")
+    until(lambda: site.old.ask("SHOW default_transaction_read_only") == "on", "the server keeps its settings")
+    site.address.target = site.new.port
+    site.new.say("INSERT INTO samples (slot, at, sample) VALUES (1, 1.0, '{}')")
+    assert [database.fetch(count)[0][0] for _ in range(3)] == [1] * 3
+    database.close()
 
 
 def test_of_two_hosts_in_the_url_the_one_that_takes_writes_is_found(site, settings):

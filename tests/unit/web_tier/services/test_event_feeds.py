@@ -54,6 +54,13 @@ def test_a_stream_resumes_after_the_last_event_that_was_seen(web):
         assert read(web.client.get(f"/api/v1/batches/{batch}/events?last_event_id={last}").text) == rest
 
 
+def test_a_reader_who_only_counts_gets_no_images(web):
+    batch, _ = completed(web, 3)
+    events = read(web.client.get(f"/api/v1/batches/{batch}/events?items=false").text)
+    assert [kind for kind, *_ in events] == ["batch", "completed"]
+    assert events[0][2]["request_counts"]["completed"] == 3
+
+
 def test_an_id_that_is_none_starts_from_the_beginning(web):
     batch, _ = completed(web, 2)
     for id_ in ("", "x", "-1", "1e5", "9" * 40):

@@ -48,3 +48,13 @@ def test_what_another_version_decided_by_is_shown_as_far_as_it_is_a_number(web, 
 
 def test_before_the_first_decision_there_are_no_terms(families):
     assert not families()["tagfleet_decision_rule"].samples
+
+
+def test_lines_that_any_web_process_of_the_host_lost_are_counted(web, families):
+    """A scrape meets one of the processes."""
+    host = web.client.application.extensions["tagfleet"].host
+    host.memory.enter(1)
+    host.lines_dropped.own = 7
+    host.memory.enter(0)
+    samples = families()["tagfleet_log_lines_dropped"].samples
+    assert {sample.labels["process"]: sample.value for sample in samples}["web"] == 7

@@ -35,8 +35,11 @@ from web_tier.services.removal import Removal
 LARGE = 1200
 """More than a request removes itself, and than one group holds."""
 
-MARKED = [1, 4, 4]
-"""Rows written to delete the batch `large`: its own, and two counts of each of its two tags, which are then deleted."""
+MARKED = ([1, 2, 2, 2], [1, 0, 2, 2])
+"""Rows written to delete the batch `large`: its own, its counts of two tags, and those of all, which are then deleted.
+
+SQLite does not say how many rows a statement deletes that returns them.
+"""
 
 
 @pytest.fixture
@@ -115,7 +118,8 @@ def test_a_deletion_writes_no_row_of_an_image(web, large):
     database = web.catalog.database
     with statements() as found:
         LifecycleCatalog(database).delete(large, 1.0)
-    assert found == [MARKED]
+    (written,) = found
+    assert written in MARKED
     assert rows(web, large)["images"] == LARGE, "they go later"
 
 
@@ -350,7 +354,8 @@ def test_retention_marks_and_the_collector_removes(web, large, other):
     house = Housekeeping(web.backend.store, LifecycleCatalog(web.catalog.database), ages, lambda: time.time() + 86_500)
     with statements() as found:
         house.mark()
-    assert found == [MARKED]
+    (written,) = found
+    assert written in MARKED
     assert web.client.get(f"/api/v1/batches/{large}").status_code == 404
     assert rows(web, large)["images"] == LARGE
 

@@ -45,7 +45,8 @@ export async function call(path, options) {
   let response;
   try {
     response = await fetch(ROOT + path, { cache: 'no-store', ...options });
-  } catch {
+  } catch (error) {
+    if (options?.signal?.aborted) throw error;
     lost();
     throw new ApiError(0, 'The server does not answer.');
   }
@@ -102,9 +103,11 @@ export const deleteBatch = (id) => call(`/batches/${encodeURIComponent(id)}`, { 
 /** @param {string|null} [cursor] @param {number} [limit] @returns {Promise<{batches: Batch[], next_cursor: string|null}>} */
 export const listBatches = (cursor, limit = 12) => call(`/batches${query({ limit, cursor })}`);
 
-/** @param {string} id @param {number} limit @param {string|null} [cursor] @returns {Promise<{results: Item[], next_cursor: string|null}>} */
-export const results = (id, limit, cursor) =>
-  call(`/batches/${encodeURIComponent(id)}/results${query({ limit, cursor })}`);
+/**
+ * @param {string} id @param {Record<string, string|number|null>} wanted `limit`, `cursor` and filters
+ * @param {AbortSignal} [signal] @returns {Promise<{results: Item[], next_cursor: string|null}>}
+ */
+export const results = (id, wanted, signal) => call(`/batches/${encodeURIComponent(id)}/results${query(wanted)}`, { signal });
 
 /** @returns {Promise<{models: import('./types.js').Model[]}>} */
 export const models = () => call('/models');

@@ -9,6 +9,7 @@ import { isOver } from './events.js';
 import { Filters } from './filters.js';
 import { about, bytes, count, dateTime, plural, rate } from './format.js';
 import { Grid } from './grid.js';
+import { Listing } from './large.js';
 import { Selecting } from './selecting.js';
 import { Session } from './session.js';
 import { Starting } from './starting.js';
@@ -21,6 +22,7 @@ export class BatchView {
   /** @type {Map<string, Session>} */ #sessions = new Map();
   /** @type {Session|null} */ #session = null;
   #announcedAt = 0;
+  /** The photo to scroll to. */ #place = 0;
   #starting = new Starting();
   #redraw = soon(() => this.#draw());
   #filters = new Filters(this.#redraw);
@@ -29,9 +31,13 @@ export class BatchView {
   /** @param {import('./detail.js').Detail} detail @param {import('./editor.js').Editor} editor @param {(path: string) => void} go */
   constructor(detail, editor, go) {
     this.detail = detail;
-    this.selecting = new Selecting(editor, () => this.#visible(), this.#redraw);
+    this.selecting = new Selecting(
+      editor,
+      { visible: () => this.#visible(), wanted: () => this.#filters.wanted, large: () => this.#session?.large ?? null },
+      this.#redraw,
+    );
     this.menu = new BatchMenu(go, (session) => this.#forget(session));
-    this.grid = new Grid(byId('results'), (entry) => new Card(entry, this.#actions));
+    this.grid = new Grid(byId('results'), (entry) => new Card(entry, this.#actions), () => this.#remember());
     this.selecting.keyboard(this.grid, byId('view-batch'));
     byId('batch-again').addEventListener('click', () => this.#session?.uploader?.again());
     byId('batch-finish').addEventListener('click', () => this.#session?.close());
@@ -70,6 +76,7 @@ export class BatchView {
       this.adopt(session);
     }
     this.#session = session;
+    this.#place = history.state?.photo ?? 0;
     session.addEventListener('change', this.#redraw);
     this.#filters.reset();
     this.menu.show(session);
@@ -85,6 +92,7 @@ export class BatchView {
     this.#session = null;
     this.grid.show([]);
     if (!session) return;
+    session.large?.close();
     session.removeEventListener('change', this.#redraw);
     if (session.uploading) return; // it continues in the background
     session.stop();
@@ -98,8 +106,21 @@ export class BatchView {
     this.#sessions.delete(session.id);
   }
 
+  /** @returns {import('./grid.js').Listing} */
   #visible() {
     return this.#session?.entries.filter(this.#filters.wanted) ?? [];
+  }
+
+  /** Keep the place in a large batch for a reload: the browser restores it before the photos are there. */
+  #remember() {
+    if (this.#session?.large && history.state?.photo !== this.grid.first) history.replaceState({ ...history.state, photo: this.grid.first }, '');
+  }
+
+  /** Return to the place of before a reload. @param {Session} session @param {import('./grid.js').Listing} visible */
+  #restore(session, visible) {
+    if (!this.#place || !visible.length) return;
+    if (session.large && this.#place < visible.length) this.grid.goTo(this.#place);
+    this.#place = 0;
   }
 
   #draw() {
@@ -119,12 +140,14 @@ export class BatchView {
     this.#drawUpload(session);
     this.#drawOpen(session);
     this.#filters.draw(counts, session.entries);
+    if (session.large) session.large.inUse = (imageId) => this.selecting.find(imageId);
     const visible = this.#visible();
     this.grid.show(visible);
     this.grid.refresh();
+    this.#restore(session, visible);
     this.detail.refresh();
     this.selecting.draw();
-    say(byId('results-empty'), visible.length || !counts.all ? '' : 'No photos match this filter.');
+    say(byId('results-empty'), emptyText(visible, counts.all));
   }
 
   /** @param {Batch|null} batch */
@@ -199,4 +222,11 @@ export class BatchView {
     byId('batch-again').hidden = !stuck;
     byId('batch-finish').hidden = trouble !== '';
   }
+}
+
+/** What to say while no photo is shown, or no more can be. @param {import('./grid.js').Listing} visible @param {number} all */
+function emptyText(visible, all) {
+  if (visible instanceof Listing && visible.pages.trouble) return visible.pages.trouble;
+  if (visible.length || !all) return '';
+  return visible instanceof Listing && !visible.pages.ended ? 'Looking for photos.' : 'No photos match this filter.';
 }

@@ -10,8 +10,12 @@ import { editableRow, showTags } from './tags.js';
 
 /** @typedef {import('./entries.js').Entry} Entry */
 
+/** In place of a photo that is not loaded yet. @type {Entry} */
+const COMING = { key: 'coming', name: 'Loading', bytes: 0, file: null, upload: null, item: null, hay: '' };
+
 /** @param {Entry} entry @returns {[string, string][]} */
 function facts(entry) {
+  if (entry === COMING) return [];
   /** @type {[string, string][]} */
   const rows = [['Size', bytes(entry.bytes)]];
   const { item } = entry;
@@ -25,7 +29,8 @@ function facts(entry) {
 
 export class Detail {
   #dialog = /** @type {HTMLDialogElement} */ (byId('detail'));
-  /** @type {Entry[]} */ #entries = [];
+  /** @type {import('./grid.js').Listing} */ #entries = [];
+  /** The photo on show; null until it is loaded. @type {Entry|null} */ #entry = null;
   #at = 0;
   /** The item whose boxes are drawn. @type {import('./types.js').Item|null} */ #boxed = null;
 
@@ -37,6 +42,11 @@ export class Detail {
     byId('detail-close').addEventListener('click', () => dialog.close());
     byId('detail-before').addEventListener('click', () => this.#step(-1));
     byId('detail-after').addEventListener('click', () => this.#step(1));
+    dialog.addEventListener('close', () => {
+      this.#entries.near?.('detail', 0, 0);
+      this.#entries = [];
+      this.#entry = null;
+    });
     dialog.addEventListener('click', (event) => event.target === dialog && dialog.close());
     dialog.addEventListener('keydown', (event) => {
       if (event.key === 't' && !(event.target instanceof HTMLInputElement) && !byId('detail-add').hidden) {
@@ -48,9 +58,10 @@ export class Detail {
     });
   }
 
-  /** @param {Entry} entry @param {Entry[]} among what Previous and Next walk through */
+  /** @param {Entry} entry @param {import('./grid.js').Listing} among what Previous and Next walk through */
   open(entry, among) {
     this.#entries = among;
+    this.#entry = entry;
     this.#at = Math.max(0, among.indexOf(entry));
     this.#draw();
     if (!this.#dialog.open) this.#dialog.showModal();
@@ -70,18 +81,19 @@ export class Detail {
     const to = this.#at + by;
     if (to < 0 || to >= this.#entries.length) return;
     this.#at = to;
+    this.#entry = null;
     this.#draw();
   }
 
   /** @param {import('./editor.js').Change} change */
   #change(change) {
-    const { item } = this.#entries[this.#at];
+    const item = this.#entry?.item;
     if (item) this.editor.edit([item], change);
   }
 
   /** @param {string} tag */
   #accept(tag) {
-    const { item } = this.#entries[this.#at];
+    const item = this.#entry?.item;
     if (item) this.editor.judge(item, tag, 'accept');
   }
 
@@ -113,7 +125,11 @@ export class Detail {
   }
 
   #draw() {
-    const entry = this.#entries[this.#at];
+    this.#entries.near?.('detail', this.#at - 1, this.#at + 2);
+    this.#entry ??= this.#entries.at(this.#at) ?? null;
+    /** @type {HTMLButtonElement} */ (byId('detail-before')).disabled = this.#at === 0;
+    /** @type {HTMLButtonElement} */ (byId('detail-after')).disabled = this.#at >= this.#entries.length - 1;
+    const entry = this.#entry ?? COMING;
     this.#picture(entry);
     setText(byId('detail-name'), entry.name);
     say(byId('detail-caption'), entry.item?.caption ?? '');
@@ -121,7 +137,5 @@ export class Detail {
     say(byId('detail-error'), phase === 'failed' || phase === 'refused' ? failureOf(entry) : '');
     this.#tags(entry.item);
     byId('detail-facts').replaceChildren(...facts(entry).flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]));
-    /** @type {HTMLButtonElement} */ (byId('detail-before')).disabled = this.#at === 0;
-    /** @type {HTMLButtonElement} */ (byId('detail-after')).disabled = this.#at === this.#entries.length - 1;
   }
 }

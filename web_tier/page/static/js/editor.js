@@ -6,7 +6,7 @@ import { plural } from './format.js';
 
 /** @typedef {import('./types.js').Item} Item */
 /** @typedef {{add?: string[], remove?: string[]}} Change */
-/** @typedef {{text: string, undone: string, steps: {batchId: string, editId: string}[]}} Done */
+/** @typedef {{undone: string, steps: {batchId: string, editId: string}[]}} Done */
 
 const AT_ONCE = 500;
 const SHOWN_MS = 12_000;
@@ -44,23 +44,43 @@ export class Editor extends EventTarget {
 
   /** @param {Item[]} items @param {Change} change */
   edit(items, change) {
+    return this.editGroups([items], change);
+  }
+
+  /** Edit photos that come in groups, as one edit to undo. @param {Iterable<Item[]>|AsyncIterable<Item[]>} groups @param {Change} change */
+  editGroups(groups, change) {
     return this.#inTurn(async () => {
       /** @type {Done} */
-      const done = { text: sentence(change, items.length), undone: undoneSentence(change), steps: [] };
+      const done = { undone: undoneSentence(change), steps: [] };
+      let photos = 0;
       try {
-        for (const [batchId, ids] of byBatch(items)) {
-          for (let at = 0; at < ids.length; at += AT_ONCE) {
-            const body = { image_ids: ids.slice(at, at + AT_ONCE), add: change.add ?? [], remove: change.remove ?? [] };
-            const { images, edit_id: editId } = await call(`/batches/${encodeURIComponent(batchId)}/tags`, json('PATCH', body));
-            done.steps.push({ batchId, editId });
-            this.#tell(images);
-          }
+        for await (const items of groups) {
+          if (photos) this.#say(`${sentence(change, photos)} Going on.`, false);
+          await this.#send(items, change, done);
+          photos += items.length;
         }
       } finally {
         if (done.steps.length) this.#done.push(done);
       }
-      this.#say(done.text, true);
+      this.#say(photos ? sentence(change, photos) : 'No photo had this tag.', this.#done.length > 0);
     });
+  }
+
+  /** @param {Item[]} items @param {Change} change @param {Done} done gets the steps */
+  async #send(items, change, done) {
+    for (const [batchId, ids] of byBatch(items)) {
+      for (let at = 0; at < ids.length; at += AT_ONCE) {
+        const body = { image_ids: ids.slice(at, at + AT_ONCE), add: change.add ?? [], remove: change.remove ?? [] };
+        const { images, edit_id: editId } = await call(`/batches/${encodeURIComponent(batchId)}/tags`, json('PATCH', body));
+        done.steps.push({ batchId, editId });
+        this.#tell(images);
+      }
+    }
+  }
+
+  /** Tell why something was not done. @param {string} text */
+  say(text) {
+    this.#say(text, this.#done.length > 0);
   }
 
   undo() {

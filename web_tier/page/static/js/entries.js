@@ -5,7 +5,7 @@
 /** @typedef {'uploading'|'waiting'|'tagged'|'failed'|'refused'|'cancelled'} Phase */
 /** @typedef {'all'|'tagged'|'failed'|'waiting'|'cancelled'} Show */
 /** @typedef {'name'|'latest'|'surest'|'unsure'} Order */
-/** @typedef {{show: Show, text: string, atLeast: number, order: Order}} Wanted `atLeast`: confidence, 0..1 */
+/** @typedef {{show: Show, text: string, chip: string, atLeast: number, order: Order}} Wanted `chip`: `text` is this whole tag; `atLeast`: confidence, 0..1 */
 /**
  * @typedef {object} Entry
  * @property {string} key
@@ -70,6 +70,15 @@ export class Entries {
   #made = 0;
   /** The number of dropped files that were in the batch already. */
   copies = 0;
+
+  get size() {
+    return this.#all.length;
+  }
+
+  /** The files that are not stored yet. */
+  get local() {
+    return this.#all.filter((entry) => entry.upload && !entry.item);
+  }
 
   /** All entries, ordered by name. */
   get all() {

@@ -1,6 +1,6 @@
 // Follow a batch by its event stream, and poll while the stream is quiet.
 
-import { ROOT, connection, getBatch, lost, results } from './api.js';
+import { ROOT, connection, getBatch, lost, query, results } from './api.js';
 import { isFinal } from './entries.js';
 
 /** @typedef {import('./types.js').Batch} Batch */
@@ -30,11 +30,13 @@ export class Follower {
 
   /**
    * @param {string} batchId
-   * @param {{onItem: (item: Item) => void, onBatch: (batch: Batch) => void, onGone: (message: string) => void}} listener
+   * @param {{onItem: (item: Item) => void, onBatch: (batch: Batch, changed: boolean) => void, onGone: (message: string) => void}} listener
+   * @param {boolean} counting leave out the items
    */
-  constructor(batchId, listener) {
+  constructor(batchId, listener, counting) {
     this.batchId = batchId;
     this.listener = listener;
+    this.counting = counting;
   }
 
   async start() {
@@ -52,7 +54,7 @@ export class Follower {
       return;
     }
     if (this.#stopped) return;
-    this.listener.onBatch(batch);
+    this.listener.onBatch(batch, false);
     if (isOver(batch)) {
       await this.#finish(batch);
       return;
@@ -79,8 +81,16 @@ export class Follower {
     this.#open();
   };
 
+  /** Leave out the items from now on: there are too many. */
+  count() {
+    this.counting = true;
+    if (!this.#source || this.#stopped) return;
+    this.#source.close();
+    this.#open();
+  }
+
   #open() {
-    const from = this.#lastId ? `?last_event_id=${encodeURIComponent(this.#lastId)}` : '';
+    const from = query(this.counting ? { items: 'false' } : { last_event_id: this.#lastId });
     const source = new EventSource(`${ROOT}/batches/${encodeURIComponent(this.batchId)}/events${from}`);
     this.#source = source;
     source.addEventListener('item', (event) => {
@@ -91,7 +101,7 @@ export class Follower {
       this.#heard(event);
       const batch = JSON.parse(event.data);
       if (!isOver(batch)) {
-        this.listener.onBatch(batch);
+        this.listener.onBatch(batch, true);
         return;
       }
       source.close();
@@ -126,8 +136,8 @@ export class Follower {
         await this.#finish(batch);
         return;
       }
-      this.listener.onBatch(batch);
-      if (batch.request_counts.completed > this.#final.size) await this.#catchUp();
+      this.listener.onBatch(batch, false);
+      if (!this.counting && batch.request_counts.completed > this.#final.size) await this.#catchUp();
     } catch (error) {
       if (/** @type {import('./api.js').ApiError} */ (error).away) lost();
     }
@@ -138,8 +148,8 @@ export class Follower {
     let cursor = null;
     do {
       /** @type {{results: Item[], next_cursor: string|null}} */
-      const page = await results(this.batchId, PAGE, cursor);
-      if (this.#stopped) return;
+      const page = await results(this.batchId, { limit: PAGE, cursor });
+      if (this.#stopped || this.counting) return;
       page.results.forEach((item) => this.#item(item));
       cursor = page.next_cursor;
     } while (cursor);
@@ -149,7 +159,7 @@ export class Follower {
   async #finish(batch) {
     if (this.#finishing) return;
     this.#finishing = true;
-    while (this.#final.size < batch.request_counts.completed && !this.#stopped) {
+    while (!this.counting && this.#final.size < batch.request_counts.completed && !this.#stopped) {
       try {
         await this.#catchUp();
         break;
@@ -159,6 +169,6 @@ export class Follower {
     }
     if (this.#stopped) return;
     this.stop();
-    this.listener.onBatch(batch);
+    this.listener.onBatch(batch, false);
   }
 }

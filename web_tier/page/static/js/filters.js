@@ -13,10 +13,12 @@ export class Filters {
   #order = /** @type {HTMLSelectElement} */ (byId('filter-order'));
   #buttons = [...byId('filter-status').querySelectorAll('button')];
   /** @type {Wanted['show']} */ #show = 'all';
+  /** The chosen tag, until somebody types. */ #picked = '';
 
   /** @param {() => void} changed */
   constructor(changed) {
     this.changed = changed;
+    this.#text.addEventListener('input', () => (this.#picked = ''));
     for (const field of [this.#text, this.#sure, this.#order]) field.addEventListener('input', () => this.#apply());
     for (const button of this.#buttons) {
       button.addEventListener('click', () => {
@@ -28,19 +30,33 @@ export class Filters {
 
   /** @returns {Wanted} */
   get wanted() {
-    return { show: this.#show, text: this.#text.value, atLeast: Number(this.#sure.value) / 100, order: /** @type {Wanted['order']} */ (this.#order.value) };
+    return { show: this.#show, text: this.#text.value, chip: this.#picked, atLeast: Number(this.#sure.value) / 100, order: /** @type {Wanted['order']} */ (this.#order.value) };
   }
 
   reset() {
     this.#text.value = '';
+    this.#picked = '';
     this.#sure.value = '0';
     this.#order.value = 'name';
     this.#show = 'all';
     this.#apply();
   }
 
-  /** @param {ReturnType<import('./entries.js').Entries['counts']>} counts @param {import('./entries.js').Entries} entries */
+  /**
+   * Say what the filter can do. The server searches the tags of a large batch, and knows its photos in the order of upload.
+   * @param {boolean} large
+   */
+  #name(large) {
+    const what = large ? 'Filter by tag' : 'Filter by name or tag';
+    if (this.#text.placeholder === what) return;
+    this.#text.placeholder = what;
+    setText(/** @type {Element} */ (this.#text.previousElementSibling), what);
+    setText(this.#order.options[0], large ? 'In order of upload' : 'By name');
+  }
+
+  /** @param {ReturnType<import('./entries.js').Entries['counts']>} counts @param {import('./entries.js').Entries|import('./large.js').LargeEntries} entries */
   draw(counts, entries) {
+    this.#name('batchId' in entries);
     for (const button of this.#buttons) {
       const of = /** @type {Wanted['show']} */ (button.dataset.show);
       setText(/** @type {Element} */ (button.querySelector('.count')), count(counts[of]));
@@ -63,6 +79,7 @@ export class Filters {
     const chip = el('button', { type: 'button', class: 'chip' }, el('span', {}, name), ' ', el('span', { class: 'count' }));
     chip.addEventListener('click', () => {
       this.#text.value = this.#text.value === name ? '' : name;
+      this.#picked = this.#text.value;
       this.#apply();
     });
     return chip;

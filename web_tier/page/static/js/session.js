@@ -3,6 +3,7 @@
 import { ApiError, cancelBatch, closeBatch, connection, createBatch, retryBatch } from './api.js';
 import { Entries } from './entries.js';
 import { Follower, isOver } from './events.js';
+import { LARGE, LargeEntries } from './large.js';
 import { Uploader } from './upload.js';
 
 /** @typedef {import('./types.js').Batch} Batch */
@@ -27,7 +28,7 @@ const randomKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byt
 /** Fires 'change' when anything about the batch changes. */
 export class Session extends EventTarget {
   /** @type {Batch|null} */ batch = null;
-  entries = new Entries();
+  /** @type {Entries|LargeEntries} */ entries = new Entries();
   /** @type {Uploader|null} */ uploader = null;
   /** Why there is nothing to show. */ missing = '';
   /** Why the batch could not be closed. */ trouble = '';
@@ -41,20 +42,38 @@ export class Session extends EventTarget {
   }
 
   #follow() {
-    return new Follower(this.id, {
-      onItem: (item) => {
-        this.entries.update(item);
+    const listener = {
+      onItem: (/** @type {Item} */ item) => {
+        if (!this.large) this.entries.update(item);
         this.#changed();
       },
-      onBatch: (batch) => {
+      onBatch: (/** @type {Batch} */ batch, /** @type {boolean} */ changed) => {
         this.batch = batch;
+        if (batch.request_counts.total > LARGE) this.#enlarge();
+        this.large?.counted(batch, changed);
         this.#changed();
       },
-      onGone: (message) => {
+      onGone: (/** @type {string} */ message) => {
         this.missing = message;
         this.#changed();
       },
-    });
+    };
+    return new Follower(this.id, listener, this.large !== null);
+  }
+
+  /** The photos, if they are too many to keep them all here. */
+  get large() {
+    return this.entries instanceof LargeEntries ? this.entries : null;
+  }
+
+  /** Keep only what is shown from now on. */
+  #enlarge() {
+    if (!(this.entries instanceof Entries)) return;
+    const { copies, local } = this.entries;
+    this.entries = new LargeEntries(this.id, local, () => this.#changed());
+    this.entries.copies = copies;
+    if (this.batch) this.entries.counted(this.batch, false);
+    this.follower.count();
   }
 
   /**
@@ -83,6 +102,7 @@ export class Session extends EventTarget {
 
   stop() {
     this.follower.stop();
+    this.large?.close();
   }
 
   get uploading() {
@@ -98,7 +118,8 @@ export class Session extends EventTarget {
   add(found) {
     if (!this.uploader) {
       this.uploader = new Uploader(this.id, MAX_REQUEST_BYTES);
-      this.uploader.addEventListener('change', () => {
+      this.uploader.addEventListener('change', (event) => {
+        this.large?.sort(/** @type {CustomEvent} */ (event).detail);
         this.#closeIfDone();
         this.#changed();
       });
@@ -106,6 +127,7 @@ export class Session extends EventTarget {
         for (const { entry, item } of /** @type {CustomEvent} */ (event).detail) this.entries.stored(entry, item);
       });
     }
+    if (this.entries instanceof Entries && this.entries.size + found.length > LARGE) this.#enlarge();
     this.uploader.add(this.entries.addFiles(found));
     this.#closeIfDone();
     this.#changed();

@@ -25,6 +25,7 @@ from web_tier.catalog.upkeep import move as moving
 from web_tier.catalog.upkeep.postgresql_side import PostgresqlSide
 from web_tier.catalog.upkeep.rows import Checksum, summed
 from web_tier.catalog.upkeep.sqlite_side import SqliteSide
+from web_tier.catalog.upkeep.undo import undo
 
 KINDS = ["sqlite", "postgresql"]
 
@@ -211,7 +212,7 @@ def test_a_move_over_a_third_place_may_return_to_the_first(place):
     change(third, "UPDATE images SET name = 'later'")
     move(third, first)
     assert content(first) == content(third)
-    moving.undo(second)
+    undo(second)
     with pytest.raises(TagfleetError, match="has rows, and they are not from this move"):
         move(first, second)
 
@@ -220,12 +221,12 @@ def test_a_move_can_be_undone(ends):
     source, target = ends
     before = content(source)
     other = move(source, target).target
-    assert moving.undo(source) == other
+    assert undo(source) == other
     migrate(source)
     change(source, "UPDATE images SET name = 'again'")
     assert content(source) != before
     with pytest.raises(TagfleetError, match="it was not moved"):
-        moving.undo(source)
+        undo(source)
     with pytest.raises(TagfleetError, match="not from this move"):
         move(source, target)
 
@@ -389,6 +390,13 @@ def test_a_row_without_its_owner_is_told_before_anything_is_copied(place):
     change(source, "UPDATE tags SET image_id = 'gone' WHERE key = 'key_002'")
     with pytest.raises(TagfleetError, match=r"1 rows of tags belong to a row of images that is missing; `tagfleet"):
         move(source, place("postgresql"))
+
+
+def test_a_column_that_is_missing_is_not_copied_as_its_name(place):
+    fill(source := place("sqlite"))
+    change(source, "ALTER TABLE batches DROP COLUMN counted")
+    with pytest.raises(Unavailable, match=r"table batches: no such column: batches\.counted"):
+        move(source, place("sqlite"))
 
 
 def test_nul_becomes_the_replacement_character_as_in_all_of_postgresql(place):
