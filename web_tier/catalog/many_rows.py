@@ -73,7 +73,7 @@ def insert_many(table: Table, *names: str) -> ManyRows:
 
 
 def is_any_of(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
-    """Match a column with any of a list of texts, which is the parameter `name`."""
+    """Match a column with any of a list of texts, which is the parameter `name`. NUL matches as U+FFFD."""
     return _IsAnyOf(column, bindparam(name, type_=_TextList()))
 
 
@@ -130,7 +130,10 @@ def _encoder(into: Column[Any]) -> Callable[[Any], Any] | None:
 
 
 def _dump(values: Any) -> str:
-    r"""Return JSON. PostgreSQL cannot unpack NUL, so it becomes U+FFFD, as `web_tier.catalog.postgresql` makes it."""
+    r"""Return JSON with U+FFFD for NUL, as `web_tier.catalog.postgresql` stores it.
+
+    PostgreSQL cannot unpack a NUL, and SQLite would end the text there, and find the row of another id.
+    """
     text = json.dumps(values)
     return json.dumps(_without_nul(values)) if r"\u0000" in text else text
 
