@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from sqlalchemy import make_url
 
 from bench.growth.service import Service
+from core.util.interpreter import module_command
 from web_tier.api.exports.coco import as_coco
 from web_tier.api.exports.rows import as_csv, as_json_lines
 from web_tier.api.exports.sidecars import as_sidecars
@@ -31,7 +32,7 @@ def report(service: Service, url: str) -> Iterator[str]:
     """Yield a line on each format: an export of the largest batch of the catalogue at `url`."""
     for format_ in _FORMATS:
         done = subprocess.run(
-            [sys.executable, "-m", "bench.growth.exports", format_, service.subjects.largest],
+            module_command("bench.growth.exports", format_, service.subjects.largest),
             env=os.environ | {_URL: url},
             stdout=subprocess.PIPE,
             text=True,
