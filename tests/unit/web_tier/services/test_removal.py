@@ -527,7 +527,7 @@ def test_no_transaction_walks_through_a_whole_batch_to_find_images_by_id(web, la
     database, ran = web.catalog.database, []
 
     def note(connection, cursor, statement, parameters, context, executemany) -> None:
-        if connection.get_execution_options().get("writes"):
+        if connection.get_execution_options()["access"].writes:
             ran.append((statement, parameters[0] if executemany else parameters))
 
     some, lives, tagging = (
