@@ -32,7 +32,7 @@ STATUSES = st.sampled_from([None, None, ("received", "queued"), ("succeeded",), 
 CATALOGUES = st.builds(make, st.integers(0, 1 << 30), st.integers(0, 60), st.sampled_from([0.0, 0.0, 0.3, 1.0]))
 LIMITS = st.sampled_from([1, 2, 3, 7, 100])
 many = settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
