@@ -15,7 +15,7 @@ from pyarrow import parquet
 from app_tier.pipeline import result_batching
 from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
 from config.settings import Settings
-from core.aws.queue import SqsQueue
+from core.aws.queue import FULL, SqsQueue
 from core.aws.sources import S3Source
 from core.aws.store import S3Store
 from core.storage import packs
@@ -75,16 +75,30 @@ def worker(cloud: Cloud, setup: RunSetup, settings: Settings, monkeypatch: pytes
 
 @pytest.fixture
 def asked(cloud: Cloud) -> Iterator[Callable[[], Counter[str]]]:
-    """The requests since the test began, without receives that found nothing: those are of time, not of images."""
-    empty: Counter[str] = Counter()
+    """The requests since the test began. Of a receive, only the part that was filled.
+
+    How full an answer is, is the server's choice: each receive has to ask for as many messages as there may be.
+    """
+    missing: Counter[str] = Counter()
+    wanted: list[int] = []
+
+    def ask(params: Any, **_: object) -> None:
+        wanted.append(params["MaxNumberOfMessages"])
 
     def look(parsed: Any, **_: object) -> None:
-        empty["sqs.ReceiveMessage"] += not parsed.get("Messages")
+        missing["sqs.ReceiveMessage"] += 1 - len(parsed.get("Messages", ())) / FULL  # type: ignore[assignment]
 
     events = cloud.clients.sqs.meta.events
+    events.register("before-parameter-build.sqs.ReceiveMessage", ask)
     events.register("after-call.sqs.ReceiveMessage", look)
     before = Counter(cloud.clients.requests())
-    yield lambda: Counter(cloud.clients.requests()) - before - empty
+
+    def count() -> Counter[str]:
+        assert set(wanted) == {FULL}
+        return Counter(cloud.clients.requests()) - before - missing
+
+    yield count
+    events.unregister("before-parameter-build.sqs.ReceiveMessage", ask)
     events.unregister("after-call.sqs.ReceiveMessage", look)
 
 
