@@ -7,7 +7,9 @@ ones are closed. So a client that holds connections open loses its own, and peop
 get in.
 
 Several processes of one host share both limits. A process that finds too many connections closes its own. Of those that
-wait for one address it closes as many as are its part: half of them, if half of those that wait are its own.
+wait for one address it closes as many as are its part: half of them, if half of those that wait are its own. Each
+process always takes its part of all connections: if others have more than theirs, they close waiting ones within a
+second. So nobody who fills one process keeps newcomers from another.
 """
 
 from __future__ import annotations
@@ -58,9 +60,19 @@ class Connections:
     def __len__(self) -> int:
         return len(self._all)
 
+    @property
+    def _part(self) -> int:
+        """The connections that this process may have whatever others have."""
+        return self._host.memory.share(self._total)
+
+    @property
+    def _excess(self) -> int:
+        """How many connections all processes have beyond the limit; negative if more are allowed."""
+        return self._host.connections.total - self._total
+
     def add(self, connection: Connection) -> bool:
         """Add a new connection, which waits; return False if there is no room and no waiting connection to close."""
-        full = len(self._all) >= self._most or self._host.connections.total >= self._total
+        full = len(self._all) >= self._most or (self._excess >= 0 and len(self._all) >= self._part)
         if full and not self._make_room():
             return False
         self._all[connection] = None
@@ -94,8 +106,10 @@ class Connections:
             self._evict(list(of_address))
 
     def sweep(self) -> None:
-        """Enforce the limit of each address and the deadlines of each connection."""
+        """Enforce the limit of each address, this process's part of all, and the deadlines of each connection."""
         now = self._clock()
+        for _ in range(min(self._excess, len(self._all) - self._part)):
+            self._make_room()
         waiting = {address: len(of) for address, of in self._waiting.items() if address is not None}
         for address, surplus in self._host.waiting.surpluses(waiting, self._per_address).items():
             of_address = self._waiting[address]

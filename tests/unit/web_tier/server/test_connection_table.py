@@ -189,15 +189,24 @@ def test_what_a_dead_process_counted_does_not_count():
     assert gone(ours) == []
 
 
-def test_two_processes_have_as_many_connections_as_one_might():
+def test_a_process_beyond_its_part_takes_a_new_one_for_an_old_one():
     hosted = Hosted(per_address=100, total=10)
-    hosted.take(0, 7)
-    first, *_ = hosted.take(1, 3)
-    assert hosted.process(1).add(Fake("b"))
+    first, *_ = hosted.take(0, 7)
+    hosted.take(1, 3)
+    assert hosted.process(0).add(Fake("b"))
     assert first.evicted
     for connection in list(hosted.tables[0]._all):
         hosted.process(0).work(connection)
     assert not hosted.process(0).add(Fake("b")), "all of this process are being answered"
+
+
+def test_who_fills_one_process_keeps_nobody_from_another():
+    hosted = Hosted(per_address=100, total=10)
+    greedy = hosted.take(0, 10)
+    modest = hosted.take(1, 4, "b")
+    hosted.sweep()
+    assert gone(greedy) == [0, 1, 2, 3]
+    assert gone(modest) == []
 
 
 def test_a_process_has_no_more_connections_than_its_open_files_allow():
