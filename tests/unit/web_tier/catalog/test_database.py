@@ -22,14 +22,6 @@ def placed(settings: Settings, url: str) -> Settings:
     return settings.model_copy(update={"web": settings.web.model_copy(update={"catalog_url": url})})
 
 
-@pytest.fixture
-def database(cataloged):
-    migrate(catalog_url(cataloged))
-    database = Database(catalog_url(cataloged))
-    yield database
-    database.close()
-
-
 def test_without_a_url_it_is_a_file_in_the_home_folder(settings):
     assert catalog_url(settings).database == str(settings.home / "catalog.db")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +12,7 @@ from alembic import command
 from sqlalchemy import URL, Engine, create_engine, event
 
 from core.errors import Unavailable
+from tests.unit.web_tier.catalog.in_child import in_child
 from tests.unit.web_tier.catalog.upkeep.contents import fill
 from web_tier.catalog.database import catalog_url, migrate
 from web_tier.catalog.schema_revision import migration_config
@@ -44,18 +43,6 @@ def everything(url: URL) -> dict[str, object]:
         columns = {name: [column["name"] for column in found.get_columns(name)] for name in names}
     engine.dispose()
     return {"rows": rows, "indexes": indexes, "columns": columns}
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """Do it in a child process; return how that ended."""
-    child = os.fork()
-    if not child:
-        code = 1
-        with suppress(BaseException):
-            work()
-            code = 0
-        os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def migrate_and_die(url: URL, at: int) -> None:

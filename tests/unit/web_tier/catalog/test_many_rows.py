@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from config.settings import Settings
-from web_tier.catalog.database import Database, catalog_url, migrate
+from web_tier.catalog.database import Database
 from web_tier.catalog.many_rows import ManyRows, insert_many, is_any_of
 from web_tier.catalog.tables import webhooks
 
@@ -50,14 +47,6 @@ _rows = st.lists(
     max_size=6,
     unique_by=lambda row: row["id"],
 )
-
-
-@pytest.fixture
-def database(cataloged: Settings) -> Iterator[Database]:
-    migrate(catalog_url(cataloged))
-    database = Database(catalog_url(cataloged))
-    yield database
-    database.close()
 
 
 def stored(database: Database, ids: list[str]) -> dict[str, dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +15,6 @@ from tests.unit.web_tier.catalog.random_catalog import (
     store,
 )
 from web_tier.catalog import result_queries, search, tag_keys
-from web_tier.catalog.database import Database, catalog_url, migrate
 from web_tier.catalog.result_queries import ResultQueries, Wanted
 from web_tier.catalog.tag_rows import TagFilter
 from web_tier.catalog.tags import TagCatalog
@@ -34,14 +31,6 @@ LIMITS = st.sampled_from([1, 2, 3, 7, 100])
 many = settings(
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-
-
-@pytest.fixture
-def database(cataloged) -> Iterator[Database]:
-    migrate(catalog_url(cataloged))
-    database = Database(catalog_url(cataloged))
-    yield database
-    database.close()
 
 
 @pytest.fixture(params=["large", "small"], autouse=True)

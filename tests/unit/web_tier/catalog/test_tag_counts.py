@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +13,7 @@ from core.errors import TagfleetError
 from tests.unit.web_tier.catalog.counted import Counted, quick
 from web_tier.catalog.batches import NoSuchBatch
 from web_tier.catalog.counting import check_counts, repair_counts
-from web_tier.catalog.database import Database, catalog_url, migrate
+from web_tier.catalog.database import Database
 from web_tier.catalog.edits import TagDecision
 from web_tier.catalog.tables import tag_counts
 from web_tier.catalog.tag_counts import ALL, Changes, recount
@@ -57,14 +56,6 @@ def _do(world: Counted, step: tuple) -> None:
         world.edit(values[0], values[1], wanted=values[2])
     else:
         getattr(world, name)(*values)
-
-
-@pytest.fixture
-def database(cataloged) -> Iterator[Database]:
-    migrate(catalog_url(cataloged))
-    database = Database(catalog_url(cataloged))
-    yield database
-    database.close()
 
 
 @_QUICK

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from itertools import count
 
 import pytest
@@ -17,6 +16,7 @@ from hypothesis import given, strategies
 from sqlalchemy import URL, create_engine, func, insert, select, update
 
 from core.errors import TagfleetError, Unavailable
+from tests.unit.web_tier.catalog.in_child import in_child
 from tests.unit.web_tier.catalog.upkeep.contents import change, content, fill
 from web_tier.catalog.database import Database, migrate
 from web_tier.catalog.move_mark import CatalogMoved
@@ -84,18 +84,6 @@ def ends(request, place) -> tuple[URL, URL]:
     source, target = map(place, request.param)
     fill(source)
     return source, target
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """Do it in a child process; return how that ended."""
-    child = os.fork()
-    if not child:
-        code = 1
-        with suppress(BaseException):
-            work()
-            code = 0
-        os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def die() -> None:
