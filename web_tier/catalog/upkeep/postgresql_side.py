@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Table, inspect
-from sqlalchemy.exc import DBAPIError
 
 from core.errors import TagfleetError, Unavailable
 from web_tier.catalog.access import Access
 from web_tier.catalog.postgresql import PostgreSQL
 from web_tier.catalog.upkeep.rows import Row, select_sql, tables_in_order
-from web_tier.catalog.upkeep.side import Orphans, RowRefused
+from web_tier.catalog.upkeep.side import Orphans, RowRefused, translated
 
 if TYPE_CHECKING:
     import psycopg
@@ -148,15 +147,10 @@ class PostgresqlSide:
     def close(self) -> None:
         self._kind.close()
 
-    @contextmanager
-    def _translated(self, where: str = "") -> Iterator[None]:
+    def _translated(self, where: str = "") -> AbstractContextManager[None]:
         import psycopg
 
-        try:
-            yield
-        except (DBAPIError, psycopg.Error) as error:
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            raise Unavailable(f"catalogue {self.place}{where}: {self._kind.advice(cause)}") from cause
+        return translated(self._kind, psycopg.Error, where)
 
 
 def _refuse_row(error: Any) -> None:

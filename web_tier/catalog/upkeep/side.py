@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from sqlalchemy import Connection, Table
+from sqlalchemy.exc import DBAPIError
 
+from core.errors import Unavailable
+from web_tier.catalog.database import Kind
 from web_tier.catalog.upkeep.rows import Row
 
 
@@ -29,6 +32,16 @@ class Orphans:
     owner: str
     owner_column: str
     rows: int
+
+
+@contextmanager
+def translated(kind: Kind, driver_error: type[Exception], where: str = "") -> Iterator[None]:
+    """Turn errors of SQLAlchemy and of the driver into Unavailable. `where` follows the name of the catalogue."""
+    try:
+        yield
+    except (DBAPIError, driver_error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise Unavailable(f"catalogue {kind.place}{where}: {kind.advice(cause)}") from cause
 
 
 class Side(Protocol):

@@ -6,20 +6,19 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Table, inspect
 from sqlalchemy.dialects.sqlite import dialect
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex
 
-from core.errors import TagfleetError, Unavailable
+from core.errors import TagfleetError
 from web_tier.catalog.access import Access
 from web_tier.catalog.sqlite import SQLite, upkeep
 from web_tier.catalog.upkeep.rows import Row, select_sql
-from web_tier.catalog.upkeep.side import Orphans, RowRefused
+from web_tier.catalog.upkeep.side import Orphans, RowRefused, translated
 
 _GROUP = 10_000
 """Rows in one transaction."""
@@ -141,13 +140,8 @@ class SqliteSide:
     def close(self) -> None:
         self._kind.close()
 
-    @contextmanager
-    def _translated(self, where: str = "") -> Iterator[None]:
-        try:
-            yield
-        except (DBAPIError, sqlite3.Error) as error:
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            raise Unavailable(f"catalogue {self.place}{where}: {self._kind.advice(cause)}") from error
+    def _translated(self, where: str = "") -> AbstractContextManager[None]:
+        return translated(self._kind, sqlite3.Error, where)
 
 
 def _insert(raw: sqlite3.Connection, insert: str, group: list[Row], before: int) -> None:
