@@ -33,7 +33,7 @@ _TAGS = 5
 
 
 def gets_per_second(url: str, batch_id: str, connections: int, seconds: float) -> float:
-    """Return how many GETs of a batch the web tier at `url` answers in a second, over so many kept connections."""
+    """Return the GETs of a batch a second that the web tier at `url` answers, over `connections` kept connections."""
     with asking(url, f"/api/v1/batches/{batch_id}", connections) as asker:
         return asker.ask(seconds).rate
 

@@ -49,7 +49,7 @@ class Web:
 
 @contextmanager
 def serving(home: Path, processes: int, extra: Mapping[str, str]) -> Iterator[Web]:
-    """Run a web tier of so many processes."""
+    """Run a web tier of `processes` processes."""
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TAGFLEET_")},
         "TAGFLEET_HOME": str(home),

@@ -32,7 +32,7 @@ class QueueSpeed:
 
 
 def measure(folder: Path, waiting: int) -> QueueSpeed:
-    """Fill a new queue in `folder` with so many messages and measure it. Sends and receives are in groups of 100."""
+    """Fill a new queue in `folder` with `waiting` messages and measure it. Sends and receives are in groups of 100."""
     queue = LocalQueue(folder / "queues.db", "jobs", visibility_timeout_s=600, max_receives=10)
     for start in range(0, waiting, _FILL):
         queue.send([_BODY] * min(_FILL, waiting - start))

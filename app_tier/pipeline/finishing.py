@@ -22,8 +22,8 @@ Tagged = Sequence[tuple[WorkItem, Prediction]]
 class Finishing:
     """Finishes images. Safe for several threads.
 
-    `finished` makes a finished item of a prediction, or of an error. `measured` is told how many seconds a group of so
-    many results took to write.
+    `finished` makes a finished item of a prediction, or of an error. `measured` is told how long a group took to write,
+    in seconds, and its number of results.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ _PART = "_part"
 
 
 def of_size(base: URL, images: int) -> URL:
-    """Return the URL of the catalogue with so many images: catalog-10k.db beside catalog.db, growth10k for growth."""
+    """Return the URL of the catalogue with `images` images: catalog-10k.db beside catalog.db, growth10k for growth."""
     name = str(base.database)
     if base.drivername == "sqlite":
         path = Path(name)

@@ -27,7 +27,7 @@ from web_tier.catalog.database import Database
 from web_tier.catalog.results import ResultCatalog
 
 _DEAD_SHARE = 10
-"""Of so many images one is a dead letter: 100,000 of a million."""
+"""One in this many images is a dead letter: 100,000 of a million."""
 _TAGS_OF_LARGEST = text(
     "SELECT tags.name, count(*) FROM tags JOIN images ON images.id = tags.image_id WHERE images.batch_id = :of "
     "GROUP BY tags.name ORDER BY 2 DESC, 1"

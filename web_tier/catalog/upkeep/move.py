@@ -48,10 +48,10 @@ class Progress(Protocol):
     """Is told how far a move has got."""
 
     def begin(self, rows: int) -> None:
-        """The copy begins; so many rows are copied, and then verified."""
+        """The copy begins; `rows` rows are copied, and then verified."""
 
     def advance(self, table: str, phase: str, rows: int) -> None:
-        """So many more rows were copied or verified."""
+        """`rows` more rows were copied or verified."""
 
 
 @dataclass(frozen=True, slots=True)
