@@ -41,7 +41,7 @@ export function bucketOf(entry) {
   return phase === 'failed' || phase === 'refused' ? 'failed' : 'waiting';
 }
 
-const collator = new Intl.Collator('en', { numeric: true }); // IMG_9 before IMG_10
+export const collator = new Intl.Collator('en', { numeric: true }); // IMG_9 before IMG_10
 
 /** Compare by name, as file managers do; the order is the same after a reload. @param {Entry} a @param {Entry} b */
 const byName = (a, b) => collator.compare(a.name, b.name) || (a.key < b.key ? -1 : 1);

@@ -1,7 +1,7 @@
 // The photos of a batch too large for the browser's memory: pages of them from the server, and what is uploaded from here.
 
 import { call, query, results } from './api.js';
-import { phaseOf } from './entries.js';
+import { collator, phaseOf } from './entries.js';
 import { Pages } from './pages.js';
 
 /** @typedef {import('./entries.js').Entry} Entry */
@@ -240,5 +240,3 @@ export class LargeEntries {
     this.#found?.pages.close();
   }
 }
-
-const collator = new Intl.Collator('en', { numeric: true });
